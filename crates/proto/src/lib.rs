@@ -1,0 +1,1 @@
+//! The ZooKeeper client protocol: Jute primitives, records, operations, errors, frames.

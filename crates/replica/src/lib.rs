@@ -1,0 +1,1 @@
+//! One server's behaviour: connections, watches, pending requests, session clocks.

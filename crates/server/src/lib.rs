@@ -1,0 +1,1 @@
+//! Sockets, threads, files: listeners, zoo.cfg, four-letter words.

@@ -1,0 +1,1 @@
+//! An ensemble in one thread under a seed.

@@ -1,0 +1,1 @@
+//! The durable log and the durable tree: bytes and indices.
