@@ -1,0 +1,278 @@
+"""Starts and controls the servers under test: Apache ZooKeeper and oxkeeper, alone or three together.
+
+Owns a *deployment*: a directory holding one sub-directory per server (zoo.cfg, data, log, pid), `deployment.json` with the
+command lines, and `ctl`, the script a suite is given as $ZK_CTL. Invariant: both kinds of server get the same zoo.cfg and the
+same SERVER_JVMFLAGS, so a difference a suite sees is a difference between the servers. All state is in files, because `ctl`
+runs as its own process each time.
+"""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+COMPAT_DIR = Path(__file__).resolve().parent.parent
+PROJECT_DIR = COMPAT_DIR.parent
+
+KINDS = ("zookeeper", "oxkeeper")
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 20
+# Below the kernel's range for outgoing connections: a client that retries while the server is down must not be handed the
+# server's own port as its source port.
+PORTS = range(20000, 32000)
+
+# Session timeouts are bounded by 2 and 20 ticks, so expiry takes a second and a session outlives a restart.
+ZOO_CFG = """\
+tickTime=500
+initLimit=20
+syncLimit=10
+maxClientCnxns=0
+4lw.commands.whitelist=*
+extendedTypesEnabled=true
+admin.enableServer=false
+"""
+# The super user's password is `admin`.
+SERVER_JVMFLAGS = (
+    "-Dznode.container.checkIntervalMs=1000"
+    " -Dzookeeper.DigestAuthenticationProvider.superDigest=super:xQJmxLMiHGwaqBvst5y6rkB6HQs="
+)
+
+
+def split_name(name):
+    """`zookeeper-3` is three Apache ZooKeeper servers; a bare kind is one server."""
+    kind, _, count = name.partition("-")
+    if kind not in KINDS or (count and not count.isdigit()):
+        raise ValueError(f"unknown server {name!r}: expected one of {', '.join(KINDS)}, or KIND-COUNT for an ensemble")
+    return kind, int(count or 1)
+
+
+def oxkeeper_binary():
+    """$OXKEEPER_BIN, or the most recent build in the target directory."""
+    if "OXKEEPER_BIN" in os.environ:
+        return Path(os.environ["OXKEEPER_BIN"]).resolve()
+    target_dir = Path(os.environ.get("CARGO_TARGET_DIR", PROJECT_DIR / "target"))
+    built = [path for profile in ("release", "debug") if (path := target_dir / profile / "oxkeeper").exists()]
+    if not built:
+        raise RuntimeError("no oxkeeper binary: build it (cargo build --release -p oxkeeper) or set OXKEEPER_BIN")
+    return max(built, key=lambda path: path.stat().st_mtime).resolve()
+
+
+def command_line(kind, config):
+    if kind == "oxkeeper":
+        return [str(oxkeeper_binary()), "serve", "--config", str(config)]
+    jars = COMPAT_DIR / ".work" / "zookeeper" / "lib" / "*"
+    quick_start = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx512m"]
+    main_class = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
+    return ["java", *quick_start, *SERVER_JVMFLAGS.split(), "-cp", str(jars), main_class, str(config)]
+
+
+def free_ports(count):
+    """Distinct ports nobody listens on now."""
+    found = []
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                found.append(port)
+            except OSError:
+                continue
+        if len(found) == count:
+            return found
+    raise RuntimeError("no free port")
+
+
+def four_letter_word(port, word, timeout_s=2.0):
+    """The server's whole answer to a four-letter word; raises OSError when it does not answer."""
+    with socket.create_connection(("127.0.0.1", port), timeout_s) as connection:
+        connection.sendall(word.encode())
+        return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+
+class Member:
+    """One server process, known by its directory."""
+
+    def __init__(self, directory, argv, port):
+        self.directory = Path(directory)
+        self.argv = argv
+        self.port = port
+
+    @property
+    def pid_file(self):
+        return self.directory / "pid"
+
+    def pid(self):
+        """The process, if it was started and is still the one we started; None otherwise."""
+        try:
+            pid, started = self.pid_file.read_text().split()
+        except FileNotFoundError:
+            return None
+        return int(pid) if process_start_time(pid) == started else None
+
+    def died(self):
+        """Started, not stopped by us, and gone."""
+        return self.pid_file.exists() and self.pid() is None
+
+    def spawn(self):
+        if self.pid() is not None:
+            return
+        log = open(self.directory / "server.log", "ab")
+        process = subprocess.Popen(
+            self.argv,
+            cwd=self.directory,
+            env={**os.environ, "SERVER_JVMFLAGS": SERVER_JVMFLAGS},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        self.pid_file.write_text(f"{process.pid} {process_start_time(process.pid)}")
+
+    def wait_ready(self):
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self.pid() is None:
+                raise RuntimeError(f"the server ended while starting:\n{self.log_tail()}")
+            try:
+                if "Mode:" in four_letter_word(self.port, "srvr"):
+                    return
+            except OSError:
+                pass
+            time.sleep(0.02)
+        raise RuntimeError(f"the server did not serve within {START_TIMEOUT_S} s:\n{self.log_tail()}")
+
+    def signal(self, number):
+        pid = self.pid()
+        if pid is not None:
+            os.kill(pid, number)
+
+    def end(self, number):
+        """Sends the signal and waits until the process is gone; kills it when it does not obey."""
+        self.signal(number)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while (pid := self.pid()) is not None:
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
+        self.pid_file.unlink(missing_ok=True)
+
+    def log_tail(self, lines=20):
+        log = self.directory / "server.log"
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""
+
+
+def process_start_time(pid):
+    """When the kernel started this process, in clock ticks; None once it has ended, also while nobody has reaped it."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    state, start_time = fields[0], fields[19]
+    return None if state in "ZX" else start_time
+
+
+class Deployment:
+    """The servers a suite runs against, and the actions of $ZK_CTL on them."""
+
+    ACTIONS = ("start", "stop", "restart", "kill9", "pause", "resume")
+
+    def __init__(self, directory):
+        self.directory = Path(directory)
+        described = json.loads((self.directory / "deployment.json").read_text())
+        self.members = [Member(**member) for member in described]
+
+    @classmethod
+    def create(cls, name, directory, port=None):
+        """Writes configuration and control script for a fresh deployment; starts nothing."""
+        kind, count = split_name(name)
+        directory = Path(directory).resolve()
+        client_ports = [port] if port and count == 1 else free_ports(count)
+        ensemble = ensemble_lines(count, client_ports)
+        members = []
+        for number, client_port in enumerate(client_ports, start=1):
+            member_dir = directory / f"server-{number}"
+            data_dir = member_dir / "data"
+            data_dir.mkdir(parents=True)
+            config = member_dir / "zoo.cfg"
+            config.write_text(f"{ZOO_CFG}dataDir={data_dir}\n" + (ensemble or f"clientPort={client_port}\n"))
+            if ensemble:
+                (data_dir / "myid").write_text(f"{number}\n")
+            members.append({"directory": str(member_dir), "argv": command_line(kind, config), "port": client_port})
+        (directory / "deployment.json").write_text(json.dumps(members, indent=1))
+        ctl = directory / "ctl"
+        ctl.write_text(f'#!/bin/sh\nexec python3 "{Path(__file__).resolve()}" ctl "{directory}" "$@"\n')
+        ctl.chmod(0o755)
+        return cls(directory)
+
+    @property
+    def connect(self):
+        return ",".join(f"127.0.0.1:{member.port}" for member in self.members)
+
+    @property
+    def ctl(self):
+        return self.directory / "ctl"
+
+    def start(self):
+        for member in self.members:
+            member.spawn()
+        for member in self.members:
+            member.wait_ready()
+
+    def stop(self):
+        self.resume()
+        for member in self.members:
+            member.end(signal.SIGTERM)
+
+    def kill9(self):
+        for member in self.members:
+            member.end(signal.SIGKILL)
+
+    def restart(self):
+        """One server after the other, as an operator does it: an ensemble serves throughout."""
+        for member in self.members:
+            member.end(signal.SIGTERM)
+            member.spawn()
+            member.wait_ready()
+
+    def pause(self):
+        for member in self.members:
+            member.signal(signal.SIGSTOP)
+
+    def resume(self):
+        for member in self.members:
+            member.signal(signal.SIGCONT)
+
+    def died(self):
+        """The last words of servers that ended by themselves; empty when all is well."""
+        return [f"{member.directory.name} died:\n{member.log_tail()}" for member in self.members if member.died()]
+
+
+def ensemble_lines(count, client_ports):
+    """The `server.N=` lines every member shares; empty for a single server."""
+    if count == 1:
+        return ""
+    peer_ports = free_ports(2 * count)
+    return "".join(
+        f"server.{number}=127.0.0.1:{peer_ports.pop()}:{peer_ports.pop()}:participant;127.0.0.1:{client_port}\n"
+        for number, client_port in enumerate(client_ports, start=1)
+    )
+
+
+def main(arguments):
+    match arguments:
+        case ["ctl", directory, action] if action in Deployment.ACTIONS:
+            getattr(Deployment(directory), action)()
+        case ["create", name, directory, *port]:
+            deployment = Deployment.create(name, directory, int(port[0]) if port else None)
+            deployment.start()
+            print(f"ZK_CONNECT={deployment.connect}\nZK_CTL={deployment.ctl}")
+        case _:
+            sys.exit(f"usage: ctl {'|'.join(Deployment.ACTIONS)}  or  server.py create {'|'.join(KINDS)} DIR [PORT]")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
