@@ -1,1 +1,23 @@
-//! The ZooKeeper client protocol: Jute primitives, records, operations, errors, frames.
+//! The ZooKeeper client protocol as plain data: Jute primitives, records, operations, error codes and frames.
+//!
+//! Pure: no I/O, no clock, no state. Records borrow from the input wherever a slice of it serves; every length is
+//! checked before it is used, so no input panics, loops, or allocates more than a small multiple of its own size.
+//!
+//! Deliberately absent: what an operation *means* (`oxkeeper-state`), who may send it when (`oxkeeper-replica`).
+//!
+//! Reading order: [`jute`] (primitives), [`records`] (every record, in protocol order), [`multi`] (the one body that
+//! is not a record), [`op`], [`error`], [`frame`], [`path`].
+
+pub mod error;
+pub mod frame;
+pub mod ids;
+pub mod jute;
+pub mod multi;
+pub mod op;
+pub mod path;
+pub mod records;
+
+pub use error::ErrorCode;
+pub use ids::{SessionId, Zxid};
+pub use jute::{DecodeError, Jute, Reader, Text};
+pub use op::OpCode;

@@ -1,0 +1,136 @@
+//! The bodies of multi (14) and multiRead (22): headed operations up to an end mark. Source: `MultiOperationRecord`,
+//! `MultiResponse`, `Op`.
+
+use bytes::BufMut;
+
+use crate::jute::{DecodeError, Jute, Reader};
+use crate::op::{CreateMode, OpCode};
+use crate::records::{
+    CheckVersionRequest, CreateRequest, CreateTtlRequest, DeleteRequest, ErrorResponse, MultiHeader, ReadRequest,
+    SetDataRequest,
+};
+
+/// One operation of a multi or multiRead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MultiOp<'a> {
+    /// 1, 15 or 19; which one decides the shape of its result.
+    Create(OpCode, CreateRequest<'a>),
+    /// 21.
+    CreateTtl(CreateTtlRequest<'a>),
+    /// 2.
+    Delete(DeleteRequest<'a>),
+    /// 5.
+    SetData(SetDataRequest<'a>),
+    /// 13.
+    Check(CheckVersionRequest<'a>),
+    /// 4, in a multiRead.
+    GetData(ReadRequest<'a>),
+    /// 8, in a multiRead.
+    GetChildren(ReadRequest<'a>),
+}
+
+/// The mark after the last operation or result.
+pub const MULTI_END: MultiHeader = MultiHeader { op: -1, done: true, err: -1 };
+
+impl<'a> MultiOp<'a> {
+    /// The wire number in front of the operation.
+    pub fn op(&self) -> OpCode {
+        match self {
+            MultiOp::Create(op, _) => *op,
+            MultiOp::CreateTtl(_) => OpCode::CreateTtl,
+            MultiOp::Delete(_) => OpCode::Delete,
+            MultiOp::SetData(_) => OpCode::SetData,
+            MultiOp::Check(_) => OpCode::Check,
+            MultiOp::GetData(_) => OpCode::GetData,
+            MultiOp::GetChildren(_) => OpCode::GetChildren,
+        }
+    }
+
+    fn is_read(&self) -> bool {
+        matches!(self, MultiOp::GetData(_) | MultiOp::GetChildren(_))
+    }
+
+    fn decode(op: i32, reader: &mut Reader<'a>) -> Result<MultiOp<'a>, DecodeError> {
+        match OpCode::from_wire(op) {
+            Some(op @ (OpCode::Create | OpCode::Create2 | OpCode::CreateContainer)) => create(op, reader),
+            Some(OpCode::CreateTtl) => CreateTtlRequest::decode(reader).and_then(create_ttl),
+            Some(OpCode::Delete) => Jute::decode(reader).map(MultiOp::Delete),
+            Some(OpCode::SetData) => Jute::decode(reader).map(MultiOp::SetData),
+            Some(OpCode::Check) => Jute::decode(reader).map(MultiOp::Check),
+            Some(OpCode::GetData) => Jute::decode(reader).map(MultiOp::GetData),
+            Some(OpCode::GetChildren) => Jute::decode(reader).map(MultiOp::GetChildren),
+            _ => Err(DecodeError::NotAllowed("operation in a multi")),
+        }
+    }
+
+    fn encode<B: BufMut>(&self, out: &mut B) {
+        match self {
+            MultiOp::Create(_, request) => request.encode(out),
+            MultiOp::CreateTtl(request) => request.encode(out),
+            MultiOp::Delete(request) => request.encode(out),
+            MultiOp::SetData(request) => request.encode(out),
+            MultiOp::Check(request) => request.encode(out),
+            MultiOp::GetData(request) | MultiOp::GetChildren(request) => request.encode(out),
+        }
+    }
+}
+
+/// A create of a multi. The flags win over the header: container flags make it a createContainer.
+fn create<'a>(op: OpCode, reader: &mut Reader<'a>) -> Result<MultiOp<'a>, DecodeError> {
+    let request = CreateRequest::decode(reader)?;
+    acl_present(&request.acl)?;
+    match CreateMode::from_wire(request.flags) {
+        None => Err(DecodeError::NotAllowed("create flags in a multi")),
+        Some(mode) if mode.has_ttl() => Err(DecodeError::NotAllowed("ttl flags without a ttl in a multi")),
+        Some(CreateMode::Container) => Ok(MultiOp::Create(OpCode::CreateContainer, request)),
+        Some(_) => Ok(MultiOp::Create(op, request)),
+    }
+}
+
+/// A createTTL of a multi. Without ttl flags it is the create2 that its flags name.
+fn create_ttl<'a>(request: CreateTtlRequest<'a>) -> Result<MultiOp<'a>, DecodeError> {
+    acl_present(&request.acl)?;
+    match CreateMode::from_wire(request.flags) {
+        Some(_) => Ok(MultiOp::CreateTtl(request)),
+        None => Err(DecodeError::NotAllowed("create flags in a multi")),
+    }
+}
+
+/// ZooKeeper: a null ACL vector inside a multi fails at decoding, not at the ACL check.
+fn acl_present<T>(acl: &Option<Vec<T>>) -> Result<(), DecodeError> {
+    acl.as_ref().map(|_| ()).ok_or(DecodeError::NotAllowed("null ACL in a multi"))
+}
+
+/// The operations of a multi or multiRead, in order.
+///
+/// *Errors*: any malformed operation, and reads mixed with writes, fail the whole request.
+pub fn decode_multi<'a>(body: &'a [u8]) -> Result<Vec<MultiOp<'a>>, DecodeError> {
+    let mut reader = Reader::new(body);
+    let mut ops: Vec<MultiOp<'a>> = Vec::new();
+    loop {
+        let header = MultiHeader::decode(&mut reader)?;
+        if header.done {
+            return Ok(ops);
+        }
+        let op = MultiOp::decode(header.op, &mut reader)?;
+        if ops.first().is_some_and(|first| first.is_read() != op.is_read()) {
+            return Err(DecodeError::NotAllowed("reads mixed with writes in a multi"));
+        }
+        ops.push(op);
+    }
+}
+
+/// Appends the body of a multi or multiRead request.
+pub fn encode_multi<B: BufMut>(ops: &[MultiOp<'_>], out: &mut B) {
+    for op in ops {
+        MultiHeader { op: op.op().wire(), done: false, err: -1 }.encode(out);
+        op.encode(out);
+    }
+    MULTI_END.encode(out);
+}
+
+/// Appends one failed result: its header and the same code again.
+pub fn encode_multi_error<B: BufMut>(err: i32, out: &mut B) {
+    MultiHeader { op: -1, done: false, err }.encode(out);
+    ErrorResponse { err }.encode(out);
+}

@@ -1,0 +1,210 @@
+//! Operation codes, special xids and the small enumerations of the protocol. Source: `ZooDefs`, `CreateMode`, `Watcher`.
+
+/// Declares a closed enumeration with its wire values, once, in protocol order.
+macro_rules! wire_enum {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $value:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(i32)]
+        pub enum $name { $($(#[$vdoc])* $variant = $value,)* }
+
+        impl $name {
+            /// Every value, in protocol order.
+            pub const ALL: &[$name] = &[$($name::$variant),*];
+
+            /// The value with this wire number.
+            pub fn from_wire(value: i32) -> Option<$name> {
+                match value {
+                    $($value => Some($name::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// The wire number.
+            pub fn wire(self) -> i32 {
+                self as i32
+            }
+        }
+    };
+}
+pub(crate) use wire_enum;
+
+wire_enum! {
+    /// What a request asks for; the `type` of a RequestHeader.
+    OpCode {
+        /// CreateRequest → CreateResponse.
+        Create = 1,
+        /// DeleteRequest → nothing.
+        Delete = 2,
+        /// ExistsRequest → ExistsResponse.
+        Exists = 3,
+        /// GetDataRequest → GetDataResponse.
+        GetData = 4,
+        /// SetDataRequest → SetDataResponse.
+        SetData = 5,
+        /// GetACLRequest → GetACLResponse.
+        GetAcl = 6,
+        /// SetACLRequest → SetACLResponse.
+        SetAcl = 7,
+        /// GetChildrenRequest → GetChildrenResponse.
+        GetChildren = 8,
+        /// SyncRequest → SyncResponse.
+        Sync = 9,
+        /// Nothing → nothing.
+        Ping = 11,
+        /// GetChildren2Request → GetChildren2Response.
+        GetChildren2 = 12,
+        /// CheckVersionRequest, only inside a multi.
+        Check = 13,
+        /// Several writes, all or nothing.
+        Multi = 14,
+        /// CreateRequest → Create2Response.
+        Create2 = 15,
+        /// ReconfigRequest → GetDataResponse.
+        Reconfig = 16,
+        /// CheckWatchesRequest → nothing.
+        CheckWatches = 17,
+        /// RemoveWatchesRequest → nothing.
+        RemoveWatches = 18,
+        /// CreateRequest → Create2Response.
+        CreateContainer = 19,
+        /// Internal: the container reaper.
+        DeleteContainer = 20,
+        /// CreateTTLRequest → Create2Response.
+        CreateTtl = 21,
+        /// Several reads.
+        MultiRead = 22,
+        /// AuthPacket → nothing.
+        Auth = 100,
+        /// SetWatches → nothing.
+        SetWatches = 101,
+        /// GetSASLRequest → SetSASLResponse.
+        Sasl = 102,
+        /// GetEphemeralsRequest → GetEphemeralsResponse.
+        GetEphemerals = 103,
+        /// GetAllChildrenNumberRequest → GetAllChildrenNumberResponse.
+        GetAllChildrenNumber = 104,
+        /// SetWatches2 → nothing.
+        SetWatches2 = 105,
+        /// AddWatchRequest → ErrorResponse.
+        AddWatch = 106,
+        /// Nothing → WhoAmIResponse.
+        WhoAmI = 107,
+        /// Internal: a session begins.
+        CreateSession = -10,
+        /// Nothing → nothing, then the server closes the connection.
+        CloseSession = -11,
+        /// Internal: a failed operation in a multi result or a log.
+        Error = -1,
+    }
+}
+
+wire_enum! {
+    /// The `flags` of a CreateRequest: an enumeration, not a bit mask.
+    CreateMode {
+        /// Stays until it is deleted.
+        Persistent = 0,
+        /// Ends with its session.
+        Ephemeral = 1,
+        /// Persistent, with a sequence suffix.
+        PersistentSequential = 2,
+        /// Ephemeral, with a sequence suffix.
+        EphemeralSequential = 3,
+        /// Reaped once its last child is gone.
+        Container = 4,
+        /// Reaped when unchanged and childless for its ttl.
+        PersistentWithTtl = 5,
+        /// As `PersistentWithTtl`, with a sequence suffix.
+        PersistentSequentialWithTtl = 6,
+    }
+}
+
+impl CreateMode {
+    /// Whether the znode ends with its session.
+    pub fn is_ephemeral(self) -> bool {
+        matches!(self, CreateMode::Ephemeral | CreateMode::EphemeralSequential)
+    }
+
+    /// Whether the server appends a sequence number to the name.
+    pub fn is_sequential(self) -> bool {
+        matches!(
+            self,
+            CreateMode::PersistentSequential
+                | CreateMode::EphemeralSequential
+                | CreateMode::PersistentSequentialWithTtl
+        )
+    }
+
+    /// Whether the znode carries a ttl.
+    pub fn has_ttl(self) -> bool {
+        matches!(self, CreateMode::PersistentWithTtl | CreateMode::PersistentSequentialWithTtl)
+    }
+}
+
+wire_enum! {
+    /// The `type` of a WatcherEvent that a server sends.
+    EventType {
+        /// The znode was created.
+        NodeCreated = 1,
+        /// The znode was deleted.
+        NodeDeleted = 2,
+        /// The znode's data was set.
+        NodeDataChanged = 3,
+        /// A child was created or deleted.
+        NodeChildrenChanged = 4,
+    }
+}
+
+wire_enum! {
+    /// The `mode` of an AddWatchRequest.
+    AddWatchMode {
+        /// Stays after it fires.
+        Persistent = 0,
+        /// Stays, and covers every descendant.
+        PersistentRecursive = 1,
+    }
+}
+
+wire_enum! {
+    /// The `type` of CheckWatchesRequest and RemoveWatchesRequest.
+    WatcherType {
+        /// One-shot child watch.
+        Children = 1,
+        /// One-shot data or exists watch.
+        Data = 2,
+        /// Any watch at the path.
+        Any = 3,
+        /// Persistent watch.
+        Persistent = 4,
+        /// Persistent recursive watch.
+        PersistentRecursive = 5,
+    }
+}
+
+/// The xid of a notification.
+pub const XID_NOTIFICATION: i32 = -1;
+/// The xid of every ping reply, whatever the request carried.
+pub const XID_PING: i32 = -2;
+/// The xid Java and C clients give an auth packet.
+pub const XID_AUTH: i32 = -4;
+/// The xid Java and C clients give setWatches.
+pub const XID_SET_WATCHES: i32 = -8;
+
+/// `WatcherEvent.state` of everything a server sends: SyncConnected.
+pub const STATE_SYNC_CONNECTED: i32 = 3;
+
+/// Permission bits of an ACL entry.
+pub mod perms {
+    /// getData, getChildren, exists, check.
+    pub const READ: i32 = 1;
+    /// setData.
+    pub const WRITE: i32 = 2;
+    /// Create a child.
+    pub const CREATE: i32 = 4;
+    /// Delete a child.
+    pub const DELETE: i32 = 8;
+    /// setACL.
+    pub const ADMIN: i32 = 16;
+    /// Everything.
+    pub const ALL: i32 = 31;
+}
