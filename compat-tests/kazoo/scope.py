@@ -1,0 +1,58 @@
+"""What one Kazoo case works with: clients under a root of its own, closed when it ends."""
+
+import itertools
+import os
+import socket
+import subprocess
+
+from kazoo.client import KazooClient
+from kazoo.retry import KazooRetry
+
+CONNECT = os.environ["ZK_CONNECT"]
+# The longest the server grants: a session must outlive a restart.
+TIMEOUT_S = 10.0
+
+_numbers = itertools.count()
+
+
+class Scope:
+    """`zk` is the case's first client; `client()` makes more. All see only this case's znodes, unless told otherwise."""
+
+    def __init__(self, name):
+        self.root = f"/{name}-{next(_numbers)}"
+        self.clients = []
+        with_root = self.client(root="")
+        with_root.create(self.root)
+        self.zk = self.client()
+
+    def client(self, root=None, start=True, reconnect_s=0.02, **named):
+        named.setdefault("timeout", TIMEOUT_S)
+        retry = KazooRetry(max_tries=-1, delay=reconnect_s, backoff=1.5, max_delay=max(reconnect_s, 0.3))
+        hosts = CONNECT + (self.root if root is None else root)
+        client = KazooClient(hosts=hosts, connection_retry=retry, **named)
+        self.clients.append(client)
+        if start:
+            client.start(timeout=20)
+        return client
+
+    def close(self):
+        for client in self.clients:
+            client.stop()
+            client.close()
+
+
+def with_scope(function):
+    scope = Scope(function.__name__)
+    try:
+        function(scope)
+    finally:
+        scope.close()
+
+
+def control(action):
+    subprocess.run([os.environ["ZK_CTL"], action], check=True, stdout=subprocess.DEVNULL)
+
+
+def drop_socket(client):
+    """Cuts the client's connection without either side saying goodbye."""
+    client._connection._socket.shutdown(socket.SHUT_RDWR)
