@@ -1,1 +1,32 @@
-//! The replicated state machine: tree, sessions, ACLs, quotas.
+//! The replicated state machine: what every server agrees on. Commands in, effects out; no clock, no randomness, no I/O.
+//!
+//! [`State::apply`] is the only way to change anything, and a deterministic function of the state and the command.
+//! Versions, sequence numbers, zxids, error codes and quotas are computed there, identically on every server.
+//!
+//! Deliberately absent: connections, watches and session clocks (`oxkeeper-replica`), files (`oxkeeper-store`).
+//!
+//! Reading order: [`command`], [`znode`], [`tree`], [`acl`], [`session`], [`quota`], [`apply`], [`read`],
+//! [`checkpoint`].
+
+pub mod acl;
+mod address;
+pub mod apply;
+pub mod checkpoint;
+pub mod command;
+mod dirty;
+pub mod quota;
+pub mod read;
+pub mod record;
+pub mod session;
+pub mod settings;
+mod state;
+pub mod tree;
+mod write;
+pub mod znode;
+
+pub use acl::{AclList, Caller, Identities};
+pub use apply::{Change, ChangeKind, Watcher};
+pub use command::{Batch, Command};
+pub use dirty::Captured;
+pub use settings::Settings;
+pub use state::{Expendable, State};

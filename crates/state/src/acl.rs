@@ -1,0 +1,293 @@
+//! Access control: who a caller is, what a list allows, and the interned lists that znodes refer to.
+//!
+//! Owns [`Acls`], one entry per distinct list, counted by use: a million znodes with the open list cost one list.
+//! Source: `ZooKeeperServer.checkACL`, `PrepRequestProcessor.fixupACL`, `server/auth/*`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use oxkeeper_proto::op::perms;
+use oxkeeper_proto::records::{Acl, Id};
+use oxkeeper_proto::{ErrorCode, Jute, Reader};
+
+use crate::address::{address_matches, is_address_pattern};
+use crate::settings::Settings;
+
+/// An access control list that owns its text.
+pub type AclList = Vec<Acl<'static>>;
+
+/// Which interned list a znode has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AclId(pub u32);
+
+impl AclId {
+    /// `world:anyone:cdrwa`, the list nearly every znode has. Never checked, never released.
+    pub const OPEN: AclId = AclId(0);
+}
+
+/// A caller's identities, Jute-encoded one after the other as a command carries them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Identities<'a>(pub &'a [u8]);
+
+impl<'a> Identities<'a> {
+    /// Each identity, in the order it was added to the connection.
+    pub fn iter(self) -> impl Iterator<Item = Id<'a>> {
+        let mut reader = Reader::new(self.0);
+        std::iter::from_fn(move || if reader.rest().is_empty() { None } else { Id::decode(&mut reader).ok() })
+    }
+
+    fn is_super(self) -> bool {
+        self.iter().any(|id| id.scheme.as_deref() == Some("super"))
+    }
+}
+
+/// Who asks, and under which settings of the server that took the request.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// The connection's identities.
+    pub identities: Identities<'a>,
+    /// Switches that decide what is checked.
+    pub settings: Settings,
+}
+
+impl Caller<'_> {
+    /// Whether `list` grants any of the bits `wanted`. *Errors*: `NoAuth`.
+    pub fn check(&self, list: &[Acl<'_>], wanted: i32) -> Result<(), ErrorCode> {
+        let allowed = self.settings.skip_acl()
+            || list.is_empty()
+            || list.iter().any(|entry| entry.perms & wanted != 0 && is_world(&entry.id))
+            || self.identities.is_super()
+            || list.iter().any(|entry| entry.perms & wanted != 0 && self.is_named_by(&entry.id));
+        if allowed { Ok(()) } else { Err(ErrorCode::NoAuth) }
+    }
+
+    fn is_named_by(&self, wanted: &Id<'_>) -> bool {
+        let (Some(scheme), Some(pattern)) = (wanted.scheme.as_deref(), wanted.id.as_deref()) else { return false };
+        if !self.settings.has_provider(scheme) {
+            return false;
+        }
+        self.identities.iter().filter(|id| id.scheme.as_deref() == Some(scheme)).any(|id| {
+            let id = id.id.unwrap_or_default();
+            match scheme {
+                "ip" => address_matches(&id, pattern),
+                _ => id == pattern,
+            }
+        })
+    }
+}
+
+/// The list to store for the list a client sent: duplicates gone, `auth` expanded, each entry valid.
+///
+/// *Errors*: `InvalidAcl`; `Marshalling` where the reference meets a null id it does not expect.
+pub fn fix_acl(sent: Option<Vec<Acl<'_>>>, caller: &Caller<'_>) -> Result<AclList, ErrorCode> {
+    let sent = sent.unwrap_or_default();
+    if let [only] = sent.as_slice()
+        && is_world(&only.id)
+    {
+        return Ok(vec![only.clone().into_owned()]);
+    }
+    let mut fixed = AclList::with_capacity(sent.len());
+    for (position, entry) in sent.iter().enumerate() {
+        if !sent[..position].contains(entry) {
+            fix_entry(entry, caller, &mut fixed)?;
+        }
+    }
+    if fixed.is_empty() { Err(ErrorCode::InvalidAcl) } else { Ok(fixed) }
+}
+
+fn fix_entry(entry: &Acl<'_>, caller: &Caller<'_>, fixed: &mut AclList) -> Result<(), ErrorCode> {
+    let scheme = entry.id.scheme.as_deref().ok_or(ErrorCode::InvalidAcl)?;
+    if scheme == "auth" {
+        return expand_auth(entry.perms, caller, fixed);
+    }
+    if scheme != "world" && !caller.settings.has_provider(scheme) {
+        return Err(ErrorCode::InvalidAcl);
+    }
+    // ZooKeeper: a null id meets no null check there; the exception becomes a marshalling error.
+    let id = entry.id.id.as_deref().ok_or(ErrorCode::Marshalling)?;
+    let valid = match scheme {
+        "world" => id == "anyone",
+        "digest" => is_digest(id),
+        "ip" => is_address_pattern(id),
+        _ => true,
+    };
+    if !valid {
+        return Err(ErrorCode::InvalidAcl);
+    }
+    fixed.push(entry.clone().into_owned());
+    Ok(())
+}
+
+/// `auth` stands for every identity of the caller that was proved, not merely observed.
+fn expand_auth(perms: i32, caller: &Caller<'_>, fixed: &mut AclList) -> Result<(), ErrorCode> {
+    let before = fixed.len();
+    let proved = |id: &Id<'_>| matches!(id.scheme.as_deref(), Some("digest" | "sasl" | "x509"));
+    fixed.extend(caller.identities.iter().filter(proved).map(|id| Acl { perms, id }.into_owned()));
+    if fixed.len() == before { Err(ErrorCode::InvalidAcl) } else { Ok(()) }
+}
+
+fn is_world(id: &Id<'_>) -> bool {
+    id.scheme.as_deref() == Some("world") && id.id.as_deref() == Some("anyone")
+}
+
+/// ZooKeeper: Java's split drops trailing empty parts, so `user:` is one part, not two.
+fn is_digest(id: &str) -> bool {
+    let mut parts = id.trim_end_matches(':').split(':');
+    parts.next().is_some() && parts.next().is_some() && parts.next().is_none()
+}
+
+/// The list with every digest's hash hidden, for callers that may read but not administer.
+pub fn mask_digests(list: &[Acl<'_>]) -> AclList {
+    let mask = |entry: &Acl<'_>| {
+        let mut entry = entry.clone().into_owned();
+        if entry.id.scheme.as_deref() == Some("digest")
+            && let Some((user, _)) = entry.id.id.as_deref().unwrap_or_default().split_once(':')
+        {
+            entry.id.id = Some(format!("{user}:x").into());
+        }
+        entry
+    };
+    list.iter().map(mask).collect()
+}
+
+/// `world:anyone` with `perms`.
+pub fn world(perms: i32) -> AclList {
+    vec![Acl { perms, id: Id { scheme: Some("world".into()), id: Some("anyone".into()) } }]
+}
+
+/// The interned lists. Invariant: `by_bytes` names exactly the used entries of `lists`.
+#[derive(Debug)]
+pub struct Acls {
+    lists: Vec<Option<Interned>>,
+    by_bytes: HashMap<Box<[u8]>, AclId, FixedState>,
+    free: Vec<u32>,
+    open: Arc<AclList>,
+}
+
+#[derive(Debug)]
+struct Interned {
+    list: Arc<AclList>,
+    /// How many znodes have it.
+    uses: u64,
+}
+
+impl Acls {
+    /// Only the open list.
+    pub fn new(seed: u64) -> Acls {
+        let open = Arc::new(world(perms::ALL));
+        let mut acls = Acls {
+            lists: Vec::new(),
+            by_bytes: HashMap::with_hasher(FixedState::with_seed(seed)),
+            free: Vec::new(),
+            open: open.clone(),
+        };
+        acls.place(AclId::OPEN, open, 0);
+        acls
+    }
+
+    /// The list behind an id.
+    pub fn list(&self, id: AclId) -> &Arc<AclList> {
+        self.find(id).expect("a znode's ACL is interned")
+    }
+
+    /// The list behind an id, if it is in use.
+    pub fn find(&self, id: AclId) -> Option<&Arc<AclList>> {
+        self.lists.get(id.0 as usize)?.as_ref().map(|interned| &interned.list)
+    }
+
+    /// Counts one more use of `list`; says whether it is new.
+    pub fn acquire(&mut self, list: AclList) -> (AclId, bool) {
+        if list == *self.open {
+            return (AclId::OPEN, false);
+        }
+        if let Some(&id) = self.by_bytes.get(encode_list(&list).as_slice()) {
+            self.retain(id);
+            return (id, false);
+        }
+        let id = AclId(self.free.pop().unwrap_or(self.lists.len() as u32));
+        self.place(id, Arc::new(list), 1);
+        (id, true)
+    }
+
+    /// Counts one more use of a list already interned.
+    pub fn retain(&mut self, id: AclId) {
+        if id != AclId::OPEN {
+            self.interned_mut(id).uses += 1;
+        }
+    }
+
+    /// Counts one use less; says whether the list is gone.
+    pub fn release(&mut self, id: AclId) -> bool {
+        if id == AclId::OPEN {
+            return false;
+        }
+        let interned = self.interned_mut(id);
+        interned.uses -= 1;
+        if interned.uses > 0 {
+            return false;
+        }
+        let bytes = encode_list(&interned.list);
+        self.by_bytes.remove(bytes.as_slice());
+        self.lists[id.0 as usize] = None;
+        self.free.push(id.0);
+        true
+    }
+
+    /// Puts a list loaded from the store under its id, with no use counted yet.
+    pub fn place_loaded(&mut self, id: AclId, list: AclList) {
+        self.place(id, Arc::new(list), 0);
+    }
+
+    /// After loading: gaps become free ids.
+    pub fn finish_loading(&mut self) {
+        self.free = (0..self.lists.len() as u32).rev().filter(|&id| self.lists[id as usize].is_none()).collect();
+    }
+
+    fn place(&mut self, id: AclId, list: Arc<AclList>, uses: u64) {
+        let index = id.0 as usize;
+        if self.lists.len() <= index {
+            self.lists.resize_with(index + 1, || None);
+        }
+        self.by_bytes.insert(encode_list(&list).into(), id);
+        self.lists[index] = Some(Interned { list, uses });
+    }
+
+    fn interned_mut(&mut self, id: AclId) -> &mut Interned {
+        self.lists[id.0 as usize].as_mut().expect("a znode's ACL is interned")
+    }
+}
+
+/// A list as one Jute vector.
+pub fn encode_list(list: &AclList) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    (list.len() as i32).encode(&mut bytes);
+    list.iter().for_each(|entry| entry.encode(&mut bytes));
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digest_ids() {
+        let check = |id, expected| assert_eq!(is_digest(id), expected, "{id}");
+        check("user:hash", true);
+        check(":x", true);
+        check("u:", false);
+        check("a:b:c", false);
+        check("", false);
+    }
+
+    #[test]
+    fn interning_counts_uses() {
+        let mut acls = Acls::new(1);
+        let (id, new) = acls.acquire(world(perms::READ));
+        assert!(new);
+        assert_eq!(acls.acquire(world(perms::READ)), (id, false));
+        assert!(!acls.release(id));
+        assert!(acls.release(id));
+        assert_eq!(acls.acquire(world(perms::ALL)), (AclId::OPEN, false));
+    }
+}

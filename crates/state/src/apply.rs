@@ -1,0 +1,272 @@
+//! Applying one command: the dispatch over operations, and the effects of a command that succeeded.
+//!
+//! Source: `PrepRequestProcessor` (order of checks), `DataTree.processTxn` (effects), `FinalRequestProcessor` (replies).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use oxkeeper_proto::multi::{MULTI_END, MultiOp, decode_multi, encode_multi_error};
+use oxkeeper_proto::records::{MultiHeader, PathRecord};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId, Zxid};
+
+use crate::acl::AclList;
+use crate::command::Command;
+use crate::quota::{self, Track};
+use crate::state::State;
+use crate::write::Write;
+
+/// What happened to a znode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It was created; its parent has one child more.
+    Created,
+    /// It was deleted; its parent has one child less.
+    Deleted,
+    /// Its data was set.
+    DataChanged,
+}
+
+/// One change, as those who watch need to know it.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    /// What happened.
+    pub kind: ChangeKind,
+    /// To which znode.
+    pub path: &'a str,
+    /// In which transaction.
+    pub zxid: Zxid,
+    /// Who may know; `None` is everyone. Of a deleted znode: its last.
+    pub acl: Option<&'a AclList>,
+    /// Who may know that the parent's children changed.
+    pub parent_acl: Option<&'a AclList>,
+}
+
+/// Is told of changes in the order in which they happen, while they are applied.
+pub trait Watcher {
+    /// One change, of the command being applied.
+    fn changed(&mut self, change: Change<'_>);
+}
+
+/// Nobody watches: replay and tests.
+impl Watcher for () {
+    fn changed(&mut self, _change: Change<'_>) {}
+}
+
+/// A change before it is announced: in a multi, all wait for the last to succeed.
+#[derive(Debug)]
+pub(crate) struct Effect<'p> {
+    pub(crate) kind: ChangeKind,
+    pub(crate) path: Cow<'p, str>,
+    pub(crate) acl: Option<Arc<AclList>>,
+    pub(crate) parent_acl: Option<Arc<AclList>>,
+    /// Change of the data's length.
+    pub(crate) bytes: i64,
+}
+
+impl Effect<'_> {
+    pub(crate) fn into_owned(self) -> Effect<'static> {
+        Effect {
+            kind: self.kind,
+            path: Cow::Owned(self.path.into_owned()),
+            acl: self.acl,
+            parent_acl: self.parent_acl,
+            bytes: self.bytes,
+        }
+    }
+}
+
+impl State {
+    /// Applies one command at `time_ms` (Unix). Takes the next zxid, whether it succeeds or fails. The reply's body is
+    /// appended to `body`, changes are announced to `watcher`.
+    ///
+    /// *Errors*: the code for the reply's header; nothing has changed then, and `body` is as it was. A failed multi is
+    /// no error: its codes are in its body.
+    pub fn apply(
+        &mut self,
+        command: &Command<'_>,
+        time_ms: i64,
+        body: &mut Vec<u8>,
+        watcher: &mut dyn Watcher,
+    ) -> Result<(), ErrorCode> {
+        self.zxid = next_zxid(self.zxid);
+        self.time_ms = self.time_ms.max(time_ms);
+        let start = body.len();
+        let result = self.dispatch(command, body, watcher);
+        if result.is_err() {
+            body.truncate(start);
+        }
+        result
+    }
+
+    fn dispatch(
+        &mut self,
+        command: &Command<'_>,
+        body: &mut Vec<u8>,
+        watcher: &mut dyn Watcher,
+    ) -> Result<(), ErrorCode> {
+        let mut write = Write::new(self, command, watcher);
+        match command.op {
+            OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => {
+                write.create(command.op, decoded(command.body)?, body)
+            }
+            OpCode::CreateTtl => write.create_ttl(decoded(command.body)?, body),
+            OpCode::Delete => write.delete(decoded(command.body)?),
+            OpCode::SetData => write.set_data(decoded(command.body)?, body),
+            OpCode::SetAcl => write.set_acl(decoded(command.body)?, body),
+            OpCode::Multi => self.multi(command, body, watcher),
+            OpCode::Reconfig => write.reconfig(),
+            OpCode::DeleteContainer => write.reap(command.body),
+            OpCode::CreateSession => {
+                let timeout_ms = decoded(command.body)?;
+                self.sessions.open(command.session, timeout_ms);
+                Ok(())
+            }
+            OpCode::CloseSession => {
+                write.close_session();
+                Ok(())
+            }
+            OpCode::Sync => {
+                // A barrier: nothing changes, the path is echoed.
+                decoded::<PathRecord<'_>>(command.body)?.encode(body);
+                Ok(())
+            }
+            OpCode::Exists
+            | OpCode::GetData
+            | OpCode::GetAcl
+            | OpCode::GetChildren
+            | OpCode::Ping
+            | OpCode::GetChildren2
+            | OpCode::Check
+            | OpCode::CheckWatches
+            | OpCode::RemoveWatches
+            | OpCode::MultiRead
+            | OpCode::Auth
+            | OpCode::SetWatches
+            | OpCode::Sasl
+            | OpCode::GetEphemerals
+            | OpCode::GetAllChildrenNumber
+            | OpCode::SetWatches2
+            | OpCode::AddWatch
+            | OpCode::WhoAmI
+            | OpCode::Error => Err(ErrorCode::Unimplemented),
+        }
+    }
+
+    /// All or nothing: the operations in order, each seeing those before it; the first failure undoes them.
+    fn multi(&mut self, command: &Command<'_>, body: &mut Vec<u8>, watcher: &mut dyn Watcher) -> Result<(), ErrorCode> {
+        let ops = decode_multi(command.body).map_err(|_| ErrorCode::Marshalling)?;
+        if ops.iter().any(|op| matches!(op, MultiOp::GetData(_) | MultiOp::GetChildren(_))) {
+            return Err(ErrorCode::Marshalling);
+        }
+        let start = body.len();
+        let count = ops.len();
+        let mut write = Write::transaction(self, command, watcher);
+        for (position, op) in ops.into_iter().enumerate() {
+            if let Err(code) = write.multi_op(op, body) {
+                write.roll_back();
+                body.truncate(start);
+                put_failed_results(position, code, count, body);
+                return Ok(());
+            }
+        }
+        write.commit();
+        MULTI_END.encode(body);
+        Ok(())
+    }
+
+    /// What follows from a change that stands: quota bookkeeping, then the announcement.
+    pub(crate) fn announce(&mut self, effect: &Effect<'_>, watcher: &mut dyn Watcher) {
+        self.keep_quota_registry(effect);
+        self.count_usage(effect);
+        watcher.changed(Change {
+            kind: effect.kind,
+            path: &effect.path,
+            zxid: self.zxid,
+            acl: effect.acl.as_deref(),
+            parent_acl: effect.parent_acl.as_deref(),
+        });
+    }
+
+    /// Limits that come or go begin or end the counting of their subtree.
+    fn keep_quota_registry(&mut self, effect: &Effect<'_>) {
+        let Some((parent, name)) = effect.path.rsplit_once('/') else { return };
+        let Some(prefix) = parent.strip_prefix(quota::QUOTA_ROOT) else { return };
+        match (effect.kind, name) {
+            (ChangeKind::Created, quota::LIMITS) => self.quotas.register(prefix),
+            (ChangeKind::Deleted, quota::LIMITS) => self.quotas.unregister(prefix),
+            (ChangeKind::Created, quota::STATS) => self.recount(prefix),
+            (ChangeKind::Created | ChangeKind::Deleted | ChangeKind::DataChanged, _) => {}
+        }
+    }
+
+    /// Counts a subtree anew: its top, all descendants, their data.
+    pub(crate) fn recount(&mut self, prefix: &str) {
+        let Some(top) = self.tree.lookup(prefix) else { return self.set_usage(prefix, 0, 0) };
+        let slots = std::iter::once(top).chain(self.tree.descendants(top));
+        let (count, bytes) =
+            slots.fold((0, 0), |(count, bytes), slot| (count + 1, bytes + self.tree.znode(slot).data_len() as i64));
+        self.set_usage(prefix, count, bytes);
+    }
+
+    fn set_usage(&mut self, prefix: &str, count: i64, bytes: i64) {
+        let mut track = Track::default();
+        track.set_usage(count, bytes);
+        self.write_usage(prefix, &track);
+    }
+
+    fn count_usage(&mut self, effect: &Effect<'_>) {
+        let Some(prefix) = self.quotas.prefix_of(&effect.path) else { return };
+        let Some((_, mut usage)) = self.quota_tracks(prefix) else { return };
+        let count = match effect.kind {
+            ChangeKind::Created => 1,
+            ChangeKind::Deleted => -1,
+            ChangeKind::DataChanged => 0,
+        };
+        usage.set_usage(usage.count() + count, usage.bytes() + effect.bytes);
+        self.write_usage(prefix, &usage);
+    }
+
+    /// ZooKeeper: usage is written in place, without version, zxid or event.
+    fn write_usage(&mut self, prefix: &str, usage: &Track) {
+        let path = quota::stats_path(prefix);
+        if let Some(slot) = self.tree.lookup(&path) {
+            self.tree.update(slot, &path, |znode| znode.set_data(Some(usage.text().as_bytes())));
+        }
+    }
+
+    /// The znodes that would end with a session, for its log line.
+    pub fn ephemerals_of(&self, session: SessionId) -> usize {
+        self.sessions.get(session).map_or(0, |session| session.ephemerals.len())
+    }
+}
+
+/// The zxid after `zxid`. An exhausted counter starts the next epoch.
+fn next_zxid(zxid: Zxid) -> Zxid {
+    match zxid.counter() {
+        u32::MAX => Zxid::new(zxid.epoch() + 1, 1),
+        counter => Zxid::new(zxid.epoch(), counter + 1),
+    }
+}
+
+/// A body as the record its operation needs.
+pub(crate) fn decoded<'a, T: Jute<'a>>(body: &'a [u8]) -> Result<T, ErrorCode> {
+    T::from_bytes(body).map_err(|_| ErrorCode::Marshalling)
+}
+
+/// Before the failure 0, at it the code, after it `RuntimeInconsistency`.
+fn put_failed_results(failed: usize, code: ErrorCode, count: usize, body: &mut Vec<u8>) {
+    for position in 0..count {
+        let err = match position.cmp(&failed) {
+            std::cmp::Ordering::Less => 0,
+            std::cmp::Ordering::Equal => code.wire(),
+            std::cmp::Ordering::Greater => ErrorCode::RuntimeInconsistency.wire(),
+        };
+        encode_multi_error(err, body);
+    }
+    MULTI_END.encode(body);
+}
+
+/// In front of one result of a multi that succeeded.
+pub(crate) fn put_result_header(op: OpCode, body: &mut Vec<u8>) {
+    MultiHeader { op: op.wire(), done: false, err: 0 }.encode(body);
+}

@@ -1,0 +1,146 @@
+//! From the state to durable records and back.
+//!
+//! A checkpoint is begun at one zxid; its znodes are then captured a few at a time while commands go on (see
+//! `dirty.rs`). Sessions, ACLs and the few scalars are small and captured at once when it begins.
+
+use bytes::BufMut;
+use oxkeeper_proto::{DecodeError, Jute, Reader, SessionId, Zxid};
+
+use crate::acl::{AclId, encode_list};
+use crate::dirty::Captured;
+use crate::quota;
+use crate::record::decode_znode;
+use crate::state::State;
+use crate::znode::{Slot, Znode};
+
+/// The part of a checkpoint that is captured when it begins.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// zxid, time, digest, size: 32 bytes.
+    pub scalars: Vec<u8>,
+    /// Changed sessions: id → timeout, or gone.
+    pub sessions: Vec<(i64, Option<Vec<u8>>)>,
+    /// Changed ACLs: id → list, or gone.
+    pub acls: Vec<Captured>,
+}
+
+impl State {
+    /// Begins a checkpoint of everything that changed since the last one that was committed.
+    pub fn begin_checkpoint(&mut self) -> Head {
+        self.tree.changes.begin_checkpoint();
+        let mut scalars = Vec::new();
+        scalars.put_i64(self.zxid.0);
+        scalars.put_i64(self.time_ms);
+        scalars.put_u64(self.tree.digest());
+        scalars.put_u64(self.tree.size());
+        let session =
+            |&id: &SessionId| (id.0, self.sessions.get(id).map(|session| session.timeout_ms.to_be_bytes().to_vec()));
+        let acl = |&id: &u32| (id, self.acls.find(AclId(id)).map(|list| encode_list(list)));
+        let head = Head {
+            scalars,
+            sessions: self.sessions.dirty.iter().map(session).collect(),
+            acls: self.dirty_acls.iter().map(acl).collect(),
+        };
+        self.sessions.dirty.clear();
+        self.dirty_acls.clear();
+        head
+    }
+
+    /// Up to `count` znodes of the checkpoint under way, as they were when it began; empty once all were handed over.
+    pub fn capture(&mut self, count: usize) -> Vec<Captured> {
+        self.tree.capture(count)
+    }
+
+    /// Ends the checkpoint. If it was not `committed`, what it covered counts as changed again.
+    pub fn end_checkpoint(&mut self, head: &Head, committed: bool) {
+        self.tree.changes.end_checkpoint(committed);
+        if !committed {
+            self.sessions.dirty.extend(head.sessions.iter().map(|&(id, _)| SessionId(id)));
+            self.dirty_acls.extend(head.acls.iter().map(|&(id, _)| id));
+        }
+    }
+}
+
+/// A state being loaded: records in any order, then [`Loading::finish`].
+#[derive(Debug)]
+pub struct Loading {
+    state: State,
+    digest: u64,
+    size: u64,
+}
+
+impl Loading {
+    /// Starts from the scalars of a checkpoint. *Errors*: see [`DecodeError`].
+    pub fn new(seed: u64, scalars: &[u8]) -> Result<Loading, DecodeError> {
+        let mut state = State::bare(seed);
+        let reader = &mut Reader::new(scalars);
+        state.zxid = Zxid(i64::decode(reader)?);
+        state.time_ms = i64::decode(reader)?;
+        let digest = i64::decode(reader)? as u64;
+        let size = i64::decode(reader)? as u64;
+        Ok(Loading { state, digest, size })
+    }
+
+    /// A session's record.
+    pub fn session(&mut self, id: i64, record: &[u8]) -> Result<(), DecodeError> {
+        self.state.sessions.open(SessionId(id), i32::from_bytes(record)?);
+        Ok(())
+    }
+
+    /// An ACL's record.
+    pub fn acl(&mut self, id: u32, record: &[u8]) -> Result<(), DecodeError> {
+        let list: Option<Vec<oxkeeper_proto::records::Acl<'_>>> = Jute::from_bytes(record)?;
+        let list = list.ok_or(DecodeError::NotAllowed("a null ACL"))?;
+        self.state.acls.place_loaded(AclId(id), list.into_iter().map(|entry| entry.into_owned()).collect());
+        Ok(())
+    }
+
+    /// A znode's record.
+    pub fn znode(&mut self, slot: u32, record: &[u8]) -> Result<(), DecodeError> {
+        self.place(slot, decode_znode(record)?);
+        Ok(())
+    }
+
+    /// A znode decoded elsewhere, on another thread.
+    pub fn place(&mut self, slot: u32, znode: Znode) {
+        self.state.tree.place_loaded(Slot(slot), znode);
+    }
+
+    /// Links everything. *Errors*: a znode whose parent or ACL is missing.
+    pub fn finish(self) -> Result<State, DecodeError> {
+        let Loading { mut state, digest, size } = self;
+        state.tree.finish_loading(digest, size).map_err(|_| DecodeError::NotAllowed("a znode without its parent"))?;
+        let mut special = Vec::new();
+        for (slot, znode) in state.tree.iter() {
+            let acl = znode.versions.acl;
+            if acl != AclId::OPEN {
+                state.acls.find(acl).ok_or(DecodeError::NotAllowed("a znode without its ACL"))?;
+            }
+            if acl != AclId::OPEN || znode.versions.owner.0 != 0 {
+                special.push((slot, acl));
+            }
+        }
+        for (slot, acl) in special {
+            state.acls.retain(acl);
+            state.enroll(slot);
+        }
+        state.acls.finish_loading();
+        state.sessions.dirty.clear();
+        state.find_quotas();
+        Ok(state)
+    }
+}
+
+impl State {
+    /// Registers the subtrees whose limits are in the tree.
+    fn find_quotas(&mut self) {
+        let Some(root) = self.tree.lookup(quota::QUOTA_ROOT) else { return };
+        let limits = self.tree.descendants(root).filter(|&slot| self.tree.znode(slot).name() == quota::LIMITS);
+        let parents: Vec<String> = limits.map(|slot| self.tree.path(self.tree.znode(slot).parent())).collect();
+        for parent in parents {
+            if let Some(prefix) = parent.strip_prefix(quota::QUOTA_ROOT) {
+                self.quotas.register(prefix);
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Which records changed since the last checkpoint, and what they were when the running one began.
+//!
+//! A checkpoint is a consistent image at one zxid, taken while commands go on: beginning it freezes the set of changed
+//! slots; the capturing thread encodes them a few at a time; a command that is about to change a frozen slot first saves
+//! what it was. Invariant: every frozen slot is handed over exactly once, as it was when the checkpoint began.
+
+/// A set of small integers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bits {
+    words: Vec<u64>,
+}
+
+impl Bits {
+    pub(crate) fn insert(&mut self, index: u32) {
+        let word = index as usize / 64;
+        if self.words.len() <= word {
+            self.words.resize(word + 1, 0);
+        }
+        self.words[word] |= 1 << (index % 64);
+    }
+
+    /// Takes `index` out; says whether it was in.
+    pub(crate) fn remove(&mut self, index: u32) -> bool {
+        let Some(word) = self.words.get_mut(index as usize / 64) else { return false };
+        let bit = 1 << (index % 64);
+        let was_in = *word & bit != 0;
+        *word &= !bit;
+        was_in
+    }
+
+    /// Takes the smallest member at or after `from` out.
+    fn pop_from(&mut self, from: u32) -> Option<u32> {
+        let start = from as usize / 64;
+        for (offset, word) in self.words.get_mut(start..)?.iter_mut().enumerate() {
+            if *word != 0 {
+                let bit = word.trailing_zeros();
+                *word &= *word - 1;
+                return Some((start + offset) as u32 * 64 + bit);
+            }
+        }
+        None
+    }
+
+    fn merge(&mut self, other: &Bits) {
+        if self.words.len() < other.words.len() {
+            self.words.resize(other.words.len(), 0);
+        }
+        self.words.iter_mut().zip(&other.words).for_each(|(word, more)| *word |= more);
+    }
+}
+
+/// A slot and its record, or `None` where the record is gone.
+pub type Captured = (u32, Option<Vec<u8>>);
+
+/// The changes of one table.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    dirty: Bits,
+    frozen: Option<Frozen>,
+}
+
+#[derive(Debug)]
+struct Frozen {
+    all: Bits,
+    pending: Bits,
+    /// Every pending member is at or after this.
+    cursor: u32,
+    saved: Vec<Captured>,
+}
+
+impl Changes {
+    /// To be called before slot `index` changes; `encode` gives its record as it is now.
+    pub(crate) fn before_change(&mut self, index: u32, encode: impl FnOnce() -> Option<Vec<u8>>) {
+        if let Some(frozen) = &mut self.frozen
+            && frozen.pending.remove(index)
+        {
+            frozen.saved.push((index, encode()));
+        }
+        self.dirty.insert(index);
+    }
+
+    pub(crate) fn begin_checkpoint(&mut self) {
+        assert!(self.frozen.is_none(), "one checkpoint at a time");
+        let all = std::mem::take(&mut self.dirty);
+        self.frozen = Some(Frozen { pending: all.clone(), all, cursor: 0, saved: Vec::new() });
+    }
+
+    /// Up to `count` records of the checkpoint; empty once all were handed over.
+    pub(crate) fn capture(&mut self, count: usize, encode: impl Fn(u32) -> Option<Vec<u8>>) -> Vec<Captured> {
+        let frozen = self.frozen.as_mut().expect("a checkpoint is under way");
+        let mut captured = std::mem::take(&mut frozen.saved);
+        while captured.len() < count {
+            let Some(index) = frozen.pending.pop_from(frozen.cursor) else { break };
+            frozen.cursor = index;
+            captured.push((index, encode(index)));
+        }
+        captured
+    }
+
+    /// The checkpoint is over. What it covered is dirty again unless it was `committed`.
+    pub(crate) fn end_checkpoint(&mut self, committed: bool) {
+        let frozen = self.frozen.take().expect("a checkpoint is under way");
+        if !committed {
+            self.dirty.merge(&frozen.all);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_sees_what_was_there_when_it_began() {
+        let mut changes = Changes::default();
+        changes.before_change(3, || None);
+        changes.before_change(70, || None);
+        changes.begin_checkpoint();
+        changes.before_change(70, || Some(vec![70]));
+        changes.before_change(70, || Some(vec![71]));
+        changes.before_change(5, || Some(vec![5]));
+        let encode = |index: u32| Some(vec![index as u8]);
+        assert_eq!(changes.capture(1, encode), [(70, Some(vec![70]))]);
+        assert_eq!(changes.capture(9, encode), [(3, Some(vec![3]))]);
+        assert_eq!(changes.capture(9, encode), []);
+        changes.end_checkpoint(true);
+        changes.begin_checkpoint();
+        assert_eq!(changes.capture(9, encode), [(5, Some(vec![5])), (70, Some(vec![70]))]);
+        changes.end_checkpoint(false);
+        changes.begin_checkpoint();
+        assert_eq!(changes.capture(9, encode).len(), 2);
+    }
+}

@@ -1,0 +1,144 @@
+//! Quotas: which subtrees are counted, and the text of their limit and statistics znodes.
+//!
+//! Source: `Quotas`, `StatsTrack`, `DataTree.updateQuotaStat`, `PathTrie`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where quota znodes live.
+pub const QUOTA_ROOT: &str = "/zookeeper/quota";
+/// Name of the znode that holds a subtree's limits.
+pub const LIMITS: &str = "zookeeper_limits";
+/// Name of the znode that holds a subtree's usage.
+pub const STATS: &str = "zookeeper_stats";
+
+/// The subtrees that have limits.
+#[derive(Debug, Default)]
+pub struct Quotas {
+    prefixes: BTreeSet<String>,
+}
+
+impl Quotas {
+    /// The deepest counted subtree that holds `path`.
+    pub fn prefix_of<'a>(&self, path: &'a str) -> Option<&'a str> {
+        if self.prefixes.is_empty() {
+            return None;
+        }
+        ancestors_and_self(path).find(|prefix| self.prefixes.contains(*prefix))
+    }
+
+    /// Every counted subtree.
+    pub fn prefixes(&self) -> impl Iterator<Item = &str> {
+        self.prefixes.iter().map(String::as_str)
+    }
+
+    pub(crate) fn register(&mut self, prefix: &str) {
+        if !prefix.is_empty() {
+            self.prefixes.insert(prefix.to_owned());
+        }
+    }
+
+    pub(crate) fn unregister(&mut self, prefix: &str) {
+        self.prefixes.remove(prefix);
+    }
+}
+
+/// `path` and every path above it but the root, deepest first.
+pub fn ancestors_and_self(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| path.rsplit_once('/').map(|(parent, _)| parent))
+        .take_while(|p| !p.is_empty())
+}
+
+/// The znode with the limits of `prefix`.
+pub fn limits_path(prefix: &str) -> String {
+    format!("{QUOTA_ROOT}{prefix}/{LIMITS}")
+}
+
+/// The znode with the usage of `prefix`.
+pub fn stats_path(prefix: &str) -> String {
+    format!("{QUOTA_ROOT}{prefix}/{STATS}")
+}
+
+/// The text of a limits or statistics znode: `count=1,bytes=2`, and hard limits behind a stray `=`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Track {
+    values: BTreeMap<String, i64>,
+}
+
+impl Track {
+    /// Reads the text; what is missing or malformed counts as unlimited.
+    pub fn parse(data: Option<&[u8]>) -> Track {
+        let text = String::from_utf8_lossy(data.unwrap_or_default());
+        let pairs = text.split([',', ';']).filter_map(|pair| {
+            let mut parts = pair.split('=');
+            let key = parts.next().filter(|key| !key.is_empty())?;
+            Some((key.to_owned(), parts.next()?.parse().unwrap_or(-1)))
+        });
+        Track { values: pairs.collect() }
+    }
+
+    fn value(&self, key: &str) -> i64 {
+        self.values.get(key).copied().unwrap_or(-1)
+    }
+
+    /// Znodes; -1 is unlimited.
+    pub fn count(&self) -> i64 {
+        self.value("count")
+    }
+
+    /// Bytes of data; -1 is unlimited.
+    pub fn bytes(&self) -> i64 {
+        self.value("bytes")
+    }
+
+    /// Znodes, enforced; -1 is unlimited.
+    pub fn count_hard(&self) -> i64 {
+        self.value("countHardLimit")
+    }
+
+    /// Bytes of data, enforced; -1 is unlimited.
+    pub fn bytes_hard(&self) -> i64 {
+        self.value("byteHardLimit")
+    }
+
+    /// Sets the usage.
+    pub fn set_usage(&mut self, count: i64, bytes: i64) {
+        self.values.insert("count".to_owned(), count);
+        self.values.insert("bytes".to_owned(), bytes);
+    }
+
+    /// The text, as the reference writes it.
+    pub fn text(&self) -> String {
+        let mut text = format!("count={},bytes={}", self.count(), self.bytes());
+        let others = self.values.iter().filter(|(key, _)| *key != "count" && *key != "bytes");
+        for (position, (key, value)) in others.enumerate() {
+            // ZooKeeper: the stray `=` makes older parsers ignore what follows.
+            text.push_str(if position == 0 { "=;" } else { ";" });
+            text.push_str(&format!("{key}={value}"));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_round_trips() {
+        let check = |text: &str| assert_eq!(Track::parse(Some(text.as_bytes())).text(), text);
+        check("count=2,bytes=5");
+        check("count=-1,bytes=-1=;byteHardLimit=-1;countHardLimit=2");
+        assert_eq!(Track::parse(None).text(), "count=-1,bytes=-1");
+        assert_eq!(Track::parse(Some(b"count=,bytes=7")).text(), "count=-1,bytes=7");
+    }
+
+    #[test]
+    fn the_deepest_prefix_counts() {
+        let mut quotas = Quotas::default();
+        quotas.register("/a");
+        quotas.register("/a/b");
+        assert_eq!(quotas.prefix_of("/a/b/c"), Some("/a/b"));
+        assert_eq!(quotas.prefix_of("/a/bc"), Some("/a"));
+        assert_eq!(quotas.prefix_of("/b"), None);
+    }
+}

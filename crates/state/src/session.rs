@@ -1,0 +1,101 @@
+//! Sessions as every server agrees on them: that they exist, their timeout, and what ends with them.
+//!
+//! Clocks are not here: when a session was last heard of is known to one server only. Source: `SessionTrackerImpl`,
+//! `ZooKeeperServer.generatePasswd`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use oxkeeper_proto::SessionId;
+use oxkeeper_proto::records::PASSWORD_LEN;
+
+use crate::znode::Slot;
+
+/// A session.
+#[derive(Clone, Debug, Default)]
+pub struct Session {
+    /// As negotiated when it was created, ms.
+    pub timeout_ms: i32,
+    /// The znodes that end with it.
+    pub ephemerals: BTreeSet<Slot>,
+}
+
+/// All sessions, and which of them changed since the last checkpoint.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    by_id: BTreeMap<SessionId, Session>,
+    pub(crate) dirty: BTreeSet<SessionId>,
+}
+
+impl Sessions {
+    /// The session with this id.
+    pub fn get(&self, id: SessionId) -> Option<&Session> {
+        self.by_id.get(&id)
+    }
+
+    /// Every session, by id.
+    pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.by_id.iter().map(|(&id, session)| (id, session))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    pub(crate) fn open(&mut self, id: SessionId, timeout_ms: i32) {
+        self.by_id.entry(id).or_default().timeout_ms = timeout_ms;
+        self.dirty.insert(id);
+    }
+
+    pub(crate) fn close(&mut self, id: SessionId) -> Option<Session> {
+        self.dirty.insert(id);
+        self.by_id.remove(&id)
+    }
+
+    /// A znode that ends with session `id` came to be. ZooKeeper: the session need not exist (an imported tree).
+    pub(crate) fn own(&mut self, id: SessionId, slot: Slot) {
+        if let Some(session) = self.by_id.get_mut(&id) {
+            session.ephemerals.insert(slot);
+        }
+    }
+
+    pub(crate) fn disown(&mut self, id: SessionId, slot: Slot) {
+        if let Some(session) = self.by_id.get_mut(&id) {
+            session.ephemerals.remove(&slot);
+        }
+    }
+}
+
+/// ZooKeeper's constant. Deriving passwords as it does lets clients of an imported ensemble resume their sessions.
+const PASSWORD_SECRET: i64 = 0xb341_5c00;
+
+/// The password of a session: four draws of `java.util.Random` seeded by the id.
+pub fn password(id: SessionId) -> [u8; PASSWORD_LEN] {
+    const MULTIPLIER: u64 = 0x5_deec_e66d;
+    const MASK: u64 = (1 << 48) - 1;
+    let mut seed = ((id.0 ^ PASSWORD_SECRET) as u64 ^ MULTIPLIER) & MASK;
+    let mut password = [0; PASSWORD_LEN];
+    for draw in password.chunks_exact_mut(4) {
+        seed = (seed.wrapping_mul(MULTIPLIER) + 0xb) & MASK;
+        draw.copy_from_slice(&((seed >> 16) as u32).to_le_bytes());
+    }
+    password
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_the_references() {
+        let check = |id, hex: u128| assert_eq!(u128::from_be_bytes(password(SessionId(id))), hex, "{id:x}");
+        check(0x0100_0000_0000_0001, 0x054c_c74a_3732_7db2_15e7_02e2_0c73_f005);
+        check(0x0100_07ab_7c55_0006, 0x07c3_4e90_9ace_120a_12bf_5d5f_dab9_1304);
+        check(0x0100_001b_6769_0000, 0xbdb7_9e35_063b_7982_6351_2ebe_bfe1_bd0d);
+    }
+}

@@ -1,0 +1,198 @@
+//! The state: the tree and what hangs on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use oxkeeper_proto::{SessionId, Zxid, op::perms};
+
+use crate::acl::{self, AclId, AclList, Acls};
+use crate::quota::{self, Quotas, Track};
+use crate::session::Sessions;
+use crate::tree::Tree;
+use crate::znode::{Owner, Slot, Versions};
+
+/// Everything the servers of an ensemble agree on.
+///
+/// Invariants: `containers`, `ttls` and the sessions' ephemerals name exactly the znodes of that kind; every znode's
+/// ACL is interned and its uses counted; `zxid` never falls.
+#[derive(Debug)]
+pub struct State {
+    pub(crate) tree: Tree,
+    pub(crate) acls: Acls,
+    pub(crate) dirty_acls: BTreeSet<u32>,
+    pub(crate) sessions: Sessions,
+    pub(crate) quotas: Quotas,
+    pub(crate) containers: BTreeSet<Slot>,
+    pub(crate) ttls: BTreeSet<Slot>,
+    pub(crate) zxid: Zxid,
+    pub(crate) time_ms: i64,
+}
+
+/// A znode that the reaper may ask to delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expendable {
+    /// Its path.
+    pub path: String,
+    /// Its mzxid when it was looked at: a change in between saves it.
+    pub mzxid: i64,
+}
+
+impl State {
+    /// The state of a new server: only the system znodes. `seed` keeps clients from crafting index collisions.
+    pub fn new(seed: u64) -> State {
+        let mut state = State::bare(seed);
+        state.plant(Slot::NIL, "/", "", 0, 0, AclId::OPEN);
+        let zookeeper = state.plant(Slot::ROOT, "/zookeeper", "zookeeper", 0, 0, AclId::OPEN);
+        state.plant(zookeeper, "/zookeeper/quota", "quota", 0, 0, AclId::OPEN);
+        let readable = state.acquire_acl(acl::world(perms::READ));
+        // ZooKeeper: the configuration znode's ACL is set after its creation, from version -1.
+        state.plant(zookeeper, "/zookeeper/config", "config", 0, -1, readable);
+        state
+    }
+
+    pub(crate) fn bare(seed: u64) -> State {
+        State {
+            tree: Tree::empty(seed),
+            acls: Acls::new(seed),
+            dirty_acls: BTreeSet::new(),
+            sessions: Sessions::default(),
+            quotas: Quotas::default(),
+            containers: BTreeSet::new(),
+            ttls: BTreeSet::new(),
+            zxid: Zxid(0),
+            time_ms: 0,
+        }
+    }
+
+    fn plant(&mut self, parent: Slot, path: &str, name: &str, cversion: i32, aversion: i32, acl: AclId) -> Slot {
+        let owner = Owner::PERSISTENT;
+        let versions =
+            Versions { czxid: 0, mzxid: 0, pzxid: 0, ctime: 0, mtime: 0, owner, version: 0, cversion, aversion, acl };
+        self.tree.insert(parent, path, name, Some(b""), versions)
+    }
+
+    /// The znodes.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// The sessions.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// The counted subtrees.
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
+    }
+
+    /// The zxid of the last command applied.
+    pub fn zxid(&self) -> Zxid {
+        self.zxid
+    }
+
+    /// The time of the last command applied, Unix ms. Never falls.
+    pub fn time_ms(&self) -> i64 {
+        self.time_ms
+    }
+
+    /// The interned list behind a znode's ACL id.
+    pub fn acl(&self, id: AclId) -> &AclList {
+        self.acls.list(id)
+    }
+
+    /// How many ephemeral znodes there are.
+    pub fn ephemerals_count(&self) -> usize {
+        self.sessions.iter().map(|(_, session)| session.ephemerals.len()).sum()
+    }
+
+    /// The paths of each session that has ephemerals.
+    pub fn ephemerals(&self) -> BTreeMap<SessionId, Vec<String>> {
+        let owners = self.sessions.iter().filter(|(_, session)| !session.ephemerals.is_empty());
+        owners
+            .map(|(id, session)| (id, session.ephemerals.iter().map(|&slot| self.tree.path(slot)).collect()))
+            .collect()
+    }
+
+    /// Childless containers and overdue TTL znodes, at most `limit`. Source: `ContainerManager.getCandidates`.
+    ///
+    /// `never_used_ms` is how long a container without any child ever may stand; 0 is for ever.
+    pub fn expendable(&self, now_ms: i64, never_used_ms: i64, limit: usize) -> Vec<Expendable> {
+        let containers = self.containers.iter().filter(|&&slot| self.container_is_spent(slot, now_ms, never_used_ms));
+        let ttls = self.ttls.iter().filter(|&&slot| self.ttl_is_over(slot, now_ms));
+        let expendable =
+            |&slot: &Slot| Expendable { path: self.tree.path(slot), mzxid: self.tree.znode(slot).versions.mzxid };
+        containers.chain(ttls).take(limit).map(expendable).collect()
+    }
+
+    fn container_is_spent(&self, slot: Slot, now_ms: i64, never_used_ms: i64) -> bool {
+        let znode = self.tree.znode(slot);
+        let forgotten = never_used_ms > 0 && now_ms - znode.versions.mtime > never_used_ms;
+        znode.num_children() == 0 && (znode.versions.cversion > 0 || forgotten)
+    }
+
+    fn ttl_is_over(&self, slot: Slot, now_ms: i64) -> bool {
+        let znode = self.tree.znode(slot);
+        let over = znode.versions.owner.ttl_ms().is_some_and(|ttl_ms| now_ms - znode.versions.mtime > ttl_ms);
+        znode.num_children() == 0 && over
+    }
+
+    pub(crate) fn acquire_acl(&mut self, list: AclList) -> AclId {
+        let (id, new) = self.acls.acquire(list);
+        if new {
+            self.dirty_acls.insert(id.0);
+        }
+        id
+    }
+
+    pub(crate) fn release_acl(&mut self, id: AclId) {
+        if self.acls.release(id) {
+            self.dirty_acls.insert(id.0);
+        }
+    }
+
+    /// Enters a znode into the registry of its kind.
+    pub(crate) fn enroll(&mut self, slot: Slot) {
+        let owner = self.tree.znode(slot).versions.owner;
+        if let Some(session) = owner.session() {
+            self.sessions.own(SessionId(session), slot);
+        } else if owner == Owner::CONTAINER {
+            self.containers.insert(slot);
+        } else if owner.ttl_ms().is_some() {
+            self.ttls.insert(slot);
+        }
+    }
+
+    /// Takes a znode out of the registry of its kind.
+    pub(crate) fn dismiss(&mut self, slot: Slot, owner: Owner) {
+        if let Some(session) = owner.session() {
+            self.sessions.disown(SessionId(session), slot);
+        }
+        self.containers.remove(&slot);
+        self.ttls.remove(&slot);
+    }
+
+    /// The limits and the usage of a counted subtree; `None` where a znode of the pair is missing.
+    pub(crate) fn quota_tracks(&self, prefix: &str) -> Option<(Track, Track)> {
+        let track = |path: String| Some(Track::parse(self.tree.znode(self.tree.lookup(&path)?).data()));
+        Some((track(quota::limits_path(prefix))?, track(quota::stats_path(prefix))?))
+    }
+
+    /// Checks every invariant, in time proportional to the state. Panics with what is broken.
+    pub fn check(&self) {
+        self.tree.check();
+        let mut kinds = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for (slot, znode) in self.tree.iter() {
+            let owner = znode.versions.owner;
+            if owner == Owner::CONTAINER {
+                kinds.0.insert(slot);
+            } else if owner.ttl_ms().is_some() {
+                kinds.1.insert(slot);
+            } else if owner.session().is_some() {
+                kinds.2.insert(slot);
+            }
+            assert!(!self.acl(znode.versions.acl).is_empty(), "every znode has an ACL");
+        }
+        let owned = self.sessions.iter().flat_map(|(_, session)| session.ephemerals.iter().copied()).collect();
+        assert_eq!(kinds, (self.containers.clone(), self.ttls.clone(), owned), "registries name their znodes");
+    }
+}

@@ -1,0 +1,371 @@
+//! The znode tree: an arena of znodes, an index from (parent, name) to slot, and children as linked siblings.
+//!
+//! Owns every znode, the tree digest, and the record of what changed since the last checkpoint. Knows nothing of
+//! operations, sessions or permissions. Invariants: every znode but the root is in the index and in its parent's list
+//! exactly once; `digest` is the wrapping sum of all znodes' contributions; a change goes through [`Tree::update`],
+//! [`Tree::insert`] or [`Tree::remove`], which keep both and mark the slot.
+//!
+//! Source of the digest: `DigestCalculator` (version 2).
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use crate::dirty::{Captured, Changes};
+use crate::record;
+use crate::znode::{Slot, Versions, Znode};
+
+/// Znodes in one chunk of the arena: what grows at a time.
+const CHUNK_LEN: usize = 1024;
+
+/// An index entry: 8 bytes a znode. The hash is kept so that growing the index touches no znode.
+#[derive(Clone, Copy, Debug)]
+struct Indexed {
+    hash: u32,
+    slot: Slot,
+}
+
+/// The znode tree.
+#[derive(Debug)]
+pub struct Tree {
+    chunks: Vec<Vec<Option<Znode>>>,
+    free: Vec<Slot>,
+    index: HashTable<Indexed>,
+    hasher: FixedState,
+    count: usize,
+    digest: u64,
+    /// Sum of the lengths of all paths and data, bytes.
+    size: u64,
+    pub(crate) changes: Changes,
+}
+
+impl Tree {
+    /// A tree of nothing, not even a root. `seed` keeps clients from crafting index collisions.
+    pub(crate) fn empty(seed: u64) -> Tree {
+        Tree {
+            chunks: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            hasher: FixedState::with_seed(seed),
+            count: 0,
+            digest: 0,
+            size: 0,
+            changes: Changes::default(),
+        }
+    }
+
+    /// How many znodes there are, the root included.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Never: there is a root.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The tree digest: equal for equal trees, whatever led to them.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Bytes of all paths and data.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The znode in `slot`, if there is one.
+    pub fn get(&self, slot: Slot) -> Option<&Znode> {
+        self.chunks.get(slot.0 as usize / CHUNK_LEN)?.get(slot.0 as usize % CHUNK_LEN)?.as_ref()
+    }
+
+    /// The znode in `slot`, which must be there.
+    pub fn znode(&self, slot: Slot) -> &Znode {
+        self.get(slot).expect("the slot was just looked up")
+    }
+
+    fn znode_mut(&mut self, slot: Slot) -> &mut Znode {
+        let znode = self.chunks[slot.0 as usize / CHUNK_LEN][slot.0 as usize % CHUNK_LEN].as_mut();
+        znode.expect("the slot was just looked up")
+    }
+
+    /// The slot of `path`. ZooKeeper: the empty path is the root; anything malformed is simply not there.
+    pub fn lookup(&self, path: &str) -> Option<Slot> {
+        if path.is_empty() || path == "/" {
+            return Some(Slot::ROOT);
+        }
+        path.strip_prefix('/')?.split('/').try_fold(Slot::ROOT, |slot, name| self.child(slot, name))
+    }
+
+    /// The slot of the child `name` of `parent`.
+    pub fn child(&self, parent: Slot, name: &str) -> Option<Slot> {
+        let hash = self.hash(parent, name.as_bytes());
+        self.index.find(spread(hash), |entry| self.is_at(entry, hash, parent, name)).map(|entry| entry.slot)
+    }
+
+    fn is_at(&self, entry: &Indexed, hash: u32, parent: Slot, name: &str) -> bool {
+        entry.hash == hash && {
+            let znode = self.znode(entry.slot);
+            znode.links.parent == parent && znode.name_bytes() == name.as_bytes()
+        }
+    }
+
+    fn hash(&self, parent: Slot, name: &[u8]) -> u32 {
+        let hash = self.hasher.hash_one((parent.0, name));
+        (hash ^ (hash >> 32)) as u32
+    }
+
+    /// The path of a znode.
+    pub fn path(&self, slot: Slot) -> String {
+        let mut names = Vec::new();
+        let mut at = slot;
+        while at != Slot::ROOT {
+            let znode = self.znode(at);
+            names.push(znode.name());
+            at = znode.links.parent;
+        }
+        if names.is_empty() {
+            return "/".to_owned();
+        }
+        names.iter().rev().flat_map(|name| ["/", name]).collect()
+    }
+
+    /// The children of a znode, in no order that means anything.
+    pub fn children(&self, slot: Slot) -> impl Iterator<Item = &Znode> {
+        self.child_slots(slot).map(|slot| self.znode(slot))
+    }
+
+    /// The slots of the children of a znode.
+    pub fn child_slots(&self, slot: Slot) -> impl Iterator<Item = Slot> {
+        let present = |slot: Slot| (slot != Slot::NIL).then_some(slot);
+        let first = present(self.znode(slot).links.first_child);
+        std::iter::successors(first, move |&slot| present(self.znode(slot).links.next))
+    }
+
+    /// Every descendant of a znode, depth first, without the znode itself.
+    pub fn descendants(&self, top: Slot) -> impl Iterator<Item = Slot> {
+        let mut at = top;
+        std::iter::from_fn(move || {
+            at = self.successor(at, top)?;
+            Some(at)
+        })
+    }
+
+    /// What follows `at` in a depth-first walk below `top`.
+    fn successor(&self, at: Slot, top: Slot) -> Option<Slot> {
+        let first_child = self.znode(at).links.first_child;
+        if first_child != Slot::NIL {
+            return Some(first_child);
+        }
+        let mut at = at;
+        while at != top {
+            let links = &self.znode(at).links;
+            if links.next != Slot::NIL {
+                return Some(links.next);
+            }
+            at = links.parent;
+        }
+        None
+    }
+
+    /// Adds a znode at `path`, which ends in `name`, below `parent`.
+    pub(crate) fn insert(
+        &mut self,
+        parent: Slot,
+        path: &str,
+        name: &str,
+        data: Option<&[u8]>,
+        versions: Versions,
+    ) -> Slot {
+        let slot = self.free.pop().unwrap_or_else(|| Slot(self.high_water()));
+        self.changes.before_change(slot.0, || None);
+        self.place(slot, Znode::new(parent, name, data, versions));
+        self.link(slot);
+        self.count_in(path, slot);
+        slot
+    }
+
+    /// Takes the childless znode at `path` out.
+    pub(crate) fn remove(&mut self, slot: Slot, path: &str) -> Znode {
+        self.save(slot);
+        self.count_out(path, slot);
+        self.unlink(slot);
+        self.free.push(slot);
+        let znode = self.chunks[slot.0 as usize / CHUNK_LEN][slot.0 as usize % CHUNK_LEN].take();
+        let znode = znode.expect("the slot was just looked up");
+        assert_eq!(znode.links.num_children, 0, "only a childless znode is removed");
+        znode
+    }
+
+    /// Changes the znode at `path` in place. Links are not to be touched.
+    pub(crate) fn update<R>(&mut self, slot: Slot, path: &str, change: impl FnOnce(&mut Znode) -> R) -> R {
+        self.save(slot);
+        self.count_out(path, slot);
+        let result = change(self.znode_mut(slot));
+        self.count_in(path, slot);
+        result
+    }
+
+    fn save(&mut self, slot: Slot) {
+        let Tree { changes, chunks, .. } = self;
+        let znode = chunks[slot.0 as usize / CHUNK_LEN][slot.0 as usize % CHUNK_LEN].as_ref();
+        changes.before_change(slot.0, || znode.map(record::encode_znode));
+    }
+
+    /// Up to `count` records of the checkpoint that is under way.
+    pub(crate) fn capture(&mut self, count: usize) -> Vec<Captured> {
+        let Tree { changes, chunks, .. } = self;
+        let get = |slot: u32| chunks.get(slot as usize / CHUNK_LEN)?.get(slot as usize % CHUNK_LEN)?.as_ref();
+        changes.capture(count, |slot| get(slot).map(record::encode_znode))
+    }
+
+    fn count_in(&mut self, path: &str, slot: Slot) {
+        let (digest, size) = self.contribution(path, slot);
+        self.digest = self.digest.wrapping_add(digest);
+        self.size += size;
+    }
+
+    fn count_out(&mut self, path: &str, slot: Slot) {
+        let (digest, size) = self.contribution(path, slot);
+        self.digest = self.digest.wrapping_sub(digest);
+        self.size -= size;
+    }
+
+    fn contribution(&self, path: &str, slot: Slot) -> (u64, u64) {
+        let znode = self.znode(slot);
+        let path = if path == "/" { "" } else { path };
+        let size = (path.len() + znode.data_len()) as u64;
+        // ZooKeeper: what lies below /zookeeper is not in the digest, so that quota statistics may drift.
+        let digest = if path.starts_with("/zookeeper/") { 0 } else { znode_digest(path, znode) };
+        (digest, size)
+    }
+
+    /// One more than the highest slot ever used.
+    fn high_water(&self) -> u32 {
+        let full = self.chunks.len().saturating_sub(1) * CHUNK_LEN;
+        (full + self.chunks.last().map_or(0, Vec::len)) as u32
+    }
+
+    /// Puts a znode into an empty slot, in the arena only.
+    fn place(&mut self, slot: Slot, znode: Znode) {
+        let (chunk, offset) = (slot.0 as usize / CHUNK_LEN, slot.0 as usize % CHUNK_LEN);
+        while self.chunks.len() <= chunk {
+            if let Some(last) = self.chunks.last_mut() {
+                last.resize_with(CHUNK_LEN, || None);
+            }
+            self.chunks.push(Vec::with_capacity(CHUNK_LEN));
+        }
+        let chunk = &mut self.chunks[chunk];
+        if chunk.len() <= offset {
+            chunk.resize_with(offset + 1, || None);
+        }
+        assert!(chunk[offset].is_none(), "slot {} is taken", slot.0);
+        chunk[offset] = Some(znode);
+        self.count += 1;
+    }
+
+    /// Makes a placed znode the first child of its parent, and findable.
+    fn link(&mut self, slot: Slot) {
+        let parent = self.znode(slot).links.parent;
+        if parent == Slot::NIL {
+            return;
+        }
+        let hash = self.hash(parent, self.znode(slot).name_bytes());
+        self.index.insert_unique(spread(hash), Indexed { hash, slot }, |entry| spread(entry.hash));
+        let links = &mut self.znode_mut(parent).links;
+        links.num_children += 1;
+        let second = std::mem::replace(&mut links.first_child, slot);
+        self.znode_mut(slot).links.next = second;
+        if second != Slot::NIL {
+            self.znode_mut(second).links.prev = slot;
+        }
+    }
+
+    fn unlink(&mut self, slot: Slot) {
+        let znode = self.znode(slot);
+        let links = znode.links;
+        let hash = self.hash(links.parent, znode.name_bytes());
+        match self.index.entry(spread(hash), |entry| entry.slot == slot, |entry| spread(entry.hash)) {
+            Entry::Occupied(entry) => drop(entry.remove()),
+            Entry::Vacant(_) => panic!("slot {} is not in the index", slot.0),
+        }
+        self.znode_mut(links.parent).links.num_children -= 1;
+        match links.prev {
+            Slot::NIL => self.znode_mut(links.parent).links.first_child = links.next,
+            prev => self.znode_mut(prev).links.next = links.next,
+        }
+        if links.next != Slot::NIL {
+            self.znode_mut(links.next).links.prev = links.prev;
+        }
+        self.count -= 1;
+    }
+
+    /// Places znodes loaded from the store. [`Tree::finish_loading`] makes them a tree.
+    pub(crate) fn place_loaded(&mut self, slot: Slot, znode: Znode) {
+        self.place(slot, znode);
+    }
+
+    /// Links what was placed. *Errors*: a slot whose parent is not there.
+    pub(crate) fn finish_loading(&mut self, digest: u64, size: u64) -> Result<(), Slot> {
+        (self.digest, self.size) = (digest, size);
+        self.index.reserve(self.count, |entry| spread(entry.hash));
+        for slot in (0..self.high_water()).map(Slot) {
+            match self.get(slot).map(|znode| znode.links.parent) {
+                None => self.free.push(slot),
+                Some(parent) if parent != Slot::NIL && self.get(parent).is_none() => return Err(slot),
+                Some(_) => self.link(slot),
+            }
+        }
+        Ok(())
+    }
+
+    /// Every znode with its slot.
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, &Znode)> {
+        (0..self.high_water()).map(Slot).filter_map(|slot| Some((slot, self.get(slot)?)))
+    }
+
+    /// Checks every invariant, in time proportional to the tree. Panics with what is broken.
+    pub fn check(&self) {
+        let mut seen = 1;
+        let (mut digest, mut size) = self.contribution("/", Slot::ROOT);
+        for slot in self.descendants(Slot::ROOT) {
+            let znode = self.znode(slot);
+            assert_eq!(self.child(znode.links.parent, znode.name()), Some(slot), "found under its own name");
+            let (more_digest, more_size) = self.contribution(&self.path(slot), slot);
+            digest = digest.wrapping_add(more_digest);
+            size += more_size;
+            seen += 1;
+        }
+        for (slot, znode) in self.iter() {
+            assert_eq!(self.children(slot).count(), znode.links.num_children as usize, "children of slot {}", slot.0);
+        }
+        assert_eq!((seen, digest, size), (self.count, self.digest, self.size), "count, digest, size");
+        assert_eq!(self.index.len() + 1, self.count, "all but the root are indexed");
+    }
+}
+
+/// A table hash from the 32 bits that are kept: low bits choose the bucket, high bits the tag.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// A znode's contribution to the tree digest: CRC-32 of path, data and a 60-byte block of its persisted stat.
+fn znode_digest(path: &str, znode: &Znode) -> u64 {
+    let v = &znode.versions;
+    let mut block = [0u8; 60];
+    let longs = [v.czxid, v.mzxid, v.pzxid, v.ctime, v.mtime];
+    for (field, long) in block.chunks_exact_mut(8).zip(longs) {
+        field.copy_from_slice(&long.to_be_bytes());
+    }
+    for (field, int) in block[40..52].chunks_exact_mut(4).zip([v.version, v.cversion, v.aversion]) {
+        field.copy_from_slice(&int.to_be_bytes());
+    }
+    block[52..].copy_from_slice(&v.owner.0.to_be_bytes());
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(path.as_bytes());
+    crc.update(znode.data().unwrap_or_default());
+    crc.update(&block);
+    u64::from(crc.finalize())
+}

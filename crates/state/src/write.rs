@@ -1,0 +1,471 @@
+//! The writes: for each operation its checks, in the reference's order of precedence, then its change.
+//!
+//! Source: `PrepRequestProcessor.pRequest2Txn` and what it calls; `DataTree.createNode`, `deleteNode`, `setData`.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use oxkeeper_proto::multi::MultiOp;
+use oxkeeper_proto::op::{CreateMode, perms};
+use oxkeeper_proto::path::check_path;
+use oxkeeper_proto::records::{
+    CheckVersionRequest, CreateRequest, CreateTtlRequest, DeleteRequest, SetAclRequest, SetDataRequest, StatResponse,
+};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId, Text};
+
+use crate::acl::{AclId, AclList, Caller, fix_acl};
+use crate::apply::{ChangeKind, Effect, Watcher, decoded, put_result_header};
+use crate::command::Command;
+use crate::state::State;
+use crate::znode::{Owner, Slot, Versions, Znode};
+
+/// Paths that can never be deleted.
+const SPECIAL_PATHS: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
+
+/// One command at work on the state. In a transaction, effects wait and every change can be undone.
+pub(crate) struct Write<'s> {
+    state: &'s mut State,
+    watcher: &'s mut dyn Watcher,
+    caller: Caller<'s>,
+    session: SessionId,
+    transaction: Option<Transaction>,
+}
+
+#[derive(Default)]
+struct Transaction {
+    effects: Vec<Effect<'static>>,
+    undo: Vec<Undo>,
+    /// ACL uses that end if the transaction stands.
+    released: Vec<AclId>,
+}
+
+/// How to take one change back.
+enum Undo {
+    Inserted { slot: Slot, path: String },
+    Removed { znode: Znode, path: String },
+    Updated { slot: Slot, path: String, versions: Versions, data: Option<Option<Box<[u8]>>> },
+}
+
+/// What a create asks for, from whichever request.
+struct NewZnode<'a> {
+    op: OpCode,
+    path: Option<Text<'a>>,
+    data: Option<&'a [u8]>,
+    acl: Option<Vec<oxkeeper_proto::records::Acl<'a>>>,
+    flags: i32,
+    ttl: i64,
+}
+
+impl<'s> Write<'s> {
+    pub(crate) fn new(state: &'s mut State, command: &Command<'s>, watcher: &'s mut dyn Watcher) -> Write<'s> {
+        Write { state, watcher, caller: command.caller(), session: command.session, transaction: None }
+    }
+
+    pub(crate) fn transaction(state: &'s mut State, command: &Command<'s>, watcher: &'s mut dyn Watcher) -> Write<'s> {
+        Write { transaction: Some(Transaction::default()), ..Write::new(state, command, watcher) }
+    }
+
+    /// One operation of a multi, and its result.
+    pub(crate) fn multi_op(&mut self, op: MultiOp<'_>, body: &mut Vec<u8>) -> Result<(), ErrorCode> {
+        // Every kind of create but the plain one answers as create2.
+        let result_op = match &op {
+            MultiOp::Create(OpCode::Create, _) => OpCode::Create,
+            MultiOp::Create(..) | MultiOp::CreateTtl(_) => OpCode::Create2,
+            MultiOp::Delete(_)
+            | MultiOp::SetData(_)
+            | MultiOp::Check(_)
+            | MultiOp::GetData(_)
+            | MultiOp::GetChildren(_) => op.op(),
+        };
+        put_result_header(result_op, body);
+        match op {
+            MultiOp::Create(op, request) => self.create(op, request, body),
+            MultiOp::CreateTtl(request) => self.create_ttl(request, body),
+            MultiOp::Delete(request) => self.delete(request),
+            MultiOp::SetData(request) => self.set_data(request, body),
+            MultiOp::Check(request) => self.check(request),
+            MultiOp::GetData(_) | MultiOp::GetChildren(_) => Err(ErrorCode::Marshalling),
+        }
+    }
+
+    pub(crate) fn create(
+        &mut self,
+        op: OpCode,
+        request: CreateRequest<'_>,
+        body: &mut Vec<u8>,
+    ) -> Result<(), ErrorCode> {
+        let CreateRequest { path, data, acl, flags } = request;
+        self.create_znode(NewZnode { op, path, data, acl, flags, ttl: -1 }, body)
+    }
+
+    pub(crate) fn create_ttl(&mut self, request: CreateTtlRequest<'_>, body: &mut Vec<u8>) -> Result<(), ErrorCode> {
+        let CreateTtlRequest { path, data, acl, flags, ttl } = request;
+        self.create_znode(NewZnode { op: OpCode::CreateTtl, path, data, acl, flags, ttl }, body)
+    }
+
+    fn create_znode(&mut self, new: NewZnode<'_>, body: &mut Vec<u8>) -> Result<(), ErrorCode> {
+        let path = new.path.ok_or(ErrorCode::Marshalling)?;
+        let mode = CreateMode::from_wire(new.flags).ok_or(ErrorCode::BadArguments)?;
+        let owner = self.owner(new.op, mode, new.ttl)?;
+        self.check_session()?;
+        let (parent_path, _) = path.rsplit_once('/').ok_or(ErrorCode::BadArguments)?;
+        if path.contains('\0') {
+            return Err(ErrorCode::BadArguments);
+        }
+        let acl = fix_acl(new.acl, &self.caller)?;
+        let parent = self.lookup(parent_path)?;
+        self.check_acl(parent, perms::CREATE)?;
+        let counter = self.state.tree.znode(parent).versions.cversion;
+        let path = if mode.is_sequential() { Cow::Owned(format!("{path}{counter:010}")) } else { path };
+        check_path(&path).map_err(|_| ErrorCode::BadArguments)?;
+        let (parent_path, name) = path.rsplit_once('/').expect("a checked path has a slash");
+        if path == "/" || self.state.tree.child(parent, name).is_some() {
+            return Err(ErrorCode::NodeExists);
+        }
+        if self.state.tree.znode(parent).versions.owner.session().is_some() {
+            return Err(ErrorCode::NoChildrenForEphemerals);
+        }
+        let bytes = new.data.map_or(0, <[u8]>::len) as i64;
+        self.check_quota(&path, bytes, 1)?;
+        let slot = self.insert(parent, parent_path, &path, name, new.data, owner, acl);
+        Some(Cow::Borrowed(path.as_ref())).encode(body);
+        if new.op != OpCode::Create {
+            self.state.tree.znode(slot).stat().encode(body);
+        }
+        self.took_effect(ChangeKind::Created, path.as_ref(), slot, parent, bytes);
+        Ok(())
+    }
+
+    /// The stored owner of a new znode. Source: `validateCreateRequest`, `EphemeralType.validateTTL`.
+    fn owner(&self, op: OpCode, mode: CreateMode, ttl: i64) -> Result<Owner, ErrorCode> {
+        if mode.has_ttl() {
+            if !self.caller.settings.extended_types() {
+                return Err(ErrorCode::Unimplemented);
+            }
+            let ttl = Some(ttl).filter(|ttl| (1..=Owner::TTL_MAX_MS).contains(ttl));
+            return ttl.map(Owner::ttl).ok_or(ErrorCode::BadArguments);
+        }
+        // ZooKeeper: createTTL without a ttl mode and with ttl -1 passes there, and breaks the server when applied.
+        if ttl >= 0 || op == OpCode::CreateTtl {
+            return Err(ErrorCode::BadArguments);
+        }
+        Ok(if op == OpCode::CreateContainer || mode == CreateMode::Container {
+            Owner::CONTAINER
+        } else if mode.is_ephemeral() {
+            Owner(self.session.0)
+        } else {
+            Owner::PERSISTENT
+        })
+    }
+
+    pub(crate) fn delete(&mut self, request: DeleteRequest<'_>) -> Result<(), ErrorCode> {
+        self.check_session()?;
+        let path = request.path.ok_or(ErrorCode::Marshalling)?;
+        let (parent, slot) = self.deletable(&path)?;
+        self.check_acl(parent, perms::DELETE)?;
+        let slot = slot.ok_or(ErrorCode::NoNode)?;
+        let znode = self.state.tree.znode(slot);
+        check_version(request.version, znode.versions.version)?;
+        if znode.num_children() > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        self.remove(slot, parent, &path);
+        Ok(())
+    }
+
+    /// The parent of a path that may be deleted, and the znode there, if any.
+    fn deletable(&self, path: &str) -> Result<(Slot, Option<Slot>), ErrorCode> {
+        let (parent_path, name) = path.rsplit_once('/').ok_or(ErrorCode::BadArguments)?;
+        if path.contains('\0') || SPECIAL_PATHS.contains(&path) {
+            return Err(ErrorCode::BadArguments);
+        }
+        let parent = self.lookup(parent_path)?;
+        Ok((parent, self.state.tree.child(parent, name)))
+    }
+
+    /// The reaper's delete: no permission is asked, but the znode must still be what it was when it was chosen.
+    pub(crate) fn reap(&mut self, body: &[u8]) -> Result<(), ErrorCode> {
+        let DeleteContainer { path, mzxid } = DeleteContainer::decode(body)?;
+        let (parent, slot) = self.deletable(&path)?;
+        let slot = slot.ok_or(ErrorCode::NoNode)?;
+        let znode = self.state.tree.znode(slot);
+        if znode.num_children() > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        if znode.versions.owner.session().is_some() || znode.versions.mzxid != mzxid {
+            return Err(ErrorCode::BadVersion);
+        }
+        self.remove(slot, parent, &path);
+        Ok(())
+    }
+
+    pub(crate) fn set_data(&mut self, request: SetDataRequest<'_>, body: &mut Vec<u8>) -> Result<(), ErrorCode> {
+        self.check_session()?;
+        let path = checked(request.path)?;
+        let slot = self.lookup(&path)?;
+        self.check_acl(slot, perms::WRITE)?;
+        let znode = self.state.tree.znode(slot);
+        let parent = znode.parent();
+        let bytes = request.data.map_or(0, <[u8]>::len) as i64 - znode.data_len() as i64;
+        let version = znode.versions.version;
+        self.check_quota(&path, bytes, 0)?;
+        check_version(request.version, version)?;
+        let (zxid, time_ms) = (self.state.zxid.0, self.state.time_ms);
+        self.update(slot, &path, Some(request.data), |versions| {
+            (versions.mzxid, versions.mtime, versions.version) = (zxid, time_ms, version.wrapping_add(1));
+        });
+        StatResponse { stat: self.state.tree.znode(slot).stat() }.encode(body);
+        self.took_effect(ChangeKind::DataChanged, &path, slot, parent, bytes);
+        Ok(())
+    }
+
+    pub(crate) fn set_acl(&mut self, request: SetAclRequest<'_>, body: &mut Vec<u8>) -> Result<(), ErrorCode> {
+        self.check_session()?;
+        let path = checked(request.path)?;
+        let acl = fix_acl(request.acl, &self.caller)?;
+        let slot = self.lookup(&path)?;
+        self.check_acl(slot, perms::ADMIN)?;
+        let Versions { aversion, acl: old, .. } = self.state.tree.znode(slot).versions;
+        check_version(request.version, aversion)?;
+        let acl = self.state.acquire_acl(acl);
+        self.update(slot, &path, None, |versions| {
+            (versions.aversion, versions.acl) = (aversion.wrapping_add(1), acl);
+        });
+        self.release_acl(old);
+        StatResponse { stat: self.state.tree.znode(slot).stat() }.encode(body);
+        Ok(())
+    }
+
+    fn check(&mut self, request: CheckVersionRequest<'_>) -> Result<(), ErrorCode> {
+        self.check_session()?;
+        let path = checked(request.path)?;
+        let slot = self.lookup(&path)?;
+        self.check_acl(slot, perms::READ)?;
+        check_version(request.version, self.state.tree.znode(slot).versions.version)
+    }
+
+    /// One server alone has no membership to change.
+    pub(crate) fn reconfig(&mut self) -> Result<(), ErrorCode> {
+        if !self.caller.settings.reconfig_enabled() {
+            return Err(ErrorCode::ReconfigDisabled);
+        }
+        self.check_session()?;
+        Err(ErrorCode::Unimplemented)
+    }
+
+    /// Ends the session; its ephemerals go in the same transaction.
+    pub(crate) fn close_session(&mut self) {
+        let Some(session) = self.state.sessions.get(self.session) else { return };
+        for slot in session.ephemerals.clone() {
+            let path = self.state.tree.path(slot);
+            let parent = self.state.tree.znode(slot).parent();
+            self.remove(slot, parent, &path);
+        }
+        self.state.sessions.close(self.session);
+    }
+
+    /// The transaction stands: what waited happens now.
+    pub(crate) fn commit(self) {
+        let transaction = self.transaction.expect("only a transaction is committed");
+        for effect in &transaction.effects {
+            self.state.announce(effect, self.watcher);
+        }
+        for acl in transaction.released {
+            self.state.release_acl(acl);
+        }
+    }
+
+    /// The transaction fails: every change is taken back, the last one first.
+    pub(crate) fn roll_back(mut self) {
+        let undo = self.transaction.take().expect("only a transaction is rolled back").undo;
+        for step in undo.into_iter().rev() {
+            self.take_back(step);
+        }
+    }
+
+    fn take_back(&mut self, step: Undo) {
+        match step {
+            Undo::Inserted { slot, path } => {
+                let Versions { owner, acl, .. } = self.state.tree.remove(slot, &path).versions;
+                self.state.dismiss(slot, owner);
+                self.state.release_acl(acl);
+            }
+            Undo::Removed { znode, path } => {
+                let slot = self.state.tree.insert(znode.parent(), &path, znode.name(), znode.data(), znode.versions);
+                self.state.enroll(slot);
+            }
+            Undo::Updated { slot, path, versions, data } => self.state.tree.update(slot, &path, |znode| {
+                znode.versions = versions;
+                if let Some(data) = data {
+                    znode.set_data(data.as_deref());
+                }
+            }),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of a znode, used once")]
+    fn insert(
+        &mut self,
+        parent: Slot,
+        parent_path: &str,
+        path: &str,
+        name: &str,
+        data: Option<&[u8]>,
+        owner: Owner,
+        acl: AclList,
+    ) -> Slot {
+        let (zxid, time_ms) = (self.state.zxid.0, self.state.time_ms);
+        self.update(parent, parent_path, None, |versions| {
+            let cversion = versions.cversion.wrapping_add(1);
+            // ZooKeeper: raised only, so an overflown counter stays where it is, and pzxid with it.
+            if cversion > versions.cversion {
+                (versions.cversion, versions.pzxid) = (cversion, zxid);
+            }
+        });
+        let acl = self.state.acquire_acl(acl);
+        let versions = Versions {
+            czxid: zxid,
+            mzxid: zxid,
+            pzxid: zxid,
+            ctime: time_ms,
+            mtime: time_ms,
+            owner,
+            version: 0,
+            cversion: 0,
+            aversion: 0,
+            acl,
+        };
+        let slot = self.state.tree.insert(parent, path, name, data, versions);
+        self.state.enroll(slot);
+        if let Some(transaction) = &mut self.transaction {
+            transaction.undo.push(Undo::Inserted { slot, path: path.to_owned() });
+        }
+        slot
+    }
+
+    fn remove(&mut self, slot: Slot, parent: Slot, path: &str) {
+        let (parent_path, _) = path.rsplit_once('/').expect("only paths with a parent are deleted");
+        let zxid = self.state.zxid.0;
+        self.update(parent, parent_path, None, |versions| versions.pzxid = versions.pzxid.max(zxid));
+        let bytes = -(self.state.tree.znode(slot).data_len() as i64);
+        // What those who watch may know is decided by the list the znode had.
+        let effect = self.effect(ChangeKind::Deleted, path, slot, parent, bytes);
+        let znode = self.state.tree.remove(slot, path);
+        self.state.dismiss(slot, znode.versions.owner);
+        self.release_acl(znode.versions.acl);
+        if let Some(transaction) = &mut self.transaction {
+            transaction.undo.push(Undo::Removed { znode, path: path.to_owned() });
+        }
+        self.settle(effect);
+    }
+
+    /// Changes versions, and the data if `data` says so, in a way that can be undone.
+    fn update(&mut self, slot: Slot, path: &str, data: Option<Option<&[u8]>>, change: impl FnOnce(&mut Versions)) {
+        if let Some(transaction) = &mut self.transaction {
+            let znode = self.state.tree.znode(slot);
+            let old = data.map(|_| znode.data().map(Box::from));
+            let (path, versions) = (path.to_owned(), znode.versions);
+            transaction.undo.push(Undo::Updated { slot, path, versions, data: old });
+        }
+        self.state.tree.update(slot, path, |znode| {
+            if let Some(data) = data {
+                znode.set_data(data);
+            }
+            change(&mut znode.versions);
+        });
+    }
+
+    fn release_acl(&mut self, acl: AclId) {
+        match &mut self.transaction {
+            Some(transaction) => transaction.released.push(acl),
+            None => self.state.release_acl(acl),
+        }
+    }
+
+    fn took_effect(&mut self, kind: ChangeKind, path: &str, slot: Slot, parent: Slot, bytes: i64) {
+        let effect = self.effect(kind, path, slot, parent, bytes);
+        self.settle(effect);
+    }
+
+    fn effect<'p>(&self, kind: ChangeKind, path: &'p str, slot: Slot, parent: Slot, bytes: i64) -> Effect<'p> {
+        let path = Cow::Borrowed(path);
+        let parent_acl = if parent == Slot::NIL { None } else { self.restricted_acl(parent) };
+        Effect { kind, path, acl: self.restricted_acl(slot), parent_acl, bytes }
+    }
+
+    /// A znode's list, unless it is open to everyone.
+    fn restricted_acl(&self, slot: Slot) -> Option<Arc<AclList>> {
+        let acl = self.state.tree.znode(slot).versions.acl;
+        (acl != AclId::OPEN).then(|| self.state.acls.list(acl).clone())
+    }
+
+    fn settle(&mut self, effect: Effect<'_>) {
+        match &mut self.transaction {
+            Some(transaction) => transaction.effects.push(effect.into_owned()),
+            None => self.state.announce(&effect, self.watcher),
+        }
+    }
+
+    fn lookup(&self, path: &str) -> Result<Slot, ErrorCode> {
+        self.state.tree.lookup(path).ok_or(ErrorCode::NoNode)
+    }
+
+    fn check_acl(&self, slot: Slot, wanted: i32) -> Result<(), ErrorCode> {
+        let acl = self.state.tree.znode(slot).versions.acl;
+        if acl == AclId::OPEN { Ok(()) } else { self.caller.check(self.state.acls.list(acl), wanted) }
+    }
+
+    fn check_session(&self) -> Result<(), ErrorCode> {
+        self.state.sessions.get(self.session).map(|_| ()).ok_or(ErrorCode::SessionExpired)
+    }
+
+    /// Hard limits refuse; soft ones only show in the usage. Source: `ZooKeeperServer.checkQuota`.
+    fn check_quota(&self, path: &str, bytes: i64, count: i64) -> Result<(), ErrorCode> {
+        if !self.caller.settings.enforce_quota() {
+            return Ok(());
+        }
+        let Some((limits, usage)) = self.state.quotas.prefix_of(path).and_then(|p| self.state.quota_tracks(p)) else {
+            return Ok(());
+        };
+        let exceeds = |change: i64, used: i64, limit: i64| change != 0 && limit > -1 && used + change > limit;
+        if exceeds(count, usage.count(), limits.count_hard()) || exceeds(bytes, usage.bytes(), limits.bytes_hard()) {
+            return Err(ErrorCode::QuotaExceeded);
+        }
+        Ok(())
+    }
+}
+
+/// A path that must be valid.
+fn checked(path: Option<Text<'_>>) -> Result<Text<'_>, ErrorCode> {
+    let path = path.ok_or(ErrorCode::Marshalling)?;
+    check_path(&path).map_err(|_| ErrorCode::BadArguments)?;
+    Ok(path)
+}
+
+fn check_version(expected: i32, current: i32) -> Result<(), ErrorCode> {
+    if expected == -1 || expected == current { Ok(()) } else { Err(ErrorCode::BadVersion) }
+}
+
+/// Body of the reaper's command.
+#[derive(Debug)]
+pub(crate) struct DeleteContainer<'a> {
+    path: Text<'a>,
+    mzxid: i64,
+}
+
+impl<'a> DeleteContainer<'a> {
+    fn decode(body: &'a [u8]) -> Result<DeleteContainer<'a>, ErrorCode> {
+        let (path, mzxid) = body.split_last_chunk::<8>().ok_or(ErrorCode::Marshalling)?;
+        Ok(DeleteContainer { path: decoded(path)?, mzxid: i64::from_be_bytes(*mzxid) })
+    }
+}
+
+impl crate::state::Expendable {
+    /// The body of the command that deletes it.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        Some(Cow::Borrowed(self.path.as_str())).encode(&mut body);
+        self.mzxid.encode(&mut body);
+        body
+    }
+}

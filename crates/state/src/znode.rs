@@ -1,0 +1,205 @@
+//! One znode: 104 bytes and one allocation that holds its name and data.
+
+use oxkeeper_proto::records::Stat;
+
+use crate::acl::AclId;
+
+/// Where a znode lies in the tree's arena. Local to one server and stable while the znode lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u32);
+
+impl Slot {
+    /// The root's.
+    pub const ROOT: Slot = Slot(0);
+    /// No znode.
+    pub const NIL: Slot = Slot(u32::MAX);
+}
+
+/// What kind of znode, as the stored owner encodes it. Source: `EphemeralType`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner(pub i64);
+
+impl Owner {
+    /// Stays until it is deleted.
+    pub const PERSISTENT: Owner = Owner(0);
+    /// Reaped once its last child is gone.
+    pub const CONTAINER: Owner = Owner(i64::MIN);
+    const TTL_TAG: i64 = 0xff00_0000_0000_0000_u64 as i64;
+    /// The longest ttl, ms: 40 bits.
+    pub const TTL_MAX_MS: i64 = 0xff_ffff_ffff;
+
+    /// Reaped when unchanged and childless for `ttl_ms`.
+    pub fn ttl(ttl_ms: i64) -> Owner {
+        Owner(Owner::TTL_TAG | ttl_ms)
+    }
+
+    /// The ttl in ms, of a TTL znode.
+    pub fn ttl_ms(self) -> Option<i64> {
+        (self.0 & Owner::TTL_TAG == Owner::TTL_TAG && self != Owner::CONTAINER).then_some(self.0 & Owner::TTL_MAX_MS)
+    }
+
+    /// The session, of an ephemeral znode.
+    pub fn session(self) -> Option<i64> {
+        let ephemeral = self != Owner::PERSISTENT && self != Owner::CONTAINER && self.ttl_ms().is_none();
+        ephemeral.then_some(self.0)
+    }
+}
+
+/// The part of a znode that a multi may have to put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// Transaction that created it.
+    pub czxid: i64,
+    /// Transaction that last set its data.
+    pub mzxid: i64,
+    /// Transaction that last created or deleted a child.
+    pub pzxid: i64,
+    /// When it was created, Unix ms.
+    pub ctime: i64,
+    /// When its data was last set, Unix ms.
+    pub mtime: i64,
+    /// What kind it is.
+    pub owner: Owner,
+    /// How often its data was set.
+    pub version: i32,
+    /// How many children were ever created: the *stored* cversion, and the next sequence number.
+    pub cversion: i32,
+    /// How often its ACL was set.
+    pub aversion: i32,
+    /// Its access control list.
+    pub acl: AclId,
+}
+
+/// Neighbours in the tree.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Links {
+    pub(crate) parent: Slot,
+    pub(crate) first_child: Slot,
+    pub(crate) next: Slot,
+    pub(crate) prev: Slot,
+    pub(crate) num_children: u32,
+}
+
+impl Links {
+    pub(crate) fn under(parent: Slot) -> Links {
+        Links { parent, first_child: Slot::NIL, next: Slot::NIL, prev: Slot::NIL, num_children: 0 }
+    }
+}
+
+/// A znode. The name is fixed; data may be null, which is not the same as empty.
+#[derive(Clone, Debug)]
+pub struct Znode {
+    /// What a multi may have to put back.
+    pub versions: Versions,
+    pub(crate) links: Links,
+    /// Bytes of the name, and [`NULL_DATA`].
+    shape: u32,
+    /// The name, then the data.
+    bytes: Box<[u8]>,
+}
+
+/// Flag in `shape`: the data is null.
+const NULL_DATA: u32 = 1 << 31;
+
+impl Znode {
+    pub(crate) fn new(parent: Slot, name: &str, data: Option<&[u8]>, versions: Versions) -> Znode {
+        let mut znode =
+            Znode { versions, links: Links::under(parent), shape: name.len() as u32, bytes: Box::default() };
+        znode.bytes = joined(name.as_bytes(), data);
+        znode.mark_null(data.is_none());
+        znode
+    }
+
+    fn name_len(&self) -> usize {
+        (self.shape & !NULL_DATA) as usize
+    }
+
+    fn mark_null(&mut self, null: bool) {
+        self.shape = if null { self.shape | NULL_DATA } else { self.shape & !NULL_DATA };
+    }
+
+    /// The last component of its path; empty for the root.
+    pub fn name(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.name_len()]).expect("names are stored from text")
+    }
+
+    pub(crate) fn name_bytes(&self) -> &[u8] {
+        &self.bytes[..self.name_len()]
+    }
+
+    /// Its data, or null.
+    pub fn data(&self) -> Option<&[u8]> {
+        (self.shape & NULL_DATA == 0).then(|| &self.bytes[self.name_len()..])
+    }
+
+    /// Bytes of data, 0 for null.
+    pub fn data_len(&self) -> usize {
+        self.bytes.len() - self.name_len()
+    }
+
+    /// Replaces the data; in place where the length stays.
+    pub(crate) fn set_data(&mut self, data: Option<&[u8]>) {
+        let new = data.unwrap_or_default();
+        let name_len = self.name_len();
+        if self.data_len() == new.len() {
+            self.bytes[name_len..].copy_from_slice(new);
+        } else {
+            self.bytes = joined(&self.bytes[..name_len], data);
+        }
+        self.mark_null(data.is_none());
+    }
+
+    /// How many children it has.
+    pub fn num_children(&self) -> u32 {
+        self.links.num_children
+    }
+
+    /// Its parent; `NIL` for the root.
+    pub fn parent(&self) -> Slot {
+        self.links.parent
+    }
+
+    /// What clients see. Source: `DataNode.copyStat`.
+    pub fn stat(&self) -> Stat {
+        let v = &self.versions;
+        let num_children = self.links.num_children as i32;
+        Stat {
+            czxid: v.czxid,
+            mzxid: v.mzxid,
+            ctime: v.ctime,
+            mtime: v.mtime,
+            version: v.version,
+            // ZooKeeper: creations plus deletions, from a counter of creations only.
+            cversion: v.cversion.wrapping_mul(2).wrapping_sub(num_children),
+            aversion: v.aversion,
+            ephemeral_owner: v.owner.session().unwrap_or(0),
+            data_length: self.data_len() as i32,
+            num_children,
+            pzxid: v.pzxid,
+        }
+    }
+}
+
+fn joined(name: &[u8], data: Option<&[u8]>) -> Box<[u8]> {
+    [name, data.unwrap_or_default()].concat().into_boxed_slice()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_znode_is_small() {
+        assert_eq!(size_of::<Option<Znode>>(), 104);
+    }
+
+    #[test]
+    fn owners() {
+        assert_eq!(Owner::ttl(1000).ttl_ms(), Some(1000));
+        assert_eq!(Owner::ttl(1000).session(), None);
+        assert_eq!(Owner::CONTAINER.ttl_ms(), None);
+        assert_eq!(Owner::CONTAINER.session(), None);
+        assert_eq!(Owner(0x100_0000_0000_0001).session(), Some(0x100_0000_0000_0001));
+        assert_eq!(Owner::PERSISTENT.session(), None);
+    }
+}
