@@ -1,1 +1,4 @@
 //! Sockets, threads, files: listeners, zoo.cfg, four-letter words.
+
+pub mod config;
+pub mod words;

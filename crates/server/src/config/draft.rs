@@ -1,0 +1,442 @@
+//! From what the user wrote to what it means: one pass over the properties, then the checks between keys.
+//!
+//! Owns precedence (who wins where a key is written twice) and the order of checks.
+//! Invariant: every property gets exactly one outcome, so that nothing written goes unexplained.
+//! Source: `QuorumPeerConfig#parseProperties`.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::keys::{self, Default as KeyDefault, Form, Key};
+use super::properties::{Properties, Property, Source};
+use super::servers::{HostPort, Server, parse_id};
+use super::settings::Config;
+use crate::words::Whitelist;
+
+/// A configuration in the making: values that need others before they mean something.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Draft {
+    pub(super) config: Config,
+    pub(super) client_port: Option<u16>,
+    pub(super) client_host: Option<String>,
+    pub(super) secure_port: Option<u16>,
+    pub(super) secure_host: Option<String>,
+    pub(super) session_timeout_min_ms: i32,
+    pub(super) session_timeout_max_ms: i32,
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) data_log_dir: Option<PathBuf>,
+    pub(super) jute_maxbuffer_extra: Option<u32>,
+    pub(super) whitelist: Option<String>,
+    pub(super) snap_retain_count: i64,
+    pub(super) quorum_server_requires_sasl: bool,
+    pub(super) quorum_learner_requires_sasl: bool,
+    server_lines: Vec<(i64, String)>,
+}
+
+impl Draft {
+    /// Nothing set, not even defaults.
+    pub(super) fn empty() -> Self {
+        Self::default()
+    }
+
+    /// All defaults of the table.
+    fn with_defaults() -> Self {
+        let mut draft = Self::empty();
+        for key in keys::all() {
+            if let KeyDefault::Is(value) = key.default {
+                key.apply(&mut draft, "", value).expect("every default is legal, as a test shows");
+            }
+        }
+        draft
+    }
+
+    /// A `server.<id>` line. Its value waits for `multiAddress.enabled`, but its form is checked at once.
+    pub(super) fn add_server(&mut self, id: &str, value: &str) -> Result<(), String> {
+        let id = parse_id(id)?;
+        Server::parse(id, value, true)?;
+        self.server_lines.push((id, value.to_owned()));
+        Ok(())
+    }
+
+    /// A `group.<id>` line; `rest` is what follows `group`.
+    pub(super) fn add_group(&mut self, rest: &str, value: &str) -> Result<(), String> {
+        self.config.ensemble.members.add_group(id_after_dot("group", rest)?, value)
+    }
+
+    /// A `weight.<id>` line; `rest` is what follows `weight`.
+    pub(super) fn add_weight(&mut self, rest: &str, value: &str) -> Result<(), String> {
+        self.config.ensemble.members.weights.insert(id_after_dot("weight", rest)?, parse_id(value)?);
+        Ok(())
+    }
+
+    /// The checks between keys, in ZooKeeper's order. Each error names the key whose line is to blame.
+    fn finish(mut self) -> (Config, Vec<(&'static str, String)>) {
+        let mut errors = Vec::new();
+        self.check_quorum_sasl(&mut errors);
+        self.finish_directories(&mut errors);
+        self.finish_listeners(&mut errors);
+        self.finish_timeouts(&mut errors);
+        self.finish_limits();
+        self.finish_ensemble(&mut errors);
+        (self.config, errors)
+    }
+
+    fn check_quorum_sasl(&self, errors: &mut Vec<(&'static str, String)>) {
+        let (enable, server, learner) =
+            ("quorum.auth.enableSasl", "quorum.auth.serverRequireSasl", "quorum.auth.learnerRequireSasl");
+        let enabled = self.config.ensemble.quorum_sasl_enabled;
+        let mut require = |asked: bool, present: bool, key: &'static str, needed: &str| {
+            if asked && !present {
+                errors.push((key, format!("{needed} is disabled, so cannot enable {key}")));
+            }
+        };
+        require(self.quorum_server_requires_sasl, enabled, server, enable);
+        require(self.quorum_learner_requires_sasl, enabled, learner, enable);
+        require(self.quorum_server_requires_sasl, self.quorum_learner_requires_sasl, server, learner);
+    }
+
+    fn finish_directories(&mut self, errors: &mut Vec<(&'static str, String)>) {
+        let Some(data_dir) = self.data_dir.take().filter(|dir| !dir.as_os_str().is_empty()) else {
+            errors.push(("dataDir", "dataDir is not set".into()));
+            return;
+        };
+        self.config.data_log_dir = self.data_log_dir.take().unwrap_or_else(|| data_dir.clone());
+        self.config.data_dir = data_dir;
+        for dir in [&self.config.data_dir, &self.config.data_log_dir] {
+            if !dir.is_absolute() && !dir.starts_with(".") {
+                let dir = dir.display();
+                self.config.warnings.push(format!("{dir} is relative. Prepend ./ to indicate that you're sure!"));
+            }
+        }
+        self.config.warnings.dedup();
+    }
+
+    fn finish_listeners(&mut self, errors: &mut Vec<(&'static str, String)>) {
+        let mut listener = |port: Option<u16>, host: Option<String>, keys: [&'static str; 2]| match (port, host) {
+            (None, Some(_)) => {
+                errors.push((keys[1], format!("{} is set but {} is not set", keys[1], keys[0])));
+                None
+            }
+            (None, None) => None,
+            (Some(port), host) => Some(HostPort { host: host.map(unbracketed), port }),
+        };
+        self.config.client = listener(self.client_port, self.client_host.take(), ["clientPort", "clientPortAddress"]);
+        let keys = ["secureClientPort", "secureClientPortAddress"];
+        self.config.secure_client = listener(self.secure_port, self.secure_host.take(), keys);
+    }
+
+    fn finish_timeouts(&mut self, errors: &mut Vec<(&'static str, String)>) {
+        let tick = self.config.tick_time_ms;
+        if tick == 0 {
+            errors.push(("tickTime", "tickTime is not set".into()));
+        } else if tick < 0 {
+            // ZooKeeper: only rejects it by way of the timeouts derived from it, and not always.
+            errors.push(("tickTime", format!("tickTime {tick} is negative")));
+        }
+        let or_ticks = |timeout: i32, ticks: i32| if timeout == -1 { tick.saturating_mul(ticks) } else { timeout };
+        let (min, max) = (or_ticks(self.session_timeout_min_ms, 2), or_ticks(self.session_timeout_max_ms, 20));
+        if min > max && tick > 0 {
+            let key = if self.session_timeout_min_ms == -1 { "maxSessionTimeout" } else { "minSessionTimeout" };
+            errors.push((key, "minSessionTimeout must not be larger than maxSessionTimeout".into()));
+        }
+        self.config.session_timeout_min_ms = min;
+        self.config.session_timeout_max_ms = max;
+    }
+
+    fn finish_limits(&mut self) {
+        let config = &mut self.config;
+        let maxbuffer = config.limits.jute_maxbuffer;
+        config.limits.jute_maxbuffer_extra = self.jute_maxbuffer_extra.unwrap_or(maxbuffer.max(1024));
+        config.words = Whitelist::parse(self.whitelist.as_deref().unwrap_or_default(), config.read_only_mode);
+        if self.snap_retain_count < 3 {
+            let count = self.snap_retain_count;
+            config.warnings.push(format!("Invalid autopurge.snapRetainCount: {count}. Defaulting to 3"));
+        }
+        if !config.storage.force_sync {
+            config.warnings.push("forceSync=no: a power failure may lose acknowledged writes".into());
+        }
+        if config.security.skip_acl {
+            config.warnings.push("skipACL=yes: ACL checks will be skipped".into());
+        }
+    }
+
+    fn finish_ensemble(&mut self, errors: &mut Vec<(&'static str, String)>) {
+        let ensemble = &mut self.config.ensemble;
+        for (id, line) in std::mem::take(&mut self.server_lines) {
+            match Server::parse(id, &line, ensemble.multi_address_enabled) {
+                Ok(server) => drop(ensemble.members.servers.insert(id, server)),
+                Err(error) => errors.push(("server.*", error)),
+            }
+        }
+        if ensemble.dynamic_config_file.is_some() && ensemble.members.servers.is_empty() && ensemble.standalone_enabled
+        {
+            return; // the members are in the other file, which a caller that only looks at this one has not read
+        }
+        match ensemble.members.check(ensemble.standalone_enabled) {
+            Ok(warning) => self.config.warnings.extend(warning.map(str::to_owned)),
+            Err(error) => {
+                errors.push(("server.*", error));
+                return;
+            }
+        }
+        if self.config.is_distributed() {
+            let limits = [
+                ("initLimit", self.config.ensemble.init_limit_ticks),
+                ("syncLimit", self.config.ensemble.sync_limit_ticks),
+            ];
+            errors.extend(limits.iter().filter(|(_, ticks)| *ticks == 0).map(|(k, _)| (*k, format!("{k} is not set"))));
+        }
+    }
+}
+
+/// ZooKeeper: takes what follows the first dot, or the whole key if there is none.
+fn id_after_dot(prefix: &str, rest: &str) -> Result<i64, String> {
+    match rest.split_once('.') {
+        Some((_, id)) => parse_id(id),
+        None => parse_id(&format!("{prefix}{rest}")),
+    }
+}
+
+/// `[::1]` and `::1` are the same address.
+fn unbracketed(host: String) -> String {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inner) => inner.to_owned(),
+        None => host,
+    }
+}
+
+/// What became of one property.
+#[derive(Clone)]
+pub(super) enum Outcome {
+    /// It has been applied to the draft.
+    Applied(&'static Key),
+    /// Another property with the same key wins.
+    Overridden(Property),
+    /// Written where nobody looks for it.
+    NotRead(String),
+    /// No such key; perhaps this one was meant.
+    Unknown(Option<&'static str>),
+    /// The value is wrong. `fatal`: the server must not start.
+    Wrong { message: String, fatal: bool },
+}
+
+/// A mistake that must stop the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key.
+    pub key: String,
+    /// Where it was written; `None` if it was not.
+    pub source: Option<Source>,
+    /// Line of the file, counted from 1, if a line is to blame.
+    pub line: Option<usize>,
+    /// What is wrong, in ZooKeeper's words where it has some.
+    pub message: String,
+}
+
+impl Problem {
+    fn at(property: &Property, message: String) -> Self {
+        Problem { key: property.key.clone(), source: Some(property.source), line: property.line, message }
+    }
+
+    pub(super) fn without_line(key: &str, message: String) -> Self {
+        Problem { key: key.to_owned(), source: None, line: None, message }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.source == Some(Source::DynamicFile) {
+            f.write_str("dynamic file, ")?;
+        }
+        match self.line {
+            Some(line) => write!(f, "line {line}: {}: {}", self.key, self.message),
+            None => write!(f, "{}: {}", self.key, self.message),
+        }
+    }
+}
+
+/// The result of the pass: a configuration (sound only without problems), and one outcome for each property.
+pub(super) struct Interpretation {
+    pub(super) config: Config,
+    pub(super) outcomes: Vec<Outcome>,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Interprets all properties.
+pub(super) fn interpret(properties: &Properties) -> Interpretation {
+    let entries = properties.entries();
+    let winners = winners(entries);
+    let has_dynamic_file = entries.iter().any(|p| p.source != Source::JvmFlags && p.key == "dynamicConfigFile");
+    let mut draft = Draft::with_defaults();
+    let mut problems = Vec::new();
+    let mut outcomes = Vec::new();
+    for (index, property) in entries.iter().enumerate() {
+        let outcome = match resolve(property) {
+            Resolution::Key(key, suffix) => {
+                let winner = winners[&(key.name, suffix)];
+                if has_dynamic_file && property.source == Source::File && is_membership(key) {
+                    let message = format!("parameter: {} must be in a separate dynamic config file", property.key);
+                    Outcome::Wrong { message, fatal: true }
+                } else if winner != index {
+                    Outcome::Overridden(entries[winner].clone())
+                } else {
+                    apply(key, suffix, property, &mut draft)
+                }
+            }
+            Resolution::NotRead(why) => Outcome::NotRead(why),
+            Resolution::Unknown(_) if property.source == Source::DynamicFile => {
+                Outcome::Wrong { message: format!("Unrecognised parameter: {}", property.key), fatal: true }
+            }
+            Resolution::Unknown(suggestion) => Outcome::Unknown(suggestion),
+        };
+        if let Outcome::Wrong { message, fatal: true } = &outcome {
+            problems.push(Problem::at(property, message.clone()));
+        }
+        outcomes.push(outcome);
+    }
+    let (config, errors) = draft.finish();
+    for (name, message) in errors {
+        // One mistake for each key is enough: a key that is wrong by itself is not also missing.
+        if !problems.iter().any(|problem| blames(name, &problem.key)) {
+            problems.push(locate(name, message, entries));
+        }
+    }
+    Interpretation { config, outcomes, problems }
+}
+
+/// Does an error about the row `name` concern the key as `written`?
+pub(super) fn blames(name: &str, written: &str) -> bool {
+    name == written || name.strip_suffix('*').is_some_and(|prefix| written.starts_with(prefix))
+}
+
+/// Puts an error between keys on the last line that sets its key.
+fn locate(name: &'static str, message: String, entries: &[Property]) -> Problem {
+    match entries.iter().rev().find(|p| p.source != Source::JvmFlags && blames(name, &p.key)) {
+        Some(property) => Problem::at(property, message),
+        None => Problem::without_line(name, message),
+    }
+}
+
+fn apply(key: &'static Key, suffix: &str, property: &Property, draft: &mut Draft) -> Outcome {
+    match key.apply(draft, suffix, &property.value) {
+        Ok(()) => Outcome::Applied(key),
+        // ZooKeeper: a property that cannot be read silently counts as absent. Here it is at least a warning.
+        Err(message) if !key.is_strict() => {
+            let warning = format!("{}={}: {message}; it has no effect", property.key, property.value);
+            draft.config.warnings.push(warning);
+            Outcome::Wrong { message: format!("{message}; it has no effect"), fatal: false }
+        }
+        Err(message) => Outcome::Wrong { message, fatal: true },
+    }
+}
+
+fn is_membership(key: &Key) -> bool {
+    matches!(key.name, "server.*" | "group*" | "weight*")
+}
+
+enum Resolution<'a> {
+    Key(&'static Key, &'a str),
+    NotRead(String),
+    Unknown(Option<&'static str>),
+}
+
+/// Which row a property belongs to, considering where it was written.
+fn resolve(property: &Property) -> Resolution<'_> {
+    let written = property.key.as_str();
+    match property.source {
+        Source::DynamicFile => match keys::find(written) {
+            Some((key, suffix)) if is_membership(key) => Resolution::Key(key, suffix),
+            _ => Resolution::Unknown(None),
+        },
+        Source::CommandLine => found(keys::find(written), written),
+        Source::File => match keys::find(written) {
+            Some((key, _)) if key.form == Form::BareProperty => Resolution::NotRead(format!(
+                "ZooKeeper reads it only from -D{written}=… in SERVER_JVMFLAGS, never from the file"
+            )),
+            other => found(other, written),
+        },
+        Source::JvmFlags => resolve_jvm(written),
+    }
+}
+
+fn found<'a>(row: Option<(&'static Key, &'a str)>, written: &str) -> Resolution<'a> {
+    match row {
+        Some((key, suffix)) => Resolution::Key(key, suffix),
+        None => Resolution::Unknown(keys::suggest(written)),
+    }
+}
+
+fn resolve_jvm(written: &str) -> Resolution<'_> {
+    let file_only = || Resolution::NotRead("ZooKeeper reads this key only from the file".into());
+    if let Some(bare) = written.strip_prefix("zookeeper.") {
+        return match keys::find(bare) {
+            None => Resolution::Unknown(keys::suggest(bare)),
+            Some((key, suffix)) => match key.form {
+                Form::File => file_only(),
+                Form::BareProperty => Resolution::NotRead(format!("it is called -D{bare}=…, without the prefix")),
+                Form::Property | Form::FileOrProperty | Form::EitherProperty => Resolution::Key(key, suffix),
+            },
+        };
+    }
+    match keys::find(written) {
+        None => Resolution::NotRead("a property of the JVM".into()),
+        Some((key, suffix)) => match key.form {
+            Form::BareProperty | Form::EitherProperty => Resolution::Key(key, suffix),
+            Form::File => file_only(),
+            Form::Property | Form::FileOrProperty => {
+                Resolution::NotRead(format!("it is called -Dzookeeper.{written}=…, with the prefix"))
+            }
+        },
+    }
+}
+
+/// For each row (and member of a family) the property that counts: the last one of the highest source.
+fn winners(entries: &[Property]) -> HashMap<(&'static str, &str), usize> {
+    let mut winners = HashMap::new();
+    for (index, property) in entries.iter().enumerate() {
+        if let Resolution::Key(key, suffix) = resolve(property) {
+            let winner = winners.entry((key.name, suffix)).or_insert(index);
+            if entries[*winner].source <= property.source {
+                *winner = index;
+            }
+        }
+    }
+    winners
+}
+
+/// Takes the client address of this server's own line, once `myid` is known.
+///
+/// *Errors*: the line and `clientPort` contradict each other; `myid` is missing in an ensemble.
+pub(super) fn adopt_my_id(config: &mut Config, my_id: Option<i64>) -> Result<(), Problem> {
+    config.ensemble.my_id = my_id;
+    let Some(my_id) = my_id else {
+        let missing = || Problem::without_line("myid", "myid file is missing".into());
+        return if config.is_distributed() { Err(missing()) } else { Ok(()) };
+    };
+    let Some(server) = config.ensemble.members.servers.get(&my_id) else {
+        return Ok(());
+    };
+    config.ensemble.role = server.role;
+    let Some(line) = &server.client else {
+        return Ok(());
+    };
+    if let Some(configured) = &config.client {
+        let is_any = configured.host.as_deref().is_none_or(|host| host == "0.0.0.0" || host == "::");
+        if configured.port != line.port || (!is_any && configured.host != line.host) {
+            let message = format!(
+                "client address for this server (id = {my_id}) in static config file is {configured} is different \
+                 from client address found in dynamic file: {line}"
+            );
+            return Err(Problem::without_line(&format!("server.{my_id}"), message));
+        }
+    }
+    config.client = Some(line.clone());
+    Ok(())
+}
+
+/// The path of a file named in another one, as ZooKeeper takes it: relative to the working directory.
+pub(super) fn dynamic_file(properties: &Properties) -> Option<&Path> {
+    let named = |p: &&Property| p.source != Source::JvmFlags && p.key == "dynamicConfigFile";
+    properties.entries().iter().rfind(named).map(|p| Path::new(p.value.as_str()))
+}

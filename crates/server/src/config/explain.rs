@@ -1,0 +1,155 @@
+//! What this server makes of each line: `oxkeeper config check`, and the page of keys in the documentation.
+//!
+//! Owns the words in which the outcomes of [`super::draft`] are told. Invariant: one [`Explained`] for each property, in
+//! order, then one for each mistake that no line is to blame for.
+
+use std::fmt;
+use std::fmt::Write as _;
+
+use super::draft::{Outcome, interpret};
+use super::keys::{self, Default as KeyDefault, Form, Here, Key};
+use super::properties::{Properties, Property, Source};
+use super::settings::Config;
+
+/// What becomes of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// It has its effect.
+    Used,
+    /// It has none, and need not have one.
+    Ignored,
+    /// No such key. ZooKeeper takes it silently.
+    Unknown,
+    /// The value is wrong.
+    Wrong,
+    /// It asks for something this build does not have: the server will not start.
+    Unserved,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Verdict::Used => "used",
+            Verdict::Ignored => "ignored",
+            Verdict::Unknown => "unknown",
+            Verdict::Wrong => "wrong",
+            Verdict::Unserved => "unserved",
+        })
+    }
+}
+
+/// One property and what becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    /// Line of the file, counted from 1.
+    pub line: Option<usize>,
+    /// Where it was written.
+    pub source: Source,
+    /// The key as written.
+    pub key: String,
+    /// The value as written; of a secret only its length.
+    pub value: String,
+    /// What becomes of it.
+    pub verdict: Verdict,
+    /// Why, in a few words.
+    pub reason: String,
+}
+
+/// Explains every property, and every mistake.
+pub fn explain(properties: &Properties) -> Vec<Explained> {
+    let interpretation = interpret(properties);
+    let entries = properties.entries().iter().zip(&interpretation.outcomes);
+    let mut explained: Vec<_> = entries.map(|(p, outcome)| one(p, outcome, &interpretation.config)).collect();
+    for problem in &interpretation.problems {
+        let at =
+            |e: &&mut Explained| e.key == problem.key && e.line == problem.line && Some(e.source) == problem.source;
+        match explained.iter_mut().rev().find(at) {
+            Some(line) => {
+                line.verdict = Verdict::Wrong;
+                line.reason.clone_from(&problem.message);
+            }
+            None => explained.push(Explained {
+                line: None,
+                source: Source::File,
+                key: problem.key.clone(),
+                value: String::new(),
+                verdict: Verdict::Wrong,
+                reason: problem.message.clone(),
+            }),
+        }
+    }
+    explained
+}
+
+fn one(property: &Property, outcome: &Outcome, config: &Config) -> Explained {
+    let (verdict, reason) = match outcome {
+        Outcome::Applied(key) => match key.here {
+            Here::Used => (Verdict::Used, key.about.to_owned()),
+            Here::Ignored(why) => (Verdict::Ignored, why.to_owned()),
+            Here::Unserved { when, what } if when(config) => (Verdict::Unserved, format!("not in this build: {what}")),
+            Here::Unserved { .. } => (Verdict::Used, key.about.to_owned()),
+        },
+        Outcome::Overridden(winner) => (Verdict::Ignored, format!("overridden {}", place(winner))),
+        Outcome::NotRead(why) => (Verdict::Ignored, why.clone()),
+        Outcome::Unknown(Some(meant)) => (Verdict::Unknown, format!("no such key; did you mean {meant}?")),
+        Outcome::Unknown(None) => (Verdict::Unknown, "no such key".to_owned()),
+        Outcome::Wrong { message, .. } => (Verdict::Wrong, message.clone()),
+    };
+    let value = if is_secret(&property.key) { "…".to_owned() } else { property.value.clone() };
+    Explained { line: property.line, source: property.source, key: property.key.clone(), value, verdict, reason }
+}
+
+fn place(property: &Property) -> String {
+    match property.line {
+        Some(line) => format!("by line {line}"),
+        None => format!("by the {}", property.source),
+    }
+}
+
+/// Values that must not be printed.
+fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    (key.contains("password") && !key.ends_with("passwordpath")) || key.ends_with("superdigest")
+}
+
+/// The table of all keys, in Markdown, for the documentation.
+pub fn keys_markdown() -> String {
+    let mut page = String::from("| key | written as | kind | default | here | meaning |\n|---|---|---|---|---|---|\n");
+    for key in keys::all() {
+        let (name, form, kind) = (escaped(key.name), form(key), key.kind_name());
+        let (default, here, about) = (default(key), here(key), escaped(key.about));
+        writeln!(page, "| `{name}` | {form} | {kind} | {default} | {here} | {about}. |").expect("a String takes all");
+    }
+    page
+}
+
+/// A `|` would end the cell.
+fn escaped(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+fn form(key: &Key) -> &'static str {
+    match key.form {
+        Form::File => "file",
+        Form::Property | Form::FileOrProperty => "file, `-Dzookeeper.…`",
+        Form::EitherProperty => "file, `-Dzookeeper.…`, `-D…`",
+        Form::BareProperty => "`-D…`",
+    }
+}
+
+fn default(key: &Key) -> String {
+    match (key.default, key.unit) {
+        (KeyDefault::None, _) => String::new(),
+        (KeyDefault::Derived(words), _) => words.to_owned(),
+        (KeyDefault::Is(value), "") => format!("`{value}`"),
+        (KeyDefault::Is(value), unit) => format!("`{value}` {unit}"),
+    }
+}
+
+fn here(key: &Key) -> String {
+    match key.here {
+        Here::Used => "used".to_owned(),
+        Here::Ignored(why) => format!("ignored: {}", escaped(why)),
+        Here::Unserved { what, .. } => format!("refused when it asks for {what}"),
+    }
+}

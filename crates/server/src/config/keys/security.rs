@@ -1,0 +1,144 @@
+//! Keys of identities, ACLs and TLS.
+
+use super::{Form, Key, Kind, unused};
+use crate::config::settings::Config;
+
+const NO_TLS: &str = "there is no TLS";
+const NO_SASL: &str = "there is no SASL";
+
+/// Providers that need no class of their own here.
+const BUILT_IN_PROVIDERS: [&str; 2] = [
+    "org.apache.zookeeper.server.auth.DigestAuthenticationProvider",
+    "org.apache.zookeeper.server.auth.IPAuthenticationProvider",
+];
+
+fn has_foreign_provider(config: &Config) -> bool {
+    config.security.auth_providers.iter().any(|(_, class)| !BUILT_IN_PROVIDERS.contains(&class.as_str()))
+}
+
+pub(super) const KEYS: &[Key] = &[
+    // ACLs and digest
+    Key::new(
+        "skipACL",
+        Form::Property,
+        Kind::Only("yes", |d, v| d.config.security.skip_acl = v),
+        "ACLs are not looked at",
+    )
+    .default("no"),
+    Key::new(
+        "DigestAuthenticationProvider.superDigest",
+        Form::Property,
+        Kind::Text(|d, v| {
+            d.config.security.super_digest = Some(v.to_owned());
+            Ok(())
+        }),
+        "super:<base64 of the digest of super:password>: who may do everything (no default)",
+    ),
+    Key::new(
+        "DigestAuthenticationProvider.enabled",
+        Form::Property,
+        Kind::Flag(|d, v| d.config.security.digest_auth_enabled = v),
+        "Clients may authenticate with the digest scheme",
+    )
+    .default("true"),
+    Key::new(
+        "DigestAuthenticationProvider.digestAlg",
+        Form::Property,
+        Kind::Text(|d, v| {
+            d.config.security.digest_algorithm = v.to_owned();
+            Ok(())
+        }),
+        "Digest of ACL ids, by its name in a JVM",
+    )
+    .default("SHA1")
+    .unserved(|c| !is_sha1(&c.security.digest_algorithm), "another digest than SHA1 for ACL ids"),
+    Key::new("enableEagerACLCheck", Form::Property, unused::FLAG, "Followers check ACLs before they forward a write")
+        .default("false")
+        .ignored("ACLs are checked once, where writes are applied"),
+    // Mandatory authentication
+    Key::new(
+        "enforce.auth.enabled",
+        Form::Property,
+        Kind::Flag(|d, v| d.config.security.enforce_auth_enabled = v),
+        "Connections without an identity of enforce.auth.schemes are refused",
+    )
+    .default("false"),
+    Key::new(
+        "enforce.auth.schemes",
+        Form::Property,
+        Kind::Text(|d, v| {
+            let schemes = v.split(',').map(str::trim).filter(|scheme| !scheme.is_empty());
+            d.config.security.enforce_auth_schemes = schemes.map(str::to_owned).collect();
+            Ok(())
+        }),
+        "Schemes that satisfy enforce.auth.enabled, separated by commas",
+    ),
+    Key::new(
+        "authProvider.*",
+        Form::Property,
+        Kind::Family(|d, suffix, class| {
+            d.config.security.auth_providers.push((suffix.to_owned(), class.to_owned()));
+            Ok(())
+        }),
+        "A Java class that checks identities; those of digest and ip are built in",
+    )
+    .unserved(has_foreign_provider, "an authentication provider other than digest and ip"),
+    Key::new("ensembleAuthName", Form::Property, unused::TEXT, "Names a client may expect this ensemble to have")
+        .ignored("needs an authentication provider of its own"),
+    Key::new("IPAuthenticationProvider.usexforwardedfor", Form::Property, unused::FLAG, "Trust an HTTP header")
+        .default("false")
+        .ignored("there is no admin server"),
+    // SASL
+    Key::new(
+        "sessionRequireClientSASLAuth",
+        Form::Property,
+        Kind::Flag(|d, v| d.config.security.require_client_sasl = v),
+        "Connections without SASL are refused",
+    )
+    .default("false")
+    .unserved(|c| c.security.require_client_sasl, "SASL"),
+    Key::new("allowSaslFailedClients", Form::Property, unused::FLAG, "Clients stay connected when SASL fails")
+        .default("false")
+        .ignored(NO_SASL),
+    Key::new("superUser*", Form::Property, unused::FAMILY, "A SASL user who may do everything").ignored(NO_SASL),
+    Key::new("letAnySaslUserDoX", Form::Property, unused::TEXT, "A SASL user who may read").ignored(NO_SASL),
+    Key::new("SASLAuthenticationProvider.superPassword", Form::Property, unused::TEXT, "Password of SASL user super")
+        .ignored(NO_SASL),
+    Key::new("sasl.*", Form::Property, unused::FAMILY, "JAAS sections").ignored(NO_SASL),
+    Key::new("kerberos.*", Form::Property, unused::FAMILY, "Kerberos names").ignored("there is no Kerberos"),
+    Key::new("security.auth_to_local", Form::Property, unused::TEXT, "Kerberos name rules")
+        .default("DEFAULT")
+        .ignored("there is no Kerberos"),
+    Key::new("requireKerberosConfig", Form::Property, unused::FLAG, "Start only with Kerberos")
+        .default("false")
+        .ignored("there is no Kerberos"),
+    Key::new("java.security.auth.login.config", Form::BareProperty, unused::TEXT, "The JAAS file").ignored(NO_SASL),
+    Key::new("java.security.krb5.conf", Form::BareProperty, unused::TEXT, "The Kerberos file")
+        .ignored("there is no Kerberos"),
+    // TLS
+    Key::new(
+        "client.portUnification",
+        Form::Property,
+        Kind::Flag(|d, v| d.config.security.client_port_unification = v),
+        "The plain client port also takes TLS",
+    )
+    .default("false")
+    .unserved(|c| c.security.client_port_unification, "TLS for clients"),
+    Key::new("client.certReload", Form::Property, unused::FLAG, "Certificates are read again when they change")
+        .default("false")
+        .ignored(NO_TLS),
+    Key::new("ssl.*", Form::Property, unused::FAMILY, "Key stores, trust stores and protocols of TLS").ignored(NO_TLS),
+    Key::new("fips-mode", Form::Property, unused::FLAG, "Only algorithms of FIPS").default("true").ignored(NO_TLS),
+    Key::new("netty.*", Form::Property, unused::FAMILY, "Tuning of Netty").ignored("there is no Netty"),
+    Key::new(
+        "X509AuthenticationProvider.superUser",
+        Form::Property,
+        unused::TEXT,
+        "A certificate that may do everything",
+    )
+    .ignored(NO_TLS),
+];
+
+fn is_sha1(algorithm: &str) -> bool {
+    ["sha1", "sha-1", "sha"].iter().any(|name| name.eq_ignore_ascii_case(algorithm))
+}

@@ -1,0 +1,147 @@
+//! How a configuration comes to be: from properties, from a file, or from nothing.
+//!
+//! Owns the reading of zoo.cfg, of the dynamic file it may name, and of `myid`.
+//! Source: `QuorumPeerConfig#parse`, `QuorumPeerMain#initializeAndRun`.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::draft::{self, Problem, interpret};
+use super::keys::{self, Here};
+use super::properties::{Properties, Source, SyntaxError};
+use super::servers::{parse_my_id, version_of_file_name};
+use super::settings::Config;
+
+/// Why there is no configuration. The process should print it and exit with [`super::EXIT_CODE_INVALID`].
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file, or one it names, cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The file is not in properties syntax.
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+    /// One line or several are wrong.
+    #[error("{}", Lines(.0))]
+    Wrong(Vec<Problem>),
+}
+
+/// Problems, one a line.
+struct Lines<'a>(&'a [Problem]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.0.iter().enumerate() {
+            write!(f, "{}{problem}", if i > 0 { "\n" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Interprets properties. Touches no file, so `myid` is unknown; [`Config::with_my_id`] adds it.
+    ///
+    /// *Errors*: [`ConfigError::Wrong`] with everything that ZooKeeper would refuse to start with.
+    pub fn from_properties(properties: &Properties) -> Result<Self, ConfigError> {
+        let interpretation = interpret(properties);
+        if interpretation.problems.is_empty() {
+            Ok(interpretation.config)
+        } else {
+            Err(ConfigError::Wrong(interpretation.problems))
+        }
+    }
+
+    /// Adds the content of `myid`: its server line may name the client port.
+    ///
+    /// *Errors*: [`ConfigError::Wrong`] if an ensemble has no `myid`, or its line contradicts `clientPort`.
+    pub fn with_my_id(mut self, my_id: Option<i64>) -> Result<Self, ConfigError> {
+        draft::adopt_my_id(&mut self, my_id).map_err(|problem| ConfigError::Wrong(vec![problem]))?;
+        Ok(self)
+    }
+
+    /// Reads a configuration file, the dynamic file it names, and `myid`. `others` holds what was written elsewhere:
+    /// JVM flags and our own command line.
+    ///
+    /// *Errors*: every [`ConfigError`].
+    pub fn load(path: &Path, others: Properties) -> Result<Self, ConfigError> {
+        let mut properties = others;
+        properties.extend(Properties::from_file_bytes(&read(path)?)?);
+        let dynamic = draft::dynamic_file(&properties).map(Path::to_owned);
+        if let Some(dynamic) = &dynamic {
+            properties.extend(read_dynamic(dynamic)?);
+        }
+        let mut config = Self::from_properties(&properties)?;
+        config.ensemble.config_version =
+            dynamic.map(|path| version_of_file_name(&path.to_string_lossy()).unwrap_or_default());
+        let my_id = read_my_id(&config.data_dir)?;
+        config.with_my_id(my_id)
+    }
+
+    /// What runs without any configuration: 127.0.0.1:2181, `./oxkeeper-data`, ticks of 2 s. `others` holds JVM flags and
+    /// our own command line.
+    ///
+    /// *Errors*: [`ConfigError::Wrong`] if `others` is wrong.
+    pub fn standalone(others: Properties) -> Result<Self, ConfigError> {
+        let mut properties = Properties::default();
+        for (key, value) in STANDALONE {
+            properties.push(Source::File, key, value);
+        }
+        properties.extend(others);
+        Self::from_properties(&properties)
+    }
+
+    /// [`Config::standalone`] with nothing else written.
+    pub fn default_standalone() -> Self {
+        Self::standalone(Properties::default()).expect("these lines are legal, as a test shows")
+    }
+
+    /// What the configuration asks for and this build does not have, one line for each key. A server must not start
+    /// unless this is empty.
+    pub fn unserved(&self) -> Vec<String> {
+        let mut lines: Vec<_> = keys::all()
+            .filter_map(|key| match key.here {
+                Here::Unserved { when, what } if when(self) => {
+                    Some(format!("not in this build: {what} ({})", key.name))
+                }
+                Here::Unserved { .. } | Here::Used | Here::Ignored(_) => None,
+            })
+            .collect();
+        if self.client.is_none() && self.secure_client.is_none() {
+            lines.push("no listener: clientPort is not set".to_owned());
+        }
+        lines
+    }
+}
+
+/// The lines of [`Config::default_standalone`].
+const STANDALONE: [(&str, &str); 4] =
+    [("clientPort", "2181"), ("clientPortAddress", "127.0.0.1"), ("dataDir", "./oxkeeper-data"), ("tickTime", "2000")];
+
+fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    fs::read(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })
+}
+
+fn read_dynamic(path: &Path) -> Result<Properties, ConfigError> {
+    let mut dynamic = Properties::default();
+    for property in Properties::from_file_bytes(&read(path)?)?.entries() {
+        dynamic.push_at(Source::DynamicFile, property.line, &property.key, &property.value);
+    }
+    Ok(dynamic)
+}
+
+/// The id in `<data_dir>/myid`; `None` if there is no such file.
+fn read_my_id(data_dir: &Path) -> Result<Option<i64>, ConfigError> {
+    let path = data_dir.join("myid");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let problem = |message| ConfigError::Wrong(vec![Problem::without_line("myid", message)]);
+    parse_my_id(&String::from_utf8_lossy(&read(&path)?)).map(Some).map_err(problem)
+}

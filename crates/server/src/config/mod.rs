@@ -1,0 +1,28 @@
+//! zoo.cfg and the JVM flags: what the user wrote, what it means, and what this server makes of each line.
+//!
+//! Two types keep these apart: [`Properties`] (keys and values with their lines) and [`Config`] (typed, checked, units in
+//! the names). Between them stands one table of [`keys`]; parser, `oxkeeper config check` and documentation follow from it.
+//! Absent: looking up host names, creating directories, and reading the environment by stealth: [`Config::load`] is told.
+//!
+//! Reading order: [`properties`], [`keys`], [`settings`], [`servers`], [`draft`], [`explain`].
+//! Source: `QuorumPeerConfig`, `ServerConfig`, `bin/zkServer.sh`.
+
+mod draft;
+mod explain;
+mod keys;
+mod load;
+mod properties;
+pub mod servers;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use draft::Problem;
+pub use explain::{Explained, Verdict, explain, keys_markdown};
+pub use load::ConfigError;
+pub use properties::{Properties, Property, Source, SyntaxError};
+pub use servers::HostPort;
+pub use settings::{Config, Containers, Ensemble, Limits, Security, Storage};
+
+/// The process exits with this code when its configuration is wrong (ZooKeeper's `INVALID_INVOCATION`).
+pub const EXIT_CODE_INVALID: u8 = 2;

@@ -1,0 +1,361 @@
+//! What the user wrote: keys, values, and where each of them stands.
+//!
+//! Owns the Java properties syntax of `zoo.cfg` and the `-Dkey=value` words of `SERVER_JVMFLAGS`; knows no key.
+//! Invariant: properties stay in the order in which they were read, duplicates included, so that every one of them
+//! can be explained. Source: the format as documented for `java.util.Properties#load`; `bin/zkServer.sh`.
+
+use std::fmt;
+
+use nom::branch::alt;
+use nom::bytes::complete::{tag, take_while, take_while1};
+use nom::character::complete::{anychar, char as one_char};
+use nom::combinator::{eof, opt, recognize, value};
+use nom::multi::fold_many0;
+use nom::sequence::{pair, preceded};
+use nom::{IResult, Parser};
+
+/// Where a property was written. The order is the order of precedence, lowest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// A `-D` word in `SERVER_JVMFLAGS` or `JVMFLAGS`.
+    JvmFlags,
+    /// A line of the configuration file.
+    File,
+    /// A line of the file that `dynamicConfigFile` names.
+    DynamicFile,
+    /// An option of our own command line, named by its zoo.cfg key.
+    CommandLine,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Source::JvmFlags => "SERVER_JVMFLAGS",
+            Source::File => "file",
+            Source::DynamicFile => "dynamic file",
+            Source::CommandLine => "command line",
+        })
+    }
+}
+
+/// One key and its value, as written: nothing is interpreted, whitespace around both is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Property {
+    /// The key; for a `-D` word the full name of the JVM property.
+    pub key: String,
+    /// The value; empty when there is none.
+    pub value: String,
+    /// Line of the file, counted from 1; `None` outside a file.
+    pub line: Option<usize>,
+    /// Where it was written.
+    pub source: Source,
+}
+
+/// All that the user wrote, in reading order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Properties {
+    entries: Vec<Property>,
+    ignored_words: Vec<String>,
+}
+
+/// The file is not in properties syntax.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {message}")]
+pub struct SyntaxError {
+    /// First line of the property, counted from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl Properties {
+    /// Reads a file in Java properties syntax.
+    ///
+    /// *Errors*: a `\u` escape without four hexadecimal digits, which is the only mistake the syntax knows.
+    pub fn from_file_bytes(bytes: &[u8]) -> Result<Self, SyntaxError> {
+        // ZooKeeper: reads the file as ISO 8859-1, which garbles every non-ASCII path. We take UTF-8 where it is valid.
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::from_file_text(text),
+            Err(_) => Self::from_file_text(&bytes.iter().map(|&b| char::from(b)).collect::<String>()),
+        }
+    }
+
+    /// Reads text in Java properties syntax; see [`Properties::from_file_bytes`].
+    pub fn from_file_text(text: &str) -> Result<Self, SyntaxError> {
+        let mut properties = Self::default();
+        for (line, logical) in logical_lines(text) {
+            let (key, value) = split_key(&logical);
+            let decode = |raw| unescape(raw).map_err(|message| SyntaxError { line, message });
+            properties.entries.push(Property {
+                key: decode(key)?.trim().to_owned(),
+                value: decode(value)?.trim().to_owned(),
+                line: Some(line),
+                source: Source::File,
+            });
+        }
+        Ok(properties)
+    }
+
+    /// Reads the words of `SERVER_JVMFLAGS`: `-Dkey=value` is a property, every other word is kept only to be explained.
+    /// Words are split at blanks; quotes and backslashes work as in a shell. `-Dkey` alone has an empty value, as in Java.
+    pub fn from_jvm_flags(flags: &str) -> Self {
+        let mut properties = Self::default();
+        for word in shell_words(flags) {
+            match word.strip_prefix("-D") {
+                Some(definition) => {
+                    let (key, value) = definition.split_once('=').unwrap_or((definition, ""));
+                    properties.push(Source::JvmFlags, key, value);
+                }
+                None => properties.ignored_words.push(word),
+            }
+        }
+        properties
+    }
+
+    /// Adds one property that stands in no file.
+    pub fn push(&mut self, source: Source, key: &str, value: &str) {
+        self.push_at(source, None, key, value);
+    }
+
+    /// Adds one property with the line it stands on.
+    pub(super) fn push_at(&mut self, source: Source, line: Option<usize>, key: &str, value: &str) {
+        let (key, value) = (key.trim().to_owned(), value.trim().to_owned());
+        self.entries.push(Property { key, value, line, source });
+    }
+
+    /// Appends all that `other` holds.
+    pub fn extend(&mut self, other: Properties) {
+        self.entries.extend(other.entries);
+        self.ignored_words.extend(other.ignored_words);
+    }
+
+    /// Every property in reading order.
+    pub fn entries(&self) -> &[Property] {
+        &self.entries
+    }
+
+    /// Words of the JVM flags that are no `-D` definitions (`-Xmx512m`, …).
+    pub fn ignored_words(&self) -> &[String] {
+        &self.ignored_words
+    }
+}
+
+/// Java's properties whitespace; line ends are not part of it.
+fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\u{c}')
+}
+
+fn is_line_end(c: char) -> bool {
+    matches!(c, '\n' | '\r')
+}
+
+fn line_end(input: &str) -> IResult<&str, &str> {
+    alt((tag("\r\n"), tag("\n"), tag("\r"))).parse(input)
+}
+
+/// Blank lines and comments. A comment never continues on the next line.
+fn skipped_line(input: &str) -> IResult<&str, ()> {
+    let comment = pair(alt((one_char('#'), one_char('!'))), take_while(|c| !is_line_end(c)));
+    let blanks = take_while(is_blank);
+    let rest = alt((value((), (comment, alt((line_end, eof)))), value((), line_end)));
+    preceded(blanks, rest).parse(input)
+}
+
+/// One property with its continuation lines joined; escapes other than those are left alone.
+fn logical_line(input: &str) -> IResult<&str, String> {
+    // Backslash and line end: gone, with the blanks that indent the next line. A backslash that ends the file: gone too.
+    let continuation = value("", (one_char('\\'), alt((line_end, eof)), take_while(is_blank)));
+    let plain = take_while1(|c| c != '\\' && !is_line_end(c));
+    let escape = recognize(pair(one_char('\\'), anychar));
+    let pieces = fold_many0(alt((plain, continuation, escape)), String::new, |line, piece| line + piece);
+    let (rest, (_, line, _)) = (take_while(is_blank), pieces, opt(line_end)).parse(input)?;
+    Ok((rest, line))
+}
+
+/// The properties of a text, each with the number of its first line.
+fn logical_lines(text: &str) -> Vec<(usize, String)> {
+    let mut lines = Vec::new();
+    let (mut rest, mut line) = (text, 1);
+    while !rest.is_empty() {
+        let (after, logical) = match skipped_line(rest) {
+            Ok((after, ())) => (after, None),
+            Err(_) => match logical_line(rest) {
+                Ok((after, logical)) => (after, Some(logical)),
+                Err(_) => break, // only blanks are left
+            },
+        };
+        let consumed = &rest[..rest.len() - after.len()];
+        if consumed.is_empty() {
+            break;
+        }
+        lines.extend(logical.filter(|text| !text.is_empty()).map(|text| (line, text)));
+        line += count_line_ends(consumed);
+        rest = after;
+    }
+    lines
+}
+
+fn count_line_ends(text: &str) -> usize {
+    let crlf = text.matches("\r\n").count();
+    text.chars().filter(|&c| is_line_end(c)).count() - crlf
+}
+
+/// Splits at the first unescaped `=`, `:` or blank; the separator may stand among blanks.
+fn split_key(line: &str) -> (&str, &str) {
+    fn key(input: &str) -> IResult<&str, &str> {
+        let plain = take_while1(|c| !is_blank(c) && !matches!(c, '\\' | '=' | ':'));
+        let escape = recognize(pair(one_char('\\'), anychar));
+        recognize(fold_many0(alt((plain, escape)), || (), |(), _| ())).parse(input)
+    }
+    fn separator(input: &str) -> IResult<&str, ()> {
+        let sign = opt(alt((one_char('='), one_char(':'))));
+        value((), (take_while(is_blank), sign, take_while(is_blank))).parse(input)
+    }
+    match pair(key, separator).parse(line) {
+        Ok((rest, (key, ()))) => (key, rest),
+        Err(_) => (line, ""),
+    }
+}
+
+/// Resolves `\t \n \r \f \uXXXX`; any other escaped character stands for itself.
+fn unescape(raw: &str) -> Result<String, String> {
+    let mut units = Vec::with_capacity(raw.len()); // UTF-16, because `\u` escapes may be halves of a pair
+    let mut chars = raw.chars();
+    while let Some(c) = chars.next() {
+        let plain = if c != '\\' {
+            c
+        } else {
+            match chars.next() {
+                Some('u') => {
+                    units.push(unicode_unit(&mut chars)?);
+                    continue;
+                }
+                Some('t') => '\t',
+                Some('n') => '\n',
+                Some('r') => '\r',
+                Some('f') => '\u{c}',
+                Some(other) => other,
+                None => break,
+            }
+        };
+        units.extend_from_slice(plain.encode_utf16(&mut [0; 2]));
+    }
+    Ok(String::from_utf16_lossy(&units))
+}
+
+fn unicode_unit(chars: &mut std::str::Chars<'_>) -> Result<u16, String> {
+    let mut unit = 0;
+    for _ in 0..4 {
+        let digit = chars.next().and_then(|c| c.to_digit(16));
+        let digit = digit.ok_or_else(|| "malformed \\uXXXX: four hexadecimal digits must follow \\u".to_owned())?;
+        unit = unit << 4 | digit as u16; // a digit is below 16
+    }
+    Ok(unit)
+}
+
+/// Splits at blanks; `'…'`, `"…"` and `\` protect them.
+fn shell_words(text: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None::<char>);
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (Some(open), _) if c == open => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None | Some('"'), '\\') => word.get_or_insert_default().extend(chars.next()),
+            (None, _) if c.is_whitespace() => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(text: &str, expected: &[(usize, &str, &str)]) {
+        let properties = Properties::from_file_text(text).expect("the text is well formed");
+        let read: Vec<_> = properties
+            .entries()
+            .iter()
+            .map(|p| (p.line.expect("a file has lines"), p.key.as_str(), p.value.as_str()))
+            .collect();
+        assert_eq!(read, expected, "{text:?}");
+    }
+
+    /// Expectations recorded from `java.util.Properties#load` of Java 17, trimmed as ZooKeeper trims.
+    #[test]
+    fn the_syntax_is_javas() {
+        check("", &[]);
+        check("\n\n  \n\t", &[]);
+        check("a=1\nb:2\nc 3\nd\t=\t4", &[(1, "a", "1"), (2, "b", "2"), (3, "c", "3"), (4, "d", "4")]);
+        check("  a = 1  \r\nb : 2\rc\n", &[(1, "a", "1"), (2, "b", "2"), (3, "c", "")]);
+        check("# a=1\n  ! b=2\n#c \\\nd=4", &[(4, "d", "4")]);
+        check("a=1 # not a comment", &[(1, "a", "1 # not a comment")]);
+        check("a=1,\\\n   2,\\\r\n\t3\nb=4", &[(1, "a", "1,2,3"), (4, "b", "4")]);
+        check("a\\\n  b=1", &[(1, "ab", "1")]);
+        check("a=1\\\n# kept", &[(1, "a", "1# kept")]);
+        check("a=1\\\\\nb=2", &[(1, "a", "1\\"), (2, "b", "2")]);
+        check("a=end\\", &[(1, "a", "end")]);
+        check("a\\:b\\=c\\ d=1", &[(1, "a:b=c d", "1")]);
+        check("a==b", &[(1, "a", "=b")]);
+        check("a = : b", &[(1, "a", ": b")]);
+        check("=v", &[(1, "", "v")]);
+        check("p=C:\\\\data\\tx\\q", &[(1, "p", "C:\\data\txq")]);
+        check("p=\\u0041\\u00e9\\ud83d\\ude00", &[(1, "p", "Aé😀")]);
+        check("server.1=[::1]:2888:3888", &[(1, "server.1", "[::1]:2888:3888")]);
+        check("server.1:h:2888:3888", &[(1, "server.1", "h:2888:3888")]);
+        check("a=1\na=2", &[(1, "a", "1"), (2, "a", "2")]);
+    }
+
+    #[test]
+    fn a_malformed_escape_names_its_line() {
+        for text in ["\n\na=\\u12g4", "\n\na=\\u12", "\n#\n\\u=1"] {
+            let error = Properties::from_file_text(text).expect_err(text);
+            assert_eq!(error.line, 3, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_latin1() {
+        let properties = Properties::from_file_bytes(b"a=\xe9").expect("well formed");
+        assert_eq!(properties.entries()[0].value, "é");
+    }
+
+    #[test]
+    fn jvm_flags_are_split_like_shell_words() {
+        let flags = r#"-Xmx1000m  -Dzookeeper.snapCount=10 "-Da=b c" -Dq='x y' -De -Djute.maxbuffer=4\ 2"#;
+        let properties = Properties::from_jvm_flags(flags);
+        let read: Vec<_> = properties.entries().iter().map(|p| (p.key.as_str(), p.value.as_str())).collect();
+        let expected =
+            [("zookeeper.snapCount", "10"), ("a", "b c"), ("q", "x y"), ("e", ""), ("jute.maxbuffer", "4 2")];
+        assert_eq!(read, expected);
+        assert_eq!(properties.ignored_words(), ["-Xmx1000m"]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Properties::from_file_bytes(&bytes);
+        }
+
+        #[test]
+        fn lines_are_counted_right(text in "[ab=\\\\ #\n\r]{0,60}") {
+            let total = count_line_ends(&text) + 1;
+            let properties = Properties::from_file_text(&text).expect("no unicode escapes in it");
+            let lines: Vec<_> = properties.entries().iter().filter_map(|p| p.line).collect();
+            prop_assert!(lines.iter().all(|&line| line <= total));
+            prop_assert!(lines.is_sorted());
+        }
+
+        #[test]
+        fn no_flags_panic(flags in "\\PC{0,80}") {
+            Properties::from_jvm_flags(&flags);
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! The members of an ensemble: `server.N=`, `group.N=` and `weight.N=` lines, and the `myid` file.
+//!
+//! Owns their syntax and the decision between a standalone server and an ensemble.
+//! Invariant: a [`Server`] has at least one address and its quorum and election ports differ.
+//! Source: `QuorumPeer.QuorumServer`, `QuorumHierarchical#parse`, `QuorumPeerConfig#parseDynamicConfig` and `#setupMyId`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use nom::branch::alt;
+use nom::bytes::complete::{take_while, take_while1};
+use nom::character::complete::char as one_char;
+use nom::combinator::{all_consuming, opt};
+use nom::multi::{many0, separated_list1};
+use nom::sequence::{delimited, preceded, terminated};
+use nom::{IResult, Parser};
+
+/// Where to listen or connect: a host name or address, and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// `None` is the wildcard: every address of this machine, IPv4 and IPv6. IPv6 literals stand without brackets.
+    pub host: Option<String>,
+    /// 0 lets the system choose.
+    pub port: u16,
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.as_deref() {
+            None => write!(f, "*:{}", self.port),
+            Some(host) if host.contains(':') => write!(f, "[{host}]:{}", self.port),
+            Some(host) => write!(f, "{host}:{}", self.port),
+        }
+    }
+}
+
+/// Does the server vote?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Role {
+    /// It votes.
+    #[default]
+    Participant,
+    /// It only learns.
+    Observer,
+}
+
+impl Role {
+    /// *Errors*: neither `participant` nor `observer`, in any case.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "participant" => Ok(Role::Participant),
+            "observer" => Ok(Role::Observer),
+            _ => Err(format!("Unrecognised peertype: {text}")),
+        }
+    }
+}
+
+/// One network address of a server, with its two ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerAddress {
+    /// Host name or address; IPv6 literals stand without brackets.
+    pub host: String,
+    /// Where followers reach a leader.
+    pub quorum_port: u16,
+    /// Where votes go.
+    pub election_port: u16,
+}
+
+/// What one `server.N=` line says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// One, or several where `multiAddress.enabled` is on.
+    pub addresses: Vec<PeerAddress>,
+    /// Voting or learning.
+    pub role: Role,
+    /// `;[host:]port`; without a host it is the IPv4 wildcard `0.0.0.0`, as ZooKeeper prints it.
+    pub client: Option<HostPort>,
+}
+
+impl Server {
+    /// Reads the value of a `server.N=` line.
+    ///
+    /// *Errors*: wrong form, port outside 0–65535, equal ports, roles that differ between addresses, several addresses
+    /// while `multi_address_enabled` is off.
+    pub fn parse(id: i64, text: &str, multi_address_enabled: bool) -> Result<Self, String> {
+        let Ok((_, (addresses, client))) = all_consuming(server_line).parse(text) else {
+            return Err(format!("{text}{WRONG_FORM}"));
+        };
+        if addresses.len() > 1 && !multi_address_enabled {
+            let reason = "Multiple address feature is disabled, but multiple addresses were specified for sid";
+            return Err(format!("{reason} {id}"));
+        }
+        let client = match client {
+            Some((host, port)) => {
+                let host = host.unwrap_or("0.0.0.0").to_owned();
+                Some(HostPort { port: parse_port(&host, port)?, host: Some(host) })
+            }
+            None => None,
+        };
+        let role = common_role(&addresses)?;
+        let addresses = addresses.into_iter().map(|raw| raw.parse(id)).collect::<Result<_, _>>()?;
+        Ok(Server { addresses, role, client })
+    }
+}
+
+/// The value of a server line in ZooKeeper's canonical spelling, as `/zookeeper/config` and `conf` show it.
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut addresses: Vec<_> = self.addresses.iter().collect();
+        addresses.sort_by(|a, b| a.host.cmp(&b.host));
+        for (i, address) in addresses.iter().enumerate() {
+            let (separator, host) = (if i > 0 { "|" } else { "" }, bracketed(&address.host));
+            write!(f, "{separator}{host}:{}:{}", address.quorum_port, address.election_port)?;
+        }
+        f.write_str(match self.role {
+            Role::Participant => ":participant",
+            Role::Observer => ":observer",
+        })?;
+        match &self.client {
+            Some(client) => write!(f, ";{client}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+const WRONG_FORM: &str = " does not have the form server_config or server_config;client_config where server_config is \
+    the pipe separated list of host:port:port or host:port:port:type and client_config is port or host:port";
+
+/// One `host:port:port[:role]` before its ports are looked at.
+struct RawAddress<'a> {
+    host: &'a str,
+    quorum_port: &'a str,
+    election_port: &'a str,
+    role: Option<&'a str>,
+}
+
+impl RawAddress<'_> {
+    fn parse(self, id: i64) -> Result<PeerAddress, String> {
+        let quorum_port = parse_port(self.host, self.quorum_port)?;
+        let election_port = parse_port(self.host, self.election_port)?;
+        if quorum_port == election_port {
+            let reason = "Client and election port must be different! Please update the configuration file on server.";
+            return Err(format!("{reason}{id}"));
+        }
+        Ok(PeerAddress { host: self.host.to_owned(), quorum_port, election_port })
+    }
+}
+
+fn parse_port(host: &str, text: &str) -> Result<u16, String> {
+    let number: i64 = text.trim().parse().map_err(|_| format!("Address unresolved: {host}:{text}"))?;
+    u16::try_from(number).map_err(|_| format!("port out of range:{number}"))
+}
+
+fn common_role(addresses: &[RawAddress<'_>]) -> Result<Role, String> {
+    let mut roles = addresses.iter().filter_map(|address| address.role).map(Role::parse);
+    let first = roles.next().transpose()?.unwrap_or_default();
+    for role in roles {
+        let role = role?;
+        if role != first {
+            return Err(format!("Multiple addresses should have similar roles: {first:?} vs {role:?}"));
+        }
+    }
+    Ok(first)
+}
+
+type ClientPart<'a> = (Option<&'a str>, &'a str);
+
+fn server_line(input: &str) -> IResult<&str, (Vec<RawAddress<'_>>, Option<ClientPart<'_>>)> {
+    let addresses = terminated(separated_list1(one_char('|'), peer_address), many0(one_char('|')));
+    // ZooKeeper: Java's split drops empty trailing parts, so `a:1:2;` has no client part and is legal.
+    let client = preceded(one_char(';'), client_part);
+    terminated((addresses, opt(client)), many0(one_char(';'))).parse(input)
+}
+
+fn peer_address(input: &str) -> IResult<&str, RawAddress<'_>> {
+    let (rest, (host, quorum_port, election_port, role, _)) =
+        (host, colon_word, colon_word, opt(colon_word), many0(one_char(':'))).parse(input)?;
+    Ok((rest, RawAddress { host, quorum_port, election_port, role }))
+}
+
+fn client_part(input: &str) -> IResult<&str, ClientPart<'_>> {
+    alt(((terminated(host, one_char(':')).map(Some), word), word.map(|port| (None, port)))).parse(input)
+}
+
+fn host(input: &str) -> IResult<&str, &str> {
+    let literal = delimited(one_char('['), take_while1(|c| c != ']'), one_char(']'));
+    alt((literal, take_while1(|c| !matches!(c, ':' | ';' | '|' | '[' | ']')))).parse(input)
+}
+
+fn word(input: &str) -> IResult<&str, &str> {
+    take_while1(|c| !matches!(c, ':' | ';' | '|')).parse(input)
+}
+
+fn colon_word(input: &str) -> IResult<&str, &str> {
+    preceded((one_char(':'), take_while(|c| c == ' ')), word).parse(input)
+}
+
+/// The members of an ensemble and how they vote.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Members {
+    /// By server id.
+    pub servers: BTreeMap<i64, Server>,
+    /// `group.N`: server ids by group id. Empty: plain majority.
+    pub groups: BTreeMap<i64, Vec<i64>>,
+    /// `weight.N`: votes by server id; 1 where absent.
+    pub weights: BTreeMap<i64, i64>,
+}
+
+impl Members {
+    /// Servers that vote.
+    pub fn participants(&self) -> usize {
+        self.servers.values().filter(|server| server.role == Role::Participant).count()
+    }
+
+    /// Adds the value of a `group.N=` line: `id:id:…`.
+    ///
+    /// *Errors*: an id that is no number, or that another group has.
+    pub fn add_group(&mut self, group: i64, value: &str) -> Result<(), String> {
+        let ids = value.split(':').map(parse_id).collect::<Result<Vec<_>, _>>()?;
+        for (i, id) in ids.iter().enumerate() {
+            if ids[..i].contains(id) || self.groups.values().any(|members| members.contains(id)) {
+                return Err(format!("Server {id} is in multiple groups"));
+            }
+        }
+        self.groups.insert(group, ids);
+        Ok(())
+    }
+
+    /// Do these lines ask for one server without peers? `Ok` holds what deserves a warning.
+    ///
+    /// *Errors*: no participant where there must be one; observers without an ensemble; a participant in no group.
+    pub fn check(&self, standalone_enabled: bool) -> Result<Option<&'static str>, String> {
+        let participants = self.participants();
+        let observers = self.servers.len() - participants;
+        if !self.groups.is_empty() || !self.weights.is_empty() {
+            self.check_groups()?;
+        }
+        match participants {
+            0 if !standalone_enabled => {
+                Err("standaloneEnabled = false then number of participants should be >0".into())
+            }
+            0 if observers > 0 => Err("Observers w/o participants is an invalid configuration".into()),
+            0 => Ok(None),
+            1 if standalone_enabled && observers > 0 => Err("Observers w/o quorum is an invalid configuration".into()),
+            1 if standalone_enabled => Ok(Some("only one server specified: it runs standalone")),
+            1 | 2 => Ok(Some("no server failure will be tolerated: an ensemble needs at least 3 servers")),
+            even if even % 2 == 0 => Ok(Some("an even number of servers tolerates no more failures than one fewer")),
+            _ => Ok(None),
+        }
+    }
+
+    fn check_groups(&self) -> Result<(), String> {
+        let grouped = |id| self.groups.values().any(|members| members.contains(id));
+        let mut voters = self.servers.iter().filter(|(_, server)| server.role == Role::Participant);
+        match voters.find(|(id, _)| !grouped(id)) {
+            Some((id, _)) => Err(format!("Server {id} is not in a group")),
+            None => Ok(()),
+        }
+    }
+
+    /// Is this an ensemble? A single voter runs standalone unless `standaloneEnabled=false`.
+    pub fn is_distributed(&self, standalone_enabled: bool) -> bool {
+        !standalone_enabled || self.participants() > 1
+    }
+}
+
+/// A server, group or version id: decimal, as Java's `Long.parseLong` reads it.
+pub(super) fn parse_id(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_| format!("For input string: \"{text}\""))
+}
+
+/// Reads the first line of a `myid` file.
+///
+/// *Errors*: it is no decimal number.
+pub fn parse_my_id(text: &str) -> Result<i64, String> {
+    let line = text.lines().next().unwrap_or_default();
+    // ZooKeeper: blanks around the number are an error there. Here they are not: an editor's blank should not cost a start.
+    line.trim().parse().map_err(|_| format!("serverid {line} is not a number"))
+}
+
+/// The version in the name of a dynamic file, `zoo.cfg.dynamic.<hex>`.
+pub fn version_of_file_name(name: &str) -> Option<i64> {
+    name.rsplit_once('.').and_then(|(_, hex)| i64::from_str_radix(hex, 16).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// `expected`: the canonical text, or a part of the error.
+    fn check(line: &str, expected: Result<&str, &str>) {
+        match (Server::parse(1, line, true), expected) {
+            (Ok(server), Ok(text)) => assert_eq!(server.to_string(), text, "{line:?}"),
+            (Err(error), Err(part)) => assert!(error.contains(part), "{line:?}: {error}"),
+            (got, _) => panic!("{line:?}: expected {expected:?}, got {got:?}"),
+        }
+    }
+
+    #[test]
+    fn server_lines() {
+        check("zoo1:2888:3888", Ok("zoo1:2888:3888:participant"));
+        check("zoo1:2888:3888;2181", Ok("zoo1:2888:3888:participant;0.0.0.0:2181"));
+        check("zoo1:2888:3888:OBSERVER;10.0.0.1:2181", Ok("zoo1:2888:3888:observer;10.0.0.1:2181"));
+        check("[2001:db8::1]:2888:3888;[::1]:2181", Ok("[2001:db8::1]:2888:3888:participant;[::1]:2181"));
+        check("b:1:2|a:3:4:observer", Ok("a:3:4|b:1:2:observer"));
+        check("a:1:2;", Ok("a:1:2:participant"));
+        check("a:1:2:", Ok("a:1:2:participant"));
+        check("a:1:1", Err("must be different"));
+        check("a:1", Err("does not have the form"));
+        check("a:1:2:participant:x", Err("does not have the form"));
+        check("a:1:2;1;2", Err("does not have the form"));
+        check("a:1:2;b:c:3", Err("does not have the form"));
+        check("[::1:2:3", Err("does not have the form"));
+        check("", Err("does not have the form"));
+        check("a:x:2", Err("Address unresolved: a:x"));
+        check("a:1:70000", Err("port out of range:70000"));
+        check("a:1:2:voter", Err("Unrecognised peertype: voter"));
+        check("a:1:2:observer|b:1:2:participant", Err("similar roles"));
+        let error = Server::parse(7, "a:1:2|b:1:2", false).expect_err("the feature is off");
+        assert!(error.ends_with("sid 7"), "{error}");
+    }
+
+    fn members(lines: &[&str]) -> Members {
+        let server = |(i, line): (usize, &&str)| (i as i64 + 1, Server::parse(0, line, true).expect(line));
+        Members { servers: lines.iter().enumerate().map(server).collect(), ..Members::default() }
+    }
+
+    #[test]
+    fn one_voter_runs_standalone_unless_told_otherwise() {
+        let cases: [(&[&str], bool, bool); 5] = [
+            (&[], true, false),
+            (&["a:1:2"], true, false),
+            (&["a:1:2"], false, true),
+            (&["a:1:2", "b:1:2"], true, true),
+            (&["a:1:2", "b:1:2", "c:1:2"], true, true),
+        ];
+        for (lines, standalone_enabled, distributed) in cases {
+            let members = members(lines);
+            assert!(members.check(standalone_enabled).is_ok());
+            assert_eq!(members.is_distributed(standalone_enabled), distributed, "{lines:?} {standalone_enabled}");
+        }
+        assert!(members(&[]).check(false).is_err());
+        assert!(members(&["a:1:2:observer"]).check(true).is_err());
+        assert!(members(&["a:1:2", "b:1:2:observer"]).check(true).is_err());
+    }
+
+    #[test]
+    fn every_voter_is_in_one_group() {
+        let mut members = members(&["a:1:2", "b:1:2", "c:1:2"]);
+        members.add_group(1, "1:2").expect("numbers");
+        assert!(members.add_group(2, "2:3").is_err());
+        assert!(members.add_group(2, "x").is_err());
+        assert!(members.check(true).expect_err("3 is in no group").contains('3'));
+        members.add_group(2, "3").expect("numbers");
+        assert_eq!(members.check(true), Ok(None));
+    }
+
+    #[test]
+    fn my_id_is_one_decimal_line() {
+        for (text, expected) in [("1", Some(1)), ("5\n", Some(5)), (" 7 \nrest", Some(7)), ("", None), ("x", None)] {
+            assert_eq!(parse_my_id(text).ok(), expected, "{text:?}");
+        }
+        assert_eq!(version_of_file_name("zoo.cfg.dynamic.1001"), Some(0x1001));
+        assert_eq!(version_of_file_name("zoo.cfg.dynamic"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_server_line_panics(line in "[a1:;|\\[\\] \\-]{0,30}|\\PC{0,30}") {
+            let _ = Server::parse(1, &line, true);
+        }
+
+        #[test]
+        fn the_canonical_text_means_the_same(
+            host in "[a-z]{1,8}|::1", quorum in 1u16..1000, election in 1000u16..9999,
+            observer: bool, client in proptest::option::of(any::<u16>()),
+        ) {
+            let role = if observer { Role::Observer } else { Role::Participant };
+            let client = client.map(|port| HostPort { host: Some("0.0.0.0".into()), port });
+            let addresses = vec![PeerAddress { host, quorum_port: quorum, election_port: election }];
+            let server = Server { addresses, role, client };
+            prop_assert_eq!(Server::parse(1, &server.to_string(), false), Ok(server));
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What the configuration means: typed, complete, with units in the names.
+//!
+//! Owns no defaults: they stand in the rows of [`super::keys`]. Invariant: a [`Config`] that exists has passed every
+//! check of ZooKeeper's own start (`QuorumPeerConfig#parseProperties`).
+
+use std::path::PathBuf;
+
+use super::servers::{HostPort, Members, Role};
+use crate::words::Whitelist;
+
+/// Everything the server is told at start.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// The unit of session expiry and of ensemble limits.
+    pub tick_time_ms: i32,
+    /// Least session timeout a client is given.
+    pub session_timeout_min_ms: i32,
+    /// Greatest session timeout a client is given.
+    pub session_timeout_max_ms: i32,
+    /// Plain listener. `None`: not configured.
+    pub client: Option<HostPort>,
+    /// TLS listener. `None`: not configured.
+    pub secure_client: Option<HostPort>,
+    /// `None`: the system's default.
+    pub listen_backlog: Option<u32>,
+    /// SO_KEEPALIVE on client sockets.
+    pub client_tcp_keep_alive: bool,
+    /// The durable tree, and `myid`.
+    pub data_dir: PathBuf,
+    /// The log.
+    pub data_log_dir: PathBuf,
+    /// Four-letter words that are answered.
+    pub words: Whitelist,
+    /// `readonlymode.enabled`.
+    pub read_only_mode: bool,
+    /// TTL znodes may be created.
+    pub extended_types_enabled: bool,
+    /// Quotas refuse writes instead of only warning.
+    pub enforce_quota: bool,
+    /// Sessions that only the connected server knows.
+    pub local_sessions_enabled: bool,
+    /// What one client, or all together, may use.
+    pub limits: Limits,
+    /// The log and the durable tree.
+    pub storage: Storage,
+    /// Removal of empty containers and of TTL znodes.
+    pub containers: Containers,
+    /// Identities and ACLs.
+    pub security: Security,
+    /// Peers.
+    pub ensemble: Ensemble,
+    /// What deserves a line in the log at start, in order.
+    pub warnings: Vec<String>,
+}
+
+/// Limits on what clients may use.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Limits {
+    /// Connections of one IP address; 0: unlimited.
+    pub max_client_connections_per_address: u32,
+    /// Connections in all; 0: unlimited.
+    pub max_connections: u32,
+    /// Longest request frame a client may send, in bytes without the length prefix.
+    pub jute_maxbuffer: u32,
+    /// Added to `jute_maxbuffer` for what servers read from disk and from each other.
+    pub jute_maxbuffer_extra: u32,
+    /// Requests in process or queued beyond which no more are read from busy connections.
+    pub global_outstanding_limit: i32,
+    /// A connection that has not finished its handshake by then is closed.
+    pub sessionless_connection_timeout_ms: u32,
+    /// New requests wait while so many are in process; 0: never.
+    pub request_throttle_max_requests: u32,
+    /// How long they wait each time.
+    pub request_throttle_stall_time_ms: u32,
+    /// A throttled request whose connection is gone is dropped.
+    pub request_throttle_drop_stale: bool,
+    /// An operation that waited longer than this is refused with -127; 0: never.
+    pub throttled_op_wait_time_ms: u32,
+    /// Requests longer than this count against the next limit; `None`: off.
+    pub large_request_threshold: Option<u32>,
+    /// Large requests in flight, together.
+    pub large_request_bytes_max: u32,
+    /// New connections a token bucket lets in; 0: no such limit.
+    pub connection_tokens: u32,
+    /// Tokens added each time.
+    pub connection_token_fill_count: u32,
+    /// How often tokens are added.
+    pub connection_token_fill_time_ms: u32,
+}
+
+/// How writes reach the disk.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Storage {
+    /// A checkpoint is due after so many transactions.
+    pub snap_count: u32,
+    /// A checkpoint is due after so much log.
+    pub snap_size_limit_bytes: u64,
+    /// The log grows by this much at a time.
+    pub pre_alloc_size_bytes: u64,
+    /// Writes are synced before they are answered. Off: a power failure may lose acknowledged writes.
+    pub force_sync: bool,
+    /// Group commit waits so long for more writes; 0: not at all.
+    pub flush_delay_ms: u32,
+    /// Group commit takes at most so many writes at once.
+    pub batch_count_max: u32,
+    /// The tree carries a digest.
+    pub digest_enabled: bool,
+    /// A `closeSession` transaction lists the znodes it removes.
+    pub close_session_txn_enabled: bool,
+    /// A missing data directory is created.
+    pub data_dir_autocreate: bool,
+}
+
+/// The reaper of containers and TTL znodes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Containers {
+    /// Time between two rounds.
+    pub check_interval_ms: u32,
+    /// Removals a minute.
+    pub removals_per_minute_max: u32,
+    /// A container that never had a child is removed at this age; 0: never.
+    pub never_used_max_ms: u64,
+}
+
+/// Identities and access control.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Security {
+    /// ACLs are not looked at.
+    pub skip_acl: bool,
+    /// `super:<digest>`: who may do everything.
+    pub super_digest: Option<String>,
+    /// Clients may authenticate with the `digest` scheme.
+    pub digest_auth_enabled: bool,
+    /// The JVM's name of the digest in ACL ids (`SHA1`, `SHA-256`, …).
+    pub digest_algorithm: String,
+    /// Connections without an identity of one of the schemes below are refused.
+    pub enforce_auth_enabled: bool,
+    /// Schemes that satisfy it.
+    pub enforce_auth_schemes: Vec<String>,
+    /// `authProvider.<suffix>`: suffix and Java class.
+    pub auth_providers: Vec<(String, String)>,
+    /// The older form of enforcing scheme `sasl`.
+    pub require_client_sasl: bool,
+    /// A plain client port that also takes TLS.
+    pub client_port_unification: bool,
+}
+
+/// This server's place among its peers.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Ensemble {
+    /// The lines `server.N`, `group.N`, `weight.N`.
+    pub members: Members,
+    /// Version of the dynamic file these lines came from; `None` if they stand in zoo.cfg.
+    pub config_version: Option<i64>,
+    /// `dynamicConfigFile`.
+    pub dynamic_config_file: Option<PathBuf>,
+    /// Content of `myid`.
+    pub my_id: Option<i64>,
+    /// A single voter runs without peers.
+    pub standalone_enabled: bool,
+    /// `reconfig` is allowed.
+    pub reconfig_enabled: bool,
+    /// Time to join and catch up.
+    pub init_limit_ticks: i32,
+    /// How far a follower may fall behind.
+    pub sync_limit_ticks: i32,
+    /// Time an observer takes to find a server that feeds it; 0: `init_limit_ticks`.
+    pub connect_to_learner_master_limit_ticks: i32,
+    /// `peerType` of this server; a server line overrides it.
+    pub role: Role,
+    /// Peers are listened to on every address.
+    pub listen_on_all_addresses: bool,
+    /// A server may have several addresses.
+    pub multi_address_enabled: bool,
+    /// Links between servers use TLS.
+    pub ssl_quorum: bool,
+    /// Peers accept plain and TLS links on one port.
+    pub port_unification: bool,
+    /// Links between servers authenticate with SASL.
+    pub quorum_sasl_enabled: bool,
+    /// Observers may follow a follower, on this port.
+    pub observer_master_port: Option<u16>,
+    /// Two servers and a file that says who survives.
+    pub oracle_path: Option<PathBuf>,
+    /// The leader also serves clients.
+    pub leader_serves: bool,
+    /// SO_KEEPALIVE on links between servers.
+    pub tcp_keep_alive: bool,
+}
+
+impl Config {
+    /// Must this server find peers before it serves?
+    pub fn is_distributed(&self) -> bool {
+        self.ensemble.members.is_distributed(self.ensemble.standalone_enabled)
+    }
+
+    /// The number that stands in `conf` and in session ids: `myid`, or 1 standalone.
+    pub fn server_id(&self) -> i64 {
+        if self.is_distributed() { self.ensemble.my_id.unwrap_or(1) } else { 1 }
+    }
+}

@@ -1,0 +1,471 @@
+//! Whole configurations. That Apache ZooKeeper 3.9.5 takes or refuses each of them has been checked against its
+//! `QuorumPeerConfig`; where ours differs, the case says so.
+
+use std::fs;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::words::Word;
+
+fn read(text: &str, jvm_flags: &str) -> Properties {
+    let mut properties = Properties::from_jvm_flags(jvm_flags);
+    properties.extend(Properties::from_file_text(text).expect("the text is well formed"));
+    properties
+}
+
+fn config(text: &str, jvm_flags: &str) -> Config {
+    Config::from_properties(&read(text, jvm_flags)).unwrap_or_else(|error| panic!("{text}\n{error}"))
+}
+
+fn at(host: Option<&str>, port: u16) -> Option<HostPort> {
+    Some(HostPort { host: host.map(str::to_owned), port })
+}
+
+/// The samples that ship with Apache ZooKeeper and Debian, comments shortened.
+const APACHE_SAMPLE: &str = "\
+# The number of milliseconds of each tick
+tickTime=2000
+initLimit=10
+syncLimit=5
+# do not use /tmp for storage, /tmp here is just
+# example sakes.
+dataDir=/tmp/zookeeper
+clientPort=2181
+#maxClientCnxns=60
+#metricsProvider.exportJvmInfo=true
+";
+const DEBIAN_SAMPLE: &str = "\
+tickTime=2000
+initLimit=10
+syncLimit=5
+dataDir=/var/lib/zookeeper
+# Place the dataLogDir to a separate physical disc for better performance
+# dataLogDir=/disk2/zookeeper
+clientPort=2181
+#server.1=zookeeper1:2888:3888
+# To avoid seeks ZooKeeper allocates space in the transaction log file in
+# blocks of preAllocSize kilobytes.
+#preAllocSize=65536
+# leaderServes=yes
+";
+/// What Kazoo's test harness writes.
+const KAZOO: &str = "
+tickTime=2000
+dataDir=/tmp/kazoo/data
+clientPort=20000
+secureClientPort=20003
+maxClientCnxns=0
+admin.serverPort=20004
+serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory
+authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider
+ssl.keyStore.location=/tmp/kazoo/keystore.jks
+ssl.keyStore.password=apassword
+ssl.trustStore.location=/tmp/kazoo/truststore.jks
+ssl.trustStore.password=apassword
+";
+/// The properties that Curator's `InstanceSpec` and `QuorumConfigBuilder` produce.
+const CURATOR: &str = "\
+initLimit=10
+syncLimit=5
+dataDir=/tmp/1700000000000-0
+clientPort=35003
+tickTime=2000
+maxClientCnxns=60
+admin.enableServer=false
+";
+/// What the official container image writes; `myid` is 1.
+const DOCKER: &str = "\
+dataDir=/data
+dataLogDir=/datalog
+tickTime=2000
+initLimit=5
+syncLimit=2
+autopurge.snapRetainCount=3
+autopurge.purgeInterval=0
+maxClientCnxns=60
+standaloneEnabled=true
+admin.enableServer=true
+server.1=localhost:2888:3888;2181
+";
+/// What the Bitnami image writes.
+const BITNAMI: &str = "\
+tickTime=2000
+initLimit=10
+syncLimit=5
+dataDir=/bitnami/zookeeper/data
+clientPort=2181
+maxClientCnxns=60
+autopurge.snapRetainCount=3
+autopurge.purgeInterval=0
+preAllocSize=65536
+snapCount=100000
+maxCnxns=0
+reconfigEnabled=false
+quorumListenOnAllIPs=false
+4lw.commands.whitelist=srvr, mntr
+maxSessionTimeout=40000
+admin.serverPort=8080
+admin.enableServer=true
+";
+
+#[test]
+fn samples_and_harnesses_are_served() {
+    for (text, data_dir, port) in [
+        (APACHE_SAMPLE, "/tmp/zookeeper", 2181),
+        (DEBIAN_SAMPLE, "/var/lib/zookeeper", 2181),
+        (CURATOR, "/tmp/1700000000000-0", 35003),
+        (BITNAMI, "/bitnami/zookeeper/data", 2181),
+    ] {
+        let config = config(text, "-Xmx1000m");
+        assert_eq!(config.client, at(None, port));
+        assert_eq!(config.data_dir.to_str(), Some(data_dir));
+        assert_eq!(config.data_log_dir, config.data_dir);
+        assert_eq!(
+            (config.tick_time_ms, config.session_timeout_min_ms, config.session_timeout_max_ms),
+            (2000, 4000, 40_000)
+        );
+        assert_eq!(config.unserved(), [""; 0]);
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+        assert!(!config.is_distributed());
+    }
+    assert!(config(BITNAMI, "").words.allows(Word::Mntr));
+}
+
+#[test]
+fn kazoos_harness_asks_for_tls_and_sasl() {
+    let config = config(KAZOO, "");
+    assert_eq!(config.limits.max_client_connections_per_address, 0);
+    assert_eq!(config.secure_client, at(None, 20003));
+    let unserved = config.unserved();
+    assert_eq!(unserved.len(), 3, "{unserved:?}");
+    assert_eq!(unserved[0], "not in this build: TLS for clients (secureClientPort)");
+}
+
+#[test]
+fn the_official_image_takes_its_client_port_from_the_server_line() {
+    let plain = config(DOCKER, "");
+    assert_eq!((plain.client.as_ref(), plain.is_distributed()), (None, false));
+    let with_id = plain.with_my_id(Some(1)).expect("the line is consistent");
+    assert_eq!(with_id.client, at(Some("0.0.0.0"), 2181));
+    assert_eq!(with_id.unserved(), [""; 0]);
+    assert_eq!(with_id.server_id(), 1);
+}
+
+/// A key with a value, and a way to show what it did.
+type Shown = (&'static str, &'static str, fn(&Config) -> String, &'static str);
+
+/// Every field that a key sets: the key, a value, the field, what it must show.
+const SETTERS: &[Shown] = &[
+    ("clientPortAddress", "[::1]", |c| format!("{:?}", c.client), "Some(HostPort { host: Some(\"::1\"), port: 1 })"),
+    ("clientPortListenBacklog", "7", |c| format!("{:?}", c.listen_backlog), "Some(7)"),
+    ("clientPortListenBacklog", "-1", |c| format!("{:?}", c.listen_backlog), "None"),
+    ("clientTcpKeepAlive", "TRUE", |c| c.client_tcp_keep_alive.to_string(), "true"),
+    ("tickTime", "+500", |c| c.session_timeout_max_ms.to_string(), "10000"),
+    ("minSessionTimeout", "1", |c| c.session_timeout_min_ms.to_string(), "1"),
+    ("maxSessionTimeout", "6000", |c| c.session_timeout_max_ms.to_string(), "6000"),
+    ("maxClientCnxns", "-5", |c| c.limits.max_client_connections_per_address.to_string(), "0"),
+    ("maxCnxns", "12", |c| c.limits.max_connections.to_string(), "12"),
+    ("maxCnxns", "-12", |c| c.limits.max_connections.to_string(), "0"),
+    ("jute.maxbuffer.extrasize", "1", |c| c.limits.jute_maxbuffer_extra.to_string(), "1024"),
+    ("globalOutstandingLimit", "0x10", |c| c.limits.global_outstanding_limit.to_string(), "16"),
+    ("nio.sessionlessCnxnTimeout", "1", |c| c.limits.sessionless_connection_timeout_ms.to_string(), "1"),
+    ("request_throttle_max_requests", "9", |c| c.limits.request_throttle_max_requests.to_string(), "9"),
+    ("request_throttle_stall_time", "9", |c| c.limits.request_throttle_stall_time_ms.to_string(), "9"),
+    ("request_throttle_drop_stale", "false", |c| c.limits.request_throttle_drop_stale.to_string(), "false"),
+    ("throttled_op_wait_time", "9", |c| c.limits.throttled_op_wait_time_ms.to_string(), "9"),
+    ("largeRequestThreshold", "9", |c| format!("{:?}", c.limits.large_request_threshold), "Some(9)"),
+    ("largeRequestMaxBytes", "9", |c| c.limits.large_request_bytes_max.to_string(), "9"),
+    ("connection_throttle_tokens", "9", |c| c.limits.connection_tokens.to_string(), "9"),
+    ("connection_throttle_fill_count", "9", |c| c.limits.connection_token_fill_count.to_string(), "9"),
+    ("connection_throttle_fill_time", "9", |c| c.limits.connection_token_fill_time_ms.to_string(), "9"),
+    ("4lw.commands.whitelist", "ruok", |c| c.words.allows(Word::Ruok).to_string(), "true"),
+    ("extendedTypesEnabled", "true", |c| c.extended_types_enabled.to_string(), "true"),
+    ("enforceQuota", "true", |c| c.enforce_quota.to_string(), "true"),
+    ("dataLogDir", "/log", |c| c.data_log_dir.display().to_string(), "/log"),
+    ("snapCount", "1", |c| c.storage.snap_count.to_string(), "2"),
+    ("snapSizeLimitInKb", "2", |c| c.storage.snap_size_limit_bytes.to_string(), "2048"),
+    ("preAllocSize", "100", |c| c.storage.pre_alloc_size_bytes.to_string(), "102400"),
+    ("forceSync", "no", |c| c.storage.force_sync.to_string(), "false"),
+    ("forceSync", "false", |c| c.storage.force_sync.to_string(), "true"),
+    ("flushDelay", "3", |c| c.storage.flush_delay_ms.to_string(), "3"),
+    ("maxBatchSize", "3", |c| c.storage.batch_count_max.to_string(), "3"),
+    ("digest.enabled", "false", |c| c.storage.digest_enabled.to_string(), "false"),
+    ("closeSessionTxn.enabled", "false", |c| c.storage.close_session_txn_enabled.to_string(), "false"),
+    ("datadir.autocreate", "false", |c| c.storage.data_dir_autocreate.to_string(), "false"),
+    ("skipACL", "yes", |c| c.security.skip_acl.to_string(), "true"),
+    ("skipACL", "true", |c| c.security.skip_acl.to_string(), "false"),
+    ("enforce.auth.enabled", "true", |c| c.security.enforce_auth_enabled.to_string(), "true"),
+    ("enforce.auth.schemes", "digest, ip", |c| c.security.enforce_auth_schemes.join("+"), "digest+ip"),
+    ("DigestAuthenticationProvider.enabled", "false", |c| c.security.digest_auth_enabled.to_string(), "false"),
+    ("DigestAuthenticationProvider.digestAlg", "SHA-256", |c| c.unserved().len().to_string(), "1"),
+    (
+        "DigestAuthenticationProvider.superDigest",
+        "super:x",
+        |c| format!("{:?}", c.security.super_digest),
+        "Some(\"super:x\")",
+    ),
+    ("localSessionsEnabled", "true", |c| c.unserved().len().to_string(), "1"),
+    ("sslQuorum", "true", |c| c.unserved().len().to_string(), "1"),
+    ("portUnification", "true", |c| c.unserved().len().to_string(), "1"),
+    ("quorum.auth.enableSasl", "true", |c| c.unserved().len().to_string(), "3"),
+    ("client.portUnification", "true", |c| c.unserved().len().to_string(), "1"),
+    ("sessionRequireClientSASLAuth", "true", |c| c.unserved().len().to_string(), "1"),
+    ("observerMasterPort", "2191", |c| format!("{:?}", c.ensemble.observer_master_port), "Some(2191)"),
+    ("peerType", "Observer", |c| format!("{:?}", c.ensemble.role), "Observer"),
+    ("connectToLearnerMasterLimit", "4", |c| c.ensemble.connect_to_learner_master_limit_ticks.to_string(), "4"),
+    ("leaderServes", "no", |c| c.ensemble.leader_serves.to_string(), "false"),
+    ("tcpKeepAlive", "true", |c| c.ensemble.tcp_keep_alive.to_string(), "true"),
+    ("reconfigEnabled", "true", |c| c.ensemble.reconfig_enabled.to_string(), "true"),
+    ("quorumListenOnAllIPs", "true", |c| c.ensemble.listen_on_all_addresses.to_string(), "true"),
+];
+
+#[test]
+fn every_key_sets_its_field() {
+    for (key, value, show, expected) in SETTERS {
+        let config = config(&format!("dataDir=/d\nclientPort=1\n{key} = {value}\n"), "");
+        assert_eq!(show(&config), *expected, "{key}={value}");
+    }
+}
+
+#[test]
+fn jvm_properties_and_the_file() {
+    let file = "dataDir=/d\nclientPort=1\n";
+    let extra = |line: &str| format!("{file}{line}\n");
+    let shown = |text: &str, flags: &str| {
+        let c = config(text, flags);
+        (
+            c.limits.jute_maxbuffer,
+            c.storage.snap_count,
+            c.tick_time_ms,
+            c.containers.check_interval_ms,
+            c.read_only_mode,
+        )
+    };
+    let defaults = (1_048_575, 100_000, 3000, 60_000, false);
+    assert_eq!(shown(file, ""), defaults);
+    let flags = "-Djute.maxbuffer=0x200000 -Dzookeeper.snapCount=7 -Dznode.container.checkIntervalMs=5";
+    assert_eq!(shown(file, flags), (2_097_152, 7, 3000, 5, false));
+    assert_eq!(shown(file, "-Dreadonlymode.enabled=true"), (1_048_575, 100_000, 3000, 60_000, true));
+    // The file wins over -D where both can say it, and the last -D over the one before.
+    assert_eq!(shown(&extra("snapCount=9"), "-Dzookeeper.snapCount=7"), (1_048_575, 9, 3000, 60_000, false));
+    assert_eq!(shown(file, "-Dzookeeper.snapCount=7 -Dzookeeper.snapCount=8").1, 8);
+    // What nobody reads: bare properties in the file, interpreted keys in -D, missing and superfluous prefixes.
+    let deaf = "jute.maxbuffer=1\nreadonlymode.enabled=true\nznode.container.checkIntervalMs=1";
+    assert_eq!(
+        shown(&extra(deaf), "-DtickTime=1 -Dzookeeper.tickTime=1 -DsnapCount=1 -Dzookeeper.jute.maxbuffer=1"),
+        defaults
+    );
+    // A property that cannot be read has no effect but a warning.
+    let broken = config(&extra("snapCount=many\nenforceQuota=yes\ndigest.enabled=yes"), "");
+    assert_eq!(
+        (broken.storage.snap_count, broken.enforce_quota, broken.storage.digest_enabled),
+        (100_000, false, false)
+    );
+    assert_eq!(broken.warnings.len(), 3, "{:?}", broken.warnings);
+}
+
+#[test]
+fn the_last_line_counts() {
+    assert_eq!(config("dataDir=/a\nclientPort=1\nclientPort=2\ndataDir=/b", "").client, at(None, 2));
+    let mut properties = read("dataDir=/a\nclientPort=1\nsnapCount=5", "");
+    properties.push(Source::CommandLine, "clientPort", "3");
+    properties.push(Source::CommandLine, "jute.maxbuffer", "4000");
+    let config = Config::from_properties(&properties).expect("legal");
+    assert_eq!((config.client, config.limits.jute_maxbuffer), (at(None, 3), 4000));
+}
+
+/// Wrong lines: the text before and after them is `dataDir=/d` and `clientPort=1`, so the line is number 2.
+const WRONG: &[(&str, &str)] = &[
+    ("clientPort=abc", "not a whole number"),
+    ("clientPort=", "not a whole number"),
+    ("clientPort=0x10", "not a whole number"),
+    ("clientPort=70000", "more than 65535"),
+    ("clientPort=-1", "less than 0"),
+    ("secureClientPort=x", "not a whole number"),
+    ("secureClientPortAddress=h", "secureClientPortAddress is set but secureClientPort is not set"),
+    ("tickTime=0", "tickTime is not set"),
+    ("tickTime=2s", "not a whole number"),
+    ("tickTime=3000000000", "more than 2147483647"),
+    ("minSessionTimeout=70000", "minSessionTimeout must not be larger than maxSessionTimeout"),
+    ("maxSessionTimeout=100", "minSessionTimeout must not be larger than maxSessionTimeout"),
+    ("maxClientCnxns=none", "not a whole number"),
+    ("clientPortListenBacklog=x", "not a whole number"),
+    ("localSessionsEnabled=yes", "Choose 'true' or 'false.'"),
+    ("standaloneEnabled=1", "Choose 'true' or 'false.'"),
+    ("syncEnabled=", "Choose 'true' or 'false.'"),
+    ("jvm.pause.monitor=on", "Choose 'true' or 'false.'"),
+    ("jvm.pause.sleep.time.ms=1s", "not a whole number"),
+    ("multiAddress.enabled=maybe", "Choose 'true' or 'false.'"),
+    ("electionAlg=0", "Only 3 is supported"),
+    ("peerType=leader", "Unrecognised peertype: leader"),
+    ("autopurge.purgeInterval=1h", "not a whole number"),
+    ("quorum.auth.serverRequireSasl=true", "quorum.auth.enableSasl is disabled"),
+    ("quorum.auth.learnerRequireSasl=true", "quorum.auth.enableSasl is disabled"),
+    ("server.x=a:1:2", "For input string"),
+    ("server.1=a:1", "does not have the form"),
+    ("server.1=a:1:1", "must be different"),
+    ("server.1=a:1:2|b:1:2", "Multiple address feature is disabled"),
+    ("server.1=a:1:2:observer", "Observers w/o participants"),
+    ("group.1=1:x", "For input string"),
+    ("groups=1", "For input string"),
+    ("weight.1=heavy", "For input string"),
+];
+
+#[test]
+fn each_wrong_line_is_named() {
+    for (line, expected) in WRONG {
+        let port = if line.starts_with("clientPort=") { "" } else { "clientPort=1\n" };
+        let properties = read(&format!("dataDir=/d\n{line}\n{port}"), "");
+        let Err(ConfigError::Wrong(problems)) = Config::from_properties(&properties) else {
+            panic!("{line}: accepted");
+        };
+        assert_eq!(problems.len(), 1, "{line}: {problems:?}");
+        assert_eq!(problems[0].line, Some(2), "{line}: {problems:?}");
+        assert!(problems[0].message.contains(expected), "{line}: {problems:?}");
+        let explained = explain(&properties);
+        let wrong: Vec<_> = explained.iter().filter(|e| e.verdict == Verdict::Wrong).collect();
+        assert_eq!(wrong.len(), 1, "{line}: {explained:?}");
+        assert_eq!((wrong[0].line, &wrong[0].reason), (Some(2), &problems[0].message));
+    }
+}
+
+#[test]
+fn what_is_missing_is_named_without_a_line() {
+    for (text, expected) in [
+        ("clientPort=1", "dataDir: dataDir is not set"),
+        (
+            "dataDir=/d\nclientPortAddress=h",
+            "line 2: clientPortAddress: clientPortAddress is set but clientPort is not set",
+        ),
+        (
+            "dataDir=/d\nstandaloneEnabled=false",
+            "server.*: standaloneEnabled = false then number of participants should be >0",
+        ),
+        ("dataDir=/d\nserver.1=a:1:2\nserver.2=b:1:2\nsyncLimit=2", "initLimit: initLimit is not set"),
+    ] {
+        let error = Config::from_properties(&read(text, "")).expect_err(text);
+        assert_eq!(error.to_string(), expected);
+    }
+    let all = Config::from_properties(&read("tickTime=x\nclientPort=y", "")).expect_err("three mistakes").to_string();
+    assert_eq!(all.lines().count(), 3, "{all}");
+}
+
+#[test]
+fn ensembles_are_understood_but_not_served() {
+    let lines = "server.1=[::1]:2888:3888;2181\nserver.2=b:2888:3888;2182\nserver.3=c:2888:3888:observer\n";
+    let text = format!("dataDir=/d\ninitLimit=5\nsyncLimit=2\n{lines}group.1=1:2\nweight.2=3\n");
+    let config = config(&text, "");
+    assert!(config.is_distributed());
+    assert_eq!(config.ensemble.members.weights.get(&2), Some(&3));
+    assert!(config.unserved()[0].starts_with("not in this build: an ensemble"));
+    let missing = config.clone().with_my_id(None).expect_err("an ensemble needs it");
+    assert_eq!(missing.to_string(), "myid: myid file is missing");
+    let second = config.with_my_id(Some(2)).expect("there is such a line");
+    assert_eq!((second.client.clone(), second.server_id()), (at(Some("0.0.0.0"), 2182), 2));
+
+    let contradiction = format!("{text}clientPort=2181\n");
+    let error = self::config(&contradiction, "").with_my_id(Some(2)).expect_err("the ports differ");
+    assert!(error.to_string().contains("is different from client address found in dynamic file"), "{error}");
+}
+
+#[test]
+fn files_are_loaded_with_their_dynamic_part_and_myid() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| dir.path().join(name);
+    let dynamic = path("zoo.cfg.dynamic.1f");
+    let text = format!("dataDir={}\ndynamicConfigFile={}\n", dir.path().display(), dynamic.display());
+    fs::write(path("zoo.cfg"), &text).expect("writable");
+    fs::write(&dynamic, "server.7=localhost:2888:3888:participant;0.0.0.0:2185\n").expect("writable");
+    fs::write(path("myid"), "7\n").expect("writable");
+    let config = Config::load(&path("zoo.cfg"), Properties::default()).expect("complete");
+    assert_eq!((config.client, config.ensemble.config_version), (at(Some("0.0.0.0"), 2185), Some(0x1f)));
+
+    fs::write(&dynamic, "server.7=localhost:2888:3888\ntickTime=1\n").expect("writable");
+    let error = Config::load(&path("zoo.cfg"), Properties::default()).expect_err("tickTime is static").to_string();
+    assert_eq!(error, "dynamic file, line 2: tickTime: Unrecognised parameter: tickTime");
+
+    fs::write(&dynamic, "server.7=localhost:2888:3888\n").expect("writable");
+    fs::write(path("zoo.cfg"), format!("{text}server.7=localhost:2888:3888\n")).expect("writable");
+    let error = Config::load(&path("zoo.cfg"), Properties::default()).expect_err("in the wrong file").to_string();
+    assert!(error.starts_with("line 3: server.7: parameter: server.7 must be in a separate"), "{error}");
+
+    let error = Config::load(&path("none.cfg"), Properties::default()).expect_err("no such file").to_string();
+    assert!(error.contains("cannot read") && error.contains("none.cfg"), "{error}");
+}
+
+#[test]
+fn without_a_file() {
+    let config = Config::default_standalone();
+    assert_eq!((config.client.clone(), config.tick_time_ms), (at(Some("127.0.0.1"), 2181), 2000));
+    assert_eq!(config.data_dir.to_str(), Some("./oxkeeper-data"));
+    assert!(config.warnings.is_empty() && config.unserved().is_empty());
+    let mut port = Properties::default();
+    port.push(Source::CommandLine, "clientPort", "0");
+    assert_eq!(Config::standalone(port).expect("legal").client, at(Some("127.0.0.1"), 0));
+}
+
+#[test]
+fn every_line_is_explained() {
+    let text = "dataDir=/d\nclientPort=1\nclientPort=2\nticktime=2000\nautopurge.purgeInterval=1\njute.maxbuffer=4\n\
+                secureClientPort=3\nsnapCount=x\nssl.keyStore.password=secret\nweirdKey=1\nserver.1=a:1:2\n";
+    let explained = explain(&read(text, "-Dzookeeper.snapCount=5 -DtickTime=1 -Dother=1"));
+    let shown: Vec<_> =
+        explained.iter().map(|e| (e.line.unwrap_or(0), e.verdict, e.value.as_str(), e.reason.as_str())).collect();
+    let expected = [
+        (0, Verdict::Ignored, "5", "overridden by line 8"),
+        (0, Verdict::Ignored, "1", "ZooKeeper reads this key only from the file"),
+        (0, Verdict::Ignored, "1", "a property of the JVM"),
+        (1, Verdict::Used, "/d", "Directory of the durable tree, and of myid"),
+        (2, Verdict::Ignored, "1", "overridden by line 3"),
+        (3, Verdict::Used, "2", "Port of the plain listener"),
+        (4, Verdict::Unknown, "2000", "no such key; did you mean tickTime?"),
+        (5, Verdict::Ignored, "1", "nothing to do: this server keeps one tree and cuts its log itself"),
+        (
+            6,
+            Verdict::Ignored,
+            "4",
+            "ZooKeeper reads it only from -Djute.maxbuffer=… in SERVER_JVMFLAGS, never from the file",
+        ),
+        (7, Verdict::Unserved, "3", "not in this build: TLS for clients"),
+        (8, Verdict::Wrong, "x", "\"x\" is not a whole number; it has no effect"),
+        (9, Verdict::Ignored, "…", "there is no TLS"),
+        (10, Verdict::Unknown, "1", "no such key"),
+        (11, Verdict::Used, "a:1:2", "A server: host:port:port[:role][;[host:]port]"),
+    ];
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn the_page_of_keys_has_a_row_for_each() {
+    let page = keys_markdown();
+    assert_eq!(page.lines().count(), 2 + keys::all().count());
+    let columns = |line: &str| line.replace("\\|", "").matches('|').count();
+    assert!(page.lines().all(|line| columns(line) == 7), "{page}");
+    assert!(page.contains("| `tickTime` | file | number | `3000` ms | used | Unit of session expiry. |"), "{page}");
+}
+
+proptest! {
+    #[test]
+    fn no_input_panics(text in "\\PC{0,200}", flags in "(-D\\PC{0,20} ?){0,3}") {
+        if let Ok(file) = Properties::from_file_text(&text) {
+            let mut properties = Properties::from_jvm_flags(&flags);
+            properties.extend(file);
+            let explained = explain(&properties);
+            prop_assert!(explained.len() >= properties.entries().len());
+            let _ = Config::from_properties(&properties);
+        }
+    }
+
+    /// Real keys with random values reach deeper than random text does.
+    #[test]
+    fn no_value_panics(picks in proptest::collection::vec((any::<prop::sample::Index>(), "[0-9a-z:;|.=-]{0,12}"), 0..8)) {
+        let names: Vec<_> = keys::all().map(|key| key.name.replace('*', "1")).collect();
+        let text: String = picks.iter().map(|(pick, value)| format!("{}={value}\n", pick.get(&names))).collect();
+        let properties = Properties::from_file_text(&text).expect("no escapes");
+        prop_assert_eq!(explain(&properties).iter().filter(|e| e.line.is_some()).count(), picks.len());
+        if let Ok(config) = Config::from_properties(&properties) {
+            let _ = (config.unserved(), config.with_my_id(Some(1)));
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Four-letter words.
+mod word;
+pub use word::{Whitelist, Word};
