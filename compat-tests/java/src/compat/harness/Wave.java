@@ -1,0 +1,17 @@
+package compat.harness;
+
+import java.lang.annotation.ElementType;
+import java.lang.annotation.Retention;
+import java.lang.annotation.RetentionPolicy;
+import java.lang.annotation.Target;
+
+/**
+ * The case needs something done to the server. All cases of one wave run in parallel up to their
+ * {@link Scene#wave()} call, the action is carried out once, and all go on.
+ */
+@Retention(RetentionPolicy.RUNTIME)
+@Target(ElementType.METHOD)
+public @interface Wave {
+    /** The action: one or more space-separated {@code $ZK_CTL} commands, carried out in order. */
+    String value();
+}
