@@ -1,1 +1,34 @@
 //! The durable log and the durable tree: bytes and indices.
+//!
+//! Two halves, as etcd's and ZooKeeper's stores have. The [`Log`] makes a write durable before it is
+//! answered: append-only segment files, one `fdatasync` for everything that waits. The [`Tree`] is the
+//! state at one applied index, changed incrementally by background checkpoints, so that a restart loads
+//! the tree and replays a short log tail.
+//!
+//! Deliberately absent: commands, znodes, sessions (payloads are opaque bytes), threads, clocks and
+//! randomness. All I/O goes through [`Disk`], so the simulator runs this same code on a [`fake`] disk.
+//!
+//! Invariants of the whole crate: what was synced is there after any crash; what was refused never
+//! comes back; damaged bytes are reported with file and place, never served.
+//!
+//! Modules in reading order: `disk` (the seam to the operating system), `error`, `lock`; the log:
+//! `batch` (bytes of one group), `segment` (one file), `index` (what is live), `recover`, `log`; the
+//! tree: `backend` (redb on a [`Disk`]), `tree`; and [`fake`].
+
+mod backend;
+mod batch;
+mod disk;
+mod error;
+pub mod fake;
+mod index;
+mod lock;
+mod log;
+mod recover;
+mod segment;
+mod tree;
+
+pub use disk::{Disk, DiskFile, RealDisk};
+pub use error::{AppendError, StoreError, SyncError};
+pub use lock::{DirLock, lock};
+pub use log::{Log, LogOptions, RECORD_LEN_MAX, SCALAR_LEN_MAX, SEGMENT_LEN, STAGED_LEN_MAX, TRIM_SEGMENTS_MAX};
+pub use tree::{Kind, Snapshot, Sum, Tree, TreeOptions, TreeWriter};

@@ -1,0 +1,68 @@
+//! redb's device: a file of a [`Disk`](crate::disk::Disk).
+//!
+//! Owns the pace of checkpoints and the memory that the disk was full. redb writes all pages of a commit
+//! and then syncs once; hundreds of megabytes in one sync would stall the log's syncs on the same disk
+//! for as long. So the backend syncs by itself whenever [`TreeOptions::pace_len`](crate::TreeOptions)
+//! bytes were written. More syncs than redb asks for are always allowed.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use redb::StorageBackend;
+
+use crate::disk::{DiskFile, is_full};
+
+/// A file as redb wants it.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    pub(crate) path: PathBuf,
+    pub(crate) file: Box<dyn DiskFile>,
+    /// Set when a write met a full disk: redb's own errors do not keep the cause.
+    pub(crate) full: Arc<AtomicBool>,
+    /// Bytes to write between syncs.
+    pub(crate) pace_len: u64,
+    pub(crate) unsynced: AtomicU64,
+}
+
+impl Backend {
+    fn note<T>(&self, done: io::Result<T>) -> io::Result<T> {
+        if done.as_ref().is_err_and(is_full) {
+            self.full.store(true, Ordering::Relaxed);
+        }
+        done
+    }
+}
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read_at(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.note(self.file.set_len(len))
+    }
+
+    /// A failed sync panics, as in the log and for the same reason.
+    fn sync_data(&self) -> io::Result<()> {
+        if let Err(error) = self.file.sync_data() {
+            panic!("{}: cannot sync: {error}", self.path.display());
+        }
+        self.unsynced.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.note(self.file.write_at(offset, data))?;
+        let len = data.len() as u64;
+        match self.unsynced.fetch_add(len, Ordering::Relaxed) + len >= self.pace_len {
+            true => self.sync_data(),
+            false => Ok(()),
+        }
+    }
+}

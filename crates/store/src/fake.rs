@@ -1,0 +1,425 @@
+//! A disk in memory that behaves as badly as a real one may.
+//!
+//! For tests and the simulator. It keeps apart what was written and what was synced. A crash loses, keeps
+//! or tears what was not synced, sector by sector, under a seed; names not synced are lost from the end.
+//! It can be full, fail at one operation, and have its bits flipped.
+//!
+//! Everything is deterministic: the same operations and the same seed give the same disk.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::disk::{Disk, DiskFile};
+
+/// What a crash keeps or loses as one.
+pub const SECTOR_LEN: usize = 512;
+
+/// A disk in memory. Clones are the same disk.
+#[derive(Clone, Default)]
+pub struct FakeDisk {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Clone, Default)]
+struct Inner {
+    /// Content of files, by inode; kept when the name goes, as open files do.
+    files: BTreeMap<u64, FileState>,
+    /// Names as programs see them.
+    names: BTreeMap<PathBuf, u64>,
+    /// Names as they were at the last sync of their directory.
+    synced_names: BTreeMap<PathBuf, u64>,
+    /// Changes of names since.
+    name_changes: Vec<NameChange>,
+    dirs: Vec<PathBuf>,
+    locked: Vec<PathBuf>,
+    /// Changing operations so far.
+    operations: u64,
+    /// Bytes all files together may have.
+    room: Option<u64>,
+    fail: Option<(u64, io::ErrorKind)>,
+    crash_at: Option<u64>,
+    crashed: Option<Box<Inner>>,
+}
+
+#[derive(Clone, Default)]
+struct FileState {
+    content: Vec<u8>,
+    synced: Vec<u8>,
+    changes: Vec<Change>,
+}
+
+#[derive(Clone)]
+enum Change {
+    Write { offset: usize, data: Vec<u8> },
+    SetLen(usize),
+}
+
+#[derive(Clone)]
+enum NameChange {
+    Set(PathBuf, u64),
+    Remove(PathBuf),
+}
+
+impl FakeDisk {
+    /// An empty disk with all the room there is.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Changing operations so far: a point in time to crash or fail at.
+    pub fn operations(&self) -> u64 {
+        self.inner.lock().operations
+    }
+
+    /// Remembers the disk as it is in the midst of operation number `operation`, counted from 0.
+    /// Everything goes on as if nothing had happened; [`crash`](Self::crash) then shows that moment.
+    pub fn crash_at(&self, operation: u64) {
+        self.inner.lock().crash_at = Some(operation);
+    }
+
+    /// The disk after a power failure, at the moment set before or else now.
+    pub fn crash(&self, seed: u64) -> Self {
+        let mut inner = self.inner.lock();
+        let mut lost = inner.crashed.take().map_or_else(|| inner.clone(), |crashed| *crashed);
+        drop(inner);
+        lost.lose(&mut Random(seed));
+        Self { inner: Arc::new(Mutex::new(lost)) }
+    }
+
+    /// The disk after the process was killed: all that was written is there.
+    pub fn kill(&self) -> Self {
+        let mut inner = self.inner.lock().clone();
+        inner.locked.clear();
+        inner.crashed = None;
+        Self { inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// Lets operation number `operation` fail; a failing write has half of its bytes written.
+    pub fn fail_at(&self, operation: u64, kind: io::ErrorKind) {
+        self.inner.lock().fail = Some((operation, kind));
+    }
+
+    /// Lets the files have at most `room` bytes together, or any number again.
+    pub fn set_room(&self, room: Option<u64>) {
+        self.inner.lock().room = room;
+    }
+
+    /// Bytes of all files together.
+    pub fn used(&self) -> u64 {
+        self.inner.lock().used()
+    }
+
+    /// The bytes of a file as programs see them.
+    pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
+        let inner = self.inner.lock();
+        Some(inner.files[inner.names.get(path)?].content.clone())
+    }
+
+    /// Replaces the bytes of a file, durably, as an operator with an editor would.
+    pub fn set_content(&self, path: &Path, content: Vec<u8>) {
+        let mut inner = self.inner.lock();
+        let inode = inner.names.get(path).copied().unwrap_or_else(|| inner.next_inode());
+        inner.names.insert(path.to_path_buf(), inode);
+        inner.synced_names.insert(path.to_path_buf(), inode);
+        let synced = content.clone();
+        inner.files.insert(inode, FileState { content, synced, changes: Vec::new() });
+    }
+
+    /// Flips one bit of a file, durably.
+    pub fn flip(&self, path: &Path, bit: usize) {
+        let mut content = self.content(path).expect("the file to damage exists");
+        content[bit / 8] ^= 1 << (bit % 8);
+        self.set_content(path, content);
+    }
+
+    fn file(&self, inode: u64) -> Box<dyn DiskFile> {
+        Box::new(FakeFile { inner: self.inner.clone(), inode })
+    }
+}
+
+impl fmt::Debug for FakeDisk {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = self.inner.lock();
+        formatter.debug_struct("FakeDisk").field("names", &inner.names).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// Counts an operation; remembers this moment or fails when it is time to.
+    fn step(&mut self) -> io::Result<()> {
+        let operation = self.operations;
+        self.operations += 1;
+        match self.fail {
+            Some((at, kind)) if at == operation => Err(kind.into()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Keeps this moment, in which the change is made and nothing of it synced.
+    fn remember(&mut self) {
+        if self.crash_at == Some(self.operations - 1) {
+            self.crash_at = None;
+            self.crashed = Some(Box::new(self.clone()));
+        }
+    }
+
+    fn used(&self) -> u64 {
+        self.names.values().map(|inode| self.files[inode].content.len() as u64).sum()
+    }
+
+    fn next_inode(&self) -> u64 {
+        self.files.last_key_value().map_or(1, |(inode, _)| inode + 1)
+    }
+
+    fn inode(&self, path: &Path) -> io::Result<u64> {
+        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn set_name(&mut self, change: NameChange) {
+        change.apply(&mut self.names);
+        self.name_changes.push(change);
+        self.remember();
+    }
+
+    fn write(&mut self, inode: u64, offset: u64, data: &[u8]) -> io::Result<()> {
+        let failed = self.step();
+        let half = if failed.is_err() { data.len() / 2 } else { data.len() };
+        let len = self.files[&inode].content.len();
+        let room = self.room.map_or(u64::MAX, |room| room.saturating_sub(self.used()));
+        let fits = (len as u64).saturating_add(room).saturating_sub(offset);
+        let count = half.min(usize::try_from(fits).unwrap_or(usize::MAX));
+        let change = Change::Write { offset: offset as usize, data: data[..count].to_vec() };
+        let file = self.files.get_mut(&inode).expect("open files exist");
+        change.apply(&mut file.content, |_| true);
+        file.changes.push(change);
+        self.remember();
+        failed?;
+        match count == data.len() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::StorageFull.into()),
+        }
+    }
+
+    fn lose(&mut self, random: &mut Random) {
+        let kept = random.below(self.name_changes.len() as u64 + 1) as usize;
+        let changes = std::mem::take(&mut self.name_changes);
+        changes[..kept].iter().for_each(|change| change.apply(&mut self.synced_names));
+        self.names = self.synced_names.clone();
+        for file in self.files.values_mut() {
+            file.lose(random);
+        }
+        let Self { names, files, .. } = self;
+        files.retain(|inode, _| names.values().any(|named| named == inode));
+        self.locked.clear();
+        (self.room, self.fail, self.crash_at, self.operations) = (None, None, None, 0);
+    }
+}
+
+impl FileState {
+    /// Keeps of what was not synced everything, nothing, or some sectors.
+    fn lose(&mut self, random: &mut Random) {
+        let luck = random.below(4);
+        let mut content = std::mem::take(&mut self.synced);
+        for change in self.changes.drain(..) {
+            match &change {
+                Change::Write { .. } => change.apply(&mut content, |_| luck == 0 || (luck > 1 && random.below(2) == 0)),
+                Change::SetLen(_) if luck == 0 || (luck > 1 && random.below(2) == 0) => {
+                    change.apply(&mut content, |_| true);
+                }
+                Change::SetLen(_) => {}
+            }
+        }
+        self.content = content.clone();
+        self.synced = content;
+    }
+}
+
+impl Change {
+    /// Makes the change, in the sectors that `arrives` says.
+    fn apply(&self, content: &mut Vec<u8>, mut arrives: impl FnMut(usize) -> bool) {
+        match self {
+            Self::SetLen(len) => content.resize(*len, 0),
+            Self::Write { offset, data } => {
+                let mut done = 0;
+                while done < data.len() {
+                    let at = offset + done;
+                    let len = (SECTOR_LEN - at % SECTOR_LEN).min(data.len() - done);
+                    if arrives(at / SECTOR_LEN) {
+                        content.resize(content.len().max(at + len), 0);
+                        content[at..at + len].copy_from_slice(&data[done..done + len]);
+                    }
+                    done += len;
+                }
+            }
+        }
+    }
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<PathBuf, u64>) {
+        match self {
+            Self::Set(path, inode) => {
+                // a rename takes the old name away in the same step
+                names.retain(|_, named| named != inode);
+                names.insert(path.clone(), *inode);
+            }
+            Self::Remove(path) => {
+                names.remove(path);
+            }
+        }
+    }
+}
+
+impl Disk for FakeDisk {
+    fn open(&self, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>> {
+        Ok(self.inner.lock().names.get(path).map(|inode| self.file(*inode)))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let mut inner = self.inner.lock();
+        inner.step()?;
+        let inode = inner.next_inode();
+        inner.files.insert(inode, FileState::default());
+        inner.set_name(NameChange::Set(path.to_path_buf(), inode));
+        Ok(self.file(inode))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let inner = self.inner.lock();
+        let names = inner.names.keys().filter(|path| path.parent() == Some(dir));
+        Ok(names.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut inner = self.inner.lock();
+        inner.step()?;
+        inner.inode(path)?;
+        inner.set_name(NameChange::Remove(path.to_path_buf()));
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut inner = self.inner.lock();
+        inner.step()?;
+        let inode = inner.inode(from)?;
+        inner.set_name(NameChange::Set(to.to_path_buf(), inode));
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut inner = self.inner.lock();
+        inner.step()?;
+        inner.remember();
+        let inner = &mut *inner;
+        let (of_dir, others) = std::mem::take(&mut inner.name_changes).into_iter().partition(|change| match change {
+            NameChange::Set(path, _) | NameChange::Remove(path) => path.parent() == Some(dir),
+        });
+        let (of_dir, others): (Vec<_>, Vec<_>) = (of_dir, others);
+        of_dir.iter().for_each(|change| change.apply(&mut inner.synced_names));
+        inner.name_changes = others;
+        Ok(())
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.inner.lock().dirs.push(dir.to_path_buf());
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        let mut inner = self.inner.lock();
+        if inner.locked.iter().any(|locked| locked == path) {
+            return Ok(None);
+        }
+        inner.locked.push(path.to_path_buf());
+        Ok(Some(Box::new(FakeLock { inner: self.inner.clone(), path: path.to_path_buf() })))
+    }
+}
+
+/// Releases its path when dropped.
+struct FakeLock {
+    inner: Arc<Mutex<Inner>>,
+    path: PathBuf,
+}
+
+impl Drop for FakeLock {
+    fn drop(&mut self) {
+        self.inner.lock().locked.retain(|path| *path != self.path);
+    }
+}
+
+struct FakeFile {
+    inner: Arc<Mutex<Inner>>,
+    inode: u64,
+}
+
+impl fmt::Debug for FakeFile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("FakeFile").field("inode", &self.inode).finish_non_exhaustive()
+    }
+}
+
+impl DiskFile for FakeFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.inner.lock().files[&self.inode].content.len() as u64)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut inner = self.inner.lock();
+        inner.step()?;
+        let old = inner.files[&self.inode].content.len() as u64;
+        if inner.room.is_some_and(|room| inner.used() - old + len > room.max(inner.used())) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let change = Change::SetLen(len as usize);
+        let file = inner.files.get_mut(&self.inode).expect("open files exist");
+        change.apply(&mut file.content, |_| true);
+        file.changes.push(change);
+        inner.remember();
+        Ok(())
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let inner = self.inner.lock();
+        let content = &inner.files[&self.inode].content;
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        match start.checked_add(out.len()).and_then(|end| content.get(start..end)) {
+            Some(bytes) => {
+                out.copy_from_slice(bytes);
+                Ok(())
+            }
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.inner.lock().write(self.inode, offset, data)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut inner = self.inner.lock();
+        inner.step()?;
+        inner.remember();
+        let file = inner.files.get_mut(&self.inode).expect("open files exist");
+        let changes = std::mem::take(&mut file.changes);
+        changes.iter().for_each(|change| change.apply(&mut file.synced, |_| true));
+        Ok(())
+    }
+}
+
+/// SplitMix64: enough randomness for a disk.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut next = self.0;
+        next = (next ^ (next >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        next = (next ^ (next >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (next ^ (next >> 31)) % limit
+    }
+}

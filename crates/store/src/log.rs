@@ -1,0 +1,380 @@
+//! The durable log: entries by index, and the scalars of consensus, in segment files.
+//!
+//! Owns a directory of segments, the records staged and not yet synced, and the place to write on.
+//!
+//! Invariants: an index is given to one entry at a time, without gaps; `sync` returns only when all that
+//! was staged is durable; a record refused, or dropped by a full disk, is in no file and never comes
+//! back. A full disk is met where room is made, in `append`, before anything is promised: the write of a
+//! group goes into room that is already there.
+//!
+//! A group is one `pwrite` and one `fdatasync`. `prepare`, called when nobody waits, makes the next room
+//! ahead, so that a group rarely pays for it. Staging touches memory only (unless room is short) and
+//! `sync` needs only the segment and the staged bytes: that is the line along which a commit thread can
+//! take over later.
+//!
+//! Scalars survive trimming because each segment begins with those of its time. Trimming deletes whole
+//! segments from the front, never the one being written.
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::batch::{self, GRANULE, RECORD_HEADER_LEN, Record};
+use crate::disk::{Disk, is_full};
+use crate::error::{AppendError, StoreError, SyncError, io_error};
+use crate::index::{Index, Span};
+use crate::recover::{At, Reader, recover};
+use crate::segment::{self, HEADER_LEN, ROOM_STEP, Segment};
+
+/// A segment is ended by the first group after it has this many bytes.
+pub const SEGMENT_LEN: u64 = 64 << 20;
+/// Bytes of the largest payload.
+pub const RECORD_LEN_MAX: usize = 16 << 20;
+/// Bytes that may be staged at once, unless one record alone has more.
+pub const STAGED_LEN_MAX: usize = 32 << 20;
+/// Bytes of the largest scalar.
+pub const SCALAR_LEN_MAX: usize = 64 << 10;
+/// Segments one `trim` deletes at most: a deletion of 64 MiB takes milliseconds.
+pub const TRIM_SEGMENTS_MAX: usize = 4;
+/// Bytes of the largest body: what may be staged, and the scalars of 256 keys before it.
+pub(crate) const BATCH_BODY_LEN_MAX: usize =
+    STAGED_LEN_MAX + RECORD_LEN_MAX + 256 * (SCALAR_LEN_MAX + RECORD_HEADER_LEN);
+/// `prepare` keeps at least this much room ahead.
+const ROOM_LOW: u64 = ROOM_STEP / 2;
+/// Buffers above this capacity are given back when empty: idle memory stays small.
+const BUFFER_KEPT: usize = 1 << 20;
+
+/// Settings of a log.
+#[derive(Debug, Clone)]
+pub struct LogOptions {
+    /// Bytes after which a segment is ended; default [`SEGMENT_LEN`].
+    pub segment_len: u64,
+    /// Index of the first entry of a new log; default 0.
+    pub first_index: u64,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { segment_len: SEGMENT_LEN, first_index: 0 }
+    }
+}
+
+/// An open log. See the module for its rules.
+#[derive(Debug)]
+pub struct Log {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    segment_len: u64,
+    /// What is durable.
+    index: Index,
+    first_sequence: u64,
+    tail: Segment,
+    /// Where the next group goes in the tail.
+    offset: u64,
+    /// Room for a header, then the records staged; empty when none are.
+    staged: Vec<u8>,
+    /// Index of the next entry, counting what is staged.
+    next: u64,
+    /// Part of a refused group may lie at `offset..dirty`; it is cleared before anything else is staged.
+    dirty: u64,
+}
+
+impl Log {
+    /// Opens the log in `dir`, or begins one there; the directory is created when absent.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] about a file of the log; nothing of it can be used then.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: &LogOptions) -> Result<Self, StoreError> {
+        disk.create_dir(dir).map_err(io_error(dir, "create the directory"))?;
+        let (index, first_sequence, tail, offset) = match recover(&*disk, dir)? {
+            Some(found) => (found.index, found.first_sequence, found.tail, found.offset),
+            None => {
+                let first = options.first_index;
+                let created = Segment::create(&*disk, dir, 1, first, 1);
+                let tail = created.map_err(io_error(&segment::path_of(dir, 1), "create"))?;
+                (Index::new(first), 1, tail, HEADER_LEN)
+            }
+        };
+        let (dir, segment_len, next) = (dir.to_path_buf(), options.segment_len, index.next);
+        Ok(Self { disk, dir, segment_len, index, first_sequence, tail, offset, staged: Vec::new(), next, dirty: 0 })
+    }
+
+    /// Index of the oldest durable entry; [`next_index`](Self::next_index) when there is none.
+    pub fn first_index(&self) -> u64 {
+        self.index.first
+    }
+
+    /// Index the next entry gets, counting those staged.
+    pub fn next_index(&self) -> u64 {
+        self.next
+    }
+
+    /// One past the newest durable entry.
+    pub fn durable_end(&self) -> u64 {
+        self.index.next
+    }
+
+    /// The durable value of a scalar.
+    pub fn scalar(&self, key: u8) -> Option<&[u8]> {
+        self.index.scalars.get(&key).map(|value| &**value)
+    }
+
+    /// Bytes staged and not yet synced.
+    pub fn staged_len(&self) -> usize {
+        self.staged.len()
+    }
+
+    /// Stages an entry and gives its index.
+    ///
+    /// # Errors
+    /// Any [`AppendError`]; nothing of the entry is staged then.
+    pub fn append(&mut self, payload: &[u8]) -> Result<u64, AppendError> {
+        let index = self.next;
+        self.stage(Record::Entry { index, payload }, payload.len())?;
+        self.next += 1;
+        Ok(index)
+    }
+
+    /// Stages that the entries at `from` and above are void. The next entry gets that index.
+    ///
+    /// # Errors
+    /// Any [`AppendError`]; nothing is staged then.
+    ///
+    /// # Panics
+    /// When `from` lies outside `first_index()..=next_index()`.
+    pub fn truncate(&mut self, from: u64) -> Result<(), AppendError> {
+        let (first, next) = (self.index.first, self.next);
+        assert!(first <= from && from <= next, "cannot truncate at {from}: entries are {first}..{next}");
+        self.stage(Record::Truncate { index: from }, 0)?;
+        self.next = from;
+        Ok(())
+    }
+
+    /// Stages that all entries are void and the next one gets the index `next`: for a server that
+    /// installed a state from a peer. Scalars stay.
+    ///
+    /// # Errors
+    /// Any [`AppendError`]; nothing is staged then.
+    pub fn reset(&mut self, next: u64) -> Result<(), AppendError> {
+        self.stage(Record::Reset { index: next }, 0)?;
+        self.next = next;
+        Ok(())
+    }
+
+    /// Stages a new value of a scalar, of at most [`SCALAR_LEN_MAX`] bytes.
+    ///
+    /// # Errors
+    /// Any [`AppendError`]; nothing is staged then.
+    pub fn set_scalar(&mut self, key: u8, value: &[u8]) -> Result<(), AppendError> {
+        if value.len() > SCALAR_LEN_MAX {
+            return Err(AppendError::TooLarge { len: value.len() });
+        }
+        self.stage(Record::Scalar { key, payload: value }, value.len())
+    }
+
+    /// Makes all that is staged durable: one write, one `fdatasync`. No I/O when nothing is.
+    ///
+    /// # Errors
+    /// [`SyncError::Full`]: all that was staged is dropped, as if never appended. This happens only on
+    /// file systems that need new blocks to write over old ones.
+    ///
+    /// # Panics
+    /// When the write or the `fdatasync` fails for another reason: crash rather than corrupt.
+    pub fn sync(&mut self) -> Result<(), SyncError> {
+        if self.staged.is_empty() {
+            return Ok(());
+        }
+        let body_len = self.staged.len() - GRANULE;
+        if self.write_staged(false).is_err() {
+            self.dirty = self.offset + self.staged.len() as u64;
+            self.next = self.index.next;
+            self.empty_staged();
+            return Err(SyncError::Full);
+        }
+        let applied = self.index.apply(self.tail.sequence, self.offset, &self.staged[GRANULE..], body_len);
+        applied.expect("append, truncate and reset stage what fits");
+        assert_eq!(self.index.next, self.next, "what was staged is what is durable");
+        self.offset += self.staged.len() as u64;
+        self.empty_staged();
+        Ok(())
+    }
+
+    /// Makes room ahead if little is left; call it when nobody waits. A full disk is not an error here:
+    /// the next append finds out.
+    pub fn prepare(&mut self) {
+        if self.staged.is_empty() && self.dirty == 0 && self.tail.len - self.offset < ROOM_LOW {
+            let _ = self.tail.extend(self.offset + ROOM_LOW);
+        }
+    }
+
+    /// Reads durable entries of `range` in order, as many as there are; memory is bounded by one group.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] or [`StoreError::Io`]; entries given before it are sound.
+    ///
+    /// # Panics
+    /// When the range begins below `first_index()`: those entries were trimmed.
+    pub fn read(&self, range: Range<u64>, mut entry: impl FnMut(u64, &[u8])) -> Result<(), StoreError> {
+        let first = self.index.first;
+        assert!(range.is_empty() || first <= range.start, "entry {} is trimmed, the first is {first}", range.start);
+        let mut open: Option<Segment> = None;
+        for span in self.index.spans(range.start, range.end) {
+            let sequence = span.place.sequence;
+            let wanted = span.first.max(range.start)..span.end.min(range.end);
+            if sequence == self.tail.sequence {
+                read_span(&self.tail, span, wanted, &mut entry)?;
+                continue;
+            }
+            let segment = match open.take() {
+                Some(segment) if segment.sequence == sequence => segment,
+                Some(_) | None => Segment::open(&*self.disk, &self.dir, sequence)?,
+            };
+            read_span(&segment, span, wanted, &mut entry)?;
+            open = Some(segment);
+        }
+        Ok(())
+    }
+
+    /// Gives back the space of entries up to `through`, in whole segments, at most
+    /// [`TRIM_SEGMENTS_MAX`] a call; says how many were deleted.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when a file cannot be removed.
+    pub fn trim(&mut self, through: u64) -> Result<usize, StoreError> {
+        // a tail without a group has no scalars yet
+        if self.offset == HEADER_LEN {
+            return Ok(0);
+        }
+        let mut deleted = 0;
+        while deleted < TRIM_SEGMENTS_MAX
+            && self.first_sequence < self.tail.sequence
+            && !self.index.needs(self.first_sequence, through)
+        {
+            let path = segment::path_of(&self.dir, self.first_sequence);
+            self.disk.remove(&path).map_err(io_error(&path, "remove"))?;
+            // one by one: deletions that overtake each other at a crash would leave a hole
+            self.disk.sync_dir(&self.dir).map_err(io_error(&self.dir, "sync"))?;
+            self.index.forget(self.first_sequence);
+            self.first_sequence += 1;
+            deleted += 1;
+        }
+        Ok(deleted)
+    }
+
+    fn stage(&mut self, record: Record<'_>, len: usize) -> Result<(), AppendError> {
+        if len > RECORD_LEN_MAX {
+            return Err(AppendError::TooLarge { len });
+        }
+        if self.staged.len() + len > STAGED_LEN_MAX && !self.staged.is_empty() {
+            return Err(AppendError::SyncFirst);
+        }
+        let before = self.staged.len();
+        let staged = self.begin(len).and_then(|()| {
+            batch::push(&mut self.staged, record);
+            self.make_room()
+        });
+        staged.map_err(|error| {
+            assert!(is_full(&error), "{}: cannot write: {error}", self.dir.display());
+            self.staged.truncate(before);
+            AppendError::Full
+        })
+    }
+
+    /// Begins a group if there is none: in a new segment when this one is long enough, and with the
+    /// scalars when it is the segment's first.
+    fn begin(&mut self, len: usize) -> io::Result<()> {
+        if !self.staged.is_empty() {
+            return Ok(());
+        }
+        self.clear_refused()?;
+        if self.offset >= self.segment_len {
+            self.roll(len as u64)?;
+        }
+        self.staged.resize(GRANULE, 0);
+        if self.offset == HEADER_LEN {
+            for (&key, payload) in &self.index.scalars {
+                batch::push(&mut self.staged, Record::Scalar { key, payload });
+            }
+        }
+        Ok(())
+    }
+
+    /// Room for the group as it is now, and behind it for the next header or the seal.
+    fn make_room(&mut self) -> io::Result<()> {
+        let len = batch::batch_len(self.staged.len() - GRANULE) + GRANULE;
+        self.tail.extend(self.offset + len as u64)
+    }
+
+    /// Ends the segment and begins the next. The new one is durable before the old one is sealed, so a
+    /// seal without a successor means that the successor was lost.
+    fn roll(&mut self, room: u64) -> io::Result<()> {
+        let sequence = self.tail.sequence + 1;
+        let next = Segment::create(&*self.disk, &self.dir, sequence, self.index.next, room)?;
+        self.staged.resize(GRANULE, 0);
+        let sealed = self.write_staged(true);
+        self.staged.clear();
+        if let Err(error) = sealed {
+            self.dirty = self.offset + GRANULE as u64;
+            self.disk.remove(&next.path)?;
+            return Err(error);
+        }
+        self.tail = next;
+        self.offset = HEADER_LEN;
+        Ok(())
+    }
+
+    fn write_staged(&mut self, seal: bool) -> io::Result<()> {
+        batch::finish(&mut self.staged, self.tail.sequence, self.offset, seal);
+        self.tail.write(self.offset, &self.staged)?;
+        self.tail.sync();
+        Ok(())
+    }
+
+    /// Fills again what a refused group left. Until that succeeds nothing is staged; after a crash
+    /// before it, recovery finds a torn batch and does the same.
+    fn clear_refused(&mut self) -> io::Result<()> {
+        if self.dirty > 0 {
+            self.tail.fill(self.offset, self.dirty)?;
+            self.tail.sync();
+            self.dirty = 0;
+        }
+        Ok(())
+    }
+
+    fn empty_staged(&mut self) {
+        self.staged.clear();
+        self.staged.shrink_to(BUFFER_KEPT);
+    }
+}
+
+/// Gives the entries `wanted` of a span.
+fn read_span(
+    segment: &Segment,
+    span: &Span,
+    wanted: Range<u64>,
+    entry: &mut impl FnMut(u64, &[u8]),
+) -> Result<(), StoreError> {
+    let mut reader = Reader::new(segment);
+    let (mut offset, mut skip, mut next) = (span.place.batch, span.place.record, span.first);
+    while next < wanted.end {
+        let At::Batch(header, body) = reader.at(offset)? else {
+            return Err(segment.damaged(offset, "a batch that was there is gone"));
+        };
+        for (at, record) in batch::records(body, header.body_len) {
+            if let Some(Record::Entry { index, payload }) = record
+                && at >= skip
+                && next < wanted.end
+            {
+                assert_eq!(index, next, "a span holds its entries in order");
+                if index >= wanted.start {
+                    entry(index, payload);
+                }
+                next += 1;
+            }
+        }
+        offset += header.batch_len() as u64;
+        skip = 0;
+    }
+    Ok(())
+}

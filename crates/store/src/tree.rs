@@ -1,0 +1,632 @@
+//! The durable tree: records by kind and key at one applied index, in redb.
+//!
+//! Owns the file `tree.redb`, which the first checkpoint creates (a server without data starts without
+//! it). A checkpoint is one write transaction: after a crash the tree is the old one or the new one. A
+//! [`Snapshot`] is one read transaction: a consistent view, whatever checkpoints do meanwhile.
+//!
+//! Damage. redb verifies its page checksums only when asked to read the whole file, so the tree carries
+//! its own: each value begins with a CRC-32 of kind, key and value, and the header row holds for each
+//! table the count of its records and a sum over their checksums, kept up to date by every put and
+//! remove (redb hands out the replaced value anyway). A full load adds up the same sum, so a lost or
+//! stale page of sound records is found, too: whoever loads a table must not use it before `load`
+//! returned. Damage in redb's own structure is an error or a panic of redb, that is, the process stops;
+//! in neither case are records served (`tests/tree.rs` flips bits all over the file).
+//!
+//! Checkpoints commit with redb's quick repair: opening after a crash reads the allocator's state instead
+//! of the whole file. Figures in `examples/log_bench.rs`.
+
+use std::fmt;
+use std::io;
+use std::ops::{Add, RangeBounds};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use redb::{
+    AccessGuard, Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition,
+    TableError, WriteTransaction,
+};
+
+use crate::backend::Backend;
+use crate::disk::{Disk, DiskFile};
+use crate::error::{StoreError, io_error};
+
+const FILE: &str = "tree.redb";
+const UNFINISHED: &str = "tree.unfinished";
+const FORMAT_VERSION: u32 = 1;
+/// The format of the file around ours.
+const REDB_FORMAT_VERSION: u32 = 3;
+/// Bytes of the checksum before each value.
+const CRC_LEN: usize = 4;
+const HEADER: TableDefinition<'static, u8, &[u8]> = TableDefinition::new("header");
+const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+/// Bytes of the header row: version, applied index, a count and a sum for each table, checksum.
+const HEADER_LEN: usize = 4 + 8 + TABLE_COUNT * 16 + 4;
+const TABLE_COUNT: usize = Kind::ALL.len() + 1;
+/// Where the sum of the meta table stands, behind those of the kinds.
+const META_SLOT: usize = Kind::ALL.len();
+
+type Records<'txn> = Table<'txn, u64, &'static [u8]>;
+
+/// The tables of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One record a znode.
+    Znode,
+    /// One record a session.
+    Session,
+    /// One record an access control list.
+    Acl,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Znode, Self::Session, Self::Acl];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Znode => "znodes",
+            Self::Session => "sessions",
+            Self::Acl => "acls",
+        }
+    }
+
+    fn table(self) -> TableDefinition<'static, u64, &'static [u8]> {
+        TableDefinition::new(self.name())
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// How many records, and the sum over their checksums, in any order. Sums of parts add up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sum {
+    count: u64,
+    sum: u64,
+}
+
+impl Sum {
+    /// Number of records.
+    pub fn count(self) -> u64 {
+        self.count
+    }
+
+    fn of(crc: u32, key: u64) -> Self {
+        // the finaliser of SplitMix64, so that sums of related records do not cancel out
+        let mut sum = (key ^ (u64::from(crc) << 32 | u64::from(crc))).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        sum = (sum ^ (sum >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        sum = (sum ^ (sum >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Self { count: 1, sum: sum ^ (sum >> 31) }
+    }
+
+    fn without(self, other: Self) -> Self {
+        Self { count: self.count.wrapping_sub(other.count), sum: self.sum.wrapping_sub(other.sum) }
+    }
+}
+
+impl Add for Sum {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { count: self.count.wrapping_add(other.count), sum: self.sum.wrapping_add(other.sum) }
+    }
+}
+
+/// Settings of a tree.
+#[derive(Debug, Clone)]
+pub struct TreeOptions {
+    /// Bytes redb may keep in memory; default 8 MiB.
+    pub cache_len: usize,
+    /// Bytes a checkpoint writes between syncs; default 1 MiB.
+    pub pace_len: u64,
+}
+
+impl Default for TreeOptions {
+    fn default() -> Self {
+        Self { cache_len: 8 << 20, pace_len: 1 << 20 }
+    }
+}
+
+/// The durable tree of a directory. See the module for its rules.
+pub struct Tree {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    path: PathBuf,
+    options: TreeOptions,
+    full: Arc<AtomicBool>,
+    /// Held for a whole checkpoint.
+    writer: Mutex<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    database: Option<Arc<Database>>,
+    /// The last checkpoint failed: redb refuses further work until it is opened anew.
+    failed: bool,
+}
+
+/// The content of the header row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Header {
+    applied: u64,
+    sums: [Sum; TABLE_COUNT],
+}
+
+impl fmt::Debug for Tree {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Tree").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Tree {
+    /// Opens the tree in `dir`, a directory that exists. No file is created.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] about the file; nothing of it can be used then.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: &TreeOptions) -> Result<Self, StoreError> {
+        let path = dir.join(FILE);
+        let names = disk.list(dir).map_err(io_error(dir, "list"))?;
+        if names.iter().any(|name| name == UNFINISHED) {
+            let unfinished = dir.join(UNFINISHED);
+            disk.remove(&unfinished).map_err(io_error(&unfinished, "remove"))?;
+        }
+        let (dir, options, full) = (dir.to_path_buf(), options.clone(), Arc::default());
+        let tree = Self { disk, dir, path, options, full, writer: Mutex::default(), state: Mutex::default() };
+        let database = tree.open_database()?;
+        tree.state.lock().database = database;
+        if let Some(snapshot) = tree.snapshot()? {
+            snapshot.check_meta()?;
+        }
+        Ok(tree)
+    }
+
+    /// A consistent view of the last checkpoint; `None` when there never was one. Checkpoints go on
+    /// meanwhile, but space they free is not used again before the view is dropped.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] after a full disk, while an older view is held; any about the file.
+    pub fn snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
+        let Some(database) = self.database()? else {
+            return Ok(None);
+        };
+        let txn = database.begin_read().map_err(|error| self.error(error))?;
+        let header = read_header(&txn, &self.path)?;
+        Ok(Some(Snapshot { txn, _database: database, header, path: self.path.clone() }))
+    }
+
+    /// Writes what changed up to the applied index, all or nothing: `write` puts and removes, then all is
+    /// committed. When `write` fails, nothing is.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`]: the former checkpoint stays, and a later call succeeds once there is room.
+    /// [`StoreError::Busy`] after that, while an older snapshot is held. Whatever `write` returns.
+    ///
+    /// # Panics
+    /// When `applied` is below that of the former checkpoint, and when a sync fails.
+    pub fn checkpoint(
+        &self,
+        applied: u64,
+        write: impl FnOnce(&mut TreeWriter<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let _writer = self.writer.lock();
+        if let Some(database) = self.database()? {
+            let done = self.commit(&database, applied, write);
+            self.state.lock().failed |= done.is_err();
+            return done;
+        }
+        // the first one: the file gets its name when it is complete
+        let unfinished = self.dir.join(UNFINISHED);
+        let created = self.create(&unfinished, applied, write);
+        match created {
+            Ok(database) => {
+                self.state.lock().database = Some(Arc::new(database));
+                Ok(())
+            }
+            Err(error) => {
+                // without a name it is not there; what is left is removed by the next start or attempt
+                let _ = self.disk.remove(&unfinished);
+                Err(error)
+            }
+        }
+    }
+
+    fn create(
+        &self,
+        unfinished: &Path,
+        applied: u64,
+        write: impl FnOnce(&mut TreeWriter<'_>) -> Result<(), StoreError>,
+    ) -> Result<Database, StoreError> {
+        let file = self.disk.create(unfinished).map_err(io_error(unfinished, "create"))?;
+        let database = self.build(file)?;
+        self.commit(&database, applied, write)?;
+        self.disk.rename(unfinished, &self.path).map_err(io_error(&self.path, "name"))?;
+        self.disk.sync_dir(&self.dir).map_err(io_error(&self.dir, "sync"))?;
+        Ok(database)
+    }
+
+    fn commit(
+        &self,
+        database: &Database,
+        applied: u64,
+        write: impl FnOnce(&mut TreeWriter<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut txn = database.begin_write().map_err(|error| self.error(error))?;
+        txn.set_quick_repair(true);
+        let mut writer = TreeWriter::open(self, &txn)?;
+        let former = writer.header.applied;
+        assert!(applied >= former, "a checkpoint at {applied} would go back: the former is at {former}");
+        writer.header.applied = applied;
+        write(&mut writer)?;
+        writer.finish()?;
+        txn.commit().map_err(|error| self.error(error))
+    }
+
+    /// The open database; opens it anew when the last checkpoint failed.
+    fn database(&self) -> Result<Option<Arc<Database>>, StoreError> {
+        let mut state = self.state.lock();
+        if state.failed {
+            // two databases on one file would not know of each other's readers
+            if let Some(shared) = state.database.take()
+                && let Err(shared) = Arc::try_unwrap(shared).map(drop)
+            {
+                state.database = Some(shared);
+                return Err(StoreError::Busy { path: self.path.clone() });
+            }
+            state.database = self.open_database()?;
+            state.failed = false;
+        }
+        Ok(state.database.clone())
+    }
+
+    fn open_database(&self) -> Result<Option<Arc<Database>>, StoreError> {
+        let Some(file) = self.disk.open(&self.path).map_err(io_error(&self.path, "open"))? else {
+            return Ok(None);
+        };
+        // redb would begin a new database in an empty file
+        if file.is_empty().map_err(io_error(&self.path, "measure"))? {
+            return Err(StoreError::Empty { path: self.path.clone() });
+        }
+        Ok(Some(Arc::new(self.build(file)?)))
+    }
+
+    fn build(&self, file: Box<dyn DiskFile>) -> Result<Database, StoreError> {
+        let (path, full, pace_len) = (self.path.clone(), self.full.clone(), self.options.pace_len);
+        self.full.store(false, Ordering::Relaxed);
+        let backend = Backend { path, file, full, pace_len, unsynced: AtomicU64::new(0) };
+        let mut builder = Database::builder();
+        builder.set_cache_size(self.options.cache_len);
+        builder.create_with_backend(backend).map_err(|error| self.error(error))
+    }
+
+    fn error(&self, error: impl Into<redb::Error>) -> StoreError {
+        match self.full.load(Ordering::Relaxed) {
+            true => StoreError::Full { path: self.path.clone() },
+            false => database_error(&self.path, error.into()),
+        }
+    }
+}
+
+/// Writes one checkpoint.
+pub struct TreeWriter<'txn> {
+    tree: &'txn Tree,
+    tables: [Records<'txn>; Kind::ALL.len()],
+    meta: Table<'txn, &'static str, &'static [u8]>,
+    header_table: Table<'txn, u8, &'static [u8]>,
+    header: Header,
+    /// A value with its checksum before it.
+    value: Vec<u8>,
+}
+
+impl fmt::Debug for TreeWriter<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("TreeWriter").field("header", &self.header).finish_non_exhaustive()
+    }
+}
+
+impl<'txn> TreeWriter<'txn> {
+    /// Sets the record of a key.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] and errors about the file: return them from the checkpoint.
+    pub fn put(&mut self, kind: Kind, key: u64, value: &[u8]) -> Result<(), StoreError> {
+        let crc = record_crc(kind, key, value);
+        seal_value(&mut self.value, crc, value);
+        let table = &mut self.tables[kind as usize];
+        let old = table.insert(key, &*self.value).map_err(|error| self.tree.error(error))?;
+        let old = old.map_or(Sum::default(), |old| Sum::of(stored_crc(&old), key));
+        let sum = &mut self.header.sums[kind as usize];
+        *sum = sum.without(old) + Sum::of(crc, key);
+        Ok(())
+    }
+
+    /// Removes the record of a key; no error when there is none.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn remove(&mut self, kind: Kind, key: u64) -> Result<(), StoreError> {
+        let old = self.tables[kind as usize].remove(key).map_err(|error| self.tree.error(error))?;
+        if let Some(old) = old {
+            let sum = &mut self.header.sums[kind as usize];
+            *sum = sum.without(Sum::of(stored_crc(&old), key));
+        }
+        Ok(())
+    }
+
+    /// Sets a named value.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_meta(&mut self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        let crc = meta_crc(key, value);
+        seal_value(&mut self.value, crc, value);
+        let old = self.meta.insert(key, &*self.value).map_err(|error| self.tree.error(error))?;
+        let old = old.map_or(Sum::default(), |old| Sum::of(stored_crc(&old), 0));
+        let sum = &mut self.header.sums[META_SLOT];
+        *sum = sum.without(old) + Sum::of(crc, 0);
+        Ok(())
+    }
+
+    fn open(tree: &'txn Tree, txn: &'txn WriteTransaction) -> Result<Self, StoreError> {
+        let open = |kind: Kind| txn.open_table(kind.table()).map_err(|error| tree.error(error));
+        let tables = [open(Kind::Znode)?, open(Kind::Session)?, open(Kind::Acl)?];
+        let meta = txn.open_table(META).map_err(|error| tree.error(error))?;
+        let header_table = txn.open_table(HEADER).map_err(|error| tree.error(error))?;
+        let row = header_table.get(0).map_err(|error| tree.error(error))?;
+        let header = row.map_or(Ok(Header::default()), |row| Header::decode(row.value(), &tree.path))?;
+        Ok(Self { tree, tables, meta, header_table, header, value: Vec::new() })
+    }
+
+    fn finish(mut self) -> Result<(), StoreError> {
+        let row = self.header.encode();
+        self.header_table.insert(0, &row[..]).map_err(|error| self.tree.error(error))?;
+        Ok(())
+    }
+}
+
+/// A consistent view of one checkpoint.
+pub struct Snapshot {
+    txn: ReadTransaction,
+    _database: Arc<Database>,
+    header: Header,
+    path: PathBuf,
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Snapshot").field("header", &self.header).finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    /// The applied index of the checkpoint.
+    pub fn applied_index(&self) -> u64 {
+        self.header.applied
+    }
+
+    /// Number of records of a kind.
+    pub fn count(&self, kind: Kind) -> u64 {
+        self.header.sums[kind as usize].count
+    }
+
+    /// A named value.
+    ///
+    /// # Errors
+    /// [`StoreError::DamagedMeta`] and errors about the file.
+    pub fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let table = self.txn.open_table(META).map_err(|error| self.error(error))?;
+        let Some(row) = table.get(key).map_err(|error| self.error(error))? else {
+            return Ok(None);
+        };
+        match open_value(row.value(), |value| meta_crc(key, value)) {
+            Some((_, value)) => Ok(Some(value.to_vec())),
+            None => Err(StoreError::DamagedMeta { path: self.path.clone(), key: key.to_owned() }),
+        }
+    }
+
+    /// The record of a key.
+    ///
+    /// # Errors
+    /// [`StoreError::DamagedRecord`] and errors about the file. A record that damage made unreachable
+    /// reads as absent: only [`load`](Self::load) sees that.
+    pub fn get(&self, kind: Kind, key: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let table = self.table(kind)?;
+        let row = table.get(key).map_err(|error| self.error(error))?;
+        row.map(|row| Ok(self.open_record(kind, key, &row)?.1.to_vec())).transpose()
+    }
+
+    /// The highest key of a kind.
+    ///
+    /// # Errors
+    /// Errors about the file.
+    pub fn last_key(&self, kind: Kind) -> Result<Option<u64>, StoreError> {
+        let table = self.table(kind)?;
+        let last = table.last().map_err(|error| self.error(error))?;
+        Ok(last.map(|(key, _)| key.value()))
+    }
+
+    /// Gives every record of a kind in the order of keys. They may be used once this returned `Ok`.
+    ///
+    /// # Errors
+    /// [`StoreError::DamagedRecord`], [`StoreError::DamagedTable`] and errors about the file.
+    pub fn load(&self, kind: Kind, record: impl FnMut(u64, &[u8])) -> Result<(), StoreError> {
+        let sum = self.load_range(kind, .., record)?;
+        self.check(kind, sum)
+    }
+
+    /// Gives the records of a range of keys in order. For several threads: load disjoint ranges that
+    /// cover all keys, add up the sums, and use the records once [`check`](Self::check) accepted.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_range(
+        &self,
+        kind: Kind,
+        range: impl RangeBounds<u64>,
+        mut record: impl FnMut(u64, &[u8]),
+    ) -> Result<Sum, StoreError> {
+        let mut sum = Sum::default();
+        let table = self.table(kind)?;
+        for row in table.range(range).map_err(|error| self.error(error))? {
+            let (key, row) = row.map_err(|error| self.error(error))?;
+            let (crc, value) = self.open_record(kind, key.value(), &row)?;
+            record(key.value(), value);
+            sum = sum + Sum::of(crc, key.value());
+            // a structure that leads in circles must not load for ever
+            if sum.count > self.count(kind) {
+                return Err(StoreError::DamagedTable { path: self.path.clone(), table: kind.name() });
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Checks that the records loaded are all of a kind, none missing and none stale.
+    ///
+    /// # Errors
+    /// [`StoreError::DamagedTable`].
+    pub fn check(&self, kind: Kind, sum: Sum) -> Result<(), StoreError> {
+        match sum == self.header.sums[kind as usize] {
+            true => Ok(()),
+            false => Err(StoreError::DamagedTable { path: self.path.clone(), table: kind.name() }),
+        }
+    }
+
+    fn check_meta(&self) -> Result<(), StoreError> {
+        let table = self.txn.open_table(META).map_err(|error| self.error(error))?;
+        let mut sum = Sum::default();
+        for row in table.iter().map_err(|error| self.error(error))? {
+            let (key, row) = row.map_err(|error| self.error(error))?;
+            let Some((crc, _)) = open_value(row.value(), |value| meta_crc(key.value(), value)) else {
+                let (path, key) = (self.path.clone(), key.value().to_owned());
+                return Err(StoreError::DamagedMeta { path, key });
+            };
+            sum = sum + Sum::of(crc, 0);
+        }
+        match sum == self.header.sums[META_SLOT] {
+            true => Ok(()),
+            false => Err(StoreError::DamagedTable { path: self.path.clone(), table: "meta" }),
+        }
+    }
+
+    fn table(&self, kind: Kind) -> Result<ReadOnlyTable<u64, &'static [u8]>, StoreError> {
+        self.txn.open_table(kind.table()).map_err(|error| self.error(error))
+    }
+
+    fn open_record<'a>(
+        &self,
+        kind: Kind,
+        key: u64,
+        row: &'a AccessGuard<'_, &'static [u8]>,
+    ) -> Result<(u32, &'a [u8]), StoreError> {
+        open_value(row.value(), |value| record_crc(kind, key, value)).ok_or_else(|| StoreError::DamagedRecord {
+            path: self.path.clone(),
+            kind,
+            key,
+        })
+    }
+
+    fn error(&self, error: impl Into<redb::Error>) -> StoreError {
+        database_error(&self.path, error.into())
+    }
+}
+
+impl Header {
+    fn encode(&self) -> [u8; HEADER_LEN] {
+        let mut row = [0; HEADER_LEN];
+        row[..4].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        row[4..12].copy_from_slice(&self.applied.to_le_bytes());
+        for (slot, sum) in row[12..].chunks_exact_mut(16).zip(self.sums) {
+            slot[..8].copy_from_slice(&sum.count.to_le_bytes());
+            slot[8..].copy_from_slice(&sum.sum.to_le_bytes());
+        }
+        let crc = crc32fast::hash(&row[..HEADER_LEN - 4]);
+        row[HEADER_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
+        row
+    }
+
+    /// The checksum stands at the end in every version, so that a flip does not read as another version.
+    fn decode(row: &[u8], path: &Path) -> Result<Self, StoreError> {
+        let damaged = || StoreError::DamagedTable { path: path.to_path_buf(), table: "header" };
+        let (content, crc) = row.split_last_chunk::<4>().ok_or_else(damaged)?;
+        if crc32fast::hash(content) != u32::from_le_bytes(*crc) {
+            return Err(damaged());
+        }
+        let (version, content) = content.split_first_chunk::<4>().ok_or_else(damaged)?;
+        let (found, supported) = (u32::from_le_bytes(*version), FORMAT_VERSION);
+        if found != supported {
+            return Err(StoreError::UnknownVersion { path: path.to_path_buf(), found, supported });
+        }
+        let long = |at: usize| content.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+        let mut header = Self { applied: long(0).ok_or_else(damaged)?, ..Self::default() };
+        for (slot, sum) in header.sums.iter_mut().enumerate() {
+            let at = 8 + slot * 16;
+            *sum = Sum { count: long(at).ok_or_else(damaged)?, sum: long(at + 8).ok_or_else(damaged)? };
+        }
+        Ok(header)
+    }
+}
+
+fn read_header(txn: &ReadTransaction, path: &Path) -> Result<Header, StoreError> {
+    let error = |error: redb::Error| database_error(path, error);
+    let table = match txn.open_table(HEADER) {
+        // the first commit writes the row, and the file has a name only after it
+        Err(TableError::TableDoesNotExist(_)) => return Err(StoreError::Foreign { path: path.to_path_buf() }),
+        opened => opened.map_err(|failed| error(failed.into()))?,
+    };
+    let damaged = || StoreError::DamagedTable { path: path.to_path_buf(), table: "header" };
+    let row = table.get(0).map_err(|failed| error(failed.into()))?.ok_or_else(damaged)?;
+    Header::decode(row.value(), path)
+}
+
+fn database_error(path: &Path, error: redb::Error) -> StoreError {
+    let path = path.to_path_buf();
+    if let redb::Error::UpgradeRequired(found) = error {
+        return StoreError::UnknownVersion { path, found: found.into(), supported: REDB_FORMAT_VERSION };
+    }
+    match error {
+        redb::Error::Io(source) if source.kind() == io::ErrorKind::InvalidData => StoreError::Foreign { path },
+        redb::Error::Io(source) => io_error(&path, "read or write")(source),
+        #[expect(clippy::wildcard_enum_match_arm, reason = "redb's list is open, and all of it means the same here")]
+        source => StoreError::Database { path, source: Box::new(source) },
+    }
+}
+
+fn seal_value(out: &mut Vec<u8>, crc: u32, value: &[u8]) {
+    out.clear();
+    out.extend_from_slice(&crc.to_le_bytes());
+    out.extend_from_slice(value);
+}
+
+/// Checksum and value of a stored row, if the checksum holds.
+fn open_value(row: &[u8], crc_of: impl FnOnce(&[u8]) -> u32) -> Option<(u32, &[u8])> {
+    let (crc, value) = row.split_first_chunk::<CRC_LEN>()?;
+    let crc = u32::from_le_bytes(*crc);
+    (crc_of(value) == crc).then_some((crc, value))
+}
+
+/// The checksum a replaced row carries; a row too short for one makes the sum wrong, as it should.
+fn stored_crc(row: &AccessGuard<'_, &'static [u8]>) -> u32 {
+    row.value().first_chunk::<CRC_LEN>().map_or(0, |crc| u32::from_le_bytes(*crc))
+}
+
+fn record_crc(kind: Kind, key: u64, value: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    let mut place = [kind as u8; 9];
+    place[1..].copy_from_slice(&key.to_le_bytes());
+    crc.update(&place);
+    crc.update(value);
+    crc.finalize()
+}
+
+fn meta_crc(key: &str, value: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(key.as_bytes());
+    crc.update(&[0xff]); // not UTF-8: ends the key
+    crc.update(value);
+    crc.finalize()
+}
