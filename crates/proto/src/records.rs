@@ -11,12 +11,16 @@ pub const PASSWORD_LEN: usize = 16;
 
 /// Declares records: one list of fields gives the struct and both directions of its codec.
 macro_rules! records {
-    ($($(#[$doc:meta])* $name:ident $(<$life:lifetime>)? { $($(#[$fdoc:meta])* $field:ident: $type:ty,)* })*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq)]
-        pub struct $name $(<$life>)? { $($(#[$fdoc])* pub $field: $type,)* }
-        records!(@codec $name $(<$life>)? { $($field)* });
-    )*};
+    ($($(#[$doc:meta])* $name:ident $(<$life:lifetime>)? { $($(#[$fdoc:meta])* $field:ident: $type:ty,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Debug, PartialEq, Eq)]
+            pub struct $name $(<$life>)? { $($(#[$fdoc])* pub $field: $type,)* }
+            records!(@codec $name $(<$life>)? { $($field)* });
+        )*
+        /// The name of every record, in protocol order. The tests prove that none of them lacks a specification.
+        pub const RECORD_NAMES: &[&str] = &[$(stringify!($name),)*];
+    };
     (@codec $name:ident { $($field:ident)* }) => { records!(@impl 'a, $name, { $($field)* }); };
     (@codec $name:ident <$life:lifetime> { $($field:ident)* }) => { records!(@impl $life, $name<$life>, { $($field)* }); };
     (@impl $life:lifetime, $type:ty, { $($field:ident)* }) => {
@@ -205,7 +209,7 @@ records! {
         /// Expected version, -1 for any.
         version: i32,
     }
-    /// Ops 6 and 9, 103, 104; the responses to 9: a path and nothing else.
+    /// Ops 6, 9, 103 and 104, and the response to 9: a path and nothing else.
     PathRecord<'a> {
         /// Which znode, or a prefix.
         path: Option<Text<'a>>,
@@ -356,6 +360,9 @@ impl<'a> Acl<'a> {
         Acl { perms: self.perms, id: Id { scheme: own(self.id.scheme), id: own(self.id.id) } }
     }
 }
+
+impl Copy for RequestHeader {}
+impl Copy for Stat {}
 
 impl Stat {
     /// Length on the wire, bytes.

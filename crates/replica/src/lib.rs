@@ -1,1 +1,56 @@
-//! One server's behaviour: connections, watches, pending requests, session clocks.
+//! One server's behaviour: what only this server knows. Bytes and times in, bytes and commands out.
+//!
+//! Pure: no I/O, clock, randomness or threads. The one lock here lets threads that share the state for reading register
+//! watches; a simulation in one thread never waits for it.
+//!
+//! * [`connection`]: one client connection: frames in, replies and commands out, in order.
+//! * [`watches`]: who wants to know of which change.
+//! * [`clocks`]: when a session was last heard of, and when it expires.
+//! * [`session_table`]: which connection holds which session.
+//! * [`writer`]: applies what was agreed on, and tells each connection what it must hear, in order.
+//! * [`delivery`]: what the writer has to say to connections.
+//!
+//! Deliberately absent: what a command does (`oxkeeper-state`), sockets, files and threads (`oxkeeper-server`).
+
+pub mod auth;
+pub mod clocks;
+pub mod connection;
+pub mod delivery;
+mod request;
+pub mod session_table;
+pub mod stats;
+pub mod watches;
+pub mod writer;
+
+use oxkeeper_state::{Settings, State};
+use parking_lot::Mutex;
+
+pub use clocks::Clocks;
+pub use connection::{Connection, ConnectionConfig, End, Flow, Turn};
+pub use delivery::{ConnectionId, Delivery, DeliveryKind, Origin, Outbox, Proposals};
+pub use session_table::SessionTable;
+pub use watches::Watches;
+pub use writer::Writer;
+
+/// What readers and the writer share: readers under a shared lock, the writer under an exclusive one.
+///
+/// Lock order: the state, then `sessions`, then `watches`.
+#[derive(Debug)]
+pub struct Shared {
+    /// What every server agrees on.
+    pub state: State,
+    /// What only this server knows of sessions.
+    pub sessions: Mutex<SessionTable>,
+    /// Who wants to know of which change.
+    pub watches: Mutex<Watches>,
+}
+
+impl Shared {
+    /// Nobody is connected yet; every session of `state` gets its full timeout anew.
+    pub fn new(state: State, settings: Settings, mut sessions: SessionTable, now_ms: u64) -> Shared {
+        for (id, session) in state.sessions().iter() {
+            sessions.clocks.open(id, session.timeout_ms, now_ms);
+        }
+        Shared { state, sessions: Mutex::new(sessions), watches: Mutex::new(Watches::new(settings)) }
+    }
+}

@@ -1,0 +1,45 @@
+//! Authentication by packet: which identity credentials prove. Source: `DigestAuthenticationProvider`,
+//! `IPAuthenticationProvider`.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use oxkeeper_proto::Jute;
+use oxkeeper_proto::records::Id;
+use oxkeeper_state::Identities;
+use sha1::{Digest, Sha1};
+
+/// Appends an identity unless it is there already: a connection's identities are a set.
+pub fn add_identity(identities: &mut Vec<u8>, scheme: &str, id: &str) {
+    let identity = Id { scheme: Some(scheme.into()), id: Some(id.into()) };
+    if !Identities(identities).iter().any(|known| known == identity) {
+        identity.encode(identities);
+    }
+}
+
+/// The digest identity of `user:password`: `user:base64(SHA-1(user:password))`.
+pub fn digest_identity(credentials: &[u8]) -> String {
+    let text = String::from_utf8_lossy(credentials);
+    let user = text.split(':').next().unwrap_or_default();
+    format!("{user}:{}", STANDARD.encode(Sha1::digest(text.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_the_references() {
+        assert_eq!(digest_identity(b"user1:12345"), "user1:+owfoSBn/am19roBPzR1/MfCblE=");
+        assert_eq!(digest_identity(b"super:admin"), "super:xQJmxLMiHGwaqBvst5y6rkB6HQs=");
+    }
+
+    #[test]
+    fn identities_are_a_set() {
+        let mut identities = Vec::new();
+        add_identity(&mut identities, "ip", "127.0.0.1");
+        add_identity(&mut identities, "digest", "a:b");
+        let len = identities.len();
+        add_identity(&mut identities, "ip", "127.0.0.1");
+        assert_eq!(identities.len(), len);
+    }
+}

@@ -1,0 +1,416 @@
+//! One client connection: its frames in, its replies and commands out, strictly in order.
+//!
+//! A read is answered where it arrives, under the shared lock, unless this connection has a write under way: then it
+//! and everything behind it wait until that write is answered. So replies leave in request order, a client sees its own
+//! writes, and never a later write of its own in an earlier read.
+//!
+//! Invariant: `in_flight` counts the writes proposed and not yet answered. Source: `NIOServerCnxn`, `ZooKeeperServer`,
+//! `FinalRequestProcessor`, `CommitProcessor`.
+
+use std::sync::atomic::Ordering;
+
+use oxkeeper_proto::records::{ConnectRequest, ConnectResponse, PASSWORD_LEN, ReplyHeader, RequestHeader};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, SessionId, frame};
+use oxkeeper_state::{Command, Identities, Settings, session};
+use thiserror::Error;
+
+use crate::Shared;
+use crate::clocks::Heard;
+use crate::delivery::{Answered, ConnectionId, DeliveryKind, Origin, Proposals};
+use crate::request::Outcome;
+use crate::stats::ConnectionStats;
+
+/// Unanswered writes of one connection before it is not read any further.
+pub const IN_FLIGHT_MAX: u32 = 4096;
+/// Bytes of replies collected in one turn before they are written out, bytes.
+pub const OUT_TURN_MAX: usize = 1 << 20;
+
+/// What the same server tells all its connections.
+#[derive(Clone, Debug)]
+pub struct ConnectionConfig {
+    /// `jute.maxbuffer`, bytes.
+    pub frame_len_max: usize,
+    /// Shortest session timeout granted, ms.
+    pub session_timeout_min_ms: i32,
+    /// Longest session timeout granted, ms.
+    pub session_timeout_max_ms: i32,
+    /// Switches that travel with every command.
+    pub settings: Settings,
+    /// The digest identity that is also `super`.
+    pub super_digest: Option<String>,
+    /// One of these schemes must have been proved before any request, unless empty.
+    pub enforced_schemes: Vec<String>,
+    /// Whether the first four bytes of a connection are a four-letter word.
+    pub is_word: fn([u8; 4]) -> bool,
+}
+
+/// Why a connection ends.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum End {
+    #[error("frame length {0} is out of range")]
+    FrameLength(i32),
+    #[error("the connect request is malformed")]
+    ConnectMalformed,
+    #[error("the client has seen zxid 0x{client:x}, this server only 0x{server:x}")]
+    ZxidAhead { client: i64, server: i64 },
+    #[error("session {0} does not exist or its password is wrong")]
+    SessionInvalid(SessionId),
+    #[error("a request header is malformed")]
+    HeaderMalformed,
+    #[error("operation {0} does not exist")]
+    UnknownOperation(i32),
+    #[error("an auth packet is malformed")]
+    AuthMalformed,
+    #[error("authentication with scheme {0:?} failed")]
+    AuthFailed(String),
+    #[error("authentication is required")]
+    AuthRequired,
+    #[error("the session was closed")]
+    SessionClosed,
+    #[error("the session has expired or moved")]
+    Disconnected,
+}
+
+/// How far a turn came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Every complete frame was handled.
+    More,
+    /// The next frame waits for this connection's own writes.
+    Blocked,
+    /// Replies must be written out before the next frame is handled.
+    Flush,
+    /// The connection begins with a four-letter word.
+    Word([u8; 4]),
+    /// The connection ends once its replies are written out.
+    End(End),
+}
+
+/// What a connection works with while it handles frames.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    /// Locked for reading.
+    pub shared: &'a Shared,
+    /// For all connections.
+    pub config: &'a ConnectionConfig,
+    /// Monotonic, ms.
+    pub now_ms: u64,
+    /// Takes commands.
+    pub proposals: &'a mut Proposals,
+    /// Takes replies.
+    pub out: &'a mut Vec<u8>,
+    /// Takes the connections whose session this one has taken over.
+    pub superseded: &'a mut Vec<ConnectionId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Nothing has arrived.
+    Fresh,
+    /// The session is being created.
+    Connecting,
+    /// Requests are handled.
+    Open,
+    /// closeSession is under way, or the connection ends: input is ignored.
+    Closing,
+}
+
+/// One client connection.
+#[derive(Debug)]
+pub struct Connection {
+    pub(crate) id: ConnectionId,
+    stage: Stage,
+    pub(crate) session: SessionId,
+    timeout_ms: i32,
+    /// Whether the connect request carried the `readOnly` byte, which its answer then mirrors.
+    knows_read_only: bool,
+    pub(crate) identities: Vec<u8>,
+    in_flight: u32,
+    heard: Option<Heard>,
+    /// What it did.
+    pub stats: ConnectionStats,
+}
+
+impl Connection {
+    /// A connection just accepted from `address`.
+    pub fn new(id: ConnectionId, address: &str) -> Connection {
+        let mut identities = Vec::new();
+        crate::auth::add_identity(&mut identities, "ip", address);
+        identities.shrink_to_fit();
+        Connection {
+            id,
+            stage: Stage::Fresh,
+            session: SessionId::NONE,
+            timeout_ms: 0,
+            knows_read_only: false,
+            identities,
+            in_flight: 0,
+            heard: None,
+            stats: ConnectionStats::default(),
+        }
+    }
+
+    /// Its session; `NONE` before the handshake.
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// The negotiated timeout, ms.
+    pub fn timeout_ms(&self) -> i32 {
+        self.timeout_ms
+    }
+
+    /// Writes proposed and not yet answered.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Whether the handshake is over.
+    pub fn is_open(&self) -> bool {
+        self.stage == Stage::Open
+    }
+
+    /// Handles the complete frames at the start of `input`: how many bytes were used up, and how far it came.
+    pub fn handle(&mut self, input: &[u8], turn: &mut Turn<'_>) -> (usize, Flow) {
+        let mut rest = input;
+        let flow = loop {
+            match self.next(rest, turn) {
+                Ok(Some(behind)) => rest = behind,
+                Ok(None) => break Flow::More,
+                Err(flow) => {
+                    if matches!(flow, Flow::End(_)) {
+                        self.stage = Stage::Closing;
+                        rest = &[];
+                    }
+                    break flow;
+                }
+            }
+        };
+        (input.len() - rest.len(), flow)
+    }
+
+    /// Handles the first frame of `input`; what is behind it, or `None` while it is incomplete.
+    fn next<'i>(&mut self, input: &'i [u8], turn: &mut Turn<'_>) -> Result<Option<&'i [u8]>, Flow> {
+        match self.stage {
+            Stage::Connecting => return Err(Flow::Blocked),
+            Stage::Closing => return Ok((!input.is_empty()).then_some(&[])),
+            Stage::Fresh => {
+                if let Some(word) = input.first_chunk::<4>()
+                    && (turn.config.is_word)(*word)
+                {
+                    return Err(Flow::Word(*word));
+                }
+            }
+            Stage::Open => {}
+        }
+        let split = frame::split_frame(input, turn.config.frame_len_max);
+        let split = split.map_err(|error| Flow::End(End::FrameLength(error.len)))?;
+        let Some((body, behind)) = split else { return Ok(None) };
+        if self.stage == Stage::Fresh {
+            self.stats.received += 1;
+            self.connect(body, turn)?;
+        } else {
+            self.request(body, turn)?;
+        }
+        Ok(Some(behind))
+    }
+
+    /// The handshake. Source: `ZooKeeperServer.processConnectRequest`.
+    fn connect(&mut self, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
+        let decoded = ConnectRequest::decode_with_read_only(body);
+        let (request, read_only) = decoded.map_err(|_| Flow::End(End::ConnectMalformed))?;
+        self.knows_read_only = read_only.is_some();
+        let (client, server) = (request.last_zxid_seen, turn.shared.state.zxid().0);
+        if client > server {
+            return Err(Flow::End(End::ZxidAhead { client, server }));
+        }
+        let config = turn.config;
+        self.timeout_ms = request.timeout_ms.clamp(config.session_timeout_min_ms, config.session_timeout_max_ms);
+        if request.session_id == 0 {
+            self.session = turn.shared.sessions.lock().next_id();
+            self.stage = Stage::Connecting;
+            let timeout = self.timeout_ms.to_be_bytes();
+            self.propose(OpCode::CreateSession, 0, &timeout, turn);
+            return Ok(());
+        }
+        self.resume(SessionId(request.session_id), request.passwd.unwrap_or_default(), turn)
+    }
+
+    /// A client comes back with its session.
+    fn resume(&mut self, session: SessionId, password: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
+        let mut sessions = turn.shared.sessions.lock();
+        // ZooKeeper: the older connection is closed before the password is looked at.
+        turn.superseded.extend(sessions.holder(session));
+        let known = password == session::password(session) && turn.shared.state.sessions().get(session).is_some();
+        let heard = known.then(|| sessions.clocks.attach(session, self.timeout_ms, turn.now_ms)).flatten();
+        let Some(heard) = heard else {
+            self.put_connect_response(0, SessionId::NONE, &[0; PASSWORD_LEN], turn.out);
+            return Err(Flow::End(End::SessionInvalid(session)));
+        };
+        sessions.hold(session, self.id);
+        drop(sessions);
+        self.session = session;
+        self.open(heard, turn.out);
+        Ok(())
+    }
+
+    fn open(&mut self, heard: Heard, out: &mut Vec<u8>) {
+        self.heard = Some(heard);
+        self.stage = Stage::Open;
+        self.put_connect_response(self.timeout_ms, self.session, &session::password(self.session), out);
+    }
+
+    fn put_connect_response(&mut self, timeout_ms: i32, session: SessionId, password: &[u8], out: &mut Vec<u8>) {
+        frame::put_frame(out, |out| {
+            let session_id = session.0;
+            ConnectResponse { protocol_version: 0, timeout_ms, session_id, passwd: Some(password) }.encode(out);
+            if self.knows_read_only {
+                false.encode(out);
+            }
+        });
+        self.stats.sent += 1;
+    }
+
+    fn request(&mut self, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
+        let mut reader = Reader::new(body);
+        let header = RequestHeader::decode(&mut reader).map_err(|_| Flow::End(End::HeaderMalformed))?;
+        let op = OpCode::from_wire(header.op).filter(|&op| !is_internal(op));
+        let is_write = op.is_some_and(is_write);
+        if !is_write && self.in_flight > 0 || self.in_flight >= IN_FLIGHT_MAX {
+            return Err(Flow::Blocked);
+        }
+        if turn.out.len() > OUT_TURN_MAX {
+            return Err(Flow::Flush);
+        }
+        self.stats.received += 1;
+        if let Some(heard) = &self.heard {
+            heard.store(turn.now_ms, Ordering::Relaxed);
+        }
+        let Some(op) = op else {
+            // ZooKeeper: an unknown operation costs the connection, after an answer with zxid -1.
+            self.put_reply(header, -1, turn, |_, _, _| Err(ErrorCode::Unimplemented));
+            return Err(Flow::End(End::UnknownOperation(header.op)));
+        };
+        self.check_enforced_auth(header, op, turn)?;
+        if is_write {
+            self.propose(op, header.xid, reader.rest(), turn);
+            if op == OpCode::CloseSession {
+                self.stage = Stage::Closing;
+                turn.shared.sessions.lock().clocks.closing(self.session);
+            }
+            return Ok(());
+        }
+        self.answer(header, op, reader.rest(), turn)
+    }
+
+    /// Source: `AuthenticationHelper.enforceAuthentication`.
+    fn check_enforced_auth(&mut self, header: RequestHeader, op: OpCode, turn: &mut Turn<'_>) -> Result<(), Flow> {
+        let enforced = &turn.config.enforced_schemes;
+        let exempt = enforced.is_empty() || matches!(op, OpCode::Auth | OpCode::Sasl);
+        let proved = |scheme: Option<&str>| enforced.iter().any(|wanted| Some(wanted.as_str()) == scheme);
+        if exempt || Identities(&self.identities).iter().any(|id| proved(id.scheme.as_deref())) {
+            return Ok(());
+        }
+        self.put_reply(header, 0, turn, |_, _, _| Err(ErrorCode::SessionClosedRequireSaslAuth));
+        Err(Flow::End(End::AuthRequired))
+    }
+
+    fn propose(&mut self, op: OpCode, xid: i32, body: &[u8], turn: &mut Turn<'_>) {
+        let (session, settings) = (self.session, turn.config.settings);
+        let identities = Identities(&self.identities);
+        Command { session, xid, op, settings, identities, body }.encode(&mut turn.proposals.commands);
+        turn.proposals.origins.push(Origin { connection: Some(self.id), received_ms: turn.now_ms });
+        self.in_flight += 1;
+    }
+
+    /// Appends one reply and counts it. An error takes the place of whatever body was begun.
+    pub(crate) fn put_reply(
+        &mut self,
+        header: RequestHeader,
+        zxid: i64,
+        turn: &mut Turn<'_>,
+        body: impl FnOnce(&Connection, &Turn<'_>, &mut Vec<u8>) -> Outcome,
+    ) {
+        let mut out = std::mem::take(turn.out);
+        frame::put_frame(&mut out, |out| {
+            ReplyHeader { xid: header.xid, zxid, err: 0 }.encode(out);
+            let start = out.len();
+            if let Err(code) = body(self, turn, out) {
+                out.truncate(start);
+                out[start - 4..].copy_from_slice(&code.wire().to_be_bytes());
+            }
+        });
+        *turn.out = out;
+        let op = OpCode::from_wire(header.op).unwrap_or(OpCode::Error);
+        self.stats.answered(Answered { op, xid: header.xid, zxid, received_ms: turn.now_ms }, turn.now_ms);
+    }
+
+    /// Takes note of a delivery; its bytes are appended to the output by the caller, before anything else.
+    ///
+    /// `SessionOpened` puts the handshake's answer into `out`. *Errors*: the connection ends.
+    pub fn delivered(
+        &mut self,
+        kind: DeliveryKind,
+        shared: &Shared,
+        now_ms: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), End> {
+        match kind {
+            DeliveryKind::Event => {
+                self.stats.sent += 1;
+                Ok(())
+            }
+            DeliveryKind::Reply(answered) => {
+                self.in_flight -= 1;
+                self.stats.answered(answered, now_ms);
+                Ok(())
+            }
+            DeliveryKind::SessionOpened => {
+                self.in_flight -= 1;
+                let mut sessions = shared.sessions.lock();
+                let heard = sessions.clocks.attach(self.session, self.timeout_ms, now_ms).ok_or(End::Disconnected)?;
+                sessions.hold(self.session, self.id);
+                drop(sessions);
+                self.open(heard, out);
+                Ok(())
+            }
+            DeliveryKind::SessionClosed(answered) => {
+                self.in_flight -= 1;
+                self.stats.answered(answered, now_ms);
+                Err(End::SessionClosed)
+            }
+            DeliveryKind::Disconnect => Err(End::Disconnected),
+        }
+    }
+
+    /// The connection is gone: its watches go, its session stays until it expires.
+    pub fn ended(&self, shared: &Shared) {
+        if self.session != SessionId::NONE {
+            shared.sessions.lock().let_go(self.session, self.id);
+            shared.watches.lock().drop_connection(self.id);
+        }
+    }
+}
+
+/// Operations that only servers and logs use.
+fn is_internal(op: OpCode) -> bool {
+    // ZooKeeper: deleteContainer from a client is obeyed there without any permission; here it does not exist.
+    matches!(op, OpCode::Check | OpCode::CreateSession | OpCode::DeleteContainer | OpCode::Error)
+}
+
+fn is_write(op: OpCode) -> bool {
+    matches!(
+        op,
+        OpCode::Create
+            | OpCode::Create2
+            | OpCode::CreateContainer
+            | OpCode::CreateTtl
+            | OpCode::Delete
+            | OpCode::SetData
+            | OpCode::SetAcl
+            | OpCode::Multi
+            | OpCode::Reconfig
+            | OpCode::CloseSession
+    )
+}

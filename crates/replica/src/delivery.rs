@@ -1,0 +1,141 @@
+//! What the writer says to connections: frames and orders, in the order in which they must reach each connection.
+
+use std::sync::Arc;
+
+use oxkeeper_proto::OpCode;
+
+/// A client connection: which thread owns it, where there, and which of those that ever had that place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    /// Index of the owning thread.
+    pub thread: u16,
+    /// Distinguishes connections that used the same place one after the other.
+    pub generation: u16,
+    /// Place within the thread's table.
+    pub place: u32,
+}
+
+/// One thing a connection must hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Who hears it.
+    pub connection: ConnectionId,
+    /// Bytes of the outbox that belong to it.
+    pub len: u32,
+    /// What it is.
+    pub kind: DeliveryKind,
+}
+
+/// What a delivery means to its connection, beside the bytes to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryKind {
+    /// A notification.
+    Event,
+    /// The answer to the connection's oldest unanswered write.
+    Reply(Answered),
+    /// The connection's session exists now; the handshake can be answered.
+    SessionOpened,
+    /// As `Reply`, to closeSession: the connection ends once it is flushed.
+    SessionClosed(Answered),
+    /// The session expired or moved to another connection: the connection ends without a word.
+    Disconnect,
+}
+
+/// Which request a reply answers, for the counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// What it asked for.
+    pub op: OpCode,
+    /// Its xid.
+    pub xid: i32,
+    /// The zxid in the reply.
+    pub zxid: i64,
+    /// When it arrived, ms as the clocks count.
+    pub received_ms: u64,
+}
+
+/// Deliveries for the connections of one thread: their bytes one after the other.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// The bytes of all deliveries.
+    pub bytes: Vec<u8>,
+    /// In order.
+    pub deliveries: Vec<Delivery>,
+}
+
+impl Outbox {
+    /// Adds one delivery, whose bytes `write` appends.
+    pub fn push(&mut self, connection: ConnectionId, kind: DeliveryKind, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        let len = u32::try_from(self.bytes.len() - start).expect("a frame is shorter than 4 GiB");
+        self.deliveries.push(Delivery { connection, len, kind });
+    }
+
+    /// Moves everything behind what `other` holds already.
+    pub fn append_to(&mut self, other: &mut Outbox) {
+        if other.deliveries.is_empty() {
+            std::mem::swap(self, other);
+        } else {
+            other.bytes.append(&mut self.bytes);
+            other.deliveries.append(&mut self.deliveries);
+        }
+    }
+
+    /// Whether there is nothing to deliver.
+    pub fn is_empty(&self) -> bool {
+        self.deliveries.is_empty()
+    }
+
+    /// Each delivery with its bytes.
+    pub fn iter(&self) -> impl Iterator<Item = (Delivery, &[u8])> {
+        let mut rest = self.bytes.as_slice();
+        self.deliveries.iter().map(move |&delivery| {
+            let (bytes, behind) = rest.split_at(delivery.len as usize);
+            rest = behind;
+            (delivery, bytes)
+        })
+    }
+
+    /// Forgets everything; keeps at most `capacity_max` bytes allocated.
+    pub fn clear(&mut self, capacity_max: usize) {
+        self.bytes.clear();
+        self.deliveries.clear();
+        self.bytes.shrink_to(capacity_max);
+        self.deliveries.shrink_to(capacity_max / size_of::<Delivery>());
+    }
+}
+
+/// Where a command came from, so that its answer finds the way back. Not part of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// `None` for the server's own commands.
+    pub connection: Option<ConnectionId>,
+    /// When the request arrived, ms as the clocks count.
+    pub received_ms: u64,
+}
+
+/// Encoded commands on their way to the log, and where each came from.
+#[derive(Debug, Default)]
+pub struct Proposals {
+    /// Commands, each with its length in front.
+    pub commands: Vec<u8>,
+    /// One for each command.
+    pub origins: Vec<Origin>,
+}
+
+impl Proposals {
+    /// Moves everything behind what `other` holds already.
+    pub fn append_to(&mut self, other: &mut Proposals) {
+        other.commands.append(&mut self.commands);
+        other.origins.append(&mut self.origins);
+    }
+
+    /// Whether there is nothing to propose.
+    pub fn is_empty(&self) -> bool {
+        self.origins.is_empty()
+    }
+}
+
+/// Identities as they travel in commands and are kept with watches.
+pub type IdentityBytes = Arc<[u8]>;

@@ -1,0 +1,304 @@
+//! Requests that a connection answers by itself: reads, watches, ping, authentication.
+//!
+//! A read and the watch it leaves happen under one lock on the state: no change falls between them.
+//! Source: `FinalRequestProcessor.processRequest`, `DataTree.setWatches`, `ZooKeeperServer.processPacket`.
+
+use std::borrow::Cow;
+
+use oxkeeper_proto::op::{AddWatchMode, EventType, WatcherType, XID_PING};
+use oxkeeper_proto::records::{
+    AddWatchRequest, AuthPacket, ClientInfo, ErrorResponse, GetAllChildrenNumberResponse, PathRecord, ReadRequest,
+    RequestHeader, SaslToken, SetWatches, SetWatches2, StatResponse, WatchesRequest, WhoAmIResponse,
+};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, Text};
+use oxkeeper_state::{Caller, Identities, State};
+
+use crate::auth;
+use crate::connection::{Connection, End, Flow, Turn};
+use crate::watches::{Mode, Table, Watcher, Watches, put_event};
+
+/// The zxid of events that setWatches catches up on.
+const CATCH_UP_ZXID: i64 = -1;
+
+/// Whether a request succeeded; its body is written then.
+pub(crate) type Outcome = Result<(), ErrorCode>;
+
+impl Connection {
+    /// Answers a request that is not a write.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the few that need the connection itself; the rest are reads")]
+    pub(crate) fn answer(
+        &mut self,
+        header: RequestHeader,
+        op: OpCode,
+        body: &[u8],
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Flow> {
+        let zxid = turn.shared.state.zxid().0;
+        match op {
+            OpCode::Ping => {
+                let header = RequestHeader { xid: XID_PING, ..header };
+                self.put_reply(header, zxid, turn, |_, _, _| Ok(()));
+            }
+            OpCode::Auth => return self.authenticate(header, body, turn),
+            OpCode::Sasl => return self.sasl(header, body, turn),
+            OpCode::SetWatches | OpCode::SetWatches2 => {
+                // Events that were missed go out in front of the reply.
+                let outcome = self.set_watches(op, body, turn);
+                self.put_reply(header, zxid, turn, |_, _, _| outcome);
+            }
+            op => self.put_reply(header, zxid, turn, |connection, turn, out| connection.read(op, body, turn, out)),
+        }
+        Ok(())
+    }
+
+    fn caller(&self, turn: &Turn<'_>) -> Caller<'_> {
+        Caller { identities: Identities(&self.identities), settings: turn.config.settings }
+    }
+
+    fn watcher(&self) -> Watcher<'_> {
+        Watcher { connection: self.id, session: self.session, identities: &self.identities }
+    }
+
+    fn watch(&self, turn: &Turn<'_>, path: &str, table: Table) {
+        turn.shared.watches.lock().add(&self.watcher(), path, table, Mode::Standard);
+    }
+
+    /// Appends the body of a read's reply.
+    fn read(&self, op: OpCode, body: &[u8], turn: &Turn<'_>, out: &mut Vec<u8>) -> Outcome {
+        let state = &turn.shared.state;
+        let caller = self.caller(turn);
+        match op {
+            OpCode::Exists => self.exists(body, turn, out),
+            OpCode::GetData => {
+                let (path, watch) = read_request(body)?;
+                state.get_data(&path, &caller, out)?;
+                self.watch_if(watch, turn, &path, Table::Data);
+                Ok(())
+            }
+            OpCode::GetChildren | OpCode::GetChildren2 => {
+                let (path, watch) = read_request(body)?;
+                state.get_children(&path, &caller, op == OpCode::GetChildren2, out)?;
+                self.watch_if(watch, turn, &path, Table::Child);
+                Ok(())
+            }
+            OpCode::GetAcl => state.get_acl(&path_of(body)?, &caller, out),
+            OpCode::Sync => {
+                // Everything acknowledged is applied here already: one server alone is its own leader.
+                decoded::<PathRecord<'_>>(body)?.encode(out);
+                Ok(())
+            }
+            OpCode::GetEphemerals => {
+                let prefix = decoded::<PathRecord<'_>>(body)?.path;
+                state.get_ephemerals(self.session, prefix.as_deref(), out);
+                Ok(())
+            }
+            OpCode::GetAllChildrenNumber => {
+                let total_number = state.all_children_number(&path_of(body)?, &caller)?;
+                GetAllChildrenNumberResponse { total_number }.encode(out);
+                Ok(())
+            }
+            OpCode::MultiRead => state.multi_read(body, &caller, out),
+            OpCode::WhoAmI => {
+                WhoAmIResponse { client_info: Some(self.client_info(turn)) }.encode(out);
+                Ok(())
+            }
+            OpCode::AddWatch => {
+                let AddWatchRequest { path, mode } = decoded(body)?;
+                let path = path.ok_or(ErrorCode::Marshalling)?;
+                let mode = AddWatchMode::from_wire(mode).ok_or(ErrorCode::Marshalling)?;
+                let recursive = mode == AddWatchMode::PersistentRecursive;
+                turn.shared.watches.lock().add_persistent(&self.watcher(), &path, recursive);
+                ErrorResponse { err: 0 }.encode(out);
+                Ok(())
+            }
+            OpCode::CheckWatches => {
+                self.with_watches(body, turn, |watches, path, kind| watches.contains(self.id, path, kind))
+            }
+            OpCode::RemoveWatches => {
+                self.with_watches(body, turn, |watches, path, kind| watches.remove(self.id, path, kind))
+            }
+            OpCode::Create
+            | OpCode::Delete
+            | OpCode::SetData
+            | OpCode::SetAcl
+            | OpCode::Ping
+            | OpCode::Check
+            | OpCode::Multi
+            | OpCode::Create2
+            | OpCode::Reconfig
+            | OpCode::CreateContainer
+            | OpCode::DeleteContainer
+            | OpCode::CreateTtl
+            | OpCode::Auth
+            | OpCode::SetWatches
+            | OpCode::Sasl
+            | OpCode::SetWatches2
+            | OpCode::CreateSession
+            | OpCode::CloseSession
+            | OpCode::Error => unreachable!("{op:?} is not a read"),
+        }
+    }
+
+    fn watch_if(&self, wanted: bool, turn: &Turn<'_>, path: &str, table: Table) {
+        if wanted {
+            self.watch(turn, path, table);
+        }
+    }
+
+    /// A missing znode can be watched too: for its creation.
+    fn exists(&self, body: &[u8], turn: &Turn<'_>, out: &mut Vec<u8>) -> Outcome {
+        let (path, watch) = read_request(body)?;
+        let found = turn.shared.state.exists(&path, &self.caller(turn));
+        if matches!(found, Ok(_) | Err(ErrorCode::NoNode)) {
+            self.watch_if(watch, turn, &path, Table::Data);
+        }
+        StatResponse { stat: found? }.encode(out);
+        Ok(())
+    }
+
+    fn with_watches(
+        &self,
+        body: &[u8],
+        turn: &Turn<'_>,
+        found: impl FnOnce(&mut Watches, &str, WatcherType) -> bool,
+    ) -> Outcome {
+        let WatchesRequest { path, watcher_type } = decoded(body)?;
+        let kind = WatcherType::from_wire(watcher_type).ok_or(ErrorCode::Marshalling)?;
+        let path = path.ok_or(ErrorCode::Marshalling)?;
+        if found(&mut turn.shared.watches.lock(), &path, kind) { Ok(()) } else { Err(ErrorCode::NoWatcher) }
+    }
+
+    /// One entry an identity: digests without their hash, schemes without a provider without a name.
+    fn client_info(&self, turn: &Turn<'_>) -> Vec<ClientInfo<'_>> {
+        let info = |id: oxkeeper_proto::records::Id<'_>| {
+            let scheme = id.scheme.unwrap_or_default().into_owned();
+            let id = id.id.unwrap_or_default();
+            let user = match scheme.as_str() {
+                "digest" => id.split(':').next().unwrap_or_default().to_owned(),
+                scheme if turn.config.settings.has_provider(scheme) => id.into_owned(),
+                _ => String::new(),
+            };
+            ClientInfo { auth_scheme: Some(scheme.into()), user: Some(user.into()) }
+        };
+        Identities(&self.identities).iter().map(info).collect()
+    }
+
+    /// Registers the watches of a former connection; what they missed becomes events.
+    fn set_watches(&self, op: OpCode, body: &[u8], turn: &mut Turn<'_>) -> Outcome {
+        let request = if op == OpCode::SetWatches {
+            let SetWatches { relative_zxid, data_watches, exist_watches, child_watches } = decoded(body)?;
+            let none = || Some(Vec::new());
+            SetWatches2 {
+                relative_zxid,
+                data_watches,
+                exist_watches,
+                child_watches,
+                persistent_watches: none(),
+                persistent_recursive_watches: none(),
+            }
+        } else {
+            decoded(body)?
+        };
+        let mut watches = turn.shared.watches.lock();
+        let mut catch_up = CatchUp { state: &turn.shared.state, watches: &mut watches, who: self.watcher() };
+        catch_up.run(request, turn.out)
+    }
+
+    /// Source: `ZooKeeperServer.processPacket`, case auth. The reply's zxid is 0.
+    fn authenticate(&mut self, header: RequestHeader, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
+        let packet = AuthPacket::from_bytes(body).map_err(|_| Flow::End(End::AuthMalformed))?;
+        let scheme = packet.scheme.unwrap_or_default();
+        let accepted = match (&*scheme, packet.auth) {
+            // ZooKeeper: the address is an identity already; claiming it again changes nothing.
+            ("ip", _) => true,
+            ("digest", Some(credentials)) if turn.config.settings.has_provider("digest") => {
+                self.prove_digest(credentials, turn);
+                true
+            }
+            _ => false,
+        };
+        if !accepted {
+            self.put_reply(header, 0, turn, |_, _, _| Err(ErrorCode::AuthFailed));
+            return Err(Flow::End(End::AuthFailed(scheme.into_owned())));
+        }
+        self.put_reply(header, 0, turn, |_, _, _| Ok(()));
+        Ok(())
+    }
+
+    fn prove_digest(&mut self, credentials: &[u8], turn: &Turn<'_>) {
+        let digest = auth::digest_identity(credentials);
+        if turn.config.super_digest.as_deref() == Some(&*digest) {
+            auth::add_identity(&mut self.identities, "super", "");
+        }
+        auth::add_identity(&mut self.identities, "digest", &digest);
+        turn.shared.watches.lock().identified(self.id, &self.identities);
+    }
+
+    /// ZooKeeper: without SASL configuration the answer is a null token, and no error.
+    fn sasl(&mut self, header: RequestHeader, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
+        SaslToken::from_bytes(body).map_err(|_| Flow::End(End::AuthMalformed))?;
+        self.put_reply(header, 0, turn, |_, _, out| {
+            SaslToken { token: None }.encode(out);
+            Ok(())
+        });
+        Ok(())
+    }
+}
+
+/// setWatches at work: each list with its own rule for what was missed.
+struct CatchUp<'a> {
+    state: &'a State,
+    watches: &'a mut Watches,
+    who: Watcher<'a>,
+}
+
+impl CatchUp<'_> {
+    /// *Errors*: a null list; the lists before it have been dealt with.
+    fn run(&mut self, request: SetWatches2<'_>, out: &mut Vec<u8>) -> Outcome {
+        let since = request.relative_zxid;
+        for path in present(request.data_watches)? {
+            match self.state.tree().lookup(&path).map(|slot| self.state.tree().znode(slot).versions.mzxid) {
+                None => put_event(out, EventType::NodeDeleted, &path, CATCH_UP_ZXID),
+                Some(mzxid) if mzxid > since => put_event(out, EventType::NodeDataChanged, &path, CATCH_UP_ZXID),
+                Some(_) => self.watches.add(&self.who, &path, Table::Data, Mode::Standard),
+            }
+        }
+        for path in present(request.exist_watches)? {
+            match self.state.tree().lookup(&path) {
+                Some(_) => put_event(out, EventType::NodeCreated, &path, CATCH_UP_ZXID),
+                None => self.watches.add(&self.who, &path, Table::Data, Mode::Standard),
+            }
+        }
+        for path in present(request.child_watches)? {
+            match self.state.tree().lookup(&path).map(|slot| self.state.tree().znode(slot).versions.pzxid) {
+                None => put_event(out, EventType::NodeDeleted, &path, CATCH_UP_ZXID),
+                Some(pzxid) if pzxid > since => put_event(out, EventType::NodeChildrenChanged, &path, CATCH_UP_ZXID),
+                Some(_) => self.watches.add(&self.who, &path, Table::Child, Mode::Standard),
+            }
+        }
+        for path in present(request.persistent_watches)? {
+            self.watches.add_persistent(&self.who, &path, false);
+        }
+        for path in present(request.persistent_recursive_watches)? {
+            self.watches.add_persistent(&self.who, &path, true);
+        }
+        Ok(())
+    }
+}
+
+fn present<T>(list: Option<Vec<T>>) -> Result<Vec<T>, ErrorCode> {
+    list.ok_or(ErrorCode::Marshalling)
+}
+
+fn decoded<'a, T: Jute<'a>>(body: &'a [u8]) -> Result<T, ErrorCode> {
+    T::from_bytes(body).map_err(|_| ErrorCode::Marshalling)
+}
+
+fn read_request(body: &[u8]) -> Result<(Text<'_>, bool), ErrorCode> {
+    let ReadRequest { path, watch } = decoded(body)?;
+    Ok((path.ok_or(ErrorCode::Marshalling)?, watch))
+}
+
+fn path_of(body: &[u8]) -> Result<Cow<'_, str>, ErrorCode> {
+    decoded::<PathRecord<'_>>(body)?.path.ok_or(ErrorCode::Marshalling)
+}

@@ -1,0 +1,381 @@
+//! Watches: who wants to know of which change. They belong to connections, vanish with them, and are never replicated.
+//!
+//! Two tables, as in the reference: data (also exists) and child. An entry is a path and a connection, with a set of
+//! modes. Recursive watches live in the data table only and are found by walking a change's ancestors, so that their
+//! number costs nothing. Invariant: a connection's list of paths names exactly the entries it is in.
+//!
+//! Source: `WatchManager`, `WatchStats`, `DataTree.setWatches`.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use oxkeeper_proto::op::{EventType, STATE_SYNC_CONNECTED, WatcherType, XID_NOTIFICATION};
+use oxkeeper_proto::records::{ReplyHeader, WatcherEvent};
+use oxkeeper_proto::{Jute, SessionId, Zxid, frame};
+use oxkeeper_state::{AclList, Caller, Change, ChangeKind, Identities, Settings, State};
+
+use crate::delivery::{ConnectionId, IdentityBytes};
+
+/// One way of watching. A connection may watch a path in several ways at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Fires once.
+    Standard,
+    /// Stays.
+    Persistent,
+    /// Stays, and covers every descendant.
+    PersistentRecursive,
+}
+
+impl Mode {
+    fn bit(self) -> u8 {
+        match self {
+            Mode::Standard => 1,
+            Mode::Persistent => 2,
+            Mode::PersistentRecursive => 4,
+        }
+    }
+}
+
+/// One of the two tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// getData, exists, and both kinds of addWatch.
+    Data,
+    /// getChildren, and addWatch mode 0.
+    Child,
+}
+
+type Modes = HashMap<ConnectionId, u8, FixedState>;
+
+/// Who watches one path.
+#[derive(Debug)]
+struct Entry {
+    data: Modes,
+    child: Modes,
+}
+
+impl Entry {
+    fn new() -> Entry {
+        let hasher = FixedState::with_seed(0);
+        Entry { data: Modes::with_hasher(hasher.clone()), child: Modes::with_hasher(hasher) }
+    }
+
+    fn table(&self, table: Table) -> &Modes {
+        match table {
+            Table::Data => &self.data,
+            Table::Child => &self.child,
+        }
+    }
+
+    fn table_mut(&mut self, table: Table) -> &mut Modes {
+        match table {
+            Table::Data => &mut self.data,
+            Table::Child => &mut self.child,
+        }
+    }
+}
+
+/// A connection that watches something.
+#[derive(Debug)]
+struct Watching {
+    session: SessionId,
+    identities: IdentityBytes,
+    paths: HashSet<Arc<str>, FixedState>,
+}
+
+/// All watches of this server.
+#[derive(Debug)]
+pub struct Watches {
+    settings: Settings,
+    entries: HashMap<Arc<str>, Entry, FixedState>,
+    connections: HashMap<ConnectionId, Watching, FixedState>,
+    /// Entries of the data table that are recursive: while there are none, no ancestor is looked at.
+    recursive_count: usize,
+}
+
+/// Counts for `wchs` and the metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WatchCounts {
+    /// Entries of both tables.
+    pub total: usize,
+    /// Entries of the data table.
+    pub data: usize,
+    /// Paths with an entry in the data table.
+    pub data_paths: usize,
+    /// Connections with an entry in the data table.
+    pub data_connections: usize,
+}
+
+impl Watches {
+    /// Nobody watches.
+    pub fn new(settings: Settings) -> Watches {
+        let hasher = FixedState::with_seed(0);
+        Watches {
+            settings,
+            entries: HashMap::with_hasher(hasher.clone()),
+            connections: HashMap::with_hasher(hasher),
+            recursive_count: 0,
+        }
+    }
+
+    /// Registers a watch; the same again is a no-op.
+    pub fn add(&mut self, who: &Watcher<'_>, path: &str, table: Table, mode: Mode) {
+        let path = match self.entries.get_key_value(path) {
+            Some((path, _)) => path.clone(),
+            None => Arc::from(path),
+        };
+        let watching = self.connections.entry(who.connection).or_insert_with(|| Watching {
+            session: who.session,
+            identities: Arc::from(who.identities),
+            paths: HashSet::with_hasher(FixedState::with_seed(0)),
+        });
+        watching.paths.insert(path.clone());
+        let modes = self.entries.entry(path).or_insert_with(Entry::new).table_mut(table);
+        let modes = modes.entry(who.connection).or_default();
+        if mode == Mode::PersistentRecursive && *modes & mode.bit() == 0 {
+            self.recursive_count += 1;
+        }
+        *modes |= mode.bit();
+    }
+
+    /// Registers what addWatch asks for.
+    pub fn add_persistent(&mut self, who: &Watcher<'_>, path: &str, recursive: bool) {
+        if recursive {
+            self.add(who, path, Table::Data, Mode::PersistentRecursive);
+        } else {
+            self.add(who, path, Table::Data, Mode::Persistent);
+            self.add(who, path, Table::Child, Mode::Persistent);
+        }
+    }
+
+    /// Whether the connection has a watch of this type at exactly this path.
+    pub fn contains(&self, connection: ConnectionId, path: &str, watcher_type: WatcherType) -> bool {
+        let Some(entry) = self.entries.get(path) else { return false };
+        let has = |table, mode: Mode| entry.table(table).get(&connection).is_some_and(|modes| modes & mode.bit() != 0);
+        match watcher_type {
+            WatcherType::Children => has(Table::Child, Mode::Standard),
+            WatcherType::Data => has(Table::Data, Mode::Standard),
+            WatcherType::Persistent => has(Table::Data, Mode::Persistent),
+            WatcherType::PersistentRecursive => has(Table::Data, Mode::PersistentRecursive),
+            WatcherType::Any => entry.data.contains_key(&connection) || entry.child.contains_key(&connection),
+        }
+    }
+
+    /// Removes the connection's watches of this type at exactly this path; says whether there were any.
+    pub fn remove(&mut self, connection: ConnectionId, path: &str, watcher_type: WatcherType) -> bool {
+        let there = self.contains(connection, path, watcher_type);
+        let (data, child) = match watcher_type {
+            WatcherType::Children => (0, Mode::Standard.bit()),
+            WatcherType::Data => (Mode::Standard.bit(), 0),
+            WatcherType::Persistent => (Mode::Persistent.bit(), Mode::Persistent.bit()),
+            WatcherType::PersistentRecursive => (Mode::PersistentRecursive.bit(), 0),
+            WatcherType::Any => (u8::MAX, u8::MAX),
+        };
+        self.strike(connection, path, Table::Data, data);
+        self.strike(connection, path, Table::Child, child);
+        there
+    }
+
+    /// Takes modes off one entry, and the entry away when nothing is left.
+    fn strike(&mut self, connection: ConnectionId, path: &str, table: Table, struck: u8) {
+        let Some(entry) = self.entries.get_mut(path) else { return };
+        let Some(modes) = entry.table_mut(table).get_mut(&connection) else { return };
+        if *modes & struck & Mode::PersistentRecursive.bit() != 0 {
+            self.recursive_count -= 1;
+        }
+        *modes &= !struck;
+        if *modes == 0 {
+            entry.table_mut(table).remove(&connection);
+            self.forget_if_unused(connection, path);
+        }
+    }
+
+    fn forget_if_unused(&mut self, connection: ConnectionId, path: &str) {
+        let Some(entry) = self.entries.get(path) else { return };
+        if !entry.data.contains_key(&connection) && !entry.child.contains_key(&connection) {
+            if let Some(watching) = self.connections.get_mut(&connection) {
+                watching.paths.remove(path);
+                if watching.paths.is_empty() {
+                    self.connections.remove(&connection);
+                }
+            }
+            if entry.data.is_empty() && entry.child.is_empty() {
+                self.entries.remove(path);
+            }
+        }
+    }
+
+    /// The connection has ended: all its watches go.
+    pub fn drop_connection(&mut self, connection: ConnectionId) {
+        let Some(watching) = self.connections.remove(&connection) else { return };
+        for path in watching.paths {
+            self.strike(connection, &path, Table::Data, u8::MAX);
+            self.strike(connection, &path, Table::Child, u8::MAX);
+        }
+    }
+
+    /// The connection has proved one identity more.
+    pub fn identified(&mut self, connection: ConnectionId, identities: &[u8]) {
+        if let Some(watching) = self.connections.get_mut(&connection) {
+            watching.identities = Arc::from(identities);
+        }
+    }
+
+    /// Fires what a change fires, in the reference's order, and hands each frame to `deliver`.
+    ///
+    /// One-shot watches are consumed, also those whose connection may not know of the change.
+    pub fn fire(&mut self, change: &Change<'_>, deliver: &mut dyn FnMut(ConnectionId, &[u8])) {
+        if self.entries.is_empty() {
+            return;
+        }
+        let event_type = match change.kind {
+            ChangeKind::Created => EventType::NodeCreated,
+            ChangeKind::Deleted => EventType::NodeDeleted,
+            ChangeKind::DataChanged => EventType::NodeDataChanged,
+        };
+        let mut told = self.take_watchers(change.path, Table::Data, change.acl);
+        self.add_recursive_watchers(change.path, change.acl, &mut told);
+        if change.kind == ChangeKind::Deleted {
+            // ZooKeeper: who was told by the data table is not told again by the child table, but is consumed there.
+            let more = self.take_watchers(change.path, Table::Child, change.acl);
+            merge(&mut told, more);
+        }
+        announce(&told, event_type, change.path, change.zxid, deliver);
+        if change.kind != ChangeKind::DataChanged {
+            let parent = parent(change.path);
+            let told = self.take_watchers(parent, Table::Child, change.parent_acl);
+            announce(&told, EventType::NodeChildrenChanged, parent, change.zxid, deliver);
+        }
+    }
+
+    /// Everyone with an entry at exactly `path` who may know; one-shot entries are consumed in any case.
+    fn take_watchers(&mut self, path: &str, table: Table, acl: Option<&AclList>) -> Vec<ConnectionId> {
+        let Some(entry) = self.entries.get(path) else { return Vec::new() };
+        let mut told: Vec<ConnectionId> = entry.table(table).keys().copied().collect();
+        told.sort_unstable();
+        let consumed = told.clone();
+        told.retain(|&connection| self.may_know(connection, acl));
+        for connection in consumed {
+            self.strike(connection, path, table, Mode::Standard.bit());
+        }
+        told
+    }
+
+    fn add_recursive_watchers(&self, path: &str, acl: Option<&AclList>, told: &mut Vec<ConnectionId>) {
+        if self.recursive_count == 0 {
+            return;
+        }
+        let mut at = path;
+        while at != "/" {
+            at = parent(at);
+            let Some(entry) = self.entries.get(at) else { continue };
+            let recursive = entry.data.iter().filter(|(_, modes)| **modes & Mode::PersistentRecursive.bit() != 0);
+            let mut more: Vec<ConnectionId> = recursive.map(|(&connection, _)| connection).collect();
+            more.sort_unstable();
+            more.retain(|&connection| self.may_know(connection, acl));
+            merge(told, more);
+        }
+    }
+
+    fn may_know(&self, connection: ConnectionId, acl: Option<&AclList>) -> bool {
+        let identities = || Identities(&self.connections[&connection].identities);
+        acl.is_none() || State::may_know(acl, &Caller { identities: identities(), settings: self.settings })
+    }
+
+    /// Counts, in time proportional to the number of watches.
+    pub fn counts(&self) -> WatchCounts {
+        let mut counts = WatchCounts::default();
+        for entry in self.entries.values() {
+            counts.total += entry.data.len() + entry.child.len();
+            counts.data += entry.data.len();
+            counts.data_paths += usize::from(!entry.data.is_empty());
+        }
+        let watches_data = |(id, watching): (&ConnectionId, &Watching)| {
+            watching.paths.iter().any(|path| self.entries[path].data.contains_key(id))
+        };
+        counts.data_connections = self.connections.iter().filter(|&entry| watches_data(entry)).count();
+        counts
+    }
+
+    /// Each path of the data table with the sessions that watch it.
+    pub fn data_watches(&self) -> impl Iterator<Item = (&str, Vec<SessionId>)> {
+        self.entries.iter().filter(|(_, entry)| !entry.data.is_empty()).map(|(path, entry)| {
+            let sessions = entry.data.keys().filter_map(|connection| self.connections.get(connection));
+            (&**path, sessions.map(|watching| watching.session).collect())
+        })
+    }
+
+    /// Checks every invariant. Panics with what is broken.
+    pub fn check(&self) {
+        let mut recursive_count = 0;
+        for (path, entry) in &self.entries {
+            assert!(!entry.data.is_empty() || !entry.child.is_empty(), "{path} is watched");
+            for (connection, modes) in entry.data.iter().chain(&entry.child) {
+                assert!(self.connections[connection].paths.contains(path), "{path} is in its connection's list");
+                recursive_count += usize::from(modes & Mode::PersistentRecursive.bit() != 0);
+            }
+        }
+        for (connection, watching) in &self.connections {
+            assert!(watching.paths.iter().all(|path| {
+                self.entries[path].data.contains_key(connection) || self.entries[path].child.contains_key(connection)
+            }));
+        }
+        assert_eq!(recursive_count, self.recursive_count, "recursive watches");
+    }
+}
+
+/// Who registers a watch.
+#[derive(Clone, Copy, Debug)]
+pub struct Watcher<'a> {
+    /// Where events go.
+    pub connection: ConnectionId,
+    /// For `wchc` and `wchp`.
+    pub session: SessionId,
+    /// For the permission check when an event is delivered.
+    pub identities: &'a [u8],
+}
+
+/// Hands one event's frame to everyone in `told`.
+fn announce(
+    told: &[ConnectionId],
+    event_type: EventType,
+    path: &str,
+    zxid: Zxid,
+    deliver: &mut dyn FnMut(ConnectionId, &[u8]),
+) {
+    if told.is_empty() {
+        return;
+    }
+    let mut frame = Vec::new();
+    put_event(&mut frame, event_type, path, zxid.0);
+    told.iter().for_each(|&connection| deliver(connection, &frame));
+}
+
+/// Adds those of `more` that are not in `told`. Each connection hears of one event once.
+fn merge(told: &mut Vec<ConnectionId>, more: Vec<ConnectionId>) {
+    if told.is_empty() {
+        *told = more;
+    } else if !more.is_empty() {
+        let known: HashSet<ConnectionId, FixedState> = told.iter().copied().collect();
+        told.extend(more.into_iter().filter(|connection| !known.contains(connection)));
+    }
+}
+
+/// Appends a notification frame.
+pub fn put_event(out: &mut Vec<u8>, event_type: EventType, path: &str, zxid: i64) {
+    frame::put_frame(out, |out| {
+        ReplyHeader { xid: XID_NOTIFICATION, zxid, err: 0 }.encode(out);
+        WatcherEvent { event_type: event_type.wire(), state: STATE_SYNC_CONNECTED, path: Some(path.into()) }
+            .encode(out);
+    });
+}
+
+/// The path above `path`; the root's is the root.
+fn parent(path: &str) -> &str {
+    match path.rfind('/') {
+        None | Some(0) => "/",
+        Some(end) => &path[..end],
+    }
+}

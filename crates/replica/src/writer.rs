@@ -1,0 +1,136 @@
+//! The writer: applies what was agreed on, in order, and tells each connection what it must hear.
+//!
+//! Events of a command are delivered before its reply, and all of them before the state is unlocked: whoever reads the
+//! new state afterwards finds its events already waiting. Source: `FinalRequestProcessor`.
+
+use oxkeeper_proto::records::ReplyHeader;
+use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, frame};
+use oxkeeper_state::{Batch, Change, Command, Watcher};
+
+use crate::Shared;
+use crate::delivery::{Answered, ConnectionId, DeliveryKind, Origin, Outbox};
+use crate::watches::Watches;
+
+/// Applies commands and fills one outbox for each thread that owns connections.
+#[derive(Debug)]
+pub struct Writer {
+    /// What each thread's connections must hear; the caller takes it away before it unlocks the state.
+    pub outboxes: Vec<Outbox>,
+    body: Vec<u8>,
+}
+
+/// Fires the watches of changes while they are applied.
+struct Announcer<'a> {
+    watches: &'a mut Watches,
+    outboxes: &'a mut [Outbox],
+}
+
+impl Watcher for Announcer<'_> {
+    fn changed(&mut self, change: Change<'_>) {
+        let outboxes = &mut *self.outboxes;
+        self.watches.fire(&change, &mut |connection: ConnectionId, frame: &[u8]| {
+            outboxes[usize::from(connection.thread)].push(connection, DeliveryKind::Event, |out| {
+                out.extend_from_slice(frame);
+            });
+        });
+    }
+}
+
+impl Writer {
+    /// For connections owned by `threads` threads.
+    pub fn new(threads: usize) -> Writer {
+        Writer { outboxes: (0..threads).map(|_| Outbox::default()).collect(), body: Vec::new() }
+    }
+
+    /// Applies up to `limit` commands of a batch. `origins` are those of this server's own clients, one a command; none
+    /// for a batch that is replayed. Says how many were applied. *Errors*: the batch is not one; the log is damaged.
+    pub fn apply(
+        &mut self,
+        shared: &mut Shared,
+        batch: &mut Batch<'_>,
+        origins: &mut dyn Iterator<Item = Origin>,
+        limit: usize,
+        now_ms: u64,
+    ) -> Result<usize, DecodeError> {
+        let time_ms = batch.time_ms;
+        for count in 0..limit {
+            let Some(command) = batch.next() else { return Ok(count) };
+            let command = command?;
+            self.apply_one(shared, &command, time_ms, origins.next(), now_ms);
+        }
+        Ok(limit)
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every operation but two is answered alike")]
+    fn apply_one(
+        &mut self,
+        shared: &mut Shared,
+        command: &Command<'_>,
+        time_ms: i64,
+        origin: Option<Origin>,
+        now_ms: u64,
+    ) {
+        self.body.clear();
+        let mut announcer = Announcer { watches: shared.watches.get_mut(), outboxes: &mut self.outboxes };
+        let result = shared.state.apply(command, time_ms, &mut self.body, &mut announcer);
+        let zxid = shared.state.zxid().0;
+        let received_ms = origin.map_or(now_ms, |origin| origin.received_ms);
+        let answered = Answered { op: command.op, xid: command.xid, zxid, received_ms };
+        let asker = origin.and_then(|origin| origin.connection);
+        let sessions = shared.sessions.get_mut();
+        match command.op {
+            OpCode::CreateSession => {
+                let timeout_ms = i32::from_bytes(command.body).unwrap_or_default();
+                sessions.clocks.open(command.session, timeout_ms, now_ms);
+                self.say(asker, DeliveryKind::SessionOpened, |_| {});
+            }
+            OpCode::CloseSession => {
+                let holder = sessions.close(command.session);
+                self.say(holder.filter(|_| holder != asker), DeliveryKind::Disconnect, |_| {});
+                self.reply(asker, DeliveryKind::SessionClosed, answered, result);
+            }
+            _ => self.reply(asker, DeliveryKind::Reply, answered, result),
+        }
+    }
+
+    fn reply(
+        &mut self,
+        asker: Option<ConnectionId>,
+        kind: fn(Answered) -> DeliveryKind,
+        answered: Answered,
+        result: Result<(), ErrorCode>,
+    ) {
+        let Some(asker) = asker else { return };
+        let err = result.map_or_else(ErrorCode::wire, |()| 0);
+        let Writer { outboxes, body } = self;
+        outboxes[usize::from(asker.thread)].push(asker, kind(answered), |out| {
+            frame::put_frame(out, |out| {
+                ReplyHeader { xid: answered.xid, zxid: answered.zxid, err }.encode(out);
+                out.extend_from_slice(body);
+            });
+        });
+    }
+
+    fn say(&mut self, whom: Option<ConnectionId>, kind: DeliveryKind, write: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(connection) = whom {
+            self.outboxes[usize::from(connection.thread)].push(connection, kind, write);
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every operation but two is answered alike")]
+    /// Answers commands that were not agreed on: the disk is full, nothing was done. `zxid` is the last one applied.
+    pub fn refuse(&mut self, batch: Batch<'_>, origins: &[Origin], zxid: i64) -> Result<(), DecodeError> {
+        self.body.clear();
+        for (command, origin) in batch.zip(origins) {
+            let Command { op, xid, .. } = command?;
+            let answered = Answered { op, xid, zxid, received_ms: origin.received_ms };
+            match op {
+                OpCode::CreateSession | OpCode::CloseSession => {
+                    self.say(origin.connection, DeliveryKind::Disconnect, |_| {});
+                }
+                _ => self.reply(origin.connection, DeliveryKind::Reply, answered, Err(ErrorCode::SystemError)),
+            }
+        }
+        Ok(())
+    }
+}
