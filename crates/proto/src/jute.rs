@@ -122,9 +122,8 @@ impl<'a> Jute<'a> for Option<&'a [u8]> {
 }
 
 impl<'a> Jute<'a> for Option<Text<'a>> {
-    // ZooKeeper: malformed UTF-8 decodes to U+FFFD, it is not an error.
     fn decode(reader: &mut Reader<'a>) -> Result<Option<Text<'a>>, DecodeError> {
-        Ok(reader.buffer()?.map(String::from_utf8_lossy))
+        Ok(reader.buffer()?.map(text))
     }
     fn encode<B: BufMut>(&self, out: &mut B) {
         self.as_deref().map(str::as_bytes).encode(out);
@@ -138,8 +137,8 @@ impl<'a, T: Jute<'a>> Jute<'a> for Option<Vec<T>> {
             -1 => return Ok(None),
             count => usize::try_from(count).unwrap_or(0),
         };
-        // No item takes less than a byte, so a hostile count cannot reserve more than the input's own length.
-        let mut items = Vec::with_capacity(count.min(reader.rest.len() / ITEM_LEN_MIN));
+        // A hostile count reserves no more bytes than the input has; an honest longer vector grows.
+        let mut items = Vec::with_capacity(count.min(reader.rest.len() / size_of::<T>() + 1));
         for _ in 0..count {
             items.push(T::decode(reader)?);
         }
@@ -156,20 +155,77 @@ impl<'a, T: Jute<'a>> Jute<'a> for Option<Vec<T>> {
     }
 }
 
-/// The shortest vector item of the protocol: an empty ustring, 4 bytes.
-const ITEM_LEN_MIN: usize = 4;
-
 /// A length as the wire writes it. Panics above 2 GiB, which no frame limit permits.
 fn wire_len(len: usize) -> i32 {
     i32::try_from(len).expect("a field is shorter than the frame limit")
 }
 
-/// The owned text of a vector of ustrings needs no `Option` around each item.
+/// A ustring in a vector, which is never null.
 impl<'a> Jute<'a> for Text<'a> {
+    // ZooKeeper: a null path in a setWatches vector fails the request (-5), through a NullPointerException.
     fn decode(reader: &mut Reader<'a>) -> Result<Text<'a>, DecodeError> {
-        Ok(Option::<Text<'a>>::decode(reader)?.unwrap_or_default())
+        Option::<Text<'a>>::decode(reader)?.ok_or(DecodeError::NotAllowed("null in a vector of ustrings"))
     }
     fn encode<B: BufMut>(&self, out: &mut B) {
         Some(self.as_bytes()).encode(out);
+    }
+}
+
+fn text(bytes: &[u8]) -> Text<'_> {
+    std::str::from_utf8(bytes).map_or_else(|_| Text::Owned(repair(bytes)), Text::Borrowed)
+}
+
+/// The text of malformed UTF-8, as Java's `String` reads it: an ill-formed sequence becomes one U+FFFD.
+///
+/// Java and Rust agree on where such a sequence ends but for one case, the surrogates of CESU-8.
+fn repair(mut bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    while let Some(chunk) = bytes.utf8_chunks().next() {
+        text.push_str(chunk.valid());
+        bytes = &bytes[chunk.valid().len()..];
+        if !chunk.invalid().is_empty() {
+            text.push(char::REPLACEMENT_CHARACTER);
+            bytes = &bytes[chunk.invalid().len().max(surrogate_len(bytes))..];
+        }
+    }
+    text
+}
+
+/// How much of a surrogate written as three bytes (ED A0..BF 80..BF) stands at the start of `bytes`.
+fn surrogate_len(bytes: &[u8]) -> usize {
+    // ZooKeeper: its writer and the Java client's send U+10000 and above as two surrogates; its reader takes each,
+    // whole or cut short, for one U+FFFD. We write UTF-8, which every client reads, Java's included.
+    match bytes {
+        [0xed, 0xa0..=0xbf, 0x80..=0xbf, ..] => 3,
+        [0xed, 0xa0..=0xbf, ..] => 2,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn malformed_text_reads_as_in_java() {
+        // Each expectation was printed by `new String(bytes, UTF_8)` of Java 17.
+        let check = |bytes: &[u8], expected: &str| assert_eq!(text(bytes), expected, "{bytes:x?}");
+        check(b"/\xf0\x9f\x98\x80", "/😀");
+        check(b"\xed\xa0\x80", "\u{fffd}");
+        check(b"\xed\xa0\xbd\xed\xb8\x80", "\u{fffd}\u{fffd}");
+        check(b"a\xed\xa0", "a\u{fffd}");
+        check(b"\xed\xbf", "\u{fffd}");
+        check(b"\xed\xa0\xed\xb0", "\u{fffd}\u{fffd}");
+        check(b"\xed\xa0A", "\u{fffd}A");
+        check(b"\xed\xa0\xc3\xa4", "\u{fffd}ä");
+        check(b"\xed\xbf\xbf\xbf", "\u{fffd}\u{fffd}");
+        check(b"\xed\x80", "\u{fffd}");
+        check(b"\xedA", "\u{fffd}A");
+        check(b"\xff\xed\xa0\x80\xff", "\u{fffd}\u{fffd}\u{fffd}");
+        check(b"\xf0\x90A", "\u{fffd}A");
+        check(b"\xc0A", "\u{fffd}A");
+        check(b"\xe0\x80\x80", "\u{fffd}\u{fffd}\u{fffd}");
+        check(b"\xf4\x90\x80\x80", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}");
+        check(b"\xe2\x82", "\u{fffd}");
     }
 }

@@ -6,14 +6,14 @@ use bytes::BufMut;
 use crate::jute::{DecodeError, Jute, Reader};
 use crate::op::{CreateMode, OpCode};
 use crate::records::{
-    CheckVersionRequest, CreateRequest, CreateTtlRequest, DeleteRequest, ErrorResponse, MultiHeader, ReadRequest,
-    SetDataRequest,
+    CheckVersionRequest, Create2Response, CreateRequest, CreateResponse, CreateTtlRequest, DeleteRequest,
+    ErrorResponse, GetChildrenResponse, GetDataResponse, MultiHeader, ReadRequest, SetDataRequest, StatResponse,
 };
 
 /// One operation of a multi or multiRead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MultiOp<'a> {
-    /// 1, 15 or 19; which one decides the shape of its result.
+    /// 1, 15 or 19; which one decides the shape of its result. Flags and ACL may still be wrong, if it came as 21.
     Create(OpCode, CreateRequest<'a>),
     /// 21.
     CreateTtl(CreateTtlRequest<'a>),
@@ -53,7 +53,7 @@ impl<'a> MultiOp<'a> {
     fn decode(op: i32, reader: &mut Reader<'a>) -> Result<MultiOp<'a>, DecodeError> {
         match OpCode::from_wire(op) {
             Some(op @ (OpCode::Create | OpCode::Create2 | OpCode::CreateContainer)) => create(op, reader),
-            Some(OpCode::CreateTtl) => CreateTtlRequest::decode(reader).and_then(create_ttl),
+            Some(OpCode::CreateTtl) => CreateTtlRequest::decode(reader).map(create_ttl),
             Some(OpCode::Delete) => Jute::decode(reader).map(MultiOp::Delete),
             Some(OpCode::SetData) => Jute::decode(reader).map(MultiOp::SetData),
             Some(OpCode::Check) => Jute::decode(reader).map(MultiOp::Check),
@@ -78,7 +78,10 @@ impl<'a> MultiOp<'a> {
 /// A create of a multi. The flags win over the header: container flags make it a createContainer.
 fn create<'a>(op: OpCode, reader: &mut Reader<'a>) -> Result<MultiOp<'a>, DecodeError> {
     let request = CreateRequest::decode(reader)?;
-    acl_present(&request.acl)?;
+    // ZooKeeper: a null ACL vector inside a multi fails at decoding, not at the ACL check.
+    if request.acl.is_none() {
+        return Err(DecodeError::NotAllowed("null ACL in a multi"));
+    }
     match CreateMode::from_wire(request.flags) {
         None => Err(DecodeError::NotAllowed("create flags in a multi")),
         Some(mode) if mode.has_ttl() => Err(DecodeError::NotAllowed("ttl flags without a ttl in a multi")),
@@ -87,18 +90,17 @@ fn create<'a>(op: OpCode, reader: &mut Reader<'a>) -> Result<MultiOp<'a>, Decode
     }
 }
 
-/// A createTTL of a multi. Without ttl flags it is the create2 that its flags name.
-fn create_ttl<'a>(request: CreateTtlRequest<'a>) -> Result<MultiOp<'a>, DecodeError> {
-    acl_present(&request.acl)?;
-    match CreateMode::from_wire(request.flags) {
-        Some(_) => Ok(MultiOp::CreateTtl(request)),
-        None => Err(DecodeError::NotAllowed("create flags in a multi")),
-    }
-}
-
-/// ZooKeeper: a null ACL vector inside a multi fails at decoding, not at the ACL check.
-fn acl_present<T>(acl: &Option<Vec<T>>) -> Result<(), DecodeError> {
-    acl.as_ref().map(|_| ()).ok_or(DecodeError::NotAllowed("null ACL in a multi"))
+/// A createTTL of a multi.
+fn create_ttl(request: CreateTtlRequest<'_>) -> MultiOp<'_> {
+    // ZooKeeper: without ttl flags it is the plain create (or createContainer) that its flags name, and its ttl is
+    // forgotten. Flags that name nothing and a null ACL pass here; they fail that one operation when it is tried.
+    let op = match CreateMode::from_wire(request.flags) {
+        Some(mode) if mode.has_ttl() => return MultiOp::CreateTtl(request),
+        Some(CreateMode::Container) => OpCode::CreateContainer,
+        _ => OpCode::Create,
+    };
+    let CreateTtlRequest { path, data, acl, flags, ttl: _ } = request;
+    MultiOp::Create(op, CreateRequest { path, data, acl, flags })
 }
 
 /// The operations of a multi or multiRead, in order.

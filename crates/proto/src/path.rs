@@ -39,9 +39,10 @@ fn check_char(char: char) -> Result<(), &'static str> {
 }
 
 /// The path of the parent and the name within it; `None` for the root and for what has no `/`.
+///
+/// The root as a parent is the empty path, which is how ZooKeeper looks it up too.
 pub fn split_path(path: &str) -> Option<(&str, &str)> {
-    let (parent, name) = path.rsplit_once('/')?;
-    Some((parent, name))
+    if path == "/" { None } else { path.rsplit_once('/') }
 }
 
 #[cfg(test)]
@@ -65,5 +66,16 @@ mod tests {
         for bad in ["/\u{1}", "/\u{7f}", "/\u{9f}", "/\u{e000}", "/\u{fffd}", "/😀"] {
             check(bad, Err("invalid character"));
         }
+    }
+
+    #[test]
+    fn parents() {
+        let check = |path: &str, expected: Option<(&str, &str)>| assert_eq!(split_path(path), expected, "{path:?}");
+        check("/a/b", Some(("/a", "b")));
+        check("/a", Some(("", "a")));
+        check("/a/", Some(("/a", ""))); // what a sequence number is appended to
+        check("/", None);
+        check("a", None);
+        check("", None);
     }
 }
