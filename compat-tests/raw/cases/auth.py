@@ -1,0 +1,110 @@
+"""auth and sasl packets, whoAmI. Source: ZooKeeperServer.processPacket, processSasl, AuthUtil."""
+
+import wire
+from harness import case, equal, table
+from wire import ACL, Err
+
+FEATURE = "auth"
+
+
+@table(FEATURE, [
+    ("digest", "digest", "bob:pw", wire.XID_AUTH), ("digest with an ordinary xid", "digest", "bob:pw", 17),
+    ("digest without a colon", "digest", "bob", wire.XID_AUTH), ("digest, empty", "digest", "", wire.XID_AUTH),
+    ("ip", "ip", None, wire.XID_AUTH), ("ip with data", "ip", "1.2.3.4", wire.XID_AUTH),
+])
+def accepted(scene, scheme, credentials, xid):
+    client = scene.client()
+    reply = client.ok(wire.auth(scheme, credentials), b"", xid=xid)
+    equal(reply.zxid, 0, "zxid")
+    client.ok(wire.PING)
+
+
+@table(FEATURE, [
+    ("unknown scheme", "foo", "bar"), ("scheme world", "world", "anyone"), ("scheme auth", "auth", ""),
+    ("scheme super", "super", ""), ("empty scheme", "", ""), ("null scheme", None, "x"), ("digest, null buffer", "digest", None),
+])
+def refused(scene, scheme, credentials):
+    client = scene.client()
+    reply = client.fails(wire.auth(scheme, credentials), Err.AUTH_FAILED, xid=wire.XID_AUTH)
+    equal(reply.zxid, 0, "zxid")
+    client.is_closed()
+    again = scene.connection()
+    equal(again.handshake(session=client.session, password=client.password).session, client.session, "session survives")
+
+
+@table(FEATURE, [
+    ("empty body", b""), ("type only", wire.int32(0)), ("truncated scheme", wire.int32(0) + wire.int32(9) + b"dig"),
+    ("no buffer", wire.int32(0) + wire.ustring("digest")),
+])
+def undecodable(scene, body):
+    client = scene.client()
+    client.send(wire.Request(wire.Op.AUTH, body), wire.XID_AUTH)
+    client.is_closed()
+
+
+@case(FEATURE, "the type field is ignored")
+def kind(scene):
+    scene.client().ok(wire.auth("digest", "bob:pw", kind=77), b"")
+
+
+@case(FEATURE, "takes effect for later requests of this connection only")
+def effect(scene):
+    client, path = scene.client(), scene.base + "/a"
+    client.ok(wire.create(path, acl=[ACL(31, "digest", "bob:ikIaKsbtGweaHnb/jKn7OHqbunM=")]))
+    client.fails(wire.get_data(path), Err.NO_AUTH)
+    client.ok(wire.auth("digest", "bob:pw"), xid=wire.XID_AUTH)
+    client.ok(wire.get_data(path))
+    again = scene.connection()
+    again.handshake(session=client.session, password=client.password)
+    again.fails(wire.get_data(path), Err.NO_AUTH)
+
+
+def identities(client):
+    reader = wire.Reader(client.ok(wire.WHO_AM_I, step=0).body)
+    found = reader.vector(lambda: (reader.ustring(), reader.ustring()))
+    reader.end()
+    return sorted(found)
+
+
+@case("whoAmI", "ip alone at first")
+def only_ip(scene):
+    client = scene.client()
+    client.ok(wire.WHO_AM_I, wire.int32(1) + wire.ustring("ip") + wire.ustring("127.0.0.1"), step=0)
+
+
+@case("whoAmI", "digest shows the user name")
+def digest(scene):
+    client = scene.client()
+    for credentials in ("bob:pw", "eve:pw", "bob:pw"):
+        client.ok(wire.auth("digest", credentials), xid=wire.XID_AUTH)
+    equal(identities(client), [("digest", "bob"), ("digest", "eve"), ("ip", "127.0.0.1")], "identities")
+
+
+@case("whoAmI", "super has no name")
+def super_user(scene):
+    client = scene.client()
+    client.ok(wire.auth("digest", "super:admin"), xid=wire.XID_AUTH)
+    equal(identities(client), [("digest", "super"), ("ip", "127.0.0.1"), ("super", "")], "identities")
+
+
+@case("whoAmI", "the same user with two passwords is two identities")
+def two_passwords(scene):
+    client = scene.client()
+    for credentials in ("bob:1", "bob:2"):
+        client.ok(wire.auth("digest", credentials), xid=wire.XID_AUTH)
+    equal(identities(client), [("digest", "bob"), ("digest", "bob"), ("ip", "127.0.0.1")], "identities")
+
+
+@table("sasl", [("empty token", b""), ("token", b"abc")])
+def sasl(scene, token):
+    client = scene.client()
+    reply = client.ok(wire.sasl(token), wire.int32(-1))
+    equal(reply.zxid, 0, "zxid")
+    client.ok(wire.PING)
+
+
+@case("sasl", "a null token costs the connection")
+def sasl_null(scene):
+    client = scene.client()
+    client.send(wire.sasl(None))
+    client.is_closed()

@@ -1,0 +1,55 @@
+"""The tree of a server that has just been set up. Source: DataTree, ZKDatabase.initConfigInZKDatabase."""
+
+import wire
+from harness import case, equal, table
+from connection import four_letter
+
+FEATURE = "fresh tree"
+
+
+@table(FEATURE, [
+    ("root", "/", dict(cversion=-1, num_children=1)),
+    ("root by its empty alias", "", dict(cversion=-1, num_children=1)),
+    ("/zookeeper", "/zookeeper", dict(cversion=-2, num_children=2)),
+    ("/zookeeper/quota", "/zookeeper/quota", {}),
+    ("/zookeeper/config", "/zookeeper/config", dict(aversion=-1)),
+])
+def stat(scene, path, fields):
+    want = wire.Stat(*[0] * 11)._replace(**fields)
+    scene.client().ok(wire.exists(path), wire.stat_bytes(want), step=0)
+
+
+@case(FEATURE, "children")
+def children(scene):
+    client = scene.client()
+    client.ok(wire.get_children("/"), wire.vector(["zookeeper"]))
+    equal(client.names("/zookeeper"), ["config", "quota"], "children of /zookeeper")
+
+
+@case(FEATURE, "getAllChildrenNumber leaves the root out")
+def count(scene):
+    client = scene.client()
+    client.ok(wire.get_all_children_number("/"), wire.int32(3))
+    client.ok(wire.get_all_children_number("/zookeeper"), wire.int32(2))
+
+
+@case(FEATURE, "srvr counts the root twice")
+def node_count(scene):
+    assert b"\nNode count: 5\n" in four_letter(scene.address, "srvr")
+
+
+@table(FEATURE, [
+    ("ACL of the root", "/", wire.OPEN),
+    ("ACL of /zookeeper", "/zookeeper", wire.OPEN),
+    ("ACL of /zookeeper/quota", "/zookeeper/quota", wire.OPEN),
+    ("ACL of /zookeeper/config", "/zookeeper/config", [wire.ACL(wire.READ, "world", "anyone")]),
+])
+def acl(scene, path, want):
+    client = scene.client()
+    client.ok(wire.get_acl(path), wire.vector(want, wire.acl_entry) + wire.stat_bytes(client.stat(path)))
+
+
+@table(FEATURE, [("data of " + path, path) for path in ("/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config")])
+def data(scene, path):
+    client = scene.client()
+    client.ok(wire.get_data(path), wire.buffer(b"") + wire.stat_bytes(client.stat(path)))

@@ -1,0 +1,98 @@
+"""Pipelining: validation sees earlier uncommitted writes, replies keep the order. Source: PrepRequestProcessor, gotcha 52."""
+
+import wire
+from harness import case, equal
+from wire import Err, Op
+
+FEATURE = "pipelining"
+
+
+def send_together(client, *requests):
+    """All requests in one write; returns their xids."""
+    data, xids = b"", []
+    for request in requests:
+        client.xid += 1
+        xids.append(client.xid)
+        data += wire.frame(wire.int32(client.xid) + wire.int32(request.op) + request.body)
+    client.send_raw(data)
+    return xids
+
+
+@case(FEATURE, "writes see uncommitted effects, reads see the writes before them")
+def uncommitted(scene):
+    client, path = scene.client(), scene.base + "/x"
+    client.settle()
+    start = client.last_zxid
+    xids = send_together(client, wire.create(path, b"1"), wire.create(path), wire.get_data(path), wire.delete(path, 5),
+                         wire.delete(path, 0), wire.get_data(path))
+    replies = [client.receive_reply() for _ in xids]
+    equal([reply.xid for reply in replies], xids, "order of xids")
+    equal([reply.err for reply in replies], [0, Err.NODE_EXISTS, 0, Err.BAD_VERSION, 0, Err.NO_NODE], "errors")
+    equal([replies[index].zxid - start for index in (0, 1, 3, 4)], [1, 2, 3, 4], "zxids of the writes")
+    equal(replies[2].body[:5], wire.buffer(b"1"), "data")
+
+
+@case(FEATURE, "1000 writes and reads keep their order")
+def many(scene):
+    client, path = scene.client(), scene.base
+    requests = []
+    for number in range(500):
+        requests += [wire.set_data(path, str(number), number), wire.get_data(path)]
+    xids = send_together(client, *requests)
+    for number in range(500):
+        wrote, read = client.receive_reply(), client.receive_reply()
+        equal((wrote.xid, read.xid), tuple(xids[2 * number : 2 * number + 2]), "xids")
+        equal((wrote.err, wire.Reader(read.body).buffer()), (0, str(number).encode()), "version and data")
+
+
+@case(FEATURE, "sequential creates are numbered in order")
+def sequential(scene):
+    client, base = scene.client(), scene.base
+    send_together(client, *[wire.create(base + "/n-", flags=2)] * 50)
+    for number in range(50):
+        equal(client.receive_reply().body, wire.ustring(f"{base}/n-{number:010d}"), "path")
+
+
+@case(FEATURE, "a multi after a pending write")
+def multi(scene):
+    client, path = scene.client(), scene.base + "/x"
+    send_together(client, wire.create(path), wire.multi(wire.check(path, 0), wire.delete(path)), wire.exists(path),
+                  wire.multi(wire.create(path), wire.check(path, 7)), wire.exists(path), wire.create(path))
+    equal([client.receive_reply().err for _ in range(6)], [0, 0, Err.NO_NODE, 0, Err.NO_NODE, 0], "errors")
+
+
+@case(FEATURE, "ephemerals of a close pipelined behind their creation are removed")
+def close(scene):
+    client, other, base = scene.client(), scene.client(), scene.base
+    xids = send_together(client, wire.create(base + "/e", flags=1), wire.CLOSE, wire.create(base + "/late"))
+    replies = [client.receive_reply() for _ in range(2)]
+    equal([(reply.xid, reply.err) for reply in replies], [(xids[0], 0), (xids[1], 0)], "replies")
+    client.is_closed()
+    client.session = 0
+    equal(other.names(base), [], "children")
+
+
+@case(FEATURE, "auth between requests counts for those after it")
+def auth(scene):
+    client, path = scene.client(), scene.base + "/x"
+    client.ok(wire.create(path, acl=[wire.ACL(31, "digest", "bob:ikIaKsbtGweaHnb/jKn7OHqbunM=")]))
+    xids = send_together(client, wire.get_data(path), wire.auth("digest", "bob:pw"), wire.get_data(path))
+    # ZooKeeper: the auth reply may overtake, so replies are told apart by xid here.
+    replies = {reply.xid: reply.err for reply in (client.receive_reply() for _ in xids)}
+    equal([replies[xid] for xid in xids], [Err.NO_AUTH, 0, 0], "errors")
+
+
+@case(FEATURE, "a request may come byte by byte")
+def slow(scene):
+    client = scene.client()
+    for byte in wire.frame(wire.int32(9) + wire.int32(Op.EXISTS) + wire.exists("/").body):
+        client.send_raw(bytes([byte]))
+    equal(client.receive_reply().xid, 9, "xid")
+
+
+@case(FEATURE, "sessions see each other's acknowledged writes at once")
+def visible(scene):
+    writer, reader, base = scene.client(), scene.client(), scene.base
+    for number in range(50):
+        writer.ok(wire.create(f"{base}/{number}"))
+        reader.ok(wire.exists(f"{base}/{number}"))

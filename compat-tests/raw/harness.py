@@ -1,0 +1,219 @@
+"""Registers and runs the raw cases, and gives each its own clients and its own corner of the tree.
+
+Owns the list of cases. Invariant: a case leaves no open session behind, because a session that expires
+later would take a zxid in the middle of another case.
+"""
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections import namedtuple
+
+import wire
+from connection import Closed, Connection, Notification, parse_address
+
+Case = namedtuple("Case", "feature name function")
+
+CASES = []
+CORNERS = itertools.count(1)
+
+
+def case(feature, name):
+    """Registers a function taking a Scene as one case."""
+
+    def register(function):
+        CASES.append(Case(feature, name, function))
+        return function
+
+    return register
+
+
+def table(feature, rows):
+    """Registers one case per row: (name, arguments...); the function takes a Scene and the arguments."""
+
+    def register(function):
+        for name, *arguments in rows:
+            CASES.append(Case(feature, name, lambda scene, given=arguments: function(scene, *given)))
+        return function
+
+    return register
+
+
+# --- expectations -----------------------------------------------------------------------------
+
+
+def equal(got, want, what):
+    assert got == want, f"{what}: got {shown(got)}, expected {shown(want)}"
+
+
+def shown(value):
+    return value.hex(" ", -4) if isinstance(value, bytes) else str(value)
+
+
+def error_name(code):
+    return wire.Err(code).name if code in list(wire.Err) else str(code)
+
+
+def event(kind, path, zxid):
+    return Notification(zxid, kind, wire.SYNC_CONNECTED, path)
+
+
+def new_stat(zxid, time_ms, owner=0, data_length=0):
+    """The Stat of a znode just created."""
+    return wire.Stat(zxid, zxid, time_ms, time_ms, 0, 0, 0, owner, data_length, 0, zxid)
+
+
+def eventually(condition, what, wait_s=8.0):
+    """Polls until `condition` holds; for what a server does on its own time."""
+    deadline = time.monotonic() + wait_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {wait_s} s"
+        time.sleep(0.02)
+
+
+class Client(Connection):
+    """A connection whose replies are checked as they come."""
+
+    def ok(self, request, body=None, step=None, xid=None):
+        """Asks; the reply is a success, its body exactly `body`, its zxid `step` after the last one seen."""
+        return self.check(request, 0, body, step, xid)
+
+    def fails(self, request, err, step=None, xid=None):
+        """Asks; the reply is a bare header with this error."""
+        return self.check(request, err, b"", step, xid)
+
+    def check(self, request, err, body, step, xid):
+        before = self.last_zxid
+        reply = self.ask(request, xid)
+        what = f"{wire.Op(request.op).name}"
+        equal(error_name(reply.err), error_name(err), f"error of {what}")
+        if body is not None:
+            equal(reply.body, body, f"body of {what}")
+        if step is not None:
+            equal(reply.zxid - before, step, f"zxid advance of {what}")
+        return reply
+
+    def writes(self, request, body=None):
+        """A write that succeeds: it takes exactly one zxid."""
+        return self.ok(request, body, step=1)
+
+    def refused(self, request, err):
+        """A write that fails: it takes exactly one zxid all the same."""
+        return self.fails(request, err, step=1)
+
+    def stat(self, path):
+        reader = wire.Reader(self.ok(wire.exists(path)).body)
+        stat = reader.stat()
+        reader.end()
+        return stat
+
+    def data(self, path):
+        return wire.Reader(self.ok(wire.get_data(path)).body).buffer()
+
+    def names(self, path):
+        reader = wire.Reader(self.ok(wire.get_children(path)).body)
+        names = reader.vector(reader.ustring)
+        reader.end()
+        return sorted(names)
+
+    def acl(self, path):
+        reader = wire.Reader(self.ok(wire.get_acl(path)).body)
+        return reader.vector(reader.acl)
+
+    def missing(self, path):
+        return self.ask(wire.exists(path)).err == wire.Err.NO_NODE
+
+    def quiet(self):
+        """Nothing more has been sent to this connection."""
+        equal(self.settle(), [], "events")
+
+    def is_closed(self, wait_s=5.0):
+        """The server closes the connection and sends nothing first."""
+        equal(self.receive_until_close(wait_s), b"", "bytes before the end of the stream")
+
+
+class Scene:
+    """What a case works with."""
+
+    def __init__(self, address, ctl):
+        self.address, self.ctl_program = address, ctl
+        self.clients, self.corner = [], None
+
+    def connection(self):
+        """A TCP connection without a session."""
+        client = Client(self.address)
+        self.clients.append(client)
+        return client
+
+    def client(self, **request):
+        """A connection with a new session."""
+        client = self.connection()
+        client.handshake(**request)
+        client.settle()
+        return client
+
+    @property
+    def base(self):
+        """A fresh znode for this case alone."""
+        if self.corner is None:
+            maker = Client(self.address)
+            maker.handshake()
+            self.corner = f"/raw-{next(CORNERS)}"
+            maker.ok(wire.create(self.corner))
+            maker.end_session()
+        return self.corner
+
+    def ctl(self, verb):
+        subprocess.run([self.ctl_program, verb], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def end(self):
+        for client in self.clients:
+            end_client(client)
+
+
+def end_client(client):
+    """Closes session and connection, whatever state the case left them in."""
+    try:
+        if client.session:
+            client.send(wire.CLOSE)
+            client.receive_until_close(2.0)
+    except (OSError, Closed):
+        pass
+    client.close()
+
+
+# --- running ----------------------------------------------------------------------------------
+
+
+def run(words):
+    """Runs the cases whose label contains all `words`; returns the exit status."""
+    address = parse_address(os.environ["ZK_CONNECT"].split(",")[0])
+    ctl = os.environ.get("ZK_CTL", "false")
+    failures = 0
+    for item in CASES:
+        label = f"{item.feature} / {item.name}"
+        if all(word in label for word in words):
+            failures += run_case(label, item.function, Scene(address, ctl))
+    return 1 if failures else 0
+
+
+def run_case(label, function, scene):
+    """Runs one case and prints its line; returns the number of failures."""
+    started = time.monotonic()
+    try:
+        function(scene)
+        print(f"ok {label}", flush=True)
+        return 0
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        place = traceback.extract_tb(error.__traceback__)[1:]
+        lines = "<".join(str(frame.lineno) for frame in reversed(place) if "/cases/" in frame.filename)
+        print(f"not ok {label} # {reason} (line {lines})", flush=True)
+        return 1
+    finally:
+        scene.end()
+        if "RAW_TIMES" in os.environ:
+            print(f"{time.monotonic() - started:7.3f} s {label}", file=sys.stderr)
