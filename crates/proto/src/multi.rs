@@ -6,8 +6,8 @@ use bytes::BufMut;
 use crate::jute::{DecodeError, Jute, Reader};
 use crate::op::{CreateMode, OpCode};
 use crate::records::{
-    CheckVersionRequest, Create2Response, CreateRequest, CreateResponse, CreateTtlRequest, DeleteRequest,
-    ErrorResponse, GetChildrenResponse, GetDataResponse, MultiHeader, ReadRequest, SetDataRequest, StatResponse,
+    CheckVersionRequest, CreateRequest, CreateTtlRequest, DeleteRequest, ErrorResponse, MultiHeader, ReadRequest,
+    SetDataRequest,
 };
 
 /// One operation of a multi or multiRead.
