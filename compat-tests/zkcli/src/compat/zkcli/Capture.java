@@ -1,0 +1,79 @@
+package compat.zkcli;
+
+import java.io.ByteArrayOutputStream;
+import java.io.OutputStream;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * Takes the place of the process's output streams, before the shell's classes remember them. Keeps what
+ * the shell prints apart from what its event thread prints, since their order is a matter of chance.
+ * Lines of the error stream are marked {@code 2>}.
+ */
+final class Capture {
+    private final PrintStream terminal;
+    private final List<String> printed = new ArrayList<>();
+    private final List<String> events = new ArrayList<>();
+
+    private Capture(PrintStream terminal) {
+        this.terminal = terminal;
+    }
+
+    static Capture install() {
+        Capture capture = new Capture(System.out);
+        System.setOut(capture.stream(""));
+        System.setErr(capture.stream("2> "));
+        return capture;
+    }
+
+    /** Where the suite itself prints. */
+    PrintStream terminal() {
+        return terminal;
+    }
+
+    /** Removes and returns the lines so far, events last. */
+    synchronized List<String> take() {
+        List<String> taken = new ArrayList<>(printed);
+        taken.addAll(events);
+        printed.clear();
+        events.clear();
+        return taken;
+    }
+
+    private PrintStream stream(String mark) {
+        return new PrintStream(new LineStream(mark), true, StandardCharsets.UTF_8);
+    }
+
+    private synchronized void add(String mark, String line) {
+        if (Thread.currentThread().getName().endsWith("-EventThread")) {
+            // The shell says WATCHER:: and an empty line with each; the end of a session is told at no fixed moment.
+            if (line.startsWith("WatchedEvent") && !line.contains("state:Closed")) {
+                events.add("~ " + line);
+            }
+        } else {
+            printed.add((mark + line).stripTrailing());
+        }
+    }
+
+    /** Splits what is written into lines, for each thread by itself. */
+    private final class LineStream extends OutputStream {
+        private final ThreadLocal<ByteArrayOutputStream> pending = ThreadLocal.withInitial(ByteArrayOutputStream::new);
+        private final String mark;
+
+        LineStream(String mark) {
+            this.mark = mark;
+        }
+
+        @Override
+        public void write(int value) {
+            if (value == '\n') {
+                add(mark, pending.get().toString(StandardCharsets.UTF_8));
+                pending.get().reset();
+            } else {
+                pending.get().write(value);
+            }
+        }
+    }
+}
