@@ -52,6 +52,8 @@ impl Draft {
     }
 
     /// A `server.<id>` line. Its value waits for `multiAddress.enabled`, but its form is checked at once.
+    // ZooKeeper: refuses a blank at the end of the value, and takes `multiAddress.enabled` for server lines only from
+    // `-Dzookeeper.multiAddress.enabled`, against its own guide. Both work here.
     pub(super) fn add_server(&mut self, id: &str, value: &str) -> Result<(), String> {
         let id = parse_id(id)?;
         Server::parse(id, value, true)?;

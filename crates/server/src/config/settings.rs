@@ -194,8 +194,9 @@ impl Config {
         self.ensemble.members.is_distributed(self.ensemble.standalone_enabled)
     }
 
-    /// The number that stands in `conf` and in session ids: `myid`, or 1 standalone.
+    /// The number `conf` shows: `myid` in an ensemble, 0 standalone.
+    // ZooKeeper: session ids of a standalone server have 1 in their top byte all the same.
     pub fn server_id(&self) -> i64 {
-        if self.is_distributed() { self.ensemble.my_id.unwrap_or(1) } else { 1 }
+        if self.is_distributed() { self.ensemble.my_id.unwrap_or(0) } else { 0 }
     }
 }

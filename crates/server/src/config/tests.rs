@@ -149,7 +149,7 @@ fn the_official_image_takes_its_client_port_from_the_server_line() {
     let with_id = plain.with_my_id(Some(1)).expect("the line is consistent");
     assert_eq!(with_id.client, at(Some("0.0.0.0"), 2181));
     assert_eq!(with_id.unserved(), [""; 0]);
-    assert_eq!(with_id.server_id(), 1);
+    assert_eq!(with_id.server_id(), 0);
 }
 
 /// A key with a value, and a way to show what it did.

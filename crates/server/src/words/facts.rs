@@ -1,0 +1,322 @@
+//! What the words tell, as plain values.
+//!
+//! Owns the list of questions a word may ask of the server. Each is asked only by the words that need the answer, so a
+//! costly one (connections, watches, sessions) costs nothing otherwise.
+//! Source: `ServerStats`, `ServerCnxn#dumpConnectionInfo`, `ZooKeeperServer#dumpConf`, `ExpiryQueue#dump`.
+
+use std::net::SocketAddr;
+
+use super::metrics::{Metric, Summary};
+
+/// Everything a word may ask.
+pub trait Facts {
+    /// May clients be served now?
+    fn serving(&self) -> Serving;
+    /// As [`full_version`] makes it.
+    fn version(&self) -> String;
+    /// `envi`.
+    fn environment(&self) -> Environment;
+    /// `gtmk`.
+    fn trace_mask(&self) -> i64;
+    /// `srvr`, `stat`.
+    fn server(&self) -> ServerFacts;
+    /// `conf`.
+    fn configuration(&self) -> ConfigurationFacts;
+    /// `conf`, `dirs`.
+    fn directories(&self) -> Directories;
+    /// `mntr`: every metric.
+    fn metrics(&self) -> Vec<Metric>;
+    /// `mntr` on an ensemble: `leading - broadcast`.
+    fn peer_state(&self) -> Option<String>;
+    /// `cons`, `stat`: every connection, this one included.
+    fn connections(&self) -> Vec<ConnectionFacts>;
+    /// `dump`.
+    fn sessions(&self) -> SessionFacts;
+    /// `dump`: session id and its znodes.
+    fn ephemerals(&self) -> Vec<(i64, Vec<String>)>;
+    /// `dump`: when connections without traffic are closed.
+    fn connection_expiry(&self) -> Vec<ExpiryBucket<(SocketAddr, i64)>>;
+    /// `wchs`: data and exists watches only.
+    fn watch_summary(&self) -> WatchSummary;
+    /// `wchc`: session id and the paths it watches.
+    fn watches_by_session(&self) -> Vec<(i64, Vec<String>)>;
+    /// `wchp`: path and the sessions that watch it.
+    fn watches_by_path(&self) -> Vec<(String, Vec<i64>)>;
+    /// `hash`: zxid and digest of the tree after it, oldest first.
+    fn digests(&self) -> Vec<(i64, u64)>;
+}
+
+/// May clients be served?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serving {
+    /// Not now: starting, stopping or without a quorum.
+    No,
+    /// Yes.
+    ReadWrite,
+    /// Only those that asked for read-only mode.
+    ReadOnly,
+}
+
+/// What the server is among its peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It orders writes.
+    Leader,
+    /// It votes.
+    Follower,
+    /// It learns.
+    Observer,
+    /// It is alone.
+    Standalone,
+    /// It serves reads without a quorum.
+    ReadOnly,
+}
+
+impl Mode {
+    /// As clients and scripts know it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Leader => "leader",
+            Mode::Follower => "follower",
+            Mode::Observer => "observer",
+            Mode::Standalone => "standalone",
+            Mode::ReadOnly => "read-only",
+        }
+    }
+}
+
+/// The server in short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// What it is among its peers.
+    pub mode: Mode,
+    /// Of requests, in ms.
+    pub latency_ms: Summary,
+    /// Frames and words received.
+    pub packets_received: i64,
+    /// Frames sent.
+    pub packets_sent: i64,
+    /// Open connections, this one included.
+    pub connections: usize,
+    /// Requests in process.
+    pub outstanding: i64,
+    /// Of the last write applied.
+    pub zxid: i64,
+    /// As ZooKeeper counts: the root is counted twice, so an empty server has 5.
+    pub znode_count: usize,
+    /// On a leader: sizes of proposals in bytes, -1 without any.
+    pub proposal_sizes: Option<ProposalSizes>,
+}
+
+/// Sizes of proposals in bytes; -1 without any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProposalSizes {
+    /// The last one.
+    pub last: i64,
+    /// The least.
+    pub min: i64,
+    /// The greatest.
+    pub max: i64,
+}
+
+/// What `conf` tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigurationFacts {
+    /// Of the plain listener; -1 without one.
+    pub client_port: i32,
+    /// Of the TLS listener; -1 without one.
+    pub secure_client_port: i32,
+    /// Absolute, with the `version-2` that ZooKeeper appends, or what takes its place here.
+    pub data_dir: String,
+    /// Absolute; as above.
+    pub data_log_dir: String,
+    /// ms
+    pub tick_time_ms: i32,
+    /// Of one IP address; 0 is unlimited.
+    pub max_client_connections_per_address: i64,
+    /// ms
+    pub session_timeout_min_ms: i32,
+    /// ms
+    pub session_timeout_max_ms: i32,
+    /// -1: the system's default.
+    pub listen_backlog: i64,
+    /// 0 standalone.
+    pub server_id: i64,
+    /// `None` standalone.
+    pub ensemble: Option<EnsembleFacts>,
+}
+
+/// What `conf` adds on an ensemble.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnsembleFacts {
+    /// Ticks.
+    pub init_limit: i32,
+    /// Ticks.
+    pub sync_limit: i32,
+    /// Of each of this server's addresses.
+    pub election_ports: Vec<u16>,
+    /// Of each of this server's addresses.
+    pub quorum_ports: Vec<u16>,
+    /// Does this server only learn?
+    pub is_observer: bool,
+    /// The content of `/zookeeper/config`.
+    pub membership: String,
+}
+
+/// Sizes in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Directories {
+    /// Of the durable tree's directory.
+    pub data_bytes: u64,
+    /// Of the log's directory.
+    pub log_bytes: u64,
+}
+
+/// One connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionFacts {
+    /// The client's end.
+    pub remote: SocketAddr,
+    /// What the connection waits for, as NIO has it: 1 read, 4 write, 5 both, 0 nothing.
+    pub interest: u8,
+    /// Requests without a reply yet.
+    pub outstanding: i64,
+    /// Frames received.
+    pub packets_received: i64,
+    /// Frames sent.
+    pub packets_sent: i64,
+    /// `None` before the handshake, and for words.
+    pub session: Option<ConnectionSession>,
+}
+
+/// The session of a connection, and its statistics since the last `crst`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionSession {
+    /// Never 0.
+    pub session_id: i64,
+    /// As [`last_operation`] names it; `NA` before the first reply.
+    pub last_operation: &'static str,
+    /// When the connection was made, in ms since 1970.
+    pub established_ms: i64,
+    /// Negotiated.
+    pub timeout_ms: i32,
+    /// xid of the last request that has one; -1 without any.
+    pub last_cxid: i64,
+    /// zxid of the last reply; -1 without any.
+    pub last_zxid: i64,
+    /// When the last reply was sent, on a clock of its own; 0 without any.
+    pub last_response_ms: i64,
+    /// Of the last reply.
+    pub last_latency_ms: i64,
+    /// Of all replies.
+    pub latency_ms: Summary,
+}
+
+/// Things that expire at the same time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpiryBucket<T> {
+    /// When, in ms since 1970.
+    pub at_ms: i64,
+    /// What.
+    pub members: Vec<T>,
+}
+
+/// Sessions as this server knows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionFacts {
+    /// Only where local sessions are enabled.
+    pub local: Option<Vec<ExpiryBucket<i64>>>,
+    /// Those of the whole ensemble.
+    pub global: GlobalSessions,
+}
+
+/// Sessions of the whole ensemble.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GlobalSessions {
+    /// On a leader or alone: this server's clock expires them.
+    Expiring(Vec<ExpiryBucket<i64>>),
+    /// On a follower or observer: session id and timeout in ms.
+    Known(Vec<(i64, i32)>),
+}
+
+/// Data and exists watches in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WatchSummary {
+    /// Connections that watch anything.
+    pub connections: usize,
+    /// Paths that are watched.
+    pub paths: usize,
+    /// Pairs of both.
+    pub watches: usize,
+}
+
+/// Where the server runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Environment {
+    /// `None`: unknown, as all the others.
+    pub host_name: Option<String>,
+    /// For temporary files.
+    pub temporary_dir: Option<String>,
+    /// `Linux`
+    pub os_name: Option<String>,
+    /// `amd64`
+    pub os_arch: Option<String>,
+    /// Release of the kernel.
+    pub os_version: Option<String>,
+    /// Who runs it.
+    pub user_name: Option<String>,
+    /// Home directory.
+    pub user_home: Option<String>,
+    /// Working directory.
+    pub user_dir: Option<String>,
+    /// Free memory.
+    pub memory_free_mb: u64,
+    /// Memory the process may take.
+    pub memory_max_mb: u64,
+    /// Memory the process has.
+    pub memory_total_mb: u64,
+}
+
+/// The version of ZooKeeper whose behaviour this server has.
+pub const COMPATIBLE_VERSION: &str = "3.9.5";
+
+/// The version line of `srvr`, `envi` and `mntr`: ZooKeeper's version, then who it really is, then the date.
+///
+/// ZooKeeper's own shape is `<version>-<revision>, built on <yyyy-MM-dd HH:mm> UTC`. Clients and monitoring read the
+/// digits up to the first other character (Kazoo `([\d\.]*)`, Datadog and Telegraf the like), so the name of this server
+/// stands where the revision does, and `own` and `revision` follow it.
+pub fn full_version(own: &str, revision: Option<&str>, built: &str) -> String {
+    let revision = revision.map(|revision| format!("-{revision}")).unwrap_or_default();
+    format!("{COMPATIBLE_VERSION}-oxkeeper-{own}{revision}, built on {built} UTC")
+}
+
+/// The name of an operation in `cons`, by its code on the wire; `NA` for codes that leave no trace there.
+pub fn last_operation(code: i32) -> &'static str {
+    match code {
+        -11 => "CLOS",
+        -10 => "SESS",
+        1 | 15 | 19 | 21 => "CREA", // ZooKeeper: the same for create, create2, createContainer and createTTL
+        2 | 20 => "DELE",
+        3 => "EXIS",
+        4 => "GETD",
+        5 => "SETD",
+        6 => "GETA",
+        7 => "SETA",
+        8 | 12 => "GETC",
+        9 => "SYNC",
+        11 => "PING",
+        13 => "CHEC",
+        14 => "MULT",
+        16 => "RECO",
+        17 => "CHKW",
+        18 => "REMW",
+        22 => "MLTR",
+        101 => "SETW",
+        103 => "GETE",
+        104 => "GETACN",
+        105 => "STW2",
+        106 => "ADDW",
+        107 => "HOMI",
+        _ => "NA",
+    }
+}
