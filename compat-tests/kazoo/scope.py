@@ -19,7 +19,7 @@ class Scope:
     """`zk` is the case's first client; `client()` makes more. All see only this case's znodes, unless told otherwise."""
 
     def __init__(self, name):
-        self.root = f"/{name}-{next(_numbers)}"
+        self.root = f"/{name}-{os.getpid()}-{next(_numbers)}"
         self.clients = []
         with_root = self.client(root="")
         with_root.create(self.root)
