@@ -19,6 +19,7 @@ struct Fixture {
     configuration: ConfigurationFacts,
     metrics: Vec<Metric>,
     peer_state: Option<String>,
+    directory_bytes: u64,
     connections: Vec<ConnectionFacts>,
     sessions: SessionFacts,
     ephemerals: Vec<(i64, Vec<String>)>,
@@ -49,7 +50,7 @@ impl Facts for Fixture {
         self.configuration.clone()
     }
     fn directories(&self) -> Directories {
-        Directories { data_bytes: 67_109_358, log_bytes: 67_109_358 }
+        Directories { data_bytes: self.directory_bytes, log_bytes: self.directory_bytes }
     }
     fn metrics(&self) -> Vec<Metric> {
         self.metrics.clone()
@@ -132,6 +133,7 @@ fn empty() -> Fixture {
         },
         metrics: Vec::new(),
         peer_state: None,
+        directory_bytes: 67_109_358,
         connections: vec![word_connection(35562)],
         sessions: SessionFacts { local: None, global: GlobalSessions::Expiring(Vec::new()) },
         ephemerals: Vec::new(),
@@ -403,38 +405,73 @@ fn some_words_change_something() {
     }
 }
 
-/// From the source of 3.9.5: these need peers, which the recordings do not have.
 #[test]
 fn an_ensemble() {
-    let mut facts = busy();
-    facts.server.mode = Mode::Leader;
-    facts.server.proposal_sizes = Some(ProposalSizes { last: 32, min: 32, max: 36 });
-    assert!(
-        say(Word::Srvr, &facts).ends_with("Mode: leader\nNode count: 268\nProposal sizes last/min/max: 32/32/36\n")
-    );
-    facts.server.mode = Mode::Follower;
-    assert!(say(Word::Srvr, &facts).ends_with("Mode: follower\nNode count: 268\n"));
+    let mut leader = busy();
+    leader.server = ServerFacts {
+        mode: Mode::Leader,
+        latency_ms: Summary { min: 9, max: 9, count: 1, sum: 9 },
+        packets_received: 3,
+        packets_sent: 2,
+        connections: 2,
+        zxid: 0x1_0000_0003,
+        znode_count: 6,
+        proposal_sizes: Some(ProposalSizes { last: 48, min: 48, max: 87 }),
+        ..leader.server
+    };
+    check(Word::Srvr, &leader, include_str!("golden/leader.srvr"));
 
-    facts.sessions.global = GlobalSessions::Known(vec![(2, 4000), (1, 6000)]);
-    let dump = "SessionTracker dump:\nGlobal Sessions(2):\n0x1\t6000ms\n0x2\t4000ms\nephemeral nodes dump:\n";
-    assert!(say(Word::Dump, &facts).starts_with(dump));
+    let (a, b) = (0x100002b2daf0000, 0x200002b2db80000);
+    let mut follower = busy();
+    follower.sessions.global = GlobalSessions::Known(vec![(b, 20_000), (a, 10_000)]);
+    follower.ephemerals = vec![(a, vec!["/e".to_owned()])];
+    let members = vec![(local(51042), a), (local(51084), 0)];
+    follower.connection_expiry = vec![ExpiryBucket { at_ms: 1_795_418_976_000, members }];
+    check(Word::Dump, &follower, include_str!("golden/follower.dump"));
+
+    let mut observer = busy();
+    observer.directory_bytes = 67_110_204;
+    let membership = include_str!("golden/observer.conf").split_once("membership: \n").expect("the last part").1;
+    observer.configuration = ConfigurationFacts {
+        client_port: 22803,
+        server_id: 3,
+        ensemble: Some(EnsembleFacts {
+            init_limit: 10,
+            sync_limit: 5,
+            election_ports: vec![22823],
+            quorum_ports: vec![22813],
+            is_observer: true,
+            membership: membership.to_owned(),
+        }),
+        ..observer.configuration
+    };
+    check(Word::Conf, &observer, include_str!("golden/observer.conf"));
+}
+
+/// From the source of 3.9.5, not recorded.
+#[test]
+fn rare_states() {
+    let mut facts = busy();
     facts.sessions.local = Some(Vec::new());
     facts.sessions.global = GlobalSessions::Expiring(Vec::new());
     let dump =
         "SessionTracker dump:\nLocal Session Sets (0)/(0):\nGlobal Session Sets (0)/(0):\nephemeral nodes dump:\n";
     assert!(say(Word::Dump, &facts).starts_with(dump));
 
-    facts.configuration.ensemble = Some(EnsembleFacts {
+    facts.server.proposal_sizes = Some(ProposalSizes { last: -1, min: -1, max: -1 });
+    facts.server.mode = Mode::Follower; // it keeps the sizes of its time as a leader to itself
+    assert!(say(Word::Srvr, &facts).ends_with("Mode: follower\nNode count: 268\n"));
+
+    let addresses = EnsembleFacts {
         init_limit: 10,
         sync_limit: 5,
         election_ports: vec![3888, 3889],
-        quorum_ports: vec![2888],
-        is_observer: true,
-        membership: "server.1=a:2888:3888:participant\nversion=0".to_owned(),
-    });
-    let conf = "serverId=0\ninitLimit=10\nsyncLimit=5\nelectionAlg=3\nelectionPort=3888|3889\nquorumPort=2888\npeerType=1\n\
-                membership: \nserver.1=a:2888:3888:participant\nversion=0";
-    assert!(say(Word::Conf, &facts).ends_with(conf));
+        quorum_ports: vec![2888, 2889],
+        is_observer: false,
+        membership: String::new(),
+    };
+    facts.configuration.ensemble = Some(addresses);
+    assert!(say(Word::Conf, &facts).contains("\nelectionPort=3888|3889\nquorumPort=2888|2889\npeerType=0\n"));
 
     facts.serving = Serving::ReadOnly;
     assert!(say(Word::Srvr, &facts).contains(" UTC\nREAD-ONLY mode; serving only read-only clients\nLatency"));
