@@ -1,0 +1,153 @@
+//! One non-blocking connection with a session: bytes in, bytes out, xids.
+//!
+//! Invariant: xids count up from 1, so the reply that is due has the one after the last.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use oxkeeper_proto::Jute;
+use oxkeeper_proto::OpCode;
+use oxkeeper_proto::frame::{PREFIX_LEN, put_frame};
+use oxkeeper_proto::op::XID_PING;
+use oxkeeper_proto::records::{ConnectRequest, ConnectResponse, PASSWORD_LEN, ReplyHeader, RequestHeader};
+
+use super::request::{Op, Requests};
+
+/// Length of a handshake's answer with the readOnly byte.
+const CONNECT_RESPONSE_LEN: usize = 37;
+/// How long a handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(super) struct Link {
+    socket: TcpStream,
+    /// Received, not yet a whole frame.
+    partial: Vec<u8>,
+    /// Encoded, not yet taken by the socket.
+    out: Vec<u8>,
+    xid_sent: i32,
+    xid_answered: i32,
+    zxid_seen: i64,
+}
+
+impl Link {
+    /// Connects and sends the handshake. The socket blocks until [`Link::begin`].
+    pub(super) fn connect(server: SocketAddr, session_timeout: Duration) -> Result<Link> {
+        let socket = TcpStream::connect(server).with_context(|| format!("cannot connect to {server}"))?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: 0,
+            timeout_ms: i32::try_from(session_timeout.as_millis()).context("session timeout too long")?,
+            session_id: 0,
+            passwd: Some(&[0; PASSWORD_LEN]),
+        };
+        let mut out = Vec::new();
+        put_frame(&mut out, |out| {
+            request.encode(out);
+            false.encode(out);
+        });
+        (&socket).write_all(&out).context("handshake")?;
+        Ok(Link { socket, partial: Vec::new(), out: Vec::new(), xid_sent: 0, xid_answered: 0, zxid_seen: 0 })
+    }
+
+    /// Waits for the handshake's answer. Returns the negotiated timeout.
+    pub(super) fn begin(&mut self) -> Result<Duration> {
+        let mut answer = [0; PREFIX_LEN + CONNECT_RESPONSE_LEN];
+        self.socket.read_exact(&mut answer).context("the server refused a session")?;
+        let response = ConnectResponse::from_bytes(&answer[PREFIX_LEN..])?;
+        ensure!(response.session_id != 0 && response.timeout_ms > 0, "wrong handshake: {response:?}");
+        ensure!(response.passwd.is_some_and(|passwd| passwd.len() == PASSWORD_LEN), "wrong handshake: {response:?}");
+        self.socket.set_nonblocking(true)?;
+        Ok(Duration::from_millis(response.timeout_ms.unsigned_abs().into()))
+    }
+
+    /// Appends a request to what the next [`Link::flush`] sends.
+    pub(super) fn push(&mut self, requests: &Requests, op: Op, number: u32) {
+        self.xid_sent = xid_after(self.xid_sent);
+        requests.put(op, number, self.xid_sent, &mut self.out);
+    }
+
+    /// Appends a ping, which has no xid of its own.
+    pub(super) fn push_ping(&mut self) {
+        self.push_bare(XID_PING, OpCode::Ping);
+    }
+
+    /// Appends a closeSession.
+    pub(super) fn push_close(&mut self) {
+        self.xid_sent = xid_after(self.xid_sent);
+        self.push_bare(self.xid_sent, OpCode::CloseSession);
+    }
+
+    fn push_bare(&mut self, xid: i32, op: OpCode) {
+        put_frame(&mut self.out, |out| RequestHeader { xid, op: op.wire() }.encode(out));
+    }
+
+    /// Checks the reply that is due. *Errors*: any other.
+    pub(super) fn check(&mut self, requests: &Requests, op: Op, number: u32, frame: &[u8]) -> Result<()> {
+        self.xid_answered = xid_after(self.xid_answered);
+        self.zxid_seen = requests.check(op, number, self.xid_answered, self.zxid_seen, frame)?;
+        Ok(())
+    }
+
+    /// Checks the reply to a ping or a closeSession.
+    pub(super) fn check_bare(&mut self, xid: Option<i32>, frame: &[u8]) -> Result<()> {
+        let header = ReplyHeader::from_bytes(frame)?;
+        let expected = xid.unwrap_or_else(|| {
+            self.xid_answered = xid_after(self.xid_answered);
+            self.xid_answered
+        });
+        ensure!(header.xid == expected && header.err == 0, "wrong reply {header:?}, expected xid {expected}");
+        ensure!(header.zxid >= self.zxid_seen, "zxid goes back in {header:?}");
+        self.zxid_seen = header.zxid;
+        Ok(())
+    }
+
+    /// Reads once into `scratch`, behind what is left from before. Returns how much of it is filled and whether the
+    /// socket may have more.
+    pub(super) fn read(&mut self, scratch: &mut [u8]) -> Result<(usize, bool)> {
+        let kept = self.partial.len();
+        let room = scratch.len() - kept;
+        match self.socket.read(&mut scratch[kept..]) {
+            Ok(0) => bail!("the server closed the connection"),
+            Ok(count) => {
+                scratch[..kept].copy_from_slice(&self.partial);
+                self.partial.clear();
+                Ok((kept + count, count == room))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok((0, false)),
+            Err(error) => Err(error).context("connection lost"),
+        }
+    }
+
+    /// Keeps the bytes behind the last whole frame.
+    pub(super) fn keep(&mut self, rest: &[u8]) {
+        self.partial.extend_from_slice(rest);
+    }
+
+    /// Writes what the socket takes; the rest waits until it takes more.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        while !self.out.is_empty() {
+            match self.socket.write(&self.out) {
+                Ok(count) if count == self.out.len() => self.out.clear(),
+                Ok(count) => drop(self.out.drain(..count)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error).context("connection lost"),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn xid_after(xid: i32) -> i32 {
+    xid.checked_add(1).unwrap_or(1)
+}

@@ -1,0 +1,166 @@
+//! What a measurement found, as a table or as one JSON object, and the progress bar meanwhile.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use comfy_table::{Table, presets};
+use hdrhistogram::Histogram;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Output;
+use super::process::{Cpu, Probe};
+
+/// Prints `report` to stdout.
+pub(super) fn print(report: &impl Serialize, output: Output) -> Result<()> {
+    match output {
+        Output::Json => println!("{}", serde_json::to_string(report)?),
+        Output::Table => println!("{}", table(&serde_json::to_value(report)?)),
+    }
+    Ok(())
+}
+
+/// Field names and values, one a line.
+fn table(report: &Value) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    for (name, value) in report.as_object().into_iter().flatten() {
+        let text = match value.as_f64() {
+            Some(number) if value.is_f64() => format!("{number:.2}"),
+            _ => value.as_str().map_or_else(|| value.to_string(), str::to_string),
+        };
+        table.add_row([name.replace('_', " "), text]);
+    }
+    if let Some(values) = table.column_mut(1) {
+        values.set_cell_alignment(comfy_table::CellAlignment::Right);
+    }
+    table
+}
+
+/// Percentiles of what was timed, µs.
+#[derive(Debug, Serialize)]
+pub(super) struct Latency {
+    p50_us: f64,
+    p90_us: f64,
+    p99_us: f64,
+    p999_us: f64,
+    max_us: f64,
+    mean_us: f64,
+}
+
+/// A histogram of nanoseconds up to five minutes, three digits exact.
+pub(super) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_max(300_000_000_000, 3).expect("the bounds are valid")
+}
+
+/// Times longer than the histogram's bound count as the bound.
+pub(super) fn record(histogram: &mut Histogram<u64>, time: Duration) {
+    histogram.saturating_record(time.as_nanos() as u64);
+}
+
+impl From<&Histogram<u64>> for Latency {
+    fn from(histogram: &Histogram<u64>) -> Latency {
+        let us = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+        Latency {
+            p50_us: us(0.5),
+            p90_us: us(0.9),
+            p99_us: us(0.99),
+            p999_us: us(0.999),
+            max_us: histogram.max() as f64 / 1e3,
+            mean_us: histogram.mean() / 1e3,
+        }
+    }
+}
+
+/// What operations cost.
+#[derive(Debug, Serialize)]
+pub(super) struct Cost {
+    seconds: f64,
+    ops: u64,
+    ops_per_s: f64,
+    #[serde(flatten)]
+    latency: Latency,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_cpu_us_per_op: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_cores_busy: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_rss_bytes: Option<u64>,
+    bench_cpu_us_per_op: f64,
+}
+
+impl Cost {
+    /// Of `ops` operations in `time` that used `cpu`.
+    pub(super) fn new(ops: u64, time: Duration, cpu: Cpu, times: &Histogram<u64>, probe: &Probe) -> Result<Cost> {
+        let (seconds, count) = (time.as_secs_f64(), ops.max(1) as f64);
+        let seen = |value| probe.sees_server().then_some(value);
+        Ok(Cost {
+            seconds,
+            ops,
+            ops_per_s: ops as f64 / seconds,
+            latency: times.into(),
+            server_cpu_us_per_op: seen(cpu.server * 1e6 / count),
+            server_cores_busy: seen(cpu.server / seconds),
+            server_rss_bytes: probe.resident()?,
+            bench_cpu_us_per_op: cpu.own * 1e6 / count,
+        })
+    }
+}
+
+/// A bar on a terminal, nothing elsewhere.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    drawn_at: Instant,
+}
+
+impl Progress {
+    /// Drawing more often would cost CPU time that the server should have.
+    const INTERVAL: Duration = Duration::from_millis(100);
+
+    /// A bar of `len` steps.
+    pub(super) fn new(what: &str, len: u64) -> Progress {
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {percent}% {eta}").expect("the template is valid");
+        Progress {
+            bar: ProgressBar::new(len).with_style(style).with_message(what.to_string()),
+            drawn_at: Instant::now(),
+        }
+    }
+
+    /// `done` of the steps, now.
+    pub(super) fn show(&mut self, done: u64, now: Instant) {
+        if now.duration_since(self.drawn_at) >= Progress::INTERVAL {
+            self.drawn_at = now;
+            self.bar.set_position(done);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_all_that_was_recorded() {
+        let mut times = histogram();
+        (1..=1000).for_each(|us| record(&mut times, Duration::from_micros(us)));
+        record(&mut times, Duration::from_secs(1_000_000));
+        let latency = Latency::from(&times);
+        assert!((latency.p50_us - 501.0).abs() < 2.0 && (latency.p99_us - 991.0).abs() < 2.0, "{latency:?}");
+        assert!(latency.max_us >= 299e6, "{latency:?}");
+    }
+
+    #[test]
+    fn a_table_has_every_field() {
+        let text = table(&serde_json::json!({"ops_per_s": 12.345, "workload": "get", "ops": 7})).to_string();
+        for expected in ["ops per s", "12.35", "workload", "get", "7"] {
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Sessions themselves: what opening one costs, and what one costs that does nothing.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use oxkeeper_proto::op::XID_PING;
+use serde::Serialize;
+
+use super::pool::Pool;
+use super::process::Cpu;
+use super::report::{self, Cost, Progress};
+use super::request::{self, Op, Requests};
+use super::{LoadArgs, SessionsArgs, Target, WatchesArgs};
+
+/// How long a server may take to settle before its memory is read.
+const SETTLE: Duration = Duration::from_secs(1);
+/// How often a few of the idle sessions ping.
+const TICK: Duration = Duration::from_millis(100);
+
+#[derive(Serialize)]
+struct ConnectReport {
+    workload: &'static str,
+    sessions: u32,
+    in_flight: u32,
+    #[serde(flatten)]
+    cost: Cost,
+}
+
+/// `bench --workload connect`: rounds of `--sessions` handshakes, timed, then closed, which is not measured.
+pub(super) fn measure_connect(args: &LoadArgs) -> Result<()> {
+    let (server, probe) = (args.target.address()?, args.target.probe()?);
+    let (mut times, mut cpu, mut time) = (report::histogram(), Cpu::default(), Duration::ZERO);
+    let mut progress = Progress::new("connect", (args.warmup + args.duration).as_millis() as u64);
+    let start = Instant::now();
+    while time < args.duration {
+        let warm = start.elapsed() >= args.warmup;
+        let (before, begun) = (probe.cpu()?, Instant::now());
+        let mut pool = Pool::new()?;
+        pool.grow(server, args.sessions, args.target.session_timeout(), args.in_flight as usize, |took| {
+            if warm {
+                report::record(&mut times, took);
+            }
+        })?;
+        if warm {
+            time += begun.elapsed();
+            cpu = cpu.plus(probe.cpu()?.since(before));
+        }
+        pool.close()?;
+        progress.show((start.elapsed().min(args.warmup) + time).as_millis() as u64, Instant::now());
+    }
+    drop(progress);
+    let cost = Cost::new(times.len(), time, cpu, &times, &probe)?;
+    let (sessions, in_flight) = (args.sessions, args.in_flight);
+    report::print(&ConnectReport { workload: "connect", sessions, in_flight, cost }, args.target.output)
+}
+
+#[derive(Serialize)]
+struct HoldReport {
+    sessions: u32,
+    watches: u32,
+    seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_rss_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rss_bytes_per_session: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rss_bytes_per_watch: Option<f64>,
+}
+
+/// `bench sessions`.
+pub(super) fn hold_sessions(args: &SessionsArgs) -> Result<()> {
+    hold(&args.target, args.count, 0, 0, args.hold)
+}
+
+/// `bench watches`.
+pub(super) fn hold_watches(args: &WatchesArgs) -> Result<()> {
+    hold(&args.target, args.sessions, args.count, args.first, args.hold)
+}
+
+/// Opens sessions, leaves watches, reports what that did to the server's memory, and keeps them for `time`.
+fn hold(target: &Target, sessions: u32, watches: u32, first: u32, time: Duration) -> Result<()> {
+    ensure!(first.saturating_add(watches) <= request::ZNODES_MAX, "watches reach above znode {}", request::ZNODES_MAX);
+    let (server, probe, begun) = (target.address()?, target.probe()?, Instant::now());
+    let empty = probe.resident()?;
+    let mut idle = Idle { pool: Pool::open(server, sessions, target.session_timeout())?, pinged: 0 };
+    idle.settle()?;
+    let opened = probe.resident()?;
+    watch(&mut idle.pool, watches, first)?;
+    idle.settle()?;
+    let watched = probe.resident()?;
+    let per = |before: Option<u64>, after: Option<u64>, count: u32| {
+        let grown = after? as f64 - before? as f64;
+        (count > 0).then(|| grown / f64::from(count))
+    };
+    let report = HoldReport {
+        sessions,
+        watches,
+        seconds: begun.elapsed().as_secs_f64(),
+        server_rss_bytes: watched,
+        rss_bytes_per_session: per(empty, opened, sessions),
+        rss_bytes_per_watch: per(opened, watched, watches),
+    };
+    report::print(&report, target.output)?;
+    idle.keep_alive(time)?;
+    idle.pool.close()
+}
+
+/// Leaves `watches` one-shot watches, spread over the pool's sessions.
+fn watch(pool: &mut Pool, watches: u32, first: u32) -> Result<()> {
+    let requests = Requests::new(0);
+    let sessions = pool.links().len() as u32;
+    // A session's answers come in its own order: its next number follows from how many it has.
+    let mut answered = vec![0; sessions as usize];
+    pool.rest();
+    for number in 0..watches {
+        let link = &mut pool.links()[(number % sessions) as usize];
+        link.push(&requests, Op::ExistsWatching, first + number);
+        link.flush()?;
+    }
+    let mut left = watches;
+    while left > 0 {
+        pool.turn(TICK, |index, link, frame, _| {
+            let number = answered[index] * sessions + index as u32;
+            answered[index] += 1;
+            left -= 1;
+            link.check(&requests, Op::ExistsWatching, first + number, frame)
+        })?;
+    }
+    Ok(())
+}
+
+/// Sessions that do nothing but live.
+struct Idle {
+    pool: Pool,
+    /// Index of the next link to ping.
+    pinged: usize,
+}
+
+impl Idle {
+    fn settle(&mut self) -> Result<()> {
+        self.keep_alive(SETTLE)
+    }
+
+    /// Pings each session three times within its timeout, evenly, for `time`; answers are all in when it returns.
+    fn keep_alive(&mut self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        let ticks = (self.pool.session_timeout() / 3).as_millis() / TICK.as_millis();
+        let batch = self.pool.links().len().div_ceil(ticks.max(1) as usize);
+        while Instant::now() < end {
+            let mut left = batch;
+            for _ in 0..batch {
+                let count = self.pool.links().len();
+                let link = &mut self.pool.links()[self.pinged % count];
+                link.push_ping();
+                link.flush()?;
+                self.pinged += 1;
+            }
+            let next = Instant::now() + TICK;
+            loop {
+                let rest = next.saturating_duration_since(Instant::now());
+                if left == 0 && rest.is_zero() {
+                    break;
+                }
+                self.pool.turn(rest.max(Duration::from_millis(1)), |_, link, frame, _| {
+                    if !request::is_notification(frame) {
+                        link.check_bare(Some(XID_PING), frame)?;
+                        left -= 1;
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
