@@ -41,7 +41,7 @@ struct Inner {
     operations: u64,
     /// Bytes all files together may have.
     room: Option<u64>,
-    fail: Option<(u64, io::ErrorKind)>,
+    fail: Option<Fault>,
     crash_at: Option<u64>,
     crashed: Option<Box<Inner>>,
 }
@@ -57,6 +57,15 @@ struct FileState {
 enum Change {
     Write { offset: usize, data: Vec<u8> },
     SetLen(usize),
+}
+
+/// An operation that is to fail.
+#[derive(Clone, Copy)]
+struct Fault {
+    at: u64,
+    kind: io::ErrorKind,
+    /// Also when it is a sync or a removal, which need no room.
+    syncs: bool,
 }
 
 #[derive(Clone)]
@@ -94,14 +103,18 @@ impl FakeDisk {
     /// The disk after the process was killed: all that was written is there.
     pub fn kill(&self) -> Self {
         let mut inner = self.inner.lock().clone();
-        inner.locked.clear();
-        inner.crashed = None;
+        inner.begin_again();
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
     /// Lets operation number `operation` fail; a failing write has half of its bytes written.
     pub fn fail_at(&self, operation: u64, kind: io::ErrorKind) {
-        self.inner.lock().fail = Some((operation, kind));
+        self.inner.lock().fail = Some(Fault { at: operation, kind, syncs: true });
+    }
+
+    /// Lets operation number `operation` fail if it needs room; a failing write has half of its bytes written.
+    pub fn fail_writes_at(&self, operation: u64, kind: io::ErrorKind) {
+        self.inner.lock().fail = Some(Fault { at: operation, kind, syncs: false });
     }
 
     /// Lets the files have at most `room` bytes together, or any number again.
@@ -151,11 +164,11 @@ impl fmt::Debug for FakeDisk {
 
 impl Inner {
     /// Counts an operation; remembers this moment or fails when it is time to.
-    fn step(&mut self) -> io::Result<()> {
+    fn step(&mut self, needs_room: bool) -> io::Result<()> {
         let operation = self.operations;
         self.operations += 1;
         match self.fail {
-            Some((at, kind)) if at == operation => Err(kind.into()),
+            Some(fault) if fault.at == operation && (fault.syncs || needs_room) => Err(fault.kind.into()),
             Some(_) | None => Ok(()),
         }
     }
@@ -187,12 +200,16 @@ impl Inner {
     }
 
     fn write(&mut self, inode: u64, offset: u64, data: &[u8]) -> io::Result<()> {
-        let failed = self.step();
+        let failed = self.step(true);
         let half = if failed.is_err() { data.len() / 2 } else { data.len() };
         let len = self.files[&inode].content.len();
         let room = self.room.map_or(u64::MAX, |room| room.saturating_sub(self.used()));
         let fits = (len as u64).saturating_add(room).saturating_sub(offset);
-        let count = half.min(usize::try_from(fits).unwrap_or(usize::MAX));
+        let count = match half.min(usize::try_from(fits).unwrap_or(usize::MAX)) {
+            count if count == data.len() => count,
+            // what a refused write leaves ends at a sector
+            count => ((offset as usize + count) / SECTOR_LEN * SECTOR_LEN).saturating_sub(offset as usize),
+        };
         let change = Change::Write { offset: offset as usize, data: data[..count].to_vec() };
         let file = self.files.get_mut(&inode).expect("open files exist");
         change.apply(&mut file.content, |_| true);
@@ -215,8 +232,14 @@ impl Inner {
         }
         let Self { names, files, .. } = self;
         files.retain(|inode, _| names.values().any(|named| named == inode));
+        self.room = None;
+        self.begin_again();
+    }
+
+    /// What a new process finds: no locks, no plans of the test, operations counted from 0.
+    fn begin_again(&mut self) {
         self.locked.clear();
-        (self.room, self.fail, self.crash_at, self.operations) = (None, None, None, 0);
+        (self.operations, self.fail, self.crash_at, self.crashed) = (0, None, None, None);
     }
 }
 
@@ -282,7 +305,7 @@ impl Disk for FakeDisk {
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut inner = self.inner.lock();
-        inner.step()?;
+        inner.step(true)?;
         let inode = inner.next_inode();
         inner.files.insert(inode, FileState::default());
         inner.set_name(NameChange::Set(path.to_path_buf(), inode));
@@ -297,7 +320,7 @@ impl Disk for FakeDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut inner = self.inner.lock();
-        inner.step()?;
+        inner.step(false)?;
         inner.inode(path)?;
         inner.set_name(NameChange::Remove(path.to_path_buf()));
         Ok(())
@@ -305,7 +328,7 @@ impl Disk for FakeDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut inner = self.inner.lock();
-        inner.step()?;
+        inner.step(true)?;
         let inode = inner.inode(from)?;
         inner.set_name(NameChange::Set(to.to_path_buf(), inode));
         Ok(())
@@ -313,7 +336,7 @@ impl Disk for FakeDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut inner = self.inner.lock();
-        inner.step()?;
+        inner.step(false)?;
         inner.remember();
         let inner = &mut *inner;
         let (of_dir, others) = std::mem::take(&mut inner.name_changes).into_iter().partition(|change| match change {
@@ -370,7 +393,7 @@ impl DiskFile for FakeFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut inner = self.inner.lock();
-        inner.step()?;
+        inner.step(true)?;
         let old = inner.files[&self.inode].content.len() as u64;
         if inner.room.is_some_and(|room| inner.used() - old + len > room.max(inner.used())) {
             return Err(io::ErrorKind::StorageFull.into());
@@ -402,7 +425,7 @@ impl DiskFile for FakeFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut inner = self.inner.lock();
-        inner.step()?;
+        inner.step(false)?;
         inner.remember();
         let file = inner.files.get_mut(&self.inode).expect("open files exist");
         let changes = std::mem::take(&mut file.changes);

@@ -91,7 +91,7 @@ impl Log {
             Some(found) => (found.index, found.first_sequence, found.tail, found.offset),
             None => {
                 let first = options.first_index;
-                let created = Segment::create(&*disk, dir, 1, first, 1);
+                let created = Segment::create(&*disk, dir, 1, first, 0);
                 let tail = created.map_err(io_error(&segment::path_of(dir, 1), "create"))?;
                 (Index::new(first), 1, tail, HEADER_LEN)
             }

@@ -76,7 +76,8 @@ impl Segment {
         let path = path_of(dir, sequence);
         let file = disk.create(&unfinished)?;
         let mut segment = Self { path, file, sequence, first_index, len: HEADER_LEN };
-        let created = segment.file.write_at(0, &segment.header()).and_then(|()| segment.extend(HEADER_LEN + room));
+        let created =
+            segment.file.write_at(0, &segment.header()).and_then(|()| segment.extend(HEADER_LEN + room.max(1)));
         if let Err(error) = created {
             disk.remove(&unfinished)?;
             return Err(error);

@@ -588,11 +588,12 @@ fn database_error(path: &Path, error: redb::Error) -> StoreError {
     if let redb::Error::UpgradeRequired(found) = error {
         return StoreError::UnknownVersion { path, found: found.into(), supported: REDB_FORMAT_VERSION };
     }
-    match error {
-        redb::Error::Io(source) if source.kind() == io::ErrorKind::InvalidData => StoreError::Foreign { path },
-        redb::Error::Io(source) => io_error(&path, "read or write")(source),
-        #[expect(clippy::wildcard_enum_match_arm, reason = "redb's list is open, and all of it means the same here")]
-        source => StoreError::Database { path, source: Box::new(source) },
+    let redb::Error::Io(source) = error else {
+        return StoreError::Database { path, source: Box::new(error) };
+    };
+    match source.kind() == io::ErrorKind::InvalidData {
+        true => StoreError::Foreign { path },
+        false => io_error(&path, "read or write")(source),
     }
 }
 
