@@ -93,8 +93,8 @@ impl FakeDisk {
 
     /// The disk after a power failure, at the moment set before or else now.
     pub fn crash(&self, seed: u64) -> Self {
-        let mut inner = self.inner.lock();
-        let mut lost = inner.crashed.take().map_or_else(|| inner.clone(), |crashed| *crashed);
+        let inner = self.inner.lock();
+        let mut lost = inner.crashed.as_ref().map_or_else(|| inner.clone(), |crashed| (**crashed).clone());
         drop(inner);
         lost.lose(&mut Random(seed));
         Self { inner: Arc::new(Mutex::new(lost)) }

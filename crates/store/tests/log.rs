@@ -159,7 +159,7 @@ impl Run {
                 self.disk.fail_writes_at(self.disk.operations() + u64::from(after), ErrorKind::StorageFull)
             }
             Step::Room(free) => self.disk.set_room((!free).then(|| self.disk.used())),
-            Step::Kill => self.restart(self.disk.kill(), &[self.durable.clone()]),
+            Step::Kill => self.restart(self.disk.kill(), std::slice::from_ref(&self.durable.clone())),
             Step::Crash(after, seed) => {
                 if self.crash.is_none() {
                     let at = self.disk.operations() + u64::from(after);
