@@ -20,8 +20,9 @@ public final class Proxy implements AutoCloseable {
     private final List<Socket> sockets = new ArrayList<>();
     private boolean open = true;
 
-    public Proxy(String server) throws IOException {
-        String[] parts = server.split(":");
+    /** @param servers a connection string; the relay leads to its first server */
+    public Proxy(String servers) throws IOException {
+        String[] parts = servers.split(",")[0].split(":");
         this.server = new InetSocketAddress(parts[0], Integer.parseInt(parts[1]));
         this.listener = new ServerSocket(0, 50, InetAddress.getLoopbackAddress());
         daemon(this::accept);
