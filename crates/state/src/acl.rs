@@ -3,7 +3,7 @@
 //! Owns [`Acls`], one entry per distinct list, counted by use: a million znodes with the open list cost one list.
 //! Source: `ZooKeeperServer.checkACL`, `PrepRequestProcessor.fixupACL`, `server/auth/*`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -13,6 +13,9 @@ use oxkeeper_proto::{ErrorCode, Jute, Reader};
 
 use crate::address::{address_matches, is_address_pattern};
 use crate::settings::Settings;
+
+/// The most entries of a stored list. The longest that fits a request is shorter; `auth` entries expand.
+const ENTRIES_MAX: usize = 1 << 16;
 
 /// An access control list that owns its text.
 pub type AclList = Vec<Acl<'static>>;
@@ -71,6 +74,8 @@ impl Caller<'_> {
             let id = id.id.unwrap_or_default();
             match scheme {
                 "ip" => address_matches(&id, pattern),
+                // ZooKeeper: the sasl user `super` matches every sasl entry.
+                "sasl" => id == pattern || id == "super",
                 _ => id == pattern,
             }
         })
@@ -82,15 +87,14 @@ impl Caller<'_> {
 /// *Errors*: `InvalidAcl`; `Marshalling` where the reference meets a null id it does not expect.
 pub fn fix_acl(sent: Option<Vec<Acl<'_>>>, caller: &Caller<'_>) -> Result<AclList, ErrorCode> {
     let sent = sent.unwrap_or_default();
-    if let [only] = sent.as_slice()
-        && is_world(&only.id)
-    {
-        return Ok(vec![only.clone().into_owned()]);
-    }
     let mut fixed = AclList::with_capacity(sent.len());
-    for (position, entry) in sent.iter().enumerate() {
-        if !sent[..position].contains(entry) {
+    let mut seen = BTreeSet::new();
+    for entry in &sent {
+        if seen.insert((entry.perms, entry.id.scheme.as_deref(), entry.id.id.as_deref())) {
             fix_entry(entry, caller, &mut fixed)?;
+        }
+        if fixed.len() > ENTRIES_MAX {
+            return Err(ErrorCode::InvalidAcl);
         }
     }
     if fixed.is_empty() { Err(ErrorCode::InvalidAcl) } else { Ok(fixed) }
@@ -110,6 +114,7 @@ fn fix_entry(entry: &Acl<'_>, caller: &Caller<'_>, fixed: &mut AclList) -> Resul
         "world" => id == "anyone",
         "digest" => is_digest(id),
         "ip" => is_address_pattern(id),
+        "sasl" => is_kerberos_name(id),
         _ => true,
     };
     if !valid {
@@ -122,9 +127,17 @@ fn fix_entry(entry: &Acl<'_>, caller: &Caller<'_>, fixed: &mut AclList) -> Resul
 /// `auth` stands for every identity of the caller that was proved, not merely observed.
 fn expand_auth(perms: i32, caller: &Caller<'_>, fixed: &mut AclList) -> Result<(), ErrorCode> {
     let before = fixed.len();
-    let proved = |id: &Id<'_>| matches!(id.scheme.as_deref(), Some("digest" | "sasl" | "x509"));
+    let proved = |id: &Id<'_>| {
+        let scheme = id.scheme.as_deref().unwrap_or_default();
+        matches!(scheme, "digest" | "sasl" | "x509") && caller.settings.has_provider(scheme)
+    };
     fixed.extend(caller.identities.iter().filter(proved).map(|id| Acl { perms, id }.into_owned()));
     if fixed.len() == before { Err(ErrorCode::InvalidAcl) } else { Ok(()) }
+}
+
+/// Whether a list is the open one, which needs no fixing.
+pub(crate) fn is_open(list: Option<&[Acl<'_>]>) -> bool {
+    matches!(list, Some([only]) if only.perms == perms::ALL && is_world(&only.id))
 }
 
 fn is_world(id: &Id<'_>) -> bool {
@@ -135,6 +148,14 @@ fn is_world(id: &Id<'_>) -> bool {
 fn is_digest(id: &str) -> bool {
     let mut parts = id.trim_end_matches(':').split(':');
     parts.next().is_some() && parts.next().is_some() && parts.next().is_none()
+}
+
+/// ZooKeeper: a plain name, or `service/host@realm` with the host left out or not. Source: `KerberosName`.
+fn is_kerberos_name(id: &str) -> bool {
+    match id.split_once('@') {
+        None => true,
+        Some((principal, realm)) => principal.matches('/').count() < 2 && !realm.contains(['/', '@']),
+    }
 }
 
 /// The list with every digest's hash hidden, for callers that may read but not administer.

@@ -19,7 +19,7 @@ fn parse_pattern(pattern: &str) -> Option<(Vec<u8>, usize)> {
     let address = parse_address(address)?;
     let bits = match bits {
         None => address.len() * 8,
-        Some(bits) => bits.parse::<usize>().ok().filter(|&bits| bits <= address.len() * 8)?,
+        Some(bits) => usize::try_from(bits.parse::<i32>().ok()?).ok().filter(|&bits| bits <= address.len() * 8)?,
     };
     Some((address, bits))
 }
@@ -30,11 +30,15 @@ fn parse_address(text: &str) -> Option<Vec<u8>> {
 
 // ZooKeeper: a dotted quad of plain integers; leading zeros and signs are as Java's parseInt takes them.
 fn parse_v4(text: &str) -> Option<Vec<u8>> {
-    let bytes: Option<Vec<u8>> = text.split('.').map(|part| part.parse::<u8>().ok()).collect();
+    let bytes: Option<Vec<u8>> = text.split('.').map(|part| u8::try_from(part.parse::<i32>().ok()?).ok()).collect();
     bytes.filter(|bytes| bytes.len() == 4)
 }
 
+// ZooKeeper: groups of hexadecimal digits only; an IPv4 tail is refused.
 fn parse_v6(text: &str) -> Option<Vec<u8>> {
+    if text.contains('.') {
+        return None;
+    }
     text.parse::<std::net::Ipv6Addr>().ok().map(|address| address.octets().to_vec())
 }
 
@@ -63,7 +67,7 @@ mod tests {
         check("0:0:0:0:0:0:0:1", "::1", true);
         check("0:0:0:0:0:0:0:1", "127.0.0.1", false);
         check("fe80:0:0:0:0:0:0:1", "fe80::/10", true);
-        for bad in ["", "1.2.3", "1.2.3.4/33", "1.2.3.4/x", "1.2.3.256", "::1/129", "localhost"] {
+        for bad in ["", "1.2.3", "1.2.3.4/33", "1.2.3.4/x", "1.2.3.256", "::1/129", "::ffff:1.2.3.4", "localhost"] {
             assert!(!is_address_pattern(bad), "{bad}");
         }
     }

@@ -96,6 +96,11 @@ impl<'a> Iterator for Batch<'a> {
             return None;
         }
         let bytes = self.commands.buffer().and_then(|bytes| bytes.ok_or(DecodeError::NegativeLength));
-        Some(bytes.and_then(Command::decode))
+        let command = bytes.and_then(Command::decode);
+        if command.is_err() {
+            // What follows has no known start.
+            self.commands = Reader::new(&[]);
+        }
+        Some(command)
     }
 }

@@ -88,7 +88,8 @@ impl Changes {
     /// Up to `count` records of the checkpoint; empty once all were handed over.
     pub(crate) fn capture(&mut self, count: usize, encode: impl Fn(u32) -> Option<Vec<u8>>) -> Vec<Captured> {
         let frozen = self.frozen.as_mut().expect("a checkpoint is under way");
-        let mut captured = std::mem::take(&mut frozen.saved);
+        let kept = frozen.saved.len().saturating_sub(count);
+        let mut captured = frozen.saved.split_off(kept);
         while captured.len() < count {
             let Some(index) = frozen.pending.pop_from(frozen.cursor) else { break };
             frozen.cursor = index;
