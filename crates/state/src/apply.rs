@@ -11,7 +11,6 @@ use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId, Zxid};
 
 use crate::acl::AclList;
 use crate::command::Command;
-use crate::quota::{self, Track};
 use crate::state::State;
 use crate::write::Write;
 
@@ -64,6 +63,16 @@ pub(crate) struct Effect<'p> {
 }
 
 impl Effect<'_> {
+    pub(crate) fn announce(&self, zxid: Zxid, watcher: &mut dyn Watcher) {
+        watcher.changed(Change {
+            kind: self.kind,
+            path: &self.path,
+            zxid,
+            acl: self.acl.as_deref(),
+            parent_acl: self.parent_acl.as_deref(),
+        });
+    }
+
     pub(crate) fn into_owned(self) -> Effect<'static> {
         Effect {
             kind: self.kind,
@@ -76,7 +85,8 @@ impl Effect<'_> {
 }
 
 impl State {
-    /// Applies one command at `time_ms` (Unix). Takes the next zxid, whether it succeeds or fails. The reply's body is
+    /// Applies one command at `time_ms` (Unix). Takes the next zxid, whether it succeeds or fails; only a
+    /// sync takes none. The reply's body is
     /// appended to `body`, changes are announced to `watcher`.
     ///
     /// *Errors*: the code for the reply's header; nothing has changed then, and `body` is as it was. A failed multi is
@@ -88,7 +98,10 @@ impl State {
         body: &mut Vec<u8>,
         watcher: &mut dyn Watcher,
     ) -> Result<(), ErrorCode> {
-        self.zxid = next_zxid(self.zxid);
+        // ZooKeeper: sync is no transaction.
+        if command.op != OpCode::Sync {
+            self.zxid = next_zxid(self.zxid);
+        }
         self.time_ms = self.time_ms.max(time_ms);
         let start = body.len();
         let result = self.dispatch(command, body, watcher);
@@ -155,7 +168,8 @@ impl State {
     /// All or nothing: the operations in order, each seeing those before it; the first failure undoes them.
     fn multi(&mut self, command: &Command<'_>, body: &mut Vec<u8>, watcher: &mut dyn Watcher) -> Result<(), ErrorCode> {
         let ops = decode_multi(command.body).map_err(|_| ErrorCode::Marshalling)?;
-        if ops.iter().any(|op| matches!(op, MultiOp::GetData(_) | MultiOp::GetChildren(_))) {
+        // ZooKeeper: a null path is a NullPointerException before anything is tried.
+        if ops.iter().any(|op| is_read(op) || op_path(op).is_none()) {
             return Err(ErrorCode::Marshalling);
         }
         let start = body.len();
@@ -164,6 +178,10 @@ impl State {
         for (position, op) in ops.into_iter().enumerate() {
             if let Err(code) = write.multi_op(op, body) {
                 write.roll_back();
+                // ZooKeeper: an exception that is no KeeperException fails the request, not its operation.
+                if code == ErrorCode::Marshalling {
+                    return Err(code);
+                }
                 body.truncate(start);
                 put_failed_results(position, code, count, body);
                 return Ok(());
@@ -172,66 +190,6 @@ impl State {
         write.commit();
         MULTI_END.encode(body);
         Ok(())
-    }
-
-    /// What follows from a change that stands: quota bookkeeping, then the announcement.
-    pub(crate) fn announce(&mut self, effect: &Effect<'_>, watcher: &mut dyn Watcher) {
-        self.keep_quota_registry(effect);
-        self.count_usage(effect);
-        watcher.changed(Change {
-            kind: effect.kind,
-            path: &effect.path,
-            zxid: self.zxid,
-            acl: effect.acl.as_deref(),
-            parent_acl: effect.parent_acl.as_deref(),
-        });
-    }
-
-    /// Limits that come or go begin or end the counting of their subtree.
-    fn keep_quota_registry(&mut self, effect: &Effect<'_>) {
-        let Some((parent, name)) = effect.path.rsplit_once('/') else { return };
-        let Some(prefix) = parent.strip_prefix(quota::QUOTA_ROOT) else { return };
-        match (effect.kind, name) {
-            (ChangeKind::Created, quota::LIMITS) => self.quotas.register(prefix),
-            (ChangeKind::Deleted, quota::LIMITS) => self.quotas.unregister(prefix),
-            (ChangeKind::Created, quota::STATS) => self.recount(prefix),
-            (ChangeKind::Created | ChangeKind::Deleted | ChangeKind::DataChanged, _) => {}
-        }
-    }
-
-    /// Counts a subtree anew: its top, all descendants, their data.
-    pub(crate) fn recount(&mut self, prefix: &str) {
-        let Some(top) = self.tree.lookup(prefix) else { return self.set_usage(prefix, 0, 0) };
-        let slots = std::iter::once(top).chain(self.tree.descendants(top));
-        let (count, bytes) =
-            slots.fold((0, 0), |(count, bytes), slot| (count + 1, bytes + self.tree.znode(slot).data_len() as i64));
-        self.set_usage(prefix, count, bytes);
-    }
-
-    fn set_usage(&mut self, prefix: &str, count: i64, bytes: i64) {
-        let mut track = Track::default();
-        track.set_usage(count, bytes);
-        self.write_usage(prefix, &track);
-    }
-
-    fn count_usage(&mut self, effect: &Effect<'_>) {
-        let Some(prefix) = self.quotas.prefix_of(&effect.path) else { return };
-        let Some((_, mut usage)) = self.quota_tracks(prefix) else { return };
-        let count = match effect.kind {
-            ChangeKind::Created => 1,
-            ChangeKind::Deleted => -1,
-            ChangeKind::DataChanged => 0,
-        };
-        usage.set_usage(usage.count() + count, usage.bytes() + effect.bytes);
-        self.write_usage(prefix, &usage);
-    }
-
-    /// ZooKeeper: usage is written in place, without version, zxid or event.
-    fn write_usage(&mut self, prefix: &str, usage: &Track) {
-        let path = quota::stats_path(prefix);
-        if let Some(slot) = self.tree.lookup(&path) {
-            self.tree.update(slot, &path, |znode| znode.set_data(Some(usage.text().as_bytes())));
-        }
     }
 
     /// The znodes that would end with a session, for its log line.
@@ -251,6 +209,21 @@ fn next_zxid(zxid: Zxid) -> Zxid {
 /// A body as the record its operation needs.
 pub(crate) fn decoded<'a, T: Jute<'a>>(body: &'a [u8]) -> Result<T, ErrorCode> {
     T::from_bytes(body).map_err(|_| ErrorCode::Marshalling)
+}
+
+fn is_read(op: &MultiOp<'_>) -> bool {
+    matches!(op, MultiOp::GetData(_) | MultiOp::GetChildren(_))
+}
+
+fn op_path<'o>(op: &'o MultiOp<'_>) -> Option<&'o str> {
+    match op {
+        MultiOp::Create(_, request) => request.path.as_deref(),
+        MultiOp::CreateTtl(request) => request.path.as_deref(),
+        MultiOp::Delete(request) => request.path.as_deref(),
+        MultiOp::SetData(request) => request.path.as_deref(),
+        MultiOp::Check(request) => request.path.as_deref(),
+        MultiOp::GetData(request) | MultiOp::GetChildren(request) => request.path.as_deref(),
+    }
 }
 
 /// Before the failure 0, at it the code, after it `RuntimeInconsistency`.

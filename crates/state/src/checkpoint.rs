@@ -106,10 +106,11 @@ impl Loading {
         self.state.tree.place_loaded(Slot(slot), znode);
     }
 
-    /// Links everything. *Errors*: a znode whose parent or ACL is missing.
+    /// Links everything. *Errors*: no root; a znode whose parent or ACL is missing.
     pub fn finish(self) -> Result<State, DecodeError> {
         let Loading { mut state, digest, size } = self;
         state.tree.finish_loading(digest, size).map_err(|_| DecodeError::NotAllowed("a znode without its parent"))?;
+        state.tree.get(Slot::ROOT).ok_or(DecodeError::NotAllowed("a tree without a root"))?;
         let mut special = Vec::new();
         for (slot, znode) in state.tree.iter() {
             let acl = znode.versions.acl;
@@ -139,7 +140,7 @@ impl State {
         let parents: Vec<String> = limits.map(|slot| self.tree.path(self.tree.znode(slot).parent())).collect();
         for parent in parents {
             if let Some(prefix) = parent.strip_prefix(quota::QUOTA_ROOT) {
-                self.quotas.register(prefix);
+                self.quotas.set(prefix, true);
             }
         }
     }

@@ -21,6 +21,7 @@ pub mod session;
 pub mod settings;
 mod state;
 pub mod tree;
+mod usage;
 mod write;
 pub mod znode;
 

@@ -31,14 +31,13 @@ impl Quotas {
         self.prefixes.iter().map(String::as_str)
     }
 
-    pub(crate) fn register(&mut self, prefix: &str) {
-        if !prefix.is_empty() {
+    /// Begins or ends the counting of a subtree. The root is never counted.
+    pub(crate) fn set(&mut self, prefix: &str, counted: bool) {
+        if counted && prefix.starts_with('/') {
             self.prefixes.insert(prefix.to_owned());
+        } else {
+            self.prefixes.remove(prefix);
         }
-    }
-
-    pub(crate) fn unregister(&mut self, prefix: &str) {
-        self.prefixes.remove(prefix);
     }
 }
 
@@ -135,8 +134,8 @@ mod tests {
     #[test]
     fn the_deepest_prefix_counts() {
         let mut quotas = Quotas::default();
-        quotas.register("/a");
-        quotas.register("/a/b");
+        quotas.set("/a", true);
+        quotas.set("/a/b", true);
         assert_eq!(quotas.prefix_of("/a/b/c"), Some("/a/b"));
         assert_eq!(quotas.prefix_of("/a/bc"), Some("/a"));
         assert_eq!(quotas.prefix_of("/b"), None);

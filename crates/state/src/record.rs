@@ -1,7 +1,7 @@
 //! What the durable tree holds of a znode, an ACL, a session: records the store keeps as bytes under a key.
 //!
 //! A znode's key is its slot, so that a checkpoint of changed slots is a set of puts and removes, and loading is one
-//! scan without sorting. Layout: fields in order, Jute-encoded (see [`ZnodeRecord`]).
+//! scan without sorting. Layout: fields in order, Jute-encoded (see [`encode_znode`]).
 
 use std::borrow::Cow;
 
@@ -11,10 +11,10 @@ use oxkeeper_proto::{DecodeError, Jute, Reader};
 use crate::acl::AclId;
 use crate::znode::{Owner, Slot, Versions, Znode};
 
-/// Encodes a znode: parent slot, versions, name, data.
+/// Encodes a znode: parent slot, versions, digest, name, data.
 pub(crate) fn encode_znode(znode: &Znode) -> Vec<u8> {
     let v = &znode.versions;
-    let mut out = Vec::with_capacity(76 + znode.name_bytes().len() + znode.data_len());
+    let mut out = Vec::with_capacity(80 + znode.name_bytes().len() + znode.data_len());
     out.put_u32(znode.parent().0);
     out.put_u32(v.acl.0);
     for long in [v.czxid, v.mzxid, v.pzxid, v.ctime, v.mtime, v.owner.0] {
@@ -23,6 +23,7 @@ pub(crate) fn encode_znode(znode: &Znode) -> Vec<u8> {
     for int in [v.version, v.cversion, v.aversion] {
         out.put_i32(int);
     }
+    out.put_u32(znode.digest);
     Some(znode.name_bytes()).encode(&mut out);
     znode.data().encode(&mut out);
     out
@@ -37,6 +38,7 @@ pub fn decode_znode(bytes: &[u8]) -> Result<Znode, DecodeError> {
     let [czxid, mzxid, pzxid, ctime, mtime, owner] = [long()?, long()?, long()?, long()?, long()?, long()?];
     let mut int = || i32::decode(reader);
     let [version, cversion, aversion] = [int()?, int()?, int()?];
+    let digest = int()? as u32;
     let owner = Owner(owner);
     let versions = Versions { czxid, mzxid, pzxid, ctime, mtime, owner, version, cversion, aversion, acl };
     let name = match Option::<Cow<'_, str>>::decode(reader)? {
@@ -44,5 +46,7 @@ pub fn decode_znode(bytes: &[u8]) -> Result<Znode, DecodeError> {
         Some(Cow::Owned(_)) | None => return Err(DecodeError::NotAllowed("a name that is not text")),
     };
     let data = reader.buffer()?;
-    Ok(Znode::new(parent, name, data, versions))
+    let mut znode = Znode::new(parent, name, data, versions);
+    znode.digest = digest;
+    Ok(znode)
 }

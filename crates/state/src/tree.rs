@@ -2,8 +2,8 @@
 //!
 //! Owns every znode, the tree digest, and the record of what changed since the last checkpoint. Knows nothing of
 //! operations, sessions or permissions. Invariants: every znode but the root is in the index and in its parent's list
-//! exactly once; `digest` is the wrapping sum of all znodes' contributions; a change goes through [`Tree::update`],
-//! [`Tree::insert`] or [`Tree::remove`], which keep both and mark the slot.
+//! exactly once; `digest` is the wrapping sum of all znodes' digests; a change goes through [`Tree::update`],
+//! [`Tree::touch`], [`Tree::insert`] or [`Tree::remove`], which keep both and mark the slot.
 //!
 //! Source of the digest: `DigestCalculator` (version 2).
 
@@ -183,14 +183,14 @@ impl Tree {
         self.changes.before_change(slot.0, || None);
         self.place(slot, Znode::new(parent, name, data, versions));
         self.link(slot);
-        self.count_in(path, slot);
+        self.count_in(slot, path);
         slot
     }
 
     /// Takes the childless znode at `path` out.
     pub(crate) fn remove(&mut self, slot: Slot, path: &str) -> Znode {
         self.save(slot);
-        self.count_out(path, slot);
+        self.count_out(slot, path);
         self.unlink(slot);
         self.free.push(slot);
         let znode = self.chunks[slot.0 as usize / CHUNK_LEN][slot.0 as usize % CHUNK_LEN].take();
@@ -200,12 +200,26 @@ impl Tree {
     }
 
     /// Changes the znode at `path` in place. Links are not to be touched.
-    pub(crate) fn update<R>(&mut self, slot: Slot, path: &str, change: impl FnOnce(&mut Znode) -> R) -> R {
+    pub(crate) fn update(&mut self, slot: Slot, path: &str, change: impl FnOnce(&mut Znode)) {
         self.save(slot);
-        self.count_out(path, slot);
-        let result = change(self.znode_mut(slot));
-        self.count_in(path, slot);
-        result
+        self.count_out(slot, path);
+        change(self.znode_mut(slot));
+        self.count_in(slot, path);
+    }
+
+    /// Changes the versions of the znode at `path`, at a cost that does not depend on its data.
+    pub(crate) fn touch(&mut self, slot: Slot, path: &str, change: impl FnOnce(&mut Versions)) {
+        self.save(slot);
+        let znode = self.znode_mut(slot);
+        let before = crc32fast::hash(&stat_block(&znode.versions));
+        change(&mut znode.versions);
+        if is_digested(path) {
+            // CRC-32 is linear: what two messages with the same start differ in does not depend on that start.
+            let old = znode.digest;
+            let new = old ^ before ^ crc32fast::hash(&stat_block(&znode.versions));
+            znode.digest = new;
+            self.digest = self.digest.wrapping_sub(u64::from(old)).wrapping_add(u64::from(new));
+        }
     }
 
     fn save(&mut self, slot: Slot) {
@@ -221,25 +235,19 @@ impl Tree {
         changes.capture(count, |slot| get(slot).map(record::encode_znode))
     }
 
-    fn count_in(&mut self, path: &str, slot: Slot) {
-        let (digest, size) = self.contribution(path, slot);
-        self.digest = self.digest.wrapping_add(digest);
+    fn count_in(&mut self, slot: Slot, path: &str) {
+        let znode = self.znode_mut(slot);
+        znode.digest = znode_digest(path, znode);
+        let (digest, size) = (znode.digest, znode_size(path, znode));
+        self.digest = self.digest.wrapping_add(u64::from(digest));
         self.size += size;
     }
 
-    fn count_out(&mut self, path: &str, slot: Slot) {
-        let (digest, size) = self.contribution(path, slot);
-        self.digest = self.digest.wrapping_sub(digest);
-        self.size -= size;
-    }
-
-    fn contribution(&self, path: &str, slot: Slot) -> (u64, u64) {
+    fn count_out(&mut self, slot: Slot, path: &str) {
         let znode = self.znode(slot);
-        let path = if path == "/" { "" } else { path };
-        let size = (path.len() + znode.data_len()) as u64;
-        // ZooKeeper: what lies below /zookeeper is not in the digest, so that quota statistics may drift.
-        let digest = if path.starts_with("/zookeeper/") { 0 } else { znode_digest(path, znode) };
-        (digest, size)
+        let (digest, size) = (znode.digest, znode_size(path, znode));
+        self.digest = self.digest.wrapping_sub(u64::from(digest));
+        self.size -= size;
     }
 
     /// One more than the highest slot ever used.
@@ -328,14 +336,13 @@ impl Tree {
 
     /// Checks every invariant, in time proportional to the tree. Panics with what is broken.
     pub fn check(&self) {
-        let mut seen = 1;
-        let (mut digest, mut size) = self.contribution("/", Slot::ROOT);
-        for slot in self.descendants(Slot::ROOT) {
-            let znode = self.znode(slot);
-            assert_eq!(self.child(znode.links.parent, znode.name()), Some(slot), "found under its own name");
-            let (more_digest, more_size) = self.contribution(&self.path(slot), slot);
-            digest = digest.wrapping_add(more_digest);
-            size += more_size;
+        let (mut seen, mut digest, mut size) = (0, 0u64, 0);
+        for slot in std::iter::once(Slot::ROOT).chain(self.descendants(Slot::ROOT)) {
+            let (znode, path) = (self.znode(slot), self.path(slot));
+            assert_eq!(self.lookup(&path), Some(slot), "found under its own path");
+            assert_eq!(znode.digest, znode_digest(&path, znode), "digest of {path}");
+            digest = digest.wrapping_add(u64::from(znode.digest));
+            size += znode_size(&path, znode);
             seen += 1;
         }
         for (slot, znode) in self.iter() {
@@ -351,9 +358,35 @@ fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// A znode's contribution to the tree digest: CRC-32 of path, data and a 60-byte block of its persisted stat.
-fn znode_digest(path: &str, znode: &Znode) -> u64 {
-    let v = &znode.versions;
+/// A znode's contribution to the tree digest: CRC-32 of path, data and stat block.
+fn znode_digest(path: &str, znode: &Znode) -> u32 {
+    if !is_digested(path) {
+        return 0;
+    }
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(unaliased(path).as_bytes());
+    crc.update(znode.data().unwrap_or_default());
+    crc.update(&stat_block(&znode.versions));
+    crc.finalize()
+}
+
+/// A znode's contribution to the size of the tree.
+fn znode_size(path: &str, znode: &Znode) -> u64 {
+    (unaliased(path).len() + znode.data_len()) as u64
+}
+
+/// ZooKeeper: what lies below /zookeeper is not in the digest, so that quota statistics may drift.
+fn is_digested(path: &str) -> bool {
+    !path.starts_with("/zookeeper/")
+}
+
+/// ZooKeeper: `/` and the empty path are the same znode; it is digested under the latter.
+fn unaliased(path: &str) -> &str {
+    if path == "/" { "" } else { path }
+}
+
+/// The stat as it is persisted, 60 bytes.
+fn stat_block(v: &Versions) -> [u8; 60] {
     let mut block = [0u8; 60];
     let longs = [v.czxid, v.mzxid, v.pzxid, v.ctime, v.mtime];
     for (field, long) in block.chunks_exact_mut(8).zip(longs) {
@@ -363,9 +396,5 @@ fn znode_digest(path: &str, znode: &Znode) -> u64 {
         field.copy_from_slice(&int.to_be_bytes());
     }
     block[52..].copy_from_slice(&v.owner.0.to_be_bytes());
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(path.as_bytes());
-    crc.update(znode.data().unwrap_or_default());
-    crc.update(&block);
-    u64::from(crc.finalize())
+    block
 }

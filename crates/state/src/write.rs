@@ -3,6 +3,7 @@
 //! Source: `PrepRequestProcessor.pRequest2Txn` and what it calls; `DataTree.createNode`, `deleteNode`, `setData`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use oxkeeper_proto::multi::MultiOp;
@@ -13,9 +14,10 @@ use oxkeeper_proto::records::{
 };
 use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId, Text};
 
-use crate::acl::{AclId, AclList, Caller, fix_acl};
+use crate::acl::{AclId, AclList, Caller, fix_acl, is_open};
 use crate::apply::{ChangeKind, Effect, Watcher, decoded, put_result_header};
 use crate::command::Command;
+use crate::quota::Track;
 use crate::state::State;
 use crate::znode::{Owner, Slot, Versions, Znode};
 
@@ -24,26 +26,29 @@ const SPECIAL_PATHS: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zooke
 
 /// One command at work on the state. In a transaction, effects wait and every change can be undone.
 pub(crate) struct Write<'s> {
-    state: &'s mut State,
+    pub(crate) state: &'s mut State,
     watcher: &'s mut dyn Watcher,
-    caller: Caller<'s>,
+    pub(crate) caller: Caller<'s>,
     session: SessionId,
-    transaction: Option<Transaction>,
+    pub(crate) transaction: Option<Transaction>,
 }
 
 #[derive(Default)]
-struct Transaction {
+pub(crate) struct Transaction {
     effects: Vec<Effect<'static>>,
-    undo: Vec<Undo>,
+    pub(crate) undo: Vec<Undo>,
+    /// Of each counted subtree whose usage it changed.
+    pub(crate) usage_before: BTreeMap<String, Track>,
     /// ACL uses that end if the transaction stands.
     released: Vec<AclId>,
 }
 
 /// How to take one change back.
-enum Undo {
+pub(crate) enum Undo {
     Inserted { slot: Slot, path: String },
     Removed { znode: Znode, path: String },
     Updated { slot: Slot, path: String, versions: Versions, data: Option<Option<Box<[u8]>>> },
+    Registered { prefix: String, counted: bool },
 }
 
 /// What a create asks for, from whichever request.
@@ -104,15 +109,16 @@ impl<'s> Write<'s> {
     }
 
     fn create_znode(&mut self, new: NewZnode<'_>, body: &mut Vec<u8>) -> Result<(), ErrorCode> {
-        let path = new.path.ok_or(ErrorCode::Marshalling)?;
         let mode = CreateMode::from_wire(new.flags).ok_or(ErrorCode::BadArguments)?;
         let owner = self.owner(new.op, mode, new.ttl)?;
         self.check_session()?;
+        // ZooKeeper: only now does it trip over a null path.
+        let path = new.path.ok_or(ErrorCode::Marshalling)?;
         let (parent_path, _) = path.rsplit_once('/').ok_or(ErrorCode::BadArguments)?;
         if path.contains('\0') {
             return Err(ErrorCode::BadArguments);
         }
-        let acl = fix_acl(new.acl, &self.caller)?;
+        let acl = if is_open(new.acl.as_deref()) { None } else { Some(fix_acl(new.acl, &self.caller)?) };
         let parent = self.lookup(parent_path)?;
         self.check_acl(parent, perms::CREATE)?;
         let counter = self.state.tree.znode(parent).versions.cversion;
@@ -211,7 +217,7 @@ impl<'s> Write<'s> {
         self.check_quota(&path, bytes, 0)?;
         check_version(request.version, version)?;
         let (zxid, time_ms) = (self.state.zxid.0, self.state.time_ms);
-        self.update(slot, &path, Some(request.data), |versions| {
+        self.set_bytes(slot, &path, request.data, |versions| {
             (versions.mzxid, versions.mtime, versions.version) = (zxid, time_ms, version.wrapping_add(1));
         });
         StatResponse { stat: self.state.tree.znode(slot).stat() }.encode(body);
@@ -228,7 +234,7 @@ impl<'s> Write<'s> {
         let Versions { aversion, acl: old, .. } = self.state.tree.znode(slot).versions;
         check_version(request.version, aversion)?;
         let acl = self.state.acquire_acl(acl);
-        self.update(slot, &path, None, |versions| {
+        self.touch(slot, &path, |versions| {
             (versions.aversion, versions.acl) = (aversion.wrapping_add(1), acl);
         });
         self.release_acl(old);
@@ -268,7 +274,7 @@ impl<'s> Write<'s> {
     pub(crate) fn commit(self) {
         let transaction = self.transaction.expect("only a transaction is committed");
         for effect in &transaction.effects {
-            self.state.announce(effect, self.watcher);
+            effect.announce(self.state.zxid, self.watcher);
         }
         for acl in transaction.released {
             self.state.release_acl(acl);
@@ -285,6 +291,7 @@ impl<'s> Write<'s> {
 
     fn take_back(&mut self, step: Undo) {
         match step {
+            Undo::Registered { prefix, counted } => self.state.quotas.set(&prefix, counted),
             Undo::Inserted { slot, path } => {
                 let Versions { owner, acl, .. } = self.state.tree.remove(slot, &path).versions;
                 self.state.dismiss(slot, owner);
@@ -312,17 +319,17 @@ impl<'s> Write<'s> {
         name: &str,
         data: Option<&[u8]>,
         owner: Owner,
-        acl: AclList,
+        acl: Option<AclList>,
     ) -> Slot {
         let (zxid, time_ms) = (self.state.zxid.0, self.state.time_ms);
-        self.update(parent, parent_path, None, |versions| {
+        self.touch(parent, parent_path, |versions| {
             let cversion = versions.cversion.wrapping_add(1);
             // ZooKeeper: raised only, so an overflown counter stays where it is, and pzxid with it.
             if cversion > versions.cversion {
                 (versions.cversion, versions.pzxid) = (cversion, zxid);
             }
         });
-        let acl = self.state.acquire_acl(acl);
+        let acl = acl.map_or(AclId::OPEN, |list| self.state.acquire_acl(list));
         let versions = Versions {
             czxid: zxid,
             mzxid: zxid,
@@ -346,7 +353,7 @@ impl<'s> Write<'s> {
     fn remove(&mut self, slot: Slot, parent: Slot, path: &str) {
         let (parent_path, _) = path.rsplit_once('/').expect("only paths with a parent are deleted");
         let zxid = self.state.zxid.0;
-        self.update(parent, parent_path, None, |versions| versions.pzxid = versions.pzxid.max(zxid));
+        self.touch(parent, parent_path, |versions| versions.pzxid = versions.pzxid.max(zxid));
         let bytes = -(self.state.tree.znode(slot).data_len() as i64);
         // What those who watch may know is decided by the list the znode had.
         let effect = self.effect(ChangeKind::Deleted, path, slot, parent, bytes);
@@ -359,18 +366,30 @@ impl<'s> Write<'s> {
         self.settle(effect);
     }
 
-    /// Changes versions, and the data if `data` says so, in a way that can be undone.
-    fn update(&mut self, slot: Slot, path: &str, data: Option<Option<&[u8]>>, change: impl FnOnce(&mut Versions)) {
+    /// Changes versions in a way that can be undone.
+    fn touch(&mut self, slot: Slot, path: &str, change: impl FnOnce(&mut Versions)) {
+        if let Some(transaction) = &mut self.transaction {
+            let versions = self.state.tree.znode(slot).versions;
+            transaction.undo.push(Undo::Updated { slot, path: path.to_owned(), versions, data: None });
+        }
+        self.state.tree.touch(slot, path, change);
+    }
+
+    /// Replaces the data, and changes versions, in a way that can be undone.
+    pub(crate) fn set_bytes(
+        &mut self,
+        slot: Slot,
+        path: &str,
+        data: Option<&[u8]>,
+        change: impl FnOnce(&mut Versions),
+    ) {
         if let Some(transaction) = &mut self.transaction {
             let znode = self.state.tree.znode(slot);
-            let old = data.map(|_| znode.data().map(Box::from));
-            let (path, versions) = (path.to_owned(), znode.versions);
-            transaction.undo.push(Undo::Updated { slot, path, versions, data: old });
+            let (versions, old) = (znode.versions, Some(znode.data().map(Box::from)));
+            transaction.undo.push(Undo::Updated { slot, path: path.to_owned(), versions, data: old });
         }
         self.state.tree.update(slot, path, |znode| {
-            if let Some(data) = data {
-                znode.set_data(data);
-            }
+            znode.set_data(data);
             change(&mut znode.versions);
         });
     }
@@ -400,9 +419,10 @@ impl<'s> Write<'s> {
     }
 
     fn settle(&mut self, effect: Effect<'_>) {
+        self.keep_quotas(&effect);
         match &mut self.transaction {
             Some(transaction) => transaction.effects.push(effect.into_owned()),
-            None => self.state.announce(&effect, self.watcher),
+            None => effect.announce(self.state.zxid, self.watcher),
         }
     }
 
@@ -417,21 +437,6 @@ impl<'s> Write<'s> {
 
     fn check_session(&self) -> Result<(), ErrorCode> {
         self.state.sessions.get(self.session).map(|_| ()).ok_or(ErrorCode::SessionExpired)
-    }
-
-    /// Hard limits refuse; soft ones only show in the usage. Source: `ZooKeeperServer.checkQuota`.
-    fn check_quota(&self, path: &str, bytes: i64, count: i64) -> Result<(), ErrorCode> {
-        if !self.caller.settings.enforce_quota() {
-            return Ok(());
-        }
-        let Some((limits, usage)) = self.state.quotas.prefix_of(path).and_then(|p| self.state.quota_tracks(p)) else {
-            return Ok(());
-        };
-        let exceeds = |change: i64, used: i64, limit: i64| change != 0 && limit > -1 && used + change > limit;
-        if exceeds(count, usage.count(), limits.count_hard()) || exceeds(bytes, usage.bytes(), limits.bytes_hard()) {
-            return Err(ErrorCode::QuotaExceeded);
-        }
-        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! One znode: 104 bytes and one allocation that holds its name and data.
+//! One znode: 112 bytes and one allocation that holds its name and data.
 
 use oxkeeper_proto::records::Stat;
 
@@ -92,6 +92,8 @@ pub struct Znode {
     /// What a multi may have to put back.
     pub versions: Versions,
     pub(crate) links: Links,
+    /// What it adds to the tree digest; kept by the tree.
+    pub(crate) digest: u32,
     /// Bytes of the name, and [`NULL_DATA`].
     shape: u32,
     /// The name, then the data.
@@ -104,7 +106,7 @@ const NULL_DATA: u32 = 1 << 31;
 impl Znode {
     pub(crate) fn new(parent: Slot, name: &str, data: Option<&[u8]>, versions: Versions) -> Znode {
         let mut znode =
-            Znode { versions, links: Links::under(parent), shape: name.len() as u32, bytes: Box::default() };
+            Znode { versions, links: Links::under(parent), digest: 0, shape: name.len() as u32, bytes: Box::default() };
         znode.bytes = joined(name.as_bytes(), data);
         znode.mark_null(data.is_none());
         znode
@@ -190,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_znode_is_small() {
-        assert_eq!(size_of::<Option<Znode>>(), 104);
+        assert_eq!(size_of::<Option<Znode>>(), 112);
     }
 
     #[test]
