@@ -1,0 +1,169 @@
+//! Which record of `oxkeeper_proto` each record of the specification is, and how both show the same value.
+
+use std::fmt;
+
+use oxkeeper_proto::records::*;
+use oxkeeper_proto::{DecodeError, Jute, Reader};
+
+use super::jute::value::{Record, Value};
+
+/// The hand-written codec of one record.
+pub(crate) struct Codec {
+    /// The record's name in the specification.
+    pub(crate) spec_name: &'static str,
+    /// The type's name.
+    pub(crate) type_name: &'static str,
+    /// Whether these bytes decode.
+    pub(crate) accepts: fn(&[u8]) -> bool,
+    /// Decodes and encodes again.
+    pub(crate) recode: for<'a> fn(&'a [u8]) -> Result<Recoded<'a>, DecodeError>,
+}
+
+/// A record that was decoded and encoded again.
+pub(crate) struct Recoded<'a> {
+    /// Its `Debug` text.
+    pub(crate) shown: String,
+    /// Its bytes.
+    pub(crate) bytes: Vec<u8>,
+    /// What followed it.
+    pub(crate) rest: &'a [u8],
+}
+
+fn recode<'a, T: Jute<'a> + fmt::Debug>(bytes: &'a [u8]) -> Result<Recoded<'a>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let record = T::decode(&mut reader)?;
+    let mut again = Vec::new();
+    record.encode(&mut again);
+    Ok(Recoded { shown: format!("{record:?}"), bytes: again, rest: reader.rest() })
+}
+
+macro_rules! codecs {
+    ($($spec_name:ident => $type:ident,)*) => {
+        /// Every record of the specification.
+        pub(crate) const CODECS: &[Codec] = &[$(Codec {
+            spec_name: stringify!($spec_name),
+            type_name: stringify!($type),
+            accepts: |bytes| <$type>::from_bytes(bytes).is_ok(),
+            recode: |bytes| recode::<$type>(bytes),
+        },)*];
+    };
+}
+
+codecs! {
+    Id => Id,
+    ACL => Acl,
+    Stat => Stat,
+    ClientInfo => ClientInfo,
+    ConnectRequest => ConnectRequest,
+    ConnectResponse => ConnectResponse,
+    RequestHeader => RequestHeader,
+    ReplyHeader => ReplyHeader,
+    CreateRequest => CreateRequest,
+    CreateTTLRequest => CreateTtlRequest,
+    CreateResponse => CreateResponse,
+    Create2Response => Create2Response,
+    DeleteRequest => DeleteRequest,
+    ExistsRequest => ReadRequest,
+    ExistsResponse => StatResponse,
+    GetDataRequest => ReadRequest,
+    GetDataResponse => GetDataResponse,
+    GetChildrenRequest => ReadRequest,
+    GetChildrenResponse => GetChildrenResponse,
+    GetChildren2Request => ReadRequest,
+    GetChildren2Response => GetChildren2Response,
+    SetDataRequest => SetDataRequest,
+    SetDataResponse => StatResponse,
+    SyncRequest => PathRecord,
+    SyncResponse => PathRecord,
+    GetACLRequest => PathRecord,
+    GetACLResponse => GetAclResponse,
+    SetACLRequest => SetAclRequest,
+    SetACLResponse => StatResponse,
+    CheckVersionRequest => CheckVersionRequest,
+    ReconfigRequest => ReconfigRequest,
+    CheckWatchesRequest => WatchesRequest,
+    RemoveWatchesRequest => WatchesRequest,
+    AddWatchRequest => AddWatchRequest,
+    ErrorResponse => ErrorResponse,
+    SetWatches => SetWatches,
+    SetWatches2 => SetWatches2,
+    AuthPacket => AuthPacket,
+    GetSASLRequest => SaslToken,
+    SetSASLRequest => SaslToken,
+    SetSASLResponse => SaslToken,
+    GetEphemeralsRequest => PathRecord,
+    GetEphemeralsResponse => GetEphemeralsResponse,
+    GetAllChildrenNumberRequest => PathRecord,
+    GetAllChildrenNumberResponse => GetAllChildrenNumberResponse,
+    WhoAmIResponse => WhoAmIResponse,
+    WatcherEvent => WatcherEvent,
+    MultiHeader => MultiHeader,
+}
+
+/// The codec of the record with this name in the specification.
+pub(crate) fn codec(spec_name: &str) -> &'static Codec {
+    let found = CODECS.iter().find(|codec| codec.spec_name == spec_name);
+    found.unwrap_or_else(|| panic!("no codec for {spec_name}"))
+}
+
+/// A value of the specification, shown as the hand-written record with the same content shows itself.
+///
+/// Two fields of one type that changed places would still encode and decode to the same bytes; they do not show alike.
+pub(crate) struct AsWritten<'a>(pub(crate) &'a Record);
+
+impl fmt::Debug for AsWritten<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let type_name = codec(&self.0.name).type_name;
+        let mut shown = f.debug_struct(type_name);
+        for (name, value) in &self.0.fields {
+            shown.field(&field_name(type_name, name), &ValueAsWritten(value));
+        }
+        shown.finish()
+    }
+}
+
+struct ValueAsWritten<'a>(&'a Value);
+
+impl fmt::Debug for ValueAsWritten<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::Boolean(truth) => truth.fmt(f),
+            Value::Int(int) => int.fmt(f),
+            Value::Long(long) => long.fmt(f),
+            Value::Ustring(text) => text.fmt(f),
+            Value::Buffer(bytes) => bytes.fmt(f),
+            Value::Vector(items) => items.as_ref().map(|items| items.iter().map(Item).collect::<Vec<_>>()).fmt(f),
+            Value::Record(record) => AsWritten(record).fmt(f),
+        }
+    }
+}
+
+/// An item of a vector: a ustring there is never null, so it stands without its `Some`.
+struct Item<'a>(&'a Value);
+
+impl fmt::Debug for Item<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Value::Ustring(Some(text)) = self.0 { text.fmt(f) } else { ValueAsWritten(self.0).fmt(f) }
+    }
+}
+
+/// A field's name in Rust: snake case, but where a reserved word, a unit or a merged record asks for another.
+fn field_name(type_name: &str, name: &str) -> String {
+    match (type_name, name) {
+        ("RequestHeader" | "MultiHeader", "type") => "op".to_owned(),
+        ("AuthPacket", "type") => "auth_type".to_owned(),
+        ("WatcherEvent", "type") => "event_type".to_owned(),
+        ("WatchesRequest", "type") => "watcher_type".to_owned(),
+        ("ConnectRequest" | "ConnectResponse", "timeOut") => "timeout_ms".to_owned(),
+        ("PathRecord", "prefixPath") => "path".to_owned(),
+        _ => snake_case(name),
+    }
+}
+
+fn snake_case(name: &str) -> String {
+    let spelt = name.chars().map(|char| {
+        let underscore = if char.is_uppercase() { "_" } else { "" };
+        format!("{underscore}{}", char.to_lowercase())
+    });
+    spelt.collect()
+}
