@@ -1,6 +1,10 @@
 //! `oxkeeper`: the one binary.
 
 mod bench;
+mod config_check;
+mod serve;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -9,17 +13,35 @@ use clap::{Parser, Subcommand};
 #[command(version)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve clients (this is also what no command does)
+    Serve(serve::ServeArgs),
+    /// Say what this server makes of a configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Load any server of the ZooKeeper protocol and measure it
     Bench(Box<bench::BenchArgs>),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
-        Command::Bench(args) => bench::run(*args),
-    }
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Explain each line of a zoo.cfg: used, ignored, unknown, wrong
+    Check(config_check::CheckArgs),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        None => serve::run(&serve::ServeArgs::default()),
+        Some(Command::Serve(args)) => serve::run(&args),
+        Some(Command::Config(ConfigCommand::Check(args))) => config_check::run(&args),
+        Some(Command::Bench(args)) => bench::run(*args).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("oxkeeper: {error:#}");
+        ExitCode::FAILURE
+    })
 }

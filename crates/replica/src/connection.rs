@@ -166,6 +166,11 @@ impl Connection {
         self.in_flight
     }
 
+    /// Whether a handshake has begun.
+    pub fn has_begun(&self) -> bool {
+        self.session != SessionId::NONE
+    }
+
     /// Whether the handshake is over.
     pub fn is_open(&self) -> bool {
         self.stage == Stage::Open
@@ -251,12 +256,12 @@ impl Connection {
         sessions.hold(session, self.id);
         drop(sessions);
         self.session = session;
-        self.open(heard, turn.out);
+        self.heard = Some(heard);
+        self.open(turn.out);
         Ok(())
     }
 
-    fn open(&mut self, heard: Heard, out: &mut Vec<u8>) {
-        self.heard = Some(heard);
+    fn open(&mut self, out: &mut Vec<u8>) {
         self.stage = Stage::Open;
         self.put_connect_response(self.timeout_ms, self.session, &session::password(self.session), out);
     }
@@ -284,9 +289,7 @@ impl Connection {
             return Err(Flow::Flush);
         }
         self.stats.received += 1;
-        if let Some(heard) = &self.heard {
-            heard.store(turn.now_ms, Ordering::Relaxed);
-        }
+        self.touch(turn);
         let Some(op) = op else {
             // ZooKeeper: an unknown operation costs the connection, after an answer with zxid -1.
             self.put_reply(header, -1, turn, |_, _, _| Err(ErrorCode::Unimplemented));
@@ -302,6 +305,17 @@ impl Connection {
             return Ok(());
         }
         self.answer(header, op, reader.rest(), turn)
+    }
+
+    /// Renews the session. The first request after its creation takes hold of its clock.
+    fn touch(&mut self, turn: &Turn<'_>) {
+        match &self.heard {
+            Some(heard) => heard.store(turn.now_ms, Ordering::Relaxed),
+            None => {
+                let clocks = &mut turn.shared.sessions.lock().clocks;
+                self.heard = clocks.attach(self.session, self.timeout_ms, turn.now_ms);
+            }
+        }
     }
 
     /// Source: `AuthenticationHelper.enforceAuthentication`.
@@ -346,16 +360,10 @@ impl Connection {
         self.stats.answered(Answered { op, xid: header.xid, zxid, received_ms: turn.now_ms }, turn.now_ms);
     }
 
-    /// Takes note of a delivery; its bytes are appended to the output by the caller, before anything else.
+    /// Takes note of a delivery; its bytes are appended to `out` by the caller already.
     ///
-    /// `SessionOpened` puts the handshake's answer into `out`. *Errors*: the connection ends.
-    pub fn delivered(
-        &mut self,
-        kind: DeliveryKind,
-        shared: &Shared,
-        now_ms: u64,
-        out: &mut Vec<u8>,
-    ) -> Result<(), End> {
+    /// `SessionOpened` appends the handshake's answer. *Errors*: the connection ends once `out` is sent.
+    pub fn delivered(&mut self, kind: DeliveryKind, now_ms: u64, out: &mut Vec<u8>) -> Result<(), End> {
         match kind {
             DeliveryKind::Event => {
                 self.stats.sent += 1;
@@ -368,11 +376,7 @@ impl Connection {
             }
             DeliveryKind::SessionOpened => {
                 self.in_flight -= 1;
-                let mut sessions = shared.sessions.lock();
-                let heard = sessions.clocks.attach(self.session, self.timeout_ms, now_ms).ok_or(End::Disconnected)?;
-                sessions.hold(self.session, self.id);
-                drop(sessions);
-                self.open(heard, out);
+                self.open(out);
                 Ok(())
             }
             DeliveryKind::SessionClosed(answered) => {

@@ -20,10 +20,13 @@ pub struct SessionTable {
 }
 
 impl SessionTable {
-    /// `start_ms` is a time since some fixed moment; ids of a server never repeat if it never falls across restarts.
-    pub fn new(server_id: u8, start_ms: u64, clocks: Clocks) -> SessionTable {
+    /// `start_ms` is a wall-clock time; `newest` is the highest id of a session that exists, so that ids do not repeat
+    /// even when that clock was set back.
+    pub fn new(server_id: u8, start_ms: u64, newest: Option<SessionId>, clocks: Clocks) -> SessionTable {
         // Top byte the server, then 40 bits of time, then a counter that may overflow into the time.
-        let next_id = (i64::from(server_id) << 56) | ((start_ms << 24) as i64 as u64 >> 8) as i64;
+        let by_time = (i64::from(server_id) << 56) | ((start_ms << 24) >> 8) as i64;
+        let same_server = newest.filter(|newest| newest.0 >> 56 == i64::from(server_id));
+        let next_id = same_server.map_or(by_time, |newest| by_time.max(newest.0 + 1));
         SessionTable { clocks, holders: HashMap::with_hasher(FixedState::with_seed(start_ms)), next_id }
     }
 

@@ -71,4 +71,9 @@ impl ConnectionStats {
         self.latency.record(latency_ms);
         self.last = Some(LastReply { answered, at_ms: now_ms, latency_ms });
     }
+
+    /// Forgets everything, as `crst` asks.
+    pub fn reset(&mut self) {
+        *self = ConnectionStats::default();
+    }
 }

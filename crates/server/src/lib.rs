@@ -1,4 +1,27 @@
-//! Sockets, threads, files: listeners, zoo.cfg, four-letter words.
+//! Sockets, threads, files: what a server does to the world around its pure core.
+//!
+//! One *engine* thread through which every write goes ([`engine`]); a few threads that own connections and answer reads
+//! where they arrive ([`io`]); one thread for checkpoints ([`checkpoint`]). They hand things to each other through
+//! [`mailbox`]es and share the state under one lock.
+//!
+//! Deliberately absent: what an operation does, and in which order replies leave (`oxkeeper-state`,
+//! `oxkeeper-replica`); the command line (`oxkeeper`).
+//!
+//! Reading order: [`serve`], [`io`], [`client`], [`engine`], [`checkpoint`], [`recovery`], [`config`], [`words`].
 
+mod admission;
+mod checkpoint;
+mod client;
+mod clock;
 pub mod config;
+mod engine;
+mod io;
+mod mailbox;
+mod recovery;
+mod report;
+mod serve;
 pub mod words;
+mod words_service;
+
+pub use recovery::RecoveryError;
+pub use serve::{Server, StartError, StartOptions};

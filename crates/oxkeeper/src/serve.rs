@@ -1,0 +1,166 @@
+//! `oxkeeper serve`: configuration from a file, the environment and flags; one server; until a signal.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use oxkeeper_server::config::{Config, EXIT_CODE_INVALID, Properties, Source};
+use oxkeeper_server::{RecoveryError, Server, StartError, StartOptions};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+/// ZooKeeper's exit code for a data directory that cannot be used.
+const EXIT_CODE_DATA: u8 = 3;
+
+/// What to serve, and how.
+#[derive(Args, Debug, Default)]
+pub(crate) struct ServeArgs {
+    /// A zoo.cfg; without it: standalone on 127.0.0.1:2181, data in ./oxkeeper-data
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Client port; 0 picks a free one. Overrides clientPort
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// Address to listen on. Overrides clientPortAddress
+    #[arg(long, value_name = "ADDRESS")]
+    host: Option<String>,
+    /// Where data is kept. Overrides dataDir
+    #[arg(long, value_name = "DIR", conflicts_with = "in_memory")]
+    data_dir: Option<PathBuf>,
+    /// Keep nothing on disk: for tests
+    #[arg(long)]
+    in_memory: bool,
+    /// Length of a tick, ms; session timeouts are 2 to 20 ticks. Overrides tickTime
+    #[arg(long, value_name = "MS")]
+    tick_time: Option<u32>,
+    /// Threads that own client connections [default: one for each core]
+    #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
+    io_threads: usize,
+    /// How to say on standard output that clients can connect
+    #[arg(long, value_enum, default_value_t)]
+    ready: Ready,
+    /// How to write the log to standard error. What is logged: OXKEEPER_LOG, as `info` or `oxkeeper_server=debug`
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Ready {
+    /// One line for people
+    #[default]
+    Text,
+    /// One JSON object: address, port, pid
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Serves until SIGTERM or SIGINT. The exit codes are ZooKeeper's.
+pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    start_log(args.log_format);
+    let config = match configuration(args) {
+        Ok(config) => config,
+        Err(problem) => return Ok(complain(&problem, EXIT_CODE_INVALID)),
+    };
+    config.warnings.iter().for_each(|warning| warn!("{warning}"));
+    let data_dir = config.data_dir.display().to_string();
+    let options = StartOptions { in_memory: args.in_memory, io_threads: args.io_threads };
+    let server = match Server::start(config, options) {
+        Ok(server) => server,
+        Err(problem) => return Ok(complain(&problem.to_string(), exit_code(&problem))),
+    };
+    announce(&server, args, &data_dir);
+    wait_for_signal()?;
+    server.stop();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn complain(problem: &str, code: u8) -> ExitCode {
+    eprintln!("oxkeeper: {problem}");
+    ExitCode::from(code)
+}
+
+fn exit_code(problem: &StartError) -> u8 {
+    match problem {
+        StartError::NoClientPort | StartError::Unserved(_) => EXIT_CODE_INVALID,
+        StartError::Recovery(
+            RecoveryError::Store(_)
+            | RecoveryError::Record { .. }
+            | RecoveryError::Entry { .. }
+            | RecoveryError::Gap { .. }
+            | RecoveryError::Foreign(_),
+        ) => EXIT_CODE_DATA,
+        StartError::Listen { .. } | StartError::System(_) => 1,
+    }
+}
+
+/// JVM flags as start scripts pass them, then the file, then our own flags.
+fn configuration(args: &ServeArgs) -> Result<Config, String> {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    let mut others = Properties::from_jvm_flags(&format!("{} {}", variable("SERVER_JVMFLAGS"), variable("JVMFLAGS")));
+    let mut push = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            others.push(Source::CommandLine, key, &value);
+        }
+    };
+    push("clientPort", args.port.map(|port| port.to_string()));
+    push("clientPortAddress", args.host.clone());
+    push("dataDir", args.data_dir.as_ref().map(|dir| dir.display().to_string()));
+    push("tickTime", args.tick_time.map(|tick| tick.to_string()));
+    let config = match &args.config {
+        Some(file) => Config::load(file, others),
+        None => Config::standalone(others),
+    };
+    config.map_err(|problem| problem.to_string())
+}
+
+/// By default a person at a terminal sees warnings, a log file gets everything worth keeping.
+fn start_log(format: LogFormat) {
+    let default = if std::io::stderr().is_terminal() { "warn" } else { "info" };
+    let filter = EnvFilter::try_from_env("OXKEEPER_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}
+
+fn announce(server: &Server, args: &ServeArgs, data_dir: &str) {
+    let address = server.address();
+    match args.ready {
+        Ready::Json => {
+            let pid = std::process::id();
+            println!("{}", serde_json::json!({ "address": address.to_string(), "port": address.port(), "pid": pid }));
+        }
+        Ready::Text => {
+            let data = if args.in_memory { "nothing on disk".to_owned() } else { format!("data in {data_dir}") };
+            let port = address.port();
+            println!(
+                "oxkeeper serves ZooKeeper clients on {address}, {data}. Connect: zkCli.sh -server 127.0.0.1:{port}"
+            );
+        }
+    }
+}
+
+fn wait_for_signal() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("no event queue")?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => info!("SIGINT: stopping"),
+        }
+        Ok(())
+    })
+}

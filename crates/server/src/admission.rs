@@ -1,0 +1,80 @@
+//! Who may connect: limits on connections, per address and in all. Source: `NIOServerCnxnFactory`.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use parking_lot::Mutex;
+
+/// Counts connections; 0 is no limit.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    per_address_max: u32,
+    total_max: u32,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    total: u32,
+    by_address: HashMap<IpAddr, u32>,
+    rejected: u64,
+}
+
+impl Admission {
+    pub(crate) fn new(per_address_max: u32, total_max: u32) -> Admission {
+        Admission { per_address_max, total_max, counts: Mutex::default() }
+    }
+
+    /// Counts one connection in. *Errors*: which limit forbids it.
+    pub(crate) fn enter(&self, peer: SocketAddr) -> Result<(), String> {
+        let mut counts = self.counts.lock();
+        let of_address = counts.by_address.get(&peer.ip()).copied().unwrap_or(0);
+        let full = |max: u32, count: u32| max > 0 && count >= max;
+        if full(self.per_address_max, of_address) {
+            counts.rejected += 1;
+            return Err(format!("maxClientCnxns={} of this address are connected", self.per_address_max));
+        }
+        if full(self.total_max, counts.total) {
+            counts.rejected += 1;
+            return Err(format!("maxCnxns={} are connected", self.total_max));
+        }
+        counts.total += 1;
+        *counts.by_address.entry(peer.ip()).or_default() += 1;
+        Ok(())
+    }
+
+    /// Counts one connection out.
+    pub(crate) fn leave(&self, peer: SocketAddr) {
+        let mut counts = self.counts.lock();
+        counts.total -= 1;
+        if let Some(count) = counts.by_address.get_mut(&peer.ip()) {
+            *count -= 1;
+            if *count == 0 {
+                counts.by_address.remove(&peer.ip());
+            }
+        }
+    }
+
+    /// Connections refused so far.
+    pub(crate) fn rejected(&self) -> u64 {
+        self.counts.lock().rejected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_hold() {
+        let admission = Admission::new(1, 2);
+        let [a, b, c] = ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"].map(|peer| peer.parse().unwrap());
+        assert!(admission.enter(a).is_ok());
+        assert!(admission.enter(a).is_err());
+        assert!(admission.enter(b).is_ok());
+        assert!(admission.enter(c).is_err());
+        admission.leave(a);
+        assert!(admission.enter(c).is_ok());
+        assert_eq!(admission.rejected(), 2);
+    }
+}

@@ -1,0 +1,170 @@
+//! Checkpoints: what changed goes from memory to the durable tree, in the background, so that the log stays short.
+//!
+//! Begun when the log behind the last one has grown by [`LOG_LEN`]; the state is locked only to capture a few znodes at
+//! a time. A failed checkpoint leaves the former one and is tried again. Invariant: the log is trimmed only up to what a
+//! committed checkpoint holds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use oxkeeper_replica::Shared;
+use oxkeeper_state::checkpoint::Head;
+use oxkeeper_store::{Kind, StoreError, Tree, TreeWriter};
+use parking_lot::{Condvar, Mutex, RwLock};
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::recovery::SCALARS;
+
+/// Bytes of log behind the last checkpoint that begin the next one.
+const LOG_LEN: u64 = 32 << 20;
+/// Znodes captured under one lock: about 30 µs.
+const CAPTURE_MAX: usize = 128;
+/// Pause after a failed checkpoint.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+/// When to checkpoint, and how far the last one came.
+#[derive(Debug)]
+pub(crate) struct Checkpoints {
+    /// Log entries applied. Changed only while the state is locked exclusively.
+    applied: AtomicU64,
+    /// Log entries the durable tree holds.
+    committed: AtomicU64,
+    /// Log entries the log was trimmed to.
+    trimmed: AtomicU64,
+    /// Bytes of the log behind the last checkpoint.
+    behind: AtomicU64,
+    asked: Mutex<Asked>,
+    wake: Condvar,
+    /// Checkpoints committed, and the time the last one took, ms.
+    pub(crate) count: AtomicU64,
+    pub(crate) last_ms: AtomicU64,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Asked {
+    checkpoint: bool,
+    stop: bool,
+}
+
+impl Checkpoints {
+    /// After recovery: so many entries applied, so many in the tree, so many bytes between.
+    pub(crate) fn new(applied: u64, committed: u64, behind: u64) -> Checkpoints {
+        Checkpoints {
+            applied: AtomicU64::new(applied),
+            committed: AtomicU64::new(committed),
+            trimmed: AtomicU64::new(committed),
+            behind: AtomicU64::new(behind),
+            asked: Mutex::default(),
+            wake: Condvar::new(),
+            count: AtomicU64::new(0),
+            last_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// One more entry of `len` bytes is applied; the state is still locked.
+    pub(crate) fn applied(&self, len: u64) {
+        self.applied.fetch_add(1, Ordering::Release);
+        if self.behind.fetch_add(len, Ordering::Relaxed) + len > LOG_LEN {
+            self.ask(|asked| asked.checkpoint = true);
+        }
+    }
+
+    fn ask(&self, ask: impl FnOnce(&mut Asked)) {
+        let mut asked = self.asked.lock();
+        let before = *asked;
+        ask(&mut asked);
+        if *asked != before {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The thread is to stop, after the checkpoint under way.
+    pub(crate) fn stop(&self) {
+        self.ask(|asked| asked.stop = true);
+    }
+
+    /// The last entry the log may forget, if that has changed.
+    pub(crate) fn trimmable(&self) -> Option<u64> {
+        let committed = self.committed.load(Ordering::Acquire);
+        (self.trimmed.swap(committed, Ordering::Relaxed) < committed).then(|| committed - 1)
+    }
+
+    /// The thread's work: a checkpoint whenever one is asked for.
+    pub(crate) fn run(&self, shared: &RwLock<Shared>, tree: &Tree, clock: Clock) {
+        loop {
+            let mut asked = self.asked.lock();
+            while !asked.checkpoint && !asked.stop {
+                self.wake.wait(&mut asked);
+            }
+            if asked.stop {
+                return;
+            }
+            asked.checkpoint = false;
+            drop(asked);
+            let start_ms = clock.now_ms();
+            if let Err(problem) = self.checkpoint(shared, tree) {
+                warn!(%problem, "the checkpoint failed, the former one stands; the log keeps everything since");
+                let mut asked = self.asked.lock();
+                asked.checkpoint = true;
+                self.wake.wait_for(&mut asked, RETRY_PAUSE);
+                continue;
+            }
+            let took_ms = clock.now_ms() - start_ms;
+            self.count.fetch_add(1, Ordering::Relaxed);
+            self.last_ms.store(took_ms, Ordering::Relaxed);
+            info!(took_ms, entries = self.committed.load(Ordering::Relaxed), "checkpoint");
+        }
+    }
+
+    fn checkpoint(&self, shared: &RwLock<Shared>, tree: &Tree) -> Result<(), StoreError> {
+        let mut locked = shared.write();
+        let head = locked.state.begin_checkpoint();
+        let applied = self.applied.load(Ordering::Acquire);
+        let behind = self.behind.swap(0, Ordering::Relaxed);
+        drop(locked);
+        let done = tree.checkpoint(applied, |writer| {
+            put_head(writer, &head)?;
+            put_znodes(writer, shared)
+        });
+        shared.write().state.end_checkpoint(&head, done.is_ok());
+        match done {
+            Ok(()) => self.committed.store(applied, Ordering::Release),
+            Err(_) => drop(self.behind.fetch_add(behind, Ordering::Relaxed)),
+        }
+        done
+    }
+}
+
+fn put_head(writer: &mut TreeWriter<'_>, head: &Head) -> Result<(), StoreError> {
+    writer.put_meta(SCALARS, &head.scalars)?;
+    let acls = head.acls.iter().map(|(id, record)| (Kind::Acl, u64::from(*id), record));
+    let sessions = head.sessions.iter().map(|(id, record)| (Kind::Session, *id as u64, record));
+    for (kind, key, record) in acls.chain(sessions) {
+        put(writer, kind, key, record.as_deref())?;
+    }
+    Ok(())
+}
+
+fn put_znodes(writer: &mut TreeWriter<'_>, shared: &RwLock<Shared>) -> Result<(), StoreError> {
+    loop {
+        let captured = shared.write().state.capture(CAPTURE_MAX);
+        if captured.is_empty() {
+            return Ok(());
+        }
+        for (slot, record) in captured {
+            put(writer, Kind::Znode, u64::from(slot), record.as_deref())?;
+        }
+    }
+}
+
+fn put(writer: &mut TreeWriter<'_>, kind: Kind, key: u64, record: Option<&[u8]>) -> Result<(), StoreError> {
+    match record {
+        Some(record) => writer.put(kind, key, record),
+        None => writer.remove(kind, key),
+    }
+}
+
+/// Shared with the thread.
+pub(crate) type SharedCheckpoints = Arc<Checkpoints>;

@@ -1,0 +1,143 @@
+//! One accepted client: its socket, its connection, and the bytes that wait on either side.
+
+use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::Waker;
+
+use oxkeeper_replica::{Connection, ConnectionId, End};
+use tokio::net::TcpStream;
+
+/// A client as its thread keeps it. Only that thread touches it.
+pub(crate) struct Client {
+    pub(crate) id: ConnectionId,
+    pub(crate) stream: TcpStream,
+    pub(crate) peer: SocketAddr,
+    /// When it was accepted, Unix ms and monotonic ms.
+    pub(crate) established_ms: i64,
+    pub(crate) opened_ms: u64,
+    pub(crate) inner: RefCell<Inner>,
+    waker: Cell<Option<Waker>>,
+}
+
+/// What changes about a client.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) connection: Connection,
+    /// Input that is not a complete frame yet, or waits.
+    pub(crate) unread: Vec<u8>,
+    /// Output the socket did not take yet.
+    pub(crate) unsent: Vec<u8>,
+    /// The next frame waits for an answer, or for room.
+    pub(crate) blocked: bool,
+    /// It is in the list of clients that deliveries have touched.
+    pub(crate) touched: bool,
+    /// Why and since when (monotonic ms) it is to end; what is unsent goes out first.
+    pub(crate) end: Option<(Farewell, u64)>,
+}
+
+/// The peer is gone: nothing can be read or written any more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gone;
+
+/// How a client ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// It closed its side, or the network did.
+    Gone,
+    /// A four-letter word was answered.
+    Answered,
+    /// The protocol says so.
+    Protocol(End),
+    /// It does not read what it asked for.
+    Unread(usize),
+    /// It did not say who it is in time.
+    Silent,
+    /// The server stops.
+    Stopping,
+}
+
+impl Client {
+    pub(crate) fn new(id: ConnectionId, stream: TcpStream, peer: SocketAddr, times: (i64, u64)) -> Rc<Client> {
+        let inner = Inner {
+            connection: Connection::new(id, &address_text(peer)),
+            unread: Vec::new(),
+            unsent: Vec::new(),
+            blocked: false,
+            touched: false,
+            end: None,
+        };
+        Rc::new(Client {
+            id,
+            stream,
+            peer,
+            established_ms: times.0,
+            opened_ms: times.1,
+            inner: RefCell::new(inner),
+            waker: Cell::new(None),
+        })
+    }
+
+    /// The client's task sleeps and wants to be woken.
+    pub(crate) fn sleep(&self, waker: &Waker) {
+        let known = self.waker.take().filter(|known| known.will_wake(waker));
+        self.waker.set(Some(known.unwrap_or_else(|| waker.clone())));
+    }
+
+    /// Wakes the client's task: what it waits for may have changed.
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Writes out what the socket takes without waiting.
+    pub(crate) fn flush(&self, out: &mut Vec<u8>) -> Result<(), Gone> {
+        let mut sent = 0;
+        while sent < out.len() {
+            match self.stream.try_write(&out[sent..]) {
+                Ok(0) => return Err(Gone),
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Err(Gone),
+            }
+        }
+        out.drain(..sent);
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// The connection ends once everything is sent; the first reason counts.
+    pub(crate) fn end(&mut self, farewell: Farewell, now_ms: u64) {
+        self.end.get_or_insert((farewell, now_ms));
+    }
+
+    /// Whether more input is wanted: not while it waits, owes output, or ends.
+    pub(crate) fn wants_input(&self) -> bool {
+        !self.blocked && self.unsent.is_empty() && self.end.is_none()
+    }
+}
+
+/// ZooKeeper: Java's spelling. IPv4-mapped addresses are IPv4, IPv6 is not compressed.
+pub(crate) fn address_text(peer: SocketAddr) -> String {
+    match peer.ip().to_canonical() {
+        std::net::IpAddr::V4(address) => address.to_string(),
+        std::net::IpAddr::V6(address) => address.segments().map(|segment| format!("{segment:x}")).join(":"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_spelled_as_java_does() {
+        let check = |peer: &str, expected| assert_eq!(address_text(peer.parse().unwrap()), expected);
+        check("127.0.0.1:1", "127.0.0.1");
+        check("[::1]:1", "0:0:0:0:0:0:0:1");
+        check("[::ffff:10.0.0.1]:1", "10.0.0.1");
+    }
+}

@@ -1,0 +1,253 @@
+//! The engine: one thread through which every write goes. It packs what waits into one log entry, makes it durable,
+//! applies it, and hands out events and replies. What arrives while the disk works is the next entry.
+//!
+//! It also drives what only time moves: session expiry and the reaper of containers and TTL znodes.
+//!
+//! Invariant: a command is applied after its log entry is durable, and its replies leave after it is applied.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use oxkeeper_proto::{OpCode, SessionId};
+use oxkeeper_replica::{Origin, Proposals, Shared, Writer};
+use oxkeeper_state::command::begin_batch;
+use oxkeeper_state::{Batch, Command, Identities, Settings};
+use oxkeeper_store::{AppendError, Log, RECORD_LEN_MAX};
+use parking_lot::RwLock;
+use tracing::{error, info, warn};
+
+use crate::checkpoint::Checkpoints;
+use crate::clock::Clock;
+use crate::config::Containers;
+use crate::mailbox::{Mailbox, Proposing};
+
+/// Commands applied under one exclusive lock: readers wait no longer than these take, about 0.2 ms.
+const APPLY_MAX: usize = 256;
+/// Bytes of commands in one log entry, unless one command alone has more.
+const ENTRY_LEN_MAX: usize = RECORD_LEN_MAX / 2;
+/// Bytes of buffers kept while nothing happens.
+const BUFFER_KEPT: usize = 256 << 10;
+/// How long a full disk is left alone before the next write tries it, ms.
+const FULL_LOG_INTERVAL_MS: u64 = 5_000;
+
+/// What the engine shares with four-letter words and metrics.
+#[derive(Debug, Default)]
+pub(crate) struct EngineStats {
+    /// Log entries made durable.
+    pub(crate) groups: AtomicU64,
+    /// Time they took, µs.
+    pub(crate) sync_us: AtomicU64,
+    /// The longest, µs.
+    pub(crate) sync_us_max: AtomicU64,
+    /// Commands applied.
+    pub(crate) commands: AtomicU64,
+    /// Sessions that expired.
+    pub(crate) sessions_expired: AtomicU64,
+    /// Writes refused because the disk was full.
+    pub(crate) refused: AtomicU64,
+}
+
+/// The thread's state.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) shared: Arc<RwLock<Shared>>,
+    pub(crate) proposing: Arc<Proposing>,
+    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
+    /// `None`: everything is in memory only.
+    pub(crate) log: Option<Log>,
+    pub(crate) checkpoints: Option<Arc<Checkpoints>>,
+    pub(crate) clock: Clock,
+    pub(crate) containers: Containers,
+    pub(crate) settings: Settings,
+    pub(crate) stats: Arc<EngineStats>,
+    pub(crate) writer: Writer,
+    /// Sessions to close that a full disk kept from closing.
+    pub(crate) unclosed: Vec<SessionId>,
+    pub(crate) next_tick_ms: u64,
+    pub(crate) next_reap_ms: u64,
+    pub(crate) full_since_ms: Option<u64>,
+    pub(crate) next_full_log_ms: u64,
+}
+
+impl Engine {
+    /// Runs until it is told to stop and nothing waits any more.
+    pub(crate) fn run(mut self) {
+        let mut proposals = Proposals::default();
+        let mut entry = Vec::new();
+        while self.proposing.take(&mut proposals, self.idle_time()) {
+            self.tick(&mut proposals);
+            if !proposals.is_empty() {
+                self.settle(&mut proposals, &mut entry);
+                entry.shrink_to(BUFFER_KEPT);
+                proposals.commands.shrink_to(BUFFER_KEPT);
+            }
+            self.keep_house();
+        }
+        info!(zxid = %self.shared.read().state.zxid(), "every write is on disk");
+    }
+
+    fn idle_time(&self) -> Duration {
+        Duration::from_millis(self.next_tick_ms.saturating_sub(self.clock.now_ms()))
+    }
+
+    /// What time alone brings about.
+    fn tick(&mut self, proposals: &mut Proposals) {
+        let now_ms = self.clock.now_ms();
+        if now_ms < self.next_tick_ms {
+            return;
+        }
+        let shared = self.shared.read();
+        let mut sessions = shared.sessions.lock();
+        self.next_tick_ms = now_ms + sessions.clocks.interval_ms();
+        let expired = sessions.clocks.tick(now_ms);
+        drop(sessions);
+        for &session in &expired {
+            info!(%session, ephemerals = shared.state.ephemerals_of(session), "session expired");
+        }
+        drop(shared);
+        self.stats.sessions_expired.fetch_add(expired.len() as u64, Ordering::Relaxed);
+        for session in std::mem::take(&mut self.unclosed).into_iter().chain(expired) {
+            self.propose(proposals, session, OpCode::CloseSession, &[]);
+        }
+        if now_ms >= self.next_reap_ms {
+            self.next_reap_ms = now_ms + u64::from(self.containers.check_interval_ms);
+            self.reap(proposals);
+        }
+    }
+
+    /// Proposes to delete spent containers and overdue TTL znodes.
+    fn reap(&self, proposals: &mut Proposals) {
+        let per_check = u64::from(self.containers.removals_per_minute_max)
+            * u64::from(self.containers.check_interval_ms).min(60_000)
+            / 60_000;
+        let limit = usize::try_from(per_check).unwrap_or(usize::MAX).max(1);
+        let never_used_ms = i64::try_from(self.containers.never_used_max_ms).unwrap_or(i64::MAX);
+        let expendable = self.shared.read().state.expendable(self.clock.wall_ms(), never_used_ms, limit);
+        for znode in expendable {
+            info!(path = znode.path, "reaping a container or TTL znode");
+            self.propose(proposals, SessionId::NONE, OpCode::DeleteContainer, &znode.encode());
+        }
+    }
+
+    fn propose(&self, proposals: &mut Proposals, session: SessionId, op: OpCode, body: &[u8]) {
+        let command = Command { session, xid: 0, op, settings: self.settings, identities: Identities::default(), body };
+        command.encode(&mut proposals.commands);
+        proposals.origins.push(Origin { connection: None, received_ms: self.clock.now_ms() });
+    }
+
+    /// Makes everything proposed durable and applies it, in entries of bounded size.
+    fn settle(&mut self, proposals: &mut Proposals, entry: &mut Vec<u8>) {
+        let mut commands = proposals.commands.as_slice();
+        let mut origins = proposals.origins.as_slice();
+        while !commands.is_empty() {
+            let (len, count) = entry_extent(commands);
+            entry.clear();
+            begin_batch(self.clock.wall_ms(), entry);
+            entry.extend_from_slice(&commands[..len]);
+            self.settle_entry(entry, &origins[..count]);
+            (commands, origins) = (&commands[len..], &origins[count..]);
+        }
+        proposals.commands.clear();
+        proposals.origins.clear();
+    }
+
+    fn settle_entry(&mut self, entry: &[u8], origins: &[Origin]) {
+        if self.make_durable(entry) {
+            self.apply(entry, origins);
+        } else {
+            self.refuse(entry, origins);
+        }
+    }
+
+    /// False if the disk is full: then the entry is not in the log and never will be.
+    fn make_durable(&mut self, entry: &[u8]) -> bool {
+        let Some(log) = &mut self.log else { return true };
+        let start = std::time::Instant::now();
+        let durable = match log.append(entry) {
+            Ok(_) => log.sync().is_ok(),
+            Err(AppendError::Full) => false,
+            Err(problem @ (AppendError::TooLarge { .. } | AppendError::SyncFirst)) => {
+                unreachable!("an entry of {} bytes fits: {problem}", entry.len())
+            }
+        };
+        let took_us = start.elapsed().as_micros() as u64;
+        self.stats.groups.fetch_add(1, Ordering::Relaxed);
+        self.stats.sync_us.fetch_add(took_us, Ordering::Relaxed);
+        self.stats.sync_us_max.fetch_max(took_us, Ordering::Relaxed);
+        durable
+    }
+
+    fn apply(&mut self, entry: &[u8], origins: &[Origin]) {
+        if let Some(since_ms) = self.full_since_ms.take() {
+            info!(full_ms = self.clock.now_ms() - since_ms, "the disk has room again: writes are taken");
+        }
+        self.stats.commands.fetch_add(origins.len() as u64, Ordering::Relaxed);
+        let mut batch = Batch::decode(entry).expect("the engine packed it");
+        let mut origins = origins.iter().copied();
+        let now_ms = self.clock.now_ms();
+        loop {
+            let mut shared = self.shared.write();
+            let applied = self.writer.apply(&mut shared, &mut batch, &mut origins, APPLY_MAX, now_ms);
+            let last = applied.expect("the engine packed it") < APPLY_MAX;
+            if last && let Some(checkpoints) = &self.checkpoints {
+                checkpoints.applied(entry.len() as u64);
+            }
+            deliver(&mut self.writer, &self.mailboxes, shared);
+            if last {
+                return;
+            }
+        }
+    }
+
+    /// The disk is full: nothing was done, and everyone is told. Sessions that should end will, later.
+    fn refuse(&mut self, entry: &[u8], origins: &[Origin]) {
+        let now_ms = self.clock.now_ms();
+        self.full_since_ms.get_or_insert(now_ms);
+        if now_ms >= self.next_full_log_ms {
+            self.next_full_log_ms = now_ms + FULL_LOG_INTERVAL_MS;
+            error!("the disk is full: writes are refused, reads are served; free space and writes are taken again");
+        }
+        self.stats.refused.fetch_add(origins.len() as u64, Ordering::Relaxed);
+        let batch = || Batch::decode(entry).expect("the engine packed it");
+        let closing = batch().flatten().filter(|command| command.op == OpCode::CloseSession);
+        self.unclosed.extend(closing.map(|command| command.session));
+        let shared = self.shared.read();
+        self.writer.refuse(batch(), origins, shared.state.zxid().0).expect("the engine packed it");
+        deliver(&mut self.writer, &self.mailboxes, shared);
+    }
+
+    /// When nobody waits: room in the log, old segments gone.
+    fn keep_house(&mut self) {
+        let (Some(log), Some(checkpoints)) = (&mut self.log, &self.checkpoints) else { return };
+        log.prepare();
+        if let Some(through) = checkpoints.trimmable()
+            && let Err(problem) = log.trim(through)
+        {
+            warn!(%problem, "old log segments stay for now");
+        }
+    }
+}
+
+/// Fills the mailboxes while the state is still locked, and wakes their threads once it is not.
+fn deliver(writer: &mut Writer, mailboxes: &[Arc<Mailbox>], locked: impl Sized) {
+    for (outbox, mailbox) in writer.outboxes.iter_mut().zip(mailboxes) {
+        mailbox.fill(outbox);
+    }
+    drop(locked);
+    mailboxes.iter().for_each(|mailbox| mailbox.wake());
+}
+
+/// How many bytes and commands of `commands` go into one entry.
+fn entry_extent(commands: &[u8]) -> (usize, usize) {
+    let (mut len, mut count) = (0, 0);
+    while let Some(prefix) = commands[len..].first_chunk::<4>() {
+        let next = 4 + u32::from_be_bytes(*prefix) as usize;
+        if len > 0 && len + next > ENTRY_LEN_MAX {
+            break;
+        }
+        len += next;
+        count += 1;
+    }
+    (len, count)
+}

@@ -1,0 +1,570 @@
+//! A thread that owns connections: it reads, answers what it can under the shared lock, proposes the rest, and writes.
+//!
+//! Ordering, with the engine: the engine fills this thread's mailbox before it unlocks the state. A turn takes the lock
+//! first and then empties the mailbox, so that (1) events of every change the turn can see are written in front of its
+//! replies, and (2) a reply of this turn is written in front of events of changes after it.
+//!
+//! Every client is a task; deliveries are written by the mailbox's own task, without waking the client's.
+
+use std::cell::{Cell, RefCell};
+use std::net::{SocketAddr, TcpStream as StdStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use oxkeeper_replica::stats::Latency;
+use oxkeeper_replica::{ConnectionConfig, ConnectionId, Delivery, End, Flow, Outbox, Proposals, Shared, Turn};
+use parking_lot::RwLock;
+use tokio::net::TcpStream;
+use tokio::task::spawn_local;
+use tracing::{debug, info, warn};
+
+use crate::admission::Admission;
+use crate::client::{Client, Farewell, Gone, Inner};
+use crate::clock::Clock;
+use crate::mailbox::{Mailbox, Order, Proposing};
+use crate::report::{ConnectionReport, ThreadReport};
+use crate::words_service::WordsService;
+
+/// Bytes read from a socket at once.
+const READ_LEN: usize = 64 << 10;
+/// Bytes a client may leave unread before it is cut off: events, and replies to what it asked for.
+const UNSENT_LEN_MAX: usize = 32 << 20;
+/// Bytes of output buffers kept for the next turn.
+const BUFFER_KEPT: usize = 256 << 10;
+/// Spare output buffers kept.
+const SPARES_MAX: usize = 64;
+/// How long an ending connection may take to accept its last bytes, ms.
+const FAREWELL_MS: u64 = 5_000;
+/// How often clients are looked over.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What all such threads share.
+#[derive(Debug)]
+pub(crate) struct IoShared {
+    pub(crate) state: Arc<RwLock<Shared>>,
+    pub(crate) config: ConnectionConfig,
+    pub(crate) proposing: Arc<Proposing>,
+    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) words: Arc<WordsService>,
+    pub(crate) clock: Clock,
+    /// How long a connection may take to say who it is, ms.
+    pub(crate) sessionless_timeout_ms: u64,
+}
+
+/// One thread's world.
+pub(crate) struct Io {
+    thread: u16,
+    shared: Arc<IoShared>,
+    mailbox: Arc<Mailbox>,
+    places: RefCell<Places>,
+    input: RefCell<Box<[u8]>>,
+    scratch: RefCell<Scratch>,
+    touched: RefCell<Vec<Rc<Client>>>,
+    /// Clients that wait because too much is proposed.
+    congested: RefCell<Vec<Rc<Client>>>,
+    totals: RefCell<Totals>,
+    stopping: Cell<bool>,
+}
+
+#[derive(Default)]
+struct Places {
+    clients: Vec<Option<Rc<Client>>>,
+    generations: Vec<u16>,
+    free: Vec<u32>,
+}
+
+/// Buffers used by one turn after the other.
+#[derive(Default)]
+struct Scratch {
+    outbox: Outbox,
+    proposals: Proposals,
+    superseded: Vec<ConnectionId>,
+    /// Empty output buffers.
+    spares: Vec<Vec<u8>>,
+}
+
+impl Scratch {
+    fn keep(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() <= BUFFER_KEPT && self.spares.len() < SPARES_MAX {
+            self.spares.push(buffer);
+        }
+    }
+}
+
+/// Counters of connections that have ended, less what was there when they were reset.
+#[derive(Default)]
+struct Totals {
+    received: i64,
+    sent: i64,
+    latency: Latency,
+}
+
+impl Io {
+    pub(crate) fn new(thread: u16, shared: Arc<IoShared>) -> Rc<Io> {
+        let mailbox = shared.mailboxes[usize::from(thread)].clone();
+        Rc::new(Io {
+            thread,
+            shared,
+            mailbox,
+            places: RefCell::default(),
+            input: RefCell::new(vec![0; READ_LEN].into_boxed_slice()),
+            scratch: RefCell::default(),
+            touched: RefCell::default(),
+            congested: RefCell::default(),
+            totals: RefCell::default(),
+            stopping: Cell::new(false),
+        })
+    }
+
+    /// Runs until the server stops and every connection has ended.
+    pub(crate) async fn run(self: Rc<Io>) {
+        let io = self.clone();
+        let sweeper = spawn_local(async move { io.sweep_regularly().await });
+        while !(self.stopping.get() && self.places.borrow().is_empty()) {
+            self.mailbox.woken().await;
+            self.obey_orders();
+            self.collect(None);
+            self.settle_touched();
+            self.relieve_congestion();
+        }
+        sweeper.abort();
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.shared.clock.now_ms()
+    }
+
+    fn obey_orders(self: &Rc<Io>) {
+        for order in self.mailbox.orders() {
+            match order {
+                Order::Adopt(stream, peer) => self.adopt(stream, peer),
+                Order::Supersede(id) => self.supersede(id),
+                Order::Report(answer) => drop(answer.send(self.report())),
+                Order::ResetStats { connections } => self.reset_stats(connections),
+                Order::Stop => self.stop(),
+            }
+        }
+    }
+
+    /// Takes a client over from the listener.
+    fn adopt(self: &Rc<Io>, stream: StdStream, peer: SocketAddr) {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => self.serve(stream, peer),
+            Err(error) => {
+                warn!(%peer, %error, "a client could not be taken over");
+                self.shared.admission.leave(peer);
+            }
+        }
+    }
+
+    /// Serves a client on this thread.
+    pub(crate) fn serve(self: &Rc<Io>, stream: TcpStream, peer: SocketAddr) {
+        let times = (self.shared.clock.wall_ms(), self.now_ms());
+        let client = self.places.borrow_mut().seat(self.thread, |id| Client::new(id, stream, peer, times));
+        if self.stopping.get() {
+            client.inner.borrow_mut().end(Farewell::Stopping, times.1);
+        }
+        let io = self.clone();
+        spawn_local(async move {
+            std::future::poll_fn(|context| io.poll(&client, context)).await;
+            io.bid_farewell(&client);
+        });
+    }
+
+    /// One wake-up of a client's task: writes what waits, reads what came.
+    fn poll(self: &Rc<Io>, client: &Rc<Client>, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.write_unsent(client, context).is_err() {
+                return self.gone(client);
+            }
+            let inner = client.inner.borrow();
+            if inner.end.is_some() && inner.unsent.is_empty() {
+                return Poll::Ready(());
+            }
+            if !inner.wants_input() {
+                client.sleep(context.waker());
+                return Poll::Pending;
+            }
+            drop(inner);
+            match client.stream.poll_read_ready(context) {
+                Poll::Pending => {
+                    client.sleep(context.waker());
+                    return Poll::Pending;
+                }
+                Poll::Ready(Err(_)) => return self.gone(client),
+                Poll::Ready(Ok(())) => {
+                    if self.read(client).is_err() {
+                        return self.gone(client);
+                    }
+                }
+            }
+        }
+    }
+
+    fn gone(&self, client: &Client) -> Poll<()> {
+        client.inner.borrow_mut().end(Farewell::Gone, self.now_ms());
+        Poll::Ready(())
+    }
+
+    fn write_unsent(self: &Rc<Io>, client: &Rc<Client>, context: &mut Context<'_>) -> Result<(), Gone> {
+        loop {
+            let mut inner = client.inner.borrow_mut();
+            if inner.unsent.is_empty() {
+                return Ok(());
+            }
+            match client.stream.poll_write_ready(context) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Err(_)) => return Err(Gone),
+                Poll::Ready(Ok(())) => {
+                    client.flush(&mut inner.unsent)?;
+                    if inner.unsent.is_empty() {
+                        inner.unsent = Vec::new();
+                        self.handle_unread(client, &mut inner)?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads once and handles what came.
+    fn read(self: &Rc<Io>, client: &Rc<Client>) -> Result<(), Gone> {
+        let mut buffer = self.input.borrow_mut();
+        match client.stream.try_read(&mut buffer) {
+            Ok(0) => Err(Gone),
+            Ok(count) => {
+                let mut inner = client.inner.borrow_mut();
+                let input = &buffer[..count];
+                if inner.unread.is_empty() {
+                    let used = self.turn(client, &mut inner, input)?;
+                    inner.unread.extend_from_slice(&input[used..]);
+                    Ok(())
+                } else {
+                    inner.unread.extend_from_slice(input);
+                    self.handle_unread(client, &mut inner)
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(()),
+            Err(_) => Err(Gone),
+        }
+    }
+
+    /// Handles input that was held back or incomplete.
+    fn handle_unread(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner) -> Result<(), Gone> {
+        if inner.unread.is_empty() || inner.end.is_some() {
+            return Ok(());
+        }
+        let mut unread = std::mem::take(&mut inner.unread);
+        let used = self.turn(client, inner, &unread)?;
+        if used < unread.len() {
+            unread.drain(..used);
+            inner.unread = unread;
+        }
+        Ok(())
+    }
+
+    /// Handles the frames at the start of `input` and writes the replies; how many bytes were used up.
+    fn turn(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner, input: &[u8]) -> Result<usize, Gone> {
+        let mut used = 0;
+        loop {
+            if self.shared.proposing.is_congested() {
+                inner.blocked = true;
+                self.congested.borrow_mut().push(client.clone());
+                return Ok(used);
+            }
+            let (count, flow) = self.handle(client, inner, &input[used..]);
+            used += count;
+            client.flush(&mut inner.unsent)?;
+            let more = flow == Flow::Flush && inner.unsent.is_empty();
+            inner.blocked = flow == Flow::Blocked;
+            if inner.unsent.is_empty() {
+                self.scratch.borrow_mut().keep(std::mem::take(&mut inner.unsent));
+            }
+            match flow {
+                Flow::More | Flow::Blocked | Flow::Flush => {}
+                Flow::Word(word) => {
+                    self.answer_word(client, word, &input[used..]);
+                    (inner.blocked, used) = (true, input.len());
+                }
+                Flow::End(end) => inner.end(Farewell::Protocol(end), self.now_ms()),
+            }
+            if !more {
+                return Ok(used);
+            }
+        }
+    }
+
+    /// The part of a turn under the lock.
+    fn handle(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner, input: &[u8]) -> (usize, Flow) {
+        let shared = self.shared.state.read();
+        // Whatever this turn can see, its events come first.
+        self.collect(Some((client.id, inner)));
+        let mut scratch = self.scratch.borrow_mut();
+        let scratch = &mut *scratch;
+        if inner.unsent.capacity() == 0 {
+            inner.unsent = scratch.spares.pop().unwrap_or_default();
+        }
+        let mut turn = Turn {
+            shared: &shared,
+            config: &self.shared.config,
+            now_ms: self.now_ms(),
+            proposals: &mut scratch.proposals,
+            out: &mut inner.unsent,
+            superseded: &mut scratch.superseded,
+        };
+        let result = inner.connection.handle(input, &mut turn);
+        drop(shared);
+        if !scratch.proposals.is_empty() {
+            self.shared.proposing.push(&mut scratch.proposals);
+        }
+        for id in scratch.superseded.drain(..) {
+            self.shared.mailboxes[usize::from(id.thread)].order(Order::Supersede(id));
+        }
+        result
+    }
+
+    /// Takes deliveries out of the mailbox and puts their bytes to what their clients have unsent. `current` is a
+    /// client that is borrowed already.
+    fn collect(&self, mut current: Option<(ConnectionId, &mut Inner)>) {
+        let mut outbox = std::mem::take(&mut self.scratch.borrow_mut().outbox);
+        if self.mailbox.empty_into(&mut outbox) {
+            let now_ms = self.now_ms();
+            for (delivery, bytes) in outbox.iter() {
+                match &mut current {
+                    Some((id, inner)) if *id == delivery.connection => {
+                        self.deliver(inner, delivery, bytes, now_ms);
+                        self.touch(*id, inner);
+                    }
+                    _ => self.deliver_to_other(delivery, bytes, now_ms),
+                }
+            }
+            outbox.clear(BUFFER_KEPT);
+        }
+        self.scratch.borrow_mut().outbox = outbox;
+    }
+
+    fn deliver_to_other(&self, delivery: Delivery, bytes: &[u8], now_ms: u64) {
+        let Some(client) = self.places.borrow().client(delivery.connection) else { return };
+        let mut inner = client.inner.borrow_mut();
+        self.deliver(&mut inner, delivery, bytes, now_ms);
+        self.touch(client.id, &mut inner);
+    }
+
+    fn deliver(&self, inner: &mut Inner, delivery: Delivery, bytes: &[u8], now_ms: u64) {
+        if inner.end.is_some() {
+            return;
+        }
+        if inner.unsent.capacity() == 0 {
+            inner.unsent = self.scratch.borrow_mut().spares.pop().unwrap_or_default();
+        }
+        inner.unsent.extend_from_slice(bytes);
+        let Inner { connection, unsent, .. } = inner;
+        if let Err(end) = connection.delivered(delivery.kind, now_ms, unsent) {
+            inner.end(Farewell::Protocol(end), now_ms);
+        }
+        if inner.unsent.len() > UNSENT_LEN_MAX {
+            inner.end(Farewell::Unread(inner.unsent.len()), now_ms);
+            inner.unsent = Vec::new();
+        }
+    }
+
+    fn touch(&self, id: ConnectionId, inner: &mut Inner) {
+        if !std::mem::replace(&mut inner.touched, true) {
+            self.touched.borrow_mut().extend(self.places.borrow().client(id));
+        }
+    }
+
+    /// Goes on with every client that deliveries have reached.
+    fn settle_touched(self: &Rc<Io>) {
+        let mut touched = std::mem::take(&mut *self.touched.borrow_mut());
+        for client in touched.drain(..) {
+            client.inner.borrow_mut().touched = false;
+            self.go_on(&client);
+        }
+        let mut place = self.touched.borrow_mut();
+        if place.is_empty() {
+            *place = touched;
+        }
+    }
+
+    /// Writes what a client has unsent and handles what it has unread; wakes its task if that is not all.
+    fn go_on(self: &Rc<Io>, client: &Rc<Client>) {
+        let mut inner = client.inner.borrow_mut();
+        let was_asleep = !inner.wants_input();
+        let mut went_on = client.flush(&mut inner.unsent);
+        if inner.unsent.is_empty() {
+            self.scratch.borrow_mut().keep(std::mem::take(&mut inner.unsent));
+            went_on = went_on.and_then(|()| {
+                inner.blocked = false;
+                self.handle_unread(client, &mut inner)
+            });
+        }
+        if went_on.is_err() {
+            inner.unsent = Vec::new();
+            inner.end(Farewell::Gone, self.now_ms());
+        }
+        if was_asleep || !inner.wants_input() {
+            client.wake();
+        }
+    }
+
+    fn relieve_congestion(self: &Rc<Io>) {
+        if !self.shared.proposing.is_congested() {
+            let waiting = std::mem::take(&mut *self.congested.borrow_mut());
+            waiting.iter().for_each(|client| self.go_on(client));
+        }
+    }
+
+    fn supersede(&self, id: ConnectionId) {
+        let Some(client) = self.places.borrow().client(id) else { return };
+        client.inner.borrow_mut().end(Farewell::Protocol(End::Disconnected), self.now_ms());
+        client.wake();
+    }
+
+    fn answer_word(self: &Rc<Io>, client: &Rc<Client>, word: [u8; 4], rest: &[u8]) {
+        let (io, client) = (self.clone(), client.clone());
+        let argument = rest.get(4..).unwrap_or_default().to_vec();
+        spawn_local(async move {
+            let text = io.shared.words.answer(word, &argument).await;
+            let mut inner = client.inner.borrow_mut();
+            inner.unsent.extend_from_slice(text.as_bytes());
+            inner.end(Farewell::Answered, io.now_ms());
+            client.wake();
+        });
+    }
+
+    /// A client has ended: what it held is let go.
+    fn bid_farewell(&self, client: &Client) {
+        self.places.borrow_mut().vacate(client.id);
+        self.shared.admission.leave(client.peer);
+        let inner = client.inner.borrow();
+        inner.connection.ended(&self.shared.state.read());
+        let stats = &inner.connection.stats;
+        let mut totals = self.totals.borrow_mut();
+        totals.received += stats.received as i64;
+        totals.sent += stats.sent as i64;
+        let (peer, session) = (client.peer, inner.connection.session());
+        let farewell = inner.end.as_ref().map_or(Farewell::Gone, |(farewell, _)| farewell.clone());
+        match farewell {
+            Farewell::Gone | Farewell::Answered | Farewell::Stopping => debug!(%peer, %session, ?farewell, "closed"),
+            Farewell::Protocol(End::SessionClosed) => debug!(%peer, %session, "session closed"),
+            Farewell::Protocol(End::Disconnected) => info!(%peer, %session, "closed: {}", End::Disconnected),
+            Farewell::Protocol(end) => warn!(%peer, %session, "closed: {end}"),
+            Farewell::Unread(len) => warn!(%peer, %session, "closed: the client leaves {len} bytes unread"),
+            Farewell::Silent => warn!(%peer, "closed: the client did not begin a session in time"),
+        }
+    }
+
+    async fn sweep_regularly(self: Rc<Io>) {
+        let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+        loop {
+            interval.tick().await;
+            self.sweep();
+        }
+    }
+
+    /// Ends clients that are silent, or that do not take their farewell.
+    fn sweep(&self) {
+        let now_ms = self.now_ms();
+        for client in self.places.borrow().clients() {
+            let mut inner = client.inner.borrow_mut();
+            if !inner.connection.has_begun() && now_ms > client.opened_ms + self.shared.sessionless_timeout_ms {
+                inner.end(Farewell::Silent, now_ms);
+                client.wake();
+            }
+            if inner.end.as_ref().is_some_and(|(_, since_ms)| now_ms > since_ms + FAREWELL_MS) {
+                inner.unsent = Vec::new();
+                client.wake();
+            }
+        }
+    }
+
+    fn report(&self) -> ThreadReport {
+        let totals = self.totals.borrow();
+        let (mut received, mut sent) = (totals.received, totals.sent);
+        let mut report = ThreadReport { latency: totals.latency, ..ThreadReport::default() };
+        for client in self.places.borrow().clients() {
+            let inner = client.inner.borrow();
+            let stats = inner.connection.stats;
+            received += stats.received as i64;
+            sent += stats.sent as i64;
+            report.outstanding += u64::from(inner.connection.in_flight());
+            report.connections.push(ConnectionReport {
+                peer: client.peer,
+                session: inner.connection.session(),
+                timeout_ms: inner.connection.timeout_ms(),
+                established_ms: client.established_ms,
+                outstanding: inner.connection.in_flight(),
+                stats,
+            });
+        }
+        report.received = received.max(0) as u64;
+        report.sent = sent.max(0) as u64;
+        report
+    }
+
+    fn reset_stats(&self, connections: bool) {
+        let mut totals = self.totals.borrow_mut();
+        let report = || self.places.borrow();
+        if connections {
+            for client in report().clients() {
+                let stats = &mut client.inner.borrow_mut().connection.stats;
+                totals.received += stats.received as i64;
+                totals.sent += stats.sent as i64;
+                stats.reset();
+            }
+        } else {
+            *totals = Totals::default();
+            for client in report().clients() {
+                let stats = &client.inner.borrow().connection.stats;
+                totals.received -= stats.received as i64;
+                totals.sent -= stats.sent as i64;
+            }
+        }
+    }
+
+    fn stop(&self) {
+        self.stopping.set(true);
+        let now_ms = self.now_ms();
+        for client in self.places.borrow().clients() {
+            client.inner.borrow_mut().end(Farewell::Stopping, now_ms);
+            client.wake();
+        }
+    }
+}
+
+impl Places {
+    fn seat(&mut self, thread: u16, client: impl FnOnce(ConnectionId) -> Rc<Client>) -> Rc<Client> {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.clients.push(None);
+            self.generations.push(0);
+            self.clients.len() as u32 - 1
+        });
+        let generation = self.generations[place as usize];
+        let client = client(ConnectionId { thread, generation, place });
+        self.clients[place as usize] = Some(client.clone());
+        client
+    }
+
+    fn vacate(&mut self, id: ConnectionId) {
+        let place = id.place as usize;
+        self.clients[place] = None;
+        self.generations[place] = self.generations[place].wrapping_add(1);
+        self.free.push(id.place);
+    }
+
+    fn client(&self, id: ConnectionId) -> Option<Rc<Client>> {
+        let client = self.clients.get(id.place as usize)?.as_ref()?;
+        (client.id == id).then(|| client.clone())
+    }
+
+    fn clients(&self) -> impl Iterator<Item = &Rc<Client>> {
+        self.clients.iter().flatten()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.free.len() == self.clients.len()
+    }
+}

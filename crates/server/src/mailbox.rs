@@ -1,0 +1,136 @@
+//! What threads hand to each other: proposals to the engine, deliveries and orders to the threads that own connections.
+//!
+//! Invariant: a delivery is in its mailbox before the state it tells of can be read.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use oxkeeper_replica::{ConnectionId, Outbox, Proposals};
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::{Notify, oneshot};
+
+use crate::report::ThreadReport;
+
+/// Bytes of proposals that wait for the engine before connections are no longer read.
+pub(crate) const PROPOSALS_LEN_MAX: usize = 8 << 20;
+
+/// Proposals on their way to the engine.
+#[derive(Debug, Default)]
+pub(crate) struct Proposing {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+    /// Bytes waiting: read without the lock by those who would add more.
+    len: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    proposals: Proposals,
+    engine_sleeps: bool,
+    stop: bool,
+}
+
+impl Proposing {
+    /// Hands proposals over; `proposals` is empty afterwards.
+    pub(crate) fn push(&self, proposals: &mut Proposals) {
+        let mut waiting = self.waiting.lock();
+        proposals.append_to(&mut waiting.proposals);
+        self.len.store(waiting.proposals.commands.len(), Ordering::Relaxed);
+        if std::mem::take(&mut waiting.engine_sleeps) {
+            drop(waiting);
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Whether so much waits that nothing should be added.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.len.load(Ordering::Relaxed) > PROPOSALS_LEN_MAX
+    }
+
+    /// Swaps what waits into `taken`, which must be empty; waits for something to arrive, at most so long. False once
+    /// the engine is to stop and nothing waits.
+    pub(crate) fn take(&self, taken: &mut Proposals, timeout: Duration) -> bool {
+        let mut waiting = self.waiting.lock();
+        if waiting.proposals.is_empty() && !waiting.stop {
+            waiting.engine_sleeps = true;
+            self.arrived.wait_for(&mut waiting, timeout);
+            waiting.engine_sleeps = false;
+        }
+        std::mem::swap(taken, &mut waiting.proposals);
+        self.len.store(0, Ordering::Relaxed);
+        !(waiting.stop && taken.is_empty())
+    }
+
+    /// The engine is to stop once everything that waits is done.
+    pub(crate) fn stop(&self) {
+        self.waiting.lock().stop = true;
+        self.arrived.notify_one();
+    }
+}
+
+/// An order to a thread that owns connections.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Take this client.
+    Adopt(TcpStream, SocketAddr),
+    /// End these connections: their sessions have moved.
+    Supersede(ConnectionId),
+    /// Tell what your connections do.
+    Report(oneshot::Sender<ThreadReport>),
+    /// Forget the counters: of every connection, or of the server.
+    ResetStats { connections: bool },
+    /// End every connection.
+    Stop,
+}
+
+/// What waits for one thread that owns connections.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    outbox: Mutex<Outbox>,
+    filled: AtomicBool,
+    orders: Mutex<Vec<Order>>,
+    wake: Notify,
+}
+
+impl Mailbox {
+    /// Adds deliveries, without waking their thread; `outbox` is empty afterwards.
+    pub(crate) fn fill(&self, outbox: &mut Outbox) {
+        if !outbox.is_empty() {
+            outbox.append_to(&mut self.outbox.lock());
+            self.filled.store(true, Ordering::Release);
+        }
+    }
+
+    /// Swaps the deliveries into `taken`, which must be empty; says whether there were any.
+    pub(crate) fn empty_into(&self, taken: &mut Outbox) -> bool {
+        if !self.filled.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut outbox = self.outbox.lock();
+        self.filled.store(false, Ordering::Release);
+        std::mem::swap(&mut *outbox, taken);
+        true
+    }
+
+    /// Adds an order and wakes the thread.
+    pub(crate) fn order(&self, order: Order) {
+        self.orders.lock().push(order);
+        self.wake();
+    }
+
+    /// Takes all orders.
+    pub(crate) fn orders(&self) -> Vec<Order> {
+        std::mem::take(&mut self.orders.lock())
+    }
+
+    /// Wakes the thread.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Until the thread is woken.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+}

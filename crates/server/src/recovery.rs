@@ -1,0 +1,198 @@
+//! From the files of a data directory to a running state: the durable tree, then the tail of the log.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use oxkeeper_proto::DecodeError;
+use oxkeeper_state::checkpoint::Loading;
+use oxkeeper_state::record::decode_znode;
+use oxkeeper_state::znode::Znode;
+use oxkeeper_state::{Batch, State};
+use oxkeeper_store::{DirLock, Disk, Kind, Log, LogOptions, Snapshot, StoreError, Tree, TreeOptions};
+use thiserror::Error;
+use tracing::info;
+
+use crate::clock::Clock;
+
+/// Name of the log's directory below `dataLogDir`.
+const LOG_DIR: &str = "log";
+/// Name of the scalars among the durable tree's meta values.
+pub(crate) const SCALARS: &str = "scalars";
+/// Threads that read the durable tree.
+const LOADERS: u64 = 2;
+
+/// Why a data directory cannot be used.
+#[derive(Debug, Error)]
+pub enum RecoveryError {
+    /// The store says why.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record is sound but not one of ours.
+    #[error("{what} {key} in the durable tree cannot be decoded: {source}. The data is of another version or damaged")]
+    Record {
+        /// Kind of record.
+        what: &'static str,
+        /// Its key.
+        key: u64,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+    /// A log entry is sound but not one of ours.
+    #[error("log entry {index} cannot be decoded: {source}. The data is of another version or damaged")]
+    Entry {
+        /// Its index.
+        index: u64,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+    /// The log begins behind what the tree holds.
+    #[error("the log begins at entry {first}, but the durable tree ends at {applied}: files are missing")]
+    Gap {
+        /// First entry of the log.
+        first: u64,
+        /// Entries the tree holds.
+        applied: u64,
+    },
+    /// The directory holds Apache ZooKeeper's files.
+    #[error("{0} holds Apache ZooKeeper's data, which this server does not read: use another dataDir")]
+    Foreign(String),
+}
+
+/// What was found in a data directory.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) state: State,
+    pub(crate) log: Log,
+    pub(crate) tree: Tree,
+    /// Log entries applied to `state`.
+    pub(crate) applied: u64,
+    /// Log entries the durable tree holds.
+    pub(crate) checkpointed: u64,
+    /// Bytes of the log entries behind the durable tree.
+    pub(crate) tail_len: u64,
+    pub(crate) locks: Vec<DirLock>,
+}
+
+/// Opens the directories, creating them if need be, and rebuilds the state.
+pub(crate) fn recover(
+    disk: &Arc<dyn Disk>,
+    data_dir: &Path,
+    data_log_dir: &Path,
+    seed: u64,
+) -> Result<Recovered, RecoveryError> {
+    let clock = Clock::start();
+    refuse_foreign(data_dir)?;
+    let mut locks = vec![oxkeeper_store::lock(&**disk, data_dir)?];
+    if data_log_dir != data_dir {
+        locks.push(oxkeeper_store::lock(&**disk, data_log_dir)?);
+    }
+    let tree = Tree::open(disk.clone(), data_dir, &TreeOptions::default())?;
+    let (mut state, checkpointed) = match tree.snapshot()? {
+        None => (State::new(seed), 0),
+        Some(snapshot) => (load(&snapshot, seed)?, snapshot.applied_index()),
+    };
+    let loaded_ms = clock.now_ms();
+    let log = Log::open(disk.clone(), &data_log_dir.join(LOG_DIR), &LogOptions::default())?;
+    if log.first_index() > checkpointed || log.next_index() < checkpointed {
+        return Err(RecoveryError::Gap { first: log.first_index(), applied: checkpointed });
+    }
+    let tail_len = replay(&log, checkpointed, &mut state)?;
+    let applied = log.next_index();
+    info!(
+        znodes = state.tree().len(),
+        sessions = state.sessions().len(),
+        zxid = %state.zxid(),
+        loaded_ms,
+        replayed = applied - checkpointed,
+        replayed_ms = clock.now_ms() - loaded_ms,
+        "data recovered"
+    );
+    Ok(Recovered { state, log, tree, applied, checkpointed, tail_len, locks })
+}
+
+/// Apache ZooKeeper keeps its files in `version-2`. Starting empty beside them would look like losing them.
+fn refuse_foreign(data_dir: &Path) -> Result<(), RecoveryError> {
+    let dir = data_dir.join("version-2");
+    let Ok(entries) = dir.read_dir() else { return Ok(()) };
+    let foreign = |name: &str| name.starts_with("snapshot.") || name.starts_with("log.");
+    let found = entries.filter_map(Result::ok).any(|entry| entry.file_name().to_str().is_some_and(foreign));
+    if found { Err(RecoveryError::Foreign(dir.display().to_string())) } else { Ok(()) }
+}
+
+/// Reads the durable tree, the znodes on several threads.
+fn load(snapshot: &Snapshot, seed: u64) -> Result<State, RecoveryError> {
+    let bad = |what: &'static str, key: u64| move |source| RecoveryError::Record { what, key, source };
+    let scalars = snapshot.meta(SCALARS)?.unwrap_or_default();
+    let mut loading = Loading::new(seed, &scalars).map_err(bad("meta value", 0))?;
+    let mut failed = Ok(());
+    snapshot.load(Kind::Acl, |key, record| {
+        if let Err(source) = loading.acl(key as u32, record) {
+            failed = Err(bad("ACL", key)(source));
+        }
+    })?;
+    snapshot.load(Kind::Session, |key, record| {
+        if let Err(source) = loading.session(key as i64, record) {
+            failed = Err(bad("session", key)(source));
+        }
+    })?;
+    failed?;
+    load_znodes(snapshot, &mut loading)?;
+    loading.finish().map_err(bad("tree", 0))
+}
+
+fn load_znodes(snapshot: &Snapshot, loading: &mut Loading) -> Result<(), RecoveryError> {
+    let slots = snapshot.last_key(Kind::Znode)?.map_or(0, |key| key + 1);
+    let share = slots.div_ceil(LOADERS).max(1);
+    let parts: Vec<_> = thread::scope(|scope| {
+        let spawn = |part: u64| scope.spawn(move || load_part(snapshot, part * share..(part + 1) * share));
+        let threads: Vec<_> = (0..LOADERS).map(spawn).collect();
+        threads.into_iter().map(|thread| thread.join().expect("loading does not panic")).collect()
+    });
+    let mut sum = oxkeeper_store::Sum::default();
+    for part in parts {
+        let (part_sum, znodes) = part?;
+        sum = sum + part_sum;
+        znodes.into_iter().for_each(|(slot, znode)| loading.place(slot, znode));
+    }
+    snapshot.check(Kind::Znode, sum)?;
+    Ok(())
+}
+
+type Part = (oxkeeper_store::Sum, Vec<(u32, Znode)>);
+
+fn load_part(snapshot: &Snapshot, slots: std::ops::Range<u64>) -> Result<Part, RecoveryError> {
+    let mut znodes = Vec::new();
+    let mut failed = Ok(());
+    let sum = snapshot.load_range(Kind::Znode, slots, |key, record| match decode_znode(record) {
+        Ok(znode) => znodes.push((key as u32, znode)),
+        Err(source) => failed = Err(RecoveryError::Record { what: "znode", key, source }),
+    })?;
+    failed?;
+    Ok((sum, znodes))
+}
+
+/// Applies the log entries behind the durable tree; how many bytes they have.
+fn replay(log: &Log, from: u64, state: &mut State) -> Result<u64, RecoveryError> {
+    let mut failed = Ok(());
+    let mut len = 0;
+    let mut body = Vec::new();
+    log.read(from..log.next_index(), |index, entry| {
+        len += entry.len() as u64;
+        if failed.is_ok() {
+            failed = replay_entry(entry, state, &mut body).map_err(|source| RecoveryError::Entry { index, source });
+        }
+    })?;
+    failed.map(|()| len)
+}
+
+fn replay_entry(entry: &[u8], state: &mut State, body: &mut Vec<u8>) -> Result<(), DecodeError> {
+    let batch = Batch::decode(entry)?;
+    let time_ms = batch.time_ms;
+    for command in batch {
+        body.clear();
+        // A command that fails fails again, in the same way.
+        let _ = state.apply(&command?, time_ms, body, &mut ());
+    }
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! What the threads that own connections tell when asked: for four-letter words and metrics.
+
+use std::net::SocketAddr;
+
+use oxkeeper_proto::SessionId;
+use oxkeeper_replica::stats::{ConnectionStats, Latency};
+
+/// One thread's connections and counters.
+#[derive(Debug, Default)]
+pub(crate) struct ThreadReport {
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) latency: Latency,
+    pub(crate) outstanding: u64,
+    pub(crate) connections: Vec<ConnectionReport>,
+}
+
+/// One connection.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectionReport {
+    pub(crate) peer: SocketAddr,
+    pub(crate) session: SessionId,
+    pub(crate) timeout_ms: i32,
+    /// When it was accepted, Unix ms.
+    pub(crate) established_ms: i64,
+    pub(crate) outstanding: u32,
+    pub(crate) stats: ConnectionStats,
+}
+
+impl ThreadReport {
+    /// Adds another thread's.
+    pub(crate) fn merge(&mut self, mut other: ThreadReport) {
+        self.received += other.received;
+        self.sent += other.sent;
+        self.latency.merge(&other.latency);
+        self.outstanding += other.outstanding;
+        self.connections.append(&mut other.connections);
+    }
+}

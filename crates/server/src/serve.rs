@@ -1,0 +1,369 @@
+//! Puts a server together: recovered state, engine, checkpoints, threads that own connections, listener.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use oxkeeper_replica::{Clocks, ConnectionConfig, SessionTable, Shared, Writer};
+use oxkeeper_state::{Settings, State};
+use oxkeeper_store::{DirLock, Disk, Log, RealDisk, Tree};
+use parking_lot::RwLock;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::runtime;
+use tokio::sync::watch;
+use tokio::task::{LocalSet, spawn_local};
+use tracing::{info, warn};
+
+use crate::admission::Admission;
+use crate::checkpoint::{Checkpoints, SharedCheckpoints};
+use crate::clock::Clock;
+use crate::config::{Config, HostPort};
+use crate::engine::{Engine, EngineStats};
+use crate::io::{Io, IoShared};
+use crate::mailbox::{Mailbox, Order, Proposing};
+use crate::recovery::{self, RecoveryError};
+use crate::words::Word;
+use crate::words_service::WordsService;
+
+/// ZooKeeper: the id of a server alone, which is the top byte of its session ids.
+const STANDALONE_ID: u8 = 1;
+/// Connections the system may hold for us until they are accepted, when the configuration does not say.
+const BACKLOG: u32 = 4096;
+/// Stack of the threads that own connections, bytes.
+const STACK_LEN: usize = 1 << 20;
+
+/// Why a server does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// The client port cannot be had.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// What was tried.
+        address: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The configuration has no client port.
+    #[error("clientPort is missing")]
+    NoClientPort,
+    /// The configuration asks for what this version does not do.
+    #[error("{}", .0.join("\n"))]
+    Unserved(Vec<String>),
+    /// The system refuses a thread or a runtime.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// What is chosen beside the configuration file.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StartOptions {
+    /// Keep nothing on disk.
+    pub in_memory: bool,
+    /// Threads that own connections; 0 chooses by the number of cores.
+    pub io_threads: usize,
+}
+
+/// A running server. Dropping it does not stop it; [`Server::stop`] does.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    proposing: Arc<Proposing>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    checkpoints: Option<SharedCheckpoints>,
+    stop_listening: watch::Sender<bool>,
+    engine: JoinHandle<()>,
+    others: Vec<JoinHandle<()>>,
+    _locks: Vec<DirLock>,
+}
+
+/// Where the state comes from and goes to.
+struct Durable {
+    state: State,
+    log: Option<Log>,
+    tree: Option<Tree>,
+    checkpoints: Option<SharedCheckpoints>,
+    locks: Vec<DirLock>,
+}
+
+impl Server {
+    /// Recovers, binds, and serves. Returns once clients are accepted.
+    ///
+    /// # Errors
+    /// Any [`StartError`].
+    pub fn start(config: Config, options: StartOptions) -> Result<Server, StartError> {
+        let unserved = config.unserved();
+        if !unserved.is_empty() {
+            return Err(StartError::Unserved(unserved));
+        }
+        let clock = Clock::start();
+        let seed = clock.wall_ms() as u64 ^ (u64::from(std::process::id()) << 32);
+        let durable = open(&config, options, seed)?;
+        let client = config.client.clone().ok_or(StartError::NoClientPort)?;
+        let listener = listen(&client, config.listen_backlog)?;
+        let address = listener.local_addr()?;
+        let threads = if options.io_threads == 0 { io_threads() } else { options.io_threads };
+        assemble(config, clock, durable, listener, address, threads)
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops: no new clients, everything proposed is made durable and answered, connections end.
+    pub fn stop(self) {
+        let _ = self.stop_listening.send(true);
+        self.proposing.stop();
+        let _ = self.engine.join();
+        self.mailboxes.iter().for_each(|mailbox| mailbox.order(Order::Stop));
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.stop();
+        }
+        for thread in self.others {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn open(config: &Config, options: StartOptions, seed: u64) -> Result<Durable, StartError> {
+    if options.in_memory {
+        warn!("in memory only: nothing survives the end of this process");
+        let state = State::new(seed);
+        return Ok(Durable { state, log: None, tree: None, checkpoints: None, locks: Vec::new() });
+    }
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let recovered = recovery::recover(&disk, &config.data_dir, &config.data_log_dir, seed)?;
+    let checkpoints = Checkpoints::new(recovered.applied, recovered.checkpointed, recovered.tail_len);
+    Ok(Durable {
+        state: recovered.state,
+        log: Some(recovered.log),
+        tree: Some(recovered.tree),
+        checkpoints: Some(Arc::new(checkpoints)),
+        locks: recovered.locks,
+    })
+}
+
+fn assemble(
+    config: Config,
+    clock: Clock,
+    durable: Durable,
+    listener: std::net::TcpListener,
+    address: SocketAddr,
+    threads: usize,
+) -> Result<Server, StartError> {
+    let settings = settings(&config);
+    let shared = Arc::new(RwLock::new(shared(&config, clock, durable.state, settings)));
+    let proposing = Arc::new(Proposing::default());
+    let mailboxes: Vec<Arc<Mailbox>> = (0..threads).map(|_| Arc::default()).collect();
+    let limits = &config.limits;
+    let admission = Arc::new(Admission::new(limits.max_client_connections_per_address, limits.max_connections));
+    let stats = Arc::new(EngineStats::default());
+    let engine = Engine {
+        shared: shared.clone(),
+        proposing: proposing.clone(),
+        mailboxes: mailboxes.clone(),
+        log: durable.log,
+        checkpoints: durable.checkpoints.clone(),
+        clock,
+        containers: config.containers.clone(),
+        settings,
+        stats: stats.clone(),
+        writer: Writer::new(threads),
+        unclosed: Vec::new(),
+        next_tick_ms: 0,
+        next_reap_ms: clock.now_ms() + u64::from(config.containers.check_interval_ms),
+        full_since_ms: None,
+        next_full_log_ms: 0,
+    };
+    let words = WordsService {
+        whitelist: config.words,
+        config: config.clone(),
+        state: shared.clone(),
+        mailboxes: mailboxes.clone(),
+        admission: admission.clone(),
+        engine: stats,
+        clock,
+        answered: 0.into(),
+        trace_mask: WordsService::initial_trace_mask(),
+        client_port: address.port(),
+    };
+    let io = Arc::new(IoShared {
+        state: shared.clone(),
+        config: connection_config(&config, settings),
+        proposing: proposing.clone(),
+        mailboxes: mailboxes.clone(),
+        admission,
+        words: Arc::new(words),
+        clock,
+        sessionless_timeout_ms: u64::from(config.limits.sessionless_connection_timeout_ms),
+    });
+    let engine = spawn("engine", move || engine.run())?;
+    let mut others = Vec::new();
+    if let (Some(checkpoints), Some(tree)) = (durable.checkpoints.clone(), durable.tree) {
+        others.push(spawn("checkpoint", move || checkpoints.run(&shared, &tree, clock))?);
+    }
+    let (stop_listening, stopped) = watch::channel(false);
+    let mut listening = Some((listener, stopped, config.client_tcp_keep_alive));
+    for thread in 0..threads {
+        let (io, listening) = (io.clone(), listening.take());
+        others.push(spawn(&format!("io-{thread}"), move || run_io(thread as u16, io, listening))?);
+    }
+    info!(%address, threads, "serving");
+    Ok(Server {
+        address,
+        proposing,
+        mailboxes,
+        checkpoints: durable.checkpoints,
+        stop_listening,
+        engine,
+        others,
+        _locks: durable.locks,
+    })
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).stack_size(STACK_LEN).spawn(work)
+}
+
+/// One for each core: they share the cores with the engine, which mostly waits for the disk.
+fn io_threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(8)
+}
+
+fn shared(config: &Config, clock: Clock, state: State, settings: Settings) -> Shared {
+    let now_ms = clock.now_ms();
+    let tick_ms = u64::try_from(config.tick_time_ms).unwrap_or(1).max(1);
+    let start_ms = u64::try_from(clock.wall_ms()).unwrap_or(0);
+    let newest = state.sessions().iter().map(|(id, _)| id).max();
+    let sessions = SessionTable::new(STANDALONE_ID, start_ms, newest, Clocks::new(tick_ms, now_ms));
+    Shared::new(state, settings, sessions, now_ms)
+}
+
+fn settings(config: &Config) -> Settings {
+    let switches = [
+        (config.extended_types_enabled, Settings::EXTENDED_TYPES),
+        (config.enforce_quota, Settings::ENFORCE_QUOTA),
+        (config.security.skip_acl, Settings::SKIP_ACL),
+        (!config.security.digest_auth_enabled, Settings::NO_DIGEST),
+        (config.ensemble.reconfig_enabled, Settings::RECONFIG),
+    ];
+    let on = switches.into_iter().filter(|(on, _)| *on);
+    on.fold(Settings::default(), |settings, (_, switch)| settings.with(switch))
+}
+
+fn connection_config(config: &Config, settings: Settings) -> ConnectionConfig {
+    let security = &config.security;
+    let enforced = if security.enforce_auth_enabled { security.enforce_auth_schemes.clone() } else { Vec::new() };
+    ConnectionConfig {
+        frame_len_max: config.limits.jute_maxbuffer as usize,
+        session_timeout_min_ms: config.session_timeout_min_ms,
+        session_timeout_max_ms: config.session_timeout_max_ms,
+        settings,
+        super_digest: security.super_digest.clone(),
+        enforced_schemes: enforced,
+        is_word: |bytes| Word::from_bytes(bytes).is_some(),
+    }
+}
+
+/// Binds the client port. Without a host, every address of both families.
+fn listen(client: &HostPort, backlog: Option<u32>) -> Result<std::net::TcpListener, StartError> {
+    let text = client.host.clone().unwrap_or_else(|| "[::]".to_owned());
+    let failed = |source| StartError::Listen { address: format!("{text}:{}", client.port), source };
+    let backlog = i32::try_from(backlog.unwrap_or(BACKLOG)).unwrap_or(i32::MAX);
+    match &client.host {
+        Some(host) => {
+            let mut addresses =
+                std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), client.port)).map_err(failed)?;
+            let address = addresses.next().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
+            bind(address, backlog).map_err(failed)
+        }
+        None => {
+            let every = |address: [u16; 8]| SocketAddr::from((address, client.port));
+            let dual = bind(every([0; 8]), backlog);
+            // A system without IPv6 still has IPv4.
+            dual.or_else(|_| bind(SocketAddr::from(([0, 0, 0, 0], client.port)), backlog)).map_err(failed)
+        }
+    }
+}
+
+fn bind(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
+}
+
+type Listening = (std::net::TcpListener, watch::Receiver<bool>, bool);
+
+/// A thread that owns connections; the first one also accepts them.
+fn run_io(thread: u16, shared: Arc<IoShared>, listening: Option<Listening>) {
+    let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let runtime = runtime.expect("the system has an event queue left");
+    let io = Io::new(thread, shared.clone());
+    LocalSet::new().block_on(&runtime, async move {
+        if let Some((listener, stopped, keep_alive)) = listening {
+            spawn_local(accept(io.clone(), shared, listener, stopped, keep_alive));
+        }
+        io.run().await;
+    });
+}
+
+/// Accepts clients and deals them out to the threads in turn.
+async fn accept(
+    io: Rc<Io>,
+    shared: Arc<IoShared>,
+    listener: std::net::TcpListener,
+    mut stopped: watch::Receiver<bool>,
+    keep_alive: bool,
+) {
+    let listener = TcpListener::from_std(listener).expect("the listener was bound as tokio wants it");
+    let threads = shared.mailboxes.len();
+    let mut turn = 0;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.changed() => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "a client could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if let Err(reason) = shared.admission.enter(peer) {
+            warn!(%peer, "refused: {reason}");
+            let _ = SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO));
+            continue;
+        }
+        let _ = stream.set_nodelay(true);
+        if keep_alive {
+            let _ = SockRef::from(&stream).set_keepalive(true);
+        }
+        turn = (turn + 1) % threads;
+        if turn == 0 {
+            io.serve(stream, peer);
+        } else {
+            match stream.into_std() {
+                Ok(stream) => shared.mailboxes[turn].order(Order::Adopt(stream, peer)),
+                Err(_) => shared.admission.leave(peer),
+            }
+        }
+    }
+}
+
+/// Pause after a failed accept: the process may be out of file descriptors.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);

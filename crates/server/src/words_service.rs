@@ -1,0 +1,359 @@
+//! Answers four-letter words: gathers what the words may ask, and carries out what some of them change.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use oxkeeper_replica::Shared;
+use oxkeeper_replica::stats::Latency;
+use parking_lot::RwLock;
+use tokio::sync::oneshot;
+
+use crate::admission::Admission;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::engine::EngineStats;
+use crate::mailbox::{Mailbox, Order};
+use crate::report::{ConnectionReport, ThreadReport};
+use crate::words::metrics::{Metric, Summary};
+use crate::words::{
+    self, ConfigurationFacts, ConnectionFacts, ConnectionSession, Directories, Effect, Environment, ExpiryBucket,
+    Facts, GlobalSessions, Mode, ServerFacts, Serving, SessionFacts, WatchSummary, Whitelist, Word,
+};
+
+/// The trace mask a server starts with. Nothing here is traced by it; clients may set and read it.
+const TRACE_MASK: i64 = 306;
+
+/// Everything the words need.
+#[derive(Debug)]
+pub(crate) struct WordsService {
+    pub(crate) config: Config,
+    pub(crate) whitelist: Whitelist,
+    pub(crate) state: Arc<RwLock<Shared>>,
+    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) engine: Arc<EngineStats>,
+    pub(crate) clock: Clock,
+    /// Words that were answered: they count as packets received.
+    pub(crate) answered: AtomicU64,
+    pub(crate) trace_mask: AtomicI64,
+    /// The port that was bound.
+    pub(crate) client_port: u16,
+}
+
+impl WordsService {
+    /// A trace mask nobody has changed yet.
+    pub(crate) fn initial_trace_mask() -> AtomicI64 {
+        AtomicI64::new(TRACE_MASK)
+    }
+
+    /// The text for a word; `argument` is what follows it.
+    pub(crate) async fn answer(&self, word: [u8; 4], argument: &[u8]) -> String {
+        let Some(word) = Word::from_bytes(word) else { return String::new() };
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        let report = self.gather().await;
+        let answer = words::answer(word, self.whitelist, argument, &Asked { service: self, report });
+        match answer.effect {
+            Some(Effect::ResetConnections) => self.reset(true),
+            Some(Effect::ResetServer) => {
+                self.answered.store(0, Ordering::Relaxed);
+                self.reset(false);
+            }
+            Some(Effect::SetTraceMask(mask)) => self.trace_mask.store(mask, Ordering::Relaxed),
+            None => {}
+        }
+        answer.text
+    }
+
+    fn reset(&self, connections: bool) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.order(Order::ResetStats { connections }));
+    }
+
+    async fn gather(&self) -> ThreadReport {
+        let mut whole = ThreadReport::default();
+        for mailbox in &self.mailboxes {
+            let (answer, answered) = oneshot::channel();
+            mailbox.order(Order::Report(answer));
+            // A thread that has stopped has no connections.
+            whole.merge(answered.await.unwrap_or_default());
+        }
+        whole
+    }
+}
+
+/// The service while one word is answered.
+struct Asked<'a> {
+    service: &'a WordsService,
+    report: ThreadReport,
+}
+
+fn summary(latency: &Latency) -> Summary {
+    let min = if latency.count == 0 { 0 } else { latency.min_ms };
+    Summary { min: min as i64, max: latency.max_ms as i64, count: latency.count as i64, sum: latency.total_ms as i64 }
+}
+
+impl Asked<'_> {
+    fn latency(&self) -> Summary {
+        let mut latency = self.report.latency;
+        self.report.connections.iter().for_each(|connection| latency.merge(&connection.stats.latency));
+        summary(&latency)
+    }
+
+    fn received(&self) -> i64 {
+        (self.report.received + self.service.answered.load(Ordering::Relaxed)) as i64
+    }
+
+    fn znode_count(&self) -> usize {
+        // ZooKeeper: the root counts twice.
+        self.service.state.read().state.tree().len() + 1
+    }
+}
+
+impl Facts for Asked<'_> {
+    fn serving(&self) -> Serving {
+        Serving::ReadWrite
+    }
+
+    fn version(&self) -> String {
+        words::full_version(env!("CARGO_PKG_VERSION"), None, BUILT)
+    }
+
+    fn environment(&self) -> Environment {
+        environment()
+    }
+
+    fn trace_mask(&self) -> i64 {
+        self.service.trace_mask.load(Ordering::Relaxed)
+    }
+
+    fn server(&self) -> ServerFacts {
+        ServerFacts {
+            mode: Mode::Standalone,
+            latency_ms: self.latency(),
+            packets_received: self.received(),
+            packets_sent: self.report.sent as i64,
+            connections: self.report.connections.len(),
+            outstanding: self.report.outstanding as i64,
+            zxid: self.service.state.read().state.zxid().0,
+            znode_count: self.znode_count(),
+            proposal_sizes: None,
+        }
+    }
+
+    fn configuration(&self) -> ConfigurationFacts {
+        let config = &self.service.config;
+        ConfigurationFacts {
+            client_port: i32::from(self.service.client_port),
+            secure_client_port: -1,
+            data_dir: absolute(&config.data_dir),
+            data_log_dir: absolute(&config.data_log_dir),
+            tick_time_ms: config.tick_time_ms,
+            max_client_connections_per_address: i64::from(config.limits.max_client_connections_per_address),
+            session_timeout_min_ms: config.session_timeout_min_ms,
+            session_timeout_max_ms: config.session_timeout_max_ms,
+            listen_backlog: config.listen_backlog.map_or(-1, i64::from),
+            server_id: config.server_id(),
+            ensemble: None,
+        }
+    }
+
+    fn directories(&self) -> Directories {
+        let config = &self.service.config;
+        let (data, log) = (dir_len(&config.data_dir), dir_len(&config.data_log_dir));
+        Directories { data_bytes: data, log_bytes: log }
+    }
+
+    fn metrics(&self) -> Vec<Metric> {
+        self.service.metrics(self)
+    }
+
+    fn peer_state(&self) -> Option<String> {
+        None
+    }
+
+    fn connections(&self) -> Vec<ConnectionFacts> {
+        self.report.connections.iter().map(connection_facts).collect()
+    }
+
+    fn sessions(&self) -> SessionFacts {
+        let shared = self.service.state.read();
+        let deadlines = shared.sessions.lock().clocks.deadlines();
+        let offset_ms = self.service.clock.wall_ms() - self.service.clock.now_ms() as i64;
+        let bucket = |(at_ms, sessions): (u64, Vec<oxkeeper_proto::SessionId>)| ExpiryBucket {
+            at_ms: at_ms as i64 + offset_ms,
+            members: sessions.into_iter().map(|session| session.0).collect(),
+        };
+        SessionFacts { local: None, global: GlobalSessions::Expiring(deadlines.into_iter().map(bucket).collect()) }
+    }
+
+    fn ephemerals(&self) -> Vec<(i64, Vec<String>)> {
+        let ephemerals = self.service.state.read().state.ephemerals();
+        ephemerals.into_iter().map(|(session, paths)| (session.0, paths)).collect()
+    }
+
+    fn connection_expiry(&self) -> Vec<ExpiryBucket<(SocketAddr, i64)>> {
+        let mut buckets: BTreeMap<i64, Vec<(SocketAddr, i64)>> = BTreeMap::new();
+        for connection in &self.report.connections {
+            let last_ms = connection.stats.last.map_or(0, |last| last.at_ms as i64);
+            let offset_ms = self.service.clock.wall_ms() - self.service.clock.now_ms() as i64;
+            let at_ms = last_ms + offset_ms + i64::from(connection.timeout_ms);
+            let second = (at_ms / 1000 + 1) * 1000;
+            buckets.entry(second).or_default().push((connection.peer, connection.session.0));
+        }
+        buckets.into_iter().map(|(at_ms, members)| ExpiryBucket { at_ms, members }).collect()
+    }
+
+    fn watch_summary(&self) -> WatchSummary {
+        let counts = self.service.state.read().watches.lock().counts();
+        WatchSummary { connections: counts.data_connections, paths: counts.data_paths, watches: counts.data }
+    }
+
+    fn watches_by_session(&self) -> Vec<(i64, Vec<String>)> {
+        let mut by_session: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+        for (path, sessions) in self.watches_by_path() {
+            sessions.into_iter().for_each(|session| by_session.entry(session).or_default().push(path.clone()));
+        }
+        by_session.into_iter().collect()
+    }
+
+    fn watches_by_path(&self) -> Vec<(String, Vec<i64>)> {
+        let shared = self.service.state.read();
+        let watches = shared.watches.lock();
+        let path = |(path, sessions): (&str, Vec<oxkeeper_proto::SessionId>)| {
+            (path.to_owned(), sessions.into_iter().map(|session| session.0).collect())
+        };
+        watches.data_watches().map(path).collect()
+    }
+
+    /// Digests are compared between servers, not kept.
+    fn digests(&self) -> Vec<(i64, u64)> {
+        Vec::new()
+    }
+}
+
+fn connection_facts(connection: &ConnectionReport) -> ConnectionFacts {
+    let stats = &connection.stats;
+    let session = (connection.session.0 != 0).then(|| ConnectionSession {
+        session_id: connection.session.0,
+        last_operation: stats.last.map_or("NA", |last| words::last_operation(last.answered.op.wire())),
+        established_ms: connection.established_ms,
+        timeout_ms: connection.timeout_ms,
+        last_cxid: stats.last.map_or(-1, |last| i64::from(last.answered.xid)),
+        last_zxid: stats.last.map_or(-1, |last| last.answered.zxid),
+        last_response_ms: stats.last.map_or(0, |last| last.at_ms as i64),
+        last_latency_ms: stats.last.map_or(0, |last| last.latency_ms as i64),
+        latency_ms: summary(&stats.latency),
+    });
+    ConnectionFacts {
+        remote: connection.peer,
+        // A connection of a word is no longer read.
+        interest: u8::from(session.is_some()),
+        outstanding: i64::from(connection.outstanding),
+        packets_received: stats.received as i64,
+        packets_sent: stats.sent as i64,
+        session,
+    }
+}
+
+impl WordsService {
+    /// What `mntr` shows: the reference's names, for all that exists here.
+    fn metrics(&self, asked: &Asked<'_>) -> Vec<Metric> {
+        let shared = self.state.read();
+        let latency = asked.latency();
+        let watch_count = shared.watches.lock().counts().total;
+        let tree = shared.state.tree();
+        let count = |value: usize| value as i64;
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as i64;
+        let groups = of(&self.engine.groups);
+        let sync_ms = Summary {
+            min: 0,
+            max: of(&self.engine.sync_us_max) / 1000,
+            count: groups,
+            sum: of(&self.engine.sync_us) / 1000,
+        };
+        vec![
+            Metric::new("avg_latency", crate::words::metrics::Value::Gauge(real(latency.average()))),
+            Metric::gauge("max_latency", latency.max),
+            Metric::gauge("min_latency", latency.min),
+            Metric::gauge("packets_received", asked.received()),
+            Metric::gauge("packets_sent", asked.report.sent as i64),
+            Metric::gauge("num_alive_connections", count(asked.report.connections.len())),
+            Metric::gauge("outstanding_requests", asked.report.outstanding as i64),
+            Metric::gauge("uptime", self.clock.now_ms() as i64),
+            Metric::gauge("znode_count", count(tree.len() + 1)),
+            Metric::gauge("watch_count", count(watch_count)),
+            Metric::gauge("ephemerals_count", count(shared.state.ephemerals_count())),
+            Metric::gauge("approximate_data_size", tree.size() as i64),
+            Metric::gauge("global_sessions", count(shared.state.sessions().len())),
+            Metric::gauge("local_sessions", 0),
+            Metric::gauge("open_file_descriptor_count", open_files()),
+            Metric::gauge("max_file_descriptor_count", open_files_max()),
+            Metric::counter("connection_rejected", self.admission.rejected() as i64),
+            Metric::counter("stale_sessions_expired", of(&self.engine.sessions_expired)),
+            Metric::counter("commit_count", of(&self.engine.commands)),
+            Metric::new("fsynctime", crate::words::metrics::Value::Summary(sync_ms)),
+        ]
+    }
+}
+
+fn real(value: f64) -> crate::words::metrics::Number {
+    crate::words::metrics::Number::Real(value)
+}
+
+/// When this was built. There is no build script, and a constant is honest enough: the date of the version.
+const BUILT: &str = "2026-11-23 00:00";
+
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string()
+}
+
+/// Bytes of all files below `dir`.
+fn dir_len(dir: &Path) -> u64 {
+    let mut len = 0;
+    let mut dirs: Vec<PathBuf> = vec![dir.to_path_buf()];
+    while let Some(dir) = dirs.pop() {
+        for entry in dir.read_dir().into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => dirs.push(entry.path()),
+                Ok(metadata) => len += metadata.len(),
+                Err(_) => {}
+            }
+        }
+    }
+    len
+}
+
+fn open_files() -> i64 {
+    Path::new("/proc/self/fd").read_dir().map_or(-1, |entries| entries.count() as i64)
+}
+
+fn open_files_max() -> i64 {
+    proc_value("/proc/self/limits", "Max open files").unwrap_or(-1)
+}
+
+/// The first number behind `label` in a file of `/proc`.
+fn proc_value(path: &str, label: &str) -> Option<i64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(label))?;
+    line.split_whitespace().find_map(|word| word.parse().ok())
+}
+
+fn environment() -> Environment {
+    let read = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    let memory_mb = |label| proc_value("/proc/meminfo", label).unwrap_or(0) as u64 / 1024;
+    Environment {
+        host_name: read("/proc/sys/kernel/hostname"),
+        temporary_dir: Some(std::env::temp_dir().display().to_string()),
+        os_name: read("/proc/sys/kernel/ostype"),
+        os_arch: Some(std::env::consts::ARCH.replace("x86_64", "amd64")),
+        os_version: read("/proc/sys/kernel/osrelease"),
+        user_name: std::env::var("USER").ok(),
+        user_home: std::env::var("HOME").ok(),
+        user_dir: std::env::current_dir().ok().map(|dir| dir.display().to_string()),
+        memory_free_mb: memory_mb("MemAvailable:"),
+        memory_max_mb: memory_mb("MemTotal:"),
+        memory_total_mb: proc_value("/proc/self/status", "VmRSS:").unwrap_or(0) as u64 / 1024,
+    }
+}
