@@ -9,6 +9,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use redb::StorageBackend;
 
@@ -23,6 +24,8 @@ pub(crate) struct Backend {
     pub(crate) full: Arc<AtomicBool>,
     /// Bytes to write between syncs.
     pub(crate) pace_len: u64,
+    /// How long to leave the disk alone then.
+    pub(crate) pace_rest: Duration,
     pub(crate) unsynced: AtomicU64,
 }
 
@@ -60,9 +63,12 @@ impl StorageBackend for Backend {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.note(self.file.write_at(offset, data))?;
         let len = data.len() as u64;
-        match self.unsynced.fetch_add(len, Ordering::Relaxed) + len >= self.pace_len {
-            true => self.sync_data(),
-            false => Ok(()),
+        if self.unsynced.fetch_add(len, Ordering::Relaxed) + len >= self.pace_len {
+            self.sync_data()?;
+            if !self.pace_rest.is_zero() {
+                std::thread::sleep(self.pace_rest);
+            }
         }
+        Ok(())
     }
 }

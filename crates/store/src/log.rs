@@ -14,6 +14,10 @@
 //!
 //! Scalars survive trimming because each segment begins with those of its time. Trimming deletes whole
 //! segments from the front, never the one being written.
+//!
+//! Why not redb for this half, too: a commit of one 200-byte entry takes 94 µs here and 159 µs in redb,
+//! of 200 entries 118 µs and 495 µs (`examples/log_bench.rs`, p50), and a checkpoint would hold up the
+//! one writer redb allows.
 
 use std::io;
 use std::ops::Range;

@@ -13,11 +13,17 @@
 //! behind the last batch, so even a cut exactly between two batches is seen.
 //!
 //! Room is filled in steps of [`ROOM_STEP`] by whoever needs it: no helper thread, so the simulator sees
-//! the same operations. Measured by `examples/log_bench.rs` (2 cores, virtio disk, ext4; p50 of one
-//! `fdatasync` after an append of 200 B / 20 KB): growing file 164 / 251 µs, `fallocate`d extents
-//! 113 / 255 µs, filled room 119 / 141 µs, recycled segment 121 / 143 µs. Recycling gains nothing over
-//! filled room but the 0.48 ms a step of 256 KiB takes (once in 13 commits of 20 KB, once in 1,300 of
-//! 200 B), and its stale batches would have to be told from new ones; steps of 1 MiB cost 2.7 ms.
+//! the same operations. The choice rests on `examples/log_bench.rs` (2 cores, virtio disk, ext4; p50 of
+//! one `pwrite` and `fdatasync`, µs):
+//!
+//! | bytes  | growing file | `fallocate`d extents | filled room | recycled segment |
+//! |--------|--------------|----------------------|-------------|------------------|
+//! | 200    | 124          | 86                   | 101         | 99               |
+//! | 20,000 | 173          | 165                  | 106         | 103              |
+//!
+//! Filling a step of 256 KiB takes 270 µs, of 1 MiB 660 µs, of 4 MiB 12,800 µs (the disk is throttled).
+//! Recycling would save that, one step in 13 groups of 20 KB, but what is left of old batches could not
+//! be told from a torn new one the way fill can.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -13,7 +13,11 @@
 //! in neither case are records served (`tests/tree.rs` flips bits all over the file).
 //!
 //! Checkpoints commit with redb's quick repair: opening after a crash reads the allocator's state instead
-//! of the whole file. Figures in `examples/log_bench.rs`.
+//! of the whole file. Measured with a million records of 190 bytes (`examples/log_bench.rs`, 2 cores):
+//! open after an unclean stop 0.5 ms, load 160–210 ms in one thread, file 272 MiB.
+//!
+//! Pace. Written without pauses, that checkpoint takes 1.3 s and stalls syncs of the log for up to 79 ms.
+//! At the default pace it takes 7.5 s and the p99 of log syncs stays below 1 ms (0.2 ms without it).
 
 use std::fmt;
 use std::io;
@@ -21,6 +25,7 @@ use std::ops::{Add, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use redb::{
@@ -122,13 +127,15 @@ impl Add for Sum {
 pub struct TreeOptions {
     /// Bytes redb may keep in memory; default 8 MiB.
     pub cache_len: usize,
-    /// Bytes a checkpoint writes between syncs; default 1 MiB.
+    /// Bytes a checkpoint writes between syncs; default 128 KiB.
     pub pace_len: u64,
+    /// How long a checkpoint leaves the disk alone after each of them; default 1 ms, zero on a fake disk.
+    pub pace_rest: Duration,
 }
 
 impl Default for TreeOptions {
     fn default() -> Self {
-        Self { cache_len: 8 << 20, pace_len: 1 << 20 }
+        Self { cache_len: 8 << 20, pace_len: 128 << 10, pace_rest: Duration::from_millis(1) }
     }
 }
 
@@ -296,9 +303,10 @@ impl Tree {
     }
 
     fn build(&self, file: Box<dyn DiskFile>) -> Result<Database, StoreError> {
-        let (path, full, pace_len) = (self.path.clone(), self.full.clone(), self.options.pace_len);
+        let (path, full) = (self.path.clone(), self.full.clone());
+        let (pace_len, pace_rest) = (self.options.pace_len, self.options.pace_rest);
         self.full.store(false, Ordering::Relaxed);
-        let backend = Backend { path, file, full, pace_len, unsynced: AtomicU64::new(0) };
+        let backend = Backend { path, file, full, pace_len, pace_rest, unsynced: AtomicU64::new(0) };
         let mut builder = Database::builder();
         builder.set_cache_size(self.options.cache_len);
         builder.create_with_backend(backend).map_err(|error| self.error(error))

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{Kind, Log, LogOptions, Tree, TreeOptions};
@@ -53,7 +54,8 @@ impl Server {
     /// Starts as after any stop: loads the tree, replays the log from there.
     fn start(disk: &FakeDisk) -> Self {
         let (disk, options) = (Arc::new(disk.clone()), LogOptions { segment_len: 2000, ..LogOptions::default() });
-        let tree = Tree::open(disk.clone(), Path::new("/data"), &TreeOptions::default()).expect("sound");
+        let unpaced = TreeOptions { pace_rest: Duration::ZERO, ..TreeOptions::default() };
+        let tree = Tree::open(disk.clone(), Path::new("/data"), &unpaced).expect("sound");
         let log = Log::open(disk, Path::new("/data/log"), &options).expect("sound");
         let mut state = State::default();
         if let Some(view) = tree.snapshot().expect("sound") {

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{Kind, RealDisk, StoreError, Tree, TreeOptions};
@@ -16,7 +17,7 @@ const FILE: &str = "/data/tree.redb";
 
 fn open(disk: &FakeDisk) -> Result<Tree, StoreError> {
     // a small cache and pace, so that pages leave the memory before the commit
-    let options = TreeOptions { cache_len: 64 << 10, pace_len: 64 << 10 };
+    let options = TreeOptions { cache_len: 64 << 10, pace_len: 64 << 10, pace_rest: Duration::ZERO };
     Tree::open(Arc::new(disk.clone()), Path::new(DIR), &options)
 }
 
