@@ -14,7 +14,6 @@ import compat.harness.Check;
 import compat.harness.Feature;
 import compat.harness.Scene;
 import compat.harness.Wave;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
@@ -159,15 +158,13 @@ final class Restarts {
     static void counter(Scene s) throws Exception {
         DistributedAtomicLong counter = Counters.atomicLong(s, client(s));
         AtomicInteger succeeded = new AtomicInteger();
-        AtomicInteger tried = new AtomicInteger();
-        List<Exception> failures = new ArrayList<>();
+        AtomicInteger failed = new AtomicInteger();
         Thread counting = new Thread(() -> {
-            while (!Thread.currentThread().isInterrupted() && tried.get() < 20_000) {
+            while (!Thread.currentThread().isInterrupted() && succeeded.get() + failed.get() < 20_000) {
                 try {
-                    tried.incrementAndGet();
                     succeeded.addAndGet(counter.increment().succeeded() ? 1 : 0);
                 } catch (Exception e) {
-                    failures.add(e);
+                    failed.incrementAndGet();
                 }
             }
         });
@@ -180,6 +177,7 @@ final class Restarts {
         counting.interrupt();
         counting.join(LIMIT_MS);
         long value = Counters.atomicLong(s, client(s)).get().postValue();
-        that(value >= succeeded.get() && value <= tried.get(), "between " + succeeded + " and " + tried + ", got " + value);
+        // It may be more: Curator repeats an increment whose reply was lost.
+        that(value >= succeeded.get(), "at least " + succeeded + ", got " + value);
     }
 }

@@ -96,9 +96,7 @@ public final class Suite {
             protected boolean onAdvance(int phase, int registered) {
                 // The phase also advances when the last case leaves: nobody waits for the server then.
                 if (registered > 0) {
-                    for (String command : action.split(" ")) {
-                        Ctl.run(command);
-                    }
+                    List.of(action.split(" ")).forEach(Ctl::run);
                 }
                 return registered == 0;
             }

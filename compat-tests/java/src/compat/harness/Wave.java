@@ -12,6 +12,6 @@ import java.lang.annotation.Target;
 @Retention(RetentionPolicy.RUNTIME)
 @Target(ElementType.METHOD)
 public @interface Wave {
-    /** The action: one or more space-separated {@code $ZK_CTL} commands, carried out in order. */
+    /** The action: one or more space-separated {@link Ctl} commands, carried out in order. */
     String value();
 }

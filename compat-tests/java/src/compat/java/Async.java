@@ -16,7 +16,9 @@ import org.apache.zookeeper.AddWatchMode;
 import org.apache.zookeeper.CreateMode;
 import org.apache.zookeeper.KeeperException.Code;
 import org.apache.zookeeper.Watcher.WatcherType;
+import org.apache.zookeeper.ZooDefs.OpCode;
 import org.apache.zookeeper.data.Stat;
+import org.apache.zookeeper.proto.RemoveWatchesRequest;
 
 /** The callback of each asynchronous operation: rc, path, ctx and result, for success and for failure. */
 @Feature("async")
@@ -139,6 +141,31 @@ final class Async {
         s.zk().removeAllWatches(s.root(), WatcherType.Any, false, (rc, path, ctx) -> log.add(rc, path, ctx), "r");
         s.zk().fence();
         expect(s, log, line(Code.OK, s.root(), "a"), line(Code.OK, s.root(), "r"));
+    }
+
+    @Case("removeWatches of one watcher, locally whatever the server says")
+    static void removeOne(Scene s) throws Exception {
+        Log log = new Log();
+        var watcher = s.events();
+        s.zk().exists(s.p("/a"), watcher);
+        for (int i = 0; i < 2; i++) {
+            s.zk().removeWatches(s.p("/a"), watcher, WatcherType.Data, i == 1, (rc, path, ctx) -> log.add(rc, path, ctx), "r");
+            s.zk().fence();
+            if (i == 0) {
+                s.zk().exists(s.p("/a"), watcher);
+                s.zk().raw(OpCode.removeWatches, new RemoveWatchesRequest(s.p("/a"), WatcherType.Data.getIntValue()), null);
+            }
+        }
+        expect(s, log, line(Code.OK, s.p("/a"), "r"), line(Code.OK, s.p("/a"), "r"));
+        eq(List.of("DataWatchRemoved /a", "DataWatchRemoved /a"), watcher.take());
+    }
+
+    @Case("transaction commit and getConfig")
+    static void others(Scene s) throws Exception {
+        Log log = new Log();
+        s.zk().transaction().create(s.p("/a"), null, OPEN, CreateMode.PERSISTENT).commit((rc, path, ctx, results) -> log.add(rc, ctx, results.size()), "t");
+        s.zk().getConfig(false, (int rc, String path, Object ctx, byte[] data, Stat stat) -> log.add(rc, path, ctx, stat.getAversion()), "c");
+        expect(s, log, line(Code.OK, "t", 1), line(Code.OK, "/zookeeper/config", "c", -1));
     }
 
     @Case("replies come in the order of the requests")

@@ -15,6 +15,7 @@ import java.util.Set;
 import org.apache.zookeeper.AddWatchMode;
 import org.apache.zookeeper.KeeperException.Code;
 import org.apache.zookeeper.Watcher.Event.KeeperState;
+import org.apache.zookeeper.Watcher.WatcherType;
 
 /** Watches and requests across a lost connection. Source: DataTree.setWatches, ClientCnxn.primeConnection. */
 @Feature("reconnect")
@@ -151,6 +152,21 @@ final class Reconnects {
         create(s.zk(), s.p("/a/x"));
         create(s.zk(), s.p("/b/x"));
         eq(List.of("NodeCreated /a/x", "NodeChildrenChanged /b"), away.zk.seen());
+    }
+
+    @Case("removing watches while away works locally only")
+    static void removeWhileAway(Scene s) throws Exception {
+        Away away = Away.connect(s);
+        away.zk.exists(s.p("/a"), true);
+        away.zk.exists(s.p("/b"), true);
+        away.cut();
+        code(Code.CONNECTIONLOSS, () -> away.zk.removeAllWatches(s.p("/a"), WatcherType.Data, false));
+        away.zk.removeAllWatches(s.p("/b"), WatcherType.Data, true);
+        eq("DataWatchRemoved /b", away.zk.events().nextText(Zk.CONNECT_LIMIT_MS));
+        away.back();
+        create(s.zk(), s.p("/a"));
+        create(s.zk(), s.p("/b"));
+        eq(List.of("NodeCreated /a"), away.zk.seen());
     }
 
     @Case("thousands of watches are restored")

@@ -267,4 +267,18 @@ final class Restarts {
         eq(Set.of(Code.OK.intValue(), Code.CONNECTIONLOSS.intValue()), Set.copyOf(codes));
         Check.that(stat(zk, s.p("/a")) != null, "the znode");
     }
+
+    @Case(value = "a short pause delays replies and costs nothing else", feature = "pause")
+    @Wave("pause wait resume")
+    static void paused(Scene s) throws Exception {
+        Zk zk = s.zk();
+        create(zk, s.p("/e"), CreateMode.EPHEMERAL);
+        zk.getData(s.p("/e"), true, null);
+        zk.fence();
+        zk.events().forgetStates();
+        s.wave();
+        zk.setData(s.p("/e"), null, 0);
+        eq(List.of("NodeDataChanged /e"), zk.seen());
+        eq(List.of(), zk.events().states());
+    }
 }
