@@ -35,7 +35,7 @@ pub(super) enum Kind {
     Set,
 }
 
-/// Serves until it is killed.
+/// Serves until it is killed. Prints its address once it can be reached.
 pub(super) fn serve(kind: Kind, listen: SocketAddr, data_dir: &Path, size: usize) -> Result<()> {
     let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
     listener.set_nonblocking(true)?;
@@ -52,6 +52,7 @@ pub(super) fn serve(kind: Kind, listen: SocketAddr, data_dir: &Path, size: usize
         log,
         scratch: vec![0; READ_LEN],
     };
+    println!("listening on {}", bound.listener.local_addr()?);
     let mut events = Vec::with_capacity(EVENTS_MAX);
     loop {
         bound.turn(&mut events)?;

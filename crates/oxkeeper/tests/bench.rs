@@ -1,0 +1,92 @@
+//! `oxkeeper bench` from end to end, against its own bound server: figures come out, wrong replies are found, and a
+//! server's stall is charged to every request that it delayed.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_oxkeeper");
+
+/// A bound server with a directory of its own; ends with the test.
+struct Bound {
+    process: Child,
+    address: String,
+    _data: tempfile::TempDir,
+}
+
+impl Bound {
+    fn start(kind: &str) -> Bound {
+        let data = tempfile::tempdir().unwrap();
+        let mut command = Command::new(BINARY);
+        command.args(["bench", "--serve-bound", kind, "--listen", "127.0.0.1:0", "--data-dir"]).arg(data.path());
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on ").unwrap().to_string();
+        Bound { process, address, _data: data }
+    }
+
+    fn bench(&self, arguments: &str) -> Command {
+        let mut command = Command::new(BINARY);
+        command.args(["bench", "-o", "json", "--server", &self.address, "--pid", &self.process.id().to_string()]);
+        command.args(arguments.split(' '));
+        command
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.process.id().to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn report(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn closed_loop_reports_what_it_did() {
+    for kind in ["get", "set"] {
+        let bound = Bound::start(kind);
+        let arguments = format!("--workload {kind} --sessions 3 --in-flight 5 --duration 0.2 --warmup 0.05");
+        let report = report(&bound.bench(&arguments).output().unwrap());
+        assert!(report["ops"].as_u64().unwrap() > 100, "{report}");
+        assert!(report["p50_us"].as_f64().unwrap() <= report["p99_us"].as_f64().unwrap(), "{report}");
+        assert!(report["server_rss_bytes"].as_u64().unwrap() > 0, "{report}");
+    }
+}
+
+#[test]
+fn a_wrong_reply_fails_the_run() {
+    let bound = Bound::start("get");
+    for (arguments, complaint) in [("--size 99", "100 bytes of data"), ("--workload set", "wrong reply to Set")] {
+        let output = bound.bench(&format!("{arguments} --duration 0.2 --warmup 0")).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && stderr.contains(complaint), "{stderr}");
+    }
+}
+
+#[test]
+fn open_loop_charges_a_stall_to_all_it_delayed() {
+    let bound = Bound::start("get");
+    let arguments = "--sessions 1 --in-flight 1 --rate 500 --duration 2 --warmup 0";
+    let run = bound.bench(arguments).stdout(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(600));
+    bound.signal("-STOP");
+    std::thread::sleep(Duration::from_millis(800));
+    bound.signal("-CONT");
+    let report = report(&run.wait_with_output().unwrap());
+    // One request was on its way, 400 were due meanwhile: 40 % of the run waited, a quarter of these over 600 ms.
+    assert!(report["p90_us"].as_f64().unwrap() > 300_000.0, "{report}");
+    assert!(report["ops"].as_u64().unwrap() > 900, "{report}");
+}
