@@ -55,7 +55,7 @@ type scope struct {
 var scopes atomic.Int64
 
 func newScope() *scope {
-	t := &scope{root: fmt.Sprintf("/go-%d", scopes.Add(1))}
+	t := &scope{root: fmt.Sprintf("/go-%d-%d", os.Getpid(), scopes.Add(1))}
 	t.zk = t.connect(longTimeout)
 	create(t.zk, t.root, "")
 	return t

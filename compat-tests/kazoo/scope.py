@@ -25,10 +25,12 @@ class Scope:
         with_root.create(self.root)
         self.zk = self.client()
 
-    def client(self, root=None, start=True, reconnect_s=0.02, **named):
+    # Kazoo waits for the answer to its handshake as long as the session lives, divided by the number of servers it knows. Apache
+    # ZooKeeper, while it starts, now and then accepts a connection and never reads from it: hence the same server thrice.
+    def client(self, root=None, start=True, copies=3, reconnect_s=0.02, **named):
         named.setdefault("timeout", TIMEOUT_S)
         retry = KazooRetry(max_tries=-1, delay=reconnect_s, backoff=1.5, max_delay=max(reconnect_s, 0.3))
-        hosts = CONNECT + (self.root if root is None else root)
+        hosts = ",".join([CONNECT] * copies) + (self.root if root is None else root)
         client = KazooClient(hosts=hosts, connection_retry=retry, **named)
         self.clients.append(client)
         if start:
