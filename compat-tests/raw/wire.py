@@ -117,6 +117,7 @@ Stat = namedtuple(
 )
 STAT = struct.Struct(">qqqqiiiqiiq")
 HEADER = struct.Struct(">iqi")
+REPLY_FRAME = struct.Struct(">iiqi")
 
 
 # --- primitives -------------------------------------------------------------------------------

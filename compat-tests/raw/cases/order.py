@@ -67,7 +67,7 @@ def close(scene):
     xids = send_together(client, wire.create(base + "/e", flags=1), wire.CLOSE, wire.create(base + "/late"))
     replies = [client.receive_reply() for _ in range(2)]
     equal([(reply.xid, reply.err) for reply in replies], [(xids[0], 0), (xids[1], 0)], "replies")
-    client.is_closed()
+    client.is_closed_refusing(xids[2])
     client.session = 0
     equal(other.names(base), [], "children")
 

@@ -125,13 +125,13 @@ def close(scene):
     assert other.missing(path)
 
 
-@case(FEATURE, "requests after close get no answer")
+@case(FEATURE, "requests after close are not carried out")
 def after_close(scene):
     client, path = scene.client(), scene.base + "/late"
     client.send(wire.CLOSE)
-    client.send(wire.create(path))
+    late = client.send(wire.create(path))
     equal(client.receive_reply().err, 0, "close reply")
-    client.is_closed()
+    client.is_closed_refusing(late)
     client.session = 0
     assert scene.client().missing(path)
 
