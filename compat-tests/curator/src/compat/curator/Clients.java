@@ -4,9 +4,12 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 
 import compat.harness.Check;
 import compat.harness.Scene;
+import java.util.List;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.CuratorFrameworkFactory;
+import org.apache.curator.framework.state.ConnectionState;
 import org.apache.curator.retry.ExponentialBackoffRetry;
 import org.apache.zookeeper.ZooKeeper;
 
@@ -49,6 +52,17 @@ final class Clients {
     static void endSession(Scene s, CuratorFramework client) throws Exception {
         ZooKeeper zk = client.getZookeeperClient().getZooKeeper();
         s.resume(zk.getSessionId(), zk.getSessionPasswd()).awaitConnected().close();
+    }
+
+    /** The connection states from now on, without the first: Curator tells of that one at any moment. */
+    static List<ConnectionState> states(CuratorFramework client) {
+        List<ConnectionState> states = new CopyOnWriteArrayList<>();
+        client.getConnectionStateListenable().addListener((c, state) -> {
+            if (state != ConnectionState.CONNECTED) {
+                states.add(state);
+            }
+        });
+        return states;
     }
 
     /** Runs on a thread of its own: locks belong to threads. */

@@ -12,7 +12,6 @@ import compat.harness.Check;
 import compat.harness.Feature;
 import compat.harness.Scene;
 import java.util.List;
-import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.recipes.leader.LeaderLatch;
@@ -25,8 +24,7 @@ final class LostSessions {
     @Case("the client reports it and goes on with a new one")
     static void states(Scene s) throws Exception {
         CuratorFramework client = client(s);
-        List<ConnectionState> states = new CopyOnWriteArrayList<>();
-        client.getConnectionStateListenable().addListener((c, state) -> states.add(state));
+        List<ConnectionState> states = Clients.states(client);
         long before = client.getZookeeperClient().getZooKeeper().getSessionId();
         endSession(s, client);
         Check.eventually(LIMIT_MS, states::toString, () -> states.contains(ConnectionState.RECONNECTED));

@@ -15,7 +15,6 @@ import compat.harness.Feature;
 import compat.harness.Scene;
 import compat.harness.Wave;
 import java.util.List;
-import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.apache.curator.framework.CuratorFramework;
@@ -35,8 +34,7 @@ final class Restarts {
     @Wave("restart")
     static void states(Scene s) throws Exception {
         CuratorFramework client = client(s);
-        List<ConnectionState> states = new CopyOnWriteArrayList<>();
-        client.getConnectionStateListenable().addListener((c, state) -> states.add(state));
+        List<ConnectionState> states = Clients.states(client);
         long session = client.getZookeeperClient().getZooKeeper().getSessionId();
         s.wave();
         Check.eventually(LIMIT_MS, states::toString, () -> states.contains(ConnectionState.RECONNECTED));
