@@ -86,23 +86,23 @@ impl FakeDisk {
     }
 
     /// Remembers the disk as it is in the midst of operation number `operation`, counted from 0.
-    /// Everything goes on as if nothing had happened; [`crash`](Self::crash) then shows that moment.
+    /// Everything goes on as if nothing had happened; [`crash`](Self::crash) and [`kill`](Self::kill) then
+    /// show that moment.
     pub fn crash_at(&self, operation: u64) {
         self.inner.lock().crash_at = Some(operation);
     }
 
     /// The disk after a power failure, at the moment set before or else now.
     pub fn crash(&self, seed: u64) -> Self {
-        let inner = self.inner.lock();
-        let mut lost = inner.crashed.as_ref().map_or_else(|| inner.clone(), |crashed| (**crashed).clone());
-        drop(inner);
+        let mut lost = self.moment();
         lost.lose(&mut Random(seed));
         Self { inner: Arc::new(Mutex::new(lost)) }
     }
 
-    /// The disk after the process was killed: all that was written is there.
+    /// The disk after the process was killed, at the moment set before or else now: all that was written
+    /// is there, and still not synced.
     pub fn kill(&self) -> Self {
-        let mut inner = self.inner.lock().clone();
+        let mut inner = self.moment();
         inner.begin_again();
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
@@ -148,6 +148,11 @@ impl FakeDisk {
         let mut content = self.content(path).expect("the file to damage exists");
         content[bit / 8] ^= 1 << (bit % 8);
         self.set_content(path, content);
+    }
+
+    fn moment(&self) -> Inner {
+        let inner = self.inner.lock();
+        inner.crashed.as_ref().map_or_else(|| inner.clone(), |crashed| (**crashed).clone())
     }
 
     fn file(&self, inode: u64) -> Box<dyn DiskFile> {

@@ -1,8 +1,8 @@
 //! Opening a log: scanning its segments, and telling a torn end from damage.
 //!
 //! Owns the decision where the log ends, by the rules of [`crate::batch`]. After it, everything behind
-//! the end of the last segment is fill again, durably: no byte of a torn batch is left to be misread.
-//! No segment is changed before the whole log has been found sound.
+//! the end of the last segment is fill again, durably: no byte of a torn batch is left to be misread, and
+//! all that was read is durable. No segment is changed before the whole log has been found sound.
 
 use std::path::Path;
 
@@ -73,6 +73,8 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Option<Recovered>, 
             let (path, expected, found) = (next.path, index.next, next.first_index);
             return Err(StoreError::Gap { path, offset: 0, expected, found });
         }
+        // its seal may still be in memory only, see `confirm`
+        tail.sync();
         tail = next;
         end = scan(&tail, &mut index)?;
     }
@@ -81,6 +83,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Option<Recovered>, 
         return Err(StoreError::MissingSegment { path: segment::path_of(dir, last + 1) });
     }
     clear_behind(&mut tail, &end)?;
+    confirm(disk, dir, &tail)?;
     Ok(Some(Recovered { index, first_sequence: first, tail, offset: end.offset }))
 }
 
@@ -194,6 +197,13 @@ fn clear_behind(tail: &mut Segment, end: &End) -> Result<(), StoreError> {
     tail.sync();
     tail.len = len;
     Ok(())
+}
+
+/// Makes durable what was read. A process that was killed between a write and its sync left in the memory
+/// of the operating system what this process reads, builds on, and would lose to a power failure.
+fn confirm(disk: &dyn Disk, dir: &Path, tail: &Segment) -> Result<(), StoreError> {
+    tail.sync();
+    disk.sync_dir(dir).map_err(io_error(dir, "sync"))
 }
 
 fn misfit_error(segment: &Segment, batch: u64, misfit: Misfit) -> StoreError {

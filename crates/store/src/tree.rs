@@ -299,6 +299,10 @@ impl Tree {
         if file.is_empty().map_err(io_error(&self.path, "measure"))? {
             return Err(StoreError::Empty { path: self.path.clone() });
         }
+        // what a killed process left in the operating system's memory is read here, and the log is trimmed
+        // by it: it must not go with the next power failure
+        file.sync_data().map_err(io_error(&self.path, "sync"))?;
+        self.disk.sync_dir(&self.dir).map_err(io_error(&self.dir, "sync"))?;
         Ok(Some(Arc::new(self.build(file)?)))
     }
 
