@@ -3,7 +3,7 @@
 //! Owns [`Acls`], one entry per distinct list, counted by use: a million znodes with the open list cost one list.
 //! Source: `ZooKeeperServer.checkACL`, `PrepRequestProcessor.fixupACL`, `server/auth/*`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -263,6 +263,15 @@ impl Acls {
     /// After loading: gaps become free ids.
     pub fn finish_loading(&mut self) {
         self.free = (0..self.lists.len() as u32).rev().filter(|&id| self.lists[id as usize].is_none()).collect();
+    }
+
+    /// Checks that exactly these lists are interned beside the open one, each used so often. Panics otherwise.
+    pub(crate) fn check(&self, uses: &BTreeMap<AclId, u64>) {
+        let interned = self.lists.iter().enumerate().skip(1);
+        let counted = interned.filter_map(|(id, list)| Some((AclId(id as u32), list.as_ref()?.uses)));
+        assert_eq!(&counted.collect::<BTreeMap<_, _>>(), uses, "interned ACLs and their uses");
+        assert_eq!(self.by_bytes.len(), uses.len() + 1, "every list is found by its bytes");
+        assert_eq!(self.lists.len(), uses.len() + 1 + self.free.len(), "gaps are free");
     }
 
     fn place(&mut self, id: AclId, list: Arc<AclList>, uses: u64) {

@@ -3,6 +3,8 @@
 //! A checkpoint is begun at one zxid; its znodes are then captured a few at a time while commands go on (see
 //! `dirty.rs`). Sessions, ACLs and the few scalars are small and captured at once when it begins.
 
+use std::collections::BTreeSet;
+
 use bytes::BufMut;
 use oxkeeper_proto::{DecodeError, Jute, Reader, SessionId, Zxid};
 
@@ -127,21 +129,21 @@ impl Loading {
         }
         state.acls.finish_loading();
         state.sessions.dirty.clear();
-        state.find_quotas();
+        for prefix in state.limited_subtrees() {
+            state.quotas.set(&prefix, true);
+        }
         Ok(state)
     }
 }
 
 impl State {
-    /// Registers the subtrees whose limits are in the tree.
-    fn find_quotas(&mut self) {
-        let Some(root) = self.tree.lookup(quota::QUOTA_ROOT) else { return };
-        let limits = self.tree.descendants(root).filter(|&slot| self.tree.znode(slot).name() == quota::LIMITS);
-        let parents: Vec<String> = limits.map(|slot| self.tree.path(self.tree.znode(slot).parent())).collect();
-        for parent in parents {
-            if let Some(prefix) = parent.strip_prefix(quota::QUOTA_ROOT) {
-                self.quotas.set(prefix, true);
-            }
-        }
+    /// The subtrees whose limits are in the tree.
+    pub(crate) fn limited_subtrees(&self) -> BTreeSet<String> {
+        let root = self.tree.lookup(quota::QUOTA_ROOT);
+        let below = root.into_iter().flat_map(|root| self.tree.descendants(root));
+        let limits = below.filter(|&slot| self.tree.znode(slot).name() == quota::LIMITS);
+        let path = |slot: Slot| self.tree.path(self.tree.znode(slot).parent());
+        let prefix = |path: String| path.strip_prefix(quota::QUOTA_ROOT).map(str::to_owned);
+        limits.filter_map(|slot| prefix(path(slot))).filter(|prefix| !prefix.is_empty()).collect()
     }
 }

@@ -13,7 +13,7 @@ use crate::znode::{Owner, Slot, Versions};
 /// Everything the servers of an ensemble agree on.
 ///
 /// Invariants: `containers`, `ttls` and the sessions' ephemerals name exactly the znodes of that kind; every znode's
-/// ACL is interned and its uses counted; `zxid` never falls.
+/// ACL is interned and its uses counted; `quotas` names the subtrees that have limits; `zxid` never falls.
 #[derive(Debug)]
 pub struct State {
     pub(crate) tree: Tree,
@@ -181,6 +181,7 @@ impl State {
     pub fn check(&self) {
         self.tree.check();
         let mut kinds = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut acl_uses = BTreeMap::new();
         for (slot, znode) in self.tree.iter() {
             let owner = znode.versions.owner;
             if owner == Owner::CONTAINER {
@@ -191,8 +192,13 @@ impl State {
                 kinds.2.insert(slot);
             }
             assert!(!self.acl(znode.versions.acl).is_empty(), "every znode has an ACL");
+            if znode.versions.acl != AclId::OPEN {
+                *acl_uses.entry(znode.versions.acl).or_default() += 1;
+            }
         }
         let owned = self.sessions.iter().flat_map(|(_, session)| session.ephemerals.iter().copied()).collect();
         assert_eq!(kinds, (self.containers.clone(), self.ttls.clone(), owned), "registries name their znodes");
+        self.acls.check(&acl_uses);
+        assert!(self.quotas.prefixes().eq(&self.limited_subtrees()), "the subtrees with limits are the counted ones");
     }
 }

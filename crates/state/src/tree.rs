@@ -350,6 +350,7 @@ impl Tree {
         }
         assert_eq!((seen, digest, size), (self.count, self.digest, self.size), "count, digest, size");
         assert_eq!(self.index.len() + 1, self.count, "all but the root are indexed");
+        assert_eq!(self.count + self.free.len(), self.high_water() as usize, "empty slots are free");
     }
 }
 
