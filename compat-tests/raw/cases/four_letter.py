@@ -138,7 +138,8 @@ def cons(scene):
     client.ok(wire.create(scene.base + "/e"), xid=0x4D2)
     host, port = client.socket.getsockname()
     line = next(line for line in four_letter(scene.address, "cons").decode().splitlines() if f":{port}[" in line)
-    assert line.startswith(f" /{host}:{port}[1](queued=0,recved=3,sent=3,sid=0x{client.session & 2**64 - 1:x},lop=CREA,est="), line
+    sid = f"0x{client.session & 2**64 - 1:x}"
+    assert line.startswith(f" /{host}:{port}[1](queued=0,recved=3,sent=3,sid={sid},lop=CREA,est="), line
     assert f",to=7000,lcxid=0x4d2,lzxid=0x{client.last_zxid:x},lresp=" in line, line
 
 

@@ -28,7 +28,8 @@ def null_path(scene, ask):
     scene.client().fails(ask(None), Err.MARSHALLING, step=0)
 
 
-@table(FEATURE, [(f"{name} of the empty path is the root", ask) for name, ask in BY_PATH.items() if name != "getAllChildrenNumber"])
+@table(FEATURE, [(f"{name} of the empty path is the root", ask)
+                 for name, ask in BY_PATH.items() if name != "getAllChildrenNumber"])
 def empty_path(scene, ask):
     client = scene.client()
     equal(client.ok(ask("")).body, client.ok(ask("/")).body, "body")

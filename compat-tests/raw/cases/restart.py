@@ -102,16 +102,16 @@ def closed(scene):
 
 @case(FEATURE, "a session nobody resumes expires after its full timeout anew")
 def abandoned(scene):
-    client, path = scene.client(timeout_ms=2000), scene.base + "/e"
+    client, path = scene.client(timeout_ms=3000), scene.base + "/e"
     client.ok(wire.create(path, flags=1))
-    time.sleep(0.8)
-    scene.ctl("restart")
+    time.sleep(1.0)
     started = time.monotonic()
+    scene.ctl("restart")
     other = scene.client()
     other.ok(wire.exists(path, True))
-    equal(other.receive(10.0).type, Event.DELETED, "event")
+    equal(other.receive(12.0).type, Event.DELETED, "event")
     elapsed = time.monotonic() - started
-    assert 1.0 <= elapsed <= 6.0, f"expired {elapsed:.3f} s after the restart"
+    assert elapsed >= 3.0, f"expired {elapsed:.3f} s after the restart began"
     client.session = 0
 
 
