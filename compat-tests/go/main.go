@@ -42,7 +42,9 @@ func server() string { return os.Getenv("ZK_CONNECT") }
 
 // control runs an action of $ZK_CTL.
 func control(action string) {
-	check(exec.Command(os.Getenv("ZK_CTL"), action).Run())
+	if output, err := exec.Command(os.Getenv("ZK_CTL"), action).CombinedOutput(); err != nil {
+		panic(string(output))
+	}
 }
 
 type scope struct {

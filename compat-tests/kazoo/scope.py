@@ -52,7 +52,8 @@ def with_scope(function):
 
 
 def control(action):
-    subprocess.run([os.environ["ZK_CTL"], action], check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run([os.environ["ZK_CTL"], action], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def drop_socket(client):

@@ -21,7 +21,7 @@ PROJECT_DIR = COMPAT_DIR.parent
 
 KINDS = ("zookeeper", "oxkeeper")
 START_TIMEOUT_S = 60
-STOP_TIMEOUT_S = 20
+STOP_TIMEOUT_S = 10
 # Below the kernel's range for outgoing connections: a client that retries while the server is down must not be handed the
 # server's own port as its source port.
 PORTS = range(20000, 32000)
@@ -151,14 +151,18 @@ class Member:
             os.kill(pid, number)
 
     def end(self, number):
-        """Sends the signal and waits until the process is gone; kills it when it does not obey."""
+        """Sends the signal and waits until the process is gone. One that does not obey is killed, and that is an error."""
         self.signal(number)
         deadline = time.monotonic() + STOP_TIMEOUT_S
+        disobeyed = False
         while (pid := self.pid()) is not None:
             if time.monotonic() > deadline:
+                disobeyed = True
                 os.kill(pid, signal.SIGKILL)
             time.sleep(0.01)
         self.pid_file.unlink(missing_ok=True)
+        if disobeyed:
+            raise RuntimeError(f"the server did not end within {STOP_TIMEOUT_S} s of {signal.Signals(number).name}:\n{self.log_tail()}")
 
     def log_tail(self, lines=20):
         log = self.directory / "server.log"
@@ -224,19 +228,30 @@ class Deployment:
 
     def stop(self):
         self.resume()
-        for member in self.members:
-            member.end(signal.SIGTERM)
+        self._end_all(signal.SIGTERM)
 
     def kill9(self):
+        self._end_all(signal.SIGKILL)
+
+    def _end_all(self, number):
+        """Ends every server, also when one of them fails to end properly; then says so."""
+        failures = []
         for member in self.members:
-            member.end(signal.SIGKILL)
+            try:
+                member.end(number)
+            except RuntimeError as error:
+                failures.append(str(error))
+        if failures:
+            raise RuntimeError("\n".join(failures))
 
     def restart(self):
         """One server after the other, as an operator does it: an ensemble serves throughout."""
         for member in self.members:
-            member.end(signal.SIGTERM)
-            member.spawn()
-            member.wait_ready()
+            try:
+                member.end(signal.SIGTERM)
+            finally:
+                member.spawn()
+                member.wait_ready()
 
     def pause(self):
         for member in self.members:
@@ -265,7 +280,10 @@ def ensemble_lines(count, client_ports):
 def main(arguments):
     match arguments:
         case ["ctl", directory, action] if action in Deployment.ACTIONS:
-            getattr(Deployment(directory), action)()
+            try:
+                getattr(Deployment(directory), action)()
+            except RuntimeError as error:
+                sys.exit(f"{action}: {error}")
         case ["create", name, directory, *port]:
             deployment = Deployment.create(name, directory, int(port[0]) if port else None)
             deployment.start()
