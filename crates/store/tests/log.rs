@@ -571,6 +571,23 @@ fn a_flip_in_any_segment_is_found() {
 }
 
 #[test]
+fn a_lost_end_of_a_segment_is_found() {
+    let (disk, model) = several();
+    for sequence in 1..=5 {
+        let whole = disk.content(&segment(sequence)).expect("is there");
+        let fill = fill_of(&whole);
+        let end = whole.chunks_exact(16).rposition(|granule| granule != fill).expect("not all fill");
+        let mut lost = whole.clone();
+        lost[end * 16..][..16].copy_from_slice(&fill);
+        disk.set_content(&segment(sequence), lost);
+        let error = open(&disk.kill()).expect_err("later segments are there");
+        assert!(matches!(&error, StoreError::Damaged { path, .. } if *path == segment(sequence)), "{error}");
+        disk.set_content(&segment(sequence), whole);
+    }
+    assert_eq!(model.differs(&open(&disk).expect("sound")), None);
+}
+
+#[test]
 fn a_segment_of_another_log_is_refused() {
     let (disk, _) = several();
     // under another name
