@@ -286,10 +286,17 @@ fn acl_entries() -> impl Strategy<Value = Entry> {
     ]
 }
 
+/// A list that anyone may store, and that grants each caller something else.
+fn valid_acl() -> impl Strategy<Value = Option<Vec<Entry>>> {
+    let ids = vec![("world", "anyone"), ("ip", "127.0.0.1"), ("ip", "10.0.0.0/8"), ("digest", ALICE)];
+    let entries = (0..32i32, select(ids)).prop_map(|(perms, (scheme, id))| entry(perms, scheme, id));
+    vec(entries, 1..3).prop_map(Some)
+}
+
 fn acl() -> impl Strategy<Value = Option<Vec<Entry>>> {
     let open = Just(Some(vec![entry(31, "world", "anyone")]));
     let random = weighted(0.95, vec(acl_entries(), 0..4));
-    prop_oneof![4 => open, 1 => random]
+    prop_oneof![6 => open, 2 => valid_acl(), 2 => random]
 }
 
 fn versions() -> impl Strategy<Value = i32> {
@@ -311,17 +318,13 @@ fn multi_asks() -> impl Strategy<Value = Ask> {
     prop_oneof![5 => creates(), 2 => delete, 2 => set, 1 => check]
 }
 
-/// A create that most likely succeeds.
-fn likely_creates() -> impl Strategy<Value = Ask> {
-    let paths = select(vec!["/a", "/b", "/a/b", "*/s-", "/q/r", "*/a"]);
-    (paths, data(), select(vec![0, 0, 1, 2, 3, 4])).prop_map(|(path, data, flags)| Ask::Create {
-        op: 1,
-        path: Some(path.into()),
-        data,
-        acl: Some(vec![entry(31, "world", "anyone")]),
-        flags,
-        ttl: -1,
-    })
+/// A create or delete that most likely succeeds.
+fn likely_asks() -> impl Strategy<Value = Ask> {
+    let paths = select(vec!["/a", "/b", "/a/b", "*/s-", "/q/r", "*/a"]).prop_map(|path| Some(path.to_owned()));
+    let acl = prop_oneof![3 => Just(Some(vec![entry(31, "world", "anyone")])), 1 => valid_acl()];
+    let create = (paths, data(), acl, select(vec![0, 0, 1, 2, 3, 4]))
+        .prop_map(|(path, data, acl, flags)| Ask::Create { op: 1, path, data, acl, flags, ttl: -1 });
+    prop_oneof![3 => create, 1 => Just(Ask::Delete { path: Some(EXISTING.to_string()), version: -1 })]
 }
 
 /// A set of a znode that is there, and counted.
@@ -332,11 +335,11 @@ fn likely_sets() -> impl Strategy<Value = Ask> {
 
 fn asks() -> impl Strategy<Value = Ask> {
     let set_acl = (paths(), acl(), versions()).prop_map(|(path, acl, version)| Ask::SetAcl { path, acl, version });
-    let multi = vec(prop_oneof![1 => likely_creates(), 1 => multi_asks()], 0..6).prop_map(Ask::Multi);
+    let multi = vec(prop_oneof![1 => likely_asks(), 1 => multi_asks()], 0..6).prop_map(Ask::Multi);
     let reap = paths().prop_map(|path| Ask::Reap { path: path.unwrap_or_default(), mzxid: 0 });
     prop_oneof![
         24 => multi_asks(),
-        12 => likely_creates(),
+        12 => likely_asks(),
         3 => likely_sets(),
         4 => set_acl,
         8 => multi,
