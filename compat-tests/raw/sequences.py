@@ -19,7 +19,7 @@ PATHS = ["", "/a", "/b", "/a/x", "/a/y", "/b/x", "/a/x/z", "/e"]
 # Nothing is ever deleted below a container: the server may remove one that has lost its children at any time.
 CONTAINER, IN_CONTAINER = "/k", "/k/x"
 ODD_PATHS = ["/a/", "//a", "/.", "/a/..", "/a/./x", "/\x01", "/a\x7fb", "/\ufff0", "/none/x", "/none", "/a\0"]
-DATA = [None, b"", b"x", b"some data", bytes(100)]
+DATA = [None, b"", b"x", b"some longer data"]
 VERSIONS = [-1, -1, -1, 0, 0, 1, 2, 5, -2]
 TTL_MS = 3_600_000
 SUPER = ("digest", "super:admin")
@@ -95,7 +95,6 @@ def some_acl(random, open_share):
         return wire.OPEN
     return random.choice([
         [],
-        None,
         [ACL(random.randrange(32), "world", "anyone")],
         [ACL(wire.ALL, "auth", ""), ACL(random.randrange(32), "world", "anyone")],
         [ACL(wire.ALL, "auth", None)],
