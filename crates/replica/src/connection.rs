@@ -289,7 +289,10 @@ impl Connection {
             return Err(Flow::Flush);
         }
         self.stats.received += 1;
-        self.touch(turn);
+        // ZooKeeper: authentication alone does not keep a session alive.
+        if !matches!(op, Some(OpCode::Auth | OpCode::Sasl)) {
+            self.touch(turn);
+        }
         let Some(op) = op else {
             // ZooKeeper: an unknown operation costs the connection, after an answer with zxid -1.
             self.put_reply(header, -1, turn, |_, _, _| Err(ErrorCode::Unimplemented));

@@ -236,7 +236,8 @@ impl Connection {
 
     /// ZooKeeper: without SASL configuration the answer is a null token, and no error.
     fn sasl(&mut self, header: RequestHeader, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
-        SaslToken::from_bytes(body).map_err(|_| Flow::End(End::AuthMalformed))?;
+        let SaslToken { token } = SaslToken::from_bytes(body).map_err(|_| Flow::End(End::AuthMalformed))?;
+        token.ok_or(Flow::End(End::AuthMalformed))?;
         self.put_reply(header, 0, turn, |_, _, out| {
             SaslToken { token: None }.encode(out);
             Ok(())

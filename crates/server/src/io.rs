@@ -438,6 +438,9 @@ impl Io {
     /// A client has ended: what it held is let go.
     fn bid_farewell(&self, client: &Client) {
         self.places.borrow_mut().vacate(client.id);
+        if self.stopping.get() {
+            self.mailbox.wake();
+        }
         self.shared.admission.leave(client.peer);
         let inner = client.inner.borrow();
         inner.connection.ended(&self.shared.state.read());
