@@ -255,9 +255,11 @@ def acknowledged_writes_survive_kill_9(t):
 @case("restart", alone=True)
 def session_of_a_dead_client_expires_after_the_restart(t):
     with Holder(t, "/e", 5.0) as holder:
-        control("stop")
-        holder.signal(signal.SIGKILL)
-        control("start")
+        try:
+            control("stop")
+            holder.signal(signal.SIGKILL)
+        finally:
+            control("start")
         eventually(lambda: t.zk.connected, 30)
         assert t.zk.retry(t.zk.exists, "/e"), "expired before its timeout"
         eventually(lambda: t.zk.exists("/e") is None)
@@ -289,8 +291,10 @@ def lock_waiter_gets_its_turn_after_the_restart(t):
 
 @case("restart", alone=True)
 def stopped_server_refuses_connections(t):
-    control("stop")
     host, _, port = CONNECT.split(",")[0].rpartition(":")
-    raises(ConnectionRefusedError, socket.create_connection, (host, int(port)), 1)
-    control("start")
+    try:
+        control("stop")
+        raises(ConnectionRefusedError, socket.create_connection, (host, int(port)), 1)
+    finally:
+        control("start")
     eventually(lambda: t.zk.connected, 30)

@@ -162,7 +162,7 @@ class Member:
             time.sleep(0.01)
         self.pid_file.unlink(missing_ok=True)
         if disobeyed:
-            raise RuntimeError(f"the server did not end within {STOP_TIMEOUT_S} s of {signal.Signals(number).name}:\n{self.log_tail()}")
+            raise RuntimeError(f"the server did not end within {STOP_TIMEOUT_S} s of {signal.Signals(number).name}:\n{self.log_tail(5)}")
 
     def log_tail(self, lines=20):
         log = self.directory / "server.log"
