@@ -22,6 +22,9 @@ pub enum DecodeError {
     /// A value is outside its enumeration, or operations are combined that may not be.
     #[error("value not allowed: {0}")]
     NotAllowed(&'static str),
+    /// A null where a value is needed.
+    #[error("null where a value is needed: {0}")]
+    Null(&'static str),
 }
 
 /// A cursor over the bytes of one frame.
@@ -164,7 +167,7 @@ fn wire_len(len: usize) -> i32 {
 impl<'a> Jute<'a> for Text<'a> {
     // ZooKeeper: a null path in a setWatches vector fails the request (-5), through a NullPointerException.
     fn decode(reader: &mut Reader<'a>) -> Result<Text<'a>, DecodeError> {
-        Option::<Text<'a>>::decode(reader)?.ok_or(DecodeError::NotAllowed("null in a vector of ustrings"))
+        Option::<Text<'a>>::decode(reader)?.ok_or(DecodeError::Null("ustring in a vector"))
     }
     fn encode<B: BufMut>(&self, out: &mut B) {
         Some(self.as_bytes()).encode(out);

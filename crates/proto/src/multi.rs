@@ -78,12 +78,10 @@ impl<'a> MultiOp<'a> {
 /// A create of a multi. The flags win over the header: container flags make it a createContainer.
 fn create<'a>(op: OpCode, reader: &mut Reader<'a>) -> Result<MultiOp<'a>, DecodeError> {
     let request = CreateRequest::decode(reader)?;
-    // ZooKeeper: a null ACL vector inside a multi fails at decoding, not at the ACL check.
-    if request.acl.is_none() {
-        return Err(DecodeError::NotAllowed("null ACL in a multi"));
-    }
     match CreateMode::from_wire(request.flags) {
         None => Err(DecodeError::NotAllowed("create flags in a multi")),
+        // ZooKeeper: a null ACL vector inside a multi fails at decoding, not at the ACL check.
+        Some(_) if request.acl.is_none() => Err(DecodeError::Null("ACL in a multi")),
         Some(mode) if mode.has_ttl() => Err(DecodeError::NotAllowed("ttl flags without a ttl in a multi")),
         Some(CreateMode::Container) => Ok(MultiOp::Create(OpCode::CreateContainer, request)),
         Some(_) => Ok(MultiOp::Create(op, request)),

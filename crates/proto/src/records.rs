@@ -272,26 +272,26 @@ records! {
         /// The highest zxid the client saw in a reply.
         relative_zxid: i64,
         /// Set by getData, or by exists on a znode that was there.
-        data_watches: Option<Vec<Text<'a>>>,
+        data_watches: Option<Vec<Option<Text<'a>>>>,
         /// Set by exists on a znode that was not there.
-        exist_watches: Option<Vec<Text<'a>>>,
+        exist_watches: Option<Vec<Option<Text<'a>>>>,
         /// Set by getChildren.
-        child_watches: Option<Vec<Text<'a>>>,
+        child_watches: Option<Vec<Option<Text<'a>>>>,
     }
     /// Op 105.
     SetWatches2<'a> {
         /// The highest zxid the client saw in a reply.
         relative_zxid: i64,
         /// Set by getData, or by exists on a znode that was there.
-        data_watches: Option<Vec<Text<'a>>>,
+        data_watches: Option<Vec<Option<Text<'a>>>>,
         /// Set by exists on a znode that was not there.
-        exist_watches: Option<Vec<Text<'a>>>,
+        exist_watches: Option<Vec<Option<Text<'a>>>>,
         /// Set by getChildren.
-        child_watches: Option<Vec<Text<'a>>>,
+        child_watches: Option<Vec<Option<Text<'a>>>>,
         /// Set by addWatch mode 0.
-        persistent_watches: Option<Vec<Text<'a>>>,
+        persistent_watches: Option<Vec<Option<Text<'a>>>>,
         /// Set by addWatch mode 1.
-        persistent_recursive_watches: Option<Vec<Text<'a>>>,
+        persistent_recursive_watches: Option<Vec<Option<Text<'a>>>>,
     }
     /// Op 100.
     AuthPacket<'a> {

@@ -254,10 +254,11 @@ struct CatchUp<'a> {
 }
 
 impl CatchUp<'_> {
-    /// *Errors*: a null list; the lists before it have been dealt with.
+    /// *Errors*: a null list or path; what came before it has been dealt with.
     fn run(&mut self, request: SetWatches2<'_>, out: &mut Vec<u8>) -> Outcome {
         let since = request.relative_zxid;
         for path in present(request.data_watches)? {
+            let path = present(path)?;
             match self.state.tree().lookup(&path).map(|slot| self.state.tree().znode(slot).versions.mzxid) {
                 None => put_event(out, EventType::NodeDeleted, &path, CATCH_UP_ZXID),
                 Some(mzxid) if mzxid > since => put_event(out, EventType::NodeDataChanged, &path, CATCH_UP_ZXID),
@@ -265,12 +266,14 @@ impl CatchUp<'_> {
             }
         }
         for path in present(request.exist_watches)? {
+            let path = present(path)?;
             match self.state.tree().lookup(&path) {
                 Some(_) => put_event(out, EventType::NodeCreated, &path, CATCH_UP_ZXID),
                 None => self.watches.add(&self.who, &path, Table::Data, Mode::Standard),
             }
         }
         for path in present(request.child_watches)? {
+            let path = present(path)?;
             match self.state.tree().lookup(&path).map(|slot| self.state.tree().znode(slot).versions.pzxid) {
                 None => put_event(out, EventType::NodeDeleted, &path, CATCH_UP_ZXID),
                 Some(pzxid) if pzxid > since => put_event(out, EventType::NodeChildrenChanged, &path, CATCH_UP_ZXID),
@@ -278,17 +281,18 @@ impl CatchUp<'_> {
             }
         }
         for path in present(request.persistent_watches)? {
-            self.watches.add_persistent(&self.who, &path, false);
+            self.watches.add_persistent(&self.who, &present(path)?, false);
         }
         for path in present(request.persistent_recursive_watches)? {
-            self.watches.add_persistent(&self.who, &path, true);
+            self.watches.add_persistent(&self.who, &present(path)?, true);
         }
         Ok(())
     }
 }
 
-fn present<T>(list: Option<Vec<T>>) -> Result<Vec<T>, ErrorCode> {
-    list.ok_or(ErrorCode::Marshalling)
+/// ZooKeeper: a null list or path is an exception there; what came before it stands.
+fn present<T>(value: Option<T>) -> Result<T, ErrorCode> {
+    value.ok_or(ErrorCode::Marshalling)
 }
 
 fn decoded<'a, T: Jute<'a>>(body: &'a [u8]) -> Result<T, ErrorCode> {

@@ -6,8 +6,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use oxkeeper_proto::multi::{MULTI_END, MultiOp, decode_multi, encode_multi_error};
-use oxkeeper_proto::records::{MultiHeader, PathRecord};
-use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId, Zxid};
+use oxkeeper_proto::records::{
+    CreateRequest, CreateTtlRequest, DeleteRequest, MultiHeader, PathRecord, ReconfigRequest, SetAclRequest,
+    SetDataRequest,
+};
+use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, SessionId, Zxid};
 
 use crate::acl::AclList;
 use crate::command::Command;
@@ -85,9 +88,8 @@ impl Effect<'_> {
 }
 
 impl State {
-    /// Applies one command at `time_ms` (Unix). Takes the next zxid, whether it succeeds or fails; only a
-    /// sync takes none. The reply's body is
-    /// appended to `body`, changes are announced to `watcher`.
+    /// Applies one command at `time_ms` (Unix). Takes the next zxid, whether it succeeds or fails; only a sync and a
+    /// malformed body take none. The reply's body is appended to `body`, changes are announced to `watcher`.
     ///
     /// *Errors*: the code for the reply's header; nothing has changed then, and `body` is as it was. A failed multi is
     /// no error: its codes are in its body.
@@ -98,15 +100,20 @@ impl State {
         body: &mut Vec<u8>,
         watcher: &mut dyn Watcher,
     ) -> Result<(), ErrorCode> {
+        let before = self.zxid;
         // ZooKeeper: sync is no transaction.
         if command.op != OpCode::Sync {
-            self.zxid = next_zxid(self.zxid);
+            self.zxid = next_zxid(before);
         }
         self.time_ms = self.time_ms.max(time_ms);
         let start = body.len();
         let result = self.dispatch(command, body, watcher);
         if result.is_err() {
             body.truncate(start);
+        }
+        // ZooKeeper: a zxid is taken once the body is decoded.
+        if result == Err(ErrorCode::Marshalling) && is_malformed(command) {
+            self.zxid = before;
         }
         result
     }
@@ -127,7 +134,7 @@ impl State {
             OpCode::SetData => write.set_data(decoded(command.body)?, body),
             OpCode::SetAcl => write.set_acl(decoded(command.body)?, body),
             OpCode::Multi => self.multi(command, body, watcher),
-            OpCode::Reconfig => write.reconfig(),
+            OpCode::Reconfig => decoded::<ReconfigRequest<'_>>(command.body).and_then(|_| write.reconfig()),
             OpCode::DeleteContainer => write.reap(command.body),
             OpCode::CreateSession => {
                 let timeout_ms = decoded(command.body)?;
@@ -209,6 +216,26 @@ fn next_zxid(zxid: Zxid) -> Zxid {
 /// A body as the record its operation needs.
 pub(crate) fn decoded<'a, T: Jute<'a>>(body: &'a [u8]) -> Result<T, ErrorCode> {
     T::from_bytes(body).map_err(|_| ErrorCode::Marshalling)
+}
+
+/// Whether a body is not what its operation needs. Of a multi only a null ACL counts: its other defects are found
+/// after it took its zxid.
+fn is_malformed(command: &Command<'_>) -> bool {
+    fn fails<'a, T: Jute<'a>>(body: &'a [u8]) -> bool {
+        T::from_bytes(body).is_err()
+    }
+    let body = command.body;
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the operations whose bodies clients write and the log keeps")]
+    match command.op {
+        OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => fails::<CreateRequest<'_>>(body),
+        OpCode::CreateTtl => fails::<CreateTtlRequest<'_>>(body),
+        OpCode::Delete => fails::<DeleteRequest<'_>>(body),
+        OpCode::SetData => fails::<SetDataRequest<'_>>(body),
+        OpCode::SetAcl => fails::<SetAclRequest<'_>>(body),
+        OpCode::Reconfig => fails::<ReconfigRequest<'_>>(body),
+        OpCode::Multi => matches!(decode_multi(body), Err(DecodeError::Null(_))),
+        _ => false,
+    }
 }
 
 fn is_read(op: &MultiOp<'_>) -> bool {

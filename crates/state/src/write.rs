@@ -442,7 +442,8 @@ impl<'s> Write<'s> {
 
 /// A path that must be valid.
 fn checked(path: Option<Text<'_>>) -> Result<Text<'_>, ErrorCode> {
-    let path = path.ok_or(ErrorCode::Marshalling)?;
+    // ZooKeeper: here a null path fails the path check, elsewhere it is an exception.
+    let path = path.ok_or(ErrorCode::BadArguments)?;
     check_path(&path).map_err(|_| ErrorCode::BadArguments)?;
     Ok(path)
 }

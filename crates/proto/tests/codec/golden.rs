@@ -296,6 +296,6 @@ fn write_and_watch_fields() {
     let set = &find(&lines_of_watch, "setWatches2", true).body[8..];
     let set = SetWatches2::from_bytes(set).expect("well-formed");
     assert_eq!(set.relative_zxid, 0x100_0000_0000);
-    assert_eq!(set.persistent_watches, Some(vec!["/p".into()]));
-    assert_eq!(set.persistent_recursive_watches, Some(vec!["/q".into()]));
+    assert_eq!(set.persistent_watches, Some(vec![Some("/p".into())]));
+    assert_eq!(set.persistent_recursive_watches, Some(vec![Some("/q".into())]));
 }

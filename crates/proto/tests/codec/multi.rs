@@ -134,7 +134,7 @@ fn flags_of_a_create() {
         check(op, 7, Err("create flags in a multi"));
         check(op, -1, Err("create flags in a multi"));
         let no_acl = body_of(op, &CreateRequest { acl: None, ..create(0) });
-        assert_eq!(decode_multi(&no_acl), Err(DecodeError::NotAllowed("null ACL in a multi")));
+        assert_eq!(decode_multi(&no_acl), Err(DecodeError::Null("ACL in a multi")));
     }
 }
 

@@ -65,7 +65,7 @@ fn lengths_and_counts() {
     check([0xff, 0xff, 0xff, 0xfb, 0, 0, 0, 0], Ok(Some(vec![])));
     check([0x80, 0x00, 0x00, 0x00, 0, 0, 0, 0], Ok(Some(vec![])));
     check([0x00, 0x00, 0x00, 0x01, 0, 0, 0, 0], Ok(Some(vec![""])));
-    check([0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff], Err(DecodeError::NotAllowed("null in a vector of ustrings")));
+    check([0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff], Err(DecodeError::Null("ustring in a vector")));
     check([0, 0, 0, 1, 0xff, 0xff, 0xff, 0xfe], Err(DecodeError::NegativeLength));
     check([0, 0, 0, 1, 0x80, 0, 0, 0], Err(DecodeError::NegativeLength));
     check([0, 0, 0, 1, 0x7f, 0xff, 0xff, 0xff], Err(DecodeError::Truncated));

@@ -116,7 +116,14 @@ impl fmt::Debug for AsWritten<'_> {
         let type_name = codec(&self.0.name).type_name;
         let mut shown = f.debug_struct(type_name);
         for (name, value) in &self.0.fields {
-            shown.field(&field_name(type_name, name), &ValueAsWritten(value));
+            match value {
+                // The lists of setWatches are read up to the first null, so their items may be null.
+                Value::Vector(Some(items)) if type_name.starts_with("SetWatches") => {
+                    let items: Vec<_> = items.iter().map(ValueAsWritten).collect();
+                    shown.field(&field_name(type_name, name), &Some(items))
+                }
+                _ => shown.field(&field_name(type_name, name), &ValueAsWritten(value)),
+            };
         }
         shown.finish()
     }

@@ -86,7 +86,8 @@ impl Model {
 
     pub(crate) fn apply(&mut self, order: &Order, ask: &Ask, time: i64) -> Result<Reply, i32> {
         self.told.clear();
-        if !matches!(ask, Ask::Sync(_)) {
+        // ZooKeeper: sync is no transaction, and a null ACL stops the decoding of a multi before it takes its zxid.
+        if !matches!(ask, Ask::Sync(_)) && !matches!(ask, Ask::Multi(asks) if stops_at_null_acl(asks)) {
             self.zxid += 1;
         }
         self.time = self.time.max(time);
@@ -125,7 +126,7 @@ impl Model {
             Ask::SetAcl { path, acl, version } => self.set_acl(order, path.as_deref(), acl, *version),
             Ask::Check { path, version } => {
                 self.session(order)?;
-                let path = valid(path.as_deref().ok_or(MARSHALLING)?)?;
+                let path = valid(path.as_deref().ok_or(BAD_ARGUMENTS)?)?;
                 let node = self.nodes.get(path).ok_or(NO_NODE)?;
                 allowed(&node.acl, READ, order)?;
                 expect(*version, node.version)?;
@@ -258,7 +259,7 @@ impl Model {
         version: i32,
     ) -> Result<Reply, i32> {
         self.session(order)?;
-        let path = valid(path.ok_or(MARSHALLING)?)?;
+        let path = valid(path.ok_or(BAD_ARGUMENTS)?)?;
         let node = self.nodes.get(path).ok_or(NO_NODE)?;
         allowed(&node.acl, WRITE, order)?;
         let bytes = length(data) - length(&node.data);
@@ -283,7 +284,7 @@ impl Model {
         version: i32,
     ) -> Result<Reply, i32> {
         self.session(order)?;
-        let path = valid(path.ok_or(MARSHALLING)?)?;
+        let path = valid(path.ok_or(BAD_ARGUMENTS)?)?;
         let acl = fixup(acl.as_deref().unwrap_or_default(), order)?;
         let node = self.nodes.get_mut(path).ok_or(NO_NODE)?;
         allowed(&node.acl, ADMIN, order)?;
@@ -516,6 +517,12 @@ fn as_in_multi(ask: &Ask) -> Option<Ask> {
         return None;
     }
     Some(Ask::Create { op, path: path.clone(), data: data.clone(), acl: acl.clone(), flags: *flags, ttl: *ttl })
+}
+
+/// Is the first operation that cannot be decoded a create whose flags are known and whose ACL is null?
+fn stops_at_null_acl(asks: &[Ask]) -> bool {
+    let first = asks.iter().find(|ask| as_in_multi(ask).is_none());
+    matches!(first, Some(Ask::Create { acl: None, flags: 0..=6, .. }))
 }
 
 fn came_as_ttl(ask: &Ask) -> bool {
