@@ -80,6 +80,7 @@ impl Draft {
         self.finish_listeners(&mut errors);
         self.finish_timeouts(&mut errors);
         self.finish_limits();
+        self.check_enforced_auth(&mut errors);
         self.finish_ensemble(&mut errors);
         (self.config, errors)
     }
@@ -156,10 +157,19 @@ impl Draft {
             config.warnings.push(format!("Invalid autopurge.snapRetainCount: {count}. Defaulting to 3"));
         }
         if !config.storage.force_sync {
-            config.warnings.push("forceSync=no: a power failure may lose acknowledged writes".into());
+            config.warnings.push("forceSync=no has no effect: writes are synced before they are answered".into());
         }
         if config.security.skip_acl {
             config.warnings.push("skipACL=yes: ACL checks will be skipped".into());
+        }
+    }
+
+    /// Source: `AuthenticationHelper#validateConfiguredProperties`. Enforcing no scheme would let everybody in.
+    fn check_enforced_auth(&self, errors: &mut Vec<(&'static str, String)>) {
+        let security = &self.config.security;
+        if security.enforce_auth_enabled && security.enforce_auth_schemes.is_empty() {
+            let message = "enforce.auth.enabled is true enforce.auth.schemes must be configured.".into(); // ZooKeeper's words
+            errors.push(("enforce.auth.enabled", message));
         }
     }
 

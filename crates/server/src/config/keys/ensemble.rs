@@ -40,10 +40,9 @@ pub(super) const KEYS: &[Key] = &[
         "reconfigEnabled",
         Form::File,
         Kind::Flag(|d, v| d.config.ensemble.reconfig_enabled = v),
-        "The ensemble may be changed while it runs",
+        "reconfig is tried; without an ensemble only its error differs",
     )
-    .default("false")
-    .ignored(NO_ENSEMBLE),
+    .default("false"),
     Key::new(
         "initLimit",
         Form::File,

@@ -16,6 +16,13 @@ fn has_foreign_provider(config: &Config) -> bool {
     config.security.auth_providers.iter().any(|(_, class)| !BUILT_IN_PROVIDERS.contains(&class.as_str()))
 }
 
+/// Nobody could prove such a scheme: every client would be refused.
+fn enforces_foreign_scheme(config: &Config) -> bool {
+    let security = &config.security;
+    let provable = |scheme: &String| scheme == "ip" || scheme == "digest" && security.digest_auth_enabled;
+    security.enforce_auth_enabled && !security.enforce_auth_schemes.iter().all(provable)
+}
+
 pub(super) const KEYS: &[Key] = &[
     // ACLs and digest
     Key::new(
@@ -72,7 +79,8 @@ pub(super) const KEYS: &[Key] = &[
             Ok(())
         }),
         "Schemes that satisfy enforce.auth.enabled, separated by commas",
-    ),
+    )
+    .unserved(enforces_foreign_scheme, "an enforced authentication scheme other than digest and ip"),
     Key::new(
         "authProvider.*",
         Form::Property,

@@ -106,14 +106,16 @@ pub(super) const KEYS: &[Key] = &[
         "Added to jute.maxbuffer for what servers read from disk and from each other",
     )
     .unit("bytes")
-    .derived("jute.maxbuffer"),
+    .derived("jute.maxbuffer")
+    .ignored("what is read from disk has limits of its own"),
     Key::new(
         "globalOutstandingLimit",
         Form::Property,
         int(INT_MIN, |d, v| d.config.limits.global_outstanding_limit = fit(v)),
         "Requests in process or queued beyond which no more are read from busy connections",
     )
-    .default("1000"),
+    .default("1000")
+    .ignored(OWN_LIMITS),
     Key::new(
         "nio.sessionlessCnxnTimeout",
         Form::Property,
@@ -128,7 +130,8 @@ pub(super) const KEYS: &[Key] = &[
         int(0, |d, v| d.config.limits.request_throttle_max_requests = fit(v)),
         "New requests wait while so many are in process; 0 is never",
     )
-    .default("0"),
+    .default("0")
+    .ignored(OWN_LIMITS),
     Key::new(
         "request_throttle_stall_time",
         Form::Property,
@@ -136,14 +139,16 @@ pub(super) const KEYS: &[Key] = &[
         "How long a throttled request waits each time",
     )
     .unit("ms")
-    .default("100"),
+    .default("100")
+    .ignored(OWN_LIMITS),
     Key::new(
         "request_throttle_drop_stale",
         Form::Property,
         Kind::Flag(|d, v| d.config.limits.request_throttle_drop_stale = v),
         "A throttled request whose connection is gone is dropped",
     )
-    .default("true"),
+    .default("true")
+    .ignored(OWN_LIMITS),
     Key::new(
         "request_stale_connection_check",
         Form::Property,
@@ -167,7 +172,8 @@ pub(super) const KEYS: &[Key] = &[
         "An operation that waited longer is refused; 0 is never",
     )
     .unit("ms")
-    .default("0"),
+    .default("0")
+    .ignored("no request is refused because it waited"),
     Key::new(
         "largeRequestThreshold",
         Form::Property,
@@ -175,7 +181,8 @@ pub(super) const KEYS: &[Key] = &[
         "Requests longer than this count against largeRequestMaxBytes; -1 is off",
     )
     .unit("bytes")
-    .default("-1"),
+    .default("-1")
+    .ignored(OWN_LIMITS),
     Key::new(
         "largeRequestMaxBytes",
         Form::Property,
@@ -183,21 +190,24 @@ pub(super) const KEYS: &[Key] = &[
         "Large requests in flight, together; beyond it a connection is closed",
     )
     .unit("bytes")
-    .default("104857600"),
+    .default("104857600")
+    .ignored(OWN_LIMITS),
     Key::new(
         "connection_throttle_tokens",
         Form::Property,
         int(0, |d, v| d.config.limits.connection_tokens = fit(v)),
         "New connections a token bucket lets in; 0 is no such limit",
     )
-    .default("0"),
+    .default("0")
+    .ignored(NO_TOKENS),
     Key::new(
         "connection_throttle_fill_count",
         Form::Property,
         int(0, |d, v| d.config.limits.connection_token_fill_count = fit(v)),
         "Tokens added each time",
     )
-    .default("1"),
+    .default("1")
+    .ignored(NO_TOKENS),
     Key::new(
         "connection_throttle_fill_time",
         Form::Property,
@@ -205,32 +215,33 @@ pub(super) const KEYS: &[Key] = &[
         "How often tokens are added",
     )
     .unit("ms")
-    .default("1"),
+    .default("1")
+    .ignored(NO_TOKENS),
     Key::new("connection_throttle_freeze_time", Form::Property, unused::INT, "Interval of the drop probability")
         .unit("ms")
         .default("-1")
-        .ignored(NO_BLUE),
+        .ignored(NO_TOKENS),
     Key::new("connection_throttle_drop_increase", Form::Property, unused::REAL, "Step of the drop probability")
         .default("0.02")
-        .ignored(NO_BLUE),
+        .ignored(NO_TOKENS),
     Key::new("connection_throttle_drop_decrease", Form::Property, unused::REAL, "Step of the drop probability")
         .default("0.002")
-        .ignored(NO_BLUE),
+        .ignored(NO_TOKENS),
     Key::new("connection_throttle_decrease_ratio", Form::Property, unused::REAL, "When the drop probability falls")
         .default("0")
-        .ignored(NO_BLUE),
+        .ignored(NO_TOKENS),
     Key::new("connection_throttle_weight_enabled", Form::Property, unused::FLAG, "Connections cost different tokens")
         .default("false")
-        .ignored(NO_WEIGHTS),
+        .ignored(NO_TOKENS),
     Key::new("connection_throttle_global_session_weight", Form::Property, unused::INT, "Tokens of a new session")
         .default("3")
-        .ignored(NO_WEIGHTS),
+        .ignored(NO_TOKENS),
     Key::new("connection_throttle_local_session_weight", Form::Property, unused::INT, "Tokens of a local session")
         .default("1")
-        .ignored(NO_WEIGHTS),
+        .ignored(NO_TOKENS),
     Key::new("connection_throttle_renew_session_weight", Form::Property, unused::INT, "Tokens of a reconnect")
         .default("2")
-        .ignored(NO_WEIGHTS),
+        .ignored(NO_TOKENS),
     Key::new(
         "4lw.commands.whitelist",
         Form::Property,
@@ -288,7 +299,8 @@ pub(super) const KEYS: &[Key] = &[
         int(2, |d, v| d.config.storage.snap_count = fit(v)),
         "A checkpoint is due after so many transactions",
     )
-    .default("100000"),
+    .default("100000")
+    .ignored(OWN_PACE),
     Key::new(
         "snapSizeLimitInKb",
         Form::Property,
@@ -296,7 +308,8 @@ pub(super) const KEYS: &[Key] = &[
         "A checkpoint is due after so much log",
     )
     .unit("KiB")
-    .default("4194304"),
+    .default("4194304")
+    .ignored(OWN_PACE),
     Key::new(
         "preAllocSize",
         Form::Property,
@@ -304,14 +317,16 @@ pub(super) const KEYS: &[Key] = &[
         "The log grows by this much at a time",
     )
     .unit("KiB")
-    .default("65536"),
+    .default("65536")
+    .ignored("the log makes room in steps of 256 KiB"),
     Key::new(
         "forceSync",
         Form::Property,
         Kind::Only("no", |d, v| d.config.storage.force_sync = !v),
         "Writes are synced before they are answered; `no` may lose acknowledged writes",
     )
-    .default("yes"),
+    .default("yes")
+    .ignored("writes are always synced before they are answered"),
     Key::new(
         "flushDelay",
         Form::Property,
@@ -319,39 +334,44 @@ pub(super) const KEYS: &[Key] = &[
         "Group commit waits so long for more writes",
     )
     .unit("ms")
-    .default("0"),
+    .default("0")
+    .ignored(OWN_GROUPS),
     Key::new("maxWriteQueuePollTime", Form::Property, unused::LONG, "How long group commit waits for an empty queue")
         .unit("ms")
         .derived("flushDelay ÷ 3")
-        .ignored("a group is committed as soon as the disk is free"),
+        .ignored(OWN_GROUPS),
     Key::new(
         "maxBatchSize",
         Form::Property,
         int(0, |d, v| d.config.storage.batch_count_max = fit(v)),
         "Group commit takes at most so many writes at once",
     )
-    .default("1000"),
+    .default("1000")
+    .ignored(OWN_GROUPS),
     Key::new(
         "digest.enabled",
         Form::Property,
         Kind::Flag(|d, v| d.config.storage.digest_enabled = v),
         "The tree carries a digest, shown by `hash`",
     )
-    .default("true"),
+    .default("true")
+    .ignored("always so here"),
     Key::new(
         "closeSessionTxn.enabled",
         Form::Property,
         Kind::Flag(|d, v| d.config.storage.close_session_txn_enabled = v),
         "Closing a session lists the znodes it removes",
     )
-    .default("true"),
+    .default("true")
+    .ignored("the log holds requests, not their effects"),
     Key::new(
         "datadir.autocreate",
         Form::Property,
         Kind::Flag(|d, v| d.config.storage.data_dir_autocreate = v),
         "A missing data directory is created",
     )
-    .default("true"),
+    .default("true")
+    .unserved(|c| !c.storage.data_dir_autocreate, "a data directory that is never created"),
     Key::new("db.autocreate", Form::Property, unused::FLAG, "An empty directory becomes an empty tree")
         .default("true")
         .ignored("always so here"),
@@ -386,8 +406,10 @@ pub(super) const KEYS: &[Key] = &[
 ];
 
 const OWN_FORMAT: &str = "the files on disk have a format of their own";
-const NO_BLUE: &str = "the token bucket does not drop at random here";
-const NO_WEIGHTS: &str = "every new connection costs one token here";
+const NO_TOKENS: &str = "new connections are limited by their number, not by their rate";
+const OWN_LIMITS: &str = "what waits is bounded by this server's own limits: docs/architecture.md";
+const OWN_PACE: &str = "a checkpoint is due when the log behind the last one has 32 MiB";
+const OWN_GROUPS: &str = "a group is committed as soon as the disk is free";
 
 /// KiB to bytes; the rows' ranges keep the product within 63 bits.
 fn kib(number: i64) -> u64 {

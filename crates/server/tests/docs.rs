@@ -1,0 +1,33 @@
+//! docs/configuration.md is generated from the table of keys; this fails when it is stale.
+//! To write it anew: `OXKEEPER_WRITE_DOCS=1 cargo test -p oxkeeper-server --test docs`.
+
+use std::fs;
+use std::path::Path;
+
+use oxkeeper_server::config::keys_markdown;
+
+const INTRO: &str = "\
+<!-- Written by `OXKEEPER_WRITE_DOCS=1 cargo test -p oxkeeper-server --test docs`; do not edit. -->
+# Configuration
+
+oxkeeper reads ZooKeeper's `zoo.cfg` (`oxkeeper serve --config zoo.cfg`), the JVM properties in the variables `SERVER_JVMFLAGS`
+and `JVMFLAGS` (`-Dzookeeper.…`), and its own few flags (`oxkeeper serve --help`), which win. Without a file it serves
+standalone on 127.0.0.1:2181, with its data in `./oxkeeper-data`. `oxkeeper config check zoo.cfg` tells for each line of a file what
+becomes of it.
+
+Below is every key that Apache ZooKeeper 3.9 reads. *Used*: it has its effect. *Ignored*: it has none, for the reason given.
+*Refused*: the server does not start, because going on without the feature would not be what was asked for.
+*Written as*: a line of the file, a JVM property, or either; where both are written the file wins, as in ZooKeeper.
+
+";
+
+#[test]
+fn the_page_of_keys_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    let page = format!("{INTRO}{}", keys_markdown());
+    if std::env::var_os("OXKEEPER_WRITE_DOCS").is_some() {
+        fs::write(&path, &page).expect("the documentation can be written");
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == page, "docs/configuration.md is stale: see the first lines of this test");
+}
