@@ -21,6 +21,10 @@ use crate::recovery::SCALARS;
 const LOG_LEN: u64 = 32 << 20;
 /// Znodes captured under one lock: about 30 µs.
 const CAPTURE_MAX: usize = 128;
+/// Bytes of log behind the last checkpoint that a stop turns into one more, so that the next start is quick.
+const STOP_LOG_LEN: u64 = 4 << 20;
+/// A checkpoint may use the whole disk when no write has come for this long, ms.
+const QUIET_MS: u64 = 5;
 /// Pause after a failed checkpoint.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
@@ -98,14 +102,18 @@ impl Checkpoints {
             while !asked.checkpoint && !asked.stop {
                 self.wake.wait(&mut asked);
             }
-            if asked.stop {
-                return;
-            }
+            let stop = asked.stop;
             asked.checkpoint = false;
             drop(asked);
+            if stop && self.behind.load(Ordering::Relaxed) < STOP_LOG_LEN {
+                return;
+            }
             let start_ms = clock.now_ms();
-            if let Err(problem) = self.checkpoint(shared, tree) {
+            if let Err(problem) = self.checkpoint(shared, tree, clock) {
                 warn!(%problem, "the checkpoint failed, the former one stands; the log keeps everything since");
+                if stop {
+                    return;
+                }
                 let mut asked = self.asked.lock();
                 asked.checkpoint = true;
                 self.wake.wait_for(&mut asked, RETRY_PAUSE);
@@ -118,7 +126,7 @@ impl Checkpoints {
         }
     }
 
-    fn checkpoint(&self, shared: &RwLock<Shared>, tree: &Tree) -> Result<(), StoreError> {
+    fn checkpoint(&self, shared: &RwLock<Shared>, tree: &Tree, clock: Clock) -> Result<(), StoreError> {
         let mut locked = shared.write();
         let head = locked.state.begin_checkpoint();
         let applied = self.applied.load(Ordering::Acquire);
@@ -126,7 +134,7 @@ impl Checkpoints {
         drop(locked);
         let done = tree.checkpoint(applied, |writer| {
             put_head(writer, &head)?;
-            put_znodes(writer, shared)
+            self.put_znodes(writer, shared, tree, clock)
         });
         shared.write().state.end_checkpoint(&head, done.is_ok());
         match done {
@@ -134,6 +142,31 @@ impl Checkpoints {
             Err(_) => drop(self.behind.fetch_add(behind, Ordering::Relaxed)),
         }
         done
+    }
+
+    /// Captures a few znodes at a time. While nobody writes, the disk need not be shared.
+    fn put_znodes(
+        &self,
+        writer: &mut TreeWriter<'_>,
+        shared: &RwLock<Shared>,
+        tree: &Tree,
+        clock: Clock,
+    ) -> Result<(), StoreError> {
+        let (mut applied, mut applied_ms) = (self.applied.load(Ordering::Relaxed), clock.now_ms());
+        loop {
+            let captured = shared.write().state.capture(CAPTURE_MAX);
+            if captured.is_empty() {
+                return Ok(());
+            }
+            for (slot, record) in captured {
+                put(writer, Kind::Znode, u64::from(slot), record.as_deref())?;
+            }
+            let now = (self.applied.load(Ordering::Relaxed), clock.now_ms());
+            if now.0 != applied {
+                (applied, applied_ms) = now;
+            }
+            tree.hurry(now.1 - applied_ms >= QUIET_MS);
+        }
     }
 }
 
@@ -145,18 +178,6 @@ fn put_head(writer: &mut TreeWriter<'_>, head: &Head) -> Result<(), StoreError> 
         put(writer, kind, key, record.as_deref())?;
     }
     Ok(())
-}
-
-fn put_znodes(writer: &mut TreeWriter<'_>, shared: &RwLock<Shared>) -> Result<(), StoreError> {
-    loop {
-        let captured = shared.write().state.capture(CAPTURE_MAX);
-        if captured.is_empty() {
-            return Ok(());
-        }
-        for (slot, record) in captured {
-            put(writer, Kind::Znode, u64::from(slot), record.as_deref())?;
-        }
-    }
 }
 
 fn put(writer: &mut TreeWriter<'_>, kind: Kind, key: u64, record: Option<&[u8]>) -> Result<(), StoreError> {

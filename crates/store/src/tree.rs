@@ -146,6 +146,7 @@ pub struct Tree {
     path: PathBuf,
     options: TreeOptions,
     full: Arc<AtomicBool>,
+    hurried: Arc<AtomicBool>,
     /// Held for a whole checkpoint.
     writer: Mutex<()>,
     state: Mutex<State>,
@@ -183,14 +184,20 @@ impl Tree {
             let unfinished = dir.join(UNFINISHED);
             disk.remove(&unfinished).map_err(io_error(&unfinished, "remove"))?;
         }
-        let (dir, options, full) = (dir.to_path_buf(), options.clone(), Arc::default());
-        let tree = Self { disk, dir, path, options, full, writer: Mutex::default(), state: Mutex::default() };
+        let (dir, options) = (dir.to_path_buf(), options.clone());
+        let (full, hurried) = (Arc::default(), Arc::default());
+        let tree = Self { disk, dir, path, options, full, hurried, writer: Mutex::default(), state: Mutex::default() };
         let database = tree.open_database()?;
         tree.state.lock().database = database;
         if let Some(snapshot) = tree.snapshot()? {
             snapshot.check_meta()?;
         }
         Ok(tree)
+    }
+
+    /// Whether the checkpoint under way may use the whole disk, because nobody waits for the log.
+    pub fn hurry(&self, hurried: bool) {
+        self.hurried.store(hurried, Ordering::Relaxed);
     }
 
     /// A consistent view of the last checkpoint; `None` when there never was one. Checkpoints go on
@@ -310,7 +317,8 @@ impl Tree {
         let (path, full) = (self.path.clone(), self.full.clone());
         let (pace_len, pace_rest) = (self.options.pace_len, self.options.pace_rest);
         self.full.store(false, Ordering::Relaxed);
-        let backend = Backend { path, file, full, pace_len, pace_rest, unsynced: AtomicU64::new(0) };
+        let (hurried, unsynced) = (self.hurried.clone(), AtomicU64::new(0));
+        let backend = Backend { path, file, full, pace_len, pace_rest, hurried, unsynced };
         let mut builder = Database::builder();
         builder.set_cache_size(self.options.cache_len);
         builder.create_with_backend(backend).map_err(|error| self.error(error))
