@@ -40,8 +40,8 @@ fn text(value: &str) -> Option<Text<'_>> {
     Some(Cow::Borrowed(value))
 }
 
-fn texts<'a>(values: &[&'a str]) -> Option<Vec<Text<'a>>> {
-    Some(values.iter().map(|value| Cow::Borrowed(*value)).collect())
+fn texts<'a>(values: &[&'a str]) -> Option<Vec<Option<Text<'a>>>> {
+    Some(values.iter().map(|value| text(value)).collect())
 }
 
 fn owned(values: Option<Vec<Text<'_>>>) -> Vec<String> {
