@@ -116,14 +116,15 @@ impl fmt::Debug for AsWritten<'_> {
         let type_name = codec(&self.0.name).type_name;
         let mut shown = f.debug_struct(type_name);
         for (name, value) in &self.0.fields {
-            match value {
-                // The lists of setWatches are read up to the first null, so their items may be null.
-                Value::Vector(Some(items)) if type_name.starts_with("SetWatches") => {
-                    let items: Vec<_> = items.iter().map(ValueAsWritten).collect();
-                    shown.field(&field_name(type_name, name), &Some(items))
-                }
-                _ => shown.field(&field_name(type_name, name), &ValueAsWritten(value)),
-            };
+            let field = field_name(type_name, name);
+            // The lists of setWatches are read up to the first null, so their items may be null.
+            if let Value::Vector(Some(items)) = value
+                && type_name.starts_with("SetWatches")
+            {
+                shown.field(&field, &Some(items.iter().map(ValueAsWritten).collect::<Vec<_>>()));
+            } else {
+                shown.field(&field, &ValueAsWritten(value));
+            }
         }
         shown.finish()
     }
