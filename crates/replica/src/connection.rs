@@ -16,9 +16,9 @@ use thiserror::Error;
 
 use crate::Shared;
 use crate::clocks::Heard;
-use crate::delivery::{Answered, ConnectionId, DeliveryKind, Origin, Proposals};
+use crate::delivery::{Answered, ConnectionId, Delivery, DeliveryKind, Origin, Proposals};
 use crate::request::Outcome;
-use crate::stats::ConnectionStats;
+use crate::stats::{ConnectionStats, Counting, ServerStats};
 
 /// Unanswered writes of one connection before it is not read any further.
 pub const IN_FLIGHT_MAX: u32 = 4096;
@@ -102,6 +102,8 @@ pub struct Turn<'a> {
     pub out: &'a mut Vec<u8>,
     /// Takes the connections whose session this one has taken over.
     pub superseded: &'a mut Vec<ConnectionId>,
+    /// Of all connections of the thread.
+    pub stats: &'a mut ServerStats,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +130,10 @@ pub struct Connection {
     pub(crate) identities: Vec<u8>,
     in_flight: u32,
     heard: Option<Heard>,
+    /// When the frames at hand arrived, ms.
+    arrived_ms: u64,
+    /// Since when the next frame has been held back, ms.
+    held_since_ms: Option<u64>,
     /// What it did.
     pub stats: ConnectionStats,
 }
@@ -147,6 +153,8 @@ impl Connection {
             identities,
             in_flight: 0,
             heard: None,
+            arrived_ms: 0,
+            held_since_ms: None,
             stats: ConnectionStats::default(),
         }
     }
@@ -179,20 +187,31 @@ impl Connection {
     /// Handles the complete frames at the start of `input`: how many bytes were used up, and how far it came.
     pub fn handle(&mut self, input: &[u8], turn: &mut Turn<'_>) -> (usize, Flow) {
         let mut rest = input;
+        // A client is not read while a frame is held back: all that is there arrived before that.
+        self.arrived_ms = self.held_since_ms.take().unwrap_or(turn.now_ms);
         let flow = loop {
             match self.next(rest, turn) {
                 Ok(Some(behind)) => rest = behind,
                 Ok(None) => break Flow::More,
                 Err(flow) => {
-                    if matches!(flow, Flow::End(_)) {
-                        self.stage = Stage::Closing;
-                        rest = &[];
+                    match flow {
+                        Flow::Blocked | Flow::Flush => self.held_since_ms = Some(self.arrived_ms),
+                        Flow::End(_) => {
+                            self.stage = Stage::Closing;
+                            rest = &[];
+                        }
+                        Flow::More | Flow::Word(_) => {}
                     }
                     break flow;
                 }
             }
         };
         (input.len() - rest.len(), flow)
+    }
+
+    /// Its input is held back from now on; the wait counts as latency.
+    pub fn hold(&mut self, now_ms: u64) {
+        self.held_since_ms.get_or_insert(now_ms);
     }
 
     /// Handles the first frame of `input`; what is behind it, or `None` while it is incomplete.
@@ -213,7 +232,7 @@ impl Connection {
         let split = split.map_err(|error| Flow::End(End::FrameLength(error.len)))?;
         let Some((body, behind)) = split else { return Ok(None) };
         if self.stage == Stage::Fresh {
-            self.stats.received += 1;
+            self.counting(turn.stats).received(body.len());
             self.connect(body, turn)?;
         } else {
             self.request(body, turn)?;
@@ -225,6 +244,7 @@ impl Connection {
     fn connect(&mut self, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
         let decoded = ConnectRequest::decode_with_read_only(body);
         let (request, read_only) = decoded.map_err(|_| Flow::End(End::ConnectMalformed))?;
+        turn.stats.connects += 1;
         self.knows_read_only = read_only.is_some();
         let (client, server) = (request.last_zxid_seen, turn.shared.state.zxid().0);
         if client > server {
@@ -239,6 +259,7 @@ impl Connection {
             self.propose(OpCode::CreateSession, 0, &timeout, turn);
             return Ok(());
         }
+        turn.stats.resumes += 1;
         self.resume(SessionId(request.session_id), request.passwd.unwrap_or_default(), turn)
     }
 
@@ -251,6 +272,7 @@ impl Connection {
         let heard = known.then(|| sessions.clocks.attach(session, self.timeout_ms, turn.now_ms)).flatten();
         let Some(heard) = heard else {
             self.put_connect_response(0, SessionId::NONE, &[0; PASSWORD_LEN], turn.out);
+            self.counting(turn.stats).connected();
             return Err(Flow::End(End::SessionInvalid(session)));
         };
         sessions.hold(session, self.id);
@@ -258,6 +280,7 @@ impl Connection {
         self.session = session;
         self.heard = Some(heard);
         self.open(turn.out);
+        self.counting(turn.stats).connected();
         Ok(())
     }
 
@@ -274,7 +297,6 @@ impl Connection {
                 false.encode(out);
             }
         });
-        self.stats.sent += 1;
     }
 
     fn request(&mut self, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
@@ -288,7 +310,7 @@ impl Connection {
         if turn.out.len() > OUT_TURN_MAX {
             return Err(Flow::Flush);
         }
-        self.stats.received += 1;
+        self.counting(turn.stats).received(body.len());
         // ZooKeeper: authentication alone does not keep a session alive.
         if !matches!(op, Some(OpCode::Auth | OpCode::Sasl)) {
             self.touch(turn);
@@ -337,7 +359,7 @@ impl Connection {
         let (session, settings) = (self.session, turn.config.settings);
         let identities = Identities(&self.identities);
         Command { session, xid, op, settings, identities, body }.encode(&mut turn.proposals.commands);
-        turn.proposals.origins.push(Origin { connection: Some(self.id), received_ms: turn.now_ms });
+        turn.proposals.origins.push(Origin { connection: Some(self.id), received_ms: self.arrived_ms });
         self.in_flight += 1;
     }
 
@@ -350,6 +372,7 @@ impl Connection {
         body: impl FnOnce(&Connection, &Turn<'_>, &mut Vec<u8>) -> Outcome,
     ) {
         let mut out = std::mem::take(turn.out);
+        let before = out.len();
         frame::put_frame(&mut out, |out| {
             ReplyHeader { xid: header.xid, zxid, err: 0 }.encode(out);
             let start = out.len();
@@ -358,37 +381,51 @@ impl Connection {
                 out[start - 4..].copy_from_slice(&code.wire().to_be_bytes());
             }
         });
+        let frame_len = out.len() - before;
         *turn.out = out;
         let op = OpCode::from_wire(header.op).unwrap_or(OpCode::Error);
-        self.stats.answered(Answered { op, xid: header.xid, zxid, received_ms: turn.now_ms }, turn.now_ms);
+        let answered = Answered { op, xid: header.xid, zxid, received_ms: self.arrived_ms };
+        self.counting(turn.stats).read(answered, frame_len, turn.now_ms);
     }
 
     /// Takes note of a delivery; its bytes are appended to `out` by the caller already.
     ///
     /// `SessionOpened` appends the handshake's answer. *Errors*: the connection ends once `out` is sent.
-    pub fn delivered(&mut self, kind: DeliveryKind, now_ms: u64, out: &mut Vec<u8>) -> Result<(), End> {
-        match kind {
+    pub fn delivered(
+        &mut self,
+        delivery: Delivery,
+        now_ms: u64,
+        out: &mut Vec<u8>,
+        stats: &mut ServerStats,
+    ) -> Result<(), End> {
+        let frame_len = delivery.len as usize;
+        match delivery.kind {
             DeliveryKind::Event => {
-                self.stats.sent += 1;
+                self.counting(stats).notified(frame_len, now_ms);
                 Ok(())
             }
             DeliveryKind::Reply(answered) => {
                 self.in_flight -= 1;
-                self.stats.answered(answered, now_ms);
+                self.counting(stats).updated(answered, frame_len, now_ms);
                 Ok(())
             }
             DeliveryKind::SessionOpened => {
                 self.in_flight -= 1;
                 self.open(out);
+                self.counting(stats).connected();
                 Ok(())
             }
             DeliveryKind::SessionClosed(answered) => {
                 self.in_flight -= 1;
-                self.stats.answered(answered, now_ms);
+                self.counting(stats).updated(answered, frame_len, now_ms);
                 Err(End::SessionClosed)
             }
             DeliveryKind::Disconnect => Err(End::Disconnected),
         }
+    }
+
+    pub(crate) fn counting<'a>(&'a mut self, server: &'a mut ServerStats) -> Counting<'a> {
+        Counting { connection: &mut self.stats, server }
     }
 
     /// The connection is gone: its watches go, its session stays until it expires.

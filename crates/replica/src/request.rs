@@ -10,7 +10,7 @@ use oxkeeper_proto::records::{
     AddWatchRequest, AuthPacket, ClientInfo, ErrorResponse, GetAllChildrenNumberResponse, PathRecord, ReadRequest,
     RequestHeader, SaslToken, SetWatches, SetWatches2, StatResponse, WatchesRequest, WhoAmIResponse,
 };
-use oxkeeper_proto::{ErrorCode, Jute, OpCode, Text};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, Text, frame};
 use oxkeeper_state::{Caller, Identities, State};
 
 use crate::auth;
@@ -43,7 +43,9 @@ impl Connection {
             OpCode::Sasl => return self.sasl(header, body, turn),
             OpCode::SetWatches | OpCode::SetWatches2 => {
                 // Events that were missed go out in front of the reply.
+                let before = turn.out.len();
                 let outcome = self.set_watches(op, body, turn);
+                self.count_events(before, turn);
                 self.put_reply(header, zxid, turn, |_, _, _| outcome);
             }
             op => self.put_reply(header, zxid, turn, |connection, turn, out| connection.read(op, body, turn, out)),
@@ -204,6 +206,15 @@ impl Connection {
         catch_up.run(request, turn.out)
     }
 
+    /// Counts the events among the output from `start` on.
+    fn count_events(&mut self, start: usize, turn: &mut Turn<'_>) {
+        let mut rest = &turn.out[start..];
+        while let Ok(Some((event, behind))) = frame::split_frame(rest, usize::MAX) {
+            self.counting(turn.stats).notified(frame::PREFIX_LEN + event.len(), turn.now_ms);
+            rest = behind;
+        }
+    }
+
     /// Source: `ZooKeeperServer.processPacket`, case auth. The reply's zxid is 0.
     fn authenticate(&mut self, header: RequestHeader, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
         let packet = AuthPacket::from_bytes(body).map_err(|_| Flow::End(End::AuthMalformed))?;
@@ -218,6 +229,7 @@ impl Connection {
             _ => false,
         };
         if !accepted {
+            turn.stats.auth_failed += 1;
             self.put_reply(header, 0, turn, |_, _, _| Err(ErrorCode::AuthFailed));
             return Err(Flow::End(End::AuthFailed(scheme.into_owned())));
         }

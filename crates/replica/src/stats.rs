@@ -1,41 +1,211 @@
-//! Counters of one connection and of the server, as four-letter words show them.
+//! Counters of one connection and of all connections of a thread, as four-letter words and metrics show them.
+//!
+//! Whoever owns connections owns one [`ServerStats`] and counts in it without locks; on request those of all threads are
+//! merged. `crst` forgets the connections', `srst` the server's, neither touches the other.
+//! Source: `ServerCnxn`, `ServerStats`, `BufferStats`, `AvgMinMaxCounter`, `AvgMinMaxPercentileCounter`.
+
+use oxkeeper_proto::frame::PREFIX_LEN;
 
 use crate::delivery::Answered;
 
-/// Latency of answered requests, ms.
+/// What is kept of many values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Latency {
-    /// Smallest; 0 when none was answered.
-    pub min_ms: u64,
-    /// Largest.
-    pub max_ms: u64,
-    /// Sum of all.
-    pub total_ms: u64,
+pub struct Tally {
     /// How many.
     pub count: u64,
+    /// All together.
+    pub sum: u64,
+    /// Greatest; 0 without any.
+    pub max: u64,
+    least: u64,
 }
 
-impl Default for Latency {
-    fn default() -> Latency {
-        Latency { min_ms: u64::MAX, max_ms: 0, total_ms: 0, count: 0 }
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally { count: 0, sum: 0, max: 0, least: u64::MAX }
     }
 }
 
-impl Latency {
-    /// Counts one answered request.
-    pub fn record(&mut self, latency_ms: u64) {
-        self.min_ms = self.min_ms.min(latency_ms);
-        self.max_ms = self.max_ms.max(latency_ms);
-        self.total_ms += latency_ms;
+impl Tally {
+    /// Least; 0 without any.
+    pub fn min(&self) -> u64 {
+        if self.count == 0 { 0 } else { self.least }
+    }
+
+    /// Counts one value.
+    pub fn record(&mut self, value: u64) {
         self.count += 1;
+        self.sum += value;
+        self.max = self.max.max(value);
+        self.least = self.least.min(value);
     }
 
     /// Counts all that `other` counted.
-    pub fn merge(&mut self, other: &Latency) {
-        self.min_ms = self.min_ms.min(other.min_ms);
-        self.max_ms = self.max_ms.max(other.max_ms);
-        self.total_ms += other.total_ms;
+    pub fn merge(&mut self, other: &Tally) {
         self.count += other.count;
+        self.sum += other.sum;
+        self.max = self.max.max(other.max);
+        self.least = self.least.min(other.least);
+    }
+}
+
+/// Values below this have a bucket each; from there on every doubling has half as many.
+const EXACT: u64 = 32;
+/// Doublings from [`EXACT`] on that have buckets: up to 2^20, as ms 17 minutes. Greater values share the last bucket.
+const DOUBLINGS: usize = 15;
+const HALF: usize = EXACT as usize / 2;
+const BUCKETS: usize = EXACT as usize + DOUBLINGS * HALF;
+
+/// A tally that also knows percentiles: exact below 32, at most 1/16 too great above.
+///
+/// The reference keeps a random sample of 4096 values and interpolates; this counts every value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Distribution {
+    /// The same values without their distribution.
+    pub tally: Tally,
+    buckets: [u64; BUCKETS],
+}
+
+impl Default for Distribution {
+    fn default() -> Distribution {
+        Distribution { tally: Tally::default(), buckets: [0; BUCKETS] }
+    }
+}
+
+impl Distribution {
+    /// Counts one value.
+    pub fn record(&mut self, value: u64) {
+        self.tally.record(value);
+        self.buckets[bucket(value)] += 1;
+    }
+
+    /// Counts all that `other` counted.
+    pub fn merge(&mut self, other: &Distribution) {
+        self.tally.merge(&other.tally);
+        self.buckets.iter_mut().zip(&other.buckets).for_each(|(mine, others)| *mine += others);
+    }
+
+    /// The value that `per_mille` of 1000 values do not exceed; 0 without any.
+    pub fn percentile(&self, per_mille: u64) -> u64 {
+        let rank = (self.tally.count * per_mille).div_ceil(1000);
+        let mut reached = 0;
+        let found = self.buckets.iter().position(|count| {
+            reached += count;
+            reached >= rank
+        });
+        let greatest = found.filter(|&bucket| bucket < BUCKETS - 1).map_or(u64::MAX, greatest);
+        greatest.min(self.tally.max)
+    }
+}
+
+/// Which bucket counts a value.
+fn bucket(value: u64) -> usize {
+    if value < EXACT {
+        return value as usize;
+    }
+    let doubling = value.ilog2() - EXACT.ilog2();
+    let within = (value >> (doubling + 1)) as usize - HALF;
+    (EXACT as usize + doubling as usize * HALF + within).min(BUCKETS - 1)
+}
+
+/// The greatest value a bucket counts.
+fn greatest(bucket: usize) -> u64 {
+    let Some(above) = bucket.checked_sub(EXACT as usize) else { return bucket as u64 };
+    let (doubling, within) = (above / HALF, above % HALF);
+    (((HALF + within + 1) as u64) << (doubling + 1)) - 1
+}
+
+/// Sizes of responses: without the length in front, as the reference counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Of all.
+    pub tally: Tally,
+    /// Of the last one, and when it was made, ms.
+    last: u64,
+    last_ms: u64,
+}
+
+impl Sizes {
+    /// Size of the last response; 0 without any.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    fn record(&mut self, len: usize, now_ms: u64) {
+        self.tally.record(len as u64);
+        (self.last, self.last_ms) = (len as u64, now_ms);
+    }
+
+    fn merge(&mut self, other: &Sizes) {
+        self.tally.merge(&other.tally);
+        if other.last_ms >= self.last_ms && other.tally.count > 0 {
+            (self.last, self.last_ms) = (other.last, other.last_ms);
+        }
+    }
+}
+
+/// What the connections of one thread did, also those that have ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerStats {
+    /// Frames taken in.
+    pub received: u64,
+    /// Their bytes, with the length in front.
+    pub received_bytes: u64,
+    /// Frames sent: replies, handshakes and notifications.
+    pub sent: u64,
+    /// Replies and notifications, not handshakes.
+    pub responses: Sizes,
+    /// Bytes of replies.
+    pub reply_bytes: u64,
+    /// Bytes of notifications.
+    pub event_bytes: u64,
+    /// How long reads, pings and watch requests took, ms.
+    pub reads: Distribution,
+    /// How long writes took, ms, also those that failed.
+    pub updates: Distribution,
+    /// Handshakes asked for.
+    pub connects: u64,
+    /// Handshakes of a session that is to go on.
+    pub resumes: u64,
+    /// Authentications that failed.
+    pub auth_failed: u64,
+    /// Clients that were gone without closing their session.
+    pub dropped: u64,
+    /// Connections that were closed because no session was begun in time.
+    pub silent: u64,
+    /// Times a client's input was left alone because too much was proposed already.
+    pub held_back: u64,
+}
+
+impl ServerStats {
+    /// Latency of all requests, ms.
+    pub fn latency(&self) -> Tally {
+        let mut latency = self.reads.tally;
+        latency.merge(&self.updates.tally);
+        latency
+    }
+
+    /// Adds another thread's.
+    pub fn merge(&mut self, other: &ServerStats) {
+        self.received += other.received;
+        self.received_bytes += other.received_bytes;
+        self.sent += other.sent;
+        self.responses.merge(&other.responses);
+        self.reply_bytes += other.reply_bytes;
+        self.event_bytes += other.event_bytes;
+        self.reads.merge(&other.reads);
+        self.updates.merge(&other.updates);
+        self.connects += other.connects;
+        self.resumes += other.resumes;
+        self.auth_failed += other.auth_failed;
+        self.dropped += other.dropped;
+        self.silent += other.silent;
+        self.held_back += other.held_back;
+    }
+
+    fn responded(&mut self, frame_len: usize, now_ms: u64) {
+        self.sent += 1;
+        self.responses.record(frame_len - PREFIX_LEN, now_ms);
     }
 }
 
@@ -48,8 +218,8 @@ pub struct ConnectionStats {
     pub sent: u64,
     /// The last answered operation, its xid, its zxid, and when it was answered (ms).
     pub last: Option<LastReply>,
-    /// Latency of its requests.
-    pub latency: Latency,
+    /// Latency of its requests, ms.
+    pub latency: Tally,
 }
 
 /// The last request a connection had answered.
@@ -63,17 +233,126 @@ pub struct LastReply {
     pub latency_ms: u64,
 }
 
-impl ConnectionStats {
-    /// A request was answered.
-    pub fn answered(&mut self, answered: Answered, now_ms: u64) {
-        let latency_ms = now_ms.saturating_sub(answered.received_ms);
-        self.sent += 1;
-        self.latency.record(latency_ms);
-        self.last = Some(LastReply { answered, at_ms: now_ms, latency_ms });
+/// A connection's counters together with those of its thread: what happens counts in both.
+#[derive(Debug)]
+pub(crate) struct Counting<'a> {
+    pub(crate) connection: &'a mut ConnectionStats,
+    pub(crate) server: &'a mut ServerStats,
+}
+
+impl Counting<'_> {
+    /// A frame came in; `len` is without the length in front.
+    pub(crate) fn received(&mut self, len: usize) {
+        self.connection.received += 1;
+        self.server.received += 1;
+        self.server.received_bytes += (PREFIX_LEN + len) as u64;
     }
 
+    /// The answer to a handshake goes out.
+    pub(crate) fn connected(&mut self) {
+        self.connection.sent += 1;
+        self.server.sent += 1;
+    }
+
+    /// A notification of so many bytes, with the length in front, goes out.
+    pub(crate) fn notified(&mut self, frame_len: usize, now_ms: u64) {
+        self.connection.sent += 1;
+        self.server.event_bytes += (frame_len - PREFIX_LEN) as u64;
+        self.server.responded(frame_len, now_ms);
+    }
+
+    /// A read is answered by a frame of so many bytes, with the length in front.
+    pub(crate) fn read(&mut self, answered: Answered, frame_len: usize, now_ms: u64) {
+        let latency_ms = self.answered(answered, frame_len, now_ms);
+        self.server.reads.record(latency_ms);
+    }
+
+    /// A write is answered by a frame of so many bytes, with the length in front.
+    pub(crate) fn updated(&mut self, answered: Answered, frame_len: usize, now_ms: u64) {
+        let latency_ms = self.answered(answered, frame_len, now_ms);
+        self.server.updates.record(latency_ms);
+    }
+
+    fn answered(&mut self, answered: Answered, frame_len: usize, now_ms: u64) -> u64 {
+        let latency_ms = now_ms.saturating_sub(answered.received_ms);
+        self.connection.sent += 1;
+        self.connection.latency.record(latency_ms);
+        self.connection.last = Some(LastReply { answered, at_ms: now_ms, latency_ms });
+        self.server.reply_bytes += (frame_len - PREFIX_LEN) as u64;
+        self.server.responded(frame_len, now_ms);
+        latency_ms
+    }
+}
+
+impl ConnectionStats {
     /// Forgets everything, as `crst` asks.
     pub fn reset(&mut self) {
         *self = ConnectionStats::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn distribution(values: impl IntoIterator<Item = u64>) -> Distribution {
+        let mut distribution = Distribution::default();
+        values.into_iter().for_each(|value| distribution.record(value));
+        distribution
+    }
+
+    fn percentiles(distribution: &Distribution) -> [u64; 4] {
+        [500, 950, 990, 999].map(|per_mille| distribution.percentile(per_mille))
+    }
+
+    #[test]
+    fn a_value_is_in_a_bucket_that_is_little_greater() {
+        let mut last = 0;
+        for value in (0..4096).chain((12..40).map(|bit| 1 << bit)) {
+            let found = bucket(value);
+            assert!(found >= last, "{value}");
+            last = found;
+            if value < 1 << 20 {
+                assert!(greatest(found) >= value && greatest(found) <= value + value / 16, "{value}");
+                assert_eq!(bucket(greatest(found)), found, "{value}");
+                assert!(found == BUCKETS - 1 || bucket(greatest(found) + 1) == found + 1, "{value}");
+            } else {
+                assert_eq!(found, BUCKETS - 1, "{value}");
+            }
+        }
+    }
+
+    #[test]
+    fn percentiles_of_few_and_many() {
+        assert_eq!(percentiles(&distribution([])), [0; 4]);
+        assert_eq!(percentiles(&distribution([7])), [7; 4]);
+        assert_eq!(percentiles(&distribution([3, 1, 2, 900])), [2, 900, 900, 900]);
+        // 1..=1000: 500 and 950 lie in buckets that end at 511 and 959.
+        assert_eq!(percentiles(&distribution(1..=1000)), [511, 959, 991, 1000]);
+        assert_eq!(percentiles(&distribution([1 << 40, 1])), [1, 1 << 40, 1 << 40, 1 << 40]);
+    }
+
+    #[test]
+    fn merged_is_as_if_recorded_together() {
+        let mut merged = distribution(0..700);
+        merged.merge(&distribution(700..1000));
+        assert_eq!(merged, distribution(0..1000));
+        let tally = merged.tally;
+        assert_eq!((tally.count, tally.sum, tally.min(), tally.max), (1000, 499_500, 0, 999));
+        assert_eq!(Tally::default().min(), 0);
+    }
+
+    #[test]
+    fn the_last_response_is_that_of_the_thread_that_answered_last() {
+        let sizes = |len, now_ms| {
+            let mut sizes = Sizes::default();
+            sizes.record(len, now_ms);
+            sizes
+        };
+        let mut merged = sizes(30, 5);
+        merged.merge(&sizes(20, 9));
+        merged.merge(&sizes(40, 7));
+        merged.merge(&Sizes::default());
+        assert_eq!((merged.last(), merged.tally.min(), merged.tally.max), (20, 20, 40));
     }
 }

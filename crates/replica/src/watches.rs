@@ -16,6 +16,7 @@ use oxkeeper_proto::{Jute, SessionId, Zxid, frame};
 use oxkeeper_state::{AclList, Caller, Change, ChangeKind, Identities, Settings, State};
 
 use crate::delivery::{ConnectionId, IdentityBytes};
+use crate::stats::Tally;
 
 /// One way of watching. A connection may watch a path in several ways at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,8 @@ struct Watching {
     session: SessionId,
     identities: IdentityBytes,
     paths: HashSet<Arc<str>, FixedState>,
+    /// How many of them have an entry of it in the data table.
+    data_count: usize,
 }
 
 /// All watches of this server.
@@ -93,6 +96,23 @@ pub struct Watches {
     connections: HashMap<ConnectionId, Watching, FixedState>,
     /// Entries of the data table that are recursive: while there are none, no ancestor is looked at.
     recursive_count: usize,
+    counts: WatchCounts,
+    /// What the changes so far have fired.
+    pub fired: Fired,
+}
+
+/// How many watchers each change told that told any, by event. Source: `WatchManager.triggerWatch`, which also counts
+/// those who may not know of the change.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fired {
+    /// NodeCreated.
+    pub created: Tally,
+    /// NodeDeleted; a change counts for each table it fires.
+    pub deleted: Tally,
+    /// NodeDataChanged.
+    pub data_changed: Tally,
+    /// NodeChildrenChanged.
+    pub children_changed: Tally,
 }
 
 /// Counts for `wchs` and the metrics.
@@ -108,6 +128,32 @@ pub struct WatchCounts {
     pub data_connections: usize,
 }
 
+impl WatchCounts {
+    /// One entry more. `data_count` is how many its connection has in the data table.
+    fn entered(&mut self, table: Table, is_first_of_path: bool, data_count: &mut usize) {
+        self.total += 1;
+        if table == Table::Data {
+            self.data += 1;
+            self.data_paths += usize::from(is_first_of_path);
+            self.data_connections += usize::from(*data_count == 0);
+            *data_count += 1;
+        }
+    }
+
+    /// One entry less. A connection that ends was taken out already: then there is no `data_count`.
+    fn left(&mut self, table: Table, was_last_of_path: bool, data_count: Option<&mut usize>) {
+        self.total -= 1;
+        if table == Table::Data {
+            self.data -= 1;
+            self.data_paths -= usize::from(was_last_of_path);
+            if let Some(data_count) = data_count {
+                *data_count -= 1;
+                self.data_connections -= usize::from(*data_count == 0);
+            }
+        }
+    }
+}
+
 impl Watches {
     /// Nobody watches.
     pub fn new(settings: Settings) -> Watches {
@@ -117,6 +163,8 @@ impl Watches {
             entries: HashMap::with_hasher(hasher.clone()),
             connections: HashMap::with_hasher(hasher),
             recursive_count: 0,
+            counts: WatchCounts::default(),
+            fired: Fired::default(),
         }
     }
 
@@ -130,10 +178,15 @@ impl Watches {
             session: who.session,
             identities: Arc::from(who.identities),
             paths: HashSet::with_hasher(FixedState::with_seed(0)),
+            data_count: 0,
         });
         watching.paths.insert(path.clone());
-        let modes = self.entries.entry(path).or_insert_with(Entry::new).table_mut(table);
-        let modes = modes.entry(who.connection).or_default();
+        let watchers = self.entries.entry(path).or_insert_with(Entry::new).table_mut(table);
+        let is_first = watchers.is_empty();
+        let modes = watchers.entry(who.connection).or_default();
+        if *modes == 0 {
+            self.counts.entered(table, is_first, &mut watching.data_count);
+        }
         if mode == Mode::PersistentRecursive && *modes & mode.bit() == 0 {
             self.recursive_count += 1;
         }
@@ -187,7 +240,11 @@ impl Watches {
         }
         *modes &= !struck;
         if *modes == 0 {
-            entry.table_mut(table).remove(&connection);
+            let watchers = entry.table_mut(table);
+            watchers.remove(&connection);
+            let was_last = watchers.is_empty();
+            let data_count = self.connections.get_mut(&connection).map(|watching| &mut watching.data_count);
+            self.counts.left(table, was_last, data_count);
             self.forget_if_unused(connection, path);
         }
     }
@@ -210,6 +267,7 @@ impl Watches {
     /// The connection has ended: all its watches go.
     pub fn drop_connection(&mut self, connection: ConnectionId) {
         let Some(watching) = self.connections.remove(&connection) else { return };
+        self.counts.data_connections -= usize::from(watching.data_count > 0);
         for path in watching.paths {
             self.strike(connection, &path, Table::Data, u8::MAX);
             self.strike(connection, &path, Table::Child, u8::MAX);
@@ -237,15 +295,22 @@ impl Watches {
         };
         let mut told = self.take_watchers(change.path, Table::Data, change.acl);
         self.add_recursive_watchers(change.path, change.acl, &mut told);
+        match change.kind {
+            ChangeKind::Created => fired(&mut self.fired.created, &told),
+            ChangeKind::Deleted => fired(&mut self.fired.deleted, &told),
+            ChangeKind::DataChanged => fired(&mut self.fired.data_changed, &told),
+        }
         if change.kind == ChangeKind::Deleted {
             // ZooKeeper: who was told by the data table is not told again by the child table, but is consumed there.
             let more = self.take_watchers(change.path, Table::Child, change.acl);
+            fired(&mut self.fired.deleted, &more);
             merge(&mut told, more);
         }
         announce(&told, event_type, change.path, change.zxid, deliver);
         if change.kind != ChangeKind::DataChanged {
             let parent = parent(change.path);
             let told = self.take_watchers(parent, Table::Child, change.parent_acl);
+            fired(&mut self.fired.children_changed, &told);
             announce(&told, EventType::NodeChildrenChanged, parent, change.zxid, deliver);
         }
     }
@@ -284,8 +349,13 @@ impl Watches {
         acl.is_none() || State::may_know(acl, &Caller { identities: identities(), settings: self.settings })
     }
 
-    /// Counts, in time proportional to the number of watches.
+    /// How many there are.
     pub fn counts(&self) -> WatchCounts {
+        self.counts
+    }
+
+    /// Counts one by one.
+    fn recount(&self) -> WatchCounts {
         let mut counts = WatchCounts::default();
         for entry in self.entries.values() {
             counts.total += entry.data.len() + entry.child.len();
@@ -321,8 +391,11 @@ impl Watches {
             assert!(watching.paths.iter().all(|path| {
                 self.entries[path].data.contains_key(connection) || self.entries[path].child.contains_key(connection)
             }));
+            let in_data = |path: &&Arc<str>| self.entries[&**path].data.contains_key(connection);
+            assert_eq!(watching.paths.iter().filter(in_data).count(), watching.data_count, "data watches");
         }
         assert_eq!(recursive_count, self.recursive_count, "recursive watches");
+        assert_eq!(self.recount(), self.counts, "counts");
     }
 }
 
@@ -335,6 +408,13 @@ pub struct Watcher<'a> {
     pub session: SessionId,
     /// For the permission check when an event is delivered.
     pub identities: &'a [u8],
+}
+
+/// Counts whom a change told, if anyone.
+fn fired(tally: &mut Tally, told: &[ConnectionId]) {
+    if !told.is_empty() {
+        tally.record(told.len() as u64);
+    }
 }
 
 /// Hands one event's frame to everyone in `told`.

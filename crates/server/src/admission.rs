@@ -55,9 +55,14 @@ impl Admission {
         }
     }
 
-    /// Connections refused so far.
+    /// Connections refused since that was last forgotten.
     pub(crate) fn rejected(&self) -> u64 {
         self.counts.lock().rejected
+    }
+
+    /// Begins to count refusals anew.
+    pub(crate) fn forget_rejected(&self) {
+        self.counts.lock().rejected = 0;
     }
 }
 
@@ -76,5 +81,7 @@ mod tests {
         admission.leave(a);
         assert!(admission.enter(c).is_ok());
         assert_eq!(admission.rejected(), 2);
+        admission.forget_rejected();
+        assert_eq!(admission.rejected(), 0);
     }
 }

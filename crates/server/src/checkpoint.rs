@@ -15,6 +15,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
+use crate::metrics::CheckpointStats;
 use crate::recovery::SCALARS;
 
 /// Bytes of log behind the last checkpoint that begin the next one.
@@ -41,9 +42,7 @@ pub(crate) struct Checkpoints {
     behind: AtomicU64,
     asked: Mutex<Asked>,
     wake: Condvar,
-    /// Checkpoints committed, and the time the last one took, ms.
-    pub(crate) count: AtomicU64,
-    pub(crate) last_ms: AtomicU64,
+    pub(crate) stats: Mutex<CheckpointStats>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +61,7 @@ impl Checkpoints {
             behind: AtomicU64::new(behind),
             asked: Mutex::default(),
             wake: Condvar::new(),
-            count: AtomicU64::new(0),
-            last_ms: AtomicU64::new(0),
+            stats: Mutex::default(),
         }
     }
 
@@ -111,6 +109,7 @@ impl Checkpoints {
             let start_ms = clock.now_ms();
             if let Err(problem) = self.checkpoint(shared, tree, clock) {
                 warn!(%problem, "the checkpoint failed, the former one stands; the log keeps everything since");
+                self.stats.lock().failed += 1;
                 if stop {
                     return;
                 }
@@ -120,8 +119,7 @@ impl Checkpoints {
                 continue;
             }
             let took_ms = clock.now_ms() - start_ms;
-            self.count.fetch_add(1, Ordering::Relaxed);
-            self.last_ms.store(took_ms, Ordering::Relaxed);
+            self.stats.lock().took_ms.record(took_ms);
             info!(took_ms, entries = self.committed.load(Ordering::Relaxed), "checkpoint");
         }
     }

@@ -6,7 +6,6 @@
 //! Invariant: a command is applied after its log entry is durable, and its replies leave after it is applied.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use oxkeeper_proto::{OpCode, SessionId};
@@ -14,13 +13,14 @@ use oxkeeper_replica::{Origin, Proposals, Shared, Writer};
 use oxkeeper_state::command::begin_batch;
 use oxkeeper_state::{Batch, Command, Identities, Settings};
 use oxkeeper_store::{AppendError, Log, RECORD_LEN_MAX};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tracing::{error, info, warn};
 
 use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
 use crate::config::Containers;
 use crate::mailbox::{Mailbox, Proposing};
+use crate::metrics::EngineStats;
 
 /// Commands applied under one exclusive lock: readers wait no longer than these take, about 0.2 ms.
 const APPLY_MAX: usize = 256;
@@ -30,23 +30,6 @@ const ENTRY_LEN_MAX: usize = RECORD_LEN_MAX / 2;
 const BUFFER_KEPT: usize = 256 << 10;
 /// How long a full disk is left alone before the next write tries it, ms.
 const FULL_LOG_INTERVAL_MS: u64 = 5_000;
-
-/// What the engine shares with four-letter words and metrics.
-#[derive(Debug, Default)]
-pub(crate) struct EngineStats {
-    /// Log entries made durable.
-    pub(crate) groups: AtomicU64,
-    /// Time they took, µs.
-    pub(crate) sync_us: AtomicU64,
-    /// The longest, µs.
-    pub(crate) sync_us_max: AtomicU64,
-    /// Commands applied.
-    pub(crate) commands: AtomicU64,
-    /// Sessions that expired.
-    pub(crate) sessions_expired: AtomicU64,
-    /// Writes refused because the disk was full.
-    pub(crate) refused: AtomicU64,
-}
 
 /// The thread's state.
 #[derive(Debug)]
@@ -60,7 +43,7 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     pub(crate) containers: Containers,
     pub(crate) settings: Settings,
-    pub(crate) stats: Arc<EngineStats>,
+    pub(crate) stats: Arc<Mutex<EngineStats>>,
     pub(crate) writer: Writer,
     /// Sessions to close that a full disk kept from closing.
     pub(crate) unclosed: Vec<SessionId>,
@@ -106,7 +89,7 @@ impl Engine {
             info!(%session, ephemerals = shared.state.ephemerals_of(session), "session expired");
         }
         drop(shared);
-        self.stats.sessions_expired.fetch_add(expired.len() as u64, Ordering::Relaxed);
+        self.stats.lock().sessions_expired += expired.len() as u64;
         for session in std::mem::take(&mut self.unclosed).into_iter().chain(expired) {
             self.propose(proposals, session, OpCode::CloseSession, &[]);
         }
@@ -138,6 +121,7 @@ impl Engine {
 
     /// Makes everything proposed durable and applies it, in entries of bounded size.
     fn settle(&mut self, proposals: &mut Proposals, entry: &mut Vec<u8>) {
+        self.stats.lock().taken.record(proposals.origins.len() as u64);
         let mut commands = proposals.commands.as_slice();
         let mut origins = proposals.origins.as_slice();
         while !commands.is_empty() {
@@ -172,9 +156,7 @@ impl Engine {
             }
         };
         let took_us = start.elapsed().as_micros() as u64;
-        self.stats.groups.fetch_add(1, Ordering::Relaxed);
-        self.stats.sync_us.fetch_add(took_us, Ordering::Relaxed);
-        self.stats.sync_us_max.fetch_max(took_us, Ordering::Relaxed);
+        self.stats.lock().synced(took_us);
         durable
     }
 
@@ -182,7 +164,7 @@ impl Engine {
         if let Some(since_ms) = self.full_since_ms.take() {
             info!(full_ms = self.clock.now_ms() - since_ms, "the disk has room again: writes are taken");
         }
-        self.stats.commands.fetch_add(origins.len() as u64, Ordering::Relaxed);
+        self.stats.lock().applied.record(origins.len() as u64);
         let mut batch = Batch::decode(entry).expect("the engine packed it");
         let mut origins = origins.iter().copied();
         let now_ms = self.clock.now_ms();
@@ -208,7 +190,6 @@ impl Engine {
             self.next_full_log_ms = now_ms + FULL_LOG_INTERVAL_MS;
             error!("the disk is full: writes are refused, reads are served; free space and writes are taken again");
         }
-        self.stats.refused.fetch_add(origins.len() as u64, Ordering::Relaxed);
         let batch = || Batch::decode(entry).expect("the engine packed it");
         let closing = batch().flatten().filter(|command| command.op == OpCode::CloseSession);
         self.unclosed.extend(closing.map(|command| command.session));

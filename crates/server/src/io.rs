@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use oxkeeper_replica::stats::Latency;
+use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{ConnectionConfig, ConnectionId, Delivery, End, Flow, Outbox, Proposals, Shared, Turn};
 use parking_lot::RwLock;
 use tokio::net::TcpStream;
@@ -65,7 +65,7 @@ pub(crate) struct Io {
     touched: RefCell<Vec<Rc<Client>>>,
     /// Clients that wait because too much is proposed.
     congested: RefCell<Vec<Rc<Client>>>,
-    totals: RefCell<Totals>,
+    stats: RefCell<ServerStats>,
     stopping: Cell<bool>,
 }
 
@@ -94,14 +94,6 @@ impl Scratch {
     }
 }
 
-/// Counters of connections that have ended, less what was there when they were reset.
-#[derive(Default)]
-struct Totals {
-    received: i64,
-    sent: i64,
-    latency: Latency,
-}
-
 impl Io {
     pub(crate) fn new(thread: u16, shared: Arc<IoShared>) -> Rc<Io> {
         let mailbox = shared.mailboxes[usize::from(thread)].clone();
@@ -114,7 +106,7 @@ impl Io {
             scratch: RefCell::default(),
             touched: RefCell::default(),
             congested: RefCell::default(),
-            totals: RefCell::default(),
+            stats: RefCell::default(),
             stopping: Cell::new(false),
         })
     }
@@ -271,6 +263,8 @@ impl Io {
         loop {
             if self.shared.proposing.is_congested() {
                 inner.blocked = true;
+                inner.connection.hold(self.now_ms());
+                self.stats.borrow_mut().held_back += 1;
                 self.congested.borrow_mut().push(client.clone());
                 return Ok(used);
             }
@@ -313,6 +307,7 @@ impl Io {
             proposals: &mut scratch.proposals,
             out: &mut inner.unsent,
             superseded: &mut scratch.superseded,
+            stats: &mut self.stats.borrow_mut(),
         };
         let result = inner.connection.handle(input, &mut turn);
         drop(shared);
@@ -361,7 +356,7 @@ impl Io {
         }
         inner.unsent.extend_from_slice(bytes);
         let Inner { connection, unsent, .. } = inner;
-        if let Err(end) = connection.delivered(delivery.kind, now_ms, unsent) {
+        if let Err(end) = connection.delivered(delivery, now_ms, unsent, &mut self.stats.borrow_mut()) {
             inner.end(Farewell::Protocol(end), now_ms);
         }
         if inner.unsent.len() > UNSENT_LEN_MAX {
@@ -444,12 +439,13 @@ impl Io {
         self.shared.admission.leave(client.peer);
         let inner = client.inner.borrow();
         inner.connection.ended(&self.shared.state.read());
-        let stats = &inner.connection.stats;
-        let mut totals = self.totals.borrow_mut();
-        totals.received += stats.received as i64;
-        totals.sent += stats.sent as i64;
         let (peer, session) = (client.peer, inner.connection.session());
         let farewell = inner.end.as_ref().map_or(Farewell::Gone, |(farewell, _)| farewell.clone());
+        match &farewell {
+            Farewell::Gone => self.stats.borrow_mut().dropped += 1,
+            Farewell::Silent => self.stats.borrow_mut().silent += 1,
+            Farewell::Answered | Farewell::Stopping | Farewell::Protocol(_) | Farewell::Unread(_) => {}
+        }
         match farewell {
             Farewell::Gone | Farewell::Answered | Farewell::Stopping => debug!(%peer, %session, ?farewell, "closed"),
             Farewell::Protocol(End::SessionClosed) => debug!(%peer, %session, "session closed"),
@@ -485,14 +481,9 @@ impl Io {
     }
 
     fn report(&self) -> ThreadReport {
-        let totals = self.totals.borrow();
-        let (mut received, mut sent) = (totals.received, totals.sent);
-        let mut report = ThreadReport { latency: totals.latency, ..ThreadReport::default() };
+        let mut report = ThreadReport { stats: self.stats.borrow().clone(), ..ThreadReport::default() };
         for client in self.places.borrow().clients() {
             let inner = client.inner.borrow();
-            let stats = inner.connection.stats;
-            received += stats.received as i64;
-            sent += stats.sent as i64;
             report.outstanding += u64::from(inner.connection.in_flight());
             report.connections.push(ConnectionReport {
                 peer: client.peer,
@@ -500,31 +491,18 @@ impl Io {
                 timeout_ms: inner.connection.timeout_ms(),
                 established_ms: client.established_ms,
                 outstanding: inner.connection.in_flight(),
-                stats,
+                stats: inner.connection.stats,
             });
         }
-        report.received = received.max(0) as u64;
-        report.sent = sent.max(0) as u64;
         report
     }
 
     fn reset_stats(&self, connections: bool) {
-        let mut totals = self.totals.borrow_mut();
-        let report = || self.places.borrow();
         if connections {
-            for client in report().clients() {
-                let stats = &mut client.inner.borrow_mut().connection.stats;
-                totals.received += stats.received as i64;
-                totals.sent += stats.sent as i64;
-                stats.reset();
-            }
+            let places = self.places.borrow();
+            places.clients().for_each(|client| client.inner.borrow_mut().connection.stats.reset());
         } else {
-            *totals = Totals::default();
-            for client in report().clients() {
-                let stats = &client.inner.borrow().connection.stats;
-                totals.received -= stats.received as i64;
-                totals.sent -= stats.sent as i64;
-            }
+            *self.stats.borrow_mut() = ServerStats::default();
         }
     }
 

@@ -17,6 +17,7 @@ pub mod config;
 mod engine;
 mod io;
 mod mailbox;
+mod metrics;
 mod recovery;
 mod report;
 mod serve;

@@ -14,6 +14,7 @@ use thiserror::Error;
 use tracing::info;
 
 use crate::clock::Clock;
+use crate::metrics::StartupStats;
 
 /// Name of the log's directory below `dataLogDir`.
 const LOG_DIR: &str = "log";
@@ -72,6 +73,7 @@ pub(crate) struct Recovered {
     /// Bytes of the log entries behind the durable tree.
     pub(crate) tail_len: u64,
     pub(crate) locks: Vec<DirLock>,
+    pub(crate) stats: StartupStats,
 }
 
 /// Opens the directories, creating them if need be, and rebuilds the state.
@@ -97,18 +99,20 @@ pub(crate) fn recover(
     if log.first_index() > checkpointed || log.next_index() < checkpointed {
         return Err(RecoveryError::Gap { first: log.first_index(), applied: checkpointed });
     }
-    let tail_len = replay(&log, checkpointed, &mut state)?;
+    let tail = replay(&log, checkpointed, &mut state)?;
     let applied = log.next_index();
+    let replayed_ms = clock.now_ms() - loaded_ms;
     info!(
         znodes = state.tree().len(),
         sessions = state.sessions().len(),
         zxid = %state.zxid(),
         loaded_ms,
         replayed = applied - checkpointed,
-        replayed_ms = clock.now_ms() - loaded_ms,
+        replayed_ms,
         "data recovered"
     );
-    Ok(Recovered { state, log, tree, applied, checkpointed, tail_len, locks })
+    let stats = StartupStats::recovered(loaded_ms, replayed_ms, tail.commands);
+    Ok(Recovered { state, log, tree, applied, checkpointed, tail_len: tail.len, locks, stats })
 }
 
 /// Apache ZooKeeper keeps its files in `version-2`. Starting empty beside them would look like losing them.
@@ -172,27 +176,41 @@ fn load_part(snapshot: &Snapshot, slots: std::ops::Range<u64>) -> Result<Part, R
     Ok((sum, znodes))
 }
 
-/// Applies the log entries behind the durable tree; how many bytes they have.
-fn replay(log: &Log, from: u64, state: &mut State) -> Result<u64, RecoveryError> {
-    let mut failed = Ok(());
-    let mut len = 0;
-    let mut body = Vec::new();
-    log.read(from..log.next_index(), |index, entry| {
-        len += entry.len() as u64;
-        if failed.is_ok() {
-            failed = replay_entry(entry, state, &mut body).map_err(|source| RecoveryError::Entry { index, source });
-        }
-    })?;
-    failed.map(|()| len)
+/// The log entries behind the durable tree.
+#[derive(Default)]
+struct Tail {
+    /// Their bytes.
+    len: u64,
+    /// Their commands.
+    commands: u64,
 }
 
-fn replay_entry(entry: &[u8], state: &mut State, body: &mut Vec<u8>) -> Result<(), DecodeError> {
+/// Applies the log entries behind the durable tree.
+fn replay(log: &Log, from: u64, state: &mut State) -> Result<Tail, RecoveryError> {
+    let mut failed = Ok(());
+    let mut tail = Tail::default();
+    let mut body = Vec::new();
+    log.read(from..log.next_index(), |index, entry| {
+        tail.len += entry.len() as u64;
+        if failed.is_ok() {
+            let replayed = replay_entry(entry, state, &mut body);
+            failed =
+                replayed.map(|count| tail.commands += count).map_err(|source| RecoveryError::Entry { index, source });
+        }
+    })?;
+    failed.map(|()| tail)
+}
+
+/// Applies one entry; how many commands it has.
+fn replay_entry(entry: &[u8], state: &mut State, body: &mut Vec<u8>) -> Result<u64, DecodeError> {
     let batch = Batch::decode(entry)?;
     let time_ms = batch.time_ms;
+    let mut count = 0;
     for command in batch {
+        count += 1;
         body.clear();
         // A command that fails fails again, in the same way.
         let _ = state.apply(&command?, time_ms, body, &mut ());
     }
-    Ok(())
+    Ok(count)
 }

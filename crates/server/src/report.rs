@@ -3,14 +3,12 @@
 use std::net::SocketAddr;
 
 use oxkeeper_proto::SessionId;
-use oxkeeper_replica::stats::{ConnectionStats, Latency};
+use oxkeeper_replica::stats::{ConnectionStats, ServerStats};
 
 /// One thread's connections and counters.
 #[derive(Debug, Default)]
 pub(crate) struct ThreadReport {
-    pub(crate) received: u64,
-    pub(crate) sent: u64,
-    pub(crate) latency: Latency,
+    pub(crate) stats: ServerStats,
     pub(crate) outstanding: u64,
     pub(crate) connections: Vec<ConnectionReport>,
 }
@@ -30,9 +28,7 @@ pub(crate) struct ConnectionReport {
 impl ThreadReport {
     /// Adds another thread's.
     pub(crate) fn merge(&mut self, mut other: ThreadReport) {
-        self.received += other.received;
-        self.sent += other.sent;
-        self.latency.merge(&other.latency);
+        self.stats.merge(&other.stats);
         self.outstanding += other.outstanding;
         self.connections.append(&mut other.connections);
     }

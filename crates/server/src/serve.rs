@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use oxkeeper_replica::{Clocks, ConnectionConfig, SessionTable, Shared, Writer};
 use oxkeeper_state::{Settings, State};
 use oxkeeper_store::{DirLock, Disk, Log, RealDisk, Tree};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -22,9 +22,10 @@ use crate::admission::Admission;
 use crate::checkpoint::{Checkpoints, SharedCheckpoints};
 use crate::clock::Clock;
 use crate::config::{Config, HostPort};
-use crate::engine::{Engine, EngineStats};
+use crate::engine::Engine;
 use crate::io::{Io, IoShared};
 use crate::mailbox::{Mailbox, Order, Proposing};
+use crate::metrics::{EngineStats, StartupStats};
 use crate::recovery::{self, RecoveryError};
 use crate::words::Word;
 use crate::words_service::WordsService;
@@ -90,6 +91,7 @@ struct Durable {
     tree: Option<Tree>,
     checkpoints: Option<SharedCheckpoints>,
     locks: Vec<DirLock>,
+    stats: StartupStats,
 }
 
 impl Server {
@@ -136,7 +138,8 @@ fn open(config: &Config, options: StartOptions, seed: u64) -> Result<Durable, St
     if options.in_memory {
         warn!("in memory only: nothing survives the end of this process");
         let state = State::new(seed);
-        return Ok(Durable { state, log: None, tree: None, checkpoints: None, locks: Vec::new() });
+        let stats = StartupStats::default();
+        return Ok(Durable { state, log: None, tree: None, checkpoints: None, locks: Vec::new(), stats });
     }
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let recovered = recovery::recover(&disk, &config.data_dir, &config.data_log_dir, seed)?;
@@ -147,6 +150,7 @@ fn open(config: &Config, options: StartOptions, seed: u64) -> Result<Durable, St
         tree: Some(recovered.tree),
         checkpoints: Some(Arc::new(checkpoints)),
         locks: recovered.locks,
+        stats: recovered.stats,
     })
 }
 
@@ -164,7 +168,7 @@ fn assemble(
     let mailboxes: Vec<Arc<Mailbox>> = (0..threads).map(|_| Arc::default()).collect();
     let limits = &config.limits;
     let admission = Arc::new(Admission::new(limits.max_client_connections_per_address, limits.max_connections));
-    let stats = Arc::new(EngineStats::default());
+    let stats = Arc::new(Mutex::new(EngineStats::default()));
     let engine = Engine {
         shared: shared.clone(),
         proposing: proposing.clone(),
@@ -189,6 +193,8 @@ fn assemble(
         mailboxes: mailboxes.clone(),
         admission: admission.clone(),
         engine: stats,
+        checkpoints: durable.checkpoints.clone(),
+        startup: Mutex::new(durable.stats),
         clock,
         answered: 0.into(),
         trace_mask: WordsService::initial_trace_mask(),

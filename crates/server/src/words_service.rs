@@ -7,17 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use oxkeeper_replica::Shared;
-use oxkeeper_replica::stats::Latency;
-use parking_lot::RwLock;
+use oxkeeper_replica::watches::Fired;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use crate::admission::Admission;
+use crate::checkpoint::SharedCheckpoints;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::engine::EngineStats;
 use crate::mailbox::{Mailbox, Order};
+use crate::metrics::{self, CheckpointStats, EngineStats, Figures, StartupStats, summary};
 use crate::report::{ConnectionReport, ThreadReport};
-use crate::words::metrics::{Metric, Summary};
+use crate::words::metrics::Metric;
 use crate::words::{
     self, ConfigurationFacts, ConnectionFacts, ConnectionSession, Directories, Effect, Environment, ExpiryBucket,
     Facts, GlobalSessions, Mode, ServerFacts, Serving, SessionFacts, WatchSummary, Whitelist, Word,
@@ -34,7 +35,10 @@ pub(crate) struct WordsService {
     pub(crate) state: Arc<RwLock<Shared>>,
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) engine: Arc<EngineStats>,
+    pub(crate) engine: Arc<Mutex<EngineStats>>,
+    /// `None`: everything is in memory only.
+    pub(crate) checkpoints: Option<SharedCheckpoints>,
+    pub(crate) startup: Mutex<StartupStats>,
     pub(crate) clock: Clock,
     /// Words that were answered: they count as packets received.
     pub(crate) answered: AtomicU64,
@@ -57,14 +61,24 @@ impl WordsService {
         let answer = words::answer(word, self.whitelist, argument, &Asked { service: self, report });
         match answer.effect {
             Some(Effect::ResetConnections) => self.reset(true),
-            Some(Effect::ResetServer) => {
-                self.answered.store(0, Ordering::Relaxed);
-                self.reset(false);
-            }
+            Some(Effect::ResetServer) => self.reset_server(),
             Some(Effect::SetTraceMask(mask)) => self.trace_mask.store(mask, Ordering::Relaxed),
             None => {}
         }
         answer.text
+    }
+
+    /// Everything but gauges begins anew; what connections counted for themselves stays.
+    fn reset_server(&self) {
+        self.answered.store(0, Ordering::Relaxed);
+        self.reset(false);
+        self.admission.forget_rejected();
+        *self.engine.lock() = EngineStats::default();
+        *self.startup.lock() = StartupStats::default();
+        if let Some(checkpoints) = &self.checkpoints {
+            *checkpoints.stats.lock() = CheckpointStats::default();
+        }
+        self.state.read().watches.lock().fired = Fired::default();
     }
 
     fn reset(&self, connections: bool) {
@@ -89,25 +103,9 @@ struct Asked<'a> {
     report: ThreadReport,
 }
 
-fn summary(latency: &Latency) -> Summary {
-    let min = if latency.count == 0 { 0 } else { latency.min_ms };
-    Summary { min: min as i64, max: latency.max_ms as i64, count: latency.count as i64, sum: latency.total_ms as i64 }
-}
-
 impl Asked<'_> {
-    fn latency(&self) -> Summary {
-        let mut latency = self.report.latency;
-        self.report.connections.iter().for_each(|connection| latency.merge(&connection.stats.latency));
-        summary(&latency)
-    }
-
     fn received(&self) -> i64 {
-        (self.report.received + self.service.answered.load(Ordering::Relaxed)) as i64
-    }
-
-    fn znode_count(&self) -> usize {
-        // ZooKeeper: the root counts twice.
-        self.service.state.read().state.tree().len() + 1
+        (self.report.stats.received + self.service.answered.load(Ordering::Relaxed)) as i64
     }
 }
 
@@ -117,7 +115,7 @@ impl Facts for Asked<'_> {
     }
 
     fn version(&self) -> String {
-        words::full_version(env!("CARGO_PKG_VERSION"), None, BUILT)
+        words::full_version(RELEASE.0, None, RELEASE.1)
     }
 
     fn environment(&self) -> Environment {
@@ -131,13 +129,13 @@ impl Facts for Asked<'_> {
     fn server(&self) -> ServerFacts {
         ServerFacts {
             mode: Mode::Standalone,
-            latency_ms: self.latency(),
+            latency_ms: summary(&self.report.stats.latency()),
             packets_received: self.received(),
-            packets_sent: self.report.sent as i64,
+            packets_sent: self.report.stats.sent as i64,
             connections: self.report.connections.len(),
             outstanding: self.report.outstanding as i64,
             zxid: self.service.state.read().state.zxid().0,
-            znode_count: self.znode_count(),
+            znode_count: znode_count(&self.service.state.read()),
             proposal_sizes: None,
         }
     }
@@ -166,7 +164,7 @@ impl Facts for Asked<'_> {
     }
 
     fn metrics(&self) -> Vec<Metric> {
-        self.service.metrics(self)
+        self.figures().metrics()
     }
 
     fn peer_state(&self) -> Option<String> {
@@ -257,53 +255,44 @@ fn connection_facts(connection: &ConnectionReport) -> ConnectionFacts {
     }
 }
 
-impl WordsService {
-    /// What `mntr` shows: the reference's names, for all that exists here.
-    fn metrics(&self, asked: &Asked<'_>) -> Vec<Metric> {
-        let shared = self.state.read();
-        let latency = asked.latency();
-        let watch_count = shared.watches.lock().counts().total;
-        let tree = shared.state.tree();
-        let count = |value: usize| value as i64;
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as i64;
-        let groups = of(&self.engine.groups);
-        let sync_ms = Summary {
-            min: 0,
-            max: of(&self.engine.sync_us_max) / 1000,
-            count: groups,
-            sum: of(&self.engine.sync_us) / 1000,
-        };
-        vec![
-            Metric::new("avg_latency", crate::words::metrics::Value::Gauge(real(latency.average()))),
-            Metric::gauge("max_latency", latency.max),
-            Metric::gauge("min_latency", latency.min),
-            Metric::gauge("packets_received", asked.received()),
-            Metric::gauge("packets_sent", asked.report.sent as i64),
-            Metric::gauge("num_alive_connections", count(asked.report.connections.len())),
-            Metric::gauge("outstanding_requests", asked.report.outstanding as i64),
-            Metric::gauge("uptime", self.clock.now_ms() as i64),
-            Metric::gauge("znode_count", count(tree.len() + 1)),
-            Metric::gauge("watch_count", count(watch_count)),
-            Metric::gauge("ephemerals_count", count(shared.state.ephemerals_count())),
-            Metric::gauge("approximate_data_size", tree.size() as i64),
-            Metric::gauge("global_sessions", count(shared.state.sessions().len())),
-            Metric::gauge("local_sessions", 0),
-            Metric::gauge("open_file_descriptor_count", open_files()),
-            Metric::gauge("max_file_descriptor_count", open_files_max()),
-            Metric::counter("connection_rejected", self.admission.rejected() as i64),
-            Metric::counter("stale_sessions_expired", of(&self.engine.sessions_expired)),
-            Metric::counter("commit_count", of(&self.engine.commands)),
-            Metric::new("fsynctime", crate::words::metrics::Value::Summary(sync_ms)),
-        ]
+impl Asked<'_> {
+    /// What `mntr` shows. The state is locked for a few counts and, per quota, two look-ups.
+    fn figures(&self) -> Figures {
+        let service = self.service;
+        let (open_files, open_files_max) = (open_files(), open_files_max());
+        let shared = service.state.read();
+        let watches = shared.watches.lock();
+        Figures {
+            stats: self.report.stats.clone(),
+            words: service.answered.load(Ordering::Relaxed),
+            connections: self.report.connections.len(),
+            outstanding: self.report.outstanding,
+            uptime_ms: service.clock.now_ms(),
+            znodes: znode_count(&shared),
+            watches: watches.counts().total,
+            ephemerals: shared.state.ephemerals_count(),
+            data_size: shared.state.tree().size(),
+            sessions: shared.state.sessions().len(),
+            open_files,
+            open_files_max,
+            rejected: service.admission.rejected(),
+            fired: watches.fired,
+            engine: service.engine.lock().clone(),
+            checkpoints: service.checkpoints.as_ref().map_or_else(CheckpointStats::default, |all| *all.stats.lock()),
+            startup: *service.startup.lock(),
+            quotas: metrics::quotas(&shared.state),
+        }
     }
 }
 
-fn real(value: f64) -> crate::words::metrics::Number {
-    crate::words::metrics::Number::Real(value)
+/// ZooKeeper: the root counts twice.
+fn znode_count(shared: &Shared) -> usize {
+    shared.state.tree().len() + 1
 }
 
-/// When this was built. There is no build script, and a constant is honest enough: the date of the version.
-const BUILT: &str = "2026-11-23 00:00";
+/// The version, and the day it got its number: what words print as the time of building. A binary can be built again
+/// and copied, and without a build script it knows neither; so all servers of a version say the same.
+const RELEASE: (&str, &str) = ("0.1.0", "2026-11-23 00:00");
 
 fn absolute(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string()
@@ -355,5 +344,15 @@ fn environment() -> Environment {
         memory_free_mb: memory_mb("MemAvailable:"),
         memory_max_mb: memory_mb("MemTotal:"),
         memory_total_mb: proc_value("/proc/self/status", "VmRSS:").unwrap_or(0) as u64 / 1024,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_version_has_a_new_date() {
+        assert_eq!(RELEASE.0, env!("CARGO_PKG_VERSION"), "set RELEASE when the version changes");
     }
 }
