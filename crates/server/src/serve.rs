@@ -5,14 +5,17 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use oxkeeper_replica::{Clocks, ConnectionConfig, SessionTable, Shared, Writer};
 use oxkeeper_state::{Settings, State};
 use oxkeeper_store::{DirLock, Disk, Log, RealDisk, Tree};
 use parking_lot::{Mutex, RwLock};
+use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
-use tokio::net::TcpListener;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::runtime;
 use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
@@ -108,7 +111,7 @@ impl Server {
         let seed = clock.wall_ms() as u64 ^ (u64::from(std::process::id()) << 32);
         let durable = open(&config, options, seed)?;
         let client = config.client.clone().ok_or(StartError::NoClientPort)?;
-        let listener = listen(&client, config.listen_backlog)?;
+        let listener = listen(&client, config.listen_backlog, config.client_tcp_keep_alive)?;
         let address = listener.local_addr()?;
         let threads = if options.io_threads == 0 { io_threads() } else { options.io_threads };
         assemble(config, clock, durable, listener, address, threads)
@@ -216,7 +219,7 @@ fn assemble(
         others.push(spawn("checkpoint", move || checkpoints.run(&shared, &tree, clock))?);
     }
     let (stop_listening, stopped) = watch::channel(false);
-    let mut listening = Some((listener, stopped, config.client_tcp_keep_alive));
+    let mut listening = Some((listener, stopped));
     for thread in 0..threads {
         let (io, listening) = (io.clone(), listening.take());
         others.push(spawn(&format!("io-{thread}"), move || run_io(thread as u16, io, listening))?);
@@ -279,7 +282,7 @@ fn connection_config(config: &Config, settings: Settings) -> ConnectionConfig {
 }
 
 /// Binds the client port. Without a host, every address of both families.
-fn listen(client: &HostPort, backlog: Option<u32>) -> Result<std::net::TcpListener, StartError> {
+fn listen(client: &HostPort, backlog: Option<u32>, keep_alive: bool) -> Result<std::net::TcpListener, StartError> {
     let text = client.host.clone().unwrap_or_else(|| "[::]".to_owned());
     let failed = |source| StartError::Listen { address: format!("{text}:{}", client.port), source };
     let backlog = i32::try_from(backlog.unwrap_or(BACKLOG)).unwrap_or(i32::MAX);
@@ -288,30 +291,33 @@ fn listen(client: &HostPort, backlog: Option<u32>) -> Result<std::net::TcpListen
             let mut addresses =
                 std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), client.port)).map_err(failed)?;
             let address = addresses.next().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
-            bind(address, backlog).map_err(failed)
+            bind(address, backlog, keep_alive).map_err(failed)
         }
         None => {
             let every = |address: [u16; 8]| SocketAddr::from((address, client.port));
-            let dual = bind(every([0; 8]), backlog);
+            let dual = bind(every([0; 8]), backlog, keep_alive);
             // A system without IPv6 still has IPv4.
-            dual.or_else(|_| bind(SocketAddr::from(([0, 0, 0, 0], client.port)), backlog)).map_err(failed)
+            dual.or_else(|_| bind(SocketAddr::from(([0, 0, 0, 0], client.port)), backlog, keep_alive)).map_err(failed)
         }
     }
 }
 
-fn bind(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> {
+fn bind(address: SocketAddr, backlog: i32, keep_alive: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;
+    // Accepted sockets inherit these.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(keep_alive)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(backlog)?;
     Ok(socket.into())
 }
 
-type Listening = (std::net::TcpListener, watch::Receiver<bool>, bool);
+type Listening = (std::net::TcpListener, watch::Receiver<bool>);
 
 /// A thread that owns connections; the first one also accepts them.
 fn run_io(thread: u16, shared: Arc<IoShared>, listening: Option<Listening>) {
@@ -319,8 +325,8 @@ fn run_io(thread: u16, shared: Arc<IoShared>, listening: Option<Listening>) {
     let runtime = runtime.expect("the system has an event queue left");
     let io = Io::new(thread, shared.clone());
     LocalSet::new().block_on(&runtime, async move {
-        if let Some((listener, stopped, keep_alive)) = listening {
-            spawn_local(accept(io.clone(), shared, listener, stopped, keep_alive));
+        if let Some((listener, stopped)) = listening {
+            spawn_local(accept(io.clone(), shared, listener, stopped));
         }
         io.run().await;
     });
@@ -332,19 +338,19 @@ async fn accept(
     shared: Arc<IoShared>,
     listener: std::net::TcpListener,
     mut stopped: watch::Receiver<bool>,
-    keep_alive: bool,
 ) {
-    let listener = TcpListener::from_std(listener).expect("the listener was bound as tokio wants it");
+    let listener = watched(listener);
     let threads = shared.mailboxes.len();
     let mut turn = 0;
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let mut ready = tokio::select! {
+            ready = listener.readable() => ready.expect("the event queue is open"),
             _ = stopped.changed() => return,
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
+        let (stream, peer) = match ready.try_io(|listener| accept_one(listener.get_ref())) {
+            Err(_nobody) => continue,
+            Ok(Ok(accepted)) => accepted,
+            Ok(Err(error)) => {
                 warn!(%error, "a client could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
@@ -352,24 +358,35 @@ async fn accept(
         };
         if let Err(reason) = shared.admission.enter(peer) {
             warn!(%peer, "refused: {reason}");
-            let _ = SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO));
+            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
             continue;
-        }
-        let _ = stream.set_nodelay(true);
-        if keep_alive {
-            let _ = SockRef::from(&stream).set_keepalive(true);
         }
         turn = (turn + 1) % threads;
         if turn == 0 {
-            io.serve(stream, peer);
+            io.adopt(stream, peer);
         } else {
-            match stream.into_std() {
-                Ok(stream) => shared.mailboxes[turn].order(Order::Adopt(stream, peer)),
-                Err(_) => shared.admission.leave(peer),
-            }
+            shared.mailboxes[turn].order(Order::Adopt(stream, peer));
         }
     }
 }
 
+/// A listener in this thread's event queue. Clients are accepted by hand: as a stream of tokio's one would be registered
+/// here, taken out, and registered again where it is served.
+#[expect(unsafe_code, reason = "tokio asks for a promise about the file descriptor")]
+fn watched(listener: std::net::TcpListener) -> AsyncFd<std::net::TcpListener> {
+    // SAFETY: the registration needs the descriptor to stay open and the same while it lasts. `TcpListener` owns its
+    // descriptor and never changes it; `AsyncFd` owns the listener and takes the registration back before it drops it;
+    // `accept` only borrows it.
+    let watched = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
+    watched.expect("the event queue takes a listener")
+}
+
+/// One client, non-blocking. What the listener has set, it has too.
+fn accept_one(listener: &std::net::TcpListener) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+    let (stream, peer) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
+    Ok((stream.into(), peer.try_into()?))
+}
+
 /// Pause after a failed accept: the process may be out of file descriptors.
-const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,65 @@
+//! What the tests of a running server share: servers in this process, on any disk, and a blocking client of frames.
+
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+pub mod raw;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use oxkeeper_server::config::{Config, Properties, Source};
+use oxkeeper_server::{Server, StartError, StartOptions};
+use oxkeeper_store::RealDisk;
+use oxkeeper_store::fake::FakeDisk;
+
+/// A tick, ms: short, so that sessions can expire while a test looks on.
+pub const TICK_MS: u32 = 50;
+/// A session timeout no test outlasts, ms.
+pub const LONG_MS: i32 = 120_000;
+/// How long anything may take that must happen.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where the fake disk keeps data. The real one never sees it.
+pub fn fake_dir() -> &'static Path {
+    Path::new("/fake/data")
+}
+
+/// A standalone configuration on a free port, with `more` keys.
+pub fn config(data_dir: &Path, more: &[(&str, &str)]) -> Config {
+    let tick = TICK_MS.to_string();
+    let data_dir = data_dir.to_str().unwrap();
+    let usual = [("clientPort", "0"), ("dataDir", data_dir), ("tickTime", &tick), ("maxSessionTimeout", "120000")];
+    let mut properties = Properties::default();
+    for (key, value) in usual.iter().chain(more) {
+        properties.push(Source::CommandLine, key, value);
+    }
+    Config::standalone(properties).unwrap()
+}
+
+/// Starts a server on a fake disk, with several threads that own connections.
+pub fn start_on(disk: &FakeDisk) -> Result<Server, StartError> {
+    let options = StartOptions { in_memory: false, io_threads: 3 };
+    Server::start_on(config(fake_dir(), &[]), options, Arc::new(disk.clone()))
+}
+
+/// Starts a server on a directory.
+pub fn start_in(dir: &Path) -> Result<Server, StartError> {
+    let options = StartOptions { in_memory: false, io_threads: 3 };
+    Server::start_on(config(dir, &[]), options, Arc::new(RealDisk))
+}
+
+/// Starts a server that keeps nothing.
+pub fn start_in_memory(io_threads: usize, more: &[(&str, &str)]) -> Server {
+    Server::start(config(fake_dir(), more), StartOptions { in_memory: true, io_threads }).unwrap()
+}
+
+/// Waits until `holds`; panics with `what` when it takes too long.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
