@@ -459,3 +459,92 @@ fn parent(path: &str) -> &str {
         Some(end) => &path[..end],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watcher(place: u32) -> Watcher<'static> {
+        let connection = ConnectionId { thread: 0, generation: 0, place };
+        Watcher { connection, session: SessionId(i64::from(place) + 1), identities: &[] }
+    }
+
+    fn change(kind: ChangeKind, path: &str) -> Change<'_> {
+        Change { kind, path, zxid: Zxid(1), acl: None, parent_acl: None }
+    }
+
+    #[test]
+    fn counts_are_those_of_entries_paths_and_connections() {
+        let mut watches = Watches::new(Settings::default());
+        let check = |watches: &Watches, [total, data, data_paths, data_connections]: [usize; 4]| {
+            watches.check();
+            assert_eq!(watches.counts(), WatchCounts { total, data, data_paths, data_connections });
+        };
+        let (one, two) = (watcher(0), watcher(1));
+        watches.add(&one, "/a", Table::Data, Mode::Standard);
+        watches.add(&one, "/a", Table::Data, Mode::Standard);
+        check(&watches, [1, 1, 1, 1]);
+        watches.add_persistent(&one, "/a", false);
+        check(&watches, [2, 1, 1, 1]);
+        watches.add(&two, "/a", Table::Data, Mode::Standard);
+        watches.add(&two, "/b", Table::Child, Mode::Standard);
+        check(&watches, [4, 2, 1, 2]);
+        watches.fire(&change(ChangeKind::DataChanged, "/a"), &mut |_, _| {});
+        check(&watches, [3, 1, 1, 1]);
+        assert!(watches.remove(one.connection, "/a", WatcherType::Any));
+        check(&watches, [1, 0, 0, 0]);
+        watches.drop_connection(two.connection);
+        check(&watches, [0; 4]);
+    }
+
+    #[test]
+    fn each_change_that_tells_somebody_counts() {
+        let mut watches = Watches::new(Settings::default());
+        for place in 0..3 {
+            watches.add(&watcher(place), "/", Table::Child, Mode::Standard);
+            watches.add(&watcher(place), "/a", Table::Data, Mode::Standard);
+        }
+        let mut told = 0;
+        for kind in [ChangeKind::Created, ChangeKind::DataChanged, ChangeKind::Deleted] {
+            watches.fire(&change(kind, "/a"), &mut |_, _| told += 1);
+        }
+        let counted = |tally: Tally| (tally.count, tally.sum);
+        let Fired { created, deleted, data_changed, children_changed } = watches.fired;
+        assert_eq!([created, children_changed].map(counted), [(1, 3); 2]);
+        assert_eq!([data_changed, deleted].map(counted), [(0, 0); 2]);
+        assert_eq!(told, 6);
+    }
+
+    #[test]
+    fn every_invariant_holds_whatever_happens() {
+        let mut watches = Watches::new(Settings::default());
+        let mut random = 1u32;
+        let mut next = |below: u32| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (random >> 16) % below
+        };
+        let mut seen = WatchCounts::default();
+        for _ in 0..5000 {
+            let who = watcher(next(4));
+            let path = ["/", "/a", "/a/b", "/c"][next(4) as usize];
+            let kinds = [WatcherType::Children, WatcherType::Data, WatcherType::Persistent, WatcherType::Any];
+            match next(8) {
+                0 => watches.add(&who, path, Table::Data, Mode::Standard),
+                1 => watches.add(&who, path, Table::Child, Mode::Standard),
+                2 => watches.add_persistent(&who, path, true),
+                3 => watches.add_persistent(&who, path, false),
+                4 => drop(watches.remove(who.connection, path, kinds[next(4) as usize])),
+                5 => drop(watches.remove(who.connection, path, WatcherType::PersistentRecursive)),
+                6 if next(4) == 0 => watches.drop_connection(who.connection),
+                _ => {
+                    let kinds = [ChangeKind::Created, ChangeKind::Deleted, ChangeKind::DataChanged];
+                    watches.fire(&change(kinds[next(3) as usize], path), &mut |_, _| {});
+                }
+            }
+            watches.check();
+            seen.total = seen.total.max(watches.counts().total);
+            seen.data_connections = seen.data_connections.max(watches.counts().data_connections);
+        }
+        assert!(seen.total > 10 && seen.data_connections == 4, "much was watched at times: {seen:?}");
+    }
+}
