@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use oxkeeper_server::config::{Config, EXIT_CODE_INVALID, Properties, Source};
 use oxkeeper_server::{RecoveryError, Server, StartError, StartOptions};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
@@ -68,6 +69,7 @@ enum LogFormat {
 /// Serves until SIGTERM or SIGINT. The exit codes are ZooKeeper's.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     start_log(args.log_format);
+    raise_file_limit();
     let config = match configuration(args) {
         Ok(config) => config,
         Err(problem) => return Ok(complain(&problem, EXIT_CODE_INVALID)),
@@ -132,6 +134,14 @@ fn start_log(format: LogFormat) {
     match format {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => log.json().init(),
+    }
+}
+
+/// As a JVM does: a client is a file, and the usual soft limit is 1024.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        warn!(%error, "the limit of open files stays as it is");
     }
 }
 

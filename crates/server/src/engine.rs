@@ -216,7 +216,10 @@ fn deliver(writer: &mut Writer, mailboxes: &[Arc<Mailbox>], locked: impl Sized) 
         mailbox.fill(outbox);
     }
     drop(locked);
-    mailboxes.iter().for_each(|mailbox| mailbox.wake());
+    for mailbox in mailboxes {
+        mailbox.wake();
+        mailbox.wait_for_room();
+    }
 }
 
 /// How many bytes and commands of `commands` go into one entry.

@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::net::{SocketAddr, TcpStream as StdStream};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use oxkeeper_replica::stats::ServerStats;
@@ -142,7 +142,7 @@ impl Io {
     }
 
     /// Takes a client over from the listener.
-    fn adopt(self: &Rc<Io>, stream: StdStream, peer: SocketAddr) {
+    pub(crate) fn adopt(self: &Rc<Io>, stream: StdStream, peer: SocketAddr) {
         match TcpStream::from_std(stream) {
             Ok(stream) => self.serve(stream, peer),
             Err(error) => {
@@ -181,17 +181,13 @@ impl Io {
                 return Poll::Pending;
             }
             drop(inner);
-            match client.stream.poll_read_ready(context) {
+            match self.read(client, context) {
                 Poll::Pending => {
                     client.sleep(context.waker());
                     return Poll::Pending;
                 }
-                Poll::Ready(Err(_)) => return self.gone(client),
-                Poll::Ready(Ok(())) => {
-                    if self.read(client).is_err() {
-                        return self.gone(client);
-                    }
-                }
+                Poll::Ready(Err(Gone)) => return self.gone(client),
+                Poll::Ready(Ok(())) => {}
             }
         }
     }
@@ -207,10 +203,9 @@ impl Io {
             if inner.unsent.is_empty() {
                 return Ok(());
             }
-            match client.stream.poll_write_ready(context) {
+            match client.poll_write_ready(context)? {
                 Poll::Pending => return Ok(()),
-                Poll::Ready(Err(_)) => return Err(Gone),
-                Poll::Ready(Ok(())) => {
+                Poll::Ready(()) => {
                     client.flush(&mut inner.unsent)?;
                     if inner.unsent.is_empty() {
                         inner.unsent = Vec::new();
@@ -222,25 +217,18 @@ impl Io {
     }
 
     /// Reads once and handles what came.
-    fn read(self: &Rc<Io>, client: &Rc<Client>) -> Result<(), Gone> {
+    fn read(self: &Rc<Io>, client: &Rc<Client>, context: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         let mut buffer = self.input.borrow_mut();
-        match client.stream.try_read(&mut buffer) {
-            Ok(0) => Err(Gone),
-            Ok(count) => {
-                let mut inner = client.inner.borrow_mut();
-                let input = &buffer[..count];
-                if inner.unread.is_empty() {
-                    let used = self.turn(client, &mut inner, input)?;
-                    inner.unread.extend_from_slice(&input[used..]);
-                    Ok(())
-                } else {
-                    inner.unread.extend_from_slice(input);
-                    self.handle_unread(client, &mut inner)
-                }
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(()),
-            Err(_) => Err(Gone),
-        }
+        let count = ready!(client.poll_read(&mut buffer, context))?;
+        let mut inner = client.inner.borrow_mut();
+        let input = &buffer[..count];
+        let handled = if inner.unread.is_empty() {
+            self.turn(client, &mut inner, input).map(|used| inner.unread.extend_from_slice(&input[used..]))
+        } else {
+            inner.unread.extend_from_slice(input);
+            self.handle_unread(client, &mut inner)
+        };
+        Poll::Ready(handled)
     }
 
     /// Handles input that was held back or incomplete.

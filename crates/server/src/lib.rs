@@ -18,7 +18,7 @@ mod engine;
 mod io;
 mod mailbox;
 mod metrics;
-mod recovery;
+pub mod recovery;
 mod report;
 mod serve;
 pub mod words;

@@ -15,6 +15,9 @@ use crate::report::ThreadReport;
 /// Bytes of proposals that wait for the engine before connections are no longer read.
 pub(crate) const PROPOSALS_LEN_MAX: usize = 8 << 20;
 
+/// Bytes of deliveries that wait for one thread before the engine waits for it.
+const DELIVERIES_LEN_MAX: usize = 64 << 20;
+
 /// Proposals on their way to the engine.
 #[derive(Debug, Default)]
 pub(crate) struct Proposing {
@@ -89,6 +92,7 @@ pub(crate) enum Order {
 pub(crate) struct Mailbox {
     outbox: Mutex<Outbox>,
     filled: AtomicBool,
+    emptied: Condvar,
     orders: Mutex<Vec<Order>>,
     wake: Notify,
 }
@@ -110,7 +114,17 @@ impl Mailbox {
         let mut outbox = self.outbox.lock();
         self.filled.store(false, Ordering::Release);
         std::mem::swap(&mut *outbox, taken);
+        self.emptied.notify_one();
         true
+    }
+
+    /// Until there is room for more deliveries: a storm of events is no faster than those who write them out. The state
+    /// must not be locked, or the thread could not come to empty this.
+    pub(crate) fn wait_for_room(&self) {
+        let mut outbox = self.outbox.lock();
+        while outbox.bytes.len() > DELIVERIES_LEN_MAX {
+            self.emptied.wait(&mut outbox);
+        }
     }
 
     /// Adds an order and wakes the thread.

@@ -19,7 +19,7 @@ use crate::metrics::StartupStats;
 /// Name of the log's directory below `dataLogDir`.
 const LOG_DIR: &str = "log";
 /// Name of the scalars among the durable tree's meta values.
-pub(crate) const SCALARS: &str = "scalars";
+pub const SCALARS: &str = "scalars";
 /// Threads that read the durable tree.
 const LOADERS: u64 = 2;
 
@@ -62,18 +62,31 @@ pub enum RecoveryError {
 
 /// What was found in a data directory.
 #[derive(Debug)]
-pub(crate) struct Recovered {
-    pub(crate) state: State,
-    pub(crate) log: Log,
-    pub(crate) tree: Tree,
+pub struct Recovered {
+    /// As of the last log entry.
+    pub state: State,
+    /// Open for appending.
+    pub log: Log,
+    /// Open for checkpoints.
+    pub tree: Tree,
     /// Log entries applied to `state`.
-    pub(crate) applied: u64,
+    pub applied: u64,
     /// Log entries the durable tree holds.
-    pub(crate) checkpointed: u64,
+    pub checkpointed: u64,
     /// Bytes of the log entries behind the durable tree.
-    pub(crate) tail_len: u64,
-    pub(crate) locks: Vec<DirLock>,
+    pub tail_len: u64,
+    /// Keep other processes out for as long as they are held.
+    pub locks: Vec<DirLock>,
     pub(crate) stats: StartupStats,
+}
+
+/// How the two halves of the store are opened.
+#[derive(Clone, Debug, Default)]
+pub struct StoreOptions {
+    /// The log.
+    pub log: LogOptions,
+    /// The durable tree.
+    pub tree: TreeOptions,
 }
 
 /// Opens the directories, creating them if need be, and rebuilds the state.
@@ -83,19 +96,33 @@ pub(crate) fn recover(
     data_log_dir: &Path,
     seed: u64,
 ) -> Result<Recovered, RecoveryError> {
+    recover_with(disk, data_dir, data_log_dir, seed, &StoreOptions::default())
+}
+
+/// As a server starts, for the simulator: the same, with a store of other sizes.
+///
+/// # Errors
+/// Any [`RecoveryError`]; nothing is served then.
+pub fn recover_with(
+    disk: &Arc<dyn Disk>,
+    data_dir: &Path,
+    data_log_dir: &Path,
+    seed: u64,
+    options: &StoreOptions,
+) -> Result<Recovered, RecoveryError> {
     let clock = Clock::start();
     refuse_foreign(data_dir)?;
     let mut locks = vec![oxkeeper_store::lock(&**disk, data_dir)?];
     if data_log_dir != data_dir {
         locks.push(oxkeeper_store::lock(&**disk, data_log_dir)?);
     }
-    let tree = Tree::open(disk.clone(), data_dir, &TreeOptions::default())?;
+    let tree = Tree::open(disk.clone(), data_dir, &options.tree)?;
     let (mut state, checkpointed) = match tree.snapshot()? {
         None => (State::new(seed), 0),
         Some(snapshot) => (load(&snapshot, seed)?, snapshot.applied_index()),
     };
     let loaded_ms = clock.now_ms();
-    let log = Log::open(disk.clone(), &data_log_dir.join(LOG_DIR), &LogOptions::default())?;
+    let log = Log::open(disk.clone(), &data_log_dir.join(LOG_DIR), &options.log)?;
     if log.first_index() > checkpointed || log.next_index() < checkpointed {
         return Err(RecoveryError::Gap { first: log.first_index(), applied: checkpointed });
     }
