@@ -195,7 +195,9 @@ impl Connection {
                 Ok(None) => break Flow::More,
                 Err(flow) => {
                     match flow {
-                        Flow::Blocked | Flow::Flush => self.held_since_ms = Some(self.arrived_ms),
+                        Flow::Blocked | Flow::Flush => {
+                            self.held_since_ms = (!rest.is_empty()).then_some(self.arrived_ms);
+                        }
                         Flow::End(_) => {
                             self.stage = Stage::Closing;
                             rest = &[];

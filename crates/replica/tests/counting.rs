@@ -1,0 +1,146 @@
+//! What a conversation of one client leaves in the counters of its connection and of the server.
+
+use oxkeeper_proto::records::{ConnectRequest, DeleteRequest, ReadRequest, RequestHeader, SetWatches};
+use oxkeeper_proto::{Jute, OpCode, frame};
+use oxkeeper_replica::stats::ServerStats;
+use oxkeeper_replica::{
+    Clocks, Connection, ConnectionConfig, ConnectionId, Proposals, SessionTable, Shared, Turn, Writer,
+};
+use oxkeeper_state::command::begin_batch;
+use oxkeeper_state::{Batch, Settings, State};
+
+/// A server, one client of it, and the thread's counters.
+struct Conversation {
+    shared: Shared,
+    config: ConnectionConfig,
+    connection: Connection,
+    writer: Writer,
+    proposals: Proposals,
+    stats: ServerStats,
+    unread: Vec<u8>,
+}
+
+impl Conversation {
+    /// With its session open since 0 ms.
+    fn begin() -> Conversation {
+        let id = ConnectionId { thread: 0, generation: 0, place: 0 };
+        let sessions = SessionTable::new(1, 0, None, Clocks::new(1000, 0));
+        let mut conversation = Conversation {
+            shared: Shared::new(State::new(1), Settings::default(), sessions, 0),
+            config: ConnectionConfig {
+                frame_len_max: 1000,
+                session_timeout_min_ms: 1000,
+                session_timeout_max_ms: 9000,
+                settings: Settings::default(),
+                super_digest: None,
+                enforced_schemes: Vec::new(),
+                is_word: |_| false,
+            },
+            connection: Connection::new(id, "127.0.0.1"),
+            writer: Writer::new(1),
+            proposals: Proposals::default(),
+            stats: ServerStats::default(),
+            unread: Vec::new(),
+        };
+        let request =
+            ConnectRequest { protocol_version: 0, last_zxid_seen: 0, timeout_ms: 0, session_id: 0, passwd: None };
+        frame::put_frame(&mut conversation.unread, |out| request.encode(out));
+        conversation.handle(0);
+        conversation.settle(0);
+        conversation
+    }
+
+    fn ask<'a>(&mut self, op: OpCode, body: &impl Jute<'a>) {
+        frame::put_frame(&mut self.unread, |out| {
+            RequestHeader { xid: 1, op: op.wire() }.encode(out);
+            body.encode(out);
+        });
+    }
+
+    /// The client's thread handles what is unread.
+    fn handle(&mut self, now_ms: u64) {
+        let mut turn = Turn {
+            shared: &self.shared,
+            config: &self.config,
+            now_ms,
+            proposals: &mut self.proposals,
+            out: &mut Vec::new(),
+            superseded: &mut Vec::new(),
+            stats: &mut self.stats,
+        };
+        let (used, _) = self.connection.handle(&self.unread, &mut turn);
+        self.unread.drain(..used);
+    }
+
+    /// Everything proposed is applied and delivered.
+    fn settle(&mut self, now_ms: u64) {
+        let mut entry = Vec::new();
+        begin_batch(0, &mut entry);
+        entry.append(&mut self.proposals.commands);
+        let mut batch = Batch::decode(&entry).expect("just packed");
+        let mut origins = self.proposals.origins.drain(..);
+        self.writer.apply(&mut self.shared, &mut batch, &mut origins, 100, now_ms).expect("just packed");
+        for (delivery, _) in self.writer.outboxes[0].iter() {
+            let delivered = self.connection.delivered(delivery, now_ms, &mut Vec::new(), &mut self.stats);
+            delivered.expect("nobody ends it");
+        }
+        self.writer.outboxes[0].clear(0);
+    }
+}
+
+fn root(watch: bool) -> ReadRequest<'static> {
+    ReadRequest { path: Some("/".into()), watch }
+}
+
+#[test]
+fn a_conversation_is_counted_for_the_connection_and_the_server() {
+    let mut all = Conversation::begin();
+    let handshake_len = all.stats.received_bytes;
+    all.ask(OpCode::GetChildren, &root(true));
+    all.ask(OpCode::Delete, &DeleteRequest { path: Some("/none".into()), version: -1 });
+    all.handle(5);
+    all.settle(12);
+    let stats = &all.stats;
+    assert_eq!((stats.connects, stats.received, stats.sent), (1, 3, 3));
+    assert_eq!(stats.received_bytes - handshake_len, (4 + 8 + 5 + 1) + (4 + 8 + 9 + 4));
+    // The reply to getChildren has a header, a count and the name `zookeeper`; that to a failed delete a header.
+    assert_eq!(stats.reply_bytes, (16 + 4 + 13) + 16);
+    assert_eq!((stats.responses.tally.max, stats.responses.last(), stats.event_bytes), (33, 16, 0));
+    assert_eq!((stats.reads.tally.sum, stats.updates.tally.sum), (0, 7));
+    let mine = &mut all.connection.stats;
+    assert_eq!((mine.received, mine.sent, mine.latency), (3, 3, stats.latency()));
+    mine.reset();
+    assert_eq!((mine.received, all.stats.received), (0, 3), "crst is not srst");
+}
+
+#[test]
+fn a_read_behind_a_write_waits_for_it() {
+    let mut all = Conversation::begin();
+    all.ask(OpCode::Delete, &DeleteRequest { path: Some("/none".into()), version: -1 });
+    all.ask(OpCode::Exists, &root(false));
+    all.handle(10);
+    all.settle(30);
+    all.handle(30);
+    assert_eq!((all.stats.updates.tally.max, all.stats.reads.tally.max), (20, 20));
+    all.ask(OpCode::Exists, &root(false));
+    all.handle(40);
+    assert_eq!((all.stats.reads.tally.count, all.stats.reads.tally.sum), (2, 20), "the wait is over");
+    all.connection.hold(41);
+    all.ask(OpCode::Exists, &root(false));
+    all.handle(44);
+    assert_eq!(all.stats.reads.tally.sum, 23, "too much was proposed for a while");
+}
+
+#[test]
+fn events_are_counted_also_those_that_setwatches_catches_up_on() {
+    let mut all = Conversation::begin();
+    let paths = || Some(vec![Some("/none".into()), Some("/zookeeper".into())]);
+    let request =
+        SetWatches { relative_zxid: 0, data_watches: paths(), exist_watches: paths(), child_watches: paths() };
+    all.ask(OpCode::SetWatches, &request);
+    all.handle(1);
+    // Deleted twice, created once; the znode of the system is as old as the state.
+    let event_len = |path: &str| (16 + 4 + 4 + 4 + path.len()) as u64;
+    assert_eq!(all.stats.event_bytes, 2 * event_len("/none") + event_len("/zookeeper"));
+    assert_eq!(all.stats.sent, 1 + 3 + 1);
+}
