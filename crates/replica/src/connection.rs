@@ -411,10 +411,10 @@ impl Connection {
                 self.counting(stats).updated(answered, frame_len, now_ms);
                 Ok(())
             }
-            DeliveryKind::SessionOpened => {
+            DeliveryKind::SessionOpened(answered) => {
                 self.in_flight -= 1;
                 self.open(out);
-                self.counting(stats).connected();
+                self.counting(stats).opened(answered, now_ms);
                 Ok(())
             }
             DeliveryKind::SessionClosed(answered) => {

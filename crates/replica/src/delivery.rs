@@ -34,7 +34,7 @@ pub enum DeliveryKind {
     /// The answer to the connection's oldest unanswered write.
     Reply(Answered),
     /// The connection's session exists now; the handshake can be answered.
-    SessionOpened,
+    SessionOpened(Answered),
     /// As `Reply`, to closeSession: the connection ends once it is flushed.
     SessionClosed(Answered),
     /// The session expired or moved to another connection: the connection ends without a word.

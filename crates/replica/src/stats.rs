@@ -254,6 +254,13 @@ impl Counting<'_> {
         self.server.sent += 1;
     }
 
+    /// As [`Counting::connected`], and a session was created: a write like others.
+    pub(crate) fn opened(&mut self, answered: Answered, now_ms: u64) {
+        self.connected();
+        let latency_ms = self.took(answered, now_ms);
+        self.server.updates.record(latency_ms);
+    }
+
     /// A notification of so many bytes, with the length in front, goes out.
     pub(crate) fn notified(&mut self, frame_len: usize, now_ms: u64) {
         self.connection.sent += 1;
@@ -274,12 +281,16 @@ impl Counting<'_> {
     }
 
     fn answered(&mut self, answered: Answered, frame_len: usize, now_ms: u64) -> u64 {
-        let latency_ms = now_ms.saturating_sub(answered.received_ms);
         self.connection.sent += 1;
-        self.connection.latency.record(latency_ms);
-        self.connection.last = Some(LastReply { answered, at_ms: now_ms, latency_ms });
         self.server.reply_bytes += (frame_len - PREFIX_LEN) as u64;
         self.server.responded(frame_len, now_ms);
+        self.took(answered, now_ms)
+    }
+
+    fn took(&mut self, answered: Answered, now_ms: u64) -> u64 {
+        let latency_ms = now_ms.saturating_sub(answered.received_ms);
+        self.connection.latency.record(latency_ms);
+        self.connection.last = Some(LastReply { answered, at_ms: now_ms, latency_ms });
         latency_ms
     }
 }

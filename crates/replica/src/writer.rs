@@ -83,7 +83,7 @@ impl Writer {
                 let timeout_ms = i32::from_bytes(command.body).unwrap_or_default();
                 sessions.clocks.open(command.session, timeout_ms, now_ms);
                 asker.map(|asker| sessions.hold(command.session, asker));
-                self.say(asker, DeliveryKind::SessionOpened, |_| {});
+                self.say(asker, DeliveryKind::SessionOpened(answered), |_| {});
             }
             OpCode::CloseSession => {
                 let holder = sessions.close(command.session);
