@@ -203,6 +203,12 @@ impl ServerStats {
         self.held_back += other.held_back;
     }
 
+    /// Forgets what `srst` asks to forget.
+    pub fn reset(&mut self) {
+        // ZooKeeper: failed authentications are a gauge, which stays.
+        *self = ServerStats { auth_failed: self.auth_failed, ..ServerStats::default() };
+    }
+
     fn responded(&mut self, frame_len: usize, now_ms: u64) {
         self.sent += 1;
         self.responses.record(frame_len - PREFIX_LEN, now_ms);
@@ -351,6 +357,13 @@ mod tests {
         let tally = merged.tally;
         assert_eq!((tally.count, tally.sum, tally.min(), tally.max), (1000, 499_500, 0, 999));
         assert_eq!(Tally::default().min(), 0);
+    }
+
+    #[test]
+    fn srst_leaves_failed_authentications() {
+        let mut stats = ServerStats { auth_failed: 2, received: 3, ..ServerStats::default() };
+        stats.reset();
+        assert_eq!(stats, ServerStats { auth_failed: 2, ..ServerStats::default() });
     }
 
     #[test]

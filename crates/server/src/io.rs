@@ -490,7 +490,7 @@ impl Io {
             let places = self.places.borrow();
             places.clients().for_each(|client| client.inner.borrow_mut().connection.stats.reset());
         } else {
-            *self.stats.borrow_mut() = ServerStats::default();
+            self.stats.borrow_mut().reset();
         }
     }
 

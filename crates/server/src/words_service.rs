@@ -68,7 +68,7 @@ impl WordsService {
         answer.text
     }
 
-    /// Everything but gauges begins anew; what connections counted for themselves stays.
+    /// Counters and summaries begin anew; what connections counted for themselves stays.
     fn reset_server(&self) {
         self.answered.store(0, Ordering::Relaxed);
         self.reset(false);
