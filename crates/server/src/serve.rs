@@ -103,13 +103,21 @@ impl Server {
     /// # Errors
     /// Any [`StartError`].
     pub fn start(config: Config, options: StartOptions) -> Result<Server, StartError> {
+        Server::start_on(config, options, Arc::new(RealDisk))
+    }
+
+    /// As [`Server::start`], with the data on `disk`: tests have one that fills up and crashes.
+    ///
+    /// # Errors
+    /// Any [`StartError`].
+    pub fn start_on(config: Config, options: StartOptions, disk: Arc<dyn Disk>) -> Result<Server, StartError> {
         let unserved = config.unserved();
         if !unserved.is_empty() {
             return Err(StartError::Unserved(unserved));
         }
         let clock = Clock::start();
         let seed = clock.wall_ms() as u64 ^ (u64::from(std::process::id()) << 32);
-        let durable = open(&config, options, seed)?;
+        let durable = open(&config, options, &disk, seed)?;
         let client = config.client.clone().ok_or(StartError::NoClientPort)?;
         let listener = listen(&client, config.listen_backlog, config.client_tcp_keep_alive)?;
         let address = listener.local_addr()?;
@@ -137,15 +145,14 @@ impl Server {
     }
 }
 
-fn open(config: &Config, options: StartOptions, seed: u64) -> Result<Durable, StartError> {
+fn open(config: &Config, options: StartOptions, disk: &Arc<dyn Disk>, seed: u64) -> Result<Durable, StartError> {
     if options.in_memory {
         warn!("in memory only: nothing survives the end of this process");
         let state = State::new(seed);
         let stats = StartupStats::default();
         return Ok(Durable { state, log: None, tree: None, checkpoints: None, locks: Vec::new(), stats });
     }
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let recovered = recovery::recover(&disk, &config.data_dir, &config.data_log_dir, seed)?;
+    let recovered = recovery::recover(disk, &config.data_dir, &config.data_log_dir, seed)?;
     let checkpoints = Checkpoints::new(recovered.applied, recovered.checkpointed, recovered.tail_len);
     Ok(Durable {
         state: recovered.state,
