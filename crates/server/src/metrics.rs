@@ -2,8 +2,9 @@
 //!
 //! Owns the list of metrics. Each has the reference's name and kind, and a meaning that is true here; those of the
 //! reference that describe machinery which does not exist here are left out, each with its reason in the tests below.
-//! `srst` begins counters and summaries anew, and of the gauges latencies, packets and response sizes. Values that many requests change are counted by the thread that sees them,
-//! without atomics; the rest under a lock taken a few times for a log entry, not for a request.
+//! `srst` begins counters and summaries anew, and of the gauges latencies, packets and response sizes. Values that many
+//! requests change are counted by the thread that sees them, without atomics; the rest under a lock taken a few times
+//! for a log entry, not for a request.
 //!
 //! Source: `ServerMetrics`, `ZooKeeperServer#registerMetrics`, `ServerStats#reset`, `QuotaMetricsUtils`.
 
