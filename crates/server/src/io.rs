@@ -283,6 +283,9 @@ impl Io {
         let shared = self.shared.state.read();
         // Whatever this turn can see, its events come first.
         self.collect(Some((client.id, inner)));
+        if inner.end.is_some() {
+            return (input.len(), Flow::More);
+        }
         let mut scratch = self.scratch.borrow_mut();
         let scratch = &mut *scratch;
         if inner.unsent.capacity() == 0 {
