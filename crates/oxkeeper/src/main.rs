@@ -3,6 +3,7 @@
 mod bench;
 mod config_check;
 mod serve;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,8 @@ enum Command {
     Config(ConfigCommand),
     /// Load any server of the ZooKeeper protocol and measure it
     Bench(Box<bench::BenchArgs>),
+    /// Simulate a server and its clients under a seed, and check every promise
+    Sim(sim::SimArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -39,6 +42,10 @@ fn main() -> ExitCode {
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Config(ConfigCommand::Check(args))) => config_check::run(&args),
         Some(Command::Bench(args)) => bench::run(*args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Sim(args)) => {
+            sim::run_seeds(&args);
+            Ok(ExitCode::SUCCESS)
+        }
     };
     done.unwrap_or_else(|error| {
         eprintln!("oxkeeper: {error:#}");

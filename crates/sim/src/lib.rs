@@ -1,1 +1,35 @@
-//! An ensemble in one thread under a seed.
+//! A server and its clients in one thread, under one seed, in virtual time.
+//!
+//! The parts are those of production: connections, writer, clocks, state, log, durable tree, recovery. Only what is
+//! around them is simulated: network, disk, clocks, the order of threads' turns. Clients speak bytes.
+//! Checkers ([`check`]) say what was promised; [`options::Bug`]s prove that they notice.
+//!
+//! Deliberately absent: more than one server (to come), threads, real time, real files, ACLs and quotas (the state's
+//! own tests have them), four-letter words.
+//!
+//! Reading order: [`options`], [`world`], [`server`], [`engine`], [`checkpoint`], [`client`], [`request`], [`link`],
+//! [`model`], [`check`].
+
+pub mod check;
+pub mod checkpoint;
+pub mod client;
+pub mod engine;
+pub mod link;
+pub mod model;
+pub mod options;
+pub mod random;
+pub mod request;
+pub mod server;
+pub mod world;
+
+pub use options::{Bug, Options};
+pub use world::{Report, run};
+
+/// Steps of a run when nothing else is said.
+pub const STEPS: u64 = 8_000;
+
+/// The command that replays a run.
+pub fn replay_command(options: &Options) -> String {
+    let steps = if options.steps == STEPS { String::new() } else { format!(" --steps {}", options.steps) };
+    format!("oxkeeper sim --seed {}{steps}", options.seed)
+}

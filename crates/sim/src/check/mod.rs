@@ -1,0 +1,78 @@
+//! The checkers: what a server promises, one file each. A broken promise panics, with its name in front.
+//!
+//! They see what clients see, the bytes that reach the disk, and the order in which commands are applied; they keep
+//! their own books and ask production code nothing.
+
+pub mod bounds;
+pub mod contents;
+pub mod durable;
+pub mod order;
+pub mod origins;
+pub mod sessions;
+pub mod watches;
+pub mod zxids;
+
+use oxkeeper_state::{Batch, State};
+
+use crate::model::Model;
+
+/// What all checkers of one run know.
+#[derive(Debug)]
+pub struct Checks {
+    /// What must be.
+    pub model: Model,
+    /// Acknowledged writes survive.
+    pub durable: durable::Durable,
+    /// Nothing refused or never sent appears.
+    pub origins: origins::Origins,
+    /// zxids are unique and ascending; equal digests at equal zxid.
+    pub zxids: zxids::Zxids,
+    /// Sessions end neither early nor late.
+    pub sessions: sessions::Sessions,
+}
+
+impl Checks {
+    /// Nothing has happened.
+    pub fn new(tick_ms: u64) -> Checks {
+        Checks {
+            model: Model::default(),
+            durable: durable::Durable::default(),
+            origins: origins::Origins::default(),
+            zxids: zxids::Zxids::default(),
+            sessions: sessions::Sessions::new(tick_ms),
+        }
+    }
+
+    /// The next `limit` commands of the entry at work were applied, giving `state`.
+    pub fn applied(&mut self, limit: usize, state: &State, now_ms: u64) {
+        self.advance(limit, now_ms);
+        self.zxids.reached(state, &self.model);
+    }
+
+    /// The model does what the server did.
+    fn advance(&mut self, limit: usize, now_ms: u64) {
+        let Checks { model, durable, origins, sessions, .. } = self;
+        let (entry, done) = durable.at_work();
+        let batch = Batch::decode(&entry).expect("the entry is one of ours");
+        let (count, time_ms) = (batch.clone().count(), batch.time_ms);
+        for command in batch.skip(done).take(limit) {
+            let command = command.expect("the command is one of ours");
+            origins.applied(&command);
+            sessions.applied(&command, now_ms);
+            model.apply(&command, time_ms);
+        }
+        durable.advanced(limit, count);
+    }
+
+    /// A restart found `applied` entries, giving `state`. `entry` reads one of the log.
+    pub fn recovered(&mut self, applied: u64, state: &State, log: &oxkeeper_store::Log, now_ms: u64) {
+        self.durable.recovered(applied, log);
+        while self.durable.behind() {
+            self.advance(usize::MAX, now_ms);
+        }
+        self.zxids.reached(state, &self.model);
+        self.durable.check_seen(state.zxid().0);
+        contents::check(state, &self.model);
+        self.sessions.restarted(&self.model, now_ms);
+    }
+}

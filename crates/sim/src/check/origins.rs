@@ -1,0 +1,49 @@
+//! Promise: whatever is applied was asked for, by who is said to have asked, once; what was refused never happens; what
+//! one session asks for happens in the order in which it asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use oxkeeper_proto::OpCode;
+use oxkeeper_state::Command;
+
+/// A request: session and xid. Clients of the simulation never use an xid twice in a session.
+type Name = (i64, i32);
+
+/// What was asked for.
+#[derive(Debug, Default)]
+pub struct Origins {
+    sent: BTreeMap<Name, (OpCode, Vec<u8>)>,
+    refused: BTreeSet<Name>,
+    applied: BTreeSet<Name>,
+    last_applied: BTreeMap<i64, i32>,
+}
+
+impl Origins {
+    /// A client has sent a write.
+    pub fn sent(&mut self, session: i64, xid: i32, op: OpCode, body: &[u8]) {
+        assert!(self.sent.insert((session, xid), (op, body.to_vec())).is_none(), "xid {xid} is new");
+    }
+
+    /// A client was told that its write was refused.
+    pub fn refused(&mut self, session: i64, xid: i32) {
+        assert!(!self.applied.contains(&(session, xid)), "refused: {xid} of session {session:x} was applied");
+        self.refused.insert((session, xid));
+    }
+
+    /// A command is applied. The server's own have xid 0.
+    pub fn applied(&mut self, command: &Command<'_>) {
+        let (session, xid, op) = (command.session.0, command.xid, command.op);
+        if xid == 0 {
+            let own = matches!(op, OpCode::CreateSession | OpCode::CloseSession | OpCode::DeleteContainer);
+            assert!(own, "invented: the server has asked for {op:?}");
+            return;
+        }
+        let name = (session, xid);
+        assert!(!self.refused.contains(&name), "refused: {op:?} {xid} of session {session:x} happens nevertheless");
+        let sent = self.sent.get(&name).map(|(op, body)| (*op, body.as_slice()));
+        assert_eq!(sent, Some((op, command.body)), "invented: {xid} of session {session:x}");
+        assert!(self.applied.insert(name), "once: {op:?} {xid} of session {session:x} is applied twice");
+        let last = self.last_applied.insert(session, xid).unwrap_or(0);
+        assert!(last < xid, "session order: {xid} of session {session:x} is applied behind {last}");
+    }
+}

@@ -1,0 +1,133 @@
+//! Promise: a session lives for its timeout after it was last heard of, not counting the time for which the server stood
+//! still, and no longer than [`LATE_TICKS`] ticks more; it ends once, by expiry or because its client asked for it,
+//! and its ephemerals end with it.
+//!
+//! Hearing is what the server's connection has taken in, request by request. A pause counts from [`PAUSE_HALF_TICKS`] half ticks
+//! on. A server too busy to look at its clocks for so long may take that for a pause: then sessions live longer.
+
+use std::collections::BTreeMap;
+
+use oxkeeper_proto::{Jute, OpCode};
+use oxkeeper_state::Command;
+
+use crate::model::Model;
+
+/// A session ends at most so many ticks late.
+const LATE_TICKS: u64 = 3;
+/// A pause of at least so many half ticks is one that the server must notice.
+const PAUSE_HALF_TICKS: u64 = 3;
+
+#[derive(Debug)]
+struct Life {
+    /// As it was created with: what a restart goes by.
+    created_timeout_ms: u64,
+    timeout_ms: u64,
+    heard_ms: u64,
+    /// Pauses of the server since it was heard, ms.
+    paused_ms: u64,
+    /// It is to end: nothing renews it.
+    over: bool,
+}
+
+/// The lives of all sessions that exist.
+#[derive(Debug)]
+pub struct Sessions {
+    tick_ms: u64,
+    lives: BTreeMap<i64, Life>,
+    last_look_ms: u64,
+    /// When the server last looked at its clocks after a long time.
+    excused_ms: u64,
+    /// The longest such time.
+    gap_ms_max: u64,
+}
+
+impl Sessions {
+    /// None yet.
+    pub fn new(tick_ms: u64) -> Sessions {
+        Sessions { tick_ms, lives: BTreeMap::new(), last_look_ms: 0, excused_ms: 0, gap_ms_max: 0 }
+    }
+
+    /// A command that begins or ends a session is applied.
+    pub fn applied(&mut self, command: &Command<'_>, now_ms: u64) {
+        let session = command.session.0;
+        if command.op == OpCode::CreateSession {
+            let timeout_ms = i32::from_bytes(command.body).expect("a timeout") as u64;
+            let created_timeout_ms = timeout_ms;
+            let life = Life { created_timeout_ms, timeout_ms, heard_ms: now_ms, paused_ms: 0, over: false };
+            self.lives.insert(session, life);
+        } else if command.op == OpCode::CloseSession {
+            let life = self.lives.remove(&session);
+            // a second closing of one that has ended already does nothing
+            assert!(life.is_none_or(|life| life.over), "sessions: {session:x} is closed for no reason");
+        }
+    }
+
+    /// A connection has taken in a request.
+    pub fn heard(&mut self, session: i64, now_ms: u64) {
+        if let Some(life) = self.lives.get_mut(&session) {
+            (life.heard_ms, life.paused_ms) = (now_ms, 0);
+        }
+    }
+
+    /// A connection has taken the session over.
+    pub fn attached(&mut self, session: i64, timeout_ms: i32, now_ms: u64) {
+        let life = self.lives.get_mut(&session);
+        let life = life.unwrap_or_else(|| panic!("sessions: {session:x} has ended and is taken over"));
+        assert!(!life.over, "sessions: {session:x} is to end and is taken over");
+        life.timeout_ms = timeout_ms as u64;
+        (life.heard_ms, life.paused_ms) = (now_ms, 0);
+    }
+
+    /// The client's closeSession was taken in.
+    pub fn closing(&mut self, session: i64) {
+        if let Some(life) = self.lives.get_mut(&session) {
+            life.over = true;
+        }
+    }
+
+    /// The server stood still.
+    pub fn paused(&mut self, pause_ms: u64) {
+        if pause_ms * 2 > PAUSE_HALF_TICKS * self.tick_ms {
+            self.lives.values_mut().for_each(|life| life.paused_ms += pause_ms);
+        }
+    }
+
+    /// The server has looked at its clocks and takes these sessions for expired.
+    pub fn looked(&mut self, expired: impl Iterator<Item = i64>, now_ms: u64) {
+        let gap_ms = now_ms - self.last_look_ms;
+        self.last_look_ms = now_ms;
+        if gap_ms * 2 > PAUSE_HALF_TICKS * self.tick_ms {
+            self.excused_ms = now_ms;
+            self.gap_ms_max = self.gap_ms_max.max(gap_ms);
+        }
+        for session in expired {
+            let life = self.lives.get_mut(&session);
+            let life = life.unwrap_or_else(|| panic!("sessions: {session:x} expires and does not exist"));
+            assert!(!life.over, "sessions: {session:x} expires twice");
+            let due_ms = life.heard_ms + life.timeout_ms + life.paused_ms;
+            assert!(now_ms >= due_ms, "sessions: {session:x} expires early: at {now_ms}, due at {due_ms}: {life:?}");
+            life.over = true;
+        }
+        for (session, life) in self.lives.iter().filter(|(_, life)| !life.over) {
+            let from_ms = life.heard_ms.max(self.excused_ms);
+            let latest_ms = from_ms + life.timeout_ms + self.gap_ms_max + LATE_TICKS * self.tick_ms;
+            assert!(now_ms <= latest_ms, "sessions: {session:x} lives on at {now_ms}: {life:?}");
+        }
+    }
+
+    /// A client was told that its session is not valid.
+    pub fn check_over(&self, session: i64) {
+        let over = self.lives.get(&session).is_none_or(|life| life.over);
+        assert!(over, "sessions: {session:x} lives, and its client is told otherwise");
+    }
+
+    /// A server has started: every session has its full timeout anew.
+    pub fn restarted(&mut self, model: &Model, now_ms: u64) {
+        (self.last_look_ms, self.excused_ms, self.gap_ms_max) = (now_ms, now_ms, 0);
+        self.lives.retain(|session, _| model.sessions.contains(session));
+        for life in self.lives.values_mut() {
+            life.timeout_ms = life.created_timeout_ms;
+            (life.heard_ms, life.paused_ms, life.over) = (now_ms, 0, false);
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! A scripted client: it connects, asks at random, pings in time, comes back after a cut with its session and watches,
+//! closes or abandons its session. It speaks bytes only, and checks every byte that comes back.
+//!
+//! Invariant: it holds at most one connection; what it asked on a lost one counts as unknown, neither done nor not.
+
+use oxkeeper_proto::op::{XID_NOTIFICATION, XID_PING};
+use oxkeeper_proto::records::{
+    ConnectRequest, ConnectResponse, ErrorResponse, ReplyHeader, RequestHeader, WatcherEvent,
+};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, frame};
+
+use crate::check::order::Order;
+use crate::check::watches::{Lists, Watching};
+use crate::check::{Checks, contents};
+use crate::link::{LinkId, Network, Read};
+use crate::options::Options;
+use crate::random::Random;
+use crate::request::Request;
+
+/// What is around a client while it has its turn.
+pub struct Nearby<'a> {
+    /// Monotonic, ms.
+    pub now_ms: u64,
+    /// Of the run.
+    pub random: &'a mut Random,
+    /// Links to the server.
+    pub network: &'a mut Network,
+    /// Of the run.
+    pub checks: &'a mut Checks,
+    /// Of the run.
+    pub options: &'a Options,
+    /// The faults have stopped: nothing new is begun.
+    pub settling: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Session {
+    id: i64,
+    password: Vec<u8>,
+    timeout_ms: i32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Without a connection, until then.
+    Away(u64),
+    /// The handshake is under way.
+    Greeting(LinkId),
+    /// Connected.
+    Open(LinkId),
+    /// closeSession is under way.
+    Closing(LinkId),
+    /// It does nothing any more.
+    Done,
+}
+
+/// One client.
+#[derive(Debug)]
+pub struct Client {
+    phase: Phase,
+    session: Option<Session>,
+    order: Order<Request>,
+    watching: Watching,
+    /// What it watched on the connection before.
+    to_watch: Lists,
+    next_xid: i32,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    last_sent_ms: u64,
+    last_heard_ms: u64,
+    paused_until_ms: u64,
+    /// It wants its session to be over, and then nothing any more.
+    ending: bool,
+    /// Replies checked.
+    pub replies: u64,
+    /// Events checked.
+    pub events: u64,
+}
+
+impl Client {
+    /// A client that begins at once.
+    pub fn new() -> Client {
+        Client {
+            phase: Phase::Away(0),
+            session: None,
+            order: Order::default(),
+            watching: Watching::default(),
+            to_watch: Lists::default(),
+            next_xid: 1,
+            input: Vec::new(),
+            output: Vec::new(),
+            last_sent_ms: 0,
+            last_heard_ms: 0,
+            paused_until_ms: 0,
+            ending: false,
+            replies: 0,
+            events: 0,
+        }
+    }
+
+    /// The connection it has, if any.
+    pub fn link(&self) -> Option<LinkId> {
+        match self.phase {
+            Phase::Greeting(link) | Phase::Open(link) | Phase::Closing(link) => Some(link),
+            Phase::Away(_) | Phase::Done => None,
+        }
+    }
+
+    /// It stands still.
+    pub fn pause(&mut self, until_ms: u64) {
+        self.paused_until_ms = until_ms;
+    }
+
+    /// Whether it is connected and nothing is unanswered, or it has ended.
+    pub fn is_settled(&self) -> bool {
+        match self.phase {
+            Phase::Open(_) => self.order.count() == 0 && self.output.is_empty(),
+            Phase::Done => true,
+            Phase::Away(_) | Phase::Greeting(_) | Phase::Closing(_) => false,
+        }
+    }
+
+    /// It ends: asks for the end of its session, or just goes.
+    pub fn finish(&mut self, nearby: &mut Nearby<'_>) {
+        self.ending = true;
+        if let Some(link) = self.link()
+            && nearby.random.once_in(2)
+        {
+            self.leave(link, nearby);
+            self.phase = Phase::Done;
+        }
+    }
+
+    /// One turn. The server's listener is told of a new link by the result.
+    pub fn turn(&mut self, nearby: &mut Nearby<'_>, server_is_up: bool) -> Option<LinkId> {
+        if nearby.now_ms < self.paused_until_ms || self.phase == Phase::Done {
+            return None;
+        }
+        if let Phase::Away(until_ms) = self.phase {
+            if self.ending && self.session.is_none() {
+                self.phase = Phase::Done;
+                return None;
+            }
+            let comes = nearby.now_ms >= until_ms && server_is_up;
+            return comes.then(|| self.connect(nearby));
+        }
+        self.receive(nearby);
+        match self.phase {
+            Phase::Open(link) => self.act(link, nearby),
+            Phase::Greeting(link) | Phase::Closing(link) => self.mind_silence(link, nearby),
+            Phase::Away(_) | Phase::Done => {}
+        }
+        if let Some(link) = self.link() {
+            nearby.network.write_up(link, &mut self.output, nearby.now_ms, nearby.random);
+        }
+        None
+    }
+
+    fn connect(&mut self, nearby: &mut Nearby<'_>) -> LinkId {
+        let link = nearby.network.open();
+        let wanted_ms = nearby.random.within(1, 24 * nearby.options.tick_ms) as i32;
+        let (session_id, passwd) =
+            self.session.as_ref().map_or((0, &[0; 16][..]), |session| (session.id, &*session.password));
+        let last_zxid_seen = self.order.last_zxid();
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen,
+            timeout_ms: wanted_ms,
+            session_id,
+            passwd: Some(passwd),
+        };
+        frame::put_frame(&mut self.output, |out| request.encode(out));
+        (self.last_sent_ms, self.last_heard_ms) = (nearby.now_ms, nearby.now_ms);
+        self.phase = Phase::Greeting(link);
+        nearby.network.write_up(link, &mut self.output, nearby.now_ms, nearby.random);
+        link
+    }
+
+    /// The connection is gone, or given up.
+    fn leave(&mut self, link: LinkId, nearby: &mut Nearby<'_>) {
+        let ends = nearby.network.link(link);
+        ends.up.end(nearby.now_ms);
+        ends.down.end(nearby.now_ms);
+        let lost: Vec<Request> = self.order.lost().collect();
+        let setting = lost.iter().any(|request| matches!(request, Request::SetWatches(..)));
+        self.watching.ended(&nearby.checks.model, setting);
+        // Some libraries bring their watches along, some do not.
+        self.to_watch = if nearby.random.once_in(3) { Lists::default() } else { self.watching.lists() };
+        self.watching = Watching::default();
+        self.input.clear();
+        self.output.clear();
+        let rest_ms = nearby.random.within(0, 4 * nearby.options.tick_ms);
+        self.phase = Phase::Away(nearby.now_ms + if nearby.settling { 0 } else { rest_ms });
+    }
+
+    /// Its session is over: the next one begins anew.
+    fn forget_session(&mut self) {
+        self.session = None;
+        self.order.forget();
+        self.to_watch = Lists::default();
+        self.next_xid = 1;
+    }
+
+    /// Asks for something, pings, goes, or does nothing.
+    fn act(&mut self, link: LinkId, nearby: &mut Nearby<'_>) {
+        let (now_ms, random) = (nearby.now_ms, &mut *nearby.random);
+        let timeout_ms = self.session.as_ref().map_or(0, |session| session.timeout_ms as u64);
+        if self.ending {
+            self.close(link, nearby);
+        } else if now_ms > self.last_sent_ms + timeout_ms / 3 && !self.order.pings() {
+            self.ask(Request::Ping, nearby);
+        } else if !nearby.settling && random.once_in(400) {
+            if random.once_in(2) {
+                self.close(link, nearby);
+            } else {
+                self.leave(link, nearby);
+                self.forget_session();
+            }
+        } else {
+            self.mind_silence(link, nearby);
+            self.ask_some(nearby);
+        }
+    }
+
+    /// As many requests as the seed says, unless too many are unanswered.
+    fn ask_some(&mut self, nearby: &mut Nearby<'_>) {
+        while matches!(self.phase, Phase::Open(_))
+            && !nearby.settling
+            && self.order.count() < nearby.options.depth as usize
+            && !nearby.random.once_in(3)
+        {
+            let request = Request::random(nearby.random, &nearby.checks.model);
+            self.ask(request, nearby);
+        }
+    }
+
+    /// A client gives a connection up that says nothing for two thirds of the timeout.
+    fn mind_silence(&mut self, link: LinkId, nearby: &mut Nearby<'_>) {
+        let timeout_ms = self.session.as_ref().map_or(1_000, |session| session.timeout_ms as u64);
+        if nearby.now_ms > self.last_heard_ms + timeout_ms * 2 / 3 + 2 * nearby.options.delay_ms_max {
+            self.leave(link, nearby);
+        }
+    }
+
+    fn ask(&mut self, request: Request, nearby: &mut Nearby<'_>) {
+        let op = request.op();
+        let xid = if op == OpCode::Ping { XID_PING } else { self.next_xid };
+        self.next_xid += i32::from(xid > 0);
+        let mut body = Vec::new();
+        request.encode(&mut body);
+        frame::put_frame(&mut self.output, |out| {
+            RequestHeader { xid, op: op.wire() }.encode(out);
+            out.extend_from_slice(&body);
+        });
+        if let (Request::Write(op, body), Some(session)) = (&request, &self.session) {
+            nearby.checks.origins.sent(session.id, xid, *op, body);
+        }
+        self.order.asked(xid, request);
+        self.last_sent_ms = nearby.now_ms;
+    }
+
+    fn close(&mut self, link: LinkId, nearby: &mut Nearby<'_>) {
+        self.ask(Request::Write(OpCode::CloseSession, Vec::new()), nearby);
+        self.phase = Phase::Closing(link);
+    }
+
+    fn receive(&mut self, nearby: &mut Nearby<'_>) {
+        let Some(link) = self.link() else { return };
+        match nearby.network.link(link).down.read(nearby.now_ms, nearby.random) {
+            Read::Nothing => {}
+            Read::End => self.leave(link, nearby),
+            Read::Bytes(bytes) => {
+                self.last_heard_ms = nearby.now_ms;
+                self.input.extend_from_slice(&bytes);
+                let input = std::mem::take(&mut self.input);
+                let mut rest = &*input;
+                while let Some((body, behind)) = frame::split_frame(rest, usize::MAX).expect("frames are sound") {
+                    self.take(link, body, nearby);
+                    rest = behind;
+                }
+                self.input = rest.to_vec();
+            }
+        }
+    }
+
+    fn take(&mut self, link: LinkId, body: &[u8], nearby: &mut Nearby<'_>) {
+        if self.phase == Phase::Greeting(link) {
+            return self.greeted(link, body, nearby);
+        }
+        let mut reader = Reader::new(body);
+        let header = ReplyHeader::decode(&mut reader).expect("a reply has a header");
+        nearby.checks.durable.seen(header.zxid);
+        if header.xid == XID_NOTIFICATION {
+            let event = WatcherEvent::from_bytes(reader.rest()).expect("a notification has an event");
+            let path = event.path.expect("an event has a path").into_owned();
+            self.watching.received((header.zxid, event.event_type, path));
+            self.events += 1;
+        } else {
+            let request = self.order.answered(header.xid, header.zxid);
+            self.answered(&request, header, reader.rest(), nearby);
+            self.replies += 1;
+        }
+    }
+
+    fn greeted(&mut self, link: LinkId, body: &[u8], nearby: &mut Nearby<'_>) {
+        let response = ConnectResponse::from_bytes(body).expect("a handshake is answered soundly");
+        if response.session_id == 0 {
+            let session = self.session.as_ref().expect("sessions: a new one is never refused");
+            nearby.checks.sessions.check_over(session.id);
+            self.leave(link, nearby);
+            return self.forget_session();
+        }
+        let (id, timeout_ms) = (response.session_id, response.timeout_ms);
+        if let Some(session) = &self.session {
+            assert_eq!(session.id, id, "sessions: the client gets back the one it had");
+        }
+        let password = response.passwd.expect("a session has a password").to_vec();
+        self.session = Some(Session { id, password, timeout_ms });
+        self.phase = Phase::Open(link);
+        let lists = std::mem::take(&mut self.to_watch);
+        if lists != Lists::default() {
+            self.ask(Request::SetWatches(lists, self.order.last_zxid()), nearby);
+        }
+    }
+
+    /// A reply: everything about it is checked.
+    fn answered(&mut self, request: &Request, header: ReplyHeader, body: &[u8], nearby: &mut Nearby<'_>) {
+        let model = &nearby.checks.model;
+        let ReplyHeader { xid, zxid, err } = header;
+        let (watching, session) = (&mut self.watching, self.session.as_ref().expect("it is connected").id);
+        let missed = match request {
+            Request::SetWatches(lists, since) => {
+                // What was watched before plays first; this registers what the state of `zxid` leaves to watch.
+                let mut fresh = Watching::default();
+                let missed = fresh.set(lists, model, *since, zxid);
+                watching.replied(model, zxid, missed);
+                watching.set(lists, model, *since, zxid);
+                assert_eq!((err, body), (0, &[][..]), "watches: setWatches2 is answered");
+                return;
+            }
+            _ => Vec::new(),
+        };
+        watching.replied(model, zxid, missed);
+        match request {
+            Request::Write(op, _) if err == ErrorCode::SystemError.wire() => {
+                assert_ne!(*op, OpCode::CloseSession, "a closing that is refused ends the connection");
+                nearby.checks.origins.refused(session, xid);
+            }
+            Request::Write(op, _) => {
+                let outcome = model.outcome(zxid).expect("zxids: a reply of one that is not there");
+                let theirs = (session, xid, *op, err, body);
+                let ours = (outcome.session, outcome.xid, outcome.op, outcome.err, &*outcome.body);
+                assert_eq!(theirs, ours, "zxids: the reply to a write is not that of its zxid {zxid}");
+                if *op == OpCode::CloseSession {
+                    self.forget_session();
+                }
+            }
+            Request::Exists(path, watch) => {
+                contents::check_exists(model, path, zxid, err, body);
+                if *watch {
+                    watching.watch_data(path, err == 0);
+                }
+            }
+            Request::GetData(path, watch) => {
+                contents::check_data(model, path, zxid, err, body);
+                if *watch && err == 0 {
+                    watching.watch_data(path, true);
+                }
+            }
+            Request::GetChildren(path, watch) => {
+                contents::check_children(model, path, zxid, err, body);
+                if *watch && err == 0 {
+                    watching.watch_children(path);
+                }
+            }
+            Request::Ping => assert_eq!((err, body), (0, &[][..]), "order: a ping is answered"),
+            Request::Sync(path) => contents::check_sync(path, err, body),
+            Request::GetEphemerals => contents::check_ephemerals(model, session, zxid, err, body),
+            Request::AddWatch(path, recursive) => {
+                assert_eq!(
+                    (err, ErrorResponse::from_bytes(body)),
+                    (0, Ok(ErrorResponse { err: 0 })),
+                    "watches: addWatch"
+                );
+                watching.watch_always(path, *recursive);
+            }
+            Request::CheckWatches(path, kind) | Request::RemoveWatches(path, kind) => {
+                let expected = if watching.has(path, *kind) { 0 } else { ErrorCode::NoWatcher.wire() };
+                assert_eq!((err, body), (expected, &[][..]), "watches: {kind:?} at {path}");
+                if matches!(request, Request::RemoveWatches(..)) {
+                    watching.remove(path, *kind);
+                }
+            }
+            Request::SetWatches(..) => unreachable!("answered above"),
+        }
+    }
+}
+
+impl Default for Client {
+    fn default() -> Client {
+        Client::new()
+    }
+}

@@ -1,0 +1,377 @@
+//! A naive model of what clients may see: every znode as it was at every zxid, and what each command must answer.
+//!
+//! It knows only what the scripted clients do: no ACLs, quotas or TTLs. Written from the protocol's contract, not from
+//! `oxkeeper-state`; it shares with it the records on the wire. Memory and time do not matter here.
+//!
+//! Invariant: `outcomes[z - 1]` belongs to zxid `z`; nothing in the past changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use oxkeeper_proto::multi::{MULTI_END, MultiOp, decode_multi, encode_multi_error};
+use oxkeeper_proto::op::CreateMode;
+use oxkeeper_proto::records::{
+    Create2Response, CreateRequest, CreateResponse, DeleteRequest, MultiHeader, SetDataRequest, Stat, StatResponse,
+};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode};
+use oxkeeper_state::{ChangeKind, Command};
+
+/// Who a znode ends with, as `Stat` shows it: 0 for nobody, i64::MIN for containers.
+const CONTAINER: i64 = i64::MIN;
+
+/// A znode at one zxid.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// May be null.
+    pub data: Option<Vec<u8>>,
+    /// Names.
+    pub children: BTreeSet<String>,
+    czxid: i64,
+    /// Of the last setData.
+    pub mzxid: i64,
+    /// Of the last change of children.
+    pub pzxid: i64,
+    ctime: i64,
+    mtime: i64,
+    version: i32,
+    created: i32,
+    owner: i64,
+}
+
+impl Node {
+    /// As clients see it.
+    pub fn stat(&self) -> Stat {
+        let num_children = self.children.len() as i32;
+        Stat {
+            czxid: self.czxid,
+            mzxid: self.mzxid,
+            ctime: self.ctime,
+            mtime: self.mtime,
+            version: self.version,
+            cversion: self.created * 2 - num_children,
+            aversion: 0,
+            ephemeral_owner: if self.owner == CONTAINER { 0 } else { self.owner },
+            data_length: self.data.as_ref().map_or(0, Vec::len) as i32,
+            num_children,
+            pzxid: self.pzxid,
+        }
+    }
+}
+
+/// One change that watches hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What happened.
+    pub kind: ChangeKind,
+    /// To which znode.
+    pub path: String,
+}
+
+/// What one command did and must answer.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Whose it was.
+    pub session: i64,
+    /// As the client numbered it.
+    pub xid: i32,
+    /// What it asked for.
+    pub op: OpCode,
+    /// 0 or an error code.
+    pub err: i32,
+    /// The reply's body.
+    pub body: Vec<u8>,
+    /// In order.
+    pub changes: Vec<Change>,
+}
+
+/// A version of a znode: since which zxid, and `None` while there is none.
+type Version = (i64, Option<Node>);
+
+/// Everything there ever was.
+#[derive(Clone, Debug)]
+pub struct Model {
+    nodes: BTreeMap<String, Vec<Version>>,
+    /// Sessions that exist.
+    pub sessions: BTreeSet<i64>,
+    /// Sessions that have ended.
+    pub ended: BTreeSet<i64>,
+    /// One for each zxid from 1 on.
+    pub outcomes: Vec<Outcome>,
+    time_ms: i64,
+}
+
+/// What a failing operation leaves: nothing but its code.
+type Tried = Result<(), ErrorCode>;
+
+/// One command at work.
+struct Work<'m> {
+    model: &'m mut Model,
+    zxid: i64,
+    session: i64,
+    body: Vec<u8>,
+    changes: Vec<Change>,
+    /// What each changed path was before.
+    undo: Vec<(String, Option<Node>)>,
+}
+
+impl Default for Model {
+    fn default() -> Model {
+        let mut model = Model {
+            nodes: BTreeMap::new(),
+            sessions: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            outcomes: Vec::new(),
+            time_ms: 0,
+        };
+        let below = |names: &[&str]| Node {
+            children: names.iter().map(|&name| name.to_owned()).collect(),
+            data: Some(Vec::new()),
+            created: 0,
+            ..Node::default()
+        };
+        // A new server's znodes are not created by commands: their counters of creations are 0.
+        for (path, names) in [("/", &["zookeeper"][..]), ("/zookeeper", &["config", "quota"])] {
+            model.nodes.insert(path.to_owned(), vec![(0, Some(below(names)))]);
+        }
+        for path in ["/zookeeper/config", "/zookeeper/quota"] {
+            model.nodes.insert(path.to_owned(), vec![(0, Some(below(&[])))]);
+        }
+        model
+    }
+}
+
+impl Model {
+    /// The last zxid.
+    pub fn zxid(&self) -> i64 {
+        self.outcomes.len() as i64
+    }
+
+    /// What happened at a zxid.
+    pub fn outcome(&self, zxid: i64) -> Option<&Outcome> {
+        self.outcomes.get(usize::try_from(zxid).ok()?.checked_sub(1)?)
+    }
+
+    /// A znode as it was after `zxid`.
+    pub fn node(&self, path: &str, zxid: i64) -> Option<&Node> {
+        let versions = self.nodes.get(path)?;
+        versions.iter().rev().find(|(since, _)| *since <= zxid)?.1.as_ref()
+    }
+
+    /// Every path as it was after `zxid`.
+    pub fn paths(&self, zxid: i64) -> impl Iterator<Item = (&str, &Node)> {
+        self.nodes.keys().filter_map(move |path| Some((path.as_str(), self.node(path, zxid)?)))
+    }
+
+    /// The paths that end with a session.
+    pub fn ephemerals(&self, session: i64, zxid: i64) -> BTreeSet<String> {
+        self.paths(zxid).filter(|(_, node)| node.owner == session).map(|(path, _)| path.to_owned()).collect()
+    }
+
+    /// Applies one command: it takes the next zxid.
+    pub fn apply(&mut self, command: &Command<'_>, time_ms: i64) {
+        self.time_ms = self.time_ms.max(time_ms);
+        let (zxid, session) = (self.zxid() + 1, command.session.0);
+        let mut work = Work { model: self, zxid, session, body: Vec::new(), changes: Vec::new(), undo: Vec::new() };
+        let tried = work.run(command);
+        let (mut body, mut changes) = (work.body, work.changes);
+        if tried.is_err() {
+            (body, changes) = (Vec::new(), Vec::new());
+        }
+        let err = tried.err().map_or(0, ErrorCode::wire);
+        self.outcomes.push(Outcome { session, xid: command.xid, op: command.op, err, body, changes });
+    }
+}
+
+impl Work<'_> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "clients send no other writes")]
+    fn run(&mut self, command: &Command<'_>) -> Tried {
+        let body = command.body;
+        match command.op {
+            OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => self.create(command.op, &decoded(body)),
+            OpCode::Delete => self.delete(&decoded(body)),
+            OpCode::SetData => self.set_data(&decoded(body)),
+            OpCode::Multi => {
+                self.multi(body);
+                Ok(())
+            }
+            OpCode::DeleteContainer => self.reap(body),
+            OpCode::CreateSession => {
+                assert!(!self.model.ended.contains(&self.session), "sessions: id {:x} is used twice", self.session);
+                assert!(self.model.sessions.insert(self.session), "sessions: {:x} is created twice", self.session);
+                Ok(())
+            }
+            OpCode::CloseSession => {
+                self.close_session();
+                Ok(())
+            }
+            op => panic!("invented: nobody asks for {op:?}"),
+        }
+    }
+
+    fn multi(&mut self, body: &[u8]) {
+        let ops = decode_multi(body).expect("clients send sound multis");
+        let count = ops.len();
+        for (position, op) in ops.into_iter().enumerate() {
+            if let Err(code) = self.multi_op(op) {
+                for (path, node) in std::mem::take(&mut self.undo).into_iter().rev() {
+                    self.set(&path, node);
+                }
+                (self.body, self.changes) = (Vec::new(), Vec::new());
+                for other in 0..count {
+                    let later = if other < position { 0 } else { ErrorCode::RuntimeInconsistency.wire() };
+                    encode_multi_error(if other == position { code.wire() } else { later }, &mut self.body);
+                }
+                break;
+            }
+        }
+        MULTI_END.encode(&mut self.body);
+    }
+
+    fn multi_op(&mut self, op: MultiOp<'_>) -> Tried {
+        MultiHeader { op: op.op().wire(), done: false, err: 0 }.encode(&mut self.body);
+        match op {
+            MultiOp::Create(op, request) => self.create(op, &request),
+            MultiOp::Delete(request) => self.delete(&request),
+            MultiOp::SetData(request) => self.set_data(&request),
+            MultiOp::Check(request) => {
+                self.check_session()?;
+                let node = self.lookup(&request.path.expect("clients send paths"))?;
+                check_version(request.version, node.version)
+            }
+            MultiOp::CreateTtl(_) | MultiOp::GetData(_) | MultiOp::GetChildren(_) => panic!("clients send no {op:?}"),
+        }
+    }
+
+    fn create(&mut self, op: OpCode, request: &CreateRequest<'_>) -> Tried {
+        self.check_session()?;
+        let mode = CreateMode::from_wire(request.flags).expect("clients send sound modes");
+        let wanted = request.path.as_deref().expect("clients send paths");
+        let (parent_path, _) = split(wanted);
+        let mut parent = self.lookup(parent_path)?;
+        let path = if mode.is_sequential() { format!("{wanted}{:010}", parent.created) } else { wanted.to_owned() };
+        if self.lookup(&path).is_ok() {
+            return Err(ErrorCode::NodeExists);
+        }
+        if parent.owner != 0 && parent.owner != CONTAINER {
+            return Err(ErrorCode::NoChildrenForEphemerals);
+        }
+        parent.children.insert(split(&path).1.to_owned());
+        (parent.created, parent.pzxid) = (parent.created + 1, self.zxid);
+        self.change(parent_path, Some(parent));
+        let owner = match mode.is_ephemeral() {
+            true => self.session,
+            false if op == OpCode::CreateContainer => CONTAINER,
+            false => 0,
+        };
+        let (zxid, time) = (self.zxid, self.model.time_ms);
+        let (data, children) = (request.data.map(<[u8]>::to_vec), BTreeSet::new());
+        let (czxid, mzxid, pzxid, ctime, mtime) = (zxid, zxid, zxid, time, time);
+        let node = Node { data, children, czxid, mzxid, pzxid, ctime, mtime, version: 0, created: 0, owner };
+        let stat = node.stat();
+        self.change(&path, Some(node));
+        self.changes.push(Change { kind: ChangeKind::Created, path: path.clone() });
+        let path = Some(path.into());
+        match op {
+            OpCode::Create => CreateResponse { path }.encode(&mut self.body),
+            _ => Create2Response { path, stat }.encode(&mut self.body),
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, request: &DeleteRequest<'_>) -> Tried {
+        self.check_session()?;
+        let path = request.path.as_deref().expect("clients send paths");
+        let node = self.lookup(path)?;
+        check_version(request.version, node.version)?;
+        if !node.children.is_empty() {
+            return Err(ErrorCode::NotEmpty);
+        }
+        self.remove(path);
+        Ok(())
+    }
+
+    fn remove(&mut self, path: &str) {
+        let (parent_path, name) = split(path);
+        let mut parent = self.lookup(parent_path).expect("every znode has a parent");
+        parent.children.remove(name);
+        parent.pzxid = self.zxid;
+        self.change(parent_path, Some(parent));
+        self.change(path, None);
+        self.changes.push(Change { kind: ChangeKind::Deleted, path: path.to_owned() });
+    }
+
+    fn set_data(&mut self, request: &SetDataRequest<'_>) -> Tried {
+        self.check_session()?;
+        let path = request.path.as_deref().expect("clients send paths");
+        let mut node = self.lookup(path)?;
+        check_version(request.version, node.version)?;
+        node.data = request.data.map(<[u8]>::to_vec);
+        (node.version, node.mzxid, node.mtime) = (node.version + 1, self.zxid, self.model.time_ms);
+        StatResponse { stat: node.stat() }.encode(&mut self.body);
+        self.change(path, Some(node));
+        self.changes.push(Change { kind: ChangeKind::DataChanged, path: path.to_owned() });
+        Ok(())
+    }
+
+    /// The server's own: a container that has lost its last child, if nothing happened to it meanwhile.
+    fn reap(&mut self, body: &[u8]) -> Tried {
+        let (path, mzxid) = body.split_last_chunk::<8>().expect("the server names a znode and its mzxid");
+        let path = Option::<oxkeeper_proto::Text<'_>>::from_bytes(path).ok().flatten().expect("a path");
+        let node = self.lookup(&path)?;
+        if !node.children.is_empty() {
+            return Err(ErrorCode::NotEmpty);
+        }
+        if node.owner != CONTAINER || node.mzxid != i64::from_be_bytes(*mzxid) {
+            return Err(ErrorCode::BadVersion);
+        }
+        assert!(node.created > 0, "contents: {path} is reaped and never had a child");
+        self.remove(&path);
+        Ok(())
+    }
+
+    /// The order among ephemerals is the order of nothing a client knows: the server's is taken over by the checker.
+    fn close_session(&mut self) {
+        if self.model.sessions.remove(&self.session) {
+            self.model.ended.insert(self.session);
+            for path in self.model.ephemerals(self.session, self.zxid) {
+                self.remove(&path);
+            }
+        }
+    }
+
+    fn check_session(&self) -> Tried {
+        if self.model.sessions.contains(&self.session) { Ok(()) } else { Err(ErrorCode::SessionExpired) }
+    }
+
+    fn lookup(&self, path: &str) -> Result<Node, ErrorCode> {
+        self.model.node(path, self.zxid).cloned().ok_or(ErrorCode::NoNode)
+    }
+
+    /// Sets a znode and remembers what was there.
+    fn change(&mut self, path: &str, node: Option<Node>) {
+        self.undo.push((path.to_owned(), self.model.node(path, self.zxid).cloned()));
+        self.set(path, node);
+    }
+
+    fn set(&mut self, path: &str, node: Option<Node>) {
+        let versions = self.model.nodes.entry(path.to_owned()).or_default();
+        versions.retain(|(since, _)| *since < self.zxid);
+        versions.push((self.zxid, node));
+    }
+}
+
+/// A path's parent and name.
+pub fn split(path: &str) -> (&str, &str) {
+    match path.rsplit_once('/') {
+        Some(("", name)) => ("/", name),
+        Some(parts) => parts,
+        None => panic!("{path} is no path"),
+    }
+}
+
+fn check_version(expected: i32, current: i32) -> Tried {
+    if expected == -1 || expected == current { Ok(()) } else { Err(ErrorCode::BadVersion) }
+}
+
+fn decoded<'a, T: Jute<'a>>(body: &'a [u8]) -> T {
+    T::from_bytes(body).expect("clients send sound requests")
+}

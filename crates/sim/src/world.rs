@@ -1,0 +1,406 @@
+//! A run: one server, its clients, virtual time, faults; then the faults stop and everything must settle.
+//!
+//! Every step is one turn of somebody, chosen by the seed. Invariant: nothing that follows the moment of a crash is
+//! seen by anyone.
+
+use std::fmt;
+use std::path::Path;
+
+use oxkeeper_store::fake::FakeDisk;
+use oxkeeper_store::{Disk, StoreError, TreeWriter};
+
+use crate::check::{Checks, bounds, contents};
+use crate::checkpoint::{put_head, put_znodes};
+use crate::client::{Client, Nearby};
+use crate::link::Network;
+use crate::options::{Bug, Options};
+use crate::random::Random;
+use crate::server::{Around, DATA_DIR, LOG_DIR, Server};
+
+/// Steps within which everything must have settled once the faults have stopped.
+const SETTLE_STEPS_MAX: u64 = 60_000;
+/// Unix time at which every run begins, ms.
+const EPOCH_MS: i64 = 1_700_000_000_000;
+
+/// What a run came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Commands applied.
+    pub commands: u64,
+    /// Replies checked.
+    pub replies: u64,
+    /// Events checked.
+    pub events: u64,
+    /// Starts of the server.
+    pub starts: u64,
+    /// Of these, after a power failure.
+    pub power_losses: u64,
+    /// Checkpoints committed.
+    pub checkpoints: u64,
+    /// Checkpoints that failed or were cut short.
+    pub checkpoints_lost: u64,
+    /// Sessions there were.
+    pub sessions: u64,
+    /// Virtual time, ms.
+    pub virtual_ms: u64,
+    /// Of the last tree.
+    pub digest: u64,
+}
+
+impl Report {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Report) {
+        self.commands += other.commands;
+        self.replies += other.replies;
+        self.events += other.events;
+        self.starts += other.starts;
+        self.power_losses += other.power_losses;
+        self.checkpoints += other.checkpoints;
+        self.checkpoints_lost += other.checkpoints_lost;
+        self.sessions += other.sessions;
+        self.virtual_ms += other.virtual_ms;
+        self.digest ^= other.digest;
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{self:?}")
+    }
+}
+
+/// Everything.
+struct World {
+    options: Options,
+    random: Random,
+    now_ms: u64,
+    wall_ahead_ms: i64,
+    disk: FakeDisk,
+    full_until_ms: Option<u64>,
+    /// The operation of the disk in which the machine stops, and whether power fails.
+    crash_at: Option<(u64, bool)>,
+    server: Option<Server>,
+    down_until_ms: u64,
+    /// A checkpoint is under way: no restart within it, and no second one.
+    within_checkpoint: bool,
+    settling: bool,
+    network: Network,
+    clients: Vec<Client>,
+    checks: Checks,
+    report: Report,
+}
+
+/// Runs one seed. Panics with the first broken promise.
+pub fn run(options: &Options) -> Report {
+    let mut world = World::new(options.clone());
+    for _ in 0..options.steps {
+        world.fault();
+        world.step();
+    }
+    world.settle();
+    world.report()
+}
+
+impl World {
+    fn new(options: Options) -> World {
+        World {
+            random: Random::new(options.seed),
+            now_ms: 0,
+            wall_ahead_ms: 0,
+            disk: FakeDisk::new(),
+            full_until_ms: None,
+            crash_at: None,
+            server: None,
+            down_until_ms: 0,
+            within_checkpoint: false,
+            settling: false,
+            network: Network::new(options.window_len, options.delay_ms_max),
+            clients: (0..options.clients).map(|_| Client::new()).collect(),
+            checks: Checks::new(options.tick_ms),
+            report: Report::default(),
+            options,
+        }
+    }
+
+    fn report(&self) -> Report {
+        let mut report = self.report.clone();
+        report.commands = self.checks.model.zxid() as u64;
+        report.sessions = self.checks.model.ended.len() as u64;
+        report.replies = self.clients.iter().map(|client| client.replies).sum();
+        report.events = self.clients.iter().map(|client| client.events).sum();
+        report.virtual_ms = self.now_ms;
+        report.digest = self.server.as_ref().map_or(0, |server| server.shared.state.tree().digest());
+        report
+    }
+
+    /// One turn of somebody.
+    fn step(&mut self) {
+        self.now_ms += self.random.within(0, self.options.step_ms_max);
+        if self.full_until_ms.is_some_and(|until_ms| self.now_ms >= until_ms) {
+            self.full_until_ms = None;
+            self.disk.set_room(None);
+        }
+        if self.server.is_none() && !self.within_checkpoint && self.now_ms >= self.down_until_ms {
+            return self.start();
+        }
+        match self.random.below(10) {
+            0..=2 => self.client_turn(),
+            3..=5 => self.with_server(Server::io_turn),
+            _ => self.with_server(Server::engine_turn),
+        }
+    }
+
+    fn client_turn(&mut self) {
+        let place = self.random.place(self.clients.len());
+        let (server_is_up, now_ms) = (self.server.is_some(), self.now_ms);
+        let link = with_client(self, place, |client, nearby| client.turn(nearby, server_is_up));
+        if let (Some(link), Some(server)) = (link, &mut self.server) {
+            server.accept(link, now_ms);
+        }
+    }
+
+    /// A turn of the server, if it runs; the crash that is planned may come within it.
+    fn with_server(&mut self, turn: impl FnOnce(&mut Server, &mut Around<'_>)) {
+        let Some(mut server) = self.server.take() else { return };
+        let mut around = self.around();
+        turn(&mut server, &mut around);
+        let crashed = around.crashed;
+        self.server = Some(server);
+        if crashed {
+            self.crash();
+        }
+    }
+
+    fn around(&mut self) -> Around<'_> {
+        Around {
+            now_ms: self.now_ms,
+            wall_ms: EPOCH_MS + self.now_ms as i64 + self.wall_ahead_ms,
+            random: &mut self.random,
+            network: &mut self.network,
+            checks: &mut self.checks,
+            options: &self.options,
+            crashed: false,
+            crash_at: self.crash_at.map(|(operation, _)| operation),
+            disk: &self.disk,
+        }
+    }
+
+    /// Whatever the seed has in store.
+    fn fault(&mut self) {
+        let Options { kill_every, power_every, .. } = self.options;
+        let kill = self.random.once_in(kill_every);
+        if kill || self.random.once_in(power_every) {
+            self.plan_crash(!kill);
+        }
+        if self.random.once_in(self.options.full_every) && self.full_until_ms.is_none() {
+            let room = self.random.one_of(&[0, 512, 4 << 10, 100 << 10]);
+            self.disk.set_room(Some(self.disk.used() + room));
+            self.full_until_ms = Some(self.now_ms + self.random.within(1, 3_000));
+        }
+        if self.random.once_in(self.options.cut_every) {
+            let place = self.random.place(self.clients.len());
+            if let Some(link) = self.clients[place].link() {
+                self.network.cut(link, self.now_ms, &mut self.random);
+            }
+        }
+        if self.random.once_in(self.options.client_pause_every) {
+            let place = self.random.place(self.clients.len());
+            let until_ms = self.now_ms + self.random.within(1, 30 * self.options.tick_ms);
+            self.clients[place].pause(until_ms);
+        }
+        if self.random.once_in(self.options.server_pause_every) && self.server.is_some() {
+            let pause_ms = self.random.within(1, 60 * self.options.tick_ms);
+            self.now_ms += pause_ms;
+            self.checks.sessions.paused(pause_ms);
+        }
+        if self.random.once_in(self.options.wall_jump_every) {
+            self.wall_ahead_ms += self.random.within(0, 200_000) as i64 - 100_000;
+        }
+        if self.random.once_in(self.options.checkpoint_every) {
+            self.checkpoint();
+        }
+    }
+
+    /// Now, or in the midst of one of the next operations of the disk.
+    fn plan_crash(&mut self, power: bool) {
+        if self.server.is_none() || self.crash_at.is_some() {
+            return;
+        }
+        if self.random.once_in(4) {
+            self.crash_at = Some((0, power));
+            return self.crash();
+        }
+        let operation = self.disk.operations() + self.random.below(40);
+        self.disk.crash_at(operation);
+        self.crash_at = Some((operation, power));
+    }
+
+    /// The server is gone, with every connection; the disk is as it was at the moment.
+    fn crash(&mut self) {
+        let (_, power) = self.crash_at.take().expect("it was planned");
+        let Some(server) = self.server.take() else { return };
+        for link in server.links() {
+            self.network.cut(link, self.now_ms, &mut self.random);
+        }
+        drop(server);
+        self.disk = if power { self.disk.crash(self.random.any()) } else { self.disk.kill() };
+        if power {
+            self.full_until_ms = None;
+            self.report.power_losses += 1;
+        }
+        self.down_until_ms = self.now_ms + self.random.within(0, 300);
+    }
+
+    /// A start; another crash may come within it.
+    fn start(&mut self) {
+        if self.random.once_in(8) && !self.settling {
+            let operation = self.random.below(12);
+            self.disk.crash_at(operation);
+            self.crash_at = Some((operation, self.random.once_in(2)));
+        }
+        let mut around = self.around();
+        let started = Server::start(&mut around);
+        let crashed = around.check_crash();
+        self.server = started;
+        if self.server.is_none() {
+            // no room: somebody makes some, or it tries again later
+            assert!(self.full_until_ms.is_some() || crashed, "a server does not start without a reason");
+            self.crash_at = self.crash_at.filter(|_| !crashed);
+            self.down_until_ms = self.now_ms + 100;
+            return;
+        }
+        if crashed {
+            return self.crash();
+        }
+        self.report.starts += 1;
+        let Some(server) = &self.server else { return };
+        let (applied, state, log) = (server.progress.applied, &server.shared.state, &server.log);
+        state.check();
+        self.checks.recovered(applied, state, log, self.now_ms);
+    }
+
+    /// A checkpoint, with the world going on within it.
+    fn checkpoint(&mut self) {
+        let bug = self.options.bug;
+        let Some(server) = self.server.as_mut().filter(|_| !self.within_checkpoint) else { return };
+        if server.engine.is_within_entry() && bug != Bug::CheckpointWithinEntry {
+            return;
+        }
+        let head = server.shared.state.begin_checkpoint();
+        let (applied, tree) = (server.progress.applied, server.tree.clone());
+        self.within_checkpoint = true;
+        let done = tree.checkpoint(applied, |writer| {
+            put_head(writer, &head)?;
+            self.write_znodes(writer)
+        });
+        self.within_checkpoint = false;
+        let crashed = self.around().check_crash();
+        let Some(server) = &mut self.server else {
+            self.report.checkpoints_lost += 1;
+            return;
+        };
+        if crashed {
+            self.report.checkpoints_lost += 1;
+            return self.crash();
+        }
+        let committed = done.is_ok();
+        server.shared.state.end_checkpoint(&head, committed || bug == Bug::FailedCheckpointCounts);
+        if committed {
+            server.progress.committed = applied;
+            self.report.checkpoints += 1;
+        } else {
+            self.report.checkpoints_lost += 1;
+        }
+    }
+
+    /// *Errors*: no room; or the server is gone meanwhile, and nobody will look at the result.
+    fn write_znodes(&mut self, writer: &mut TreeWriter<'_>) -> Result<(), StoreError> {
+        let gone = || StoreError::Full { path: DATA_DIR.into() };
+        loop {
+            let count = 1 + self.random.place(12);
+            let captured = self.server.as_mut().ok_or_else(gone)?.shared.state.capture(count);
+            if captured.is_empty() {
+                return Ok(());
+            }
+            put_znodes(writer, captured)?;
+            if self.around().check_crash() {
+                self.crash();
+            }
+            for _ in 0..self.random.below(20) {
+                if !self.settling {
+                    self.fault();
+                }
+                self.step();
+            }
+        }
+    }
+
+    /// The faults stop: everybody comes back, everything is answered, every session ends, and nothing is left.
+    fn settle(&mut self) {
+        self.settling = true;
+        self.disk.set_room(None);
+        self.full_until_ms = None;
+        self.down_until_ms = 0;
+        if self.crash_at.is_some() && self.server.is_some() {
+            self.crash();
+            self.down_until_ms = 0;
+        }
+        self.clients.iter_mut().for_each(|client| client.pause(0));
+        self.until("answers", |world| world.clients.iter().all(Client::is_settled));
+        for place in 0..self.clients.len() {
+            with_client(self, place, |client, nearby| client.finish(nearby));
+        }
+        self.until("sessions end", |world| {
+            let server = world.server.as_ref();
+            world.checks.model.sessions.is_empty()
+                && server.is_some_and(|server| server.is_idle() && server.links().is_empty())
+        });
+        self.check_end();
+        // and once more from the disk alone
+        self.crash_at = Some((0, true));
+        self.crash();
+        self.down_until_ms = 0;
+        self.until("restart", |world| world.server.is_some());
+        self.check_end();
+    }
+
+    fn until(&mut self, what: &str, done: impl Fn(&World) -> bool) {
+        for _ in 0..SETTLE_STEPS_MAX {
+            if done(self) {
+                return;
+            }
+            self.step();
+        }
+        panic!("liveness: without faults, {what} within {SETTLE_STEPS_MAX} steps");
+    }
+
+    fn check_end(&mut self) {
+        self.checkpoint();
+        // each call deletes a few
+        for _ in 0..100 {
+            self.with_server(Server::keep_house);
+        }
+        let server = self.server.as_mut().expect("it runs");
+        bounds::check_idle(&mut server.shared);
+        server.shared.state.check();
+        server.shared.watches.get_mut().check();
+        contents::check(&server.shared.state, &self.checks.model);
+        let committed = server.progress.committed;
+        let segments = self.disk.list(Path::new(LOG_DIR)).expect("the directory can be listed").len() as u64;
+        let (needed_len, entries) = (self.checks.durable.len_from(committed), self.checks.durable.count() - committed);
+        bounds::check_log(segments, needed_len, entries, self.options.segment_len);
+    }
+}
+
+/// A client's turn, with what is around it.
+fn with_client<T>(world: &mut World, place: usize, turn: impl FnOnce(&mut Client, &mut Nearby<'_>) -> T) -> T {
+    let mut nearby = Nearby {
+        now_ms: world.now_ms,
+        random: &mut world.random,
+        network: &mut world.network,
+        checks: &mut world.checks,
+        options: &world.options,
+        settling: world.settling,
+    };
+    turn(&mut world.clients[place], &mut nearby)
+}
