@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 use oxkeeper_proto::SessionId;
+use oxkeeper_state::State;
 
 use crate::clocks::Clocks;
 use crate::delivery::ConnectionId;
@@ -20,13 +21,14 @@ pub struct SessionTable {
 }
 
 impl SessionTable {
-    /// `start_ms` is a wall-clock time; `newest` is the highest id of a session that exists, so that ids do not repeat
-    /// even when that clock was set back.
-    pub fn new(server_id: u8, start_ms: u64, newest: Option<SessionId>, clocks: Clocks) -> SessionTable {
+    /// Ids go by `wall_ms`, but never below one that a session of `state` has had, also if that has ended and the clock
+    /// was set back since.
+    pub fn new(server_id: u8, wall_ms: i64, state: &State, clocks: Clocks) -> SessionTable {
+        let start_ms = u64::try_from(wall_ms).unwrap_or(0);
         // Top byte the server, then 40 bits of time, then a counter that may overflow into the time.
         let by_time = (i64::from(server_id) << 56) | ((start_ms << 24) >> 8) as i64;
-        let same_server = newest.filter(|newest| newest.0 >> 56 == i64::from(server_id));
-        let next_id = same_server.map_or(by_time, |newest| by_time.max(newest.0 + 1));
+        let newest = state.sessions().newest(server_id);
+        let next_id = newest.map_or(by_time, |newest| by_time.max(newest.0 + 1));
         SessionTable { clocks, holders: HashMap::with_hasher(FixedState::with_seed(start_ms)), next_id }
     }
 
@@ -58,5 +60,31 @@ impl SessionTable {
     pub fn close(&mut self, session: SessionId) -> Option<ConnectionId> {
         self.clocks.close(session);
         self.holders.remove(&session)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oxkeeper_proto::OpCode;
+    use oxkeeper_state::{Command, Identities, Settings};
+
+    use super::*;
+
+    fn apply(state: &mut State, session: SessionId, op: OpCode) {
+        let (settings, identities) = (Settings::default(), Identities::default());
+        let command = Command { session, xid: 0, op, settings, identities, body: &1000i32.to_be_bytes() };
+        state.apply(&command, 0, &mut Vec::new(), &mut ()).unwrap();
+    }
+
+    #[test]
+    fn an_id_is_not_given_twice_when_the_clock_was_set_back() {
+        let mut state = State::new(1);
+        let table = |wall_ms, state: &State| SessionTable::new(1, wall_ms, state, Clocks::new(100, 0));
+        let first = table(5_000, &state).next_id();
+        apply(&mut state, first, OpCode::CreateSession);
+        apply(&mut state, first, OpCode::CloseSession);
+        for wall_ms in [5_000, 4_000] {
+            assert!(table(wall_ms, &state).next_id() > first, "{wall_ms}");
+        }
     }
 }

@@ -24,9 +24,10 @@ impl Conversation {
     /// With its session created between 0 ms and 1 ms.
     fn begin() -> Conversation {
         let id = ConnectionId { thread: 0, generation: 0, place: 0 };
-        let sessions = SessionTable::new(1, 0, None, Clocks::new(1000, 0));
+        let state = State::new(1);
+        let sessions = SessionTable::new(1, 0, &state, Clocks::new(1000, 0));
         let mut conversation = Conversation {
-            shared: Shared::new(State::new(1), Settings::default(), sessions, 0),
+            shared: Shared::new(state, Settings::default(), sessions, 0),
             config: ConnectionConfig {
                 frame_len_max: 1000,
                 session_timeout_min_ms: 1000,

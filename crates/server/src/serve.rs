@@ -256,9 +256,7 @@ fn io_threads() -> usize {
 fn shared(config: &Config, clock: Clock, state: State, settings: Settings) -> Shared {
     let now_ms = clock.now_ms();
     let tick_ms = u64::try_from(config.tick_time_ms).unwrap_or(1).max(1);
-    let start_ms = u64::try_from(clock.wall_ms()).unwrap_or(0);
-    let newest = state.sessions().iter().map(|(id, _)| id).max();
-    let sessions = SessionTable::new(STANDALONE_ID, start_ms, newest, Clocks::new(tick_ms, now_ms));
+    let sessions = SessionTable::new(STANDALONE_ID, clock.wall_ms(), &state, Clocks::new(tick_ms, now_ms));
     Shared::new(state, settings, sessions, now_ms)
 }
 

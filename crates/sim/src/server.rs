@@ -142,10 +142,7 @@ impl Server {
     fn assemble(recovered: Recovered, around: &mut Around<'_>) -> Server {
         let Recovered { state, log, tree, applied, checkpointed, tail_len: _, locks, .. } = recovered;
         let (options, now_ms) = (around.options, around.now_ms);
-        let newest = state.sessions().iter().map(|(id, _)| id).max();
-        let clocks = Clocks::new(options.tick_ms, now_ms);
-        let start_ms = u64::try_from(around.wall_ms).unwrap_or(0);
-        let sessions = SessionTable::new(1, start_ms, newest, clocks);
+        let sessions = SessionTable::new(1, around.wall_ms, &state, Clocks::new(options.tick_ms, now_ms));
         let threads = options.threads as usize;
         let settings = Settings::default();
         Server {

@@ -238,11 +238,8 @@ impl World {
     /// The server is gone, with every connection; the disk is as it was at the moment.
     fn crash(&mut self) {
         let (_, power) = self.crash_at.take().expect("it was planned");
-        let Some(server) = self.server.take() else { return };
-        for link in server.links() {
-            self.network.cut(link, self.now_ms, &mut self.random);
-        }
-        drop(server);
+        let links = self.server.take().map_or(Vec::new(), |server| server.links());
+        links.into_iter().for_each(|link| self.network.cut(link, self.now_ms, &mut self.random));
         self.disk = if power { self.disk.crash(self.random.any()) } else { self.disk.kill() };
         if power {
             self.full_until_ms = None;
@@ -253,8 +250,8 @@ impl World {
 
     /// A start; another crash may come within it.
     fn start(&mut self) {
-        if self.random.once_in(8) && !self.settling {
-            let operation = self.random.below(12);
+        if self.random.once_in(8) && !self.settling && self.crash_at.is_none() {
+            let operation = self.disk.operations() + self.random.below(12);
             self.disk.crash_at(operation);
             self.crash_at = Some((operation, self.random.once_in(2)));
         }
@@ -262,18 +259,16 @@ impl World {
         let started = Server::start(&mut around);
         let crashed = around.check_crash();
         self.server = started;
-        if self.server.is_none() {
-            // no room: somebody makes some, or it tries again later
-            assert!(self.full_until_ms.is_some() || crashed, "a server does not start without a reason");
-            self.crash_at = self.crash_at.filter(|_| !crashed);
-            self.down_until_ms = self.now_ms + 100;
-            return;
-        }
         if crashed {
             return self.crash();
         }
+        let Some(server) = &self.server else {
+            // no room: somebody makes some, meanwhile it tries again
+            assert!(self.full_until_ms.is_some(), "a server does not start without a reason");
+            self.down_until_ms = self.now_ms + 100;
+            return;
+        };
         self.report.starts += 1;
-        let Some(server) = &self.server else { return };
         let (applied, state, log) = (server.progress.applied, &server.shared.state, &server.log);
         state.check();
         self.checks.recovered(applied, state, log, self.now_ms);
@@ -341,7 +336,7 @@ impl World {
         self.disk.set_room(None);
         self.full_until_ms = None;
         self.down_until_ms = 0;
-        if self.crash_at.is_some() && self.server.is_some() {
+        if self.crash_at.is_some() {
             self.crash();
             self.down_until_ms = 0;
         }

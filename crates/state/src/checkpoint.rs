@@ -18,7 +18,7 @@ use crate::znode::{Slot, Znode};
 /// The part of a checkpoint that is captured when it begins.
 #[derive(Clone, Debug)]
 pub struct Head {
-    /// zxid, time, digest, size: 32 bytes.
+    /// zxid, time, digest, size, and the highest session id of each server: 32 bytes, and 8 for each server.
     pub scalars: Vec<u8>,
     /// Changed sessions: id → timeout, or gone.
     pub sessions: Vec<(i64, Option<Vec<u8>>)>,
@@ -35,6 +35,7 @@ impl State {
         scalars.put_i64(self.time_ms);
         scalars.put_u64(self.tree.digest());
         scalars.put_u64(self.tree.size());
+        self.sessions.newest.values().for_each(|newest| scalars.put_i64(newest.0));
         let session =
             |&id: &SessionId| (id.0, self.sessions.get(id).map(|session| session.timeout_ms.to_be_bytes().to_vec()));
         let acl = |&id: &u32| (id, self.acls.find(AclId(id)).map(|list| encode_list(list)));
@@ -80,6 +81,10 @@ impl Loading {
         state.time_ms = i64::decode(reader)?;
         let digest = i64::decode(reader)? as u64;
         let size = i64::decode(reader)? as u64;
+        while !reader.rest().is_empty() {
+            let newest = SessionId(i64::decode(reader)?);
+            state.sessions.newest.insert((newest.0 >> 56) as u8, newest);
+        }
         Ok(Loading { state, digest, size })
     }
 

@@ -23,6 +23,8 @@ pub struct Session {
 #[derive(Debug, Default)]
 pub struct Sessions {
     by_id: BTreeMap<SessionId, Session>,
+    /// The highest id each server ever gave, by the id's top byte: ids do not repeat, whatever clocks do.
+    pub(crate) newest: BTreeMap<u8, SessionId>,
     pub(crate) dirty: BTreeSet<SessionId>,
 }
 
@@ -47,7 +49,14 @@ impl Sessions {
         self.by_id.is_empty()
     }
 
+    /// The highest id that `server` ever gave, also if that session has ended.
+    pub fn newest(&self, server: u8) -> Option<SessionId> {
+        self.newest.get(&server).copied()
+    }
+
     pub(crate) fn open(&mut self, id: SessionId, timeout_ms: i32) {
+        let newest = self.newest.entry((id.0 >> 56) as u8).or_insert(id);
+        *newest = id.max(*newest);
         self.by_id.entry(id).or_default().timeout_ms = timeout_ms;
         self.dirty.insert(id);
     }
