@@ -2,7 +2,7 @@
 //!
 //! Begun when the log behind the last one has grown by [`LOG_LEN`]; the state is locked only to capture a few znodes at
 //! a time. A failed checkpoint leaves the former one and is tried again. Invariant: the log is trimmed only up to what a
-//! committed checkpoint holds.
+//! committed checkpoint holds. A checkpoint begins between two log entries: a restart applies whole ones.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use oxkeeper_replica::Shared;
 use oxkeeper_state::checkpoint::Head;
 use oxkeeper_store::{Kind, StoreError, Tree, TreeWriter};
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
@@ -40,6 +40,8 @@ pub(crate) struct Checkpoints {
     trimmed: AtomicU64,
     /// Bytes of the log behind the last checkpoint.
     behind: AtomicU64,
+    /// Held while an entry is applied, of which the state may be unlocked in between.
+    entry: Mutex<()>,
     asked: Mutex<Asked>,
     wake: Condvar,
     pub(crate) stats: Mutex<CheckpointStats>,
@@ -59,10 +61,16 @@ impl Checkpoints {
             committed: AtomicU64::new(committed),
             trimmed: AtomicU64::new(committed),
             behind: AtomicU64::new(behind),
+            entry: Mutex::default(),
             asked: Mutex::default(),
             wake: Condvar::new(),
             stats: Mutex::default(),
         }
+    }
+
+    /// Keeps checkpoints from beginning while the result is held: an entry is applied in part. Taken before the state.
+    pub(crate) fn applying(&self) -> MutexGuard<'_, ()> {
+        self.entry.lock()
     }
 
     /// One more entry of `len` bytes is applied; the state is still locked.
@@ -125,11 +133,13 @@ impl Checkpoints {
     }
 
     fn checkpoint(&self, shared: &RwLock<Shared>, tree: &Tree, clock: Clock) -> Result<(), StoreError> {
+        let between_entries = self.entry.lock();
         let mut locked = shared.write();
         let head = locked.state.begin_checkpoint();
         let applied = self.applied.load(Ordering::Acquire);
         let behind = self.behind.swap(0, Ordering::Relaxed);
         drop(locked);
+        drop(between_entries);
         let done = tree.checkpoint(applied, |writer| {
             put_head(writer, &head)?;
             self.put_znodes(writer, shared, tree, clock)

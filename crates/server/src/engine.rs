@@ -168,11 +168,13 @@ impl Engine {
         let mut batch = Batch::decode(entry).expect("the engine packed it");
         let mut origins = origins.iter().copied();
         let now_ms = self.clock.now_ms();
+        let checkpoints = self.checkpoints.clone();
+        let _applying = checkpoints.as_ref().map(|checkpoints| checkpoints.applying());
         loop {
             let mut shared = self.shared.write();
             let applied = self.writer.apply(&mut shared, &mut batch, &mut origins, APPLY_MAX, now_ms);
             let last = applied.expect("the engine packed it") < APPLY_MAX;
-            if last && let Some(checkpoints) = &self.checkpoints {
+            if last && let Some(checkpoints) = &checkpoints {
                 checkpoints.applied(entry.len() as u64);
             }
             deliver(&mut self.writer, &self.mailboxes, shared);
