@@ -14,6 +14,9 @@ use crate::apply::put_result_header;
 use crate::state::State;
 use crate::znode::{Slot, Znode};
 
+/// Bytes of a multiRead's reply. A frame of 1 MiB can ask for the same large znode tens of thousands of times.
+const MULTI_READ_LEN_MAX: usize = 64 << 20;
+
 impl State {
     /// exists. *Errors*: `BadArguments` (a NUL in the path), `NoAuth`, `NoNode`.
     pub fn exists(&self, path: &str, caller: &Caller<'_>) -> Result<Stat, ErrorCode> {
@@ -78,7 +81,8 @@ impl State {
         GetEphemeralsResponse { ephemerals: Some(paths.map(Into::into).collect()) }.encode(out);
     }
 
-    /// multiRead: each operation for itself; a failure is an entry among the results. *Errors*: `Marshalling`.
+    /// multiRead: each operation for itself; a failure is an entry among the results. *Errors*: `Marshalling`;
+    /// `SystemError` beyond [`MULTI_READ_LEN_MAX`].
     pub fn multi_read(&self, body: &[u8], caller: &Caller<'_>, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
         let ops = decode_multi(body).map_err(|_| ErrorCode::Marshalling)?;
         let start = out.len();
@@ -89,6 +93,10 @@ impl State {
                     return Err(code);
                 }
                 encode_multi_error(code.wire(), out);
+            }
+            if out.len() - start > MULTI_READ_LEN_MAX {
+                out.truncate(start);
+                return Err(ErrorCode::SystemError);
             }
         }
         MULTI_END.encode(out);
