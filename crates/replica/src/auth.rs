@@ -8,6 +8,10 @@ use oxkeeper_proto::records::Id;
 use oxkeeper_state::Identities;
 use sha1::{Digest, Sha1};
 
+/// Bytes of identities one connection may have. They travel with each of its writes, so that without a limit a client
+/// could make commands that no log entry can hold.
+pub const IDENTITIES_LEN_MAX: usize = 16 << 10;
+
 /// Appends an identity unless it is there already: a connection's identities are a set.
 pub fn add_identity(identities: &mut Vec<u8>, scheme: &str, id: &str) {
     let identity = Id { scheme: Some(scheme.into()), id: Some(id.into()) };

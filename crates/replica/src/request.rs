@@ -20,6 +20,9 @@ use crate::watches::{Mode, Table, Watcher, Watches, put_event};
 /// The zxid of events that setWatches catches up on.
 const CATCH_UP_ZXID: i64 = -1;
 
+/// Characters of an unknown scheme that the log shows.
+const SCHEME_SHOWN: usize = 32;
+
 /// Whether a request succeeded; its body is written then.
 pub(crate) type Outcome = Result<(), ErrorCode>;
 
@@ -223,27 +226,31 @@ impl Connection {
             // ZooKeeper: the address is an identity already; claiming it again changes nothing.
             ("ip", _) => true,
             ("digest", Some(credentials)) if turn.config.settings.has_provider("digest") => {
-                self.prove_digest(credentials, turn);
-                true
+                self.prove_digest(credentials, turn)
             }
             _ => false,
         };
         if !accepted {
             turn.stats.auth_failed += 1;
             self.put_reply(header, 0, turn, |_, _, _| Err(ErrorCode::AuthFailed));
-            return Err(Flow::End(End::AuthFailed(scheme.into_owned())));
+            return Err(Flow::End(End::AuthFailed(scheme.chars().take(SCHEME_SHOWN).collect())));
         }
         self.put_reply(header, 0, turn, |_, _, _| Ok(()));
         Ok(())
     }
 
-    fn prove_digest(&mut self, credentials: &[u8], turn: &Turn<'_>) {
+    /// Adds the identity; false if the connection has too many.
+    fn prove_digest(&mut self, credentials: &[u8], turn: &Turn<'_>) -> bool {
         let digest = auth::digest_identity(credentials);
         if turn.config.super_digest.as_deref() == Some(&*digest) {
             auth::add_identity(&mut self.identities, "super", "");
         }
         auth::add_identity(&mut self.identities, "digest", &digest);
+        if self.identities.len() > auth::IDENTITIES_LEN_MAX {
+            return false;
+        }
         turn.shared.watches.lock().identified(self.id, &self.identities);
+        true
     }
 
     /// ZooKeeper: without SASL configuration the answer is a null token, and no error.

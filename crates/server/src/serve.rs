@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use oxkeeper_replica::auth::IDENTITIES_LEN_MAX;
 use oxkeeper_replica::{Clocks, ConnectionConfig, SessionTable, Shared, Writer};
 use oxkeeper_state::{Settings, State};
-use oxkeeper_store::{DirLock, Disk, Log, RealDisk, Tree};
+use oxkeeper_store::{DirLock, Disk, Log, RealDisk, Tree, RECORD_LEN_MAX};
 use parking_lot::{Mutex, RwLock};
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -37,6 +38,8 @@ use crate::words_service::WordsService;
 const STANDALONE_ID: u8 = 1;
 /// Connections the system may hold for us until they are accepted, when the configuration does not say.
 const BACKLOG: u32 = 4096;
+/// Longest frame whatever `jute.maxbuffer` says: a write with its identities must fit into one log entry, bytes.
+const FRAME_LEN_MAX: usize = RECORD_LEN_MAX - 2 * IDENTITIES_LEN_MAX;
 /// Stack of the threads that own connections, bytes.
 const STACK_LEN: usize = 1 << 20;
 
@@ -276,7 +279,7 @@ fn connection_config(config: &Config, settings: Settings) -> ConnectionConfig {
     let security = &config.security;
     let enforced = if security.enforce_auth_enabled { security.enforce_auth_schemes.clone() } else { Vec::new() };
     ConnectionConfig {
-        frame_len_max: config.limits.jute_maxbuffer as usize,
+        frame_len_max: (config.limits.jute_maxbuffer as usize).min(FRAME_LEN_MAX),
         session_timeout_min_ms: config.session_timeout_min_ms,
         session_timeout_max_ms: config.session_timeout_max_ms,
         settings,
