@@ -1,0 +1,90 @@
+//! The server as a process of its own, whose memory can be measured and whose log can be read.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+
+use super::until;
+
+/// A server that keeps nothing; it ends with the test.
+pub struct Process {
+    child: Child,
+    pub address: SocketAddr,
+    log: Arc<Mutex<String>>,
+    _dir: tempfile::TempDir,
+}
+
+/// `$OXKEEPER_BIN`, or the binary of this workspace as it is now.
+fn binary() -> &'static PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        if let Some(path) = std::env::var_os("OXKEEPER_BIN") {
+            return path.into();
+        }
+        let build = Command::new(env!("CARGO")).args(["build", "--quiet", "-p", "oxkeeper"]).status().unwrap();
+        assert!(build.success(), "the server is built");
+        // <target>/debug/deps/<this test>
+        let test = std::env::current_exe().unwrap();
+        test.ancestors().nth(2).unwrap().join("oxkeeper")
+    })
+}
+
+impl Process {
+    /// Starts with these lines of zoo.cfg and these JVM flags.
+    pub fn start(lines: &str, jvm_flags: &str) -> Process {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("zoo.cfg");
+        let data_dir = dir.path().display();
+        std::fs::write(&file, format!("clientPort=0\nclientPortAddress=127.0.0.1\ndataDir={data_dir}\n{lines}\n"))
+            .unwrap();
+        let mut command = Command::new(binary());
+        command.arg("serve").arg("--config").arg(file).args(["--in-memory", "--io-threads", "2"]);
+        command.env("SERVER_JVMFLAGS", jvm_flags).env_remove("JVMFLAGS").env("OXKEEPER_LOG", "info");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::<Mutex<String>>::default();
+        let mut errors = child.stderr.take().unwrap();
+        let lines = log.clone();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = errors.read(&mut buffer) {
+                lines.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..count]));
+            }
+        });
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        let address = ready.split([' ', ',']).find_map(|word| word.parse().ok());
+        let address = address.unwrap_or_else(|| panic!("{ready:?}, log: {}", log.lock().unwrap()));
+        Process { child, address, log, _dir: dir }
+    }
+
+    /// Waits for a line of the log that has all of these parts.
+    pub fn until_logged(&self, parts: &[&str]) {
+        let has = |line: &str| parts.iter().all(|part| line.contains(part));
+        until(&format!("{parts:?} in the log"), || self.log.lock().unwrap().lines().any(has));
+    }
+
+    /// Bytes of memory in use: now, and at most so far.
+    pub fn memory(&self) -> (u64, u64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+        };
+        (field("VmRSS:"), field("VmHWM:"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let log = self.log.lock().unwrap();
+            let lines: Vec<_> = log.lines().rev().take(20).collect();
+            eprintln!("the server's last lines, newest first:\n{}", lines.join("\n"));
+        }
+    }
+}
