@@ -123,7 +123,8 @@ impl Model {
         if kind == ChangeKind::Deleted {
             told.extend(self.take(path, CHILD, restricted));
         }
-        let mut events: Told = told.into_iter().map(|who| (connection(who), event_type.wire(), name.to_owned())).collect();
+        let mut events: Told =
+            told.into_iter().map(|who| (connection(who), event_type.wire(), name.to_owned())).collect();
         if kind != ChangeKind::DataChanged {
             let above = PATHS.iter().position(|&path| path == parent(name)).unwrap();
             let told = self.take(above, CHILD, above_restricted);
