@@ -1,0 +1,127 @@
+//! Session clocks under random traffic: never early, never later than timeout, tick and interval together, and a pause
+//! of the server itself costs no session its life.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use oxkeeper_proto::SessionId;
+use oxkeeper_replica::Clocks;
+use oxkeeper_replica::clocks::Heard;
+use proptest::prelude::*;
+
+const TICK_MS: u64 = 100;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Open(i64, i32),
+    Attach(i64, i32),
+    Hear(i64),
+    Close(i64),
+    /// Time goes on by so many ms, looked at as often as the clocks want.
+    Pass(u64),
+    /// The server stands still for so many ms.
+    Pause(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (id, timeout) = (1..4i64, 200..1500i32);
+    prop_oneof![
+        2 => (id.clone(), timeout.clone()).prop_map(|(id, timeout)| Step::Open(id, timeout)),
+        2 => (id.clone(), timeout).prop_map(|(id, timeout)| Step::Attach(id, timeout)),
+        4 => id.clone().prop_map(Step::Hear),
+        1 => id.prop_map(Step::Close),
+        5 => (1..600u64).prop_map(Step::Pass),
+        1 => (TICK_MS * 2..20_000).prop_map(Step::Pause),
+    ]
+}
+
+/// What a session may count on: it lives until `due_ms`, and not much longer.
+struct Promise {
+    timeout_ms: u64,
+    due_ms: u64,
+    heard: Heard,
+}
+
+struct Both {
+    clocks: Clocks,
+    promises: BTreeMap<i64, Promise>,
+    now_ms: u64,
+}
+
+impl Both {
+    fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Open(id, timeout_ms) => {
+                if !self.promises.contains_key(&id) {
+                    self.clocks.open(SessionId(id), timeout_ms, self.now_ms);
+                }
+                let heard = self.attach(id, timeout_ms);
+                assert!(heard, "{id} is alive");
+            }
+            Step::Attach(id, timeout_ms) => {
+                let known = self.promises.contains_key(&id);
+                assert_eq!(self.attach(id, timeout_ms), known, "only who lives can come back");
+            }
+            Step::Hear(id) => {
+                if let Some(promise) = self.promises.get_mut(&id) {
+                    promise.heard.store(self.now_ms, Ordering::Relaxed);
+                    promise.due_ms = promise.due_ms.max(self.now_ms + promise.timeout_ms);
+                }
+            }
+            Step::Close(id) => {
+                self.clocks.close(SessionId(id));
+                self.promises.remove(&id);
+            }
+            Step::Pass(ms) => {
+                let until_ms = self.now_ms + ms;
+                while self.now_ms < until_ms {
+                    self.now_ms = until_ms.min(self.now_ms + self.clocks.interval_ms());
+                    self.look();
+                }
+            }
+            Step::Pause(ms) => {
+                self.promises.values_mut().for_each(|promise| promise.due_ms += ms);
+                self.now_ms += ms;
+                self.look();
+            }
+        }
+    }
+
+    /// A connection takes the session over; whether it could.
+    fn attach(&mut self, id: i64, timeout_ms: i32) -> bool {
+        let heard = self.clocks.attach(SessionId(id), timeout_ms, self.now_ms);
+        let timeout_ms = timeout_ms as u64;
+        let Some(heard) = heard else { return false };
+        self.promises.insert(id, Promise { timeout_ms, due_ms: self.now_ms + timeout_ms, heard });
+        true
+    }
+
+    fn look(&mut self) {
+        for SessionId(id) in self.clocks.tick(self.now_ms) {
+            let promise = self.promises.remove(&id).unwrap_or_else(|| panic!("{id} is not alive"));
+            assert!(self.now_ms >= promise.due_ms, "{id} expires at {}, due at {}", self.now_ms, promise.due_ms);
+            // As the server does once closing it is agreed on.
+            self.clocks.close(SessionId(id));
+        }
+        let late = |promise: &&Promise| self.now_ms > promise.due_ms + TICK_MS + self.clocks.interval_ms();
+        let late = self.promises.values().find(late);
+        assert!(late.is_none(), "at {} a session due at {} lives", self.now_ms, late.unwrap().due_ms);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sessions_expire_in_time_and_never_early(steps in prop::collection::vec(step(), 1..60)) {
+        let mut both = Both { clocks: Clocks::new(TICK_MS, 0), promises: BTreeMap::new(), now_ms: 0 };
+        for step in &steps {
+            both.take(step);
+        }
+        // In the end nobody is heard of any more.
+        both.take(&Step::Pass(2_000 + 40_000));
+        prop_assert!(both.promises.is_empty());
+    }
+}
