@@ -36,7 +36,7 @@ pub struct Engine {
     entry: Vec<u8>,
     origins: Vec<Origin>,
     /// Sessions to close that a full disk kept from closing.
-    unclosed: Vec<SessionId>,
+    pub(crate) unclosed: Vec<SessionId>,
     next_tick_ms: u64,
     next_reap_ms: u64,
     /// When it last looked at the clocks.
@@ -115,7 +115,9 @@ impl Server {
             }
         }
         self.engine.last_tick_ms = now_ms;
-        expired.append(&mut clocks.tick(now_ms));
+        if around.options.bug != Bug::NeverExpire {
+            expired.append(&mut clocks.tick(now_ms));
+        }
         around.checks.sessions.looked(expired.iter().map(|session| session.0), now_ms);
         for session in std::mem::take(&mut self.engine.unclosed).into_iter().chain(expired) {
             self.propose(session, OpCode::CloseSession, &[], now_ms);
@@ -190,6 +192,11 @@ impl Server {
         let mut batch = Batch::decode(&self.engine.entry).expect("the engine packed it");
         let skipped = batch.by_ref().take(done).count();
         assert_eq!(skipped, done, "the commands applied are there");
+        if around.options.bug == Bug::ApplyTwice && done == 0 && around.random.once_in(50) {
+            let again =
+                self.writer.apply(&mut self.shared, &mut batch.clone(), &mut std::iter::empty(), 1, around.now_ms);
+            assert_eq!(again, Ok(1), "an entry has a command");
+        }
         let mut origins = self.engine.origins[done..].iter().copied();
         let applied = self.writer.apply(&mut self.shared, &mut batch, &mut origins, limit, around.now_ms);
         let applied = applied.expect("the engine packed it");
@@ -235,7 +242,7 @@ impl Server {
             true => self.progress.applied,
             false => self.progress.committed,
         };
-        if through > 0 {
+        if through > 0 && around.options.bug != Bug::NeverTrim {
             self.log.trim(through - 1).expect("segments can be removed");
             around.check_crash();
         }

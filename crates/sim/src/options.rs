@@ -32,6 +32,22 @@ pub enum Bug {
     TurnBeforeMailbox,
     /// The log is trimmed up to what is applied, not up to the last checkpoint.
     TrimTooFar,
+    /// The log is never trimmed.
+    NeverTrim,
+    /// Sessions do not expire.
+    NeverExpire,
+    /// The first command of an entry is applied twice.
+    ApplyTwice,
+    /// A session is closed when its connection is lost.
+    CloseWithConnection,
+    /// Replies of one portion leave in the wrong order.
+    RepliesSwapped,
+    /// The watches of a connection outlive it.
+    WatchesStay,
+    /// A bit of what a client is sent is flipped.
+    FlippedBit,
+    /// A request is handled although its connection was told to end, behind which nothing is delivered.
+    TurnAfterEnd,
 }
 
 /// The options of a run. Rates are "once in so many steps"; 0 is never.
@@ -57,6 +73,8 @@ pub struct Options {
     pub window_len: u64,
     /// Requests one client has outstanding at most.
     pub depth: u64,
+    /// Turns of the engine for ten of all others: the fewer, the longer the log entries.
+    pub engine_turns: u64,
     /// Commands applied under one lock at most.
     pub apply_max: u64,
     /// Bytes of a log entry at most, unless one command has more.
@@ -96,6 +114,7 @@ impl Options {
             delay_ms_max: random.one_of(&[0, 2, 10, 40]),
             window_len: random.one_of(&[200, 4 << 10, 1 << 20]),
             depth: random.one_of(&[1, 4, 16, 64]),
+            engine_turns: random.one_of(&[1, 3, 6]),
             apply_max: random.one_of(&[1, 3, 256]),
             entry_len_max: random.one_of(&[1, 600, 1 << 20]),
             segment_len: random.one_of(&[2 << 10, 16 << 10, 1 << 20]),

@@ -14,8 +14,8 @@ use oxkeeper_proto::records::RequestHeader;
 use oxkeeper_proto::{Jute, OpCode, SessionId, frame};
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
-    Clocks, Connection, ConnectionConfig, ConnectionId, Delivery, End, Flow, Outbox, Proposals, SessionTable, Shared,
-    Turn, Writer,
+    Clocks, Connection, ConnectionConfig, ConnectionId, Delivery, DeliveryKind, End, Flow, Outbox, Proposals,
+    SessionTable, Shared, Turn, Writer,
 };
 use oxkeeper_server::RecoveryError;
 use oxkeeper_server::recovery::{Recovered, StoreOptions, recover_with};
@@ -299,7 +299,7 @@ impl Server {
             self.collect(usize::from(id.thread), around);
         }
         let Some(seat) = self.seats.get_mut(&id) else { return Flow::More };
-        if seat.end_ms.is_some() {
+        if seat.end_ms.is_some() && around.options.bug != Bug::TurnAfterEnd {
             return Flow::More;
         }
         let was_open = seat.connection.is_open();
@@ -336,6 +336,9 @@ impl Server {
             return;
         }
         seat.unsent.extend_from_slice(bytes);
+        if around.options.bug == Bug::FlippedBit && around.random.once_in(100) {
+            seat.unsent.iter_mut().last().into_iter().for_each(|byte| *byte ^= 1);
+        }
         let (unsent, stats) = (&mut seat.unsent, &mut self.stats);
         if let Err(end) = seat.connection.delivered(delivery, around.now_ms, unsent, stats) {
             check_end(&end);
@@ -347,8 +350,10 @@ impl Server {
     /// Puts what the writer has to say into the mailboxes; the state is still locked.
     pub(crate) fn fill_mailboxes(&mut self, around: &Around<'_>) {
         for (outbox, mailbox) in self.writer.outboxes.iter_mut().zip(&mut self.mailboxes) {
-            if around.options.bug == Bug::EventsAfterReplies {
-                *outbox = with_events_last(outbox);
+            match around.options.bug {
+                Bug::EventsAfterReplies => *outbox = sorted(outbox, |kind| u64::from(kind == DeliveryKind::Event)),
+                Bug::RepliesSwapped => *outbox = sorted(outbox, |kind| u64::MAX - reply_zxid(kind)),
+                _ => {}
             }
             outbox.append_to(mailbox);
         }
@@ -370,7 +375,15 @@ impl Server {
 
     fn bid_farewell(&mut self, id: ConnectionId, around: &mut Around<'_>) {
         let Some(seat) = self.seats.remove(&id) else { return };
-        seat.connection.ended(&self.shared);
+        let session = seat.connection.session();
+        match around.options.bug {
+            Bug::WatchesStay => self.shared.sessions.get_mut().let_go(session, id),
+            Bug::CloseWithConnection => {
+                seat.connection.ended(&self.shared);
+                self.engine.unclosed.push(session);
+            }
+            _ => seat.connection.ended(&self.shared),
+        }
         let link = around.network.link(seat.link);
         link.down.end(around.now_ms);
         link.up.end(around.now_ms);
@@ -416,17 +429,19 @@ fn config(options: &Options, settings: Settings) -> ConnectionConfig {
     }
 }
 
-/// A bug: replies in front, events behind.
-fn with_events_last(outbox: &Outbox) -> Outbox {
-    let mut turned = Outbox::default();
-    for events in [false, true] {
-        for (delivery, bytes) in outbox.iter() {
-            if events == (delivery.kind == oxkeeper_replica::DeliveryKind::Event) {
-                turned.push(delivery.connection, delivery.kind, |out| out.extend_from_slice(bytes));
-            }
-        }
+/// A bug: deliveries in another order.
+fn sorted(outbox: &Outbox, key: impl Fn(DeliveryKind) -> u64) -> Outbox {
+    let mut deliveries: Vec<_> = outbox.iter().collect();
+    deliveries.sort_by_key(|(delivery, _)| key(delivery.kind));
+    let mut sorted = Outbox::default();
+    for (delivery, bytes) in deliveries {
+        sorted.push(delivery.connection, delivery.kind, |out| out.extend_from_slice(bytes));
     }
-    turned
+    sorted
+}
+
+fn reply_zxid(kind: DeliveryKind) -> u64 {
+    if let DeliveryKind::Reply(answered) = kind { answered.zxid as u64 } else { u64::MAX }
 }
 
 /// A bug: a log that forgets.

@@ -81,6 +81,8 @@ struct World {
     crash_at: Option<(u64, bool)>,
     server: Option<Server>,
     down_until_ms: u64,
+    /// A checkpoint waits for the engine to unlock the state.
+    checkpoint_due: bool,
     /// A checkpoint is under way: no restart within it, and no second one.
     within_checkpoint: bool,
     settling: bool,
@@ -112,6 +114,7 @@ impl World {
             crash_at: None,
             server: None,
             down_until_ms: 0,
+            checkpoint_due: false,
             within_checkpoint: false,
             settling: false,
             network: Network::new(options.window_len, options.delay_ms_max),
@@ -143,10 +146,15 @@ impl World {
         if self.server.is_none() && !self.within_checkpoint && self.now_ms >= self.down_until_ms {
             return self.start();
         }
-        match self.random.below(10) {
-            0..=2 => self.client_turn(),
-            3..=5 => self.with_server(Server::io_turn),
-            _ => self.with_server(Server::engine_turn),
+        match self.random.below(10 + self.options.engine_turns) {
+            0..=4 => self.client_turn(),
+            5..=9 => self.with_server(Server::io_turn),
+            _ => {
+                self.with_server(Server::engine_turn);
+                if self.checkpoint_due {
+                    self.checkpoint();
+                }
+            }
         }
     }
 
@@ -216,9 +224,7 @@ impl World {
         if self.random.once_in(self.options.wall_jump_every) {
             self.wall_ahead_ms += self.random.within(0, 200_000) as i64 - 100_000;
         }
-        if self.random.once_in(self.options.checkpoint_every) {
-            self.checkpoint();
-        }
+        self.checkpoint_due |= self.random.once_in(self.options.checkpoint_every);
     }
 
     /// Now, or in the midst of one of the next operations of the disk.
@@ -281,6 +287,7 @@ impl World {
         if server.engine.is_within_entry() && bug != Bug::CheckpointWithinEntry {
             return;
         }
+        self.checkpoint_due = false;
         let head = server.shared.state.begin_checkpoint();
         let (applied, tree) = (server.progress.applied, server.tree.clone());
         self.within_checkpoint = true;
