@@ -10,7 +10,7 @@ use std::time::Duration;
 use oxkeeper_replica::auth::IDENTITIES_LEN_MAX;
 use oxkeeper_replica::{Clocks, ConnectionConfig, SessionTable, Shared, Writer};
 use oxkeeper_state::{Settings, State};
-use oxkeeper_store::{DirLock, Disk, Log, RealDisk, Tree, RECORD_LEN_MAX};
+use oxkeeper_store::{DirLock, Disk, Log, RECORD_LEN_MAX, RealDisk, Tree};
 use parking_lot::{Mutex, RwLock};
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
