@@ -278,8 +278,12 @@ fn settings(config: &Config) -> Settings {
 fn connection_config(config: &Config, settings: Settings) -> ConnectionConfig {
     let security = &config.security;
     let enforced = if security.enforce_auth_enabled { security.enforce_auth_schemes.clone() } else { Vec::new() };
+    let wanted = config.limits.jute_maxbuffer as usize;
+    if wanted > FRAME_LEN_MAX {
+        warn!(wanted, granted = FRAME_LEN_MAX, "jute.maxbuffer is more than a log entry holds");
+    }
     ConnectionConfig {
-        frame_len_max: (config.limits.jute_maxbuffer as usize).min(FRAME_LEN_MAX),
+        frame_len_max: wanted.min(FRAME_LEN_MAX),
         session_timeout_min_ms: config.session_timeout_min_ms,
         session_timeout_max_ms: config.session_timeout_max_ms,
         settings,
