@@ -111,10 +111,10 @@ impl Client {
         self.paused_until_ms = until_ms;
     }
 
-    /// Whether it is connected and nothing is unanswered, or it has ended.
+    /// Whether it is connected and nothing but a ping is unanswered, or it has ended.
     pub fn is_settled(&self) -> bool {
         match self.phase {
-            Phase::Open(_) => self.order.count() == 0 && self.output.is_empty(),
+            Phase::Open(_) => self.order.is_settled(),
             Phase::Done => true,
             Phase::Away(_) | Phase::Greeting(_) | Phase::Closing(_) => false,
         }

@@ -58,6 +58,11 @@ impl<R> Order<R> {
         self.last_zxid
     }
 
+    /// Whether everything but pings is answered.
+    pub fn is_settled(&self) -> bool {
+        self.outstanding.iter().all(|(xid, _)| *xid == XID_PING)
+    }
+
     /// Whether a ping waits.
     pub fn pings(&self) -> bool {
         self.outstanding.iter().any(|(xid, _)| *xid == XID_PING)
