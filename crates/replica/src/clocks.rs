@@ -101,7 +101,7 @@ impl Clocks {
         let gap_ms = now_ms.saturating_sub(self.last_tick_ms);
         self.last_tick_ms = now_ms;
         if gap_ms > self.interval_ms() + PAUSE_TICKS * self.tick_ms {
-            self.forgive(gap_ms);
+            self.forgive(gap_ms, now_ms);
         }
         let mut expired = Vec::new();
         while let Some(entry) = self.buckets.first_entry().filter(|entry| *entry.key() <= now_ms) {
@@ -129,9 +129,11 @@ impl Clocks {
         }
     }
 
-    /// Moves every deadline by a pause of this server.
-    fn forgive(&mut self, gap_ms: u64) {
-        let floors: Vec<_> = self.by_session.iter().map(|(&id, clock)| (id, self.due_ms(clock) + gap_ms)).collect();
+    /// Moves every deadline by a pause of this server; but nobody, heard of since or not, has more than a full timeout
+    /// from now.
+    fn forgive(&mut self, gap_ms: u64, now_ms: u64) {
+        let moved = |clock: &Clock| (self.due_ms(clock) + gap_ms).min(self.bucket(now_ms + clock.timeout_ms));
+        let floors: Vec<_> = self.by_session.iter().map(|(&id, clock)| (id, moved(clock))).collect();
         for (session, floor_ms) in floors {
             if let Some(clock) = self.by_session.get_mut(&session) {
                 clock.floor_ms = floor_ms;
@@ -205,6 +207,19 @@ mod tests {
             assert_eq!(clocks.tick(now), [], "{now}");
         }
         assert_eq!(clocks.tick(8500), [A], "500 due, and the pause of 8000");
+    }
+
+    #[test]
+    fn a_pause_is_not_added_to_what_was_heard_after_it() {
+        let mut clocks = Clocks::new(100, 0);
+        clocks.open(A, 400, 0);
+        let heard = clocks.attach(A, 400, 0).unwrap();
+        assert_eq!(clocks.tick(50), []);
+        heard.store(8040, Ordering::Relaxed);
+        for now in (8050..8500).step_by(50) {
+            assert_eq!(clocks.tick(now), [], "{now}");
+        }
+        assert_eq!(clocks.tick(8500), [A], "not at 16500");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! and its ephemerals end with it.
 //!
 //! Hearing is what the server's connection has taken in, request by request. A pause counts from [`PAUSE_HALF_TICKS`] half ticks
-//! on. A server too busy to look at its clocks for so long may take that for a pause: then sessions live longer.
+//! on. A server too busy to look at its clocks for so long may take that for a pause: then sessions have at most
+//! their timeout anew.
 
 use std::collections::BTreeMap;
 
@@ -37,14 +38,12 @@ pub struct Sessions {
     last_look_ms: u64,
     /// When the server last looked at its clocks after a long time.
     excused_ms: u64,
-    /// The longest such time.
-    gap_ms_max: u64,
 }
 
 impl Sessions {
     /// None yet.
     pub fn new(tick_ms: u64) -> Sessions {
-        Sessions { tick_ms, lives: BTreeMap::new(), last_look_ms: 0, excused_ms: 0, gap_ms_max: 0 }
+        Sessions { tick_ms, lives: BTreeMap::new(), last_look_ms: 0, excused_ms: 0 }
     }
 
     /// A command that begins or ends a session is applied.
@@ -98,7 +97,6 @@ impl Sessions {
         self.last_look_ms = now_ms;
         if gap_ms * 2 > PAUSE_HALF_TICKS * self.tick_ms {
             self.excused_ms = now_ms;
-            self.gap_ms_max = self.gap_ms_max.max(gap_ms);
         }
         for session in expired {
             let life = self.lives.get_mut(&session);
@@ -110,7 +108,7 @@ impl Sessions {
         }
         for (session, life) in self.lives.iter().filter(|(_, life)| !life.over) {
             let from_ms = life.heard_ms.max(self.excused_ms);
-            let latest_ms = from_ms + life.timeout_ms + self.gap_ms_max + LATE_TICKS * self.tick_ms;
+            let latest_ms = from_ms + life.timeout_ms + LATE_TICKS * self.tick_ms;
             assert!(now_ms <= latest_ms, "sessions: {session:x} lives on at {now_ms}: {life:?}");
         }
     }
@@ -123,7 +121,7 @@ impl Sessions {
 
     /// A server has started: every session has its full timeout anew.
     pub fn restarted(&mut self, model: &Model, now_ms: u64) {
-        (self.last_look_ms, self.excused_ms, self.gap_ms_max) = (now_ms, now_ms, 0);
+        (self.last_look_ms, self.excused_ms) = (now_ms, now_ms);
         self.lives.retain(|session, _| model.sessions.contains(session));
         for life in self.lives.values_mut() {
             life.timeout_ms = life.created_timeout_ms;
