@@ -305,8 +305,7 @@ impl Client {
     fn greeted(&mut self, link: LinkId, body: &[u8], nearby: &mut Nearby<'_>) {
         let response = ConnectResponse::from_bytes(body).expect("a handshake is answered soundly");
         if response.session_id == 0 {
-            let session = self.session.as_ref().expect("sessions: a new one is never refused");
-            nearby.checks.sessions.check_over(session.id);
+            assert!(self.session.is_some(), "sessions: a new one is never refused");
             self.leave(link, nearby);
             return self.forget_session();
         }
@@ -328,19 +327,15 @@ impl Client {
         let model = &nearby.checks.model;
         let ReplyHeader { xid, zxid, err } = header;
         let (watching, session) = (&mut self.watching, self.session.as_ref().expect("it is connected").id);
-        let missed = match request {
-            Request::SetWatches(lists, since) => {
-                // What was watched before plays first; this registers what the state of `zxid` leaves to watch.
-                let mut fresh = Watching::default();
-                let missed = fresh.set(lists, model, *since, zxid);
-                watching.replied(model, zxid, missed);
-                watching.set(lists, model, *since, zxid);
-                assert_eq!((err, body), (0, &[][..]), "watches: setWatches2 is answered");
-                return;
-            }
-            _ => Vec::new(),
-        };
-        watching.replied(model, zxid, missed);
+        if let Request::SetWatches(lists, since) = request {
+            // What was watched before plays first; this registers what the state of `zxid` leaves to watch.
+            let missed = Watching::default().set(lists, model, *since, zxid);
+            watching.replied(model, zxid, missed);
+            watching.set(lists, model, *since, zxid);
+            assert_eq!((err, body), (0, &[][..]), "watches: setWatches2 is answered");
+            return;
+        }
+        watching.replied(model, zxid, Vec::new());
         match request {
             Request::Write(op, _) if err == ErrorCode::SystemError.wire() => {
                 assert_ne!(*op, OpCode::CloseSession, "a closing that is refused ends the connection");

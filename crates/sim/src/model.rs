@@ -270,9 +270,10 @@ impl Work<'_> {
         self.change(&path, Some(node));
         self.changes.push(Change { kind: ChangeKind::Created, path: path.clone() });
         let path = Some(path.into());
-        match op {
-            OpCode::Create => CreateResponse { path }.encode(&mut self.body),
-            _ => Create2Response { path, stat }.encode(&mut self.body),
+        if op == OpCode::Create {
+            CreateResponse { path }.encode(&mut self.body);
+        } else {
+            Create2Response { path, stat }.encode(&mut self.body);
         }
         Ok(())
     }

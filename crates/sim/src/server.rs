@@ -284,7 +284,7 @@ impl Server {
                 Flow::Flush => {}
                 Flow::Word(word) => panic!("nobody sends {word:?}"),
                 Flow::End(end) => {
-                    check_end(&end);
+                    check_end(&end, around);
                     seat.end(around.now_ms);
                 }
             }
@@ -341,7 +341,7 @@ impl Server {
         }
         let (unsent, stats) = (&mut seat.unsent, &mut self.stats);
         if let Err(end) = seat.connection.delivered(delivery, around.now_ms, unsent, stats) {
-            check_end(&end);
+            check_end(&end, around);
             seat.end(around.now_ms);
         }
         seat.touched = true;
@@ -350,10 +350,10 @@ impl Server {
     /// Puts what the writer has to say into the mailboxes; the state is still locked.
     pub(crate) fn fill_mailboxes(&mut self, around: &Around<'_>) {
         for (outbox, mailbox) in self.writer.outboxes.iter_mut().zip(&mut self.mailboxes) {
-            match around.options.bug {
-                Bug::EventsAfterReplies => *outbox = sorted(outbox, |kind| u64::from(kind == DeliveryKind::Event)),
-                Bug::RepliesSwapped => *outbox = sorted(outbox, |kind| u64::MAX - reply_zxid(kind)),
-                _ => {}
+            if around.options.bug == Bug::EventsAfterReplies {
+                *outbox = sorted(outbox, |kind| u64::from(kind == DeliveryKind::Event));
+            } else if around.options.bug == Bug::RepliesSwapped {
+                *outbox = sorted(outbox, |kind| u64::MAX - reply_zxid(kind));
             }
             outbox.append_to(mailbox);
         }
@@ -376,13 +376,13 @@ impl Server {
     fn bid_farewell(&mut self, id: ConnectionId, around: &mut Around<'_>) {
         let Some(seat) = self.seats.remove(&id) else { return };
         let session = seat.connection.session();
-        match around.options.bug {
-            Bug::WatchesStay => self.shared.sessions.get_mut().let_go(session, id),
-            Bug::CloseWithConnection => {
-                seat.connection.ended(&self.shared);
-                self.engine.unclosed.push(session);
-            }
-            _ => seat.connection.ended(&self.shared),
+        if around.options.bug == Bug::WatchesStay {
+            self.shared.sessions.get_mut().let_go(session, id);
+        } else {
+            seat.connection.ended(&self.shared);
+        }
+        if around.options.bug == Bug::CloseWithConnection {
+            self.engine.unclosed.push(session);
         }
         let link = around.network.link(seat.link);
         link.down.end(around.now_ms);
@@ -392,8 +392,11 @@ impl Server {
 }
 
 /// Nothing else may end a connection of these clients.
-fn check_end(end: &End) {
-    let expected = matches!(end, End::SessionInvalid(_) | End::SessionClosed | End::Disconnected);
+fn check_end(end: &End, around: &Around<'_>) {
+    if let End::SessionInvalid(session) = end {
+        return around.checks.sessions.check_over(session.0);
+    }
+    let expected = matches!(end, End::SessionClosed | End::Disconnected);
     assert!(expected, "the server ends a connection: {end}");
 }
 

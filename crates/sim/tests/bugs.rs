@@ -9,7 +9,9 @@ use oxkeeper_sim::{Bug, Options, STEPS, run};
 /// What the last panic said.
 static SAID: LazyLock<Mutex<String>> = LazyLock::new(|| {
     set_hook(Box::new(|panic| {
-        let text = panic.payload_as_str().unwrap_or_default().to_owned();
+        let payload = panic.payload();
+        let fixed = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = fixed.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
         *SAID.lock().expect("nobody panics while holding it") = text;
     }));
     Mutex::default()

@@ -2,8 +2,8 @@
 //! still, and no longer than [`LATE_TICKS`] ticks more; it ends once, by expiry or because its client asked for it,
 //! and its ephemerals end with it.
 //!
-//! Hearing is what the server's connection has taken in, request by request. A pause counts from [`PAUSE_HALF_TICKS`] half ticks
-//! on. A server too busy to look at its clocks for so long may take that for a pause: then sessions have at most
+//! Hearing is what the server's connection has taken in, request by request. A pause counts from
+//! [`PAUSE_HALF_TICKS`] half ticks on. A server too busy to look at its clocks for so long may take that for a pause: then sessions have at most
 //! their timeout anew.
 
 use std::collections::BTreeMap;
@@ -113,7 +113,7 @@ impl Sessions {
         }
     }
 
-    /// A client was told that its session is not valid.
+    /// The server says that a session is not valid. (A crash before its end is durable may revive it.)
     pub fn check_over(&self, session: i64) {
         let over = self.lives.get(&session).is_none_or(|life| life.over);
         assert!(over, "sessions: {session:x} lives, and its client is told otherwise");
