@@ -15,8 +15,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use foldhash::fast::FixedState;
 use oxkeeper_proto::SessionId;
 
-/// When a session's connection last sent something, ms. Shared with the thread that owns the connection.
+/// When a session's connection last sent something, ms; [`TAKEN_OVER`] once another connection has the session. Shared
+/// with the thread that owns the connection, which only ever raises it.
 pub type Heard = Arc<AtomicU64>;
+
+/// Later than any time: what a connection that has lost its session finds.
+pub const TAKEN_OVER: u64 = u64::MAX;
 
 #[derive(Debug)]
 struct Clock {
@@ -68,8 +72,8 @@ impl Clocks {
         let clock = self.by_session.get_mut(&session).filter(|clock| !clock.closing)?;
         clock.timeout_ms = u64::try_from(timeout_ms).unwrap_or(0);
         clock.floor_ms = 0;
-        clock.heard.store(now_ms, Ordering::Relaxed);
-        let heard = clock.heard.clone();
+        let heard = Arc::new(AtomicU64::new(now_ms));
+        std::mem::replace(&mut clock.heard, heard.clone()).store(TAKEN_OVER, Ordering::Relaxed);
         self.hasten(session);
         Some(heard)
     }

@@ -15,7 +15,7 @@ use oxkeeper_state::{Command, Identities, Settings, session};
 use thiserror::Error;
 
 use crate::Shared;
-use crate::clocks::Heard;
+use crate::clocks::{Heard, TAKEN_OVER};
 use crate::delivery::{Answered, ConnectionId, Delivery, DeliveryKind, Origin, Proposals};
 use crate::request::Outcome;
 use crate::stats::{ConnectionStats, Counting, ServerStats};
@@ -315,7 +315,7 @@ impl Connection {
         self.counting(turn.stats).received(body.len());
         // ZooKeeper: authentication alone does not keep a session alive.
         if !matches!(op, Some(OpCode::Auth | OpCode::Sasl)) {
-            self.touch(turn);
+            self.touch(turn)?;
         }
         let Some(op) = op else {
             // ZooKeeper: an unknown operation costs the connection, after an answer with zxid -1.
@@ -335,14 +335,22 @@ impl Connection {
     }
 
     /// Renews the session. The first request after its creation takes hold of its clock.
-    fn touch(&mut self, turn: &Turn<'_>) {
-        match &self.heard {
-            Some(heard) => heard.store(turn.now_ms, Ordering::Relaxed),
+    ///
+    /// ZooKeeper closes the older connection before it answers the newer one. Here its thread learns of it later;
+    /// what it has not handled by then must not happen behind what the client sends on the newer one.
+    fn touch(&mut self, turn: &Turn<'_>) -> Result<(), Flow> {
+        let taken_over = match &self.heard {
+            Some(heard) => heard.fetch_max(turn.now_ms, Ordering::Relaxed) == TAKEN_OVER,
             None => {
-                let clocks = &mut turn.shared.sessions.lock().clocks;
-                self.heard = clocks.attach(self.session, self.timeout_ms, turn.now_ms);
+                let mut sessions = turn.shared.sessions.lock();
+                let holds = sessions.holder(self.session).is_none_or(|holder| holder == self.id);
+                if holds {
+                    self.heard = sessions.clocks.attach(self.session, self.timeout_ms, turn.now_ms);
+                }
+                !holds
             }
-        }
+        };
+        if taken_over { Err(Flow::End(End::Disconnected)) } else { Ok(()) }
     }
 
     /// Source: `AuthenticationHelper.enforceAuthentication`.

@@ -252,7 +252,13 @@ impl Server {
             }
         }
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        if around.network.link(seat.link).down.has_ended() || seat.end_ms.is_some() && seat.unsent.is_empty() {
+        // A write that waits fails when the client is gone; one that does not is lost without a word.
+        let is_over = if seat.unsent.is_empty() {
+            seat.end_ms.is_some()
+        } else {
+            around.network.link(seat.link).down.has_ended()
+        };
+        if is_over {
             return self.bid_farewell(id, around);
         }
         if !seat.wants_input() {
@@ -315,7 +321,10 @@ impl Server {
         };
         let (used, flow) = seat.connection.handle(&seat.unread, &mut turn);
         let used: Vec<u8> = seat.unread.drain(..used).collect();
-        note_heard(&seat.connection, was_open, &used, around);
+        // what comes with the end of a connection is thrown away unheard
+        if !matches!(flow, Flow::End(_)) {
+            note_heard(&seat.connection, was_open, &used, around);
+        }
         for old in superseded {
             self.superseded[usize::from(old.thread)].push(old);
         }

@@ -8,7 +8,9 @@ use oxkeeper_sim::{Options, Report, STEPS, replay_command, run};
 /// Every run of these seeds is the same on every machine.
 const FIXED: std::ops::Range<u64> = 0..40;
 /// Seeds that once found a defect, and which.
-const REGRESSIONS: [(u64, &str); 3] = [
+const REGRESSIONS: [(u64, &str); 5] = [
+    (73, "connections: a write on an older connection happened behind one on the newer connection of its session"),
+    (239, "the same, at the first request of a session"),
     (2200, "the simulator: a run did not settle while any client had a ping outstanding"),
     (10100, "the simulator: a session that was called invalid is revived by a crash before its end is durable"),
     (4229, "clocks: a pause was added to what was heard after it"),
