@@ -46,8 +46,6 @@ pub enum Bug {
     WatchesStay,
     /// A bit of what a client is sent is flipped.
     FlippedBit,
-    /// A request is handled although its connection was told to end, behind which nothing is delivered.
-    TurnAfterEnd,
 }
 
 /// The options of a run. Rates are "once in so many steps"; 0 is never.

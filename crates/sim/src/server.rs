@@ -305,7 +305,7 @@ impl Server {
             self.collect(usize::from(id.thread), around);
         }
         let Some(seat) = self.seats.get_mut(&id) else { return Flow::More };
-        if seat.end_ms.is_some() && around.options.bug != Bug::TurnAfterEnd {
+        if seat.end_ms.is_some() {
             return Flow::More;
         }
         let was_open = seat.connection.is_open();
