@@ -12,6 +12,7 @@ use oxkeeper_replica::Shared;
 use oxkeeper_state::checkpoint::Head;
 use oxkeeper_store::{Kind, StoreError, Tree, TreeWriter};
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+use rustix::process::nice;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
@@ -26,6 +27,8 @@ const CAPTURE_MAX: usize = 128;
 const STOP_LOG_LEN: u64 = 4 << 20;
 /// A checkpoint may use the whole disk when no write has come for this long, ms.
 const QUIET_MS: u64 = 5;
+/// How much later than the threads that serve this one gets a core.
+const NICENESS: i32 = 10;
 /// Pause after a failed checkpoint.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
@@ -103,6 +106,8 @@ impl Checkpoints {
 
     /// The thread's work: a checkpoint whenever one is asked for.
     pub(crate) fn run(&self, shared: &RwLock<Shared>, tree: &Tree, clock: Clock) {
+        // Those who serve go first. A system that does not know niceness shares evenly.
+        let _ = nice(NICENESS);
         loop {
             let mut asked = self.asked.lock();
             while !asked.checkpoint && !asked.stop {

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::thread;
 
 use oxkeeper_proto::DecodeError;
-use oxkeeper_state::checkpoint::Loading;
-use oxkeeper_state::record::decode_znode;
-use oxkeeper_state::znode::Znode;
+use oxkeeper_state::checkpoint::{Loading, Znodes};
 use oxkeeper_state::{Batch, State};
 use oxkeeper_store::{DirLock, Disk, Kind, Log, LogOptions, Snapshot, StoreError, Tree, TreeOptions};
 use thiserror::Error;
@@ -174,9 +172,12 @@ fn load(snapshot: &Snapshot, seed: u64) -> Result<State, RecoveryError> {
 
 fn load_znodes(snapshot: &Snapshot, loading: &mut Loading) -> Result<(), RecoveryError> {
     let slots = snapshot.last_key(Kind::Znode)?.map_or(0, |key| key + 1);
-    let share = slots.div_ceil(LOADERS).max(1);
+    let share = slots.div_ceil(LOADERS * Znodes::RUN).max(1) * Znodes::RUN;
     let parts: Vec<_> = thread::scope(|scope| {
-        let spawn = |part: u64| scope.spawn(move || load_part(snapshot, part * share..(part + 1) * share));
+        let spawn = |part: u64| {
+            let znodes = loading.part();
+            scope.spawn(move || load_part(snapshot, part * share..(part + 1) * share, znodes))
+        };
         let threads: Vec<_> = (0..LOADERS).map(spawn).collect();
         threads.into_iter().map(|thread| thread.join().expect("loading does not panic")).collect()
     });
@@ -184,20 +185,22 @@ fn load_znodes(snapshot: &Snapshot, loading: &mut Loading) -> Result<(), Recover
     for part in parts {
         let (part_sum, znodes) = part?;
         sum = sum + part_sum;
-        znodes.into_iter().for_each(|(slot, znode)| loading.place(slot, znode));
+        loading.adopt(znodes);
     }
     snapshot.check(Kind::Znode, sum)?;
     Ok(())
 }
 
-type Part = (oxkeeper_store::Sum, Vec<(u32, Znode)>);
-
-fn load_part(snapshot: &Snapshot, slots: std::ops::Range<u64>) -> Result<Part, RecoveryError> {
-    let mut znodes = Vec::new();
+fn load_part(
+    snapshot: &Snapshot,
+    slots: std::ops::Range<u64>,
+    mut znodes: Znodes,
+) -> Result<(oxkeeper_store::Sum, Znodes), RecoveryError> {
     let mut failed = Ok(());
-    let sum = snapshot.load_range(Kind::Znode, slots, |key, record| match decode_znode(record) {
-        Ok(znode) => znodes.push((key as u32, znode)),
-        Err(source) => failed = Err(RecoveryError::Record { what: "znode", key, source }),
+    let sum = snapshot.load_range(Kind::Znode, slots, |key, record| {
+        if let Err(source) = znodes.znode(key as u32, record) {
+            failed = Err(RecoveryError::Record { what: "znode", key, source });
+        }
     })?;
     failed?;
     Ok((sum, znodes))

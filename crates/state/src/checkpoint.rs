@@ -13,7 +13,8 @@ use crate::dirty::Captured;
 use crate::quota;
 use crate::record::decode_znode;
 use crate::state::State;
-use crate::znode::{Slot, Znode};
+use crate::tree::{CHUNK_LEN, Part};
+use crate::znode::Slot;
 
 /// The part of a checkpoint that is captured when it begins.
 #[derive(Clone, Debug)]
@@ -72,6 +73,23 @@ pub struct Loading {
     size: u64,
 }
 
+/// Znodes being loaded.
+#[derive(Debug)]
+pub struct Znodes {
+    part: Part,
+}
+
+impl Znodes {
+    /// Slots that belong into one part.
+    pub const RUN: u64 = CHUNK_LEN as u64;
+
+    /// A znode's record.
+    pub fn znode(&mut self, slot: u32, record: &[u8]) -> Result<(), DecodeError> {
+        self.part.place(Slot(slot), decode_znode(record)?);
+        Ok(())
+    }
+}
+
 impl Loading {
     /// Starts from the scalars of a checkpoint. *Errors*: see [`DecodeError`].
     pub fn new(seed: u64, scalars: &[u8]) -> Result<Loading, DecodeError> {
@@ -102,15 +120,14 @@ impl Loading {
         Ok(())
     }
 
-    /// A znode's record.
-    pub fn znode(&mut self, slot: u32, record: &[u8]) -> Result<(), DecodeError> {
-        self.place(slot, decode_znode(record)?);
-        Ok(())
+    /// Where a thread puts the znodes it loads: of whole runs of [`Znodes::RUN`] slots, of which no other part has any.
+    pub fn part(&self) -> Znodes {
+        Znodes { part: self.state.tree.part() }
     }
 
-    /// A znode decoded elsewhere, on another thread.
-    pub fn place(&mut self, slot: u32, znode: Znode) {
-        self.state.tree.place_loaded(Slot(slot), znode);
+    /// Takes a part's znodes in.
+    pub fn adopt(&mut self, znodes: Znodes) {
+        self.state.tree.adopt(znodes.part);
     }
 
     /// Links everything. *Errors*: no root; a znode whose parent or ACL is missing.

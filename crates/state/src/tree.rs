@@ -7,6 +7,7 @@
 //!
 //! Source of the digest: `DigestCalculator` (version 2).
 
+use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
@@ -18,7 +19,7 @@ use crate::record;
 use crate::znode::{Slot, Versions, Znode};
 
 /// Znodes in one chunk of the arena: what grows at a time.
-const CHUNK_LEN: usize = 1024;
+pub(crate) const CHUNK_LEN: usize = 1024;
 
 /// An index entry: 8 bytes a znode. The hash is kept so that growing the index touches no znode.
 #[derive(Clone, Copy, Debug)]
@@ -113,8 +114,7 @@ impl Tree {
     }
 
     fn hash(&self, parent: Slot, name: &[u8]) -> u32 {
-        let hash = self.hasher.hash_one((parent.0, name));
-        (hash ^ (hash >> 32)) as u32
+        index_hash(&self.hasher, parent, name)
     }
 
     /// The path of a znode.
@@ -282,6 +282,10 @@ impl Tree {
         }
         let hash = self.hash(parent, self.znode(slot).name_bytes());
         self.index.insert_unique(spread(hash), Indexed { hash, slot }, |entry| spread(entry.hash));
+        self.join_siblings(slot, parent);
+    }
+
+    fn join_siblings(&mut self, slot: Slot, parent: Slot) {
         let links = &mut self.znode_mut(parent).links;
         links.num_children += 1;
         let second = std::mem::replace(&mut links.first_child, slot);
@@ -310,20 +314,39 @@ impl Tree {
         self.count -= 1;
     }
 
-    /// Places znodes loaded from the store. [`Tree::finish_loading`] makes them a tree.
-    pub(crate) fn place_loaded(&mut self, slot: Slot, znode: Znode) {
-        self.place(slot, znode);
+    /// Where a thread places znodes that it loads. No two parts may have slots of one chunk.
+    pub(crate) fn part(&self) -> Part {
+        Part { hasher: self.hasher.clone(), chunks: BTreeMap::new(), indexed: Vec::new(), count: 0 }
     }
 
-    /// Links what was placed. *Errors*: a slot whose parent is not there.
+    /// Takes a loaded part in. [`Tree::finish_loading`] makes the parts a tree.
+    pub(crate) fn adopt(&mut self, part: Part) {
+        for (chunk, znodes) in part.chunks {
+            if self.chunks.len() <= chunk {
+                self.chunks.resize_with(chunk + 1, Vec::new);
+            }
+            assert!(self.chunks[chunk].is_empty(), "chunk {chunk} comes in one part");
+            self.chunks[chunk] = znodes;
+        }
+        self.index.reserve(part.indexed.len(), |entry| spread(entry.hash));
+        for indexed in part.indexed {
+            self.index.insert_unique(spread(indexed.hash), indexed, |entry| spread(entry.hash));
+        }
+        self.count += part.count;
+    }
+
+    /// Links what was loaded. *Errors*: a slot whose parent is not there.
     pub(crate) fn finish_loading(&mut self, digest: u64, size: u64) -> Result<(), Slot> {
         (self.digest, self.size) = (digest, size);
-        self.index.reserve(self.count, |entry| spread(entry.hash));
+        if let Some((_, full)) = self.chunks.split_last_mut() {
+            full.iter_mut().for_each(|chunk| chunk.resize_with(CHUNK_LEN, || None));
+        }
         for slot in (0..self.high_water()).map(Slot) {
             match self.get(slot).map(|znode| znode.links.parent) {
                 None => self.free.push(slot),
-                Some(parent) if parent != Slot::NIL && self.get(parent).is_none() => return Err(slot),
-                Some(_) => self.link(slot),
+                Some(Slot::NIL) => {}
+                Some(parent) if self.get(parent).is_none() => return Err(slot),
+                Some(parent) => self.join_siblings(slot, parent),
             }
         }
         Ok(())
@@ -351,6 +374,39 @@ impl Tree {
         assert_eq!((seen, digest, size), (self.count, self.digest, self.size), "count, digest, size");
         assert_eq!(self.index.len() + 1, self.count, "all but the root are indexed");
         assert_eq!(self.count + self.free.len(), self.high_water() as usize, "empty slots are free");
+    }
+}
+
+/// The part of an index entry's hash that is kept.
+fn index_hash(hasher: &FixedState, parent: Slot, name: &[u8]) -> u32 {
+    let hash = hasher.hash_one((parent.0, name));
+    (hash ^ (hash >> 32)) as u32
+}
+
+/// Znodes of some chunks of the arena on their way into it, placed and hashed on a thread of their own.
+#[derive(Debug)]
+pub(crate) struct Part {
+    hasher: FixedState,
+    chunks: BTreeMap<usize, Vec<Option<Znode>>>,
+    indexed: Vec<Indexed>,
+    count: usize,
+}
+
+impl Part {
+    /// Places a znode. Each slot at most once.
+    pub(crate) fn place(&mut self, slot: Slot, znode: Znode) {
+        if znode.links.parent != Slot::NIL {
+            let hash = index_hash(&self.hasher, znode.links.parent, znode.name_bytes());
+            self.indexed.push(Indexed { hash, slot });
+        }
+        let chunk = self.chunks.entry(slot.0 as usize / CHUNK_LEN).or_insert_with(|| Vec::with_capacity(CHUNK_LEN));
+        let offset = slot.0 as usize % CHUNK_LEN;
+        if chunk.len() <= offset {
+            chunk.resize_with(offset + 1, || None);
+        }
+        assert!(chunk[offset].is_none(), "slot {} is taken", slot.0);
+        chunk[offset] = Some(znode);
+        self.count += 1;
     }
 }
 

@@ -32,7 +32,9 @@ impl Disk {
         let mut loading = Loading::new(seed, &self.scalars).expect("our own record");
         self.sessions.iter().for_each(|(&id, record)| loading.session(id, record).expect("our own record"));
         // In whatever order.
-        self.znodes.iter().rev().for_each(|(&slot, record)| loading.znode(slot, record).expect("our own record"));
+        let mut znodes = loading.part();
+        self.znodes.iter().rev().for_each(|(&slot, record)| znodes.znode(slot, record).expect("our own record"));
+        loading.adopt(znodes);
         self.acls.iter().for_each(|(&id, record)| loading.acl(id, record).expect("our own record"));
         loading.finish().expect("a whole tree")
     }
