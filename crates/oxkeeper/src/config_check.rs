@@ -1,6 +1,6 @@
 //! `oxkeeper config check FILE`: each line of a zoo.cfg and what this server makes of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -16,10 +16,17 @@ pub(crate) struct CheckArgs {
     file: PathBuf,
 }
 
+fn read(file: &Path) -> anyhow::Result<Properties> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(Properties::from_file_bytes(&bytes)?)
+}
+
 /// Prints the table. The exit code is 2 if a server would not start with it.
 pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let bytes = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
-    let properties = Properties::from_file_bytes(&bytes)?;
+    let properties = match read(&args.file) {
+        Ok(properties) => properties,
+        Err(problem) => return Ok(crate::serve::complain(&format!("{problem:#}"), EXIT_CODE_INVALID)),
+    };
     let mut table = Table::new();
     table.load_preset(UTF8_HORIZONTAL_ONLY).set_header(["line", "key", "value", "verdict", "why"]);
     for row in explain(&properties) {
@@ -27,7 +34,8 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         table.add_row([line, row.key, row.value, format!("{:?}", row.verdict).to_lowercase(), row.reason]);
     }
     println!("{table}");
-    let problems = match Config::load(&args.file, Properties::default()) {
+    // As `serve` would read it, here and now: the JVM flags of the environment count.
+    let problems = match Config::load(&args.file, crate::serve::jvm_flags()) {
         Ok(config) => config.unserved().join("\n"),
         Err(problem) => problem.to_string(),
     };

@@ -1,6 +1,7 @@
 //! `oxkeeper serve`: configuration from a file, the environment and flags; one server; until a signal.
 
 use std::io::IsTerminal;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -87,7 +88,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn complain(problem: &str, code: u8) -> ExitCode {
+pub(crate) fn complain(problem: &str, code: u8) -> ExitCode {
     eprintln!("oxkeeper: {problem}");
     ExitCode::from(code)
 }
@@ -106,10 +107,15 @@ fn exit_code(problem: &StartError) -> u8 {
     }
 }
 
-/// JVM flags as start scripts pass them, then the file, then our own flags.
-fn configuration(args: &ServeArgs) -> Result<Config, String> {
+/// `-Dkey=value` words as start scripts and test harnesses pass them.
+pub(crate) fn jvm_flags() -> Properties {
     let variable = |name| std::env::var(name).unwrap_or_default();
-    let mut others = Properties::from_jvm_flags(&format!("{} {}", variable("SERVER_JVMFLAGS"), variable("JVMFLAGS")));
+    Properties::from_jvm_flags(&format!("{} {}", variable("SERVER_JVMFLAGS"), variable("JVMFLAGS")))
+}
+
+/// JVM flags, then the file, then our own flags.
+fn configuration(args: &ServeArgs) -> Result<Config, String> {
+    let mut others = jvm_flags();
     let mut push = |key: &str, value: Option<String>| {
         if let Some(value) = value {
             others.push(Source::CommandLine, key, &value);
@@ -154,10 +160,9 @@ fn announce(server: &Server, args: &ServeArgs, data_dir: &str) {
         }
         Ready::Text => {
             let data = if args.in_memory { "nothing on disk".to_owned() } else { format!("data in {data_dir}") };
-            let port = address.port();
-            println!(
-                "oxkeeper serves ZooKeeper clients on {address}, {data}. Connect: zkCli.sh -server 127.0.0.1:{port}"
-            );
+            let host = if address.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { address.ip() };
+            let client = SocketAddr::new(host, address.port());
+            println!("oxkeeper serves ZooKeeper clients on {address}, {data}. Connect: zkCli.sh -server {client}");
         }
     }
 }

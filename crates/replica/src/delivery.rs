@@ -131,6 +131,12 @@ impl Proposals {
         other.origins.append(&mut self.origins);
     }
 
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.commands.clear();
+        self.origins.clear();
+    }
+
     /// Whether there is nothing to propose.
     pub fn is_empty(&self) -> bool {
         self.origins.is_empty()

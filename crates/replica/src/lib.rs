@@ -51,6 +51,7 @@ impl Shared {
         for (id, session) in state.sessions().iter() {
             sessions.clocks.open(id, session.timeout_ms, now_ms);
         }
-        Shared { state, sessions: Mutex::new(sessions), watches: Mutex::new(Watches::new(settings)) }
+        let seed = state.tree().seed();
+        Shared { state, sessions: Mutex::new(sessions), watches: Mutex::new(Watches::new(settings, seed)) }
     }
 }

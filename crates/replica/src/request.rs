@@ -94,8 +94,7 @@ impl Connection {
             }
             OpCode::GetEphemerals => {
                 let prefix = decoded::<PathRecord<'_>>(body)?.path;
-                state.get_ephemerals(self.session, prefix.as_deref(), out);
-                Ok(())
+                state.get_ephemerals(self.session, prefix.as_deref(), out)
             }
             OpCode::GetAllChildrenNumber => {
                 let total_number = state.all_children_number(&path_of(body)?, &caller)?;

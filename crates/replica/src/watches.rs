@@ -155,9 +155,9 @@ impl WatchCounts {
 }
 
 impl Watches {
-    /// Nobody watches.
-    pub fn new(settings: Settings) -> Watches {
-        let hasher = FixedState::with_seed(0);
+    /// Nobody watches. `seed` keeps clients from crafting paths that collide.
+    pub fn new(settings: Settings, seed: u64) -> Watches {
+        let hasher = FixedState::with_seed(seed);
         Watches {
             settings,
             entries: HashMap::with_hasher(hasher.clone()),
@@ -177,7 +177,7 @@ impl Watches {
         let watching = self.connections.entry(who.connection).or_insert_with(|| Watching {
             session: who.session,
             identities: Arc::from(who.identities),
-            paths: HashSet::with_hasher(FixedState::with_seed(0)),
+            paths: HashSet::with_hasher(self.entries.hasher().clone()),
             data_count: 0,
         });
         watching.paths.insert(path.clone());
@@ -475,7 +475,7 @@ mod tests {
 
     #[test]
     fn counts_are_those_of_entries_paths_and_connections() {
-        let mut watches = Watches::new(Settings::default());
+        let mut watches = Watches::new(Settings::default(), 0);
         let check = |watches: &Watches, [total, data, data_paths, data_connections]: [usize; 4]| {
             watches.check();
             assert_eq!(watches.counts(), WatchCounts { total, data, data_paths, data_connections });
@@ -499,7 +499,7 @@ mod tests {
 
     #[test]
     fn each_change_that_tells_somebody_counts() {
-        let mut watches = Watches::new(Settings::default());
+        let mut watches = Watches::new(Settings::default(), 0);
         for place in 0..3 {
             watches.add(&watcher(place), "/", Table::Child, Mode::Standard);
             watches.add(&watcher(place), "/a", Table::Data, Mode::Standard);
@@ -517,7 +517,7 @@ mod tests {
 
     #[test]
     fn every_invariant_holds_whatever_happens() {
-        let mut watches = Watches::new(Settings::default());
+        let mut watches = Watches::new(Settings::default(), 0);
         let mut random = 1u32;
         let mut next = |below: u32| {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

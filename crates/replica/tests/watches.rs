@@ -161,7 +161,7 @@ impl Both {
         let mut nobody = Vec::new();
         add_identity(&mut nobody, "ip", "127.0.0.1");
         let identities = (0..CONNECTIONS).map(|who| (who, nobody.clone())).collect();
-        Both { watches: Watches::new(Settings::default()), model: Model::default(), identities, restricted, zxid: 0 }
+        Both { watches: Watches::new(Settings::default(), 0), model: Model::default(), identities, restricted, zxid: 0 }
     }
 
     fn take(&mut self, step: &Step) {

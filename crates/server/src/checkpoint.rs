@@ -23,7 +23,8 @@ use crate::recovery::SCALARS;
 const LOG_LEN: u64 = 32 << 20;
 /// Znodes captured under one lock: about 30 µs.
 const CAPTURE_MAX: usize = 128;
-/// Bytes of log behind the last checkpoint that a stop turns into one more, so that the next start is quick.
+/// Bytes of log behind the last checkpoint that a stop, or a tick without a write, turns into one more, so that the next
+/// start is quick.
 const STOP_LOG_LEN: u64 = 4 << 20;
 /// A checkpoint may use the whole disk when no write has come for this long, ms.
 const QUIET_MS: u64 = 5;
@@ -39,8 +40,6 @@ pub(crate) struct Checkpoints {
     applied: AtomicU64,
     /// Log entries the durable tree holds.
     committed: AtomicU64,
-    /// Log entries the log was trimmed to.
-    trimmed: AtomicU64,
     /// Bytes of the log behind the last checkpoint.
     behind: AtomicU64,
     /// Held while an entry is applied, of which the state may be unlocked in between.
@@ -62,7 +61,6 @@ impl Checkpoints {
         Checkpoints {
             applied: AtomicU64::new(applied),
             committed: AtomicU64::new(committed),
-            trimmed: AtomicU64::new(committed),
             behind: AtomicU64::new(behind),
             entry: Mutex::default(),
             asked: Mutex::default(),
@@ -84,6 +82,18 @@ impl Checkpoints {
         }
     }
 
+    /// Nothing was applied for a while: a good time to shorten the log for the next start.
+    pub(crate) fn idle(&self) {
+        if self.behind.load(Ordering::Relaxed) > STOP_LOG_LEN {
+            self.ask(|asked| asked.checkpoint = true);
+        }
+    }
+
+    /// Log entries applied.
+    pub(crate) fn applied_count(&self) -> u64 {
+        self.applied.load(Ordering::Relaxed)
+    }
+
     fn ask(&self, ask: impl FnOnce(&mut Asked)) {
         let mut asked = self.asked.lock();
         let before = *asked;
@@ -98,10 +108,9 @@ impl Checkpoints {
         self.ask(|asked| asked.stop = true);
     }
 
-    /// The last entry the log may forget, if that has changed.
+    /// The last entry the log may forget.
     pub(crate) fn trimmable(&self) -> Option<u64> {
-        let committed = self.committed.load(Ordering::Acquire);
-        (self.trimmed.swap(committed, Ordering::Relaxed) < committed).then(|| committed - 1)
+        self.committed.load(Ordering::Acquire).checked_sub(1)
     }
 
     /// The thread's work: a checkpoint whenever one is asked for.
@@ -128,7 +137,9 @@ impl Checkpoints {
                 }
                 let mut asked = self.asked.lock();
                 asked.checkpoint = true;
-                self.wake.wait_for(&mut asked, RETRY_PAUSE);
+                if !asked.stop {
+                    self.wake.wait_for(&mut asked, RETRY_PAUSE);
+                }
                 continue;
             }
             let took_ms = clock.now_ms() - start_ms;

@@ -31,6 +31,8 @@ pub(crate) struct Inner {
     pub(crate) unread: Vec<u8>,
     /// Output the socket did not take yet.
     pub(crate) unsent: Vec<u8>,
+    /// Bytes delivered by the engine since `unsent` was last empty.
+    pub(crate) delivered_len: usize,
     /// The next frame waits for an answer, or for room.
     pub(crate) blocked: bool,
     /// It is in the list of clients that deliveries have touched.
@@ -66,6 +68,7 @@ impl Client {
             connection: Connection::new(id, &address_text(peer)),
             unread: Vec::new(),
             unsent: Vec::new(),
+            delivered_len: 0,
             blocked: false,
             touched: false,
             end: None,

@@ -48,6 +48,8 @@ pub(crate) struct Engine {
     /// Sessions to close that a full disk kept from closing.
     pub(crate) unclosed: Vec<SessionId>,
     pub(crate) next_tick_ms: u64,
+    /// Log entries that were applied when the last tick came.
+    pub(crate) applied_last_tick: u64,
     pub(crate) next_reap_ms: u64,
     pub(crate) full_since_ms: Option<u64>,
     pub(crate) next_full_log_ms: u64,
@@ -93,6 +95,7 @@ impl Engine {
         for session in std::mem::take(&mut self.unclosed).into_iter().chain(expired) {
             self.propose(proposals, session, OpCode::CloseSession, &[]);
         }
+        self.shorten_log();
         if now_ms >= self.next_reap_ms {
             self.next_reap_ms = now_ms + u64::from(self.containers.check_interval_ms);
             self.reap(proposals);
@@ -132,8 +135,7 @@ impl Engine {
             self.settle_entry(entry, &origins[..count]);
             (commands, origins) = (&commands[len..], &origins[count..]);
         }
-        proposals.commands.clear();
-        proposals.origins.clear();
+        proposals.clear();
     }
 
     fn settle_entry(&mut self, entry: &[u8], origins: &[Origin]) {
@@ -200,10 +202,20 @@ impl Engine {
         deliver(&mut self.writer, &self.mailboxes, shared);
     }
 
-    /// When nobody waits: room in the log, old segments gone.
+    /// When nobody waits: room in the log.
     fn keep_house(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.prepare();
+        }
+    }
+
+    /// Once a tick: what a checkpoint holds leaves the log, a few files at a time; a tick without a write is time for one.
+    fn shorten_log(&mut self) {
         let (Some(log), Some(checkpoints)) = (&mut self.log, &self.checkpoints) else { return };
-        log.prepare();
+        let applied = checkpoints.applied_count();
+        if std::mem::replace(&mut self.applied_last_tick, applied) == applied {
+            checkpoints.idle();
+        }
         if let Some(through) = checkpoints.trimmable()
             && let Err(problem) = log.trim(through)
         {

@@ -117,8 +117,9 @@ impl Io {
         let sweeper = spawn_local(async move { io.sweep_regularly().await });
         while !(self.stopping.get() && self.places.borrow().is_empty()) {
             self.mailbox.woken().await;
-            self.obey_orders();
+            // What is there already reaches its clients before an order may end them.
             self.collect(None);
+            self.obey_orders();
             self.settle_touched();
             self.relieve_congestion();
         }
@@ -282,7 +283,7 @@ impl Io {
     fn handle(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner, input: &[u8]) -> (usize, Flow) {
         let shared = self.shared.state.read();
         // Whatever this turn can see, its events come first.
-        self.collect(Some((client.id, inner)));
+        self.collect(Some((client, inner)));
         if inner.end.is_some() {
             return (input.len(), Flow::More);
         }
@@ -313,15 +314,14 @@ impl Io {
 
     /// Takes deliveries out of the mailbox and puts their bytes to what their clients have unsent. `current` is a
     /// client that is borrowed already.
-    fn collect(&self, mut current: Option<(ConnectionId, &mut Inner)>) {
+    fn collect(&self, mut current: Option<(&Rc<Client>, &mut Inner)>) {
         let mut outbox = std::mem::take(&mut self.scratch.borrow_mut().outbox);
         if self.mailbox.empty_into(&mut outbox) {
             let now_ms = self.now_ms();
             for (delivery, bytes) in outbox.iter() {
                 match &mut current {
-                    Some((id, inner)) if *id == delivery.connection => {
-                        self.deliver(inner, delivery, bytes, now_ms);
-                        self.touch(*id, inner);
+                    Some((client, inner)) if client.id == delivery.connection => {
+                        self.deliver(client, inner, delivery, bytes, now_ms);
                     }
                     _ => self.deliver_to_other(delivery, bytes, now_ms),
                 }
@@ -334,31 +334,34 @@ impl Io {
     fn deliver_to_other(&self, delivery: Delivery, bytes: &[u8], now_ms: u64) {
         let Some(client) = self.places.borrow().client(delivery.connection) else { return };
         let mut inner = client.inner.borrow_mut();
-        self.deliver(&mut inner, delivery, bytes, now_ms);
-        self.touch(client.id, &mut inner);
+        self.deliver(&client, &mut inner, delivery, bytes, now_ms);
     }
 
-    fn deliver(&self, inner: &mut Inner, delivery: Delivery, bytes: &[u8], now_ms: u64) {
+    fn deliver(&self, client: &Rc<Client>, inner: &mut Inner, delivery: Delivery, bytes: &[u8], now_ms: u64) {
+        if !std::mem::replace(&mut inner.touched, true) {
+            self.touched.borrow_mut().push(client.clone());
+        }
         if inner.end.is_some() {
             return;
+        }
+        if inner.unsent.is_empty() {
+            inner.delivered_len = 0;
         }
         if inner.unsent.capacity() == 0 {
             inner.unsent = self.scratch.borrow_mut().spares.pop().unwrap_or_default();
         }
         inner.unsent.extend_from_slice(bytes);
+        inner.delivered_len += bytes.len();
         let Inner { connection, unsent, .. } = inner;
         if let Err(end) = connection.delivered(delivery, now_ms, unsent, &mut self.stats.borrow_mut()) {
             inner.end(Farewell::Protocol(end), now_ms);
         }
-        if inner.unsent.len() > UNSENT_LEN_MAX {
+        // A reply on its way may be long. Only what was delivered behind it counts, and only if the socket is full.
+        if inner.delivered_len.min(inner.unsent.len()) > UNSENT_LEN_MAX
+            && (client.flush(&mut inner.unsent).is_err() || inner.unsent.len() > UNSENT_LEN_MAX)
+        {
             inner.end(Farewell::Unread(inner.unsent.len()), now_ms);
             inner.unsent = Vec::new();
-        }
-    }
-
-    fn touch(&self, id: ConnectionId, inner: &mut Inner) {
-        if !std::mem::replace(&mut inner.touched, true) {
-            self.touched.borrow_mut().extend(self.places.borrow().client(id));
         }
     }
 

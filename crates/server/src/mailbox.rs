@@ -35,9 +35,13 @@ struct Waiting {
 }
 
 impl Proposing {
-    /// Hands proposals over; `proposals` is empty afterwards.
+    /// Hands proposals over; `proposals` is empty afterwards. Once the engine is to stop they are dropped: their
+    /// connections end without an answer to them.
     pub(crate) fn push(&self, proposals: &mut Proposals) {
         let mut waiting = self.waiting.lock();
+        if waiting.stop {
+            return proposals.clear();
+        }
         proposals.append_to(&mut waiting.proposals);
         self.len.store(waiting.proposals.commands.len(), Ordering::Relaxed);
         if std::mem::take(&mut waiting.engine_sleeps) {

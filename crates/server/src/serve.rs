@@ -195,6 +195,7 @@ fn assemble(
         writer: Writer::new(threads),
         unclosed: Vec::new(),
         next_tick_ms: 0,
+        applied_last_tick: 0,
         next_reap_ms: clock.now_ms() + u64::from(config.containers.check_interval_ms),
         full_since_ms: None,
         next_full_log_ms: 0,

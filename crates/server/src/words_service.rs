@@ -127,6 +127,8 @@ impl Facts for Asked<'_> {
     }
 
     fn server(&self) -> ServerFacts {
+        // Locked once: a second shared lock would wait behind a writer that waits for the first.
+        let shared = self.service.state.read();
         ServerFacts {
             mode: Mode::Standalone,
             latency_ms: summary(&self.report.stats.latency()),
@@ -134,8 +136,8 @@ impl Facts for Asked<'_> {
             packets_sent: self.report.stats.sent as i64,
             connections: self.report.connections.len(),
             outstanding: self.report.outstanding as i64,
-            zxid: self.service.state.read().state.zxid().0,
-            znode_count: znode_count(&self.service.state.read()),
+            zxid: shared.state.zxid().0,
+            znode_count: znode_count(&shared),
             proposal_sizes: None,
         }
     }

@@ -16,6 +16,7 @@ use oxkeeper_proto::op::CreateMode::{Ephemeral, Persistent};
 use oxkeeper_proto::op::{AddWatchMode, XID_AUTH};
 use oxkeeper_proto::records::{AddWatchRequest, AuthPacket, DeleteRequest, RequestHeader};
 use oxkeeper_proto::{ErrorCode, Jute, OpCode};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::process::Process;
 use support::raw::{Raw, Session, create_request, dial, handshake, read_request, set_request};
 use support::{LONG_MS, PATIENCE, until};
@@ -290,10 +291,12 @@ fn limits_on_connections_hold_and_are_given_back() {
 
 #[test]
 fn a_burst_of_connections_is_served() {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
-    let open_files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
-    let open_files: usize = open_files.split_whitespace().nth(3).unwrap().parse().unwrap_or(usize::MAX);
+    // Both sides need a file for each: as many as the system gives us.
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let open_files = limit.maximum.map_or(usize::MAX, |files| files as usize);
     let count = 10_000.min(open_files.saturating_sub(200));
+    assert!(count >= 1_000, "{count} connections are no burst");
     let server = Process::start(LINES, "");
     let (before, _) = server.memory();
     let streams: Vec<_> = (0..count)

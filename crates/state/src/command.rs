@@ -60,8 +60,6 @@ impl<'a> Command<'a> {
 
 /// Version byte of the batch layout above.
 const BATCH_VERSION: u8 = 1;
-/// Bytes in front of the first command of a batch.
-pub const BATCH_HEADER_LEN: usize = 9;
 
 /// Appends the start of a batch; encoded commands follow it.
 pub fn begin_batch(time_ms: i64, out: &mut Vec<u8>) {

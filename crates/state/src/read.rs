@@ -6,7 +6,7 @@
 use bytes::BufMut;
 use oxkeeper_proto::multi::{MULTI_END, MultiOp, decode_multi, encode_multi_error};
 use oxkeeper_proto::op::perms;
-use oxkeeper_proto::records::{GetAclResponse, GetDataResponse, GetEphemeralsResponse, Stat};
+use oxkeeper_proto::records::{GetAclResponse, GetDataResponse, Stat};
 use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId};
 
 use crate::acl::{AclId, Caller, mask_digests};
@@ -14,8 +14,9 @@ use crate::apply::put_result_header;
 use crate::state::State;
 use crate::znode::{Slot, Znode};
 
-/// Bytes of a multiRead's reply. A frame of 1 MiB can ask for the same large znode tens of thousands of times.
-const MULTI_READ_LEN_MAX: usize = 64 << 20;
+/// Bytes of a reply that lists things: children, ephemerals, the results of a multiRead. A frame of 1 MiB can ask for the
+/// same large znode tens of thousands of times, and each of a thousand paths may have a long prefix.
+const REPLY_LEN_MAX: usize = 64 << 20;
 
 impl State {
     /// exists. *Errors*: `BadArguments` (a NUL in the path), `NoAuth`, `NoNode`.
@@ -33,7 +34,8 @@ impl State {
         Ok(())
     }
 
-    /// getChildren, and getChildren2 with the parent's Stat behind the names. *Errors*: `NoNode`, `NoAuth`.
+    /// getChildren, and getChildren2 with the parent's Stat behind the names. *Errors*: `NoNode`, `NoAuth`;
+    /// `SystemError` beyond [`REPLY_LEN_MAX`].
     pub fn get_children(
         &self,
         path: &str,
@@ -42,9 +44,11 @@ impl State {
         out: &mut Vec<u8>,
     ) -> Result<(), ErrorCode> {
         let (slot, znode) = self.readable(path, caller)?;
+        let start = out.len();
         out.put_u32(znode.num_children());
         for child in self.tree.children(slot) {
             Some(child.name_bytes()).encode(out);
+            check_len(start, out)?;
         }
         if with_stat {
             znode.stat().encode(out);
@@ -74,15 +78,25 @@ impl State {
     }
 
     /// getEphemerals of one session. ZooKeeper: the filter is a plain string prefix; blank and `/` are everything.
-    pub fn get_ephemerals(&self, session: SessionId, prefix: Option<&str>, out: &mut Vec<u8>) {
+    /// *Errors*: `SystemError` beyond [`REPLY_LEN_MAX`].
+    pub fn get_ephemerals(&self, session: SessionId, prefix: Option<&str>, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
         let prefix = prefix.filter(|prefix| !matches!(prefix.trim(), "" | "/")).unwrap_or_default();
         let slots = self.sessions.get(session).into_iter().flat_map(|session| session.ephemerals.iter());
         let paths = slots.map(|&slot| self.tree.path(slot)).filter(|path| path.starts_with(prefix));
-        GetEphemeralsResponse { ephemerals: Some(paths.map(Into::into).collect()) }.encode(out);
+        let start = out.len();
+        let mut count = 0u32;
+        out.put_u32(count);
+        for path in paths {
+            Some(path.as_bytes()).encode(out);
+            count += 1;
+            check_len(start, out)?;
+        }
+        out[start..start + 4].copy_from_slice(&count.to_be_bytes());
+        Ok(())
     }
 
     /// multiRead: each operation for itself; a failure is an entry among the results. *Errors*: `Marshalling`;
-    /// `SystemError` beyond [`MULTI_READ_LEN_MAX`].
+    /// `SystemError` beyond [`REPLY_LEN_MAX`].
     pub fn multi_read(&self, body: &[u8], caller: &Caller<'_>, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
         let ops = decode_multi(body).map_err(|_| ErrorCode::Marshalling)?;
         let start = out.len();
@@ -94,10 +108,7 @@ impl State {
                 }
                 encode_multi_error(code.wire(), out);
             }
-            if out.len() - start > MULTI_READ_LEN_MAX {
-                out.truncate(start);
-                return Err(ErrorCode::SystemError);
-            }
+            check_len(start, out)?;
         }
         MULTI_END.encode(out);
         Ok(())
@@ -142,4 +153,13 @@ impl State {
         }
         Ok((slot, znode))
     }
+}
+
+/// Takes a body back that has become too long. *Errors*: `SystemError`.
+fn check_len(start: usize, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
+    if out.len() - start <= REPLY_LEN_MAX {
+        return Ok(());
+    }
+    out.truncate(start);
+    Err(ErrorCode::SystemError)
 }

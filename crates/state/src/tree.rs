@@ -35,6 +35,7 @@ pub struct Tree {
     free: Vec<Slot>,
     index: HashTable<Indexed>,
     hasher: FixedState,
+    seed: u64,
     count: usize,
     digest: u64,
     /// Sum of the lengths of all paths and data, bytes.
@@ -50,11 +51,17 @@ impl Tree {
             free: Vec::new(),
             index: HashTable::new(),
             hasher: FixedState::with_seed(seed),
+            seed,
             count: 0,
             digest: 0,
             size: 0,
             changes: Changes::default(),
         }
+    }
+
+    /// What keeps clients from crafting collisions, here and wherever else paths are hashed.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// How many znodes there are, the root included.

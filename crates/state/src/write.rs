@@ -186,7 +186,9 @@ impl<'s> Write<'s> {
             return Err(ErrorCode::BadArguments);
         }
         let parent = self.lookup(parent_path)?;
-        Ok((parent, self.state.tree.child(parent, name)))
+        // A path is a name there, not a walk: `//a` has the root for its parent and names nothing.
+        let slot = if parent_path == "/" { None } else { self.state.tree.child(parent, name) };
+        Ok((parent, slot))
     }
 
     /// The reaper's delete: no permission is asked, but the znode must still be what it was when it was chosen.

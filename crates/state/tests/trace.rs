@@ -162,6 +162,16 @@ fn a_child_shows_in_its_parent() {
 }
 
 #[test]
+fn a_path_is_a_name_not_a_walk() {
+    let mut trace = Trace::new();
+    trace.write(OpCode::Create, &bytes(create("/a", 0)), 0);
+    trace.write(OpCode::Delete, &delete("//a", -1), -101);
+    trace.exists("/a");
+    trace.write(OpCode::Delete, &delete("/a", -1), 0);
+    trace.state.check();
+}
+
+#[test]
 fn containers_ttls_and_ephemerals() {
     let mut trace = Trace::new();
     let owner = |reply: Vec<u8>| Create2Response::from_bytes(&reply).expect("a record").stat.ephemeral_owner;

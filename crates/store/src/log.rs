@@ -124,11 +124,6 @@ impl Log {
         self.index.scalars.get(&key).map(|value| &**value)
     }
 
-    /// Bytes staged and not yet synced.
-    pub fn staged_len(&self) -> usize {
-        self.staged.len()
-    }
-
     /// Stages an entry and gives its index.
     ///
     /// # Errors

@@ -24,7 +24,10 @@ fn binary() -> &'static PathBuf {
         if let Some(path) = std::env::var_os("OXKEEPER_BIN") {
             return path.into();
         }
-        let build = Command::new(env!("CARGO")).args(["build", "--quiet", "-p", "oxkeeper"]).status().unwrap();
+        // The profile of this test, so that the binary lies beside it.
+        let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+        let build = ["build", "--quiet", "--profile", profile, "-p", "oxkeeper"];
+        let build = Command::new(env!("CARGO")).args(build).status().unwrap();
         assert!(build.success(), "the server is built");
         // <target>/debug/deps/<this test>
         let test = std::env::current_exe().unwrap();

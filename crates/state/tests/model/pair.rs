@@ -201,7 +201,7 @@ pub(crate) fn compare(state: &State, model: &Model, callers: &[Order]) {
     assert_eq!(sessions, model.sessions.iter().map(|(&id, &timeout)| (id, timeout)).collect::<Vec<_>>());
     for &id in model.sessions.keys() {
         let mut out = Vec::new();
-        state.get_ephemerals(SessionId(id), None, &mut out);
+        state.get_ephemerals(SessionId(id), None, &mut out).expect("a few");
         let GetEphemeralsResponse { ephemerals } = Jute::from_bytes(&out).expect("our own encoding");
         let mut paths: Vec<String> = ephemerals.expect("never null").into_iter().map(Into::into).collect();
         paths.sort();
