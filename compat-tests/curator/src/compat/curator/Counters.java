@@ -52,7 +52,12 @@ final class Counters {
         eq(10, theirs.getCount());
         var old = theirs.getVersionedValue();
         mine.setCount(11);
-        eq(11, heard.poll(LIMIT_MS, TimeUnit.MILLISECONDS));
+        Integer told = heard.poll(LIMIT_MS, TimeUnit.MILLISECONDS);
+        // When Curator learns that its client is connected it tells the current value once more: that may come late.
+        while (Integer.valueOf(10).equals(told)) {
+            told = heard.poll(LIMIT_MS, TimeUnit.MILLISECONDS);
+        }
+        eq(11, told);
         eq(11, theirs.getCount());
         eq(false, theirs.trySetCount(old, 12));
         eq(true, theirs.trySetCount(theirs.getVersionedValue(), 13));
