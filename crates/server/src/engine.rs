@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use oxkeeper_proto::{OpCode, SessionId};
 use oxkeeper_replica::{Origin, Proposals, Shared, Writer};
-use oxkeeper_state::command::begin_batch;
+use oxkeeper_state::command::{batch_extent, begin_batch};
 use oxkeeper_state::{Batch, Command, Identities, Settings};
 use oxkeeper_store::{AppendError, Log, RECORD_LEN_MAX};
 use parking_lot::{Mutex, RwLock};
@@ -128,7 +128,7 @@ impl Engine {
         let mut commands = proposals.commands.as_slice();
         let mut origins = proposals.origins.as_slice();
         while !commands.is_empty() {
-            let (len, count) = entry_extent(commands);
+            let (len, count) = batch_extent(commands, ENTRY_LEN_MAX);
             entry.clear();
             begin_batch(self.clock.wall_ms(), entry);
             entry.extend_from_slice(&commands[..len]);
@@ -234,18 +234,4 @@ fn deliver(writer: &mut Writer, mailboxes: &[Arc<Mailbox>], locked: impl Sized) 
         mailbox.wake();
         mailbox.wait_for_room();
     }
-}
-
-/// How many bytes and commands of `commands` go into one entry.
-fn entry_extent(commands: &[u8]) -> (usize, usize) {
-    let (mut len, mut count) = (0, 0);
-    while let Some(prefix) = commands[len..].first_chunk::<4>() {
-        let next = 4 + u32::from_be_bytes(*prefix) as usize;
-        if len > 0 && len + next > ENTRY_LEN_MAX {
-            break;
-        }
-        len += next;
-        count += 1;
-    }
-    (len, count)
 }

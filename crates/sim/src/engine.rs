@@ -5,7 +5,7 @@
 
 use oxkeeper_proto::{OpCode, SessionId};
 use oxkeeper_replica::{Origin, Proposals};
-use oxkeeper_state::command::begin_batch;
+use oxkeeper_state::command::{batch_extent, begin_batch};
 use oxkeeper_state::{Batch, Command, Identities, Settings};
 use oxkeeper_store::AppendError;
 
@@ -140,7 +140,7 @@ impl Server {
     /// Packs the next entry and stages it; refuses it if the disk is full.
     fn stage_entry(&mut self, around: &mut Around<'_>) {
         let taken = &mut self.engine.taken;
-        let (len, count) = entry_extent(&taken.commands, around.options.entry_len_max as usize);
+        let (len, count) = batch_extent(&taken.commands, around.options.entry_len_max as usize);
         self.engine.entry.clear();
         begin_batch(around.wall_ms, &mut self.engine.entry);
         self.engine.entry.extend(taken.commands.drain(..len));
@@ -247,18 +247,4 @@ impl Server {
             around.check_crash();
         }
     }
-}
-
-/// How many bytes and commands of `commands` go into one entry.
-fn entry_extent(commands: &[u8], len_max: usize) -> (usize, usize) {
-    let (mut len, mut count) = (0, 0);
-    while let Some(prefix) = commands[len..].first_chunk::<4>() {
-        let next = 4 + u32::from_be_bytes(*prefix) as usize;
-        if len > 0 && len + next > len_max {
-            break;
-        }
-        len += next;
-        count += 1;
-    }
-    (len, count)
 }

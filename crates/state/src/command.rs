@@ -67,6 +67,21 @@ pub fn begin_batch(time_ms: i64, out: &mut Vec<u8>) {
     out.put_i64(time_ms);
 }
 
+/// How many bytes and commands at the start of `commands`, encoded one after the other, go into one batch of at most
+/// `len_max` bytes; a command that alone has more is a batch of its own.
+pub fn batch_extent(commands: &[u8], len_max: usize) -> (usize, usize) {
+    let (mut len, mut count) = (0, 0);
+    while let Some(prefix) = commands[len..].first_chunk::<4>() {
+        let next = 4 + u32::from_be_bytes(*prefix) as usize;
+        if len > 0 && len + next > len_max {
+            break;
+        }
+        len += next;
+        count += 1;
+    }
+    (len, count)
+}
+
 /// A decoded batch: one time for all its commands.
 #[derive(Clone, Debug)]
 pub struct Batch<'a> {
