@@ -15,7 +15,8 @@ and `JVMFLAGS` (`-Dzookeeper.…`), and its own few flags (`oxkeeper serve --hel
 standalone on 127.0.0.1:2181, with its data in `./oxkeeper-data`. `oxkeeper config check zoo.cfg` tells for each line of a file what
 becomes of it.
 
-Below is every key that Apache ZooKeeper 3.9 reads. *Used*: it has its effect. *Ignored*: it has none, for the reason given.
+Below is every key that Apache ZooKeeper 3.9 reads, and this server's own, which begin with `oxkeeper.` (ZooKeeper takes any key that it
+does not know, so a file can serve both). *Used*: it has its effect. *Ignored*: it has none, for the reason given.
 *Refused*: the server does not start, because going on without the feature would not be what was asked for.
 *Written as*: a line of the file, a JVM property, or either; where both are written the file wins, as in ZooKeeper.
 

@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::keys::{self, Default as KeyDefault, Form, Key};
+use super::membership::{self, Membership};
 use super::properties::{Properties, Property, Source};
 use super::servers::{HostPort, Server, parse_id};
 use super::settings::Config;
@@ -177,7 +178,11 @@ impl Draft {
         let ensemble = &mut self.config.ensemble;
         for (id, line) in std::mem::take(&mut self.server_lines) {
             match Server::parse(id, &line, ensemble.multi_address_enabled) {
-                Ok(server) => drop(ensemble.members.servers.insert(id, server)),
+                Ok(server) => {
+                    if ensemble.members.servers.insert(id, server).is_some() {
+                        errors.push(("server.*", format!("two lines for server {id}")));
+                    }
+                }
                 Err(error) => errors.push(("server.*", error)),
             }
         }
@@ -192,12 +197,28 @@ impl Draft {
                 return;
             }
         }
-        if self.config.is_distributed() {
+        let ensemble = &self.config.ensemble;
+        if ensemble.members.asks_for_ensemble(ensemble.standalone_enabled) {
             let limits = [
                 ("initLimit", self.config.ensemble.init_limit_ticks),
                 ("syncLimit", self.config.ensemble.sync_limit_ticks),
             ];
             errors.extend(limits.iter().filter(|(_, ticks)| *ticks == 0).map(|(k, _)| (*k, format!("{k} is not set"))));
+        }
+        if self.config.is_distributed() {
+            self.check_peers(errors);
+        }
+    }
+
+    /// What an ensemble of this server asks.
+    fn check_peers(&self, errors: &mut Vec<(&'static str, String)>) {
+        let ensemble = &self.config.ensemble;
+        if let Err(error) = membership::check(&ensemble.members) {
+            errors.push(("server.*", error));
+        }
+        let least_ms = 2 * ensemble.heartbeat_ms;
+        if ensemble.peer_timeout_ms.is_some_and(|timeout_ms| timeout_ms < least_ms) {
+            errors.push(("oxkeeper.peerTimeoutMs", format!("less than two heartbeats, {least_ms} ms")));
         }
     }
 }
@@ -290,6 +311,8 @@ pub(super) fn interpret(properties: &Properties) -> Interpretation {
                 if has_dynamic_file && property.source == Source::File && is_membership(key) {
                     let message = format!("parameter: {} must be in a separate dynamic config file", property.key);
                     Outcome::Wrong { message, fatal: true }
+                } else if let Some(other) = contradiction(key, property, &entries[winner]) {
+                    Outcome::Wrong { message: other, fatal: true }
                 } else if winner != index {
                     Outcome::Overridden(entries[winner].clone())
                 } else {
@@ -315,6 +338,17 @@ pub(super) fn interpret(properties: &Properties) -> Interpretation {
         }
     }
     Interpretation { config, outcomes, problems }
+}
+
+/// A copied server line whose number was not changed would leave a server out.
+// ZooKeeper: takes the last such line, silently.
+fn contradiction(key: &Key, property: &Property, winner: &Property) -> Option<String> {
+    let is_one_file = property.source == winner.source && property.source != Source::CommandLine;
+    let differs = key.name == "server.*" && is_one_file && property.value != winner.value;
+    differs.then(|| match winner.line {
+        Some(line) => format!("line {line} has another {}", property.key),
+        None => format!("there is another {}", property.key),
+    })
 }
 
 /// Does an error about the row `name` concern the key as `written`?
@@ -417,19 +451,24 @@ fn winners(entries: &[Property]) -> HashMap<(&'static str, &str), usize> {
     winners
 }
 
-/// Takes the client address of this server's own line, once `myid` is known.
+/// Finds this server's place in the ensemble and takes the client address of its own line, once `myid` is known.
 ///
-/// *Errors*: the line and `clientPort` contradict each other; `myid` is missing in an ensemble.
+/// *Errors*: the line and `clientPort` contradict each other; in an ensemble `myid` is missing or no member's.
 pub(super) fn adopt_my_id(config: &mut Config, my_id: Option<i64>) -> Result<(), Problem> {
     config.ensemble.my_id = my_id;
     let Some(my_id) = my_id else {
-        let missing = || Problem::without_line("myid", "myid file is missing".into());
-        return if config.is_distributed() { Err(missing()) } else { Ok(()) };
+        let wanted = config.ensemble.members.asks_for_ensemble(config.ensemble.standalone_enabled);
+        let file = config.data_dir.join("myid");
+        let missing = || Problem::without_line("myid", format!("myid file is missing: {}", file.display()));
+        return if wanted { Err(missing()) } else { Ok(()) };
     };
+    if config.is_distributed() {
+        let membership = Membership::new(config, my_id).map_err(|error| Problem::without_line("myid", error))?;
+        config.ensemble.membership = Some(membership);
+    }
     let Some(server) = config.ensemble.members.servers.get(&my_id) else {
         return Ok(());
     };
-    config.ensemble.role = server.role;
     let Some(line) = &server.client else {
         return Ok(());
     };

@@ -4,13 +4,14 @@
 //! the names). Between them stands one table of [`keys`]; parser, `oxkeeper config check` and documentation follow from it.
 //! Absent: looking up host names, creating directories, and reading the environment by stealth: [`Config::load`] is told.
 //!
-//! Reading order: [`properties`], [`keys`], [`settings`], [`servers`], [`draft`], [`explain`].
+//! Reading order: [`properties`], [`keys`], [`settings`], [`servers`], [`membership`], [`draft`], [`explain`].
 //! Source: `QuorumPeerConfig`, `ServerConfig`, `bin/zkServer.sh`.
 
 mod draft;
 mod explain;
 mod keys;
 mod load;
+mod membership;
 mod properties;
 pub mod servers;
 mod settings;
@@ -20,9 +21,13 @@ mod tests;
 pub use draft::Problem;
 pub use explain::{Explained, Verdict, explain, keys_markdown};
 pub use load::ConfigError;
+pub use membership::{MEMBERS_MAX, Member, Membership};
 pub use properties::{Properties, Property, Source, SyntaxError};
 pub use servers::HostPort;
 pub use settings::{Config, Containers, Ensemble, Limits, Security, Storage};
+
+/// Does this build form ensembles? The one place to change when it does: keys, checks and documentation follow.
+pub const ENSEMBLES_SERVED: bool = false;
 
 /// The process exits with this code when its configuration is wrong (ZooKeeper's `INVALID_INVOCATION`).
 pub const EXIT_CODE_INVALID: u8 = 2;

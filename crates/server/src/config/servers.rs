@@ -216,6 +216,11 @@ impl Members {
         self.servers.values().filter(|server| server.role == Role::Participant).count()
     }
 
+    /// Does a server have more than one address?
+    pub fn has_several_addresses(&self) -> bool {
+        self.servers.values().any(|server| server.addresses.len() > 1)
+    }
+
     /// Adds the value of a `group.N=` line: `id:id:…`.
     ///
     /// *Errors*: an id that is no number, or that another group has.
@@ -247,7 +252,8 @@ impl Members {
             0 => Ok(None),
             1 if standalone_enabled && observers > 0 => Err("Observers w/o quorum is an invalid configuration".into()),
             1 if standalone_enabled => Ok(Some("only one server specified: it runs standalone")),
-            1 | 2 => Ok(Some("no server failure will be tolerated: an ensemble needs at least 3 servers")),
+            1 => Ok(Some("standaloneEnabled=false, but one voter alone needs no ensemble: it runs standalone")),
+            2 => Ok(Some("no server failure will be tolerated: an ensemble needs at least 3 servers")),
             even if even % 2 == 0 => Ok(Some("an even number of servers tolerates no more failures than one fewer")),
             _ => Ok(None),
         }
@@ -262,9 +268,15 @@ impl Members {
         }
     }
 
-    /// Is this an ensemble? A single voter runs standalone unless `standaloneEnabled=false`.
-    pub fn is_distributed(&self, standalone_enabled: bool) -> bool {
+    /// Is this an ensemble for ZooKeeper, which then wants limits and an id? A single voter is one where
+    /// `standaloneEnabled=false`.
+    pub fn asks_for_ensemble(&self, standalone_enabled: bool) -> bool {
         !standalone_enabled || self.participants() > 1
+    }
+
+    /// Are there servers that only learn?
+    pub fn has_observers(&self) -> bool {
+        self.participants() < self.servers.len()
     }
 }
 
@@ -331,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn one_voter_runs_standalone_unless_told_otherwise() {
+    fn one_voter_is_no_ensemble_unless_told_otherwise() {
         let cases: [(&[&str], bool, bool); 5] = [
             (&[], true, false),
             (&["a:1:2"], true, false),
@@ -342,7 +354,7 @@ mod tests {
         for (lines, standalone_enabled, distributed) in cases {
             let members = members(lines);
             assert!(members.check(standalone_enabled).is_ok());
-            assert_eq!(members.is_distributed(standalone_enabled), distributed, "{lines:?} {standalone_enabled}");
+            assert_eq!(members.asks_for_ensemble(standalone_enabled), distributed, "{lines:?} {standalone_enabled}");
         }
         assert!(members(&[]).check(false).is_err());
         assert!(members(&["a:1:2:observer"]).check(true).is_err());

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use super::membership::Membership;
 use super::servers::{HostPort, Members, Role};
 use crate::words::Whitelist;
 
@@ -156,6 +157,8 @@ pub struct Ensemble {
     pub dynamic_config_file: Option<PathBuf>,
     /// Content of `myid`.
     pub my_id: Option<i64>,
+    /// The ensemble as the engine takes it; `None` alone, and until `my_id` is known.
+    pub membership: Option<Membership>,
     /// A single voter runs without peers.
     pub standalone_enabled: bool,
     /// `reconfig` is allowed.
@@ -166,7 +169,7 @@ pub struct Ensemble {
     pub sync_limit_ticks: i32,
     /// Time an observer takes to find a server that feeds it; 0: `init_limit_ticks`.
     pub connect_to_learner_master_limit_ticks: i32,
-    /// `peerType` of this server; a server line overrides it.
+    /// `peerType` of this server. Its own line says what it is.
     pub role: Role,
     /// Peers are listened to on every address.
     pub listen_on_all_addresses: bool,
@@ -178,6 +181,12 @@ pub struct Ensemble {
     pub port_unification: bool,
     /// Links between servers authenticate with SASL.
     pub quorum_sasl_enabled: bool,
+    /// A round of the election.
+    pub heartbeat_ms: u32,
+    /// Silence after which a link is given up; `None`: some heartbeats.
+    pub peer_timeout_ms: Option<u32>,
+    /// Peers are accepted only from addresses of members.
+    pub peer_addresses_only: bool,
     /// Observers may follow a follower, on this port.
     pub observer_master_port: Option<u16>,
     /// Two servers and a file that says who survives.
@@ -190,8 +199,9 @@ pub struct Ensemble {
 
 impl Config {
     /// Must this server find peers before it serves?
+    // ZooKeeper: with standaloneEnabled=false a single voter is an ensemble too. Here it runs alone.
     pub fn is_distributed(&self) -> bool {
-        self.ensemble.members.is_distributed(self.ensemble.standalone_enabled)
+        self.ensemble.members.participants() > 1
     }
 
     /// The number `conf` shows: `myid` in an ensemble, 0 standalone.

@@ -220,6 +220,9 @@ const SETTERS: &[Shown] = &[
     ("sessionRequireClientSASLAuth", "true", |c| c.unserved().len().to_string(), "1"),
     ("observerMasterPort", "2191", |c| format!("{:?}", c.ensemble.observer_master_port), "Some(2191)"),
     ("peerType", "Observer", |c| format!("{:?}", c.ensemble.role), "Observer"),
+    ("oxkeeper.heartbeatMs", "20", |c| c.ensemble.heartbeat_ms.to_string(), "20"),
+    ("oxkeeper.peerTimeoutMs", "500", |c| format!("{:?}", c.ensemble.peer_timeout_ms), "Some(500)"),
+    ("oxkeeper.peerAddressesOnly", "TRUE", |c| c.ensemble.peer_addresses_only.to_string(), "true"),
     ("connectToLearnerMasterLimit", "4", |c| c.ensemble.connect_to_learner_master_limit_ticks.to_string(), "4"),
     ("leaderServes", "no", |c| c.ensemble.leader_serves.to_string(), "false"),
     ("tcpKeepAlive", "true", |c| c.ensemble.tcp_keep_alive.to_string(), "true"),
@@ -359,22 +362,146 @@ fn what_is_missing_is_named_without_a_line() {
     assert_eq!(all.lines().count(), 3, "{all}");
 }
 
-#[test]
-fn ensembles_are_understood_but_not_served() {
-    let lines = "server.1=[::1]:2888:3888;2181\nserver.2=b:2888:3888;2182\nserver.3=c:2888:3888:observer\n";
-    let text = format!("dataDir=/d\ninitLimit=5\nsyncLimit=2\n{lines}group.1=1:2\nweight.2=3\n");
-    let config = config(&text, "");
-    assert!(config.is_distributed());
-    assert_eq!(config.ensemble.members.weights.get(&2), Some(&3));
-    assert!(config.unserved()[0].starts_with("not in this build: an ensemble"));
-    let missing = config.clone().with_my_id(None).expect_err("an ensemble needs it");
-    assert_eq!(missing.to_string(), "myid: myid file is missing");
-    let second = config.with_my_id(Some(2)).expect("there is such a line");
-    assert_eq!((second.client.clone(), second.server_id()), (at(Some("0.0.0.0"), 2182), 2));
+/// Three voters on distinct hosts, and what an ensemble must have; the server lines are lines 4 to 6.
+const ENSEMBLE: &str = "\
+dataDir=/d
+initLimit=5
+syncLimit=2
+server.1=[::1]:2888:3888;2181
+server.2=b:2889:3888:participant;10.0.0.2:2182
+server.200=c:2888:3888
+";
 
-    let contradiction = format!("{text}clientPort=2181\n");
-    let error = self::config(&contradiction, "").with_my_id(Some(2)).expect_err("the ports differ");
+#[test]
+fn an_ensemble_has_members_and_one_of_them_is_me() {
+    let config = config(ENSEMBLE, "");
+    assert!(config.is_distributed() && config.ensemble.membership.is_none());
+    let second = config.clone().with_my_id(Some(2)).expect("there is such a line");
+    assert_eq!((second.client.clone(), second.server_id()), (at(Some("10.0.0.2"), 2182), 2));
+    let membership = second.ensemble.membership.expect("an ensemble with an id");
+    let member = |id, host: &str, port, client| Member { id, host: host.to_owned(), port, client };
+    let expected = Membership {
+        me: 2,
+        members: vec![
+            member(1, "::1", 2888, at(Some("0.0.0.0"), 2181)),
+            member(2, "b", 2889, at(Some("10.0.0.2"), 2182)),
+            member(200, "c", 2888, None),
+        ],
+        listen: HostPort { host: Some("b".to_owned()), port: 2889 },
+        peer_addresses_only: false,
+        heartbeat_ms: 250,
+        peer_timeout_ms: 1250,
+        tick_ms: 3000,
+        text: "server.1=[::1]:2888:3888:participant;0.0.0.0:2181\nserver.2=b:2889:3888:participant;10.0.0.2:2182\n\
+               server.200=c:2888:3888:participant\nversion=0"
+            .to_owned(),
+        version: 0,
+    };
+    assert_eq!(membership, expected);
+
+    // The third server's line has no client part: clientPort says it.
+    let third = self::config(&format!("{ENSEMBLE}clientPort=7\n"), "").with_my_id(Some(200)).expect("a member");
+    assert_eq!(third.client, at(None, 7));
+    assert_eq!(
+        config.with_my_id(Some(200)).expect("a member").unserved().last().map(String::as_str),
+        Some(NO_LISTENER)
+    );
+}
+
+const NO_LISTENER: &str = "no listener: clientPort is not set";
+
+#[test]
+fn an_ensembles_own_keys() {
+    let lines = "tickTime=1000\nquorumListenOnAllIPs=true\noxkeeper.heartbeatMs=40\noxkeeper.peerAddressesOnly=true\n";
+    let place = |more: &str| {
+        let config = config(&format!("{ENSEMBLE}{lines}{more}"), "").with_my_id(Some(1)).expect("a member");
+        config.ensemble.membership.expect("an ensemble with an id")
+    };
+    let membership = place("");
+    assert_eq!((membership.listen, membership.peer_addresses_only), (HostPort { host: None, port: 2888 }, true));
+    assert_eq!((membership.tick_ms, membership.heartbeat_ms, membership.peer_timeout_ms), (1000, 40, 200));
+    assert_eq!(place("oxkeeper.peerTimeoutMs=80\n").peer_timeout_ms, 80);
+}
+
+#[test]
+fn an_id_that_makes_no_member_is_named() {
+    for (id, expected) in
+        [(None, "myid: myid file is missing: /d/myid"), (Some(3), "myid: My id 3 not in the peer list")]
+    {
+        assert_eq!(config(ENSEMBLE, "").with_my_id(id).expect_err("no member").to_string(), expected);
+    }
+    let error = config(&format!("{ENSEMBLE}clientPort=2183\n"), "").with_my_id(Some(2)).expect_err("the ports differ");
     assert!(error.to_string().contains("is different from client address found in dynamic file"), "{error}");
+}
+
+#[test]
+fn what_no_ensemble_can_be() {
+    let many: String = (11..=23).map(|id| format!("server.{id}=h{id}:1:2\n")).collect();
+    let line = |line: &str, expected: &str| (format!("{line}\n"), expected.to_owned());
+    for (lines, expected) in [
+        (many, "16 servers: an ensemble has at most 15".to_owned()),
+        line("server.256=d:1:2", "server.256: the id of a server is a number from 1 to 255"),
+        line("server.0=d:1:2", "server.0: the id of a server is a number from 1 to 255"),
+        line("server.-1=d:1:2", "server.-1: the id of a server is a number from 1 to 255"),
+        line("server.4=c:2888:9", "server.4 and server.200 have the same address c:2888"),
+        line("server.02=d:1:2", "two lines for server 2"),
+        line("oxkeeper.peerTimeoutMs=499", "less than two heartbeats, 500 ms"),
+        line("oxkeeper.heartbeatMs=19", "19 is less than 20"),
+        line("oxkeeper.heartbeatMs=10001", "10001 is more than 10000"),
+        line("oxkeeper.peerAddressesOnly=yes", "Choose 'true' or 'false.'"),
+    ] {
+        let error = Config::from_properties(&read(&format!("{ENSEMBLE}{lines}"), "")).expect_err(&lines).to_string();
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(error.contains(&expected), "{lines}: {error}");
+    }
+}
+
+#[test]
+fn the_largest_ensemble() {
+    let lines: String = (1..=MEMBERS_MAX).map(|id| format!("server.{}=h{id}:1:2\n", 240 + id)).collect();
+    let config = config(&format!("dataDir=/d\nclientPort=1\ninitLimit=5\nsyncLimit=2\n{lines}"), "");
+    let membership = config.with_my_id(Some(255)).expect("a member").ensemble.membership.expect("an ensemble");
+    assert_eq!((membership.me, membership.members.len()), (255, MEMBERS_MAX));
+    assert!(membership.members.is_sorted_by_key(|member| member.id));
+}
+
+/// A server left out because its number was not changed after copying a line would cost the ensemble a vote.
+// ZooKeeper: starts with the last of such lines.
+#[test]
+fn a_number_is_written_once_or_twice_the_same() {
+    let error = Config::from_properties(&read(&format!("{ENSEMBLE}server.2=d:1:2\n"), "")).expect_err("two of them");
+    assert_eq!(error.to_string(), "line 5: server.2: line 7 has another server.2");
+    config(&format!("{ENSEMBLE}server.200=c:2888:3888\n"), "");
+}
+
+#[test]
+fn ensembles_of_kinds_that_are_not_served() {
+    let asks = |lines: &str, part: &str| {
+        let unserved = config(&format!("{ENSEMBLE}{lines}"), "").with_my_id(Some(2)).expect("legal").unserved();
+        assert_eq!(unserved.iter().any(|line| line.contains("an ensemble;")), !ENSEMBLES_SERVED, "{unserved:?}");
+        assert!(unserved.iter().any(|line| line.contains(part)), "{part}: {unserved:?}");
+    };
+    asks("group.1=1:2\ngroup.2=200\n", "not in this build: groups of voters (group*)");
+    asks("weight.1=3\ngroup.1=1:2:200\n", "not in this build: votes of different weight (weight*)");
+    asks("peerType=observer\n", "not in this build: observers (peerType)");
+    asks("multiAddress.enabled=true\nserver.4=d:1:2|e:1:2\n", "not in this build: several addresses of one server");
+    asks("sslQuorum=true\n", "not in this build: TLS between servers (sslQuorum)");
+    let served = config(&format!("{ENSEMBLE}multiAddress.enabled=true\npeerType=participant\n"), "");
+    let unserved = served.with_my_id(Some(2)).expect("legal").unserved();
+    assert_eq!(unserved.len(), usize::from(!ENSEMBLES_SERVED), "{unserved:?}");
+    let observed = config(&format!("{ENSEMBLE}server.4=d:1:2:observer\n"), "").unserved();
+    assert!(observed.iter().any(|line| line.ends_with("(server.*)")), "{observed:?}");
+}
+
+#[test]
+fn one_voter_runs_alone_whatever_standalone_enabled_says() {
+    let text = "dataDir=/d\nclientPort=1\nstandaloneEnabled=false\ninitLimit=5\nsyncLimit=2\nserver.7=a:1:2\n";
+    let alone = config(text, "").with_my_id(Some(7)).expect("legal");
+    assert_eq!((alone.is_distributed(), alone.server_id(), &alone.ensemble.membership), (false, 0, &None));
+    assert_eq!(alone.unserved(), [""; 0]);
+    assert!(alone.warnings[0].contains("it runs standalone"), "{:?}", alone.warnings);
+    let with_observer = config(&format!("{text}server.8=b:1:2:observer\n"), "");
+    assert_eq!(with_observer.unserved().len(), 1, "{:?}", with_observer.unserved());
 }
 
 #[test]
@@ -397,6 +524,30 @@ fn files_are_loaded_with_their_dynamic_part_and_myid() {
     fs::write(path("zoo.cfg"), format!("{text}server.7=localhost:2888:3888\n")).expect("writable");
     let error = Config::load(&path("zoo.cfg"), Properties::default()).expect_err("in the wrong file").to_string();
     assert!(error.starts_with("line 3: server.7: parameter: server.7 must be in a separate"), "{error}");
+
+    let lines = "server.7=localhost:2888:3888\nserver.9=localhost:2889:3889;2182\n";
+    fs::write(&dynamic, lines).expect("writable");
+    fs::write(path("zoo.cfg"), format!("{text}initLimit=5\nsyncLimit=2\nclientPort=2181\n")).expect("writable");
+    let load = |my_id: Option<&str>| {
+        match my_id {
+            Some(id) => fs::write(path("myid"), id).expect("writable"),
+            None => fs::remove_file(path("myid")).expect("it is there"),
+        }
+        Config::load(&path("zoo.cfg"), Properties::default())
+    };
+    let membership = load(Some("7")).expect("complete").ensemble.membership.expect("an ensemble");
+    let text =
+        "server.7=localhost:2888:3888:participant\nserver.9=localhost:2889:3889:participant;0.0.0.0:2182\nversion=1f";
+    assert_eq!((membership.me, membership.text.as_str(), membership.version), (7, text, 0x1f));
+    for (my_id, expected) in [
+        (Some("seven"), "myid: serverid seven is not a number"),
+        (Some(""), "myid: serverid  is not a number"),
+        (Some("8"), "myid: My id 8 not in the peer list"),
+        (None, "myid: myid file is missing"),
+    ] {
+        let error = load(my_id).expect_err("no id of a member").to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
 
     let error = Config::load(&path("none.cfg"), Properties::default()).expect_err("no such file").to_string();
     assert!(error.contains("cannot read") && error.contains("none.cfg"), "{error}");
@@ -439,7 +590,12 @@ fn every_line_is_explained() {
         (8, Verdict::Wrong, "x", "\"x\" is not a whole number; it has no effect"),
         (9, Verdict::Ignored, "…", "there is no TLS"),
         (10, Verdict::Unknown, "1", "no such key"),
-        (11, Verdict::Used, "a:1:2", "A server: host:port:port[:role][;[host:]port]"),
+        (
+            11,
+            Verdict::Used,
+            "a:1:2",
+            "A server: host:port:port[:participant][;[host:]port]; the second port is not used",
+        ),
     ];
     assert_eq!(shown, expected);
 }

@@ -1,24 +1,36 @@
-//! Keys of several servers. They are parsed and checked; the ones that need peers are not served by this build.
+//! Keys of several servers, and this server's own, which begin with `oxkeeper.`: ZooKeeper takes any key it does not know.
 
 use super::super::servers::Role;
+use super::super::{Config, ENSEMBLES_SERVED};
 use super::{Form, INT_MIN, Key, Kind, fit, int, port, unused};
 
 const NO_ELECTION: &str = "leader election is OmniPaxos's";
-const NO_ENSEMBLE: &str = "there are no peers";
-const ENSEMBLE: &str = "an ensemble; with one server line it runs standalone";
+const NO_OBSERVER: &str = "there are no observers";
+const NO_STEP_DOWN: &str = "oxkeeper.peerTimeoutMs bounds silence; who is slow is waited for";
+const ONE_LINK: &str = "two servers have one link, which is made anew at once when it breaks";
 
-pub(super) const KEYS: &[Key] = &[
-    Key::new(
+/// Lines that make an ensemble.
+const fn server_lines() -> Key {
+    let key = Key::new(
         "server.*",
         Form::File,
         Kind::Family(|d, id, value| d.add_server(id, value)),
-        "A server: host:port:port[:role][;[host:]port]",
-    )
-    .unserved(|c| c.is_distributed(), ENSEMBLE),
+        "A server: host:port:port[:participant][;[host:]port]; the second port is not used",
+    );
+    if ENSEMBLES_SERVED {
+        key.unserved(|c| c.ensemble.members.has_observers(), "observers")
+    } else {
+        let asks = |c: &Config| c.is_distributed() || c.ensemble.members.has_observers();
+        key.unserved(asks, "an ensemble; with one server line it runs standalone")
+    }
+}
+
+pub(super) const KEYS: &[Key] = &[
+    server_lines(),
     Key::new("group*", Form::File, Kind::Family(|d, id, v| d.add_group(id, v)), "A group of voters: id:id:…")
-        .unserved(|c| c.is_distributed(), ENSEMBLE),
+        .unserved(|c| c.is_distributed() && !c.ensemble.members.groups.is_empty(), "groups of voters"),
     Key::new("weight*", Form::File, Kind::Family(|d, id, v| d.add_weight(id, v)), "Votes of a server")
-        .unserved(|c| c.is_distributed(), ENSEMBLE),
+        .unserved(|c| c.is_distributed() && !c.ensemble.members.weights.is_empty(), "votes of different weight"),
     Key::new(
         "dynamicConfigFile",
         Form::File,
@@ -32,15 +44,14 @@ pub(super) const KEYS: &[Key] = &[
         "standaloneEnabled",
         Form::File,
         Kind::Flag(|d, v| d.config.ensemble.standalone_enabled = v),
-        "A single voter runs without peers",
+        "A single voter runs without peers; here it does so even with `false`",
     )
-    .default("true")
-    .unserved(|c| !c.ensemble.standalone_enabled, "an ensemble of one server"),
+    .default("true"),
     Key::new(
         "reconfigEnabled",
         Form::File,
         Kind::Flag(|d, v| d.config.ensemble.reconfig_enabled = v),
-        "reconfig is tried; without an ensemble only its error differs",
+        "reconfig is tried; the members do not change, only its error does",
     )
     .default("false"),
     Key::new(
@@ -51,7 +62,7 @@ pub(super) const KEYS: &[Key] = &[
     )
     .unit("ticks")
     .default("0")
-    .ignored(NO_ENSEMBLE),
+    .ignored(NO_STEP_DOWN),
     Key::new(
         "syncLimit",
         Form::File,
@@ -60,7 +71,7 @@ pub(super) const KEYS: &[Key] = &[
     )
     .unit("ticks")
     .default("0")
-    .ignored(NO_ENSEMBLE),
+    .ignored(NO_STEP_DOWN),
     Key::new(
         "connectToLearnerMasterLimit",
         Form::File,
@@ -69,7 +80,7 @@ pub(super) const KEYS: &[Key] = &[
     )
     .unit("ticks")
     .default("0")
-    .ignored(NO_ENSEMBLE),
+    .ignored(ONE_LINK),
     Key::new(
         "electionAlg",
         Form::File,
@@ -85,32 +96,32 @@ pub(super) const KEYS: &[Key] = &[
         "peerType",
         Form::File,
         Kind::Text(|d, v| Role::parse(v).map(|role| d.config.ensemble.role = role)),
-        "participant or observer; a server line overrides it",
+        "participant or observer",
     )
     .default("participant")
-    .ignored(NO_ENSEMBLE),
+    .unserved(|c| c.is_distributed() && c.ensemble.role == Role::Observer, "observers"),
     Key::new(
         "quorumListenOnAllIPs",
         Form::File,
         Kind::Flag(|d, v| d.config.ensemble.listen_on_all_addresses = v),
-        "Peers are listened to on every address",
+        "Peers are accepted on every address, not only on that of the server line",
     )
-    .default("false")
-    .ignored(NO_ENSEMBLE),
+    .default("false"),
     Key::new(
         "multiAddress.enabled",
         Form::FileOrProperty,
         Kind::Flag(|d, v| d.config.ensemble.multi_address_enabled = v),
         "A server may have several addresses",
     )
-    .default("false"),
+    .default("false")
+    .unserved(|c| c.is_distributed() && c.ensemble.members.has_several_addresses(), "several addresses of one server"),
     Key::new("multiAddress.reachabilityCheckEnabled", Form::FileOrProperty, unused::FLAG, "Addresses are pinged")
         .default("true")
-        .ignored(NO_ENSEMBLE),
+        .ignored("every server has one address"),
     Key::new("multiAddress.reachabilityCheckTimeoutMs", Form::FileOrProperty, unused::INT, "How long they are pinged")
         .unit("ms")
         .default("1000")
-        .ignored(NO_ENSEMBLE),
+        .ignored("every server has one address"),
     Key::new(
         "observerMasterPort",
         Form::File,
@@ -118,8 +129,8 @@ pub(super) const KEYS: &[Key] = &[
         "Observers may follow a follower, on this port",
     )
     .default("0")
-    .ignored(NO_ENSEMBLE),
-    Key::new("syncEnabled", Form::File, unused::FLAG, "Observers keep a log").default("true").ignored(NO_ENSEMBLE),
+    .ignored(NO_OBSERVER),
+    Key::new("syncEnabled", Form::File, unused::FLAG, "Observers keep a log").default("true").ignored(NO_OBSERVER),
     Key::new(
         "oraclePath",
         Form::File,
@@ -192,7 +203,7 @@ pub(super) const KEYS: &[Key] = &[
         "The leader also serves clients",
     )
     .default("yes")
-    .ignored(NO_ENSEMBLE),
+    .ignored("every server serves clients"),
     Key::new(
         "tcpKeepAlive",
         Form::Property,
@@ -200,22 +211,22 @@ pub(super) const KEYS: &[Key] = &[
         "SO_KEEPALIVE on links between servers",
     )
     .default("false")
-    .ignored(NO_ENSEMBLE),
+    .ignored("a silent link is given up after oxkeeper.peerTimeoutMs"),
     Key::new("cnxTimeout", Form::Property, unused::INT, "Time to connect to a peer")
         .unit("ms")
         .default("5000")
-        .ignored(NO_ELECTION),
+        .ignored(ONE_LINK),
     Key::new("quorumCnxnTimeoutMs", Form::Property, unused::INT, "Read timeout of election links")
         .unit("ms")
         .default("-1")
-        .ignored(NO_ELECTION),
+        .ignored(ONE_LINK),
     Key::new("electionPortBindRetry", Form::Property, unused::INT, "Attempts to listen on the election port")
         .default("3")
-        .ignored(NO_ELECTION),
+        .ignored("the election port is not used"),
     Key::new("fastleader.*", Form::Property, unused::FAMILY, "Intervals of votes").ignored(NO_ELECTION),
-    Key::new("observer.*", Form::Property, unused::FAMILY, "Delays of observers").ignored(NO_ENSEMBLE),
+    Key::new("observer.*", Form::Property, unused::FAMILY, "Delays of observers").ignored(NO_OBSERVER),
     Key::new("observerMaster.*", Form::Property, unused::FAMILY, "Sizes of followers that feed observers")
-        .ignored(NO_ENSEMBLE),
+        .ignored(NO_OBSERVER),
     Key::new("leader.*", Form::EitherProperty, unused::FAMILY, "Tuning of ZooKeeper's leader").ignored(NO_ELECTION),
     Key::new("follower.*", Form::EitherProperty, unused::FAMILY, "Tuning of ZooKeeper's follower").ignored(NO_ELECTION),
     Key::new("learner.*", Form::Property, unused::FAMILY, "Tuning of ZooKeeper's learner").ignored(NO_ELECTION),
@@ -224,7 +235,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("leaderConnectDelayDuringRetryMs", Form::Property, unused::INT, "Pause between two attempts to connect")
         .unit("ms")
         .default("100")
-        .ignored(NO_ELECTION),
+        .ignored(ONE_LINK),
     Key::new("forceSnapshotSync", Form::Property, unused::FLAG, "Followers always get a snapshot")
         .default("false")
         .ignored("a follower gets what it lacks"),
@@ -236,4 +247,27 @@ pub(super) const KEYS: &[Key] = &[
     )
     .default("false")
     .ignored("there is no commit processor"),
+    Key::new(
+        "oxkeeper.heartbeatMs",
+        Form::File,
+        Kind::Int { min: 20, max: 10_000, set: |d, v| d.config.ensemble.heartbeat_ms = fit(v) },
+        "A round of the election: the less, the sooner a leader that is gone is replaced",
+    )
+    .unit("ms")
+    .default("250"),
+    Key::new(
+        "oxkeeper.peerTimeoutMs",
+        Form::File,
+        Kind::Int { min: 40, max: 600_000, set: |d, v| d.config.ensemble.peer_timeout_ms = Some(fit(v)) },
+        "Silence after which a link between servers is given up; at least two heartbeats",
+    )
+    .unit("ms")
+    .derived("5 × oxkeeper.heartbeatMs"),
+    Key::new(
+        "oxkeeper.peerAddressesOnly",
+        Form::File,
+        Kind::Flag(|d, v| d.config.ensemble.peer_addresses_only = v),
+        "Peers are accepted only from addresses that the server lines name",
+    )
+    .default("false"),
 ];
