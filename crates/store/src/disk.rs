@@ -18,11 +18,14 @@ pub trait Disk: Debug + Send + Sync {
     fn open(&self, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>>;
     /// Creates a file, or empties the one there is.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// Names in a directory, sorted.
+    /// Names in a directory, of files and directories, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Renames a file within its directory, replacing what is there.
+    /// Removes an empty directory.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Renames a file, replacing one that is there, or a directory, to a name not in use. Both names are in one file
+    /// system; the directory of the new one is to be synced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes creations, removals and renames in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
@@ -82,6 +85,10 @@ impl Disk for RealDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        std::fs::remove_dir(dir)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -4,6 +4,10 @@
 //! or tears what was not synced, sector by sector, under a seed; names not synced are lost from the end.
 //! It can be full, fail at one operation, and have its bits flipped.
 //!
+//! Directories are names, too. Creating one is durable at once and no operation to crash at; renaming and
+//! removing one are changes of names like others. What lies in a renamed directory may be synced once the
+//! rename is: a real disk may keep the one without the other, which is not modelled and therefore refused.
+//!
 //! Everything is deterministic: the same operations and the same seed give the same disk.
 
 use std::collections::BTreeMap;
@@ -18,6 +22,8 @@ use crate::disk::{Disk, DiskFile};
 
 /// What a crash keeps or loses as one.
 pub const SECTOR_LEN: usize = 512;
+/// Stands for a directory where files have their inode.
+const DIR: u64 = 0;
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Default)]
@@ -29,13 +35,12 @@ pub struct FakeDisk {
 struct Inner {
     /// Content of files, by inode; kept when the name goes, as open files do.
     files: BTreeMap<u64, FileState>,
-    /// Names as programs see them.
+    /// Names as programs see them; [`DIR`] for directories.
     names: BTreeMap<PathBuf, u64>,
     /// Names as they were at the last sync of their directory.
     synced_names: BTreeMap<PathBuf, u64>,
     /// Changes of names since.
     name_changes: Vec<NameChange>,
-    dirs: Vec<PathBuf>,
     locked: Vec<PathBuf>,
     /// Changing operations so far.
     operations: u64,
@@ -71,7 +76,9 @@ struct Fault {
 #[derive(Clone)]
 enum NameChange {
     Set(PathBuf, u64),
+    /// Of a file or an empty directory.
     Remove(PathBuf),
+    MoveDir(PathBuf, PathBuf),
 }
 
 impl FakeDisk {
@@ -130,7 +137,7 @@ impl FakeDisk {
     /// The bytes of a file as programs see them.
     pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
         let inner = self.inner.lock();
-        Some(inner.files[inner.names.get(path)?].content.clone())
+        Some(inner.files.get(inner.names.get(path)?)?.content.clone())
     }
 
     /// Replaces the bytes of a file, durably, as an operator with an editor would.
@@ -187,7 +194,8 @@ impl Inner {
     }
 
     fn used(&self) -> u64 {
-        self.names.values().map(|inode| self.files[inode].content.len() as u64).sum()
+        let files = self.names.values().filter_map(|inode| self.files.get(inode));
+        files.map(|file| file.content.len() as u64).sum()
     }
 
     fn next_inode(&self) -> u64 {
@@ -198,10 +206,37 @@ impl Inner {
         self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// Of a file: directories cannot be opened, replaced or removed as one.
+    fn file_inode(&self, path: &Path) -> io::Result<u64> {
+        match self.inode(path)? {
+            DIR => Err(io::ErrorKind::IsADirectory.into()),
+            inode => Ok(inode),
+        }
+    }
+
+    fn is_empty_dir(&self, dir: &Path) -> bool {
+        self.names.keys().all(|path| path.parent() != Some(dir))
+    }
+
     fn set_name(&mut self, change: NameChange) {
         change.apply(&mut self.names);
         self.name_changes.push(change);
         self.remember();
+    }
+
+    fn sync_names(&mut self, dir: &Path) {
+        let mut others: Vec<NameChange> = Vec::new();
+        for change in std::mem::take(&mut self.name_changes) {
+            if change.dir() == Some(dir) {
+                change.apply(&mut self.synced_names);
+                others = others.into_iter().filter_map(|older| older.behind(&change)).collect();
+                continue;
+            }
+            let renamed = matches!(&change, NameChange::MoveDir(_, to) if dir.starts_with(to));
+            assert!(!renamed, "{} was renamed: sync the directory around it first", dir.display());
+            others.push(change);
+        }
+        self.name_changes = others;
     }
 
     fn write(&mut self, inode: u64, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -296,16 +331,54 @@ impl NameChange {
                 names.retain(|_, named| named != inode);
                 names.insert(path.clone(), *inode);
             }
-            Self::Remove(path) => {
-                names.remove(path);
+            // what was in a directory went before it, whether that was synced or not
+            Self::Remove(path) => names.retain(|named, _| !named.starts_with(path)),
+            Self::MoveDir(from, to) => {
+                let place = |path: PathBuf| if path.starts_with(from) { moved_path(&path, from, to) } else { path };
+                *names = std::mem::take(names).into_iter().map(|(path, inode)| (place(path), inode)).collect();
+            }
+        }
+    }
+
+    /// The directory whose sync makes this durable.
+    fn dir(&self) -> Option<&Path> {
+        match self {
+            Self::Set(path, _) | Self::Remove(path) | Self::MoveDir(_, path) => path.parent(),
+        }
+    }
+
+    /// What is left of this older change, which is not durable, once `later` is.
+    fn behind(self, later: &Self) -> Option<Self> {
+        match later {
+            Self::Set(..) => Some(self),
+            Self::Remove(path) => (!self.dir().is_some_and(|dir| dir.starts_with(path))).then_some(self),
+            Self::MoveDir(from, to) => {
+                let moved = |path: PathBuf| if path.starts_with(from) { moved_path(&path, from, to) } else { path };
+                Some(match self {
+                    Self::Set(path, inode) => Self::Set(moved(path), inode),
+                    Self::Remove(path) => Self::Remove(moved(path)),
+                    Self::MoveDir(source, target) => Self::MoveDir(moved(source), moved(target)),
+                })
             }
         }
     }
 }
 
+/// Where `path`, which lies in `from` or is it, is once `from` is `to`.
+fn moved_path(path: &Path, from: &Path, to: &Path) -> PathBuf {
+    match path.strip_prefix(from).expect("the path lies in the directory") {
+        rest if rest.as_os_str().is_empty() => to.to_path_buf(),
+        rest => to.join(rest),
+    }
+}
+
 impl Disk for FakeDisk {
     fn open(&self, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>> {
-        Ok(self.inner.lock().names.get(path).map(|inode| self.file(*inode)))
+        match self.inner.lock().file_inode(path) {
+            Ok(inode) => Ok(Some(self.file(inode))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -326,16 +399,31 @@ impl Disk for FakeDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut inner = self.inner.lock();
         inner.step(false)?;
-        inner.inode(path)?;
+        inner.file_inode(path)?;
         inner.set_name(NameChange::Remove(path.to_path_buf()));
+        Ok(())
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut inner = self.inner.lock();
+        inner.step(false)?;
+        match inner.inode(dir)? {
+            DIR if inner.is_empty_dir(dir) => {}
+            DIR => return Err(io::ErrorKind::DirectoryNotEmpty.into()),
+            _ => return Err(io::ErrorKind::NotADirectory.into()),
+        }
+        inner.set_name(NameChange::Remove(dir.to_path_buf()));
         Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut inner = self.inner.lock();
         inner.step(true)?;
-        let inode = inner.inode(from)?;
-        inner.set_name(NameChange::Set(to.to_path_buf(), inode));
+        match inner.inode(from)? {
+            DIR if inner.names.contains_key(to) => return Err(io::ErrorKind::AlreadyExists.into()),
+            DIR => inner.set_name(NameChange::MoveDir(from.to_path_buf(), to.to_path_buf())),
+            inode => inner.set_name(NameChange::Set(to.to_path_buf(), inode)),
+        }
         Ok(())
     }
 
@@ -343,18 +431,23 @@ impl Disk for FakeDisk {
         let mut inner = self.inner.lock();
         inner.step(false)?;
         inner.remember();
-        let inner = &mut *inner;
-        let (of_dir, others) = std::mem::take(&mut inner.name_changes).into_iter().partition(|change| match change {
-            NameChange::Set(path, _) | NameChange::Remove(path) => path.parent() == Some(dir),
-        });
-        let (of_dir, others): (Vec<_>, Vec<_>) = (of_dir, others);
-        of_dir.iter().for_each(|change| change.apply(&mut inner.synced_names));
-        inner.name_changes = others;
+        inner.sync_names(dir);
         Ok(())
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        self.inner.lock().dirs.push(dir.to_path_buf());
+        let mut inner = self.inner.lock();
+        for dir in dir.ancestors().filter(|dir| dir.file_name().is_some()) {
+            match inner.names.get(dir) {
+                Some(&DIR) => {}
+                Some(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+                None => {
+                    dir.parent().into_iter().for_each(|parent| inner.sync_names(parent));
+                    inner.names.insert(dir.to_path_buf(), DIR);
+                    inner.synced_names.insert(dir.to_path_buf(), DIR);
+                }
+            }
+        }
         Ok(())
     }
 

@@ -13,13 +13,14 @@
 //!
 //! Modules in reading order: `disk` (the seam to the operating system), `error`, `lock`; the log:
 //! `batch` (bytes of one group), `segment` (one file), `index` (what is live), `recover`, `log`; the
-//! tree: `backend` (redb on a [`Disk`]), `tree`; and [`fake`].
+//! tree: `backend` (redb on a [`Disk`]), `tree`, `filling` (a tree from elsewhere); and [`fake`].
 
 mod backend;
 mod batch;
 mod disk;
 mod error;
 pub mod fake;
+mod filling;
 mod index;
 mod lock;
 mod log;
@@ -29,6 +30,7 @@ mod tree;
 
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{AppendError, StoreError, SyncError};
+pub use filling::Filling;
 pub use lock::{DirLock, lock};
 pub use log::{Log, LogOptions, RECORD_LEN_MAX, SCALAR_LEN_MAX, SEGMENT_LEN, STAGED_LEN_MAX, TRIM_SEGMENTS_MAX};
-pub use tree::{Kind, Snapshot, Sum, Tree, TreeOptions, TreeWriter};
+pub use tree::{Contents, Kind, Snapshot, Sum, TREE_FILE, Tree, TreeOptions, TreeWriter};

@@ -37,8 +37,9 @@ use crate::backend::Backend;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{StoreError, io_error};
 
-const FILE: &str = "tree.redb";
-const UNFINISHED: &str = "tree.unfinished";
+/// Name of the tree's file.
+pub const TREE_FILE: &str = "tree.redb";
+pub(crate) const UNFINISHED: &str = "tree.unfinished";
 const FORMAT_VERSION: u32 = 1;
 /// The format of the file around ours.
 const REDB_FORMAT_VERSION: u32 = 3;
@@ -47,7 +48,7 @@ const CRC_LEN: usize = 4;
 const HEADER: TableDefinition<'static, u8, &[u8]> = TableDefinition::new("header");
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 /// Bytes of the header row: version, applied index, a count and a sum for each table, checksum.
-const HEADER_LEN: usize = 4 + 8 + TABLE_COUNT * 16 + 4;
+const HEADER_LEN: usize = 4 + 8 + Contents::LEN + 4;
 const TABLE_COUNT: usize = Kind::ALL.len() + 1;
 /// Where the sum of the meta table stands, behind those of the kinds.
 const META_SLOT: usize = Kind::ALL.len();
@@ -122,6 +123,42 @@ impl Add for Sum {
     }
 }
 
+/// What is in a tree, as its checksums tell it: equal for trees of equal records and named values.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Contents {
+    sums: [Sum; TABLE_COUNT],
+}
+
+impl Contents {
+    /// Bytes of an encoded one: count and sum of each table.
+    pub const LEN: usize = TABLE_COUNT * 16;
+
+    /// Number of records of all kinds.
+    pub fn records(&self) -> u64 {
+        Kind::ALL.iter().map(|kind| self.sums[*kind as usize].count).sum()
+    }
+
+    /// As bytes.
+    pub fn encode(&self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        for (slot, sum) in bytes.chunks_exact_mut(16).zip(self.sums) {
+            slot[..8].copy_from_slice(&sum.count.to_le_bytes());
+            slot[8..].copy_from_slice(&sum.sum.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// From bytes.
+    pub fn decode(bytes: &[u8; Self::LEN]) -> Self {
+        let long = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
+        let mut contents = Self::default();
+        for (slot, sum) in bytes.chunks_exact(16).zip(&mut contents.sums) {
+            *sum = Sum { count: long(&slot[..8]), sum: long(&slot[8..]) };
+        }
+        contents
+    }
+}
+
 /// Settings of a tree.
 #[derive(Debug, Clone)]
 pub struct TreeOptions {
@@ -142,7 +179,7 @@ impl Default for TreeOptions {
 /// The durable tree of a directory. See the module for its rules.
 pub struct Tree {
     disk: Arc<dyn Disk>,
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     path: PathBuf,
     options: TreeOptions,
     full: Arc<AtomicBool>,
@@ -161,9 +198,9 @@ struct State {
 
 /// The content of the header row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Header {
-    applied: u64,
-    sums: [Sum; TABLE_COUNT],
+pub(crate) struct Header {
+    pub(crate) applied: u64,
+    pub(crate) contents: Contents,
 }
 
 impl fmt::Debug for Tree {
@@ -178,19 +215,16 @@ impl Tree {
     /// # Errors
     /// Any [`StoreError`] about the file; nothing of it can be used then.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: &TreeOptions) -> Result<Self, StoreError> {
-        let path = dir.join(FILE);
         let names = disk.list(dir).map_err(io_error(dir, "list"))?;
         if names.iter().any(|name| name == UNFINISHED) {
             let unfinished = dir.join(UNFINISHED);
             disk.remove(&unfinished).map_err(io_error(&unfinished, "remove"))?;
         }
-        let (dir, options) = (dir.to_path_buf(), options.clone());
-        let (full, hurried) = (Arc::default(), Arc::default());
-        let tree = Self { disk, dir, path, options, full, hurried, writer: Mutex::default(), state: Mutex::default() };
+        let tree = Self::closed(disk, dir, options);
         let database = tree.open_database()?;
         tree.state.lock().database = database;
         if let Some(snapshot) = tree.snapshot()? {
-            snapshot.check_meta()?;
+            snapshot.load_meta(|_, _| {})?;
         }
         Ok(tree)
     }
@@ -250,18 +284,34 @@ impl Tree {
         }
     }
 
+    pub(crate) fn closed(disk: Arc<dyn Disk>, dir: &Path, options: &TreeOptions) -> Self {
+        let (path, dir, options) = (dir.join(TREE_FILE), dir.to_path_buf(), options.clone());
+        let (full, hurried) = (Arc::default(), Arc::default());
+        Self { disk, dir, path, options, full, hurried, writer: Mutex::default(), state: Mutex::default() }
+    }
+
     fn create(
         &self,
         unfinished: &Path,
         applied: u64,
         write: impl FnOnce(&mut TreeWriter<'_>) -> Result<(), StoreError>,
     ) -> Result<Database, StoreError> {
-        let file = self.disk.create(unfinished).map_err(io_error(unfinished, "create"))?;
-        let database = self.build(file)?;
+        let database = self.begin(unfinished)?;
         self.commit(&database, applied, write)?;
-        self.disk.rename(unfinished, &self.path).map_err(io_error(&self.path, "name"))?;
-        self.disk.sync_dir(&self.dir).map_err(io_error(&self.dir, "sync"))?;
+        self.name(unfinished)?;
         Ok(database)
+    }
+
+    /// A database in a new file.
+    pub(crate) fn begin(&self, unfinished: &Path) -> Result<Database, StoreError> {
+        let file = self.disk.create(unfinished).map_err(io_error(unfinished, "create"))?;
+        self.build(file)
+    }
+
+    /// Gives the complete file its name.
+    pub(crate) fn name(&self, unfinished: &Path) -> Result<(), StoreError> {
+        self.disk.rename(unfinished, &self.path).map_err(io_error(&self.path, "name"))?;
+        self.disk.sync_dir(&self.dir).map_err(io_error(&self.dir, "sync"))
     }
 
     fn commit(
@@ -324,7 +374,7 @@ impl Tree {
         builder.create_with_backend(backend).map_err(|error| self.error(error))
     }
 
-    fn error(&self, error: impl Into<redb::Error>) -> StoreError {
+    pub(crate) fn error(&self, error: impl Into<redb::Error>) -> StoreError {
         match self.full.load(Ordering::Relaxed) {
             true => StoreError::Full { path: self.path.clone() },
             false => database_error(&self.path, error.into()),
@@ -338,7 +388,7 @@ pub struct TreeWriter<'txn> {
     tables: [Records<'txn>; Kind::ALL.len()],
     meta: Table<'txn, &'static str, &'static [u8]>,
     header_table: Table<'txn, u8, &'static [u8]>,
-    header: Header,
+    pub(crate) header: Header,
     /// A value with its checksum before it.
     value: Vec<u8>,
 }
@@ -360,7 +410,7 @@ impl<'txn> TreeWriter<'txn> {
         let table = &mut self.tables[kind as usize];
         let old = table.insert(key, &*self.value).map_err(|error| self.tree.error(error))?;
         let old = old.map_or(Sum::default(), |old| Sum::of(stored_crc(&old), key));
-        let sum = &mut self.header.sums[kind as usize];
+        let sum = &mut self.header.contents.sums[kind as usize];
         *sum = sum.without(old) + Sum::of(crc, key);
         Ok(())
     }
@@ -372,7 +422,7 @@ impl<'txn> TreeWriter<'txn> {
     pub fn remove(&mut self, kind: Kind, key: u64) -> Result<(), StoreError> {
         let old = self.tables[kind as usize].remove(key).map_err(|error| self.tree.error(error))?;
         if let Some(old) = old {
-            let sum = &mut self.header.sums[kind as usize];
+            let sum = &mut self.header.contents.sums[kind as usize];
             *sum = sum.without(Sum::of(stored_crc(&old), key));
         }
         Ok(())
@@ -387,12 +437,12 @@ impl<'txn> TreeWriter<'txn> {
         seal_value(&mut self.value, crc, value);
         let old = self.meta.insert(key, &*self.value).map_err(|error| self.tree.error(error))?;
         let old = old.map_or(Sum::default(), |old| Sum::of(stored_crc(&old), 0));
-        let sum = &mut self.header.sums[META_SLOT];
+        let sum = &mut self.header.contents.sums[META_SLOT];
         *sum = sum.without(old) + Sum::of(crc, 0);
         Ok(())
     }
 
-    fn open(tree: &'txn Tree, txn: &'txn WriteTransaction) -> Result<Self, StoreError> {
+    pub(crate) fn open(tree: &'txn Tree, txn: &'txn WriteTransaction) -> Result<Self, StoreError> {
         let open = |kind: Kind| txn.open_table(kind.table()).map_err(|error| tree.error(error));
         let tables = [open(Kind::Znode)?, open(Kind::Session)?, open(Kind::Acl)?];
         let meta = txn.open_table(META).map_err(|error| tree.error(error))?;
@@ -402,7 +452,7 @@ impl<'txn> TreeWriter<'txn> {
         Ok(Self { tree, tables, meta, header_table, header, value: Vec::new() })
     }
 
-    fn finish(mut self) -> Result<(), StoreError> {
+    pub(crate) fn finish(mut self) -> Result<(), StoreError> {
         let row = self.header.encode();
         self.header_table.insert(0, &row[..]).map_err(|error| self.tree.error(error))?;
         Ok(())
@@ -431,7 +481,12 @@ impl Snapshot {
 
     /// Number of records of a kind.
     pub fn count(&self, kind: Kind) -> u64 {
-        self.header.sums[kind as usize].count
+        self.header.contents.sums[kind as usize].count
+    }
+
+    /// What is in it, by its own account.
+    pub fn contents(&self) -> Contents {
+        self.header.contents
     }
 
     /// A named value.
@@ -479,6 +534,31 @@ impl Snapshot {
         self.check(kind, sum)
     }
 
+    /// Gives records of a kind in the order of keys, beginning at `from`, for as long as `record` returns true (the
+    /// one for which it does not is given, too). Says where to go on, if there may be more. Add up the sums and
+    /// [`check`](Self::check) them at the end.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_while(
+        &self,
+        kind: Kind,
+        from: u64,
+        mut record: impl FnMut(u64, &[u8]) -> bool,
+    ) -> Result<(Sum, Option<u64>), StoreError> {
+        let mut sum = Sum::default();
+        let table = self.table(kind)?;
+        for row in table.range(from..).map_err(|error| self.error(error))? {
+            let (key, row) = row.map_err(|error| self.error(error))?;
+            let (crc, value) = self.open_record(kind, key.value(), &row)?;
+            sum = sum + Sum::of(crc, key.value());
+            if !record(key.value(), value) {
+                return Ok((sum, key.value().checked_add(1)));
+            }
+        }
+        Ok((sum, None))
+    }
+
     /// Gives the records of a range of keys in order. For several threads: load disjoint ranges that
     /// cover all keys, add up the sums, and use the records once [`check`](Self::check) accepted.
     ///
@@ -510,24 +590,29 @@ impl Snapshot {
     /// # Errors
     /// [`StoreError::DamagedTable`].
     pub fn check(&self, kind: Kind, sum: Sum) -> Result<(), StoreError> {
-        match sum == self.header.sums[kind as usize] {
+        match sum == self.header.contents.sums[kind as usize] {
             true => Ok(()),
             false => Err(StoreError::DamagedTable { path: self.path.clone(), table: kind.name() }),
         }
     }
 
-    fn check_meta(&self) -> Result<(), StoreError> {
+    /// Gives every named value in the order of names. They may be used once this returned `Ok`.
+    ///
+    /// # Errors
+    /// [`StoreError::DamagedMeta`], [`StoreError::DamagedTable`] and errors about the file.
+    pub fn load_meta(&self, mut value: impl FnMut(&str, &[u8])) -> Result<(), StoreError> {
         let table = self.txn.open_table(META).map_err(|error| self.error(error))?;
         let mut sum = Sum::default();
         for row in table.iter().map_err(|error| self.error(error))? {
             let (key, row) = row.map_err(|error| self.error(error))?;
-            let Some((crc, _)) = open_value(row.value(), |value| meta_crc(key.value(), value)) else {
+            let Some((crc, bytes)) = open_value(row.value(), |value| meta_crc(key.value(), value)) else {
                 let (path, key) = (self.path.clone(), key.value().to_owned());
                 return Err(StoreError::DamagedMeta { path, key });
             };
+            value(key.value(), bytes);
             sum = sum + Sum::of(crc, 0);
         }
-        match sum == self.header.sums[META_SLOT] {
+        match sum == self.header.contents.sums[META_SLOT] {
             true => Ok(()),
             false => Err(StoreError::DamagedTable { path: self.path.clone(), table: "meta" }),
         }
@@ -560,10 +645,7 @@ impl Header {
         let mut row = [0; HEADER_LEN];
         row[..4].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
         row[4..12].copy_from_slice(&self.applied.to_le_bytes());
-        for (slot, sum) in row[12..].chunks_exact_mut(16).zip(self.sums) {
-            slot[..8].copy_from_slice(&sum.count.to_le_bytes());
-            slot[8..].copy_from_slice(&sum.sum.to_le_bytes());
-        }
+        row[12..HEADER_LEN - 4].copy_from_slice(&self.contents.encode());
         let crc = crc32fast::hash(&row[..HEADER_LEN - 4]);
         row[HEADER_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
         row
@@ -581,13 +663,9 @@ impl Header {
         if found != supported {
             return Err(StoreError::UnknownVersion { path: path.to_path_buf(), found, supported });
         }
-        let long = |at: usize| content.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
-        let mut header = Self { applied: long(0).ok_or_else(damaged)?, ..Self::default() };
-        for (slot, sum) in header.sums.iter_mut().enumerate() {
-            let at = 8 + slot * 16;
-            *sum = Sum { count: long(at).ok_or_else(damaged)?, sum: long(at + 8).ok_or_else(damaged)? };
-        }
-        Ok(header)
+        let (applied, content) = content.split_first_chunk::<8>().ok_or_else(damaged)?;
+        let contents = content.try_into().map_err(|_| damaged())?;
+        Ok(Self { applied: u64::from_le_bytes(*applied), contents: Contents::decode(contents) })
     }
 }
 
