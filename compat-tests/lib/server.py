@@ -52,9 +52,9 @@ def split_name(name):
 
 
 def oxkeeper_binary():
-    """$OXKEEPER_BIN, or the most recent build in the target directory."""
-    if "OXKEEPER_BIN" in os.environ:
-        return Path(os.environ["OXKEEPER_BIN"]).resolve()
+    """$OXKEEPER (or $OXKEEPER_BIN), or the most recent build in the target directory."""
+    if named := os.environ.get("OXKEEPER") or os.environ.get("OXKEEPER_BIN"):
+        return Path(named).resolve()
     target_dir = Path(os.environ.get("CARGO_TARGET_DIR", PROJECT_DIR / "target"))
     built = [path for profile in ("release", "debug") if (path := target_dir / profile / "oxkeeper").exists()]
     if not built:
@@ -86,9 +86,9 @@ def free_ports(count):
     raise RuntimeError("no free port")
 
 
-def four_letter_word(port, word, timeout_s=2.0):
+def four_letter_word(port, word, timeout_s=2.0, host="127.0.0.1"):
     """The server's whole answer to a four-letter word; raises OSError when it does not answer."""
-    with socket.create_connection(("127.0.0.1", port), timeout_s) as connection:
+    with socket.create_connection((host, port), timeout_s) as connection:
         connection.sendall(word.encode())
         return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
 
@@ -96,10 +96,15 @@ def four_letter_word(port, word, timeout_s=2.0):
 class Member:
     """One server process, known by its directory."""
 
-    def __init__(self, directory, argv, port):
+    def __init__(self, directory, argv, port, host="127.0.0.1"):
         self.directory = Path(directory)
         self.argv = argv
         self.port = port
+        self.host = host
+
+    @property
+    def address(self):
+        return f"{self.host}:{self.port}"
 
     @property
     def pid_file(self):
@@ -138,12 +143,17 @@ class Member:
             if self.pid() is None:
                 raise RuntimeError(f"the server ended while starting:\n{self.log_tail()}")
             try:
-                if "Mode:" in four_letter_word(self.port, "srvr"):
+                if self.mode():
                     return
             except OSError:
                 pass
             time.sleep(0.02)
         raise RuntimeError(f"the server did not serve within {START_TIMEOUT_S} s:\n{self.log_tail()}")
+
+    def mode(self, timeout_s=2.0):
+        """`leader`, `follower` or `standalone`; None while it answers but does not serve. Raises OSError without an answer."""
+        answer = four_letter_word(self.port, "srvr", timeout_s, self.host)
+        return answer.partition("Mode: ")[2].partition("\n")[0].strip() or None
 
     def signal(self, number):
         pid = self.pid()
@@ -171,12 +181,21 @@ class Member:
 
 def process_start_time(pid):
     """When the kernel started this process, in clock ticks; None once it has ended, also while nobody has reaped it."""
+    fields = process_fields(pid)
+    return None if fields is None or fields[0] in "ZX" else fields[19]
+
+
+def process_state(pid):
+    """The kernel's letter for it, `T` while it is stopped; None once it is gone."""
+    fields = process_fields(pid)
+    return fields and fields[0]
+
+
+def process_fields(pid):
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    state, start_time = fields[0], fields[19]
-    return None if state in "ZX" else start_time
 
 
 class Deployment:
