@@ -20,6 +20,8 @@ mod mailbox;
 mod metrics;
 pub mod recovery;
 mod report;
+#[cfg_attr(not(test), expect(dead_code, reason = "the engine of ensembles sets it"))]
+mod role;
 mod serve;
 pub mod words;
 mod words_service;

@@ -15,6 +15,7 @@ use oxkeeper_replica::watches::Fired;
 use oxkeeper_state::State;
 use oxkeeper_state::quota::{self, Track};
 
+use crate::role::{Place, Role};
 use crate::words::metrics::{Metric, Number, Percentiles, Summary, Value};
 
 /// What the engine counts.
@@ -30,6 +31,12 @@ pub(crate) struct EngineStats {
     pub(crate) sync_ms: Distribution,
     /// Sessions that expired.
     pub(crate) sessions_expired: u64,
+    /// Length of each log entry this server proposed to its peers, bytes.
+    pub(crate) proposals: Tally,
+    /// Of the last one.
+    pub(crate) last_proposal_len: u64,
+    /// Whole states sent to peers.
+    pub(crate) states_sent: u64,
 }
 
 impl EngineStats {
@@ -37,6 +44,22 @@ impl EngineStats {
     pub(crate) fn synced(&mut self, took_us: u64) {
         self.sync_us.record(took_us);
         self.sync_ms.record(took_us / 1000);
+    }
+
+    /// A log entry was proposed to peers.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the engine of ensembles calls it"))]
+    pub(crate) fn proposed(&mut self, len: usize) {
+        self.last_proposal_len = len as u64;
+        self.proposals.record(self.last_proposal_len);
+    }
+
+    /// Last, least and greatest length of a proposal.
+    // ZooKeeper: -1 while there was none.
+    pub(crate) fn proposal_sizes(&self) -> [i64; 3] {
+        match self.proposals.count {
+            0 => [-1; 3],
+            _ => [self.last_proposal_len, self.proposals.min(), self.proposals.max].map(signed),
+        }
     }
 }
 
@@ -137,6 +160,9 @@ pub(crate) struct Figures {
     pub(crate) checkpoints: CheckpointStats,
     pub(crate) startup: StartupStats,
     pub(crate) quotas: Quotas,
+    pub(crate) place: Place,
+    /// Servers that vote.
+    pub(crate) quorum_size: usize,
 }
 
 /// As signed as Java's.
@@ -158,6 +184,7 @@ impl Figures {
     /// Every metric.
     pub(crate) fn metrics(&self) -> Vec<Metric> {
         let mut metrics = self.gauges();
+        metrics.extend(self.ensemble_gauges());
         metrics.extend(self.quota_gauges());
         metrics.extend(self.counters());
         metrics.extend(self.summaries());
@@ -198,6 +225,34 @@ impl Figures {
         ]
     }
 
+    /// What only a member of an ensemble has, and what only its leader has.
+    fn ensemble_gauges(&self) -> Vec<Metric> {
+        let quorum_size = Metric::gauge("quorum_size", self.quorum_size as i64);
+        match self.place.role {
+            Role::Leader => [vec![quorum_size], self.leader_gauges()].concat(),
+            Role::Follower => vec![quorum_size],
+            Role::Alone | Role::NotServing => Vec::new(),
+        }
+    }
+
+    fn leader_gauges(&self) -> Vec<Metric> {
+        let place = &self.place;
+        let [last, min, max] = self.engine.proposal_sizes();
+        vec![
+            Metric::gauge("learners", place.followers as i64),
+            Metric::gauge("synced_followers", place.synced_followers as i64),
+            // Everybody votes.
+            Metric::gauge("synced_non_voting_followers", 0),
+            Metric::gauge("synced_observers", 0),
+            // A sync waits in the log like a write.
+            Metric::gauge("pending_syncs", 0),
+            Metric::gauge("leader_uptime", signed(self.uptime_ms.saturating_sub(place.since_ms))),
+            Metric::gauge("last_proposal_size", last),
+            Metric::gauge("min_proposal_size", min),
+            Metric::gauge("max_proposal_size", max),
+        ]
+    }
+
     fn quota_gauges(&self) -> impl Iterator<Item = Metric> {
         self.quotas.iter().flat_map(|(namespace, quota)| {
             let gauge = |name, value| Metric::gauge(name, value).labelled(namespace.clone());
@@ -227,6 +282,9 @@ impl Figures {
             ("commit_count", self.engine.applied.sum),
             ("proposal_count", self.engine.taken.sum),
             ("snapshot_error_count", self.checkpoints.failed),
+            // In the reference a snapshot, here the durable tree: what a peer gets that is too far behind, or new.
+            ("snap_count", self.engine.states_sent),
+            ("looking_count", self.place.outages.count),
             ("connection_request_count", stats.connects),
             ("stale_sessions_expired", self.engine.sessions_expired),
             ("sync_processor_request_queued", self.engine.taken.sum),
@@ -245,6 +303,8 @@ impl Figures {
             // The reference rounds every value down to ms and then adds up; this the other way round.
             ("fsynctime", in_ms(summary(&self.engine.sync_us))),
             ("snapshottime", summary(&self.checkpoints.took_ms)),
+            ("unavailable_time", summary(&self.place.outages.took_ms)),
+            ("leader_unavailable_time", summary(&self.place.outages.took_until_leading_ms)),
             ("startup_txns_loaded", summary(&self.startup.replayed)),
             ("dbinittime", summary(&self.startup.whole_ms)),
             ("sync_processor_batch_size", summary(&self.engine.applied)),
@@ -279,14 +339,23 @@ mod tests {
             tls_handshake_exceeded unsuccessful_handshake cnxn_closed_without_zk_server_running",
         ),
         (
-            "there is no ensemble yet",
-            "diff_count snap_count looking_count quit_leading_due_to_disloyal_voter
-            skip_learner_request_to_next_processor_count learner_proposal_received_count
-            learner_commit_received_count revalidate_count leader_unavailable_time unavailable_time election_time
-            follower_sync_time observer_sync_time inflight_snap_count inflight_diff_count
-            learner_request_processor_queue_size quorum_ack_latency commit_propagation_latency
-            proposal_ack_creation_latency proposal_latency om_commit_process_time_ms om_proposal_process_time_ms
-            ensemble_auth_fail ensemble_auth_skip ensemble_auth_success",
+            "servers do not authenticate to each other yet, and nobody only observes",
+            "ensemble_auth_fail ensemble_auth_skip ensemble_auth_success observer_sync_time om_commit_process_time_ms
+            om_proposal_process_time_ms",
+        ),
+        (
+            "entries are agreed on, not proposed and committed one by one; a server that lacks some is sent just those",
+            "diff_count inflight_diff_count inflight_snap_count follower_sync_time learner_proposal_received_count
+            learner_commit_received_count commit_propagation_latency proposal_ack_creation_latency proposal_latency
+            quorum_ack_latency",
+        ),
+        (
+            "an election is a part of the time a server does not serve, and that is told",
+            "election_time quit_leading_due_to_disloyal_voter",
+        ),
+        (
+            "a follower proposes commands itself, and a session that goes on is one of them",
+            "revalidate_count learner_request_processor_queue_size skip_learner_request_to_next_processor_count",
         ),
         (
             "no requests pass from processor to processor",
@@ -340,8 +409,44 @@ mod tests {
 
     /// The names a server alone of the reference prints, recorded.
     fn recorded() -> Vec<&'static str> {
-        let lines = include_str!("words/golden/busy.mntr").lines();
-        lines.filter_map(|line| line.strip_prefix("zk_")?.split('\t').next()).collect()
+        names(include_str!("words/golden/busy.mntr"))
+    }
+
+    fn names(recorded: &'static str) -> Vec<&'static str> {
+        recorded.lines().filter_map(|line| line.strip_prefix("zk_")?.split('\t').next()).collect()
+    }
+
+    /// What a member of an ensemble prints that a server alone does not.
+    fn added(role: Role) -> Vec<String> {
+        let member = Figures { place: Place { role, ..Place::default() }, ..Figures::default() };
+        let alone = printed(&Figures::default());
+        let names = printed(&member).into_iter().map(|(name, _)| name);
+        let mut added: Vec<_> = names.filter(|name| alone.iter().all(|(alone, _)| alone != name)).collect();
+        added.sort();
+        added
+    }
+
+    #[test]
+    fn a_member_of_an_ensemble_adds_what_the_references_adds() {
+        // The word itself prints the state. Each link has one queue for everything, and a limit in bytes.
+        let is_told = |name: &&str| *name != "peer_state" && !name.contains("learner_handler_qp");
+        let recorded = |text| names(text).into_iter().filter(is_told).collect::<Vec<_>>();
+        assert_eq!(added(Role::Leader), recorded(include_str!("words/golden/leader.mntr-names")));
+        assert_eq!(added(Role::Follower), recorded(include_str!("words/golden/follower.mntr-names")));
+    }
+
+    #[test]
+    fn a_leader_tells_its_followers_and_proposals() {
+        let place = Place { role: Role::Leader, since_ms: 400, followers: 2, synced_followers: 1, ..Place::default() };
+        let mut figures = Figures { place, uptime_ms: 1000, quorum_size: 3, ..Figures::default() };
+        let shown = |figures: &Figures| {
+            let names = ["quorum_size", "learners", "synced_followers", "leader_uptime"];
+            let sizes = ["last_proposal_size", "min_proposal_size", "max_proposal_size"];
+            (names.map(|name| value(figures, name)).join(" "), sizes.map(|name| value(figures, name)).join(" "))
+        };
+        assert_eq!(shown(&figures), ("3 2 1 600".to_owned(), "-1 -1 -1".to_owned()));
+        [48, 96, 94].into_iter().for_each(|len| figures.engine.proposed(len));
+        assert_eq!(shown(&figures).1, "94 48 96");
     }
 
     fn printed(figures: &Figures) -> Vec<(String, String)> {

@@ -31,6 +31,7 @@ use crate::io::{Io, IoShared};
 use crate::mailbox::{Mailbox, Order, Proposing};
 use crate::metrics::{EngineStats, StartupStats};
 use crate::recovery::{self, RecoveryError};
+use crate::role::RoleCell;
 use crate::words::Word;
 use crate::words_service::WordsService;
 
@@ -207,6 +208,7 @@ fn assemble(
         mailboxes: mailboxes.clone(),
         admission: admission.clone(),
         engine: stats,
+        role: Arc::new(RoleCell::alone()),
         checkpoints: durable.checkpoints.clone(),
         startup: Mutex::new(durable.stats),
         clock,

@@ -18,10 +18,12 @@ use crate::config::Config;
 use crate::mailbox::{Mailbox, Order};
 use crate::metrics::{self, CheckpointStats, EngineStats, Figures, StartupStats, summary};
 use crate::report::{ConnectionReport, ThreadReport};
+use crate::role::{Place, Role, RoleCell};
 use crate::words::metrics::Metric;
 use crate::words::{
-    self, ConfigurationFacts, ConnectionFacts, ConnectionSession, Directories, Effect, Environment, ExpiryBucket,
-    Facts, GlobalSessions, Mode, ServerFacts, Serving, SessionFacts, WatchSummary, Whitelist, Word,
+    self, ConfigurationFacts, ConnectionFacts, ConnectionSession, Directories, Effect, EnsembleFacts, Environment,
+    ExpiryBucket, Facts, GlobalSessions, Mode, ProposalSizes, ServerFacts, Serving, SessionFacts, WatchSummary,
+    Whitelist, Word,
 };
 
 /// The trace mask a server starts with. Nothing here is traced by it; clients may set and read it.
@@ -36,6 +38,7 @@ pub(crate) struct WordsService {
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) engine: Arc<Mutex<EngineStats>>,
+    pub(crate) role: Arc<RoleCell>,
     /// `None`: everything is in memory only.
     pub(crate) checkpoints: Option<SharedCheckpoints>,
     pub(crate) startup: Mutex<StartupStats>,
@@ -58,7 +61,8 @@ impl WordsService {
         let Some(word) = Word::from_bytes(word) else { return String::new() };
         self.answered.fetch_add(1, Ordering::Relaxed);
         let report = self.gather().await;
-        let answer = words::answer(word, self.whitelist, argument, &Asked { service: self, report });
+        let place = self.role.place();
+        let answer = words::answer(word, self.whitelist, argument, &Asked { service: self, report, place });
         match answer.effect {
             Some(Effect::ResetConnections) => self.reset(true),
             Some(Effect::ResetServer) => self.reset_server(),
@@ -73,6 +77,7 @@ impl WordsService {
         self.answered.store(0, Ordering::Relaxed);
         self.reset(false);
         self.admission.forget_rejected();
+        self.role.forget_outages();
         *self.engine.lock() = EngineStats::default();
         *self.startup.lock() = StartupStats::default();
         if let Some(checkpoints) = &self.checkpoints {
@@ -101,6 +106,8 @@ impl WordsService {
 struct Asked<'a> {
     service: &'a WordsService,
     report: ThreadReport,
+    /// Looked up once: it may change between two facts of one answer.
+    place: Place,
 }
 
 impl Asked<'_> {
@@ -111,7 +118,10 @@ impl Asked<'_> {
 
 impl Facts for Asked<'_> {
     fn serving(&self) -> Serving {
-        Serving::ReadWrite
+        match self.place.role {
+            Role::NotServing => Serving::No,
+            Role::Alone | Role::Leader | Role::Follower => Serving::ReadWrite,
+        }
     }
 
     fn version(&self) -> String {
@@ -130,7 +140,7 @@ impl Facts for Asked<'_> {
         // Locked once: a second shared lock would wait behind a writer that waits for the first.
         let shared = self.service.state.read();
         ServerFacts {
-            mode: Mode::Standalone,
+            mode: mode(self.place.role),
             latency_ms: summary(&self.report.stats.latency()),
             packets_received: self.received(),
             packets_sent: self.report.stats.sent as i64,
@@ -138,7 +148,7 @@ impl Facts for Asked<'_> {
             outstanding: self.report.outstanding as i64,
             zxid: shared.state.zxid().0,
             znode_count: znode_count(&shared),
-            proposal_sizes: None,
+            proposal_sizes: Some(proposal_sizes(&self.service.engine.lock())),
         }
     }
 
@@ -155,7 +165,7 @@ impl Facts for Asked<'_> {
             session_timeout_max_ms: config.session_timeout_max_ms,
             listen_backlog: config.listen_backlog.map_or(-1, i64::from),
             server_id: config.server_id(),
-            ensemble: None,
+            ensemble: ensemble_facts(config),
         }
     }
 
@@ -170,7 +180,13 @@ impl Facts for Asked<'_> {
     }
 
     fn peer_state(&self) -> Option<String> {
-        None
+        let state = match self.place.role {
+            Role::Alone => return None,
+            Role::Leader => "leading - broadcast",
+            Role::Follower => "following - broadcast",
+            Role::NotServing => "looking",
+        };
+        Some(state.to_owned())
     }
 
     fn connections(&self) -> Vec<ConnectionFacts> {
@@ -179,6 +195,9 @@ impl Facts for Asked<'_> {
 
     fn sessions(&self) -> SessionFacts {
         let shared = self.service.state.read();
+        if self.place.role == Role::Follower {
+            return SessionFacts { local: None, global: GlobalSessions::Known(known_sessions(&shared)) };
+        }
         let deadlines = shared.sessions.lock().clocks.deadlines();
         let offset_ms = self.service.clock.wall_ms() - self.service.clock.now_ms() as i64;
         let bucket = |(at_ms, sessions): (u64, Vec<oxkeeper_proto::SessionId>)| ExpiryBucket {
@@ -233,6 +252,40 @@ impl Facts for Asked<'_> {
     }
 }
 
+fn mode(role: Role) -> Mode {
+    match role {
+        Role::Alone => Mode::Standalone,
+        Role::Leader => Mode::Leader,
+        // Without a quorum no word tells a mode.
+        Role::Follower | Role::NotServing => Mode::Follower,
+    }
+}
+
+fn proposal_sizes(stats: &EngineStats) -> ProposalSizes {
+    let [last, min, max] = stats.proposal_sizes();
+    ProposalSizes { last, min, max }
+}
+
+/// What `conf` adds on a member of an ensemble.
+fn ensemble_facts(config: &Config) -> Option<EnsembleFacts> {
+    let ensemble = &config.ensemble;
+    let membership = ensemble.membership.as_ref()?;
+    let me = &ensemble.members.servers[&i64::from(membership.me)];
+    Some(EnsembleFacts {
+        init_limit: ensemble.init_limit_ticks,
+        sync_limit: ensemble.sync_limit_ticks,
+        election_ports: me.addresses.iter().map(|address| address.election_port).collect(),
+        quorum_ports: me.addresses.iter().map(|address| address.quorum_port).collect(),
+        is_observer: false,
+        membership: membership.text.clone(),
+    })
+}
+
+/// Every session and its timeout: its deadline is the leader's business.
+fn known_sessions(shared: &Shared) -> Vec<(i64, i32)> {
+    shared.state.sessions().iter().map(|(id, session)| (id.0, session.timeout_ms)).collect()
+}
+
 fn connection_facts(connection: &ConnectionReport) -> ConnectionFacts {
     let stats = &connection.stats;
     let session = (connection.session.0 != 0).then(|| ConnectionSession {
@@ -283,6 +336,8 @@ impl Asked<'_> {
             checkpoints: service.checkpoints.as_ref().map_or_else(CheckpointStats::default, |all| *all.stats.lock()),
             startup: *service.startup.lock(),
             quotas: metrics::quotas(&shared.state),
+            place: self.place,
+            quorum_size: service.config.ensemble.membership.as_ref().map_or(0, |ensemble| ensemble.members.len()),
         }
     }
 }
@@ -351,7 +406,117 @@ fn environment() -> Environment {
 
 #[cfg(test)]
 mod tests {
+    use oxkeeper_proto::SessionId;
+    use oxkeeper_replica::{Clocks, SessionTable};
+    use oxkeeper_state::{Settings, State};
+
     use super::*;
+    use crate::config::Properties;
+
+    /// Member 3 of the ensemble whose `conf` was recorded.
+    const MEMBER: &str = "\
+tickTime=500
+initLimit=20
+syncLimit=10
+maxClientCnxns=0
+4lw.commands.whitelist=*
+dataDir=/none
+server.1=127.0.0.1:24596:20375:participant;127.0.0.1:27543
+server.2=127.0.0.1:20817:24336:participant;127.0.0.1:28304
+server.3=127.0.0.1:21494:28324:participant;127.0.0.1:30520
+";
+
+    /// The words of a member with one session and no connection.
+    fn member(role: Role) -> WordsService {
+        let properties = Properties::from_file_text(MEMBER).expect("well formed");
+        let config = Config::from_properties(&properties).and_then(|config| config.with_my_id(Some(3))).expect("legal");
+        let clock = Clock::start();
+        let state = State::new(1);
+        let mut sessions = SessionTable::new(3, clock.wall_ms(), &state, Clocks::new(500, 0));
+        sessions.clocks.open(SessionId(0x7), 4000, 0);
+        let shared = Shared::new(state, Settings::default(), sessions, 0);
+        let cell = RoleCell::looking(0);
+        cell.set(role, 10);
+        WordsService {
+            whitelist: config.words,
+            state: Arc::new(RwLock::new(shared)),
+            mailboxes: Vec::new(),
+            admission: Arc::new(Admission::new(0, 0)),
+            engine: Arc::default(),
+            role: Arc::new(cell),
+            checkpoints: None,
+            startup: Mutex::default(),
+            clock,
+            answered: 0.into(),
+            trace_mask: WordsService::initial_trace_mask(),
+            client_port: 30520,
+            config,
+        }
+    }
+
+    fn say(member: &WordsService, word: &[u8; 4]) -> String {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(member.answer(*word, &[]))
+    }
+
+    #[test]
+    fn a_member_tells_its_place() {
+        for (role, mode, peer_state) in
+            [(Role::Leader, "leader", "leading - broadcast"), (Role::Follower, "follower", "following - broadcast")]
+        {
+            let member = member(role);
+            let srvr = say(&member, b"srvr");
+            let proposals = if role == Role::Leader { "Proposal sizes last/min/max: -1/-1/-1\n" } else { "" };
+            assert!(srvr.ends_with(&format!("\nMode: {mode}\nNode count: 5\n{proposals}")), "{srvr}");
+            let states = format!("zk_server_state\t{mode}\nzk_peer_state\t{peer_state}\nzk_");
+            let mntr = say(&member, b"mntr");
+            assert!(mntr.contains(&states), "{mntr}");
+            assert!(mntr.contains("\nzk_quorum_size\t3\n"), "{mntr}");
+            assert_eq!(mntr.contains("\nzk_synced_followers\t0\n"), role == Role::Leader, "{mntr}");
+            assert_eq!(say(&member, b"isro"), "rw");
+        }
+    }
+
+    #[test]
+    fn only_a_leader_tells_when_sessions_expire() {
+        let dump = say(&member(Role::Leader), b"dump");
+        assert!(dump.starts_with("SessionTracker dump:\nSession Sets (1)/(1):\n1 expire at "), "{dump}");
+        let follower = member(Role::Follower);
+        let dump = say(&follower, b"dump");
+        assert!(dump.starts_with("SessionTracker dump:\nGlobal Sessions(0):\nephemeral nodes dump:\n"), "{dump}");
+    }
+
+    #[test]
+    fn a_member_tells_its_configuration_as_the_reference_does() {
+        // Where the data is, and how much, differs.
+        let told = |text: &str| {
+            let same = |line: &&str| !line.starts_with("dataDir") && !line.starts_with("dataLog");
+            text.split('\n').filter(same).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&say(&member(Role::Follower), b"conf")), told(include_str!("words/golden/member.conf")));
+    }
+
+    #[test]
+    fn a_member_without_a_quorum_says_so() {
+        let member = member(Role::NotServing);
+        for word in [b"srvr", b"stat", b"mntr", b"conf", b"cons", b"dump", b"crst", b"srst", b"wchs", b"wchc", b"dirs"]
+        {
+            assert_eq!(say(&member, word), "This ZooKeeper instance is not currently serving requests\n");
+        }
+        assert_eq!((say(&member, b"ruok"), say(&member, b"isro")), ("imok".to_owned(), "null".to_owned()));
+        assert!(say(&member, b"envi").starts_with("Environment:\n"));
+    }
+
+    #[test]
+    fn srst_forgets_outages() {
+        let member = member(Role::Leader);
+        let count = |member| {
+            say(member, b"mntr").lines().find_map(|line| line.strip_prefix("zk_looking_count\t")?.parse().ok())
+        };
+        assert_eq!(count(&member), Some(1));
+        assert_eq!(say(&member, b"srst"), "Server stats reset.\n");
+        assert_eq!(count(&member), Some(0));
+    }
 
     #[test]
     fn a_new_version_has_a_new_date() {
