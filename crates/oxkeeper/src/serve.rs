@@ -129,7 +129,11 @@ fn configuration(args: &ServeArgs) -> Result<Config, String> {
         Some(file) => Config::load(file, others),
         None => Config::standalone(others),
     };
-    config.map_err(|problem| problem.to_string())
+    let config = config.map_err(|problem| problem.to_string())?;
+    if args.in_memory && config.is_distributed() {
+        return Err("--in-memory: a member of an ensemble must not forget what it promised its peers".to_owned());
+    }
+    Ok(config)
 }
 
 /// By default a person at a terminal sees warnings, a log file gets everything worth keeping.
@@ -178,4 +182,27 @@ fn wait_for_signal() -> anyhow::Result<()> {
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_keeps_its_data_on_disk() -> anyhow::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("zoo.cfg");
+        let alone =
+            format!("dataDir={}\nclientPort=0\ninitLimit=5\nsyncLimit=2\nserver.1=a:1:2\n", dir.path().display());
+        std::fs::write(dir.path().join("myid"), "1")?;
+        let args = ServeArgs { config: Some(file.clone()), in_memory: true, ..ServeArgs::default() };
+        std::fs::write(&file, &alone)?;
+        assert_eq!(configuration(&args).map(|config| config.is_distributed()), Ok(false));
+        std::fs::write(&file, format!("{alone}server.2=b:1:2\n"))?;
+        let problem = configuration(&args).expect_err("its data would be in memory");
+        assert!(problem.starts_with("--in-memory: "), "{problem}");
+        let args = ServeArgs { in_memory: false, ..args };
+        assert_eq!(configuration(&args).map(|config| config.is_distributed()), Ok(true));
+        Ok(())
+    }
 }
