@@ -1,0 +1,102 @@
+"""The faults of a fault run: each a function that does harm for a while and says to whom.
+
+Every fault leaves it to `recover` to undo what it did: whatever a fault breaks, `recover` mends.
+"""
+
+import time
+
+
+def kill_any(ensemble, rng):
+    """Kills a random server (-9) and starts it again, several times over."""
+    killed = []
+    for _ in range(3):
+        number = rng.choice(ensemble.numbers)
+        ensemble.kill(number)
+        time.sleep(rng.uniform(0.1, 1.0))
+        ensemble.spawn(number)
+        time.sleep(rng.uniform(0.3, 2.0))
+        killed.append(number)
+    return f"servers {killed}"
+
+
+def kill_leader(ensemble, rng):
+    """Kills the leader (-9); it comes back when another leads."""
+    number = ensemble.leader()
+    ensemble.kill(number)
+    time.sleep(rng.uniform(0.0, 0.5))
+    ensemble.leader()
+    time.sleep(rng.uniform(0.0, 1.0))
+    return f"server {number}"
+
+
+def kill_all(ensemble, rng):
+    """Kills every server (-9) at once and starts all again."""
+    for number in ensemble.numbers:
+        ensemble.kill(number)
+    time.sleep(rng.uniform(0.0, 0.5))
+    return "all servers"
+
+
+def pause_leader(ensemble, rng):
+    """Stops the leader (SIGSTOP) for 1 to 8 seconds; then it goes on as if nothing had been."""
+    number = ensemble.leader()
+    ensemble.pause(number)
+    pause_s = rng.uniform(1, 8)
+    time.sleep(pause_s)
+    ensemble.resume(number)
+    return f"server {number} for {pause_s:.1f} s"
+
+
+def rolling_restart(ensemble, rng):
+    """Restarts (SIGTERM) one server after the other, as for an upgrade."""
+    order = rng.sample(ensemble.numbers, len(ensemble.numbers))
+    for number in order:
+        ensemble.restart(number)
+    return f"servers {order}"
+
+
+def wipe(ensemble, rng):
+    """Kills a random server and gives it an empty disk."""
+    number = rng.choice(ensemble.numbers)
+    ensemble.wipe(number)
+    time.sleep(rng.uniform(0.0, 1.0))
+    ensemble.spawn(number)
+    time.sleep(1)
+    return f"server {number}"
+
+
+def chain(ensemble, rng):
+    """Cuts all links but those to one server, the hub: with three servers a chain."""
+    hub = rng.choice(ensemble.numbers)
+    ensemble.partition([[hub, number] for number in ensemble.numbers])
+    time.sleep(rng.uniform(3, 7))
+    return f"hub {hub}"
+
+
+def isolate_leader(ensemble, rng):
+    """Cuts the leader off from all other servers; clients still reach it."""
+    number = ensemble.leader()
+    ensemble.isolate(number)
+    time.sleep(rng.uniform(3, 7))
+    return f"server {number}"
+
+
+FAULTS = {
+    "kill": kill_any,
+    "kill-leader": kill_leader,
+    "kill-all": kill_all,
+    "pause-leader": pause_leader,
+    "rolling-restart": rolling_restart,
+    "wipe": wipe,
+    "chain": chain,
+    "isolate-leader": isolate_leader,
+}
+
+
+def recover(ensemble):
+    """Mends the network, resumes and starts every server, and waits until all serve."""
+    ensemble.heal()
+    for number in ensemble.numbers:
+        ensemble.resume(number)
+        ensemble.spawn(number)
+    ensemble.wait_serving()
