@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use oxkeeper_server::config::keys_markdown;
+use oxkeeper_server::config::{ENSEMBLES_SERVED, keys_markdown};
 
 const INTRO: &str = "\
 <!-- Written by `OXKEEPER_WRITE_DOCS=1 cargo test -p oxkeeper-server --test docs`; do not edit. -->
@@ -22,10 +22,30 @@ does not know, so a file can serve both). *Used*: it has its effect. *Ignored*: 
 
 ";
 
+const ENSEMBLE: &str = "
+## An ensemble
+
+Every server has the same lines, and the number of its own one in the file `myid` in its `dataDir`:
+
+    dataDir=/var/lib/oxkeeper
+    tickTime=2000
+    initLimit=10
+    syncLimit=5
+    server.1=zoo1:2888:3888;2181
+    server.2=zoo2:2888:3888;2181
+    server.3=zoo3:2888:3888;2181
+
+Servers reach each other on the first port. The second one, and both limits, are written for ZooKeeper's sake and have no effect.
+The client port stands in the server line or in `clientPort`. Numbers are 1 to 255, members at most 15. What ZooKeeper takes
+silently and would cost the ensemble a vote is refused: two lines with one number, two servers with one address.
+One voter needs no ensemble: it runs standalone, whatever `standaloneEnabled` says.
+";
+
 #[test]
 fn the_page_of_keys_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
-    let page = format!("{INTRO}{}", keys_markdown());
+    let ensemble = if ENSEMBLES_SERVED { ENSEMBLE } else { "" };
+    let page = format!("{INTRO}{}{ensemble}", keys_markdown());
     if std::env::var_os("OXKEEPER_WRITE_DOCS").is_some() {
         fs::write(&path, &page).expect("the documentation can be written");
     }

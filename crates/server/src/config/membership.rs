@@ -84,6 +84,7 @@ fn member(id: i64, server: &Server) -> Member {
 }
 
 /// The content of `/zookeeper/config`: a line for each server, and the version without a line end.
+// ZooKeeper: in the order of a hash table, which is this one for ids below 16.
 fn text(members: &Members, version: i64) -> String {
     let lines = members.servers.iter().map(|(id, server)| format!("server.{id}={server}\n"));
     lines.chain([format!("version={version:x}")]).collect()

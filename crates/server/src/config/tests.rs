@@ -410,6 +410,15 @@ fn an_ensemble_has_members_and_one_of_them_is_me() {
 
 const NO_LISTENER: &str = "no listener: clientPort is not set";
 
+/// Container images write the wildcard into a server's own line.
+#[test]
+fn a_member_may_listen_on_every_address_by_its_own_line() {
+    let text = ENSEMBLE.replace("server.2=b", "server.2=0.0.0.0");
+    let second = config(&text, "").with_my_id(Some(2)).expect("a member");
+    let membership = second.ensemble.membership.expect("an ensemble with an id");
+    assert_eq!(membership.listen, HostPort { host: Some("0.0.0.0".to_owned()), port: 2889 });
+}
+
 #[test]
 fn an_ensembles_own_keys() {
     let lines = "tickTime=1000\nquorumListenOnAllIPs=true\noxkeeper.heartbeatMs=40\noxkeeper.peerAddressesOnly=true\n";
@@ -434,6 +443,7 @@ fn an_id_that_makes_no_member_is_named() {
     assert!(error.to_string().contains("is different from client address found in dynamic file"), "{error}");
 }
 
+// ZooKeeper: takes all of them; the keys `oxkeeper.…` mean nothing to it.
 #[test]
 fn what_no_ensemble_can_be() {
     let many: String = (11..=23).map(|id| format!("server.{id}=h{id}:1:2\n")).collect();
@@ -486,6 +496,8 @@ fn ensembles_of_kinds_that_are_not_served() {
     asks("peerType=observer\n", "not in this build: observers (peerType)");
     asks("multiAddress.enabled=true\nserver.4=d:1:2|e:1:2\n", "not in this build: several addresses of one server");
     asks("sslQuorum=true\n", "not in this build: TLS between servers (sslQuorum)");
+    let read_only = config(ENSEMBLE, "-Dreadonlymode.enabled=true").unserved();
+    assert!(read_only.iter().any(|line| line.contains("reads without a quorum")), "{read_only:?}");
     let served = config(&format!("{ENSEMBLE}multiAddress.enabled=true\npeerType=participant\n"), "");
     let unserved = served.with_my_id(Some(2)).expect("legal").unserved();
     assert_eq!(unserved.len(), usize::from(!ENSEMBLES_SERVED), "{unserved:?}");

@@ -92,6 +92,7 @@ pub(super) const KEYS: &[Key] = &[
     )
     .default("3")
     .ignored(NO_ELECTION),
+    // ZooKeeper: believes the server line where the two differ. Who writes `observer` does not mean a vote.
     Key::new(
         "peerType",
         Form::File,
