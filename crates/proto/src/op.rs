@@ -94,6 +94,8 @@ wire_enum! {
         CreateSession = -10,
         /// Nothing → nothing, then the server closes the connection.
         CloseSession = -11,
+        /// Internal: a session goes on at the server that asks. Not one of ZooKeeper's.
+        ResumeSession = -12,
         /// Internal: a failed operation in a multi result or a log.
         Error = -1,
     }

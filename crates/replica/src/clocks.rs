@@ -1,14 +1,17 @@
 //! Session clocks: when each session was last heard of, and which have expired.
 //!
-//! Owns one deadline per session, in buckets of one tick, as ZooKeeper keeps them: a session expires between its timeout
+//! Owns one deadline per session, at the ends of ticks, as ZooKeeper keeps them: a session expires between its timeout
 //! and its timeout plus one tick after it was last heard of, never earlier. What was heard is a plain time that the
 //! connection's thread writes and this reads when a deadline comes due, so that a packet costs no more than a store.
 //!
 //! The own-pause guard: when this server itself stood still, its sessions could not be heard, so their deadlines move
-//! by the pause. ZooKeeper expires every session in that case. Source: `SessionTrackerImpl`, `ExpiryQueue`.
+//! by the pause. ZooKeeper expires every session in that case.
+//!
+//! In an ensemble every server has clocks, but only the leader looks at them: the others tell it which sessions they have
+//! heard from. Invariant: a session that is not closing has exactly one place among the deadlines.
+//! Source: `SessionTrackerImpl`, `ExpiryQueue`, `LearnerSessionTracker`.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,11 +29,22 @@ pub const TAKEN_OVER: u64 = u64::MAX;
 struct Clock {
     timeout_ms: u64,
     heard: Heard,
+    /// What was heard when the leader was last told.
+    told_ms: u64,
     /// Not before this, whatever was heard.
     floor_ms: u64,
-    /// The bucket it is in.
+    /// Its place among the deadlines.
     deadline_ms: u64,
-    closing: bool,
+    closing: Option<Closing>,
+}
+
+/// Why a session is about to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    /// It has expired.
+    Expired,
+    /// Its client asked for it.
+    Asked,
 }
 
 /// The clocks of all sessions. Times are ms on a monotonic clock that the caller reads.
@@ -38,7 +52,7 @@ struct Clock {
 pub struct Clocks {
     tick_ms: u64,
     by_session: HashMap<SessionId, Clock, FixedState>,
-    buckets: BTreeMap<u64, Vec<SessionId>>,
+    deadlines: BTreeSet<(u64, SessionId)>,
     last_tick_ms: u64,
 }
 
@@ -49,7 +63,7 @@ impl Clocks {
     /// No sessions yet.
     pub fn new(tick_ms: u64, now_ms: u64) -> Clocks {
         let by_session = HashMap::with_hasher(FixedState::with_seed(tick_ms));
-        Clocks { tick_ms, by_session, buckets: BTreeMap::new(), last_tick_ms: now_ms }
+        Clocks { tick_ms, by_session, deadlines: BTreeSet::new(), last_tick_ms: now_ms }
     }
 
     /// How often [`Clocks::tick`] wants to be called, ms.
@@ -62,14 +76,15 @@ impl Clocks {
         let timeout_ms = u64::try_from(timeout_ms).unwrap_or(0);
         let deadline_ms = self.bucket(now_ms + timeout_ms);
         let heard = Arc::new(AtomicU64::new(now_ms));
-        let clock = Clock { timeout_ms, heard, floor_ms: 0, deadline_ms, closing: false };
+        self.close(session);
+        let clock = Clock { timeout_ms, heard, told_ms: now_ms, floor_ms: 0, deadline_ms, closing: None };
         self.by_session.insert(session, clock);
-        self.buckets.entry(deadline_ms).or_default().push(session);
+        self.deadlines.insert((deadline_ms, session));
     }
 
     /// A connection takes the session over, with a newly negotiated timeout. `None`: it is unknown or ending.
     pub fn attach(&mut self, session: SessionId, timeout_ms: i32, now_ms: u64) -> Option<Heard> {
-        let clock = self.by_session.get_mut(&session).filter(|clock| !clock.closing)?;
+        let clock = self.by_session.get_mut(&session).filter(|clock| clock.closing.is_none())?;
         clock.timeout_ms = u64::try_from(timeout_ms).unwrap_or(0);
         clock.floor_ms = 0;
         let heard = Arc::new(AtomicU64::new(now_ms));
@@ -78,25 +93,70 @@ impl Clocks {
         Some(heard)
     }
 
-    /// A shorter timeout must not wait for the old, later bucket.
+    /// It was agreed on that the session goes on, here or at another server: whoever had it has it no more, and what was
+    /// about to end it comes too late, or will end it when its turn comes.
+    pub fn resume(&mut self, session: SessionId, timeout_ms: i32, now_ms: u64) {
+        if let Some(clock) = self.by_session.get_mut(&session) {
+            clock.closing = None;
+            self.attach(session, timeout_ms, now_ms).expect("it is not closing");
+        }
+    }
+
+    /// A shorter timeout must not wait for the old, later deadline.
     fn hasten(&mut self, session: SessionId) {
-        let due_ms = self.due_ms(&self.by_session[&session]);
-        let clock = self.by_session.get_mut(&session).expect("just looked up");
-        if due_ms < clock.deadline_ms {
-            clock.deadline_ms = due_ms;
-            self.buckets.entry(due_ms).or_default().push(session);
+        let clock = &self.by_session[&session];
+        let due_ms = self.due_ms(clock);
+        if due_ms < clock.deadline_ms || !self.deadlines.contains(&(clock.deadline_ms, session)) {
+            self.schedule(session, due_ms);
+        }
+    }
+
+    /// Gives the session another deadline.
+    fn schedule(&mut self, session: SessionId, due_ms: u64) {
+        let clock = self.by_session.get_mut(&session).expect("its clock exists");
+        self.deadlines.remove(&(clock.deadline_ms, session));
+        self.deadlines.insert((due_ms, session));
+        clock.deadline_ms = due_ms;
+    }
+
+    /// Another server has heard from the session.
+    pub fn touch(&mut self, session: SessionId, now_ms: u64) {
+        if let Some(clock) = self.by_session.get(&session) {
+            clock.heard.fetch_max(now_ms, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the session was heard from since this was last asked.
+    pub(crate) fn take_touched(&mut self, session: SessionId) -> bool {
+        let Some(clock) = self.by_session.get_mut(&session) else { return false };
+        let heard_ms = clock.heard.load(Ordering::Relaxed);
+        std::mem::replace(&mut clock.told_ms, heard_ms) != heard_ms
+    }
+
+    /// This server begins to lead: nobody knows what the former leader has heard, so every session has its full timeout
+    /// anew. Those that had expired for this server live on; those whose clients want them closed will be.
+    pub fn restart(&mut self, now_ms: u64) {
+        self.last_tick_ms = now_ms;
+        self.deadlines.clear();
+        for (&session, clock) in &mut self.by_session {
+            clock.closing = clock.closing.filter(|&closing| closing == Closing::Asked);
+            clock.floor_ms = bucket(now_ms + clock.timeout_ms, self.tick_ms);
+            clock.deadline_ms = clock.floor_ms;
+            self.deadlines.insert((clock.deadline_ms, session));
         }
     }
 
     /// The session is over.
     pub fn close(&mut self, session: SessionId) {
-        self.by_session.remove(&session);
+        if let Some(clock) = self.by_session.remove(&session) {
+            self.deadlines.remove(&(clock.deadline_ms, session));
+        }
     }
 
-    /// The session is being closed: nothing renews it any more.
+    /// The session is being closed, as its client wants: nothing renews it any more.
     pub fn closing(&mut self, session: SessionId) {
         if let Some(clock) = self.by_session.get_mut(&session) {
-            clock.closing = true;
+            clock.closing = Some(Closing::Asked);
         }
     }
 
@@ -108,28 +168,24 @@ impl Clocks {
             self.forgive(gap_ms, now_ms);
         }
         let mut expired = Vec::new();
-        while let Some(entry) = self.buckets.first_entry().filter(|entry| *entry.key() <= now_ms) {
-            let (deadline_ms, sessions) = entry.remove_entry();
-            for session in sessions {
-                self.look_at(session, deadline_ms, now_ms, &mut expired);
-            }
+        while let Some(&(deadline_ms, session)) = self.deadlines.first().filter(|(due_ms, _)| *due_ms <= now_ms) {
+            self.deadlines.remove(&(deadline_ms, session));
+            self.look_at(session, now_ms, &mut expired);
         }
         expired
     }
 
-    fn look_at(&mut self, session: SessionId, deadline_ms: u64, now_ms: u64, expired: &mut Vec<SessionId>) {
-        let Some(clock) = self.by_session.get(&session) else { return };
-        if clock.closing || clock.deadline_ms != deadline_ms {
+    fn look_at(&mut self, session: SessionId, now_ms: u64, expired: &mut Vec<SessionId>) {
+        let clock = &self.by_session[&session];
+        if clock.closing.is_some() {
             return;
         }
         let due_ms = self.due_ms(clock);
-        let clock = self.by_session.get_mut(&session).expect("just looked up");
         if due_ms <= now_ms {
-            clock.closing = true;
+            self.by_session.get_mut(&session).expect("just looked up").closing = Some(Closing::Expired);
             expired.push(session);
         } else {
-            clock.deadline_ms = due_ms;
-            self.buckets.entry(due_ms).or_default().push(session);
+            self.schedule(session, due_ms);
         }
     }
 
@@ -149,9 +205,8 @@ impl Clocks {
         self.bucket(clock.heard.load(Ordering::Relaxed) + clock.timeout_ms).max(clock.floor_ms)
     }
 
-    /// The end of the tick that `at_ms` lies in.
     fn bucket(&self, at_ms: u64) -> u64 {
-        (at_ms / self.tick_ms + 1) * self.tick_ms
+        bucket(at_ms, self.tick_ms)
     }
 
     /// The sessions by the time at which they would expire, for `dump`.
@@ -163,6 +218,11 @@ impl Clocks {
         deadlines.values_mut().for_each(|sessions| sessions.sort());
         deadlines
     }
+}
+
+/// The end of the tick that `at_ms` lies in.
+fn bucket(at_ms: u64, tick_ms: u64) -> u64 {
+    (at_ms / tick_ms + 1) * tick_ms
 }
 
 #[cfg(test)]

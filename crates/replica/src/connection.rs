@@ -42,6 +42,8 @@ pub struct ConnectionConfig {
     pub enforced_schemes: Vec<String>,
     /// Whether the first four bytes of a connection are a four-letter word.
     pub is_word: fn([u8; 4]) -> bool,
+    /// Whether there are other servers: what this one knows may lag behind what was agreed on.
+    pub distributed: bool,
 }
 
 /// Why a connection ends.
@@ -50,6 +52,8 @@ pub struct ConnectionConfig {
 pub enum End {
     #[error("frame length {0} is out of range")]
     FrameLength(i32),
+    #[error("this server does not serve now: it cannot reach a quorum")]
+    NotServing,
     #[error("the connect request is malformed")]
     ConnectMalformed,
     #[error("the client has seen zxid 0x{client:x}, this server only 0x{server:x}")]
@@ -110,7 +114,7 @@ pub struct Turn<'a> {
 enum Stage {
     /// Nothing has arrived.
     Fresh,
-    /// The session is being created.
+    /// The session is being created, or resumed.
     Connecting,
     /// Requests are handled.
     Open,
@@ -244,6 +248,9 @@ impl Connection {
 
     /// The handshake. Source: `ZooKeeperServer.processConnectRequest`.
     fn connect(&mut self, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
+        if !turn.shared.serving {
+            return Err(Flow::End(End::NotServing));
+        }
         let decoded = ConnectRequest::decode_with_read_only(body);
         let (request, read_only) = decoded.map_err(|_| Flow::End(End::ConnectMalformed))?;
         turn.stats.connects += 1;
@@ -255,10 +262,8 @@ impl Connection {
         let config = turn.config;
         self.timeout_ms = request.timeout_ms.clamp(config.session_timeout_min_ms, config.session_timeout_max_ms);
         if request.session_id == 0 {
-            self.session = turn.shared.sessions.lock().next_id();
-            self.stage = Stage::Connecting;
-            let timeout = self.timeout_ms.to_be_bytes();
-            self.propose(OpCode::CreateSession, 0, &timeout, turn);
+            let session = turn.shared.sessions.lock().next_id();
+            self.propose_session(OpCode::CreateSession, session, turn);
             return Ok(());
         }
         turn.stats.resumes += 1;
@@ -270,12 +275,17 @@ impl Connection {
         let mut sessions = turn.shared.sessions.lock();
         // ZooKeeper: the older connection is closed before the password is looked at.
         turn.superseded.extend(sessions.holder(session));
-        let known = password == session::password(session) && turn.shared.state.sessions().get(session).is_some();
+        let proved = password == session::password(session);
+        if proved && turn.config.distributed {
+            drop(sessions);
+            // Whether it exists is decided where all servers agree.
+            self.propose_session(OpCode::ResumeSession, session, turn);
+            return Ok(());
+        }
+        let known = proved && turn.shared.state.sessions().get(session).is_some();
         let heard = known.then(|| sessions.clocks.attach(session, self.timeout_ms, turn.now_ms)).flatten();
         let Some(heard) = heard else {
-            self.put_connect_response(0, SessionId::NONE, &[0; PASSWORD_LEN], turn.out);
-            self.counting(turn.stats).connected();
-            return Err(Flow::End(End::SessionInvalid(session)));
+            return Err(Flow::End(self.refuse(session, turn.out, turn.stats)));
         };
         sessions.hold(session, self.id);
         drop(sessions);
@@ -284,6 +294,21 @@ impl Connection {
         self.open(turn.out);
         self.counting(turn.stats).connected();
         Ok(())
+    }
+
+    /// The handshake waits until it is agreed on that the session begins, or goes on.
+    fn propose_session(&mut self, op: OpCode, session: SessionId, turn: &mut Turn<'_>) {
+        self.session = session;
+        self.stage = Stage::Connecting;
+        let timeout = self.timeout_ms.to_be_bytes();
+        self.propose(op, 0, &timeout, turn);
+    }
+
+    /// Answers the handshake of a session that cannot go on.
+    fn refuse(&mut self, session: SessionId, out: &mut Vec<u8>, stats: &mut ServerStats) -> End {
+        self.put_connect_response(0, SessionId::NONE, &[0; PASSWORD_LEN], out);
+        self.counting(stats).connected();
+        End::SessionInvalid(session)
     }
 
     fn open(&mut self, out: &mut Vec<u8>) {
@@ -305,7 +330,8 @@ impl Connection {
         let mut reader = Reader::new(body);
         let header = RequestHeader::decode(&mut reader).map_err(|_| Flow::End(End::HeaderMalformed))?;
         let op = OpCode::from_wire(header.op).filter(|&op| !is_internal(op));
-        let is_write = op.is_some_and(is_write);
+        // Among several servers a sync travels the way of writes: only that shows that nothing is missing here.
+        let is_write = op.is_some_and(|op| is_write(op) || op == OpCode::Sync && turn.config.distributed);
         if !is_write && self.in_flight > 0 || self.in_flight >= IN_FLIGHT_MAX {
             return Err(Flow::Blocked);
         }
@@ -368,7 +394,7 @@ impl Connection {
     fn propose(&mut self, op: OpCode, xid: i32, body: &[u8], turn: &mut Turn<'_>) {
         let (session, settings) = (self.session, turn.config.settings);
         let identities = Identities(&self.identities);
-        Command { session, xid, op, settings, identities, body }.encode(&mut turn.proposals.commands);
+        Command { from: None, session, xid, op, settings, identities, body }.encode(&mut turn.proposals.commands);
         turn.proposals.origins.push(Origin { connection: Some(self.id), received_ms: self.arrived_ms });
         self.in_flight += 1;
     }
@@ -400,7 +426,7 @@ impl Connection {
 
     /// Takes note of a delivery; its bytes are appended to `out` by the caller already.
     ///
-    /// `SessionOpened` appends the handshake's answer. *Errors*: the connection ends once `out` is sent.
+    /// `SessionOpened` and `SessionRefused` append the handshake's answer. *Errors*: the connection ends once `out` is sent.
     pub fn delivered(
         &mut self,
         delivery: Delivery,
@@ -422,8 +448,18 @@ impl Connection {
             DeliveryKind::SessionOpened(answered) => {
                 self.in_flight -= 1;
                 self.open(out);
-                self.counting(stats).opened(answered, now_ms);
+                // ZooKeeper: a resumed session is not counted among the requests.
+                if answered.op == OpCode::ResumeSession {
+                    self.counting(stats).connected();
+                } else {
+                    self.counting(stats).opened(answered, now_ms);
+                }
                 Ok(())
+            }
+            DeliveryKind::SessionRefused => {
+                self.in_flight -= 1;
+                let session = std::mem::replace(&mut self.session, SessionId::NONE);
+                Err(self.refuse(session, out, stats))
             }
             DeliveryKind::SessionClosed(answered) => {
                 self.in_flight -= 1;
@@ -450,7 +486,10 @@ impl Connection {
 /// Operations that only servers and logs use.
 fn is_internal(op: OpCode) -> bool {
     // ZooKeeper: deleteContainer from a client is obeyed there without any permission; here it does not exist.
-    matches!(op, OpCode::Check | OpCode::CreateSession | OpCode::DeleteContainer | OpCode::Error)
+    matches!(
+        op,
+        OpCode::Check | OpCode::CreateSession | OpCode::ResumeSession | OpCode::DeleteContainer | OpCode::Error
+    )
 }
 
 fn is_write(op: OpCode) -> bool {

@@ -33,11 +33,13 @@ pub enum DeliveryKind {
     Event,
     /// The answer to the connection's oldest unanswered write.
     Reply(Answered),
-    /// The connection's session exists now; the handshake can be answered.
+    /// The connection's session exists now, or goes on here; the handshake can be answered.
     SessionOpened(Answered),
+    /// The session that the connection wants to resume has ended: the handshake is answered so, and the connection ends.
+    SessionRefused,
     /// As `Reply`, to closeSession: the connection ends once it is flushed.
     SessionClosed(Answered),
-    /// The session expired or moved to another connection: the connection ends without a word.
+    /// The session expired or moved to another connection or server: the connection ends without a word.
     Disconnect,
 }
 

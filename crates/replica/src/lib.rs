@@ -43,6 +43,8 @@ pub struct Shared {
     pub sessions: Mutex<SessionTable>,
     /// Who wants to know of which change.
     pub watches: Mutex<Watches>,
+    /// Whether sessions are begun and resumed: not while this server cannot reach a quorum.
+    pub serving: bool,
 }
 
 impl Shared {
@@ -52,6 +54,7 @@ impl Shared {
             sessions.clocks.open(id, session.timeout_ms, now_ms);
         }
         let seed = state.tree().seed();
-        Shared { state, sessions: Mutex::new(sessions), watches: Mutex::new(Watches::new(settings, seed)) }
+        let watches = Mutex::new(Watches::new(settings, seed));
+        Shared { state, sessions: Mutex::new(sessions), watches, serving: true }
     }
 }

@@ -88,7 +88,8 @@ impl Connection {
             }
             OpCode::GetAcl => state.get_acl(&path_of(body)?, &caller, out),
             OpCode::Sync => {
-                // Everything acknowledged is applied here already: one server alone is its own leader.
+                // Everything acknowledged is applied here already: one server alone is its own leader. In an ensemble it
+                // is a write.
                 decoded::<PathRecord<'_>>(body)?.encode(out);
                 Ok(())
             }
@@ -139,6 +140,7 @@ impl Connection {
             | OpCode::SetWatches2
             | OpCode::CreateSession
             | OpCode::CloseSession
+            | OpCode::ResumeSession
             | OpCode::Error => unreachable!("{op:?} is not a read"),
         }
     }

@@ -56,6 +56,26 @@ impl SessionTable {
         }
     }
 
+    /// It was agreed on that the session goes on: at `connection`, or, if that is `None`, at another server. Who held it.
+    pub fn resume(
+        &mut self,
+        session: SessionId,
+        timeout_ms: i32,
+        connection: Option<ConnectionId>,
+        now_ms: u64,
+    ) -> Option<ConnectionId> {
+        self.clocks.resume(session, timeout_ms, now_ms);
+        match connection {
+            Some(connection) => self.hold(session, connection),
+            None => self.holders.remove(&session),
+        }
+    }
+
+    /// The sessions of this server's clients that were heard from since this was last asked, for the leader's clocks.
+    pub fn take_touched(&mut self) -> Vec<SessionId> {
+        self.holders.keys().copied().filter(|&session| self.clocks.take_touched(session)).collect()
+    }
+
     /// The session is over; who held it.
     pub fn close(&mut self, session: SessionId) -> Option<ConnectionId> {
         self.clocks.close(session);
@@ -72,7 +92,7 @@ mod tests {
 
     fn apply(state: &mut State, session: SessionId, op: OpCode) {
         let (settings, identities) = (Settings::default(), Identities::default());
-        let command = Command { session, xid: 0, op, settings, identities, body: &1000i32.to_be_bytes() };
+        let command = Command { from: None, session, xid: 0, op, settings, identities, body: &1000i32.to_be_bytes() };
         state.apply(&command, 0, &mut Vec::new(), &mut ()).unwrap();
     }
 

@@ -16,6 +16,8 @@ use crate::watches::Watches;
 pub struct Writer {
     /// What each thread's connections must hear; the caller takes it away before it unlocks the state.
     pub outboxes: Vec<Outbox>,
+    /// In an ensemble, this server and its boot: the commands so numbered are its own clients'.
+    pub me: Option<(u8, u64)>,
     body: Vec<u8>,
 }
 
@@ -39,11 +41,14 @@ impl Watcher for Announcer<'_> {
 impl Writer {
     /// For connections owned by `threads` threads.
     pub fn new(threads: usize) -> Writer {
-        Writer { outboxes: (0..threads).map(|_| Outbox::default()).collect(), body: Vec::new() }
+        Writer { outboxes: (0..threads).map(|_| Outbox::default()).collect(), me: None, body: Vec::new() }
     }
 
-    /// Applies up to `limit` commands of a batch. `origins` are those of this server's own clients, one a command; none
-    /// for a batch that is replayed. Says how many were applied. *Errors*: the batch is not one; the log is damaged.
+    /// Applies up to `limit` commands of a batch. `origins` are those of this server's own clients, one a command that is
+    /// theirs and applied; none for a batch that is replayed. Says how many were dealt with: applied, or passed over
+    /// because they were applied before or come too early. *Errors*: the batch is not one; the log is damaged.
+    ///
+    /// A batch that no longer counts (see [`State::accepts`](oxkeeper_state::State::accepts)) is none at all.
     pub fn apply(
         &mut self,
         shared: &mut Shared,
@@ -52,16 +57,26 @@ impl Writer {
         limit: usize,
         now_ms: u64,
     ) -> Result<usize, DecodeError> {
+        if !shared.state.accepts(batch) {
+            return Ok(0);
+        }
         let time_ms = batch.time_ms;
         for count in 0..limit {
             let Some(command) = batch.next() else { return Ok(count) };
             let command = command?;
-            self.apply_one(shared, &command, time_ms, origins.next(), now_ms);
+            if command.from.is_none_or(|number| shared.state.admit(number)) {
+                let origin = if self.is_ours(&command) { origins.next() } else { None };
+                self.apply_one(shared, &command, time_ms, origin, now_ms);
+            }
         }
         Ok(limit)
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "every operation but two is answered alike")]
+    fn is_ours(&self, command: &Command<'_>) -> bool {
+        self.me.is_none() || self.me == command.from.map(|number| (number.server, number.boot))
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every operation but three is answered alike")]
     fn apply_one(
         &mut self,
         shared: &mut Shared,
@@ -79,6 +94,15 @@ impl Writer {
         let asker = origin.and_then(|origin| origin.connection);
         let sessions = shared.sessions.get_mut();
         match command.op {
+            // ZooKeeper: no answer; the client will find that its session is elsewhere.
+            _ if result == Err(ErrorCode::SessionMoved) => self.say(asker, DeliveryKind::Disconnect, |_| {}),
+            OpCode::ResumeSession if result.is_err() => self.say(asker, DeliveryKind::SessionRefused, |_| {}),
+            OpCode::ResumeSession => {
+                let timeout_ms = i32::from_bytes(command.body).unwrap_or_default();
+                let holder = sessions.resume(command.session, timeout_ms, asker, now_ms);
+                self.say(holder.filter(|_| holder != asker), DeliveryKind::Disconnect, |_| {});
+                self.say(asker, DeliveryKind::SessionOpened(answered), |_| {});
+            }
             OpCode::CreateSession => {
                 let timeout_ms = i32::from_bytes(command.body).unwrap_or_default();
                 sessions.clocks.open(command.session, timeout_ms, now_ms);
@@ -103,7 +127,7 @@ impl Writer {
     ) {
         let Some(asker) = asker else { return };
         let err = result.map_or_else(ErrorCode::wire, |()| 0);
-        let Writer { outboxes, body } = self;
+        let Writer { outboxes, body, .. } = self;
         outboxes[usize::from(asker.thread)].push(asker, kind(answered), |out| {
             frame::put_frame(out, |out| {
                 ReplyHeader { xid: answered.xid, zxid: answered.zxid, err }.encode(out);
@@ -118,7 +142,7 @@ impl Writer {
         }
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "every operation but two is answered alike")]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every operation but three is answered alike")]
     /// Answers commands that were not agreed on: the disk is full, nothing was done. `zxid` is the last one applied.
     pub fn refuse(&mut self, batch: Batch<'_>, origins: &[Origin], zxid: i64) -> Result<(), DecodeError> {
         self.body.clear();
@@ -126,7 +150,7 @@ impl Writer {
             let Command { op, xid, .. } = command?;
             let answered = Answered { op, xid, zxid, received_ms: origin.received_ms };
             match op {
-                OpCode::CreateSession | OpCode::CloseSession => {
+                OpCode::CreateSession | OpCode::ResumeSession | OpCode::CloseSession => {
                     self.say(origin.connection, DeliveryKind::Disconnect, |_| {});
                 }
                 _ => self.reply(origin.connection, DeliveryKind::Reply, answered, Err(ErrorCode::SystemError)),

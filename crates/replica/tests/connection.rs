@@ -46,6 +46,7 @@ impl Server {
             super_digest: None,
             enforced_schemes: Vec::new(),
             is_word: |bytes| bytes == *b"ruok",
+            distributed: false,
         };
         Server {
             shared: Shared::new(state, settings, sessions, 0),

@@ -36,6 +36,7 @@ impl Conversation {
                 super_digest: None,
                 enforced_schemes: Vec::new(),
                 is_word: |_| false,
+                distributed: false,
             },
             connection: Connection::new(id, "127.0.0.1"),
             writer: Writer::new(1),

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::metrics::CheckpointStats;
-use crate::recovery::SCALARS;
+use crate::recovery::{ENSEMBLE, SCALARS};
 
 /// Bytes of log behind the last checkpoint that begin the next one.
 const LOG_LEN: u64 = 32 << 20;
@@ -67,6 +67,19 @@ impl Checkpoints {
             wake: Condvar::new(),
             stats: Mutex::default(),
         }
+    }
+
+    /// Begins anew, after another recovery: as [`Checkpoints::new`].
+    pub(crate) fn restart(&self, applied: u64, committed: u64, behind: u64) {
+        self.applied.store(applied, Ordering::Release);
+        self.committed.store(committed, Ordering::Release);
+        self.behind.store(behind, Ordering::Relaxed);
+        *self.asked.lock() = Asked::default();
+    }
+
+    /// Held while an entry is applied, of which the state may be unlocked in between. Taken before the state.
+    pub(crate) fn between_entries(&self) -> &Mutex<()> {
+        &self.entry
     }
 
     /// Keeps checkpoints from beginning while the result is held: an entry is applied in part. Taken before the state.
@@ -196,6 +209,7 @@ impl Checkpoints {
 
 fn put_head(writer: &mut TreeWriter<'_>, head: &Head) -> Result<(), StoreError> {
     writer.put_meta(SCALARS, &head.scalars)?;
+    writer.put_meta(ENSEMBLE, &head.ensemble)?;
     let acls = head.acls.iter().map(|(id, record)| (Kind::Acl, u64::from(*id), record));
     let sessions = head.sessions.iter().map(|(id, record)| (Kind::Session, *id as u64, record));
     for (kind, key, record) in acls.chain(sessions) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use oxkeeper_proto::{OpCode, SessionId};
 use oxkeeper_replica::{Origin, Proposals, Shared, Writer};
 use oxkeeper_state::command::{batch_extent, begin_batch};
-use oxkeeper_state::{Batch, Command, Identities, Settings};
+use oxkeeper_state::{Batch, Command, Expendable, Identities, Settings, State};
 use oxkeeper_store::{AppendError, Log, RECORD_LEN_MAX};
 use parking_lot::{Mutex, RwLock};
 use tracing::{error, info, warn};
@@ -104,20 +104,15 @@ impl Engine {
 
     /// Proposes to delete spent containers and overdue TTL znodes.
     fn reap(&self, proposals: &mut Proposals) {
-        let per_check = u64::from(self.containers.removals_per_minute_max)
-            * u64::from(self.containers.check_interval_ms).min(60_000)
-            / 60_000;
-        let limit = usize::try_from(per_check).unwrap_or(usize::MAX).max(1);
-        let never_used_ms = i64::try_from(self.containers.never_used_max_ms).unwrap_or(i64::MAX);
-        let expendable = self.shared.read().state.expendable(self.clock.wall_ms(), never_used_ms, limit);
-        for znode in expendable {
+        for znode in expendable(&self.containers, &self.shared.read().state, self.clock) {
             info!(path = znode.path, "reaping a container or TTL znode");
             self.propose(proposals, SessionId::NONE, OpCode::DeleteContainer, &znode.encode());
         }
     }
 
     fn propose(&self, proposals: &mut Proposals, session: SessionId, op: OpCode, body: &[u8]) {
-        let command = Command { session, xid: 0, op, settings: self.settings, identities: Identities::default(), body };
+        let (settings, identities) = (self.settings, Identities::default());
+        let command = Command { from: None, session, xid: 0, op, settings, identities, body };
         command.encode(&mut proposals.commands);
         proposals.origins.push(Origin { connection: None, received_ms: self.clock.now_ms() });
     }
@@ -224,8 +219,18 @@ impl Engine {
     }
 }
 
+/// Spent containers and overdue TTL znodes, as many as may be deleted in one check.
+pub(crate) fn expendable(containers: &Containers, state: &State, clock: Clock) -> Vec<Expendable> {
+    let per_check = u64::from(containers.removals_per_minute_max)
+        * u64::from(containers.check_interval_ms).min(60_000)
+        / 60_000;
+    let limit = usize::try_from(per_check).unwrap_or(usize::MAX).max(1);
+    let never_used_ms = i64::try_from(containers.never_used_max_ms).unwrap_or(i64::MAX);
+    state.expendable(clock.wall_ms(), never_used_ms, limit)
+}
+
 /// Fills the mailboxes while the state is still locked, and wakes their threads once it is not.
-fn deliver(writer: &mut Writer, mailboxes: &[Arc<Mailbox>], locked: impl Sized) {
+pub(crate) fn deliver(writer: &mut Writer, mailboxes: &[Arc<Mailbox>], locked: impl Sized) {
     for (outbox, mailbox) in writer.outboxes.iter_mut().zip(mailboxes) {
         mailbox.fill(outbox);
     }

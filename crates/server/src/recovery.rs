@@ -18,6 +18,8 @@ use crate::metrics::StartupStats;
 const LOG_DIR: &str = "log";
 /// Name of the scalars among the durable tree's meta values.
 pub const SCALARS: &str = "scalars";
+/// Name of what the durable tree knows of the ensemble among its meta values.
+pub const ENSEMBLE: &str = "ensemble";
 /// Threads that read the durable tree.
 const LOADERS: u64 = 2;
 
@@ -153,7 +155,8 @@ fn refuse_foreign(data_dir: &Path) -> Result<(), RecoveryError> {
 fn load(snapshot: &Snapshot, seed: u64) -> Result<State, RecoveryError> {
     let bad = |what: &'static str, key: u64| move |source| RecoveryError::Record { what, key, source };
     let scalars = snapshot.meta(SCALARS)?.unwrap_or_default();
-    let mut loading = Loading::new(seed, &scalars).map_err(bad("meta value", 0))?;
+    let ensemble = snapshot.meta(ENSEMBLE)?.unwrap_or_default();
+    let mut loading = Loading::new(seed, &scalars, &ensemble).map_err(bad("meta value", 0))?;
     let mut failed = Ok(());
     snapshot.load(Kind::Acl, |key, record| {
         if let Err(source) = loading.acl(key as u32, record) {

@@ -293,6 +293,7 @@ fn connection_config(config: &Config, settings: Settings) -> ConnectionConfig {
         super_digest: security.super_digest.clone(),
         enforced_schemes: enforced,
         is_word: |bytes| Word::from_bytes(bytes).is_some(),
+        distributed: false,
     }
 }
 

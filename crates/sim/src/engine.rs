@@ -133,7 +133,7 @@ impl Server {
     fn propose(&mut self, session: SessionId, op: OpCode, body: &[u8], now_ms: u64) {
         let (settings, identities) = (Settings::default(), Identities::default());
         let taken = &mut self.engine.taken;
-        Command { session, xid: 0, op, settings, identities, body }.encode(&mut taken.commands);
+        Command { from: None, session, xid: 0, op, settings, identities, body }.encode(&mut taken.commands);
         taken.origins.push(Origin { connection: None, received_ms: now_ms });
     }
 

@@ -438,6 +438,7 @@ fn config(options: &Options, settings: Settings) -> ConnectionConfig {
         super_digest: None,
         enforced_schemes: Vec::new(),
         is_word: |_| false,
+        distributed: false,
     }
 }
 

@@ -63,7 +63,7 @@ fn encoded<'a>(record: impl Jute<'a>) -> Vec<u8> {
 
 fn apply(state: &mut State, op: OpCode, body: &[u8]) {
     let (settings, identities) = (Settings::default(), Identities::default());
-    let command = Command { session: SESSION, xid: 1, op, settings, identities, body };
+    let command = Command { from: None, session: SESSION, xid: 1, op, settings, identities, body };
     let mut reply = Vec::with_capacity(128);
     state.apply(&command, 1_700_000_000_000, &mut reply, &mut ()).expect("the request is valid");
 }

@@ -88,8 +88,8 @@ impl Effect<'_> {
 }
 
 impl State {
-    /// Applies one command at `time_ms` (Unix). Takes the next zxid, whether it succeeds or fails; only a sync and a
-    /// malformed body take none. The reply's body is appended to `body`, changes are announced to `watcher`.
+    /// Applies one command at `time_ms` (Unix). Takes the next zxid, whether it succeeds or fails; only a sync, the
+    /// resumption of a session and a malformed body take none. The reply's body is appended to `body`, changes are announced to `watcher`.
     ///
     /// *Errors*: the code for the reply's header; nothing has changed then, and `body` is as it was. A failed multi is
     /// no error: its codes are in its body.
@@ -101,8 +101,8 @@ impl State {
         watcher: &mut dyn Watcher,
     ) -> Result<(), ErrorCode> {
         let before = self.zxid;
-        // ZooKeeper: sync is no transaction.
-        if command.op != OpCode::Sync {
+        // ZooKeeper: neither is a transaction.
+        if !matches!(command.op, OpCode::Sync | OpCode::ResumeSession) {
             self.zxid = next_zxid(before);
         }
         self.time_ms = self.time_ms.max(time_ms);
@@ -124,6 +124,7 @@ impl State {
         body: &mut Vec<u8>,
         watcher: &mut dyn Watcher,
     ) -> Result<(), ErrorCode> {
+        self.check_owner(command)?;
         let mut write = Write::new(self, command, watcher);
         match command.op {
             OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => {
@@ -138,8 +139,13 @@ impl State {
             OpCode::DeleteContainer => write.reap(command.body),
             OpCode::CreateSession => {
                 let timeout_ms = decoded(command.body)?;
-                self.sessions.open(command.session, timeout_ms);
+                self.sessions.open(command.session, timeout_ms, asking_server(command));
                 Ok(())
+            }
+            OpCode::ResumeSession => {
+                let timeout_ms = decoded(command.body)?;
+                let resumed = self.sessions.resume(command.session, timeout_ms, asking_server(command));
+                if resumed { Ok(()) } else { Err(ErrorCode::SessionExpired) }
             }
             OpCode::CloseSession => {
                 write.close_session();
@@ -170,6 +176,19 @@ impl State {
             | OpCode::WhoAmI
             | OpCode::Error => Err(ErrorCode::Unimplemented),
         }
+    }
+
+    /// In an ensemble only the server that owns a session speaks for it. Source: `SessionTrackerImpl.checkSession`.
+    ///
+    /// ZooKeeper obeys a closeSession that arrives late through a former owner; here the session's new life counts.
+    fn check_owner(&self, command: &Command<'_>) -> Result<(), ErrorCode> {
+        let Some(number) = command.from else { return Ok(()) };
+        let owner = self.sessions.get(command.session).map(|session| session.owner);
+        if owner.is_none_or(|owner| owner == number.server) || command.op == OpCode::ResumeSession {
+            return Ok(());
+        }
+        // ZooKeeper: the body is looked at first.
+        Err(if is_malformed(command) { ErrorCode::Marshalling } else { ErrorCode::SessionMoved })
     }
 
     /// All or nothing: the operations in order, each seeing those before it; the first failure undoes them.
@@ -203,6 +222,10 @@ impl State {
     pub fn ephemerals_of(&self, session: SessionId) -> usize {
         self.sessions.get(session).map_or(0, |session| session.ephemerals.len())
     }
+}
+
+fn asking_server(command: &Command<'_>) -> u8 {
+    command.from.map_or(0, |number| number.server)
 }
 
 /// The zxid after `zxid`. An exhausted counter starts the next epoch.

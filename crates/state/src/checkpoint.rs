@@ -9,9 +9,10 @@ use bytes::BufMut;
 use oxkeeper_proto::{DecodeError, Jute, Reader, SessionId, Zxid};
 
 use crate::acl::{AclId, encode_list};
+use crate::agreement::Agreement;
 use crate::dirty::Captured;
 use crate::quota;
-use crate::record::decode_znode;
+use crate::record::{decode_session, decode_znode, encode_session};
 use crate::state::State;
 use crate::tree::{CHUNK_LEN, Part};
 use crate::znode::Slot;
@@ -21,7 +22,9 @@ use crate::znode::Slot;
 pub struct Head {
     /// zxid, time, digest, size, and the highest session id of each server: 32 bytes, and 8 for each server.
     pub scalars: Vec<u8>,
-    /// Changed sessions: id → timeout, or gone.
+    /// The ensemble's id, the ballot, and the last command of each server; empty of a server alone.
+    pub ensemble: Vec<u8>,
+    /// Changed sessions: id → timeout and owner, or gone.
     pub sessions: Vec<(i64, Option<Vec<u8>>)>,
     /// Changed ACLs: id → list, or gone.
     pub acls: Vec<Captured>,
@@ -37,11 +40,11 @@ impl State {
         scalars.put_u64(self.tree.digest());
         scalars.put_u64(self.tree.size());
         self.sessions.newest.values().for_each(|newest| scalars.put_i64(newest.0));
-        let session =
-            |&id: &SessionId| (id.0, self.sessions.get(id).map(|session| session.timeout_ms.to_be_bytes().to_vec()));
+        let session = |&id: &SessionId| (id.0, self.sessions.get(id).map(encode_session));
         let acl = |&id: &u32| (id, self.acls.find(AclId(id)).map(|list| encode_list(list)));
         let head = Head {
             scalars,
+            ensemble: self.agreement.encode(),
             sessions: self.sessions.dirty.iter().map(session).collect(),
             acls: self.dirty_acls.iter().map(acl).collect(),
         };
@@ -91,9 +94,11 @@ impl Znodes {
 }
 
 impl Loading {
-    /// Starts from the scalars of a checkpoint. *Errors*: see [`DecodeError`].
-    pub fn new(seed: u64, scalars: &[u8]) -> Result<Loading, DecodeError> {
+    /// Starts from the scalars of a checkpoint, and from what it says of the ensemble, which may be empty.
+    /// *Errors*: see [`DecodeError`].
+    pub fn new(seed: u64, scalars: &[u8], ensemble: &[u8]) -> Result<Loading, DecodeError> {
         let mut state = State::bare(seed);
+        state.agreement = Agreement::decode(ensemble)?;
         let reader = &mut Reader::new(scalars);
         state.zxid = Zxid(i64::decode(reader)?);
         state.time_ms = i64::decode(reader)?;
@@ -108,7 +113,8 @@ impl Loading {
 
     /// A session's record.
     pub fn session(&mut self, id: i64, record: &[u8]) -> Result<(), DecodeError> {
-        self.state.sessions.open(SessionId(id), i32::from_bytes(record)?);
+        let (timeout_ms, owner) = decode_session(record)?;
+        self.state.sessions.open(SessionId(id), timeout_ms, owner);
         Ok(())
     }
 

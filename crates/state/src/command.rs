@@ -1,8 +1,15 @@
 //! Commands: what is agreed on, logged and applied. A client's write travels as the bytes the client sent, with who
 //! asked in front; everything it leads to (names, versions, zxids, errors) is decided when it is applied.
 //!
-//! Layout of a log entry, a *batch*: version byte, `time_ms` (i64), then commands, each with its length (u32) in front.
 //! Layout of a command: session (i64), xid (i32), operation (i32), settings (u8), identities (Jute buffer), body.
+//!
+//! Layouts of a log entry, by its first byte:
+//!
+//! 1. A *batch* of a server alone: `time_ms` (i64), then commands, each with its length (u32) in front.
+//! 2. A batch that an ensemble agreed on: ballot (20 bytes), `time_ms` (i64), then sections, each the commands of one
+//!    server: the server (u8), its boot (u64), the number of the first command (u64), the length of all (u32), then the
+//!    commands as above. Server 0 stands for the leader's own, which have no numbers.
+//! 3. An *epoch*, with which a leader begins: ballot (20 bytes), `time_ms` (i64), the ensemble's id (u64).
 
 use bytes::BufMut;
 use oxkeeper_proto::{DecodeError, Jute, OpCode, Reader, SessionId};
@@ -10,9 +17,30 @@ use oxkeeper_proto::{DecodeError, Jute, OpCode, Reader, SessionId};
 use crate::acl::{Caller, Identities};
 use crate::settings::Settings;
 
+/// A ballot of consensus, as its bytes: it is kept and compared, never looked into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BallotId(pub [u8; BALLOT_LEN]);
+
+/// Bytes of a [`BallotId`].
+pub const BALLOT_LEN: usize = 20;
+
+/// Which command of which server's: each server counts its own, so that none is applied twice or out of order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Number {
+    /// Never 0.
+    pub server: u8,
+    /// Which start of that server.
+    pub boot: u64,
+    /// From 1 on in each boot.
+    pub seq: u64,
+}
+
 /// One write, of a client or of the server itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Command<'a> {
+    /// Its number in an ensemble; `None` from a server alone and for the leader's own. Not part of the encoding: the
+    /// batch says it.
+    pub from: Option<Number>,
     /// Whose; `NONE` for the server's own.
     pub session: SessionId,
     /// Of the request; clients choose it.
@@ -49,7 +77,7 @@ impl<'a> Command<'a> {
         let op = OpCode::from_wire(i32::decode(reader)?).ok_or(DecodeError::NotAllowed("operation"))?;
         let settings = Settings(reader.take(1)?[0]);
         let identities = Identities(reader.buffer()?.unwrap_or_default());
-        Ok(Command { session, xid, op, settings, identities, body: reader.rest() })
+        Ok(Command { from: None, session, xid, op, settings, identities, body: reader.rest() })
     }
 
     /// Who asks, for permission checks.
@@ -58,13 +86,32 @@ impl<'a> Command<'a> {
     }
 }
 
-/// Version byte of the batch layout above.
+/// Version bytes of the layouts above.
 const BATCH_VERSION: u8 = 1;
+const AGREED_VERSION: u8 = 2;
+const EPOCH_VERSION: u8 = 3;
 
-/// Appends the start of a batch; encoded commands follow it.
+/// Appends the start of a batch of a server alone; encoded commands follow it.
 pub fn begin_batch(time_ms: i64, out: &mut Vec<u8>) {
     out.put_u8(BATCH_VERSION);
     out.put_i64(time_ms);
+}
+
+/// Appends the start of an ensemble's batch; sections follow it.
+pub fn begin_agreed(ballot: BallotId, time_ms: i64, out: &mut Vec<u8>) {
+    out.put_u8(AGREED_VERSION);
+    out.put_slice(&ballot.0);
+    out.put_i64(time_ms);
+}
+
+/// Appends a section of encoded commands, numbered from `first_seq` on. Of `server` 0, the leader's own, they have no
+/// numbers: `boot` and `first_seq` say nothing.
+pub fn put_section(server: u8, boot: u64, first_seq: u64, commands: &[u8], out: &mut Vec<u8>) {
+    out.put_u8(server);
+    out.put_u64(boot);
+    out.put_u64(first_seq);
+    out.put_u32(u32::try_from(commands.len()).expect("a log entry is shorter than 4 GiB"));
+    out.put_slice(commands);
 }
 
 /// How many bytes and commands at the start of `commands`, encoded one after the other, go into one batch of at most
@@ -82,22 +129,120 @@ pub fn batch_extent(commands: &[u8], len_max: usize) -> (usize, usize) {
     (len, count)
 }
 
+/// A decoded log entry.
+#[derive(Clone, Debug)]
+pub enum Entry<'a> {
+    /// Commands.
+    Batch(Batch<'a>),
+    /// A leader begins.
+    Epoch(Epoch),
+}
+
+impl<'a> Entry<'a> {
+    /// Reads the start of an entry. *Errors*: an unknown version, a truncated header, an epoch with something behind it.
+    pub fn decode(bytes: &'a [u8]) -> Result<Entry<'a>, DecodeError> {
+        match bytes.split_first() {
+            Some((&EPOCH_VERSION, rest)) => Epoch::decode(rest).map(Entry::Epoch),
+            _ => Batch::decode(bytes).map(Entry::Batch),
+        }
+    }
+}
+
+/// The entry with which a leader begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    /// The leader's.
+    pub ballot: BallotId,
+    /// When it began, Unix ms.
+    pub time_ms: i64,
+    /// The id of the ensemble, if this is its first epoch; never 0.
+    pub ensemble: u64,
+}
+
+impl Epoch {
+    /// Appends the entry.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u8(EPOCH_VERSION);
+        out.put_slice(&self.ballot.0);
+        out.put_i64(self.time_ms);
+        out.put_u64(self.ensemble);
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Epoch, DecodeError> {
+        let reader = &mut Reader::new(bytes);
+        let ballot = decode_ballot(reader)?;
+        let time_ms = i64::decode(reader)?;
+        let ensemble = decode_u64(reader)?;
+        match reader.rest() {
+            [] => Ok(Epoch { ballot, time_ms, ensemble }),
+            _ => Err(DecodeError::NotAllowed("something behind an epoch")),
+        }
+    }
+}
+
+pub(crate) fn decode_ballot(reader: &mut Reader<'_>) -> Result<BallotId, DecodeError> {
+    let bytes = reader.take(BALLOT_LEN)?;
+    Ok(BallotId(bytes.try_into().expect("as many as were taken")))
+}
+
+pub(crate) fn decode_u64(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
+    i64::decode(reader).map(|long| long as u64)
+}
+
 /// A decoded batch: one time for all its commands.
 #[derive(Clone, Debug)]
 pub struct Batch<'a> {
     /// When the leader packed it, Unix ms.
     pub time_ms: i64,
+    /// Under which ballot it was agreed on; `None` of a server alone.
+    pub ballot: Option<BallotId>,
+    /// What is left of the section at hand.
     commands: Reader<'a>,
+    /// The number of its next command.
+    from: Option<Number>,
+    /// The sections behind it.
+    sections: Reader<'a>,
 }
 
 impl<'a> Batch<'a> {
     /// Reads the start of a batch. *Errors*: an unknown version, a truncated header.
     pub fn decode(bytes: &'a [u8]) -> Result<Batch<'a>, DecodeError> {
         let mut reader = Reader::new(bytes);
-        if reader.take(1)? != [BATCH_VERSION] {
-            return Err(DecodeError::NotAllowed("batch version"));
+        let none = Reader::new(&[]);
+        match reader.take(1)? {
+            [BATCH_VERSION] => {
+                let time_ms = i64::decode(&mut reader)?;
+                Ok(Batch { time_ms, ballot: None, commands: reader, from: None, sections: none })
+            }
+            [AGREED_VERSION] => {
+                let ballot = Some(decode_ballot(&mut reader)?);
+                let time_ms = i64::decode(&mut reader)?;
+                Ok(Batch { time_ms, ballot, commands: none, from: None, sections: reader })
+            }
+            _ => Err(DecodeError::NotAllowed("batch version")),
         }
-        Ok(Batch { time_ms: i64::decode(&mut reader)?, commands: reader })
+    }
+
+    fn begin_section(&mut self) -> Result<(), DecodeError> {
+        let server = self.sections.take(1)?[0];
+        let (boot, seq) = (decode_u64(&mut self.sections)?, decode_u64(&mut self.sections)?);
+        let commands = self.sections.buffer()?.ok_or(DecodeError::NegativeLength)?;
+        // Each command has bytes: no number behind the first can overflow.
+        if server != 0 && (seq == 0 || seq.checked_add(commands.len() as u64).is_none()) {
+            return Err(DecodeError::NotAllowed("number of a command"));
+        }
+        self.from = (server != 0).then_some(Number { server, boot, seq });
+        self.commands = Reader::new(commands);
+        Ok(())
+    }
+
+    fn next_command(&mut self) -> Result<Command<'a>, DecodeError> {
+        let bytes = self.commands.buffer()?.ok_or(DecodeError::NegativeLength)?;
+        let command = Command { from: self.from, ..Command::decode(bytes)? };
+        if let Some(number) = &mut self.from {
+            number.seq += 1;
+        }
+        Ok(command)
     }
 }
 
@@ -105,14 +250,17 @@ impl<'a> Iterator for Batch<'a> {
     type Item = Result<Command<'a>, DecodeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.commands.rest().is_empty() {
-            return None;
+        let mut begun = Ok(());
+        while begun.is_ok() && self.commands.rest().is_empty() {
+            if self.sections.rest().is_empty() {
+                return None;
+            }
+            begun = self.begin_section();
         }
-        let bytes = self.commands.buffer().and_then(|bytes| bytes.ok_or(DecodeError::NegativeLength));
-        let command = bytes.and_then(Command::decode);
+        let command = begun.and_then(|()| self.next_command());
         if command.is_err() {
             // What follows has no known start.
-            self.commands = Reader::new(&[]);
+            (self.commands, self.sections) = (Reader::new(&[]), Reader::new(&[]));
         }
         Some(command)
     }

@@ -6,10 +6,11 @@
 //! Deliberately absent: connections, watches and session clocks (`oxkeeper-replica`), files (`oxkeeper-store`).
 //!
 //! Reading order: [`command`], [`znode`], [`tree`], [`acl`], [`session`], [`quota`], [`apply`], [`read`],
-//! [`checkpoint`].
+//! [`checkpoint`]; and what an ensemble adds: `agreement`.
 
 pub mod acl;
 mod address;
+mod agreement;
 pub mod apply;
 pub mod checkpoint;
 pub mod command;
@@ -27,7 +28,7 @@ pub mod znode;
 
 pub use acl::{AclList, Caller, Identities};
 pub use apply::{Change, ChangeKind, Watcher};
-pub use command::{Batch, Command};
+pub use command::{BallotId, Batch, Command, Entry, Epoch, Number};
 pub use dirty::Captured;
 pub use settings::Settings;
 pub use state::{Expendable, State};

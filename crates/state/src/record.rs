@@ -9,6 +9,7 @@ use bytes::BufMut;
 use oxkeeper_proto::{DecodeError, Jute, Reader};
 
 use crate::acl::AclId;
+use crate::session::Session;
 use crate::znode::{Owner, Slot, Versions, Znode};
 
 /// Encodes a znode: parent slot, versions, digest, name, data.
@@ -49,4 +50,22 @@ pub fn decode_znode(bytes: &[u8]) -> Result<Znode, DecodeError> {
     let mut znode = Znode::new(parent, name, data, versions);
     znode.digest = digest;
     Ok(znode)
+}
+
+/// Encodes a session: timeout, and the owner unless it is 0.
+pub(crate) fn encode_session(session: &Session) -> Vec<u8> {
+    let mut out = session.timeout_ms.to_be_bytes().to_vec();
+    out.extend((session.owner != 0).then_some(session.owner));
+    out
+}
+
+/// Decodes what [`encode_session`] wrote: timeout and owner. *Errors*: see [`DecodeError`].
+pub(crate) fn decode_session(bytes: &[u8]) -> Result<(i32, u8), DecodeError> {
+    let reader = &mut Reader::new(bytes);
+    let timeout_ms = i32::decode(reader)?;
+    match reader.rest() {
+        [] => Ok((timeout_ms, 0)),
+        [owner] => Ok((timeout_ms, *owner)),
+        _ => Err(DecodeError::NotAllowed("something behind a session")),
+    }
 }

@@ -13,8 +13,10 @@ use crate::znode::Slot;
 /// A session.
 #[derive(Clone, Debug, Default)]
 pub struct Session {
-    /// As negotiated when it was created, ms.
+    /// As negotiated when it was created, ms; in an ensemble, when it was last resumed.
     pub timeout_ms: i32,
+    /// The server whose client it is; 0 of a server alone.
+    pub owner: u8,
     /// The znodes that end with it.
     pub ephemerals: BTreeSet<Slot>,
 }
@@ -54,11 +56,20 @@ impl Sessions {
         self.newest.get(&server).copied()
     }
 
-    pub(crate) fn open(&mut self, id: SessionId, timeout_ms: i32) {
+    pub(crate) fn open(&mut self, id: SessionId, timeout_ms: i32, owner: u8) {
         let newest = self.newest.entry((id.0 >> 56) as u8).or_insert(id);
         *newest = id.max(*newest);
-        self.by_id.entry(id).or_default().timeout_ms = timeout_ms;
+        let session = self.by_id.entry(id).or_default();
+        (session.timeout_ms, session.owner) = (timeout_ms, owner);
         self.dirty.insert(id);
+    }
+
+    /// The session goes on at `owner`. False: there is none.
+    pub(crate) fn resume(&mut self, id: SessionId, timeout_ms: i32, owner: u8) -> bool {
+        let Some(session) = self.by_id.get_mut(&id) else { return false };
+        (session.timeout_ms, session.owner) = (timeout_ms, owner);
+        self.dirty.insert(id);
+        true
     }
 
     pub(crate) fn close(&mut self, id: SessionId) -> Option<Session> {

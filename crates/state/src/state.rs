@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use oxkeeper_proto::{SessionId, Zxid, op::perms};
 
 use crate::acl::{self, AclId, AclList, Acls};
+use crate::agreement::Agreement;
 use crate::quota::{self, Quotas, Track};
 use crate::session::Sessions;
 use crate::tree::Tree;
@@ -25,6 +26,7 @@ pub struct State {
     pub(crate) ttls: BTreeSet<Slot>,
     pub(crate) zxid: Zxid,
     pub(crate) time_ms: i64,
+    pub(crate) agreement: Agreement,
 }
 
 /// A znode that the reaper may ask to delete.
@@ -60,6 +62,7 @@ impl State {
             ttls: BTreeSet::new(),
             zxid: Zxid(0),
             time_ms: 0,
+            agreement: Agreement::default(),
         }
     }
 

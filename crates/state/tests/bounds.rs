@@ -26,7 +26,7 @@ fn apply(state: &mut State, op: OpCode, body: &[u8]) -> Result<Vec<u8>, ErrorCod
 fn apply_as(state: &mut State, op: OpCode, body: &[u8], identities: &[u8]) -> Result<Vec<u8>, ErrorCode> {
     let (settings, identities) = (Settings::default(), Identities(identities));
     let mut reply = Vec::new();
-    let command = Command { session: SESSION, xid: 1, op, settings, identities, body };
+    let command = Command { from: None, session: SESSION, xid: 1, op, settings, identities, body };
     state.apply(&command, 1, &mut reply, &mut ()).map(|()| reply)
 }
 

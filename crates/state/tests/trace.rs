@@ -83,7 +83,7 @@ impl Trace {
     fn apply(&mut self, op: OpCode, body: &[u8]) -> (i32, Vec<u8>) {
         let (session, settings, identities) = (self.session, settings(), Identities(&self.identities));
         let mut reply = Vec::new();
-        let command = Command { session, xid: 1, op, settings, identities, body };
+        let command = Command { from: None, session, xid: 1, op, settings, identities, body };
         let result = self.state.apply(&command, 1_000, &mut reply, &mut ());
         (result.map_or_else(|code| code.wire(), |()| 0), reply)
     }

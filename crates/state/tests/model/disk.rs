@@ -15,6 +15,7 @@ use crate::request::{Ask, Order, Step, steps};
 #[derive(Default)]
 pub(crate) struct Disk {
     pub(crate) scalars: Vec<u8>,
+    ensemble: Vec<u8>,
     sessions: BTreeMap<i64, Vec<u8>>,
     acls: BTreeMap<u32, Vec<u8>>,
     pub(crate) znodes: BTreeMap<u32, Vec<u8>>,
@@ -23,13 +24,14 @@ pub(crate) struct Disk {
 impl Disk {
     fn commit(&mut self, head: Head, znodes: BTreeMap<u32, Option<Vec<u8>>>) {
         self.scalars = head.scalars;
+        self.ensemble = head.ensemble;
         put(&mut self.sessions, head.sessions);
         put(&mut self.acls, head.acls);
         put(&mut self.znodes, znodes);
     }
 
     pub(crate) fn load(&self, seed: u64) -> State {
-        let mut loading = Loading::new(seed, &self.scalars).expect("our own record");
+        let mut loading = Loading::new(seed, &self.scalars, &self.ensemble).expect("our own record");
         self.sessions.iter().for_each(|(&id, record)| loading.session(id, record).expect("our own record"));
         // In whatever order.
         let mut znodes = loading.part();

@@ -73,12 +73,12 @@ proptest! {
         for (session, xid, op, settings, identities, body) in &commands {
             let (session, settings) = (SessionId(*session), Settings(*settings));
             let identities = Identities(identities);
-            Command { session, xid: *xid, op: *op, settings, identities, body }.encode(&mut bytes);
+            Command { from: None, session, xid: *xid, op: *op, settings, identities, body }.encode(&mut bytes);
         }
         let batch = Batch::decode(&bytes).expect("our own encoding");
         assert_eq!(batch.time_ms, time_ms);
         let fields = |command: Command<'_>| {
-            let Command { session, xid, op, settings, identities, body } = command;
+            let Command { from: _, session, xid, op, settings, identities, body } = command;
             (session.0, xid, op, settings.0, identities.0.to_vec(), body.to_vec())
         };
         let decoded: Vec<_> = batch.map(|command| fields(command.expect("our own encoding"))).collect();
@@ -116,7 +116,7 @@ proptest! {
         }
         for (session, xid, op, settings, identities, body) in &wild {
             let (session, settings) = (SessionId(*session | 1), Settings(*settings));
-            let command = Command { session, xid: *xid, op: *op, settings, identities: Identities(identities), body };
+            let command = Command { from: None, session, xid: *xid, op: *op, settings, identities: Identities(identities), body };
             let _ = pair.state.apply(&command, pair.now, &mut vec![], &mut ());
         }
         pair.state.check();

@@ -139,7 +139,7 @@ impl Order {
 
     pub(crate) fn command<'a>(&self, op: OpCode, identities: &'a [u8], body: &'a [u8]) -> Command<'a> {
         let (session, settings) = (SessionId(self.session), Settings(self.settings));
-        Command { session, xid: 7, op, settings, identities: Identities(identities), body }
+        Command { from: None, session, xid: 7, op, settings, identities: Identities(identities), body }
     }
 }
 

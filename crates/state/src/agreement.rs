@@ -1,0 +1,111 @@
+//! What the state knows of the agreement that made it: the ballot under which entries count, the ensemble's id, and the
+//! last command of each server, which is the filter for duplicates.
+//!
+//! A leader's first entry is an epoch. A batch of a former leader that comes behind it was agreed on for its place in the
+//! log only: it does nothing, and the servers whose commands it has send them again. Invariant: the commands applied of
+//! each server are its boots in ascending order, and of each boot 1, 2, 3 and so on up to the last admitted.
+//! Source: `Zxid` epochs of `Leader.lead`; numbered commands are our own.
+
+use std::collections::BTreeMap;
+
+use bytes::BufMut;
+use oxkeeper_proto::{DecodeError, Jute, Reader, Zxid};
+
+use crate::command::{BallotId, Batch, Epoch, Number, decode_ballot, decode_u64};
+use crate::state::State;
+
+/// Empty for a server alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Agreement {
+    ballot: Option<BallotId>,
+    ensemble: u64,
+    /// The last boot of each server, and the last command of that.
+    admitted: BTreeMap<u8, (u64, u64)>,
+}
+
+impl Agreement {
+    /// Layout: ensemble (u64), whether there is a ballot (bool), the ballot (20 bytes), then of each server its id (u8),
+    /// boot (u64) and last command (u64). Without an ensemble nothing.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        if *self == Agreement::default() {
+            return out;
+        }
+        out.put_u64(self.ensemble);
+        self.ballot.is_some().encode(&mut out);
+        self.ballot.iter().for_each(|ballot| out.put_slice(&ballot.0));
+        for (&server, &(boot, seq)) in &self.admitted {
+            out.put_u8(server);
+            out.put_u64(boot);
+            out.put_u64(seq);
+        }
+        out
+    }
+
+    /// *Errors*: see [`DecodeError`].
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Agreement, DecodeError> {
+        let mut agreement = Agreement::default();
+        if bytes.is_empty() {
+            return Ok(agreement);
+        }
+        let reader = &mut Reader::new(bytes);
+        agreement.ensemble = decode_u64(reader)?;
+        if bool::decode(reader)? {
+            agreement.ballot = Some(decode_ballot(reader)?);
+        }
+        while !reader.rest().is_empty() {
+            let server = reader.take(1)?[0];
+            let last = (decode_u64(reader)?, decode_u64(reader)?);
+            agreement.admitted.insert(server, last);
+        }
+        Ok(agreement)
+    }
+}
+
+impl State {
+    /// A leader begins: the next epoch of zxids, and from now on only batches of its ballot count.
+    pub fn begin_epoch(&mut self, epoch: &Epoch) {
+        self.zxid = Zxid::new(self.zxid.epoch() + 1, 0);
+        self.time_ms = self.time_ms.max(epoch.time_ms);
+        self.agreement.ballot = Some(epoch.ballot);
+        if self.agreement.ensemble == 0 {
+            self.agreement.ensemble = epoch.ensemble;
+        }
+    }
+
+    /// Whether the commands of `batch` count: it is the current leader's, or older than any ensemble.
+    pub fn accepts(&self, batch: &Batch<'_>) -> bool {
+        batch.ballot.is_none() || batch.ballot == self.agreement.ballot
+    }
+
+    /// The ballot of the last epoch; `None` of a server alone.
+    pub fn epoch_ballot(&self) -> Option<BallotId> {
+        self.agreement.ballot
+    }
+
+    /// The id of the ensemble; 0 for none.
+    pub fn ensemble(&self) -> u64 {
+        self.agreement.ensemble
+    }
+
+    /// Whether the command with this number is to be applied, which must follow then: it is the next of its server.
+    /// Others were applied already, or come too early and will come again.
+    pub fn admit(&mut self, number: Number) -> bool {
+        let last = self.agreement.admitted.get(&number.server).copied();
+        let seq = match last {
+            Some((boot, _)) if number.boot < boot => return false,
+            Some((boot, seq)) if number.boot == boot => seq,
+            _ => 0,
+        };
+        let is_next = Some(number.seq) == seq.checked_add(1);
+        if is_next {
+            self.agreement.admitted.insert(number.server, (number.boot, number.seq));
+        }
+        is_next
+    }
+
+    /// The last boot of `server` of which a command was applied, and the last of that boot's commands.
+    pub fn last_admitted(&self, server: u8) -> Option<(u64, u64)> {
+        self.agreement.admitted.get(&server).copied()
+    }
+}
