@@ -8,6 +8,7 @@
 //! * [`clocks`]: when a session was last heard of, and when it expires.
 //! * [`session_table`]: which connection holds which session.
 //! * [`writer`]: applies what was agreed on, and tells each connection what it must hear, in order.
+//! * [`ensemble`]: what servers of an ensemble say to each other and agree on.
 //! * [`delivery`]: what the writer has to say to connections.
 //!
 //! Deliberately absent: what a command does (`oxkeeper-state`), sockets, files and threads (`oxkeeper-server`).
@@ -16,6 +17,7 @@ pub mod auth;
 pub mod clocks;
 pub mod connection;
 pub mod delivery;
+pub mod ensemble;
 mod request;
 pub mod session_table;
 pub mod stats;

@@ -189,6 +189,14 @@ pub(crate) fn decode_u64(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
     i64::decode(reader).map(|long| long as u64)
 }
 
+/// How many commands there are in `commands`, encoded one after the other. *Errors*: one of them is none.
+pub fn count_commands(commands: &[u8]) -> Result<u64, DecodeError> {
+    let none = Reader::new(&[]);
+    let commands = Reader::new(commands);
+    let mut batch = Batch { time_ms: 0, ballot: None, commands, from: None, sections: none };
+    batch.try_fold(0, |count, command| command.map(|_| count + 1))
+}
+
 /// A decoded batch: one time for all its commands.
 #[derive(Clone, Debug)]
 pub struct Batch<'a> {

@@ -1,0 +1,32 @@
+//! Ballots as bytes: in frames, in scalars, and in log entries, where they are opaque.
+
+use bytes::BufMut;
+use omnipaxos::ballot_leader_election::Ballot;
+use oxkeeper_state::command::BallotId;
+
+/// The only configuration there is yet.
+pub(crate) const CONFIGURATION: u32 = 1;
+
+/// Bytes of a ballot: configuration, number, priority (u32 each), process id (u64).
+pub(crate) const BALLOT_LEN: usize = 20;
+
+pub(crate) fn to_id(ballot: Ballot) -> BallotId {
+    let mut id = [0; BALLOT_LEN];
+    let mut out = id.as_mut_slice();
+    out.put_u32(ballot.config_id);
+    out.put_u32(ballot.n);
+    out.put_u32(ballot.priority);
+    out.put_u64(ballot.pid);
+    BallotId(id)
+}
+
+pub(crate) fn from_id(id: BallotId) -> Ballot {
+    let word = |at: usize| u32::from_be_bytes([id.0[at], id.0[at + 1], id.0[at + 2], id.0[at + 3]]);
+    let pid = u64::from(word(12)) << 32 | u64::from(word(16));
+    Ballot { config_id: word(0), n: word(4), priority: word(8), pid }
+}
+
+/// From a scalar; `None` if it is not a ballot.
+pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Ballot> {
+    bytes.try_into().ok().map(|id| from_id(BallotId(id)))
+}

@@ -1,0 +1,352 @@
+//! OmniPaxos, driven by the rules under which it is safe; see `shared/omnipaxos.md`, where each was paid for.
+//!
+//! * What tells of a promise or of an acceptance leaves after that is durable; everything else leaves at once.
+//! * An acceptance counts only once this server's own log is as durable as the others'.
+//! * A peer that needs entries which are trimmed is told to fetch the state; OmniPaxos never learns of it.
+//! * Rounds of the election have this driver's pace: slow while a leader is there, fast while there is none.
+//! * A peer that has promised more than the leader asked for makes the leader ask for more.
+
+use omnipaxos::ballot_leader_election::Ballot;
+use omnipaxos::messages::Message;
+use omnipaxos::messages::ballot_leader_election::HeartbeatMsg;
+use omnipaxos::messages::sequence_paxos::{Accepted, PaxosMessage, PaxosMsg, Prepare};
+use omnipaxos::{ClusterConfig, OmniPaxos, OmniPaxosConfig, ServerConfig};
+
+use super::ballot::CONFIGURATION;
+use super::frame::{BadFrame, Frame, Status};
+use super::journal::{Journal, JournalFull};
+use super::links::Link;
+use super::storage::{LogEntry, Store};
+use super::{Bugs, Pace};
+
+/// Rounds without an answer after which messages are sent again.
+const RESEND_ROUNDS: u64 = 8;
+/// Messages OmniPaxos makes room for at once.
+const BUFFERED_MESSAGES: usize = 64;
+/// Shortest round while there is no leader, ms.
+const FAST_ROUND_MS: u64 = 20;
+/// A fast round is at least so many times the way there and back.
+const FAST_ROUND_RTTS: u64 = 4;
+/// Without a leader for longer than this rounds become slow again: there may be none for days, ms.
+const FAST_FOR_MS: u64 = 5_000;
+/// A peer must have promised more than the leader's ballot for so many rounds before the leader raises it.
+const STUCK_ROUNDS: u64 = 4;
+/// Bytes of log that are sent to a peer as entries; one that needs more fetches the state.
+pub(crate) const SYNC_LEN_MAX: u64 = 64 << 20;
+
+/// See the module.
+pub(crate) struct Consensus {
+    process: u64,
+    processes: u64,
+    paxos: OmniPaxos<LogEntry, Store>,
+    pub(crate) store: Store,
+    /// Acceptances that wait for this server's own disk.
+    held: Vec<(u64, Accepted)>,
+    messages: Vec<Message<LogEntry>>,
+    /// How often something was staged and persisted; frames wait for these numbers.
+    staged: u64,
+    pub(crate) written: u64,
+    next_round_ms: u64,
+    pace: Pace,
+    /// The leader answered in this round, and in the one before.
+    leader_answered: bool,
+    /// Since when there has been no leader at work, ms.
+    unsettled_since_ms: Option<u64>,
+    /// Rounds in which a peer's promise was above the ballot that this server leads.
+    stuck_rounds: u64,
+    bugs: Bugs,
+}
+
+impl std::fmt::Debug for Consensus {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "process {}: {:?}", self.process, self.store)
+    }
+}
+
+/// What came of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    Handled,
+    /// The peer needs entries that are trimmed here.
+    NeedsState,
+}
+
+impl Consensus {
+    /// Process `process` (from 1 on) of `processes`. `applied` entries are in this server's durable tree.
+    pub(crate) fn new(
+        process: u64,
+        processes: u64,
+        journal: Box<dyn Journal>,
+        applied: u64,
+        pace: Pace,
+        bugs: Bugs,
+        now_ms: u64,
+    ) -> Consensus {
+        let store = Store::new(journal, applied);
+        let config = OmniPaxosConfig {
+            cluster_config: ClusterConfig {
+                configuration_id: CONFIGURATION,
+                nodes: (1..=processes).collect(),
+                flexible_quorum: None,
+            },
+            server_config: ServerConfig {
+                pid: process,
+                election_tick_timeout: 1,
+                resend_message_tick_timeout: RESEND_ROUNDS,
+                flush_batch_tick_timeout: RESEND_ROUNDS,
+                batch_size: 1,
+                buffer_size: BUFFERED_MESSAGES,
+                leader_priority: 0,
+            },
+        };
+        let paxos = config.build(store.clone()).expect("two or more dense process ids");
+        Consensus {
+            process,
+            processes,
+            paxos,
+            store,
+            held: Vec::new(),
+            messages: Vec::new(),
+            staged: 0,
+            written: 0,
+            next_round_ms: now_ms,
+            pace,
+            leader_answered: false,
+            unsettled_since_ms: Some(now_ms),
+            stuck_rounds: 0,
+            bugs,
+        }
+    }
+
+    /// How many servers are enough to decide.
+    pub(crate) fn majority(&self) -> usize {
+        self.processes as usize / 2 + 1
+    }
+
+    pub(crate) fn promise(&self) -> Ballot {
+        self.paxos.get_promise()
+    }
+
+    /// The process that leads the promised ballot, once this server has heard its log from it (or is it).
+    pub(crate) fn leader(&self) -> Option<u64> {
+        self.paxos.get_current_leader().filter(|(_, accepting)| *accepting).map(|(process, _)| process)
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.leader() == Some(self.process)
+    }
+
+    /// It tries to lead, but has not heard from a majority.
+    pub(crate) fn is_candidate(&self) -> bool {
+        self.paxos.get_current_leader() == Some((self.process, false))
+    }
+
+    pub(crate) fn decided(&self) -> u64 {
+        self.paxos.get_decided_idx() as u64
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        Status {
+            promise: self.promise(),
+            accepting: self.leader().is_some(),
+            leading: self.leads(),
+            blank: false,
+            initialize: false,
+            decided: self.decided(),
+            end: self.store.lock().end(),
+        }
+    }
+
+    /// A new link: before any frame on it, both sides sort out what may have been lost on the old one.
+    pub(crate) fn reconnected(&mut self, peer: u64, now_ms: u64) {
+        self.held.retain(|(from, _)| *from != peer);
+        if !self.bugs.forget_reconnected {
+            self.paxos.reconnected(peer);
+        }
+        self.hurry(now_ms);
+    }
+
+    /// A link is gone. Without the leader's, an election may be near.
+    pub(crate) fn disconnected(&mut self, peer: u64, now_ms: u64) {
+        if self.paxos.get_current_leader().is_some_and(|(leader, _)| leader == peer) {
+            self.leader_answered = false;
+            self.hurry(now_ms);
+        }
+    }
+
+    /// Something changed for the better or the worse: the next round need not be waited for long.
+    fn hurry(&mut self, now_ms: u64) {
+        if !self.leads() {
+            self.unsettled_since_ms = Some(now_ms);
+            self.next_round_ms = self.next_round_ms.min(now_ms + FAST_ROUND_MS);
+        }
+    }
+
+    pub(crate) fn receive(&mut self, from: u64, message: Message<LogEntry>) -> Result<Received, BadFrame> {
+        match message {
+            Message::BLE(message) => {
+                let leader = self.paxos.get_current_leader().map(|(leader, _)| leader);
+                if leader == Some(from) && matches!(message.msg, HeartbeatMsg::Reply(_)) {
+                    self.leader_answered = true;
+                }
+                self.paxos.handle_incoming(Message::BLE(message));
+            }
+            Message::SequencePaxos(message) => {
+                self.check(&message)?;
+                if self.is_beyond_log(&message) {
+                    return Ok(Received::NeedsState);
+                }
+                match message.msg {
+                    PaxosMsg::Accepted(accepted) if !self.is_durable(accepted) => self.held.push((from, accepted)),
+                    _ => self.paxos.handle_incoming(Message::SequencePaxos(message)),
+                }
+            }
+        }
+        Ok(Received::Handled)
+    }
+
+    /// What no member in its right mind sends, and OmniPaxos would trust.
+    fn check(&self, message: &PaxosMessage<LogEntry>) -> Result<(), BadFrame> {
+        let store = self.store.lock();
+        let (decided, end) = (self.decided() as usize, store.end() as usize);
+        let promised = |ballot: Ballot| ballot == self.promise();
+        let known = |index: usize| if index <= end { Ok(()) } else { Err(BadFrame::Index(index as u64)) };
+        match &message.msg {
+            PaxosMsg::AcceptSync(sync) if promised(sync.n) && !self.leads() && self.leader().is_none() => {
+                let start = sync.log_sync.sync_idx;
+                if start < decided { Err(BadFrame::Index(start as u64)) } else { known(start) }
+            }
+            PaxosMsg::Promise(promise) if promised(promise.n) && self.is_candidate() => match &promise.log_sync {
+                Some(sync) if sync.sync_idx < decided => Err(BadFrame::Index(sync.sync_idx as u64)),
+                Some(sync) => known(sync.sync_idx),
+                None => Ok(()),
+            },
+            PaxosMsg::Accepted(accepted) if promised(accepted.n) => known(accepted.accepted_idx),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether answering would need entries that are trimmed, or more of them than one frame should have.
+    fn is_beyond_log(&self, message: &PaxosMessage<LogEntry>) -> bool {
+        let store = self.store.lock();
+        match &message.msg {
+            PaxosMsg::Promise(promise) if promise.n == self.promise() => {
+                (promise.decided_idx as u64) < store.journal.floor(SYNC_LEN_MAX)
+            }
+            PaxosMsg::Prepare(Prepare { n, decided_idx, n_accepted, accepted_idx }) if *n >= self.promise() => {
+                let floor = || store.journal.floor(SYNC_LEN_MAX) as usize;
+                let round = store.round();
+                round > *n_accepted && *decided_idx < floor()
+                    || round == *n_accepted && store.end() > *accepted_idx as u64 && *accepted_idx < floor()
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether this server's own log has on disk what a follower says it has accepted.
+    fn is_durable(&self, accepted: Accepted) -> bool {
+        let store = self.store.lock();
+        self.bugs.no_durability_gate
+            || store.durable_end() >= accepted.accepted_idx as u64
+                && (!store.is_staged() || store.durable_round() == accepted.n)
+    }
+
+    /// Appends an entry; the caller leads.
+    pub(crate) fn append(&mut self, entry: Vec<u8>) {
+        let appended = self.paxos.append(LogEntry(entry.into()));
+        assert!(appended.is_ok(), "nobody reconfigures");
+    }
+
+    /// Bytes of entries that this server has appended as a leader and that are not decided, about.
+    pub(crate) fn undecided_len(&self) -> usize {
+        self.store.lock().undecided_len()
+    }
+
+    pub(crate) fn next_round_ms(&self) -> u64 {
+        self.next_round_ms
+    }
+
+    /// A round of the election, when it is due.
+    pub(crate) fn tick(&mut self, links: &[Link], now_ms: u64) -> bool {
+        if now_ms < self.next_round_ms {
+            return false;
+        }
+        let settled = self.leads() || self.leader().is_some() && self.leader_answered;
+        self.unsettled_since_ms = if settled { None } else { self.unsettled_since_ms.or(Some(now_ms)) };
+        self.leader_answered = false;
+        self.paxos.tick();
+        self.raise_ballot(links);
+        self.next_round_ms = now_ms + self.round_ms(links, now_ms);
+        true
+    }
+
+    fn round_ms(&self, links: &[Link], now_ms: u64) -> u64 {
+        let slow_ms = self.pace.heartbeat_ms;
+        match self.unsettled_since_ms {
+            Some(since_ms) if now_ms < since_ms + FAST_FOR_MS => {
+                let rtt_ms = links.iter().filter(|link| link.up).map(|link| link.rtt_ms).max().unwrap_or(0);
+                (rtt_ms * FAST_ROUND_RTTS).max(FAST_ROUND_MS).min(slow_ms)
+            }
+            _ => slow_ms,
+        }
+    }
+
+    /// A peer that promised a ballot whose candidate then vanished hears nothing of a lower one.
+    fn raise_ballot(&mut self, links: &[Link]) {
+        let promise = self.promise();
+        let stuck = |link: &Link| link.status.is_some_and(|status| !status.blank && status.promise > promise);
+        if !(self.leads() && links.iter().any(stuck)) {
+            self.stuck_rounds = 0;
+            return;
+        }
+        self.stuck_rounds += 1;
+        if self.stuck_rounds >= STUCK_ROUNDS {
+            self.paxos.try_become_leader();
+        }
+    }
+
+    /// Moves OmniPaxos' messages to the links.
+    pub(crate) fn take_outgoing(&mut self, links: &mut [Link]) {
+        let mut messages = std::mem::take(&mut self.messages);
+        self.paxos.take_outgoing_messages(&mut messages);
+        if self.store.lock().is_staged() && self.staged == self.written {
+            self.staged += 1;
+        }
+        for message in messages.drain(..) {
+            let to = message.get_receiver() as usize - 1;
+            if !links[to].up {
+                continue;
+            }
+            let needs_write = if self.tells_of_disk(&message) { self.staged } else { 0 };
+            let mut frame = Vec::new();
+            Frame::Consensus(message).encode(&mut frame);
+            links[to].push(needs_write, frame);
+        }
+        self.messages = messages;
+    }
+
+    fn tells_of_disk(&self, message: &Message<LogEntry>) -> bool {
+        let Message::SequencePaxos(PaxosMessage { msg, .. }) = message else { return false };
+        match msg {
+            PaxosMsg::Accepted(_) => !self.bugs.accepted_before_durable,
+            PaxosMsg::Prepare(_) | PaxosMsg::Promise(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Makes everything staged durable, then counts the acceptances that waited for it.
+    pub(crate) fn persist(&mut self) -> Result<bool, JournalFull> {
+        let mut store = self.store.lock();
+        if !store.is_staged() {
+            return Ok(false);
+        }
+        store.persist()?;
+        drop(store);
+        self.written = self.staged;
+        for (from, accepted) in std::mem::take(&mut self.held) {
+            let message = PaxosMessage { from, to: self.process, msg: PaxosMsg::Accepted(accepted) };
+            self.paxos.handle_incoming(Message::SequencePaxos(message));
+        }
+        Ok(true)
+    }
+}

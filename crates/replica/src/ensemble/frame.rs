@@ -1,0 +1,404 @@
+//! Frames between servers: one kind byte, then fields in big-endian order. Their length and their link are the
+//! transport's: a frame says nothing about who sent it.
+//!
+//! Every frame is checked while it is decoded; what passes cannot make consensus panic, whoever sent it. The version of
+//! this format is part of the greeting.
+
+use std::sync::Arc;
+
+use bytes::BufMut;
+use omnipaxos::ballot_leader_election::Ballot;
+use omnipaxos::messages::Message;
+use omnipaxos::messages::ballot_leader_election::{BLEMessage, HeartbeatMsg, HeartbeatReply, HeartbeatRequest};
+use omnipaxos::messages::sequence_paxos::{
+    AcceptDecide, AcceptSync, Accepted, Decide, NotAccepted, PaxosMessage, PaxosMsg, Prepare, PrepareReq, Promise,
+};
+use omnipaxos::util::{LogSync, SequenceNumber};
+use oxkeeper_proto::{DecodeError, Jute, Reader, SessionId};
+use oxkeeper_state::command::BallotId;
+use thiserror::Error;
+
+use super::ballot::{self, BALLOT_LEN, CONFIGURATION};
+use super::storage::LogEntry;
+
+/// Version of everything that servers say to each other.
+pub const PEER_VERSION: u16 = 1;
+
+/// Why a frame is refused; its link ends.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum BadFrame {
+    /// Not the layout of its kind.
+    #[error("malformed: {0}")]
+    Malformed(#[from] DecodeError),
+    /// A kind this version does not know.
+    #[error("unknown kind {0}")]
+    Kind(u8),
+    /// A ballot of a server that is no member, or of another configuration.
+    #[error("a ballot of configuration {configuration}, process {process}")]
+    Ballot {
+        /// Its configuration.
+        configuration: u32,
+        /// Its process.
+        process: u64,
+    },
+    /// An index that no log reaches.
+    #[error("index {0} is out of range")]
+    Index(u64),
+    /// Commands that do not follow the last ones, or are none.
+    #[error("forwarded commands: {0}")]
+    Forward(&'static str),
+}
+
+/// How a server stands, as it tells its peers with every heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The ballot it has promised.
+    pub promise: Ballot,
+    /// It leads, or follows the leader of that ballot.
+    pub accepting: bool,
+    /// It leads that ballot.
+    pub leading: bool,
+    /// It has nothing and takes no part yet.
+    pub blank: bool,
+    /// It may found an ensemble without waiting for everyone.
+    pub initialize: bool,
+    /// Everything below is decided, as far as it knows.
+    pub decided: u64,
+    /// One past its newest entry.
+    pub end: u64,
+}
+
+/// What servers say to each other.
+#[derive(Clone, Debug)]
+pub enum Frame {
+    /// Of OmniPaxos.
+    Consensus(Message<LogEntry>),
+    /// How the sender stands; when it said so by its own clock, and the last such time it heard from the receiver.
+    Ping {
+        /// How it stands.
+        status: Status,
+        /// Sender's clock, ms.
+        sent_ms: u64,
+        /// The receiver's clock as of its last ping, ms; 0 for none.
+        echo_ms: u64,
+    },
+    /// The sender leads this ballot, and takes commands from the first one on that it has not seen.
+    Ready(BallotId),
+    /// Commands of the sender's clients, numbered from `first` on.
+    Forward {
+        /// How often the sender was started.
+        boot: u64,
+        /// Number of the first command.
+        first: u64,
+        /// Each with its length in front.
+        commands: Vec<u8>,
+    },
+    /// Sessions whose clients the sender has heard of.
+    Touches(Vec<SessionId>),
+    /// The receiver needs entries that the sender has no more: it should fetch the sender's state.
+    NeedState,
+    /// The sender has nothing: it asks the leader how to join.
+    Join,
+    /// Everything the receiver may ever have acknowledged is in the sender's state from this index on.
+    JoinAt(u64),
+}
+
+mod kind {
+    pub(super) const PREPARE_REQ: u8 = 1;
+    pub(super) const PREPARE: u8 = 2;
+    pub(super) const PROMISE: u8 = 3;
+    pub(super) const ACCEPT_SYNC: u8 = 4;
+    pub(super) const ACCEPT_DECIDE: u8 = 5;
+    pub(super) const ACCEPTED: u8 = 6;
+    pub(super) const NOT_ACCEPTED: u8 = 7;
+    pub(super) const DECIDE: u8 = 8;
+    pub(super) const HEARTBEAT: u8 = 16;
+    pub(super) const HEARTBEAT_REPLY: u8 = 17;
+    pub(super) const PING: u8 = 32;
+    pub(super) const READY: u8 = 33;
+    pub(super) const FORWARD: u8 = 34;
+    pub(super) const TOUCHES: u8 = 35;
+    pub(super) const NEED_STATE: u8 = 36;
+    pub(super) const JOIN: u8 = 37;
+    pub(super) const JOIN_AT: u8 = 38;
+}
+
+/// No log has more entries.
+const INDEX_MAX: u64 = 1 << 56;
+
+impl Frame {
+    /// Appends the frame, without its length.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Frame::Consensus(Message::SequencePaxos(message)) => encode_paxos(&message.msg, out),
+            Frame::Consensus(Message::BLE(message)) => encode_heartbeat(&message.msg, out),
+            Frame::Ping { status, sent_ms, echo_ms } => {
+                out.put_u8(kind::PING);
+                put_ballot(status.promise, out);
+                let flags = [status.accepting, status.leading, status.blank, status.initialize];
+                flags.iter().for_each(|&flag| out.put_u8(u8::from(flag)));
+                [status.decided, status.end, *sent_ms, *echo_ms].iter().for_each(|&field| out.put_u64(field));
+            }
+            Frame::Ready(ballot) => {
+                out.put_u8(kind::READY);
+                out.put_slice(&ballot.0);
+            }
+            Frame::Forward { boot, first, commands } => encode_forward(*boot, *first, commands, out),
+            Frame::Touches(sessions) => {
+                out.put_u8(kind::TOUCHES);
+                sessions.iter().for_each(|session| out.put_i64(session.0));
+            }
+            Frame::NeedState => out.put_u8(kind::NEED_STATE),
+            Frame::Join => out.put_u8(kind::JOIN),
+            Frame::JoinAt(index) => {
+                out.put_u8(kind::JOIN_AT);
+                out.put_u64(*index);
+            }
+        }
+    }
+
+    /// Reads a frame that process `from` sent to process `to`, of `processes` in all.
+    pub fn decode(bytes: &[u8], from: u64, to: u64, processes: u64) -> Result<Frame, BadFrame> {
+        let mut fields = Fields { reader: Reader::new(bytes), processes };
+        let frame = fields.frame(from, to)?;
+        match fields.reader.rest() {
+            [] => Ok(frame),
+            _ => Err(DecodeError::NotAllowed("bytes behind the end").into()),
+        }
+    }
+}
+
+/// Appends a `Forward` frame.
+pub(crate) fn encode_forward(boot: u64, first: u64, commands: &[u8], out: &mut Vec<u8>) {
+    out.put_u8(kind::FORWARD);
+    out.put_u64(boot);
+    out.put_u64(first);
+    out.put_slice(commands);
+}
+
+fn encode_paxos(message: &PaxosMsg<LogEntry>, out: &mut Vec<u8>) {
+    match message {
+        PaxosMsg::PrepareReq(PrepareReq { n }) => put(kind::PREPARE_REQ, *n, &[], out),
+        PaxosMsg::Prepare(Prepare { n, decided_idx, n_accepted, accepted_idx }) => {
+            put(kind::PREPARE, *n, &[*decided_idx, *accepted_idx], out);
+            put_ballot(*n_accepted, out);
+        }
+        PaxosMsg::Promise(Promise { n, n_accepted, decided_idx, accepted_idx, log_sync }) => {
+            put(kind::PROMISE, *n, &[*decided_idx, *accepted_idx], out);
+            put_ballot(*n_accepted, out);
+            out.put_u8(u8::from(log_sync.is_some()));
+            if let Some(sync) = log_sync {
+                put_sync(sync, out);
+            }
+        }
+        PaxosMsg::AcceptSync(AcceptSync { n, seq_num, decided_idx, log_sync }) => {
+            put(kind::ACCEPT_SYNC, *n, &[*decided_idx], out);
+            put_sequence(*seq_num, out);
+            put_sync(log_sync, out);
+        }
+        PaxosMsg::AcceptDecide(AcceptDecide { n, seq_num, decided_idx, entries }) => {
+            put(kind::ACCEPT_DECIDE, *n, &[*decided_idx], out);
+            put_sequence(*seq_num, out);
+            put_entries(entries, out);
+        }
+        PaxosMsg::Accepted(Accepted { n, accepted_idx }) => put(kind::ACCEPTED, *n, &[*accepted_idx], out),
+        PaxosMsg::NotAccepted(NotAccepted { n }) => put(kind::NOT_ACCEPTED, *n, &[], out),
+        PaxosMsg::Decide(Decide { n, seq_num, decided_idx }) => {
+            put(kind::DECIDE, *n, &[*decided_idx], out);
+            put_sequence(*seq_num, out);
+        }
+        PaxosMsg::ProposalForward(_) | PaxosMsg::ForwardStopSign(_) | PaxosMsg::AcceptStopSign(_) => {
+            unreachable!("only a leader appends, and nobody reconfigures")
+        }
+        PaxosMsg::Compaction(_) => unreachable!("trimming is not the library's"),
+    }
+}
+
+fn encode_heartbeat(message: &HeartbeatMsg, out: &mut Vec<u8>) {
+    match message {
+        HeartbeatMsg::Request(HeartbeatRequest { round }) => {
+            out.put_u8(kind::HEARTBEAT);
+            out.put_u32(*round);
+        }
+        HeartbeatMsg::Reply(HeartbeatReply { round, ballot, leader, happy }) => {
+            out.put_u8(kind::HEARTBEAT_REPLY);
+            out.put_u32(*round);
+            put_ballot(*ballot, out);
+            put_ballot(*leader, out);
+            out.put_u8(u8::from(*happy));
+        }
+    }
+}
+
+fn put(kind: u8, ballot: Ballot, indices: &[usize], out: &mut Vec<u8>) {
+    out.put_u8(kind);
+    put_ballot(ballot, out);
+    indices.iter().for_each(|&index| out.put_u64(index as u64));
+}
+
+fn put_ballot(ballot: Ballot, out: &mut Vec<u8>) {
+    out.put_slice(&ballot::to_id(ballot).0);
+}
+
+fn put_sequence(sequence: SequenceNumber, out: &mut Vec<u8>) {
+    out.put_u64(sequence.session);
+    out.put_u64(sequence.counter);
+}
+
+fn put_sync(sync: &LogSync<LogEntry>, out: &mut Vec<u8>) {
+    out.put_u64(sync.sync_idx as u64);
+    put_entries(&sync.suffix, out);
+}
+
+fn put_entries(entries: &[LogEntry], out: &mut Vec<u8>) {
+    out.reserve(entries.iter().map(|entry| entry.0.len() + 4).sum());
+    for LogEntry(entry) in entries {
+        out.put_u32(entry.len() as u32);
+        out.put_slice(entry);
+    }
+}
+
+struct Fields<'a> {
+    reader: Reader<'a>,
+    processes: u64,
+}
+
+impl Fields<'_> {
+    fn frame(&mut self, from: u64, to: u64) -> Result<Frame, BadFrame> {
+        let kind = self.byte()?;
+        let paxos = |msg| Frame::Consensus(Message::SequencePaxos(PaxosMessage { from, to, msg }));
+        let heartbeat = |msg| Frame::Consensus(Message::BLE(BLEMessage { from, to, msg }));
+        Ok(match kind {
+            kind::PREPARE_REQ => paxos(PaxosMsg::PrepareReq(PrepareReq { n: self.ballot()? })),
+            kind::PREPARE => paxos(PaxosMsg::Prepare(self.prepare()?)),
+            kind::PROMISE => paxos(PaxosMsg::Promise(self.promise()?)),
+            kind::ACCEPT_SYNC => {
+                let (n, decided_idx, seq_num) = (self.ballot()?, self.index()?, self.sequence()?);
+                paxos(PaxosMsg::AcceptSync(AcceptSync { n, seq_num, decided_idx, log_sync: self.sync()? }))
+            }
+            kind::ACCEPT_DECIDE => {
+                let (n, decided_idx, seq_num) = (self.ballot()?, self.index()?, self.sequence()?);
+                paxos(PaxosMsg::AcceptDecide(AcceptDecide { n, seq_num, decided_idx, entries: self.entries()? }))
+            }
+            kind::ACCEPTED => {
+                paxos(PaxosMsg::Accepted(Accepted { n: self.ballot()?, accepted_idx: self.index()? }))
+            }
+            kind::NOT_ACCEPTED => paxos(PaxosMsg::NotAccepted(NotAccepted { n: self.ballot()? })),
+            kind::DECIDE => {
+                let (n, decided_idx, seq_num) = (self.ballot()?, self.index()?, self.sequence()?);
+                paxos(PaxosMsg::Decide(Decide { n, seq_num, decided_idx }))
+            }
+            kind::HEARTBEAT => heartbeat(HeartbeatMsg::Request(HeartbeatRequest { round: self.word()? })),
+            kind::HEARTBEAT_REPLY => {
+                let (round, ballot, leader) = (self.word()?, self.ballot()?, self.ballot()?);
+                heartbeat(HeartbeatMsg::Reply(HeartbeatReply { round, ballot, leader, happy: self.flag()? }))
+            }
+            kind::PING => {
+                Frame::Ping { status: self.status()?, sent_ms: self.number()?, echo_ms: self.number()? }
+            }
+            kind::READY => Frame::Ready(ballot::to_id(self.ballot()?)),
+            kind::FORWARD => {
+                let (boot, first) = (self.number()?, self.number()?);
+                Frame::Forward { boot, first, commands: self.rest().to_vec() }
+            }
+            kind::TOUCHES => Frame::Touches(self.sessions()?),
+            kind::NEED_STATE => Frame::NeedState,
+            kind::JOIN => Frame::Join,
+            kind::JOIN_AT => Frame::JoinAt(self.number()?),
+            unknown => return Err(BadFrame::Kind(unknown)),
+        })
+    }
+
+    fn prepare(&mut self) -> Result<Prepare, BadFrame> {
+        let (n, decided_idx, accepted_idx) = (self.ballot()?, self.index()?, self.index()?);
+        Ok(Prepare { n, decided_idx, n_accepted: self.ballot()?, accepted_idx })
+    }
+
+    fn promise(&mut self) -> Result<Promise<LogEntry>, BadFrame> {
+        let (n, decided_idx, accepted_idx, n_accepted) =
+            (self.ballot()?, self.index()?, self.index()?, self.ballot()?);
+        let log_sync = if self.flag()? { Some(self.sync()?) } else { None };
+        Ok(Promise { n, n_accepted, decided_idx, accepted_idx, log_sync })
+    }
+
+    fn sync(&mut self) -> Result<LogSync<LogEntry>, BadFrame> {
+        let sync_idx = self.index()?;
+        Ok(LogSync { decided_snapshot: None, suffix: self.entries()?, sync_idx, stopsign: None })
+    }
+
+    fn status(&mut self) -> Result<Status, BadFrame> {
+        Ok(Status {
+            promise: self.ballot()?,
+            accepting: self.flag()?,
+            leading: self.flag()?,
+            blank: self.flag()?,
+            initialize: self.flag()?,
+            decided: self.number()?,
+            end: self.number()?,
+        })
+    }
+
+    /// Up to the end of the frame.
+    fn entries(&mut self) -> Result<Vec<LogEntry>, BadFrame> {
+        let mut entries = Vec::new();
+        while !self.reader.rest().is_empty() {
+            let len = self.word()? as usize;
+            entries.push(LogEntry(Arc::from(self.reader.take(len)?)));
+        }
+        Ok(entries)
+    }
+
+    /// Up to the end of the frame.
+    fn sessions(&mut self) -> Result<Vec<SessionId>, BadFrame> {
+        let mut sessions = Vec::new();
+        while !self.reader.rest().is_empty() {
+            sessions.push(SessionId(i64::decode(&mut self.reader)?));
+        }
+        Ok(sessions)
+    }
+
+    fn rest(&mut self) -> &[u8] {
+        let len = self.reader.rest().len();
+        self.reader.take(len).unwrap_or_default()
+    }
+
+    fn sequence(&mut self) -> Result<SequenceNumber, BadFrame> {
+        Ok(SequenceNumber { session: self.number()?, counter: self.number()? })
+    }
+
+    /// A ballot of a member, or none.
+    fn ballot(&mut self) -> Result<Ballot, BadFrame> {
+        let bytes = self.reader.take(BALLOT_LEN)?;
+        let ballot = ballot::from_bytes(bytes).unwrap_or_default();
+        let member = ballot.config_id == CONFIGURATION && (1..=self.processes).contains(&ballot.pid);
+        if member || ballot == Ballot::default() {
+            return Ok(ballot);
+        }
+        Err(BadFrame::Ballot { configuration: ballot.config_id, process: ballot.pid })
+    }
+
+    fn index(&mut self) -> Result<usize, BadFrame> {
+        let index = self.number()?;
+        if index <= INDEX_MAX { Ok(index as usize) } else { Err(BadFrame::Index(index)) }
+    }
+
+    fn flag(&mut self) -> Result<bool, BadFrame> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(DecodeError::NotAllowed("flag").into()),
+        }
+    }
+
+    fn byte(&mut self) -> Result<u8, BadFrame> {
+        Ok(self.reader.take(1)?[0])
+    }
+
+    fn word(&mut self) -> Result<u32, BadFrame> {
+        Ok(i32::decode(&mut self.reader)? as u32)
+    }
+
+    fn number(&mut self) -> Result<u64, BadFrame> {
+        Ok(i64::decode(&mut self.reader)? as u64)
+    }
+}

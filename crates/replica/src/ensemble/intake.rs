@@ -1,0 +1,114 @@
+//! Commands on their way into the log, at the leader: of every server, in the order of their numbers.
+//!
+//! Open from when the leader's own epoch is applied: then the state knows which numbers the log it inherited has.
+//! Invariant: of each server, numbers enter without gaps; what came before is dropped.
+
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::fast::FixedState;
+use oxkeeper_state::State;
+use oxkeeper_state::command::{self, BallotId, batch_extent};
+
+use super::frame::BadFrame;
+
+/// Commands of one server that follow each other.
+#[derive(Debug)]
+struct Section {
+    server: u8,
+    boot: u64,
+    first: u64,
+    commands: Vec<u8>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Intake {
+    /// Of each server: how often it was started, and the number that comes next.
+    next: HashMap<u8, (u64, u64), FixedState>,
+    sections: VecDeque<Section>,
+    len: usize,
+}
+
+impl Intake {
+    /// Opens for the servers `members`, whose commands up to a number are in `state`.
+    pub(crate) fn open(members: &[u8], state: &State) -> Intake {
+        let next = |server: u8| {
+            let (boot, last) = state.last_admitted(server).unwrap_or_default();
+            (server, (boot, last + 1))
+        };
+        Intake { next: members.iter().copied().map(next).collect(), ..Intake::default() }
+    }
+
+    /// Takes commands of a member. *Errors*: they are no commands; none is taken.
+    pub(crate) fn take(&mut self, server: u8, boot: u64, first: u64, mut commands: Vec<u8>) -> Result<(), BadFrame> {
+        let count = command::count_commands(&commands)?;
+        if count == 0 {
+            return Err(BadFrame::Forward("none"));
+        }
+        let (known_boot, next) = self.next.entry(server).or_default();
+        if boot > *known_boot {
+            (*known_boot, *next) = (boot, 1);
+        }
+        let end = first + count;
+        // A former life of the server, a gap in front of what it will send again, or nothing new.
+        if boot < *known_boot || first > *next || end <= *next {
+            return Ok(());
+        }
+        let known = *next - first;
+        commands.drain(..prefix_len(&commands, known));
+        let section = Section { server, boot, first: *next, commands };
+        *next = end;
+        self.push(section);
+        Ok(())
+    }
+
+    /// Takes commands of the leader itself.
+    pub(crate) fn take_own(&mut self, commands: Vec<u8>) {
+        self.push(Section { server: 0, boot: 0, first: 0, commands });
+    }
+
+    fn push(&mut self, section: Section) {
+        self.len += section.commands.len();
+        self.sections.push_back(section);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sections.is_empty()
+    }
+
+    /// Packs what waits into one entry of about `len_max` bytes, unless one command alone has more.
+    pub(crate) fn pack(&mut self, ballot: BallotId, time_ms: i64, len_max: usize) -> Vec<u8> {
+        let mut entry = Vec::with_capacity(self.len.min(len_max) + 64 * self.sections.len());
+        command::begin_agreed(ballot, time_ms, &mut entry);
+        let mut packed = 0;
+        while let Some(section) = self.sections.front_mut()
+            && (packed == 0 || packed < len_max)
+        {
+            let (len, count) = batch_extent(&section.commands, len_max.saturating_sub(packed));
+            if packed > 0 && packed + len > len_max {
+                break;
+            }
+            let Section { server, boot, first, .. } = *section;
+            command::put_section(server, boot, first, &section.commands[..len], &mut entry);
+            packed += len;
+            self.len -= len;
+            if len == section.commands.len() {
+                self.sections.pop_front();
+            } else {
+                section.commands.drain(..len);
+                section.first += count as u64;
+            }
+        }
+        entry
+    }
+}
+
+/// Bytes of the first `count` commands.
+fn prefix_len(commands: &[u8], count: u64) -> usize {
+    let mut len = 0;
+    for _ in 0..count {
+        let prefix = commands[len..].first_chunk::<4>().expect("as many commands as were counted");
+        len += 4 + u32::from_be_bytes(*prefix) as usize;
+    }
+    len
+}

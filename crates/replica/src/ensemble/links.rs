@@ -1,0 +1,57 @@
+//! What is known of each peer's link: whether it is up, when the peer was last heard of, how the peer stands; and the
+//! frames that wait to be sent, in the one order in which they must arrive.
+//!
+//! Invariant: frames leave a link strictly in order; a frame that tells of something leaves after that is durable.
+
+use std::collections::VecDeque;
+
+use super::frame::Status;
+
+/// One peer.
+#[derive(Debug, Default)]
+pub(crate) struct Link {
+    pub(crate) up: bool,
+    /// When it last said anything, ms.
+    pub(crate) heard_ms: Option<u64>,
+    /// How it stands, as it said on this link.
+    pub(crate) status: Option<Status>,
+    /// Its clock when it last said how it stands, for it to measure the way there and back, ms.
+    pub(crate) echo_ms: u64,
+    /// There and back, ms: the last one measured.
+    pub(crate) rtt_ms: u64,
+    /// Each with the number of the journal's write that must come before it; 0 for none.
+    waiting: VecDeque<(u64, Vec<u8>)>,
+}
+
+impl Link {
+    /// A new link: nothing of the old one counts any more.
+    pub(crate) fn begin(&mut self, now_ms: u64) {
+        *self = Link { up: true, heard_ms: Some(now_ms), rtt_ms: self.rtt_ms, ..Link::default() };
+    }
+
+    pub(crate) fn end(&mut self) {
+        self.up = false;
+        self.status = None;
+        self.waiting.clear();
+    }
+
+    pub(crate) fn push(&mut self, needs_write: u64, frame: Vec<u8>) {
+        if self.up {
+            self.waiting.push_back((needs_write, frame));
+        }
+    }
+
+    /// The next frame, if everything it needs is among the journal's writes up to `written`.
+    pub(crate) fn pop(&mut self, written: u64) -> Option<Vec<u8>> {
+        let (needs_write, _) = self.waiting.front()?;
+        if *needs_write > written {
+            return None;
+        }
+        self.waiting.pop_front().map(|(_, frame)| frame)
+    }
+
+    /// Whether it was heard of at `since_ms` or later, and is up.
+    pub(crate) fn heard_since(&self, since_ms: u64) -> bool {
+        self.up && self.heard_ms.is_some_and(|heard_ms| heard_ms >= since_ms)
+    }
+}

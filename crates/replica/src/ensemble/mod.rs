@@ -1,0 +1,60 @@
+//! One server of an ensemble: everything that servers of an ensemble say to each other and agree on, as a pure machine.
+//!
+//! Frames, link events, commands, times and disk completions in; frames, entries to apply and wishes out. The server
+//! gives it sockets, a disk and a clock; the simulator gives it all three with faults.
+//!
+//! One iteration of its driver, in this order:
+//! 1. link events and frames ([`Replica::link_up`], [`Replica::link_down`], [`Replica::receive`]), commands of own
+//!    clients ([`Replica::submit`]);
+//! 2. [`Replica::step`]: elections, sessions, packing; then frames that need no disk leave ([`Replica::next_frame`]);
+//! 3. [`Replica::apply`]: what is decided and durable;
+//! 4. [`Replica::persist`], after which the frames that waited for the disk leave, and 3 again.
+//!
+//! * [`journal`]: the durable log as consensus needs it.
+//! * `storage`: OmniPaxos' view of it. `consensus`: OmniPaxos, driven by its rules. `ballot`: ballots as bytes.
+//! * [`frame`]: what servers say to each other. `links`: to whom, in which order.
+//! * `window`: commands of this server's clients until they are applied here. `intake`: commands on their way into the
+//!   log, at the leader.
+//! * [`replica`]: all of it together.
+
+mod ballot;
+mod consensus;
+pub mod frame;
+mod intake;
+pub mod journal;
+mod links;
+pub mod replica;
+mod storage;
+mod window;
+
+pub use frame::BadFrame;
+pub use journal::{Journal, JournalFull, JournalOp, MemoryJournal};
+pub use replica::{Applying, Replica, ReplicaConfig, Role, Want};
+
+/// How fast an ensemble notices things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// A round of the election while a leader is there, ms. A leader that is silent for two is replaced.
+    pub heartbeat_ms: u64,
+    /// A peer that is silent for so long gets a new link, ms.
+    pub silence_ms: u64,
+    /// Without a majority for so long a server stops serving, ms.
+    pub contact_ms: u64,
+}
+
+/// Known-bad variants, with which the simulator shows that it would notice them. All off in every server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bugs {
+    /// Accepted leaves before the entries are durable.
+    pub accepted_before_durable: bool,
+    /// The leader counts acceptances before its own log is durable.
+    pub no_durability_gate: bool,
+    /// New links are not announced to OmniPaxos.
+    pub forget_reconnected: bool,
+    /// A server that installs a peer's state keeps its own accepted round.
+    pub naive_install: bool,
+    /// A leader takes commands before its epoch is applied.
+    pub hasty_intake: bool,
+    /// A new leader goes on with the session clocks it has.
+    pub stale_clocks: bool,
+}

@@ -1,0 +1,341 @@
+//! OmniPaxos' storage: entries by index over a [`Journal`], with what is not durable yet in memory.
+//!
+//! Nothing is written while OmniPaxos runs: changes are noted, and [`Store::persist`] makes them durable as one group.
+//! Invariants: the tail in memory holds every entry that is not durable; a group that replaces entries names only
+//! entries that differ, and sets the accepted round behind them, so that a prefix of it is a state this server may
+//! crash with (no decided entry is ever replaced by another one).
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use omnipaxos::ballot_leader_election::Ballot;
+use omnipaxos::storage::{NoSnapshot, StopSign, Storage, StorageOp, StorageResult};
+use parking_lot::{Mutex, MutexGuard};
+
+use super::ballot;
+use super::journal::{Journal, JournalFull, JournalOp, scalar};
+
+/// Bytes of durable entries kept in memory for followers that are a little behind.
+const TAIL_KEPT: usize = 256 << 10;
+
+/// One entry of the replicated log: a batch or an epoch, encoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry(pub Arc<[u8]>);
+
+impl omnipaxos::storage::Entry for LogEntry {
+    type Snapshot = NoSnapshot;
+}
+
+/// What OmniPaxos and its driver share.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    inner: Arc<Mutex<Inner>>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) journal: Box<dyn Journal>,
+    /// Entries from `tail_first` on.
+    tail: VecDeque<Arc<[u8]>>,
+    tail_first: u64,
+    tail_len: usize,
+    promise: Option<Ballot>,
+    round: Option<Ballot>,
+    decided: u64,
+    /// What the journal does not have yet.
+    ops: Vec<JournalOp>,
+    /// `decided` as the journal knows it.
+    decided_written: u64,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { tail_first, promise, round, decided, .. } = self;
+        let end = self.end();
+        write!(formatter, "{tail_first}..{end}, promise {promise:?}, round {round:?}, decided {decided}")
+    }
+}
+
+impl Store {
+    /// `applied` is how far this server's durable tree has come: all of it is decided.
+    pub(crate) fn new(journal: Box<dyn Journal>, applied: u64) -> Store {
+        let read = |key| journal.scalar(key).and_then(|bytes| ballot::from_bytes(&bytes));
+        let (promise, round) = (read(scalar::PROMISE), read(scalar::ROUND));
+        let decided_written = decided(&*journal);
+        let decided = decided_written.max(applied);
+        let tail_first = journal.next_index();
+        let inner = Inner {
+            journal,
+            tail: VecDeque::new(),
+            tail_first,
+            tail_len: 0,
+            promise,
+            round,
+            decided,
+            ops: Vec::new(),
+            decided_written,
+        };
+        Store { inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+}
+
+/// The decided index a journal knows of.
+pub(crate) fn decided(journal: &dyn Journal) -> u64 {
+    number(journal, scalar::DECIDED).unwrap_or(0)
+}
+
+/// A scalar that is a number.
+pub(crate) fn number(journal: &dyn Journal, key: u8) -> Option<u64> {
+    journal.scalar(key).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes)
+}
+
+impl Inner {
+    /// One past the newest entry, durable or not.
+    pub(crate) fn end(&self) -> u64 {
+        self.tail_first + self.tail.len() as u64
+    }
+
+    pub(crate) fn round(&self) -> Ballot {
+        self.round.unwrap_or_default()
+    }
+
+    /// Bytes of entries that are not decided yet, of those in memory.
+    pub(crate) fn undecided_len(&self) -> usize {
+        let decided = self.decided.saturating_sub(self.tail_first) as usize;
+        self.tail.iter().skip(decided).map(|entry| entry.len()).sum()
+    }
+
+    /// Whether something must be durable before it may be told to others.
+    pub(crate) fn is_staged(&self) -> bool {
+        !self.ops.is_empty()
+    }
+
+    /// One past the newest durable entry that no staged change takes back.
+    pub(crate) fn durable_end(&self) -> u64 {
+        let cut = self.ops.iter().find_map(|op| match op {
+            JournalOp::Truncate(from) => Some(*from),
+            JournalOp::Append(_) | JournalOp::Scalar(..) => None,
+        });
+        cut.unwrap_or(u64::MAX).min(self.journal.next_index())
+    }
+
+    /// The accepted round as the journal has it.
+    pub(crate) fn durable_round(&self) -> Ballot {
+        let bytes = self.journal.scalar(scalar::ROUND);
+        bytes.and_then(|bytes| ballot::from_bytes(&bytes)).unwrap_or_default()
+    }
+
+    /// Makes everything staged durable. *Errors*: the disk is full; this server must start anew from what it has.
+    pub(crate) fn persist(&mut self) -> Result<(), JournalFull> {
+        if self.ops.is_empty() {
+            return Ok(());
+        }
+        let mut ops = std::mem::take(&mut self.ops);
+        self.note_decided(&mut ops);
+        self.journal.write(&ops)?;
+        ops.clear();
+        self.ops = ops;
+        self.shorten_tail();
+        Ok(())
+    }
+
+    /// Writes down how far everything is decided, for a quicker next start. *Errors*: as [`Inner::persist`].
+    pub(crate) fn persist_decided(&mut self) -> Result<(), JournalFull> {
+        let mut ops = Vec::new();
+        self.note_decided(&mut ops);
+        if ops.is_empty() { Ok(()) } else { self.journal.write(&ops) }
+    }
+
+    fn note_decided(&mut self, ops: &mut Vec<JournalOp>) {
+        // What is decided is not all there yet if a leader said so in front of the entries.
+        let decided = self.decided.min(self.end());
+        if decided > self.decided_written {
+            ops.push(JournalOp::Scalar(scalar::DECIDED, decided.to_be_bytes().to_vec()));
+            self.decided_written = decided;
+        }
+    }
+
+    fn shorten_tail(&mut self) {
+        while self.tail_len > TAIL_KEPT
+            && self.tail_first < self.decided
+            && let Some(entry) = self.tail.pop_front()
+        {
+            self.tail_len -= entry.len();
+            self.tail_first += 1;
+        }
+    }
+
+    /// Entries of a range that is not trimmed.
+    pub(crate) fn entries(&self, from: u64, to: u64) -> Vec<LogEntry> {
+        let mut entries = Vec::with_capacity((to - from) as usize);
+        if from < self.tail_first {
+            let durable = from..to.min(self.tail_first);
+            self.journal.read(durable, &mut |entry| entries.push(LogEntry(entry.into())));
+        }
+        let start = from.max(self.tail_first);
+        if start < to {
+            let (skipped, count) = ((start - self.tail_first) as usize, (to - start) as usize);
+            entries.extend(self.tail.iter().skip(skipped).take(count).cloned().map(LogEntry));
+        }
+        entries
+    }
+
+    fn append(&mut self, entry: LogEntry) {
+        self.tail_len += entry.0.len();
+        self.tail.push_back(entry.0.clone());
+        self.ops.push(JournalOp::Append(entry.0));
+    }
+
+    /// Replaces everything from `from` on, but leaves alone what is the same.
+    fn append_on_prefix(&mut self, from: u64, entries: Vec<LogEntry>) {
+        let end = self.end();
+        let known = self.entries(from.min(end), end.min(from + entries.len() as u64));
+        let same = known.iter().zip(&entries).take_while(|(known, entry)| known == entry).count();
+        let keep = from + same as u64;
+        if keep < end {
+            self.truncate(keep);
+        }
+        entries.into_iter().skip(same).for_each(|entry| self.append(entry));
+    }
+
+    fn truncate(&mut self, from: u64) {
+        self.ops.push(JournalOp::Truncate(from));
+        if from < self.tail_first {
+            self.tail.clear();
+            (self.tail_first, self.tail_len) = (from, 0);
+        } else {
+            let removed = self.tail.drain((from - self.tail_first) as usize..);
+            self.tail_len -= removed.map(|entry| entry.len()).sum::<usize>();
+        }
+    }
+
+    fn set_promise(&mut self, promise: Ballot) {
+        // OmniPaxos says again what it found; that it found nothing is not a promise.
+        if self.promise.unwrap_or_default() != promise {
+            self.promise = Some(promise);
+            self.ops.push(JournalOp::Scalar(scalar::PROMISE, ballot::to_id(promise).0.to_vec()));
+        }
+    }
+
+    fn set_round(&mut self, round: Ballot) {
+        if self.round != Some(round) {
+            self.round = Some(round);
+            self.ops.push(JournalOp::Scalar(scalar::ROUND, ballot::to_id(round).0.to_vec()));
+        }
+    }
+}
+
+/// The calls OmniPaxos 0.2.4 makes without snapshots, trimming and reconfiguration; see `shared/omnipaxos.md` §2.
+impl Storage<LogEntry> for Store {
+    fn write_atomically(&mut self, ops: Vec<StorageOp<LogEntry>>) -> StorageResult<()> {
+        let mut inner = self.lock();
+        let mut round = None;
+        for op in ops {
+            match op {
+                StorageOp::AppendEntry(entry) => inner.append(entry),
+                StorageOp::AppendEntries(entries) => entries.into_iter().for_each(|entry| inner.append(entry)),
+                StorageOp::AppendOnPrefix(from, entries) => inner.append_on_prefix(from as u64, entries),
+                StorageOp::SetPromise(promise) => inner.set_promise(promise),
+                StorageOp::SetDecidedIndex(decided) => inner.decided = decided as u64,
+                StorageOp::SetAcceptedRound(accepted) => round = Some(accepted),
+                StorageOp::SetCompactedIdx(_) | StorageOp::Trim(_) => unreachable!("trimming is not the library's"),
+                StorageOp::SetStopsign(_) => unreachable!("the ensemble is not reconfigured"),
+                StorageOp::SetSnapshot(_) => unreachable!("snapshots are not the library's"),
+            }
+        }
+        // Behind the entries it is about: see the module.
+        round.into_iter().for_each(|round| inner.set_round(round));
+        Ok(())
+    }
+
+    fn append_entry(&mut self, entry: LogEntry) -> StorageResult<()> {
+        self.lock().append(entry);
+        Ok(())
+    }
+
+    fn append_entries(&mut self, entries: Vec<LogEntry>) -> StorageResult<()> {
+        let mut inner = self.lock();
+        entries.into_iter().for_each(|entry| inner.append(entry));
+        Ok(())
+    }
+
+    fn append_on_prefix(&mut self, from: usize, entries: Vec<LogEntry>) -> StorageResult<()> {
+        self.lock().append_on_prefix(from as u64, entries);
+        Ok(())
+    }
+
+    fn set_promise(&mut self, promise: Ballot) -> StorageResult<()> {
+        self.lock().set_promise(promise);
+        Ok(())
+    }
+
+    fn set_decided_idx(&mut self, decided: usize) -> StorageResult<()> {
+        self.lock().decided = decided as u64;
+        Ok(())
+    }
+
+    fn get_decided_idx(&self) -> StorageResult<usize> {
+        Ok(self.lock().decided as usize)
+    }
+
+    fn set_accepted_round(&mut self, round: Ballot) -> StorageResult<()> {
+        self.lock().set_round(round);
+        Ok(())
+    }
+
+    fn get_accepted_round(&self) -> StorageResult<Option<Ballot>> {
+        Ok(self.lock().round)
+    }
+
+    fn get_entries(&self, from: usize, to: usize) -> StorageResult<Vec<LogEntry>> {
+        Ok(self.lock().entries(from as u64, to as u64))
+    }
+
+    fn get_log_len(&self) -> StorageResult<usize> {
+        let inner = self.lock();
+        Ok((inner.end() - inner.journal.first_index()) as usize)
+    }
+
+    fn get_suffix(&self, from: usize) -> StorageResult<Vec<LogEntry>> {
+        let inner = self.lock();
+        let end = inner.end();
+        Ok(inner.entries((from as u64).min(end), end))
+    }
+
+    fn get_promise(&self) -> StorageResult<Option<Ballot>> {
+        Ok(self.lock().promise)
+    }
+
+    fn set_stopsign(&mut self, stopsign: Option<StopSign>) -> StorageResult<()> {
+        assert!(stopsign.is_none(), "the ensemble is not reconfigured");
+        Ok(())
+    }
+
+    fn get_stopsign(&self) -> StorageResult<Option<StopSign>> {
+        Ok(None)
+    }
+
+    fn trim(&mut self, _index: usize) -> StorageResult<()> {
+        unreachable!("trimming is not the library's")
+    }
+
+    fn set_compacted_idx(&mut self, _index: usize) -> StorageResult<()> {
+        unreachable!("trimming is not the library's")
+    }
+
+    fn get_compacted_idx(&self) -> StorageResult<usize> {
+        Ok(self.lock().journal.first_index() as usize)
+    }
+
+    fn set_snapshot(&mut self, _snapshot: Option<NoSnapshot>) -> StorageResult<()> {
+        unreachable!("snapshots are not the library's")
+    }
+
+    fn get_snapshot(&self) -> StorageResult<Option<NoSnapshot>> {
+        Ok(None)
+    }
+}

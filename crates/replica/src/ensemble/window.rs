@@ -1,0 +1,90 @@
+//! Commands of this server's clients, numbered, from when they arrive until they are applied here.
+//!
+//! Whatever happens to leaders and links, the window is sent again from its start to whoever leads next; the duplicate
+//! filter of the state drops what was agreed on already. Invariant: numbers are given once and without gaps; an origin
+//! leaves the window exactly when its command is applied.
+
+use std::collections::VecDeque;
+
+use crate::delivery::{Origin, Proposals};
+
+#[derive(Debug)]
+struct Chunk {
+    first: u64,
+    count: u64,
+    commands: Vec<u8>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Window {
+    pub(crate) boot: u64,
+    chunks: VecDeque<Chunk>,
+    origins: VecDeque<Origin>,
+    /// Number of the oldest command that is not applied.
+    first: u64,
+    /// Number of the next command.
+    next: u64,
+    /// Number of the first command that the leader has not been sent.
+    sent: u64,
+    len: usize,
+}
+
+impl Window {
+    pub(crate) fn new(boot: u64) -> Window {
+        let (chunks, origins) = (VecDeque::new(), VecDeque::new());
+        Window { boot, chunks, origins, first: 1, next: 1, sent: 1, len: 0 }
+    }
+
+    /// Takes the proposals in; they are empty afterwards.
+    pub(crate) fn push(&mut self, proposals: &mut Proposals) {
+        let count = proposals.origins.len() as u64;
+        if count == 0 {
+            return;
+        }
+        let commands = std::mem::take(&mut proposals.commands);
+        self.len += commands.len();
+        self.chunks.push_back(Chunk { first: self.next, count, commands });
+        self.origins.extend(proposals.origins.drain(..));
+        self.next += count;
+    }
+
+    /// Everything is to be sent again: there is a new leader, or a new link to it.
+    pub(crate) fn rewind(&mut self) {
+        self.sent = self.first;
+    }
+
+    /// The next commands to send, and the number of the first one.
+    pub(crate) fn next_unsent(&mut self) -> Option<(u64, &[u8])> {
+        // Chunks are few: those behind the oldest command that is not applied.
+        let position = self.chunks.partition_point(|chunk| chunk.first + chunk.count <= self.sent);
+        let chunk = self.chunks.get(position)?;
+        self.sent = chunk.first + chunk.count;
+        Some((chunk.first, &chunk.commands))
+    }
+
+    /// Bytes of commands that are not applied.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Ends with the clients: nobody waits for an answer any more. The commands themselves stay.
+    pub(crate) fn orphan(&mut self) {
+        self.origins.iter_mut().for_each(|origin| origin.connection = None);
+    }
+}
+
+/// The origins of the commands that are applied, in order.
+impl Iterator for Window {
+    type Item = Origin;
+
+    fn next(&mut self) -> Option<Origin> {
+        let origin = self.origins.pop_front()?;
+        self.first += 1;
+        while let Some(chunk) = self.chunks.front().filter(|chunk| chunk.first + chunk.count <= self.first) {
+            self.len -= chunk.commands.len();
+            self.chunks.pop_front();
+        }
+        Some(origin)
+    }
+}
