@@ -18,6 +18,8 @@ mod engine;
 mod io;
 mod mailbox;
 mod metrics;
+#[allow(dead_code, reason = "the engine of an ensemble is about to use it")]
+mod peers;
 pub mod recovery;
 mod report;
 #[cfg_attr(not(test), expect(dead_code, reason = "the engine of ensembles sets it"))]

@@ -1,0 +1,162 @@
+//! Accepts peers: one thread at the listeners, one short-lived thread for each greeting.
+//!
+//! Invariant: whatever a stranger sends or does not send costs one thread for `hello_timeout`, and of those there are at
+//! most [`GREETINGS_MAX`](super::stream::GREETINGS_MAX).
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use tracing::{info, warn};
+
+use super::greet::{self, GreetError};
+use super::hello::{Hello, Purpose, Refusal};
+use super::helpers::{Helpers, Topic, canonical, resolve};
+use super::stream::PeerStream;
+use super::{OnState, PeersConfig};
+
+/// How long the system is left alone after it has refused a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Binds what the configuration says: every address of the host's name that is ours, or all there are.
+pub(super) fn bind(config: &PeersConfig) -> io::Result<Vec<TcpListener>> {
+    let port = config.listen.port;
+    let explain =
+        |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {}: {error}", config.listen));
+    let Some(host) = &config.listen.host else {
+        // One socket for both families; a system without IPv6 still has IPv4.
+        let dual = TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)));
+        return Ok(vec![dual.map_err(explain)?]);
+    };
+    let (mut bound, mut failed) = (Vec::new(), None);
+    for address in resolve(host, port).map_err(explain)? {
+        match TcpListener::bind(address) {
+            Ok(listener) => bound.push(listener),
+            Err(error) => failed = Some(error),
+        }
+    }
+    match failed {
+        Some(error) if bound.is_empty() => Err(explain(error)),
+        None if bound.is_empty() => Err(explain(io::ErrorKind::AddrNotAvailable.into())),
+        _ => Ok(bound),
+    }
+}
+
+/// The thread at the listeners.
+pub(super) struct Listening {
+    pub(super) helpers: Arc<Helpers>,
+    pub(super) listeners: Vec<TcpListener>,
+    /// Readable once everything stops.
+    pub(super) stop: Arc<OwnedFd>,
+    pub(super) on_state: OnState,
+}
+
+impl Listening {
+    pub(super) fn run(self) {
+        while !self.helpers.is_stopped() {
+            let mut watched: Vec<_> = self.listeners.iter().map(|it| PollFd::new(it, PollFlags::IN)).collect();
+            watched.push(PollFd::new(&*self.stop, PollFlags::IN));
+            if let Err(error) = poll(&mut watched, None)
+                && error != rustix::io::Errno::INTR
+            {
+                self.hindered(&error.into());
+            }
+            let ready: Vec<bool> = watched.iter().map(|it| !it.revents().is_empty()).collect();
+            for (listener, _) in self.listeners.iter().zip(ready).filter(|(_, ready)| *ready) {
+                self.accept(listener);
+            }
+        }
+    }
+
+    fn accept(&self, listener: &TcpListener) {
+        match listener.accept() {
+            Ok((socket, address)) => {
+                if let Err(error) = self.greet(socket, address) {
+                    self.hindered(&error);
+                }
+            }
+            // It was reset while it waited, or another event woke us.
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionAborted) => {}
+            Err(error) => {
+                self.hindered(&error);
+                self.helpers.pause(ACCEPT_PAUSE);
+            }
+        }
+    }
+
+    fn hindered(&self, error: &io::Error) {
+        if !self.helpers.is_stopped() && self.helpers.complaints.due(Topic::Accepting, 0) {
+            warn!(%error, "a peer's connection could not be taken");
+        }
+    }
+
+    /// Greets on a thread of its own, which a state transfer keeps.
+    fn greet(&self, socket: TcpStream, address: SocketAddr) -> io::Result<()> {
+        socket.set_nonblocking(false)?;
+        socket.set_nodelay(true)?;
+        let guest = self.helpers.guests.accept(&socket)?;
+        let stream = PeerStream::new(socket, guest);
+        let (helpers, on_state) = (self.helpers.clone(), self.on_state.clone());
+        thread::Builder::new().name("peer-greet".to_owned()).spawn(move || {
+            if let Err(error) = receive(&helpers, stream, address, &on_state) {
+                complain(&helpers, address, &error);
+            }
+        })?;
+        Ok(())
+    }
+}
+
+fn receive(
+    helpers: &Helpers,
+    mut stream: PeerStream,
+    address: SocketAddr,
+    on_state: &OnState,
+) -> Result<(), GreetError> {
+    let judge = |hello: &Hello, stream: &PeerStream| judge(helpers, hello, stream, address);
+    let hello = greet::receive(&mut stream, helpers.config.hello_timeout, judge)?;
+    match hello.purpose {
+        Purpose::Link => helpers.hand_over(hello.from, stream)?,
+        Purpose::State => {
+            info!(peer = hello.from, %address, "server {} asks for the state", hello.from);
+            on_state(stream, hello.from);
+        }
+    }
+    Ok(())
+}
+
+fn judge(helpers: &Helpers, hello: &Hello, stream: &PeerStream, address: SocketAddr) -> Result<(), Refusal> {
+    hello.check(helpers.config.me, &helpers.ids, helpers.ensemble())?;
+    if helpers.config.restrict {
+        check_address(helpers, hello.from, address)?;
+    }
+    match hello.purpose {
+        Purpose::State if !stream.become_state() => Err(Refusal::Busy),
+        Purpose::State | Purpose::Link => Ok(()),
+    }
+}
+
+/// A name that does not resolve has no address.
+fn check_address(helpers: &Helpers, from: u8, address: SocketAddr) -> Result<(), Refusal> {
+    let member = helpers.member(from).expect("the greeting was checked");
+    let known = resolve(&member.host, member.port)
+        .is_ok_and(|mut addresses| addresses.any(|known| canonical(known) == canonical(address)));
+    let refusal = || Refusal::Address { address: canonical(address), from, host: member.host.clone() };
+    if known { Ok(()) } else { Err(refusal()) }
+}
+
+fn complain(helpers: &Helpers, address: SocketAddr, error: &GreetError) {
+    let due = |topic, peer| !helpers.is_stopped() && helpers.complaints.due(topic, peer);
+    match error {
+        GreetError::Refused { from, .. } if due(Topic::Refused, from.unwrap_or(0)) => {
+            warn!(peer = from, %address, "a server is refused: {error}");
+        }
+        GreetError::Io(_) | GreetError::Garbage if due(Topic::Stranger, 0) => {
+            info!(%address, "a connection to the peers' port came to nothing: {error}");
+        }
+        GreetError::Refused { .. } | GreetError::Io(_) | GreetError::Garbage | GreetError::RefusedThere(_) => {}
+    }
+}

@@ -1,0 +1,131 @@
+//! Dials peers: a thread for each peer with a larger id, and whoever fetches state.
+//!
+//! A link that ends is dialled anew at once if it stood for a while, otherwise after pauses that grow.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tracing::{debug, warn};
+
+use super::Member;
+use super::greet::{self, GreetError};
+use super::hello::Purpose;
+use super::helpers::{Helpers, Topic, resolve};
+use super::stream::PeerStream;
+
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 4;
+/// Each pause is so many quarters of the one before.
+const GROWTH_QUARTERS: u32 = 6;
+
+/// Connects for state transfers, from any thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Connector {
+    pub(super) helpers: Arc<Helpers>,
+}
+
+impl Connector {
+    /// A greeted, blocking connection to a peer, on which it sends its state. Blocks while that is made. Ends with an error
+    /// when the server stops.
+    ///
+    /// # Errors
+    /// The peer is not a member, is not reachable, or refuses.
+    pub(crate) fn connect_for_state(&self, peer: u8) -> io::Result<PeerStream> {
+        let member = self.helpers.member(peer);
+        let member =
+            member.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no member has id {peer}")))?;
+        let stream = connect(&self.helpers, member, Purpose::State).map_err(io::Error::other)?;
+        if stream.become_state() { Ok(stream) } else { Err(io::ErrorKind::QuotaExceeded.into()) }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, Error)]
+enum DialError {
+    #[error("its name {host} does not resolve: {source}")]
+    Name { host: String, source: io::Error },
+    #[error("{address}: {source}")]
+    Connect { address: SocketAddr, source: io::Error },
+    #[error("{address}: {source}")]
+    Greet { address: SocketAddr, source: GreetError },
+}
+
+impl DialError {
+    fn topic(&self) -> Topic {
+        match self {
+            DialError::Name { .. } => Topic::Name,
+            DialError::Greet { source: GreetError::RefusedThere(_), .. } => Topic::RefusedThere,
+            DialError::Connect { .. } | DialError::Greet { .. } => Topic::Unreachable,
+        }
+    }
+}
+
+/// The thread of one peer.
+pub(super) fn run(helpers: &Helpers, peer: &Member) {
+    let mut pause = Duration::ZERO;
+    while helpers.pause(pause) && helpers.await_need(peer.id) {
+        match connect(helpers, peer, Purpose::Link) {
+            Ok(stream) => {
+                let since = Instant::now();
+                helpers.satisfied(peer.id);
+                if let Err(error) = helpers.hand_over(peer.id, stream) {
+                    debug!(peer = peer.id, %error, "a link was lost before it stood");
+                    helpers.need(peer.id);
+                }
+                if !helpers.await_need(peer.id) {
+                    return;
+                }
+                let stood = since.elapsed() >= helpers.config.redial_max;
+                pause = if stood { Duration::ZERO } else { grown(pause, helpers) };
+            }
+            Err(error) => {
+                complain(helpers, peer, &error);
+                pause = grown(pause, helpers);
+            }
+        }
+    }
+}
+
+fn grown(pause: Duration, helpers: &Helpers) -> Duration {
+    (pause * GROWTH_QUARTERS / 4).clamp(helpers.config.redial_first, helpers.config.redial_max)
+}
+
+fn complain(helpers: &Helpers, peer: &Member, error: &DialError) {
+    let topic = error.topic();
+    if !helpers.is_stopped() && helpers.complaints.due(topic, peer.id) {
+        warn!(peer = peer.id, "no link to server {}: {error}", peer.id);
+    }
+}
+
+/// Tries the addresses of a peer's name one after the other, until one takes us or refuses.
+fn connect(helpers: &Helpers, peer: &Member, purpose: Purpose) -> Result<PeerStream, DialError> {
+    let unresolved = |source| DialError::Name { host: peer.host.clone(), source };
+    let mut failed = None;
+    for address in resolve(&peer.host, peer.port).map_err(unresolved)?.take(ADDRESSES_MAX) {
+        match connect_to(helpers, peer, purpose, address) {
+            Ok(stream) => return Ok(stream),
+            Err(error) if error.topic() == Topic::RefusedThere => return Err(error),
+            Err(error) => failed = Some(error),
+        }
+    }
+    Err(failed.unwrap_or_else(|| unresolved(io::Error::new(io::ErrorKind::NotFound, "it has no address"))))
+}
+
+fn connect_to(
+    helpers: &Helpers,
+    peer: &Member,
+    purpose: Purpose,
+    address: SocketAddr,
+) -> Result<PeerStream, DialError> {
+    let connect_failed = |source| DialError::Connect { address, source };
+    let socket = TcpStream::connect_timeout(&address, helpers.config.connect_timeout).map_err(connect_failed)?;
+    socket.set_nodelay(true).map_err(connect_failed)?;
+    let guest = helpers.guests.dial(&socket).map_err(connect_failed)?;
+    let mut stream = PeerStream::new(socket, guest);
+    greet::dial(&mut stream, &helpers.hello(purpose, peer.id), helpers.config.hello_timeout)
+        .map_err(|source| DialError::Greet { address, source })?;
+    Ok(stream)
+}

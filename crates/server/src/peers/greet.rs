@@ -1,0 +1,135 @@
+//! The greeting on a blocking stream: each side of it, within a time that no trickle of bytes extends.
+
+use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use super::hello::{self, BODY_LEN_MAX, CONFIRMATION, HEAD_LEN, Hello, Refusal, VERSION};
+use super::stream::PeerStream;
+
+/// Why a greeting came to nothing.
+#[derive(Debug, Error)]
+pub(super) enum GreetError {
+    /// The connection ended, or time was up.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Whoever that is, it is not one of us.
+    #[error("this is not how servers greet each other")]
+    Garbage,
+    /// We refuse.
+    #[error("{reason}")]
+    Refused {
+        /// Who asked, when that could be read.
+        from: Option<u8>,
+        /// Why not.
+        reason: Refusal,
+    },
+    /// The other server refuses.
+    #[error("it refuses: {0}")]
+    RefusedThere(String),
+}
+
+/// The dialler's part.
+pub(super) fn dial(stream: &mut PeerStream, hello: &Hello, timeout: Duration) -> Result<(), GreetError> {
+    let mut timed = Timed::new(stream, timeout);
+    timed.write(&hello.encode())?;
+    let (version, body) = timed.read_message(hello::answer_head)?;
+    // A refusal is read in any version: that its versions differ is what it says.
+    let verdict = hello::verdict(&body);
+    if version != VERSION && verdict.is_ok() {
+        return Err(GreetError::RefusedThere(format!("it speaks version {version}, not {VERSION}")));
+    }
+    verdict.map_err(GreetError::RefusedThere)?;
+    timed.write(&[CONFIRMATION])?;
+    timed.finish()
+}
+
+/// The other's part: `judge` decides about the hello.
+pub(super) fn receive(
+    stream: &mut PeerStream,
+    timeout: Duration,
+    judge: impl FnOnce(&Hello, &PeerStream) -> Result<(), Refusal>,
+) -> Result<Hello, GreetError> {
+    let mut timed = Timed::new(stream, timeout);
+    let (version, body) = timed.read_message(hello::hello_head)?;
+    if version != VERSION {
+        return timed.refuse(None, Refusal::Version(version));
+    }
+    let hello = Hello::decode(&body).ok_or(GreetError::Garbage)?;
+    if let Err(reason) = judge(&hello, timed.stream) {
+        return timed.refuse(Some(hello.from), reason);
+    }
+    timed.write(&hello::answer(Ok(())))?;
+    let mut confirmation = [0];
+    timed.read_exact(&mut confirmation)?;
+    if confirmation != [CONFIRMATION] {
+        return Err(GreetError::Garbage);
+    }
+    timed.finish()?;
+    Ok(hello)
+}
+
+/// A stream with a time at which everything ends.
+struct Timed<'a> {
+    stream: &'a mut PeerStream,
+    deadline: Instant,
+}
+
+impl<'a> Timed<'a> {
+    fn new(stream: &'a mut PeerStream, timeout: Duration) -> Timed<'a> {
+        Timed { stream, deadline: Instant::now() + timeout }
+    }
+
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+    }
+
+    fn read_exact(&mut self, mut buffer: &mut [u8]) -> io::Result<()> {
+        while !buffer.is_empty() {
+            self.stream.socket().set_read_timeout(Some(self.left()?))?;
+            match self.stream.read(buffer) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(len) => buffer = &mut buffer[len..],
+                // Time is up when nothing is left of it, not when the system says so.
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Greetings are shorter than any socket's buffer: this blocks for nobody.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.socket().set_write_timeout(Some(self.left()?))?;
+        self.stream.write_all(bytes)
+    }
+
+    /// The version and the body of what comes next.
+    fn read_message(
+        &mut self,
+        split: impl Fn(&[u8; HEAD_LEN]) -> Option<(u16, usize)>,
+    ) -> Result<(u16, Vec<u8>), GreetError> {
+        let mut head = [0; HEAD_LEN];
+        self.read_exact(&mut head)?;
+        let (version, len) = split(&head).ok_or(GreetError::Garbage)?;
+        assert!(len <= BODY_LEN_MAX, "checked by the head's decoder");
+        let mut body = vec![0; len];
+        self.read_exact(&mut body)?;
+        Ok((version, body))
+    }
+
+    fn refuse<T>(&mut self, from: Option<u8>, reason: Refusal) -> Result<T, GreetError> {
+        // Whoever does not want to hear it need not.
+        let _ = self.write(&hello::answer(Err(&reason)));
+        Err(GreetError::Refused { from, reason })
+    }
+
+    /// The stream goes on without a time limit.
+    fn finish(&mut self) -> Result<(), GreetError> {
+        self.stream.socket().set_read_timeout(None)?;
+        self.stream.socket().set_write_timeout(None)?;
+        Ok(())
+    }
+}

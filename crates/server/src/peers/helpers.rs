@@ -1,0 +1,217 @@
+//! What the helper threads share with each other and with the engine.
+//!
+//! Invariant: of the links to one peer that the engine has not yet taken, only the newest waits for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use std::{io, vec};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::hello::{Hello, Purpose};
+use super::stream::{Guests, PeerStream};
+use super::wake::Waker;
+use super::{Member, PeersConfig};
+
+/// How long stopping waits for state transfers to let go of what they read.
+const STATES_PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(super) struct Helpers {
+    pub(super) config: PeersConfig,
+    /// The ids of the members, ascending.
+    pub(super) ids: Vec<u8>,
+    pub(super) waker: Waker,
+    pub(super) guests: Arc<Guests>,
+    pub(super) complaints: Complaints,
+    arrived: Mutex<BTreeMap<u8, Established>>,
+    needs: Mutex<Needs>,
+    needed: Condvar,
+}
+
+/// A link that waits for the engine.
+#[derive(Debug)]
+pub(super) struct Established {
+    pub(super) stream: PeerStream,
+    /// Larger the later it was made.
+    pub(super) number: u64,
+}
+
+/// What the dialling threads are to do.
+#[derive(Debug, Default)]
+struct Needs {
+    /// Peers to dial.
+    peers: BTreeSet<u8>,
+    stopped: bool,
+}
+
+impl Helpers {
+    pub(super) fn new(config: PeersConfig) -> io::Result<Helpers> {
+        let ids: BTreeSet<u8> = config.members.iter().map(|member| member.id).collect();
+        assert_eq!(ids.len(), config.members.len(), "the configuration has each id once");
+        assert!(ids.contains(&config.me), "the configuration has this server");
+        Ok(Helpers {
+            config,
+            ids: ids.into_iter().collect(),
+            waker: Waker::new()?,
+            guests: Arc::default(),
+            complaints: Complaints::default(),
+            arrived: Mutex::default(),
+            needs: Mutex::default(),
+            needed: Condvar::new(),
+        })
+    }
+
+    pub(super) fn member(&self, id: u8) -> Option<&Member> {
+        self.config.members.iter().find(|member| member.id == id)
+    }
+
+    /// This server's greeting to a peer.
+    pub(super) fn hello(&self, purpose: Purpose, to: u8) -> Hello {
+        Hello { purpose, from: self.config.me, to, ensemble: self.ensemble(), members: self.ids.clone() }
+    }
+
+    pub(super) fn ensemble(&self) -> u64 {
+        self.config.ensemble.load(Ordering::Acquire)
+    }
+
+    /// Gives the engine a link. *Errors*: the socket is unusable.
+    pub(super) fn hand_over(&self, peer: u8, mut stream: PeerStream) -> io::Result<()> {
+        let number = stream.leave()?;
+        let mut arrived = self.arrived.lock();
+        if arrived.get(&peer).is_none_or(|other| other.number < number) {
+            arrived.insert(peer, Established { stream, number });
+        }
+        drop(arrived);
+        self.waker.wake();
+        Ok(())
+    }
+
+    /// What was handed over since.
+    pub(super) fn take_arrived(&self) -> BTreeMap<u8, Established> {
+        std::mem::take(&mut *self.arrived.lock())
+    }
+
+    /// Peers dialled by this server: those with larger ids.
+    pub(super) fn dials(&self, peer: u8) -> bool {
+        self.config.me < peer
+    }
+
+    /// There is no link to this peer any more: whoever dials it should.
+    pub(super) fn need(&self, peer: u8) {
+        if self.dials(peer) {
+            self.needs.lock().peers.insert(peer);
+            self.needed.notify_all();
+        }
+    }
+
+    /// Until a peer is to be dialled, and not before `earliest`. False once everything stops.
+    pub(super) fn await_need(&self, peer: u8) -> bool {
+        let mut needs = self.needs.lock();
+        self.needed.wait_while(&mut needs, |needs| !needs.stopped && !needs.peers.contains(&peer));
+        !needs.stopped
+    }
+
+    /// Waits. False once everything stops.
+    pub(super) fn pause(&self, pause: Duration) -> bool {
+        let mut needs = self.needs.lock();
+        self.needed.wait_while_until(&mut needs, |needs| !needs.stopped, Instant::now() + pause);
+        !needs.stopped
+    }
+
+    /// The peer is dialled: enough, until the engine says otherwise.
+    pub(super) fn satisfied(&self, peer: u8) {
+        self.needs.lock().peers.remove(&peer);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.needs.lock().stopped
+    }
+
+    /// Ends what the helper threads do. Those that ask a name server still may take their time.
+    pub(super) fn stop(&self) {
+        self.needs.lock().stopped = true;
+        self.needed.notify_all();
+        self.guests.stop(STATES_PATIENCE);
+        self.arrived.lock().clear();
+    }
+}
+
+/// The addresses of a host name; blocks as long as the system's resolver does.
+pub(super) fn resolve(host: &str, port: u16) -> io::Result<vec::IntoIter<SocketAddr>> {
+    (host, port).to_socket_addrs()
+}
+
+/// One spelling of an address that an IPv6 socket tells in another.
+pub(super) fn canonical(address: SocketAddr) -> IpAddr {
+    address.ip().to_canonical()
+}
+
+/// What is complained of in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Topic {
+    /// A peer's name does not resolve.
+    Name,
+    /// A peer cannot be reached, or does not greet.
+    Unreachable,
+    /// A peer refuses us.
+    RefusedThere,
+    /// We refuse a peer.
+    Refused,
+    /// A connection that is not from a peer.
+    Stranger,
+    /// A connection that the system or a limit took from us.
+    Accepting,
+}
+
+impl Topic {
+    /// The same complaint is not repeated for so long.
+    fn silence(self) -> Duration {
+        match self {
+            Topic::RefusedThere | Topic::Refused | Topic::Accepting => Duration::from_secs(5),
+            Topic::Name | Topic::Unreachable | Topic::Stranger => Duration::from_secs(10),
+        }
+    }
+}
+
+/// Keeps repeated complaints out of the log.
+#[derive(Debug, Default)]
+pub(super) struct Complaints {
+    next: Mutex<BTreeMap<(Topic, u8), Instant>>,
+}
+
+impl Complaints {
+    /// Whether to complain now. `peer`: 0 when nobody knows whose it is.
+    pub(super) fn due(&self, topic: Topic, peer: u8) -> bool {
+        let now = Instant::now();
+        let mut next = self.next.lock();
+        let due = next.get(&(topic, peer)).is_none_or(|next| *next <= now);
+        if due {
+            next.insert((topic, peer), now + topic.silence());
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_is_made_once_at_first() {
+        let complaints = Complaints::default();
+        assert!(complaints.due(Topic::Refused, 1));
+        assert!(!complaints.due(Topic::Refused, 1));
+        assert!(complaints.due(Topic::Refused, 2));
+        assert!(complaints.due(Topic::Stranger, 1));
+    }
+
+    #[test]
+    fn an_ipv4_address_in_ipv6_clothes_is_itself() {
+        let address = canonical("[::ffff:127.0.0.1]:80".parse().unwrap());
+        assert_eq!(address, canonical("127.0.0.1:90".parse().unwrap()));
+    }
+}

@@ -1,0 +1,367 @@
+//! Links to the other servers of an ensemble: one TCP connection for each pair, over which frames go both ways in order.
+//!
+//! The engine's thread owns every link. It sleeps in [`Peers::wait`], which any thread ends through a [`Waker`]; takes what
+//! came with [`Peers::poll`]; adds to what leaves with [`Peers::send`] and writes it with [`Peers::flush`]. None of these
+//! blocks. What may block — names, connecting, accepting, greeting — is done by helper threads that hand over connections
+//! which have been greeted ([`hello`] says how): [`dial`] and [`accept`]. State transfers have connections of their own to
+//! the same port, which those threads keep.
+//!
+//! The smaller id dials the larger. A new link replaces the old one of its peer. A link that loses a byte is ended, so
+//! what the engine sees of one link is a prefix of what its peer sent. A silent link is for the engine to end: nothing here
+//! sends on its own.
+//!
+//! TLS goes into [`PeerStream`], the one type that reads and writes.
+//!
+//! Source: what `QuorumCnxManager` and `Leader`'s learner sockets are in ZooKeeper, on one port; rules of design.md §4.
+
+mod accept;
+mod dial;
+mod greet;
+mod hello;
+mod helpers;
+mod link;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod wake;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::time::Timespec;
+use tracing::{error, info, warn};
+
+use self::accept::Listening;
+use self::helpers::Helpers;
+use self::link::{End, Link};
+use crate::config::HostPort;
+
+pub(crate) use self::dial::Connector;
+pub(crate) use self::stream::PeerStream;
+pub(crate) use self::wake::Waker;
+
+/// Longest frame, bytes.
+pub(crate) const FRAME_LEN_MAX: usize = 96 << 20;
+/// Bytes that may wait for one peer before its link is given up.
+pub(crate) const UNSENT_LEN_MAX: usize = 256 << 20;
+/// Stands for the waker among the peers' ids in events.
+const WAKER: u64 = 0;
+/// Events taken at a time; what is left over comes again.
+const EVENTS_MAX: usize = 32;
+
+/// Another server, or this one, of the ensemble.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// 1 or more.
+    pub(crate) id: u8,
+    /// A name or an address; IPv6 literals stand without brackets.
+    pub(crate) host: String,
+    /// Where it accepts its peers.
+    pub(crate) port: u16,
+}
+
+/// What the links are made from.
+#[derive(Clone, Debug)]
+pub(crate) struct PeersConfig {
+    /// This server's id.
+    pub(crate) me: u8,
+    /// With this server.
+    pub(crate) members: Vec<Member>,
+    /// Where peers are accepted.
+    pub(crate) listen: HostPort,
+    /// Accept peers only from the addresses of their hosts.
+    pub(crate) restrict: bool,
+    /// 0: none yet.
+    pub(crate) ensemble: Arc<AtomicU64>,
+    /// A whole greeting takes no longer.
+    pub(crate) hello_timeout: Duration,
+    /// Connecting to one address takes no longer.
+    pub(crate) connect_timeout: Duration,
+    /// Pause before a peer is dialled again, at first.
+    pub(crate) redial_first: Duration,
+    /// The same, at most; also the age at which a link counts as one that stood.
+    pub(crate) redial_max: Duration,
+    /// Bytes that may wait for one peer.
+    pub(crate) unsent_len_max: usize,
+}
+
+impl PeersConfig {
+    /// The usual times and limits.
+    pub(crate) fn new(me: u8, members: Vec<Member>, listen: HostPort) -> PeersConfig {
+        PeersConfig {
+            me,
+            members,
+            listen,
+            restrict: false,
+            ensemble: Arc::default(),
+            hello_timeout: Duration::from_secs(2),
+            connect_timeout: Duration::from_millis(500),
+            redial_first: Duration::from_millis(100),
+            redial_max: Duration::from_secs(1),
+            unsent_len_max: UNSENT_LEN_MAX,
+        }
+    }
+}
+
+/// What [`Peers::poll`] tells.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum PeerEvent<'a> {
+    /// There is a link to this peer, and nothing has passed over it.
+    LinkUp(u8),
+    /// It is gone; what was on its way is lost.
+    LinkDown {
+        /// Whose it was.
+        peer: u8,
+        /// The peer closed it, died, or dialled anew; otherwise we gave it up, or the network did.
+        by_peer: bool,
+    },
+    /// A frame of this peer, whole.
+    Frame(u8, &'a [u8]),
+}
+
+/// Sends the state to whoever asks. Called on a thread of its own, at most [`stream::STATES_MAX`] at a time; the stream
+/// blocks, and ends with an error when the server stops.
+pub(crate) type OnState = Arc<dyn Fn(PeerStream, u8) + Send + Sync>;
+
+/// The links, for the engine's thread. Dropping it ends them and stops the helper threads.
+pub(crate) struct Peers {
+    helpers: Arc<Helpers>,
+    epoll: OwnedFd,
+    /// What is ready, and for what.
+    ready: Vec<(u64, EventFlags)>,
+    /// That is newer than the last poll.
+    collected: bool,
+    links: BTreeMap<u8, Link>,
+    /// Peers, and whether they did it, whose links ended and who have not been told of.
+    ended: Vec<(u8, bool)>,
+    stop: Arc<OwnedFd>,
+    listening: Option<JoinHandle<()>>,
+}
+
+impl Peers {
+    /// Binds, and starts to dial and to accept.
+    ///
+    /// # Errors
+    /// The address cannot be had, or the system refuses a thread.
+    pub(crate) fn start(config: PeersConfig, on_state: OnState) -> io::Result<Peers> {
+        let listeners = accept::bind(&config)?;
+        Peers::start_on(listeners, config, on_state)
+    }
+
+    /// The same on sockets that listen already.
+    ///
+    /// # Errors
+    /// As [`Peers::start`].
+    pub(crate) fn start_on(listeners: Vec<TcpListener>, config: PeersConfig, on_state: OnState) -> io::Result<Peers> {
+        let helpers = Arc::new(Helpers::new(config)?);
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, helpers.waker.descriptor(), EventData::new_u64(WAKER), EventFlags::IN)?;
+        for listener in &listeners {
+            listener.set_nonblocking(true)?;
+        }
+        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let mut peers = Peers {
+            helpers: helpers.clone(),
+            epoll,
+            ready: Vec::with_capacity(EVENTS_MAX),
+            collected: false,
+            links: BTreeMap::new(),
+            ended: Vec::new(),
+            stop: stop.clone(),
+            listening: None,
+        };
+        let listening = Listening { helpers, listeners, stop, on_state };
+        peers.listening = Some(spawn("peer-listen", move || listening.run())?);
+        peers.start_dialling()?;
+        Ok(peers)
+    }
+
+    fn start_dialling(&self) -> io::Result<()> {
+        for member in self.helpers.config.members.iter().filter(|member| self.helpers.dials(member.id)) {
+            let (helpers, member) = (self.helpers.clone(), member.clone());
+            helpers.need(member.id);
+            spawn(&format!("peer-dial-{}", member.id), move || dial::run(&helpers, &member))?;
+        }
+        Ok(())
+    }
+
+    /// Ends [`Peers::wait`] from any thread.
+    pub(crate) fn waker(&self) -> Waker {
+        self.helpers.waker.clone()
+    }
+
+    /// Connects for state transfers, from any thread.
+    pub(crate) fn connector(&self) -> Connector {
+        Connector { helpers: self.helpers.clone() }
+    }
+
+    /// Until there is something for [`Peers::poll`], somebody wakes us, or time is up.
+    pub(crate) fn wait(&mut self, timeout: Duration) {
+        let urgent = !self.ended.is_empty() || self.links.values().any(Link::is_broken);
+        let sleeps = !urgent && self.helpers.waker.fall_asleep();
+        self.collect(if sleeps { timeout } else { Duration::ZERO });
+        self.helpers.waker.awake();
+    }
+
+    fn collect(&mut self, timeout: Duration) {
+        // A time that the system cannot express is as good as none.
+        let timeout = Timespec::try_from(timeout).ok();
+        let mut room = [const { MaybeUninit::<Event>::uninit() }; EVENTS_MAX];
+        self.ready.clear();
+        match epoll::wait(&self.epoll, &mut room, timeout.as_ref()) {
+            Ok((events, _)) => self.ready.extend(events.iter().map(|event| (event.data.u64(), event.flags))),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => panic!("the event queue is open: {error}"),
+        }
+        if self.ready.iter().any(|(whose, _)| *whose == WAKER) {
+            self.helpers.waker.silence();
+        }
+        self.collected = true;
+    }
+
+    /// Tells what came since the last time, each link's in order. A killed link tells nothing but its end.
+    pub(crate) fn poll(&mut self, event: &mut dyn FnMut(PeerEvent<'_>)) {
+        if !self.collected {
+            self.collect(Duration::ZERO);
+        }
+        self.collected = false;
+        for at in 0..self.ready.len() {
+            let (whose, flags) = self.ready[at];
+            // The waker is nobody's id.
+            if let Ok(peer) = u8::try_from(whose) {
+                self.attend(peer, flags, event);
+            }
+        }
+        let broken: Vec<u8> = self.links.iter().filter(|(_, link)| link.is_broken()).map(|(peer, _)| *peer).collect();
+        for peer in broken {
+            self.attend(peer, EventFlags::IN, event);
+        }
+        self.tell_ended(event);
+        self.take_arrived(event);
+    }
+
+    /// Writes to and reads from a link that is ready.
+    fn attend(&mut self, peer: u8, flags: EventFlags, event: &mut dyn FnMut(PeerEvent<'_>)) {
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        if flags.contains(EventFlags::OUT) {
+            write(&self.epoll, peer, link);
+        }
+        // Errors and hang-ups show when one reads.
+        if flags != EventFlags::OUT
+            && let Err(end) = link.read(&mut |frame| event(PeerEvent::Frame(peer, frame)))
+        {
+            self.end(peer, &end);
+        }
+    }
+
+    fn tell_ended(&mut self, event: &mut dyn FnMut(PeerEvent<'_>)) {
+        for (peer, by_peer) in self.ended.drain(..) {
+            event(PeerEvent::LinkDown { peer, by_peer });
+        }
+    }
+
+    /// Takes over the links that the helper threads have made.
+    fn take_arrived(&mut self, event: &mut dyn FnMut(PeerEvent<'_>)) {
+        for (peer, established) in self.helpers.take_arrived() {
+            match self.links.get(&peer) {
+                // Two greetings were under way at once, and the older one was slower.
+                Some(old) if old.number > established.number => continue,
+                Some(_) => self.end(peer, &End { by_peer: true, reason: "replaced by a new one".to_owned() }),
+                None => {}
+            }
+            self.tell_ended(event);
+            let link = Link::new(established.stream, established.number);
+            let added =
+                epoll::add(&self.epoll, link.stream().socket(), EventData::new_u64(peer.into()), EventFlags::IN);
+            if let Err(error) = added {
+                warn!(peer, %error, "a link could not be taken over");
+                self.helpers.need(peer);
+                continue;
+            }
+            let address = link.stream().socket().peer_addr().ok();
+            info!(peer, address = address.map(tracing::field::display), "linked to server {peer}");
+            self.links.insert(peer, link);
+            event(PeerEvent::LinkUp(peer));
+        }
+    }
+
+    /// Adds a frame to what leaves with the next [`Peers::flush`]. Without a link it is dropped, as all that is on its way
+    /// when a link ends.
+    pub(crate) fn send(&mut self, peer: u8, frame: &[u8]) {
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        if frame.len() > FRAME_LEN_MAX {
+            error!(peer, len = frame.len(), "a frame to a peer is too long; the limit is {FRAME_LEN_MAX}");
+            return self.kill(peer, "a frame to it is too long");
+        }
+        link.push(frame);
+        let unsent = link.unsent();
+        if unsent > self.helpers.config.unsent_len_max {
+            self.kill(peer, &format!("{unsent} bytes wait for it"));
+        }
+    }
+
+    /// Writes what the links take. The rest follows with [`Peers::poll`] when they take more.
+    pub(crate) fn flush(&mut self) {
+        for (peer, link) in &mut self.links {
+            if !link.blocked && link.unsent() > 0 {
+                write(&self.epoll, *peer, link);
+            }
+        }
+    }
+
+    /// Bytes that wait for a peer here, besides what the system holds.
+    pub(crate) fn unsent(&self, peer: u8) -> usize {
+        self.links.get(&peer).map_or(0, Link::unsent)
+    }
+
+    /// Ends a link at once; the next [`Peers::poll`] tells it. Does nothing without one.
+    pub(crate) fn kill(&mut self, peer: u8, reason: &str) {
+        self.end(peer, &End { by_peer: false, reason: reason.to_owned() });
+    }
+
+    fn end(&mut self, peer: u8, end: &End) {
+        let Some(link) = self.links.remove(&peer) else { return };
+        warn!(peer, by_peer = end.by_peer, "the link to server {peer} has ended: {}", end.reason);
+        // It leaves the event queue with its last descriptor anyway.
+        let _ = epoll::delete(&self.epoll, link.stream().socket());
+        link.reset();
+        self.ended.push((peer, end.by_peer));
+        self.helpers.need(peer);
+    }
+}
+
+/// Writes, and has the event queue say when there is room for more.
+fn write(epoll: &OwnedFd, peer: u8, link: &mut Link) {
+    let was_watched = link.watched;
+    link.write();
+    if was_watched != link.blocked {
+        let flags = if link.blocked { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+        epoll::modify(epoll, link.stream().socket(), EventData::new_u64(peer.into()), flags)
+            .expect("the link is in the event queue");
+        link.watched = link.blocked;
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        // The listener's thread looks whether it is to stop when this wakes it.
+        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        self.helpers.stop();
+        if let Some(listening) = self.listening.take() {
+            let _ = listening.join();
+        }
+    }
+}

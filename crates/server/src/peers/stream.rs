@@ -1,0 +1,185 @@
+//! A connection between two servers, and the list of those that helper threads hold.
+//!
+//! [`PeerStream`] is the one type through which bytes between servers pass: TLS goes inside it later (a rustls connection
+//! beside the socket; its handshake belongs to the helper threads, before the greeting), and nothing else changes.
+//!
+//! Invariant: a stream that a helper thread may block on is in [`Guests`], so that [`Guests::stop`] ends it.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+/// Accepted connections that may be greeting at a time; one more ends the oldest of them.
+pub(super) const GREETINGS_MAX: usize = 32;
+/// State transfers that may be under way at a time, to and from this server.
+pub(crate) const STATES_MAX: usize = 16;
+/// How long a newcomer waits for the place of a greeting that was ended for it.
+const PLACE_WAIT: Duration = Duration::from_millis(100);
+
+/// A connection to another server.
+#[derive(Debug)]
+pub(crate) struct PeerStream {
+    socket: TcpStream,
+    /// Dropped after the socket.
+    guest: Option<Guest>,
+}
+
+impl PeerStream {
+    pub(super) fn new(socket: TcpStream, guest: Guest) -> PeerStream {
+        PeerStream { socket, guest: Some(guest) }
+    }
+
+    /// The socket: for its timeouts and its address, not for its bytes.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Takes one of the places for state transfers. False if there is none.
+    pub(super) fn become_state(&self) -> bool {
+        self.guest.as_ref().is_some_and(Guest::become_state)
+    }
+
+    /// Leaves the helper threads: becomes non-blocking, and is no longer ended by [`Guests::stop`]. Tells its number, which
+    /// is larger the later it was accepted or dialled.
+    pub(super) fn leave(&mut self) -> io::Result<u64> {
+        self.socket.set_nonblocking(true)?;
+        Ok(self.guest.take().map_or(0, |guest| guest.number))
+    }
+}
+
+impl Read for PeerStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.read(buffer)
+    }
+}
+
+impl Write for PeerStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
+/// Streams that helper threads hold.
+#[derive(Debug, Default)]
+pub(super) struct Guests {
+    places: Mutex<Places>,
+    left: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    taken: BTreeMap<u64, (Doing, TcpStream)>,
+    next: u64,
+    stopped: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    /// Accepted, not yet greeted.
+    Greeting,
+    /// The same, ended to make room.
+    Evicted,
+    /// Dialled by us.
+    Dialling,
+    /// A state transfer.
+    State,
+}
+
+impl Places {
+    fn count(&self, doing: Doing) -> usize {
+        self.taken.values().filter(|(found, _)| *found == doing).count()
+    }
+
+    fn accepted_count(&self) -> usize {
+        self.count(Doing::Greeting) + self.count(Doing::Evicted)
+    }
+
+    /// Ends the greeting that had the most time.
+    fn evict_oldest(&mut self) {
+        if let Some((doing, socket)) = self.taken.values_mut().find(|(doing, _)| *doing == Doing::Greeting) {
+            *doing = Doing::Evicted;
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn enter(&mut self, doing: Doing, socket: &TcpStream) -> io::Result<u64> {
+        if self.stopped {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "the server stops"));
+        }
+        let socket = socket.try_clone()?;
+        self.next += 1;
+        self.taken.insert(self.next, (doing, socket));
+        Ok(self.next)
+    }
+}
+
+impl Guests {
+    /// An accepted connection comes in. *Errors*: stopped, or every place is taken by one that will not leave it.
+    pub(super) fn accept(self: &Arc<Self>, socket: &TcpStream) -> io::Result<Guest> {
+        let mut places = self.places.lock();
+        if places.accepted_count() >= GREETINGS_MAX {
+            places.evict_oldest();
+            let until = Instant::now() + PLACE_WAIT;
+            self.left.wait_while_until(&mut places, |places| places.accepted_count() >= GREETINGS_MAX, until);
+            if places.accepted_count() >= GREETINGS_MAX {
+                return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "too many connections greet at once"));
+            }
+        }
+        let number = places.enter(Doing::Greeting, socket)?;
+        Ok(Guest { guests: self.clone(), number })
+    }
+
+    /// A connection that we dialled comes in. *Errors*: stopped.
+    pub(super) fn dial(self: &Arc<Self>, socket: &TcpStream) -> io::Result<Guest> {
+        let number = self.places.lock().enter(Doing::Dialling, socket)?;
+        Ok(Guest { guests: self.clone(), number })
+    }
+
+    /// Ends every stream, lets no more in, and waits for the state transfers to let go of theirs, at most so long.
+    pub(super) fn stop(&self, patience: Duration) {
+        let mut places = self.places.lock();
+        places.stopped = true;
+        for (_, socket) in places.taken.values() {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+        let until = Instant::now() + patience;
+        self.left.wait_while_until(&mut places, |places| places.count(Doing::State) > 0, until);
+    }
+}
+
+/// A stream's place among the guests.
+#[derive(Debug)]
+pub(super) struct Guest {
+    guests: Arc<Guests>,
+    number: u64,
+}
+
+impl Guest {
+    fn become_state(&self) -> bool {
+        let mut places = self.guests.places.lock();
+        if places.count(Doing::State) >= STATES_MAX {
+            return false;
+        }
+        if let Some((doing, _)) = places.taken.get_mut(&self.number) {
+            *doing = Doing::State;
+        }
+        drop(places);
+        self.guests.left.notify_all();
+        true
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.guests.places.lock().taken.remove(&self.number);
+        self.guests.left.notify_all();
+    }
+}

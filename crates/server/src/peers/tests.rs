@@ -1,0 +1,500 @@
+//! Links over the loopback interface: between two [`Peers`], and with a dialler that says what a test wants.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use socket2::SockRef;
+
+use super::hello::{self, CONFIRMATION, HEAD_LEN, Hello, Purpose};
+use super::stream::{GREETINGS_MAX, STATES_MAX};
+use super::*;
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+const STEP: Duration = Duration::from_millis(2);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Seen {
+    Up(u8),
+    Down(u8, bool),
+    Frame(u8, Vec<u8>),
+}
+
+impl From<PeerEvent<'_>> for Seen {
+    fn from(event: PeerEvent<'_>) -> Seen {
+        match event {
+            PeerEvent::LinkUp(peer) => Seen::Up(peer),
+            PeerEvent::LinkDown { peer, by_peer } => Seen::Down(peer, by_peer),
+            PeerEvent::Frame(peer, frame) => Seen::Frame(peer, frame.to_vec()),
+        }
+    }
+}
+
+/// Listeners and members 1, 2, … of an ensemble on this machine.
+fn ensemble(count: u8) -> (Vec<TcpListener>, Vec<Member>) {
+    let bound = (1..=count).map(|id| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, Member { id, host: "127.0.0.1".to_owned(), port })
+    });
+    bound.unzip()
+}
+
+fn config(me: u8, members: &[Member]) -> PeersConfig {
+    let port = members[usize::from(me) - 1].port;
+    PeersConfig::new(me, members.to_vec(), HostPort { host: Some("127.0.0.1".to_owned()), port })
+}
+
+fn no_state() -> OnState {
+    Arc::new(|_, _| panic!("nobody asks for the state"))
+}
+
+/// Servers 1 and 2, linked.
+fn pair() -> (Peers, Peers) {
+    let (listeners, members) = ensemble(2);
+    let mut started = listeners
+        .into_iter()
+        .zip(1..)
+        .map(|(listener, me)| Peers::start_on(vec![listener], config(me, &members), no_state()).unwrap());
+    let (mut one, mut two) = (started.next().unwrap(), started.next().unwrap());
+    assert_eq!(turn(&mut [&mut one, &mut two], |seen| seen.iter().all(|seen| !seen.is_empty()))[0], [Seen::Up(2)]);
+    (one, two)
+}
+
+/// Server 2 of three, without the others; `change` its configuration. And where it is.
+fn lone(change: impl FnOnce(&mut PeersConfig)) -> (Peers, SocketAddr) {
+    lone_with(change, no_state())
+}
+
+fn lone_with(change: impl FnOnce(&mut PeersConfig), on_state: OnState) -> (Peers, SocketAddr) {
+    let (mut listeners, members) = ensemble(3);
+    let mut config = config(2, &members);
+    change(&mut config);
+    let listener = listeners.swap_remove(1);
+    let address = listener.local_addr().unwrap();
+    (Peers::start_on(vec![listener], config, on_state).unwrap(), address)
+}
+
+/// Lets servers work until what each has seen is enough.
+fn turn(servers: &mut [&mut Peers], mut enough: impl FnMut(&[Vec<Seen>]) -> bool) -> Vec<Vec<Seen>> {
+    let until = Instant::now() + PATIENCE;
+    let mut seen = vec![Vec::new(); servers.len()];
+    while !enough(&seen) {
+        assert!(Instant::now() < until, "only this happened: {seen:.200?}");
+        for (peers, seen) in servers.iter_mut().zip(&mut seen) {
+            peers.wait(STEP);
+            peers.poll(&mut |event| seen.push(event.into()));
+        }
+    }
+    seen
+}
+
+/// Lets one server work until it has seen so many events.
+fn see(peers: &mut Peers, count: usize) -> Vec<Seen> {
+    turn(&mut [peers], |seen| seen[0].len() >= count).remove(0)
+}
+
+fn greeting(purpose: Purpose) -> Hello {
+    Hello { purpose, from: 1, to: 2, ensemble: 0, members: vec![1, 2, 3] }
+}
+
+/// Says hello, and reads the answer.
+fn knock(address: SocketAddr, hello: &[u8]) -> (TcpStream, Result<(), String>) {
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    // What is written is on its way, also when the socket is reset next.
+    socket.set_nodelay(true).unwrap();
+    socket.write_all(hello).unwrap();
+    let mut head = [0; HEAD_LEN];
+    socket.read_exact(&mut head).unwrap();
+    let mut body = vec![0; hello::answer_head(&head).unwrap().1];
+    socket.read_exact(&mut body).unwrap();
+    (socket, hello::verdict(&body))
+}
+
+/// A link or state connection as server 1 makes it.
+fn dial(address: SocketAddr, purpose: Purpose) -> TcpStream {
+    let (mut socket, answer) = knock(address, &greeting(purpose).encode());
+    assert_eq!(answer, Ok(()));
+    socket.write_all(&[CONFIRMATION]).unwrap();
+    socket
+}
+
+/// Until the other side has hung up.
+fn await_end(mut socket: &TcpStream) {
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let ended = match socket.read(&mut [0]) {
+        Ok(len) => len == 0,
+        Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+    };
+    assert!(ended, "the connection goes on");
+}
+
+fn prefixed(frame: &[u8]) -> Vec<u8> {
+    [&(frame.len() as u32).to_be_bytes(), frame].concat()
+}
+
+#[test]
+fn each_refusal_says_why() {
+    let check = |restrict: bool, hello: &[u8], expected: &str| {
+        let (mut peers, address) = lone(|config| {
+            config.restrict = restrict;
+            config.members[0].host = "127.0.0.2".to_owned();
+            config.ensemble.store(7, Ordering::Release);
+        });
+        let (socket, answer) = knock(address, hello);
+        let reason = answer.expect_err(expected);
+        assert!(reason.contains(expected), "{reason:?}");
+        await_end(&socket);
+        peers.wait(Duration::ZERO);
+        peers.poll(&mut |event| panic!("{event:?}"));
+    };
+    let hello = || greeting(Purpose::Link);
+    let mut newer = hello().encode();
+    newer[5] = 2;
+    check(false, &newer, "version 1 to each other, not 2");
+    check(false, &Hello { to: 3, ..hello() }.encode(), "this is server 2, not 3");
+    check(false, &Hello { from: 9, ..hello() }.encode(), "server 9 is not among the members here, [1, 2, 3]");
+    check(false, &Hello { from: 2, ..hello() }.encode(), "two servers have the same myid");
+    check(false, &Hello { members: vec![1, 2], ..hello() }.encode(), "the members here are [1, 2, 3], not [1, 2]");
+    check(false, &Hello { ensemble: 8, ..hello() }.encode(), "ensemble 0000000000000007, not 0000000000000008");
+    check(false, &Hello { from: 3, ..hello() }.encode(), "server 2 dials server 3");
+    check(true, &hello().encode(), "127.0.0.1 is not an address of server 1's host 127.0.0.2");
+}
+
+#[test]
+fn names_are_resolved_for_the_restriction() {
+    let (mut peers, address) = lone(|config| {
+        config.restrict = true;
+        config.members[0].host = "localhost".to_owned();
+    });
+    let _link = dial(address, Purpose::Link);
+    assert_eq!(see(&mut peers, 1), [Seen::Up(1)]);
+}
+
+#[test]
+fn the_dialler_learns_why_it_is_refused() {
+    let (mut listeners, members) = ensemble(3);
+    let _three = listeners.pop();
+    let (two, one) = (listeners.pop().unwrap(), listeners.pop().unwrap());
+    let _two = Peers::start_on(vec![two], config(2, &members), no_state()).unwrap();
+    let one = Peers::start_on(vec![one], config(1, &members[..2]), no_state()).unwrap();
+    let refused = one.connector().connect_for_state(2).unwrap_err().to_string();
+    assert!(refused.contains("it refuses: the members here are [1, 2, 3], not [1, 2]"), "{refused}");
+    assert_eq!(one.connector().connect_for_state(3).unwrap_err().kind(), io::ErrorKind::NotFound);
+}
+
+#[test]
+fn garbage_costs_only_its_connection() {
+    let (mut peers, address) = lone(|_| {});
+    let mut too_long = greeting(Purpose::Link).encode();
+    too_long[6..8].copy_from_slice(&u16::MAX.to_be_bytes());
+    let mut runner = TestRunner::new(Config::with_cases(32));
+    let check = |garbage: &[u8]| {
+        let mut socket = TcpStream::connect(address).unwrap();
+        // The other side may hang up while we still talk.
+        let _ = socket.write_all(garbage).and_then(|()| socket.shutdown(std::net::Shutdown::Write));
+        await_end(&socket);
+    };
+    check(&too_long);
+    check(b"GET / HTTP/1.1\r\n\r\n");
+    check(&greeting(Purpose::Link).encode()[..HEAD_LEN + 3]);
+    let garbage = proptest::collection::vec(any::<u8>(), 0..2000);
+    runner
+        .run(&garbage, |garbage| {
+            check(&garbage);
+            Ok(())
+        })
+        .unwrap();
+    let _link = dial(address, Purpose::Link);
+    assert_eq!(see(&mut peers, 1), [Seen::Up(1)]);
+}
+
+#[test]
+fn silence_costs_no_more_than_its_time() {
+    let (_peers, address) = lone(|config| config.hello_timeout = Duration::from_millis(100));
+    await_end(&TcpStream::connect(address).unwrap());
+    // A trickle does not extend it.
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let since = Instant::now();
+    for byte in greeting(Purpose::Link).encode() {
+        let gone = socket.write_all(&[byte]).is_err();
+        if gone || !matches!(socket.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            assert!(since.elapsed() >= Duration::from_millis(80));
+            return;
+        }
+    }
+    panic!("the greeting was waited for");
+}
+
+#[test]
+fn the_silent_make_room() {
+    let (mut peers, address) = lone(|config| config.hello_timeout = 2 * PATIENCE);
+    let silent: Vec<_> = (0..GREETINGS_MAX + 3).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let _link = dial(address, Purpose::Link);
+    assert_eq!(see(&mut peers, 1), [Seen::Up(1)]);
+    silent[..4].iter().for_each(await_end);
+}
+
+#[test]
+fn a_stale_dial_is_no_link() {
+    let (mut peers, address) = lone(|_| {});
+    // One was given up before the answer came; one is confirmed only after a newer one.
+    drop(knock(address, &greeting(Purpose::Link).encode()));
+    let (mut slow, _) = knock(address, &greeting(Purpose::Link).encode());
+    let mut link = dial(address, Purpose::Link);
+    assert_eq!(see(&mut peers, 1), [Seen::Up(1)]);
+    slow.write_all(&[CONFIRMATION]).unwrap();
+    turn(&mut [&mut peers], |seen| {
+        assert_eq!(seen[0], [], "the link stays");
+        slow.set_read_timeout(Some(STEP)).unwrap();
+        slow.read(&mut [0]).is_ok()
+    });
+    link.write_all(&prefixed(b"still here")).unwrap();
+    assert_eq!(see(&mut peers, 1), [Seen::Frame(1, b"still here".to_vec())]);
+}
+
+#[test]
+fn a_new_link_replaces_the_old() {
+    let (mut peers, address) = lone(|_| {});
+    let old = dial(address, Purpose::Link);
+    assert_eq!(see(&mut peers, 1), [Seen::Up(1)]);
+    let mut new = dial(address, Purpose::Link);
+    new.write_all(&prefixed(b"hello")).unwrap();
+    assert_eq!(see(&mut peers, 3), [Seen::Down(1, true), Seen::Up(1), Seen::Frame(1, b"hello".to_vec())]);
+    await_end(&old);
+}
+
+#[test]
+fn a_frame_too_long_ends_the_link() {
+    let (mut peers, address) = lone(|_| {});
+    let mut link = dial(address, Purpose::Link);
+    link.write_all(&[&prefixed(b"")[..], &prefixed(b"good"), &(FRAME_LEN_MAX as u32 + 1).to_be_bytes()].concat())
+        .unwrap();
+    let expected = [Seen::Up(1), Seen::Frame(1, Vec::new()), Seen::Frame(1, b"good".to_vec()), Seen::Down(1, false)];
+    assert_eq!(see(&mut peers, 4), expected);
+    await_end(&link);
+}
+
+#[test]
+fn what_came_before_the_end_is_told() {
+    for reset in [false, true] {
+        let (mut peers, address) = lone(|_| {});
+        let mut link = dial(address, Purpose::Link);
+        assert_eq!(see(&mut peers, 1), [Seen::Up(1)]);
+        link.write_all(&[prefixed(b"last"), vec![0, 0]].concat()).unwrap();
+        if reset {
+            SockRef::from(&link).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        drop(link);
+        // Writing fails before anything is read.
+        for _ in 0..3 {
+            peers.send(1, b"too late");
+            peers.flush();
+        }
+        let seen = turn(&mut [&mut peers], |seen| seen[0].last() == Some(&Seen::Down(1, true))).remove(0);
+        assert_eq!(seen, [Seen::Frame(1, b"last".to_vec()), Seen::Down(1, true)]);
+        peers.send(1, b"no link");
+        assert_eq!(peers.unsent(1), 0);
+    }
+}
+
+#[test]
+fn whoever_does_not_read_is_given_up() {
+    let (mut peers, address) = lone(|config| config.unsent_len_max = 1 << 20);
+    let link = dial(address, Purpose::Link);
+    assert_eq!(see(&mut peers, 1), [Seen::Up(1)]);
+    let frame = vec![0; 64 << 10];
+    let mut sent = 0;
+    let mut seen = Vec::new();
+    while seen.is_empty() {
+        peers.send(1, &frame);
+        assert!(peers.unsent(1) <= 1 << 20);
+        peers.flush();
+        peers.poll(&mut |event| seen.push(Seen::from(event)));
+        sent += frame.len();
+        assert!(sent < 512 << 20, "nobody reads, yet everything is taken");
+    }
+    assert_eq!(seen, [Seen::Down(1, false)]);
+    drop(link);
+}
+
+#[test]
+fn a_killed_link_is_dialled_anew() {
+    let (mut one, mut two) = pair();
+    one.kill(2, "a test");
+    one.kill(2, "a test");
+    one.send(2, b"lost");
+    let seen = turn(&mut [&mut one, &mut two], |seen| seen.iter().all(|seen| seen.len() >= 2));
+    assert_eq!(seen[0], [Seen::Down(2, false), Seen::Up(2)]);
+    assert_eq!(seen[1], [Seen::Down(1, true), Seen::Up(1)]);
+    two.kill(1, "a test");
+    let seen = turn(&mut [&mut one, &mut two], |seen| seen.iter().all(|seen| seen.len() >= 2));
+    assert_eq!(seen[0], [Seen::Down(2, true), Seen::Up(2)]);
+    assert_eq!(seen[1], [Seen::Down(1, false), Seen::Up(1)]);
+}
+
+#[test]
+fn a_stopped_server_frees_its_port_and_is_found_again() {
+    let (mut listeners, members) = ensemble(2);
+    let (two, one) = (listeners.pop().unwrap(), listeners.pop().unwrap());
+    let mut one = Peers::start_on(vec![one], config(1, &members), no_state()).unwrap();
+    let two = Peers::start_on(vec![two], config(2, &members), no_state()).unwrap();
+    assert_eq!(see(&mut one, 1), [Seen::Up(2)]);
+    drop(two);
+    assert_eq!(see(&mut one, 1), [Seen::Down(2, true)]);
+    let mut two = Peers::start(config(2, &members), no_state()).unwrap();
+    let seen = turn(&mut [&mut one, &mut two], |seen| seen.iter().all(|seen| !seen.is_empty()));
+    assert_eq!(seen, [[Seen::Up(2)], [Seen::Up(1)]]);
+    let taken = Peers::start(config(2, &members), no_state()).err().unwrap();
+    assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+}
+
+#[test]
+fn big_frames_pass_in_pieces() {
+    let (mut one, mut two) = pair();
+    let frame = |len: usize, salt: u8| -> Vec<u8> { (0..len).map(|at| (at % 251) as u8 ^ salt).collect() };
+    let lens = [0, 1, 40 << 20, 3, (64 << 10) - 4, 1 << 20, 17 << 20, 5];
+    for (salt, len) in lens.into_iter().enumerate() {
+        one.send(2, &frame(len, salt as u8));
+        two.send(1, &frame(len, salt as u8 + 100));
+    }
+    one.flush();
+    two.flush();
+    assert!(one.unsent(2) > 0 && two.unsent(1) > 0, "no socket takes that at once");
+    let seen = turn(&mut [&mut one, &mut two], |seen| seen.iter().all(|seen| seen.len() == lens.len()));
+    for (salt, len) in lens.into_iter().enumerate() {
+        assert!(seen[0][salt] == Seen::Frame(2, frame(len, salt as u8 + 100)), "frame {salt} to server 1");
+        assert!(seen[1][salt] == Seen::Frame(1, frame(len, salt as u8)), "frame {salt} to server 2");
+    }
+    assert_eq!((one.unsent(2), two.unsent(1)), (0, 0));
+}
+
+#[test]
+fn many_frames_stay_in_order() {
+    const COUNT: u64 = 100_000;
+    /// Frames sent between two flushes, at most.
+    const BATCH: u64 = 97;
+    // A frame is its number, repeated so often that frames differ in length.
+    let frame = |number: u64| number.to_be_bytes().repeat(1 + (number % 13) as usize);
+    let exchange = move |mut peers: Peers, to: u8| {
+        let until = Instant::now() + PATIENCE;
+        let (mut sent, mut received) = (0, 0);
+        while received < COUNT || sent < COUNT || peers.unsent(to) > 0 {
+            assert!(Instant::now() < until, "{sent} sent, {received} received");
+            for _ in 0..BATCH.min(COUNT - sent) {
+                peers.send(to, &frame(sent));
+                sent += 1;
+            }
+            peers.flush();
+            peers.wait(if sent < COUNT { Duration::ZERO } else { STEP });
+            peers.poll(&mut |event| {
+                assert_eq!(event, PeerEvent::Frame(to, &frame(received)));
+                received += 1;
+            });
+        }
+        peers
+    };
+    let (one, two) = pair();
+    let other = thread::spawn(move || exchange(two, 1));
+    let one = exchange(one, 2);
+    // Neither hangs up before the other has everything.
+    drop((one, other.join().unwrap()));
+}
+
+#[test]
+fn a_waker_ends_the_wait() {
+    let (mut peers, _) = lone(|_| {});
+    let waker = peers.waker();
+    let done = Arc::new(AtomicU64::new(0));
+    let since = Instant::now();
+    let other = thread::spawn({
+        let done = done.clone();
+        move || {
+            for count in 1..=1000 {
+                done.store(count, Ordering::Relaxed);
+                waker.wake();
+            }
+        }
+    });
+    // Each wake is seen, however many fall together.
+    while done.load(Ordering::Relaxed) < 1000 {
+        peers.wait(PATIENCE);
+    }
+    other.join().unwrap();
+    assert!(since.elapsed() < PATIENCE);
+    // One wake is left at most, on either way.
+    peers.wait(Duration::ZERO);
+    peers.wait(Duration::ZERO);
+    let since = Instant::now();
+    peers.wait(Duration::from_millis(20));
+    assert!(since.elapsed() >= Duration::from_millis(20), "nothing woke us");
+}
+
+#[test]
+fn state_has_its_own_connections() {
+    let (listeners, members) = ensemble(2);
+    let on_state: OnState = Arc::new(|mut stream, peer| stream.write_all(&vec![peer; 1 << 20]).unwrap());
+    let mut started = listeners
+        .into_iter()
+        .zip(1..)
+        .map(|(listener, me)| Peers::start_on(vec![listener], config(me, &members), on_state.clone()).unwrap());
+    let (one, two) = (started.next().unwrap(), started.next().unwrap());
+    for (from, to) in [(&one, 2), (&two, 1)] {
+        let mut stream = from.connector().connect_for_state(to).unwrap();
+        let mut state = Vec::new();
+        stream.read_to_end(&mut state).unwrap();
+        assert!(state == vec![3 - to; 1 << 20], "the whole state");
+    }
+}
+
+#[test]
+fn stopping_ends_state_transfers() {
+    let over = Arc::new(AtomicBool::new(false));
+    let on_state: OnState = Arc::new({
+        let over = over.clone();
+        move |mut stream, _| {
+            // It lasts until somebody hangs up.
+            let _ = stream.read(&mut [0]);
+            over.store(true, Ordering::Release);
+        }
+    });
+    let (peers, address) = lone_with(|config| config.hello_timeout = 2 * PATIENCE, on_state);
+    let state = dial(address, Purpose::State);
+    let silent = TcpStream::connect(address).unwrap();
+    let since = Instant::now();
+    drop(peers);
+    assert!(over.load(Ordering::Acquire), "whoever sends the state has let go of it");
+    assert!(since.elapsed() < Duration::from_secs(4), "at once");
+    await_end(&state);
+    await_end(&silent);
+}
+
+#[test]
+fn state_transfers_are_counted() {
+    let (_peers, address) = lone_with(|_| {}, Arc::new(|mut stream, _| drop(stream.read(&mut [0]))));
+    let states: Vec<_> = (0..STATES_MAX).map(|_| dial(address, Purpose::State)).collect();
+    let (_, answer) = knock(address, &greeting(Purpose::State).encode());
+    assert_eq!(answer, Err("too many state transfers are under way".to_owned()));
+    drop(states);
+    let until = Instant::now() + PATIENCE;
+    while knock(address, &greeting(Purpose::State).encode()).1.is_err() {
+        assert!(Instant::now() < until, "their places are free again");
+    }
+}
+
+#[test]
+fn an_unknown_name_harms_nobody_else() {
+    let (mut peers, address) = lone(|config| config.members[2].host = "no-such-host.invalid".to_owned());
+    let _link = dial(address, Purpose::Link);
+    assert_eq!(see(&mut peers, 1), [Seen::Up(1)]);
+    let error = peers.connector().connect_for_state(3).unwrap_err().to_string();
+    assert!(error.contains("its name no-such-host.invalid does not resolve"), "{error}");
+}
