@@ -27,7 +27,8 @@ pub(super) struct Helpers {
     pub(super) waker: Waker,
     pub(super) guests: Arc<Guests>,
     pub(super) complaints: Complaints,
-    arrived: Mutex<BTreeMap<u8, Established>>,
+    /// `None` once everything has stopped.
+    arrived: Mutex<Option<BTreeMap<u8, Established>>>,
     needs: Mutex<Needs>,
     needed: Condvar,
 }
@@ -59,7 +60,7 @@ impl Helpers {
             waker: Waker::new()?,
             guests: Arc::default(),
             complaints: Complaints::default(),
-            arrived: Mutex::default(),
+            arrived: Mutex::new(Some(BTreeMap::new())),
             needs: Mutex::default(),
             needed: Condvar::new(),
         })
@@ -81,18 +82,18 @@ impl Helpers {
     /// Gives the engine a link. *Errors*: the socket is unusable.
     pub(super) fn hand_over(&self, peer: u8, mut stream: PeerStream) -> io::Result<()> {
         let number = stream.leave()?;
-        let mut arrived = self.arrived.lock();
-        if arrived.get(&peer).is_none_or(|other| other.number < number) {
+        if let Some(arrived) = self.arrived.lock().as_mut()
+            && arrived.get(&peer).is_none_or(|other| other.number < number)
+        {
             arrived.insert(peer, Established { stream, number });
         }
-        drop(arrived);
         self.waker.wake();
         Ok(())
     }
 
     /// What was handed over since.
     pub(super) fn take_arrived(&self) -> BTreeMap<u8, Established> {
-        std::mem::take(&mut *self.arrived.lock())
+        self.arrived.lock().as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Peers dialled by this server: those with larger ids.
@@ -136,7 +137,7 @@ impl Helpers {
         self.needs.lock().stopped = true;
         self.needed.notify_all();
         self.guests.stop(STATES_PATIENCE);
-        self.arrived.lock().clear();
+        *self.arrived.lock() = None;
     }
 }
 

@@ -164,9 +164,6 @@ impl Input {
         }
         if self.end == self.buffer.len() {
             self.buffer.resize(2 * self.end, 0);
-        } else if self.end < INPUT_LEN && self.buffer.len() > BUFFER_KEPT {
-            self.buffer.truncate(INPUT_LEN);
-            self.buffer.shrink_to_fit();
         }
         &mut self.buffer[self.end..]
     }
@@ -188,6 +185,9 @@ impl Input {
             }
             frame(&rest[..len]);
             self.start += PREFIX_LEN + len;
+        }
+        if self.start == self.end && self.buffer.len() > BUFFER_KEPT {
+            *self = Input::new();
         }
         Ok(())
     }

@@ -133,6 +133,7 @@ pub(crate) enum PeerEvent<'a> {
 pub(crate) type OnState = Arc<dyn Fn(PeerStream, u8) + Send + Sync>;
 
 /// The links, for the engine's thread. Dropping it ends them and stops the helper threads.
+#[derive(Debug)]
 pub(crate) struct Peers {
     helpers: Arc<Helpers>,
     epoll: OwnedFd,

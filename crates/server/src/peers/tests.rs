@@ -358,6 +358,23 @@ fn a_stopped_server_frees_its_port_and_is_found_again() {
 }
 
 #[test]
+fn a_host_is_bound_at_all_its_addresses() {
+    let bind = |host: Option<&str>| {
+        let (_, members) = ensemble(1);
+        accept::bind(&PeersConfig::new(1, members, HostPort { host: host.map(str::to_owned), port: 0 }))
+    };
+    for host in [None, Some("localhost"), Some("127.0.0.3")] {
+        for listener in bind(host).unwrap() {
+            let address = listener.local_addr().unwrap();
+            let at = if address.ip().is_unspecified() { ([127, 0, 0, 1], address.port()).into() } else { address };
+            TcpStream::connect::<SocketAddr>(at).unwrap();
+        }
+    }
+    // An address for documentation is nobody's.
+    assert!(bind(Some("192.0.2.1")).unwrap_err().to_string().starts_with("cannot listen on 192.0.2.1:0: "));
+}
+
+#[test]
 fn big_frames_pass_in_pieces() {
     let (mut one, mut two) = pair();
     let frame = |len: usize, salt: u8| -> Vec<u8> { (0..len).map(|at| (at % 251) as u8 ^ salt).collect() };
