@@ -66,11 +66,12 @@ def wipe(ensemble, rng):
 
 
 def chain(ensemble, rng):
-    """Cuts all links but those to one server, the hub: with three servers a chain."""
-    hub = rng.choice(ensemble.numbers)
+    """Cuts all links but those to one server, a follower, the hub: with three servers a chain, the leader at one end."""
+    leader = ensemble.leader()
+    hub = rng.choice([number for number in ensemble.numbers if number != leader])
     ensemble.partition([[hub, number] for number in ensemble.numbers])
     time.sleep(rng.uniform(3, 7))
-    return f"hub {hub}"
+    return f"hub {hub}, leader {leader}"
 
 
 def isolate_leader(ensemble, rng):

@@ -73,6 +73,7 @@ class Judge:
         self.start_states = {path: ("initial", 0) for path in REGISTERS} | {COUNTER: ("0", 0)}
         self.facts = {}  # (path, version) -> (value, mzxid), as ever seen by anyone
         self.writes = collections.defaultdict(set)  # path -> zxids of known writes
+        self.homeless = []
 
     def judge(self, dumps, differing):
         """All violations since the last call."""
@@ -104,8 +105,8 @@ class Judge:
                 yield f"{path} is gone on server {number}"
         if complaint := linearizable.check(history, self.start_states[path]):
             yield f"{path} is not linearizable: {complaint}"
-        last = history[-1]
-        self.start_states[path] = (last.value, last.version)
+        if history:
+            self.start_states[path] = (history[-1].value, history[-1].version)
         seen = {op.value for op in history if op.outcome == OK and op.kind == READ}
         self.record.registers[path] = [op for op in history if op.outcome == UNKNOWN and op.value not in seen]
 
@@ -151,16 +152,22 @@ class Judge:
     def sessions(self, tree):
         """Every client kept its session, and the session its ephemeral."""
         for worker in self.workers:
-            session = worker.client.client_id[0]
+            session = worker.client.client_id and worker.client.client_id[0]
             if worker.sessions_lost or session != worker.session:
+                self.homeless.append(worker)
                 yield f"{worker.name} lost its session 0x{worker.session:x}"
-                worker.sessions_lost = 0
-                worker.new_session()
             elif worker.ephemeral not in tree:
+                self.homeless.append(worker)
                 yield f"{worker.name} kept its session and lost its ephemeral"
-                worker.new_session()
             elif tree[worker.ephemeral][1].ephemeralOwner != session:
                 yield f"{worker.ephemeral} is owned by 0x{tree[worker.ephemeral][1].ephemeralOwner:x}, not by 0x{session:x}"
+
+    def renew_sessions(self):
+        """Those who lost session or ephemeral start anew, so that the next round tells of its own losses only."""
+        for worker in self.homeless:
+            worker.sessions_lost = 0
+            worker.new_session()
+        self.homeless = []
 
     def clean(self, client, tree):
         """Removes what this round's creates left, so that rounds stay short. It must never come back."""

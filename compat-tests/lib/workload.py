@@ -128,6 +128,8 @@ class Worker(threading.Thread):
 
     def new_session(self):
         """Marks the present session with its ephemeral; whatever an earlier session left there goes first."""
+        if not self.client.client_id:
+            raise RuntimeError(f"{self.name} gets no session any more")
         self.session = self.client.client_id[0]
         try:
             self.client.retry(self.client.delete, self.ephemeral)
