@@ -7,7 +7,8 @@
 //! Deliberately absent: what an operation does, and in which order replies leave (`oxkeeper-state`,
 //! `oxkeeper-replica`); the command line (`oxkeeper`).
 //!
-//! Reading order: [`serve`], [`io`], [`client`], [`engine`], [`checkpoint`], [`recovery`], [`config`], [`words`].
+//! Reading order: [`serve`], [`io`], [`client`], [`engine`], [`checkpoint`], [`recovery`], [`transfer`], [`config`],
+//! [`words`].
 
 mod admission;
 mod checkpoint;
@@ -25,6 +26,7 @@ mod report;
 #[cfg_attr(not(test), expect(dead_code, reason = "the engine of ensembles sets it"))]
 mod role;
 mod serve;
+pub mod transfer;
 pub mod words;
 mod words_service;
 

@@ -1,21 +1,24 @@
-//! From the files of a data directory to a running state: the durable tree, then the tail of the log.
+//! From the files of a data directory to a running state: an installation begun before is finished, then the durable
+//! tree is loaded and the tail of the log replayed.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
 use oxkeeper_proto::DecodeError;
 use oxkeeper_state::checkpoint::{Loading, Znodes};
-use oxkeeper_state::{Batch, State};
+use oxkeeper_state::{Entry, State};
 use oxkeeper_store::{DirLock, Disk, Kind, Log, LogOptions, Snapshot, StoreError, Tree, TreeOptions};
 use thiserror::Error;
 use tracing::info;
 
 use crate::clock::Clock;
 use crate::metrics::StartupStats;
+use crate::transfer::finish_install;
 
 /// Name of the log's directory below `dataLogDir`.
-const LOG_DIR: &str = "log";
+pub(crate) const LOG_DIR: &str = "log";
 /// Name of the scalars among the durable tree's meta values.
 pub const SCALARS: &str = "scalars";
 /// Name of what the durable tree knows of the ensemble among its meta values.
@@ -47,13 +50,23 @@ pub enum RecoveryError {
         /// What is wrong with it.
         source: DecodeError,
     },
-    /// The log begins behind what the tree holds.
-    #[error("the log begins at entry {first}, but the durable tree ends at {applied}: files are missing")]
+    /// The log begins behind what the tree holds, or ends before it.
+    #[error("the log has entries {first}..{end}, but the durable tree ends at {applied}: files are missing")]
     Gap {
         /// First entry of the log.
         first: u64,
+        /// One past the last entry of the log.
+        end: u64,
         /// Entries the tree holds.
         applied: u64,
+    },
+    /// The log ends before what was decided.
+    #[error("the log ends at entry {end}, but entries up to {decided} were decided: files are missing or damaged")]
+    Decided {
+        /// One past the last entry of the log.
+        end: u64,
+        /// Entries decided.
+        decided: u64,
     },
     /// The directory holds Apache ZooKeeper's files.
     #[error("{0} holds Apache ZooKeeper's data, which this server does not read: use another dataDir")]
@@ -63,17 +76,17 @@ pub enum RecoveryError {
 /// What was found in a data directory.
 #[derive(Debug)]
 pub struct Recovered {
-    /// As of the last log entry.
+    /// As of the last log entry that was replayed.
     pub state: State,
     /// Open for appending.
     pub log: Log,
     /// Open for checkpoints.
     pub tree: Tree,
-    /// Log entries applied to `state`.
+    /// Log entries applied to `state`; a member of an ensemble may have more in its log.
     pub applied: u64,
     /// Log entries the durable tree holds.
     pub checkpointed: u64,
-    /// Bytes of the log entries behind the durable tree.
+    /// Bytes of the log entries applied behind the durable tree.
     pub tail_len: u64,
     /// Keep other processes out for as long as they are held.
     pub locks: Vec<DirLock>,
@@ -89,6 +102,31 @@ pub struct StoreOptions {
     pub tree: TreeOptions,
 }
 
+/// How far the log is replayed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replay {
+    /// To its end: of a server alone every entry counts.
+    #[default]
+    All,
+    /// A member of an ensemble: as far as it is known to be decided. What is behind may still be taken back.
+    Decided {
+        /// The log's scalar that says how far, a big-endian u64; none is 0.
+        scalar: u8,
+    },
+}
+
+impl Replay {
+    /// One past the last entry to replay, of a log that goes on from `checkpointed`.
+    fn end(self, log: &Log, checkpointed: u64) -> Result<u64, RecoveryError> {
+        let end = log.next_index();
+        let Replay::Decided { scalar } = self else { return Ok(end) };
+        let decided = log.scalar(scalar).map_or(Ok(0), |bytes| bytes.try_into().map(u64::from_be_bytes));
+        // the scalar may be older than the checkpoint
+        let decided = decided.unwrap_or(u64::MAX).max(checkpointed);
+        if decided <= end { Ok(decided) } else { Err(RecoveryError::Decided { end, decided }) }
+    }
+}
+
 /// Opens the directories, creating them if need be, and rebuilds the state.
 pub(crate) fn recover(
     disk: &Arc<dyn Disk>,
@@ -96,7 +134,7 @@ pub(crate) fn recover(
     data_log_dir: &Path,
     seed: u64,
 ) -> Result<Recovered, RecoveryError> {
-    recover_with(disk, data_dir, data_log_dir, seed, &StoreOptions::default())
+    recover_with(disk, data_dir, data_log_dir, seed, &StoreOptions::default(), Replay::All)
 }
 
 /// As a server starts, for the simulator: the same, with a store of other sizes.
@@ -109,25 +147,44 @@ pub fn recover_with(
     data_log_dir: &Path,
     seed: u64,
     options: &StoreOptions,
+    replay: Replay,
 ) -> Result<Recovered, RecoveryError> {
-    let clock = Clock::start();
     refuse_foreign(data_dir)?;
     let mut locks = vec![oxkeeper_store::lock(&**disk, data_dir)?];
     if data_log_dir != data_dir {
         locks.push(oxkeeper_store::lock(&**disk, data_log_dir)?);
     }
+    recover_locked(locks, disk, data_dir, data_log_dir, seed, options, replay)
+}
+
+/// As [`recover_with`], with the locks of a former recovery: of a server that installed a peer's state.
+///
+/// # Errors
+/// Any [`RecoveryError`].
+pub fn recover_locked(
+    locks: Vec<DirLock>,
+    disk: &Arc<dyn Disk>,
+    data_dir: &Path,
+    data_log_dir: &Path,
+    seed: u64,
+    options: &StoreOptions,
+    replay: Replay,
+) -> Result<Recovered, RecoveryError> {
+    let clock = Clock::start();
+    finish_install(&**disk, data_dir, data_log_dir)?;
     let tree = Tree::open(disk.clone(), data_dir, &options.tree)?;
     let (mut state, checkpointed) = match tree.snapshot()? {
-        None => (State::new(seed), 0),
-        Some(snapshot) => (load(&snapshot, seed)?, snapshot.applied_index()),
+        Some(snapshot) if !is_unborn(&snapshot) => (load(&snapshot, seed)?, snapshot.applied_index()),
+        Some(_) | None => (State::new(seed), 0),
     };
     let loaded_ms = clock.now_ms();
     let log = Log::open(disk.clone(), &data_log_dir.join(LOG_DIR), &options.log)?;
     if log.first_index() > checkpointed || log.next_index() < checkpointed {
-        return Err(RecoveryError::Gap { first: log.first_index(), applied: checkpointed });
+        let (first, end) = (log.first_index(), log.next_index());
+        return Err(RecoveryError::Gap { first, end, applied: checkpointed });
     }
-    let tail = replay(&log, checkpointed, &mut state)?;
-    let applied = log.next_index();
+    let applied = replay.end(&log, checkpointed)?;
+    let tail = replay_entries(&log, checkpointed..applied, &mut state)?;
     let replayed_ms = clock.now_ms() - loaded_ms;
     info!(
         znodes = state.tree().len(),
@@ -136,6 +193,7 @@ pub fn recover_with(
         loaded_ms,
         replayed = applied - checkpointed,
         replayed_ms,
+        undecided = log.next_index() - applied,
         "data recovered"
     );
     let stats = StartupStats::recovered(loaded_ms, replayed_ms, tail.commands);
@@ -149,6 +207,11 @@ fn refuse_foreign(data_dir: &Path) -> Result<(), RecoveryError> {
     let foreign = |name: &str| name.starts_with("snapshot.") || name.starts_with("log.");
     let found = entries.filter_map(Result::ok).any(|entry| entry.file_name().to_str().is_some_and(foreign));
     if found { Err(RecoveryError::Foreign(dir.display().to_string())) } else { Ok(()) }
+}
+
+/// Whether a tree holds what a server begins with: its sender had written no checkpoint yet.
+fn is_unborn(snapshot: &Snapshot) -> bool {
+    snapshot.applied_index() == 0 && snapshot.count(Kind::Znode) == 0
 }
 
 /// Reads the durable tree, the znodes on several threads.
@@ -196,7 +259,7 @@ fn load_znodes(snapshot: &Snapshot, loading: &mut Loading) -> Result<(), Recover
 
 fn load_part(
     snapshot: &Snapshot,
-    slots: std::ops::Range<u64>,
+    slots: Range<u64>,
     mut znodes: Znodes,
 ) -> Result<(oxkeeper_store::Sum, Znodes), RecoveryError> {
     let mut failed = Ok(());
@@ -219,11 +282,11 @@ struct Tail {
 }
 
 /// Applies the log entries behind the durable tree.
-fn replay(log: &Log, from: u64, state: &mut State) -> Result<Tail, RecoveryError> {
+fn replay_entries(log: &Log, range: Range<u64>, state: &mut State) -> Result<Tail, RecoveryError> {
     let mut failed = Ok(());
     let mut tail = Tail::default();
     let mut body = Vec::new();
-    log.read(from..log.next_index(), |index, entry| {
+    log.read(range, |index, entry| {
         tail.len += entry.len() as u64;
         if failed.is_ok() {
             let replayed = replay_entry(entry, state, &mut body);
@@ -236,14 +299,27 @@ fn replay(log: &Log, from: u64, state: &mut State) -> Result<Tail, RecoveryError
 
 /// Applies one entry; how many commands it has.
 fn replay_entry(entry: &[u8], state: &mut State, body: &mut Vec<u8>) -> Result<u64, DecodeError> {
-    let batch = Batch::decode(entry)?;
+    let batch = match Entry::decode(entry)? {
+        Entry::Epoch(epoch) => {
+            state.begin_epoch(&epoch);
+            return Ok(0);
+        }
+        // of a leader that was none any more when this was decided
+        Entry::Batch(batch) if !state.accepts(&batch) => return Ok(0),
+        Entry::Batch(batch) => batch,
+    };
     let time_ms = batch.time_ms;
     let mut count = 0;
     for command in batch {
+        let command = command?;
+        // a command that was sent to two leaders is there twice
+        if command.from.is_some_and(|number| !state.admit(number)) {
+            continue;
+        }
         count += 1;
         body.clear();
         // A command that fails fails again, in the same way.
-        let _ = state.apply(&command?, time_ms, body, &mut ());
+        let _ = state.apply(&command, time_ms, body, &mut ());
     }
     Ok(count)
 }

@@ -18,7 +18,7 @@ use oxkeeper_replica::{
     SessionTable, Shared, Turn, Writer,
 };
 use oxkeeper_server::RecoveryError;
-use oxkeeper_server::recovery::{Recovered, StoreOptions, recover_with};
+use oxkeeper_server::recovery::{Recovered, Replay, StoreOptions, recover_with};
 use oxkeeper_state::Settings;
 use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{DirLock, Disk, Log, LogOptions, StoreError, Tree, TreeOptions};
@@ -131,7 +131,7 @@ impl Server {
         if options.bug == Bug::LoseLastEntry {
             lose_last_entry(&disk, &store.log, around);
         }
-        let recovered = match recover_with(&disk, dir, dir, seed, &store) {
+        let recovered = match recover_with(&disk, dir, dir, seed, &store, Replay::All) {
             Ok(recovered) => recovered,
             Err(RecoveryError::Store(StoreError::Full { .. })) => return None,
             Err(problem) => panic!("recovery: {problem}"),

@@ -169,7 +169,7 @@ pub enum SyncError {
 }
 
 /// Adds the path and the action to an I/O error; a full disk becomes [`StoreError::Full`].
-pub(crate) fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> StoreError {
+pub fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_path_buf();
     move |source| match crate::disk::is_full(&source) {
         true => StoreError::Full { path },

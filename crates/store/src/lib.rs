@@ -29,7 +29,7 @@ mod segment;
 mod tree;
 
 pub use disk::{Disk, DiskFile, RealDisk};
-pub use error::{AppendError, StoreError, SyncError};
+pub use error::{AppendError, StoreError, SyncError, io_error};
 pub use filling::Filling;
 pub use lock::{DirLock, lock};
 pub use log::{Log, LogOptions, RECORD_LEN_MAX, SCALAR_LEN_MAX, SEGMENT_LEN, STAGED_LEN_MAX, TRIM_SEGMENTS_MAX};

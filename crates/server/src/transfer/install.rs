@@ -1,0 +1,89 @@
+//! Putting an installed state into its place; see the module for the files and the rule.
+//!
+//! Each step is durable before the next, and leaves what a repetition needs: `installed` goes last. The names found are
+//! made durable first. A killed process leaves some that a power failure would take back: `installed`, when the old log
+//! is gone, or the new name of the log, when `installed` is gone.
+
+use std::path::Path;
+
+use oxkeeper_store::{Disk, StoreError, TREE_FILE, io_error};
+use tracing::info;
+
+use crate::recovery::LOG_DIR;
+
+pub(super) const INCOMING: &str = "incoming";
+pub(super) const INCOMING_LOG: &str = "incoming-log";
+pub(super) const INSTALLED: &str = "installed";
+
+/// Finishes an installation, if one was begun, and removes what is left of others; true if there was one to finish.
+/// Neither log nor tree may be open. Both directories exist.
+///
+/// # Errors
+/// [`StoreError::Io`], [`StoreError::Full`]: call it again.
+pub fn finish_install(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> Result<bool, StoreError> {
+    let installed = is_installed(disk, data_dir)?;
+    if installed {
+        sync_dir(disk, data_dir)?;
+        sync_dir(disk, data_log_dir)?;
+        place_log(disk, data_log_dir)?;
+        place_tree(disk, data_dir)?;
+        remove_all(disk, data_dir, INSTALLED)?;
+        info!("a peer's state is installed");
+    }
+    remove_leftovers(disk, data_dir, data_log_dir)?;
+    Ok(installed)
+}
+
+/// Whether an installation waits for being finished.
+pub(super) fn is_installed(disk: &dyn Disk, data_dir: &Path) -> Result<bool, StoreError> {
+    has(disk, data_dir, INSTALLED)
+}
+
+/// Removes what a transfer left that came to nothing.
+pub(super) fn remove_leftovers(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> Result<(), StoreError> {
+    remove_all(disk, data_dir, INCOMING)?;
+    remove_all(disk, data_log_dir, INCOMING_LOG)
+}
+
+fn place_log(disk: &dyn Disk, data_log_dir: &Path) -> Result<(), StoreError> {
+    if !has(disk, data_log_dir, INCOMING_LOG)? {
+        return Ok(());
+    }
+    remove_all(disk, data_log_dir, LOG_DIR)?;
+    let log = data_log_dir.join(LOG_DIR);
+    disk.rename(&data_log_dir.join(INCOMING_LOG), &log).map_err(io_error(&log, "name"))?;
+    sync_dir(disk, data_log_dir)
+}
+
+fn place_tree(disk: &dyn Disk, data_dir: &Path) -> Result<(), StoreError> {
+    let installed = data_dir.join(INSTALLED);
+    if !has(disk, &installed, TREE_FILE)? {
+        return Ok(());
+    }
+    let tree = data_dir.join(TREE_FILE);
+    disk.rename(&installed.join(TREE_FILE), &tree).map_err(io_error(&tree, "name"))?;
+    sync_dir(disk, data_dir)
+}
+
+/// Removes a directory of files, durably, if it is there.
+fn remove_all(disk: &dyn Disk, around: &Path, name: &str) -> Result<(), StoreError> {
+    if !has(disk, around, name)? {
+        return Ok(());
+    }
+    let dir = around.join(name);
+    for name in disk.list(&dir).map_err(io_error(&dir, "list"))? {
+        let path = dir.join(name);
+        disk.remove(&path).map_err(io_error(&path, "remove"))?;
+    }
+    disk.remove_dir(&dir).map_err(io_error(&dir, "remove"))?;
+    sync_dir(disk, around)
+}
+
+fn has(disk: &dyn Disk, dir: &Path, name: &str) -> Result<bool, StoreError> {
+    let names = disk.list(dir).map_err(io_error(dir, "list"))?;
+    Ok(names.iter().any(|found| found == name))
+}
+
+fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    disk.sync_dir(dir).map_err(io_error(dir, "sync"))
+}
