@@ -2,7 +2,7 @@
 //!
 //! Source: `SessionTrackerImpl.initializeNextSessionId`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::FixedState;
 use oxkeeper_proto::SessionId;
@@ -17,6 +17,8 @@ pub struct SessionTable {
     /// When each session expires.
     pub clocks: Clocks,
     holders: HashMap<SessionId, ConnectionId, FixedState>,
+    /// Sessions whose connections have ended and were heard from since the leader was last told.
+    departed: HashSet<SessionId, FixedState>,
     next_id: i64,
 }
 
@@ -29,7 +31,9 @@ impl SessionTable {
         let by_time = (i64::from(server_id) << 56) | ((start_ms << 24) >> 8) as i64;
         let newest = state.sessions().newest(server_id);
         let next_id = newest.map_or(by_time, |newest| by_time.max(newest.0 + 1));
-        SessionTable { clocks, holders: HashMap::with_hasher(FixedState::with_seed(start_ms)), next_id }
+        let hasher = FixedState::with_seed(start_ms);
+        let holders = HashMap::with_hasher(hasher.clone());
+        SessionTable { clocks, holders, departed: HashSet::with_hasher(hasher), next_id }
     }
 
     /// An id no session ever had.
@@ -53,6 +57,10 @@ impl SessionTable {
     pub fn let_go(&mut self, session: SessionId, connection: ConnectionId) {
         if self.holder(session) == Some(connection) {
             self.holders.remove(&session);
+            // The last that was heard from it counts as much as what went before.
+            if self.clocks.take_touched(session) {
+                self.departed.insert(session);
+            }
         }
     }
 
@@ -73,12 +81,15 @@ impl SessionTable {
 
     /// The sessions of this server's clients that were heard from since this was last asked, for the leader's clocks.
     pub fn take_touched(&mut self) -> Vec<SessionId> {
-        self.holders.keys().copied().filter(|&session| self.clocks.take_touched(session)).collect()
+        let mut touched: Vec<_> = self.departed.drain().collect();
+        touched.extend(self.holders.keys().filter(|&&session| self.clocks.take_touched(session)));
+        touched
     }
 
     /// The session is over; who held it.
     pub fn close(&mut self, session: SessionId) -> Option<ConnectionId> {
         self.clocks.close(session);
+        self.departed.remove(&session);
         self.holders.remove(&session)
     }
 }

@@ -65,7 +65,9 @@ impl Agreement {
 impl State {
     /// A leader begins: the next epoch of zxids, and from now on only batches of its ballot count.
     pub fn begin_epoch(&mut self, epoch: &Epoch) {
-        self.zxid = Zxid::new(self.zxid.epoch() + 1, 0);
+        let zxid = Zxid::new(self.zxid.epoch() + 1, 0);
+        assert!(zxid > self.zxid, "after {} comes {zxid}", self.zxid);
+        self.zxid = zxid;
         self.time_ms = self.time_ms.max(epoch.time_ms);
         self.agreement.ballot = Some(epoch.ballot);
         if self.agreement.ensemble == 0 {

@@ -155,7 +155,7 @@ pub struct Epoch {
     pub ballot: BallotId,
     /// When it began, Unix ms.
     pub time_ms: i64,
-    /// The id of the ensemble, if this is its first epoch; never 0.
+    /// The id of the ensemble, not 0: the first epoch gives it, later ones change nothing.
     pub ensemble: u64,
 }
 
