@@ -26,8 +26,8 @@ class Ensemble:
         self.members = {int(number): Member(**member) for number, member in described["members"].items()}
 
     @classmethod
-    def create(cls, kind, count, directory, network_kind="auto", settings=""):
-        """Writes the configurations of a fresh ensemble; starts nothing. `settings` are further lines of zoo.cfg."""
+    def create(cls, kind, count, directory, network_kind="auto", settings=ZOO_CFG):
+        """Writes the configurations of a fresh ensemble, `settings` and what makes it one; starts nothing."""
         directory = Path(directory).resolve()
         directory.mkdir(parents=True, exist_ok=True)
         if any(directory.iterdir()):
@@ -39,7 +39,7 @@ class Ensemble:
             (member_dir / "data").mkdir(parents=True)
             (member_dir / "data" / "myid").write_text(f"{number}\n")
             config = member_dir / "zoo.cfg"
-            config.write_text(f"{ZOO_CFG}{settings}dataDir={member_dir / 'data'}\n{server_lines(net, number, count)}")
+            config.write_text(f"{settings}dataDir={member_dir / 'data'}\n{server_lines(net, number, count)}")
             host, port = net.client_address(number)
             argv = net.wrap(number, command_line(kind, config))
             members[number] = {"directory": str(member_dir), "argv": argv, "port": port, "host": host}
