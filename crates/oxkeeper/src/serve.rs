@@ -101,9 +101,11 @@ fn exit_code(problem: &StartError) -> u8 {
             | RecoveryError::Record { .. }
             | RecoveryError::Entry { .. }
             | RecoveryError::Gap { .. }
+            | RecoveryError::Decided { .. }
             | RecoveryError::Foreign(_),
-        ) => EXIT_CODE_DATA,
-        StartError::Listen { .. } | StartError::System(_) => 1,
+        )
+        | StartError::OtherData { .. } => EXIT_CODE_DATA,
+        StartError::Listen { .. } | StartError::Ensemble(_) | StartError::System(_) => 1,
     }
 }
 

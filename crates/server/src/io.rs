@@ -137,6 +137,7 @@ impl Io {
                 Order::Supersede(id) => self.supersede(id),
                 Order::Report(answer) => drop(answer.send(self.report())),
                 Order::ResetStats { connections } => self.reset_stats(connections),
+                Order::EndSessions => self.end_sessions(),
                 Order::Stop => self.stop(),
             }
         }
@@ -497,6 +498,17 @@ impl Io {
             places.clients().for_each(|client| client.inner.borrow_mut().connection.stats.reset());
         } else {
             self.stats.borrow_mut().reset();
+        }
+    }
+
+    fn end_sessions(&self) {
+        let now_ms = self.now_ms();
+        for client in self.places.borrow().clients() {
+            let mut inner = client.inner.borrow_mut();
+            if inner.connection.has_begun() {
+                inner.end(Farewell::Protocol(End::NotServing), now_ms);
+                client.wake();
+            }
         }
     }
 

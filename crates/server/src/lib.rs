@@ -16,14 +16,13 @@ mod client;
 mod clock;
 pub mod config;
 mod engine;
+pub mod ensemble;
 mod io;
 mod mailbox;
 mod metrics;
-#[allow(dead_code, reason = "the engine of an ensemble is about to use it")]
 mod peers;
 pub mod recovery;
 mod report;
-#[cfg_attr(not(test), expect(dead_code, reason = "the engine of ensembles sets it"))]
 mod role;
 mod serve;
 pub mod transfer;

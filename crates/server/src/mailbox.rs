@@ -10,6 +10,7 @@ use oxkeeper_replica::{ConnectionId, Outbox, Proposals};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, oneshot};
 
+use crate::peers::Waker;
 use crate::report::ThreadReport;
 
 /// Bytes of proposals that wait for the engine before connections are no longer read.
@@ -23,8 +24,12 @@ const DELIVERIES_LEN_MAX: usize = 64 << 20;
 pub(crate) struct Proposing {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
+    /// Ends the engine's sleep, where that is not in [`Proposing::take`].
+    waker: Mutex<Option<Waker>>,
     /// Bytes waiting: read without the lock by those who would add more.
     len: AtomicUsize,
+    /// Bytes that the engine has taken and that are not applied.
+    unapplied: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -44,15 +49,36 @@ impl Proposing {
         }
         proposals.append_to(&mut waiting.proposals);
         self.len.store(waiting.proposals.commands.len(), Ordering::Relaxed);
-        if std::mem::take(&mut waiting.engine_sleeps) {
-            drop(waiting);
+        let engine_sleeps = std::mem::take(&mut waiting.engine_sleeps);
+        drop(waiting);
+        if engine_sleeps {
             self.arrived.notify_one();
+        } else if let Some(waker) = &*self.waker.lock() {
+            waker.wake();
         }
     }
 
     /// Whether so much waits that nothing should be added.
     pub(crate) fn is_congested(&self) -> bool {
-        self.len.load(Ordering::Relaxed) > PROPOSALS_LEN_MAX
+        self.len.load(Ordering::Relaxed) + self.unapplied.load(Ordering::Relaxed) > PROPOSALS_LEN_MAX
+    }
+
+    /// The engine sleeps elsewhere, and is woken by this from now on.
+    pub(crate) fn wake_by(&self, waker: Waker) {
+        *self.waker.lock() = Some(waker);
+    }
+
+    /// The engine has taken so many bytes that are not applied yet.
+    pub(crate) fn note_unapplied(&self, len: usize) {
+        self.unapplied.store(len, Ordering::Relaxed);
+    }
+
+    /// Swaps what waits into `taken`, which must be empty, without waiting; whether the engine is to stop.
+    pub(crate) fn take_waiting(&self, taken: &mut Proposals) -> bool {
+        let mut waiting = self.waiting.lock();
+        std::mem::swap(taken, &mut waiting.proposals);
+        self.len.store(0, Ordering::Relaxed);
+        waiting.stop
     }
 
     /// Swaps what waits into `taken`, which must be empty; waits for something to arrive, at most so long. False once
@@ -73,6 +99,9 @@ impl Proposing {
     pub(crate) fn stop(&self) {
         self.waiting.lock().stop = true;
         self.arrived.notify_one();
+        if let Some(waker) = &*self.waker.lock() {
+            waker.wake();
+        }
     }
 }
 
@@ -87,6 +116,8 @@ pub(crate) enum Order {
     Report(oneshot::Sender<ThreadReport>),
     /// Forget the counters: of every connection, or of the server.
     ResetStats { connections: bool },
+    /// End every connection that has a session or asks for one: the server is out of touch with its ensemble.
+    EndSessions,
     /// End every connection.
     Stop,
 }

@@ -8,9 +8,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use oxkeeper_replica::auth::IDENTITIES_LEN_MAX;
+use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::{Clocks, ConnectionConfig, SessionTable, Shared, Writer};
 use oxkeeper_state::{Settings, State};
-use oxkeeper_store::{DirLock, Disk, Log, RECORD_LEN_MAX, RealDisk, Tree};
+use oxkeeper_store::{DirLock, Disk, RECORD_LEN_MAX, RealDisk};
 use parking_lot::{Mutex, RwLock};
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -27,10 +28,11 @@ use crate::checkpoint::{Checkpoints, SharedCheckpoints};
 use crate::clock::Clock;
 use crate::config::{Config, HostPort};
 use crate::engine::Engine;
+use crate::ensemble::{self, Ensemble, Life, Parts};
 use crate::io::{Io, IoShared};
 use crate::mailbox::{Mailbox, Order, Proposing};
 use crate::metrics::{EngineStats, StartupStats};
-use crate::recovery::{self, RecoveryError};
+use crate::recovery::{self, Recovered, RecoveryError, Replay, StoreOptions};
 use crate::role::RoleCell;
 use crate::words::Word;
 use crate::words_service::WordsService;
@@ -64,6 +66,17 @@ pub enum StartError {
     /// The configuration asks for what this version does not do.
     #[error("{}", .0.join("\n"))]
     Unserved(Vec<String>),
+    /// The data is not of this kind of server.
+    #[error("{dir} cannot be used: {reason}")]
+    OtherData {
+        /// The data directory.
+        dir: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The peers' port cannot be had.
+    #[error("cannot start as a member of the ensemble: {0}")]
+    Ensemble(io::Error),
     /// The system refuses a thread or a runtime.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -88,16 +101,16 @@ pub struct Server {
     stop_listening: watch::Sender<bool>,
     engine: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
+    /// Of a server alone; an ensemble's engine has its own.
     _locks: Vec<DirLock>,
 }
 
 /// Where the state comes from and goes to.
 struct Durable {
     state: State,
-    log: Option<Log>,
-    tree: Option<Tree>,
+    /// `None`: everything is in memory only.
+    life: Option<Life>,
     checkpoints: Option<SharedCheckpoints>,
-    locks: Vec<DirLock>,
     stats: StartupStats,
 }
 
@@ -120,13 +133,12 @@ impl Server {
             return Err(StartError::Unserved(unserved));
         }
         let clock = Clock::start();
-        let seed = clock.wall_ms() as u64 ^ (u64::from(std::process::id()) << 32);
-        let durable = open(&config, options, &disk, seed)?;
+        let durable = open(&config, options, &disk, seed(clock))?;
         let client = config.client.clone().ok_or(StartError::NoClientPort)?;
         let listener = listen(&client, config.listen_backlog, config.client_tcp_keep_alive)?;
         let address = listener.local_addr()?;
         let threads = if options.io_threads == 0 { io_threads() } else { options.io_threads };
-        assemble(config, clock, durable, listener, address, threads)
+        assemble(config, clock, disk, durable, listener, address, threads)
     }
 
     /// Where clients connect.
@@ -152,63 +164,66 @@ impl Server {
 fn open(config: &Config, options: StartOptions, disk: &Arc<dyn Disk>, seed: u64) -> Result<Durable, StartError> {
     if options.in_memory {
         warn!("in memory only: nothing survives the end of this process");
-        let state = State::new(seed);
-        let stats = StartupStats::default();
-        return Ok(Durable { state, log: None, tree: None, checkpoints: None, locks: Vec::new(), stats });
+        let (state, stats) = (State::new(seed), StartupStats::default());
+        return Ok(Durable { state, life: None, checkpoints: None, stats });
     }
-    let recovered = recovery::recover(disk, &config.data_dir, &config.data_log_dir, seed)?;
-    let checkpoints = Checkpoints::new(recovered.applied, recovered.checkpointed, recovered.tail_len);
-    Ok(Durable {
-        state: recovered.state,
-        log: Some(recovered.log),
-        tree: Some(recovered.tree),
-        checkpoints: Some(Arc::new(checkpoints)),
-        locks: recovered.locks,
-        stats: recovered.stats,
-    })
+    let replay = if config.is_distributed() { ensemble::REPLAY } else { Replay::All };
+    let (dirs, store) = ((&config.data_dir, &config.data_log_dir), StoreOptions::default());
+    let recovered = recovery::recover_with(disk, dirs.0, dirs.1, seed, &store, replay)?;
+    check_kind(config, &recovered)?;
+    let Recovered { state, log, tree, applied, checkpointed, tail_len, locks, stats } = recovered;
+    let checkpoints = Some(Arc::new(Checkpoints::new(applied, checkpointed, tail_len)));
+    Ok(Durable { state, life: Some(Life { log, tree, applied, checkpointed, locks }), checkpoints, stats })
+}
+
+/// The data of a server alone is not that of an ensemble's member, nor that of another ensemble's.
+fn check_kind(config: &Config, recovered: &Recovered) -> Result<(), StartError> {
+    let founded = recovered.log.scalar(scalar::MEMBERS);
+    let refuse = |reason: String| Err(StartError::OtherData { dir: config.data_dir.display().to_string(), reason });
+    match (&config.ensemble.membership, founded) {
+        (None, Some(members)) => refuse(format!("it belongs to a member of the ensemble of {members:?}")),
+        (Some(_), None) if recovered.applied > 0 || recovered.log.next_index() > 0 => {
+            refuse("it was written by a server alone, and an ensemble begins empty".to_owned())
+        }
+        (Some(membership), Some(members)) if *members != *ensemble::member_ids(membership) => {
+            let wanted = ensemble::member_ids(membership);
+            refuse(format!("it belongs to the ensemble of {members:?}, and the configuration names {wanted:?}"))
+        }
+        (None, None) | (Some(_), _) => Ok(()),
+    }
 }
 
 fn assemble(
     config: Config,
     clock: Clock,
+    disk: Arc<dyn Disk>,
     durable: Durable,
     listener: std::net::TcpListener,
     address: SocketAddr,
     threads: usize,
 ) -> Result<Server, StartError> {
     let settings = settings(&config);
-    let shared = Arc::new(RwLock::new(shared(&config, clock, durable.state, settings)));
+    let membership = config.ensemble.membership.clone();
+    let renew = renewal(&config, clock, settings);
+    let shared = Arc::new(RwLock::new(renew(durable.state)));
     let proposing = Arc::new(Proposing::default());
     let mailboxes: Vec<Arc<Mailbox>> = (0..threads).map(|_| Arc::default()).collect();
     let limits = &config.limits;
     let admission = Arc::new(Admission::new(limits.max_client_connections_per_address, limits.max_connections));
     let stats = Arc::new(Mutex::new(EngineStats::default()));
-    let engine = Engine {
-        shared: shared.clone(),
-        proposing: proposing.clone(),
-        mailboxes: mailboxes.clone(),
-        log: durable.log,
-        checkpoints: durable.checkpoints.clone(),
-        clock,
-        containers: config.containers.clone(),
-        settings,
-        stats: stats.clone(),
-        writer: Writer::new(threads),
-        unclosed: Vec::new(),
-        next_tick_ms: 0,
-        applied_last_tick: 0,
-        next_reap_ms: clock.now_ms() + u64::from(config.containers.check_interval_ms),
-        full_since_ms: None,
-        next_full_log_ms: 0,
+    let role = match &membership {
+        Some(_) => RoleCell::looking(clock.now_ms()),
+        None => RoleCell::alone(),
     };
+    let role = Arc::new(role);
     let words = WordsService {
         whitelist: config.words,
         config: config.clone(),
         state: shared.clone(),
         mailboxes: mailboxes.clone(),
         admission: admission.clone(),
-        engine: stats,
-        role: Arc::new(RoleCell::alone()),
+        engine: stats.clone(),
+        role: role.clone(),
         checkpoints: durable.checkpoints.clone(),
         startup: Mutex::new(durable.stats),
         clock,
@@ -226,11 +241,62 @@ fn assemble(
         clock,
         sessionless_timeout_ms: u64::from(config.limits.sessionless_connection_timeout_ms),
     });
-    let engine = spawn("engine", move || engine.run())?;
     let mut others = Vec::new();
-    if let (Some(checkpoints), Some(tree)) = (durable.checkpoints.clone(), durable.tree) {
-        others.push(spawn("checkpoint", move || checkpoints.run(&shared, &tree, clock))?);
-    }
+    let mut locks = Vec::new();
+    let engine = match (membership, durable.life, &durable.checkpoints) {
+        (Some(membership), Some(life), Some(checkpoints)) => {
+            let parts = Parts {
+                shared,
+                proposing: proposing.clone(),
+                mailboxes: mailboxes.clone(),
+                checkpoints: checkpoints.clone(),
+                clock,
+                containers: config.containers.clone(),
+                settings,
+                stats,
+                role,
+                membership,
+                disk,
+                data_dir: config.data_dir.clone(),
+                data_log_dir: config.data_log_dir.clone(),
+                seed: seed(clock),
+                renew,
+            };
+            let ensemble = Ensemble::start(parts, life).map_err(|(_, problem)| StartError::Ensemble(problem))?;
+            spawn("engine", move || ensemble.run())?
+        }
+        (_, life, checkpoints) => {
+            let (log, tree) = match life {
+                Some(life) => {
+                    locks = life.locks;
+                    (Some(life.log), Some(life.tree))
+                }
+                None => (None, None),
+            };
+            let engine = Engine {
+                shared: shared.clone(),
+                proposing: proposing.clone(),
+                mailboxes: mailboxes.clone(),
+                log,
+                checkpoints: checkpoints.clone(),
+                clock,
+                containers: config.containers.clone(),
+                settings,
+                stats,
+                writer: Writer::new(threads),
+                unclosed: Vec::new(),
+                next_tick_ms: 0,
+                applied_last_tick: 0,
+                next_reap_ms: clock.now_ms() + u64::from(config.containers.check_interval_ms),
+                full_since_ms: None,
+                next_full_log_ms: 0,
+            };
+            if let (Some(checkpoints), Some(tree)) = (checkpoints.clone(), tree) {
+                others.push(spawn("checkpoint", move || checkpoints.run(&shared, &tree, clock))?);
+            }
+            spawn("engine", move || engine.run())?
+        }
+    };
     let (stop_listening, stopped) = watch::channel(false);
     let mut listening = Some((listener, stopped));
     for thread in 0..threads {
@@ -246,11 +312,11 @@ fn assemble(
         stop_listening,
         engine,
         others,
-        _locks: durable.locks,
+        _locks: locks,
     })
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name(name.to_owned()).stack_size(STACK_LEN).spawn(work)
 }
 
@@ -259,11 +325,21 @@ fn io_threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from).min(8)
 }
 
-fn shared(config: &Config, clock: Clock, state: State, settings: Settings) -> Shared {
-    let now_ms = clock.now_ms();
+/// Makes what is shared out of a recovered state. A member of an ensemble does not serve until it is in touch with it.
+fn renewal(config: &Config, clock: Clock, settings: Settings) -> Box<dyn Fn(State) -> Shared + Send> {
     let tick_ms = u64::try_from(config.tick_time_ms).unwrap_or(1).max(1);
-    let sessions = SessionTable::new(STANDALONE_ID, clock.wall_ms(), &state, Clocks::new(tick_ms, now_ms));
-    Shared::new(state, settings, sessions, now_ms)
+    let member = config.ensemble.membership.as_ref().map(|membership| membership.me);
+    Box::new(move |state| {
+        let now_ms = clock.now_ms();
+        let clocks = Clocks::new(tick_ms, now_ms);
+        let sessions = SessionTable::new(member.unwrap_or(STANDALONE_ID), clock.wall_ms(), &state, clocks);
+        Shared { serving: member.is_none(), ..Shared::new(state, settings, sessions, now_ms) }
+    })
+}
+
+/// Unlike that of any other process.
+fn seed(clock: Clock) -> u64 {
+    clock.wall_ms() as u64 ^ (u64::from(std::process::id()) << 32)
 }
 
 fn settings(config: &Config) -> Settings {
@@ -293,7 +369,7 @@ fn connection_config(config: &Config, settings: Settings) -> ConnectionConfig {
         super_digest: security.super_digest.clone(),
         enforced_schemes: enforced,
         is_word: |bytes| Word::from_bytes(bytes).is_some(),
-        distributed: false,
+        distributed: config.is_distributed(),
     }
 }
 

@@ -235,6 +235,16 @@ impl Log {
         Ok(())
     }
 
+    /// The lowest index from which on the log has about `len_max` bytes at most.
+    pub fn floor(&self, len_max: u64) -> u64 {
+        let behind = |span: &Span| {
+            let segments = self.tail.sequence - span.place.sequence;
+            (segments * self.segment_len + self.offset).saturating_sub(span.place.batch)
+        };
+        let mut spans = self.index.spans(self.index.first, self.index.next);
+        spans.find(|span| behind(span) <= len_max).map_or(self.index.next, |span| span.first)
+    }
+
     /// Gives back the space of entries up to `through`, in whole segments, at most
     /// [`TRIM_SEGMENTS_MAX`] a call; says how many were deleted.
     ///

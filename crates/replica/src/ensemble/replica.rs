@@ -376,8 +376,9 @@ impl Replica {
                 if now_ms >= *next_ping_ms {
                     *next_ping_ms = now_ms + BLANK_PING_MS;
                     self.ping(None, now_ms);
-                    self.found_or_join(now_ms);
+                    self.ask_to_join();
                 }
+                self.found_if_new(now_ms);
             }
             None => {}
         }
@@ -420,21 +421,29 @@ impl Replica {
         }
     }
 
-    /// Blank servers only: with everyone else as blank, or without a single entry, there is nothing to lose.
-    fn found_or_join(&mut self, now_ms: u64) {
-        let me = self.config.me;
-        let others = || self.config.members.iter().zip(&self.links).filter(|(peer, _)| **peer != me);
-        let statuses = || others().filter_map(|(&peer, link)| link.status.filter(|_| link.up).map(|status| (peer, status)));
-        if let Some((leader, _)) = statuses().find(|(_, status)| status.leading) {
+    /// How the others stand, as far as they are linked.
+    fn statuses(&self) -> impl Iterator<Item = (u8, Status)> {
+        let linked = self.config.members.iter().zip(&self.links).filter(|(_, link)| link.up);
+        linked.filter_map(|(&peer, link)| link.status.map(|status| (peer, status)))
+    }
+
+    /// A blank server, of an ensemble that is there.
+    fn ask_to_join(&mut self) {
+        let leader = self.statuses().find(|(_, status)| status.leading);
+        if let Some((leader, _)) = leader {
             self.say(leader, &Frame::Join);
-            return;
         }
+    }
+
+    /// A blank server: with everyone else as blank, or without a single entry, there is nothing to lose.
+    fn found_if_new(&mut self, now_ms: u64) {
+        let servers = self.config.members.len();
         let new = |status: &Status| status.blank || status.end == 0;
-        let all = others().count() == statuses().filter(|(_, status)| new(status)).count();
-        let eager = |status: &Status| status.initialize || !status.blank && status.end == 0;
-        let willing = 1 + statuses().filter(|(_, status)| eager(status)).count();
-        let old = statuses().any(|(_, status)| !new(&status));
-        if all || !old && self.config.initialize && willing > self.config.members.len() / 2 {
+        let count = |is: &dyn Fn(&Status) -> bool| 1 + self.statuses().filter(|(_, status)| is(status)).count();
+        let all = count(&new) == servers;
+        let eager = count(&|status| new(status) && (status.initialize || !status.blank));
+        let old = count(&|status| !new(status)) > 1;
+        if all || !old && self.config.initialize && eager > servers / 2 {
             self.found(now_ms);
         }
     }
@@ -585,7 +594,10 @@ impl Replica {
     pub fn followers(&self) -> (usize, usize) {
         let decided = self.consensus().map_or(0, Consensus::decided);
         let statuses = || self.links.iter().filter(|link| link.up).filter_map(|link| link.status);
-        (statuses().filter(|status| status.accepting).count(), statuses().filter(|status| status.decided >= decided).count())
+        (
+            statuses().filter(|status| status.accepting).count(),
+            statuses().filter(|status| status.decided >= decided).count(),
+        )
     }
 
     /// The next frame for `peer` that may leave now.

@@ -27,7 +27,7 @@ pub use servers::HostPort;
 pub use settings::{Config, Containers, Ensemble, Limits, Security, Storage};
 
 /// Does this build form ensembles? The one place to change when it does: keys, checks and documentation follow.
-pub const ENSEMBLES_SERVED: bool = false;
+pub const ENSEMBLES_SERVED: bool = true;
 
 /// The process exits with this code when its configuration is wrong (ZooKeeper's `INVALID_INVOCATION`).
 pub const EXIT_CODE_INVALID: u8 = 2;

@@ -1,0 +1,83 @@
+//! Fetching a peer's state, and what of the own log survives it.
+//!
+//! Source of the rule: `shared/omnipaxos.md` §3, where the naive ones lost data.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use oxkeeper_replica::ensemble::replica::{OwnLog, compare_rounds, greater_ballot};
+use oxkeeper_replica::ensemble::journal::scalar;
+use oxkeeper_store::Log;
+use tracing::info;
+
+use crate::peers::PeerStream;
+use crate::transfer::{InstalledScalars, Receiver, Tail, TransferError};
+
+/// Bytes read at once.
+const READ_LEN: usize = 256 << 10;
+/// How often progress is logged, bytes.
+const PROGRESS_LEN: u64 = 64 << 20;
+
+/// What a server keeps of its own log and scalars when it installs a peer's state.
+///
+/// The peer's entries behind what is decided, with the round they were accepted in, replace the own ones, unless the
+/// own ones were accepted in a later round (or there are more of them in the same): then those stay, with their round.
+/// Either way everything below the peer's decided index is the peer's. The promise never falls.
+pub fn kept(own: &OwnLog, peer: &Tail, naive: bool) -> InstalledScalars {
+    let promise = greater_ballot(&own.promise, &peer.promise);
+    let peers_suffix = compare_rounds((&peer.round, peer.end), (&own.round, own.end)).is_ge();
+    let (keep_until, suffix, round) = if naive {
+        (peer.decided, Vec::new(), own.round.clone())
+    } else if peers_suffix {
+        (peer.end, Vec::new(), peer.round.clone())
+    } else {
+        (peer.decided, own.suffix(peer.decided), own.round.clone())
+    };
+    let scalars = vec![
+        (scalar::PROMISE, promise),
+        (scalar::ROUND, round),
+        (scalar::DECIDED, peer.decided.to_be_bytes().to_vec()),
+        (scalar::BOOT, own.boot.clone()),
+        (scalar::MEMBERS, own.members.clone()),
+    ];
+    let scalars = scalars.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    InstalledScalars { keep_until, own: suffix, scalars }
+}
+
+/// What of a log such a decision needs: its end, from index `from` on.
+pub fn own_log(log: &Log, members: &[u8], from: u64) -> OwnLog {
+    let scalar = |key| log.scalar(key).map(<[u8]>::to_vec).unwrap_or_default();
+    let first = from.clamp(log.first_index(), log.durable_end());
+    let mut entries = Vec::new();
+    let read = log.read(first..log.durable_end(), |_, entry| entries.push(Arc::<[u8]>::from(entry)));
+    read.unwrap_or_else(|problem| panic!("the log cannot be read: {problem}"));
+    OwnLog {
+        promise: scalar(scalar::PROMISE),
+        round: scalar(scalar::ROUND),
+        end: log.durable_end(),
+        boot: scalar(scalar::BOOT),
+        members: members.to_vec(),
+        first,
+        entries,
+    }
+}
+
+/// Reads the whole state from `stream`.
+pub(crate) fn fetch(stream: &mut PeerStream, receiver: &mut Receiver) -> Result<(), TransferError> {
+    let mut buffer = vec![0; READ_LEN];
+    let mut logged = 0;
+    loop {
+        let count = stream.read(&mut buffer).map_err(|_| TransferError::Incomplete)?;
+        if count == 0 {
+            return Err(TransferError::Incomplete);
+        }
+        let progress = receiver.take(&buffer[..count])?;
+        if progress.received >= logged + PROGRESS_LEN {
+            logged = progress.received;
+            info!(received = logged, records = progress.records, of = progress.records_total, "receiving the state");
+        }
+        if progress.complete {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The durable log as consensus wants it.
+
+use std::ops::Range;
+
+use oxkeeper_replica::ensemble::{Journal, JournalFull, JournalOp};
+use oxkeeper_store::{AppendError, Log, SyncError};
+use tracing::warn;
+
+/// Bytes of entries kept although the durable tree has them, for peers that were away for a while: what they need is
+/// sent to them as entries, which is less than a state.
+const WINDOW_LEN: u64 = 32 << 20;
+
+/// See the module.
+#[derive(Debug)]
+pub struct LogJournal(pub Log);
+
+impl Journal for LogJournal {
+    fn first_index(&self) -> u64 {
+        self.0.first_index()
+    }
+
+    fn next_index(&self) -> u64 {
+        self.0.durable_end()
+    }
+
+    fn scalar(&self, key: u8) -> Option<Vec<u8>> {
+        self.0.scalar(key).map(<[u8]>::to_vec)
+    }
+
+    fn write(&mut self, ops: &[JournalOp]) -> Result<(), JournalFull> {
+        for op in ops {
+            match stage(&mut self.0, op) {
+                Err(AppendError::SyncFirst) => {
+                    self.0.sync().map_err(|SyncError::Full| JournalFull)?;
+                    stage(&mut self.0, op).map_err(|_| JournalFull)?;
+                }
+                Err(AppendError::Full) => return Err(JournalFull),
+                Err(problem @ AppendError::TooLarge { .. }) => unreachable!("the leader packed it: {problem}"),
+                Ok(()) => {}
+            }
+        }
+        self.0.sync().map_err(|SyncError::Full| JournalFull)
+    }
+
+    fn read(&self, range: Range<u64>, entry: &mut dyn FnMut(&[u8])) {
+        let read = self.0.read(range.clone(), |_, bytes| entry(bytes));
+        read.unwrap_or_else(|problem| panic!("log entries {range:?} cannot be read: {problem}"));
+    }
+
+    fn floor(&self, len_max: u64) -> u64 {
+        self.0.floor(len_max)
+    }
+
+    fn trim(&mut self, index: u64) {
+        if let Some(through) = index.min(self.0.floor(WINDOW_LEN)).checked_sub(1)
+            && let Err(problem) = self.0.trim(through)
+        {
+            warn!(%problem, "old log segments stay for now");
+        }
+    }
+
+    fn prepare(&mut self) {
+        self.0.prepare();
+    }
+}
+
+fn stage(log: &mut Log, op: &JournalOp) -> Result<(), AppendError> {
+    match op {
+        JournalOp::Append(entry) => log.append(entry).map(drop),
+        JournalOp::Truncate(from) => log.truncate(*from),
+        JournalOp::Scalar(key, value) => log.set_scalar(*key, value),
+    }
+}

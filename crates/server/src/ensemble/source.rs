@@ -1,0 +1,138 @@
+//! The state of this server, as it is sent to a peer that lacks it: the durable tree of the last checkpoint, and the log
+//! from there on, which the engine's thread is asked for, a part at a time.
+//!
+//! Invariant: while a source lives, the log keeps what it will ask for.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender as Channel};
+
+use oxkeeper_replica::ensemble::replica::LogPart as ReplicaPart;
+use oxkeeper_store::{Snapshot, StoreError, Tree};
+use parking_lot::Mutex;
+use tracing::{info, warn};
+
+use crate::peers::{PeerStream, Waker};
+use crate::transfer::{LogPart, Sender, StateSource, Tail, TransferError};
+
+/// A question to the engine: the entries from this index on.
+pub(crate) type Asked = (u64, Channel<Option<ReplicaPart>>);
+
+/// From which index on the log must stay, for each state that is being sent.
+#[derive(Debug, Default)]
+pub(crate) struct Pins(Mutex<Vec<(u64, u64)>>);
+
+impl Pins {
+    /// The lowest index that must stay.
+    pub(crate) fn lowest(&self) -> u64 {
+        self.0.lock().iter().map(|(_, from)| *from).min().unwrap_or(u64::MAX)
+    }
+
+    fn add(&self) -> u64 {
+        let mut pins = self.0.lock();
+        let id = pins.iter().map(|(id, _)| id + 1).max().unwrap_or(0);
+        pins.push((id, 0));
+        id
+    }
+
+    fn set(&self, id: u64, from: u64) {
+        self.0.lock().iter_mut().filter(|(known, _)| *known == id).for_each(|pin| pin.1 = from);
+    }
+
+    fn remove(&self, id: u64) {
+        self.0.lock().retain(|(known, _)| *known != id);
+    }
+}
+
+/// What threads that send states share with the engine.
+#[derive(Clone)]
+pub(crate) struct States {
+    pub(crate) tree: Arc<Tree>,
+    pub(crate) pins: Arc<Pins>,
+    pub(crate) asked: Channel<Asked>,
+    /// Known once the peers' sockets are there.
+    pub(crate) waker: Arc<Mutex<Option<Waker>>>,
+}
+
+impl States {
+    /// And where the engine finds the questions.
+    pub(crate) fn new(tree: Arc<Tree>) -> (States, Receiver<Asked>) {
+        let (asked, questions) = mpsc::channel();
+        let states = States { tree, pins: Arc::default(), asked, waker: Arc::default() };
+        (states, questions)
+    }
+
+    /// Sends the state to `peer`; the stream ends with it.
+    pub(crate) fn send(&self, mut stream: PeerStream, peer: u8) {
+        info!(peer, "sending the state");
+        match self.write(&mut stream) {
+            Ok(len) => info!(peer, len, "the state is sent"),
+            Err(problem) => warn!(peer, "the state could not be sent: {problem}"),
+        }
+    }
+
+    fn write(&self, stream: &mut PeerStream) -> Result<u64, String> {
+        let text = |problem: TransferError| problem.to_string();
+        let mut sender = Sender::new(Source::new(self)).map_err(text)?;
+        let (mut chunk, mut len) = (Vec::new(), 0);
+        while sender.next_chunk(&mut chunk).map_err(text)? {
+            stream.write_all(&chunk).map_err(|problem| problem.to_string())?;
+            len += chunk.len() as u64;
+            chunk.clear();
+        }
+        stream.flush().map_err(|problem| problem.to_string())?;
+        Ok(len)
+    }
+}
+
+/// One state on its way.
+struct Source {
+    states: States,
+    pin: u64,
+}
+
+impl Source {
+    fn new(states: &States) -> Source {
+        Source { pin: states.pins.add(), states: states.clone() }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.states.pins.remove(self.pin);
+    }
+}
+
+impl StateSource for Source {
+    fn snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
+        // Everything stays until it is known from where on.
+        let snapshot = self.states.tree.snapshot()?;
+        self.states.pins.set(self.pin, snapshot.as_ref().map_or(0, Snapshot::applied_index));
+        Ok(snapshot)
+    }
+
+    fn entries(&self, from: u64) -> Result<LogPart, TransferError> {
+        let (answer, answered) = mpsc::channel();
+        self.states.asked.send((from, answer)).map_err(|_| TransferError::Stopped)?;
+        if let Some(waker) = &*self.states.waker.lock() {
+            waker.wake();
+        }
+        let part = answered.recv().map_err(|_| TransferError::Stopped)?;
+        part.map(into_part).ok_or(TransferError::Source("the log does not reach back that far"))
+    }
+
+    fn progress(&self, from: u64) {
+        self.states.pins.set(self.pin, from);
+    }
+}
+
+/// As the transfer wants it.
+pub(crate) fn into_part(part: ReplicaPart) -> LogPart {
+    let last = part.last.map(|tail| Tail {
+        promise: tail.promise,
+        round: tail.round,
+        decided: tail.decided,
+        end: tail.end,
+    });
+    LogPart { entries: part.entries, last }
+}
