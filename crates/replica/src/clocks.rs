@@ -296,4 +296,64 @@ mod tests {
         }
         assert_eq!(clocks.tick(300), [A]);
     }
+
+    /// The first look at which `A` expires.
+    fn expires_ms(clocks: &mut Clocks, mut now_ms: u64) -> u64 {
+        while clocks.tick(now_ms) != [A] {
+            assert!(now_ms < 100_000, "it expires at last");
+            now_ms += 50;
+        }
+        now_ms
+    }
+
+    #[test]
+    fn what_others_have_heard_renews() {
+        let mut clocks = Clocks::new(100, 0);
+        clocks.open(A, 300, 0);
+        clocks.touch(SessionId(2), 10);
+        clocks.touch(A, 250);
+        clocks.touch(A, 150);
+        assert_eq!(expires_ms(&mut clocks, 50), 600, "550 due");
+    }
+
+    #[test]
+    fn a_new_leader_begins_with_full_timeouts() {
+        let mut clocks = Clocks::new(100, 0);
+        clocks.open(A, 300, 0);
+        assert_eq!(expires_ms(&mut clocks, 50), 400);
+        // Others led, and looked at their clocks, for a long time: no pause of this server's.
+        clocks.restart(9_010);
+        assert_eq!(expires_ms(&mut clocks, 9_050), 9_400, "9310 due: it had not been closed");
+        clocks.restart(9_410);
+        clocks.attach(A, 200, 9_450).unwrap();
+        assert_eq!(expires_ms(&mut clocks, 9_450), 9_700, "9650 due, by a shorter timeout");
+    }
+
+    #[test]
+    fn what_a_client_wants_closed_will_be() {
+        let mut clocks = Clocks::new(100, 0);
+        clocks.open(A, 300, 0);
+        clocks.closing(A);
+        clocks.restart(10);
+        assert!(clocks.attach(A, 300, 10).is_none());
+        assert!((0..20).all(|look| clocks.tick(50 * look).is_empty()));
+        // Unless it was agreed on before that the session goes on elsewhere.
+        clocks.resume(A, 300, 1_000);
+        clocks.resume(SessionId(2), 300, 1_000);
+        assert_eq!(expires_ms(&mut clocks, 1_000), 1_400);
+        clocks.resume(A, 300, 1_450);
+        assert_eq!(expires_ms(&mut clocks, 1_450), 1_800, "it had expired, but its end was not agreed on");
+    }
+
+    #[test]
+    fn clocks_that_nobody_looks_at_do_not_grow() {
+        let mut clocks = Clocks::new(100, 0);
+        for id in 0..100 {
+            clocks.open(SessionId(id), 300, id as u64);
+            clocks.attach(SessionId(id), 200, id as u64).unwrap();
+            clocks.resume(SessionId(id), 400, id as u64);
+            clocks.close(SessionId(id));
+        }
+        assert!(clocks.deadlines.is_empty() && clocks.by_session.is_empty());
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use oxkeeper_proto::SessionId;
 use oxkeeper_replica::Clocks;
-use oxkeeper_replica::clocks::Heard;
+use oxkeeper_replica::clocks::{Heard, TAKEN_OVER};
 use proptest::prelude::*;
 
 const TICK_MS: u64 = 100;
@@ -18,7 +18,13 @@ enum Step {
     Open(i64, i32),
     Attach(i64, i32),
     Hear(i64),
+    /// Another server says that it has heard from the session.
+    Touch(i64),
+    /// It is agreed on that the session goes on.
+    Resume(i64, i32),
     Close(i64),
+    /// This server begins to lead, after a time in which another one did.
+    Lead(u64),
     /// Time goes on by so many ms, looked at as often as the clocks want.
     Pass(u64),
     /// The server stands still for so many ms.
@@ -31,6 +37,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (id.clone(), timeout.clone()).prop_map(|(id, timeout)| Step::Open(id, timeout)),
         2 => (id.clone(), timeout).prop_map(|(id, timeout)| Step::Attach(id, timeout)),
         4 => id.clone().prop_map(Step::Hear),
+        2 => id.clone().prop_map(Step::Touch),
+        2 => (id.clone(), 200..1500i32).prop_map(|(id, timeout)| Step::Resume(id, timeout)),
+        1 => (0..5_000u64).prop_map(Step::Lead),
         1 => id.prop_map(Step::Close),
         5 => (1..600u64).prop_map(Step::Pass),
         1 => (TICK_MS * 2..20_000).prop_map(Step::Pause),
@@ -66,8 +75,28 @@ impl Both {
             }
             Step::Hear(id) => {
                 if let Some(promise) = self.promises.get_mut(&id) {
-                    promise.heard.store(self.now_ms, Ordering::Relaxed);
+                    promise.heard.fetch_max(self.now_ms, Ordering::Relaxed);
                     promise.due_ms = promise.due_ms.max(self.now_ms + promise.timeout_ms);
+                }
+            }
+            Step::Touch(id) => {
+                self.clocks.touch(SessionId(id), self.now_ms);
+                if let Some(promise) = self.promises.get_mut(&id) {
+                    promise.due_ms = promise.due_ms.max(self.now_ms + promise.timeout_ms);
+                }
+            }
+            Step::Resume(id, timeout_ms) => {
+                self.clocks.resume(SessionId(id), timeout_ms, self.now_ms);
+                if let Some(promise) = self.promises.get(&id) {
+                    assert_eq!(promise.heard.load(Ordering::Relaxed), TAKEN_OVER, "{id} has no connection here");
+                    assert!(self.attach(id, timeout_ms), "{id} is alive");
+                }
+            }
+            Step::Lead(ms) => {
+                self.now_ms += ms;
+                self.clocks.restart(self.now_ms);
+                for promise in self.promises.values_mut() {
+                    promise.due_ms = self.now_ms + promise.timeout_ms;
                 }
             }
             Step::Close(id) => {
