@@ -320,7 +320,8 @@ impl Peers {
     }
 
     /// Bytes that wait for a peer here, besides what the system holds.
-    pub(crate) fn unsent(&self, peer: u8) -> usize {
+    #[cfg(test)]
+    fn unsent(&self, peer: u8) -> usize {
         self.links.get(&peer).map_or(0, Link::unsent)
     }
 
