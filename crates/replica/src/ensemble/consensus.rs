@@ -32,7 +32,7 @@ const FAST_FOR_MS: u64 = 5_000;
 /// A peer must have promised more than the leader's ballot for so many rounds before the leader raises it.
 const STUCK_ROUNDS: u64 = 4;
 /// Bytes of log that are sent to a peer as entries; one that needs more fetches the state.
-pub(crate) const SYNC_LEN_MAX: u64 = 64 << 20;
+pub(crate) const SYNC_LEN_MAX: u64 = 48 << 20;
 
 /// See the module.
 pub(crate) struct Consensus {

@@ -73,15 +73,15 @@ pub struct Status {
 pub enum Frame {
     /// Of OmniPaxos.
     Consensus(Message<LogEntry>),
-    /// How the sender stands; when it said so by its own clock, and the last such time it heard from the receiver.
+    /// How the sender stands, and when it said so by its own clock; answered at once.
     Ping {
         /// How it stands.
         status: Status,
         /// Sender's clock, ms.
         sent_ms: u64,
-        /// The receiver's clock as of its last ping, ms; 0 for none.
-        echo_ms: u64,
     },
+    /// The answer to a ping: when the receiver sent that.
+    Pong(u64),
     /// The sender leads this ballot, and takes commands from the first one on that it has not seen.
     Ready(BallotId),
     /// Commands of the sender's clients, numbered from `first` on.
@@ -121,6 +121,7 @@ mod kind {
     pub(super) const NEED_STATE: u8 = 36;
     pub(super) const JOIN: u8 = 37;
     pub(super) const JOIN_AT: u8 = 38;
+    pub(super) const PONG: u8 = 39;
 }
 
 /// No log has more entries.
@@ -132,12 +133,16 @@ impl Frame {
         match self {
             Frame::Consensus(Message::SequencePaxos(message)) => encode_paxos(&message.msg, out),
             Frame::Consensus(Message::BLE(message)) => encode_heartbeat(&message.msg, out),
-            Frame::Ping { status, sent_ms, echo_ms } => {
+            Frame::Ping { status, sent_ms } => {
                 out.put_u8(kind::PING);
                 put_ballot(status.promise, out);
                 let flags = [status.accepting, status.leading, status.blank, status.initialize];
                 flags.iter().for_each(|&flag| out.put_u8(u8::from(flag)));
-                [status.decided, status.end, *sent_ms, *echo_ms].iter().for_each(|&field| out.put_u64(field));
+                [status.decided, status.end, *sent_ms].iter().for_each(|&field| out.put_u64(field));
+            }
+            Frame::Pong(sent_ms) => {
+                out.put_u8(kind::PONG);
+                out.put_u64(*sent_ms);
             }
             Frame::Ready(ballot) => {
                 out.put_u8(kind::READY);
@@ -280,9 +285,7 @@ impl Fields<'_> {
                 let (n, decided_idx, seq_num) = (self.ballot()?, self.index()?, self.sequence()?);
                 paxos(PaxosMsg::AcceptDecide(AcceptDecide { n, seq_num, decided_idx, entries: self.entries()? }))
             }
-            kind::ACCEPTED => {
-                paxos(PaxosMsg::Accepted(Accepted { n: self.ballot()?, accepted_idx: self.index()? }))
-            }
+            kind::ACCEPTED => paxos(PaxosMsg::Accepted(Accepted { n: self.ballot()?, accepted_idx: self.index()? })),
             kind::NOT_ACCEPTED => paxos(PaxosMsg::NotAccepted(NotAccepted { n: self.ballot()? })),
             kind::DECIDE => {
                 let (n, decided_idx, seq_num) = (self.ballot()?, self.index()?, self.sequence()?);
@@ -293,9 +296,8 @@ impl Fields<'_> {
                 let (round, ballot, leader) = (self.word()?, self.ballot()?, self.ballot()?);
                 heartbeat(HeartbeatMsg::Reply(HeartbeatReply { round, ballot, leader, happy: self.flag()? }))
             }
-            kind::PING => {
-                Frame::Ping { status: self.status()?, sent_ms: self.number()?, echo_ms: self.number()? }
-            }
+            kind::PING => Frame::Ping { status: self.status()?, sent_ms: self.number()? },
+            kind::PONG => Frame::Pong(self.number()?),
             kind::READY => Frame::Ready(ballot::to_id(self.ballot()?)),
             kind::FORWARD => {
                 let (boot, first) = (self.number()?, self.number()?);
@@ -315,8 +317,7 @@ impl Fields<'_> {
     }
 
     fn promise(&mut self) -> Result<Promise<LogEntry>, BadFrame> {
-        let (n, decided_idx, accepted_idx, n_accepted) =
-            (self.ballot()?, self.index()?, self.index()?, self.ballot()?);
+        let (n, decided_idx, accepted_idx, n_accepted) = (self.ballot()?, self.index()?, self.index()?, self.ballot()?);
         let log_sync = if self.flag()? { Some(self.sync()?) } else { None };
         Ok(Promise { n, n_accepted, decided_idx, accepted_idx, log_sync })
     }

@@ -15,8 +15,6 @@ pub(crate) struct Link {
     pub(crate) heard_ms: Option<u64>,
     /// How it stands, as it said on this link.
     pub(crate) status: Option<Status>,
-    /// Its clock when it last said how it stands, for it to measure the way there and back, ms.
-    pub(crate) echo_ms: u64,
     /// There and back, ms: the last one measured.
     pub(crate) rtt_ms: u64,
     /// Each with the number of the journal's write that must come before it; 0 for none.

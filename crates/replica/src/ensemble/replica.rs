@@ -299,13 +299,11 @@ impl Replica {
                     self.say(peer, &Frame::NeedState);
                 }
             }
-            Frame::Ping { status, sent_ms, echo_ms } => {
+            Frame::Ping { status, sent_ms } => {
                 link.status = Some(status);
-                link.echo_ms = sent_ms;
-                if echo_ms > 0 {
-                    link.rtt_ms = now_ms.saturating_sub(echo_ms).min(self.config.pace.heartbeat_ms);
-                }
+                self.say(peer, &Frame::Pong(sent_ms));
             }
+            Frame::Pong(sent_ms) => link.rtt_ms = now_ms.saturating_sub(sent_ms),
             Frame::Ready(ballot) => self.aim(peer, ballot::from_id(ballot)),
             Frame::Forward { boot, first, commands } => {
                 if let Some(Lead { intake: Some(intake), .. }) = &mut self.lead {
@@ -396,7 +394,7 @@ impl Replica {
         for (&peer, link) in self.config.members.iter().zip(&mut self.links) {
             if peer != me && link.up && to.is_none_or(|to| to == peer) {
                 let mut bytes = Vec::new();
-                Frame::Ping { status, sent_ms: now_ms, echo_ms: link.echo_ms }.encode(&mut bytes);
+                Frame::Ping { status, sent_ms: now_ms }.encode(&mut bytes);
                 link.push(0, bytes);
             }
         }
