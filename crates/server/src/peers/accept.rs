@@ -121,6 +121,7 @@ fn receive(
     match hello.purpose {
         Purpose::Link => helpers.hand_over(hello.from, stream)?,
         Purpose::State => {
+            stream.limit(Some(helpers.config.state_timeout))?;
             info!(peer = hello.from, %address, "server {} asks for the state", hello.from);
             on_state(stream, hello.from);
         }

@@ -29,7 +29,7 @@ pub(crate) struct Connector {
 
 impl Connector {
     /// A greeted, blocking connection to a peer, on which it sends its state. Blocks while that is made. Ends with an error
-    /// when the server stops.
+    /// when the server stops, and with `WouldBlock` when nothing comes for `state_timeout`.
     ///
     /// # Errors
     /// The peer is not a member, is not reachable, or refuses.
@@ -38,6 +38,7 @@ impl Connector {
         let member =
             member.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no member has id {peer}")))?;
         let stream = connect(&self.helpers, member, Purpose::State).map_err(io::Error::other)?;
+        stream.limit(Some(self.helpers.config.state_timeout))?;
         if stream.become_state() { Ok(stream) } else { Err(io::ErrorKind::QuotaExceeded.into()) }
     }
 }

@@ -31,6 +31,8 @@ pub(super) enum GreetError {
 }
 
 /// The dialler's part.
+///
+/// The stream has no time limits afterwards.
 pub(super) fn dial(stream: &mut PeerStream, hello: &Hello, timeout: Duration) -> Result<(), GreetError> {
     let mut timed = Timed::new(stream, timeout);
     timed.write(&hello.encode())?;
@@ -42,10 +44,13 @@ pub(super) fn dial(stream: &mut PeerStream, hello: &Hello, timeout: Duration) ->
     }
     verdict.map_err(GreetError::RefusedThere)?;
     timed.write(&[CONFIRMATION])?;
-    timed.finish()
+    stream.limit(None)?;
+    Ok(())
 }
 
 /// The other's part: `judge` decides about the hello.
+///
+/// The stream has no time limits afterwards.
 pub(super) fn receive(
     stream: &mut PeerStream,
     timeout: Duration,
@@ -66,7 +71,7 @@ pub(super) fn receive(
     if confirmation != [CONFIRMATION] {
         return Err(GreetError::Garbage);
     }
-    timed.finish()?;
+    stream.limit(None)?;
     Ok(hello)
 }
 
@@ -124,12 +129,5 @@ impl<'a> Timed<'a> {
         // Whoever does not want to hear it need not.
         let _ = self.write(&hello::answer(Err(&reason)));
         Err(GreetError::Refused { from, reason })
-    }
-
-    /// The stream goes on without a time limit.
-    fn finish(&mut self) -> Result<(), GreetError> {
-        self.stream.socket().set_read_timeout(None)?;
-        self.stream.socket().set_write_timeout(None)?;
-        Ok(())
     }
 }

@@ -90,6 +90,8 @@ pub(crate) struct PeersConfig {
     pub(crate) redial_first: Duration,
     /// The same, at most; also the age at which a link counts as one that stood.
     pub(crate) redial_max: Duration,
+    /// A state transfer in which so long nothing moves fails, on both sides: the other may have lost its power.
+    pub(crate) state_timeout: Duration,
     /// Bytes that may wait for one peer.
     pub(crate) unsent_len_max: usize,
 }
@@ -107,6 +109,7 @@ impl PeersConfig {
             connect_timeout: Duration::from_millis(500),
             redial_first: Duration::from_millis(100),
             redial_max: Duration::from_secs(1),
+            state_timeout: Duration::from_secs(60),
             unsent_len_max: UNSENT_LEN_MAX,
         }
     }
@@ -129,7 +132,7 @@ pub(crate) enum PeerEvent<'a> {
 }
 
 /// Sends the state to whoever asks. Called on a thread of its own, at most [`stream::STATES_MAX`] at a time; the stream
-/// blocks, and ends with an error when the server stops.
+/// blocks, and ends with an error when the server stops or nothing moves for `state_timeout`.
 pub(crate) type OnState = Arc<dyn Fn(PeerStream, u8) + Send + Sync>;
 
 /// The links, for the engine's thread. Dropping it ends them and stops the helper threads.

@@ -43,6 +43,12 @@ impl PeerStream {
         self.guest.as_ref().is_some_and(Guest::become_state)
     }
 
+    /// Limits how long a read or a write may block.
+    pub(super) fn limit(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket.set_read_timeout(timeout)?;
+        self.socket.set_write_timeout(timeout)
+    }
+
     /// Leaves the helper threads: becomes non-blocking, and is no longer ended by [`Guests::stop`]. Tells its number, which
     /// is larger the later it was accepted or dialled.
     pub(super) fn leave(&mut self) -> io::Result<u64> {

@@ -485,6 +485,34 @@ fn state_has_its_own_connections() {
 }
 
 #[test]
+fn a_state_transfer_does_not_wait_for_the_dead() {
+    let (sender, sent) = std::sync::mpsc::channel();
+    let sender = Arc::new(parking_lot::Mutex::new(sender));
+    // The sender has more than the other ever takes.
+    let on_state: OnState = Arc::new(move |mut stream, _| {
+        let failed = (0..1000).find_map(|_| stream.write_all(&vec![0; 1 << 20]).err());
+        sender.lock().send(failed.map(|error| error.kind())).unwrap();
+    });
+    let (peers, address) = lone_with(|config| config.state_timeout = Duration::from_millis(50), on_state);
+    let state = dial(address, Purpose::State);
+    assert_eq!(sent.recv_timeout(PATIENCE), Ok(Some(io::ErrorKind::WouldBlock)));
+    drop((state, peers));
+}
+
+#[test]
+fn a_silent_sender_of_state_is_given_up() {
+    let (mut listeners, members) = ensemble(2);
+    // It holds the stream until the other side hangs up.
+    let on_state: OnState = Arc::new(|mut stream, _| while stream.read(&mut [0]).is_err() {});
+    let two = Peers::start_on(listeners.split_off(1), config(2, &members), on_state.clone()).unwrap();
+    let impatient = PeersConfig { state_timeout: Duration::from_millis(50), ..config(1, &members) };
+    let one = Peers::start_on(listeners, impatient, on_state).unwrap();
+    let mut stream = one.connector().connect_for_state(2).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    drop((stream, one, two));
+}
+
+#[test]
 fn stopping_ends_state_transfers() {
     let over = Arc::new(AtomicBool::new(false));
     let on_state: OnState = Arc::new({
