@@ -128,16 +128,6 @@ impl Replay {
 }
 
 /// Opens the directories, creating them if need be, and rebuilds the state.
-pub(crate) fn recover(
-    disk: &Arc<dyn Disk>,
-    data_dir: &Path,
-    data_log_dir: &Path,
-    seed: u64,
-) -> Result<Recovered, RecoveryError> {
-    recover_with(disk, data_dir, data_log_dir, seed, &StoreOptions::default(), Replay::All)
-}
-
-/// As a server starts, for the simulator: the same, with a store of other sizes.
 ///
 /// # Errors
 /// Any [`RecoveryError`]; nothing is served then.

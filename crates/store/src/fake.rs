@@ -544,3 +544,80 @@ impl Random {
         (next ^ (next >> 31)) % limit
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(path: &str) -> &Path {
+        Path::new(path)
+    }
+
+    /// A disk with the directory `/a/old`, in it a file with its name synced and one without.
+    fn disk() -> FakeDisk {
+        let disk = FakeDisk::new();
+        disk.create_dir(path("/a/old")).expect("free");
+        disk.create(path("/a/old/synced")).expect("free");
+        disk.sync_dir(path("/a/old")).expect("no fault");
+        disk.create(path("/a/old/file")).expect("free");
+        disk
+    }
+
+    fn names(disk: &FakeDisk, dir: &str) -> String {
+        disk.list(path(dir)).expect("no fault").join(" ")
+    }
+
+    /// What all crashes leave in a directory.
+    fn after_crashes(disk: &FakeDisk, dir: &str) -> Vec<String> {
+        let mut found: Vec<_> = (0..50).map(|seed| names(&disk.crash(seed), dir)).collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    #[test]
+    fn a_directory_moves_with_what_is_in_it_and_a_crash_may_undo_that() {
+        let disk = disk();
+        disk.rename(path("/a/old"), path("/a/new")).expect("free");
+        assert_eq!((names(&disk, "/a"), names(&disk, "/a/new")), ("new".into(), "file synced".into()));
+        assert_eq!(after_crashes(&disk, "/a"), ["new", "old"]);
+        disk.sync_dir(path("/a")).expect("no fault");
+        assert_eq!(after_crashes(&disk, "/a"), ["new"]);
+        assert_eq!(after_crashes(&disk, "/a/new"), ["file synced", "synced"], "names in it were not synced");
+        disk.sync_dir(path("/a/new")).expect("no fault");
+        assert_eq!(after_crashes(&disk, "/a/new"), ["file synced"]);
+    }
+
+    #[test]
+    fn a_file_moves_from_one_directory_to_another_in_one_step() {
+        let disk = disk();
+        disk.rename(path("/a/old/synced"), path("/a/moved")).expect("free");
+        assert_eq!(after_crashes(&disk, "/a"), ["moved old", "old"]);
+        disk.sync_dir(path("/a")).expect("no fault");
+        assert_eq!(after_crashes(&disk, "/a"), ["moved old"]);
+        assert_eq!(after_crashes(&disk, "/a/old"), ["", "file"], "it is not in two places");
+    }
+
+    #[test]
+    fn only_an_empty_directory_is_removed_and_nothing_of_it_comes_back_into_a_new_one() {
+        let disk = disk();
+        assert!(disk.remove_dir(path("/a/old")).is_err(), "not empty");
+        assert!(disk.remove(path("/a/old")).is_err() && disk.open(path("/a/old")).is_err(), "not a file");
+        assert!(disk.remove_dir(path("/a/old/file")).is_err(), "not a directory");
+        disk.remove(path("/a/old/file")).expect("there");
+        disk.remove(path("/a/old/synced")).expect("there");
+        disk.remove_dir(path("/a/old")).expect("empty");
+        assert_eq!(after_crashes(&disk, "/a"), ["", "old"]);
+        disk.create_dir(path("/a/old")).expect("free");
+        assert_eq!(after_crashes(&disk, "/a/old"), [""]);
+    }
+
+    #[test]
+    fn a_directory_takes_no_name_in_use() {
+        let disk = disk();
+        disk.create_dir(path("/a/new")).expect("free");
+        assert!(disk.rename(path("/a/old"), path("/a/new")).is_err());
+        disk.create(path("/a/file")).expect("free");
+        assert!(disk.create_dir(path("/a/file")).is_err());
+    }
+}

@@ -74,6 +74,20 @@ impl<S: StateSource + ?Sized> StateSource for Arc<S> {
     }
 }
 
+impl<S: StateSource + ?Sized> StateSource for &S {
+    fn snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
+        (**self).snapshot()
+    }
+
+    fn entries(&self, from: u64) -> Result<LogPart, TransferError> {
+        (**self).entries(from)
+    }
+
+    fn progress(&self, from: u64) {
+        (**self).progress(from);
+    }
+}
+
 /// Some entries of a log.
 #[derive(Debug, Clone, Default)]
 pub struct LogPart {

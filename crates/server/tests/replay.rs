@@ -1,0 +1,285 @@
+//! How far a recovery replays the log, what the entries of an ensemble do then, and that a transferred state recovers
+//! as the one it is a copy of.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use oxkeeper_proto::records::{Acl, CreateRequest, Id};
+use oxkeeper_proto::{Jute, OpCode, SessionId};
+use oxkeeper_server::RecoveryError;
+use oxkeeper_server::recovery::{ENSEMBLE, Recovered, Replay, SCALARS, StoreOptions, recover_locked, recover_with};
+use oxkeeper_server::transfer::{
+    InstalledScalars, LogPart, Receiver, Sender, StateSource, Tail, TransferError, finish_install,
+};
+use oxkeeper_state::command::{begin_agreed, begin_batch, put_section};
+use oxkeeper_state::{BallotId, Command, Epoch, Identities, Settings, State};
+use oxkeeper_store::fake::FakeDisk;
+use oxkeeper_store::{Disk, Kind, Log, LogOptions, Snapshot, StoreError, Tree, TreeOptions};
+
+const DIR: &str = "/data";
+const DECIDED: u8 = 3;
+const REPLAY: Replay = Replay::Decided { scalar: DECIDED };
+const FIRST: BallotId = BallotId([1; 20]);
+const SECOND: BallotId = BallotId([2; 20]);
+/// Among paths: the session is created.
+const SESSION: &str = "";
+
+fn options() -> StoreOptions {
+    let tree = TreeOptions { pace_rest: Duration::ZERO, ..TreeOptions::default() };
+    StoreOptions { tree, ..StoreOptions::default() }
+}
+
+fn open_log(disk: &FakeDisk, first_index: u64) -> Log {
+    let options = LogOptions { first_index, ..LogOptions::default() };
+    Log::open(Arc::new(disk.clone()), &Path::new(DIR).join("log"), &options).unwrap()
+}
+
+fn recover(disk: &FakeDisk, replay: Replay) -> Result<Recovered, RecoveryError> {
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    recover_with(&disk, Path::new(DIR), Path::new(DIR), 1, &options(), replay)
+}
+
+/// The encoded commands of a session that create these znodes, or itself where it says so.
+fn commands(session: SessionId, paths: &[&str]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for path in paths {
+        let (op, mut body) = (if *path == SESSION { OpCode::CreateSession } else { OpCode::Create }, Vec::new());
+        if op == OpCode::CreateSession {
+            6000i32.encode(&mut body);
+        } else {
+            let acl = Some(vec![Acl { perms: 31, id: Id { scheme: Some("world".into()), id: Some("anyone".into()) } }]);
+            CreateRequest { path: Some((*path).into()), data: None, acl, flags: 0 }.encode(&mut body);
+        }
+        let (settings, identities) = (Settings::default(), Identities::default());
+        Command { from: None, session, xid: 1, op, settings, identities, body: &body }.encode(&mut out);
+    }
+    out
+}
+
+fn epoch(ballot: BallotId) -> Vec<u8> {
+    let mut out = Vec::new();
+    Epoch { ballot, time_ms: 5, ensemble: 77 }.encode(&mut out);
+    out
+}
+
+/// An entry of server 1's commands from number `first` on.
+fn agreed(ballot: BallotId, first: u64, paths: &[&str]) -> Vec<u8> {
+    let mut out = Vec::new();
+    begin_agreed(ballot, 6, &mut out);
+    put_section(1, 9, first, &commands(SessionId(1 << 56), paths), &mut out);
+    out
+}
+
+/// An entry of a server alone.
+fn alone(paths: &[&str]) -> Vec<u8> {
+    let mut out = Vec::new();
+    begin_batch(6, &mut out);
+    out.extend(commands(SessionId(7), paths));
+    out
+}
+
+/// The log of an ensemble in which leaders change, and what is there after each entry: zxid, znodes.
+fn history() -> Vec<(Vec<u8>, i64, &'static [&'static str])> {
+    vec![
+        (alone(&[SESSION, "/alone"]), 2, &["/alone"]),
+        (epoch(FIRST), 1 << 32, &["/alone"]),
+        (agreed(FIRST, 1, &[SESSION, "/a", "/b"]), 1 << 32 | 3, &["/alone", "/a", "/b"]),
+        // sent again by its origin: what is known is passed over, what is new is done
+        (agreed(FIRST, 3, &["/b", "/c"]), 1 << 32 | 4, &["/alone", "/a", "/b", "/c"]),
+        // a leader that has not begun its epoch
+        (agreed(SECOND, 5, &["/d"]), 1 << 32 | 4, &["/alone", "/a", "/b", "/c"]),
+        (epoch(SECOND), 2 << 32, &["/alone", "/a", "/b", "/c"]),
+        // a leader deposed
+        (agreed(FIRST, 5, &["/d"]), 2 << 32, &["/alone", "/a", "/b", "/c"]),
+        // a gap
+        (agreed(SECOND, 6, &["/e"]), 2 << 32, &["/alone", "/a", "/b", "/c"]),
+        (agreed(SECOND, 5, &["/d"]), 2 << 32 | 1, &["/alone", "/a", "/b", "/c", "/d"]),
+    ]
+}
+
+/// With these entries from `first` on, and that many decided.
+fn disk_of(entries: &[Vec<u8>], first: u64, decided: Option<u64>) -> FakeDisk {
+    let disk = FakeDisk::new();
+    disk.create_dir(Path::new(DIR)).unwrap();
+    let mut log = open_log(&disk, first);
+    for entry in entries {
+        log.append(entry).unwrap();
+    }
+    if let Some(decided) = decided {
+        log.set_scalar(DECIDED, &decided.to_be_bytes()).unwrap();
+    }
+    log.sync().unwrap();
+    disk
+}
+
+fn znodes(state: &State) -> usize {
+    state.tree().len()
+}
+
+fn check(recovered: &Recovered, zxid: i64, paths: &[&str]) {
+    let empty = znodes(&State::new(1));
+    assert_eq!((recovered.state.zxid().0, znodes(&recovered.state)), (zxid, empty + paths.len()));
+    for path in paths {
+        assert!(recovered.state.tree().lookup(path).is_some(), "{path}");
+    }
+}
+
+/// As the server's checkpoints do it.
+fn write_checkpoint(tree: &Tree, state: &mut State, applied: u64) {
+    let head = state.begin_checkpoint();
+    let written = tree.checkpoint(applied, |writer| {
+        writer.put_meta(SCALARS, &head.scalars)?;
+        writer.put_meta(ENSEMBLE, &head.ensemble)?;
+        for (id, record) in &head.sessions {
+            writer.put(Kind::Session, *id as u64, record.as_deref().unwrap())?;
+        }
+        for (id, record) in &head.acls {
+            writer.put(Kind::Acl, u64::from(*id), record.as_deref().unwrap())?;
+        }
+        loop {
+            let captured = state.capture(100);
+            if captured.is_empty() {
+                return Ok(());
+            }
+            for (slot, record) in captured {
+                writer.put(Kind::Znode, u64::from(slot), record.as_deref().unwrap())?;
+            }
+        }
+    });
+    written.unwrap();
+    state.end_checkpoint(&head, true);
+}
+
+/// The history with a checkpoint after `applied` of its entries, all but the last decided.
+fn checkpointed(applied: u64) -> FakeDisk {
+    let entries: Vec<_> = history().into_iter().map(|(entry, ..)| entry).collect();
+    let disk = disk_of(&entries, 0, Some(applied));
+    let recovered = recover(&disk, REPLAY).unwrap();
+    let Recovered { mut state, mut log, tree, .. } = recovered;
+    write_checkpoint(&tree, &mut state, applied);
+    log.set_scalar(DECIDED, &(entries.len() as u64 - 1).to_be_bytes()).unwrap();
+    log.sync().unwrap();
+    disk.kill()
+}
+
+#[test]
+fn a_member_replays_what_is_decided_and_keeps_the_rest() {
+    let history = history();
+    let entries: Vec<_> = history.iter().map(|(entry, ..)| entry.clone()).collect();
+    for (index, (_, zxid, paths)) in history.iter().enumerate() {
+        let decided = index as u64 + 1;
+        let recovered = recover(&disk_of(&entries, 0, Some(decided)), REPLAY).unwrap();
+        assert_eq!((recovered.applied, recovered.checkpointed), (decided, 0));
+        assert_eq!(recovered.log.next_index(), entries.len() as u64, "the rest is still there");
+        let behind: usize = entries[..=index].iter().map(Vec::len).sum();
+        assert_eq!(recovered.tail_len, behind as u64);
+        check(&recovered, *zxid, paths);
+    }
+    let recovered = recover(&disk_of(&entries, 0, None), REPLAY).unwrap();
+    assert_eq!(recovered.applied, 0, "nothing is known to be decided");
+    check(&recovered, 0, &[]);
+    let recovered = recover(&disk_of(&entries, 0, Some(2)), Replay::All).unwrap();
+    assert_eq!(recovered.applied, entries.len() as u64);
+    check(&recovered, 2 << 32 | 1, history.last().unwrap().2);
+    assert_eq!(recovered.state.epoch_ballot(), Some(SECOND));
+    assert_eq!(recovered.state.last_admitted(1), Some((9, 5)));
+}
+
+#[test]
+fn every_checkpoint_and_the_tail_behind_it_are_the_same_state() {
+    let history = history();
+    let (last, before) = (history.len() as u64, &history[history.len() - 2]);
+    for applied in 1..last {
+        let disk = checkpointed(applied);
+        let recovered = recover(&disk, REPLAY).unwrap();
+        assert_eq!((recovered.applied, recovered.checkpointed), (last - 1, applied));
+        check(&recovered, before.1, before.2);
+        assert_eq!(recovered.state.last_admitted(1), Some((9, 4)), "checkpoint at {applied}");
+        drop(recovered);
+        // the scalar is written lazily: the checkpoint may know of more
+        let mut log = open_log(&disk, 0);
+        log.set_scalar(DECIDED, &0u64.to_be_bytes()).unwrap();
+        log.sync().unwrap();
+        drop(log);
+        assert_eq!(recover(&disk, REPLAY).unwrap().applied, applied);
+    }
+}
+
+#[test]
+fn files_that_do_not_fit_together_are_refused() {
+    let entries: Vec<_> = history().into_iter().map(|(entry, ..)| entry).collect();
+    let refused = |disk: &FakeDisk| recover(disk, REPLAY).map(|recovered| recovered.applied).unwrap_err();
+    let beyond = refused(&disk_of(&entries, 0, Some(10)));
+    assert!(matches!(beyond, RecoveryError::Decided { end: 9, decided: 10 }), "{beyond}");
+    let disk = disk_of(&entries, 0, None);
+    let mut log = open_log(&disk, 0);
+    log.set_scalar(DECIDED, b"short").unwrap();
+    log.sync().unwrap();
+    drop(log);
+    assert!(matches!(refused(&disk), RecoveryError::Decided { .. }));
+    let behind = refused(&disk_of(&entries, 4, Some(5)));
+    assert!(matches!(behind, RecoveryError::Gap { first: 4, end: 13, applied: 0 }), "{behind}");
+    // a log that ends before the tree does, whoever starts on it
+    let disk = checkpointed(6);
+    let mut log = open_log(&disk, 0);
+    log.truncate(5).unwrap();
+    log.sync().unwrap();
+    drop(log);
+    for replay in [REPLAY, Replay::All] {
+        let short = recover(&disk, replay).map(|recovered| recovered.applied).unwrap_err();
+        assert!(matches!(short, RecoveryError::Gap { first: 0, end: 5, applied: 6 }), "{short}");
+    }
+}
+
+/// Sends what a recovered server has.
+struct Peer(Recovered);
+
+impl StateSource for Peer {
+    fn snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
+        self.0.tree.snapshot()
+    }
+
+    fn entries(&self, from: u64) -> Result<LogPart, TransferError> {
+        let end = self.0.log.next_index();
+        let tail = Tail { decided: self.0.applied, end, ..Tail::default() };
+        let mut part = LogPart { entries: Vec::new(), last: Some(tail) };
+        self.0.log.read(from..end, |_, entry| part.entries.push(entry.into()))?;
+        Ok(part)
+    }
+}
+
+#[test]
+fn a_transferred_state_recovers_as_the_senders() {
+    let peer = Peer(recover(&checkpointed(6), REPLAY).unwrap());
+    let behind = disk_of(&[alone(&[SESSION, "/mine"]), alone(&["/other"])], 0, Some(2));
+    let old = recover(&behind, REPLAY).unwrap();
+    assert!(old.state.tree().lookup("/mine").is_some());
+    let disk: Arc<dyn Disk> = Arc::new(behind.clone());
+    let mut receiver = Receiver::new(&disk, Path::new(DIR), Path::new(DIR), &options()).unwrap();
+    let (mut sender, mut chunk) = (Sender::new(&peer).unwrap(), Vec::new());
+    while sender.next_chunk(&mut chunk).unwrap() {
+        receiver.take(&chunk).unwrap();
+        chunk.clear();
+    }
+    let decide = |tail: &Tail| {
+        let scalars = vec![(DECIDED, tail.decided.to_be_bytes().to_vec())];
+        InstalledScalars { keep_until: tail.end, own: Vec::new(), scalars }
+    };
+    receiver.finish(decide).unwrap();
+    let Recovered { locks, .. } = old;
+    let new = recover_locked(locks, &disk, Path::new(DIR), Path::new(DIR), 2, &options(), REPLAY).unwrap();
+    assert!(!finish_install(&*disk, Path::new(DIR), Path::new(DIR)).unwrap(), "all of it is done");
+    let (new, peer) = (&new, &peer.0);
+    assert_eq!((new.applied, new.checkpointed), (8, 6));
+    assert_eq!((new.log.first_index(), new.log.next_index()), (6, 9));
+    let facts = |recovered: &Recovered| {
+        let state = &recovered.state;
+        let agreement = (state.epoch_ballot(), state.ensemble(), state.last_admitted(1));
+        (state.zxid(), state.tree().digest(), znodes(state), agreement)
+    };
+    assert_eq!(facts(new), facts(peer));
+    assert!(new.state.tree().lookup("/mine").is_none());
+}
