@@ -323,7 +323,7 @@ mod tests {
         assert_eq!(expires_ms(&mut clocks, 50), 400);
         // Others led, and looked at their clocks, for a long time: no pause of this server's.
         clocks.restart(9_010);
-        assert_eq!(expires_ms(&mut clocks, 9_050), 9_400, "9310 due: it had not been closed");
+        assert_eq!(expires_ms(&mut clocks, 9_100), 9_400, "9310 due: it had not been closed");
         clocks.restart(9_410);
         clocks.attach(A, 200, 9_450).unwrap();
         assert_eq!(expires_ms(&mut clocks, 9_450), 9_700, "9650 due, by a shorter timeout");

@@ -47,7 +47,7 @@ struct Server {
 impl Server {
     fn new(id: u8) -> Server {
         let mut state = State::new(1);
-        state.begin_epoch(&Epoch { ballot: BALLOT, time_ms: 0, ensemble: 1 });
+        state.begin_epoch(&Epoch { ballot: BALLOT, time_ms: 0, ensemble: 1, config_version: 0, config: b"" }, &mut ());
         let sessions = SessionTable::new(id, 0, &state, Clocks::new(TICK_MS, 0));
         let config = ConnectionConfig {
             frame_len_max: 4096,
@@ -353,9 +353,10 @@ fn a_late_write_through_the_old_server_fails_and_disconnects() {
         let (mut pair, old, session) = Pair::with_session();
         let new = pair.0[1].resume(session, 1);
         let (moves, origins) = pair.0[1].section();
-        match op {
-            OpCode::Create => drop(pair.0[0].create(old, "/late", 1)),
-            _ => drop(pair.0[0].ask(old, op, &PathRecord { path: Some("/".into()) }, 1)),
+        if op == OpCode::Create {
+            pair.0[0].create(old, "/late", 1);
+        } else {
+            pair.0[0].ask(old, op, &PathRecord { path: Some("/".into()) }, 1);
         }
         let (late, late_origins) = pair.0[0].section();
         let entry = entry(BALLOT, &[&moves, &late]);
