@@ -5,6 +5,7 @@
 
 use oxkeeper_proto::records::ReplyHeader;
 use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, frame};
+use oxkeeper_state::command::Epoch;
 use oxkeeper_state::{Batch, Change, Command, Watcher};
 
 use crate::Shared;
@@ -70,6 +71,12 @@ impl Writer {
             }
         }
         Ok(limit)
+    }
+
+    /// Applies the entry with which a leader begins.
+    pub fn begin_epoch(&mut self, shared: &mut Shared, epoch: &Epoch<'_>) {
+        let mut announcer = Announcer { watches: shared.watches.get_mut(), outboxes: &mut self.outboxes };
+        shared.state.begin_epoch(epoch, &mut announcer);
     }
 
     fn is_ours(&self, command: &Command<'_>) -> bool {

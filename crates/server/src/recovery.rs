@@ -127,7 +127,7 @@ impl Replay {
     }
 }
 
-/// Opens the directories, creating them if need be, and rebuilds the state.
+/// Opens the directories, creating them if need be, and rebuilds the state; with stores of other sizes for the simulator.
 ///
 /// # Errors
 /// Any [`RecoveryError`]; nothing is served then.
@@ -291,7 +291,7 @@ fn replay_entries(log: &Log, range: Range<u64>, state: &mut State) -> Result<Tai
 fn replay_entry(entry: &[u8], state: &mut State, body: &mut Vec<u8>) -> Result<u64, DecodeError> {
     let batch = match Entry::decode(entry)? {
         Entry::Epoch(epoch) => {
-            state.begin_epoch(&epoch);
+            state.begin_epoch(&epoch, &mut ());
             return Ok(0);
         }
         // of a leader that was none any more when this was decided

@@ -12,7 +12,11 @@ use bytes::BufMut;
 use oxkeeper_proto::{DecodeError, Jute, Reader, Zxid};
 
 use crate::command::{BallotId, Batch, Epoch, Number, decode_ballot, decode_u64};
+use crate::apply::{Change, ChangeKind, Watcher};
 use crate::state::State;
+
+/// Where clients read who the members are.
+const CONFIG: &str = "/zookeeper/config";
 
 /// Empty for a server alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,7 +68,7 @@ impl Agreement {
 
 impl State {
     /// A leader begins: the next epoch of zxids, and from now on only batches of its ballot count.
-    pub fn begin_epoch(&mut self, epoch: &Epoch) {
+    pub fn begin_epoch(&mut self, epoch: &Epoch<'_>, watcher: &mut dyn Watcher) {
         let zxid = Zxid::new(self.zxid.epoch() + 1, 0);
         assert!(zxid > self.zxid, "after {} comes {zxid}", self.zxid);
         self.zxid = zxid;
@@ -73,6 +77,26 @@ impl State {
         if self.agreement.ensemble == 0 {
             self.agreement.ensemble = epoch.ensemble;
         }
+        self.show_membership(epoch, watcher);
+    }
+
+    /// ZooKeeper: every server writes the membership by itself when it starts, with the configuration's version as mzxid
+    /// and its own time. Here it is the same everywhere, and what is there already stays as it is.
+    fn show_membership(&mut self, epoch: &Epoch<'_>, watcher: &mut dyn Watcher) {
+        let Some(slot) = self.tree.lookup(CONFIG).filter(|_| !epoch.config.is_empty()) else { return };
+        let znode = self.tree.znode(slot);
+        if znode.data() == Some(epoch.config) {
+            return;
+        }
+        let acl = self.acl(znode.versions.acl).clone();
+        self.tree.update(slot, CONFIG, |znode| {
+            znode.set_data(Some(epoch.config));
+            (znode.versions.mzxid, znode.versions.mtime) = (epoch.config_version, epoch.time_ms);
+            // ZooKeeper: written as version -1.
+            znode.versions.version = -1;
+        });
+        let (kind, zxid) = (ChangeKind::DataChanged, self.zxid);
+        watcher.changed(Change { kind, path: CONFIG, zxid, acl: Some(&acl), parent_acl: None });
     }
 
     /// Whether the commands of `batch` count: it is the current leader's, or older than any ensemble.

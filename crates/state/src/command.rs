@@ -135,11 +135,11 @@ pub enum Entry<'a> {
     /// Commands.
     Batch(Batch<'a>),
     /// A leader begins.
-    Epoch(Epoch),
+    Epoch(Epoch<'a>),
 }
 
 impl<'a> Entry<'a> {
-    /// Reads the start of an entry. *Errors*: an unknown version, a truncated header, an epoch with something behind it.
+    /// Reads the start of an entry. *Errors*: an unknown version, a truncated header.
     pub fn decode(bytes: &'a [u8]) -> Result<Entry<'a>, DecodeError> {
         match bytes.split_first() {
             Some((&EPOCH_VERSION, rest)) => Epoch::decode(rest).map(Entry::Epoch),
@@ -150,33 +150,37 @@ impl<'a> Entry<'a> {
 
 /// The entry with which a leader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Epoch {
+pub struct Epoch<'a> {
     /// The leader's.
     pub ballot: BallotId,
     /// When it began, Unix ms.
     pub time_ms: i64,
     /// The id of the ensemble, not 0: the first epoch gives it, later ones change nothing.
     pub ensemble: u64,
+    /// Version of the membership, as its dynamic file's name has it; else 0.
+    pub config_version: i64,
+    /// The membership as the leader's configuration has it: what `/zookeeper/config` holds.
+    pub config: &'a [u8],
 }
 
-impl Epoch {
+impl<'a> Epoch<'a> {
     /// Appends the entry.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_u8(EPOCH_VERSION);
         out.put_slice(&self.ballot.0);
         out.put_i64(self.time_ms);
         out.put_u64(self.ensemble);
+        out.put_i64(self.config_version);
+        out.put_slice(self.config);
     }
 
-    fn decode(bytes: &[u8]) -> Result<Epoch, DecodeError> {
+    fn decode(bytes: &'a [u8]) -> Result<Epoch<'a>, DecodeError> {
         let reader = &mut Reader::new(bytes);
         let ballot = decode_ballot(reader)?;
         let time_ms = i64::decode(reader)?;
         let ensemble = decode_u64(reader)?;
-        match reader.rest() {
-            [] => Ok(Epoch { ballot, time_ms, ensemble }),
-            _ => Err(DecodeError::NotAllowed("something behind an epoch")),
-        }
+        let config_version = i64::decode(reader)?;
+        Ok(Epoch { ballot, time_ms, ensemble, config_version, config: reader.rest() })
     }
 }
 

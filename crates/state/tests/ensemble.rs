@@ -44,8 +44,8 @@ fn number(server: u8, boot: u64, seq: u64) -> Number {
     Number { server, boot, seq }
 }
 
-fn epoch(ballot: BallotId) -> Epoch {
-    Epoch { ballot, time_ms: 5, ensemble: 77 }
+fn epoch(ballot: BallotId) -> Epoch<'static> {
+    Epoch { ballot, time_ms: 5, ensemble: 77, config_version: 0, config: b"" }
 }
 
 /// A command of server `from`, which the log has in its place.
@@ -65,7 +65,7 @@ const TIMEOUT: [u8; 4] = 6000i32.to_be_bytes();
 /// With the session, whose owner is server 1.
 fn state() -> State {
     let mut state = State::new(1);
-    state.begin_epoch(&epoch(FIRST));
+    state.begin_epoch(&epoch(FIRST), &mut ());
     assert_eq!(apply(&mut state, 1, OpCode::CreateSession, &TIMEOUT), (Ok(vec![]), 1));
     state
 }
@@ -136,8 +136,29 @@ fn an_epoch_survives_its_encoding() {
     for len in 0..entry.len() {
         assert!(Entry::decode(&entry[..len]).is_err(), "{len} bytes");
     }
-    entry.push(0);
-    assert!(Entry::decode(&entry).is_err(), "something behind it");
+    entry.extend_from_slice(b"server.1=");
+    let with_members = Epoch { config: b"server.1=", ..epoch(SECOND) };
+    assert!(matches!(Entry::decode(&entry), Ok(Entry::Epoch(decoded)) if decoded == with_members));
+}
+
+#[test]
+fn an_epoch_shows_the_membership_once() {
+    #[derive(Default)]
+    struct Told(Vec<String>);
+    impl oxkeeper_state::Watcher for Told {
+        fn changed(&mut self, change: oxkeeper_state::Change<'_>) {
+            self.0.push(change.path.to_owned());
+        }
+    }
+    let (mut state, mut told) = (State::new(1), Told::default());
+    for (time_ms, config) in [(5, &b"a"[..]), (6, b"a"), (7, b"b"), (8, b"")] {
+        state.begin_epoch(&Epoch { time_ms, config, config_version: 3, ..epoch(FIRST) }, &mut told);
+    }
+    assert_eq!(told.0, ["/zookeeper/config"; 2]);
+    let znode = state.tree().znode(state.tree().lookup("/zookeeper/config").unwrap());
+    assert_eq!(znode.data(), Some(&b"b"[..]));
+    assert_eq!((znode.versions.mzxid, znode.versions.mtime, znode.versions.version), (3, 7, -1));
+    state.check();
 }
 
 /// Any section: of which server, its boot, its first number, how many commands.
@@ -248,12 +269,12 @@ fn an_epoch_begins_zxids_anew_and_voids_former_ballots() {
     let accepts = |state: &State, ballot| state.accepts(&Batch::decode(&batch(ballot)).unwrap());
     assert_eq!((state.epoch_ballot(), state.ensemble(), state.last_admitted(1)), (None, 0, None));
     assert!(!accepts(&state, FIRST), "no leader has begun");
-    state.begin_epoch(&epoch(FIRST));
+    state.begin_epoch(&epoch(FIRST), &mut ());
     assert_eq!((state.zxid(), state.time_ms(), state.ensemble()), (Zxid::new(1, 0), 5, 77));
     assert!(accepts(&state, FIRST) && !accepts(&state, SECOND));
     done(&mut state, 1, OpCode::CreateSession, &TIMEOUT);
     assert_eq!(state.zxid(), Zxid::new(1, 1));
-    state.begin_epoch(&Epoch { ballot: SECOND, time_ms: 4, ensemble: 78 });
+    state.begin_epoch(&Epoch { ballot: SECOND, time_ms: 4, ensemble: 78, config_version: 0, config: b"" }, &mut ());
     assert_eq!((state.zxid(), state.time_ms(), state.ensemble()), (Zxid::new(2, 0), 5, 77), "one id for ever");
     assert!(!accepts(&state, FIRST) && accepts(&state, SECOND));
     let mut alone = Vec::new();

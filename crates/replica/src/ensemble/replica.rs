@@ -45,6 +45,10 @@ pub struct ReplicaConfig {
     pub me: u8,
     /// All servers' ids, in order.
     pub members: Vec<u8>,
+    /// The members as the configuration has them, for clients to read.
+    pub membership: String,
+    /// The version of that.
+    pub membership_version: i64,
     /// How fast it notices things.
     pub pace: Pace,
     /// Bytes of commands in one entry, unless one command alone has more.
@@ -536,7 +540,9 @@ impl Replica {
         let ballot = ballot::to_id(lead.ballot);
         if std::mem::take(&mut self.wants_epoch) {
             let mut entry = Vec::new();
-            Epoch { ballot, time_ms: wall_ms, ensemble: self.config.seed.max(1) }.encode(&mut entry);
+            let (config_version, config) = (self.config.membership_version, self.config.membership.as_bytes());
+            let ensemble = self.config.seed.max(1);
+            Epoch { ballot, time_ms: wall_ms, ensemble, config_version, config }.encode(&mut entry);
             consensus.append(entry);
             if self.config.bugs.hasty_intake {
                 lead.intake = Some(Intake::default());
@@ -650,9 +656,10 @@ impl Replica {
         let mut batch = match Entry::decode(bytes)? {
             Entry::Epoch(epoch) => {
                 let mut shared = applying.shared.write();
-                shared.state.begin_epoch(&epoch);
-                self.begin_epoch(&epoch, &mut shared, applying.now_ms);
+                applying.writer.begin_epoch(&mut shared, &epoch);
+                self.begin_epoch(epoch.ballot, &mut shared, applying.now_ms);
                 (applying.applied)(len);
+                (applying.deliver)(applying.writer, shared);
                 return Ok(());
             }
             Entry::Batch(batch) => batch,
@@ -680,9 +687,9 @@ impl Replica {
     }
 
     /// The leader is the one its clocks and its intake wait for.
-    fn begin_epoch(&mut self, epoch: &Epoch, shared: &mut Shared, now_ms: u64) {
-        self.epoch = Some(epoch.ballot);
-        let ballot = ballot::from_id(epoch.ballot);
+    fn begin_epoch(&mut self, id: BallotId, shared: &mut Shared, now_ms: u64) {
+        self.epoch = Some(id);
+        let ballot = ballot::from_id(id);
         let Some(lead) = self.lead.as_mut().filter(|lead| lead.ballot == ballot) else { return };
         if !self.config.bugs.hasty_intake {
             lead.intake = Some(Intake::open(&self.config.members, &shared.state));
@@ -692,7 +699,7 @@ impl Replica {
         }
         self.aim(self.config.me, ballot);
         for peer in self.config.members.clone() {
-            self.say(peer, &Frame::Ready(epoch.ballot));
+            self.say(peer, &Frame::Ready(id));
         }
         self.ping(None, now_ms);
     }

@@ -211,12 +211,10 @@ impl Ensemble {
         let mut refused: Vec<(u8, String)> = Vec::new();
         peers.poll(&mut |event| match event {
             PeerEvent::LinkUp(peer) => {
-                info!(peer, "linked");
                 refused.retain(|(known, _)| *known != peer);
                 replica.link_up(peer, now_ms);
             }
-            PeerEvent::LinkDown { peer, by_peer } => {
-                info!(peer, by_peer, "link lost");
+            PeerEvent::LinkDown { peer, .. } => {
                 refused.retain(|(known, _)| *known != peer);
                 replica.link_down(peer, now_ms);
             }
@@ -397,7 +395,10 @@ impl Ensemble {
         let options = StoreOptions::default();
         let mut receiver = Receiver::new(&parts.disk, &parts.data_dir, &parts.data_log_dir, &options)?;
         let stream = self.running.peers.connector().connect_for_state(peer);
-        let mut stream = stream.map_err(|_| TransferError::Source("the peer does not answer"))?;
+        let mut stream = stream.map_err(|problem| {
+            warn!(peer, %problem, "no connection");
+            TransferError::Source("the peer does not answer")
+        })?;
         fetch(&mut stream, &mut receiver)?;
         let members = member_ids(&parts.membership);
         let log = Log::open(parts.disk.clone(), &parts.data_log_dir.join(recovery::LOG_DIR), &LogOptions::default())?;
@@ -453,6 +454,8 @@ fn replica_config(parts: &Parts, applied: u64, checkpointed: u64) -> ReplicaConf
     ReplicaConfig {
         me: membership.me,
         members: member_ids(membership),
+        membership: membership.text.clone(),
+        membership_version: membership.version,
         pace: Pace {
             heartbeat_ms,
             silence_ms: u64::from(membership.peer_timeout_ms),
