@@ -11,9 +11,8 @@ use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, frame};
 
 use crate::check::order::Order;
 use crate::check::watches::{Lists, Watching};
-use crate::check::{Checks, contents};
+use crate::check::{Books, contents};
 use crate::link::{LinkId, Network, Read};
-use crate::options::Options;
 use crate::random::Random;
 use crate::request::Request;
 
@@ -26,11 +25,22 @@ pub struct Nearby<'a> {
     /// Links to the server.
     pub network: &'a mut Network,
     /// Of the run.
-    pub checks: &'a mut Checks,
+    pub books: &'a mut Books,
     /// Of the run.
-    pub options: &'a Options,
+    pub habits: Habits,
     /// The faults have stopped: nothing new is begun.
     pub settling: bool,
+}
+
+/// What all clients of a run have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Habits {
+    /// What session timeouts are measured in, ms.
+    pub tick_ms: u64,
+    /// Requests one client has outstanding at most.
+    pub depth: u64,
+    /// A byte is on its way at most this long, ms.
+    pub delay_ms_max: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -158,7 +168,7 @@ impl Client {
 
     fn connect(&mut self, nearby: &mut Nearby<'_>) -> LinkId {
         let link = nearby.network.open();
-        let wanted_ms = nearby.random.within(1, 24 * nearby.options.tick_ms) as i32;
+        let wanted_ms = nearby.random.within(1, 24 * nearby.habits.tick_ms) as i32;
         let (session_id, passwd) =
             self.session.as_ref().map_or((0, &[0; 16][..]), |session| (session.id, &*session.password));
         let last_zxid_seen = self.order.last_zxid();
@@ -183,13 +193,13 @@ impl Client {
         ends.down.end(nearby.now_ms);
         let lost: Vec<Request> = self.order.lost().collect();
         let setting = lost.iter().any(|request| matches!(request, Request::SetWatches(..)));
-        self.watching.ended(&nearby.checks.model, setting);
+        self.watching.ended(&nearby.books.model, setting);
         // Some libraries bring their watches along, some do not.
         self.to_watch = if nearby.random.once_in(3) { Lists::default() } else { self.watching.lists() };
         self.watching = Watching::default();
         self.input.clear();
         self.output.clear();
-        let rest_ms = nearby.random.within(0, 4 * nearby.options.tick_ms);
+        let rest_ms = nearby.random.within(0, 4 * nearby.habits.tick_ms);
         self.phase = Phase::Away(nearby.now_ms + if nearby.settling { 0 } else { rest_ms });
     }
 
@@ -226,10 +236,10 @@ impl Client {
     fn ask_some(&mut self, nearby: &mut Nearby<'_>) {
         while matches!(self.phase, Phase::Open(_))
             && !nearby.settling
-            && self.order.count() < nearby.options.depth as usize
+            && self.order.count() < nearby.habits.depth as usize
             && !nearby.random.once_in(3)
         {
-            let request = Request::random(nearby.random, &nearby.checks.model);
+            let request = Request::random(nearby.random, &nearby.books.model);
             self.ask(request, nearby);
         }
     }
@@ -237,7 +247,7 @@ impl Client {
     /// A client gives a connection up that says nothing for two thirds of the timeout.
     fn mind_silence(&mut self, link: LinkId, nearby: &mut Nearby<'_>) {
         let timeout_ms = self.session.as_ref().map_or(1_000, |session| session.timeout_ms as u64);
-        if nearby.now_ms > self.last_heard_ms + timeout_ms * 2 / 3 + 2 * nearby.options.delay_ms_max {
+        if nearby.now_ms > self.last_heard_ms + timeout_ms * 2 / 3 + 2 * nearby.habits.delay_ms_max {
             self.leave(link, nearby);
         }
     }
@@ -253,9 +263,9 @@ impl Client {
             out.extend_from_slice(&body);
         });
         if let (Request::Write(op, body), Some(session)) = (&request, &self.session) {
-            nearby.checks.origins.sent(session.id, xid, *op, body);
+            nearby.books.origins.sent(session.id, xid, *op, body);
         }
-        self.order.asked(xid, request);
+        self.order.asked(xid, nearby.books.answered_zxid(), request);
         self.last_sent_ms = nearby.now_ms;
     }
 
@@ -289,15 +299,19 @@ impl Client {
         }
         let mut reader = Reader::new(body);
         let header = ReplyHeader::decode(&mut reader).expect("a reply has a header");
-        nearby.checks.durable.seen(header.zxid);
+        nearby.books.seen(header.zxid);
         if header.xid == XID_NOTIFICATION {
             let event = WatcherEvent::from_bytes(reader.rest()).expect("a notification has an event");
             let path = event.path.expect("an event has a path").into_owned();
             self.watching.received((header.zxid, event.event_type, path));
             self.events += 1;
         } else {
-            let request = self.order.answered(header.xid, header.zxid);
+            let (request, floor) = self.order.answered(header.xid, header.zxid);
+            let (zxid, refused) = (header.zxid, header.err == ErrorCode::SystemError.wire());
             self.answered(&request, header, reader.rest(), nearby);
+            if matches!(request, Request::Write(..) | Request::Sync(_)) && !refused {
+                nearby.books.answered(request.op(), zxid, floor);
+            }
             self.replies += 1;
         }
     }
@@ -324,7 +338,7 @@ impl Client {
 
     /// A reply: everything about it is checked.
     fn answered(&mut self, request: &Request, header: ReplyHeader, body: &[u8], nearby: &mut Nearby<'_>) {
-        let model = &nearby.checks.model;
+        let model = &nearby.books.model;
         let ReplyHeader { xid, zxid, err } = header;
         let (watching, session) = (&mut self.watching, self.session.as_ref().expect("it is connected").id);
         if let Request::SetWatches(lists, since) = request {
@@ -339,7 +353,7 @@ impl Client {
         match request {
             Request::Write(op, _) if err == ErrorCode::SystemError.wire() => {
                 assert_ne!(*op, OpCode::CloseSession, "a closing that is refused ends the connection");
-                nearby.checks.origins.refused(session, xid);
+                nearby.books.origins.refused(session, xid);
             }
             Request::Write(op, _) => {
                 let outcome = model.outcome(zxid).expect("zxids: a reply of one that is not there");

@@ -75,7 +75,7 @@ impl Server {
         match self.engine.stage {
             Stage::Idle => {
                 if self.engine.taken.is_empty() {
-                    std::mem::swap(&mut self.engine.taken, &mut self.waiting);
+                    std::mem::swap(&mut self.engine.taken, &mut self.seats.waiting);
                     self.tick(around);
                 }
                 if self.engine.taken.is_empty() {

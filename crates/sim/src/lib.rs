@@ -7,7 +7,7 @@
 //! Deliberately absent: more than one server (to come), threads, real time, real files, ACLs and quotas (the state's
 //! own tests have them), four-letter words.
 //!
-//! Reading order: [`options`], [`world`], [`server`], [`engine`], [`checkpoint`], [`client`], [`request`], [`link`],
+//! Reading order: [`options`], [`world`], [`server`], [`seats`], [`engine`], [`checkpoint`], [`client`], [`request`], [`link`],
 //! [`model`], [`check`].
 
 pub mod check;
@@ -19,6 +19,7 @@ pub mod model;
 pub mod options;
 pub mod random;
 pub mod request;
+pub mod seats;
 pub mod server;
 pub mod world;
 

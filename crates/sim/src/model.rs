@@ -3,7 +3,9 @@
 //! It knows only what the scripted clients do: no ACLs, quotas or TTLs. Written from the protocol's contract, not from
 //! `oxkeeper-state`; it shares with it the records on the wire. Memory and time do not matter here.
 //!
-//! Invariant: `outcomes[z - 1]` belongs to zxid `z`; nothing in the past changes.
+//! Of an ensemble it is the one history that all its servers must have: see [`Model::begin_epoch`].
+//!
+//! Invariant: `outcomes` are in the order of their zxids; nothing in the past changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,6 +71,8 @@ pub struct Change {
 /// What one command did and must answer.
 #[derive(Clone, Debug)]
 pub struct Outcome {
+    /// Which it took.
+    pub zxid: i64,
     /// Whose it was.
     pub session: i64,
     /// As the client numbered it.
@@ -94,8 +98,11 @@ pub struct Model {
     pub sessions: BTreeSet<i64>,
     /// Sessions that have ended.
     pub ended: BTreeSet<i64>,
-    /// One for each zxid from 1 on.
+    /// The server that owns each of them; 0 of a server alone.
+    owners: BTreeMap<i64, u8>,
+    /// One for each command that took a zxid.
     pub outcomes: Vec<Outcome>,
+    zxid: i64,
     time_ms: i64,
 }
 
@@ -119,7 +126,9 @@ impl Default for Model {
             nodes: BTreeMap::new(),
             sessions: BTreeSet::new(),
             ended: BTreeSet::new(),
+            owners: BTreeMap::new(),
             outcomes: Vec::new(),
+            zxid: 0,
             time_ms: 0,
         };
         let below = |names: &[&str]| Node {
@@ -142,12 +151,23 @@ impl Default for Model {
 impl Model {
     /// The last zxid.
     pub fn zxid(&self) -> i64 {
-        self.outcomes.len() as i64
+        self.zxid
     }
 
     /// What happened at a zxid.
     pub fn outcome(&self, zxid: i64) -> Option<&Outcome> {
-        self.outcomes.get(usize::try_from(zxid).ok()?.checked_sub(1)?)
+        self.outcomes.get(self.count(zxid).checked_sub(1)?).filter(|outcome| outcome.zxid == zxid)
+    }
+
+    /// How many outcomes there are up to `zxid`.
+    pub fn count(&self, zxid: i64) -> usize {
+        self.outcomes.partition_point(|outcome| outcome.zxid <= zxid)
+    }
+
+    /// A leader begins: zxids of the next epoch.
+    pub fn begin_epoch(&mut self, time_ms: i64) {
+        self.zxid = ((self.zxid >> 32) + 1) << 32;
+        self.time_ms = self.time_ms.max(time_ms);
     }
 
     /// A znode as it was after `zxid`.
@@ -166,18 +186,32 @@ impl Model {
         self.paths(zxid).filter(|(_, node)| node.owner == session).map(|(path, _)| path.to_owned()).collect()
     }
 
-    /// Applies one command: it takes the next zxid.
+    /// Applies one command: it takes the next zxid, unless it is a sync or resumes a session.
     pub fn apply(&mut self, command: &Command<'_>, time_ms: i64) {
         self.time_ms = self.time_ms.max(time_ms);
-        let (zxid, session) = (self.zxid() + 1, command.session.0);
+        let (session, server) = (command.session.0, command.from.map_or(0, |number| number.server));
+        if command.op == OpCode::ResumeSession {
+            self.owners.entry(session).and_modify(|owner| *owner = server);
+        }
+        if matches!(command.op, OpCode::ResumeSession | OpCode::Sync) {
+            return;
+        }
+        self.zxid += 1;
+        let zxid = self.zxid;
+        let moved = server != 0 && self.owners.get(&session).is_some_and(|&owner| owner != server);
         let mut work = Work { model: self, zxid, session, body: Vec::new(), changes: Vec::new(), undo: Vec::new() };
-        let tried = work.run(command);
+        let tried = if moved { Err(ErrorCode::SessionMoved) } else { work.run(command) };
         let (mut body, mut changes) = (work.body, work.changes);
         if tried.is_err() {
             (body, changes) = (Vec::new(), Vec::new());
         }
         let err = tried.err().map_or(0, ErrorCode::wire);
-        self.outcomes.push(Outcome { session, xid: command.xid, op: command.op, err, body, changes });
+        if command.op == OpCode::CreateSession {
+            self.owners.insert(session, server);
+        } else if !self.sessions.contains(&session) {
+            self.owners.remove(&session);
+        }
+        self.outcomes.push(Outcome { zxid, session, xid: command.xid, op: command.op, err, body, changes });
     }
 }
 

@@ -11,7 +11,7 @@ use oxkeeper_store::{Disk, StoreError, TreeWriter};
 
 use crate::check::{Checks, bounds, contents};
 use crate::checkpoint::{put_head, put_znodes};
-use crate::client::{Client, Nearby};
+use crate::client::{Client, Habits, Nearby};
 use crate::link::Network;
 use crate::options::{Bug, Options};
 use crate::random::Random;
@@ -127,8 +127,8 @@ impl World {
 
     fn report(&self) -> Report {
         let mut report = self.report.clone();
-        report.commands = self.checks.model.zxid() as u64;
-        report.sessions = self.checks.model.ended.len() as u64;
+        report.commands = self.checks.books.model.zxid() as u64;
+        report.sessions = self.checks.books.model.ended.len() as u64;
         report.replies = self.clients.iter().map(|client| client.replies).sum();
         report.events = self.clients.iter().map(|client| client.events).sum();
         report.virtual_ms = self.now_ms;
@@ -163,7 +163,7 @@ impl World {
         let (server_is_up, now_ms) = (self.server.is_some(), self.now_ms);
         let link = with_client(self, place, |client, nearby| client.turn(nearby, server_is_up));
         if let (Some(link), Some(server)) = (link, &mut self.server) {
-            server.accept(link, now_ms);
+            server.seats.accept(link, now_ms);
         }
     }
 
@@ -354,7 +354,7 @@ impl World {
         }
         self.until("sessions end", |world| {
             let server = world.server.as_ref();
-            world.checks.model.sessions.is_empty()
+            world.checks.books.model.sessions.is_empty()
                 && server.is_some_and(|server| server.is_idle() && server.links().is_empty())
         });
         self.check_end();
@@ -386,7 +386,7 @@ impl World {
         bounds::check_idle(&mut server.shared);
         server.shared.state.check();
         server.shared.watches.get_mut().check();
-        contents::check(&server.shared.state, &self.checks.model);
+        contents::check(&server.shared.state, &self.checks.books.model);
         let committed = server.progress.committed;
         let segments = self.disk.list(Path::new(LOG_DIR)).expect("the directory can be listed").len() as u64;
         let (needed_len, entries) = (self.checks.durable.len_from(committed), self.checks.durable.count() - committed);
@@ -396,12 +396,13 @@ impl World {
 
 /// A client's turn, with what is around it.
 fn with_client<T>(world: &mut World, place: usize, turn: impl FnOnce(&mut Client, &mut Nearby<'_>) -> T) -> T {
+    let Options { tick_ms, depth, delay_ms_max, .. } = world.options;
     let mut nearby = Nearby {
         now_ms: world.now_ms,
         random: &mut world.random,
         network: &mut world.network,
-        checks: &mut world.checks,
-        options: &world.options,
+        books: &mut world.checks.books,
+        habits: Habits { tick_ms, depth, delay_ms_max },
         settling: world.settling,
     };
     turn(&mut world.clients[place], &mut nearby)

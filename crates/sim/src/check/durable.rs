@@ -16,8 +16,6 @@ pub struct Durable {
     applied: usize,
     /// Commands of the next one that are applied.
     part: usize,
-    /// The highest zxid any client has seen.
-    seen_zxid: i64,
 }
 
 impl Durable {
@@ -35,11 +33,6 @@ impl Durable {
     /// What is staged was refused.
     pub fn refused(&mut self) {
         self.entries.truncate(self.durable);
-    }
-
-    /// A client has seen something of this zxid.
-    pub fn seen(&mut self, zxid: i64) {
-        self.seen_zxid = self.seen_zxid.max(zxid);
     }
 
     /// The entry being applied and how many of its commands are.
@@ -82,10 +75,5 @@ impl Durable {
         read.expect("durable: the log can be read");
         self.entries.truncate(count);
         self.durable = count;
-    }
-
-    /// After a restart.
-    pub fn check_seen(&self, zxid: i64) {
-        assert!(zxid >= self.seen_zxid, "durable: clients have seen zxid {}, the server is at {zxid}", self.seen_zxid);
     }
 }

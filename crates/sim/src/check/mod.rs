@@ -3,6 +3,7 @@
 //! They see what clients see, the bytes that reach the disk, and the order in which commands are applied; they keep
 //! their own books and ask production code nothing.
 
+pub mod books;
 pub mod bounds;
 pub mod contents;
 pub mod durable;
@@ -14,17 +15,15 @@ pub mod zxids;
 
 use oxkeeper_state::{Batch, State};
 
-use crate::model::Model;
+pub use books::Books;
 
 /// What all checkers of one run know.
 #[derive(Debug)]
 pub struct Checks {
-    /// What must be.
-    pub model: Model,
+    /// What must be, and what clients saw of it.
+    pub books: Books,
     /// Acknowledged writes survive.
     pub durable: durable::Durable,
-    /// Nothing refused or never sent appears.
-    pub origins: origins::Origins,
     /// zxids are unique and ascending; equal digests at equal zxid.
     pub zxids: zxids::Zxids,
     /// Sessions end neither early nor late.
@@ -35,9 +34,8 @@ impl Checks {
     /// Nothing has happened.
     pub fn new(tick_ms: u64) -> Checks {
         Checks {
-            model: Model::default(),
+            books: Books::default(),
             durable: durable::Durable::default(),
-            origins: origins::Origins::default(),
             zxids: zxids::Zxids::default(),
             sessions: sessions::Sessions::new(tick_ms),
         }
@@ -46,20 +44,19 @@ impl Checks {
     /// The next `limit` commands of the entry at work were applied, giving `state`.
     pub fn applied(&mut self, limit: usize, state: &State, now_ms: u64) {
         self.advance(limit, now_ms);
-        self.zxids.reached(state, &self.model);
+        self.zxids.reached(state, &self.books.model);
     }
 
     /// The model does what the server did.
     fn advance(&mut self, limit: usize, now_ms: u64) {
-        let Checks { model, durable, origins, sessions, .. } = self;
+        let Checks { books, durable, sessions, .. } = self;
         let (entry, done) = durable.at_work();
         let batch = Batch::decode(&entry).expect("the entry is one of ours");
         let (count, time_ms) = (batch.clone().count(), batch.time_ms);
         for command in batch.skip(done).take(limit) {
             let command = command.expect("the command is one of ours");
-            origins.applied(&command);
             sessions.applied(&command, now_ms);
-            model.apply(&command, time_ms);
+            books.applied(&command, time_ms);
         }
         durable.advanced(limit, count);
     }
@@ -70,9 +67,9 @@ impl Checks {
         while self.durable.behind() {
             self.advance(usize::MAX, now_ms);
         }
-        self.zxids.reached(state, &self.model);
-        self.durable.check_seen(state.zxid().0);
-        contents::check(state, &self.model);
-        self.sessions.restarted(&self.model, now_ms);
+        self.zxids.reached(state, &self.books.model);
+        self.books.check_seen(state.zxid().0);
+        contents::check(state, &self.books.model);
+        self.sessions.restarted(&self.books.model, now_ms);
     }
 }

@@ -12,7 +12,7 @@ use oxkeeper_proto::op::XID_PING;
 /// One client's requests and what it has seen.
 #[derive(Debug)]
 pub struct Order<R> {
-    outstanding: VecDeque<(i32, R)>,
+    outstanding: VecDeque<(i32, i64, R)>,
     last_zxid: i64,
 }
 
@@ -23,24 +23,24 @@ impl<R> Default for Order<R> {
 }
 
 impl<R> Order<R> {
-    /// A request leaves.
-    pub fn asked(&mut self, xid: i32, request: R) {
-        self.outstanding.push_back((xid, request));
+    /// A request leaves. `floor` is kept with it.
+    pub fn asked(&mut self, xid: i32, floor: i64, request: R) {
+        self.outstanding.push_back((xid, floor, request));
     }
 
-    /// A reply arrives: to which request. `zxid` is what it shows.
-    pub fn answered(&mut self, xid: i32, zxid: i64) -> R {
-        let (expected, request) = self.outstanding.pop_front().expect("order: a reply nobody waits for");
+    /// A reply arrives: to which request, and what was kept with it. `zxid` is what it shows.
+    pub fn answered(&mut self, xid: i32, zxid: i64) -> (R, i64) {
+        let (expected, floor, request) = self.outstanding.pop_front().expect("order: a reply nobody waits for");
         assert_eq!(xid, expected, "order: of replies");
         assert_ne!(xid, 0, "order: 0 is the server's own");
         assert!(zxid >= self.last_zxid, "order: a reply of zxid {zxid} behind one of {}", self.last_zxid);
         self.last_zxid = zxid;
-        request
+        (request, floor)
     }
 
     /// The connection is gone, and with it what was not answered.
     pub fn lost(&mut self) -> impl Iterator<Item = R> {
-        self.outstanding.drain(..).map(|(_, request)| request)
+        self.outstanding.drain(..).map(|(.., request)| request)
     }
 
     /// The client begins anew, with another session.
@@ -60,11 +60,11 @@ impl<R> Order<R> {
 
     /// Whether everything but pings is answered.
     pub fn is_settled(&self) -> bool {
-        self.outstanding.iter().all(|(xid, _)| *xid == XID_PING)
+        self.outstanding.iter().all(|(xid, ..)| *xid == XID_PING)
     }
 
     /// Whether a ping waits.
     pub fn pings(&self) -> bool {
-        self.outstanding.iter().any(|(xid, _)| *xid == XID_PING)
+        self.outstanding.iter().any(|(xid, ..)| *xid == XID_PING)
     }
 }

@@ -9,9 +9,11 @@
 use std::collections::BTreeMap;
 
 use oxkeeper_proto::{Jute, OpCode};
+use oxkeeper_replica::End;
 use oxkeeper_state::Command;
 
 use crate::model::Model;
+use crate::seats::Witness;
 
 /// A session ends at most so many ticks late.
 const LATE_TICKS: u64 = 3;
@@ -61,29 +63,6 @@ impl Sessions {
         }
     }
 
-    /// A connection has taken in a request.
-    pub fn heard(&mut self, session: i64, now_ms: u64) {
-        if let Some(life) = self.lives.get_mut(&session) {
-            (life.heard_ms, life.paused_ms) = (now_ms, 0);
-        }
-    }
-
-    /// A connection has taken the session over.
-    pub fn attached(&mut self, session: i64, timeout_ms: i32, now_ms: u64) {
-        let life = self.lives.get_mut(&session);
-        let life = life.unwrap_or_else(|| panic!("sessions: {session:x} has ended and is taken over"));
-        assert!(!life.over, "sessions: {session:x} is to end and is taken over");
-        life.timeout_ms = timeout_ms as u64;
-        (life.heard_ms, life.paused_ms) = (now_ms, 0);
-    }
-
-    /// The client's closeSession was taken in.
-    pub fn closing(&mut self, session: i64) {
-        if let Some(life) = self.lives.get_mut(&session) {
-            life.over = true;
-        }
-    }
-
     /// The server stood still.
     pub fn paused(&mut self, pause_ms: u64) {
         if pause_ms * 2 > PAUSE_HALF_TICKS * self.tick_ms {
@@ -127,5 +106,35 @@ impl Sessions {
             life.timeout_ms = life.created_timeout_ms;
             (life.heard_ms, life.paused_ms, life.over) = (now_ms, 0, false);
         }
+    }
+}
+
+impl Witness for Sessions {
+    fn heard(&mut self, session: i64, now_ms: u64) {
+        if let Some(life) = self.lives.get_mut(&session) {
+            (life.heard_ms, life.paused_ms) = (now_ms, 0);
+        }
+    }
+
+    fn attached(&mut self, session: i64, timeout_ms: i32, now_ms: u64) {
+        let life = self.lives.get_mut(&session);
+        let life = life.unwrap_or_else(|| panic!("sessions: {session:x} has ended and is taken over"));
+        assert!(!life.over, "sessions: {session:x} is to end and is taken over");
+        life.timeout_ms = timeout_ms as u64;
+        (life.heard_ms, life.paused_ms) = (now_ms, 0);
+    }
+
+    fn closing(&mut self, session: i64) {
+        if let Some(life) = self.lives.get_mut(&session) {
+            life.over = true;
+        }
+    }
+
+    fn ends(&mut self, end: &End) {
+        if let End::SessionInvalid(session) = end {
+            return self.check_over(session.0);
+        }
+        let expected = matches!(end, End::SessionClosed | End::Disconnected);
+        assert!(expected, "the server ends a connection: {end}");
     }
 }

@@ -44,8 +44,8 @@ pub struct Watching {
     child: Table,
     /// Standard watches on what did not exist.
     exist: BTreeSet<String>,
-    /// Changes up to this zxid are dealt with.
-    through: i64,
+    /// So many outcomes of the model are dealt with.
+    through: usize,
     received: Vec<Event>,
 }
 
@@ -58,9 +58,13 @@ impl Watching {
     /// A reply that shows the state of `zxid` arrives; before it, events of setWatches.
     pub fn replied(&mut self, model: &Model, zxid: i64, caught_up: Vec<Event>) {
         let mut expected = Vec::new();
-        while self.through < zxid {
-            // without watches there is nothing to play
-            self.through = if self.data.is_empty() && self.child.is_empty() { zxid } else { self.through + 1 };
+        let count = model.count(zxid);
+        // without watches there is nothing to play
+        if self.data.is_empty() && self.child.is_empty() {
+            self.through = self.through.max(count);
+        }
+        while self.through < count {
+            self.through += 1;
             expected.extend(self.fire_all(model, self.through));
         }
         expected.extend(caught_up);
@@ -74,7 +78,7 @@ impl Watching {
         let mut received = in_comparable_order(model, std::mem::take(&mut self.received));
         received.retain(|event| !setting || event.0 >= 0);
         let mut expected = Vec::new();
-        while expected.len() < received.len() && self.through < model.zxid() {
+        while expected.len() < received.len() && self.through < model.outcomes.len() {
             self.through += 1;
             expected.extend(self.fire_all(model, self.through));
         }
@@ -175,9 +179,10 @@ impl Watching {
         missed
     }
 
-    /// The events of one transaction.
-    fn fire_all(&mut self, model: &Model, zxid: i64) -> Vec<Event> {
-        let Some(outcome) = model.outcome(zxid) else { return Vec::new() };
+    /// The events of transaction number `count`, from 1 on.
+    fn fire_all(&mut self, model: &Model, count: usize) -> Vec<Event> {
+        let outcome = &model.outcomes[count - 1];
+        let zxid = outcome.zxid;
         let events = outcome.changes.iter().flat_map(|change| self.fire(change)).collect::<Vec<_>>();
         let events = events.into_iter().map(|(kind, path)| (zxid, kind.wire(), path)).collect();
         in_comparable_order(model, events)

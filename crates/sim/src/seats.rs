@@ -1,0 +1,392 @@
+//! Connections of a simulated server: production ones, with the threads that own them taken apart into turns that the
+//! seed puts in order.
+//!
+//! A turn mirrors one wake-up of a client's task (`oxkeeper-server`'s `io.rs`): whatever waits in the thread's mailbox is
+//! written in front of the replies of this turn.
+
+use std::collections::BTreeMap;
+
+use oxkeeper_proto::records::RequestHeader;
+use oxkeeper_proto::{Jute, OpCode, SessionId, frame};
+use oxkeeper_replica::stats::ServerStats;
+use oxkeeper_replica::{
+    Connection, ConnectionConfig, ConnectionId, Delivery, DeliveryKind, End, Flow, Outbox, Proposals, Shared, Turn,
+    Writer,
+};
+use oxkeeper_state::Settings;
+
+use crate::link::{LinkId, Network, Read};
+use crate::options::Bug;
+use crate::random::Random;
+
+/// How long an ending connection may take to accept its last bytes, ms.
+const FAREWELL_MS: u64 = 5_000;
+/// How long a connection may take to say who it is, ms.
+const SILENT_MS: u64 = 10_000;
+
+/// Sees what connections take in.
+pub trait Witness {
+    /// A connection has a session now.
+    fn attached(&mut self, session: i64, timeout_ms: i32, now_ms: u64);
+    /// A connection has taken in a request.
+    fn heard(&mut self, session: i64, now_ms: u64);
+    /// It was closeSession.
+    fn closing(&mut self, session: i64);
+    /// The server ends a connection.
+    fn ends(&mut self, end: &End);
+}
+
+/// What is around connections while they have a turn.
+pub struct Hall<'a> {
+    /// What they share with the engine.
+    pub shared: &'a Shared,
+    /// Monotonic, ms.
+    pub now_ms: u64,
+    /// Of the run.
+    pub random: &'a mut Random,
+    /// Links to clients.
+    pub network: &'a mut Network,
+    /// Of the run.
+    pub witness: &'a mut dyn Witness,
+    /// What is wrong on purpose.
+    pub bug: Bug,
+}
+
+/// One accepted client.
+#[derive(Debug)]
+struct Seat {
+    connection: Connection,
+    link: LinkId,
+    opened_ms: u64,
+    unread: Vec<u8>,
+    unsent: Vec<u8>,
+    blocked: bool,
+    touched: bool,
+    /// Since when it is to end.
+    end_ms: Option<u64>,
+}
+
+impl Seat {
+    fn wants_input(&self) -> bool {
+        !self.blocked && self.unsent.is_empty() && self.end_ms.is_none()
+    }
+
+    fn end(&mut self, now_ms: u64) {
+        self.end_ms.get_or_insert(now_ms);
+    }
+}
+
+/// All connections of a server.
+#[derive(Debug)]
+pub struct Seats {
+    /// Waiting for the engine.
+    pub waiting: Proposals,
+    /// A bug: sessions whose connections are gone.
+    pub unclosed: Vec<SessionId>,
+    mailboxes: Vec<Outbox>,
+    /// Connections each thread is to end because their sessions have moved.
+    superseded: Vec<Vec<ConnectionId>>,
+    seats: BTreeMap<ConnectionId, Seat>,
+    free: Vec<ConnectionId>,
+    places: u32,
+    next_thread: usize,
+    config: ConnectionConfig,
+    stats: ServerStats,
+}
+
+impl Seats {
+    /// None yet. Session timeouts are in `tick_ms`.
+    pub fn new(threads: usize, tick_ms: u64, settings: Settings, distributed: bool) -> Seats {
+        Seats {
+            waiting: Proposals::default(),
+            unclosed: Vec::new(),
+            mailboxes: (0..threads).map(|_| Outbox::default()).collect(),
+            superseded: vec![Vec::new(); threads],
+            seats: BTreeMap::new(),
+            free: Vec::new(),
+            places: 0,
+            next_thread: 0,
+            config: config(tick_ms, settings, distributed),
+            stats: ServerStats::default(),
+        }
+    }
+
+    /// Accepts a client.
+    pub fn accept(&mut self, link: LinkId, now_ms: u64) {
+        self.next_thread = (self.next_thread + 1) % self.mailboxes.len();
+        let thread = self.next_thread as u16;
+        let free = self.free.iter().position(|id| id.thread == thread);
+        let id = free.map_or_else(
+            || {
+                self.places += 1;
+                ConnectionId { thread, generation: 0, place: self.places }
+            },
+            |index| {
+                let id = self.free.swap_remove(index);
+                ConnectionId { generation: id.generation.wrapping_add(1), ..id }
+            },
+        );
+        let seat = Seat {
+            connection: Connection::new(id, "127.0.0.1"),
+            link,
+            opened_ms: now_ms,
+            unread: Vec::new(),
+            unsent: Vec::new(),
+            blocked: false,
+            touched: false,
+            end_ms: None,
+        };
+        self.seats.insert(id, seat);
+    }
+
+    /// Links of all connections.
+    pub fn links(&self) -> Vec<LinkId> {
+        self.seats.values().map(|seat| seat.link).collect()
+    }
+
+    /// Whether nothing waits anywhere.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.mailboxes.iter().all(Outbox::is_empty)
+    }
+
+    /// The turn of some connection, or of some thread's mailbox.
+    pub fn io_turn(&mut self, hall: &mut Hall<'_>) {
+        if hall.random.once_in(4) || self.seats.is_empty() {
+            let thread = hall.random.place(self.mailboxes.len());
+            return self.mailbox_turn(thread, hall);
+        }
+        let place = hall.random.place(self.seats.len());
+        let id = *self.seats.keys().nth(place).expect("it is below the length");
+        self.client_turn(id, hall);
+    }
+
+    /// What a thread does when it is woken: orders, deliveries, and the connections they have reached.
+    fn mailbox_turn(&mut self, thread: usize, hall: &mut Hall<'_>) {
+        for id in std::mem::take(&mut self.superseded[thread]) {
+            if let Some(seat) = self.seats.get_mut(&id) {
+                seat.end(hall.now_ms);
+            }
+        }
+        self.collect(thread, hall);
+        let mut touched = Vec::new();
+        for (id, seat) in &mut self.seats {
+            if usize::from(id.thread) == thread && std::mem::take(&mut seat.touched) {
+                touched.push(*id);
+            }
+        }
+        touched.into_iter().for_each(|id| self.go_on(id, hall));
+        self.sweep(thread, hall);
+    }
+
+    /// Writes what is unsent and handles what was held back.
+    fn go_on(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        hall.network.write_down(seat.link, &mut seat.unsent, hall.now_ms, hall.random);
+        if seat.unsent.is_empty() {
+            seat.blocked = false;
+            self.handle_unread(id, hall);
+        }
+    }
+
+    /// One wake-up of a client's task.
+    fn client_turn(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        if !seat.unsent.is_empty() {
+            hall.network.write_down(seat.link, &mut seat.unsent, hall.now_ms, hall.random);
+            if seat.unsent.is_empty() {
+                self.handle_unread(id, hall);
+            }
+        }
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        // A write that waits fails when the client is gone; one that does not is lost without a word.
+        let is_over =
+            if seat.unsent.is_empty() { seat.end_ms.is_some() } else { hall.network.link(seat.link).down.has_ended() };
+        if is_over {
+            return self.bid_farewell(id, hall);
+        }
+        if !seat.wants_input() {
+            return;
+        }
+        match hall.network.link(seat.link).up.read(hall.now_ms, hall.random) {
+            Read::Nothing => {}
+            Read::End => self.bid_farewell(id, hall),
+            Read::Bytes(bytes) => {
+                seat.unread.extend_from_slice(&bytes);
+                self.handle_unread(id, hall);
+            }
+        }
+    }
+
+    fn handle_unread(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
+        loop {
+            let Some(seat) = self.seats.get(&id) else { return };
+            if seat.unread.is_empty() || seat.end_ms.is_some() {
+                return;
+            }
+            let flow = self.handle(id, hall);
+            let Some(seat) = self.seats.get_mut(&id) else { return };
+            hall.network.write_down(seat.link, &mut seat.unsent, hall.now_ms, hall.random);
+            seat.blocked = flow == Flow::Blocked;
+            match flow {
+                Flow::More | Flow::Blocked => {}
+                Flow::Flush if seat.unsent.is_empty() => continue,
+                Flow::Flush => {}
+                Flow::Word(word) => panic!("nobody sends {word:?}"),
+                Flow::End(end) => {
+                    hall.witness.ends(&end);
+                    seat.end(hall.now_ms);
+                }
+            }
+            return;
+        }
+    }
+
+    /// The part of a turn under the lock.
+    fn handle(&mut self, id: ConnectionId, hall: &mut Hall<'_>) -> Flow {
+        if hall.bug != Bug::TurnBeforeMailbox {
+            // Whatever this turn can see, its events come first.
+            self.collect(usize::from(id.thread), hall);
+        }
+        let Some(seat) = self.seats.get_mut(&id) else { return Flow::More };
+        if seat.end_ms.is_some() {
+            return Flow::More;
+        }
+        let was_open = seat.connection.is_open();
+        let mut superseded = Vec::new();
+        let mut turn = Turn {
+            shared: hall.shared,
+            config: &self.config,
+            now_ms: hall.now_ms,
+            proposals: &mut self.waiting,
+            out: &mut seat.unsent,
+            superseded: &mut superseded,
+            stats: &mut self.stats,
+        };
+        let (used, flow) = seat.connection.handle(&seat.unread, &mut turn);
+        let used: Vec<u8> = seat.unread.drain(..used).collect();
+        // what comes with the end of a connection is thrown away unheard
+        if !matches!(flow, Flow::End(_)) {
+            note_heard(&seat.connection, was_open, &used, hall);
+        }
+        for old in superseded {
+            self.superseded[usize::from(old.thread)].push(old);
+        }
+        flow
+    }
+
+    /// Takes deliveries out of a mailbox and puts their bytes to what their connections have unsent.
+    fn collect(&mut self, thread: usize, hall: &mut Hall<'_>) {
+        let outbox = std::mem::take(&mut self.mailboxes[thread]);
+        for (delivery, bytes) in outbox.iter() {
+            self.deliver(delivery, bytes, hall);
+        }
+    }
+
+    fn deliver(&mut self, delivery: Delivery, bytes: &[u8], hall: &mut Hall<'_>) {
+        let Some(seat) = self.seats.get_mut(&delivery.connection) else { return };
+        if seat.end_ms.is_some() {
+            return;
+        }
+        seat.unsent.extend_from_slice(bytes);
+        if hall.bug == Bug::FlippedBit && hall.random.once_in(100) {
+            seat.unsent.iter_mut().last().into_iter().for_each(|byte| *byte ^= 1);
+        }
+        let (unsent, stats) = (&mut seat.unsent, &mut self.stats);
+        if let Err(end) = seat.connection.delivered(delivery, hall.now_ms, unsent, stats) {
+            hall.witness.ends(&end);
+            seat.end(hall.now_ms);
+        }
+        seat.touched = true;
+    }
+
+    /// Puts what the writer has to say into the mailboxes; the state is still locked.
+    pub fn fill_mailboxes(&mut self, writer: &mut Writer, bug: Bug) {
+        for (outbox, mailbox) in writer.outboxes.iter_mut().zip(&mut self.mailboxes) {
+            if bug == Bug::EventsAfterReplies {
+                *outbox = sorted(outbox, |kind| u64::from(kind == DeliveryKind::Event));
+            } else if bug == Bug::RepliesSwapped {
+                *outbox = sorted(outbox, |kind| u64::MAX - reply_zxid(kind));
+            }
+            outbox.append_to(mailbox);
+        }
+    }
+
+    fn sweep(&mut self, thread: usize, hall: &mut Hall<'_>) {
+        let now_ms = hall.now_ms;
+        for (id, seat) in &mut self.seats {
+            if usize::from(id.thread) == thread {
+                if !seat.connection.has_begun() && now_ms > seat.opened_ms + SILENT_MS {
+                    seat.end(now_ms);
+                }
+                if seat.end_ms.is_some_and(|since_ms| now_ms > since_ms + FAREWELL_MS) {
+                    seat.unsent.clear();
+                }
+            }
+        }
+    }
+
+    fn bid_farewell(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
+        let Some(seat) = self.seats.remove(&id) else { return };
+        let session = seat.connection.session();
+        if hall.bug == Bug::WatchesStay {
+            hall.shared.sessions.lock().let_go(session, id);
+        } else {
+            seat.connection.ended(hall.shared);
+        }
+        if hall.bug == Bug::CloseWithConnection {
+            self.unclosed.push(session);
+        }
+        let link = hall.network.link(seat.link);
+        link.down.end(hall.now_ms);
+        link.up.end(hall.now_ms);
+        self.free.push(id);
+    }
+}
+
+/// Tells the checkers which sessions a turn has heard from.
+fn note_heard(connection: &Connection, was_open: bool, used: &[u8], hall: &mut Hall<'_>) {
+    let (witness, session) = (&mut hall.witness, connection.session());
+    if !was_open && connection.is_open() {
+        witness.attached(session.0, connection.timeout_ms(), hall.now_ms);
+    }
+    if session == SessionId::NONE || !was_open {
+        return;
+    }
+    let mut rest = used;
+    while let Ok(Some((body, behind))) = frame::split_frame(rest, usize::MAX) {
+        let header = RequestHeader::from_bytes(body).expect("clients send sound headers");
+        witness.heard(session.0, hall.now_ms);
+        if header.op == OpCode::CloseSession.wire() {
+            witness.closing(session.0);
+        }
+        rest = behind;
+    }
+}
+
+fn config(tick_ms: u64, settings: Settings, distributed: bool) -> ConnectionConfig {
+    ConnectionConfig {
+        frame_len_max: frame::FRAME_LEN_MAX,
+        session_timeout_min_ms: 2 * tick_ms as i32,
+        session_timeout_max_ms: 20 * tick_ms as i32,
+        settings,
+        super_digest: None,
+        enforced_schemes: Vec::new(),
+        is_word: |_| false,
+        distributed,
+    }
+}
+
+/// A bug: deliveries in another order.
+fn sorted(outbox: &Outbox, key: impl Fn(DeliveryKind) -> u64) -> Outbox {
+    let mut deliveries: Vec<_> = outbox.iter().collect();
+    deliveries.sort_by_key(|(delivery, _)| key(delivery.kind));
+    let mut sorted = Outbox::default();
+    for (delivery, bytes) in deliveries {
+        sorted.push(delivery.connection, delivery.kind, |out| out.extend_from_slice(bytes));
+    }
+    sorted
+}
+
+fn reply_zxid(kind: DeliveryKind) -> u64 {
+    if let DeliveryKind::Reply(answered) = kind { answered.zxid as u64 } else { u64::MAX }
+}
