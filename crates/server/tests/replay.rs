@@ -61,7 +61,7 @@ fn commands(session: SessionId, paths: &[&str]) -> Vec<u8> {
 
 fn epoch(ballot: BallotId) -> Vec<u8> {
     let mut out = Vec::new();
-    Epoch { ballot, time_ms: 5, ensemble: 77 }.encode(&mut out);
+    Epoch { ballot, time_ms: 5, ensemble: 77, config_version: 0, config: b"" }.encode(&mut out);
     out
 }
 
