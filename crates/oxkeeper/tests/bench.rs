@@ -15,7 +15,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_oxkeeper");
 struct Bound {
     process: Child,
     address: String,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl Bound {
@@ -27,7 +27,7 @@ impl Bound {
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("listening on ").unwrap().to_string();
-        Bound { process, address, _data: data }
+        Bound { process, address, data }
     }
 
     fn bench(&self, arguments: &str) -> Command {
@@ -35,6 +35,12 @@ impl Bound {
         command.args(["bench", "-o", "json", "--server", &self.address, "--pid", &self.process.id().to_string()]);
         command.args(arguments.split(' '));
         command
+    }
+
+    /// Whether a setData of the bench's data has reached it.
+    fn log_has_sets(&self) -> bool {
+        let log = std::fs::read(self.data.path().join("oxkeeper-bound.log")).unwrap();
+        log.windows(100).any(|window| window.iter().all(|byte| *byte == b'x'))
     }
 
     fn signal(&self, name: &str) {
@@ -89,4 +95,35 @@ fn open_loop_charges_a_stall_to_all_it_delayed() {
     // One request was on its way, 400 were due meanwhile: 40 % of the run waited, a quarter of these over 600 ms.
     assert!(report["p90_us"].as_f64().unwrap() > 300_000.0, "{report}");
     assert!(report["ops"].as_u64().unwrap() > 900, "{report}");
+}
+
+#[test]
+fn sessions_are_spread_over_the_servers_in_turn() {
+    let (one, other) = (Bound::start("set"), Bound::start("set"));
+    let servers = format!("{},{}", one.address, other.address);
+    let mut command = Command::new(BINARY);
+    command.args(["bench", "-o", "json", "--server", &servers, "--workload", "set", "--sessions", "5"]);
+    for bound in [&one, &other] {
+        command.args(["--pid", &bound.process.id().to_string()]);
+    }
+    let report = report(&command.args(["--duration", "0.2", "--warmup", "0"]).output().unwrap());
+    let counts = (report["servers"][&one.address].as_u64(), report["servers"][&other.address].as_u64());
+    assert_eq!(counts, (Some(3), Some(2)), "{report}");
+    assert!(report["ops"].as_u64().unwrap() > 100, "{report}");
+    for bound in [&one, &other] {
+        assert!(bound.log_has_sets(), "{} was not written to", bound.address);
+    }
+}
+
+#[test]
+fn an_interrupt_ends_the_measurement_with_a_report() {
+    let bound = Bound::start("get");
+    let mut command = bound.bench("--duration 3600 --warmup 0.1");
+    let mut run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(run.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("measuring"), "{line}");
+    assert!(Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap().success());
+    let report = report(&run.wait_with_output().unwrap());
+    assert!(report["seconds"].as_f64().unwrap() < 60.0, "{report}");
 }

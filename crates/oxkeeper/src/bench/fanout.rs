@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use super::pool::Pool;
-use super::report::{self, Cost, Progress};
+use super::report::{self, Cost, Progress, Servers};
 use super::request::{self, Op, Requests};
 use super::{LoadArgs, setup};
 
@@ -16,6 +16,7 @@ const WATCHED: u32 = 0;
 #[derive(Serialize)]
 struct FanoutReport {
     workload: &'static str,
+    servers: Servers,
     sessions: u32,
     rounds: u64,
     #[serde(flatten)]
@@ -26,10 +27,10 @@ struct FanoutReport {
 /// a time is that of a round: all told.
 pub(super) fn measure(args: &LoadArgs) -> Result<()> {
     let target = &args.target;
-    let (server, probe) = (target.address()?, target.probe()?);
-    setup::prepare(server, target.session_timeout(), WATCHED + 1, args.size)?;
+    let (servers, probe) = (target.addresses()?, target.probe()?);
+    setup::prepare(&servers, target.session_timeout(), WATCHED + 1, args.size)?;
     // The last session changes what the others watch.
-    let mut pool = Pool::open(server, args.sessions + 1, target.session_timeout())?;
+    let mut pool = Pool::open(&servers, args.sessions + 1, target.session_timeout())?;
     let requests = Requests::new(args.size);
     let mut progress = Progress::new("watch-fanout", (args.warmup + args.duration).as_millis() as u64);
     let start = Instant::now();
@@ -47,8 +48,9 @@ pub(super) fn measure(args: &LoadArgs) -> Result<()> {
     drop(progress);
     pool.close()?;
     let cost = Cost::new(times.len() * u64::from(args.sessions), time, cpu, &times, &probe)?;
-    let report = FanoutReport { workload: "watch-fanout", sessions: args.sessions, rounds: times.len(), cost };
-    report::print(&report, target.output)
+    let placed = Servers::of(&servers, args.sessions + 1);
+    let (workload, sessions, rounds) = ("watch-fanout", args.sessions, times.len());
+    report::print(&FanoutReport { workload, servers: placed, sessions, rounds, cost }, target.output)
 }
 
 /// Every session watches, one changes, all are told once. Returns how long the last part took.

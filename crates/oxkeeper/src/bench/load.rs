@@ -12,9 +12,10 @@ use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::interrupt::Interrupt;
 use super::link::Link;
 use super::pool::Pool;
-use super::report::{self, Cost, Progress};
+use super::report::{self, Cost, Progress, Servers};
 use super::request::{Op, Requests, ZNODES_MAX};
 use super::{FillArgs, LoadArgs, Workload, setup};
 
@@ -26,6 +27,7 @@ pub(super) const NAP: Duration = Duration::from_millis(100);
 #[derive(Serialize)]
 struct LoadReport {
     workload: String,
+    servers: Servers,
     sessions: u32,
     in_flight: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,19 +41,27 @@ struct LoadReport {
 /// `bench --workload get|set|create-delete|mixed:N`.
 pub(super) fn measure(args: &LoadArgs) -> Result<()> {
     let target = &args.target;
-    let (server, probe) = (target.address()?, target.probe()?);
-    setup::prepare(server, target.session_timeout(), args.znodes, args.size)?;
-    let mut pool = Pool::open(server, args.sessions, target.session_timeout())?;
+    let (servers, probe) = (target.addresses()?, target.probe()?);
+    setup::prepare(&servers, target.session_timeout(), args.znodes, args.size)?;
+    let mut pool = Pool::open(&servers, args.sessions, target.session_timeout())?;
     let source = Source::Endless { workload: args.workload, znodes: args.znodes };
     let mut load = Load::new(source, args.sessions, args.in_flight, args.size);
     load.schedule(args.rate);
 
     let mut progress = Progress::new(&args.workload.to_string(), (args.warmup + args.duration).as_millis() as u64);
     let start = Instant::now();
-    load.run_until(&mut pool, start + args.warmup, |now| progress.show((now - start).as_millis() as u64, now))?;
+    load.run_until(&mut pool, start + args.warmup, |now| {
+        progress.show((now - start).as_millis() as u64, now);
+        true
+    })?;
+    let interrupt = Interrupt::arm()?;
+    progress.say("measuring; Ctrl-C ends it early");
     load.forget();
     let (before, begun) = (probe.cpu()?, Instant::now());
-    load.run_until(&mut pool, begun + args.duration, |now| progress.show((now - start).as_millis() as u64, now))?;
+    load.run_until(&mut pool, begun + args.duration, |now| {
+        progress.show((now - start).as_millis() as u64, now);
+        !interrupt.came()
+    })?;
     let (cpu, time) = (probe.cpu()?.since(before), begun.elapsed());
     let cost = Cost::new(load.times.len(), time, cpu, &load.times, &probe)?;
     drop(progress);
@@ -59,7 +69,8 @@ pub(super) fn measure(args: &LoadArgs) -> Result<()> {
     load.drain(&mut pool)?;
     pool.close()?;
     let (sessions, in_flight, rate, size, znodes) = (args.sessions, args.in_flight, args.rate, args.size, args.znodes);
-    let report = LoadReport { workload: args.workload.to_string(), sessions, in_flight, rate, size, znodes, cost };
+    let (workload, servers) = (args.workload.to_string(), Servers::of(&servers, sessions));
+    let report = LoadReport { workload, servers, sessions, in_flight, rate, size, znodes, cost };
     report::print(&report, target.output)
 }
 
@@ -76,10 +87,11 @@ struct FillReport {
 /// `bench fill`.
 pub(super) fn fill(args: &FillArgs) -> Result<()> {
     let target = &args.target;
-    let (server, probe) = (target.address()?, target.probe()?);
-    setup::create_root(server, target.session_timeout(), 0)?;
+    let (servers, probe) = (target.addresses()?, target.probe()?);
+    setup::create_root(servers[0], target.session_timeout(), 0)?;
     let (before, rss_before, begun) = (probe.cpu()?, probe.resident()?, Instant::now());
-    let times = create_znodes(server, target.session_timeout(), args.znodes, args.size, args.sessions, args.in_flight)?;
+    let times =
+        create_znodes(&servers, target.session_timeout(), args.znodes, args.size, args.sessions, args.in_flight)?;
     let (cpu, time) = (probe.cpu()?.since(before), begun.elapsed());
     let grown = probe.resident()?.zip(rss_before).map(|(after, before)| after as f64 - before as f64);
     report::print(
@@ -95,14 +107,14 @@ pub(super) fn fill(args: &FillArgs) -> Result<()> {
 
 /// Creates the first `znodes` znodes, as far as they are not there. Returns how long each took.
 pub(super) fn create_znodes(
-    server: SocketAddr,
+    servers: &[SocketAddr],
     session_timeout: Duration,
     znodes: u32,
     size: usize,
     sessions: u32,
     in_flight: u32,
 ) -> Result<Histogram<u64>> {
-    let mut pool = Pool::open(server, sessions, session_timeout)?;
+    let mut pool = Pool::open(servers, sessions, session_timeout)?;
     let mut load = Load::new(Source::Fill { next: 0, end: znodes }, sessions, in_flight, size);
     let mut progress = Progress::new("fill", u64::from(znodes));
     load.begin(&mut pool)?;
@@ -186,19 +198,19 @@ impl Load {
         self.times.reset();
     }
 
-    fn run_until(&mut self, pool: &mut Pool, end: Instant, mut show: impl FnMut(Instant)) -> Result<()> {
+    /// Goes on until `end`, or until `go_on`, asked at every turn, says no.
+    fn run_until(&mut self, pool: &mut Pool, end: Instant, mut go_on: impl FnMut(Instant) -> bool) -> Result<()> {
         if self.interval.is_none() && self.waiting == 0 {
             self.begin(pool)?;
         }
         loop {
             let now = Instant::now();
-            if now >= end {
+            if now >= end || !go_on(now) {
                 return Ok(());
             }
             let due = if self.interval.is_some() { self.pump(pool, now)? } else { None };
             let wake = due.unwrap_or(end).min(end).saturating_duration_since(now).min(NAP);
             pool.turn(wake, |index, link, frame, now| self.answered(index, link, frame, now))?;
-            show(now);
         }
     }
 

@@ -7,9 +7,12 @@
 //! Reading order: [`request`] (what is sent and how answers are checked), [`link`] and [`pool`] (sockets), [`load`]
 //! (closed and open loop), [`sessions`], [`fanout`], [`pause`] (the other measurements), [`bound`] (the lower bound),
 //! [`process`] and [`report`] (figures).
+//!
+//! Several servers are an ensemble: sessions are spread over them in turn, in the order given.
 
 mod bound;
 mod fanout;
+mod interrupt;
 mod link;
 mod load;
 mod pause;
@@ -64,10 +67,10 @@ enum Mode {
 /// What every measurement needs.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Target {
-    /// The server, HOST:PORT
-    #[arg(long, default_value = "127.0.0.1:2181")]
-    server: String,
-    /// Process of the server, for CPU time and memory; repeat for an ensemble
+    /// The server, HOST:PORT; or an ensemble's servers, comma-separated: session 1 on the first, 2 on the second, …
+    #[arg(long, default_value = "127.0.0.1:2181", value_delimiter = ',')]
+    server: Vec<String>,
+    /// Process of the server, for CPU time and memory; repeat for an ensemble, whose sum is reported
     #[arg(long)]
     pid: Vec<u32>,
     /// Session timeout to ask for, in ms
@@ -217,9 +220,9 @@ impl std::fmt::Display for Workload {
 }
 
 impl Target {
-    fn address(&self) -> Result<SocketAddr> {
-        let mut found = self.server.to_socket_addrs().with_context(|| format!("cannot resolve {}", self.server))?;
-        found.next().with_context(|| format!("{} has no address", self.server))
+    /// The servers, in the order given: one at least.
+    fn addresses(&self) -> Result<Vec<SocketAddr>> {
+        self.server.iter().map(|server| address(server)).collect()
     }
 
     fn probe(&self) -> Result<Probe> {
@@ -229,6 +232,11 @@ impl Target {
     fn session_timeout(&self) -> Duration {
         Duration::from_millis(self.session_timeout_ms.into())
     }
+}
+
+fn address(server: &str) -> Result<SocketAddr> {
+    let mut found = server.to_socket_addrs().with_context(|| format!("cannot resolve {server:?}"))?;
+    found.next().with_context(|| format!("{server} has no address"))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -31,19 +31,20 @@ pub(super) fn run(args: &PauseArgs) -> Result<()> {
     target.probe()?;
     let pids =
         target.pid.iter().map(|pid| Pid::from_raw(*pid as i32).context("--pid 0")).collect::<Result<Vec<_>>>()?;
-    let server = target.address()?;
+    let servers = target.addresses()?;
     let options = Options { timeout: target.session_timeout(), ..Options::default() };
     let kept = setup::runtime()?.block_on(async {
         let mut clients = Vec::new();
         let mut timeout = options.timeout;
-        for _ in 0..args.sessions {
-            let (client, _events) = Client::connect(server, &options).await.context("before the pause")?;
+        for server in servers.iter().cycle().take(args.sessions as usize) {
+            let (client, _events) = Client::connect(*server, &options).await.context("before the pause")?;
             timeout = client.session().timeout;
-            clients.push(client);
+            clients.push((*server, client));
         }
         // Until every session has lived through one timeout, and once more after the pause.
         let end = Instant::now() + timeout + args.pause + 2 * timeout;
-        let lives = clients.into_iter().map(|client| tokio::spawn(live(server, options.clone(), client, end)));
+        let lives =
+            clients.into_iter().map(|(server, client)| tokio::spawn(live(server, options.clone(), client, end)));
         let lives: Vec<_> = lives.collect();
         tokio::time::sleep(timeout).await;
         stop_for(&pids, args.pause).await?;

@@ -42,10 +42,10 @@ impl Pool {
         })
     }
 
-    /// A pool of `count` sessions.
-    pub(super) fn open(server: SocketAddr, count: u32, session_timeout: Duration) -> Result<Pool> {
+    /// A pool of `count` sessions, spread over the servers in turn.
+    pub(super) fn open(servers: &[SocketAddr], count: u32, session_timeout: Duration) -> Result<Pool> {
         let mut pool = Pool::new()?;
-        pool.grow(server, count, session_timeout, HANDSHAKES_IN_FLIGHT, |_| {})?;
+        pool.grow(servers, count, session_timeout, HANDSHAKES_IN_FLIGHT, |_| {})?;
         Ok(pool)
     }
 
@@ -53,17 +53,19 @@ impl Pool {
     /// awaited in order, so one that overtakes is timed when its turn comes.
     pub(super) fn grow(
         &mut self,
-        server: SocketAddr,
+        servers: &[SocketAddr],
         count: u32,
         session_timeout: Duration,
         in_flight: usize,
         mut opened: impl FnMut(Duration),
     ) -> Result<()> {
         let mut begun = VecDeque::with_capacity(in_flight);
-        for left in (0..count).rev() {
+        for number in 0..count as usize {
             let start = Instant::now();
+            let server = servers[(self.links.len() + begun.len()) % servers.len()];
             begun.push_back((start, Link::connect(server, session_timeout)?));
-            while begun.len() >= in_flight || left == 0 {
+            let last = number + 1 == count as usize;
+            while begun.len() >= in_flight || last {
                 let Some((start, link)) = begun.pop_front() else { break };
                 self.add(link)?;
                 opened(start.elapsed());

@@ -1,5 +1,6 @@
 //! What a measurement found, as a table or as one JSON object, and the progress bar meanwhile.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -7,7 +8,7 @@ use comfy_table::{Table, presets};
 use hdrhistogram::Histogram;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Output;
 use super::process::{Cpu, Probe};
@@ -26,9 +27,13 @@ fn table(report: &Value) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     for (name, value) in report.as_object().into_iter().flatten() {
-        let text = match value.as_f64() {
-            Some(number) if value.is_f64() => format!("{number:.2}"),
-            _ => value.as_str().map_or_else(|| value.to_string(), str::to_string),
+        let text = match value {
+            Value::Number(number) if number.is_f64() => format!("{:.2}", number.as_f64().unwrap_or_default()),
+            Value::String(text) => text.clone(),
+            Value::Object(counts) => {
+                counts.iter().map(|(name, count)| format!("{name}: {count}")).collect::<Vec<_>>().join("\n")
+            }
+            _ => value.to_string(),
         };
         table.add_row([name.replace('_', " "), text]);
     }
@@ -36,6 +41,20 @@ fn table(report: &Value) -> Table {
         values.set_cell_alignment(comfy_table::CellAlignment::Right);
     }
     table
+}
+
+/// The servers that have sessions, and how many.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(super) struct Servers(Map<String, Value>);
+
+impl Servers {
+    /// Where `sessions` sessions are that were spread over the servers in turn.
+    pub(super) fn of(servers: &[SocketAddr], sessions: u32) -> Servers {
+        let count = |index: usize| (sessions as usize + servers.len() - 1 - index) / servers.len();
+        let counts = servers.iter().enumerate().map(|(index, server)| (server.to_string(), count(index)));
+        Servers(counts.filter(|(_, count)| *count > 0).map(|(server, count)| (server, count.into())).collect())
+    }
 }
 
 /// Percentiles of what was timed, µs.
@@ -127,6 +146,11 @@ impl Progress {
         }
     }
 
+    /// One line to stderr.
+    pub(super) fn say(&self, text: &str) {
+        if self.bar.is_hidden() { eprintln!("{text}") } else { self.bar.println(text) }
+    }
+
     /// `done` of the steps, now.
     pub(super) fn show(&mut self, done: u64, now: Instant) {
         if now.duration_since(self.drawn_at) >= Progress::INTERVAL {
@@ -157,9 +181,19 @@ mod tests {
     }
 
     #[test]
+    fn sessions_are_counted_where_they_are() {
+        let servers = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"].map(|server| server.parse().expect("an address"));
+        let spread = |sessions| serde_json::to_string(&Servers::of(&servers, sessions)).expect("plain data");
+        assert_eq!(spread(1), r#"{"127.0.0.1:1":1}"#);
+        assert_eq!(spread(8), r#"{"127.0.0.1:1":3,"127.0.0.1:2":3,"127.0.0.1:3":2}"#);
+    }
+
+    #[test]
     fn a_table_has_every_field() {
-        let text = table(&serde_json::json!({"ops_per_s": 12.345, "workload": "get", "ops": 7})).to_string();
-        for expected in ["ops per s", "12.35", "workload", "get", "7"] {
+        let servers = serde_json::json!({"a:1": 6, "b:2": 5});
+        let report = serde_json::json!({"ops_per_s": 12.345, "workload": "get", "ops": 7, "servers": servers});
+        let text = table(&report).to_string();
+        for expected in ["ops per s", "12.35", "workload", "get", "7", "a:1: 6", "b:2: 5"] {
             assert!(text.contains(expected), "{text}");
         }
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::pool::Pool;
 use super::process::Cpu;
-use super::report::{self, Cost, Progress};
+use super::report::{self, Cost, Progress, Servers};
 use super::request::{self, Op, Requests};
 use super::{LoadArgs, SessionsArgs, Target, WatchesArgs};
 
@@ -20,6 +20,7 @@ const TICK: Duration = Duration::from_millis(100);
 #[derive(Serialize)]
 struct ConnectReport {
     workload: &'static str,
+    servers: Servers,
     sessions: u32,
     in_flight: u32,
     #[serde(flatten)]
@@ -28,7 +29,7 @@ struct ConnectReport {
 
 /// `bench --workload connect`: rounds of `--sessions` handshakes, timed, then closed, which is not measured.
 pub(super) fn measure_connect(args: &LoadArgs) -> Result<()> {
-    let (server, probe) = (args.target.address()?, args.target.probe()?);
+    let (servers, probe) = (args.target.addresses()?, args.target.probe()?);
     let (mut times, mut cpu, mut time) = (report::histogram(), Cpu::default(), Duration::ZERO);
     let mut progress = Progress::new("connect", (args.warmup + args.duration).as_millis() as u64);
     let start = Instant::now();
@@ -36,7 +37,7 @@ pub(super) fn measure_connect(args: &LoadArgs) -> Result<()> {
         let warm = start.elapsed() >= args.warmup;
         let (before, begun) = (probe.cpu()?, Instant::now());
         let mut pool = Pool::new()?;
-        pool.grow(server, args.sessions, args.target.session_timeout(), args.in_flight as usize, |took| {
+        pool.grow(&servers, args.sessions, args.target.session_timeout(), args.in_flight as usize, |took| {
             if warm {
                 report::record(&mut times, took);
             }
@@ -50,8 +51,9 @@ pub(super) fn measure_connect(args: &LoadArgs) -> Result<()> {
     }
     drop(progress);
     let cost = Cost::new(times.len(), time, cpu, &times, &probe)?;
-    let (sessions, in_flight) = (args.sessions, args.in_flight);
-    report::print(&ConnectReport { workload: "connect", sessions, in_flight, cost }, args.target.output)
+    let (workload, sessions, in_flight) = ("connect", args.sessions, args.in_flight);
+    let servers = Servers::of(&servers, sessions);
+    report::print(&ConnectReport { workload, servers, sessions, in_flight, cost }, args.target.output)
 }
 
 #[derive(Serialize)]
@@ -80,9 +82,9 @@ pub(super) fn hold_watches(args: &WatchesArgs) -> Result<()> {
 /// Opens sessions, leaves watches, reports what that did to the server's memory, and keeps them for `time`.
 fn hold(target: &Target, sessions: u32, watches: u32, first: u32, time: Duration) -> Result<()> {
     ensure!(first.saturating_add(watches) <= request::ZNODES_MAX, "watches reach above znode {}", request::ZNODES_MAX);
-    let (server, probe, begun) = (target.address()?, target.probe()?, Instant::now());
+    let (servers, probe, begun) = (target.addresses()?, target.probe()?, Instant::now());
     let empty = probe.resident()?;
-    let mut idle = Idle { pool: Pool::open(server, sessions, target.session_timeout())?, pinged: 0 };
+    let mut idle = Idle { pool: Pool::open(&servers, sessions, target.session_timeout())?, pinged: 0 };
     idle.settle()?;
     let opened = probe.resident()?;
     watch(&mut idle.pool, watches, first)?;

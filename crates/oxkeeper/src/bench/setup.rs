@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use oxkeeper_client::calls::open_acl;
 use oxkeeper_client::{Client, Error, Options};
 use oxkeeper_proto::ErrorCode;
@@ -39,9 +39,22 @@ pub(super) fn create_root(server: SocketAddr, timeout: Duration, number: u32) ->
 
 /// Makes `/bench` and its first `znodes` znodes exist. A fill goes upwards, so the last one being there vouches for all;
 /// where it does not, the first reply says NoNode.
-pub(super) fn prepare(server: SocketAddr, timeout: Duration, znodes: u32, size: usize) -> Result<()> {
-    if !create_root(server, timeout, znodes - 1)? {
-        load::create_znodes(server, timeout, znodes, size, SESSIONS, IN_FLIGHT)?;
+pub(super) fn prepare(servers: &[SocketAddr], timeout: Duration, znodes: u32, size: usize) -> Result<()> {
+    if !create_root(servers[0], timeout, znodes - 1)? {
+        load::create_znodes(servers, timeout, znodes, size, SESSIONS, IN_FLIGHT)?;
+    }
+    // One server shows its own writes; another may be behind.
+    if servers.len() > 1 { runtime()?.block_on(bring_up_to_date(servers, timeout, znodes - 1)) } else { Ok(()) }
+}
+
+/// Waits until every server has what the others were told, and checks that by znode `number`.
+async fn bring_up_to_date(servers: &[SocketAddr], timeout: Duration, number: u32) -> Result<()> {
+    let options = Options { timeout, ..Options::default() };
+    for server in servers {
+        let (client, _events) = Client::connect(*server, &options).await.with_context(|| format!("server {server}"))?;
+        client.sync(ROOT).await.with_context(|| format!("sync at {server}"))?;
+        ensure!(client.exists(&path(number), false).await?.is_some(), "after a sync {server} lacks {}", path(number));
+        client.close().await?;
     }
     Ok(())
 }
