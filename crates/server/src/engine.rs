@@ -231,12 +231,17 @@ pub(crate) fn expendable(containers: &Containers, state: &State, clock: Clock) -
 
 /// Fills the mailboxes while the state is still locked, and wakes their threads once it is not.
 pub(crate) fn deliver(writer: &mut Writer, mailboxes: &[Arc<Mailbox>], locked: impl Sized) {
-    for (outbox, mailbox) in writer.outboxes.iter_mut().zip(mailboxes) {
-        mailbox.fill(outbox);
+    let mut filled = 0u64;
+    for (place, (outbox, mailbox)) in writer.outboxes.iter_mut().zip(mailboxes).enumerate() {
+        filled |= u64::from(mailbox.fill(outbox)) << place;
     }
     drop(locked);
-    for mailbox in mailboxes {
-        mailbox.wake();
-        mailbox.wait_for_room();
+    for (place, mailbox) in mailboxes.iter().enumerate() {
+        if filled >> place & 1 == 1 {
+            mailbox.wake();
+            mailbox.wait_for_room();
+        } else {
+            mailbox.relieve();
+        }
     }
 }

@@ -256,6 +256,7 @@ impl Io {
                 inner.connection.hold(self.now_ms());
                 self.stats.borrow_mut().held_back += 1;
                 self.congested.borrow_mut().push(client.clone());
+                self.await_relief();
                 return Ok(used);
             }
             let (count, flow) = self.handle(client, inner, &input[used..]);
@@ -400,10 +401,20 @@ impl Io {
         }
     }
 
+    /// There may be room again before the engine has heard that someone waits for it.
+    fn await_relief(&self) {
+        self.mailbox.wait_for_relief();
+        if !self.shared.proposing.is_congested() {
+            self.mailbox.relieve();
+        }
+    }
+
     fn relieve_congestion(self: &Rc<Io>) {
         if !self.shared.proposing.is_congested() {
             let waiting = std::mem::take(&mut *self.congested.borrow_mut());
             waiting.iter().for_each(|client| self.go_on(client));
+        } else if !self.congested.borrow().is_empty() {
+            self.mailbox.wait_for_relief();
         }
     }
 

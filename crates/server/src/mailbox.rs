@@ -127,17 +127,32 @@ pub(crate) enum Order {
 pub(crate) struct Mailbox {
     outbox: Mutex<Outbox>,
     filled: AtomicBool,
+    congested: AtomicBool,
     emptied: Condvar,
     orders: Mutex<Vec<Order>>,
     wake: Notify,
 }
 
 impl Mailbox {
-    /// Adds deliveries, without waking their thread; `outbox` is empty afterwards.
-    pub(crate) fn fill(&self, outbox: &mut Outbox) {
-        if !outbox.is_empty() {
-            outbox.append_to(&mut self.outbox.lock());
-            self.filled.store(true, Ordering::Release);
+    /// Adds deliveries, without waking their thread; `outbox` is empty afterwards. Whether there were any.
+    pub(crate) fn fill(&self, outbox: &mut Outbox) -> bool {
+        if outbox.is_empty() {
+            return false;
+        }
+        outbox.append_to(&mut self.outbox.lock());
+        self.filled.store(true, Ordering::Release);
+        true
+    }
+
+    /// The thread has clients that wait for room among the proposals.
+    pub(crate) fn wait_for_relief(&self) {
+        self.congested.store(true, Ordering::Release);
+    }
+
+    /// Wakes the thread if clients of it wait for room.
+    pub(crate) fn relieve(&self) {
+        if self.congested.swap(false, Ordering::AcqRel) {
+            self.wake();
         }
     }
 

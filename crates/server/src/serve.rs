@@ -43,6 +43,8 @@ const STANDALONE_ID: u8 = 1;
 const BACKLOG: u32 = 4096;
 /// Longest frame whatever `jute.maxbuffer` says: a write with its identities must fit into one log entry, bytes.
 const FRAME_LEN_MAX: usize = RECORD_LEN_MAX - 2 * IDENTITIES_LEN_MAX;
+/// Threads that own connections, whatever is asked for.
+const IO_THREADS_MAX: usize = 64;
 /// Stack of the threads that own connections, bytes.
 const STACK_LEN: usize = 1 << 20;
 
@@ -137,7 +139,7 @@ impl Server {
         let client = config.client.clone().ok_or(StartError::NoClientPort)?;
         let listener = listen(&client, config.listen_backlog, config.client_tcp_keep_alive)?;
         let address = listener.local_addr()?;
-        let threads = if options.io_threads == 0 { io_threads() } else { options.io_threads };
+        let threads = if options.io_threads == 0 { io_threads() } else { options.io_threads.min(IO_THREADS_MAX) };
         assemble(config, clock, disk, durable, listener, address, threads)
     }
 
