@@ -32,7 +32,7 @@ const FAST_FOR_MS: u64 = 5_000;
 /// A peer must have promised more than the leader's ballot for so many rounds before the leader raises it.
 const STUCK_ROUNDS: u64 = 4;
 /// Bytes of log that are sent to a peer as entries; one that needs more fetches the state.
-pub(crate) const SYNC_LEN_MAX: u64 = 48 << 20;
+pub const SYNC_LEN_MAX: u64 = 48 << 20;
 
 /// See the module.
 pub(crate) struct Consensus {
@@ -54,6 +54,7 @@ pub(crate) struct Consensus {
     unsettled_since_ms: Option<u64>,
     /// Rounds in which a peer's promise was above the ballot that this server leads.
     stuck_rounds: u64,
+    pub(crate) sync_len_max: u64,
     bugs: Bugs,
 }
 
@@ -114,6 +115,7 @@ impl Consensus {
             leader_answered: false,
             unsettled_since_ms: Some(now_ms),
             stuck_rounds: 0,
+            sync_len_max: SYNC_LEN_MAX,
             bugs,
         }
     }
@@ -231,10 +233,10 @@ impl Consensus {
         let store = self.store.lock();
         match &message.msg {
             PaxosMsg::Promise(promise) if promise.n == self.promise() => {
-                (promise.decided_idx as u64) < store.journal.floor(SYNC_LEN_MAX)
+                (promise.decided_idx as u64) < store.journal.floor(self.sync_len_max)
             }
             PaxosMsg::Prepare(Prepare { n, decided_idx, n_accepted, accepted_idx }) if *n >= self.promise() => {
-                let floor = || store.journal.floor(SYNC_LEN_MAX) as usize;
+                let floor = || store.journal.floor(self.sync_len_max) as usize;
                 let round = store.round();
                 round > *n_accepted && *decided_idx < floor()
                     || round == *n_accepted && store.end() > *accepted_idx as u64 && *accepted_idx < floor()

@@ -27,6 +27,7 @@ pub mod replica;
 mod storage;
 mod window;
 
+pub use consensus::SYNC_LEN_MAX;
 pub use frame::BadFrame;
 pub use journal::{Journal, JournalFull, JournalOp, MemoryJournal};
 pub use replica::{Applying, Replica, ReplicaConfig, Role, Want};

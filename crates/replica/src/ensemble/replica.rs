@@ -65,6 +65,8 @@ pub struct ReplicaConfig {
     pub wall_ms: u64,
     /// For what must be unlike any other ensemble's.
     pub seed: u64,
+    /// Bytes of log that a peer is sent as entries; one that needs more fetches the state.
+    pub sync_len_max: u64,
     /// None, but in the simulator.
     pub bugs: Bugs,
 }
@@ -216,6 +218,7 @@ impl Replica {
         let process = process_of(members, *me).expect("a member");
         let processes = members.len() as u64;
         let mut consensus = Consensus::new(process, processes, journal, *checkpointed, *pace, *bugs, now_ms);
+        consensus.sync_len_max = self.config.sync_len_max;
         for (peer, link) in (1..).zip(&self.links) {
             if link.up {
                 consensus.reconnected(peer, now_ms);
@@ -608,6 +611,11 @@ impl Replica {
     pub fn next_frame(&mut self, peer: u8) -> Option<Vec<u8>> {
         let written = self.consensus().map_or(0, |consensus| consensus.written);
         self.link(peer)?.pop(written)
+    }
+
+    /// Whether [`Replica::persist`] has something to do.
+    pub fn is_staged(&self) -> bool {
+        self.consensus().is_some_and(|consensus| consensus.store.lock().is_staged())
     }
 
     /// Makes durable what must be; true if anything was. *Errors*: the disk is full; the replica must be started anew

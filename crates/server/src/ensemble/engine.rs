@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use oxkeeper_proto::{OpCode, SessionId};
 use oxkeeper_replica::ensemble::journal::scalar;
-use oxkeeper_replica::ensemble::{Applying, Bugs, JournalFull, Pace, Replica, ReplicaConfig, Role, Want};
+use oxkeeper_replica::ensemble::{Applying, Bugs, JournalFull, Pace, Replica, ReplicaConfig, Role, SYNC_LEN_MAX, Want};
 use oxkeeper_replica::{Proposals, Shared, Writer};
 use oxkeeper_state::Settings;
 use oxkeeper_store::{DirLock, Disk, Log, LogOptions, RECORD_LEN_MAX, Tree};
@@ -107,7 +107,7 @@ impl Running {
         let now_ms = parts.clock.now_ms();
         let config = replica_config(parts, applied, checkpointed);
         let shared = parts.shared.read();
-        let replica = Replica::start(config, Box::new(LogJournal(log)), &shared.state, now_ms);
+        let replica = Replica::start(config, Box::new(LogJournal::new(log)), &shared.state, now_ms);
         let replica = replica.map_err(|JournalFull| io::Error::from(io::ErrorKind::StorageFull))?;
         let ensemble_id = Arc::new(AtomicU64::new(shared.state.ensemble()));
         drop(shared);
@@ -468,6 +468,7 @@ fn replica_config(parts: &Parts, applied: u64, checkpointed: u64) -> ReplicaConf
         applied,
         wall_ms: u64::try_from(parts.clock.wall_ms()).unwrap_or(0),
         seed: parts.seed,
+        sync_len_max: SYNC_LEN_MAX,
         bugs: Bugs::default(),
     }
 }

@@ -12,55 +12,70 @@ const WINDOW_LEN: u64 = 32 << 20;
 
 /// See the module.
 #[derive(Debug)]
-pub struct LogJournal(pub Log);
+pub struct LogJournal {
+    log: Log,
+    window_len: u64,
+}
+
+impl LogJournal {
+    /// Over a log.
+    pub fn new(log: Log) -> LogJournal {
+        LogJournal { log, window_len: WINDOW_LEN }
+    }
+
+    /// The same, with another window: the simulator's are short.
+    pub fn with_window(log: Log, window_len: u64) -> LogJournal {
+        LogJournal { log, window_len }
+    }
+}
 
 impl Journal for LogJournal {
     fn first_index(&self) -> u64 {
-        self.0.first_index()
+        self.log.first_index()
     }
 
     fn next_index(&self) -> u64 {
-        self.0.durable_end()
+        self.log.durable_end()
     }
 
     fn scalar(&self, key: u8) -> Option<Vec<u8>> {
-        self.0.scalar(key).map(<[u8]>::to_vec)
+        self.log.scalar(key).map(<[u8]>::to_vec)
     }
 
     fn write(&mut self, ops: &[JournalOp]) -> Result<(), JournalFull> {
         for op in ops {
-            match stage(&mut self.0, op) {
+            match stage(&mut self.log, op) {
                 Err(AppendError::SyncFirst) => {
-                    self.0.sync().map_err(|SyncError::Full| JournalFull)?;
-                    stage(&mut self.0, op).map_err(|_| JournalFull)?;
+                    self.log.sync().map_err(|SyncError::Full| JournalFull)?;
+                    stage(&mut self.log, op).map_err(|_| JournalFull)?;
                 }
                 Err(AppendError::Full) => return Err(JournalFull),
                 Err(problem @ AppendError::TooLarge { .. }) => unreachable!("the leader packed it: {problem}"),
                 Ok(()) => {}
             }
         }
-        self.0.sync().map_err(|SyncError::Full| JournalFull)
+        self.log.sync().map_err(|SyncError::Full| JournalFull)
     }
 
     fn read(&self, range: Range<u64>, entry: &mut dyn FnMut(&[u8])) {
-        let read = self.0.read(range.clone(), |_, bytes| entry(bytes));
+        let read = self.log.read(range.clone(), |_, bytes| entry(bytes));
         read.unwrap_or_else(|problem| panic!("log entries {range:?} cannot be read: {problem}"));
     }
 
     fn floor(&self, len_max: u64) -> u64 {
-        self.0.floor(len_max)
+        self.log.floor(len_max)
     }
 
     fn trim(&mut self, index: u64) {
-        if let Some(through) = index.min(self.0.floor(WINDOW_LEN)).checked_sub(1)
-            && let Err(problem) = self.0.trim(through)
+        if let Some(through) = index.min(self.log.floor(self.window_len)).checked_sub(1)
+            && let Err(problem) = self.log.trim(through)
         {
             warn!(%problem, "old log segments stay for now");
         }
     }
 
     fn prepare(&mut self) {
-        self.0.prepare();
+        self.log.prepare();
     }
 }
 
