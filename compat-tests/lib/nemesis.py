@@ -5,6 +5,9 @@ Every fault leaves it to `recover` to undo what it did: whatever a fault breaks,
 
 import time
 
+# Well below the sessions' timeout: a client that cannot reach a serving server may lose its session in the end.
+STORM_S = 6.0
+
 
 def kill_any(ensemble, rng):
     """Kills a random server (-9) and starts it again, several times over."""
@@ -82,6 +85,24 @@ def isolate_leader(ensemble, rng):
     return f"server {number}"
 
 
+def storm(ensemble, rng):
+    """For 6 seconds, faults of all servers and links on top of each other, with no regard for a majority; no disk is emptied."""
+    count, deadline = 0, time.monotonic() + STORM_S
+    while time.monotonic() < deadline:
+        number = rng.choice(ensemble.numbers)
+        match rng.choice(("kill", "spawn", "spawn", "pause", "resume", "resume", "partition", "heal")):
+            case "partition":
+                groups = [rng.sample(ensemble.numbers, rng.randint(1, len(ensemble.numbers))) for _ in range(2)]
+                ensemble.partition(groups)
+            case "heal":
+                ensemble.heal()
+            case action:
+                getattr(ensemble, action)(number)
+        count += 1
+        time.sleep(rng.uniform(0.1, 0.8))
+    return f"{count} faults"
+
+
 FAULTS = {
     "kill": kill_any,
     "kill-leader": kill_leader,
@@ -91,6 +112,7 @@ FAULTS = {
     "wipe": wipe,
     "chain": chain,
     "isolate-leader": isolate_leader,
+    "storm": storm,
 }
 
 
