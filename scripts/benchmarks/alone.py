@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from figures import NAMES, WHOLE_TURN, Row, Target, load_row, Turn as AnyTurn
+from figures import WHOLE_TURN, Row, Target, load_row, Turn as AnyTurn
 from server import COMPAT_DIR, free_ports
 
 KEY = "alone"
