@@ -41,6 +41,8 @@ pub struct Habits {
     pub depth: u64,
     /// A byte is on its way at most this long, ms.
     pub delay_ms_max: u64,
+    /// Whether the end of a session is agreed on before a client hears of it.
+    pub agreed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -114,6 +116,16 @@ impl Client {
             Phase::Greeting(link) | Phase::Open(link) | Phase::Closing(link) => Some(link),
             Phase::Away(_) | Phase::Done => None,
         }
+    }
+
+    /// When it wants a turn again although nothing has arrived, if it knows.
+    pub fn away_until_ms(&self) -> Option<u64> {
+        if let Phase::Away(until_ms) = self.phase { Some(until_ms) } else { None }
+    }
+
+    /// Whether it does nothing any more.
+    pub fn is_done(&self) -> bool {
+        self.phase == Phase::Done
     }
 
     /// It stands still.
@@ -195,7 +207,11 @@ impl Client {
         let setting = lost.iter().any(|request| matches!(request, Request::SetWatches(..)));
         self.watching.ended(&nearby.books.model, setting);
         // Some libraries bring their watches along, some do not.
-        self.to_watch = if nearby.random.once_in(3) { Lists::default() } else { self.watching.lists() };
+        if nearby.random.once_in(3) {
+            self.to_watch = Lists::default();
+        } else if !matches!(self.phase, Phase::Greeting(_)) {
+            self.to_watch = self.watching.lists();
+        }
         self.watching = Watching::default();
         self.input.clear();
         self.output.clear();
@@ -262,8 +278,8 @@ impl Client {
             RequestHeader { xid, op: op.wire() }.encode(out);
             out.extend_from_slice(&body);
         });
-        if let (Request::Write(op, body), Some(session)) = (&request, &self.session) {
-            nearby.books.origins.sent(session.id, xid, *op, body);
+        if let (Request::Write(..) | Request::Sync(_), Some(session)) = (&request, &self.session) {
+            nearby.books.origins.sent(session.id, xid, op, &body);
         }
         self.order.asked(xid, nearby.books.answered_zxid(), request);
         self.last_sent_ms = nearby.now_ms;
@@ -319,7 +335,13 @@ impl Client {
     fn greeted(&mut self, link: LinkId, body: &[u8], nearby: &mut Nearby<'_>) {
         let response = ConnectResponse::from_bytes(body).expect("a handshake is answered soundly");
         if response.session_id == 0 {
-            assert!(self.session.is_some(), "sessions: a new one is never refused");
+            let session = self.session.as_ref().expect("sessions: a new one is never refused");
+            let ended = nearby.books.model.ended.contains(&session.id);
+            assert!(
+                ended || !nearby.habits.agreed,
+                "sessions: {:x} lives, and its client is told otherwise",
+                session.id
+            );
             self.leave(link, nearby);
             return self.forget_session();
         }

@@ -14,6 +14,7 @@ pub mod check;
 pub mod checkpoint;
 pub mod client;
 pub mod engine;
+pub mod ensemble;
 pub mod link;
 pub mod model;
 pub mod options;

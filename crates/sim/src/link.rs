@@ -76,6 +76,11 @@ impl Pipe {
         self.end(learned_ms);
     }
 
+    /// When there is something to read, or the end is learned of.
+    pub fn due_ms(&self) -> Option<u64> {
+        self.portions.front().map(|(arrival_ms, _)| *arrival_ms).or(self.ended_ms)
+    }
+
     /// Whether the writer or the network has ended it.
     pub fn has_ended(&self) -> bool {
         self.ended_ms.is_some()

@@ -46,6 +46,8 @@ pub enum Bug {
     WatchesStay,
     /// A bit of what a client is sent is flipped.
     FlippedBit,
+    /// An ensemble's leader takes the wall's clock for the one that sessions expire by.
+    ExpiryByWallClock,
 }
 
 /// The options of a run. Rates are "once in so many steps"; 0 is never.

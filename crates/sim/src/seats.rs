@@ -149,6 +149,35 @@ impl Seats {
         self.waiting.is_empty() && self.mailboxes.iter().all(Outbox::is_empty)
     }
 
+    /// The server serves nobody for now: whoever has a session, or wants one, is closed.
+    pub fn end_sessions(&mut self, now_ms: u64) {
+        self.seats.values_mut().filter(|seat| seat.connection.has_begun()).for_each(|seat| seat.end(now_ms));
+    }
+
+    /// When a connection has something to read.
+    pub fn due_ms(&self, network: &mut Network) -> Option<u64> {
+        let seats = self.seats.values().filter(|seat| seat.wants_input());
+        seats.filter_map(|seat| network.link(seat.link).up.due_ms()).min()
+    }
+
+    /// Everyone has a turn, in an order that the seed chooses.
+    pub fn all_turns(&mut self, hall: &mut Hall<'_>) {
+        let threads = self.mailboxes.len();
+        let first = hall.random.place(threads);
+        (0..threads).for_each(|thread| self.mailbox_turn((first + thread) % threads, hall));
+        let mut ids: Vec<_> = self.seats.keys().copied().collect();
+        if !ids.is_empty() {
+            let first = hall.random.place(ids.len());
+            ids.rotate_left(first);
+        }
+        for id in ids {
+            self.client_turn(id, hall);
+            if self.seats.get(&id).is_some_and(|seat| seat.end_ms.is_some()) {
+                self.client_turn(id, hall);
+            }
+        }
+    }
+
     /// The turn of some connection, or of some thread's mailbox.
     pub fn io_turn(&mut self, hall: &mut Hall<'_>) {
         if hall.random.once_in(4) || self.seats.is_empty() {

@@ -402,7 +402,7 @@ fn with_client<T>(world: &mut World, place: usize, turn: impl FnOnce(&mut Client
         random: &mut world.random,
         network: &mut world.network,
         books: &mut world.checks.books,
-        habits: Habits { tick_ms, depth, delay_ms_max },
+        habits: Habits { tick_ms, depth, delay_ms_max, agreed: false },
         settling: world.settling,
     };
     turn(&mut world.clients[place], &mut nearby)

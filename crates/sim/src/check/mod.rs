@@ -7,6 +7,8 @@ pub mod books;
 pub mod bounds;
 pub mod contents;
 pub mod durable;
+pub mod expiry;
+pub mod history;
 pub mod order;
 pub mod origins;
 pub mod sessions;

@@ -34,7 +34,10 @@ impl Origins {
     pub fn applied(&mut self, command: &Command<'_>) {
         let (session, xid, op) = (command.session.0, command.xid, command.op);
         if xid == 0 {
-            let own = matches!(op, OpCode::CreateSession | OpCode::CloseSession | OpCode::DeleteContainer);
+            let own = matches!(
+                op,
+                OpCode::CreateSession | OpCode::ResumeSession | OpCode::CloseSession | OpCode::DeleteContainer
+            );
             assert!(own, "invented: the server has asked for {op:?}");
             return;
         }

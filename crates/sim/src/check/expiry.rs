@@ -1,0 +1,168 @@
+//! Promise: no session of an ensemble expires before its timeout has passed without its client being heard. A new leader
+//! gives every session its full timeout anew; a server that stood still does not count that time.
+//!
+//! What a client said counts from when the leader must know of it: at once if the leader's own connection took it in;
+//! after half a tick and the way there if another server did which followed it undisturbed ever since; and a session
+//! begun or resumed counts from when the leader has applied that. (That sessions do end is asked for at the end of a
+//! run, and that their ephemerals end with them by the model.)
+
+use std::collections::BTreeMap;
+
+/// Of one session.
+#[derive(Clone, Debug, Default)]
+struct Life {
+    timeout_ms: u64,
+    /// When each server last heard from it.
+    heard_ms: Vec<Option<u64>>,
+    /// When each server applied that it begins or goes on.
+    begun_ms: Vec<Option<u64>>,
+}
+
+/// Of one server.
+#[derive(Clone, Debug, Default)]
+struct Standing {
+    /// Since when it rules: sessions expire by its clocks.
+    rules_since_ms: Option<u64>,
+    /// Since when it follows whom without any trouble.
+    follows: Option<(usize, u64)>,
+    /// When it stood still: from, until.
+    pauses: Vec<(u64, u64)>,
+    /// When its disk did.
+    stalls: Vec<(u64, u64)>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Expiry {
+    tick_ms: u64,
+    /// How long a server takes at most to tell its leader whom it has heard, if nothing is wrong, ms.
+    report_ms: u64,
+    lives: BTreeMap<i64, Life>,
+    servers: Vec<Standing>,
+}
+
+impl Expiry {
+    /// `report_ms` is how long a follower takes at most to tell its leader whom it has heard.
+    pub fn new(servers: usize, tick_ms: u64, report_ms: u64) -> Expiry {
+        Expiry { tick_ms, report_ms, lives: BTreeMap::new(), servers: vec![Standing::default(); servers] }
+    }
+
+    /// A session begins, or goes on, at a server that has applied that.
+    pub fn begun(&mut self, session: i64, timeout_ms: u64, server: usize, now_ms: u64) {
+        let count = self.servers.len();
+        let new = || Life { timeout_ms, heard_ms: vec![None; count], begun_ms: vec![None; count] };
+        let life = self.lives.entry(session).or_insert_with(new);
+        life.timeout_ms = timeout_ms;
+        life.begun_ms[server] = Some(now_ms);
+    }
+
+    /// It is over.
+    pub fn ended(&mut self, session: i64) {
+        self.lives.remove(&session);
+    }
+
+    /// A connection of `server` has taken in a request.
+    pub fn heard(&mut self, session: i64, server: usize, now_ms: u64) {
+        if let Some(life) = self.lives.get_mut(&session) {
+            life.heard_ms[server] = Some(now_ms);
+        }
+    }
+
+    /// How a server stands after a turn of its engine.
+    pub fn stands(&mut self, server: usize, rules: bool, follows: Option<usize>, now_ms: u64) {
+        let standing = &mut self.servers[server];
+        standing.rules_since_ms = match standing.rules_since_ms {
+            Some(since_ms) if rules => Some(since_ms),
+            _ => rules.then_some(now_ms),
+        };
+        standing.follows = match (standing.follows, follows) {
+            (Some((leader, since_ms)), Some(follows)) if leader == follows => Some((leader, since_ms)),
+            (_, follows) => follows.map(|leader| (leader, now_ms)),
+        };
+    }
+
+    /// Something is wrong with a server, or with its links, until then.
+    pub fn troubled(&mut self, server: usize, until_ms: u64) {
+        for (place, standing) in self.servers.iter_mut().enumerate() {
+            if let Some((leader, since_ms)) = &mut standing.follows
+                && (place == server || *leader == server)
+            {
+                *since_ms = until_ms.max(*since_ms);
+            }
+        }
+    }
+
+    /// A server is gone.
+    pub fn gone(&mut self, server: usize, now_ms: u64) {
+        self.troubled(server, now_ms);
+        self.servers[server] = Standing::default();
+        // Its clocks are, too.
+        self.lives.values_mut().for_each(|life| (life.heard_ms[server], life.begun_ms[server]) = (None, None));
+    }
+
+    /// A server stands still: what it is sent meanwhile waits.
+    pub fn paused(&mut self, server: usize, from_ms: u64, until_ms: u64) {
+        if let Some((_, since_ms)) = &mut self.servers[server].follows {
+            *since_ms = until_ms.max(*since_ms);
+        }
+        self.servers[server].pauses.push((from_ms, until_ms));
+    }
+
+    /// The disk of a server stands still, and with it its engine, should it write.
+    pub fn stalled(&mut self, server: usize, from_ms: u64, until_ms: u64) {
+        if let Some((_, since_ms)) = &mut self.servers[server].follows {
+            *since_ms = until_ms.max(*since_ms);
+        }
+        self.servers[server].stalls.push((from_ms, until_ms));
+    }
+
+    /// By its clocks, the ruling server takes the session for expired.
+    pub fn expires(&self, session: i64, server: usize, now_ms: u64) {
+        let Some(life) = self.lives.get(&session) else { return };
+        let Some(rules_ms) = self.servers[server].rules_since_ms else { return };
+        let timeout_ms = life.timeout_ms;
+        let check = |since_ms: u64, why: &str| {
+            let due_ms = self.due_ms(server, since_ms, timeout_ms);
+            assert!(
+                now_ms >= due_ms,
+                "sessions: {session:x} expires early at server {}: at {now_ms}, due at {due_ms}: {why} at {since_ms}, \
+                 timeout {timeout_ms}",
+                server + 1
+            );
+        };
+        check(rules_ms, "the leader began");
+        life.begun_ms[server].into_iter().for_each(|at_ms| check(at_ms, "it was begun"));
+        life.heard_ms[server].into_iter().for_each(|at_ms| check(at_ms, "the leader heard it"));
+        for (other, heard_ms) in life.heard_ms.iter().enumerate().filter(|(other, _)| *other != server) {
+            let Some(heard_ms) = *heard_ms else { continue };
+            let follows = self.servers[other].follows;
+            let steady = follows.is_some_and(|(leader, since_ms)| leader == server && since_ms <= heard_ms);
+            let report_ms = self.report_ms + self.stood_ms(server, heard_ms);
+            if steady && now_ms > heard_ms + report_ms && heard_ms >= rules_ms {
+                check(heard_ms, "a follower heard it");
+            }
+        }
+    }
+
+    /// How long the server or its disk stood still since then.
+    fn stood_ms(&self, server: usize, since_ms: u64) -> u64 {
+        let Standing { pauses, stalls, .. } = &self.servers[server];
+        let later = pauses.iter().chain(stalls).filter(|(_, until_ms)| *until_ms > since_ms);
+        later.map(|(from_ms, until_ms)| until_ms - from_ms).sum()
+    }
+
+    /// When a session may expire at the earliest that was heard at `since_ms`, given the server's pauses. Those of less
+    /// than one and a half ticks need not be noticed.
+    fn due_ms(&self, server: usize, since_ms: u64, timeout_ms: u64) -> u64 {
+        let pauses = self.servers[server].pauses.iter();
+        let long_ms = self.tick_ms * 3 / 2;
+        let later = pauses.filter(|(from_ms, until_ms)| *from_ms >= since_ms && until_ms - from_ms > long_ms);
+        let (mut paused_ms, mut last_ms) = (0, None);
+        for (from_ms, until_ms) in later {
+            paused_ms += until_ms - from_ms;
+            last_ms = Some(*until_ms);
+        }
+        let due_ms = since_ms + timeout_ms + paused_ms;
+        last_ms.map_or(due_ms, |last_ms| due_ms.min(last_ms + timeout_ms))
+    }
+}

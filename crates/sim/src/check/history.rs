@@ -1,0 +1,137 @@
+//! Promise: there is one history. Whatever one server has applied at an index, every server applies there, byte for
+//! byte, for ever, whatever was lost in between; the same command has the same zxid everywhere; and servers that have
+//! applied equally much are equal.
+//!
+//! The first server that applies an entry says what it is; the model then does what it must do. Which of an entry's
+//! commands count is worked out here again, from the rules: a batch counts in the epoch of its ballot, and the commands
+//! of a server count once, in the order of their numbers.
+
+use std::collections::{BTreeMap, HashMap};
+
+use oxkeeper_proto::{Jute, OpCode};
+use oxkeeper_state::command::{BallotId, Entry, Number};
+use oxkeeper_state::{Command, State};
+
+use crate::check::Books;
+use crate::model::Model;
+
+/// What one entry came to.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Session and timeout of each CreateSession and ResumeSession that counts.
+    pub begun: Vec<(i64, u64)>,
+    /// Sessions that were closed.
+    pub ended: Vec<i64>,
+}
+
+/// The entries that were ever applied.
+#[derive(Debug, Default)]
+pub struct History {
+    entries: Vec<Vec<u8>>,
+    /// The model's zxid behind each of them.
+    zxids: Vec<i64>,
+    told: Vec<Told>,
+    /// What the tree's digest was at a zxid.
+    digests: HashMap<i64, u64>,
+    ballot: Option<BallotId>,
+    admitted: BTreeMap<u8, (u64, u64)>,
+}
+
+impl History {
+    /// How many there are.
+    pub fn len(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// Whether nothing was ever applied.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of the entries of a range.
+    pub fn len_of(&self, range: std::ops::Range<u64>) -> u64 {
+        self.entries[range.start as usize..range.end as usize].iter().map(|entry| entry.len() as u64).sum()
+    }
+
+    /// What the entry came to.
+    pub fn told(&self, index: u64) -> &Told {
+        &self.told[index as usize]
+    }
+
+    /// `server` has applied this entry.
+    pub fn applied(&mut self, server: usize, index: u64, entry: &[u8], books: &mut Books) {
+        let server = server + 1;
+        if let Some(known) = self.entries.get(index as usize) {
+            let same = known == entry;
+            assert!(same, "history: server {server} has another entry {index} than was applied before");
+            return;
+        }
+        assert_eq!(index, self.len(), "history: server {server} has applied an entry whose predecessor nobody has");
+        let told = self.advance(entry, books);
+        self.told.push(told);
+        self.zxids.push(books.model.zxid());
+        self.entries.push(entry.to_vec());
+    }
+
+    fn advance(&mut self, entry: &[u8], books: &mut Books) -> Told {
+        let mut told = Told { begun: Vec::new(), ended: Vec::new() };
+        let batch = match Entry::decode(entry).expect("history: an entry is one") {
+            Entry::Epoch(epoch) => {
+                self.ballot = Some(epoch.ballot);
+                books.model.begin_epoch(epoch.time_ms);
+                return told;
+            }
+            Entry::Batch(batch) => batch,
+        };
+        if batch.ballot != self.ballot {
+            return told;
+        }
+        let time_ms = batch.time_ms;
+        for command in batch {
+            let command = command.expect("history: a command is one");
+            if command.from.is_none_or(|number| self.admit(number)) {
+                let count = books.model.ended.len();
+                told.note(&command, &books.model);
+                books.applied(&command, time_ms);
+                if books.model.ended.len() > count {
+                    told.ended.push(command.session.0);
+                }
+            }
+        }
+        told
+    }
+
+    fn admit(&mut self, number: Number) -> bool {
+        let last = self.admitted.entry(number.server).or_default();
+        let next = (last.0, last.1 + 1) == (number.boot, number.seq) || number.boot > last.0 && number.seq == 1;
+        if next {
+            *last = (number.boot, number.seq);
+        }
+        next
+    }
+
+    /// A server's tree while it is at `zxid`.
+    pub fn digest(&mut self, server: usize, zxid: i64, digest: u64) {
+        let before = *self.digests.entry(zxid).or_insert(digest);
+        assert_eq!(digest, before, "digest: server {} has another tree at zxid {zxid:x}", server + 1);
+    }
+
+    /// A server has applied `applied` entries, giving `state`.
+    pub fn stands(&mut self, server: usize, applied: u64, state: &State) {
+        let zxid = state.zxid().0;
+        let expected = applied.checked_sub(1).map_or(0, |last| self.zxids[last as usize]);
+        assert_eq!(zxid, expected, "zxids: of server {} behind entry {applied}", server + 1);
+        self.digest(server, zxid, state.tree().digest());
+    }
+}
+
+impl Told {
+    fn note(&mut self, command: &Command<'_>, model: &Model) {
+        let session = command.session.0;
+        let resumed = command.op == OpCode::ResumeSession && model.sessions.contains(&session);
+        if resumed || command.op == OpCode::CreateSession {
+            let timeout_ms = i32::from_bytes(command.body).expect("a timeout");
+            self.begun.push((session, timeout_ms as u64));
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! The turns of an engine's thread. Mirrors `oxkeeper-server`'s `ensemble/engine.rs`: listen, take commands, step, send,
+//! apply, persist, send, apply. The disk takes its time between two events of the simulation.
+
+use oxkeeper_proto::{OpCode, SessionId};
+use oxkeeper_replica::ensemble::{Applying, JournalFull, Role, Want};
+use parking_lot::Mutex;
+
+use super::server::{Life, Mode, NEVER, Process, REAP_INTERVAL_MS};
+use super::trace::note;
+use super::wires::Item;
+use super::world::World;
+use crate::options::Bug;
+
+/// Containers reaped at once at most.
+const REAP_MAX: usize = 10;
+
+/// What a turn came to.
+enum End {
+    /// It goes on.
+    Going,
+    /// A peer's state is needed.
+    Install(usize),
+    /// There was no room.
+    Full,
+    /// The machine stopped within it.
+    Crashed,
+}
+
+impl World {
+    /// A turn of server `me`'s engine.
+    pub(super) fn engine_turn(&mut self, me: usize) {
+        let Some(mut process) = self.hosts[me].process.take() else { return };
+        let now_ms = self.now_ms;
+        match process.mode {
+            Mode::Resting(until_ms) if now_ms >= until_ms => return self.start_anew(me, process),
+            Mode::Resting(until_ms) => {
+                self.hosts[me].process = Some(process);
+                return self.wake_engine(me, until_ms);
+            }
+            Mode::Installing(_) => {
+                self.hosts[me].process = Some(process);
+                return self.install_turn(me);
+            }
+            Mode::Ready | Mode::Persisting(_) => {}
+        }
+        let Some(mut life) = process.life.take() else { unreachable!("only a server that rests has no life") };
+        let end = self.loop_turn(me, &mut process, &mut life);
+        process.life = Some(life);
+        match end {
+            End::Going => {
+                self.hosts[me].process = Some(process);
+                self.schedule(me);
+            }
+            End::Install(from) => self.begin_install(me, from, process),
+            End::Full => {
+                note(now_ms, me, "disk full: a new life", [0; 2]);
+                self.stop_serving(me, &mut process);
+                self.start_anew(me, process);
+            }
+            End::Crashed => {
+                self.hosts[me].process = Some(process);
+                self.crash(me);
+            }
+        }
+    }
+
+    fn loop_turn(&mut self, me: usize, process: &mut Process, life: &mut Life) -> End {
+        let now_ms = self.now_ms;
+        if let Mode::Persisting(until_ms) = process.mode {
+            if now_ms >= until_ms {
+                return self.finish_persist(me, process, life);
+            }
+            if !self.options.disk_beside {
+                return End::Going;
+            }
+        }
+        self.listen(me, life);
+        life.replica.lock().submit(&mut process.seats.waiting);
+        self.tick(me, process, life);
+        if self.hosts[me].has_crashed() {
+            return End::Crashed;
+        }
+        let wall_ms = self.wall_ms(me);
+        life.replica.lock().step(&process.shared, now_ms, wall_ms);
+        if self.hosts[me].has_crashed() {
+            return End::Crashed;
+        }
+        self.send(me, life);
+        self.apply(me, process, life);
+        if let Mode::Persisting(_) = process.mode {
+            return self.wanted(life);
+        }
+        if life.replica.lock().is_staged() {
+            let takes_ms = self.random.within(0, self.options.disk_ms_max);
+            let at_ms = now_ms.max(self.hosts[me].stalled_until_ms) + takes_ms;
+            if at_ms > now_ms {
+                process.mode = Mode::Persisting(at_ms);
+                return self.wanted(life);
+            }
+        }
+        self.finish_persist(me, process, life)
+    }
+
+    fn finish_persist(&mut self, me: usize, process: &mut Process, life: &mut Life) -> End {
+        process.mode = Mode::Ready;
+        let persisted = life.replica.lock().persist();
+        if self.hosts[me].has_crashed() {
+            return End::Crashed;
+        }
+        if let Err(JournalFull) = persisted {
+            return End::Full;
+        }
+        self.send(me, life);
+        self.apply(me, process, life);
+        self.show_role(me, process, life);
+        life.replica.lock().with_journal(|journal| journal.prepare());
+        if self.hosts[me].has_crashed() { End::Crashed } else { self.wanted(life) }
+    }
+
+    fn wanted(&self, life: &Life) -> End {
+        match life.replica.lock().take_want() {
+            Some(Want::Install { from }) => End::Install(usize::from(from) - 1),
+            None => End::Going,
+        }
+    }
+
+    fn listen(&mut self, me: usize, life: &mut Life) {
+        let now_ms = self.now_ms;
+        for peer in (0..self.hosts.len()).filter(|&peer| peer != me) {
+            let id = peer as u8 + 1;
+            while let Some(item) = self.wires.poll(me, peer, now_ms) {
+                let mut replica = life.replica.lock();
+                match item {
+                    Item::Up => {
+                        note(now_ms, me, "linked to", [u64::from(id), 0]);
+                        replica.link_up(id, now_ms);
+                    }
+                    Item::Down => {
+                        note(now_ms, me, "link lost to", [u64::from(id), 0]);
+                        replica.link_down(id, now_ms);
+                        drop(replica);
+                        self.expiry.troubled(me, now_ms);
+                        self.expiry.troubled(peer, now_ms);
+                        self.dial_soon(me, peer);
+                    }
+                    Item::Frame(frame) => {
+                        let received = replica.receive(id, &frame, now_ms);
+                        received.unwrap_or_else(|problem| {
+                            panic!("frames: server {} refuses one of server {id}: {problem}", me + 1)
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn send(&mut self, me: usize, life: &mut Life) {
+        for peer in (0..self.hosts.len()).filter(|&peer| peer != me) {
+            let mut replica = life.replica.lock();
+            while let Some(frame) = replica.next_frame(peer as u8 + 1) {
+                self.report.frames += 1;
+                if let Some(at_ms) = self.wires.send(me, peer, frame, self.now_ms, &mut self.random) {
+                    self.queue.wake_engine(&mut self.hosts[peer], peer, at_ms);
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, me: usize, process: &mut Process, life: &mut Life) {
+        let mut replica = life.replica.lock();
+        let before = replica.applied();
+        let (seats, bug) = (&mut process.seats, self.options.bug);
+        let mut digests = Vec::new();
+        let mut applying = Applying {
+            shared: &process.shared,
+            entry: &Mutex::new(()),
+            writer: &mut life.writer,
+            deliver: &mut |writer, locked| {
+                digests.push((locked.state.zxid().0, locked.state.tree().digest()));
+                seats.fill_mailboxes(writer, bug);
+            },
+            applied: &mut |_| {},
+            now_ms: self.now_ms,
+        };
+        replica.apply(&mut applying).expect("a log entry is one");
+        let after = replica.applied();
+        if after == before {
+            return;
+        }
+        self.note_applied(me, before..after, &mut replica);
+        drop(replica);
+        for (zxid, digest) in digests {
+            self.history.digest(me, zxid, digest);
+        }
+        self.history.stands(me, after, &process.shared.read().state);
+        self.wake_io(me, self.now_ms);
+    }
+
+    /// The checkers learn what was applied.
+    fn note_applied(
+        &mut self,
+        me: usize,
+        range: std::ops::Range<u64>,
+        replica: &mut oxkeeper_replica::ensemble::Replica,
+    ) {
+        let (history, books, expiry, now_ms) = (&mut self.history, &mut self.books, &mut self.expiry, self.now_ms);
+        let mut index = range.start;
+        replica.with_journal(|journal| {
+            journal.read(range, &mut |entry| {
+                history.applied(me, index, entry, books);
+                for (session, timeout_ms) in &history.told(index).begun {
+                    expiry.begun(*session, *timeout_ms, me, now_ms);
+                }
+                history.told(index).ended.iter().for_each(|session| expiry.ended(*session));
+                index += 1;
+            });
+        });
+    }
+
+    /// What time alone brings about.
+    fn tick(&mut self, me: usize, process: &mut Process, life: &mut Life) {
+        let now_ms = self.now_ms;
+        if now_ms < life.next_tick_ms {
+            return;
+        }
+        life.next_tick_ms = now_ms + process.shared.read().sessions.lock().clocks.interval_ms();
+        let silent = life.replica.lock().silent(now_ms);
+        for peer in silent {
+            note(now_ms, me, "a peer is silent:", [u64::from(peer), 0]);
+            self.wires.kill(me, usize::from(peer) - 1, now_ms, &mut self.random);
+            self.wake_engine(me, now_ms);
+            self.wake_engine_when_due(usize::from(peer) - 1);
+        }
+        let rules = life.replica.lock().rules();
+        if rules {
+            self.expire(me, process, life);
+            if now_ms >= life.next_reap_ms {
+                life.next_reap_ms = now_ms + REAP_INTERVAL_MS;
+                let wall_ms = self.wall_ms(me);
+                for znode in process.shared.read().state.expendable(wall_ms, 0, REAP_MAX) {
+                    life.replica.lock().submit_own(SessionId::NONE, OpCode::DeleteContainer, &znode.encode());
+                }
+            }
+        }
+        self.shorten_log(life);
+    }
+
+    fn expire(&mut self, me: usize, process: &mut Process, life: &mut Life) {
+        let now_ms = self.now_ms;
+        let shared = process.shared.read();
+        let mut sessions = shared.sessions.lock();
+        let mut expired = Vec::new();
+        if std::mem::take(&mut self.hosts[me].expired_by_wall) {
+            // a bug: the wall's clock, which has jumped
+            let (interval_ms, ahead_ms) = (sessions.clocks.interval_ms() as usize, 20 * self.options.tick_ms);
+            for at_ms in (now_ms..now_ms + ahead_ms).step_by(interval_ms) {
+                expired.append(&mut sessions.clocks.tick(at_ms));
+            }
+        }
+        expired.append(&mut sessions.clocks.tick(now_ms));
+        drop(sessions);
+        for session in expired {
+            note(now_ms, me, "session expired:", [session.0 as u64, 0]);
+            self.report.expired += 1;
+            self.expiry.expires(session.0, me, now_ms);
+            life.replica.lock().submit_own(session, OpCode::CloseSession, &[]);
+        }
+    }
+
+    fn shorten_log(&mut self, life: &mut Life) {
+        let mut replica = life.replica.lock();
+        let applied = replica.applied();
+        if std::mem::replace(&mut life.applied_last_tick, applied) == applied {
+            // A full disk is met by the next write.
+            let _ = replica.persist_decided();
+        }
+        if life.committed > 0 && self.options.bug != Bug::NeverTrim {
+            replica.trim(life.committed.min(life.pins.lowest()));
+        }
+    }
+
+    fn show_role(&mut self, me: usize, process: &mut Process, life: &mut Life) {
+        let replica = life.replica.lock();
+        let (serving, role, rules) = (replica.is_serving(), replica.role(), replica.rules());
+        drop(replica);
+        let follows = if let Role::Following(leader) = role { Some(usize::from(leader) - 1) } else { None };
+        self.expiry.stands(me, rules, follows, self.now_ms);
+        if role != Role::Blank && serving {
+            self.hosts[me].wiped = false;
+        }
+        if process.shared.read().serving == serving {
+            return;
+        }
+        note(self.now_ms, me, if serving { "serves" } else { "does not serve" }, [0; 2]);
+        if serving {
+            process.shared.write().serving = true;
+        } else {
+            self.stop_serving(me, process);
+            life.replica.lock().orphan();
+        }
+    }
+
+    /// Clients are closed.
+    pub(super) fn stop_serving(&mut self, me: usize, process: &mut Process) {
+        process.shared.write().serving = false;
+        if let Some(life) = &process.life {
+            life.replica.lock().orphan();
+        }
+        process.seats.end_sessions(self.now_ms);
+        self.wake_io(me, self.now_ms);
+    }
+
+    /// When the engine has its next turn.
+    fn schedule(&mut self, me: usize) {
+        let due_ms = self.wires.due_ms(me).unwrap_or(NEVER);
+        let host = &self.hosts[me];
+        let Some(Process { seats, mode, life: Some(life), .. }) = &host.process else { return };
+        let replica = life.replica.lock();
+        let mut at_ms = due_ms.min(replica.next_step_ms()).min(life.next_tick_ms);
+        drop(replica);
+        if !seats.waiting.is_empty() {
+            at_ms = self.now_ms;
+        }
+        if let Mode::Persisting(until_ms) = mode {
+            at_ms = if self.options.disk_beside { at_ms.min(*until_ms) } else { *until_ms };
+        }
+        self.wake_engine(me, at_ms.max(self.now_ms));
+    }
+}

@@ -1,0 +1,170 @@
+//! Faults: what goes wrong, chosen by the seed.
+
+use oxkeeper_replica::ensemble::Role;
+
+use super::server::Process;
+use super::trace::note;
+use super::world::{Event, World};
+use crate::options::Bug;
+
+/// Kinds of faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fault {
+    Crash,
+    LeaderCrash,
+    Wipe,
+    Cut,
+    Partition,
+    Pause,
+    Stall,
+    Full,
+    WallJump,
+    ClientCut,
+    ClientPause,
+}
+
+impl Fault {
+    pub(super) const ALL: [Fault; 11] = [
+        Fault::Crash,
+        Fault::LeaderCrash,
+        Fault::Wipe,
+        Fault::Cut,
+        Fault::Partition,
+        Fault::Pause,
+        Fault::Stall,
+        Fault::Full,
+        Fault::WallJump,
+        Fault::ClientCut,
+        Fault::ClientPause,
+    ];
+}
+
+impl World {
+    /// The next one of this kind.
+    pub(super) fn plan_fault(&mut self, fault: Fault) {
+        let options = &self.options;
+        let every_ms = match fault {
+            Fault::Crash => options.crash_every_ms,
+            Fault::LeaderCrash => options.leader_crash_every_ms,
+            Fault::Wipe => options.wipe_every_ms,
+            Fault::Cut => options.cut_every_ms,
+            Fault::Partition => options.partition_every_ms,
+            Fault::Pause => options.pause_every_ms,
+            Fault::Stall => options.stall_every_ms,
+            Fault::Full => options.full_every_ms,
+            Fault::WallJump => options.wall_jump_every_ms,
+            Fault::ClientCut => options.client_cut_every_ms,
+            Fault::ClientPause => options.client_pause_every_ms,
+        };
+        if every_ms > 0 {
+            let at_ms = self.now_ms + self.random.within(1, 2 * every_ms);
+            self.queue.plan(at_ms, Event::Fault(fault));
+        }
+    }
+
+    pub(super) fn fault(&mut self, fault: Fault) {
+        let now_ms = self.now_ms;
+        let me = self.random.place(self.hosts.len());
+        match fault {
+            Fault::Crash => {
+                if self.hosts[me].process.is_none() {
+                } else if self.random.once_in(3) {
+                    self.crash(me);
+                } else {
+                    let operation = self.hosts[me].disk.operations() + self.random.below(20);
+                    self.plan_crash(me, operation);
+                }
+            }
+            Fault::LeaderCrash => {
+                let leads = |process: &Process| {
+                    process.life.as_ref().is_some_and(|life| life.replica.lock().role() == Role::Leading)
+                };
+                let leader = self.hosts.iter().position(|host| host.process.as_ref().is_some_and(leads));
+                leader.into_iter().for_each(|leader| self.crash(leader));
+            }
+            Fault::Wipe => self.wipe(me),
+            Fault::Cut => {
+                let peer = (me + 1 + self.random.place(self.hosts.len() - 1)) % self.hosts.len();
+                note(now_ms, me, "link breaks to", [peer as u64 + 1, 0]);
+                self.wires.cut(me, peer, now_ms, &mut self.random);
+                self.expiry.troubled(me, now_ms);
+                self.expiry.troubled(peer, now_ms);
+                self.wake_engine_when_due(me);
+                self.wake_engine_when_due(peer);
+            }
+            Fault::Partition => self.partition(),
+            Fault::Pause => {
+                let pause_ms = self.long_or_short(10_000);
+                note(now_ms, me, "is paused, ms", [pause_ms, 0]);
+                let until_ms = self.hosts[me].paused_until_ms.max(now_ms + pause_ms);
+                self.hosts[me].paused_until_ms = until_ms;
+                self.expiry.paused(me, now_ms, until_ms);
+            }
+            Fault::Stall => {
+                let stall_ms = self.long_or_short(5_000);
+                note(now_ms, me, "its disk stalls, ms", [stall_ms, 0]);
+                let until_ms = self.hosts[me].stalled_until_ms.max(now_ms + stall_ms);
+                self.hosts[me].stalled_until_ms = until_ms;
+                self.expiry.stalled(me, now_ms, until_ms);
+            }
+            Fault::Full => {
+                let room = self.random.one_of(&[0, 512, 4 << 10, 100 << 10]);
+                note(now_ms, me, "its disk has room for", [room, 0]);
+                let until_ms = now_ms + self.long_or_short(5_000);
+                let host = &mut self.hosts[me];
+                host.disk.set_room(Some(host.disk.used() + room));
+                host.full_until_ms = Some(until_ms);
+                self.queue.plan(until_ms, Event::DiskHasRoom(me));
+            }
+            Fault::WallJump => {
+                self.hosts[me].wall_ahead_ms += self.random.within(0, 200_000) as i64 - 100_000;
+                self.hosts[me].expired_by_wall = self.options.bug == Bug::ExpiryByWallClock;
+            }
+            Fault::ClientCut => {
+                let client = self.random.place(self.clients.len());
+                self.cut_client(client);
+            }
+            Fault::ClientPause => {
+                let client = self.random.place(self.clients.len());
+                let until_ms = now_ms + self.random.within(1, 30 * self.options.tick_ms);
+                self.clients[client].pause(until_ms);
+            }
+        }
+    }
+
+    fn long_or_short(&mut self, longest_ms: u64) -> u64 {
+        let most_ms = self.random.one_of(&[self.options.heartbeat_ms, 5 * self.options.heartbeat_ms, longest_ms]);
+        self.random.within(1, most_ms)
+    }
+
+    /// Some cannot reach some others.
+    fn partition(&mut self) {
+        let (now_ms, count) = (self.now_ms, self.hosts.len());
+        let until_ms = now_ms + self.long_or_short(10_000);
+        let (one, other) = (self.random.place(count), self.random.place(count));
+        let sides: Vec<bool> = (0..count).map(|_| self.random.once_in(2)).collect();
+        let kind = self.random.below(5);
+        note(now_ms, one, "partition of kind, until ms", [kind, until_ms]);
+        for from in 0..count {
+            for to in (0..count).filter(|&to| to != from) {
+                let blocked = match kind {
+                    // one alone
+                    0 => from == one || to == one,
+                    // two sides
+                    1 => sides[from] != sides[to],
+                    // one direction
+                    2 => from == one && to == other,
+                    // a chain: only neighbours
+                    3 => from.abs_diff(to) > 1,
+                    // a hub: everyone reaches only it
+                    _ => from != one && to != one,
+                };
+                if blocked {
+                    self.wires.block(from, to, until_ms, now_ms);
+                    self.expiry.troubled(from, until_ms);
+                    self.expiry.troubled(to, until_ms);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! A server takes over a peer's state, and begins a new life. Mirrors `Ensemble::install` and `start_anew`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use oxkeeper_server::ensemble::install::{kept, own_log};
+use oxkeeper_server::transfer::{Receiver, Sender, TransferError};
+use oxkeeper_store::{Disk, Log};
+
+use super::server::{Install, Mode, Process, members, store_options};
+use super::source::Source;
+use super::trace::note;
+use super::world::World;
+use crate::server::{DATA_DIR, LOG_DIR};
+
+/// Pause after a state could not be fetched, and between attempts while the disk is full, ms.
+const RETRY_PAUSE_MS: u64 = 1_000;
+/// A state's stream may be silent for so long, ms.
+const PATIENCE_MS: u64 = 5_000;
+
+impl World {
+    pub(super) fn begin_install(&mut self, me: usize, from: usize, mut process: Process) {
+        note(self.now_ms, me, "installs the state of server", [from as u64 + 1, 0]);
+        self.report.installs += 1;
+        self.stop_serving(me, &mut process);
+        self.expiry.troubled(me, self.now_ms);
+        let disk: Arc<dyn Disk> = Arc::new(self.hosts[me].disk.clone());
+        let dir = Path::new(DATA_DIR);
+        let receiver = Receiver::new(&disk, dir, dir, &store_options(&self.options));
+        if self.hosts[me].has_crashed() {
+            self.hosts[me].process = Some(process);
+            return self.crash(me);
+        }
+        let (now_ms, start) = (self.now_ms, self.hosts[from].start);
+        let reachable = self.hosts[from].process.is_some() && self.wires.is_open(me, from, now_ms);
+        process.mode = match receiver {
+            Ok(receiver) if reachable => {
+                let (until_ms, sender, coming) = (now_ms + PATIENCE_MS, None, Vec::new());
+                Mode::Installing(Box::new(Install { from, from_start: start, sender, receiver, until_ms, coming }))
+            }
+            Ok(_) | Err(_) => self.give_up(me),
+        };
+        self.hosts[me].process = Some(process);
+        self.wake_engine(me, now_ms + 1);
+    }
+
+    fn give_up(&mut self, me: usize) -> Mode {
+        note(self.now_ms, me, "cannot fetch the state", [0; 2]);
+        Mode::Resting(self.now_ms + RETRY_PAUSE_MS)
+    }
+
+    /// The next chunk, or the end.
+    pub(super) fn install_turn(&mut self, me: usize) {
+        let now_ms = self.now_ms;
+        let mut process = self.hosts[me].process.take().expect("its turn");
+        let mode = std::mem::replace(&mut process.mode, Mode::Ready);
+        let Mode::Installing(mut install) = mode else { unreachable!("its turn") };
+        let from = install.from;
+        let source = &self.hosts[from];
+        let alive = source.start == install.from_start && source.process.is_some();
+        let open = self.wires.is_open(me, from, now_ms);
+        if !alive || now_ms >= install.until_ms {
+            process.mode = self.give_up(me);
+        } else if !open {
+            process.mode = Mode::Installing(install);
+        } else if install.coming.is_empty() {
+            process.mode = match self.next_chunk(&mut install) {
+                Ok(()) => Mode::Installing(install),
+                Err(problem) => {
+                    note(now_ms, me, problem, [0; 2]);
+                    self.give_up(me)
+                }
+            };
+        } else {
+            let bytes = std::mem::take(&mut install.coming);
+            install.until_ms = now_ms + PATIENCE_MS;
+            let taken = install.receiver.take(&bytes);
+            let complete = taken.as_ref().is_ok_and(|progress| progress.complete);
+            let full = matches!(taken, Err(TransferError::Store(_)));
+            assert!(taken.is_ok() || full, "transfer: server {} refuses the state: {taken:?}", me + 1);
+            if self.hosts[me].has_crashed() {
+                self.hosts[me].process = Some(process);
+                return self.crash(me);
+            }
+            if complete {
+                return self.finish_install(me, *install, process);
+            }
+            process.mode = if full { self.give_up(me) } else { Mode::Installing(install) };
+        }
+        let at_ms = match &process.mode {
+            Mode::Resting(until_ms) => *until_ms,
+            Mode::Installing(install) if install.coming.is_empty() => now_ms + 5,
+            Mode::Ready | Mode::Persisting(_) | Mode::Installing(_) => {
+                now_ms + self.random.within(0, 2 * self.options.peer_delay_ms_max)
+            }
+        };
+        self.hosts[me].process = Some(process);
+        self.wake_engine(me, at_ms);
+    }
+
+    /// At the other server, between two turns of its engine; nothing comes while that waits for its disk.
+    fn next_chunk(&mut self, install: &mut Install) -> Result<(), &'static str> {
+        let host = &self.hosts[install.from];
+        let Some(Process { life: Some(life), mode, .. }) = &host.process else { return Err("the peer has no life") };
+        if host.paused_until_ms > self.now_ms || !matches!(mode, Mode::Ready) {
+            return Ok(());
+        }
+        if install.sender.is_none() {
+            let source = Source::new(life.replica.clone(), life.tree.clone(), life.pins.clone());
+            install.sender = Some(Sender::new(source).map_err(|_| "the peer's state cannot be read")?);
+        }
+        let sender = install.sender.as_mut().expect("it is there");
+        match sender.next_chunk(&mut install.coming) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("the peer's state ends too early"),
+            Err(_) => Err("the peer ends its stream"),
+        }
+    }
+
+    fn finish_install(&mut self, me: usize, install: Install, process: Process) {
+        let disk: Arc<dyn Disk> = Arc::new(self.hosts[me].disk.clone());
+        let options = store_options(&self.options);
+        let log = Log::open(disk, Path::new(LOG_DIR), &options.log).expect("its own log can be opened");
+        let (members, naive) = (members(&self.options), self.options.bugs.naive_install);
+        let finished = install.receiver.finish(|tail| kept(&own_log(&log, &members, tail.decided), tail, naive));
+        drop(log);
+        if self.hosts[me].has_crashed() {
+            self.hosts[me].process = Some(process);
+            return self.crash(me);
+        }
+        match finished {
+            Ok(installed) => {
+                note(self.now_ms, me, "has a peer's state, applied and end", [installed.applied, installed.end]);
+                self.report.installed += 1;
+                self.start_anew(me, process);
+            }
+            Err(_) => {
+                let mut process = process;
+                process.mode = self.give_up(me);
+                self.hosts[me].process = Some(process);
+                self.wake_engine(me, self.now_ms + RETRY_PAUSE_MS);
+            }
+        }
+    }
+
+    /// A new life from what is on disk, as if the process had been started again.
+    pub(super) fn start_anew(&mut self, me: usize, mut process: Process) {
+        let now_ms = self.now_ms;
+        process.life = None;
+        process.mode = Mode::Ready;
+        self.expiry.gone(me, now_ms);
+        self.end_states_of(me);
+        for peer in (0..self.hosts.len()).filter(|&peer| peer != me) {
+            self.wires.kill(me, peer, now_ms, &mut self.random);
+            while self.wires.poll(me, peer, now_ms).is_some() {}
+            self.wake_engine_when_due(peer);
+            self.dial_soon(me, peer);
+        }
+        let (seed, wall_ms) = (self.random.any(), self.wall_ms(me));
+        let birth = self.birth(me, seed, wall_ms, false);
+        let recovered = birth.recover();
+        let shared = recovered.map(|(life, state)| (life, birth.share(state)));
+        if self.hosts[me].has_crashed() {
+            self.hosts[me].process = Some(process);
+            return self.crash(me);
+        }
+        let Some((life, shared)) = shared else {
+            process.mode = Mode::Resting(now_ms + RETRY_PAUSE_MS);
+            self.hosts[me].process = Some(process);
+            return self.wake_engine(me, now_ms + RETRY_PAUSE_MS);
+        };
+        *process.shared.write() = shared;
+        process.life = Some(life);
+        self.hosts[me].process = Some(process);
+        self.check_recovered(me);
+        self.wake_engine(me, now_ms);
+    }
+}

@@ -1,0 +1,88 @@
+//! An ensemble: several servers, their clients, their disks and what is between them, in one thread under one seed.
+//!
+//! Each server is the production replica over the production store and recovery; connections, writer and clocks are
+//! production's, too. Checkers see what clients see and what is applied anywhere.
+//!
+//! Reading order: [`options`], `world` (time and clients), `faults`, [`server`], `engine`, `install`, [`source`],
+//! [`wires`], [`trace`]; then [`check`](crate::check).
+
+mod engine;
+mod faults;
+mod install;
+pub mod options;
+pub mod server;
+pub mod source;
+pub mod trace;
+pub mod wires;
+mod world;
+
+pub use options::Options;
+pub use world::run;
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Events of the simulation.
+    pub steps: u64,
+    /// Log entries applied.
+    pub entries: u64,
+    /// Commands that took a zxid.
+    pub commands: u64,
+    /// Leaderships.
+    pub epochs: u64,
+    /// Replies checked.
+    pub replies: u64,
+    /// Events checked.
+    pub events: u64,
+    /// Frames between servers.
+    pub frames: u64,
+    /// Starts of servers.
+    pub starts: u64,
+    /// Crashes of them.
+    pub crashes: u64,
+    /// Disks lost.
+    pub wipes: u64,
+    /// States asked for.
+    pub installs: u64,
+    /// States installed.
+    pub installed: u64,
+    /// Checkpoints committed.
+    pub checkpoints: u64,
+    /// Sessions there were.
+    pub sessions: u64,
+    /// Sessions that expired.
+    pub expired: u64,
+    /// Virtual time, ms.
+    pub virtual_ms: u64,
+    /// Of the last tree.
+    pub digest: u64,
+}
+
+impl Report {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Report) {
+        self.steps += other.steps;
+        self.entries += other.entries;
+        self.commands += other.commands;
+        self.epochs += other.epochs;
+        self.replies += other.replies;
+        self.events += other.events;
+        self.frames += other.frames;
+        self.starts += other.starts;
+        self.crashes += other.crashes;
+        self.wipes += other.wipes;
+        self.installs += other.installs;
+        self.installed += other.installed;
+        self.checkpoints += other.checkpoints;
+        self.sessions += other.sessions;
+        self.expired += other.expired;
+        self.virtual_ms += other.virtual_ms;
+        self.digest ^= other.digest;
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{self:?}")
+    }
+}

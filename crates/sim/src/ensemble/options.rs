@@ -1,0 +1,142 @@
+//! What a run of an ensemble does and which faults it meets: all of it chosen by the seed, before anything happens.
+//!
+//! Each kind of fault is left out of about one run in three: a fault that is always there hides what happens without it.
+
+use std::fmt;
+
+use oxkeeper_replica::ensemble::{Bugs, Pace};
+
+use crate::options::Bug;
+use crate::random::Random;
+
+/// The options of a run. Faults are "about every so many ms"; 0 is never.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// All choices follow from it.
+    pub seed: u64,
+    /// 3 or 5.
+    pub servers: u64,
+    /// Virtual time before the faults stop and the run settles, ms.
+    pub run_ms: u64,
+    /// What is wrong on purpose around the replica.
+    pub bug: Bug,
+    /// What is wrong on purpose within it.
+    pub bugs: Bugs,
+    /// Clients.
+    pub clients: u64,
+    /// Threads that the connections of a server are dealt out to.
+    pub threads: u64,
+    /// Width of the session clocks' buckets, ms.
+    pub tick_ms: u64,
+    /// A round of the election, ms.
+    pub heartbeat_ms: u64,
+    /// A client thinks at most so long, ms.
+    pub think_ms_max: u64,
+    /// Requests one client has outstanding at most.
+    pub depth: u64,
+    /// A client's byte is on its way at most this long, ms.
+    pub delay_ms_max: u64,
+    /// Bytes on their way to a client or from it before the other side cannot write.
+    pub window_len: u64,
+    /// A frame between servers is mostly on its way at most this long, ms.
+    pub peer_delay_ms_max: u64,
+    /// A write of the log takes at most this long, ms.
+    pub disk_ms_max: u64,
+    /// Frames are handled while the disk works: no server does so, but the core must not mind.
+    pub disk_beside: bool,
+    /// Bytes of a log entry at most, unless one command has more.
+    pub entry_len_max: u64,
+    /// Bytes of a log segment.
+    pub segment_len: u64,
+    /// Bytes of log kept for peers that are behind.
+    pub log_window_len: u64,
+    /// Bytes of log that a peer is sent as entries.
+    pub sync_len_max: u64,
+    /// The servers found the ensemble without waiting for all.
+    pub initialize: bool,
+    /// A checkpoint, at each server.
+    pub checkpoint_every_ms: u64,
+    /// A server is killed or loses power.
+    pub crash_every_ms: u64,
+    /// The leader is.
+    pub leader_crash_every_ms: u64,
+    /// A server loses its disk.
+    pub wipe_every_ms: u64,
+    /// A link between servers breaks.
+    pub cut_every_ms: u64,
+    /// Some servers cannot reach some others, in one direction or both.
+    pub partition_every_ms: u64,
+    /// A server stands still.
+    pub pause_every_ms: u64,
+    /// A disk stands still.
+    pub stall_every_ms: u64,
+    /// A disk is full.
+    pub full_every_ms: u64,
+    /// A wall clock jumps.
+    pub wall_jump_every_ms: u64,
+    /// A client's connection is cut.
+    pub client_cut_every_ms: u64,
+    /// A client stands still.
+    pub client_pause_every_ms: u64,
+}
+
+impl Options {
+    /// The options that `seed` chooses for `servers` servers.
+    pub fn new(seed: u64, servers: u64, run_ms: u64) -> Options {
+        let random = &mut Random::new(seed ^ 0x656e_7365_6d62_6c65);
+        let tick_ms = random.one_of(&[100, 200, 500]);
+        let heartbeat_ms = random.one_of(&[tick_ms / 10, tick_ms / 5, tick_ms / 2]).max(20);
+        Options {
+            seed,
+            servers,
+            run_ms,
+            bug: Bug::None,
+            bugs: Bugs::default(),
+            clients: random.within(1, 5),
+            threads: random.within(1, 2),
+            tick_ms,
+            heartbeat_ms,
+            think_ms_max: random.one_of(&[10, 40, 200]),
+            depth: random.one_of(&[1, 4, 16]),
+            delay_ms_max: random.one_of(&[0, 2, 10]),
+            window_len: random.one_of(&[200, 4 << 10, 1 << 20]),
+            peer_delay_ms_max: random.one_of(&[0, 1, 3, 8]),
+            disk_ms_max: random.one_of(&[0, 1, 5, 20]),
+            disk_beside: random.once_in(3),
+            entry_len_max: random.one_of(&[1, 600, 1 << 20]),
+            segment_len: random.one_of(&[2 << 10, 16 << 10]),
+            log_window_len: random.one_of(&[0, 4 << 10, 64 << 10]),
+            sync_len_max: random.one_of(&[2 << 10, 16 << 10, 1 << 20]),
+            initialize: random.once_in(2),
+            checkpoint_every_ms: random.one_of(&[300, 1_000, 4_000]),
+            crash_every_ms: rate(random, 3_000),
+            leader_crash_every_ms: rate(random, 4_000),
+            wipe_every_ms: rate(random, 6_000),
+            cut_every_ms: rate(random, 1_000),
+            partition_every_ms: rate(random, 3_000),
+            pause_every_ms: rate(random, 3_000),
+            stall_every_ms: rate(random, 3_000),
+            full_every_ms: rate(random, 6_000),
+            wall_jump_every_ms: rate(random, 3_000),
+            client_cut_every_ms: rate(random, 1_500),
+            client_pause_every_ms: rate(random, 2_000),
+        }
+    }
+
+    /// How fast the servers notice things, as `oxkeeper-server` derives it.
+    pub fn pace(&self) -> Pace {
+        let heartbeat_ms = self.heartbeat_ms;
+        Pace { heartbeat_ms, silence_ms: 5 * heartbeat_ms, contact_ms: self.tick_ms.max(5 * heartbeat_ms) }
+    }
+}
+
+/// Never, or about every `usual` ms.
+fn rate(random: &mut Random, usual: u64) -> u64 {
+    if random.once_in(3) { 0 } else { random.within(usual / 2, usual * 2) }
+}
+
+impl fmt::Display for Options {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{self:?}")
+    }
+}

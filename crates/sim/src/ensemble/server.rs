@@ -1,0 +1,258 @@
+//! One server of a simulated ensemble: production parts, put together as `oxkeeper-server` does.
+//!
+//! A [`Host`] is the machine: its disk and clock stay when the process on it goes. A [`Life`] is what one recovery gave,
+//! until a peer's state replaces it or the disk was full.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use oxkeeper_replica::ensemble::journal::scalar;
+use oxkeeper_replica::ensemble::{JournalFull, Replica, ReplicaConfig};
+use oxkeeper_replica::{Clocks, SessionTable, Shared, Writer};
+use oxkeeper_server::RecoveryError;
+use oxkeeper_server::ensemble::LogJournal;
+use oxkeeper_server::recovery::{Recovered, Replay, StoreOptions, recover_with};
+use oxkeeper_server::transfer::{Receiver, Sender};
+use oxkeeper_state::{Settings, State};
+use oxkeeper_store::fake::FakeDisk;
+use oxkeeper_store::{DirLock, Disk, LogOptions, StoreError, Tree, TreeOptions};
+use parking_lot::{Mutex, RwLock};
+
+use super::options::Options;
+use super::source::{Pins, Source};
+use crate::seats::Seats;
+use crate::server::DATA_DIR;
+
+/// Never.
+pub const NEVER: u64 = u64::MAX;
+
+/// What is known only once: the machine.
+#[derive(Debug)]
+pub struct Host {
+    /// Survives the process.
+    pub disk: FakeDisk,
+    /// The server, if it runs.
+    pub process: Option<Process>,
+    /// Counts processes: what was meant for a former one is not for this.
+    pub start: u64,
+    /// It does nothing until then.
+    pub paused_until_ms: u64,
+    /// Nothing is written until then.
+    pub stalled_until_ms: u64,
+    /// The disk is full until then.
+    pub full_until_ms: Option<u64>,
+    /// How far its wall clock is ahead.
+    pub wall_ahead_ms: i64,
+    /// The operation of the disk in which the machine stops, and whether power fails.
+    pub crash_at: Option<(u64, bool)>,
+    /// It has lost its disk and is not back.
+    pub wiped: bool,
+    /// Sessions that have expired by a jump of the wall clock: a bug.
+    pub expired_by_wall: bool,
+    /// When its engine has its next turn.
+    pub engine_at_ms: u64,
+    /// When its connections have.
+    pub io_at_ms: u64,
+}
+
+impl Host {
+    /// With an empty disk.
+    pub fn new() -> Host {
+        Host {
+            disk: FakeDisk::new(),
+            process: None,
+            start: 0,
+            paused_until_ms: 0,
+            stalled_until_ms: 0,
+            full_until_ms: None,
+            wall_ahead_ms: 0,
+            crash_at: None,
+            wiped: false,
+            expired_by_wall: false,
+            engine_at_ms: NEVER,
+            io_at_ms: NEVER,
+        }
+    }
+
+    /// Whether the moment of a planned crash has passed: nothing after it has happened.
+    pub fn has_crashed(&self) -> bool {
+        self.crash_at.is_some_and(|(operation, _)| self.disk.operations() > operation)
+    }
+}
+
+impl Default for Host {
+    fn default() -> Host {
+        Host::new()
+    }
+}
+
+/// What the engine's thread is at.
+#[derive(Debug)]
+pub enum Mode {
+    /// Its loop.
+    Ready,
+    /// It waits for the disk until then.
+    Persisting(u64),
+    /// It takes over a peer's state.
+    Installing(Box<Install>),
+    /// It tries again then, with a new life.
+    Resting(u64),
+}
+
+/// A state on its way.
+pub struct Install {
+    /// Whose.
+    pub from: usize,
+    /// Which process of that server.
+    pub from_start: u64,
+    /// `None` until the connection is there.
+    pub sender: Option<Sender<Source>>,
+    /// Builds the files.
+    pub receiver: Receiver,
+    /// It is given up then, unless something arrives.
+    pub until_ms: u64,
+    /// Bytes under way, and when they arrive.
+    pub coming: Vec<u8>,
+}
+
+impl std::fmt::Debug for Install {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "installing from {}", self.from)
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Process {
+    /// What connections and the engine share.
+    pub shared: RwLock<Shared>,
+    /// Connections.
+    pub seats: Seats,
+    /// `None` while it cannot go on.
+    pub life: Option<Life>,
+    /// What the engine's thread is at.
+    pub mode: Mode,
+}
+
+/// What one recovery gave.
+#[derive(Debug)]
+pub struct Life {
+    /// Consensus and all that.
+    pub replica: Arc<Mutex<Replica>>,
+    /// Applies.
+    pub writer: Writer,
+    /// The durable tree.
+    pub tree: Arc<Tree>,
+    /// What states under way need of the log.
+    pub pins: Arc<Pins>,
+    /// Entries that the durable tree holds.
+    pub committed: u64,
+    /// See `oxkeeper-server`'s engine.
+    pub next_tick_ms: u64,
+    /// See `oxkeeper-server`'s engine.
+    pub next_reap_ms: u64,
+    /// See `oxkeeper-server`'s engine.
+    pub applied_last_tick: u64,
+    _locks: Vec<DirLock>,
+}
+
+/// How often spent containers are looked for, ms.
+pub const REAP_INTERVAL_MS: u64 = 500;
+
+/// What a start needs to know.
+pub struct Birth<'a> {
+    /// Place of the server, from 0.
+    pub place: usize,
+    /// Of the run.
+    pub options: &'a Options,
+    /// Its own randomness.
+    pub seed: u64,
+    /// Monotonic, ms.
+    pub now_ms: u64,
+    /// Unix, ms.
+    pub wall_ms: i64,
+    /// Where its data is.
+    pub disk: &'a FakeDisk,
+    /// An empty disk may found the ensemble.
+    pub initialize: bool,
+}
+
+impl Birth<'_> {
+    /// How the store is opened.
+    pub fn store_options(&self) -> StoreOptions {
+        store_options(self.options)
+    }
+
+    /// Recovers; `None` if the disk is full.
+    pub fn recover(&self) -> Option<(Life, State)> {
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let dir = Path::new(DATA_DIR);
+        let replay = Replay::Decided { scalar: scalar::DECIDED };
+        let recovered = match recover_with(&disk, dir, dir, self.seed, &self.store_options(), replay) {
+            Ok(recovered) => recovered,
+            Err(RecoveryError::Store(StoreError::Full { .. })) => return None,
+            Err(problem) => panic!("recovery: server {}: {problem}", self.place + 1),
+        };
+        let Recovered { state, log, tree, applied, checkpointed, locks, .. } = recovered;
+        let journal = Box::new(LogJournal::with_window(log, self.options.log_window_len));
+        let replica = match Replica::start(self.config(applied, checkpointed), journal, &state, self.now_ms) {
+            Ok(replica) => replica,
+            Err(JournalFull) => return None,
+        };
+        let mut writer = Writer::new(self.options.threads as usize);
+        writer.me = Some(replica.origin());
+        let life = Life {
+            replica: Arc::new(Mutex::new(replica)),
+            writer,
+            tree: Arc::new(tree),
+            pins: Arc::default(),
+            committed: checkpointed,
+            next_tick_ms: 0,
+            next_reap_ms: self.now_ms + REAP_INTERVAL_MS,
+            applied_last_tick: 0,
+            _locks: locks,
+        };
+        Some((life, state))
+    }
+
+    /// What connections and the engine share.
+    pub fn share(&self, state: State) -> Shared {
+        let clocks = Clocks::new(self.options.tick_ms, self.now_ms);
+        let sessions = SessionTable::new(self.place as u8 + 1, self.wall_ms, &state, clocks);
+        Shared { serving: false, ..Shared::new(state, Settings::default(), sessions, self.now_ms) }
+    }
+
+    fn config(&self, applied: u64, checkpointed: u64) -> ReplicaConfig {
+        let options = self.options;
+        ReplicaConfig {
+            me: self.place as u8 + 1,
+            members: members(options),
+            membership: "the members".to_owned(),
+            membership_version: 0,
+            pace: options.pace(),
+            entry_len_max: options.entry_len_max as usize,
+            settings: Settings::default(),
+            initialize: self.initialize,
+            checkpointed,
+            applied,
+            wall_ms: u64::try_from(self.wall_ms).unwrap_or(0),
+            seed: self.seed,
+            sync_len_max: options.sync_len_max,
+            bugs: options.bugs,
+        }
+    }
+}
+
+/// All servers' ids.
+pub fn members(options: &Options) -> Vec<u8> {
+    (1..=options.servers as u8).collect()
+}
+
+/// How the store is opened.
+pub fn store_options(options: &Options) -> StoreOptions {
+    StoreOptions {
+        log: LogOptions { segment_len: options.segment_len, ..LogOptions::default() },
+        tree: TreeOptions { pace_rest: Duration::ZERO, ..TreeOptions::default() },
+    }
+}

@@ -1,0 +1,664 @@
+//! A run: servers, clients, virtual time, faults; then the faults stop, and everybody must agree and be at rest.
+//!
+//! Things happen at their times, those of one time in the order in which they were planned. Invariant: nothing that
+//! follows the moment of a crash is seen by anyone.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use oxkeeper_replica::End;
+use oxkeeper_replica::ensemble::Role;
+use oxkeeper_store::fake::FakeDisk;
+use parking_lot::RwLock;
+
+use super::Report;
+use super::faults::Fault;
+use super::options::Options;
+use super::server::{Birth, Host, Mode, NEVER, Process};
+use super::trace::{self, note};
+use super::wires::Wires;
+use crate::check::expiry::Expiry;
+use crate::check::history::History;
+use crate::check::{Books, bounds, contents};
+use crate::checkpoint::{put_head, put_znodes};
+use crate::client::{Client, Habits, Nearby};
+use crate::link::Network;
+use crate::options::Bug;
+use crate::random::Random;
+use crate::seats::{Hall, Seats, Witness};
+use oxkeeper_state::Settings;
+
+/// Unix time at which every run begins, ms.
+const EPOCH_MS: i64 = 1_700_000_000_000;
+/// Virtual time within which everything must have settled once the faults have stopped, ms.
+const SETTLE_MS_MAX: u64 = 60_000;
+/// Connections look around at least this often, ms.
+const IO_INTERVAL_MS: u64 = 250;
+
+/// What happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Event {
+    Engine(usize),
+    Io(usize),
+    Client(usize),
+    Dial(usize, usize),
+    Start(usize, u64),
+    Fault(Fault),
+    Checkpoint(usize, u64),
+    DiskHasRoom(usize),
+}
+
+/// What is planned.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    count: u64,
+}
+
+impl Queue {
+    pub(super) fn plan(&mut self, at_ms: u64, event: Event) {
+        self.count += 1;
+        self.events.push(Reverse((at_ms, self.count, event)));
+    }
+
+    /// At the latest then.
+    pub(super) fn wake_engine(&mut self, host: &mut Host, place: usize, at_ms: u64) {
+        if at_ms < host.engine_at_ms {
+            host.engine_at_ms = at_ms;
+            self.plan(at_ms, Event::Engine(place));
+        }
+    }
+}
+
+/// Everything.
+pub(super) struct World {
+    pub(super) options: Options,
+    pub(super) random: Random,
+    pub(super) now_ms: u64,
+    pub(super) queue: Queue,
+    pub(super) hosts: Vec<Host>,
+    pub(super) wires: Wires,
+    network: Network,
+    pub(super) clients: Vec<Client>,
+    /// To which server each client is linked.
+    places: Vec<usize>,
+    client_at_ms: Vec<u64>,
+    pub(super) books: Books,
+    pub(super) history: History,
+    pub(super) expiry: Expiry,
+    pub(super) settling: bool,
+    pub(super) report: Report,
+}
+
+/// Runs one seed. Panics with the first broken promise.
+pub fn run(options: &Options) -> Report {
+    trace::clear();
+    let mut world = World::new(options.clone());
+    world.begin();
+    world.go_on_until(options.run_ms);
+    world.settle();
+    world.report()
+}
+
+impl World {
+    fn new(options: Options) -> World {
+        let (servers, clients) = (options.servers as usize, options.clients as usize);
+        let Options { tick_ms, peer_delay_ms_max, disk_ms_max, .. } = options;
+        let report_ms = tick_ms / 2 + 5 * peer_delay_ms_max + 6 * disk_ms_max + 10;
+        World {
+            random: Random::new(options.seed),
+            now_ms: 0,
+            queue: Queue::default(),
+            hosts: (0..servers).map(|_| Host::new()).collect(),
+            wires: Wires::new(servers, options.peer_delay_ms_max),
+            network: Network::new(options.window_len, options.delay_ms_max),
+            clients: (0..clients).map(|_| Client::new()).collect(),
+            places: vec![0; clients],
+            client_at_ms: vec![NEVER; clients],
+            books: Books::default(),
+            history: History::default(),
+            expiry: Expiry::new(servers, tick_ms, report_ms),
+            settling: false,
+            report: Report::default(),
+            options,
+        }
+    }
+
+    fn begin(&mut self) {
+        for place in 0..self.hosts.len() {
+            self.hosts[place].wall_ahead_ms = self.random.within(0, 2_000) as i64 - 1_000;
+            let at_ms = self.random.within(0, 200);
+            self.queue.plan(at_ms, Event::Start(place, 0));
+        }
+        for client in 0..self.clients.len() {
+            let at_ms = self.random.within(0, 1_000);
+            self.wake_client(client, at_ms);
+        }
+        for fault in Fault::ALL {
+            self.plan_fault(fault);
+        }
+    }
+
+    fn report(&self) -> Report {
+        let mut report = self.report;
+        report.entries = self.history.len();
+        report.commands = self.books.model.outcomes.len() as u64;
+        report.epochs = (self.books.model.zxid() >> 32) as u64;
+        report.sessions = self.books.model.ended.len() as u64;
+        report.replies = self.clients.iter().map(|client| client.replies).sum();
+        report.events = self.clients.iter().map(|client| client.events).sum();
+        report.virtual_ms = self.now_ms;
+        let digest =
+            |host: &Host| host.process.as_ref().map_or(0, |process| process.shared.read().state.tree().digest());
+        report.digest = self.hosts.first().map_or(0, digest);
+        report
+    }
+
+    pub(super) fn wall_ms(&self, me: usize) -> i64 {
+        EPOCH_MS + self.now_ms as i64 + self.hosts[me].wall_ahead_ms
+    }
+
+    pub(super) fn wake_engine(&mut self, me: usize, at_ms: u64) {
+        self.queue.wake_engine(&mut self.hosts[me], me, at_ms);
+    }
+
+    pub(super) fn wake_engine_when_due(&mut self, me: usize) {
+        if let Some(due_ms) = self.wires.due_ms(me) {
+            self.wake_engine(me, due_ms.max(self.now_ms));
+        }
+    }
+
+    pub(super) fn wake_io(&mut self, me: usize, at_ms: u64) {
+        let host = &mut self.hosts[me];
+        if at_ms < host.io_at_ms {
+            host.io_at_ms = at_ms;
+            self.queue.plan(at_ms, Event::Io(me));
+        }
+    }
+
+    fn wake_client(&mut self, client: usize, at_ms: u64) {
+        if at_ms < self.client_at_ms[client] {
+            self.client_at_ms[client] = at_ms;
+            self.queue.plan(at_ms, Event::Client(client));
+        }
+    }
+
+    fn go_on_until(&mut self, until_ms: u64) {
+        while self.queue.events.peek().is_some_and(|Reverse((at_ms, ..))| *at_ms <= until_ms) {
+            self.step();
+        }
+        self.now_ms = until_ms;
+    }
+
+    /// The next event.
+    fn step(&mut self) {
+        let Some(Reverse((at_ms, _, event))) = self.queue.events.pop() else { unreachable!("servers always wake up") };
+        self.now_ms = self.now_ms.max(at_ms);
+        self.report.steps += 1;
+        match event {
+            Event::Engine(me) => {
+                if self.hosts[me].engine_at_ms != at_ms {
+                    return;
+                }
+                self.hosts[me].engine_at_ms = NEVER;
+                if self.hosts[me].paused_until_ms > self.now_ms {
+                    return self.wake_engine(me, self.hosts[me].paused_until_ms);
+                }
+                self.engine_turn(me);
+            }
+            Event::Io(me) => {
+                if self.hosts[me].io_at_ms == at_ms {
+                    self.hosts[me].io_at_ms = NEVER;
+                    self.io_turn(me);
+                }
+            }
+            Event::Client(client) => {
+                if self.client_at_ms[client] == at_ms {
+                    self.client_at_ms[client] = NEVER;
+                    self.client_turn(client);
+                }
+            }
+            Event::Dial(me, peer) => self.dial(me, peer),
+            Event::Start(me, start) => {
+                if self.hosts[me].process.is_none() && self.hosts[me].start == start {
+                    self.start(me);
+                }
+            }
+            Event::Fault(fault) => {
+                if !self.settling {
+                    self.fault(fault);
+                    self.plan_fault(fault);
+                }
+            }
+            Event::Checkpoint(me, start) => {
+                if self.hosts[me].start == start && self.hosts[me].process.is_some() {
+                    self.checkpoint(me);
+                    self.plan_checkpoint(me);
+                }
+            }
+            Event::DiskHasRoom(me) => {
+                if self.hosts[me].full_until_ms.is_some_and(|until_ms| until_ms <= self.now_ms) {
+                    self.hosts[me].full_until_ms = None;
+                    self.hosts[me].disk.set_room(None);
+                }
+            }
+        }
+    }
+
+    fn plan_checkpoint(&mut self, me: usize) {
+        let after_ms = self.random.within(1, 2 * self.options.checkpoint_every_ms);
+        self.queue.plan(self.now_ms + after_ms, Event::Checkpoint(me, self.hosts[me].start));
+    }
+
+    /// A turn of all connections of a server.
+    fn io_turn(&mut self, me: usize) {
+        let now_ms = self.now_ms;
+        if self.hosts[me].paused_until_ms > now_ms {
+            return self.wake_io(me, self.hosts[me].paused_until_ms);
+        }
+        let Some(process) = &mut self.hosts[me].process else { return };
+        let mut ears = Ears { expiry: &mut self.expiry, server: me };
+        let shared = process.shared.read();
+        let mut hall = Hall {
+            shared: &shared,
+            now_ms,
+            random: &mut self.random,
+            network: &mut self.network,
+            witness: &mut ears,
+            bug: self.options.bug,
+        };
+        process.seats.all_turns(&mut hall);
+        let due_ms = process.seats.due_ms(&mut self.network);
+        let waits = !process.seats.waiting.is_empty();
+        drop(shared);
+        if waits {
+            self.wake_engine(me, now_ms);
+        }
+        self.wake_io(me, due_ms.unwrap_or(NEVER).max(now_ms + 1).min(now_ms + IO_INTERVAL_MS));
+        for client in 0..self.clients.len() {
+            if self.places[client] == me {
+                self.wake_client_when_due(client);
+            }
+        }
+    }
+
+    fn wake_client_when_due(&mut self, client: usize) {
+        if let Some(link) = self.clients[client].link()
+            && let Some(due_ms) = self.network.link(link).down.due_ms()
+        {
+            self.wake_client(client, due_ms.max(self.now_ms + 1));
+        }
+    }
+
+    fn client_turn(&mut self, client: usize) {
+        let Options { tick_ms, depth, delay_ms_max, think_ms_max, .. } = self.options;
+        let mut nearby = Nearby {
+            now_ms: self.now_ms,
+            random: &mut self.random,
+            network: &mut self.network,
+            books: &mut self.books,
+            habits: Habits { tick_ms, depth, delay_ms_max, agreed: true },
+            settling: self.settling,
+        };
+        if let Some(link) = self.clients[client].turn(&mut nearby, true) {
+            let place = self.random.place(self.hosts.len());
+            self.places[client] = place;
+            match &mut self.hosts[place].process {
+                Some(process) => process.seats.accept(link, self.now_ms),
+                None => {
+                    self.network.link(link).up.end(self.now_ms);
+                    self.network.link(link).down.end(self.now_ms);
+                }
+            }
+        }
+        if self.clients[client].is_done() {
+            return;
+        }
+        if let Some(link) = self.clients[client].link() {
+            let due_ms = self.network.link(link).up.due_ms().unwrap_or(self.now_ms);
+            self.wake_io(self.places[client], due_ms.max(self.now_ms));
+        }
+        let again_ms = self.now_ms + self.random.within(1, think_ms_max);
+        let away_ms = self.clients[client].away_until_ms().unwrap_or(0);
+        self.wake_client(client, again_ms.max(away_ms));
+        self.wake_client_when_due(client);
+    }
+
+    /// The smaller dials.
+    pub(super) fn dial_soon(&mut self, one: usize, other: usize) {
+        let at_ms = self.now_ms + self.random.within(1, 100);
+        self.queue.plan(at_ms, Event::Dial(one.min(other), one.max(other)));
+    }
+
+    fn dial(&mut self, me: usize, peer: usize) {
+        let now_ms = self.now_ms;
+        let alive = |host: &Host| host.process.as_ref().is_some_and(|process| process.life.is_some());
+        if !alive(&self.hosts[me]) || self.wires.is_linked(me, peer) {
+            return;
+        }
+        let paused = self.hosts[me].paused_until_ms.max(self.hosts[peer].paused_until_ms) > now_ms;
+        if paused || !alive(&self.hosts[peer]) || !self.wires.may_dial(me, peer, now_ms) {
+            return self.dial_soon(me, peer);
+        }
+        self.wires.connect(me, peer, now_ms, &mut self.random);
+        self.wake_engine_when_due(me);
+        self.wake_engine_when_due(peer);
+    }
+
+    pub(super) fn birth(&self, me: usize, seed: u64, wall_ms: i64, initialize: bool) -> Birth<'_> {
+        let (options, now_ms, disk) = (&self.options, self.now_ms, &self.hosts[me].disk);
+        Birth { place: me, options, seed, now_ms, wall_ms, disk, initialize }
+    }
+
+    /// A process starts; a crash may come within it.
+    fn start(&mut self, me: usize) {
+        let now_ms = self.now_ms;
+        if self.hosts[me].paused_until_ms > now_ms {
+            let event = Event::Start(me, self.hosts[me].start);
+            return self.queue.plan(self.hosts[me].paused_until_ms, event);
+        }
+        if self.random.once_in(10) && !self.settling && self.options.crash_every_ms > 0 {
+            let operation = self.hosts[me].disk.operations() + self.random.below(12);
+            self.plan_crash(me, operation);
+        }
+        let initialize = self.options.initialize && self.hosts[me].start == 0;
+        self.hosts[me].start += 1;
+        let (seed, wall_ms) = (self.random.any(), self.wall_ms(me));
+        let birth = self.birth(me, seed, wall_ms, initialize);
+        let recovered = birth.recover().map(|(life, state)| (life, birth.share(state)));
+        if self.hosts[me].has_crashed() {
+            return self.crash(me);
+        }
+        let Some((life, shared)) = recovered else {
+            // no room: somebody makes some, meanwhile it tries again
+            assert!(self.hosts[me].full_until_ms.is_some(), "recovery: a server does not start without a reason");
+            return self.queue.plan(now_ms + 100, Event::Start(me, self.hosts[me].start));
+        };
+        note(now_ms, me, "starts, applied", [life.replica.lock().applied(), self.hosts[me].start]);
+        self.report.starts += 1;
+        let threads = self.options.threads as usize;
+        let seats = Seats::new(threads, self.options.tick_ms, Settings::default(), true);
+        let (shared, mode) = (RwLock::new(shared), Mode::Ready);
+        self.hosts[me].process = Some(Process { shared, seats, life: Some(life), mode });
+        self.check_recovered(me);
+        (0..self.hosts.len()).filter(|&peer| peer != me).for_each(|peer| self.dial_soon(me, peer));
+        self.plan_checkpoint(me);
+        self.wake_engine(me, now_ms);
+        self.wake_io(me, now_ms + IO_INTERVAL_MS);
+    }
+
+    /// What a server finds on its disk is a part of the history.
+    pub(super) fn check_recovered(&mut self, me: usize) {
+        let Some(Process { shared, life: Some(life), .. }) = &self.hosts[me].process else { return };
+        let mut replica = life.replica.lock();
+        let applied = replica.applied();
+        let (history, books) = (&mut self.history, &mut self.books);
+        replica.with_journal(|journal| {
+            let mut index = journal.first_index();
+            journal.read(index..applied.max(index), &mut |entry| {
+                history.applied(me, index, entry, books);
+                index += 1;
+            });
+        });
+        history.stands(me, applied, &shared.read().state);
+    }
+
+    /// A crash, later, in the midst of an operation of the disk.
+    pub(super) fn plan_crash(&mut self, me: usize, operation: u64) {
+        let power = self.random.once_in(2);
+        let host = &mut self.hosts[me];
+        if host.crash_at.is_none() {
+            host.disk.crash_at(operation);
+            host.crash_at = Some((operation, power));
+        }
+    }
+
+    /// The server is gone, with every connection; the disk is as it was at the moment.
+    pub(super) fn crash(&mut self, me: usize) {
+        let now_ms = self.now_ms;
+        let planned = self.hosts[me].crash_at.take();
+        let power = planned.map_or_else(|| self.random.once_in(2), |(_, power)| power);
+        note(now_ms, me, if power { "loses power" } else { "is killed" }, [0; 2]);
+        if let Some(process) = self.hosts[me].process.take() {
+            for link in process.seats.links() {
+                self.network.cut(link, now_ms, &mut self.random);
+            }
+        }
+        self.wires.die(me, power, now_ms, &mut self.random);
+        for peer in 0..self.hosts.len() {
+            self.wake_engine_when_due(peer);
+        }
+        self.end_states_of(me);
+        self.expiry.gone(me, now_ms);
+        let seed = self.random.any();
+        let host = &mut self.hosts[me];
+        host.disk = if power { host.disk.crash(seed) } else { host.disk.kill() };
+        if power {
+            host.full_until_ms = None;
+        }
+        self.report.crashes += 1;
+        for client in 0..self.clients.len() {
+            self.wake_client_when_due(client);
+        }
+        let down_ms = match self.random.below(4) {
+            0 => 0,
+            1 | 2 => self.random.within(0, 500),
+            _ => self.random.within(0, 5_000),
+        };
+        let down_ms = if self.settling { 0 } else { down_ms };
+        self.queue.plan(now_ms + down_ms, Event::Start(me, self.hosts[me].start));
+    }
+
+    /// States that this server is sending end.
+    pub(super) fn end_states_of(&mut self, me: usize) {
+        for host in &mut self.hosts {
+            if let Some(Process { mode: Mode::Installing(install), .. }) = &mut host.process
+                && install.from == me
+            {
+                install.until_ms = 0;
+                install.sender = None;
+            }
+        }
+    }
+
+    /// What changed goes to the durable tree.
+    fn checkpoint(&mut self, me: usize) {
+        if self.hosts[me].paused_until_ms > self.now_ms {
+            return;
+        }
+        let Some(process) = &mut self.hosts[me].process else { return };
+        if matches!(process.mode, Mode::Installing(_)) {
+            return;
+        }
+        let Some(life) = &mut process.life else { return };
+        let applied = life.replica.lock().applied();
+        let mut shared = process.shared.write();
+        let head = shared.state.begin_checkpoint();
+        let done = life.tree.checkpoint(applied, |writer| {
+            put_head(writer, &head)?;
+            put_znodes(writer, shared.state.capture(usize::MAX))
+        });
+        shared.state.end_checkpoint(&head, done.is_ok());
+        if done.is_ok() {
+            life.committed = applied;
+            self.report.checkpoints += 1;
+        }
+        drop(shared);
+        if self.hosts[me].has_crashed() {
+            self.crash(me);
+        }
+    }
+
+    /// The faults stop: everybody comes back, everything is answered, every session ends, and nothing is left.
+    fn settle(&mut self) {
+        self.stop_faults();
+        self.until("all servers serve and agree", World::agrees);
+        self.until("answers", |world| world.clients.iter().all(Client::is_settled));
+        for client in 0..self.clients.len() {
+            let Options { tick_ms, depth, delay_ms_max, .. } = self.options;
+            let mut nearby = Nearby {
+                now_ms: self.now_ms,
+                random: &mut self.random,
+                network: &mut self.network,
+                books: &mut self.books,
+                habits: Habits { tick_ms, depth, delay_ms_max, agreed: true },
+                settling: true,
+            };
+            self.clients[client].finish(&mut nearby);
+            self.wake_client(client, self.now_ms);
+        }
+        self.until("sessions end", |world| world.books.model.sessions.is_empty() && world.is_empty() && world.agrees());
+        self.check_end();
+        // and once more from the disks alone
+        for me in 0..self.hosts.len() {
+            self.hosts[me].crash_at = Some((0, true));
+            self.crash(me);
+        }
+        self.until("restart", World::agrees);
+        self.check_end();
+    }
+
+    fn stop_faults(&mut self) {
+        self.settling = true;
+        let now_ms = self.now_ms;
+        self.wires.heal(now_ms);
+        for me in 0..self.hosts.len() {
+            let host = &mut self.hosts[me];
+            host.disk.crash_at(u64::MAX);
+            host.disk.set_room(None);
+            host.crash_at = None;
+            host.full_until_ms = None;
+            (host.paused_until_ms, host.stalled_until_ms) = (0, 0);
+            (host.engine_at_ms, host.io_at_ms) = (NEVER, NEVER);
+            if let Some(Process { mode, .. }) = &mut host.process
+                && let Mode::Persisting(until_ms) = mode
+            {
+                *until_ms = now_ms;
+            }
+            if host.process.is_none() {
+                let event = Event::Start(me, host.start);
+                self.queue.plan(now_ms, event);
+            }
+            self.wake_engine(me, now_ms);
+            self.wake_io(me, now_ms);
+        }
+        self.clients.iter_mut().for_each(|client| client.pause(0));
+        (0..self.clients.len()).for_each(|client| self.wake_client(client, now_ms));
+    }
+
+    /// One leads, all others follow it, all serve, and all have applied everything.
+    fn agrees(&self) -> bool {
+        let mut leaders = 0;
+        let all = self.hosts.iter().all(|host| {
+            let Some(Process { life: Some(life), seats, .. }) = &host.process else { return false };
+            let replica = life.replica.lock();
+            leaders += usize::from(replica.role() == Role::Leading);
+            let quiet = replica.waiting_len() == 0 && seats.is_idle();
+            quiet && replica.is_serving() && replica.applied() == self.history.len() && !replica.is_staged()
+        });
+        all && leaders == 1
+    }
+
+    fn is_empty(&self) -> bool {
+        self.hosts.iter().all(|host| host.process.as_ref().is_some_and(|process| process.seats.links().is_empty()))
+    }
+
+    fn until(&mut self, what: &str, done: impl Fn(&World) -> bool) {
+        let until_ms = self.now_ms + SETTLE_MS_MAX;
+        while !done(self) {
+            assert!(
+                self.now_ms < until_ms,
+                "liveness: without faults, {what} within {SETTLE_MS_MAX} ms: {}",
+                self.roles()
+            );
+            self.step();
+        }
+    }
+
+    fn roles(&self) -> String {
+        let role = |host: &Host| {
+            let Some(Process { life: Some(life), mode, .. }) = &host.process else { return "down".to_owned() };
+            let replica = life.replica.lock();
+            format!("{:?} {mode:?} serving {} applied {}", replica.role(), replica.is_serving(), replica.applied())
+        };
+        let roles: Vec<_> = self.hosts.iter().map(role).collect();
+        format!("{}; history {}", roles.join("; "), self.history.len())
+    }
+
+    fn check_end(&mut self) {
+        for me in 0..self.hosts.len() {
+            let process = self.hosts[me].process.as_mut().expect("it runs");
+            let shared = process.shared.get_mut();
+            bounds::check_idle(shared);
+            shared.state.check();
+            contents::check(&shared.state, &self.books.model);
+            self.books.check_seen(shared.state.zxid().0);
+        }
+        self.check_logs();
+    }
+
+    /// A checkpoint, a tick: then the log is as short as it may be.
+    fn check_logs(&mut self) {
+        if self.options.bug == Bug::NeverTrim {
+            return;
+        }
+        let Options { log_window_len, segment_len, .. } = self.options;
+        for me in 0..self.hosts.len() {
+            self.checkpoint(me);
+            let Some(Process { life: Some(life), .. }) = &self.hosts[me].process else { unreachable!("it runs") };
+            let mut replica = life.replica.lock();
+            // each call removes a few segments
+            (0..200).for_each(|_| replica.trim(life.committed));
+            let (first, end) = replica.with_journal(|journal| (journal.first_index(), journal.next_index()));
+            let kept = self.history.len_of(first..end.min(self.history.len()));
+            let most = log_window_len + 3 * segment_len;
+            assert!(kept <= most, "bounds: the log of server {} keeps {kept} bytes, entries {first}..{end}", me + 1);
+        }
+    }
+
+    /// A client's connection breaks.
+    pub(super) fn cut_client(&mut self, client: usize) {
+        if let Some(link) = self.clients[client].link() {
+            self.network.cut(link, self.now_ms, &mut self.random);
+            self.wake_client_when_due(client);
+            self.wake_io(self.places[client], self.now_ms);
+        }
+    }
+
+    /// A server's disk, empty again.
+    pub(super) fn wipe(&mut self, me: usize) {
+        if self.hosts.iter().any(|host| host.wiped) || self.hosts[me].start == 0 || self.history.is_empty() {
+            return;
+        }
+        self.hosts[me].crash_at = Some((0, true));
+        self.crash(me);
+        note(self.now_ms, me, "loses its disk", [0; 2]);
+        self.hosts[me].disk = FakeDisk::new();
+        self.hosts[me].wiped = true;
+        self.report.wipes += 1;
+    }
+}
+
+/// What connections of a server take in.
+struct Ears<'a> {
+    expiry: &'a mut Expiry,
+    server: usize,
+}
+
+impl Witness for Ears<'_> {
+    fn attached(&mut self, _session: i64, _timeout_ms: i32, _now_ms: u64) {}
+
+    fn heard(&mut self, session: i64, now_ms: u64) {
+        self.expiry.heard(session, self.server, now_ms);
+    }
+
+    fn closing(&mut self, _session: i64) {}
+
+    fn ends(&mut self, end: &End) {
+        let expected = matches!(
+            end,
+            End::SessionClosed | End::Disconnected | End::SessionInvalid(_) | End::NotServing | End::ZxidAhead { .. }
+        );
+        assert!(expected, "a server ends a connection: {end}");
+    }
+}
