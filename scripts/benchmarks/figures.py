@@ -23,6 +23,8 @@ LABELS = {
     "lost": "sessions lost",
     "disconnects": "disconnects",
 }
+# Of these the worst run counts, not the median: they are about what must not happen.
+WORST = ("max_seconds", "lost", "disconnects")
 # Where a failure is filed that is not one row's.
 WHOLE_TURN = "(whole turn)"
 
@@ -148,9 +150,9 @@ def amount(metric, value):
 
 
 def medians(taken, metrics):
-    """The median of each metric over the runs that succeeded."""
+    """The median of each metric over the runs that succeeded; of some the worst."""
     good = [figures for figures in taken if isinstance(figures, dict)]
-    return {metric: statistics.median(figures[metric] for figures in good) for metric in metrics} if good else {}
+    return {metric: (max if metric in WORST else statistics.median)(figures[metric] for figures in good) for metric in metrics} if good else {}
 
 
 def spread(taken, metric):
@@ -167,7 +169,8 @@ def cell(taken, metrics):
         return "failed" if failed else ""
     parts = []
     for metric in metrics:
-        margin = f" ±{spread(taken, metric):.0f} %" if len(taken) - len(failed) > 1 else ""
+        repeated = len(taken) - len(failed) > 1 and metric not in WORST
+        margin = f" ±{spread(taken, metric):.0f} %" if repeated else ""
         parts.append(show(metric, middle[metric]) + margin)
     return " · ".join(parts) + (f" · {len(failed)} of {len(taken)} failed" if failed else "")
 

@@ -268,7 +268,7 @@ class Turn(AnyTurn):
             three.ensemble.spawn(away)
             took_s = three.wait_caught_up(away, three.ensemble.leader())
             load.send_signal(signal.SIGINT)
-            report, complaint = load.communicate(timeout=WORD_TIMEOUT_S + START_TIMEOUT_S)
+            report, complaint = load.communicate()
         finally:
             load.kill()
             load.wait()

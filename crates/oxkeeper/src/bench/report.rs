@@ -27,20 +27,22 @@ fn table(report: &Value) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     for (name, value) in report.as_object().into_iter().flatten() {
-        let text = match value {
-            Value::Number(number) if number.is_f64() => format!("{:.2}", number.as_f64().unwrap_or_default()),
-            Value::String(text) => text.clone(),
-            Value::Object(counts) => {
-                counts.iter().map(|(name, count)| format!("{name}: {count}")).collect::<Vec<_>>().join("\n")
-            }
-            _ => value.to_string(),
-        };
-        table.add_row([name.replace('_', " "), text]);
+        table.add_row([name.replace('_', " "), cell(value)]);
     }
     if let Some(values) = table.column_mut(1) {
         values.set_cell_alignment(comfy_table::CellAlignment::Right);
     }
     table
+}
+
+fn cell(value: &Value) -> String {
+    if let Some(counts) = value.as_object() {
+        return counts.iter().map(|(name, count)| format!("{name}: {count}")).collect::<Vec<_>>().join("\n");
+    }
+    match value.as_f64() {
+        Some(number) if value.is_f64() => format!("{number:.2}"),
+        _ => value.as_str().map_or_else(|| value.to_string(), str::to_string),
+    }
 }
 
 /// The servers that have sessions, and how many.
