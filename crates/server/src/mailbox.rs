@@ -95,6 +95,11 @@ impl Proposing {
         !(waiting.stop && taken.is_empty())
     }
 
+    /// Whether the engine is to stop.
+    pub(crate) fn is_to_stop(&self) -> bool {
+        self.waiting.lock().stop
+    }
+
     /// The engine is to stop once everything that waits is done.
     pub(crate) fn stop(&self) {
         self.waiting.lock().stop = true;

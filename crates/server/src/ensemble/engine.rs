@@ -16,7 +16,7 @@ use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{Applying, Bugs, JournalFull, Pace, Replica, ReplicaConfig, Role, SYNC_LEN_MAX, Want};
 use oxkeeper_replica::{Proposals, Shared, Writer};
 use oxkeeper_state::Settings;
-use oxkeeper_store::{DirLock, Disk, Log, LogOptions, RECORD_LEN_MAX, Tree};
+use oxkeeper_store::{DirLock, Disk, Log, LogOptions, RECORD_LEN_MAX, StoreError, Tree};
 use parking_lot::{Mutex, RwLock};
 use tracing::{error, info, warn};
 
@@ -45,6 +45,8 @@ const ENTRY_LEN_MAX: usize = RECORD_LEN_MAX / 2;
 const PART_LEN: usize = 1 << 20;
 /// Pause after a state could not be fetched, and between attempts while the disk is full.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How often it is looked whether this server is to stop while it does something else.
+const STOP_POLL: Duration = Duration::from_millis(50);
 /// How long a stop waits for own clients' last commands.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
 /// A server whose peers are silent for so many heartbeats has lost touch, if `tickTime` is not longer.
@@ -97,6 +99,8 @@ struct Running {
     next_tick_ms: u64,
     next_reap_ms: u64,
     applied_last_tick: u64,
+    /// The file that lets it found an ensemble is there.
+    initialize: bool,
     stop_by: Option<Instant>,
     _locks: Vec<DirLock>,
 }
@@ -106,6 +110,7 @@ impl Running {
         let Life { log, tree, applied, checkpointed, locks } = life;
         let now_ms = parts.clock.now_ms();
         let config = replica_config(parts, applied, checkpointed);
+        let initialize = config.initialize;
         let shared = parts.shared.read();
         let replica = Replica::start(config, Box::new(LogJournal::new(log)), &shared.state, now_ms);
         let replica = replica.map_err(|JournalFull| io::Error::from(io::ErrorKind::StorageFull))?;
@@ -129,6 +134,7 @@ impl Running {
             next_tick_ms: 0,
             next_reap_ms: now_ms + u64::from(parts.containers.check_interval_ms),
             applied_last_tick: 0,
+            initialize,
             stop_by: None,
             _locks: locks,
         })
@@ -164,10 +170,14 @@ impl Ensemble {
     /// Runs until it is told to stop.
     pub(crate) fn run(mut self) {
         loop {
-            match self.live() {
+            let next = match self.live() {
                 End::Stopped => return self.end(),
-                End::Install(peer) => self = self.install(peer),
-                End::DiskFull => self = self.wait_for_room(),
+                End::Install(peer) => self.install(peer),
+                End::DiskFull => self.wait_for_room(),
+            };
+            match next {
+                Some(next) => self = next,
+                None => return,
             }
         }
     }
@@ -283,6 +293,15 @@ impl Ensemble {
         let applied = replica.apply(&mut applying);
         applied.unwrap_or_else(|problem| panic!("log entry {} is none: {problem}", replica.applied()));
         parts.proposing.note_unapplied(replica.waiting_len());
+        self.note_ensemble();
+    }
+
+    /// From its first entry on the ensemble has an id, without which another one's members would be let in.
+    fn note_ensemble(&self) {
+        let id = &self.running.ensemble_id;
+        if id.load(Ordering::Relaxed) == 0 {
+            id.store(self.parts.shared.read().state.ensemble(), Ordering::Release);
+        }
     }
 
     /// What time alone brings about.
@@ -304,7 +323,7 @@ impl Ensemble {
             }
         }
         self.shorten_log();
-        self.running.ensemble_id.store(self.parts.shared.read().state.ensemble(), Ordering::Relaxed);
+        self.use_up_initialize();
     }
 
     fn expire(&mut self, now_ms: u64) {
@@ -338,6 +357,15 @@ impl Ensemble {
         }
         if let Some(through) = self.parts.checkpoints.trimmable() {
             self.running.replica.trim((through + 1).min(self.running.pins.lowest()));
+        }
+    }
+
+    /// The permission to found an ensemble is for once: with the disk that it is lost on, it must not be there again.
+    fn use_up_initialize(&mut self) {
+        if self.running.initialize && self.running.replica.role() != Role::Blank {
+            let removed = std::fs::remove_file(self.parts.data_dir.join(INITIALIZE));
+            removed.unwrap_or_else(|problem| warn!(%problem, "the file `{INITIALIZE}` stays; remove it"));
+            self.running.initialize = false;
         }
     }
 
@@ -376,18 +404,23 @@ impl Ensemble {
         self.running.end(&self.parts);
     }
 
-    /// Puts a peer's state in the place of this server's own.
-    fn install(mut self, peer: u8) -> Ensemble {
+    /// Puts a peer's state in the place of this server's own. `None` if it is to stop.
+    fn install(mut self, peer: u8) -> Option<Ensemble> {
         info!(peer, "this server lacks entries that its peers have no more: fetching the state");
+        self.stop_serving();
+        let fetched = self.fetch(peer);
+        if let Err(problem) = &fetched {
+            warn!(peer, "the state could not be fetched: {problem}; the own one is as it was");
+        }
+        self.start_anew(fetched.is_err())
+    }
+
+    /// It leaves the ensemble for a while.
+    fn stop_serving(&mut self) {
         if self.parts.shared.read().serving {
             self.serve_or_not(false);
         }
         self.parts.role.set(role::Role::NotServing, self.parts.clock.now_ms());
-        if let Err(problem) = self.fetch(peer) {
-            warn!(peer, "the state could not be fetched: {problem}; the own one is as it was");
-            std::thread::sleep(RETRY_PAUSE);
-        }
-        self.start_anew()
     }
 
     fn fetch(&mut self, peer: u8) -> Result<(), TransferError> {
@@ -399,7 +432,7 @@ impl Ensemble {
             warn!(peer, %problem, "no connection");
             TransferError::Source("the peer does not answer")
         })?;
-        fetch(&mut stream, &mut receiver)?;
+        fetch(&mut stream, &mut receiver, &|| parts.proposing.is_to_stop())?;
         let members = member_ids(&parts.membership);
         let log = Log::open(parts.disk.clone(), &parts.data_log_dir.join(recovery::LOG_DIR), &LogOptions::default())?;
         let decide = |tail: &Tail| kept(&own_log(&log, &members, tail.decided), tail, false);
@@ -409,31 +442,48 @@ impl Ensemble {
     }
 
     /// The disk is full: what was not written yet is forgotten, as a crash would have it, and the server stays out of
-    /// the ensemble until there is room.
-    fn wait_for_room(mut self) -> Ensemble {
+    /// the ensemble until there is room. `None` if it is to stop.
+    fn wait_for_room(mut self) -> Option<Ensemble> {
         error!("the disk is full: this server leaves the ensemble until there is room again");
-        if self.parts.shared.read().serving {
-            self.serve_or_not(false);
-        }
-        self.parts.role.set(role::Role::NotServing, self.parts.clock.now_ms());
-        self.start_anew()
+        self.stop_serving();
+        self.start_anew(true)
     }
 
-    /// A new life from what is on disk, as if the process had been started again.
-    fn start_anew(self) -> Ensemble {
+    /// A new life from what is on disk, as if the process had been started again; after a pause, if what ended the
+    /// former one may end this one, too. `None` if it is to stop.
+    fn start_anew(self, pause: bool) -> Option<Ensemble> {
         let Ensemble { mut parts, running } = self;
         running.end(&parts);
-        loop {
-            // What is on disk cannot be used: an operator must see it.
-            let life = relive(&parts).unwrap_or_else(|problem| panic!("the data cannot be used any more: {problem}"));
-            match Ensemble::start(parts, life) {
-                Ok(ensemble) => return ensemble,
-                Err((returned, problem)) => {
+        if pause {
+            parts.pause();
+        }
+        while !parts.proposing.is_to_stop() {
+            match relive(&parts) {
+                Ok(life) => match Ensemble::start(parts, life) {
+                    Ok(ensemble) => return Some(ensemble),
+                    Err((returned, problem)) => {
+                        warn!(%problem, "this server cannot go on yet");
+                        parts = *returned;
+                    }
+                },
+                Err(RecoveryError::Store(problem @ StoreError::Full { .. })) => {
                     warn!(%problem, "this server cannot go on yet");
-                    parts = *returned;
                 }
+                // What is on disk cannot be used: an operator must see it.
+                Err(problem) => panic!("the data cannot be used any more: {problem}"),
             }
-            std::thread::sleep(RETRY_PAUSE);
+            parts.pause();
+        }
+        None
+    }
+}
+
+impl Parts {
+    /// Before something is tried again; shorter if this server is to stop.
+    fn pause(&self) {
+        let until = Instant::now() + RETRY_PAUSE;
+        while Instant::now() < until && !self.proposing.is_to_stop() {
+            std::thread::sleep(STOP_POLL);
         }
     }
 }
@@ -479,7 +529,8 @@ pub(crate) fn member_ids(membership: &Membership) -> Vec<u8> {
 
 fn start_peers(parts: &Parts, states: &States, ensemble: Arc<AtomicU64>) -> std::io::Result<Peers> {
     let membership = &parts.membership;
-    let member = |member: &crate::config::Member| Member { id: member.id, host: member.host.clone(), port: member.port };
+    let member =
+        |member: &crate::config::Member| Member { id: member.id, host: member.host.clone(), port: member.port };
     let members = membership.members.iter().map(member).collect();
     let config = PeersConfig {
         restrict: membership.peer_addresses_only,

@@ -1,0 +1,16 @@
+//! Several servers in one process: an ensemble at work, restarted, on bad disks, with bad input at its peers' port.
+//!
+//! No test waits for luck: what must happen is waited for, and stalls last until the test ends them. A time is asserted
+//! only where the promise is one of time, and then with a margin.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod bad_disks;
+mod gate;
+mod group;
+mod refused;
+mod restarts;
+mod sessions;
+#[path = "../support/mod.rs"]
+mod support;
+mod work;

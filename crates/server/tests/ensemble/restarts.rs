@@ -1,0 +1,212 @@
+//! Servers that go and come back: with their disks, with what is left of them, or with empty ones.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use oxkeeper_proto::op::CreateMode::{Ephemeral, Persistent};
+use oxkeeper_store::fake::FakeDisk;
+
+use crate::group::{Contents, Group};
+use crate::support::raw::Raw;
+use crate::support::{LONG_MS, until};
+
+/// How long is looked on when nothing must happen: a founding takes a tenth of it.
+const LOOK: Duration = Duration::from_secs(3);
+
+fn write(client: &mut Raw, name: &str, count: usize) {
+    for index in 0..count {
+        client.create(&format!("/{name}{index}"), name.as_bytes(), Persistent).unwrap().unwrap();
+    }
+}
+
+fn has_all(contents: &Contents, name: &str, count: usize) -> bool {
+    (0..count).all(|index| contents.contains_key(&format!("/{name}{index}")))
+}
+
+/// A server that was away has what was written meanwhile; all of them stopped and started have everything, sessions too.
+#[test]
+fn one_restarts_then_all_and_nothing_is_lost() {
+    let mut group = Group::running(&[1, 2, 3], &[]);
+    let follower = group.follower();
+    let mut client = group.client(group.wait_serving());
+    client.create("/e", b"", Ephemeral).unwrap().unwrap();
+    write(&mut client, "before", 10);
+    group.stop(follower);
+    write(&mut client, "during", 10);
+    group.start(follower);
+    group.wait_serving();
+    write(&mut client, "after", 10);
+    let before = group.assert_equal();
+
+    let zxid = client.ping().unwrap().zxid;
+    for id in group.ids() {
+        group.stop(id);
+    }
+    group.start_all();
+    group.wait_serving();
+    let after = group.assert_equal();
+    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    assert!(before.iter().all(|(path, node)| path == "/zookeeper/config" || after[path] == *node));
+    let mut client = group.client_of(follower, LONG_MS, client.session);
+    assert_eq!(client.exists("/e").unwrap().ephemeral_owner, client.session.id);
+    client.set("/e", b"on").unwrap().unwrap();
+    assert!(client.ping().unwrap().zxid >> 32 > zxid >> 32, "a new leader begins a new epoch");
+    group.end();
+}
+
+/// Power failures of all servers at once, while everyone writes: what was acknowledged is there.
+#[test]
+fn a_power_failure_of_all_loses_nothing_that_was_answered() {
+    let mut group = Group::running(&[1, 2, 3], &[]);
+    for seed in 1..=3 {
+        let name = format!("seed{seed}-");
+        let mut clients: Vec<Raw> = group.ids().iter().map(|&id| group.client(id)).collect();
+        let counts: Vec<AtomicUsize> = clients.iter().map(|_| AtomicUsize::new(0)).collect();
+        let answered: Vec<usize> = std::thread::scope(|scope| {
+            for (number, (client, count)) in clients.iter_mut().zip(&counts).enumerate() {
+                let name = format!("/{name}{number}-");
+                scope.spawn(move || {
+                    let next = || format!("{name}{}", count.load(Ordering::SeqCst));
+                    while client.create(&next(), b"", Persistent).is_ok() {
+                        count.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+            }
+            std::thread::sleep(Duration::from_millis(50 + 37 * seed));
+            group.crash_all(seed, || counts.iter().map(|count| count.load(Ordering::SeqCst)).collect())
+        });
+        group.wait_serving();
+        let contents = group.assert_equal();
+        for (number, count) in answered.into_iter().enumerate() {
+            assert!(has_all(&contents, &format!("{name}{number}-"), count), "seed {seed}, writer {number}: {count}");
+        }
+    }
+    group.end();
+}
+
+/// A server that was away for longer than the others keep their log installs a state instead.
+#[test]
+fn a_server_that_was_away_for_too_long_installs_the_state() {
+    let mut group = Group::running_on_files(&[1, 2, 3]);
+    let (leader, follower) = (group.wait_serving(), group.follower());
+    let mut client = group.client(leader);
+    write(&mut client, "before", 10);
+    group.stop(follower);
+    client.create("/big", b"", Persistent).unwrap().unwrap();
+    // A segment of 64 MiB that a checkpoint and the 32 MiB kept in any case leave behind.
+    let mut written = 0;
+    let log = group.seat(leader).dir.join("log");
+    let first_segment = || std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().file_name()).min();
+    let first = first_segment();
+    until("the leader's log is trimmed", || {
+        for _ in 0..16 {
+            written += 1;
+            client.set("/big", &vec![written as u8; 1_000_000]).unwrap().unwrap();
+        }
+        first_segment() != first
+    });
+    println!("trimmed after {written} MB");
+    let start = Instant::now();
+    group.start(follower);
+    group.wait_serving();
+    println!("a state of little and a log of 32 MiB or more: serving after {:?}", start.elapsed());
+    let contents = group.assert_equal();
+    assert!(has_all(&contents, "before", 10));
+    assert_eq!(contents["/big"].0[0], written as u8);
+    group.end();
+}
+
+/// An empty disk joins; what it was sent counts as much as what others have.
+#[test]
+fn an_empty_disk_joins_and_is_as_good_as_any() {
+    let mut group = Group::running(&[1, 2, 3], &[]);
+    let mut client = group.client(group.wait_serving());
+    write(&mut client, "a", 20);
+    for id in group.ids() {
+        group.stop(id);
+        group.wipe(id);
+        // nobody waits for the empty one
+        group.wait_serving();
+        let other = group.running_ids()[0];
+        write(&mut group.client(other), &format!("without-{id}-"), 5);
+        group.start(id);
+        group.wait_serving();
+        assert!(has_all(&group.assert_equal(), "a", 20), "every disk but this one was replaced, one after the other");
+    }
+    group.end();
+}
+
+/// Two empty disks and an old one are no new ensemble: what the old one has may be all that is left of what was
+/// acknowledged. Its data goes on when an old disk comes back.
+#[test]
+fn a_majority_of_empty_disks_founds_nothing_beside_an_old_one() {
+    let mut group = Group::running(&[1, 2, 3], &[]);
+    write(&mut group.client(1), "a", 5);
+    group.assert_equal();
+    for id in group.ids() {
+        group.stop(id);
+    }
+    let kept = group.seat(2).disk.clone();
+    for id in [2, 3] {
+        group.wipe(id);
+    }
+    group.start_all();
+    let start = Instant::now();
+    while start.elapsed() < LOOK {
+        assert_eq!(group.ids().into_iter().find(|&id| group.mode(id).is_some()), None, "nobody serves");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    group.stop(2);
+    group.seat_mut(2).disk = kept;
+    group.start(2);
+    group.wait_serving();
+    assert!(has_all(&group.assert_equal(), "a", 5));
+    group.end();
+}
+
+/// Blank servers wait for all others, unless `initialize` says that a majority will do; it says so once.
+#[test]
+fn the_initialize_file_lets_a_majority_found_an_ensemble_once() {
+    let mut group = Group::new(&[1, 2, 3], &[]);
+    for id in [1, 2] {
+        group.start(id);
+    }
+    let start = Instant::now();
+    while start.elapsed() < LOOK {
+        assert_eq!((group.mode(1), group.mode(2)), (None, None), "server 3 may have what they lack");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for id in [1, 2] {
+        group.stop(id);
+        std::fs::write(group.seat(id).dir.join("initialize"), b"").unwrap();
+    }
+    for id in [1, 2] {
+        group.start(id);
+    }
+    group.wait_serving();
+    write(&mut group.client(1), "a", 5);
+    for id in [1, 2] {
+        until("it has served its purpose", || !group.seat(id).dir.join("initialize").exists());
+    }
+    group.start(3);
+    group.wait_serving();
+    assert!(has_all(&group.assert_equal(), "a", 5));
+    group.end();
+}
+
+/// Stopping a blank server, and one that looks for a leader, does not wait for others.
+#[test]
+fn a_server_that_waits_for_others_stops_at_once() {
+    let mut group = Group::new(&[1, 2, 3], &[]);
+    group.start(1);
+    assert!(group.stop(1) < Duration::from_secs(2));
+    group.seat_mut(1).disk = Some(FakeDisk::new());
+    group.start_all();
+    group.wait_serving();
+    for id in group.ids() {
+        assert!(group.stop(id) < Duration::from_secs(2));
+    }
+    group.start(1);
+    assert!(group.stop(1) < Duration::from_secs(2));
+    group.end();
+}
