@@ -66,6 +66,21 @@ impl Clocks {
         Clocks { tick_ms, by_session, deadlines: BTreeSet::new(), last_tick_ms: now_ms }
     }
 
+    /// Clocks of the same kind without any session.
+    pub(crate) fn emptied(&self, now_ms: u64) -> Clocks {
+        Clocks::new(self.tick_ms, now_ms)
+    }
+
+    /// How many sessions there are.
+    pub fn len(&self) -> usize {
+        self.by_session.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_session.is_empty()
+    }
+
     /// How often [`Clocks::tick`] wants to be called, ms.
     pub fn interval_ms(&self) -> u64 {
         (self.tick_ms / 2).max(1)

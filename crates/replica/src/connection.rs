@@ -14,11 +14,11 @@ use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, SessionId, frame};
 use oxkeeper_state::{Command, Identities, Settings, session};
 use thiserror::Error;
 
-use crate::Shared;
 use crate::clocks::{Heard, TAKEN_OVER};
 use crate::delivery::{Answered, ConnectionId, Delivery, DeliveryKind, Origin, Proposals};
 use crate::request::Outcome;
 use crate::stats::{ConnectionStats, Counting, ServerStats};
+use crate::{Serving, Shared};
 
 /// Unanswered writes of one connection before it is not read any further.
 pub const IN_FLIGHT_MAX: u32 = 4096;
@@ -54,6 +54,10 @@ pub enum End {
     FrameLength(i32),
     #[error("this server does not serve now: it cannot reach a quorum")]
     NotServing,
+    #[error("this server serves reads only: it cannot reach a quorum")]
+    ServesReadOnly,
+    #[error("session {0} is the ensemble's: it cannot go on at a server that serves reads only")]
+    SessionOfEnsemble(SessionId),
     #[error("the connect request is malformed")]
     ConnectMalformed,
     #[error("the client has seen zxid 0x{client:x}, this server only 0x{server:x}")]
@@ -131,6 +135,8 @@ pub struct Connection {
     timeout_ms: i32,
     /// Whether the connect request carried the `readOnly` byte, which its answer then mirrors.
     knows_read_only: bool,
+    /// Whether only this server knows its session: it began in read-only mode, and ends with that.
+    local: bool,
     pub(crate) identities: Vec<u8>,
     in_flight: u32,
     heard: Option<Heard>,
@@ -154,6 +160,7 @@ impl Connection {
             session: SessionId::NONE,
             timeout_ms: 0,
             knows_read_only: false,
+            local: false,
             identities,
             in_flight: 0,
             heard: None,
@@ -171,6 +178,11 @@ impl Connection {
     /// The negotiated timeout, ms.
     pub fn timeout_ms(&self) -> i32 {
         self.timeout_ms
+    }
+
+    /// Whether only this server knows its session.
+    pub fn is_local(&self) -> bool {
+        self.local
     }
 
     /// Writes proposed and not yet answered.
@@ -248,19 +260,28 @@ impl Connection {
 
     /// The handshake. Source: `ZooKeeperServer.processConnectRequest`.
     fn connect(&mut self, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
-        if !turn.shared.serving {
+        let serving = turn.shared.serving;
+        if serving == Serving::No {
             return Err(Flow::End(End::NotServing));
         }
         let decoded = ConnectRequest::decode_with_read_only(body);
         let (request, read_only) = decoded.map_err(|_| Flow::End(End::ConnectMalformed))?;
         turn.stats.connects += 1;
         self.knows_read_only = read_only.is_some();
+        self.local = serving == Serving::ReadOnly;
+        if self.local && read_only != Some(true) {
+            return Err(Flow::End(End::ServesReadOnly));
+        }
         let (client, server) = (request.last_zxid_seen, turn.shared.state.zxid().0);
         if client > server {
             return Err(Flow::End(End::ZxidAhead { client, server }));
         }
         let config = turn.config;
         self.timeout_ms = request.timeout_ms.clamp(config.session_timeout_min_ms, config.session_timeout_max_ms);
+        if request.session_id == 0 && self.local {
+            self.begin_local(turn);
+            return Ok(());
+        }
         if request.session_id == 0 {
             let session = turn.shared.sessions.lock().next_id();
             self.propose_session(OpCode::CreateSession, session, turn);
@@ -272,18 +293,24 @@ impl Connection {
 
     /// A client comes back with its session.
     fn resume(&mut self, session: SessionId, password: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
+        let agreed_on = turn.shared.state.sessions().get(session).is_some();
+        if self.local && agreed_on {
+            // ZooKeeper: closed without an answer, so that the client goes on looking for the ensemble.
+            return Err(Flow::End(End::SessionOfEnsemble(session)));
+        }
         let mut sessions = turn.shared.sessions.lock();
         // ZooKeeper: the older connection is closed before the password is looked at.
         turn.superseded.extend(sessions.holder(session));
         let proved = password == session::password(session);
-        if proved && turn.config.distributed {
+        if proved && turn.config.distributed && !self.local {
             drop(sessions);
             // Whether it exists is decided where all servers agree.
             self.propose_session(OpCode::ResumeSession, session, turn);
             return Ok(());
         }
-        let known = proved && turn.shared.state.sessions().get(session).is_some();
-        let heard = known.then(|| sessions.clocks.attach(session, self.timeout_ms, turn.now_ms)).flatten();
+        let known = proved && (agreed_on || self.local);
+        let clocks = if self.local { &mut sessions.local } else { &mut sessions.clocks };
+        let heard = known.then(|| clocks.attach(session, self.timeout_ms, turn.now_ms)).flatten();
         let Some(heard) = heard else {
             return Err(Flow::End(self.refuse(session, turn.out, turn.stats)));
         };
@@ -294,6 +321,15 @@ impl Connection {
         self.open(turn.out);
         self.counting(turn.stats).connected();
         Ok(())
+    }
+
+    /// A session without the ensemble. Source: `ReadOnlyZooKeeperServer`.
+    fn begin_local(&mut self, turn: &mut Turn<'_>) {
+        let (session, heard) = turn.shared.sessions.lock().begin_local(self.timeout_ms, self.id, turn.now_ms);
+        (self.session, self.heard) = (session, Some(heard));
+        self.open(turn.out);
+        let (op, zxid, received_ms) = (OpCode::CreateSession, turn.shared.state.zxid().0, self.arrived_ms);
+        self.counting(turn.stats).opened(Answered { op, xid: 0, zxid, received_ms }, turn.now_ms);
     }
 
     /// The handshake waits until it is agreed on that the session begins, or goes on.
@@ -321,12 +357,16 @@ impl Connection {
             let session_id = session.0;
             ConnectResponse { protocol_version: 0, timeout_ms, session_id, passwd: Some(password) }.encode(out);
             if self.knows_read_only {
-                false.encode(out);
+                self.local.encode(out);
             }
         });
     }
 
     fn request(&mut self, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
+        // Its thread is about to learn that those whom the server serves have changed.
+        if self.local != (turn.shared.serving == Serving::ReadOnly) {
+            return Err(Flow::End(End::NotServing));
+        }
         let mut reader = Reader::new(body);
         let header = RequestHeader::decode(&mut reader).map_err(|_| Flow::End(End::HeaderMalformed))?;
         let op = OpCode::from_wire(header.op).filter(|&op| !is_internal(op));
@@ -349,6 +389,9 @@ impl Connection {
             return Err(Flow::End(End::UnknownOperation(header.op)));
         };
         self.check_enforced_auth(header, op, turn)?;
+        if is_write && self.local {
+            return self.refuse_write(header, op, turn);
+        }
         if is_write {
             self.propose(op, header.xid, reader.rest(), turn);
             if op == OpCode::CloseSession {
@@ -358,6 +401,18 @@ impl Connection {
             return Ok(());
         }
         self.answer(header, op, reader.rest(), turn)
+    }
+
+    /// A write in read-only mode; only the session itself can be ended. Source: `ReadOnlyRequestProcessor`.
+    fn refuse_write(&mut self, header: RequestHeader, op: OpCode, turn: &mut Turn<'_>) -> Result<(), Flow> {
+        let zxid = turn.shared.state.zxid().0;
+        if op != OpCode::CloseSession {
+            self.put_reply(header, zxid, turn, |_, _, _| Err(ErrorCode::NotReadOnly));
+            return Ok(());
+        }
+        turn.shared.sessions.lock().close_local(self.session);
+        self.put_reply(header, zxid, turn, |_, _, _| Ok(()));
+        Err(Flow::End(End::SessionClosed))
     }
 
     /// Renews the session. The first request after its creation takes hold of its clock.

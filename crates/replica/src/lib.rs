@@ -34,6 +34,17 @@ pub use session_table::SessionTable;
 pub use watches::Watches;
 pub use writer::Writer;
 
+/// Whom a server serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// Nobody: it cannot reach a quorum.
+    No,
+    /// Clients that will do with reads, from what it last knew: it has been without a quorum for a while.
+    ReadOnly,
+    /// Everybody.
+    Yes,
+}
+
 /// What readers and the writer share: readers under a shared lock, the writer under an exclusive one.
 ///
 /// Lock order: the state, then `sessions`, then `watches`.
@@ -45,8 +56,8 @@ pub struct Shared {
     pub sessions: Mutex<SessionTable>,
     /// Who wants to know of which change.
     pub watches: Mutex<Watches>,
-    /// Whether sessions are begun and resumed: not while this server cannot reach a quorum.
-    pub serving: bool,
+    /// Whose sessions are begun and resumed. Set by [`Shared::serve`].
+    pub serving: Serving,
 }
 
 impl Shared {
@@ -57,6 +68,13 @@ impl Shared {
         }
         let seed = state.tree().seed();
         let watches = Mutex::new(Watches::new(settings, seed));
-        Shared { state, sessions: Mutex::new(sessions), watches, serving: true }
+        Shared { state, sessions: Mutex::new(sessions), watches, serving: Serving::Yes }
+    }
+
+    /// Serves others than before. Sessions that only this server knows do not outlive that.
+    pub fn serve(&mut self, serving: Serving, now_ms: u64) {
+        self.serving = serving;
+        let sessions = self.sessions.get_mut();
+        sessions.local = sessions.local.emptied(now_ms);
     }
 }

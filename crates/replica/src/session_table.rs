@@ -8,7 +8,7 @@ use foldhash::fast::FixedState;
 use oxkeeper_proto::SessionId;
 use oxkeeper_state::State;
 
-use crate::clocks::Clocks;
+use crate::clocks::{Clocks, Heard};
 use crate::delivery::ConnectionId;
 
 /// Clocks, holders, ids.
@@ -16,6 +16,8 @@ use crate::delivery::ConnectionId;
 pub struct SessionTable {
     /// When each session expires.
     pub clocks: Clocks,
+    /// The same for sessions that are not agreed on and that only this server knows: those of read-only mode.
+    pub local: Clocks,
     holders: HashMap<SessionId, ConnectionId, FixedState>,
     /// Sessions whose connections have ended and were heard from since the leader was last told.
     departed: HashSet<SessionId, FixedState>,
@@ -33,7 +35,8 @@ impl SessionTable {
         let next_id = newest.map_or(by_time, |newest| by_time.max(newest.0 + 1));
         let hasher = FixedState::with_seed(start_ms);
         let holders = HashMap::with_hasher(hasher.clone());
-        SessionTable { clocks, holders, departed: HashSet::with_hasher(hasher), next_id }
+        let local = clocks.emptied(0);
+        SessionTable { clocks, local, holders, departed: HashSet::with_hasher(hasher), next_id }
     }
 
     /// An id no session ever had.
@@ -84,6 +87,26 @@ impl SessionTable {
         let mut touched: Vec<_> = self.departed.drain().collect();
         touched.extend(self.holders.keys().filter(|&&session| self.clocks.take_touched(session)));
         touched
+    }
+
+    /// A session that only this server knows begins at `connection`.
+    pub(crate) fn begin_local(&mut self, timeout_ms: i32, connection: ConnectionId, now_ms: u64) -> (SessionId, Heard) {
+        let session = self.next_id();
+        self.local.open(session, timeout_ms, now_ms);
+        self.hold(session, connection);
+        (session, self.local.attach(session, timeout_ms, now_ms).expect("it has just begun"))
+    }
+
+    /// The sessions that only this server knows and that have expired are over; who held them.
+    pub fn expire_local(&mut self, now_ms: u64) -> Vec<(SessionId, Option<ConnectionId>)> {
+        let expired = self.local.tick(now_ms);
+        expired.into_iter().map(|session| (session, self.close_local(session))).collect()
+    }
+
+    /// A session that only this server knows is over; who held it.
+    pub(crate) fn close_local(&mut self, session: SessionId) -> Option<ConnectionId> {
+        self.local.close(session);
+        self.holders.remove(&session)
     }
 
     /// The session is over; who held it.

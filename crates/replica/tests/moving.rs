@@ -13,8 +13,8 @@ use oxkeeper_proto::records::{
 use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId, Zxid, frame};
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
-    Clocks, Connection, ConnectionConfig, ConnectionId, End, Flow, Origin, Proposals, SessionTable, Shared, Turn,
-    Writer,
+    Clocks, Connection, ConnectionConfig, ConnectionId, End, Flow, Origin, Proposals, Serving, SessionTable, Shared,
+    Turn, Writer,
 };
 use oxkeeper_state::command::{batch_extent, begin_agreed, put_section};
 use oxkeeper_state::{BallotId, Batch, Command, Epoch, Identities, Settings, State, session};
@@ -474,7 +474,7 @@ fn a_sync_is_agreed_on_and_reads_wait_behind_it() {
 #[test]
 fn a_server_that_does_not_serve_begins_nothing() {
     let (mut pair, _, session) = Pair::with_session();
-    pair.0[1].shared.serving = false;
+    pair.0[1].shared.serve(Serving::No, 1);
     let connects = pair.0[1].stats.connects;
     for (session, password) in [(SessionId::NONE, [0; 16]), (session, session::password(session))] {
         let (client, flow) = pair.0[1].connect(session, password, 1);

@@ -137,7 +137,7 @@ impl Io {
                 Order::Supersede(id) => self.supersede(id),
                 Order::Report(answer) => drop(answer.send(self.report())),
                 Order::ResetStats { connections } => self.reset_stats(connections),
-                Order::EndSessions => self.end_sessions(),
+                Order::EndSessions { local } => self.end_sessions(local),
                 Order::Stop => self.stop(),
             }
         }
@@ -512,11 +512,11 @@ impl Io {
         }
     }
 
-    fn end_sessions(&self) {
+    fn end_sessions(&self, local: bool) {
         let now_ms = self.now_ms();
         for client in self.places.borrow().clients() {
             let mut inner = client.inner.borrow_mut();
-            if inner.connection.has_begun() {
+            if inner.connection.has_begun() && inner.connection.is_local() == local {
                 inner.end(Farewell::Protocol(End::NotServing), now_ms);
                 client.wake();
             }

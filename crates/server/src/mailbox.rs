@@ -121,8 +121,9 @@ pub(crate) enum Order {
     Report(oneshot::Sender<ThreadReport>),
     /// Forget the counters: of every connection, or of the server.
     ResetStats { connections: bool },
-    /// End every connection that has a session or asks for one: the server is out of touch with its ensemble.
-    EndSessions,
+    /// End every connection that has a session or asks for one, of the ensemble or `local`: the server serves those no
+    /// more.
+    EndSessions { local: bool },
     /// End every connection.
     Stop,
 }

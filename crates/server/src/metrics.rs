@@ -151,6 +151,8 @@ pub(crate) struct Figures {
     pub(crate) ephemerals: usize,
     pub(crate) data_size: u64,
     pub(crate) sessions: usize,
+    /// Sessions that only this server knows.
+    pub(crate) local_sessions: usize,
     pub(crate) open_files: i64,
     pub(crate) open_files_max: i64,
     /// Connections refused because there were too many.
@@ -217,8 +219,8 @@ impl Figures {
             Metric::gauge("max_file_descriptor_count", self.open_files_max),
             Metric::gauge("approximate_data_size", signed(self.data_size)),
             Metric::gauge("open_file_descriptor_count", self.open_files),
-            // Every session is global.
-            Metric::gauge("local_sessions", 0),
+            // Those of read-only mode; every other session is global.
+            Metric::gauge("local_sessions", self.local_sessions as i64),
             Metric::gauge("uptime", signed(self.uptime_ms)),
             Metric::gauge("max_latency", latency.max),
             Metric::gauge("min_client_response_size", size(sizes.tally.min())),
@@ -231,7 +233,7 @@ impl Figures {
         match self.place.role {
             Role::Leader => [vec![quorum_size], self.leader_gauges()].concat(),
             Role::Follower => vec![quorum_size],
-            Role::Alone | Role::NotServing => Vec::new(),
+            Role::Alone | Role::NotServing | Role::ReadOnly => Vec::new(),
         }
     }
 

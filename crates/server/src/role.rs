@@ -20,6 +20,15 @@ pub(crate) enum Role {
     Follower,
     /// It is in touch with no majority, or does not have the state yet.
     NotServing,
+    /// It has been in touch with no majority for long, and serves those who only read.
+    ReadOnly,
+}
+
+impl Role {
+    /// Whether writes are not served.
+    fn is_out(self) -> bool {
+        matches!(self, Role::NotServing | Role::ReadOnly)
+    }
 }
 
 /// How often and how long the server could not serve.
@@ -27,6 +36,8 @@ pub(crate) enum Role {
 pub(crate) struct Outages {
     /// Times it began to look for a leader.
     pub(crate) count: u64,
+    /// When the last one began, ms of the server's clock.
+    began_ms: u64,
     /// How long it took until it served again, ms.
     pub(crate) took_ms: Tally,
     /// The same where it then led, ms.
@@ -58,7 +69,7 @@ impl RoleCell {
 
     /// A member of an ensemble that has not found the others yet.
     pub(crate) fn looking(now_ms: u64) -> RoleCell {
-        let outages = Outages { count: 1, ..Outages::default() };
+        let outages = Outages { count: 1, began_ms: now_ms, ..Outages::default() };
         RoleCell(Mutex::new(Place { role: Role::NotServing, since_ms: now_ms, outages, ..Place::default() }))
     }
 
@@ -68,15 +79,16 @@ impl RoleCell {
         if place.role == role {
             return;
         }
-        if place.role == Role::NotServing {
-            let took_ms = now_ms.saturating_sub(place.since_ms);
+        if place.role.is_out() && !role.is_out() {
+            let took_ms = now_ms.saturating_sub(place.outages.began_ms);
             place.outages.took_ms.record(took_ms);
             if role == Role::Leader {
                 place.outages.took_until_leading_ms.record(took_ms);
             }
         }
-        if role == Role::NotServing {
+        if role.is_out() && !place.role.is_out() {
             place.outages.count += 1;
+            place.outages.began_ms = now_ms;
         }
         (place.role, place.since_ms) = (role, now_ms);
         (place.followers, place.synced_followers) = (0, 0);
@@ -97,7 +109,8 @@ impl RoleCell {
 
     /// Outages are counted anew.
     pub(crate) fn forget_outages(&self) {
-        self.0.lock().outages = Outages::default();
+        let mut place = self.0.lock();
+        place.outages = Outages { began_ms: place.outages.began_ms, ..Outages::default() };
     }
 }
 
@@ -111,6 +124,8 @@ mod tests {
         cell.set(Role::NotServing, 150);
         cell.set(Role::Follower, 350);
         cell.set(Role::NotServing, 1000);
+        cell.set(Role::ReadOnly, 1030);
+        cell.set(Role::NotServing, 1035);
         cell.set(Role::Leader, 1040);
         let place = cell.place();
         assert_eq!((place.role, place.since_ms, place.outages.count), (Role::Leader, 1040, 2));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use oxkeeper_replica::auth::IDENTITIES_LEN_MAX;
 use oxkeeper_replica::ensemble::journal::scalar;
-use oxkeeper_replica::{Clocks, ConnectionConfig, SessionTable, Shared, Writer};
+use oxkeeper_replica::{Clocks, ConnectionConfig, Serving, SessionTable, Shared, Writer};
 use oxkeeper_state::{Settings, State};
 use oxkeeper_store::{DirLock, Disk, RECORD_LEN_MAX, RealDisk};
 use parking_lot::{Mutex, RwLock};
@@ -43,6 +43,8 @@ const STANDALONE_ID: u8 = 1;
 const BACKLOG: u32 = 4096;
 /// Longest frame whatever `jute.maxbuffer` says: a write with its identities must fit into one log entry, bytes.
 const FRAME_LEN_MAX: usize = RECORD_LEN_MAX - 2 * IDENTITIES_LEN_MAX;
+/// ZooKeeper: read-only mode does not begin earlier, however short a tick is.
+const READ_ONLY_AFTER_MIN_MS: u64 = 2000;
 /// Threads that own connections, whatever is asked for.
 const IO_THREADS_MAX: usize = 64;
 /// Stack of the threads that own connections, bytes.
@@ -262,6 +264,7 @@ fn assemble(
                 data_dir: config.data_dir.clone(),
                 data_log_dir: config.data_log_dir.clone(),
                 seed: seed(clock),
+                read_only_after_ms: read_only_after_ms(&config),
                 renew,
             };
             let ensemble = Ensemble::start(parts, life).map_err(|(_, problem)| StartError::Ensemble(problem))?;
@@ -335,8 +338,14 @@ fn renewal(config: &Config, clock: Clock, settings: Settings) -> Box<dyn Fn(Stat
         let now_ms = clock.now_ms();
         let clocks = Clocks::new(tick_ms, now_ms);
         let sessions = SessionTable::new(member.unwrap_or(STANDALONE_ID), clock.wall_ms(), &state, clocks);
-        Shared { serving: member.is_none(), ..Shared::new(state, settings, sessions, now_ms) }
+        let serving = if member.is_some() { Serving::No } else { Serving::Yes };
+        Shared { serving, ..Shared::new(state, settings, sessions, now_ms) }
     })
+}
+
+/// How long a member must be without a quorum before it serves reads, ms; `None` if it never does.
+fn read_only_after_ms(config: &Config) -> Option<u64> {
+    config.read_only_mode.then(|| u64::try_from(config.tick_time_ms).unwrap_or(0).max(READ_ONLY_AFTER_MIN_MS))
 }
 
 /// Unlike that of any other process.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use oxkeeper_replica::Shared;
 use oxkeeper_replica::watches::Fired;
+use oxkeeper_replica::{Clocks, Shared};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
@@ -120,6 +120,7 @@ impl Facts for Asked<'_> {
     fn serving(&self) -> Serving {
         match self.place.role {
             Role::NotServing => Serving::No,
+            Role::ReadOnly => Serving::ReadOnly,
             Role::Alone | Role::Leader | Role::Follower => Serving::ReadWrite,
         }
     }
@@ -165,7 +166,7 @@ impl Facts for Asked<'_> {
             session_timeout_max_ms: config.session_timeout_max_ms,
             listen_backlog: config.listen_backlog.map_or(-1, i64::from),
             server_id: config.server_id(),
-            ensemble: ensemble_facts(config),
+            ensemble: ensemble_facts(config, self.place.role),
         }
     }
 
@@ -181,7 +182,8 @@ impl Facts for Asked<'_> {
 
     fn peer_state(&self) -> Option<String> {
         let state = match self.place.role {
-            Role::Alone => return None,
+            // ZooKeeper: a server in read-only mode does not tell.
+            Role::Alone | Role::ReadOnly => return None,
             Role::Leader => "leading - broadcast",
             Role::Follower => "following - broadcast",
             Role::NotServing => "looking",
@@ -198,13 +200,18 @@ impl Facts for Asked<'_> {
         if self.place.role == Role::Follower {
             return SessionFacts { local: None, global: GlobalSessions::Known(known_sessions(&shared)) };
         }
-        let deadlines = shared.sessions.lock().clocks.deadlines();
+        let sessions = shared.sessions.lock();
         let offset_ms = self.service.clock.wall_ms() - self.service.clock.now_ms() as i64;
         let bucket = |(at_ms, sessions): (u64, Vec<oxkeeper_proto::SessionId>)| ExpiryBucket {
             at_ms: at_ms as i64 + offset_ms,
             members: sessions.into_iter().map(|session| session.0).collect(),
         };
-        SessionFacts { local: None, global: GlobalSessions::Expiring(deadlines.into_iter().map(bucket).collect()) }
+        let buckets = |clocks: &Clocks| clocks.deadlines().into_iter().map(bucket).collect();
+        if self.place.role == Role::ReadOnly {
+            let global = GlobalSessions::Known(known_sessions(&shared));
+            return SessionFacts { local: Some(buckets(&sessions.local)), global };
+        }
+        SessionFacts { local: None, global: GlobalSessions::Expiring(buckets(&sessions.clocks)) }
     }
 
     fn ephemerals(&self) -> Vec<(i64, Vec<String>)> {
@@ -256,6 +263,7 @@ fn mode(role: Role) -> Mode {
     match role {
         Role::Alone => Mode::Standalone,
         Role::Leader => Mode::Leader,
+        Role::ReadOnly => Mode::ReadOnly,
         // Without a quorum no word tells a mode.
         Role::Follower | Role::NotServing => Mode::Follower,
     }
@@ -267,7 +275,7 @@ fn proposal_sizes(stats: &EngineStats) -> ProposalSizes {
 }
 
 /// What `conf` adds on a member of an ensemble.
-fn ensemble_facts(config: &Config) -> Option<EnsembleFacts> {
+fn ensemble_facts(config: &Config, role: Role) -> Option<EnsembleFacts> {
     let ensemble = &config.ensemble;
     let membership = ensemble.membership.as_ref()?;
     let me = &ensemble.members.servers[&i64::from(membership.me)];
@@ -277,7 +285,7 @@ fn ensemble_facts(config: &Config) -> Option<EnsembleFacts> {
         election_ports: me.addresses.iter().map(|address| address.election_port).collect(),
         quorum_ports: me.addresses.iter().map(|address| address.quorum_port).collect(),
         is_observer: false,
-        membership: membership.text.clone(),
+        membership: (role != Role::ReadOnly).then(|| membership.text.clone()),
     })
 }
 
@@ -316,6 +324,7 @@ impl Asked<'_> {
         let service = self.service;
         let (open_files, open_files_max) = (open_files(), open_files_max());
         let shared = service.state.read();
+        let local_sessions = shared.sessions.lock().local.len();
         let watches = shared.watches.lock();
         Figures {
             stats: self.report.stats.clone(),
@@ -328,6 +337,7 @@ impl Asked<'_> {
             ephemerals: shared.state.ephemerals_count(),
             data_size: shared.state.tree().size(),
             sessions: shared.state.sessions().len(),
+            local_sessions,
             open_files,
             open_files_max,
             rejected: service.admission.rejected(),
@@ -407,7 +417,7 @@ fn environment() -> Environment {
 #[cfg(test)]
 mod tests {
     use oxkeeper_proto::SessionId;
-    use oxkeeper_replica::{Clocks, SessionTable};
+    use oxkeeper_replica::SessionTable;
     use oxkeeper_state::{Settings, State};
 
     use super::*;
@@ -494,6 +504,24 @@ server.3=127.0.0.1:21494:28324:participant;127.0.0.1:30520
             text.split('\n').filter(same).map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(told(&say(&member(Role::Follower), b"conf")), told(include_str!("words/golden/member.conf")));
+    }
+
+    /// As recorded from 3.9.5 with local sessions enabled, which it needs there.
+    #[test]
+    fn a_member_in_read_only_mode_says_so() {
+        let member = member(Role::ReadOnly);
+        member.state.read().sessions.lock().local.open(SessionId(0x9), 4000, 0);
+        let srvr = say(&member, b"srvr");
+        assert!(srvr.contains(" UTC\nREAD-ONLY mode; serving only read-only clients\nLatency"), "{srvr}");
+        assert!(srvr.ends_with("\nMode: read-only\nNode count: 5\n"), "{srvr}");
+        assert_eq!(say(&member, b"isro"), "ro");
+        let mntr = say(&member, b"mntr");
+        assert!(mntr.contains("zk_server_state\tread-only\nzk_ephemerals_count\t"), "{mntr}");
+        assert!(mntr.contains("\nzk_local_sessions\t1\n") && !mntr.contains("quorum_size"), "{mntr}");
+        let dump = say(&member, b"dump");
+        assert!(dump.starts_with("SessionTracker dump:\nLocal Session Sets (1)/(1):\n1 expire at "), "{dump}");
+        assert!(dump.contains("\n\t0x9\nGlobal Sessions(0):\n"), "{dump}");
+        assert!(say(&member, b"conf").ends_with("\npeerType=0\n"));
     }
 
     #[test]

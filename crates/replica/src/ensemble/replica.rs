@@ -154,6 +154,7 @@ pub struct Replica {
     epoch: Option<BallotId>,
     /// When this server last was in touch with a majority, ms.
     contact_ms: Option<u64>,
+    started_ms: u64,
     serving: bool,
     /// Sessions that followers have heard of.
     touched: Vec<SessionId>,
@@ -189,6 +190,7 @@ impl Replica {
             applied: config.applied,
             epoch: state.epoch_ballot(),
             contact_ms: None,
+            started_ms: now_ms,
             serving: false,
             touched: Vec::new(),
             next_touch_ms: now_ms,
@@ -580,6 +582,11 @@ impl Replica {
     /// Whether clients are served.
     pub fn is_serving(&self) -> bool {
         self.serving
+    }
+
+    /// How long it has been out of touch with a majority, ms: at most since it started.
+    pub fn alone_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.contact_ms.unwrap_or(self.started_ms))
     }
 
     /// What this server is to its ensemble.

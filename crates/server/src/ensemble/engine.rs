@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use oxkeeper_proto::{OpCode, SessionId};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{Applying, Bugs, JournalFull, Pace, Replica, ReplicaConfig, Role, SYNC_LEN_MAX, Want};
-use oxkeeper_replica::{Proposals, Shared, Writer};
+use oxkeeper_replica::{Proposals, Serving, Shared, Writer};
 use oxkeeper_state::Settings;
 use oxkeeper_store::{DirLock, Disk, Log, LogOptions, RECORD_LEN_MAX, StoreError, Tree};
 use parking_lot::{Mutex, RwLock};
@@ -68,6 +68,8 @@ pub(crate) struct Parts {
     pub(crate) data_dir: PathBuf,
     pub(crate) data_log_dir: PathBuf,
     pub(crate) seed: u64,
+    /// Reads are served after so long without a quorum, ms, if at all.
+    pub(crate) read_only_after_ms: Option<u64>,
     /// Makes the part of what is shared that a new state brings with it.
     pub(crate) renew: Box<dyn Fn(oxkeeper_state::State) -> Shared + Send>,
 }
@@ -322,6 +324,7 @@ impl Ensemble {
                 self.reap();
             }
         }
+        self.expire_local(now_ms);
         self.shorten_log();
         self.use_up_initialize();
     }
@@ -336,6 +339,18 @@ impl Ensemble {
         self.parts.stats.lock().sessions_expired += expired.len() as u64;
         for session in expired {
             self.running.replica.submit_own(session, OpCode::CloseSession, &[]);
+        }
+    }
+
+    /// Sessions that only this server knows.
+    fn expire_local(&mut self, now_ms: u64) {
+        let expired = self.parts.shared.read().sessions.lock().expire_local(now_ms);
+        self.parts.stats.lock().sessions_expired += expired.len() as u64;
+        for (session, holder) in expired {
+            info!(%session, "session of read-only mode expired");
+            if let Some(holder) = holder {
+                self.parts.mailboxes[usize::from(holder.thread)].order(Order::Supersede(holder));
+            }
         }
     }
 
@@ -371,15 +386,14 @@ impl Ensemble {
 
     fn show_role(&mut self) {
         let now_ms = self.parts.clock.now_ms();
-        let serving = self.running.replica.is_serving();
-        let place = match self.running.replica.role() {
-            Role::Leading if serving => role::Role::Leader,
-            Role::Following(_) | Role::Looking | Role::Leading if serving => role::Role::Follower,
-            Role::Following(_) | Role::Looking | Role::Leading | Role::Blank => role::Role::NotServing,
+        let serving = self.whom_to_serve(now_ms);
+        let place = match serving {
+            Serving::Yes if self.running.replica.role() == Role::Leading => role::Role::Leader,
+            Serving::Yes => role::Role::Follower,
+            Serving::ReadOnly => role::Role::ReadOnly,
+            Serving::No => role::Role::NotServing,
         };
-        if self.parts.shared.read().serving != serving {
-            self.serve_or_not(serving);
-        }
+        self.serve(serving);
         self.parts.role.set(place, now_ms);
         if place == role::Role::Leader {
             let (followers, synced) = self.running.replica.followers();
@@ -387,15 +401,36 @@ impl Ensemble {
         }
     }
 
-    fn serve_or_not(&mut self, serving: bool) {
-        self.parts.shared.write().serving = serving;
-        if serving {
-            info!(role = ?self.running.replica.role(), "serving");
+    fn whom_to_serve(&self, now_ms: u64) -> Serving {
+        let replica = &self.running.replica;
+        let is_long = |after_ms| replica.alone_ms(now_ms) >= after_ms;
+        match self.parts.read_only_after_ms {
+            _ if replica.is_serving() => Serving::Yes,
+            // An empty server has nothing to read.
+            Some(after_ms) if is_long(after_ms) && replica.role() != Role::Blank => Serving::ReadOnly,
+            Some(_) | None => Serving::No,
+        }
+    }
+
+    /// Clients of the former kind are closed: they come back if they are of the new one.
+    fn serve(&mut self, serving: Serving) {
+        let former = self.parts.shared.read().serving;
+        if former == serving {
             return;
         }
-        warn!("out of touch with the ensemble: clients are closed until that changes");
-        self.running.replica.orphan();
-        self.parts.mailboxes.iter().for_each(|mailbox| mailbox.order(Order::EndSessions));
+        self.parts.shared.write().serve(serving, self.parts.clock.now_ms());
+        match serving {
+            Serving::Yes => info!(role = ?self.running.replica.role(), "serving"),
+            Serving::ReadOnly => warn!("out of touch with the ensemble for long: only read-only clients are served"),
+            Serving::No => warn!("out of touch with the ensemble: clients are closed until that changes"),
+        }
+        if former == Serving::Yes {
+            self.running.replica.orphan();
+        }
+        let local = former == Serving::ReadOnly;
+        if former != Serving::No {
+            self.parts.mailboxes.iter().for_each(|mailbox| mailbox.order(Order::EndSessions { local }));
+        }
     }
 
     fn end(mut self) {
@@ -417,9 +452,7 @@ impl Ensemble {
 
     /// It leaves the ensemble for a while.
     fn stop_serving(&mut self) {
-        if self.parts.shared.read().serving {
-            self.serve_or_not(false);
-        }
+        self.serve(Serving::No);
         self.parts.role.set(role::Role::NotServing, self.parts.clock.now_ms());
     }
 

@@ -141,7 +141,7 @@ fn envi(version: &str, environment: &Environment, out: &mut String) -> fmt::Resu
     Ok(())
 }
 
-/// `ZooKeeperServer#dumpConf`, `QuorumZooKeeperServer#dumpConf`.
+/// `ZooKeeperServer#dumpConf`, `QuorumZooKeeperServer#dumpConf`, `ReadOnlyZooKeeperServer#dumpConf`.
 fn conf(facts: &dyn Facts, out: &mut String) -> fmt::Result {
     let ConfigurationFacts {
         client_port,
@@ -175,7 +175,10 @@ fn conf_of_ensemble(ensemble: &EnsembleFacts, out: &mut String) -> fmt::Result {
     writeln!(out, "electionPort={}", joined(&ensemble.election_ports))?;
     writeln!(out, "quorumPort={}", joined(&ensemble.quorum_ports))?;
     writeln!(out, "peerType={}", u8::from(ensemble.is_observer))?;
-    write!(out, "membership: \n{}", ensemble.membership)
+    match &ensemble.membership {
+        Some(membership) => write!(out, "membership: \n{membership}"),
+        None => Ok(()),
+    }
 }
 
 /// `StatCommand`, `ServerStats#toString`.

@@ -159,8 +159,8 @@ pub struct EnsembleFacts {
     pub quorum_ports: Vec<u16>,
     /// Does this server only learn?
     pub is_observer: bool,
-    /// The content of `/zookeeper/config`.
-    pub membership: String,
+    /// The content of `/zookeeper/config`; not told in read-only mode.
+    pub membership: Option<String>,
 }
 
 /// Sizes in bytes.

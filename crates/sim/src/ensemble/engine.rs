@@ -2,6 +2,7 @@
 //! apply, persist, send, apply. The disk takes its time between two events of the simulation.
 
 use oxkeeper_proto::{OpCode, SessionId};
+use oxkeeper_replica::Serving;
 use oxkeeper_replica::ensemble::{Applying, JournalFull, Role, Want};
 use parking_lot::Mutex;
 
@@ -288,12 +289,12 @@ impl World {
         if role != Role::Blank && serving {
             self.hosts[me].wiped = false;
         }
-        if process.shared.read().serving == serving {
+        if (process.shared.read().serving == Serving::Yes) == serving {
             return;
         }
         note(self.now_ms, me, if serving { "serves" } else { "does not serve" }, [0; 2]);
         if serving {
-            process.shared.write().serving = true;
+            process.shared.write().serve(Serving::Yes, self.now_ms);
         } else {
             self.stop_serving(me, process);
             life.replica.lock().orphan();
@@ -302,7 +303,7 @@ impl World {
 
     /// Clients are closed.
     pub(super) fn stop_serving(&mut self, me: usize, process: &mut Process) {
-        process.shared.write().serving = false;
+        process.shared.write().serve(Serving::No, self.now_ms);
         if let Some(life) = &process.life {
             life.replica.lock().orphan();
         }

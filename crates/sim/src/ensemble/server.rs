@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{JournalFull, Replica, ReplicaConfig};
-use oxkeeper_replica::{Clocks, SessionTable, Shared, Writer};
+use oxkeeper_replica::{Clocks, Serving, SessionTable, Shared, Writer};
 use oxkeeper_server::RecoveryError;
 use oxkeeper_server::ensemble::LogJournal;
 use oxkeeper_server::recovery::{Recovered, Replay, StoreOptions, recover_with};
@@ -220,7 +220,7 @@ impl Birth<'_> {
     pub fn share(&self, state: State) -> Shared {
         let clocks = Clocks::new(self.options.tick_ms, self.now_ms);
         let sessions = SessionTable::new(self.place as u8 + 1, self.wall_ms, &state, clocks);
-        Shared { serving: false, ..Shared::new(state, Settings::default(), sessions, self.now_ms) }
+        Shared { serving: Serving::No, ..Shared::new(state, Settings::default(), sessions, self.now_ms) }
     }
 
     fn config(&self, applied: u64, checkpointed: u64) -> ReplicaConfig {

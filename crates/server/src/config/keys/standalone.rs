@@ -75,8 +75,7 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Flag(|d, v| d.config.read_only_mode = v),
         "Serve reads without a quorum; also answers `isro`",
     )
-    .default("false")
-    .unserved(|c| c.is_distributed() && c.read_only_mode, "reads without a quorum"),
+    .default("false"),
     // Limits
     Key::new(
         "maxClientCnxns",
