@@ -135,7 +135,8 @@ impl Inner {
             return Ok(());
         }
         let mut ops = std::mem::take(&mut self.ops);
-        self.note_decided(&mut ops);
+        // What is decided is not all there yet if a leader said so in front of the entries.
+        self.note_decided(self.end(), &mut ops);
         self.journal.write(&ops)?;
         ops.clear();
         self.ops = ops;
@@ -146,13 +147,14 @@ impl Inner {
     /// Writes down how far everything is decided, for a quicker next start. *Errors*: as [`Inner::persist`].
     pub(crate) fn persist_decided(&mut self) -> Result<(), JournalFull> {
         let mut ops = Vec::new();
-        self.note_decided(&mut ops);
+        // Entries that are only staged may be lost: the log must not end before what it says is decided.
+        self.note_decided(self.durable_end(), &mut ops);
         if ops.is_empty() { Ok(()) } else { self.journal.write(&ops) }
     }
 
-    fn note_decided(&mut self, ops: &mut Vec<JournalOp>) {
-        // What is decided is not all there yet if a leader said so in front of the entries.
-        let decided = self.decided.min(self.end());
+    /// Of `end` entries.
+    fn note_decided(&mut self, end: u64, ops: &mut Vec<JournalOp>) {
+        let decided = self.decided.min(end);
         if decided > self.decided_written {
             ops.push(JournalOp::Scalar(scalar::DECIDED, decided.to_be_bytes().to_vec()));
             self.decided_written = decided;
