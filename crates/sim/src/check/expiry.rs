@@ -108,6 +108,15 @@ impl Expiry {
         self.servers[server].pauses.push((from_ms, until_ms));
     }
 
+    /// Nothing stands still any more.
+    pub fn healed(&mut self, now_ms: u64) {
+        for standing in &mut self.servers {
+            for (_, until_ms) in standing.pauses.iter_mut().chain(&mut standing.stalls) {
+                *until_ms = now_ms.min(*until_ms);
+            }
+        }
+    }
+
     /// The disk of a server stands still, and with it its engine, should it write.
     pub fn stalled(&mut self, server: usize, from_ms: u64, until_ms: u64) {
         if let Some((_, since_ms)) = &mut self.servers[server].follows {

@@ -132,7 +132,7 @@ impl World {
             while let Some(item) = self.wires.poll(me, peer, now_ms) {
                 let mut replica = life.replica.lock();
                 match item {
-                    Item::Up => {
+                    Item::Up(_) => {
                         note(now_ms, me, "linked to", [u64::from(id), 0]);
                         replica.link_up(id, now_ms);
                     }

@@ -10,8 +10,8 @@ use crate::random::Random;
 /// What an end hears of its peer, in order.
 #[derive(Clone, Debug)]
 pub enum Item {
-    /// A new link.
-    Up,
+    /// A new link, by its number.
+    Up(u64),
     /// A frame on it.
     Frame(Vec<u8>),
     /// It has ended.
@@ -23,8 +23,10 @@ pub enum Item {
 struct End {
     inbox: VecDeque<(u64, Item)>,
     last_ms: u64,
-    /// The link it uses, as far as it knows.
+    /// The newest link that it has not heard the end of.
     uses: Option<u64>,
+    /// The link that its engine has taken over: what it sends goes there.
+    sends: Option<u64>,
 }
 
 /// A pair of servers.
@@ -63,7 +65,7 @@ impl Wires {
     pub fn send(&mut self, me: usize, peer: usize, frame: Vec<u8>, now_ms: u64, random: &mut Random) -> Option<u64> {
         let delay_ms = self.delay(random);
         let (wire, end) = self.wire(me, peer);
-        if !wire.carries || wire.ends[end].uses != Some(wire.link) {
+        if !wire.carries || wire.ends[end].sends != Some(wire.link) {
             return None;
         }
         // What is not acknowledged is sent again once the way is free.
@@ -85,9 +87,16 @@ impl Wires {
             return None;
         }
         let (_, item) = end.inbox.pop_front()?;
-        // One that was replaced ends in front of the new one.
-        if matches!(item, Item::Down) && end.inbox.iter().all(|(_, item)| !matches!(item, Item::Up)) {
-            end.uses = None;
+        match item {
+            Item::Up(link) => end.sends = Some(link),
+            Item::Down => {
+                end.sends = None;
+                // One that was replaced ends in front of the new one.
+                if end.inbox.iter().all(|(_, item)| !matches!(item, Item::Up(_))) {
+                    end.uses = None;
+                }
+            }
+            Item::Frame(_) => {}
         }
         Some(item)
     }
@@ -132,7 +141,7 @@ impl Wires {
                 end.push(now_ms + delay_ms, Item::Down);
             }
             end.uses = Some(wire.link);
-            end.push(now_ms + delay_ms, Item::Up);
+            end.push(now_ms + delay_ms, Item::Up(wire.link));
         }
     }
 
@@ -177,6 +186,7 @@ impl Wires {
             let delay_ms = self.delay(random);
             let (wire, end) = self.wire(me, peer);
             let used = wire.ends[end].uses.take();
+            wire.ends[end].sends = None;
             wire.ends[end].inbox.clear();
             wire.ends[end].last_ms = now_ms;
             if used != Some(wire.link) || !std::mem::replace(&mut wire.carries, false) {

@@ -522,6 +522,7 @@ impl World {
         self.settling = true;
         let now_ms = self.now_ms;
         self.wires.heal(now_ms);
+        self.expiry.healed(now_ms);
         for me in 0..self.hosts.len() {
             let host = &mut self.hosts[me];
             host.disk.crash_at(u64::MAX);
@@ -582,7 +583,10 @@ impl World {
             format!("{:?} {mode:?} serving {} applied {}", replica.role(), replica.is_serving(), replica.applied())
         };
         let roles: Vec<_> = self.hosts.iter().map(role).collect();
-        format!("{}; history {}", roles.join("; "), self.history.len())
+        let links: Vec<_> =
+            self.hosts.iter().map(|host| host.process.as_ref().map(|process| process.seats.links().len())).collect();
+        let sessions: Vec<_> = self.books.model.sessions.iter().map(|session| format!("{session:x}")).collect();
+        format!("{}; history {}, links {links:?}, sessions {sessions:?}", roles.join("; "), self.history.len())
     }
 
     fn check_end(&mut self) {
