@@ -35,6 +35,8 @@ pub(crate) struct Seat {
 pub(crate) struct Group {
     pub(crate) seats: Vec<Seat>,
     lines: Vec<String>,
+    /// `SERVER_JVMFLAGS` of every server.
+    pub(crate) flags: String,
     _root: tempfile::TempDir,
 }
 
@@ -54,7 +56,7 @@ impl Group {
             Seat { id, peer, dir, disk: Some(FakeDisk::new()), gate: Arc::default(), server: None }
         };
         let seats = ids.iter().map(seat).collect();
-        Group { seats, lines: lines.iter().map(|&line| line.to_owned()).collect(), _root: root }
+        Group { seats, lines: lines.iter().map(|&line| line.to_owned()).collect(), flags: String::new(), _root: root }
     }
 
     /// The same, and all of them run and serve.
@@ -107,7 +109,8 @@ impl Group {
 
     /// Starts a server with a zoo.cfg of one's own.
     pub(crate) fn start_with(&mut self, id: u8, zoo_cfg: &str) -> Result<(), StartError> {
-        let properties = Properties::from_file_text(zoo_cfg).unwrap();
+        let mut properties = Properties::from_jvm_flags(&self.flags);
+        properties.extend(Properties::from_file_text(zoo_cfg).unwrap());
         let config = Config::from_properties(&properties).unwrap().with_my_id(Some(i64::from(id))).unwrap();
         let options = StartOptions { in_memory: false, io_threads: 2 };
         let seat = self.seat_mut(id);

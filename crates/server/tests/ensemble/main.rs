@@ -8,6 +8,7 @@
 mod bad_disks;
 mod gate;
 mod group;
+mod read_only;
 mod refused;
 mod restarts;
 mod sessions;

@@ -50,6 +50,8 @@ pub struct Raw {
     pub stream: TcpStream,
     pub session: Session,
     pub timeout_ms: i32,
+    /// Whether its server serves reads only.
+    pub read_only: bool,
     input: Vec<u8>,
     used: usize,
     xid: i32,
@@ -63,12 +65,25 @@ impl Raw {
 
     /// Begins a session, or resumes one: its id is 0 then if the server refuses.
     pub fn open(server: SocketAddr, timeout_ms: i32, session: Session) -> io::Result<Raw> {
-        let mut raw = Raw { stream: dial(server)?, session, timeout_ms, input: Vec::new(), used: 0, xid: 0 };
-        raw.stream.write_all(&handshake(timeout_ms, session))?;
+        Raw::shake_hands(server, &handshake(timeout_ms, session))
+    }
+
+    /// The same, if need be at a server that serves reads only.
+    pub fn open_to_read(server: SocketAddr, timeout_ms: i32, session: Session) -> io::Result<Raw> {
+        let mut request = handshake(timeout_ms, session);
+        *request.last_mut().unwrap() = 1;
+        Raw::shake_hands(server, &request)
+    }
+
+    fn shake_hands(server: SocketAddr, request: &[u8]) -> io::Result<Raw> {
+        let (stream, session) = (dial(server)?, Session::default());
+        let mut raw = Raw { stream, session, timeout_ms: 0, read_only: false, input: Vec::new(), used: 0, xid: 0 };
+        raw.stream.write_all(request)?;
         let frame = raw.frame()?;
-        let response = ConnectResponse::from_bytes(&frame).unwrap();
+        let mut reader = Reader::new(&frame);
+        let response = ConnectResponse::decode(&mut reader).unwrap();
         raw.session = Session { id: response.session_id, password: response.passwd.unwrap().try_into().unwrap() };
-        raw.timeout_ms = response.timeout_ms;
+        (raw.timeout_ms, raw.read_only) = (response.timeout_ms, bool::decode(&mut reader).unwrap());
         Ok(raw)
     }
 
