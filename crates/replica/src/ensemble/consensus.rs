@@ -9,7 +9,7 @@
 use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::messages::Message;
 use omnipaxos::messages::ballot_leader_election::HeartbeatMsg;
-use omnipaxos::messages::sequence_paxos::{Accepted, PaxosMessage, PaxosMsg, Prepare};
+use omnipaxos::messages::sequence_paxos::{Accepted, PaxosMessage, PaxosMsg, Prepare, Promise};
 use omnipaxos::{ClusterConfig, OmniPaxos, OmniPaxosConfig, ServerConfig};
 
 use super::ballot::CONFIGURATION;
@@ -214,6 +214,12 @@ impl Consensus {
         let promised = |ballot: Ballot| ballot == self.promise();
         let known = |index: usize| if index <= end { Ok(()) } else { Err(BadFrame::Index(index as u64)) };
         match &message.msg {
+            PaxosMsg::Promise(Promise { decided_idx, accepted_idx, .. })
+            | PaxosMsg::Prepare(Prepare { decided_idx, accepted_idx, .. })
+                if decided_idx > accepted_idx =>
+            {
+                Err(BadFrame::Index(*decided_idx as u64))
+            }
             PaxosMsg::AcceptSync(sync) if promised(sync.n) && !self.leads() && self.leader().is_none() => {
                 let start = sync.log_sync.sync_idx;
                 if start < decided { Err(BadFrame::Index(start as u64)) } else { known(start) }
@@ -231,14 +237,15 @@ impl Consensus {
     /// Whether answering would need entries that are trimmed, or more of them than one frame should have.
     fn is_beyond_log(&self, message: &PaxosMessage<LogEntry>) -> bool {
         let store = self.store.lock();
-        // A state brings no more than what is decided: what is not must be sent as entries, however long it is.
-        let floor = || store.journal.floor(self.sync_len_max).min(self.decided());
         match &message.msg {
-            PaxosMsg::Promise(promise) if promise.n == self.promise() => (promise.decided_idx as u64) < floor(),
+            PaxosMsg::Promise(promise) if promise.n == self.promise() => {
+                (promise.decided_idx as u64) < store.journal.floor(self.sync_len_max)
+            }
             PaxosMsg::Prepare(Prepare { n, decided_idx, n_accepted, accepted_idx }) if *n >= self.promise() => {
-                let (round, decided, accepted) = (store.round(), *decided_idx as u64, *accepted_idx as u64);
-                round > *n_accepted && decided < floor()
-                    || round == *n_accepted && store.end() > accepted && accepted < floor()
+                let floor = || store.journal.floor(self.sync_len_max) as usize;
+                let round = store.round();
+                round > *n_accepted && *decided_idx < floor()
+                    || round == *n_accepted && store.end() > *accepted_idx as u64 && *accepted_idx < floor()
             }
             _ => false,
         }

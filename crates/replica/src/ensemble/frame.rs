@@ -33,11 +33,14 @@ pub enum BadFrame {
     /// A kind this version does not know.
     #[error("unknown kind {0}")]
     Kind(u8),
-    /// A ballot of a server that is no member, or of another configuration.
-    #[error("a ballot of configuration {configuration}, process {process}")]
+    /// A ballot of a server that is no member or has no say in this, of another configuration, or with a number that
+    /// leaves none above it.
+    #[error("a ballot of configuration {configuration}, number {number}, process {process}")]
     Ballot {
         /// Its configuration.
         configuration: u32,
+        /// Its number.
+        number: u32,
         /// Its process.
         process: u64,
     },
@@ -47,6 +50,13 @@ pub enum BadFrame {
     /// Commands that do not follow the last ones, or are none.
     #[error("forwarded commands: {0}")]
     Forward(&'static str),
+}
+
+impl BadFrame {
+    fn ballot(ballot: Ballot) -> BadFrame {
+        let Ballot { config_id: configuration, n: number, pid: process, .. } = ballot;
+        BadFrame::Ballot { configuration, number, process }
+    }
 }
 
 /// How a server stands, as it tells its peers with every heartbeat.
@@ -124,6 +134,8 @@ mod kind {
     pub(super) const PONG: u8 = 39;
 }
 
+/// No ensemble elects as often: a ballot must have numbers above it.
+const BALLOT_NUMBER_MAX: u32 = u32::MAX / 2;
 /// No log has more entries.
 const INDEX_MAX: u64 = 1 << 56;
 
@@ -275,30 +287,32 @@ impl Fields<'_> {
         let heartbeat = |msg| Frame::Consensus(Message::BLE(BLEMessage { from, to, msg }));
         Ok(match kind {
             kind::PREPARE_REQ => paxos(PaxosMsg::PrepareReq(PrepareReq { n: self.ballot()? })),
-            kind::PREPARE => paxos(PaxosMsg::Prepare(self.prepare()?)),
-            kind::PROMISE => paxos(PaxosMsg::Promise(self.promise()?)),
+            kind::PREPARE => paxos(PaxosMsg::Prepare(self.prepare(from)?)),
+            kind::PROMISE => paxos(PaxosMsg::Promise(self.promise(to)?)),
             kind::ACCEPT_SYNC => {
-                let (n, decided_idx, seq_num) = (self.ballot()?, self.index()?, self.sequence()?);
+                let (n, decided_idx, seq_num) = (self.ballot_of(from)?, self.index()?, self.sequence()?);
                 paxos(PaxosMsg::AcceptSync(AcceptSync { n, seq_num, decided_idx, log_sync: self.sync()? }))
             }
             kind::ACCEPT_DECIDE => {
-                let (n, decided_idx, seq_num) = (self.ballot()?, self.index()?, self.sequence()?);
+                let (n, decided_idx, seq_num) = (self.ballot_of(from)?, self.index()?, self.sequence()?);
                 paxos(PaxosMsg::AcceptDecide(AcceptDecide { n, seq_num, decided_idx, entries: self.entries()? }))
             }
-            kind::ACCEPTED => paxos(PaxosMsg::Accepted(Accepted { n: self.ballot()?, accepted_idx: self.index()? })),
+            kind::ACCEPTED => {
+                paxos(PaxosMsg::Accepted(Accepted { n: self.ballot_of(to)?, accepted_idx: self.index()? }))
+            }
             kind::NOT_ACCEPTED => paxos(PaxosMsg::NotAccepted(NotAccepted { n: self.ballot()? })),
             kind::DECIDE => {
-                let (n, decided_idx, seq_num) = (self.ballot()?, self.index()?, self.sequence()?);
+                let (n, decided_idx, seq_num) = (self.ballot_of(from)?, self.index()?, self.sequence()?);
                 paxos(PaxosMsg::Decide(Decide { n, seq_num, decided_idx }))
             }
             kind::HEARTBEAT => heartbeat(HeartbeatMsg::Request(HeartbeatRequest { round: self.word()? })),
             kind::HEARTBEAT_REPLY => {
-                let (round, ballot, leader) = (self.word()?, self.ballot()?, self.ballot()?);
+                let (round, ballot, leader) = (self.word()?, self.ballot_of(from)?, self.ballot()?);
                 heartbeat(HeartbeatMsg::Reply(HeartbeatReply { round, ballot, leader, happy: self.flag()? }))
             }
             kind::PING => Frame::Ping { status: self.status()?, sent_ms: self.number()? },
             kind::PONG => Frame::Pong(self.number()?),
-            kind::READY => Frame::Ready(ballot::to_id(self.ballot()?)),
+            kind::READY => Frame::Ready(ballot::to_id(self.ballot_of(from)?)),
             kind::FORWARD => {
                 let (boot, first) = (self.number()?, self.number()?);
                 Frame::Forward { boot, first, commands: self.rest().to_vec() }
@@ -311,13 +325,14 @@ impl Fields<'_> {
         })
     }
 
-    fn prepare(&mut self) -> Result<Prepare, BadFrame> {
-        let (n, decided_idx, accepted_idx) = (self.ballot()?, self.index()?, self.index()?);
+    fn prepare(&mut self, leader: u64) -> Result<Prepare, BadFrame> {
+        let (n, decided_idx, accepted_idx) = (self.ballot_of(leader)?, self.index()?, self.index()?);
         Ok(Prepare { n, decided_idx, n_accepted: self.ballot()?, accepted_idx })
     }
 
-    fn promise(&mut self) -> Result<Promise<LogEntry>, BadFrame> {
-        let (n, decided_idx, accepted_idx, n_accepted) = (self.ballot()?, self.index()?, self.index()?, self.ballot()?);
+    fn promise(&mut self, leader: u64) -> Result<Promise<LogEntry>, BadFrame> {
+        let (n, decided_idx, accepted_idx) = (self.ballot_of(leader)?, self.index()?, self.index()?);
+        let n_accepted = self.ballot()?;
         let log_sync = if self.flag()? { Some(self.sync()?) } else { None };
         Ok(Promise { n, n_accepted, decided_idx, accepted_idx, log_sync })
     }
@@ -367,15 +382,21 @@ impl Fields<'_> {
         Ok(SequenceNumber { session: self.number()?, counter: self.number()? })
     }
 
+    /// The ballot of a message that this process leads by, or would: answers go to the process that a ballot names.
+    fn ballot_of(&mut self, leader: u64) -> Result<Ballot, BadFrame> {
+        let ballot = self.ballot()?;
+        if ballot.pid == leader { Ok(ballot) } else { Err(BadFrame::ballot(ballot)) }
+    }
+
     /// A ballot of a member, or none.
     fn ballot(&mut self) -> Result<Ballot, BadFrame> {
         let bytes = self.reader.take(BALLOT_LEN)?;
         let ballot = ballot::from_bytes(bytes).unwrap_or_default();
         let member = ballot.config_id == CONFIGURATION && (1..=self.processes).contains(&ballot.pid);
-        if member || ballot == Ballot::default() {
+        if member && ballot.n <= BALLOT_NUMBER_MAX || ballot == Ballot::default() {
             return Ok(ballot);
         }
-        Err(BadFrame::Ballot { configuration: ballot.config_id, process: ballot.pid })
+        Err(BadFrame::ballot(ballot))
     }
 
     fn index(&mut self) -> Result<usize, BadFrame> {

@@ -6,9 +6,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod bad_disks;
+mod frames;
 mod gate;
 mod group;
-mod read_only;
 mod refused;
 mod restarts;
 mod sessions;

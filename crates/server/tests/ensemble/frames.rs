@@ -1,0 +1,329 @@
+//! Frames of a member that has lost its mind: whatever decodes, a server takes it or refuses it, and goes on.
+
+use std::sync::Arc;
+
+use oxkeeper_proto::{OpCode, SessionId};
+use oxkeeper_replica::ensemble::frame::Frame;
+use oxkeeper_replica::ensemble::journal::scalar;
+use oxkeeper_replica::ensemble::{Applying, Bugs, Journal, JournalOp, MemoryJournal, Pace, Replica, ReplicaConfig};
+use oxkeeper_replica::{Clocks, SessionTable, Shared, Writer};
+use oxkeeper_state::command::{begin_agreed, put_section};
+use oxkeeper_state::{BallotId, Command, Epoch, Identities, Settings, State};
+use parking_lot::{Mutex, RwLock};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// Every kind of frame, and numbers around them that are none.
+const KINDS: [u8; 20] = [1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 32, 33, 34, 35, 36, 37, 38, 39, 0, 40];
+/// Servers of the ensemble; the one under test is the second.
+const MEMBERS: [u8; 3] = [1, 2, 3];
+/// What that has in its log, and how much of that is trimmed and decided.
+const LOG: (u64, u64, u64) = (4, 6, 8);
+
+fn ballot_bytes(number: u32, process: u64) -> [u8; 20] {
+    let mut bytes = [0; 20];
+    if number > 0 {
+        bytes[3] = 1;
+        bytes[4..8].copy_from_slice(&number.to_be_bytes());
+        bytes[12..].copy_from_slice(&process.to_be_bytes());
+    }
+    bytes
+}
+
+/// An entry of the log, as a leader writes it.
+fn entry(epoch: bool, ballot: [u8; 20]) -> Vec<u8> {
+    let (mut entry, mut commands) = (Vec::new(), Vec::new());
+    if epoch {
+        let ballot = BallotId(ballot);
+        Epoch { ballot, time_ms: 5, ensemble: 7, config_version: 0, config: b"x" }.encode(&mut entry);
+    } else {
+        Command {
+            from: None,
+            session: SessionId(1),
+            xid: 1,
+            op: OpCode::SetData,
+            settings: Settings::default(),
+            identities: Identities::default(),
+            body: b"no setData",
+        }
+        .encode(&mut commands);
+        begin_agreed(BallotId(ballot), 5, &mut entry);
+        put_section(1, 1, 1, &commands, &mut entry);
+    }
+    entry
+}
+
+prop_compose! {
+    fn ballot()(number in prop_oneof![4 => 0u32..5, 1 => Just(u32::MAX), 1 => Just(u32::MAX - 1)], process in 1u64..=3)
+        -> Vec<u8> {
+        ballot_bytes(number, process).to_vec()
+    }
+}
+
+fn index() -> impl Strategy<Value = Vec<u8>> {
+    let index = prop_oneof![8 => 0u64..14, 1 => (1u64 << 56) - 2..=1 << 56, 1 => any::<u64>()];
+    index.prop_map(|index| index.to_be_bytes().to_vec())
+}
+
+fn sequence() -> impl Strategy<Value = Vec<u8>> {
+    let number = || prop_oneof![8 => 0u64..4, 1 => Just(u64::MAX)];
+    (number(), number()).prop_map(|(a, b)| [a.to_be_bytes(), b.to_be_bytes()].concat())
+}
+
+fn flag() -> impl Strategy<Value = Vec<u8>> {
+    any::<bool>().prop_map(|flag| vec![u8::from(flag)])
+}
+
+fn entries() -> impl Strategy<Value = Vec<u8>> {
+    let entry = (any::<bool>(), 0u32..5, 1u64..=3).prop_map(|(epoch, number, process)| {
+        let entry = entry(epoch, ballot_bytes(number, process));
+        [&(entry.len() as u32).to_be_bytes()[..], &entry].concat()
+    });
+    vec(entry, 0..4).prop_map(|entries| entries.concat())
+}
+
+fn words(len: usize) -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), len)
+}
+
+/// A heartbeat's round: the receiver's own are small numbers.
+fn round() -> impl Strategy<Value = Vec<u8>> {
+    (0u32..6).prop_map(|round| round.to_be_bytes().to_vec())
+}
+
+fn of(kind: u8, fields: Vec<BoxedStrategy<Vec<u8>>>) -> BoxedStrategy<Vec<u8>> {
+    fields.prop_map(move |fields| [&[kind][..], &fields.concat()].concat()).boxed()
+}
+
+/// Frames that decode, most of them, of every kind.
+fn frame() -> impl Strategy<Value = Vec<u8>> {
+    let sync = || vec![index().boxed(), entries().boxed()];
+    let with = |mut fields: Vec<BoxedStrategy<Vec<u8>>>, more: Vec<BoxedStrategy<Vec<u8>>>| {
+        fields.extend(more);
+        fields
+    };
+    let promise = || vec![ballot().boxed(), index().boxed(), index().boxed(), ballot().boxed()];
+    prop_oneof![
+        of(1, vec![ballot().boxed()]),
+        of(2, promise()),
+        of(3, with(promise(), vec![Just(vec![0]).boxed()])),
+        of(3, with(promise(), with(vec![Just(vec![1]).boxed()], sync()))),
+        of(4, with(vec![ballot().boxed(), index().boxed(), sequence().boxed()], sync())),
+        of(5, vec![ballot().boxed(), index().boxed(), sequence().boxed(), entries().boxed()]),
+        of(6, vec![ballot().boxed(), index().boxed()]),
+        of(7, vec![ballot().boxed()]),
+        of(8, vec![ballot().boxed(), index().boxed(), sequence().boxed()]),
+        of(16, vec![words(4).boxed()]),
+        of(17, vec![round().boxed(), ballot().boxed(), ballot().boxed(), flag().boxed()]),
+        of(
+            32,
+            with(
+                vec![ballot().boxed()],
+                vec![
+                    flag().boxed(),
+                    flag().boxed(),
+                    flag().boxed(),
+                    flag().boxed(),
+                    index().boxed(),
+                    index().boxed(),
+                    words(8).boxed(),
+                ],
+            ),
+        ),
+        of(33, vec![ballot().boxed()]),
+        of(34, vec![sequence().boxed(), words(40).boxed()]),
+        of(34, vec![sequence().boxed(), entries().boxed()]),
+        of(35, vec![words(24).boxed()]),
+        of(36, vec![]),
+        of(37, vec![]),
+        of(38, vec![index().boxed()]),
+        of(39, vec![words(8).boxed()]),
+    ]
+}
+
+/// Ballots that must be the sender's own, or the receiver's, are made so, or else few frames would pass.
+fn signed(mut frame: Vec<u8>, from: u64) -> Vec<u8> {
+    let process = match frame[0] {
+        2 | 4 | 5 | 8 | 33 => Some((13, from)),
+        3 | 6 => Some((13, 2)),
+        17 => Some((17, from)),
+        _ => None,
+    };
+    if let Some((at, process)) = process {
+        frame[at - 9] = 1;
+        frame[at..at + 8].copy_from_slice(&process.to_be_bytes());
+    }
+    frame
+}
+
+/// What happens to a server.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// From server 1 or 3.
+    Frame(bool, Vec<u8>),
+    /// To it.
+    Link(bool, bool),
+    Step(u64),
+    Persist,
+    Trim,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        20 => (any::<bool>(), frame()).prop_map(|(first, frame)| {
+            Happening::Frame(first, signed(frame, if first { 1 } else { 3 }))
+        }),
+        2 => (any::<bool>(), any::<bool>()).prop_map(|(first, up)| Happening::Link(first, up)),
+        4 => (0u64..200).prop_map(Happening::Step),
+        3 => Just(Happening::Persist),
+        1 => Just(Happening::Trim),
+    ]
+}
+
+/// A member with a log of which some is trimmed, some decided and some neither.
+fn journal() -> MemoryJournal {
+    let (first, decided, end) = LOG;
+    let round = ballot_bytes(1, 1);
+    let mut journal = MemoryJournal::default();
+    for index in 0..end {
+        journal.write(&[JournalOp::Append(Arc::from(entry(index == 0, round)))]).unwrap();
+    }
+    let scalars = [
+        (scalar::MEMBERS, MEMBERS.to_vec()),
+        (scalar::ROUND, round.to_vec()),
+        (scalar::PROMISE, round.to_vec()),
+        (scalar::DECIDED, decided.to_be_bytes().to_vec()),
+    ];
+    journal.write(&scalars.map(|(key, value)| JournalOp::Scalar(key, value))).unwrap();
+    journal.trim(first);
+    journal
+}
+
+struct Server {
+    replica: Replica,
+    shared: RwLock<Shared>,
+    writer: Writer,
+    now_ms: u64,
+}
+
+impl Server {
+    fn new(journal: MemoryJournal, decided: u64) -> Server {
+        let state = State::new(1);
+        let config = ReplicaConfig {
+            me: 2,
+            members: MEMBERS.to_vec(),
+            membership: String::new(),
+            membership_version: 0,
+            pace: Pace { heartbeat_ms: 50, silence_ms: 250, contact_ms: 500 },
+            entry_len_max: 1 << 10,
+            settings: Settings::default(),
+            initialize: false,
+            checkpointed: decided,
+            applied: decided,
+            wall_ms: 1,
+            seed: 1,
+            sync_len_max: 1 << 20,
+            bugs: Bugs::default(),
+        };
+        let replica = Replica::start(config, Box::new(journal), &state, 0).unwrap();
+        let sessions = SessionTable::new(2, 0, &state, Clocks::new(100, 0));
+        let shared = RwLock::new(Shared::new(state, Settings::default(), sessions, 0));
+        Server { replica, shared, writer: Writer::new(1), now_ms: 0 }
+    }
+
+    fn meet(&mut self, happening: &Happening) {
+        let peer = |first: bool| if first { 1 } else { 3 };
+        match happening {
+            Happening::Frame(first, bytes) => {
+                // A refused frame ends the link, which comes up again.
+                if self.replica.receive(peer(*first), bytes, self.now_ms).is_err() {
+                    self.replica.link_down(peer(*first), self.now_ms);
+                    self.replica.link_up(peer(*first), self.now_ms);
+                }
+            }
+            Happening::Link(first, true) => self.replica.link_up(peer(*first), self.now_ms),
+            Happening::Link(first, false) => self.replica.link_down(peer(*first), self.now_ms),
+            Happening::Step(ms) => {
+                self.now_ms += ms;
+                self.replica.step(&self.shared, self.now_ms, self.now_ms as i64);
+                self.apply();
+            }
+            Happening::Persist => {
+                self.replica.persist().unwrap();
+                self.apply();
+                for peer in MEMBERS {
+                    while self.replica.next_frame(peer).is_some() {}
+                }
+            }
+            Happening::Trim => self.replica.trim(self.replica.applied()),
+        }
+        self.replica.take_want();
+    }
+
+    fn apply(&mut self) {
+        let entry = Mutex::new(());
+        let mut applying = Applying {
+            shared: &self.shared,
+            entry: &entry,
+            writer: &mut self.writer,
+            deliver: &mut |_, _| {},
+            applied: &mut |_| {},
+            now_ms: self.now_ms,
+        };
+        self.replica.apply(&mut applying).expect("all entries are entries");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_panic_and_what_decodes_is_what_was_encoded(
+        kind in 0..KINDS.len(),
+        body in vec(any::<u8>(), 0..200),
+        valid in frame().prop_map(|frame| signed(frame, 1)),
+        flipped: prop::sample::Index,
+        bit in 0..8u32,
+    ) {
+        let bytes = [&[KINDS[kind]][..], &body].concat();
+        let mut other = valid.clone();
+        other[flipped.index(valid.len())] ^= 1 << bit;
+        for bytes in [bytes, valid, other] {
+            if let Ok(frame) = Frame::decode(&bytes, 1, 2, 3) {
+                let mut again = Vec::new();
+                frame.encode(&mut again);
+                prop_assert_eq!(&bytes, &again);
+            }
+        }
+    }
+
+    #[test]
+    fn no_sequence_of_frames_panics(happenings in vec(happening(), 1..80), blank: bool) {
+        let mut server = match blank {
+            true => Server::new(MemoryJournal::default(), 0),
+            false => Server::new(journal(), LOG.1),
+        };
+        for peer in [1, 3] {
+            server.replica.link_up(peer, 0);
+        }
+        for happening in &happenings {
+            server.meet(happening);
+        }
+    }
+}
+
+/// The generator makes frames that count: most of those above would be refused if it did not.
+#[test]
+fn most_frames_of_the_generator_decode() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let frames: Vec<Vec<u8>> =
+        (0..2000).map(|_| frame().new_tree(&mut runner).unwrap().current()).map(|frame| signed(frame, 1)).collect();
+    let decodes = |frame: &&Vec<u8>| Frame::decode(frame, 1, 2, 3).is_ok();
+    let mut kinds: Vec<u8> = frames.iter().filter(decodes).map(|frame| frame[0]).collect();
+    assert!(kinds.len() > 1200, "{} of 2000", kinds.len());
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(kinds, KINDS[..18], "every kind there is");
+}
