@@ -237,15 +237,14 @@ impl Consensus {
     /// Whether answering would need entries that are trimmed, or more of them than one frame should have.
     fn is_beyond_log(&self, message: &PaxosMessage<LogEntry>) -> bool {
         let store = self.store.lock();
+        // A state brings no more than what is decided: what is not must be sent as entries, however long it is.
+        let floor = || store.journal.floor(self.sync_len_max).min(self.decided());
         match &message.msg {
-            PaxosMsg::Promise(promise) if promise.n == self.promise() => {
-                (promise.decided_idx as u64) < store.journal.floor(self.sync_len_max)
-            }
+            PaxosMsg::Promise(promise) if promise.n == self.promise() => (promise.decided_idx as u64) < floor(),
             PaxosMsg::Prepare(Prepare { n, decided_idx, n_accepted, accepted_idx }) if *n >= self.promise() => {
-                let floor = || store.journal.floor(self.sync_len_max) as usize;
-                let round = store.round();
-                round > *n_accepted && *decided_idx < floor()
-                    || round == *n_accepted && store.end() > *accepted_idx as u64 && *accepted_idx < floor()
+                let (round, decided, accepted) = (store.round(), *decided_idx as u64, *accepted_idx as u64);
+                round > *n_accepted && decided < floor()
+                    || round == *n_accepted && store.end() > accepted && accepted < floor()
             }
             _ => false,
         }
