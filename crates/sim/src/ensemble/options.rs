@@ -85,7 +85,8 @@ impl Options {
     pub fn new(seed: u64, servers: u64, run_ms: u64) -> Options {
         let random = &mut Random::new(seed ^ 0x656e_7365_6d62_6c65);
         let tick_ms = random.one_of(&[100, 200, 500]);
-        let heartbeat_ms = random.one_of(&[tick_ms / 10, tick_ms / 5, tick_ms / 2]).max(20);
+        // A round must be longer than the way there and back and a write of the log, or leaders never last.
+        let heartbeat_ms = random.one_of(&[tick_ms / 4, tick_ms / 2]).max(40);
         Options {
             seed,
             servers,
@@ -100,8 +101,8 @@ impl Options {
             depth: random.one_of(&[1, 4, 16]),
             delay_ms_max: random.one_of(&[0, 2, 10]),
             window_len: random.one_of(&[200, 4 << 10, 1 << 20]),
-            peer_delay_ms_max: random.one_of(&[0, 1, 3, 8]),
-            disk_ms_max: random.one_of(&[0, 1, 5, 20]),
+            peer_delay_ms_max: random.one_of(&[0, 1, heartbeat_ms / 25]),
+            disk_ms_max: random.one_of(&[0, 1, heartbeat_ms / 5]),
             disk_beside: random.once_in(3),
             entry_len_max: random.one_of(&[1, 600, 1 << 20]),
             segment_len: random.one_of(&[2 << 10, 16 << 10]),
