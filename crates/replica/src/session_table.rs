@@ -29,14 +29,19 @@ impl SessionTable {
     /// was set back since.
     pub fn new(server_id: u8, wall_ms: i64, state: &State, clocks: Clocks) -> SessionTable {
         let start_ms = u64::try_from(wall_ms).unwrap_or(0);
-        // Top byte the server, then 40 bits of time, then a counter that may overflow into the time.
-        let by_time = (i64::from(server_id) << 56) | ((start_ms << 24) >> 8) as i64;
+        let by_time = first_id(server_id, start_ms);
         let newest = state.sessions().newest(server_id);
         let next_id = newest.map_or(by_time, |newest| by_time.max(newest.0 + 1));
         let hasher = FixedState::with_seed(start_ms);
         let holders = HashMap::with_hasher(hasher.clone());
         let local = clocks.emptied(0);
         SessionTable { clocks, local, holders, departed: HashSet::with_hasher(hasher), next_id }
+    }
+
+    /// In an ensemble: sessions that a former start of this server gave ids to may yet come to be. `boot` is later than
+    /// that of every former start, which the wall's clock need not be.
+    pub fn start(&mut self, server_id: u8, boot: u64) {
+        self.next_id = self.next_id.max(first_id(server_id, boot));
     }
 
     /// An id no session ever had.
@@ -117,6 +122,11 @@ impl SessionTable {
     }
 }
 
+/// Top byte the server, then 40 bits of time, then a counter that may overflow into the time.
+fn first_id(server_id: u8, time_ms: u64) -> i64 {
+    (i64::from(server_id) << 56) | ((time_ms << 24) >> 8) as i64
+}
+
 #[cfg(test)]
 mod tests {
     use oxkeeper_proto::OpCode;
@@ -140,5 +150,17 @@ mod tests {
         for wall_ms in [5_000, 4_000] {
             assert!(table(wall_ms, &state).next_id() > first, "{wall_ms}");
         }
+    }
+
+    #[test]
+    fn an_id_that_is_under_way_is_not_given_again() {
+        let state = State::new(1);
+        let start = |boot, wall_ms| {
+            let mut table = SessionTable::new(2, wall_ms, &state, Clocks::new(100, 0));
+            table.start(2, boot);
+            table
+        };
+        let under_way = start(5_000, 5_000).next_id();
+        assert!(start(5_001, 3_000).next_id() > under_way, "the clock was set back, nothing is agreed on yet");
     }
 }

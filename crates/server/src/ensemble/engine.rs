@@ -116,10 +116,12 @@ impl Running {
         let shared = parts.shared.read();
         let replica = Replica::start(config, Box::new(LogJournal::new(log)), &shared.state, now_ms);
         let replica = replica.map_err(|JournalFull| io::Error::from(io::ErrorKind::StorageFull))?;
+        let (me, boot) = replica.origin();
+        shared.sessions.lock().start(me, boot);
         let ensemble_id = Arc::new(AtomicU64::new(shared.state.ensemble()));
         drop(shared);
         let mut writer = Writer::new(parts.mailboxes.len());
-        writer.me = Some(replica.origin());
+        writer.me = Some((me, boot));
         let tree = Arc::new(tree);
         let (states, questions) = States::new(tree.clone());
         let peers = start_peers(parts, &states, ensemble_id.clone())?;
