@@ -186,6 +186,12 @@ impl Model {
         self.paths(zxid).filter(|(_, node)| node.owner == session).map(|(path, _)| path.to_owned()).collect()
     }
 
+    /// Whether a command comes through a server that no longer speaks for its session.
+    pub fn has_moved(&self, command: &Command<'_>) -> bool {
+        let Some(number) = command.from.filter(|_| command.op != OpCode::ResumeSession) else { return false };
+        self.owners.get(&command.session.0).is_some_and(|&owner| owner != number.server)
+    }
+
     /// Applies one command: it takes the next zxid, unless it is a sync or resumes a session.
     pub fn apply(&mut self, command: &Command<'_>, time_ms: i64) {
         self.time_ms = self.time_ms.max(time_ms);
@@ -198,7 +204,7 @@ impl Model {
         }
         self.zxid += 1;
         let zxid = self.zxid;
-        let moved = server != 0 && self.owners.get(&session).is_some_and(|&owner| owner != server);
+        let moved = self.has_moved(command);
         let mut work = Work { model: self, zxid, session, body: Vec::new(), changes: Vec::new(), undo: Vec::new() };
         let tried = if moved { Err(ErrorCode::SessionMoved) } else { work.run(command) };
         let (mut body, mut changes) = (work.body, work.changes);

@@ -25,7 +25,7 @@ pub struct Books {
 impl Books {
     /// A command is applied for the first time anywhere.
     pub fn applied(&mut self, command: &Command<'_>, time_ms: i64) {
-        self.origins.applied(command);
+        self.origins.applied(command, self.model.has_moved(command));
         self.model.apply(command, time_ms);
     }
 

@@ -132,6 +132,9 @@ impl World {
             Ok(installed) => {
                 note(self.now_ms, me, "has a peer's state, applied and end", [installed.applied, installed.end]);
                 self.report.installed += 1;
+                let count = self.history.len();
+                let len = self.history.len_of(installed.applied.min(count)..installed.end.min(count));
+                self.hosts[me].installed_len = len.max(self.hosts[me].installed_len);
                 self.start_anew(me, process);
             }
             Err(_) => {
@@ -159,7 +162,10 @@ impl World {
         let (seed, wall_ms) = (self.random.any(), self.wall_ms(me));
         let birth = self.birth(me, seed, wall_ms, false);
         let recovered = birth.recover();
-        let shared = recovered.map(|(life, state)| (life, birth.share(state)));
+        let shared = recovered.map(|(life, state)| {
+            let shared = birth.share(state, &life);
+            (life, shared)
+        });
         if self.hosts[me].has_crashed() {
             self.hosts[me].process = Some(process);
             return self.crash(me);

@@ -46,6 +46,8 @@ pub struct Host {
     pub wall_ahead_ms: i64,
     /// The operation of the disk in which the machine stops, and whether power fails.
     pub crash_at: Option<(u64, bool)>,
+    /// Bytes of log that it was sent as a whole: one segment, however many they are.
+    pub installed_len: u64,
     /// It has lost its disk and is not back.
     pub wiped: bool,
     /// Sessions that have expired by a jump of the wall clock: a bug.
@@ -68,6 +70,7 @@ impl Host {
             full_until_ms: None,
             wall_ahead_ms: 0,
             crash_at: None,
+            installed_len: 0,
             wiped: false,
             expired_by_wall: false,
             engine_at_ms: NEVER,
@@ -217,9 +220,11 @@ impl Birth<'_> {
     }
 
     /// What connections and the engine share.
-    pub fn share(&self, state: State) -> Shared {
+    pub fn share(&self, state: State, life: &Life) -> Shared {
         let clocks = Clocks::new(self.options.tick_ms, self.now_ms);
-        let sessions = SessionTable::new(self.place as u8 + 1, self.wall_ms, &state, clocks);
+        let mut sessions = SessionTable::new(self.place as u8 + 1, self.wall_ms, &state, clocks);
+        let (me, boot) = life.replica.lock().origin();
+        sessions.start(me, boot);
         Shared { serving: Serving::No, ..Shared::new(state, Settings::default(), sessions, self.now_ms) }
     }
 

@@ -365,7 +365,10 @@ impl World {
         self.hosts[me].start += 1;
         let (seed, wall_ms) = (self.random.any(), self.wall_ms(me));
         let birth = self.birth(me, seed, wall_ms, initialize);
-        let recovered = birth.recover().map(|(life, state)| (life, birth.share(state)));
+        let recovered = birth.recover().map(|(life, state)| {
+            let shared = birth.share(state, &life);
+            (life, shared)
+        });
         if self.hosts[me].has_crashed() {
             return self.crash(me);
         }
@@ -615,7 +618,7 @@ impl World {
             (0..200).for_each(|_| replica.trim(life.committed));
             let (first, end) = replica.with_journal(|journal| (journal.first_index(), journal.next_index()));
             let kept = self.history.len_of(first..end.min(self.history.len()));
-            let most = log_window_len + 3 * segment_len;
+            let most = log_window_len + 3 * segment_len + self.hosts[me].installed_len;
             assert!(kept <= most, "bounds: the log of server {} keeps {kept} bytes, entries {first}..{end}", me + 1);
         }
     }
