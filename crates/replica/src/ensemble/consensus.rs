@@ -298,11 +298,12 @@ impl Consensus {
         }
     }
 
-    /// A peer that promised a ballot whose candidate then vanished hears nothing of a lower one.
+    /// A peer that promised a ballot whose candidate then vanished hears nothing of a lower one. One that follows a
+    /// higher ballot is not stuck: a majority does, and to raise this one would only depose its leader.
     fn raise_ballot(&mut self, links: &[Link]) {
         let promise = self.promise();
-        let stuck = |link: &Link| link.status.is_some_and(|status| !status.blank && status.promise > promise);
-        if !(self.leads() && links.iter().any(stuck)) {
+        let stuck = |status: Status| !status.blank && !status.accepting && status.promise > promise;
+        if !(self.leads() && links.iter().filter_map(|link| link.status).any(stuck)) {
             self.stuck_rounds = 0;
             return;
         }

@@ -473,8 +473,12 @@ impl Replica {
         let Some(leader) = consensus.leader() else { return };
         let heard = |link: &Link| link.heard_ms.filter(|_| link.up);
         let contact_ms = if consensus.leads() {
+            // Who follows another leader by now, or takes no part, does not count.
+            let promise = consensus.promise();
+            let counts = |status: Status| !status.blank && status.promise <= promise;
+            let following = self.links.iter().filter(|link| link.status.is_none_or(counts));
             let mut times = [0; MEMBERS_MAX];
-            times.iter_mut().zip(self.links.iter().filter_map(heard)).for_each(|(time, heard_ms)| *time = heard_ms);
+            times.iter_mut().zip(following.filter_map(heard)).for_each(|(time, heard_ms)| *time = heard_ms);
             times.sort_unstable_by(|a, b| b.cmp(a));
             Some(times[consensus.majority() - 2]).filter(|&at_ms| at_ms > 0)
         } else {
@@ -736,7 +740,8 @@ impl Replica {
 
     /// What it cannot do itself; asked for once.
     pub fn take_want(&mut self) -> Option<Want> {
-        self.want.take()
+        // Whoever leads by now has all that a majority has.
+        self.want.take().filter(|_| self.lead.is_none())
     }
 
     /// Peers whose links are silent for too long: they should get new ones.

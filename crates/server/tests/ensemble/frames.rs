@@ -5,13 +5,13 @@ use std::sync::Arc;
 use oxkeeper_proto::{OpCode, SessionId};
 use oxkeeper_replica::ensemble::frame::Frame;
 use oxkeeper_replica::ensemble::journal::scalar;
-use oxkeeper_replica::ensemble::{Applying, Bugs, Journal, JournalOp, MemoryJournal, Pace, Replica, ReplicaConfig};
-use oxkeeper_replica::{Clocks, SessionTable, Shared, Writer};
+use oxkeeper_replica::ensemble::{Journal, JournalOp, MemoryJournal};
 use oxkeeper_state::command::{begin_agreed, put_section};
-use oxkeeper_state::{BallotId, Command, Epoch, Identities, Settings, State};
-use parking_lot::{Mutex, RwLock};
+use oxkeeper_state::{BallotId, Command, Epoch, Identities, Settings};
 use proptest::collection::vec;
 use proptest::prelude::*;
+
+use crate::pure::Pure;
 
 /// Every kind of frame, and numbers around them that are none.
 const KINDS: [u8; 20] = [1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 32, 33, 34, 35, 36, 37, 38, 39, 0, 40];
@@ -200,35 +200,13 @@ fn journal() -> MemoryJournal {
 }
 
 struct Server {
-    replica: Replica,
-    shared: RwLock<Shared>,
-    writer: Writer,
+    server: Pure,
     now_ms: u64,
 }
 
 impl Server {
     fn new(journal: MemoryJournal, decided: u64) -> Server {
-        let state = State::new(1);
-        let config = ReplicaConfig {
-            me: 2,
-            members: MEMBERS.to_vec(),
-            membership: String::new(),
-            membership_version: 0,
-            pace: Pace { heartbeat_ms: 50, silence_ms: 250, contact_ms: 500 },
-            entry_len_max: 1 << 10,
-            settings: Settings::default(),
-            initialize: false,
-            checkpointed: decided,
-            applied: decided,
-            wall_ms: 1,
-            seed: 1,
-            sync_len_max: 1 << 20,
-            bugs: Bugs::default(),
-        };
-        let replica = Replica::start(config, Box::new(journal), &state, 0).unwrap();
-        let sessions = SessionTable::new(2, 0, &state, Clocks::new(100, 0));
-        let shared = RwLock::new(Shared::new(state, Settings::default(), sessions, 0));
-        Server { replica, shared, writer: Writer::new(1), now_ms: 0 }
+        Server { server: Pure::new(2, &MEMBERS, Box::new(journal), decided), now_ms: 0 }
     }
 
     fn meet(&mut self, happening: &Happening) {
@@ -236,41 +214,26 @@ impl Server {
         match happening {
             Happening::Frame(first, bytes) => {
                 // A refused frame ends the link, which comes up again.
-                if self.replica.receive(peer(*first), bytes, self.now_ms).is_err() {
-                    self.replica.link_down(peer(*first), self.now_ms);
-                    self.replica.link_up(peer(*first), self.now_ms);
+                if self.server.replica.receive(peer(*first), bytes, self.now_ms).is_err() {
+                    self.server.replica.link_down(peer(*first), self.now_ms);
+                    self.server.replica.link_up(peer(*first), self.now_ms);
                 }
             }
-            Happening::Link(first, true) => self.replica.link_up(peer(*first), self.now_ms),
-            Happening::Link(first, false) => self.replica.link_down(peer(*first), self.now_ms),
+            Happening::Link(first, true) => self.server.replica.link_up(peer(*first), self.now_ms),
+            Happening::Link(first, false) => self.server.replica.link_down(peer(*first), self.now_ms),
             Happening::Step(ms) => {
                 self.now_ms += ms;
-                self.replica.step(&self.shared, self.now_ms, self.now_ms as i64);
-                self.apply();
+                self.server.step(self.now_ms);
             }
             Happening::Persist => {
-                self.replica.persist().unwrap();
-                self.apply();
+                self.server.persist(self.now_ms);
                 for peer in MEMBERS {
-                    while self.replica.next_frame(peer).is_some() {}
+                    while self.server.replica.next_frame(peer).is_some() {}
                 }
             }
-            Happening::Trim => self.replica.trim(self.replica.applied()),
+            Happening::Trim => self.server.replica.trim(self.server.replica.applied()),
         }
-        self.replica.take_want();
-    }
-
-    fn apply(&mut self) {
-        let entry = Mutex::new(());
-        let mut applying = Applying {
-            shared: &self.shared,
-            entry: &entry,
-            writer: &mut self.writer,
-            deliver: &mut |_, _| {},
-            applied: &mut |_| {},
-            now_ms: self.now_ms,
-        };
-        self.replica.apply(&mut applying).expect("all entries are entries");
+        self.server.replica.take_want();
     }
 }
 
@@ -304,7 +267,7 @@ proptest! {
             false => Server::new(journal(), LOG.1),
         };
         for peer in [1, 3] {
-            server.replica.link_up(peer, 0);
+            server.server.replica.link_up(peer, 0);
         }
         for happening in &happenings {
             server.meet(happening);

@@ -9,6 +9,7 @@ mod bad_disks;
 mod frames;
 mod gate;
 mod group;
+mod pure;
 mod read_only;
 mod refused;
 mod restarts;

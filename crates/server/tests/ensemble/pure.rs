@@ -1,0 +1,185 @@
+//! Replicas without sockets, disks and clocks, in a network of links that tests cut.
+
+use std::collections::BTreeSet;
+
+use oxkeeper_replica::ensemble::journal::scalar;
+use oxkeeper_replica::ensemble::{
+    Applying, Bugs, Journal, JournalOp, MemoryJournal, Pace, Replica, ReplicaConfig, Role,
+};
+use oxkeeper_replica::{Clocks, SessionTable, Shared, Writer};
+use oxkeeper_state::{Settings, State};
+use parking_lot::{Mutex, RwLock};
+
+/// One server.
+pub(crate) struct Pure {
+    pub(crate) replica: Replica,
+    shared: RwLock<Shared>,
+    writer: Writer,
+}
+
+impl Pure {
+    /// Server `me` of `members` with what `journal` has, of which `decided` entries are applied.
+    pub(crate) fn new(me: u8, members: &[u8], journal: Box<dyn Journal>, decided: u64) -> Pure {
+        let state = State::new(1);
+        let config = ReplicaConfig {
+            me,
+            members: members.to_vec(),
+            membership: String::new(),
+            membership_version: 0,
+            pace: Pace { heartbeat_ms: 50, silence_ms: 250, contact_ms: 500 },
+            entry_len_max: 1 << 10,
+            settings: Settings::default(),
+            initialize: false,
+            checkpointed: decided,
+            applied: decided,
+            wall_ms: 1,
+            seed: 1,
+            sync_len_max: 1 << 20,
+            bugs: Bugs::default(),
+        };
+        let replica = Replica::start(config, journal, &state, 0).unwrap();
+        let sessions = SessionTable::new(me, 0, &state, Clocks::new(100, 0));
+        let shared = RwLock::new(Shared::new(state, Settings::default(), sessions, 0));
+        Pure { replica, shared, writer: Writer::new(1) }
+    }
+
+    pub(crate) fn step(&mut self, now_ms: u64) {
+        self.replica.step(&self.shared, now_ms, now_ms as i64);
+        self.apply(now_ms);
+    }
+
+    pub(crate) fn persist(&mut self, now_ms: u64) {
+        self.replica.persist().unwrap();
+        self.apply(now_ms);
+    }
+
+    fn apply(&mut self, now_ms: u64) {
+        let entry = Mutex::new(());
+        let mut applying = Applying {
+            shared: &self.shared,
+            entry: &entry,
+            writer: &mut self.writer,
+            deliver: &mut |_, _| {},
+            applied: &mut |_| {},
+            now_ms,
+        };
+        self.replica.apply(&mut applying).expect("all entries are entries");
+    }
+}
+
+/// Servers and the links between them.
+pub(crate) struct Net {
+    pub(crate) servers: Vec<Pure>,
+    up: BTreeSet<(u8, u8)>,
+    pub(crate) now_ms: u64,
+}
+
+impl Net {
+    /// Members with empty logs, all of them linked.
+    pub(crate) fn new(count: u8) -> Net {
+        let members: Vec<u8> = (1..=count).collect();
+        let server = |&me: &u8| {
+            let mut journal = MemoryJournal::default();
+            journal.write(&[JournalOp::Scalar(scalar::MEMBERS, members.clone())]).unwrap();
+            Pure::new(me, &members, Box::new(journal), 0)
+        };
+        let mut net = Net { servers: members.iter().map(server).collect(), up: BTreeSet::new(), now_ms: 0 };
+        for &a in &members {
+            (a + 1..=count).for_each(|b| net.link(a, b));
+        }
+        net
+    }
+
+    pub(crate) fn server(&mut self, id: u8) -> &mut Pure {
+        &mut self.servers[usize::from(id) - 1]
+    }
+
+    pub(crate) fn link(&mut self, a: u8, b: u8) {
+        self.up.extend([(a, b), (b, a)]);
+        let now_ms = self.now_ms;
+        self.server(a).replica.link_up(b, now_ms);
+        self.server(b).replica.link_up(a, now_ms);
+    }
+
+    pub(crate) fn cut(&mut self, a: u8, b: u8) {
+        self.up.remove(&(a, b));
+        self.up.remove(&(b, a));
+        let now_ms = self.now_ms;
+        self.server(a).replica.link_down(b, now_ms);
+        self.server(b).replica.link_down(a, now_ms);
+    }
+
+    /// Ten milliseconds of everybody's time; frames take one of them.
+    pub(crate) fn turn(&mut self) {
+        for _ in 0..10 {
+            self.now_ms += 1;
+            let now_ms = self.now_ms;
+            for &(from, to) in &self.up.clone() {
+                while let Some(frame) = self.server(from).replica.next_frame(to) {
+                    self.server(to).replica.receive(from, &frame, now_ms).unwrap();
+                }
+            }
+            for server in &mut self.servers {
+                server.step(now_ms);
+                server.persist(now_ms);
+            }
+        }
+    }
+
+    pub(crate) fn run(&mut self, ms: u64) {
+        (0..ms / 10).for_each(|_| self.turn());
+    }
+
+    /// Who leads and serves.
+    pub(crate) fn leaders(&self) -> Vec<u8> {
+        let leads = |server: &&Pure| server.replica.role() == Role::Leading && server.replica.is_serving();
+        self.servers.iter().filter(leads).map(|server| server.replica.origin().0).collect()
+    }
+}
+
+/// A leader that was cut off comes back, but sees only followers of its successor's. It does not take those away, and
+/// does not serve.
+#[test]
+fn a_deposed_leader_that_does_not_see_its_successor_keeps_quiet() {
+    for successor in 0..4 {
+        let mut net = Net::new(5);
+        net.run(2_000);
+        let [first] = net.leaders()[..] else { panic!("one leads: {:?}", net.leaders()) };
+        let others: Vec<u8> = (1..=5).filter(|&id| id != first).collect();
+        let second = others[successor];
+        let followers: Vec<u8> = others.iter().copied().filter(|&id| id != second).collect();
+        // Only the second one sees a majority.
+        for (place, &follower) in followers.iter().enumerate() {
+            followers[..place].iter().for_each(|&other| net.cut(follower, other));
+        }
+        others.iter().for_each(|&other| net.cut(first, other));
+        net.run(3_000);
+        assert_eq!(net.leaders(), [second]);
+        followers.iter().for_each(|&follower| net.link(first, follower));
+        for _ in 0..1_000 {
+            net.turn();
+            assert_eq!(net.leaders(), [second], "at {} ms", net.now_ms);
+        }
+        net.link(first, second);
+        net.run(3_000);
+        assert_eq!(net.leaders().len(), 1);
+        assert!(net.servers.iter().all(|server| server.replica.is_serving()), "who leads, leads everyone");
+    }
+}
+
+/// Blank servers do not make a majority: who only hears from them does not serve.
+#[test]
+fn blank_servers_are_no_company_for_a_leader() {
+    let mut net = Net::new(3);
+    net.run(2_000);
+    let [leader] = net.leaders()[..] else { panic!("one leads: {:?}", net.leaders()) };
+    let others: Vec<u8> = (1..=3).filter(|&id| id != leader).collect();
+    for &other in &others {
+        net.cut(leader, other);
+    }
+    net.cut(others[0], others[1]);
+    *net.server(others[0]) = Pure::new(others[0], &[1, 2, 3], Box::new(MemoryJournal::default()), 0);
+    net.link(leader, others[0]);
+    net.run(1_000);
+    assert!(net.servers.iter().all(|server| !server.replica.is_serving()), "nothing can be decided");
+}
