@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod bad_disks;
+mod bad_input;
 mod frames;
 mod gate;
 mod group;
