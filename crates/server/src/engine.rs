@@ -221,9 +221,8 @@ impl Engine {
 
 /// Spent containers and overdue TTL znodes, as many as may be deleted in one check.
 pub(crate) fn expendable(containers: &Containers, state: &State, clock: Clock) -> Vec<Expendable> {
-    let per_check = u64::from(containers.removals_per_minute_max)
-        * u64::from(containers.check_interval_ms).min(60_000)
-        / 60_000;
+    let per_check =
+        u64::from(containers.removals_per_minute_max) * u64::from(containers.check_interval_ms).min(60_000) / 60_000;
     let limit = usize::try_from(per_check).unwrap_or(usize::MAX).max(1);
     let never_used_ms = i64::try_from(containers.never_used_max_ms).unwrap_or(i64::MAX);
     state.expendable(clock.wall_ms(), never_used_ms, limit)

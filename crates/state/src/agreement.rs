@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use bytes::BufMut;
 use oxkeeper_proto::{DecodeError, Jute, Reader, Zxid};
 
-use crate::command::{BallotId, Batch, Epoch, Number, decode_ballot, decode_u64};
 use crate::apply::{Change, ChangeKind, Watcher};
+use crate::command::{BallotId, Batch, Epoch, Number, decode_ballot, decode_u64};
 use crate::state::State;
 
 /// Where clients read who the members are.

@@ -184,6 +184,7 @@ impl Consensus {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "of the library's messages those that matter here")]
     pub(crate) fn receive(&mut self, from: u64, message: Message<LogEntry>) -> Result<Received, BadFrame> {
         match message {
             Message::BLE(message) => {
@@ -208,6 +209,7 @@ impl Consensus {
     }
 
     /// What no member in its right mind sends, and OmniPaxos would trust.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "of the library's messages those that matter here")]
     fn check(&self, message: &PaxosMessage<LogEntry>) -> Result<(), BadFrame> {
         let store = self.store.lock();
         let (decided, end) = (self.decided() as usize, store.end() as usize);
@@ -235,6 +237,7 @@ impl Consensus {
     }
 
     /// Whether answering would need entries that are trimmed, or more of them than one frame should have.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "of the library's messages those that matter here")]
     fn is_beyond_log(&self, message: &PaxosMessage<LogEntry>) -> bool {
         let store = self.store.lock();
         // A state brings no more than what is decided: what is not must be sent as entries, however long it is.
@@ -333,6 +336,7 @@ impl Consensus {
         self.messages = messages;
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "of the library's messages those that matter here")]
     fn tells_of_disk(&self, message: &Message<LogEntry>) -> bool {
         let Message::SequencePaxos(PaxosMessage { msg, .. }) = message else { return false };
         match msg {

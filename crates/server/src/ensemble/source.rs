@@ -128,11 +128,7 @@ impl StateSource for Source {
 
 /// As the transfer wants it.
 pub(crate) fn into_part(part: ReplicaPart) -> LogPart {
-    let last = part.last.map(|tail| Tail {
-        promise: tail.promise,
-        round: tail.round,
-        decided: tail.decided,
-        end: tail.end,
-    });
+    let last =
+        part.last.map(|tail| Tail { promise: tail.promise, round: tail.round, decided: tail.decided, end: tail.end });
     LogPart { entries: part.entries, last }
 }
