@@ -618,6 +618,11 @@ impl Replica {
         )
     }
 
+    /// Peers whose link is up.
+    pub fn linked(&self) -> Vec<u8> {
+        self.config.members.iter().zip(&self.links).filter(|(_, link)| link.up).map(|(&peer, _)| peer).collect()
+    }
+
     /// The next frame for `peer` that may leave now.
     pub fn next_frame(&mut self, peer: u8) -> Option<Vec<u8>> {
         let written = self.consensus().map_or(0, |consensus| consensus.written);

@@ -47,6 +47,8 @@ const PART_LEN: usize = 1 << 20;
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How often it is looked whether this server is to stop while it does something else.
 const STOP_POLL: Duration = Duration::from_millis(50);
+/// How often an empty server says what it waits for, ms.
+const BLANK_LOG_INTERVAL_MS: u64 = 10_000;
 /// How long a stop waits for own clients' last commands.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
 /// A server whose peers are silent for so many heartbeats has lost touch, if `tickTime` is not longer.
@@ -103,6 +105,9 @@ struct Running {
     applied_last_tick: u64,
     /// The file that lets it found an ensemble is there.
     initialize: bool,
+    /// As the log has told.
+    told_role: Role,
+    next_blank_log_ms: u64,
     stop_by: Option<Instant>,
     _locks: Vec<DirLock>,
 }
@@ -139,6 +144,8 @@ impl Running {
             next_reap_ms: now_ms + u64::from(parts.containers.check_interval_ms),
             applied_last_tick: 0,
             initialize,
+            told_role: Role::Looking,
+            next_blank_log_ms: now_ms + BLANK_LOG_INTERVAL_MS,
             stop_by: None,
             _locks: locks,
         })
@@ -191,13 +198,14 @@ impl Ensemble {
         loop {
             self.running.peers.wait(self.idle_time());
             self.listen();
-            self.answer_questions();
             let stop = self.parts.proposing.take_waiting(&mut proposals);
             self.running.replica.submit(&mut proposals);
             self.parts.proposing.note_unapplied(self.running.replica.waiting_len());
             if let Err(JournalFull) = self.turn() {
                 return End::DiskFull;
             }
+            // Now nothing is staged: what the log has, the disk has.
+            self.answer_questions();
             if let Some(Want::Install { from }) = self.running.replica.take_want() {
                 return End::Install(from);
             }
@@ -329,6 +337,7 @@ impl Ensemble {
         self.expire_local(now_ms);
         self.shorten_log();
         self.use_up_initialize();
+        self.complain_if_blank(now_ms);
     }
 
     fn expire(&mut self, now_ms: u64) {
@@ -386,8 +395,33 @@ impl Ensemble {
         }
     }
 
+    /// It may wait for ever: an operator must know what for.
+    fn complain_if_blank(&mut self, now_ms: u64) {
+        if self.running.replica.role() == Role::Blank && now_ms >= self.running.next_blank_log_ms {
+            self.running.next_blank_log_ms = now_ms + BLANK_LOG_INTERVAL_MS;
+            let linked = self.running.replica.linked();
+            warn!(
+                ?linked,
+                "this server is empty: it waits for a leader to join, or for all members to found an ensemble"
+            );
+        }
+    }
+
+    /// The log tells of each new leader.
+    fn tell_role(&mut self) {
+        let role = self.running.replica.role();
+        if role != self.running.told_role && matches!(role, Role::Leading | Role::Following(_)) {
+            self.running.told_role = role;
+            match role {
+                Role::Following(leader) => info!(leader, "following"),
+                Role::Leading | Role::Looking | Role::Blank => info!("leading"),
+            }
+        }
+    }
+
     fn show_role(&mut self) {
         let now_ms = self.parts.clock.now_ms();
+        self.tell_role();
         let serving = self.whom_to_serve(now_ms);
         let place = match serving {
             Serving::Yes if self.running.replica.role() == Role::Leading => role::Role::Leader,
