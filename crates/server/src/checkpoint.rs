@@ -28,8 +28,8 @@ const CAPTURE_MAX: usize = 128;
 const STOP_LOG_LEN: u64 = 4 << 20;
 /// A checkpoint may use the whole disk when no write has come for this long, ms.
 const QUIET_MS: u64 = 5;
-/// How much later than the threads that serve this one gets a core.
-const NICENESS: i32 = 10;
+/// How much later than the threads that serve a thread behind the scenes gets a core.
+pub(crate) const NICENESS: i32 = 10;
 /// Pause after a failed checkpoint.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 

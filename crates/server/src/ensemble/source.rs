@@ -10,8 +10,10 @@ use std::sync::mpsc::{self, Receiver, Sender as Channel};
 use oxkeeper_replica::ensemble::replica::LogPart as ReplicaPart;
 use oxkeeper_store::{Snapshot, StoreError, Tree};
 use parking_lot::Mutex;
+use rustix::process::nice;
 use tracing::{info, warn};
 
+use crate::checkpoint::NICENESS;
 use crate::peers::{PeerStream, Waker};
 use crate::transfer::{LogPart, Sender, StateSource, Tail, TransferError};
 
@@ -64,6 +66,8 @@ impl States {
 
     /// Sends the state to `peer`; the stream ends with it.
     pub(crate) fn send(&self, mut stream: PeerStream, peer: u8) {
+        // Those who serve go first. A system that does not know niceness shares evenly.
+        let _ = nice(NICENESS);
         info!(peer, "sending the state");
         match self.write(&mut stream) {
             Ok(len) => info!(peer, len, "the state is sent"),
