@@ -126,11 +126,19 @@ static void sync(void) {
 }
 
 static void configuration(void) {
-    char data[256];
-    int length = sizeof data;
+    char data[2048];
+    int length = sizeof data, servers = atoi(getenv("ZK_SERVERS")), lines = 0;
     struct Stat stat;
     ok(zoo_getconfig(zh, 0, data, &length, &stat));
-    expect(length <= 0 && stat.aversion == -1);
+    expect_number(stat.aversion, -1);
+    if (servers == 1) {
+        expect(length <= 0);
+    } else {
+        for (int index = 0; index < length; index++) lines += data[index] == '\n';
+        expect_number(lines, servers);
+        expect(strncmp(data, "server.1=127.0.0.1:", 19) == 0 && strncmp(data + length - 9, "version=0", 9) == 0);
+    }
+    length = sizeof data;
     expect_number(zoo_reconfig(zh, NULL, "2", NULL, -1, data, &length, &stat), ZRECONFIGDISABLED);
 }
 

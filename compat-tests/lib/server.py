@@ -161,8 +161,12 @@ class Member:
             os.kill(pid, number)
 
     def end(self, number):
-        """Sends the signal and waits until the process is gone. One that does not obey is killed, and that is an error."""
+        """Sends the signal and waits until the process is gone."""
         self.signal(number)
+        self.await_end(number)
+
+    def await_end(self, number):
+        """For a process that was sent this signal. One that does not obey is killed, and that is an error."""
         deadline = time.monotonic() + STOP_TIMEOUT_S
         disobeyed = False
         while (pid := self.pid()) is not None:
@@ -232,12 +236,22 @@ class Deployment:
         return cls(directory)
 
     @property
-    def connect(self):
-        return ",".join(f"127.0.0.1:{member.port}" for member in self.members)
-
-    @property
     def ctl(self):
         return self.directory / "ctl"
+
+    def environment(self):
+        """What a suite is told of its servers, which serve. Of an ensemble it uses one follower: all writes take the long way,
+        and one session sees at once what another has written, as through a single server."""
+        modes = {member.mode(): member for member in self.members}
+        chosen = modes.get("follower") or modes.get("standalone")
+        if not chosen:
+            raise RuntimeError(f"neither a follower nor a single server: {', '.join(map(str, modes))}")
+        return {
+            "ZK_CONNECT": chosen.address,
+            "ZK_CONNECT_ALL": ",".join(member.address for member in self.members),
+            "ZK_SERVERS": str(len(self.members)),
+            "ZK_CTL": str(self.ctl),
+        }
 
     def start(self):
         for member in self.members:
@@ -253,24 +267,24 @@ class Deployment:
         self._end_all(signal.SIGKILL)
 
     def _end_all(self, number):
-        """Ends every server, also when one of them fails to end properly; then says so."""
+        """Ends every server, also when one of them fails to end properly; then says so. All at once: no server outlives its leader."""
+        for member in self.members:
+            member.signal(number)
         failures = []
         for member in self.members:
             try:
-                member.end(number)
+                member.await_end(number)
             except RuntimeError as error:
                 failures.append(str(error))
         if failures:
             raise RuntimeError("\n".join(failures))
 
     def restart(self):
-        """One server after the other, as an operator does it: an ensemble serves throughout."""
-        for member in self.members:
-            try:
-                member.end(signal.SIGTERM)
-            finally:
-                member.spawn()
-                member.wait_ready()
+        """All servers are down in between: a client is cut off once, as from a single server. One after the other is for `faults`."""
+        try:
+            self.stop()
+        finally:
+            self.start()
 
     def pause(self):
         for member in self.members:
@@ -306,7 +320,7 @@ def main(arguments):
         case ["create", name, directory, *port]:
             deployment = Deployment.create(name, directory, int(port[0]) if port else None)
             deployment.start()
-            print(f"ZK_CONNECT={deployment.connect}\nZK_CTL={deployment.ctl}")
+            print("\n".join(f"{name}={value}" for name, value in deployment.environment().items()))
         case _:
             sys.exit(f"usage: ctl {'|'.join(Deployment.ACTIONS)}  or  server.py create {'|'.join(KINDS)} DIR [PORT]")
 

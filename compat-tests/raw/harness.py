@@ -6,6 +6,7 @@ later would take a zxid in the middle of another case.
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,19 +16,21 @@ from collections import namedtuple
 import wire
 from connection import Closed, Connection, Notification, parse_address
 
-Case = namedtuple("Case", "feature name function")
+# `only_alone` says why an ensemble cannot be asked this; None for cases that run against any number of servers.
+Case = namedtuple("Case", "feature name function only_alone", defaults=[None])
 
+SERVERS = int(os.environ.get("ZK_SERVERS", "1"))
 CASES = []
 CORNERS = itertools.count(1)
 # Two runs against one server stay out of each other's way; only the `fresh tree` cases then fail.
 RUN = os.urandom(3).hex()
 
 
-def case(feature, name):
+def case(feature, name, only_alone=None):
     """Registers a function taking a Scene as one case."""
 
     def register(function):
-        CASES.append(Case(feature, name, function))
+        CASES.append(Case(feature, name, function, only_alone))
         return function
 
     return register
@@ -195,17 +198,28 @@ def end_client(client):
     client.close()
 
 
+def configuration_pattern():
+    """What an ensemble's configuration looks like: a line for each server, then the version."""
+    clients = map(re.escape, os.environ["ZK_CONNECT_ALL"].split(","))
+    servers = (rf"server\.{number}=127\.0\.0\.1:\d+:\d+:participant;{client}\n" for number, client in enumerate(clients, start=1))
+    return "".join(servers) + "version=0"
+
+
 # --- running ----------------------------------------------------------------------------------
 
 
 def run(words):
     """Runs the cases whose label contains all `words`; returns the exit status."""
-    address = parse_address(os.environ["ZK_CONNECT"].split(",")[0])
+    address = parse_address(os.environ["ZK_CONNECT"])
     ctl = os.environ.get("ZK_CTL", "false")
     failures = 0
     for item in CASES:
         label = f"{item.feature} / {item.name}"
-        if all(word in label for word in words):
+        if not all(word in label for word in words):
+            continue
+        if SERVERS > 1 and item.only_alone:
+            print(f"left out {label} # {item.only_alone}", flush=True)
+        else:
             failures += run_case(label, item.function, Scene(address, ctl))
     return 1 if failures else 0
 

@@ -5,10 +5,12 @@ import socket
 
 import wire
 from connection import four_letter
-from harness import case, equal, table
+from harness import SERVERS, case, configuration_pattern, equal, table
 
 FEATURE = "four-letter word"
 VERSION = r"\d+\.\d+\.\d+\S*-\S+, built on \d{4}-\d\d-\d\d \d\d:\d\d UTC"
+# An ensemble's cases talk to a follower.
+MODE = "standalone" if SERVERS == 1 else "follower"
 DATE = r"\w{3} \w{3} \d\d \d\d:\d\d:\d\d UTC \d{4}"
 BRIEF = r" /[\d.]+:\d+\[\d+\]\(queued=\d+,recved=\d+,sent=\d+\)\n"
 FULL = (
@@ -17,27 +19,33 @@ FULL = (
 )
 COUNTERS = (
     r"Latency min/avg/max: \d+/\d+\.\d+/\d+\nReceived: \d+\nSent: \d+\nConnections: \d+\nOutstanding: \d+\n"
-    r"Zxid: 0x[0-9a-f]+\nMode: (standalone|leader|follower|observer)\nNode count: \d+\n"
+    rf"Zxid: 0x[0-9a-f]+\nMode: {MODE}\nNode count: \d+\n"
 )
-PROPOSALS = r"(Proposal sizes last/min/max: -?\d+/-?\d+/-?\d+\n)?"
+# What a member of an ensemble adds, and a follower, which does not know when sessions expire, has instead.
+QUORUM = (
+    r"initLimit=20\nsyncLimit=10\nelectionAlg=3\nelectionPort=\d+\nquorumPort=\d+\npeerType=0\n"
+    f"membership: \n{configuration_pattern()}" if SERVERS > 1 else ""
+)
+EXPIRIES = f"Session Sets \\(\\d+\\)/\\(\\d+\\):\n(\\d+ expire at {DATE}:\n(\t0x[0-9a-f]+\n)*)*"
+SESSIONS = EXPIRIES if SERVERS == 1 else r"Global Sessions\(\d+\):\n(0x[0-9a-f]+\t\d+ms\n)*"
 PATTERNS = {
     "ruok": "imok",
     "isro": "rw",
     "gtmk": r"\d+",
-    "srvr": f"Zookeeper version: {VERSION}\n" + COUNTERS + PROPOSALS,
-    "stat": f"Zookeeper version: {VERSION}\nClients:\n({BRIEF})+\n" + COUNTERS + PROPOSALS,
+    "srvr": f"Zookeeper version: {VERSION}\n" + COUNTERS,
+    "stat": f"Zookeeper version: {VERSION}\nClients:\n({BRIEF})+\n" + COUNTERS,
     "cons": f"({FULL}|{BRIEF})+\n",
     "conf": r"clientPort=\d+\nsecureClientPort=-1\ndataDir=\S+\ndataDirSize=\d+\ndataLogDir=\S+\ndataLogSize=\d+\n"
     r"tickTime=500\nmaxClientCnxns=0\nminSessionTimeout=1000\nmaxSessionTimeout=10000\n"
-    r"clientPortListenBacklog=-1\nserverId=\d+\n(.*\n)*",
+    rf"clientPortListenBacklog=-1\nserverId=\d+\n{QUORUM}",
     "dirs": r"datadir_size: \d+\nlogdir_size: \d+\n",
     "wchs": r"\d+ connections watching \d+ paths\nTotal watches:\d+\n",
     "crst": "Connection stats reset.\n",
     "srst": "Server stats reset.\n",
     "hash": r"([0-9a-f]+: -?\d+\n)*",
     "envi": f"Environment:\nzookeeper.version={VERSION}\n(\\S+=.*\n)+",
-    "mntr": f"zk_version\t{VERSION}\nzk_server_state\t\\w+\n(zk_\\S+\t\\S+.*\n)+",
-    "dump": f"SessionTracker dump:\nSession Sets \\(\\d+\\)/\\(\\d+\\):\n(\\d+ expire at {DATE}:\n(\t0x[0-9a-f]+\n)*)*"
+    "mntr": f"zk_version\t{VERSION}\nzk_server_state\t{MODE}\n(zk_\\S+\t\\S+.*\n)+",
+    "dump": f"SessionTracker dump:\n{SESSIONS}"
     r"ephemeral nodes dump:\nSessions with Ephemerals \(\d+\):\n(0x[0-9a-f]+:\n(\t/.*\n)+)*"
     f"Connections dump:\nConnections Sets \\(\\d+\\)/\\(\\d+\\):\n(\\d+ expire at {DATE}:\n"
     r"(\tip: /[\d.]+:\d+ sessionId: 0x[0-9a-f]+\n)*)*",
@@ -128,7 +136,8 @@ def dump(scene):
     text = four_letter(scene.address, "dump").decode()
     sid = f"0x{client.session & 2**64 - 1:x}"
     host, port = client.socket.getsockname()
-    assert f"\n\t{sid}\n" in text and f"\n{sid}:\n\t{path}\n" in text, text
+    session = f"\n\t{sid}\n" if SERVERS == 1 else f"\n{sid}\t{client.timeout_ms}ms\n"
+    assert session in text and f"\n{sid}:\n\t{path}\n" in text, text
     assert f"\tip: /{host}:{port} sessionId: {sid}\n" in text, text
 
 

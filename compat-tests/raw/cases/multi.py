@@ -106,7 +106,8 @@ def undecodable(scene, operations):
     client.ok(wire.PING)
 
 
-@case(FEATURE, "a null ACL vector")
+# ZooKeeper: the leader then proposes under a zxid it has used already; that never commits, nor does anything after it.
+@case(FEATURE, "a null ACL vector", only_alone="one such request ends all writes of an Apache ZooKeeper ensemble, until there is another leader")
 def null_acl(scene):
     # ZooKeeper: decoding dies of a null pointer here instead of an I/O error, and then no zxid is taken.
     client = scene.client()

@@ -9,58 +9,91 @@ import java.util.Map;
 /**
  * The zkCli suite: types every command of a recorded transcript into the Apache shell and compares what
  * it prints. {@code Main check FILE} prints one line per command; {@code Main record FILE} writes the
- * outputs of this server into the file instead.
+ * outputs of this server into the file instead. With a third argument the server is a member of an
+ * ensemble, and that file has the commands it answers differently, with its answers.
  */
 public final class Main {
-    private Main() {}
+    private final Transcript transcript;
+    private final Capture capture = Capture.install();
+    private final Shell shell;
+    private final Normaliser normaliser;
+    private final Map<String, Integer> uses = new HashMap<>();
 
-    public static void main(String[] args) throws Exception {
+    private Main(Transcript transcript) throws Exception {
         String server = System.getenv().getOrDefault("ZK_CONNECT", "127.0.0.1:2181");
-        Path file = Path.of(args[1]);
-        Transcript transcript = Transcript.read(file);
-        Capture capture = Capture.install();
-        Shell shell = new Shell(server, capture);
-        if (args[0].equals("record")) {
-            record(shell, server, transcript).write(file);
-            capture.terminal().println("recorded " + file);
-            System.exit(0);
-        }
-        System.exit(check(shell, server, transcript, capture) ? 0 : 1);
+        String all = System.getenv().getOrDefault("ZK_CONNECT_ALL", server);
+        this.transcript = transcript;
+        this.shell = new Shell(server, capture);
+        this.normaliser = new Normaliser(server, List.of(all.split(",")));
     }
 
-    private static Transcript record(Shell shell, String server, Transcript transcript) throws IOException, InterruptedException {
+    public static void main(String[] args) throws Exception {
+        Path file = Path.of(args[1]);
+        Main suite = new Main(Transcript.read(file));
+        if (args[0].equals("check")) {
+            System.exit(suite.check(args.length > 2 ? outputs(Transcript.read(Path.of(args[2]))) : Map.of()) ? 0 : 1);
+        }
+        if (args.length > 2) {
+            Path differences = Path.of(args[2]);
+            suite.record(false).write(differences);
+        } else {
+            suite.record(true).write(file);
+        }
+        System.exit(0);
+    }
+
+    /** What an ensemble answers differently, by command. */
+    private static Map<String, List<String>> outputs(Transcript differences) {
+        Map<String, List<String>> outputs = new HashMap<>();
+        differences.entries().stream().filter(entry -> !entry.isSection())
+                .forEach(entry -> outputs.put(entry.command(), entry.output()));
+        return outputs;
+    }
+
+    /** What this server answers: to all, or only where that is not what the transcript says. */
+    private Transcript record(boolean whole) throws IOException, InterruptedException {
         Transcript recorded = new Transcript();
-        Normaliser normaliser = new Normaliser(server);
+        if (!whole) {
+            recorded.entries().add(new Transcript.Entry(
+                    "# What three servers of Apache ZooKeeper 3.9.5 answer differently from one, written by ./record.", List.of()));
+        }
         for (Transcript.Entry entry : transcript.entries()) {
             if (entry.isSection()) {
                 normaliser.forget();
-                recorded.entries().add(entry);
-            } else {
-                recorded.entries().add(new Transcript.Entry(entry.command(), normaliser.lines(shell.type(entry.command()))));
+                if (whole) {
+                    recorded.entries().add(entry);
+                }
+                continue;
+            }
+            List<String> lines = normaliser.lines(shell.type(entry.command()));
+            if (whole || !lines.equals(entry.output())) {
+                recorded.entries().add(new Transcript.Entry(entry.command(), lines));
             }
         }
         return recorded;
     }
 
-    private static boolean check(Shell shell, String server, Transcript transcript, Capture capture)
-            throws IOException, InterruptedException {
+    private boolean check(Map<String, List<String>> differences) throws IOException, InterruptedException {
         boolean allOk = !transcript.entries().isEmpty();
-        Normaliser normaliser = new Normaliser(server);
-        Map<String, Integer> uses = new HashMap<>();
         for (Transcript.Entry entry : transcript.entries()) {
             if (entry.isSection()) {
                 normaliser.forget();
                 continue;
             }
+            List<String> expected = differences.getOrDefault(entry.command(), entry.output());
             List<String> lines = normaliser.lines(shell.type(entry.command()));
-            int use = uses.merge(entry.command(), 1, Integer::sum);
-            String label = entry.feature() + " / " + entry.command() + (use > 1 ? " (" + use + ")" : "");
-            boolean ok = entry.output().equals(lines);
+            boolean ok = expected.equals(lines);
             allOk &= ok;
-            capture.terminal().println(ok ? "ok " + label : "not ok " + label + " # " + difference(entry.output(), lines));
+            String label = label(entry);
+            capture.terminal().println(ok ? "ok " + label : "not ok " + label + " # " + difference(expected, lines));
             capture.terminal().flush();
         }
         return allOk;
+    }
+
+    private String label(Transcript.Entry entry) {
+        int use = uses.merge(entry.command(), 1, Integer::sum);
+        return entry.feature() + " / " + entry.command() + (use > 1 ? " (" + use + ")" : "");
     }
 
     private static String difference(List<String> expected, List<String> actual) {

@@ -11,7 +11,7 @@ import java.util.stream.Stream;
 
 /**
  * Replaces what legitimately varies between two runs. A zxid becomes a name by order of appearance in
- * its section, so that equal ones stay recognisable; times, session ids and the server's address become words.
+ * its section, so that equal ones stay recognisable; times, session ids and addresses become words.
  */
 final class Normaliser {
     /** An empty line, visible in the transcript. */
@@ -22,11 +22,18 @@ final class Normaliser {
     private static final Pattern OWNER = Pattern.compile("^(ephemeralOwner = )0x(?!0$).+$");
     private static final Pattern LIST = Pattern.compile("^\\[(/.*)\\]$");
 
+    /** A line of an ensemble's configuration, and the list of its clients' addresses that {@code config -c} prints. */
+    private static final Pattern MEMBER = Pattern.compile("^(server\\.\\d+=)127\\.0\\.0\\.1:\\d+:\\d+(:participant;)(.+)$");
+    private static final Pattern MEMBERS = Pattern.compile("^(\\d+ )(127\\.0\\.0\\.1:\\d+(?:,127\\.0\\.0\\.1:\\d+)+)$");
+
     private final String server;
+    private final List<String> servers;
     private final Map<Long, String> names = new HashMap<>();
 
-    Normaliser(String server) {
+    /** @param server the one that is spoken to, among all */
+    Normaliser(String server, List<String> servers) {
         this.server = server;
+        this.servers = servers;
     }
 
     /** Starts a section. */
@@ -45,6 +52,14 @@ final class Normaliser {
         if (line.isEmpty()) {
             return EMPTY;
         }
+        Matcher member = MEMBER.matcher(line);
+        if (member.matches()) {
+            return member.group(1) + "<peers>" + member.group(2) + numbered(member.group(3));
+        }
+        Matcher members = MEMBERS.matcher(line);
+        if (members.matches()) {
+            return members.group(1) + Stream.of(members.group(2).split(",")).map(this::numbered).collect(Collectors.joining(","));
+        }
         String text = line.replace(server, "<server>");
         Matcher stat = STAT_ZXID.matcher(text);
         if (stat.matches()) {
@@ -59,6 +74,11 @@ final class Normaliser {
             return Stream.of(list.group(1).split(", ")).sorted().collect(Collectors.joining(", ", "[", "]"));
         }
         return OWNER.matcher(TIME.matcher(text).replaceFirst("$1<time>")).replaceFirst("$1<session>");
+    }
+
+    private String numbered(String address) {
+        int index = servers.indexOf(address);
+        return index < 0 ? address : "<server " + (index + 1) + ">";
     }
 
     private String name(long zxid) {
