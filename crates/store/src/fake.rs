@@ -24,6 +24,8 @@ use crate::disk::{Disk, DiskFile};
 pub const SECTOR_LEN: usize = 512;
 /// Stands for a directory where files have their inode.
 const DIR: u64 = 0;
+/// What copies of a file share until one of them is written to.
+const PAGE_LEN: usize = 4096;
 
 /// A disk in memory. Clones are the same disk.
 #[derive(Clone, Default)]
@@ -53,15 +55,80 @@ struct Inner {
 
 #[derive(Clone, Default)]
 struct FileState {
-    content: Vec<u8>,
-    synced: Vec<u8>,
+    content: Content,
+    synced: Content,
     changes: Vec<Change>,
 }
 
 #[derive(Clone)]
 enum Change {
-    Write { offset: usize, data: Vec<u8> },
+    Write { offset: usize, data: Arc<[u8]> },
     SetLen(usize),
+}
+
+/// The bytes of a file. A crash copies every file, and most of their bytes never change.
+#[derive(Clone, Default)]
+struct Content {
+    len: usize,
+    /// `None` is nothing but zeros. What is behind the end is zero, too.
+    pages: Vec<Option<Arc<[u8; PAGE_LEN]>>>,
+}
+
+impl Content {
+    fn from_bytes(bytes: &[u8]) -> Self {
+        let mut content = Self::default();
+        content.resize(bytes.len());
+        content.write(0, bytes);
+        content
+    }
+
+    fn resize(&mut self, len: usize) {
+        if len < self.len && self.pages[len / PAGE_LEN].is_some() {
+            self.page(len / PAGE_LEN)[len % PAGE_LEN..].fill(0);
+        }
+        self.len = len;
+        self.pages.resize(len.div_ceil(PAGE_LEN), None);
+    }
+
+    fn page(&mut self, page: usize) -> &mut [u8; PAGE_LEN] {
+        Arc::make_mut(self.pages[page].get_or_insert_with(|| Arc::new([0; PAGE_LEN])))
+    }
+
+    /// Within the length.
+    fn write(&mut self, offset: usize, data: &[u8]) {
+        assert!(offset + data.len() <= self.len, "the file is long enough");
+        let mut done = 0;
+        while done < data.len() {
+            let at = offset + done;
+            let len = (PAGE_LEN - at % PAGE_LEN).min(data.len() - done);
+            self.page(at / PAGE_LEN)[at % PAGE_LEN..][..len].copy_from_slice(&data[done..done + len]);
+            done += len;
+        }
+    }
+
+    /// False: it is too short.
+    fn read(&self, offset: usize, out: &mut [u8]) -> bool {
+        if offset.checked_add(out.len()).is_none_or(|end| end > self.len) {
+            return false;
+        }
+        let mut done = 0;
+        while done < out.len() {
+            let at = offset + done;
+            let len = (PAGE_LEN - at % PAGE_LEN).min(out.len() - done);
+            match &self.pages[at / PAGE_LEN] {
+                Some(page) => out[done..done + len].copy_from_slice(&page[at % PAGE_LEN..][..len]),
+                None => out[done..done + len].fill(0),
+            }
+            done += len;
+        }
+        true
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.len];
+        assert!(self.read(0, &mut bytes), "it is as long as it is");
+        bytes
+    }
 }
 
 /// An operation that is to fail.
@@ -137,7 +204,7 @@ impl FakeDisk {
     /// The bytes of a file as programs see them.
     pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
         let inner = self.inner.lock();
-        Some(inner.files.get(inner.names.get(path)?)?.content.clone())
+        Some(inner.files.get(inner.names.get(path)?)?.content.bytes())
     }
 
     /// Replaces the bytes of a file, durably, as an operator with an editor would.
@@ -146,6 +213,7 @@ impl FakeDisk {
         let inode = inner.names.get(path).copied().unwrap_or_else(|| inner.next_inode());
         inner.names.insert(path.to_path_buf(), inode);
         inner.synced_names.insert(path.to_path_buf(), inode);
+        let content = Content::from_bytes(&content);
         let synced = content.clone();
         inner.files.insert(inode, FileState { content, synced, changes: Vec::new() });
     }
@@ -195,7 +263,7 @@ impl Inner {
 
     fn used(&self) -> u64 {
         let files = self.names.values().filter_map(|inode| self.files.get(inode));
-        files.map(|file| file.content.len() as u64).sum()
+        files.map(|file| file.content.len as u64).sum()
     }
 
     fn next_inode(&self) -> u64 {
@@ -242,7 +310,7 @@ impl Inner {
     fn write(&mut self, inode: u64, offset: u64, data: &[u8]) -> io::Result<()> {
         let failed = self.step(true);
         let half = if failed.is_err() { data.len() / 2 } else { data.len() };
-        let len = self.files[&inode].content.len();
+        let len = self.files[&inode].content.len;
         let room = self.room.map_or(u64::MAX, |room| room.saturating_sub(self.used()));
         let fits = (len as u64).saturating_add(room).saturating_sub(offset);
         let count = match half.min(usize::try_from(fits).unwrap_or(usize::MAX)) {
@@ -250,7 +318,7 @@ impl Inner {
             // what a refused write leaves ends at a sector
             count => ((offset as usize + count) / SECTOR_LEN * SECTOR_LEN).saturating_sub(offset as usize),
         };
-        let change = Change::Write { offset: offset as usize, data: data[..count].to_vec() };
+        let change = Change::Write { offset: offset as usize, data: data[..count].into() };
         let file = self.files.get_mut(&inode).expect("open files exist");
         change.apply(&mut file.content, |_| true);
         file.changes.push(change);
@@ -304,17 +372,19 @@ impl FileState {
 
 impl Change {
     /// Makes the change, in the sectors that `arrives` says.
-    fn apply(&self, content: &mut Vec<u8>, mut arrives: impl FnMut(usize) -> bool) {
+    fn apply(&self, content: &mut Content, mut arrives: impl FnMut(usize) -> bool) {
         match self {
-            Self::SetLen(len) => content.resize(*len, 0),
+            Self::SetLen(len) => content.resize(*len),
             Self::Write { offset, data } => {
                 let mut done = 0;
                 while done < data.len() {
                     let at = offset + done;
                     let len = (SECTOR_LEN - at % SECTOR_LEN).min(data.len() - done);
                     if arrives(at / SECTOR_LEN) {
-                        content.resize(content.len().max(at + len), 0);
-                        content[at..at + len].copy_from_slice(&data[done..done + len]);
+                        if content.len < at + len {
+                            content.resize(at + len);
+                        }
+                        content.write(at, &data[done..done + len]);
                     }
                     done += len;
                 }
@@ -486,13 +556,13 @@ impl fmt::Debug for FakeFile {
 
 impl DiskFile for FakeFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.inner.lock().files[&self.inode].content.len() as u64)
+        Ok(self.inner.lock().files[&self.inode].content.len as u64)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut inner = self.inner.lock();
         inner.step(true)?;
-        let old = inner.files[&self.inode].content.len() as u64;
+        let old = inner.files[&self.inode].content.len as u64;
         if inner.room.is_some_and(|room| inner.used() - old + len > room.max(inner.used())) {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -507,13 +577,9 @@ impl DiskFile for FakeFile {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let inner = self.inner.lock();
         let content = &inner.files[&self.inode].content;
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        match start.checked_add(out.len()).and_then(|end| content.get(start..end)) {
-            Some(bytes) => {
-                out.copy_from_slice(bytes);
-                Ok(())
-            }
-            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        match content.read(usize::try_from(offset).unwrap_or(usize::MAX), out) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
 
@@ -526,8 +592,8 @@ impl DiskFile for FakeFile {
         inner.step(false)?;
         inner.remember();
         let file = inner.files.get_mut(&self.inode).expect("open files exist");
-        let changes = std::mem::take(&mut file.changes);
-        changes.iter().for_each(|change| change.apply(&mut file.synced, |_| true));
+        file.changes.clear();
+        file.synced = file.content.clone();
         Ok(())
     }
 }
