@@ -104,8 +104,8 @@ pub struct Applying<'a> {
     pub writer: &'a mut Writer,
     /// Takes the writer's outboxes before it unlocks the state.
     pub deliver: &'a mut dyn FnMut(&mut Writer, RwLockWriteGuard<'_, Shared>),
-    /// Is told of each entry, with its length, while the state is still locked.
-    pub applied: &'a mut dyn FnMut(u64),
+    /// Is told of each entry, while the state is still locked.
+    pub applied: &'a mut dyn FnMut(&[u8]),
     /// Monotonic, ms.
     pub now_ms: u64,
 }
@@ -676,13 +676,12 @@ impl Replica {
 
     fn apply_entry(&mut self, bytes: &[u8], applying: &mut Applying<'_>) -> Result<(), DecodeError> {
         let _entry = applying.entry.lock();
-        let len = bytes.len() as u64;
         let mut batch = match Entry::decode(bytes)? {
             Entry::Epoch(epoch) => {
                 let mut shared = applying.shared.write();
                 applying.writer.begin_epoch(&mut shared, &epoch);
                 self.begin_epoch(epoch.ballot, &mut shared, applying.now_ms);
-                (applying.applied)(len);
+                (applying.applied)(bytes);
                 (applying.deliver)(applying.writer, shared);
                 return Ok(());
             }
@@ -699,7 +698,7 @@ impl Replica {
             };
             let last = count < APPLY_MAX;
             if last {
-                (applying.applied)(len);
+                (applying.applied)(bytes);
             }
             (applying.deliver)(applying.writer, shared);
             if last {

@@ -299,7 +299,7 @@ impl Ensemble {
             entry: checkpoints.between_entries(),
             writer,
             deliver: &mut |writer, locked| deliver(writer, &parts.mailboxes, locked),
-            applied: &mut |len| checkpoints.applied(len),
+            applied: &mut |entry| checkpoints.applied(entry.len() as u64),
             now_ms: parts.clock.now_ms(),
         };
         let applied = replica.apply(&mut applying);

@@ -171,7 +171,7 @@ impl World {
         let mut replica = life.replica.lock();
         let before = replica.applied();
         let (seats, bug) = (&mut process.seats, self.options.bug);
-        let mut digests = Vec::new();
+        let (mut digests, mut entries) = (Vec::new(), Vec::new());
         let mut applying = Applying {
             shared: &process.shared,
             entry: &Mutex::new(()),
@@ -180,16 +180,18 @@ impl World {
                 digests.push((locked.state.zxid().0, locked.state.tree().digest()));
                 seats.fill_mailboxes(writer, bug);
             },
-            applied: &mut |_| {},
+            applied: &mut |entry| entries.push(entry.to_vec()),
             now_ms: self.now_ms,
         };
         replica.apply(&mut applying).expect("a log entry is one");
         let after = replica.applied();
+        drop(replica);
         if after == before {
             return;
         }
-        self.note_applied(me, before..after, &mut replica);
-        drop(replica);
+        for (index, entry) in (before..).zip(&entries) {
+            self.note_applied(me, index, entry);
+        }
         for (zxid, digest) in digests {
             self.history.digest(me, zxid, digest);
         }
@@ -198,24 +200,13 @@ impl World {
     }
 
     /// The checkers learn what was applied.
-    fn note_applied(
-        &mut self,
-        me: usize,
-        range: std::ops::Range<u64>,
-        replica: &mut oxkeeper_replica::ensemble::Replica,
-    ) {
-        let (history, books, expiry, now_ms) = (&mut self.history, &mut self.books, &mut self.expiry, self.now_ms);
-        let mut index = range.start;
-        replica.with_journal(|journal| {
-            journal.read(range, &mut |entry| {
-                history.applied(me, index, entry, books);
-                for (session, timeout_ms) in &history.told(index).begun {
-                    expiry.begun(*session, *timeout_ms, me, now_ms);
-                }
-                history.told(index).ended.iter().for_each(|session| expiry.ended(*session));
-                index += 1;
-            });
-        });
+    fn note_applied(&mut self, me: usize, index: u64, entry: &[u8]) {
+        self.history.applied(me, index, entry, &mut self.books);
+        let told = self.history.told(index);
+        for (session, timeout_ms) in &told.begun {
+            self.expiry.begun(*session, *timeout_ms, me, self.now_ms);
+        }
+        told.ended.iter().for_each(|session| self.expiry.ended(*session));
     }
 
     /// What time alone brings about.
