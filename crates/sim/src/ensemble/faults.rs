@@ -94,14 +94,14 @@ impl World {
             }
             Fault::Partition => self.partition(),
             Fault::Pause => {
-                let pause_ms = self.long_or_short(10_000);
+                let pause_ms = self.long_or_short(6_000);
                 note(now_ms, me, "is paused, ms", [pause_ms, 0]);
                 let until_ms = self.hosts[me].paused_until_ms.max(now_ms + pause_ms);
                 self.hosts[me].paused_until_ms = until_ms;
                 self.expiry.paused(me, now_ms, until_ms);
             }
             Fault::Stall => {
-                let stall_ms = self.long_or_short(5_000);
+                let stall_ms = self.long_or_short(3_000);
                 note(now_ms, me, "its disk stalls, ms", [stall_ms, 0]);
                 let until_ms = self.hosts[me].stalled_until_ms.max(now_ms + stall_ms);
                 self.hosts[me].stalled_until_ms = until_ms;
@@ -110,7 +110,7 @@ impl World {
             Fault::Full => {
                 let room = self.random.one_of(&[0, 512, 4 << 10, 100 << 10]);
                 note(now_ms, me, "its disk has room for", [room, 0]);
-                let until_ms = now_ms + self.long_or_short(5_000);
+                let until_ms = now_ms + self.long_or_short(3_000);
                 let host = &mut self.hosts[me];
                 host.disk.set_room(Some(host.disk.used() + room));
                 host.full_until_ms = Some(until_ms);
@@ -140,7 +140,7 @@ impl World {
     /// Some cannot reach some others.
     fn partition(&mut self) {
         let (now_ms, count) = (self.now_ms, self.hosts.len());
-        let until_ms = now_ms + self.long_or_short(10_000);
+        let until_ms = now_ms + self.long_or_short(6_000);
         let (one, other) = (self.random.place(count), self.random.place(count));
         let sides: Vec<bool> = (0..count).map(|_| self.random.once_in(2)).collect();
         let kind = self.random.below(5);

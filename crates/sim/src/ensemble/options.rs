@@ -84,7 +84,7 @@ impl Options {
     /// The options that `seed` chooses for `servers` servers.
     pub fn new(seed: u64, servers: u64, run_ms: u64) -> Options {
         let random = &mut Random::new(seed ^ 0x656e_7365_6d62_6c65);
-        let tick_ms = random.one_of(&[100, 200, 500]);
+        let tick_ms = random.one_of(&[100, 200]);
         // A round must be longer than the way there and back and a write of the log, or leaders never last.
         let heartbeat_ms = random.one_of(&[tick_ms / 4, tick_ms / 2]).max(40);
         Options {
@@ -105,22 +105,23 @@ impl Options {
             disk_ms_max: random.one_of(&[0, 1, heartbeat_ms / 5]),
             disk_beside: random.once_in(3),
             entry_len_max: random.one_of(&[1, 600, 1 << 20]),
-            segment_len: random.one_of(&[2 << 10, 16 << 10]),
+            // Each new one costs a quarter of a mebibyte of filling.
+            segment_len: random.one_of(&[2 << 10, 16 << 10, 64 << 10, 64 << 10]),
             log_window_len: random.one_of(&[0, 4 << 10, 64 << 10]),
             sync_len_max: random.one_of(&[2 << 10, 16 << 10, 1 << 20]),
             initialize: random.once_in(2),
             checkpoint_every_ms: random.one_of(&[300, 1_000, 4_000]),
-            crash_every_ms: rate(random, 3_000),
-            leader_crash_every_ms: rate(random, 4_000),
-            wipe_every_ms: rate(random, 6_000),
-            cut_every_ms: rate(random, 1_000),
-            partition_every_ms: rate(random, 3_000),
-            pause_every_ms: rate(random, 3_000),
-            stall_every_ms: rate(random, 3_000),
-            full_every_ms: rate(random, 6_000),
-            wall_jump_every_ms: rate(random, 3_000),
-            client_cut_every_ms: rate(random, 1_500),
-            client_pause_every_ms: rate(random, 2_000),
+            crash_every_ms: rate(random, 1_500),
+            leader_crash_every_ms: rate(random, 2_000),
+            wipe_every_ms: rate(random, 3_000),
+            cut_every_ms: rate(random, 700),
+            partition_every_ms: rate(random, 1_500),
+            pause_every_ms: rate(random, 1_500),
+            stall_every_ms: rate(random, 1_500),
+            full_every_ms: rate(random, 3_000),
+            wall_jump_every_ms: rate(random, 2_000),
+            client_cut_every_ms: rate(random, 1_000),
+            client_pause_every_ms: rate(random, 1_500),
         }
     }
 

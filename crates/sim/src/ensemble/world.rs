@@ -446,7 +446,7 @@ impl World {
         let down_ms = match self.random.below(4) {
             0 => 0,
             1 | 2 => self.random.within(0, 500),
-            _ => self.random.within(0, 5_000),
+            _ => self.random.within(0, 3_000),
         };
         let down_ms = if self.settling { 0 } else { down_ms };
         self.queue.plan(now_ms + down_ms, Event::Start(me, self.hosts[me].start));
@@ -609,7 +609,7 @@ impl World {
         if self.options.bug == Bug::NeverTrim {
             return;
         }
-        let Options { log_window_len, segment_len, .. } = self.options;
+        let Options { log_window_len, segment_len, sync_len_max, .. } = self.options;
         for me in 0..self.hosts.len() {
             self.checkpoint(me);
             let Some(Process { life: Some(life), .. }) = &self.hosts[me].process else { unreachable!("it runs") };
@@ -618,7 +618,8 @@ impl World {
             (0..200).for_each(|_| replica.trim(life.committed));
             let (first, end) = replica.with_journal(|journal| (journal.first_index(), journal.next_index()));
             let kept = self.history.len_of(first..end.min(self.history.len()));
-            let most = log_window_len + 3 * segment_len + self.hosts[me].installed_len;
+            // What a server is sent at once is one segment, however long.
+            let most = log_window_len + 3 * segment_len + sync_len_max + self.hosts[me].installed_len;
             assert!(kept <= most, "bounds: the log of server {} keeps {kept} bytes, entries {first}..{end}", me + 1);
         }
     }
