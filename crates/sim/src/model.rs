@@ -186,6 +186,11 @@ impl Model {
         self.paths(zxid).filter(|(_, node)| node.owner == session).map(|(path, _)| path.to_owned()).collect()
     }
 
+    /// Whether a command comes too late to do anything: its session has ended.
+    pub fn has_ended(&self, command: &Command<'_>) -> bool {
+        self.ended.contains(&command.session.0)
+    }
+
     /// Whether a command comes through a server that no longer speaks for its session.
     pub fn has_moved(&self, command: &Command<'_>) -> bool {
         let Some(number) = command.from.filter(|_| command.op != OpCode::ResumeSession) else { return false };

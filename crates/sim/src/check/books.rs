@@ -25,7 +25,8 @@ pub struct Books {
 impl Books {
     /// A command is applied for the first time anywhere.
     pub fn applied(&mut self, command: &Command<'_>, time_ms: i64) {
-        self.origins.applied(command, self.model.has_moved(command));
+        let late = self.model.has_moved(command) || self.model.has_ended(command);
+        self.origins.applied(command, late);
         self.model.apply(command, time_ms);
     }
 

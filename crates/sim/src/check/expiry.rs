@@ -11,11 +11,10 @@ use std::collections::BTreeMap;
 /// Of one session.
 #[derive(Clone, Debug, Default)]
 struct Life {
-    timeout_ms: u64,
     /// When each server last heard from it.
     heard_ms: Vec<Option<u64>>,
-    /// When each server applied that it begins or goes on.
-    begun_ms: Vec<Option<u64>>,
+    /// When each server applied that it begins or goes on, and with which timeout.
+    begun_ms: Vec<Option<(u64, u64)>>,
 }
 
 /// Of one server.
@@ -50,10 +49,9 @@ impl Expiry {
     /// A session begins, or goes on, at a server that has applied that.
     pub fn begun(&mut self, session: i64, timeout_ms: u64, server: usize, now_ms: u64) {
         let count = self.servers.len();
-        let new = || Life { timeout_ms, heard_ms: vec![None; count], begun_ms: vec![None; count] };
+        let new = || Life { heard_ms: vec![None; count], begun_ms: vec![None; count] };
         let life = self.lives.entry(session).or_insert_with(new);
-        life.timeout_ms = timeout_ms;
-        life.begun_ms[server] = Some(now_ms);
+        life.begun_ms[server] = Some((now_ms, timeout_ms));
     }
 
     /// It is over.
@@ -129,7 +127,7 @@ impl Expiry {
     pub fn expires(&self, session: i64, server: usize, now_ms: u64) {
         let Some(life) = self.lives.get(&session) else { return };
         let Some(rules_ms) = self.servers[server].rules_since_ms else { return };
-        let timeout_ms = life.timeout_ms;
+        let Some((begun_ms, timeout_ms)) = life.begun_ms[server] else { return };
         let check = |since_ms: u64, why: &str| {
             let due_ms = self.due_ms(server, since_ms, timeout_ms);
             assert!(
@@ -140,7 +138,7 @@ impl Expiry {
             );
         };
         check(rules_ms, "the leader began");
-        life.begun_ms[server].into_iter().for_each(|at_ms| check(at_ms, "it was begun"));
+        check(begun_ms, "it was begun");
         life.heard_ms[server].into_iter().for_each(|at_ms| check(at_ms, "the leader heard it"));
         for (other, heard_ms) in life.heard_ms.iter().enumerate().filter(|(other, _)| *other != server) {
             let Some(heard_ms) = *heard_ms else { continue };

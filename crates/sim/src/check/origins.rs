@@ -30,8 +30,9 @@ impl Origins {
         self.refused.insert((session, xid));
     }
 
-    /// A command is applied. The server's own have xid 0. One whose session has moved does nothing, whenever it comes.
-    pub fn applied(&mut self, command: &Command<'_>, moved: bool) {
+    /// A command is applied. The server's own have xid 0. One that comes `late`, when its session has moved or
+    /// ended, does nothing, and may come in any order.
+    pub fn applied(&mut self, command: &Command<'_>, late: bool) {
         let (session, xid, op) = (command.session.0, command.xid, command.op);
         if xid == 0 {
             let own = matches!(
@@ -46,7 +47,7 @@ impl Origins {
         let sent = self.sent.get(&name).map(|(op, body)| (*op, body.as_slice()));
         assert_eq!(sent, Some((op, command.body)), "invented: {xid} of session {session:x}");
         assert!(self.applied.insert(name), "once: {op:?} {xid} of session {session:x} is applied twice");
-        if moved {
+        if late {
             return;
         }
         let last = self.last_applied.insert(session, xid).unwrap_or(0);

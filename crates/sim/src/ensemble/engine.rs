@@ -277,8 +277,9 @@ impl World {
         drop(replica);
         let follows = if let Role::Following(leader) = role { Some(usize::from(leader) - 1) } else { None };
         self.expiry.stands(me, rules, follows, self.now_ms);
-        if role != Role::Blank && serving {
-            self.hosts[me].wiped = false;
+        if role != Role::Blank {
+            self.hosts[me].initialize = false;
+            self.hosts[me].blank &= !serving;
         }
         if (process.shared.read().serving == Serving::Yes) == serving {
             return;

@@ -160,7 +160,7 @@ impl World {
             self.dial_soon(me, peer);
         }
         let (seed, wall_ms) = (self.random.any(), self.wall_ms(me));
-        let birth = self.birth(me, seed, wall_ms, false);
+        let birth = self.birth(me, seed, wall_ms, self.hosts[me].initialize);
         let recovered = birth.recover();
         let shared = recovered.map(|(life, state)| {
             let shared = birth.share(state, &life);

@@ -48,8 +48,10 @@ pub struct Host {
     pub crash_at: Option<(u64, bool)>,
     /// Bytes of log that it was sent as a whole: one segment, however many they are.
     pub installed_len: u64,
-    /// It has lost its disk and is not back.
-    pub wiped: bool,
+    /// It has lost its disk and is not back, or was never there.
+    pub blank: bool,
+    /// Its empty disk may found the ensemble: it has the file that says so.
+    pub initialize: bool,
     /// Sessions that have expired by a jump of the wall clock: a bug.
     pub expired_by_wall: bool,
     /// When its engine has its next turn.
@@ -71,7 +73,8 @@ impl Host {
             wall_ahead_ms: 0,
             crash_at: None,
             installed_len: 0,
-            wiped: false,
+            blank: true,
+            initialize: false,
             expired_by_wall: false,
             engine_at_ms: NEVER,
             io_at_ms: NEVER,

@@ -126,6 +126,7 @@ impl World {
 
     fn begin(&mut self) {
         for place in 0..self.hosts.len() {
+            self.hosts[place].initialize = self.options.initialize;
             self.hosts[place].wall_ahead_ms = self.random.within(0, 2_000) as i64 - 1_000;
             let at_ms = self.random.within(0, 200);
             self.queue.plan(at_ms, Event::Start(place, 0));
@@ -361,7 +362,7 @@ impl World {
             let operation = self.hosts[me].disk.operations() + self.random.below(12);
             self.plan_crash(me, operation);
         }
-        let initialize = self.options.initialize && self.hosts[me].start == 0;
+        let initialize = self.hosts[me].initialize;
         self.hosts[me].start += 1;
         let (seed, wall_ms) = (self.random.any(), self.wall_ms(me));
         let birth = self.birth(me, seed, wall_ms, initialize);
@@ -403,7 +404,11 @@ impl World {
                 index += 1;
             });
         });
-        history.stands(me, applied, &shared.read().state);
+        let shared = shared.read();
+        history.stands(me, applied, &shared.state);
+        for (id, session) in shared.state.sessions().iter() {
+            self.expiry.begun(id.0, session.timeout_ms as u64, me, self.now_ms);
+        }
     }
 
     /// A crash, later, in the midst of an operation of the disk.
@@ -635,14 +640,14 @@ impl World {
 
     /// A server's disk, empty again.
     pub(super) fn wipe(&mut self, me: usize) {
-        if self.hosts.iter().any(|host| host.wiped) || self.hosts[me].start == 0 || self.history.is_empty() {
+        if self.hosts.iter().any(|host| host.blank) {
             return;
         }
         self.hosts[me].crash_at = Some((0, true));
         self.crash(me);
         note(self.now_ms, me, "loses its disk", [0; 2]);
         self.hosts[me].disk = FakeDisk::new();
-        self.hosts[me].wiped = true;
+        self.hosts[me].blank = true;
         self.report.wipes += 1;
     }
 }
