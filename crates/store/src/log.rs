@@ -35,8 +35,9 @@ use crate::segment::{self, HEADER_LEN, ROOM_STEP, Segment};
 pub const SEGMENT_LEN: u64 = 64 << 20;
 /// Bytes of the largest payload.
 pub const RECORD_LEN_MAX: usize = 16 << 20;
-/// Bytes that may be staged at once, unless one record alone has more.
-pub const STAGED_LEN_MAX: usize = 32 << 20;
+/// Bytes that may be staged at once, unless one record alone has more: what a member of an ensemble is brought in one
+/// frame must be durable as a whole.
+pub const STAGED_LEN_MAX: usize = 128 << 20;
 /// Bytes of the largest scalar.
 pub const SCALAR_LEN_MAX: usize = 64 << 10;
 /// Segments one `trim` deletes at most: a deletion of 64 MiB takes milliseconds.

@@ -366,7 +366,7 @@ fn limits_are_kept() {
     let huge = vec![0; oxkeeper_store::RECORD_LEN_MAX + 1];
     assert_eq!(log.append(&huge), Err(AppendError::TooLarge { len: huge.len() }));
     let large = &huge[1..];
-    let refused = (0..4).map(|_| log.append(large)).find_map(Result::err);
+    let refused = (0..9).map(|_| log.append(large)).find_map(Result::err);
     assert_eq!(refused, Some(AppendError::SyncFirst));
     log.sync().expect("room");
     log.append(large).expect("room");

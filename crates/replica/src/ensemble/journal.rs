@@ -25,7 +25,7 @@ pub mod scalar {
 pub struct JournalFull;
 
 /// One change of the log. A group of them is durable as a whole or not at all, unless it is longer than the journal
-/// writes at once: then a prefix of it may be.
+/// writes at once: then a prefix of it may be. That is more than what one frame brings.
 #[derive(Clone, Debug)]
 pub enum JournalOp {
     /// The entry with the next index.
@@ -34,6 +34,17 @@ pub enum JournalOp {
     Truncate(u64),
     /// A new value of a scalar.
     Scalar(u8, Vec<u8>),
+}
+
+impl JournalOp {
+    /// Bytes of what it brings.
+    pub(crate) fn payload_len(&self) -> usize {
+        match self {
+            JournalOp::Append(entry) => entry.len(),
+            JournalOp::Truncate(_) => 0,
+            JournalOp::Scalar(_, value) => value.len(),
+        }
+    }
 }
 
 /// A durable log with scalars.

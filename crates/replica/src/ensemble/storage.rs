@@ -1,12 +1,14 @@
 //! OmniPaxos' storage: entries by index over a [`Journal`], with what is not durable yet in memory.
 //!
-//! Nothing is written while OmniPaxos runs: changes are noted, and [`Store::persist`] makes them durable as one group.
-//! Invariants: the tail in memory holds every entry that is not durable; a group that replaces entries names only
-//! entries that differ, and sets the accepted round behind them, so that a prefix of it is a state this server may
-//! crash with (no decided entry is ever replaced by another one).
+//! Nothing is written while OmniPaxos runs: changes are noted, and [`Store::persist`] makes them durable, as one group
+//! unless it is large. Invariants: the tail in memory holds every entry that is not durable; entries that a leader's log
+//! replaces or adds, and the round in which they were accepted, are written as one. (Apart, a crash between the two would
+//! leave entries of one round under the name of another, and servers with logs of the same round take each other's to be
+//! the same. Or it would leave a round without all its entries, which would outvote those that have decided ones.)
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use omnipaxos::ballot_leader_election::Ballot;
@@ -18,6 +20,8 @@ use super::journal::{Journal, JournalFull, JournalOp, scalar};
 
 /// Bytes of durable entries kept in memory for followers that are a little behind.
 const TAIL_KEPT: usize = 256 << 10;
+/// Bytes of entries that are written as one group, unless they must be; less than a journal does at once.
+const GROUP_LEN: usize = 16 << 20;
 
 /// One entry of the replicated log: a batch or an epoch, encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +48,8 @@ pub(crate) struct Inner {
     decided: u64,
     /// What the journal does not have yet.
     ops: Vec<JournalOp>,
+    /// Places among `ops` of those that are durable together or not at all.
+    indivisible: Vec<Range<usize>>,
     /// `decided` as the journal knows it.
     decided_written: u64,
 }
@@ -73,6 +79,7 @@ impl Store {
             round,
             decided,
             ops: Vec::new(),
+            indivisible: Vec::new(),
             decided_written,
         };
         Store { inner: Arc::new(Mutex::new(inner)) }
@@ -137,11 +144,26 @@ impl Inner {
         let mut ops = std::mem::take(&mut self.ops);
         // What is decided is not all there yet if a leader said so in front of the entries.
         self.note_decided(self.end(), &mut ops);
-        self.journal.write(&ops)?;
+        self.write(&ops)?;
         ops.clear();
         self.ops = ops;
         self.shorten_tail();
         Ok(())
+    }
+
+    /// Writes all of it as one group, or each part that is indivisible and what is between them.
+    fn write(&mut self, ops: &[JournalOp]) -> Result<(), JournalFull> {
+        let indivisible = std::mem::take(&mut self.indivisible);
+        if ops.iter().map(JournalOp::payload_len).sum::<usize>() <= GROUP_LEN {
+            return self.journal.write(ops);
+        }
+        let mut written = 0;
+        for part in indivisible {
+            self.journal.write(&ops[written..part.start])?;
+            self.journal.write(&ops[part.clone()])?;
+            written = part.end;
+        }
+        self.journal.write(&ops[written..])
     }
 
     /// Writes down how far everything is decided, for a quicker next start. *Errors*: as [`Inner::persist`].
@@ -235,6 +257,7 @@ impl Inner {
 impl Storage<LogEntry> for Store {
     fn write_atomically(&mut self, ops: Vec<StorageOp<LogEntry>>) -> StorageResult<()> {
         let mut inner = self.lock();
+        let start = inner.ops.len();
         let mut round = None;
         for op in ops {
             match op {
@@ -249,8 +272,9 @@ impl Storage<LogEntry> for Store {
                 StorageOp::SetSnapshot(_) => unreachable!("snapshots are not the library's"),
             }
         }
-        // Behind the entries it is about: see the module.
         round.into_iter().for_each(|round| inner.set_round(round));
+        let end = inner.ops.len();
+        inner.indivisible.push(start..end);
         Ok(())
     }
 

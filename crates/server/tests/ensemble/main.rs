@@ -10,6 +10,7 @@ mod bad_input;
 mod frames;
 mod gate;
 mod group;
+mod groups;
 mod pure;
 mod read_only;
 mod refused;
