@@ -23,6 +23,7 @@ use tracing::{error, info, warn};
 use super::install::{fetch, kept, own_log};
 use super::journal::LogJournal;
 use super::source::{Asked, Pins, States};
+use super::watch::{Watch, Watched};
 use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
 use crate::config::{Containers, Membership};
@@ -100,6 +101,7 @@ struct Running {
     ensemble_id: Arc<AtomicU64>,
     writer: Writer,
     checkpointing: JoinHandle<()>,
+    watch: Watch,
     next_tick_ms: u64,
     next_reap_ms: u64,
     applied_last_tick: u64,
@@ -117,7 +119,7 @@ impl Running {
         let Life { log, tree, applied, checkpointed, locks } = life;
         let now_ms = parts.clock.now_ms();
         let config = replica_config(parts, applied, checkpointed);
-        let initialize = config.initialize;
+        let (initialize, contact_ms) = (config.initialize, config.pace.contact_ms);
         let shared = parts.shared.read();
         let replica = Replica::start(config, Box::new(LogJournal::new(log)), &shared.state, now_ms);
         let replica = replica.map_err(|JournalFull| io::Error::from(io::ErrorKind::StorageFull))?;
@@ -132,6 +134,7 @@ impl Running {
         let peers = start_peers(parts, &states, ensemble_id.clone())?;
         *states.waker.lock() = Some(peers.waker());
         parts.proposing.wake_by(peers.waker());
+        let watch = start_watch(parts, contact_ms)?;
         Ok(Running {
             replica,
             peers,
@@ -140,6 +143,7 @@ impl Running {
             ensemble_id,
             writer,
             checkpointing: start_checkpoints(parts, tree)?,
+            watch,
             next_tick_ms: 0,
             next_reap_ms: now_ms + u64::from(parts.containers.check_interval_ms),
             applied_last_tick: 0,
@@ -197,6 +201,7 @@ impl Ensemble {
         let mut proposals = Proposals::default();
         loop {
             self.running.peers.wait(self.idle_time());
+            self.running.watch.moved(self.parts.clock.now_ms());
             self.listen();
             let stop = self.parts.proposing.take_waiting(&mut proposals);
             self.running.replica.submit(&mut proposals);
@@ -608,6 +613,11 @@ fn start_peers(parts: &Parts, states: &States, ensemble: Arc<AtomicU64>) -> std:
     };
     let states = states.clone();
     Peers::start(config, Arc::new(move |stream, peer| states.send(stream, peer)))
+}
+
+fn start_watch(parts: &Parts, patience_ms: u64) -> io::Result<Watch> {
+    let (shared, mailboxes, role) = (parts.shared.clone(), parts.mailboxes.clone(), parts.role.clone());
+    Watch::start(Watched { shared, mailboxes, role, clock: parts.clock, patience_ms })
 }
 
 fn start_checkpoints(parts: &Parts, tree: Arc<Tree>) -> std::io::Result<JoinHandle<()>> {

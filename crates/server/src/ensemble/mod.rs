@@ -5,12 +5,13 @@
 //! nothing while its disk stands still is wanted: such a leader is replaced.
 //!
 //! * [`journal`]: the durable log as consensus wants it. * `engine`: the thread. * `source`: the state, as peers that
-//!   lack it are sent it. * [`install`]: fetching it, and what of the own log survives that.
+//!   lack it are sent it. * `watch`: looks whether the engine's thread moves. * [`install`]: fetching it, and what of the own log survives that.
 
 mod engine;
 pub mod install;
 pub mod journal;
 mod source;
+mod watch;
 
 pub(crate) use engine::{Ensemble, Life, Parts, REPLAY, member_ids};
 pub use journal::LogJournal;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use oxkeeper_proto::op::CreateMode::{Persistent, PersistentSequential};
+use oxkeeper_proto::op::CreateMode::{Ephemeral, Persistent, PersistentSequential};
 
 use crate::group::{Group, within};
 use crate::support::raw::Raw;
@@ -52,12 +52,52 @@ fn a_followers_disk_that_stands_still_slows_nobody_down() {
     create_some(&mut client, 200);
     within(Duration::from_secs(4), start, "200 writes beside a disk that stands still");
     gate.wait_for_victim();
-    assert_eq!(group.mode(leader).as_deref(), Some("leader"), "it still leads");
     drop(closed);
     group.wait_serving();
     let contents = group.assert_equal();
     assert_eq!(contents.keys().filter(|path| path.starts_with("/s-")).count(), 210);
     group.end();
+}
+
+/// A client of a server whose disk stands still pings, and is answered until its server lets it go: in time to go on at
+/// another server, before the session is over there.
+fn a_stalled_servers_client_keeps_its_session(stalled_leads: bool) {
+    let group = Group::running(&[1, 2, 3], &[]);
+    let (leader, follower) = (group.wait_serving(), group.follower());
+    let stalled = if stalled_leads { leader } else { follower };
+    let other = group.ids().into_iter().find(|&id| id != leader && id != follower).unwrap();
+    let timeout_ms = 4_000;
+    let mut client = group.client_of(stalled, timeout_ms, Default::default());
+    client.create("/e", b"", Ephemeral).unwrap().unwrap();
+    let mut elsewhere = group.client(other);
+    let gate = group.seat(stalled).gate.clone();
+    let closed = gate.close();
+    create_some(&mut elsewhere, 1);
+    gate.wait_for_victim();
+    let start = Instant::now();
+    while client.ping().is_ok() {
+        within(Duration::from_millis(timeout_ms as u64), start, "pings of a server that tells nobody of them");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    println!("the client was let go after {:?}", start.elapsed());
+    let mut client = group.client_of(other, timeout_ms, client.session);
+    assert_eq!(client.exists("/e").map(|stat| stat.ephemeral_owner), Some(client.session.id));
+    assert_eq!(group.mode(stalled), None);
+    drop(closed);
+    group.wait_serving();
+    client.set("/e", b"").unwrap().unwrap();
+    group.assert_equal();
+    group.end();
+}
+
+#[test]
+fn a_client_of_a_leader_whose_disk_stands_still_keeps_its_session() {
+    a_stalled_servers_client_keeps_its_session(true);
+}
+
+#[test]
+fn a_client_of_a_follower_whose_disk_stands_still_keeps_its_session() {
+    a_stalled_servers_client_keeps_its_session(false);
 }
 
 /// Fills the disk of `full`, while a client elsewhere writes on.
