@@ -268,6 +268,7 @@ static void acl(void) {
     struct Stat stat;
     create(zh, at("a"), "");
     ok(zoo_set_acl(zh, at("a"), 0, &vector));
+    control("settle");
     ok(zoo_get_acl(zh, at("a"), &found, &stat));
     expect(found.count == 2 && stat.aversion == 1 && stat.version == 0);
     expect_number(found.data[0].perms, 17);

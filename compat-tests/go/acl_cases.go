@@ -34,6 +34,7 @@ var aclCases = []testCase{
 		_, err = t.zk.Create(t.path("a/b"), nil, 0, openACL)
 		isError(err, zk.ErrNoAuth)
 		must(t.zk.SetACL(t.path("a"), zk.WorldACL(zk.PermCreate|zk.PermRead), -1))
+		control("settle")
 		must(t.zk.Create(t.path("a/b"), nil, 0, openACL))
 		isError(t.zk.Delete(t.path("a/b"), -1), zk.ErrNoAuth)
 		_, err = t.zk.SetACL(t.path("a"), openACL, -1)

@@ -15,6 +15,7 @@ from kazoo.security import (
 )
 
 from cases import case, equal, eventually, raises
+from scope import control, drop_socket
 
 
 def alice(**permissions):
@@ -57,6 +58,7 @@ def each_permission_guards_its_operation(t):
     ):
         raises(NoAuthError, operation)
     t.zk.set_acls("/a", READ_ACL_UNSAFE)
+    control("settle")
     equal(t.zk.get("/a")[0], b"x")
     equal(t.zk.get_children("/a"), [])
     raises(NoAuthError, t.zk.set_acls, "/a", OPEN_ACL_UNSAFE)
@@ -149,8 +151,6 @@ def default_acl_of_the_client(t):
 
 @case("auth")
 def identity_survives_a_reconnect(t):
-    from scope import drop_socket
-
     t.zk.create("/a", b"x", acl=[alice(all=True)])
     t.zk.add_auth("digest", "alice:secret")
     drop_socket(t.zk)

@@ -22,6 +22,7 @@ PROJECT_DIR = COMPAT_DIR.parent
 KINDS = ("zookeeper", "oxkeeper")
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 10
+SETTLE_TIMEOUT_S = 10
 # Below the kernel's range for outgoing connections: a client that retries while the server is down must not be handed the
 # server's own port as its source port.
 PORTS = range(20000, 32000)
@@ -152,8 +153,16 @@ class Member:
 
     def mode(self, timeout_s=2.0):
         """`leader`, `follower` or `standalone`; None while it answers but does not serve. Raises OSError without an answer."""
+        return self._shown("Mode", timeout_s)
+
+    def zxid(self):
+        """The last change it has applied. Raises OSError without an answer."""
+        return int(self._shown("Zxid", 2.0) or "0", 16)
+
+    def _shown(self, name, timeout_s):
+        """A line of `srvr`; None when it is not there."""
         answer = four_letter_word(self.port, "srvr", timeout_s, self.host)
-        return answer.partition("Mode: ")[2].partition("\n")[0].strip() or None
+        return answer.partition(f"{name}: ")[2].partition("\n")[0].strip() or None
 
     def signal(self, number):
         pid = self.pid()
@@ -205,7 +214,7 @@ def process_fields(pid):
 class Deployment:
     """The servers a suite runs against, and the actions of $ZK_CTL on them."""
 
-    ACTIONS = ("start", "stop", "restart", "kill9", "pause", "resume")
+    ACTIONS = ("start", "stop", "restart", "kill9", "pause", "resume", "settle")
 
     def __init__(self, directory):
         self.directory = Path(directory)
@@ -293,6 +302,15 @@ class Deployment:
     def resume(self):
         for member in self.members:
             member.signal(signal.SIGCONT)
+
+    def settle(self):
+        """Returns when every server has applied what any has."""
+        wanted = max(member.zxid() for member in self.members)
+        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        while any(member.zxid() < wanted for member in self.members):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"not every server has applied 0x{wanted:x} within {SETTLE_TIMEOUT_S} s")
+            time.sleep(0.005)
 
     def died(self):
         """The last words of servers that ended by themselves; empty when all is well."""

@@ -3,7 +3,7 @@
 
 const assert = require('assert');
 const zookeeper = require('node-zookeeper-client');
-const { test, eventually, fails, promise } = require('./harness.js');
+const { test, control, eventually, fails, promise } = require('./harness.js');
 
 const { ACL, CreateMode, Id, Permission } = zookeeper;
 const equal = assert.deepStrictEqual;
@@ -170,6 +170,7 @@ test('acl', 'each permission guards its operation', async (t) => {
     await fails('NO_AUTH', t.zk.call('setData', t.path('a'), Buffer.from('')));
     await fails('NO_AUTH', t.zk.create(t.path('a/b')));
     await t.zk.call('setACL', t.path('a'), ACL.READ_ACL_UNSAFE);
+    await control('settle');
     equal(await t.zk.call('getData', t.path('a')).then(([data]) => data), undefined);
     await fails('NO_AUTH', t.zk.call('setACL', t.path('a'), ACL.OPEN_ACL_UNSAFE));
 });

@@ -19,6 +19,9 @@ from connection import Closed, Connection, Notification, parse_address
 # `only_alone` says why an ensemble cannot be asked this; None for cases that run against any number of servers.
 Case = namedtuple("Case", "feature name function only_alone", defaults=[None])
 
+# ZooKeeper: the leader proposes what it cannot decode under a zxid used already; that never commits, nor does anything after it.
+ENDS_WRITES = "one such request ends all writes of an Apache ZooKeeper ensemble, until there is another leader"
+
 SERVERS = int(os.environ.get("ZK_SERVERS", "1"))
 CASES = []
 CORNERS = itertools.count(1)
@@ -36,12 +39,12 @@ def case(feature, name, only_alone=None):
     return register
 
 
-def table(feature, rows):
+def table(feature, rows, only_alone=None):
     """Registers one case per row: (name, arguments...); the function takes a Scene and the arguments."""
 
     def register(function):
         for name, *arguments in rows:
-            CASES.append(Case(feature, name, lambda scene, given=arguments: function(scene, *given)))
+            CASES.append(Case(feature, name, lambda scene, given=arguments: function(scene, *given), only_alone))
         return function
 
     return register
@@ -181,6 +184,12 @@ class Scene:
 
     def ctl(self, verb):
         subprocess.run([self.ctl_program, verb], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def settle(self):
+        """Waits until a leader, too, has applied what its follower has acknowledged."""
+        # ZooKeeper: until it has applied a setACL, a leader checks writes against the ACL there was before.
+        if SERVERS > 1:
+            self.ctl("settle")
 
     def end(self):
         for client in self.clients:

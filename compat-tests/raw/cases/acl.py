@@ -113,6 +113,7 @@ def permission(scene, name, given):
     client.ok(wire.create(path))
     client.ok(wire.create(path + "/child"))
     client.ok(wire.set_acl(path, [ACL(PERMISSIONS[given], "world", "anyone")]))
+    scene.settle()
     make, needed = OPERATIONS[name]
     if needed is None or given in needed:
         client.ok(make(path))
@@ -133,6 +134,7 @@ def order(scene):
     client.ok(wire.create(path))
     client.ok(wire.create(path + "/child"))
     client.ok(wire.set_acl(path, [ACL(0, "world", "anyone")]))
+    scene.settle()
     for request in (wire.set_data(path, b"", 9), wire.set_acl(path, wire.OPEN, 9), wire.delete(path + "/none"),
                     wire.delete(path + "/child", 9), wire.create(path + "/child")):
         client.fails(request, Err.NO_AUTH)

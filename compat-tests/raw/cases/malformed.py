@@ -1,7 +1,7 @@
 """Input that is not what it should be. Source: NIOServerCnxn, ZooKeeperServer.processPacket, wire.md section 10."""
 
 import wire
-from harness import case, equal, table
+from harness import ENDS_WRITES, case, equal, table
 from wire import Err, Op
 
 FEATURE = "malformed"
@@ -51,7 +51,8 @@ def truncated_read(scene, op, body):
 # ZooKeeper: the body is decoded before a zxid is taken, so these take none (a multi takes one).
 @table(FEATURE, [(f"{request.op.name} truncated", request) for request in (
     wire.create("/n"), wire.create2("/n"), wire.create_container("/n"), wire.create_ttl("/n", 5), wire.delete("/n"),
-    wire.set_data("/n", b""), wire.set_acl("/n", wire.OPEN), wire.reconfig())])
+    wire.set_data("/n", b""), wire.set_acl("/n", wire.OPEN), wire.reconfig())],
+    only_alone=ENDS_WRITES)
 def truncated_write(scene, request):
     client = scene.client()
     client.fails(wire.Request(request.op, request.body[:-1]), Err.MARSHALLING, step=0)

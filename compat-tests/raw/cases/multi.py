@@ -1,7 +1,7 @@
 """multi and multiRead. Source: MultiOperationRecord, MultiResponse, PrepRequestProcessor case multi."""
 
 import wire
-from harness import case, equal, event, new_stat, table
+from harness import ENDS_WRITES, case, equal, event, new_stat, table
 from wire import ACL, Err, Flags, Op
 
 FEATURE = "multi"
@@ -106,8 +106,7 @@ def undecodable(scene, operations):
     client.ok(wire.PING)
 
 
-# ZooKeeper: the leader then proposes under a zxid it has used already; that never commits, nor does anything after it.
-@case(FEATURE, "a null ACL vector", only_alone="one such request ends all writes of an Apache ZooKeeper ensemble, until there is another leader")
+@case(FEATURE, "a null ACL vector", only_alone=ENDS_WRITES)
 def null_acl(scene):
     # ZooKeeper: decoding dies of a null pointer here instead of an I/O error, and then no zxid is taken.
     client = scene.client()

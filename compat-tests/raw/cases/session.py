@@ -95,6 +95,8 @@ def kept_alive(scene):
 def longer(scene):
     client, path = scene.client(timeout_ms=TIMEOUT_MS), scene.base + "/e"
     client.ok(wire.create(path, flags=1))
+    # ZooKeeper: a follower tells the leader twice a tick whom it has heard from, with the timeout of then; that must not come later.
+    time.sleep(0.4)
     again = scene.connection()
     again.handshake(session=client.session, password=client.password, timeout_ms=8000)
     time.sleep(2.2)

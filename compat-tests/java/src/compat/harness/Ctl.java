@@ -24,6 +24,16 @@ public final class Ctl {
         }
     }
 
+    /**
+     * Waits until a leader, too, has applied what its follower has acknowledged: until it has applied a setACL, a leader
+     * of Apache ZooKeeper checks writes against the ACL there was before.
+     */
+    public static void settle() {
+        if (!System.getenv().getOrDefault("ZK_SERVERS", "1").equals("1")) {
+            run("settle");
+        }
+    }
+
     private static void control(String command) throws IOException, InterruptedException {
         String program = System.getenv("ZK_CTL");
         Check.that(program != null, "ZK_CTL to name the program that controls the server");

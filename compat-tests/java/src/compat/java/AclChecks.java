@@ -14,6 +14,7 @@ import static compat.java.Znodes.createOp;
 
 import compat.harness.Case;
 import compat.harness.Check;
+import compat.harness.Ctl;
 import compat.harness.Feature;
 import compat.harness.Scene;
 import compat.harness.Zk;
@@ -44,6 +45,7 @@ final class AclChecks {
         Zk owner = authenticated(s, OWNER);
         for (int perm : new int[] {Perms.READ, Perms.WRITE, Perms.CREATE, Perms.DELETE, Perms.ADMIN}) {
             owner.setACL(path, acls(digest(Perms.ALL, OWNER), acl(perm, "world", "anyone")), -1);
+            Ctl.settle();
             if ((perm & needed) != 0) {
                 action.run();
             } else {
@@ -107,6 +109,7 @@ final class AclChecks {
         code(Code.NOAUTH, () -> s.zk().setACL(path, OPEN, -1));
         Zk owner = authenticated(s, OWNER);
         owner.setACL(path, acls(digest(Perms.ALL, OWNER), acl(Perms.ADMIN, "world", "anyone")), -1);
+        Ctl.settle();
         eq(2, s.zk().setACL(path, OPEN, 1).getAversion());
     }
 
