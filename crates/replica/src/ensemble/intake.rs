@@ -49,7 +49,7 @@ impl Intake {
         if boot > *known_boot {
             (*known_boot, *next) = (boot, 1);
         }
-        let end = first + count;
+        let end = first.checked_add(count).ok_or(BadFrame::Forward("there are no such numbers"))?;
         // A former life of the server, a gap in front of what it will send again, or nothing new.
         if boot < *known_boot || first > *next || end <= *next {
             return Ok(());

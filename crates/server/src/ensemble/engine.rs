@@ -258,6 +258,7 @@ impl Ensemble {
         }
     }
 
+    /// Gives out parts of the log, all of which is on disk by now.
     fn answer_questions(&mut self) {
         while let Ok((from, answer)) = self.running.questions.try_recv() {
             let part = self.running.replica.log_part(from, PART_LEN);

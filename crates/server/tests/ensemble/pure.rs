@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use oxkeeper_proto::{OpCode, SessionId};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{
     Applying, Bugs, Journal, JournalOp, MemoryJournal, Pace, Replica, ReplicaConfig, Role,
 };
 use oxkeeper_replica::{Clocks, SessionTable, Shared, Writer};
-use oxkeeper_state::{Settings, State};
+use oxkeeper_state::{Command, Identities, Settings, State};
 use parking_lot::{Mutex, RwLock};
 
 /// One server.
@@ -182,4 +183,22 @@ fn blank_servers_are_no_company_for_a_leader() {
     net.link(leader, others[0]);
     net.run(1_000);
     assert!(net.servers.iter().all(|server| !server.replica.is_serving()), "nothing can be decided");
+}
+
+/// A leader refuses commands whose numbers leave none above them.
+#[test]
+fn commands_are_not_numbered_to_the_end() {
+    let mut net = Net::new(3);
+    net.run(2_000);
+    let [leader] = net.leaders()[..] else { panic!("one leads: {:?}", net.leaders()) };
+    let peer = if leader == 1 { 2 } else { 1 };
+    let now_ms = net.now_ms;
+    let mut command = Vec::new();
+    let (settings, identities) = (Settings::default(), Identities::default());
+    let (session, op) = (SessionId(1), OpCode::SetData);
+    Command { from: None, session, xid: 1, op, settings, identities, body: b"" }.encode(&mut command);
+    for (first, refused) in [(u64::MAX, true), (1, false)] {
+        let frame = [&[34][..], &7u64.to_be_bytes(), &first.to_be_bytes(), &command].concat();
+        assert_eq!(net.server(leader).replica.receive(peer, &frame, now_ms).is_err(), refused, "from {first} on");
+    }
 }

@@ -8,7 +8,7 @@ use oxkeeper_store::fake::FakeDisk;
 
 use crate::group::{Contents, Group};
 use crate::support::raw::Raw;
-use crate::support::{LONG_MS, until};
+use crate::support::{LONG_MS, Stop, until};
 
 /// How long is looked on when nothing must happen: a founding takes a tenth of it.
 const LOOK: Duration = Duration::from_secs(3);
@@ -133,6 +133,35 @@ fn an_empty_disk_joins_and_is_as_good_as_any() {
         group.wait_serving();
         assert!(has_all(&group.assert_equal(), "a", 20), "every disk but this one was replaced, one after the other");
     }
+    group.end();
+}
+
+/// An empty disk joins while everyone else writes: what it is sent has an end nevertheless.
+#[test]
+fn an_empty_disk_joins_while_others_write() {
+    let mut group = Group::running(&[1, 2, 3], &[]);
+    let id = group.follower();
+    write(&mut group.client(id), "a", 20);
+    group.stop(id);
+    group.wipe(id);
+    group.wait_serving();
+    let mut clients: Vec<Raw> = group.running_ids().iter().map(|&id| group.client(id)).collect();
+    let done = Stop::default();
+    std::thread::scope(|scope| {
+        let _done = done.when_done();
+        for (number, client) in clients.iter_mut().enumerate() {
+            let done = &done;
+            scope.spawn(move || {
+                for count in (0..).take_while(|_| !done.is_told()) {
+                    client.create(&format!("/during{number}-{count}"), &[0; 2000], Persistent).unwrap().unwrap();
+                }
+            });
+        }
+        group.start(id);
+        group.wait_serving();
+    });
+    let contents = group.assert_equal();
+    assert!(has_all(&contents, "a", 20) && has_all(&contents, "during0-", 1));
     group.end();
 }
 
