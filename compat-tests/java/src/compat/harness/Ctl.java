@@ -7,11 +7,11 @@ import java.util.concurrent.TimeUnit;
 public final class Ctl {
     private static final long LIMIT_S = 60;
     private static final String WAIT = "wait";
-    private static final long WAIT_MS = 1_000;
+    private static final long WAIT_MS = 500;
 
     private Ctl() {}
 
-    /** Carries out one command; {@code wait} lets a second pass. */
+    /** Carries out one command; {@code wait} lets half a second pass. */
     public static void run(String command) {
         try {
             if (command.equals(WAIT)) {
