@@ -19,6 +19,8 @@ pub struct Writer {
     pub outboxes: Vec<Outbox>,
     /// In an ensemble, this server and its boot: the commands so numbered are its own clients'.
     pub me: Option<(u8, u64)>,
+    /// Commands that were applied before are applied again: never, but in the simulator, to show that it would notice.
+    pub repeats: bool,
     body: Vec<u8>,
 }
 
@@ -42,7 +44,7 @@ impl Watcher for Announcer<'_> {
 impl Writer {
     /// For connections owned by `threads` threads.
     pub fn new(threads: usize) -> Writer {
-        Writer { outboxes: (0..threads).map(|_| Outbox::default()).collect(), me: None, body: Vec::new() }
+        Writer { outboxes: (0..threads).map(|_| Outbox::default()).collect(), me: None, repeats: false, body: Vec::new() }
     }
 
     /// Applies up to `limit` commands of a batch. `origins` are those of this server's own clients, one a command that is
@@ -65,7 +67,8 @@ impl Writer {
         for count in 0..limit {
             let Some(command) = batch.next() else { return Ok(count) };
             let command = command?;
-            if command.from.is_none_or(|number| shared.state.admit(number)) {
+            let is_next = command.from.is_none_or(|number| shared.state.admit(number));
+            if is_next || self.repeats {
                 let origin = if self.is_ours(&command) { origins.next() } else { None };
                 self.apply_one(shared, &command, time_ms, origin, now_ms);
             }

@@ -123,6 +123,11 @@ impl Client {
         if let Phase::Away(until_ms) = self.phase { Some(until_ms) } else { None }
     }
 
+    /// Since when its oldest unanswered request waits, while it is connected and not stopped.
+    pub fn waits_since_ms(&self) -> Option<u64> {
+        self.order.oldest_ms().filter(|_| matches!(self.phase, Phase::Open(_) | Phase::Closing(_)))
+    }
+
     /// Whether it does nothing any more.
     pub fn is_done(&self) -> bool {
         self.phase == Phase::Done
@@ -281,7 +286,7 @@ impl Client {
         if let (Request::Write(..) | Request::Sync(_), Some(session)) = (&request, &self.session) {
             nearby.books.origins.sent(session.id, xid, op, &body);
         }
-        self.order.asked(xid, nearby.books.answered_zxid(), request);
+        self.order.asked(xid, nearby.books.answered_zxid(), nearby.now_ms, request);
         self.last_sent_ms = nearby.now_ms;
     }
 

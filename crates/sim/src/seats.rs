@@ -164,7 +164,10 @@ impl Seats {
     pub fn all_turns(&mut self, hall: &mut Hall<'_>) {
         let threads = self.mailboxes.len();
         let first = hall.random.place(threads);
-        (0..threads).for_each(|thread| self.mailbox_turn((first + thread) % threads, hall));
+        let early = hall.random.once_in(2);
+        if early {
+            (0..threads).for_each(|thread| self.mailbox_turn((first + thread) % threads, hall));
+        }
         let mut ids: Vec<_> = self.seats.keys().copied().collect();
         if !ids.is_empty() {
             let first = hall.random.place(ids.len());
@@ -175,6 +178,9 @@ impl Seats {
             if self.seats.get(&id).is_some_and(|seat| seat.end_ms.is_some()) {
                 self.client_turn(id, hall);
             }
+        }
+        if !early {
+            (0..threads).for_each(|thread| self.mailbox_turn((first + thread) % threads, hall));
         }
     }
 

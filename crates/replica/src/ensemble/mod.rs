@@ -56,6 +56,8 @@ pub struct Bugs {
     pub naive_install: bool,
     /// A leader takes commands before its epoch is applied.
     pub hasty_intake: bool,
+    /// What is sent again to a new leader is taken as if it were new.
+    pub no_duplicate_filter: bool,
     /// A new leader goes on with the session clocks it has.
     pub stale_clocks: bool,
 }

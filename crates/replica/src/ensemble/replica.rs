@@ -715,7 +715,9 @@ impl Replica {
         let ballot = ballot::from_id(id);
         let Some(lead) = self.lead.as_mut().filter(|lead| lead.ballot == ballot) else { return };
         if !self.config.bugs.hasty_intake {
-            lead.intake = Some(Intake::open(&self.config.members, &shared.state));
+            let mut intake = Intake::open(&self.config.members, &shared.state);
+            intake.takes_all = self.config.bugs.no_duplicate_filter;
+            lead.intake = Some(intake);
         }
         if !self.config.bugs.stale_clocks {
             shared.sessions.get_mut().clocks.restart(now_ms);

@@ -9,10 +9,19 @@ use std::collections::VecDeque;
 
 use oxkeeper_proto::op::XID_PING;
 
+/// A request without an answer.
+#[derive(Debug)]
+struct Asked<R> {
+    xid: i32,
+    floor: i64,
+    at_ms: u64,
+    request: R,
+}
+
 /// One client's requests and what it has seen.
 #[derive(Debug)]
 pub struct Order<R> {
-    outstanding: VecDeque<(i32, i64, R)>,
+    outstanding: VecDeque<Asked<R>>,
     last_zxid: i64,
 }
 
@@ -24,13 +33,14 @@ impl<R> Default for Order<R> {
 
 impl<R> Order<R> {
     /// A request leaves. `floor` is kept with it.
-    pub fn asked(&mut self, xid: i32, floor: i64, request: R) {
-        self.outstanding.push_back((xid, floor, request));
+    pub fn asked(&mut self, xid: i32, floor: i64, at_ms: u64, request: R) {
+        self.outstanding.push_back(Asked { xid, floor, at_ms, request });
     }
 
     /// A reply arrives: to which request, and what was kept with it. `zxid` is what it shows.
     pub fn answered(&mut self, xid: i32, zxid: i64) -> (R, i64) {
-        let (expected, floor, request) = self.outstanding.pop_front().expect("order: a reply nobody waits for");
+        let oldest = self.outstanding.pop_front();
+        let Asked { xid: expected, floor, request, .. } = oldest.expect("order: a reply nobody waits for");
         assert_eq!(xid, expected, "order: of replies");
         assert_ne!(xid, 0, "order: 0 is the server's own");
         assert!(zxid >= self.last_zxid, "order: a reply of zxid {zxid} behind one of {}", self.last_zxid);
@@ -40,7 +50,7 @@ impl<R> Order<R> {
 
     /// The connection is gone, and with it what was not answered.
     pub fn lost(&mut self) -> impl Iterator<Item = R> {
-        self.outstanding.drain(..).map(|(.., request)| request)
+        self.outstanding.drain(..).map(|asked| asked.request)
     }
 
     /// The client begins anew, with another session.
@@ -53,6 +63,11 @@ impl<R> Order<R> {
         self.outstanding.len()
     }
 
+    /// When the oldest of them was made.
+    pub fn oldest_ms(&self) -> Option<u64> {
+        self.outstanding.front().map(|asked| asked.at_ms)
+    }
+
     /// The highest zxid of a reply.
     pub fn last_zxid(&self) -> i64 {
         self.last_zxid
@@ -60,11 +75,11 @@ impl<R> Order<R> {
 
     /// Whether everything but pings is answered.
     pub fn is_settled(&self) -> bool {
-        self.outstanding.iter().all(|(xid, ..)| *xid == XID_PING)
+        self.outstanding.iter().all(|asked| asked.xid == XID_PING)
     }
 
     /// Whether a ping waits.
     pub fn pings(&self) -> bool {
-        self.outstanding.iter().any(|(xid, ..)| *xid == XID_PING)
+        self.outstanding.iter().any(|asked| asked.xid == XID_PING)
     }
 }

@@ -134,10 +134,12 @@ impl World {
                 match item {
                     Item::Up(_) => {
                         note(now_ms, me, "linked to", [u64::from(id), 0]);
+                        self.trouble_ms = self.trouble_ms.max(now_ms);
                         replica.link_up(id, now_ms);
                     }
                     Item::Down => {
                         note(now_ms, me, "link lost to", [u64::from(id), 0]);
+                        self.trouble_ms = self.trouble_ms.max(now_ms);
                         replica.link_down(id, now_ms);
                         drop(replica);
                         self.expiry.troubled(me, now_ms);
@@ -276,6 +278,7 @@ impl World {
         let (serving, role, rules) = (replica.is_serving(), replica.role(), replica.rules());
         drop(replica);
         let follows = if let Role::Following(leader) = role { Some(usize::from(leader) - 1) } else { None };
+        let follows = follows.filter(|&leader| self.wires.carries(me, leader));
         self.expiry.stands(me, rules, follows, self.now_ms);
         if role != Role::Blank {
             self.hosts[me].initialize = false;
@@ -284,6 +287,7 @@ impl World {
         if (process.shared.read().serving == Serving::Yes) == serving {
             return;
         }
+        self.trouble(self.now_ms);
         note(self.now_ms, me, if serving { "serves" } else { "does not serve" }, [0; 2]);
         if serving {
             process.shared.write().serve(Serving::Yes, self.now_ms);

@@ -12,6 +12,7 @@ use crate::options::Bug;
 pub(super) enum Fault {
     Crash,
     LeaderCrash,
+    Blackout,
     Wipe,
     Cut,
     Partition,
@@ -24,9 +25,10 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Fault; 11] = [
+    pub(super) const ALL: [Fault; 12] = [
         Fault::Crash,
         Fault::LeaderCrash,
+        Fault::Blackout,
         Fault::Wipe,
         Fault::Cut,
         Fault::Partition,
@@ -46,6 +48,7 @@ impl World {
         let every_ms = match fault {
             Fault::Crash => options.crash_every_ms,
             Fault::LeaderCrash => options.leader_crash_every_ms,
+            Fault::Blackout => options.blackout_every_ms,
             Fault::Wipe => options.wipe_every_ms,
             Fault::Cut => options.cut_every_ms,
             Fault::Partition => options.partition_every_ms,
@@ -82,11 +85,13 @@ impl World {
                 let leader = self.hosts.iter().position(|host| host.process.as_ref().is_some_and(leads));
                 leader.into_iter().for_each(|leader| self.crash(leader));
             }
+            Fault::Blackout => self.black_out(),
             Fault::Wipe => self.wipe(me),
             Fault::Cut => {
                 let peer = (me + 1 + self.random.place(self.hosts.len() - 1)) % self.hosts.len();
                 note(now_ms, me, "link breaks to", [peer as u64 + 1, 0]);
                 self.wires.cut(me, peer, now_ms, &mut self.random);
+                self.trouble(now_ms);
                 self.expiry.troubled(me, now_ms);
                 self.expiry.troubled(peer, now_ms);
                 self.wake_engine_when_due(me);
@@ -94,10 +99,14 @@ impl World {
             }
             Fault::Partition => self.partition(),
             Fault::Pause => {
+                if self.hosts[me].paused_until_ms > now_ms {
+                    return;
+                }
                 let pause_ms = self.long_or_short(6_000);
                 note(now_ms, me, "is paused, ms", [pause_ms, 0]);
-                let until_ms = self.hosts[me].paused_until_ms.max(now_ms + pause_ms);
+                let until_ms = now_ms + pause_ms;
                 self.hosts[me].paused_until_ms = until_ms;
+                self.trouble(until_ms);
                 self.expiry.paused(me, now_ms, until_ms);
             }
             Fault::Stall => {
@@ -105,6 +114,7 @@ impl World {
                 note(now_ms, me, "its disk stalls, ms", [stall_ms, 0]);
                 let until_ms = self.hosts[me].stalled_until_ms.max(now_ms + stall_ms);
                 self.hosts[me].stalled_until_ms = until_ms;
+                self.trouble(until_ms);
                 self.expiry.stalled(me, now_ms, until_ms);
             }
             Fault::Full => {
@@ -115,6 +125,7 @@ impl World {
                 host.disk.set_room(Some(host.disk.used() + room));
                 host.full_until_ms = Some(until_ms);
                 self.queue.plan(until_ms, Event::DiskHasRoom(me));
+                self.trouble(until_ms);
             }
             Fault::WallJump => {
                 self.hosts[me].wall_ahead_ms += self.random.within(0, 200_000) as i64 - 100_000;
@@ -128,6 +139,7 @@ impl World {
                 let client = self.random.place(self.clients.len());
                 let until_ms = now_ms + self.random.within(1, 30 * self.options.tick_ms);
                 self.clients[client].pause(until_ms);
+                self.trouble(until_ms);
             }
         }
     }
@@ -144,6 +156,7 @@ impl World {
         let (one, other) = (self.random.place(count), self.random.place(count));
         let sides: Vec<bool> = (0..count).map(|_| self.random.once_in(2)).collect();
         let kind = self.random.below(5);
+        self.trouble(until_ms);
         note(now_ms, one, "partition of kind, until ms", [kind, until_ms]);
         for from in 0..count {
             for to in (0..count).filter(|&to| to != from) {

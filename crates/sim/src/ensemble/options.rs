@@ -60,6 +60,8 @@ pub struct Options {
     pub crash_every_ms: u64,
     /// The leader is.
     pub leader_crash_every_ms: u64,
+    /// Power fails everywhere at once.
+    pub blackout_every_ms: u64,
     /// A server loses its disk.
     pub wipe_every_ms: u64,
     /// A link between servers breaks.
@@ -113,6 +115,7 @@ impl Options {
             checkpoint_every_ms: random.one_of(&[300, 1_000, 4_000]),
             crash_every_ms: rate(random, 1_500),
             leader_crash_every_ms: rate(random, 2_000),
+            blackout_every_ms: rate(random, 3_000),
             wipe_every_ms: rate(random, 3_000),
             cut_every_ms: rate(random, 700),
             partition_every_ms: rate(random, 1_500),
@@ -123,6 +126,12 @@ impl Options {
             client_cut_every_ms: rate(random, 1_000),
             client_pause_every_ms: rate(random, 1_500),
         }
+    }
+
+    /// How long clients wait at most when nothing is wrong, ms: a silent link is given up, dialled again, a leader is
+    /// found, and all of it twice.
+    pub fn patience_ms(&self) -> u64 {
+        25 * self.heartbeat_ms
     }
 
     /// How fast the servers notice things, as `oxkeeper-server` derives it.

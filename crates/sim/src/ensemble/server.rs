@@ -208,6 +208,7 @@ impl Birth<'_> {
         };
         let mut writer = Writer::new(self.options.threads as usize);
         writer.me = Some(replica.origin());
+        writer.repeats = self.options.bugs.no_duplicate_filter;
         let life = Life {
             replica: Arc::new(Mutex::new(replica)),
             writer,

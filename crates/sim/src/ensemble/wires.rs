@@ -123,6 +123,12 @@ impl Wires {
         wire.ends[end].uses.is_some()
     }
 
+    /// Whether both ends use one link.
+    pub fn carries(&mut self, me: usize, peer: usize) -> bool {
+        let (wire, _) = self.wire(me, peer);
+        wire.carries && wire.ends.iter().all(|end| end.sends == Some(wire.link))
+    }
+
     /// Whether both directions are free.
     pub fn is_open(&mut self, me: usize, peer: usize, now_ms: u64) -> bool {
         let (wire, _) = self.wire(me, peer);

@@ -32,6 +32,8 @@ use oxkeeper_state::Settings;
 const EPOCH_MS: i64 = 1_700_000_000_000;
 /// Virtual time within which everything must have settled once the faults have stopped, ms.
 const SETTLE_MS_MAX: u64 = 60_000;
+/// A stream that takes less at once keeps clients waiting by itself.
+const NARROW_LEN: u64 = 4 << 10;
 /// Connections look around at least this often, ms.
 const IO_INTERVAL_MS: u64 = 250;
 
@@ -86,6 +88,8 @@ pub(super) struct World {
     pub(super) books: Books,
     pub(super) history: History,
     pub(super) expiry: Expiry,
+    /// Until when something was wrong, as far as that is known.
+    pub(super) trouble_ms: u64,
     pub(super) settling: bool,
     pub(super) report: Report,
 }
@@ -118,6 +122,7 @@ impl World {
             books: Books::default(),
             history: History::default(),
             expiry: Expiry::new(servers, tick_ms, report_ms),
+            trouble_ms: 0,
             settling: false,
             report: Report::default(),
             options,
@@ -241,6 +246,7 @@ impl World {
                 if self.hosts[me].full_until_ms.is_some_and(|until_ms| until_ms <= self.now_ms) {
                     self.hosts[me].full_until_ms = None;
                     self.hosts[me].disk.set_room(None);
+                    self.trouble(self.now_ms);
                 }
             }
         }
@@ -315,6 +321,7 @@ impl World {
         if self.clients[client].is_done() {
             return;
         }
+        self.check_patience(client);
         if let Some(link) = self.clients[client].link() {
             let due_ms = self.network.link(link).up.due_ms().unwrap_or(self.now_ms);
             self.wake_io(self.places[client], due_ms.max(self.now_ms));
@@ -323,6 +330,29 @@ impl World {
         let away_ms = self.clients[client].away_until_ms().unwrap_or(0);
         self.wake_client(client, again_ms.max(away_ms));
         self.wake_client_when_due(client);
+    }
+
+    /// Promise: when nothing has been wrong for a while, clients are answered.
+    fn check_patience(&mut self, client: usize) {
+        let Some(asked_ms) = self.clients[client].waits_since_ms() else { return };
+        let Some(link) = self.clients[client].link().map(|link| self.network.link(link)) else { return };
+        // Of a connection that has broken a client may learn late; and through a narrow one little comes.
+        if self.options.window_len < NARROW_LEN || link.up.has_ended() || link.down.has_ended() {
+            return;
+        }
+        let since_ms = asked_ms.max(self.trouble_ms);
+        let patience_ms = self.options.patience_ms();
+        assert!(
+            self.now_ms <= since_ms + patience_ms,
+            "liveness: client {client} waits since {asked_ms}, nothing is wrong since {}: {}",
+            self.trouble_ms,
+            self.roles()
+        );
+    }
+
+    /// Something is wrong until then.
+    pub(super) fn trouble(&mut self, until_ms: u64) {
+        self.trouble_ms = self.trouble_ms.max(until_ms);
     }
 
     /// The smaller dials.
@@ -378,6 +408,7 @@ impl World {
             assert!(self.hosts[me].full_until_ms.is_some(), "recovery: a server does not start without a reason");
             return self.queue.plan(now_ms + 100, Event::Start(me, self.hosts[me].start));
         };
+        self.trouble(now_ms);
         note(now_ms, me, "starts, applied", [life.replica.lock().applied(), self.hosts[me].start]);
         self.report.starts += 1;
         let threads = self.options.threads as usize;
@@ -445,6 +476,7 @@ impl World {
             host.full_until_ms = None;
         }
         self.report.crashes += 1;
+        self.trouble(now_ms);
         for client in 0..self.clients.len() {
             self.wake_client_when_due(client);
         }
@@ -455,6 +487,16 @@ impl World {
         };
         let down_ms = if self.settling { 0 } else { down_ms };
         self.queue.plan(now_ms + down_ms, Event::Start(me, self.hosts[me].start));
+    }
+
+    /// Power fails everywhere.
+    pub(super) fn black_out(&mut self) {
+        for me in 0..self.hosts.len() {
+            if self.hosts[me].process.is_some() {
+                self.hosts[me].crash_at = Some((0, true));
+                self.crash(me);
+            }
+        }
     }
 
     /// States that this server is sending end.
@@ -518,10 +560,7 @@ impl World {
         self.until("sessions end", |world| world.books.model.sessions.is_empty() && world.is_empty() && world.agrees());
         self.check_end();
         // and once more from the disks alone
-        for me in 0..self.hosts.len() {
-            self.hosts[me].crash_at = Some((0, true));
-            self.crash(me);
-        }
+        self.black_out();
         self.until("restart", World::agrees);
         self.check_end();
     }
@@ -530,6 +569,7 @@ impl World {
         self.settling = true;
         let now_ms = self.now_ms;
         self.wires.heal(now_ms);
+        self.trouble_ms = now_ms;
         self.expiry.healed(now_ms);
         for me in 0..self.hosts.len() {
             let host = &mut self.hosts[me];
@@ -611,16 +651,14 @@ impl World {
 
     /// A checkpoint, a tick: then the log is as short as it may be.
     fn check_logs(&mut self) {
-        if self.options.bug == Bug::NeverTrim {
-            return;
-        }
+        let trims = if self.options.bug == Bug::NeverTrim { 0 } else { 200 };
         let Options { log_window_len, segment_len, sync_len_max, .. } = self.options;
         for me in 0..self.hosts.len() {
             self.checkpoint(me);
             let Some(Process { life: Some(life), .. }) = &self.hosts[me].process else { unreachable!("it runs") };
             let mut replica = life.replica.lock();
             // each call removes a few segments
-            (0..200).for_each(|_| replica.trim(life.committed));
+            (0..trims).for_each(|_| replica.trim(life.committed));
             let (first, end) = replica.with_journal(|journal| (journal.first_index(), journal.next_index()));
             let kept = self.history.len_of(first..end.min(self.history.len()));
             // What a server is sent at once is one segment, however long.
