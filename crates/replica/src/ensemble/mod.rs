@@ -15,6 +15,7 @@
 //! * [`frame`]: what servers say to each other. `links`: to whom, in which order.
 //! * `window`: commands of this server's clients until they are applied here. `intake`: commands on their way into the
 //!   log, at the leader.
+//! * `parts`: what of a log goes with a state from server to server.
 //! * [`replica`]: all of it together.
 
 mod ballot;
@@ -23,6 +24,7 @@ pub mod frame;
 mod intake;
 pub mod journal;
 mod links;
+mod parts;
 pub mod replica;
 mod storage;
 mod window;

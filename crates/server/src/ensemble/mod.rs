@@ -4,14 +4,19 @@
 //! waits for the disk, peers and clients queue; everything that came in the meantime is the next entry. That it hears
 //! nothing while its disk stands still is wanted: such a leader is replaced.
 //!
-//! * [`journal`]: the durable log as consensus wants it. * `engine`: the thread. * `source`: the state, as peers that
-//!   lack it are sent it. * `watch`: looks whether the engine's thread moves. * [`install`]: fetching it, and what of the own log survives that.
+//! * `engine`: the thread. `house`: what it does once in a while. `watch`: looks whether it moves.
+//! * [`journal`]: the durable log as consensus wants it.
+//! * `life`: what one recovery from disk begins, and what ends it. [`install`]: fetching a peer's state, and what of the
+//!   own log survives that. `source`: sending it.
 
 mod engine;
+mod house;
 pub mod install;
 pub mod journal;
+mod life;
 mod source;
 mod watch;
 
-pub(crate) use engine::{Ensemble, Life, Parts, REPLAY, member_ids};
+pub(crate) use engine::Ensemble;
 pub use journal::LogJournal;
+pub(crate) use life::{Life, Parts, REPLAY, member_ids};

@@ -1,0 +1,170 @@
+//! What a member does once in a while: sessions and znodes whose time is over, a shorter log, its role for all to see.
+
+use oxkeeper_proto::{OpCode, SessionId};
+use oxkeeper_replica::Serving;
+use oxkeeper_replica::ensemble::Role;
+use tracing::{info, warn};
+
+use super::engine::Ensemble;
+use super::life::INITIALIZE;
+use crate::engine::expendable;
+use crate::mailbox::Order;
+use crate::role::{self};
+
+/// How often an empty server says what it waits for, ms.
+pub(super) const BLANK_LOG_INTERVAL_MS: u64 = 10_000;
+
+impl Ensemble {
+    /// What time alone brings about.
+    pub(super) fn tick(&mut self) {
+        let now_ms = self.parts.clock.now_ms();
+        if now_ms < self.running.next_tick_ms {
+            return;
+        }
+        let interval_ms = self.parts.shared.read().sessions.lock().clocks.interval_ms();
+        self.running.next_tick_ms = now_ms + interval_ms;
+        for peer in self.running.replica.silent(now_ms) {
+            self.running.peers.kill(peer, "it is silent");
+        }
+        if self.running.replica.rules() {
+            self.expire(now_ms);
+            if now_ms >= self.running.next_reap_ms {
+                self.running.next_reap_ms = now_ms + u64::from(self.parts.containers.check_interval_ms);
+                self.reap();
+            }
+        }
+        self.expire_local(now_ms);
+        self.shorten_log();
+        self.use_up_initialize();
+        self.complain_if_blank(now_ms);
+    }
+
+    fn expire(&mut self, now_ms: u64) {
+        let shared = self.parts.shared.read();
+        let expired = shared.sessions.lock().clocks.tick(now_ms);
+        for &session in &expired {
+            info!(%session, ephemerals = shared.state.ephemerals_of(session), "session expired");
+        }
+        drop(shared);
+        self.parts.stats.lock().sessions_expired += expired.len() as u64;
+        for session in expired {
+            self.running.replica.submit_own(session, OpCode::CloseSession, &[]);
+        }
+    }
+
+    /// Sessions that only this server knows.
+    fn expire_local(&mut self, now_ms: u64) {
+        let expired = self.parts.shared.read().sessions.lock().expire_local(now_ms);
+        self.parts.stats.lock().sessions_expired += expired.len() as u64;
+        for (session, holder) in expired {
+            info!(%session, "session of read-only mode expired");
+            if let Some(holder) = holder {
+                self.parts.mailboxes[usize::from(holder.thread)].order(Order::Supersede(holder));
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        let expendable = expendable(&self.parts.containers, &self.parts.shared.read().state, self.parts.clock);
+        for znode in expendable {
+            info!(path = znode.path, "reaping a container or TTL znode");
+            self.running.replica.submit_own(SessionId::NONE, OpCode::DeleteContainer, &znode.encode());
+        }
+    }
+
+    /// Once a tick: what a checkpoint holds leaves the log; a tick without a write is time for one.
+    fn shorten_log(&mut self) {
+        let applied = self.running.replica.applied();
+        if std::mem::replace(&mut self.running.applied_last_tick, applied) == applied {
+            self.parts.checkpoints.idle();
+            // A full disk is met by the next write.
+            let _ = self.running.replica.persist_decided();
+        }
+        if let Some(through) = self.parts.checkpoints.trimmable() {
+            self.running.replica.trim((through + 1).min(self.running.pins.lowest()));
+        }
+    }
+
+    /// The permission to found an ensemble is for once: with the disk that it is lost on, it must not be there again.
+    fn use_up_initialize(&mut self) {
+        if self.running.initialize && self.running.replica.role() != Role::Blank {
+            let removed = std::fs::remove_file(self.parts.data_dir.join(INITIALIZE));
+            removed.unwrap_or_else(|problem| warn!(%problem, "the file `{INITIALIZE}` stays; remove it"));
+            self.running.initialize = false;
+        }
+    }
+
+    /// It may wait for ever: an operator must know what for.
+    fn complain_if_blank(&mut self, now_ms: u64) {
+        if self.running.replica.role() == Role::Blank && now_ms >= self.running.next_blank_log_ms {
+            self.running.next_blank_log_ms = now_ms + BLANK_LOG_INTERVAL_MS;
+            let linked = self.running.replica.linked();
+            warn!(
+                ?linked,
+                "this server is empty: it waits for a leader to join, or for all members to found an ensemble"
+            );
+        }
+    }
+
+    /// The log tells of each new leader.
+    fn tell_role(&mut self) {
+        let role = self.running.replica.role();
+        if role != self.running.told_role && matches!(role, Role::Leading | Role::Following(_)) {
+            self.running.told_role = role;
+            match role {
+                Role::Following(leader) => info!(leader, "following"),
+                Role::Leading | Role::Looking | Role::Blank => info!("leading"),
+            }
+        }
+    }
+
+    pub(super) fn show_role(&mut self) {
+        let now_ms = self.parts.clock.now_ms();
+        self.tell_role();
+        let serving = self.whom_to_serve(now_ms);
+        let place = match serving {
+            Serving::Yes if self.running.replica.role() == Role::Leading => role::Role::Leader,
+            Serving::Yes => role::Role::Follower,
+            Serving::ReadOnly => role::Role::ReadOnly,
+            Serving::No => role::Role::NotServing,
+        };
+        self.serve(serving);
+        self.parts.role.set(place, now_ms);
+        if place == role::Role::Leader {
+            let (followers, synced) = self.running.replica.followers();
+            self.parts.role.set_followers(followers, synced);
+        }
+    }
+
+    fn whom_to_serve(&self, now_ms: u64) -> Serving {
+        let replica = &self.running.replica;
+        let is_long = |after_ms| replica.alone_ms(now_ms) >= after_ms;
+        match self.parts.read_only_after_ms {
+            _ if replica.is_serving() => Serving::Yes,
+            // An empty server has nothing to read.
+            Some(after_ms) if is_long(after_ms) && replica.role() != Role::Blank => Serving::ReadOnly,
+            Some(_) | None => Serving::No,
+        }
+    }
+
+    /// Clients of the former kind are closed: they come back if they are of the new one.
+    pub(super) fn serve(&mut self, serving: Serving) {
+        let former = self.parts.shared.read().serving;
+        if former == serving {
+            return;
+        }
+        self.parts.shared.write().serve(serving, self.parts.clock.now_ms());
+        match serving {
+            Serving::Yes => info!(role = ?self.running.replica.role(), "serving"),
+            Serving::ReadOnly => warn!("out of touch with the ensemble for long: only read-only clients are served"),
+            Serving::No => warn!("out of touch with the ensemble: clients are closed until that changes"),
+        }
+        if former == Serving::Yes {
+            self.running.replica.orphan();
+        }
+        let local = former == Serving::ReadOnly;
+        if former != Serving::No {
+            self.parts.mailboxes.iter().for_each(|mailbox| mailbox.order(Order::EndSessions { local }));
+        }
+    }
+}

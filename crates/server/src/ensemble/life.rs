@@ -1,0 +1,298 @@
+//! The lives of a member: what belongs to one recovery from disk, how it begins and ends, and what makes the next one begin: a
+//! peer's state that replaces the own one, or a disk that was full.
+//!
+//! Invariant: a new life begins when nothing writes to the files of the old one any more.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::Receiver as Questions;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use oxkeeper_replica::ensemble::journal::scalar;
+use oxkeeper_replica::ensemble::{Bugs, JournalFull, Pace, Replica, ReplicaConfig, Role, SYNC_LEN_MAX};
+use oxkeeper_replica::{Serving, Shared, Writer};
+use oxkeeper_state::Settings;
+use oxkeeper_store::{DirLock, Disk, Log, LogOptions, RECORD_LEN_MAX, StoreError, Tree};
+use parking_lot::{Mutex, RwLock};
+use tracing::{error, info, warn};
+
+use super::engine::Ensemble;
+use super::house::BLANK_LOG_INTERVAL_MS;
+use super::install::{fetch, kept, own_log};
+use super::journal::LogJournal;
+use super::source::{Asked, Pins, States};
+use super::watch::{Watch, Watched};
+use crate::checkpoint::Checkpoints;
+use crate::clock::Clock;
+use crate::config::{Containers, Membership};
+use crate::mailbox::{Mailbox, Proposing};
+use crate::metrics::EngineStats;
+use crate::peers::{Member, Peers, PeersConfig};
+use crate::recovery::{self, RecoveryError, Replay, StoreOptions};
+use crate::role::{self, RoleCell};
+use crate::serve::spawn;
+use crate::transfer::{Receiver, Tail, TransferError};
+
+/// ZooKeeper's: a file of this name in the data directory says that an empty server may count as a new one.
+pub(super) const INITIALIZE: &str = "initialize";
+/// Entries that are not decided may be taken back: they are not applied.
+pub(crate) const REPLAY: Replay = Replay::Decided { scalar: scalar::DECIDED };
+/// Bytes of commands in one log entry, unless one command alone has more.
+const ENTRY_LEN_MAX: usize = RECORD_LEN_MAX / 2;
+/// Pause after a state could not be fetched, and between attempts while the disk is full.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How often it is looked whether this server is to stop while it does something else.
+const STOP_POLL: Duration = Duration::from_millis(50);
+/// A server whose peers are silent for so many heartbeats has lost touch, if `tickTime` is not longer.
+const CONTACT_HEARTBEATS: u64 = 5;
+
+/// What stays for as long as the process runs.
+pub(crate) struct Parts {
+    pub(crate) shared: Arc<RwLock<Shared>>,
+    pub(crate) proposing: Arc<Proposing>,
+    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
+    pub(crate) checkpoints: Arc<Checkpoints>,
+    pub(crate) clock: Clock,
+    pub(crate) containers: Containers,
+    pub(crate) settings: Settings,
+    pub(crate) stats: Arc<Mutex<EngineStats>>,
+    pub(crate) role: Arc<RoleCell>,
+    pub(crate) membership: Membership,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) data_log_dir: PathBuf,
+    pub(crate) seed: u64,
+    /// Reads are served after so long without a quorum, ms, if at all.
+    pub(crate) read_only_after_ms: Option<u64>,
+    /// Makes the part of what is shared that a new state brings with it.
+    pub(crate) renew: Box<dyn Fn(oxkeeper_state::State) -> Shared + Send>,
+}
+
+/// What one recovery gave, until a peer's state replaces it.
+pub(crate) struct Life {
+    pub(crate) log: Log,
+    pub(crate) tree: Tree,
+    pub(crate) applied: u64,
+    pub(crate) checkpointed: u64,
+    pub(crate) locks: Vec<DirLock>,
+}
+/// What a life has while it lasts.
+pub(super) struct Running {
+    pub(super) replica: Replica,
+    pub(super) peers: Peers,
+    pub(super) questions: Questions<Asked>,
+    pub(super) pins: Arc<Pins>,
+    pub(super) ensemble_id: Arc<AtomicU64>,
+    pub(super) writer: Writer,
+    pub(super) checkpointing: JoinHandle<()>,
+    pub(super) watch: Watch,
+    pub(super) next_tick_ms: u64,
+    pub(super) next_reap_ms: u64,
+    pub(super) applied_last_tick: u64,
+    /// The file that lets it found an ensemble is there.
+    pub(super) initialize: bool,
+    /// As the log has told.
+    pub(super) told_role: Role,
+    pub(super) next_blank_log_ms: u64,
+    pub(super) stop_by: Option<Instant>,
+    pub(super) _locks: Vec<DirLock>,
+}
+
+impl Running {
+    pub(super) fn start(parts: &Parts, life: Life) -> io::Result<Running> {
+        let Life { log, tree, applied, checkpointed, locks } = life;
+        let now_ms = parts.clock.now_ms();
+        let config = replica_config(parts, applied, checkpointed);
+        let (initialize, contact_ms) = (config.initialize, config.pace.contact_ms);
+        let shared = parts.shared.read();
+        let replica = Replica::start(config, Box::new(LogJournal::new(log)), &shared.state, now_ms);
+        let replica = replica.map_err(|JournalFull| io::Error::from(io::ErrorKind::StorageFull))?;
+        let (me, boot) = replica.origin();
+        shared.sessions.lock().start(me, boot);
+        let ensemble_id = Arc::new(AtomicU64::new(shared.state.ensemble()));
+        drop(shared);
+        let mut writer = Writer::new(parts.mailboxes.len());
+        writer.me = Some((me, boot));
+        let tree = Arc::new(tree);
+        let (states, questions) = States::new(tree.clone());
+        let peers = start_peers(parts, &states, ensemble_id.clone())?;
+        *states.waker.lock() = Some(peers.waker());
+        parts.proposing.wake_by(peers.waker());
+        let watch = start_watch(parts, contact_ms)?;
+        Ok(Running {
+            replica,
+            peers,
+            questions,
+            pins: states.pins.clone(),
+            ensemble_id,
+            writer,
+            checkpointing: start_checkpoints(parts, tree)?,
+            watch,
+            next_tick_ms: 0,
+            next_reap_ms: now_ms + u64::from(parts.containers.check_interval_ms),
+            applied_last_tick: 0,
+            initialize,
+            told_role: Role::Looking,
+            next_blank_log_ms: now_ms + BLANK_LOG_INTERVAL_MS,
+            stop_by: None,
+            _locks: locks,
+        })
+    }
+
+    /// Ends: afterwards nothing writes to its files any more.
+    pub(super) fn end(self, parts: &Parts) {
+        // Its threads may wait for an answer, which now never comes.
+        drop(self.questions);
+        drop(self.peers);
+        parts.checkpoints.stop();
+        let _ = self.checkpointing.join();
+    }
+}
+impl Ensemble {
+    /// Puts a peer's state in the place of this server's own. `None` if it is to stop.
+    pub(super) fn install(mut self, peer: u8) -> Option<Ensemble> {
+        info!(peer, "this server lacks entries that its peers have no more: fetching the state");
+        self.stop_serving();
+        let fetched = self.fetch(peer);
+        if let Err(problem) = &fetched {
+            warn!(peer, "the state could not be fetched: {problem}; the own one is as it was");
+        }
+        self.start_anew(fetched.is_err())
+    }
+
+    /// It leaves the ensemble for a while.
+    fn stop_serving(&mut self) {
+        self.serve(Serving::No);
+        self.parts.role.set(role::Role::NotServing, self.parts.clock.now_ms());
+    }
+
+    fn fetch(&mut self, peer: u8) -> Result<(), TransferError> {
+        let parts = &self.parts;
+        let options = StoreOptions::default();
+        let mut receiver = Receiver::new(&parts.disk, &parts.data_dir, &parts.data_log_dir, &options)?;
+        let stream = self.running.peers.connector().connect_for_state(peer);
+        let mut stream = stream.map_err(|problem| {
+            warn!(peer, %problem, "no connection");
+            TransferError::Source("the peer does not answer")
+        })?;
+        fetch(&mut stream, &mut receiver, &|| parts.proposing.is_to_stop())?;
+        let members = member_ids(&parts.membership);
+        let log = Log::open(parts.disk.clone(), &parts.data_log_dir.join(recovery::LOG_DIR), &LogOptions::default())?;
+        let decide = |tail: &Tail| kept(&own_log(&log, &members, tail.decided), tail, false);
+        let installed = receiver.finish(decide)?;
+        info!(applied = installed.applied, end = installed.end, "the state is here");
+        Ok(())
+    }
+
+    /// The disk is full: what was not written yet is forgotten, as a crash would have it, and the server stays out of
+    /// the ensemble until there is room. `None` if it is to stop.
+    pub(super) fn wait_for_room(mut self) -> Option<Ensemble> {
+        error!("the disk is full: this server leaves the ensemble until there is room again");
+        self.stop_serving();
+        self.start_anew(true)
+    }
+
+    /// A new life from what is on disk, as if the process had been started again; after a pause, if what ended the
+    /// former one may end this one, too. `None` if it is to stop.
+    fn start_anew(self, pause: bool) -> Option<Ensemble> {
+        let Ensemble { mut parts, running } = self;
+        running.end(&parts);
+        if pause {
+            parts.pause();
+        }
+        while !parts.proposing.is_to_stop() {
+            match relive(&parts) {
+                Ok(life) => match Ensemble::start(parts, life) {
+                    Ok(ensemble) => return Some(ensemble),
+                    Err((returned, problem)) => {
+                        warn!(%problem, "this server cannot go on yet");
+                        parts = *returned;
+                    }
+                },
+                Err(RecoveryError::Store(problem @ StoreError::Full { .. })) => {
+                    warn!(%problem, "this server cannot go on yet");
+                }
+                // What is on disk cannot be used: an operator must see it.
+                Err(problem) => panic!("the data cannot be used any more: {problem}"),
+            }
+            parts.pause();
+        }
+        None
+    }
+}
+
+impl Parts {
+    /// Before something is tried again; shorter if this server is to stop.
+    fn pause(&self) {
+        let until = Instant::now() + RETRY_PAUSE;
+        while Instant::now() < until && !self.proposing.is_to_stop() {
+            std::thread::sleep(STOP_POLL);
+        }
+    }
+}
+
+/// Recovers from disk, and puts the recovered state in the place of the one that is served.
+fn relive(parts: &Parts) -> Result<Life, RecoveryError> {
+    let Parts { disk, data_dir, data_log_dir, seed, .. } = parts;
+    let recovered = recovery::recover_with(disk, data_dir, data_log_dir, *seed, &StoreOptions::default(), REPLAY)?;
+    let recovery::Recovered { state, log, tree, applied, checkpointed, tail_len, locks, .. } = recovered;
+    *parts.shared.write() = (parts.renew)(state);
+    parts.checkpoints.restart(applied, checkpointed, tail_len);
+    Ok(Life { log, tree, applied, checkpointed, locks })
+}
+
+fn replica_config(parts: &Parts, applied: u64, checkpointed: u64) -> ReplicaConfig {
+    let membership = &parts.membership;
+    let heartbeat_ms = u64::from(membership.heartbeat_ms);
+    ReplicaConfig {
+        me: membership.me,
+        members: member_ids(membership),
+        membership: membership.text.clone(),
+        membership_version: membership.version,
+        pace: Pace {
+            heartbeat_ms,
+            silence_ms: u64::from(membership.peer_timeout_ms),
+            contact_ms: u64::from(membership.tick_ms).max(CONTACT_HEARTBEATS * heartbeat_ms),
+        },
+        entry_len_max: ENTRY_LEN_MAX,
+        settings: parts.settings,
+        initialize: parts.data_dir.join(INITIALIZE).exists(),
+        checkpointed,
+        applied,
+        wall_ms: u64::try_from(parts.clock.wall_ms()).unwrap_or(0),
+        seed: parts.seed,
+        sync_len_max: SYNC_LEN_MAX,
+        bugs: Bugs::default(),
+    }
+}
+
+pub(crate) fn member_ids(membership: &Membership) -> Vec<u8> {
+    membership.members.iter().map(|member| member.id).collect()
+}
+
+fn start_peers(parts: &Parts, states: &States, ensemble: Arc<AtomicU64>) -> std::io::Result<Peers> {
+    let membership = &parts.membership;
+    let member =
+        |member: &crate::config::Member| Member { id: member.id, host: member.host.clone(), port: member.port };
+    let members = membership.members.iter().map(member).collect();
+    let config = PeersConfig {
+        restrict: membership.peer_addresses_only,
+        ensemble,
+        ..PeersConfig::new(membership.me, members, membership.listen.clone())
+    };
+    let states = states.clone();
+    Peers::start(config, Arc::new(move |stream, peer| states.send(stream, peer)))
+}
+
+fn start_watch(parts: &Parts, patience_ms: u64) -> io::Result<Watch> {
+    let (shared, mailboxes, role) = (parts.shared.clone(), parts.mailboxes.clone(), parts.role.clone());
+    Watch::start(Watched { shared, mailboxes, role, clock: parts.clock, patience_ms })
+}
+
+fn start_checkpoints(parts: &Parts, tree: Arc<Tree>) -> std::io::Result<JoinHandle<()>> {
+    let (checkpoints, shared, clock) = (parts.checkpoints.clone(), parts.shared.clone(), parts.clock);
+    spawn("checkpoint", move || checkpoints.run(&shared, &tree, clock))
+}
