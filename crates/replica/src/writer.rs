@@ -44,7 +44,12 @@ impl Watcher for Announcer<'_> {
 impl Writer {
     /// For connections owned by `threads` threads.
     pub fn new(threads: usize) -> Writer {
-        Writer { outboxes: (0..threads).map(|_| Outbox::default()).collect(), me: None, repeats: false, body: Vec::new() }
+        Writer {
+            outboxes: (0..threads).map(|_| Outbox::default()).collect(),
+            me: None,
+            repeats: false,
+            body: Vec::new(),
+        }
     }
 
     /// Applies up to `limit` commands of a batch. `origins` are those of this server's own clients, one a command that is

@@ -4,8 +4,6 @@
 //! where it came from, when it is applied there; a server without anything on disk takes part in nothing until it
 //! either founds the ensemble with all others or has installed the leader's state.
 
-use std::sync::Arc;
-
 use omnipaxos::ballot_leader_election::Ballot;
 use oxkeeper_proto::{DecodeError, OpCode, SessionId};
 use oxkeeper_state::command::{BallotId, Entry, Epoch};
