@@ -1,7 +1,14 @@
 //! `oxkeeper sim`: runs the simulator. The same seed is the same run, on every machine.
 
+use std::time::{Duration, Instant};
+
 use clap::Args;
+use oxkeeper_sim::ensemble::{self, trace};
 use oxkeeper_sim::{Options, Report, STEPS, replay_command, run};
+
+/// How often a long run says how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+const MINUTE_MS: u64 = 60_000;
 
 /// What to run.
 #[derive(Debug, Args)]
@@ -12,27 +19,63 @@ pub(crate) struct SimArgs {
     /// How many seeds
     #[arg(long, default_value_t = 1)]
     count: u64,
-    /// Steps of each run before its faults stop
+    /// Servers: an ensemble, or 1 for a server alone
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=7))]
+    servers: u64,
+    /// Simulated minutes of each run of an ensemble before its faults stop [default: 3 seconds]
+    #[arg(long, conflicts_with = "steps", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    minutes: Option<u64>,
+    /// Steps of each run of a server alone before its faults stop
     #[arg(long, default_value_t = STEPS)]
     steps: u64,
 }
 
-/// Runs the seeds. A broken promise ends the process with its name and the command that replays it.
+/// Runs the seeds. A broken promise ends the process with its name, what happened before it, and the command that
+/// replays it.
 pub(crate) fn run_seeds(args: &SimArgs) {
+    if args.servers > 1 { run_ensembles(args) } else { run_alone(args) }
+}
+
+fn run_ensembles(args: &SimArgs) {
+    let run_ms = args.minutes.map_or(ensemble::RUN_MS, |minutes| minutes * MINUTE_MS);
+    let mut total = ensemble::Report::default();
+    each(args, |seed| {
+        let options = ensemble::Options::new(seed, args.servers, run_ms);
+        if args.count == 1 {
+            println!("{options}");
+        }
+        let text = format!("{options}\nreplay: {}", ensemble::replay_command(&options));
+        std::panic::set_hook(Box::new(move |panic| eprintln!("{}\n{panic}\n\n{text}", trace::text())));
+        total.add(&ensemble::run(&options));
+    });
+    println!("{total}");
+}
+
+fn run_alone(args: &SimArgs) {
     let mut total = Report::default();
-    for seed in args.seed..args.seed.saturating_add(args.count) {
+    each(args, |seed| {
         let options = Options::new(seed, args.steps);
         if args.count == 1 {
             println!("{options}");
         }
-        print_command_on_failure(&options);
+        // A broken promise is a panic, which ends a release build at once.
+        let text = format!("{options}\nreplay: {}", replay_command(&options));
+        std::panic::set_hook(Box::new(move |panic| eprintln!("{panic}\n{text}")));
         total.add(&run(&options));
-    }
+    });
     println!("{total}");
 }
 
-/// A broken promise is a panic, which ends a release build at once.
-fn print_command_on_failure(options: &Options) {
-    let text = format!("{options}\nreplay: {}", replay_command(options));
-    std::panic::set_hook(Box::new(move |panic| eprintln!("{panic}\n{text}")));
+/// Every seed, with a line about how far it is now and then.
+fn each(args: &SimArgs, mut run: impl FnMut(u64)) {
+    let seeds = args.seed..args.seed.saturating_add(args.count);
+    let (begin, mut said) = (Instant::now(), Instant::now());
+    for seed in seeds.clone() {
+        run(seed);
+        if said.elapsed() >= PROGRESS_INTERVAL {
+            said = Instant::now();
+            let done = seed + 1 - seeds.start;
+            println!("{done} of {} seeds, {:.0} a second", args.count, done as f64 / begin.elapsed().as_secs_f64());
+        }
+    }
 }

@@ -1,14 +1,19 @@
-//! A server and its clients in one thread, under one seed, in virtual time.
+//! A server or an ensemble and its clients in one thread, under one seed, in virtual time.
 //!
-//! The parts are those of production: connections, writer, clocks, state, log, durable tree, recovery. Only what is
-//! around them is simulated: network, disk, clocks, the order of threads' turns. Clients speak bytes.
-//! Checkers ([`check`]) say what was promised; [`options::Bug`]s prove that they notice.
+//! The parts are those of production: connections, writer, clocks, replica, state, log, durable tree, recovery, state
+//! transfer. Only what is around them is simulated: network, disk, clocks, the order of threads' turns. Clients speak
+//! bytes. Checkers ([`check`]) say what was promised; [`options::Bug`]s and the replica's own
+//! [`Bugs`](oxkeeper_replica::ensemble::Bugs) prove that they notice.
 //!
-//! Deliberately absent: more than one server (to come), threads, real time, real files, ACLs and quotas (the state's
-//! own tests have them), four-letter words.
+//! Two simulations share clients, connections, model and checkers. Of *a server alone* every step is a turn of somebody,
+//! so that its threads interleave in any way and a checkpoint meets everything. Of *an ensemble* ([`ensemble`]) things
+//! happen at their times, so that servers lose touch and find each other again.
 //!
-//! Reading order: [`options`], [`world`], [`server`], [`seats`], [`engine`], [`checkpoint`], [`client`], [`request`], [`link`],
-//! [`model`], [`check`].
+//! Deliberately absent: threads, real time, real files, ACLs and quotas (the state's own tests have them), four-letter
+//! words, read-only mode.
+//!
+//! Reading order: [`options`], [`world`], [`server`], [`seats`], [`engine`], [`checkpoint`], [`client`], [`request`],
+//! [`link`], [`model`], [`check`]; then [`ensemble`].
 
 pub mod check;
 pub mod checkpoint;
@@ -33,5 +38,5 @@ pub const STEPS: u64 = 8_000;
 /// The command that replays a run.
 pub fn replay_command(options: &Options) -> String {
     let steps = if options.steps == STEPS { String::new() } else { format!(" --steps {}", options.steps) };
-    format!("oxkeeper sim --seed {}{steps}", options.seed)
+    format!("oxkeeper sim --servers 1 --seed {}{steps}", options.seed)
 }

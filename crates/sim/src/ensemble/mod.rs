@@ -19,6 +19,16 @@ mod world;
 pub use options::Options;
 pub use world::run;
 
+/// Virtual time of a run before its faults stop when nothing else is said, ms.
+pub const RUN_MS: u64 = 3_000;
+
+/// The command that replays a run.
+pub fn replay_command(options: &Options) -> String {
+    let Options { seed, servers, run_ms, .. } = options;
+    let minutes = if *run_ms == RUN_MS { String::new() } else { format!(" --minutes {}", run_ms / 60_000) };
+    format!("oxkeeper sim --servers {servers} --seed {seed}{minutes}")
+}
+
 /// What a run came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {

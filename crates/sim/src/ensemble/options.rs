@@ -147,7 +147,26 @@ fn rate(random: &mut Random, usual: u64) -> u64 {
 }
 
 impl fmt::Display for Options {
+    /// The faults first.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let faults = [
+            (self.crash_every_ms, "a server is killed or loses power"),
+            (self.leader_crash_every_ms, "the leader is killed or loses power"),
+            (self.blackout_every_ms, "power fails everywhere"),
+            (self.wipe_every_ms, "a server loses its disk"),
+            (self.cut_every_ms, "a link between servers breaks"),
+            (self.partition_every_ms, "some servers cannot reach some others"),
+            (self.pause_every_ms, "a server stands still"),
+            (self.stall_every_ms, "a disk stands still"),
+            (self.full_every_ms, "a disk is full"),
+            (self.wall_jump_every_ms, "a wall clock jumps"),
+            (self.client_cut_every_ms, "a client's connection breaks"),
+            (self.client_pause_every_ms, "a client stands still"),
+        ];
+        writeln!(formatter, "seed {}, {} servers, {} ms; faults:", self.seed, self.servers, self.run_ms)?;
+        for (every_ms, what) in faults.iter().filter(|(every_ms, _)| *every_ms > 0) {
+            writeln!(formatter, "  about every {every_ms} ms {what}")?;
+        }
         write!(formatter, "{self:?}")
     }
 }

@@ -1,0 +1,53 @@
+//! Ensembles: fixed seeds, those that found something, and a few nobody has run before.
+
+use std::panic::catch_unwind;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use oxkeeper_sim::ensemble::{Options, RUN_MS, Report, replay_command, run, trace};
+
+/// Every run of these seeds is the same on every machine.
+const FIXED: std::ops::Range<u64> = 0..60;
+const FIXED_OF_FIVE: std::ops::Range<u64> = 0..15;
+/// Seeds nobody has run before.
+const FRESH_COUNT: u64 = 20;
+
+fn check(seeds: impl Iterator<Item = u64>, servers: u64) -> Report {
+    let mut total = Report::default();
+    for seed in seeds {
+        let options = Options::new(seed, servers, RUN_MS);
+        let report = catch_unwind(|| run(&options));
+        let failed = |_| panic!("{}{options}\nreplay: {}", trace::text(), replay_command(&options));
+        total.add(&report.unwrap_or_else(failed));
+    }
+    total
+}
+
+#[test]
+fn fixed_seeds_of_three_servers_keep_every_promise() {
+    let report = check(FIXED, 3);
+    println!("{report}");
+    assert!(report.commands > 5_000 && report.events > 2_000 && report.expired > 50, "the runs do something: {report}");
+    assert!(report.epochs > 150 && report.crashes > 150 && report.checkpoints > 500, "the runs meet faults: {report}");
+    assert!(report.wipes > 5 && report.installed > 50, "servers join again: {report}");
+}
+
+#[test]
+fn fixed_seeds_of_five_servers_keep_every_promise() {
+    let report = check(FIXED_OF_FIVE, 5);
+    println!("{report}");
+    assert!(report.commands > 1_000 && report.epochs > 30, "the runs do something: {report}");
+}
+
+#[test]
+fn fresh_seeds_keep_every_promise() {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
+    let first = since.as_nanos() as u64 % 1_000_000_000;
+    println!("fresh seeds {first}..{}", first + FRESH_COUNT);
+    check(first..first + FRESH_COUNT, 3);
+}
+
+#[test]
+fn a_seed_is_the_same_run_every_time() {
+    let options = Options::new(7, 3, RUN_MS);
+    assert_eq!(run(&options), run(&options));
+}

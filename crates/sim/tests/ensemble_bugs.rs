@@ -1,0 +1,114 @@
+//! Ensembles that are wrong on purpose: each must be caught within the seeds named here. A checker that cannot fail is a
+//! defect.
+//!
+//! Three of the variants need several things to go wrong at the right moments. The runs that look for them have more of
+//! just these; how many seeds it takes without such help is in docs/architecture.md.
+
+use std::panic::{catch_unwind, set_hook};
+use std::sync::{LazyLock, Mutex};
+
+use oxkeeper_replica::ensemble::Bugs;
+use oxkeeper_sim::Bug;
+use oxkeeper_sim::ensemble::{Options, RUN_MS, run};
+
+/// What the last panic said.
+static SAID: LazyLock<Mutex<String>> = LazyLock::new(|| {
+    set_hook(Box::new(|panic| {
+        let payload = panic.payload();
+        let fixed = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = fixed.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
+        *SAID.lock().expect("nobody panics while holding it") = text;
+    }));
+    Mutex::default()
+});
+
+/// Caught within so many seeds. `names` are those of the promises one of which must be found broken.
+fn check(what: &str, seeds: u64, names: &[&str], wrong: impl Fn(Options) -> Options) {
+    LazyLock::force(&SAID);
+    let caught = (0..seeds).find(|&seed| {
+        let options = wrong(Options::new(seed, 3, RUN_MS));
+        catch_unwind(|| run(&options)).is_err()
+    });
+    let seed = caught.unwrap_or_else(|| panic!("{what} is not caught within {seeds} seeds"));
+    let said = SAID.lock().expect("nobody panics while holding it").clone();
+    println!("{what}: seed {seed}: {}", said.lines().next().unwrap_or_default());
+    assert!(names.iter().any(|name| said.contains(name)), "{what} is caught for another reason: {said}");
+}
+
+/// Slow disks beside which frames are handled, stalls, and power that fails everywhere; nothing else.
+fn disks(options: Options) -> Options {
+    Options {
+        disk_beside: true,
+        disk_ms_max: options.heartbeat_ms / 5,
+        blackout_every_ms: 400,
+        stall_every_ms: 300,
+        clients: 4,
+        think_ms_max: 10,
+        crash_every_ms: 0,
+        leader_crash_every_ms: 0,
+        wipe_every_ms: 0,
+        partition_every_ms: 0,
+        pause_every_ms: 0,
+        full_every_ms: 0,
+        ..options
+    }
+}
+
+/// Links that break while little is said; nothing else.
+fn links(options: Options) -> Options {
+    Options {
+        cut_every_ms: 100,
+        peer_delay_ms_max: options.heartbeat_ms / 6,
+        clients: 1,
+        think_ms_max: 200,
+        depth: 1,
+        window_len: 1 << 20,
+        crash_every_ms: 0,
+        leader_crash_every_ms: 0,
+        blackout_every_ms: 0,
+        wipe_every_ms: 0,
+        partition_every_ms: 0,
+        pause_every_ms: 0,
+        stall_every_ms: 0,
+        full_every_ms: 0,
+        client_pause_every_ms: 0,
+        ..options
+    }
+}
+
+fn core(bugs: Bugs) -> impl Fn(Options) -> Options {
+    move |options| Options { bugs, ..options }
+}
+
+fn shell(bug: Bug) -> impl Fn(Options) -> Options {
+    move |options| Options { bug, ..options }
+}
+
+/// One test, because the bugs share the process's panic hook.
+#[test]
+fn every_bug_is_caught() {
+    const NONE: Bugs = Bugs {
+        accepted_before_durable: false,
+        no_durability_gate: false,
+        forget_reconnected: false,
+        naive_install: false,
+        hasty_intake: false,
+        no_duplicate_filter: false,
+        stale_clocks: false,
+    };
+    let early = Bugs { accepted_before_durable: true, ..NONE };
+    check("accepted before durable", 100, &["history:"], |options| disks(core(early)(options)));
+    let ungated = Bugs { no_durability_gate: true, ..NONE };
+    check("no durability gate", 100, &["history:", "frames:"], |options| disks(core(ungated)(options)));
+    let forgetful = Bugs { forget_reconnected: true, ..NONE };
+    check("lost reconnected", 50, &["liveness:", "frames:", "history:"], |options| links(core(forgetful)(options)));
+    check("naive install", 50, &["frames:", "history:"], core(Bugs { naive_install: true, ..NONE }));
+    check("hasty intake", 10, &["liveness:", "once:"], core(Bugs { hasty_intake: true, ..NONE }));
+    check("no duplicate filter", 40, &["zxids:", "left == right"], core(Bugs { no_duplicate_filter: true, ..NONE }));
+    check("stale clocks", 20, &["sessions:"], core(Bugs { stale_clocks: true, ..NONE }));
+    check("events after replies", 5, &["watches:"], shell(Bug::EventsAfterReplies));
+    check("expiry by the wall's clock", 20, &["sessions:"], shell(Bug::ExpiryByWallClock));
+    check("the log is never trimmed", 40, &["bounds:"], shell(Bug::NeverTrim));
+    check("a turn before its mailbox", 20, &["watches:"], shell(Bug::TurnBeforeMailbox));
+    check("replies swapped", 10, &["order:", "watches:", "zxids:"], shell(Bug::RepliesSwapped));
+}
