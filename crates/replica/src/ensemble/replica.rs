@@ -152,6 +152,10 @@ pub struct Replica {
     epoch: Option<BallotId>,
     /// When this server last was in touch with a majority, ms.
     contact_ms: Option<u64>,
+    /// Of that, a pause of this server's own is not counted.
+    forgave_pause: bool,
+    /// When [`Replica::step`] last ran, ms.
+    stepped_ms: u64,
     started_ms: u64,
     serving: bool,
     /// Sessions that followers have heard of.
@@ -188,6 +192,8 @@ impl Replica {
             applied: config.applied,
             epoch: state.epoch_ballot(),
             contact_ms: None,
+            forgave_pause: false,
+            stepped_ms: now_ms,
             started_ms: now_ms,
             serving: false,
             touched: Vec::new(),
@@ -370,6 +376,7 @@ impl Replica {
 
     /// What time and everything received bring about. `wall_ms` is Unix time.
     pub fn step(&mut self, shared: &RwLock<Shared>, now_ms: u64, wall_ms: i64) {
+        self.forgive_pause(now_ms);
         match &mut self.standing {
             Some(Standing::Member(consensus)) => {
                 if consensus.tick(&self.links, now_ms) {
@@ -485,7 +492,20 @@ impl Replica {
             let leads = link.status.is_some_and(|status| status.leading && status.promise == promise);
             heard(link).filter(|_| leads)
         };
-        self.contact_ms = self.contact_ms.max(contact_ms.map(|at_ms| at_ms.min(now_ms)));
+        let contact_ms = contact_ms.map(|at_ms| at_ms.min(now_ms));
+        if contact_ms > self.contact_ms {
+            (self.contact_ms, self.forgave_pause) = (contact_ms, false);
+        }
+    }
+
+    /// What was not heard while this server itself stood still is no silence of the others. That is believed once, until
+    /// they are heard again: a leader without anybody must step back however slow its disk is.
+    fn forgive_pause(&mut self, now_ms: u64) {
+        let gap_ms = now_ms.saturating_sub(std::mem::replace(&mut self.stepped_ms, now_ms));
+        if gap_ms > self.config.pace.contact_ms / 2 && !self.forgave_pause {
+            self.contact_ms = self.contact_ms.map(|at_ms| at_ms + gap_ms);
+            self.forgave_pause = true;
+        }
     }
 
     fn note_leadership(&mut self) {

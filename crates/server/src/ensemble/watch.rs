@@ -79,8 +79,14 @@ impl Watched {
     fn run(&self, beat: &Beat) {
         let pause = Duration::from_millis((self.patience_ms / LOOKS).max(1));
         let mut stop = beat.stop.lock();
+        let mut looked_ms = self.clock.now_ms();
         while !*stop {
-            let still_ms = self.clock.now_ms().saturating_sub(beat.moved_ms.load(Ordering::Relaxed));
+            let now_ms = self.clock.now_ms();
+            // This thread stood still, too: the whole process did, and nobody was told anything.
+            if now_ms - std::mem::replace(&mut looked_ms, now_ms) > self.patience_ms / 2 {
+                beat.moved_ms.fetch_max(now_ms, Ordering::Relaxed);
+            }
+            let still_ms = now_ms.saturating_sub(beat.moved_ms.load(Ordering::Relaxed));
             if still_ms > self.patience_ms {
                 self.end_sessions(still_ms);
             }

@@ -202,3 +202,32 @@ fn commands_are_not_numbered_to_the_end() {
         assert_eq!(net.server(leader).replica.receive(peer, &frame, now_ms).is_err(), refused, "from {first} on");
     }
 }
+
+/// All servers stand still together, as a suspended machine does: nobody stops serving for that.
+#[test]
+fn a_common_pause_is_nobodys_silence() {
+    let mut net = Net::new(3);
+    net.run(2_000);
+    for _ in 0..3 {
+        net.now_ms += 3_000;
+        for _ in 0..100 {
+            net.turn();
+            assert!(net.servers.iter().all(|server| server.replica.is_serving()), "at {} ms", net.now_ms);
+        }
+    }
+}
+
+/// A leader without anybody steps back, although its disk lets it look only now and then.
+#[test]
+fn a_lonely_leader_with_a_slow_disk_steps_back() {
+    let mut net = Net::new(3);
+    net.run(2_000);
+    let [leader] = net.leaders()[..] else { panic!("one leads: {:?}", net.leaders()) };
+    (1..=3).filter(|&id| id != leader).for_each(|other| net.cut(leader, other));
+    let mut now_ms = net.now_ms;
+    for _ in 0..5 {
+        now_ms += 400;
+        net.server(leader).step(now_ms);
+    }
+    assert!(!net.server(leader).replica.is_serving(), "2 s are four times as long as it may be alone");
+}
