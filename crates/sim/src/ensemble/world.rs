@@ -661,8 +661,8 @@ impl World {
             (0..trims).for_each(|_| replica.trim(life.committed));
             let (first, end) = replica.with_journal(|journal| (journal.first_index(), journal.next_index()));
             let kept = self.history.len_of(first..end.min(self.history.len()));
-            // What a server is sent at once is one segment, however long.
-            let most = log_window_len + 3 * segment_len + sync_len_max + self.hosts[me].installed_len;
+            // What a server is sent at once, or while its disk stands still, is one segment, however long.
+            let most = 2 * (log_window_len + 3 * segment_len + sync_len_max) + self.hosts[me].installed_len;
             assert!(kept <= most, "bounds: the log of server {} keeps {kept} bytes, entries {first}..{end}", me + 1);
         }
     }
