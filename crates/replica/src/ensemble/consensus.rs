@@ -1,6 +1,9 @@
 //! OmniPaxos, driven by the rules under which it is safe; see `shared/omnipaxos.md`, where each was paid for.
 //!
 //! * What tells of a promise or of an acceptance leaves after that is durable; everything else leaves at once.
+//! * A Prepare has one Promise. OmniPaxos says both again after a while, which on links that lose nothing only makes
+//!   copies; each copy of a Promise would make the leader synchronise the follower's log once more, while entries that
+//!   were said in between are on their way.
 //! * An acceptance counts only once this server's own log is as durable as the others'.
 //! * A peer that needs entries which are trimmed is told to fetch the state; OmniPaxos never learns of it.
 //! * Rounds of the election have this driver's pace: slow while a leader is there, fast while there is none.
@@ -40,6 +43,8 @@ pub(crate) struct Consensus {
     processes: u64,
     paxos: OmniPaxos<LogEntry, Store>,
     pub(crate) store: Store,
+    /// By process: whether it was sent a Prepare on this link that it has not answered.
+    asked: Vec<bool>,
     /// Acceptances that wait for this server's own disk.
     held: Vec<(u64, Accepted)>,
     messages: Vec<Message<LogEntry>>,
@@ -106,6 +111,7 @@ impl Consensus {
             processes,
             paxos,
             store,
+            asked: vec![false; processes as usize],
             held: Vec::new(),
             messages: Vec::new(),
             staged: 0,
@@ -162,6 +168,7 @@ impl Consensus {
     /// A new link: before any frame on it, both sides sort out what may have been lost on the old one.
     pub(crate) fn reconnected(&mut self, peer: u64, now_ms: u64) {
         self.held.retain(|(from, _)| *from != peer);
+        self.asked[peer as usize - 1] = false;
         if !self.bugs.forget_reconnected {
             self.paxos.reconnected(peer);
         }
@@ -199,7 +206,10 @@ impl Consensus {
                 if self.is_beyond_log(&message) {
                     return Ok(Received::NeedsState);
                 }
+                let asked = &mut self.asked[from as usize - 1];
                 match message.msg {
+                    PaxosMsg::Promise(_) if !std::mem::take(asked) => {}
+                    PaxosMsg::PrepareReq(_) if *asked => {}
                     PaxosMsg::Accepted(accepted) if !self.is_durable(accepted) => self.held.push((from, accepted)),
                     _ => self.paxos.handle_incoming(Message::SequencePaxos(message)),
                 }
@@ -327,6 +337,9 @@ impl Consensus {
             let to = message.get_receiver() as usize - 1;
             if !links[to].up {
                 continue;
+            }
+            if let Message::SequencePaxos(PaxosMessage { msg: PaxosMsg::Prepare(_), .. }) = &message {
+                self.asked[to] = true;
             }
             let needs_write = if self.tells_of_disk(&message) { self.staged } else { 0 };
             let mut frame = Vec::new();
