@@ -8,6 +8,12 @@ use oxkeeper_sim::ensemble::{Options, RUN_MS, Report, replay_command, run, trace
 /// Every run of these seeds is the same on every machine.
 const FIXED: std::ops::Range<u64> = 0..60;
 const FIXED_OF_FIVE: std::ops::Range<u64> = 0..15;
+/// Seeds of three servers that find a defect again if its repair is taken back, and which.
+const REGRESSIONS: [(u64, &str); 3] = [
+    (19, "a server was told, again and again, to fetch a state although all it lacked was not decided yet"),
+    (421, "the decided index was durable before the entries: after a loss of power the server did not start any more"),
+    (1_000_661, "copies of a Promise, each answered with a synchronisation from the same index"),
+];
 /// Seeds nobody has run before.
 const FRESH_COUNT: u64 = 20;
 
@@ -36,6 +42,14 @@ fn fixed_seeds_of_five_servers_keep_every_promise() {
     let report = check(FIXED_OF_FIVE, 5);
     println!("{report}");
     assert!(report.commands > 1_000 && report.epochs > 30, "the runs do something: {report}");
+}
+
+#[test]
+fn regressions_keep_every_promise() {
+    for (seed, what) in REGRESSIONS {
+        println!("{seed}: {what}");
+        check([seed].into_iter(), 3);
+    }
 }
 
 #[test]
