@@ -11,7 +11,7 @@ const FIXED_OF_FIVE: std::ops::Range<u64> = 0..15;
 /// Seeds of three servers that find a defect again if its repair is taken back, and which.
 const REGRESSIONS: [(u64, &str); 3] = [
     (19, "a server was told, again and again, to fetch a state although all it lacked was not decided yet"),
-    (421, "the decided index was durable before the entries: after a loss of power the server did not start any more"),
+    (669, "the decided index was durable before the entries: after a loss of power the server did not start any more"),
     (1_000_661, "copies of a Promise, each answered with a synchronisation from the same index"),
 ];
 /// Seeds nobody has run before.
