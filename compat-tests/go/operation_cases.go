@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -279,7 +278,7 @@ var operationCases = []testCase{
 			for _, client := range clients[0].Clients {
 				if client.SessionID == t.zk.SessionID() {
 					counted := []bool{client.Received >= 3, client.Sent >= 3, client.Lzxid > 0}
-					if slices.Contains(counted, false) && time.Now().Before(deadline) {
+					if !(counted[0] && counted[1] && counted[2]) && time.Now().Before(deadline) {
 						break
 					}
 					equal(client.LastOperation, "EXIS")
