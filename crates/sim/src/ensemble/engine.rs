@@ -12,6 +12,8 @@ use super::wires::Item;
 use super::world::World;
 use crate::options::Bug;
 
+/// Groups of no more entries are not worth a note.
+const GROUP_MIN: u64 = 8;
 /// Containers reaped at once at most.
 const REAP_MAX: usize = 10;
 
@@ -104,7 +106,14 @@ impl World {
 
     fn finish_persist(&mut self, me: usize, process: &mut Process, life: &mut Life) -> End {
         process.mode = Mode::Ready;
-        let persisted = life.replica.lock().persist();
+        let mut replica = life.replica.lock();
+        let before = replica.with_journal(|journal| journal.next_index());
+        let persisted = replica.persist();
+        let after = replica.with_journal(|journal| journal.next_index());
+        drop(replica);
+        if after > before + GROUP_MIN {
+            self.hosts[me].groups.push(before..after);
+        }
         if self.hosts[me].has_crashed() {
             return End::Crashed;
         }

@@ -132,9 +132,7 @@ impl World {
             Ok(installed) => {
                 note(self.now_ms, me, "has a peer's state, applied and end", [installed.applied, installed.end]);
                 self.report.installed += 1;
-                let count = self.history.len();
-                let len = self.history.len_of(installed.applied.min(count)..installed.end.min(count));
-                self.hosts[me].installed_len = len.max(self.hosts[me].installed_len);
+                self.hosts[me].groups.push(installed.applied..installed.end);
                 self.start_anew(me, process);
             }
             Err(_) => {

@@ -3,6 +3,7 @@
 //! A [`Host`] is the machine: its disk and clock stay when the process on it goes. A [`Life`] is what one recovery gave,
 //! until a peer's state replaces it or the disk was full.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +47,8 @@ pub struct Host {
     pub wall_ahead_ms: i64,
     /// The operation of the disk in which the machine stops, and whether power fails.
     pub crash_at: Option<(u64, bool)>,
-    /// Bytes of log that it was sent as a whole: one segment, however many they are.
-    pub installed_len: u64,
+    /// Entries that were written at once, where they were many: they are in one segment, however long that gets.
+    pub groups: Vec<Range<u64>>,
     /// It has lost its disk and is not back, or was never there.
     pub blank: bool,
     /// Its empty disk may found the ensemble: it has the file that says so.
@@ -72,7 +73,7 @@ impl Host {
             full_until_ms: None,
             wall_ahead_ms: 0,
             crash_at: None,
-            installed_len: 0,
+            groups: Vec::new(),
             blank: true,
             initialize: false,
             expired_by_wall: false,

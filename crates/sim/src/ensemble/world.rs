@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 
 use oxkeeper_replica::End;
 use oxkeeper_replica::ensemble::Role;
@@ -34,7 +35,7 @@ const EPOCH_MS: i64 = 1_700_000_000_000;
 const SETTLE_MS_MAX: u64 = 60_000;
 /// A stream that takes less at once keeps clients waiting by itself.
 const NARROW_LEN: u64 = 4 << 10;
-/// A group of entries that is written at once is rarely longer.
+/// Bytes of a group of few entries.
 const GROUP_LEN: u64 = 16 << 10;
 /// Connections look around at least this often, ms.
 const IO_INTERVAL_MS: u64 = 250;
@@ -654,7 +655,7 @@ impl World {
     /// A checkpoint, a tick: then the log is as short as it may be.
     fn check_logs(&mut self) {
         let trims = if self.options.bug == Bug::NeverTrim { 0 } else { 200 };
-        let Options { log_window_len, segment_len, sync_len_max, .. } = self.options;
+        let Options { log_window_len, segment_len, .. } = self.options;
         for me in 0..self.hosts.len() {
             self.checkpoint(me);
             let Some(Process { life: Some(life), .. }) = &self.hosts[me].process else { unreachable!("it runs") };
@@ -663,9 +664,13 @@ impl World {
             (0..trims).for_each(|_| replica.trim(life.committed));
             let (first, end) = replica.with_journal(|journal| (journal.first_index(), journal.next_index()));
             let kept = self.history.len_of(first..end.min(self.history.len()));
-            // What a server is sent at once, or while its disk stands still, is one segment, however long.
-            let most = 2 * (log_window_len + 3 * segment_len + sync_len_max) + GROUP_LEN;
-            let most = most + self.hosts[me].installed_len;
+            let end_of_history = self.history.len();
+            let len_of = |group: &Range<u64>| {
+                self.history.len_of(group.start.min(end_of_history)..group.end.min(end_of_history))
+            };
+            let group_len = self.hosts[me].groups.iter().map(len_of).max().unwrap_or(0).max(GROUP_LEN);
+            // The window may begin within one long segment, and the log end with another.
+            let most = log_window_len + 3 * segment_len + 2 * group_len;
             assert!(kept <= most, "bounds: the log of server {} keeps {kept} bytes, entries {first}..{end}", me + 1);
         }
     }
@@ -688,6 +693,7 @@ impl World {
         self.crash(me);
         note(self.now_ms, me, "loses its disk", [0; 2]);
         self.hosts[me].disk = FakeDisk::new();
+        self.hosts[me].groups.clear();
         self.hosts[me].blank = true;
         self.report.wipes += 1;
     }
