@@ -43,8 +43,8 @@ pub(crate) struct Consensus {
     processes: u64,
     paxos: OmniPaxos<LogEntry, Store>,
     pub(crate) store: Store,
-    /// By process: whether it was sent a Prepare on this link that it has not answered.
-    asked: Vec<bool>,
+    /// By process: the ballot of the Prepare that it was sent on this link and has not answered.
+    asked: Vec<Option<Ballot>>,
     /// Acceptances that wait for this server's own disk.
     held: Vec<(u64, Accepted)>,
     messages: Vec<Message<LogEntry>>,
@@ -111,7 +111,7 @@ impl Consensus {
             processes,
             paxos,
             store,
-            asked: vec![false; processes as usize],
+            asked: vec![None; processes as usize],
             held: Vec::new(),
             messages: Vec::new(),
             staged: 0,
@@ -168,7 +168,7 @@ impl Consensus {
     /// A new link: before any frame on it, both sides sort out what may have been lost on the old one.
     pub(crate) fn reconnected(&mut self, peer: u64, now_ms: u64) {
         self.held.retain(|(from, _)| *from != peer);
-        self.asked[peer as usize - 1] = false;
+        self.asked[peer as usize - 1] = None;
         if !self.bugs.forget_reconnected {
             self.paxos.reconnected(peer);
         }
@@ -206,10 +206,15 @@ impl Consensus {
                 if self.is_beyond_log(&message) {
                     return Ok(Received::NeedsState);
                 }
+                let promise = self.promise();
                 let asked = &mut self.asked[from as usize - 1];
+                match &message.msg {
+                    PaxosMsg::Promise(answer) if *asked != Some(answer.n) => return Ok(Received::Handled),
+                    PaxosMsg::PrepareReq(_) if *asked == Some(promise) => return Ok(Received::Handled),
+                    PaxosMsg::Promise(_) => *asked = None,
+                    _ => {}
+                }
                 match message.msg {
-                    PaxosMsg::Promise(_) if !std::mem::take(asked) => {}
-                    PaxosMsg::PrepareReq(_) if *asked => {}
                     PaxosMsg::Accepted(accepted) if !self.is_durable(accepted) => self.held.push((from, accepted)),
                     _ => self.paxos.handle_incoming(Message::SequencePaxos(message)),
                 }
@@ -338,8 +343,8 @@ impl Consensus {
             if !links[to].up {
                 continue;
             }
-            if let Message::SequencePaxos(PaxosMessage { msg: PaxosMsg::Prepare(_), .. }) = &message {
-                self.asked[to] = true;
+            if let Message::SequencePaxos(PaxosMessage { msg: PaxosMsg::Prepare(Prepare { n, .. }), .. }) = &message {
+                self.asked[to] = Some(*n);
             }
             let needs_write = if self.tells_of_disk(&message) { self.staged } else { 0 };
             let mut frame = Vec::new();

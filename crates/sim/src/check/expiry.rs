@@ -73,9 +73,11 @@ impl Expiry {
             Some(since_ms) if rules => Some(since_ms),
             _ => rules.then_some(now_ms),
         };
+        let still = standing.pauses.iter().chain(&standing.stalls).filter(|(from_ms, _)| *from_ms <= now_ms);
+        let still_until_ms = still.map(|(_, until_ms)| *until_ms).max().unwrap_or(0);
         standing.follows = match (standing.follows, follows) {
             (Some((leader, since_ms)), Some(follows)) if leader == follows => Some((leader, since_ms)),
-            (_, follows) => follows.map(|leader| (leader, now_ms)),
+            (_, follows) => follows.map(|leader| (leader, now_ms.max(still_until_ms))),
         };
     }
 
