@@ -517,7 +517,7 @@ impl Replica {
     }
 
     /// Session clocks: at the leader what followers have heard, at a follower what it has heard itself.
-    fn settle_touches(&mut self, shared: &RwLock<Shared>, now_ms: u64) {
+    pub fn settle_touches(&mut self, shared: &RwLock<Shared>, now_ms: u64) {
         if !self.touched.is_empty() {
             let touched = std::mem::take(&mut self.touched);
             let shared = shared.read();

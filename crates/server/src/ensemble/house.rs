@@ -40,6 +40,8 @@ impl Ensemble {
     }
 
     fn expire(&mut self, now_ms: u64) {
+        // What followers have heard may have come only now, all at once.
+        self.running.replica.settle_touches(&self.parts.shared, now_ms);
         let shared = self.parts.shared.read();
         let expired = shared.sessions.lock().clocks.tick(now_ms);
         for &session in &expired {
