@@ -108,6 +108,14 @@ impl Clocks {
         Some(heard)
     }
 
+    /// Whoever has the session so far no longer has it; its deadline stays.
+    pub fn take_over(&mut self, session: SessionId) {
+        if let Some(clock) = self.by_session.get_mut(&session) {
+            let heard_ms = clock.heard.swap(TAKEN_OVER, Ordering::Relaxed);
+            clock.heard = Arc::new(AtomicU64::new(heard_ms));
+        }
+    }
+
     /// It was agreed on that the session goes on, here or at another server: whoever had it has it no more, and what was
     /// about to end it comes too late, or will end it when its turn comes.
     pub fn resume(&mut self, session: SessionId, timeout_ms: i32, now_ms: u64) {

@@ -303,6 +303,8 @@ impl Connection {
         turn.superseded.extend(sessions.holder(session));
         let proved = password == session::password(session);
         if proved && turn.config.distributed && !self.local {
+            // What the older one has still to say must not come behind what this one will.
+            sessions.take_over(session, self.id);
             drop(sessions);
             // Whether it exists is decided where all servers agree.
             self.propose_session(OpCode::ResumeSession, session, turn);

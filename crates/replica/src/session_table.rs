@@ -72,6 +72,12 @@ impl SessionTable {
         }
     }
 
+    /// `connection` asks for the session: from now on no other connection of this server speaks for it.
+    pub fn take_over(&mut self, session: SessionId, connection: ConnectionId) {
+        self.clocks.take_over(session);
+        self.hold(session, connection);
+    }
+
     /// It was agreed on that the session goes on: at `connection`, or, if that is `None`, at another server. Who held it.
     pub fn resume(
         &mut self,
