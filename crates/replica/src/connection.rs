@@ -426,7 +426,7 @@ impl Connection {
             Some(heard) => heard.fetch_max(turn.now_ms, Ordering::Relaxed) == TAKEN_OVER,
             None => {
                 let mut sessions = turn.shared.sessions.lock();
-                let holds = sessions.holder(self.session).is_none_or(|holder| holder == self.id);
+                let holds = sessions.may_speak(self.session, self.id);
                 if holds {
                     self.heard = sessions.clocks.attach(self.session, self.timeout_ms, turn.now_ms);
                 }

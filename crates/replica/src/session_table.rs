@@ -19,6 +19,8 @@ pub struct SessionTable {
     /// The same for sessions that are not agreed on and that only this server knows: those of read-only mode.
     pub local: Clocks,
     holders: HashMap<SessionId, ConnectionId, FixedState>,
+    /// The last connection that asked for a session, until that is settled.
+    asking: HashMap<SessionId, ConnectionId, FixedState>,
     /// Sessions whose connections have ended and were heard from since the leader was last told.
     departed: HashSet<SessionId, FixedState>,
     next_id: i64,
@@ -34,8 +36,9 @@ impl SessionTable {
         let next_id = newest.map_or(by_time, |newest| by_time.max(newest.0 + 1));
         let hasher = FixedState::with_seed(start_ms);
         let holders = HashMap::with_hasher(hasher.clone());
+        let asking = HashMap::with_hasher(hasher.clone());
         let local = clocks.emptied(0);
-        SessionTable { clocks, local, holders, departed: HashSet::with_hasher(hasher), next_id }
+        SessionTable { clocks, local, holders, asking, departed: HashSet::with_hasher(hasher), next_id }
     }
 
     /// In an ensemble: sessions that a former start of this server gave ids to may yet come to be. `boot` is later than
@@ -63,6 +66,7 @@ impl SessionTable {
 
     /// `connection` has ended; the session may have moved on already.
     pub fn let_go(&mut self, session: SessionId, connection: ConnectionId) {
+        self.settle(session, connection);
         if self.holder(session) == Some(connection) {
             self.holders.remove(&session);
             // The last that was heard from it counts as much as what went before.
@@ -75,7 +79,20 @@ impl SessionTable {
     /// `connection` asks for the session: from now on no other connection of this server speaks for it.
     pub fn take_over(&mut self, session: SessionId, connection: ConnectionId) {
         self.clocks.take_over(session);
-        self.hold(session, connection);
+        self.asking.insert(session, connection);
+    }
+
+    /// Whether `connection` may speak for the session: nobody else holds it, or asks for it.
+    pub fn may_speak(&self, session: SessionId, connection: ConnectionId) -> bool {
+        let other = |who: Option<&ConnectionId>| who.is_some_and(|&who| who != connection);
+        !other(self.holders.get(&session)) && !other(self.asking.get(&session))
+    }
+
+    /// What `connection` asked for is settled.
+    pub fn settle(&mut self, session: SessionId, connection: ConnectionId) {
+        if self.asking.get(&session) == Some(&connection) {
+            self.asking.remove(&session);
+        }
     }
 
     /// It was agreed on that the session goes on: at `connection`, or, if that is `None`, at another server. Who held it.
@@ -88,7 +105,10 @@ impl SessionTable {
     ) -> Option<ConnectionId> {
         self.clocks.resume(session, timeout_ms, now_ms);
         match connection {
-            Some(connection) => self.hold(session, connection),
+            Some(connection) => {
+                self.settle(session, connection);
+                self.hold(session, connection)
+            }
             None => self.holders.remove(&session),
         }
     }

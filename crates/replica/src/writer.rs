@@ -111,7 +111,10 @@ impl Writer {
         match command.op {
             // ZooKeeper: no answer; the client will find that its session is elsewhere.
             _ if result == Err(ErrorCode::SessionMoved) => self.say(asker, DeliveryKind::Disconnect, |_| {}),
-            OpCode::ResumeSession if result.is_err() => self.say(asker, DeliveryKind::SessionRefused, |_| {}),
+            OpCode::ResumeSession if result.is_err() => {
+                asker.into_iter().for_each(|asker| sessions.settle(command.session, asker));
+                self.say(asker, DeliveryKind::SessionRefused, |_| {});
+            }
             OpCode::ResumeSession => {
                 let timeout_ms = i32::from_bytes(command.body).unwrap_or_default();
                 let holder = sessions.resume(command.session, timeout_ms, asker, now_ms);

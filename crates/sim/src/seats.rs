@@ -144,6 +144,20 @@ impl Seats {
         self.seats.values().map(|seat| seat.link).collect()
     }
 
+    /// How a connection stands, for a message.
+    pub fn describe(&self, link: LinkId) -> String {
+        let seat = self.seats.values().find(|seat| seat.link == link);
+        seat.map_or("no seat".to_owned(), |seat| {
+            let Seat { unread, unsent, blocked, end_ms, connection, .. } = seat;
+            let (in_flight, open) = (connection.in_flight(), connection.is_open());
+            format!(
+                "unread {}, unsent {}, blocked {blocked}, end {end_ms:?}, in flight {in_flight}, open {open}",
+                unread.len(),
+                unsent.len()
+            )
+        })
+    }
+
     /// Whether nothing waits anywhere.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.mailboxes.iter().all(Outbox::is_empty)

@@ -335,20 +335,28 @@ impl World {
         self.wake_client_when_due(client);
     }
 
+    /// How its server sees a client's connection.
+    fn seat_of(&self, client: usize) -> String {
+        let process = self.hosts[self.places[client]].process.as_ref();
+        process.zip(self.clients[client].link()).map_or(String::new(), |(process, link)| process.seats.describe(link))
+    }
+
     /// Promise: when nothing has been wrong for a while, clients are answered.
     fn check_patience(&mut self, client: usize) {
         let Some(asked_ms) = self.clients[client].waits_since_ms() else { return };
         let Some(link) = self.clients[client].link().map(|link| self.network.link(link)) else { return };
         // Of a connection that has broken a client may learn late; and through a narrow one little comes.
-        if self.options.window_len < NARROW_LEN || link.up.has_ended() || link.down.has_ended() {
+        if self.options.window_len <= NARROW_LEN || link.up.has_ended() || link.down.has_ended() {
             return;
         }
         let since_ms = asked_ms.max(self.trouble_ms);
         let patience_ms = self.options.patience_ms();
         assert!(
             self.now_ms <= since_ms + patience_ms,
-            "liveness: client {client} waits since {asked_ms}, nothing is wrong since {}: {}",
+            "liveness: client {client} at server {} waits since {asked_ms}, nothing is wrong since {}: {}; {}",
+            self.places[client] + 1,
             self.trouble_ms,
+            self.seat_of(client),
             self.roles()
         );
     }
@@ -654,7 +662,7 @@ impl World {
 
     /// A checkpoint, a tick: then the log is as short as it may be.
     fn check_logs(&mut self) {
-        let trims = if self.options.bug == Bug::NeverTrim { 0 } else { 200 };
+        let trims = if self.options.bug == Bug::NeverTrim { 0 } else { 2_000 };
         let Options { log_window_len, segment_len, .. } = self.options;
         for me in 0..self.hosts.len() {
             self.checkpoint(me);
@@ -669,8 +677,8 @@ impl World {
                 self.history.len_of(group.start.min(end_of_history)..group.end.min(end_of_history))
             };
             let group_len = self.hosts[me].groups.iter().map(len_of).max().unwrap_or(0).max(GROUP_LEN);
-            // The window may begin within one long segment, and the log end with another.
-            let most = log_window_len + 3 * segment_len + 2 * group_len;
+            // The window is counted in segments, each of which may end with a long group.
+            let most = (log_window_len / segment_len + 3) * (segment_len + group_len);
             assert!(kept <= most, "bounds: the log of server {} keeps {kept} bytes, entries {first}..{end}", me + 1);
         }
     }
