@@ -11,7 +11,7 @@ use std::time::Duration;
 use oxkeeper_replica::Shared;
 use oxkeeper_state::checkpoint::Head;
 use oxkeeper_store::{Kind, StoreError, Tree, TreeWriter};
-use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 use rustix::process::nice;
 use tracing::{info, warn};
 
@@ -77,14 +77,10 @@ impl Checkpoints {
         *self.asked.lock() = Asked::default();
     }
 
-    /// Held while an entry is applied, of which the state may be unlocked in between. Taken before the state.
+    /// Held while an entry is applied, of which the state may be unlocked in between: it keeps checkpoints from beginning.
+    /// Taken before the state.
     pub(crate) fn between_entries(&self) -> &Mutex<()> {
         &self.entry
-    }
-
-    /// Keeps checkpoints from beginning while the result is held: an entry is applied in part. Taken before the state.
-    pub(crate) fn applying(&self) -> MutexGuard<'_, ()> {
-        self.entry.lock()
     }
 
     /// One more entry of `len` bytes is applied; the state is still locked.

@@ -166,7 +166,7 @@ impl Engine {
         let mut origins = origins.iter().copied();
         let now_ms = self.clock.now_ms();
         let checkpoints = self.checkpoints.clone();
-        let _applying = checkpoints.as_ref().map(|checkpoints| checkpoints.applying());
+        let _applying = checkpoints.as_ref().map(|checkpoints| checkpoints.between_entries().lock());
         loop {
             let mut shared = self.shared.write();
             let applied = self.writer.apply(&mut shared, &mut batch, &mut origins, APPLY_MAX, now_ms);

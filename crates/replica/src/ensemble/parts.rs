@@ -15,7 +15,7 @@ pub struct LogPart {
 }
 
 /// What goes with the log's end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogTail {
     /// Ballot promised.
     pub promise: Vec<u8>,

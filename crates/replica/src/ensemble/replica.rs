@@ -29,7 +29,7 @@ const APPLY_MAX: usize = 256;
 const UNDECIDED_LEN_MAX: usize = 32 << 20;
 /// Entries read from the journal at once to be applied.
 const READ_ENTRIES: u64 = 256;
-/// Servers of one ensemble.
+/// Most members of an ensemble: each has a link to every other, and a majority acknowledges each write.
 pub const MEMBERS_MAX: usize = 15;
 /// Sessions named in one frame.
 const TOUCHES_MAX: usize = 64 << 10;
@@ -705,16 +705,10 @@ impl Replica {
             }
             Entry::Batch(batch) => batch,
         };
-        // A deposed leader's entry that was decided after all: its successor's epoch came before it.
-        let void = batch.ballot.is_some() && batch.ballot != self.epoch;
         loop {
             let mut shared = applying.shared.write();
-            let count = if void {
-                0
-            } else {
-                applying.writer.apply(&mut shared, &mut batch, &mut self.window, APPLY_MAX, applying.now_ms)?
-            };
-            let last = count < APPLY_MAX;
+            let (writer, window) = (&mut *applying.writer, &mut self.window);
+            let last = writer.apply(&mut shared, &mut batch, window, APPLY_MAX, applying.now_ms)? < APPLY_MAX;
             if last {
                 (applying.applied)(bytes);
             }

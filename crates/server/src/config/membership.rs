@@ -7,11 +7,10 @@
 
 use std::collections::BTreeMap;
 
+pub use oxkeeper_replica::ensemble::replica::MEMBERS_MAX;
+
 use super::servers::{HostPort, Members, Server};
 use super::settings::Config;
-
-/// Most members of an ensemble: each has a link to every other, and a majority acknowledges each write.
-pub const MEMBERS_MAX: usize = 15;
 
 /// Heartbeats of silence after which a link is given up, unless `oxkeeper.peerTimeoutMs` says otherwise.
 const SILENT_HEARTBEATS: u32 = 5;

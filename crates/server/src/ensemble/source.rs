@@ -7,7 +7,6 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender as Channel};
 
-use oxkeeper_replica::ensemble::replica::LogPart as ReplicaPart;
 use oxkeeper_store::{Snapshot, StoreError, Tree};
 use parking_lot::Mutex;
 use rustix::process::nice;
@@ -15,10 +14,10 @@ use tracing::{info, warn};
 
 use crate::checkpoint::NICENESS;
 use crate::peers::{PeerStream, Waker};
-use crate::transfer::{LogPart, Sender, StateSource, Tail, TransferError};
+use crate::transfer::{LogPart, Sender, StateSource, TransferError};
 
 /// A question to the engine: the entries from this index on.
-pub(crate) type Asked = (u64, Channel<Option<ReplicaPart>>);
+pub(crate) type Asked = (u64, Channel<Option<LogPart>>);
 
 /// From which index on the log must stay, for each state that is being sent.
 #[derive(Debug, Default)]
@@ -122,17 +121,10 @@ impl StateSource for Source {
             waker.wake();
         }
         let part = answered.recv().map_err(|_| TransferError::Stopped)?;
-        part.map(into_part).ok_or(TransferError::Source("the log does not reach back that far"))
+        part.ok_or(TransferError::Source("the log does not reach back that far"))
     }
 
     fn progress(&self, from: u64) {
         self.states.pins.set(self.pin, from);
     }
-}
-
-/// As the transfer wants it.
-pub(crate) fn into_part(part: ReplicaPart) -> LogPart {
-    let last =
-        part.last.map(|tail| Tail { promise: tail.promise, round: tail.round, decided: tail.decided, end: tail.end });
-    LogPart { entries: part.entries, last }
 }

@@ -34,6 +34,7 @@ use thiserror::Error;
 
 pub use chunk::CHUNK_LEN_MAX;
 pub use install::finish_install;
+pub use oxkeeper_replica::ensemble::replica::{LogPart, LogTail as Tail};
 pub use receiver::{Installed, InstalledScalars, Progress, Receiver};
 pub use sender::Sender;
 
@@ -86,28 +87,6 @@ impl<S: StateSource + ?Sized> StateSource for &S {
     fn progress(&self, from: u64) {
         (**self).progress(from);
     }
-}
-
-/// Some entries of a log.
-#[derive(Debug, Clone, Default)]
-pub struct LogPart {
-    /// Entries, in order.
-    pub entries: Vec<Arc<[u8]>>,
-    /// With the last ones: what goes with the log's end.
-    pub last: Option<Tail>,
-}
-
-/// What a server has promised and accepted, as of the end of its log.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tail {
-    /// The ballot it promised, as the caller encodes it.
-    pub promise: Vec<u8>,
-    /// The round in which it accepted its last entries, as the caller encodes it.
-    pub round: Vec<u8>,
-    /// Entries decided, as far as it knows.
-    pub decided: u64,
-    /// One past its last entry.
-    pub end: u64,
 }
 
 /// Why a transfer ended early. Nothing of it is used then.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use oxkeeper_replica::ensemble::Replica;
-use oxkeeper_server::transfer::{LogPart, StateSource, Tail, TransferError};
+use oxkeeper_server::transfer::{LogPart, StateSource, TransferError};
 use oxkeeper_store::{Snapshot, StoreError, Tree};
 
 use parking_lot::Mutex;
@@ -63,14 +63,7 @@ impl StateSource for Source {
 
     fn entries(&self, from: u64) -> Result<LogPart, TransferError> {
         let part = self.replica.lock().log_part(from, PART_LEN);
-        let part = part.ok_or(TransferError::Source("the log does not reach back that far"))?;
-        let last = part.last.map(|tail| Tail {
-            promise: tail.promise,
-            round: tail.round,
-            decided: tail.decided,
-            end: tail.end,
-        });
-        Ok(LogPart { entries: part.entries, last })
+        part.ok_or(TransferError::Source("the log does not reach back that far"))
     }
 
     fn progress(&self, from: u64) {
