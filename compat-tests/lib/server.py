@@ -26,6 +26,7 @@ SETTLE_TIMEOUT_S = 10
 # Below the kernel's range for outgoing connections: a client that retries while the server is down must not be handed the
 # server's own port as its source port.
 PORTS = range(20000, 32000)
+GIVEN_PORTS = set()
 
 # Session timeouts are bounded by 2 and 20 ticks, so expiry takes a second and a session outlives a restart.
 ZOO_CFG = """\
@@ -73,9 +74,12 @@ def command_line(kind, config):
 
 
 def free_ports(count):
-    """Distinct ports nobody listens on now."""
+    """Distinct ports nobody listens on now, and that this process has not given to anyone: a server that is stopped for a
+    moment must find its port free, and its clients must find nobody else there."""
     found = []
     for port in random.sample(PORTS, len(PORTS)):
+        if port in GIVEN_PORTS:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
@@ -83,6 +87,7 @@ def free_ports(count):
             except OSError:
                 continue
         if len(found) == count:
+            GIVEN_PORTS.update(found)
             return found
     raise RuntimeError("no free port")
 
