@@ -2,12 +2,15 @@
 
 mod bench;
 mod config_check;
+mod manual;
 mod serve;
+mod signals;
 mod sim;
+mod supervisor;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// A coordination server that speaks the ZooKeeper 3.9 client protocol
 #[derive(Debug, Parser)]
@@ -28,6 +31,10 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Simulate a server and its clients under a seed, and check every promise
     Sim(sim::SimArgs),
+    /// Write man pages into a directory
+    Man(manual::ManArgs),
+    /// Print a completion script for a shell
+    Completions(manual::CompletionsArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -44,6 +51,11 @@ fn main() -> ExitCode {
         Some(Command::Bench(args)) => bench::run(*args).map(|()| ExitCode::SUCCESS),
         Some(Command::Sim(args)) => {
             sim::run_seeds(&args);
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Man(args)) => manual::man(&args, Cli::command()).map(|()| ExitCode::SUCCESS),
+        Some(Command::Completions(args)) => {
+            manual::completions(&args, Cli::command());
             Ok(ExitCode::SUCCESS)
         }
     };

@@ -5,14 +5,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{Args, ValueEnum};
 use oxkeeper_server::config::{Config, EXIT_CODE_INVALID, Properties, Source};
 use oxkeeper_server::{RecoveryError, Server, StartError, StartOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
+
+use crate::{signals, supervisor};
 
 /// ZooKeeper's exit code for a data directory that cannot be used.
 const EXIT_CODE_DATA: u8 = 3;
@@ -69,12 +71,13 @@ enum LogFormat {
 
 /// Serves until SIGTERM or SIGINT. The exit codes are ZooKeeper's.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    start_log(args.log_format);
+    let log = start_log(args.log_format);
     raise_file_limit();
     let config = match configuration(args) {
         Ok(config) => config,
         Err(problem) => return Ok(complain(&problem, EXIT_CODE_INVALID)),
     };
+    log.set(config.log.as_deref());
     config.warnings.iter().for_each(|warning| warn!("{warning}"));
     let data_dir = config.data_dir.display().to_string();
     let options = StartOptions { in_memory: args.in_memory, io_threads: args.io_threads };
@@ -83,7 +86,9 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         Err(problem) => return Ok(complain(&problem.to_string(), exit_code(&problem))),
     };
     announce(&server, args, &data_dir);
-    wait_for_signal()?;
+    supervisor::serving(&server);
+    signals::wait(&server, || reload_log(args, &log))?;
+    supervisor::stopping();
     server.stop();
     Ok(ExitCode::SUCCESS)
 }
@@ -138,14 +143,41 @@ fn configuration(args: &ServeArgs) -> Result<Config, String> {
     Ok(config)
 }
 
-/// By default a person at a terminal sees warnings, a log file gets everything worth keeping.
-fn start_log(format: LogFormat) {
-    let default = if std::io::stderr().is_terminal() { "warn" } else { "info" };
-    let filter = EnvFilter::try_from_env("OXKEEPER_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+/// What is logged, while the server runs.
+struct LogFilter(reload::Handle<EnvFilter, Registry>);
+
+impl LogFilter {
+    /// `$OXKEEPER_LOG`, else this; by default a person at a terminal sees warnings, a file gets everything worth keeping.
+    fn chosen(configured: Option<&str>) -> EnvFilter {
+        let default = if std::io::stderr().is_terminal() { "warn" } else { "info" };
+        let configured = || EnvFilter::new(configured.unwrap_or(default));
+        EnvFilter::try_from_env("OXKEEPER_LOG").unwrap_or_else(|_| configured())
+    }
+
+    fn set(&self, configured: Option<&str>) {
+        self.0.reload(LogFilter::chosen(configured)).expect("the log lasts as long as the process");
+    }
+}
+
+fn start_log(format: LogFormat) -> LogFilter {
+    let (filter, handle) = reload::Layer::new(LogFilter::chosen(None));
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
     match format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Text => registry.with(log.with_ansi(std::io::stderr().is_terminal())).init(),
+        LogFormat::Json => registry.with(log.json()).init(),
+    }
+    LogFilter(handle)
+}
+
+/// SIGHUP: `oxkeeper.log` is read again. Certificates are read again by themselves; everything else needs a restart.
+fn reload_log(args: &ServeArgs, log: &LogFilter) {
+    match configuration(args) {
+        Ok(config) => {
+            log.set(config.log.as_deref());
+            info!(filter = config.log.as_deref().unwrap_or("the default"), "SIGHUP: oxkeeper.log was read again");
+        }
+        Err(problem) => warn!("SIGHUP: nothing changes, the configuration is wrong now: {problem}"),
     }
 }
 
@@ -171,19 +203,6 @@ fn announce(server: &Server, args: &ServeArgs, data_dir: &str) {
             println!("oxkeeper serves ZooKeeper clients on {address}, {data}. Connect: zkCli.sh -server {client}");
         }
     }
-}
-
-fn wait_for_signal() -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("no event queue")?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => info!("SIGTERM: stopping"),
-            _ = interrupt.recv() => info!("SIGINT: stopping"),
-        }
-        Ok(())
-    })
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub(crate) struct Admission {
 #[derive(Debug, Default)]
 struct Counts {
     total: u32,
+    parting: u32,
     by_address: HashMap<IpAddr, u32>,
     rejected: u64,
 }
@@ -53,6 +54,23 @@ impl Admission {
                 counts.by_address.remove(&peer.ip());
             }
         }
+    }
+
+    /// So many more (or fewer) of those connected have heard that the server stops, and are about to close.
+    pub(crate) fn parts(&self, change: i32) {
+        let mut counts = self.counts.lock();
+        counts.parting = counts.parting.saturating_add_signed(change);
+    }
+
+    /// Whether nobody is connected who has not heard that the server stops.
+    pub(crate) fn all_parting(&self) -> bool {
+        let counts = self.counts.lock();
+        counts.parting == counts.total
+    }
+
+    /// Whether nobody is connected.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.counts.lock().total == 0
     }
 
     /// Connections refused since that was last forgotten.

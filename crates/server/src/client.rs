@@ -2,12 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use oxkeeper_replica::{Connection, ConnectionId, End};
+use rustix::net::RecvFlags;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -37,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) blocked: bool,
     /// It is in the list of clients that deliveries have touched.
     pub(crate) touched: bool,
+    /// It has heard that the server stops; it is left to it to close.
+    pub(crate) parting: bool,
     /// Why and since when (monotonic ms) it is to end; what is unsent goes out first.
     pub(crate) end: Option<(Farewell, u64)>,
 }
@@ -71,6 +75,7 @@ impl Client {
             delivered_len: 0,
             blocked: false,
             touched: false,
+            parting: false,
             end: None,
         };
         Rc::new(Client {
@@ -113,6 +118,18 @@ impl Client {
         self.stream.borrow().poll_write_ready(context).map_err(|_| Gone)
     }
 
+    /// Whether there is input that was not read yet, as the system sees it now.
+    pub(crate) fn has_input(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        rustix::net::recv(&*self.stream.borrow(), &mut [0; 1][..], flags).is_ok_and(|(count, _)| count > 0)
+    }
+
+    /// Nothing more is sent: the client learns it behind everything that was.
+    pub(crate) fn close_output(&self) {
+        // A client that is gone already needs no word.
+        let _ = SockRef::from(&*self.stream.borrow()).shutdown(Shutdown::Write);
+    }
+
     /// Writes out what the socket takes without waiting.
     pub(crate) fn flush(&self, out: &mut Vec<u8>) -> Result<(), Gone> {
         let stream = self.stream.borrow();
@@ -135,6 +152,11 @@ impl Inner {
     /// The connection ends once everything is sent; the first reason counts.
     pub(crate) fn end(&mut self, farewell: Farewell, now_ms: u64) {
         self.end.get_or_insert((farewell, now_ms));
+    }
+
+    /// Whether everything that was read is answered, and every answer sent.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.connection.in_flight() == 0 && !self.blocked && self.unsent.is_empty()
     }
 
     /// Whether more input is wanted: not while it waits, owes output, or ends.

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::Containers;
 use crate::mailbox::{Mailbox, Proposing};
 use crate::metrics::EngineStats;
+use crate::pulse::Pulse;
 
 /// Commands applied under one exclusive lock: readers wait no longer than these take, about 0.2 ms.
 const APPLY_MAX: usize = 256;
@@ -41,6 +42,7 @@ pub(crate) struct Engine {
     pub(crate) log: Option<Log>,
     pub(crate) checkpoints: Option<Arc<Checkpoints>>,
     pub(crate) clock: Clock,
+    pub(crate) pulse: Arc<Pulse>,
     pub(crate) containers: Containers,
     pub(crate) settings: Settings,
     pub(crate) stats: Arc<Mutex<EngineStats>>,
@@ -61,6 +63,7 @@ impl Engine {
         let mut proposals = Proposals::default();
         let mut entry = Vec::new();
         while self.proposing.take(&mut proposals, self.idle_time()) {
+            self.pulse.engine_beats();
             self.tick(&mut proposals);
             if !proposals.is_empty() {
                 self.settle(&mut proposals, &mut entry);
@@ -144,6 +147,7 @@ impl Engine {
     /// False if the disk is full: then the entry is not in the log and never will be.
     fn make_durable(&mut self, entry: &[u8]) -> bool {
         let Some(log) = &mut self.log else { return true };
+        self.pulse.engine_is_excused();
         let start = std::time::Instant::now();
         let durable = match log.append(entry) {
             Ok(_) => log.sync().is_ok(),
@@ -153,6 +157,7 @@ impl Engine {
             }
         };
         let took_us = start.elapsed().as_micros() as u64;
+        self.pulse.engine_beats();
         self.stats.lock().synced(took_us);
         durable
     }

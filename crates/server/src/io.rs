@@ -24,6 +24,7 @@ use crate::admission::Admission;
 use crate::client::{Client, Farewell, Gone, Inner};
 use crate::clock::Clock;
 use crate::mailbox::{Mailbox, Order, Proposing};
+use crate::pulse::Pulse;
 use crate::report::{ConnectionReport, ThreadReport};
 use crate::words_service::WordsService;
 
@@ -50,6 +51,7 @@ pub(crate) struct IoShared {
     pub(crate) admission: Arc<Admission>,
     pub(crate) words: Arc<WordsService>,
     pub(crate) clock: Clock,
+    pub(crate) pulse: Arc<Pulse>,
     /// How long a connection may take to say who it is, ms.
     pub(crate) sessionless_timeout_ms: u64,
 }
@@ -66,7 +68,20 @@ pub(crate) struct Io {
     /// Clients that wait because too much is proposed.
     congested: RefCell<Vec<Rc<Client>>>,
     stats: RefCell<ServerStats>,
-    stopping: Cell<bool>,
+    stage: Cell<Stage>,
+}
+
+/// How far a stop has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Clients are served.
+    Serving,
+    /// Each client is served until it waits for nothing.
+    Draining,
+    /// Nobody is read any more; what was read is answered.
+    Leaving,
+    /// Every connection ends.
+    Stopped,
 }
 
 #[derive(Default)]
@@ -107,7 +122,7 @@ impl Io {
             touched: RefCell::default(),
             congested: RefCell::default(),
             stats: RefCell::default(),
-            stopping: Cell::new(false),
+            stage: Cell::new(Stage::Serving),
         })
     }
 
@@ -115,7 +130,7 @@ impl Io {
     pub(crate) async fn run(self: Rc<Io>) {
         let io = self.clone();
         let sweeper = spawn_local(async move { io.sweep_regularly().await });
-        while !(self.stopping.get() && self.places.borrow().is_empty()) {
+        while !(self.stage.get() == Stage::Stopped && self.places.borrow().is_empty()) {
             self.mailbox.woken().await;
             // What is there already reaches its clients before an order may end them.
             self.collect(None);
@@ -138,6 +153,8 @@ impl Io {
                 Order::Report(answer) => drop(answer.send(self.report())),
                 Order::ResetStats { connections } => self.reset_stats(connections),
                 Order::EndSessions { local } => self.end_sessions(local),
+                Order::Drain => self.wind_down(Stage::Draining),
+                Order::Leave => self.wind_down(Stage::Leaving),
                 Order::Stop => self.stop(),
             }
         }
@@ -158,7 +175,7 @@ impl Io {
     pub(crate) fn serve(self: &Rc<Io>, stream: TcpStream, peer: SocketAddr) {
         let times = (self.shared.clock.wall_ms(), self.now_ms());
         let client = self.places.borrow_mut().seat(self.thread, |id| Client::new(id, stream, peer, times));
-        if self.stopping.get() {
+        if self.stage.get() != Stage::Serving {
             client.inner.borrow_mut().end(Farewell::Stopping, times.1);
         }
         let io = self.clone();
@@ -176,15 +193,23 @@ impl Io {
             }
             let inner = client.inner.borrow();
             if inner.end.is_some() && inner.unsent.is_empty() {
-                return Poll::Ready(());
+                drop(inner);
+                return self.part(client, context);
             }
-            if !inner.wants_input() {
+            if !inner.wants_input() || self.stage.get() == Stage::Leaving {
+                drop(inner);
+                if self.dismiss(client) {
+                    continue;
+                }
                 client.sleep(context.waker());
                 return Poll::Pending;
             }
             drop(inner);
             match self.read(client, context) {
                 Poll::Pending => {
+                    if self.dismiss(client) {
+                        continue;
+                    }
                     client.sleep(context.waker());
                     return Poll::Pending;
                 }
@@ -192,6 +217,42 @@ impl Io {
                 Poll::Ready(Ok(())) => {}
             }
         }
+    }
+
+    /// The server stops: the client ends if it is a moment at which it waits for nothing it has asked.
+    fn dismiss(&self, client: &Client) -> bool {
+        let mut inner = client.inner.borrow_mut();
+        let may_go = match self.stage.get() {
+            Stage::Serving => false,
+            Stage::Draining => inner.is_settled() && inner.unread.is_empty() && !client.has_input(),
+            Stage::Leaving | Stage::Stopped => inner.is_settled(),
+        };
+        if may_go {
+            inner.end(Farewell::Stopping, self.now_ms());
+        }
+        may_go
+    }
+
+    /// The end of a client that has everything. While the server stops at leisure it is left to the client to close:
+    /// what it sends meanwhile would otherwise be answered by a reset, which may cost it replies it has not read.
+    fn part(&self, client: &Client, context: &mut Context<'_>) -> Poll<()> {
+        let dismissed = matches!(client.inner.borrow().end, Some((Farewell::Stopping, _)));
+        if !dismissed || self.stage.get() == Stage::Stopped {
+            return Poll::Ready(());
+        }
+        if !std::mem::replace(&mut client.inner.borrow_mut().parting, true) {
+            client.close_output();
+            self.shared.admission.parts(1);
+        }
+        let mut buffer = self.input.borrow_mut();
+        while let Ok(_ignored) = match client.poll_read(&mut buffer, context) {
+            Poll::Ready(read) => read,
+            Poll::Pending => {
+                client.sleep(context.waker());
+                return Poll::Pending;
+            }
+        } {}
+        Poll::Ready(())
     }
 
     fn gone(&self, client: &Client) -> Poll<()> {
@@ -396,7 +457,7 @@ impl Io {
             inner.unsent = Vec::new();
             inner.end(Farewell::Gone, self.now_ms());
         }
-        if was_asleep || !inner.wants_input() {
+        if was_asleep || !inner.wants_input() || self.stage.get() != Stage::Serving {
             client.wake();
         }
     }
@@ -439,11 +500,12 @@ impl Io {
     /// A client has ended: what it held is let go.
     fn bid_farewell(&self, client: &Client) {
         self.places.borrow_mut().vacate(client.id);
-        if self.stopping.get() {
+        if self.stage.get() == Stage::Stopped {
             self.mailbox.wake();
         }
-        self.shared.admission.leave(client.peer);
         let inner = client.inner.borrow();
+        self.shared.admission.parts(-i32::from(inner.parting));
+        self.shared.admission.leave(client.peer);
         inner.connection.ended(&self.shared.state.read());
         let (peer, session) = (client.peer, inner.connection.session());
         let farewell = inner.end.as_ref().map_or(Farewell::Gone, |(farewell, _)| farewell.clone());
@@ -466,6 +528,7 @@ impl Io {
         let mut interval = tokio::time::interval(SWEEP_INTERVAL);
         loop {
             interval.tick().await;
+            self.shared.pulse.io_beats(self.thread);
             self.sweep();
         }
     }
@@ -523,8 +586,14 @@ impl Io {
         }
     }
 
+    /// The next stage of a stop: every client sees for itself what that means to it.
+    fn wind_down(&self, stage: Stage) {
+        self.stage.set(stage);
+        self.places.borrow().clients().for_each(|client| client.wake());
+    }
+
     fn stop(&self) {
-        self.stopping.set(true);
+        self.stage.set(Stage::Stopped);
         let now_ms = self.now_ms();
         for client in self.places.borrow().clients() {
             client.inner.borrow_mut().end(Farewell::Stopping, now_ms);

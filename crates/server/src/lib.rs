@@ -21,6 +21,7 @@ mod io;
 mod mailbox;
 mod metrics;
 mod peers;
+mod pulse;
 pub mod recovery;
 mod report;
 mod role;

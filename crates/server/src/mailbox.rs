@@ -124,6 +124,10 @@ pub(crate) enum Order {
     /// End every connection that has a session or asks for one, of the ensemble or `local`: the server serves those no
     /// more.
     EndSessions { local: bool },
+    /// The server stops: end each connection at a moment when it waits for nothing it has asked.
+    Drain,
+    /// Read nothing more; end each connection once what was read is answered.
+    Leave,
     /// End every connection.
     Stop,
 }

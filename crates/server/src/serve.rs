@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oxkeeper_replica::auth::IDENTITIES_LEN_MAX;
 use oxkeeper_replica::ensemble::journal::scalar;
@@ -32,6 +32,7 @@ use crate::ensemble::{self, Ensemble, Life, Parts};
 use crate::io::{Io, IoShared};
 use crate::mailbox::{Mailbox, Order, Proposing};
 use crate::metrics::{EngineStats, StartupStats};
+use crate::pulse::Pulse;
 use crate::recovery::{self, Recovered, RecoveryError, Replay, StoreOptions};
 use crate::role::RoleCell;
 use crate::words::Word;
@@ -47,6 +48,14 @@ const FRAME_LEN_MAX: usize = RECORD_LEN_MAX - 2 * IDENTITIES_LEN_MAX;
 const READ_ONLY_AFTER_MIN_MS: u64 = 2000;
 /// Threads that own connections, whatever is asked for.
 const IO_THREADS_MAX: usize = 64;
+/// How long a stop waits for clients to have nothing asked, ms: those that always have are not waited for any longer.
+const DRAIN_MS: u64 = 1_000;
+/// How long it then waits for the answers to what was read, ms.
+const LEAVE_MS: u64 = 1_000;
+/// How long it waits for clients to close that have everything, ms.
+const PARTING_MS: u64 = 100;
+/// How often it looks whether they have.
+const WAIT_POLL: Duration = Duration::from_millis(1);
 /// Stack of the threads that own connections, bytes.
 const STACK_LEN: usize = 1 << 20;
 
@@ -102,6 +111,8 @@ pub struct Server {
     proposing: Arc<Proposing>,
     mailboxes: Vec<Arc<Mailbox>>,
     checkpoints: Option<SharedCheckpoints>,
+    admission: Arc<Admission>,
+    pulse: Arc<Pulse>,
     stop_listening: watch::Sender<bool>,
     engine: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
@@ -150,9 +161,16 @@ impl Server {
         self.address
     }
 
-    /// Stops: no new clients, everything proposed is made durable and answered, connections end.
+    /// The threads that have not gone round for longer than `patience`, though nothing excuses them: a watchdog's question.
+    pub fn stalled(&self, patience: Duration) -> Vec<String> {
+        self.pulse.stalled(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Stops: no new clients; each connection ends at a moment when it waits for nothing it has asked, or after
+    /// [`DRAIN_MS`]; everything proposed is made durable and answered; then a checkpoint, if the log has grown.
     pub fn stop(self) {
         let _ = self.stop_listening.send(true);
+        self.see_off();
         self.proposing.stop();
         let _ = self.engine.join();
         self.mailboxes.iter().for_each(|mailbox| mailbox.order(Order::Stop));
@@ -162,6 +180,29 @@ impl Server {
         for thread in self.others {
             let _ = thread.join();
         }
+    }
+}
+
+impl Server {
+    /// Lets every client go at a moment that costs it nothing, if it has one in time.
+    fn see_off(&self) {
+        let admission = &self.admission;
+        let order = |order: fn() -> Order| self.mailboxes.iter().for_each(|mailbox| mailbox.order(order()));
+        order(|| Order::Drain);
+        wait(DRAIN_MS, || admission.all_parting());
+        if !admission.all_parting() {
+            order(|| Order::Leave);
+            wait(LEAVE_MS, || admission.all_parting());
+        }
+        wait(PARTING_MS, || admission.is_empty());
+    }
+}
+
+/// Until `holds`, at most so long.
+fn wait(limit_ms: u64, holds: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_millis(limit_ms);
+    while !holds() && Instant::now() < until {
+        thread::sleep(WAIT_POLL);
     }
 }
 
@@ -215,6 +256,7 @@ fn assemble(
     let limits = &config.limits;
     let admission = Arc::new(Admission::new(limits.max_client_connections_per_address, limits.max_connections));
     let stats = Arc::new(Mutex::new(EngineStats::default()));
+    let pulse = Arc::new(Pulse::new(clock, threads));
     let role = match &membership {
         Some(_) => RoleCell::looking(clock.now_ms()),
         None => RoleCell::alone(),
@@ -240,9 +282,10 @@ fn assemble(
         config: connection_config(&config, settings),
         proposing: proposing.clone(),
         mailboxes: mailboxes.clone(),
-        admission,
+        admission: admission.clone(),
         words: Arc::new(words),
         clock,
+        pulse: pulse.clone(),
         sessionless_timeout_ms: u64::from(config.limits.sessionless_connection_timeout_ms),
     });
     let mut others = Vec::new();
@@ -255,6 +298,7 @@ fn assemble(
                 mailboxes: mailboxes.clone(),
                 checkpoints: checkpoints.clone(),
                 clock,
+                pulse: pulse.clone(),
                 containers: config.containers.clone(),
                 settings,
                 stats,
@@ -285,6 +329,7 @@ fn assemble(
                 log,
                 checkpoints: checkpoints.clone(),
                 clock,
+                pulse: pulse.clone(),
                 containers: config.containers.clone(),
                 settings,
                 stats,
@@ -314,6 +359,8 @@ fn assemble(
         proposing,
         mailboxes,
         checkpoints: durable.checkpoints,
+        admission,
+        pulse,
         stop_listening,
         engine,
         others,

@@ -50,6 +50,8 @@ pub struct Config {
     pub security: Security,
     /// Peers.
     pub ensemble: Ensemble,
+    /// `oxkeeper.log`: what is logged.
+    pub log: Option<String>,
     /// What deserves a line in the log at start, in order.
     pub warnings: Vec<String>,
 }

@@ -61,6 +61,7 @@ impl Ensemble {
         let mut proposals = Proposals::default();
         loop {
             self.running.peers.wait(self.idle_time());
+            self.parts.pulse.engine_beats();
             self.running.watch.moved(self.parts.clock.now_ms());
             self.listen();
             let stop = self.parts.proposing.take_waiting(&mut proposals);
@@ -133,10 +134,12 @@ impl Ensemble {
         self.running.replica.step(&self.parts.shared, clock.now_ms(), clock.wall_ms());
         self.send();
         self.apply();
+        self.parts.pulse.engine_is_excused();
         let start = Instant::now();
         if self.running.replica.persist()? {
             self.parts.stats.lock().synced(start.elapsed().as_micros() as u64);
         }
+        self.parts.pulse.engine_beats();
         self.send();
         self.apply();
         self.show_role();

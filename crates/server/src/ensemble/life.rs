@@ -31,6 +31,7 @@ use crate::config::{Containers, Membership};
 use crate::mailbox::{Mailbox, Proposing};
 use crate::metrics::EngineStats;
 use crate::peers::{Member, Peers, PeersConfig};
+use crate::pulse::Pulse;
 use crate::recovery::{self, RecoveryError, Replay, StoreOptions};
 use crate::role::{self, RoleCell};
 use crate::serve::spawn;
@@ -56,6 +57,7 @@ pub(crate) struct Parts {
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) clock: Clock,
+    pub(crate) pulse: Arc<Pulse>,
     pub(crate) containers: Containers,
     pub(crate) settings: Settings,
     pub(crate) stats: Arc<Mutex<EngineStats>>,
@@ -165,6 +167,7 @@ impl Ensemble {
 
     /// It leaves the ensemble for a while.
     fn stop_serving(&mut self) {
+        self.parts.pulse.engine_is_excused();
         self.serve(Serving::No);
         self.parts.role.set(role::Role::NotServing, self.parts.clock.now_ms());
     }

@@ -1,6 +1,6 @@
 //! Keys of monitoring, and of what only a JVM has.
 
-use super::{Form, Key, unused};
+use super::{Form, Key, Kind, unused};
 
 const NO_ADMIN: &str =
     "there is no admin server over HTTP; `conf`, `mntr`, `stat` and the others are four-letter words";
@@ -9,6 +9,17 @@ const NO_PROVIDER: &str = "metrics are read with `mntr`";
 const OWN_THREADS: &str = "threads and buffers are laid out differently here";
 
 pub(super) const KEYS: &[Key] = &[
+    Key::new(
+        "oxkeeper.log",
+        Form::File,
+        Kind::Text(|d, v| {
+            d.config.log = Some(v.to_owned());
+            Ok(())
+        }),
+        "What is logged: a level, or levels of parts, as `warn,oxkeeper_server=debug`; read again at SIGHUP. The variable \
+         OXKEEPER_LOG goes before it",
+    )
+    .derived("`info`; at a terminal `warn`"),
     Key::new("admin.enableServer", Form::Property, unused::FLAG, "HTTP server for commands")
         .default("true")
         .ignored(NO_ADMIN),

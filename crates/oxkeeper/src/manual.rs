@@ -1,0 +1,36 @@
+//! Man pages and completions, from the definition of the command line.
+
+use std::io;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, Command};
+use clap_complete::Shell;
+
+/// Where man pages go.
+#[derive(Args, Debug)]
+pub(crate) struct ManArgs {
+    /// Directory for oxkeeper.1, oxkeeper-serve.1 and the others; it is made if it is not there
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+}
+
+/// Whose completions.
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+/// Writes one page for each command.
+pub(crate) fn man(args: &ManArgs, command: Command) -> anyhow::Result<()> {
+    let directory = &args.directory;
+    std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    clap_mangen::generate_to(command, directory).with_context(|| format!("cannot write into {}", directory.display()))
+}
+
+/// Writes a completion script to standard output.
+pub(crate) fn completions(args: &CompletionsArgs, mut command: Command) {
+    clap_complete::generate(args.shell, &mut command, "oxkeeper", &mut io::stdout());
+}

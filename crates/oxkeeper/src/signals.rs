@@ -1,0 +1,62 @@
+//! Signals of a running server: SIGTERM and SIGINT stop it, a second one at once; SIGHUP reads again what may change.
+//!
+//! While it waits for them it answers the supervisor's watchdog.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use oxkeeper_server::Server;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::supervisor::Watchdog;
+
+/// Until the server is to stop. From then on the next signal ends the process where it stands, as a crash would: nothing
+/// acknowledged is lost by that.
+pub(crate) fn wait(server: &Server, reload: impl Fn()) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let runtime = runtime.context("no event queue")?;
+    let mut stop = runtime.block_on(async { Stop::new() })?;
+    runtime.block_on(async {
+        let mut hang_up = signal(SignalKind::hangup())?;
+        let mut watchdog = Watchdog::new();
+        loop {
+            tokio::select! {
+                name = stop.asked() => {
+                    info!("{name}: stopping");
+                    return anyhow::Ok(());
+                }
+                _ = hang_up.recv() => reload(),
+                () = watchdog.due() => watchdog.answer(server),
+            }
+        }
+    })?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let name = runtime.block_on(stop.asked());
+        warn!("{name} again: ending at once");
+        std::process::exit(0);
+    })?;
+    Ok(())
+}
+
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> anyhow::Result<Stop> {
+        Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Until a signal asks for it; its name.
+    async fn asked(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// For a future that never comes due.
+pub(crate) const NEVER: Duration = Duration::from_secs(u32::MAX as u64);

@@ -1,0 +1,130 @@
+//! The server as a service: what a supervisor is told, and what signals do.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long anything may take that must happen.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Less than a stop waits for a client that is in the middle of a request.
+const AT_ONCE: Duration = Duration::from_millis(800);
+
+/// A server of its own, on a free port, with a supervisor that listens.
+struct Service {
+    child: Child,
+    supervisor: UnixDatagram,
+    port: u16,
+    dir: tempfile::TempDir,
+}
+
+impl Service {
+    fn start() -> Service {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("notify");
+        let supervisor = UnixDatagram::bind(&socket).unwrap();
+        supervisor.set_read_timeout(Some(PATIENCE)).unwrap();
+        configure(dir.path(), "oxkeeper.log=warn");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oxkeeper"));
+        command.args(["serve", "--ready", "json", "--config"]).arg(dir.path().join("zoo.cfg"));
+        command.env("NOTIFY_SOCKET", socket).env("WATCHDOG_USEC", "200000").env_remove("OXKEEPER_LOG");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
+        let port = u16::try_from(ready["port"].as_u64().unwrap()).unwrap();
+        Service { child, supervisor, port, dir }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// The next message to the supervisor that has this line.
+    fn until_told(&self, line: &str) {
+        let mut buffer = [0; 1024];
+        loop {
+            let count = self.supervisor.recv(&mut buffer).unwrap();
+            if std::str::from_utf8(&buffer[..count]).unwrap().lines().any(|told| told == line) {
+                return;
+            }
+        }
+    }
+
+    /// How it ended, and what it logged.
+    fn ended(mut self) -> (ExitStatus, String) {
+        let status = self.child.wait().unwrap();
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        (status, log)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}
+
+fn configure(dir: &Path, line: &str) {
+    let data = dir.join("data");
+    let text = format!("clientPort=0\nclientPortAddress=127.0.0.1\ndataDir={}\n{line}\n", data.display());
+    std::fs::write(dir.join("zoo.cfg"), text).unwrap();
+}
+
+#[test]
+fn a_supervisor_hears_of_its_life() {
+    let service = Service::start();
+    service.until_told("READY=1");
+    service.until_told("WATCHDOG=1");
+    service.until_told("WATCHDOG=1");
+    configure(service.dir.path(), "oxkeeper.log=info");
+    service.signal(Signal::HUP);
+    service.until_told("WATCHDOG=1");
+    service.signal(Signal::TERM);
+    service.until_told("STOPPING=1");
+    let (status, log) = service.ended();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(!log.contains("serving"), "warnings only, at first: {log}");
+    assert!(log.contains("oxkeeper.log was read again"), "{log}");
+    assert!(log.contains("SIGTERM: stopping"), "{log}");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let service = Service::start();
+    // In the middle of a request: something the first signal waits for.
+    let mut client = TcpStream::connect(("127.0.0.1", service.port)).unwrap();
+    client.write_all(&[0, 0]).unwrap();
+    service.signal(Signal::TERM);
+    service.until_told("STOPPING=1");
+    let asked = Instant::now();
+    service.signal(Signal::INT);
+    let (status, log) = service.ended();
+    assert!(asked.elapsed() < AT_ONCE, "{:?}", asked.elapsed());
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
+#[test]
+fn every_command_has_a_man_page_and_is_completed() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_oxkeeper")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(&["man", dir.path().to_str().unwrap()]);
+    let page = std::fs::read_to_string(dir.path().join("oxkeeper-serve.1")).unwrap();
+    assert!(page.contains("io\\-threads"), "{page}");
+    assert!(dir.path().join("oxkeeper.1").exists() && dir.path().join("oxkeeper-config-check.1").exists());
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell]);
+        assert!(script.contains("io-threads"), "{shell}");
+    }
+}
