@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use oxkeeper_proto::records::{ConnectRequest, ConnectResponse, PASSWORD_LEN, ReplyHeader, RequestHeader};
 use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, SessionId, frame};
-use oxkeeper_state::{Command, Identities, Settings, session};
+use oxkeeper_state::{Command, Identities, Settings, reconfig, session};
 use thiserror::Error;
 
 use crate::clocks::{Heard, TAKEN_OVER};
@@ -395,7 +395,14 @@ impl Connection {
             return self.refuse_write(header, op, turn);
         }
         if is_write {
-            self.propose(op, header.xid, reader.rest(), turn);
+            let mut reconfig = Vec::new();
+            let body = if op == OpCode::Reconfig {
+                reconfig::put_body(reader.rest(), &mut reconfig);
+                &*reconfig
+            } else {
+                reader.rest()
+            };
+            self.propose(op, header.xid, body, turn);
             if op == OpCode::CloseSession {
                 self.stage = Stage::Closing;
                 turn.shared.sessions.lock().clocks.closing(self.session);

@@ -1,9 +1,10 @@
-//! What the state knows of the agreement that made it: the ballot under which entries count, the ensemble's id, and the
-//! last command of each server, which is the filter for duplicates.
+//! What the state knows of the agreement that made it: the ballot under which entries count, the ensemble's id, the
+//! last command of each server, which is the filter for duplicates, and the members.
 //!
 //! A leader's first entry is an epoch. A batch of a former leader that comes behind it was agreed on for its place in the
 //! log only: it does nothing, and the servers whose commands it has send them again. Invariant: the commands applied of
-//! each server are its boots in ascending order, and of each boot 1, 2, 3 and so on up to the last admitted.
+//! each server are its boots in ascending order, and of each boot 1, 2, 3 and so on up to the last admitted. The members are
+//! kept beside their znode: what clients see there can be overwritten by a super user, and counts for nobody.
 //! Source: `Zxid` epochs of `Leader.lead`; numbered commands are our own.
 
 use std::collections::BTreeMap;
@@ -13,10 +14,11 @@ use oxkeeper_proto::{DecodeError, Jute, Reader, Zxid};
 
 use crate::apply::{Change, ChangeKind, Watcher};
 use crate::command::{BallotId, Batch, Epoch, Number, decode_ballot, decode_u64};
+use crate::membership::Membership;
 use crate::state::State;
 
 /// Where clients read who the members are.
-const CONFIG: &str = "/zookeeper/config";
+pub(crate) const CONFIG: &str = "/zookeeper/config";
 
 /// Empty for a server alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,11 +27,17 @@ pub(crate) struct Agreement {
     ensemble: u64,
     /// The last boot of each server, and the last command of that.
     admitted: BTreeMap<u8, (u64, u64)>,
+    pub(crate) membership: Membership,
+    pub(crate) voter_changes: u64,
 }
+
+/// No server's id: what follows is the membership.
+const MEMBERSHIP_MARK: u8 = 0;
 
 impl Agreement {
     /// Layout: ensemble (u64), whether there is a ballot (bool), the ballot (20 bytes), then of each server its id (u8),
-    /// boot (u64) and last command (u64). Without an ensemble nothing.
+    /// boot (u64) and last command (u64); then a 0, how often the voters were changed (u64), and the membership's text, if
+    /// there is any. Without an ensemble nothing.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         if *self == Agreement::default() {
@@ -42,6 +50,11 @@ impl Agreement {
             out.put_u8(server);
             out.put_u64(boot);
             out.put_u64(seq);
+        }
+        if !self.membership.is_empty() {
+            out.put_u8(MEMBERSHIP_MARK);
+            out.put_u64(self.voter_changes);
+            out.put_slice(self.membership.to_string().as_bytes());
         }
         out
     }
@@ -59,6 +72,11 @@ impl Agreement {
         }
         while !reader.rest().is_empty() {
             let server = reader.take(1)?[0];
+            if server == MEMBERSHIP_MARK {
+                agreement.voter_changes = decode_u64(reader)?;
+                agreement.membership = read_membership(reader.rest())?;
+                break;
+            }
             let last = (decode_u64(reader)?, decode_u64(reader)?);
             agreement.admitted.insert(server, last);
         }
@@ -77,21 +95,46 @@ impl State {
         if self.agreement.ensemble == 0 {
             self.agreement.ensemble = epoch.ensemble;
         }
-        self.show_membership(epoch, watcher);
+        self.adopt_membership(epoch);
+        self.show_membership(watcher);
+    }
+
+    /// The members are those whom the state has. What the leader's configuration says of them counts where it is newer and
+    /// leaves the votes as they are, or where nobody said anything before. A version names one membership, but for 0.
+    fn adopt_membership(&mut self, epoch: &Epoch<'_>) {
+        let Ok(told) = read_membership(epoch.config) else { return };
+        if told.is_empty() {
+            return;
+        }
+        let told = Membership::new(told.members().clone(), epoch.config_version);
+        let current = &self.agreement.membership;
+        let is_newer = told.version() > current.version() || (told.version(), current.version()) == (0, 0);
+        if current.is_empty() || is_newer && told.voters() == current.voters() {
+            self.agreement.membership = told;
+        }
+    }
+
+    /// From now on these are the members.
+    pub(crate) fn set_membership(&mut self, membership: Membership) {
+        self.agreement.voter_changes += u64::from(membership.voters() != self.agreement.membership.voters());
+        self.agreement.membership = membership;
     }
 
     /// ZooKeeper: every server writes the membership by itself when it starts, with the configuration's version as mzxid
     /// and its own time. Here it is the same everywhere, and what is there already stays as it is.
-    fn show_membership(&mut self, epoch: &Epoch<'_>, watcher: &mut dyn Watcher) {
-        let Some(slot) = self.tree.lookup(CONFIG).filter(|_| !epoch.config.is_empty()) else { return };
+    pub(crate) fn show_membership(&mut self, watcher: &mut dyn Watcher) {
+        let membership = &self.agreement.membership;
+        let text = membership.to_string();
+        let Some(slot) = self.tree.lookup(CONFIG).filter(|_| !membership.is_empty()) else { return };
         let znode = self.tree.znode(slot);
-        if znode.data() == Some(epoch.config) {
+        if znode.data() == Some(text.as_bytes()) {
             return;
         }
+        let (version, time_ms) = (membership.version(), self.time_ms);
         let acl = self.acl(znode.versions.acl).clone();
         self.tree.update(slot, CONFIG, |znode| {
-            znode.set_data(Some(epoch.config));
-            (znode.versions.mzxid, znode.versions.mtime) = (epoch.config_version, epoch.time_ms);
+            znode.set_data(Some(text.as_bytes()));
+            (znode.versions.mzxid, znode.versions.mtime) = (version, time_ms);
             // ZooKeeper: written as version -1.
             znode.versions.version = -1;
         });
@@ -134,4 +177,11 @@ impl State {
     pub fn last_admitted(&self, server: u8) -> Option<(u64, u64)> {
         self.agreement.admitted.get(&server).copied()
     }
+}
+
+/// A membership as the log and the durable tree have it. *Errors*: it is none.
+fn read_membership(text: &[u8]) -> Result<Membership, DecodeError> {
+    let wrong = DecodeError::NotAllowed("a membership");
+    let text = std::str::from_utf8(text).map_err(|_| wrong)?;
+    Membership::parse(text, true).map_err(|_| DecodeError::NotAllowed("a membership"))
 }

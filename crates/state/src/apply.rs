@@ -14,7 +14,7 @@ use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, SessionId, Zxid};
 
 use crate::acl::AclList;
 use crate::command::Command;
-use crate::state::State;
+use crate::state::{State, next_zxid};
 use crate::write::Write;
 
 /// What happened to a znode.
@@ -135,7 +135,7 @@ impl State {
             OpCode::SetData => write.set_data(decoded(command.body)?, body),
             OpCode::SetAcl => write.set_acl(decoded(command.body)?, body),
             OpCode::Multi => self.multi(command, body, watcher),
-            OpCode::Reconfig => decoded::<ReconfigRequest<'_>>(command.body).and_then(|_| write.reconfig()),
+            OpCode::Reconfig => write.reconfig(command, body),
             OpCode::DeleteContainer => write.reap(command.body),
             OpCode::CreateSession => {
                 let timeout_ms = decoded(command.body)?;
@@ -226,14 +226,6 @@ impl State {
 
 fn asking_server(command: &Command<'_>) -> u8 {
     command.from.map_or(0, |number| number.server)
-}
-
-/// The zxid after `zxid`. An exhausted counter starts the next epoch.
-fn next_zxid(zxid: Zxid) -> Zxid {
-    match zxid.counter() {
-        u32::MAX => Zxid::new(zxid.epoch() + 1, 1),
-        counter => Zxid::new(zxid.epoch(), counter + 1),
-    }
 }
 
 /// A body as the record its operation needs.

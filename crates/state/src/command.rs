@@ -70,7 +70,7 @@ impl<'a> Command<'a> {
         out[start..start + 4].copy_from_slice(&len.to_be_bytes());
     }
 
-    fn decode(bytes: &'a [u8]) -> Result<Command<'a>, DecodeError> {
+    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Command<'a>, DecodeError> {
         let reader = &mut Reader::new(bytes);
         let session = SessionId(i64::decode(reader)?);
         let xid = i32::decode(reader)?;

@@ -6,7 +6,7 @@
 //! Deliberately absent: connections, watches and session clocks (`oxkeeper-replica`), files (`oxkeeper-store`).
 //!
 //! Reading order: [`command`], [`znode`], [`tree`], [`acl`], [`session`], [`quota`], [`apply`], [`read`],
-//! [`checkpoint`]; and what an ensemble adds: `agreement`.
+//! [`checkpoint`]; and what an ensemble adds: `agreement`, [`membership`], [`reconfig`].
 
 pub mod acl;
 mod address;
@@ -15,8 +15,11 @@ pub mod apply;
 pub mod checkpoint;
 pub mod command;
 mod dirty;
+pub mod membership;
+pub mod properties;
 pub mod quota;
 pub mod read;
+pub mod reconfig;
 pub mod record;
 pub mod session;
 pub mod settings;
@@ -30,5 +33,6 @@ pub use acl::{AclList, Caller, Identities};
 pub use apply::{Change, ChangeKind, Watcher};
 pub use command::{BallotId, Batch, Command, Entry, Epoch, Number};
 pub use dirty::Captured;
+pub use membership::Membership;
 pub use settings::Settings;
 pub use state::{Expendable, State};

@@ -6,6 +6,7 @@ use oxkeeper_proto::{SessionId, Zxid, op::perms};
 
 use crate::acl::{self, AclId, AclList, Acls};
 use crate::agreement::Agreement;
+use crate::membership::Membership;
 use crate::quota::{self, Quotas, Track};
 use crate::session::Sessions;
 use crate::tree::Tree;
@@ -91,6 +92,16 @@ impl State {
     /// The zxid of the last command applied.
     pub fn zxid(&self) -> Zxid {
         self.zxid
+    }
+
+    /// Who the members are; empty for a server alone.
+    pub fn membership(&self) -> &Membership {
+        &self.agreement.membership
+    }
+
+    /// How often the set of voters was changed.
+    pub fn voter_changes(&self) -> u64 {
+        self.agreement.voter_changes
     }
 
     /// The time of the last command applied, Unix ms. Never falls.
@@ -203,5 +214,13 @@ impl State {
         assert_eq!(kinds, (self.containers.clone(), self.ttls.clone(), owned), "registries name their znodes");
         self.acls.check(&acl_uses);
         assert!(self.quotas.prefixes().eq(&self.limited_subtrees()), "the subtrees with limits are the counted ones");
+    }
+}
+
+/// The zxid after `zxid`. An exhausted counter starts the next epoch.
+pub(crate) fn next_zxid(zxid: Zxid) -> Zxid {
+    match zxid.counter() {
+        u32::MAX => Zxid::new(zxid.epoch() + 1, 1),
+        counter => Zxid::new(zxid.epoch(), counter + 1),
     }
 }

@@ -10,14 +10,17 @@ use oxkeeper_proto::multi::MultiOp;
 use oxkeeper_proto::op::{CreateMode, perms};
 use oxkeeper_proto::path::check_path;
 use oxkeeper_proto::records::{
-    CheckVersionRequest, CreateRequest, CreateTtlRequest, DeleteRequest, SetAclRequest, SetDataRequest, StatResponse,
+    CheckVersionRequest, CreateRequest, CreateTtlRequest, DeleteRequest, GetDataResponse, ReconfigRequest,
+    SetAclRequest, SetDataRequest, StatResponse,
 };
 use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId, Text};
 
 use crate::acl::{AclId, AclList, Caller, fix_acl, is_open};
+use crate::agreement::CONFIG;
 use crate::apply::{ChangeKind, Effect, Watcher, decoded, put_result_header};
 use crate::command::Command;
 use crate::quota::Track;
+use crate::reconfig;
 use crate::state::State;
 use crate::znode::{Owner, Slot, Versions, Znode};
 
@@ -253,12 +256,26 @@ impl<'s> Write<'s> {
     }
 
     /// One server alone has no membership to change.
-    pub(crate) fn reconfig(&mut self) -> Result<(), ErrorCode> {
+    /// Source: `PrepRequestProcessor`, case `reconfig`.
+    pub(crate) fn reconfig(&mut self, command: &Command<'_>, body: &mut Vec<u8>) -> Result<(), ErrorCode> {
+        decoded::<ReconfigRequest<'_>>(command.body)?;
         if !self.caller.settings.reconfig_enabled() {
             return Err(ErrorCode::ReconfigDisabled);
         }
         self.check_session()?;
-        Err(ErrorCode::Unimplemented)
+        // A server alone does not number its commands.
+        if command.from.is_none() {
+            return Err(ErrorCode::Unimplemented);
+        }
+        let membership = reconfig::decide(self.state, command.body, self.state.zxid)?;
+        // ZooKeeper: whether the caller may is asked last.
+        let slot = self.lookup(CONFIG)?;
+        self.check_acl(slot, perms::WRITE)?;
+        self.state.set_membership(membership);
+        self.state.show_membership(self.watcher);
+        let znode = self.state.tree.znode(slot);
+        GetDataResponse { data: znode.data(), stat: znode.stat() }.encode(body);
+        Ok(())
     }
 
     /// Ends the session; its ephemerals go in the same transaction.

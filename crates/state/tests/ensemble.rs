@@ -151,13 +151,14 @@ fn an_epoch_shows_the_membership_once() {
         }
     }
     let (mut state, mut told) = (State::new(1), Told::default());
-    for (time_ms, config) in [(5, &b"a"[..]), (6, b"a"), (7, b"b"), (8, b"")] {
-        state.begin_epoch(&Epoch { time_ms, config, config_version: 3, ..epoch(FIRST) }, &mut told);
+    let (a, b) = (b"server.1=a:1:2:participant\nversion=0", b"server.1=b:1:2:participant\nversion=0");
+    for (time_ms, config) in [(5, &a[..]), (6, a), (7, b), (8, b""), (9, b"nonsense")] {
+        state.begin_epoch(&Epoch { time_ms, config, ..epoch(FIRST) }, &mut told);
     }
     assert_eq!(told.0, ["/zookeeper/config"; 2]);
     let znode = state.tree().znode(state.tree().lookup("/zookeeper/config").unwrap());
-    assert_eq!(znode.data(), Some(&b"b"[..]));
-    assert_eq!((znode.versions.mzxid, znode.versions.mtime, znode.versions.version), (3, 7, -1));
+    assert_eq!(znode.data(), Some(&b[..]));
+    assert_eq!((znode.versions.mzxid, znode.versions.mtime, znode.versions.version), (0, 7, -1));
     state.check();
 }
 

@@ -7,6 +7,7 @@
 use omnipaxos::ballot_leader_election::Ballot;
 use oxkeeper_proto::{DecodeError, OpCode, SessionId};
 use oxkeeper_state::command::{BallotId, Entry, Epoch};
+use oxkeeper_state::membership::MEMBERS_MAX;
 use oxkeeper_state::{Command, Identities, Settings};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
@@ -29,8 +30,6 @@ const APPLY_MAX: usize = 256;
 const UNDECIDED_LEN_MAX: usize = 32 << 20;
 /// Entries read from the journal at once to be applied.
 const READ_ENTRIES: u64 = 256;
-/// Most members of an ensemble: each has a link to every other, and a majority acknowledges each write.
-pub const MEMBERS_MAX: usize = 15;
 /// Sessions named in one frame.
 const TOUCHES_MAX: usize = 64 << 10;
 /// How often a blank server says how it stands, and asks to join, ms.

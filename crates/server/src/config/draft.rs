@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use oxkeeper_state::membership::{self, HostPort, Server, parse_id};
+
 use super::keys::{self, Default as KeyDefault, Form, Key};
-use super::membership::{self, Membership};
+use super::membership::Membership;
 use super::properties::{Properties, Property, Source};
-use super::servers::{HostPort, Server, parse_id};
 use super::settings::Config;
 use crate::words::Whitelist;
 
@@ -57,7 +58,7 @@ impl Draft {
     // `-Dzookeeper.multiAddress.enabled`, against its own guide. Both work here.
     pub(super) fn add_server(&mut self, id: &str, value: &str) -> Result<(), String> {
         let id = parse_id(id)?;
-        Server::parse(id, value, true)?;
+        Server::parse(id, value, true).map_err(|error| error.to_string())?;
         self.server_lines.push((id, value.to_owned()));
         Ok(())
     }
@@ -183,7 +184,7 @@ impl Draft {
                         errors.push(("server.*", format!("two lines for server {id}")));
                     }
                 }
-                Err(error) => errors.push(("server.*", error)),
+                Err(error) => errors.push(("server.*", error.to_string())),
             }
         }
         if ensemble.dynamic_config_file.is_some() && ensemble.members.servers.is_empty() && ensemble.standalone_enabled

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use super::draft::{self, Problem, interpret};
 use super::keys::{self, Here};
+use super::my_id::{parse_my_id, version_of_file_name};
 use super::properties::{Properties, Source, SyntaxError};
-use super::servers::{parse_my_id, version_of_file_name};
 use super::settings::Config;
 
 /// Why there is no configuration. The process should print it and exit with [`super::EXIT_CODE_INVALID`].

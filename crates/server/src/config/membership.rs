@@ -1,15 +1,12 @@
 //! An ensemble as the engine takes it: who the members are, which of them this server is, and how patient it is.
 //!
-//! Owns what an ensemble of this server asks beyond ZooKeeper's own checks: small ids, few members, distinct addresses.
 //! Invariant: [`Membership::me`] is one of [`Membership::members`], which are voters in ascending order of their ids.
 //! Absent: looking up names, and links.
 //! Source: `QuorumPeer#start`, `QuorumMaj#toString`, `ZKDatabase#initConfigInZKDatabase`.
 
-use std::collections::BTreeMap;
+pub use oxkeeper_state::membership::MEMBERS_MAX;
+use oxkeeper_state::membership::{self, HostPort, Server};
 
-pub use oxkeeper_replica::ensemble::replica::MEMBERS_MAX;
-
-use super::servers::{HostPort, Members, Server};
 use super::settings::Config;
 
 /// Heartbeats of silence after which a link is given up, unless `oxkeeper.peerTimeoutMs` says otherwise.
@@ -61,6 +58,7 @@ impl Membership {
         let Some(me) = members.iter().find(|member| i64::from(member.id) == my_id) else {
             return Err(format!("My id {my_id} not in the peer list")); // ZooKeeper's words
         };
+        let version = ensemble.config_version.unwrap_or_default();
         let host = (!ensemble.listen_on_all_addresses).then(|| me.host.clone());
         Ok(Membership {
             me: me.id,
@@ -69,8 +67,8 @@ impl Membership {
             heartbeat_ms: ensemble.heartbeat_ms,
             peer_timeout_ms: ensemble.peer_timeout_ms.unwrap_or(SILENT_HEARTBEATS * ensemble.heartbeat_ms),
             tick_ms: config.tick_time_ms.unsigned_abs(),
-            text: text(&ensemble.members, ensemble.config_version.unwrap_or_default()),
-            version: ensemble.config_version.unwrap_or_default(),
+            text: membership::Membership::new(ensemble.members.clone(), version).to_string(),
+            version,
             members,
         })
     }
@@ -80,35 +78,4 @@ fn member(id: i64, server: &Server) -> Member {
     let id = u8::try_from(id).expect("checked when the lines were read");
     let address = server.addresses.first().expect("a server has at least one address");
     Member { id, host: address.host.clone(), port: address.quorum_port, client: server.client.clone() }
-}
-
-/// The content of `/zookeeper/config`: a line for each server, and the version without a line end.
-// ZooKeeper: in the order of a hash table, which is this one for ids below 16.
-fn text(members: &Members, version: i64) -> String {
-    let lines = members.servers.iter().map(|(id, server)| format!("server.{id}={server}\n"));
-    lines.chain([format!("version={version:x}")]).collect()
-}
-
-/// Can these servers be an ensemble here?
-///
-/// *Errors*: too many of them, an id that does not fit into a byte, two at one address.
-pub(super) fn check(members: &Members) -> Result<(), String> {
-    let servers = &members.servers;
-    if servers.len() > MEMBERS_MAX {
-        return Err(format!("{} servers: an ensemble has at most {MEMBERS_MAX}", servers.len()));
-    }
-    let mut addresses = BTreeMap::new();
-    for (id, server) in servers {
-        // ZooKeeper: any number is an id, though only its lowest byte gets into session ids.
-        if u8::try_from(*id).unwrap_or(0) == 0 {
-            return Err(format!("server.{id}: the id of a server is a number from 1 to {}", u8::MAX));
-        }
-        for address in &server.addresses {
-            if let Some(other) = addresses.insert((&address.host, address.quorum_port), id) {
-                let (host, port) = (&address.host, address.quorum_port);
-                return Err(format!("server.{other} and server.{id} have the same address {host}:{port}"));
-            }
-        }
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@
 //! the names). Between them stands one table of [`keys`]; parser, `oxkeeper config check` and documentation follow from it.
 //! Absent: looking up host names, creating directories, and reading the environment by stealth: [`Config::load`] is told.
 //!
-//! Reading order: [`properties`], [`keys`], [`settings`], [`servers`], [`membership`], [`draft`], [`explain`].
+//! Reading order: [`properties`], [`keys`], [`settings`], [`membership`], [`draft`], [`explain`].
 //! Source: `QuorumPeerConfig`, `ServerConfig`, `bin/zkServer.sh`.
 
 mod draft;
@@ -12,8 +12,8 @@ mod explain;
 mod keys;
 mod load;
 mod membership;
+mod my_id;
 mod properties;
-pub mod servers;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -22,8 +22,8 @@ pub use draft::Problem;
 pub use explain::{Explained, Verdict, explain, keys_markdown};
 pub use load::ConfigError;
 pub use membership::{MEMBERS_MAX, Member, Membership};
+pub use oxkeeper_state::membership::HostPort;
 pub use properties::{Properties, Property, Source, SyntaxError};
-pub use servers::HostPort;
 pub use settings::{Config, Containers, Ensemble, Limits, Security, Storage};
 
 /// Does this build form ensembles? The one place to change when it does: keys, checks and documentation follow.

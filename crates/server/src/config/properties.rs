@@ -1,18 +1,12 @@
 //! What the user wrote: keys, values, and where each of them stands.
 //!
-//! Owns the Java properties syntax of `zoo.cfg` and the `-Dkey=value` words of `SERVER_JVMFLAGS`; knows no key.
+//! Owns the `-Dkey=value` words of `SERVER_JVMFLAGS`; the syntax of files is `oxkeeper_state::properties`. Knows no key.
 //! Invariant: properties stay in the order in which they were read, duplicates included, so that every one of them
 //! can be explained. Source: the format as documented for `java.util.Properties#load`; `bin/zkServer.sh`.
 
 use std::fmt;
 
-use nom::branch::alt;
-use nom::bytes::complete::{tag, take_while, take_while1};
-use nom::character::complete::{anychar, char as one_char};
-use nom::combinator::{eof, opt, recognize, value};
-use nom::multi::fold_many0;
-use nom::sequence::{pair, preceded};
-use nom::{IResult, Parser};
+use oxkeeper_state::properties;
 
 /// Where a property was written. The order is the order of precedence, lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,18 +76,11 @@ impl Properties {
 
     /// Reads text in Java properties syntax; see [`Properties::from_file_bytes`].
     pub fn from_file_text(text: &str) -> Result<Self, SyntaxError> {
-        let mut properties = Self::default();
-        for (line, logical) in logical_lines(text) {
-            let (key, value) = split_key(&logical);
-            let decode = |raw| unescape(raw).map_err(|message| SyntaxError { line, message });
-            properties.entries.push(Property {
-                key: decode(key)?.trim().to_owned(),
-                value: decode(value)?.trim().to_owned(),
-                line: Some(line),
-                source: Source::File,
-            });
-        }
-        Ok(properties)
+        let wrong = |properties::SyntaxError { line, message }| SyntaxError { line, message };
+        let entry =
+            |properties::Line { number, key, value }| Property { key, value, line: Some(number), source: Source::File };
+        let entries = properties::parse(text).map_err(wrong)?.into_iter().map(entry).collect();
+        Ok(Self { entries, ignored_words: Vec::new() })
     }
 
     /// Reads the words of `SERVER_JVMFLAGS`: `-Dkey=value` is a property, every other word is kept only to be explained.
@@ -138,119 +125,6 @@ impl Properties {
     pub fn ignored_words(&self) -> &[String] {
         &self.ignored_words
     }
-}
-
-/// Java's properties whitespace; line ends are not part of it.
-fn is_blank(c: char) -> bool {
-    matches!(c, ' ' | '\t' | '\u{c}')
-}
-
-fn is_line_end(c: char) -> bool {
-    matches!(c, '\n' | '\r')
-}
-
-fn line_end(input: &str) -> IResult<&str, &str> {
-    alt((tag("\r\n"), tag("\n"), tag("\r"))).parse(input)
-}
-
-/// Blank lines and comments. A comment never continues on the next line.
-fn skipped_line(input: &str) -> IResult<&str, ()> {
-    let comment = pair(alt((one_char('#'), one_char('!'))), take_while(|c| !is_line_end(c)));
-    let blanks = take_while(is_blank);
-    let rest = alt((value((), (comment, alt((line_end, eof)))), value((), line_end)));
-    preceded(blanks, rest).parse(input)
-}
-
-/// One property with its continuation lines joined; escapes other than those are left alone.
-fn logical_line(input: &str) -> IResult<&str, String> {
-    // Backslash and line end: gone, with the blanks that indent the next line. A backslash that ends the file: gone too.
-    let continuation = value("", (one_char('\\'), alt((line_end, eof)), take_while(is_blank)));
-    let plain = take_while1(|c| c != '\\' && !is_line_end(c));
-    let escape = recognize(pair(one_char('\\'), anychar));
-    let pieces = fold_many0(alt((plain, continuation, escape)), String::new, |line, piece| line + piece);
-    let (rest, (_, line, _)) = (take_while(is_blank), pieces, opt(line_end)).parse(input)?;
-    Ok((rest, line))
-}
-
-/// The properties of a text, each with the number of its first line.
-fn logical_lines(text: &str) -> Vec<(usize, String)> {
-    let mut lines = Vec::new();
-    let (mut rest, mut line) = (text, 1);
-    while !rest.is_empty() {
-        let (after, logical) = match skipped_line(rest) {
-            Ok((after, ())) => (after, None),
-            Err(_) => match logical_line(rest) {
-                Ok((after, logical)) => (after, Some(logical)),
-                Err(_) => break, // only blanks are left
-            },
-        };
-        let consumed = &rest[..rest.len() - after.len()];
-        if consumed.is_empty() {
-            break;
-        }
-        lines.extend(logical.filter(|text| !text.is_empty()).map(|text| (line, text)));
-        line += count_line_ends(consumed);
-        rest = after;
-    }
-    lines
-}
-
-fn count_line_ends(text: &str) -> usize {
-    let crlf = text.matches("\r\n").count();
-    text.chars().filter(|&c| is_line_end(c)).count() - crlf
-}
-
-/// Splits at the first unescaped `=`, `:` or blank; the separator may stand among blanks.
-fn split_key(line: &str) -> (&str, &str) {
-    fn key(input: &str) -> IResult<&str, &str> {
-        let plain = take_while1(|c| !is_blank(c) && !matches!(c, '\\' | '=' | ':'));
-        let escape = recognize(pair(one_char('\\'), anychar));
-        recognize(fold_many0(alt((plain, escape)), || (), |(), _| ())).parse(input)
-    }
-    fn separator(input: &str) -> IResult<&str, ()> {
-        let sign = opt(alt((one_char('='), one_char(':'))));
-        value((), (take_while(is_blank), sign, take_while(is_blank))).parse(input)
-    }
-    match pair(key, separator).parse(line) {
-        Ok((rest, (key, ()))) => (key, rest),
-        Err(_) => (line, ""),
-    }
-}
-
-/// Resolves `\t \n \r \f \uXXXX`; any other escaped character stands for itself.
-fn unescape(raw: &str) -> Result<String, String> {
-    let mut units = Vec::with_capacity(raw.len()); // UTF-16, because `\u` escapes may be halves of a pair
-    let mut chars = raw.chars();
-    while let Some(c) = chars.next() {
-        let plain = if c != '\\' {
-            c
-        } else {
-            match chars.next() {
-                Some('u') => {
-                    units.push(unicode_unit(&mut chars)?);
-                    continue;
-                }
-                Some('t') => '\t',
-                Some('n') => '\n',
-                Some('r') => '\r',
-                Some('f') => '\u{c}',
-                Some(other) => other,
-                None => break,
-            }
-        };
-        units.extend_from_slice(plain.encode_utf16(&mut [0; 2]));
-    }
-    Ok(String::from_utf16_lossy(&units))
-}
-
-fn unicode_unit(chars: &mut std::str::Chars<'_>) -> Result<u16, String> {
-    let mut unit = 0;
-    for _ in 0..4 {
-        let digit = chars.next().and_then(|c| c.to_digit(16));
-        let digit = digit.ok_or_else(|| "malformed \\uXXXX: four hexadecimal digits must follow \\u".to_owned())?;
-        unit = unit << 4 | digit as u16; // a digit is below 16
-    }
-    Ok(unit)
 }
 
 /// Splits at blanks; `'…'`, `"…"` and `\` protect them.
@@ -342,15 +216,6 @@ mod tests {
         #[test]
         fn no_text_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = Properties::from_file_bytes(&bytes);
-        }
-
-        #[test]
-        fn lines_are_counted_right(text in "[ab=\\\\ #\n\r]{0,60}") {
-            let total = count_line_ends(&text) + 1;
-            let properties = Properties::from_file_text(&text).expect("no unicode escapes in it");
-            let lines: Vec<_> = properties.entries().iter().filter_map(|p| p.line).collect();
-            prop_assert!(lines.iter().all(|&line| line <= total));
-            prop_assert!(lines.is_sorted());
         }
 
         #[test]

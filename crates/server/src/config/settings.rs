@@ -5,8 +5,9 @@
 
 use std::path::PathBuf;
 
+use oxkeeper_state::membership::{HostPort, Members, Role};
+
 use super::membership::Membership;
-use super::servers::{HostPort, Members, Role};
 use crate::words::Whitelist;
 
 /// Everything the server is told at start.

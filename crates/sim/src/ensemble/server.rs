@@ -238,7 +238,7 @@ impl Birth<'_> {
         ReplicaConfig {
             me: self.place as u8 + 1,
             members: members(options),
-            membership: "the members".to_owned(),
+            membership: members(options).iter().map(|id| format!("server.{id}=host{id}:2888:3888\n")).collect(),
             membership_version: 0,
             pace: options.pace(),
             entry_len_max: options.entry_len_max as usize,

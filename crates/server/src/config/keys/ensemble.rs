@@ -1,6 +1,7 @@
 //! Keys of several servers, and this server's own, which begin with `oxkeeper.`: ZooKeeper takes any key it does not know.
 
-use super::super::servers::Role;
+use oxkeeper_state::membership::Role;
+
 use super::super::{Config, ENSEMBLES_SERVED};
 use super::{Form, INT_MIN, Key, Kind, fit, int, port, unused};
 

@@ -1,8 +1,8 @@
-//! The members of an ensemble: `server.N=`, `group.N=` and `weight.N=` lines, and the `myid` file.
+//! The members of an ensemble: `server.N=`, `group.N=` and `weight.N=` lines.
 //!
 //! Owns their syntax and the decision between a standalone server and an ensemble.
 //! Invariant: a [`Server`] has at least one address and its quorum and election ports differ.
-//! Source: `QuorumPeer.QuorumServer`, `QuorumHierarchical#parse`, `QuorumPeerConfig#parseDynamicConfig` and `#setupMyId`.
+//! Source: `QuorumPeer.QuorumServer`, `QuorumHierarchical#parse` and `QuorumPeerConfig#parseDynamicConfig`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -66,6 +66,32 @@ pub struct PeerAddress {
     pub election_port: u16,
 }
 
+/// What is wrong with a server line, in ZooKeeper's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerLineError {
+    /// ZooKeeper: no error of the configuration but of the address, which `reconfig` answers differently.
+    PortOutOfRange(i64),
+    /// Everything else.
+    Wrong(String),
+}
+
+impl fmt::Display for ServerLineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServerLineError::PortOutOfRange(port) => write!(f, "port out of range:{port}"),
+            ServerLineError::Wrong(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for ServerLineError {}
+
+impl From<String> for ServerLineError {
+    fn from(why: String) -> ServerLineError {
+        ServerLineError::Wrong(why)
+    }
+}
+
 /// What one `server.N=` line says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
@@ -82,13 +108,13 @@ impl Server {
     ///
     /// *Errors*: wrong form, port outside 0–65535, equal ports, roles that differ between addresses, several addresses
     /// while `multi_address_enabled` is off.
-    pub fn parse(id: i64, text: &str, multi_address_enabled: bool) -> Result<Self, String> {
+    pub fn parse(id: i64, text: &str, multi_address_enabled: bool) -> Result<Self, ServerLineError> {
         let Ok((_, (addresses, client))) = all_consuming(server_line).parse(text) else {
-            return Err(format!("{text}{WRONG_FORM}"));
+            return Err(format!("{text}{WRONG_FORM}").into());
         };
         if addresses.len() > 1 && !multi_address_enabled {
             let reason = "Multiple address feature is disabled, but multiple addresses were specified for sid";
-            return Err(format!("{reason} {id}"));
+            return Err(format!("{reason} {id}").into());
         }
         let client = match client {
             Some((host, port)) => {
@@ -139,20 +165,20 @@ struct RawAddress<'a> {
 }
 
 impl RawAddress<'_> {
-    fn parse(self, id: i64) -> Result<PeerAddress, String> {
+    fn parse(self, id: i64) -> Result<PeerAddress, ServerLineError> {
         let quorum_port = parse_port(self.host, self.quorum_port)?;
         let election_port = parse_port(self.host, self.election_port)?;
         if quorum_port == election_port {
             let reason = "Client and election port must be different! Please update the configuration file on server.";
-            return Err(format!("{reason}{id}"));
+            return Err(format!("{reason}{id}").into());
         }
         Ok(PeerAddress { host: self.host.to_owned(), quorum_port, election_port })
     }
 }
 
-fn parse_port(host: &str, text: &str) -> Result<u16, String> {
+fn parse_port(host: &str, text: &str) -> Result<u16, ServerLineError> {
     let number: i64 = text.trim().parse().map_err(|_| format!("Address unresolved: {host}:{text}"))?;
-    u16::try_from(number).map_err(|_| format!("port out of range:{number}"))
+    u16::try_from(number).map_err(|_| ServerLineError::PortOutOfRange(number))
 }
 
 fn common_role(addresses: &[RawAddress<'_>]) -> Result<Role, String> {
@@ -280,23 +306,28 @@ impl Members {
     }
 }
 
+/// Their lines in ZooKeeper's order, each with its end. Of groups, every voter's weight is shown.
+impl fmt::Display for Members {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (id, server) in &self.servers {
+            writeln!(f, "server.{id}={server}")?;
+        }
+        for (group, ids) in &self.groups {
+            let ids: Vec<_> = ids.iter().map(i64::to_string).collect();
+            writeln!(f, "group.{group}={}", ids.join(":"))?;
+        }
+        let mut weights = self.weights.clone();
+        if !self.groups.is_empty() {
+            let voters = self.servers.iter().filter(|(_, server)| server.role == Role::Participant);
+            voters.for_each(|(&id, _)| _ = weights.entry(id).or_insert(1));
+        }
+        weights.iter().try_for_each(|(id, weight)| writeln!(f, "weight.{id}={weight}"))
+    }
+}
+
 /// A server, group or version id: decimal, as Java's `Long.parseLong` reads it.
-pub(super) fn parse_id(text: &str) -> Result<i64, String> {
+pub fn parse_id(text: &str) -> Result<i64, String> {
     text.parse().map_err(|_| format!("For input string: \"{text}\""))
-}
-
-/// Reads the first line of a `myid` file.
-///
-/// *Errors*: it is no decimal number.
-pub fn parse_my_id(text: &str) -> Result<i64, String> {
-    let line = text.lines().next().unwrap_or_default();
-    // ZooKeeper: blanks around the number are an error there. Here they are not: an editor's blank should not cost a start.
-    line.trim().parse().map_err(|_| format!("serverid {line} is not a number"))
-}
-
-/// The version in the name of a dynamic file, `zoo.cfg.dynamic.<hex>`.
-pub fn version_of_file_name(name: &str) -> Option<i64> {
-    name.rsplit_once('.').and_then(|(_, hex)| i64::from_str_radix(hex, 16).ok())
 }
 
 #[cfg(test)]
@@ -308,7 +339,7 @@ mod tests {
     fn check(line: &str, expected: Result<&str, &str>) {
         match (Server::parse(1, line, true), expected) {
             (Ok(server), Ok(text)) => assert_eq!(server.to_string(), text, "{line:?}"),
-            (Err(error), Err(part)) => assert!(error.contains(part), "{line:?}: {error}"),
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{line:?}: {error}"),
             (got, _) => panic!("{line:?}: expected {expected:?}, got {got:?}"),
         }
     }
@@ -334,7 +365,7 @@ mod tests {
         check("a:1:2:voter", Err("Unrecognised peertype: voter"));
         check("a:1:2:observer|b:1:2:participant", Err("similar roles"));
         let error = Server::parse(7, "a:1:2|b:1:2", false).expect_err("the feature is off");
-        assert!(error.ends_with("sid 7"), "{error}");
+        assert!(error.to_string().ends_with("sid 7"), "{error}");
     }
 
     fn members(lines: &[&str]) -> Members {
@@ -370,15 +401,6 @@ mod tests {
         assert!(members.check(true).expect_err("3 is in no group").contains('3'));
         members.add_group(2, "3").expect("numbers");
         assert_eq!(members.check(true), Ok(None));
-    }
-
-    #[test]
-    fn my_id_is_one_decimal_line() {
-        for (text, expected) in [("1", Some(1)), ("5\n", Some(5)), (" 7 \nrest", Some(7)), ("", None), ("x", None)] {
-            assert_eq!(parse_my_id(text).ok(), expected, "{text:?}");
-        }
-        assert_eq!(version_of_file_name("zoo.cfg.dynamic.1001"), Some(0x1001));
-        assert_eq!(version_of_file_name("zoo.cfg.dynamic"), None);
     }
 
     proptest! {

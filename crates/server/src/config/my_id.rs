@@ -1,0 +1,31 @@
+//! What names carry: the `myid` file, and the version of a dynamic file.
+//!
+//! Source: `QuorumPeerConfig#setupMyId` and `#getVersionFromFilename`.
+
+/// Reads the first line of a `myid` file.
+///
+/// *Errors*: it is no decimal number.
+pub(super) fn parse_my_id(text: &str) -> Result<i64, String> {
+    let line = text.lines().next().unwrap_or_default();
+    // ZooKeeper: blanks around the number are an error there. Here they are not: an editor's blank should not cost a start.
+    line.trim().parse().map_err(|_| format!("serverid {line} is not a number"))
+}
+
+/// The version in the name of a dynamic file, `zoo.cfg.dynamic.<hex>`.
+pub(super) fn version_of_file_name(name: &str) -> Option<i64> {
+    name.rsplit_once('.').and_then(|(_, hex)| i64::from_str_radix(hex, 16).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn my_id_is_one_decimal_line() {
+        for (text, expected) in [("1", Some(1)), ("5\n", Some(5)), (" 7 \nrest", Some(7)), ("", None), ("x", None)] {
+            assert_eq!(parse_my_id(text).ok(), expected, "{text:?}");
+        }
+        assert_eq!(version_of_file_name("zoo.cfg.dynamic.1001"), Some(0x1001));
+        assert_eq!(version_of_file_name("zoo.cfg.dynamic"), None);
+    }
+}

@@ -1,0 +1,204 @@
+//! Who belongs to an ensemble: typed, versioned, and as the text that clients read in `/zookeeper/config`.
+//!
+//! Owns the canonical text, its parser, and what an ensemble of ours asks beyond ZooKeeper's own checks.
+//! Invariant: a [`Membership`] that is not empty has passed [`check`]. Source: `QuorumMaj`, `QuorumHierarchical`,
+//! `QuorumPeerConfig#parseDynamicConfig`.
+
+mod members;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use oxkeeper_proto::ErrorCode;
+
+pub use members::{HostPort, Members, PeerAddress, Role, Server, ServerLineError, parse_id};
+
+use crate::properties;
+
+/// Most members of an ensemble: each has a link to every other, and a majority acknowledges each write.
+pub const MEMBERS_MAX: usize = 15;
+
+/// The members of an ensemble and the version of that. Empty: a server alone, or nothing agreed on yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    members: Members,
+    version: i64,
+}
+
+/// Why there is no such membership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// As clients hear it.
+    pub code: ErrorCode,
+    /// As operators read it.
+    pub why: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(code: ErrorCode, why: impl Into<String>) -> Refusal {
+        Refusal { code, why: why.into() }
+    }
+
+    pub(crate) fn arguments(why: impl Into<String>) -> Refusal {
+        Refusal::new(ErrorCode::BadArguments, why)
+    }
+
+    /// ZooKeeper: an exception that no error code is meant for.
+    pub(crate) fn marshalling(why: impl Into<String>) -> Refusal {
+        Refusal::new(ErrorCode::Marshalling, why)
+    }
+}
+
+impl From<Refusal> for ErrorCode {
+    fn from(refusal: Refusal) -> ErrorCode {
+        refusal.code
+    }
+}
+
+impl From<ServerLineError> for Refusal {
+    fn from(error: ServerLineError) -> Refusal {
+        match error {
+            ServerLineError::PortOutOfRange(_) => Refusal::marshalling(error.to_string()),
+            ServerLineError::Wrong(why) => Refusal::arguments(why),
+        }
+    }
+}
+
+impl Membership {
+    /// These members, at this version.
+    pub fn new(members: Members, version: i64) -> Membership {
+        Membership { members, version }
+    }
+
+    /// Reads `server.N=`, `group.N=`, `weight.N=` and `version=` lines.
+    ///
+    /// *Errors*: what ZooKeeper would not read, with the code it answers.
+    pub fn parse(text: &str, multi_address_enabled: bool) -> Result<Membership, Refusal> {
+        let lines = properties::parse(text).map_err(|error| Refusal::marshalling(error.message))?;
+        // The last of several lines with one key counts, as in a hash table.
+        let lines: BTreeMap<_, _> = lines.into_iter().map(|line| (line.key, line.value)).collect();
+        let mut membership = Membership::default();
+        for (key, value) in &lines {
+            membership.add(key, value, multi_address_enabled)?;
+        }
+        Ok(membership)
+    }
+
+    fn add(&mut self, key: &str, value: &str, multi_address_enabled: bool) -> Result<(), Refusal> {
+        let id = |text: &str| parse_id(text).map_err(Refusal::marshalling);
+        let after_dot = |key: &str| id(key.split_once('.').map_or(key, |(_, id)| id));
+        if let Some(server) = key.strip_prefix("server.") {
+            let server = id(server)?;
+            self.members.servers.insert(server, Server::parse(server, value, multi_address_enabled)?);
+        } else if key.starts_with("group") {
+            self.members.add_group(after_dot(key)?, value).map_err(Refusal::arguments)?;
+        } else if key.starts_with("weight") {
+            self.members.weights.insert(after_dot(key)?, id(value)?);
+        } else if key == "version" {
+            self.version = i64::from_str_radix(value, 16).map_err(|error| Refusal::marshalling(error.to_string()))?;
+        } else {
+            return Err(Refusal::arguments(format!("Unrecognised parameter: {key}")));
+        }
+        Ok(())
+    }
+
+    /// The servers.
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// The zxid of the reconfig that made it, or what a file's name says. 0: no version.
+    pub fn version(&self) -> i64 {
+        self.version
+    }
+
+    /// Whether there is nobody.
+    pub fn is_empty(&self) -> bool {
+        self.members.servers.is_empty()
+    }
+
+    /// Who votes, ascending.
+    pub fn voters(&self) -> Vec<u8> {
+        self.with_role(Role::Participant)
+    }
+
+    /// Who only learns, ascending.
+    pub fn observers(&self) -> Vec<u8> {
+        self.with_role(Role::Observer)
+    }
+
+    /// Everybody, ascending.
+    pub fn ids(&self) -> Vec<u8> {
+        self.members.servers.keys().filter_map(|&id| u8::try_from(id).ok()).collect()
+    }
+
+    /// What the line of `server` says.
+    pub fn server(&self, server: u8) -> Option<&Server> {
+        self.members.servers.get(&i64::from(server))
+    }
+
+    fn with_role(&self, role: Role) -> Vec<u8> {
+        let servers = self.members.servers.iter().filter(|(_, server)| server.role == role);
+        servers.filter_map(|(&id, _)| u8::try_from(id).ok()).collect()
+    }
+}
+
+/// The content of `/zookeeper/config`: a line for each server, and the version without a line end.
+// ZooKeeper: in the order of a hash table, which is this one for ids below 16.
+impl fmt::Display for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}version={:x}", self.members, self.version)
+    }
+}
+
+/// Can these servers be an ensemble here?
+///
+/// *Errors*: too many of them, an id that does not fit into a byte, two at one address.
+pub fn check(members: &Members) -> Result<(), String> {
+    let servers = &members.servers;
+    if servers.len() > MEMBERS_MAX {
+        return Err(format!("{} servers: an ensemble has at most {MEMBERS_MAX}", servers.len()));
+    }
+    let mut addresses = BTreeMap::new();
+    for (id, server) in servers {
+        // ZooKeeper: any number is an id, though only its lowest byte gets into session ids.
+        if u8::try_from(*id).unwrap_or(0) == 0 {
+            return Err(format!("server.{id}: the id of a server is a number from 1 to {}", u8::MAX));
+        }
+        for address in &server.addresses {
+            if let Some(other) = addresses.insert((&address.host, address.quorum_port), id) {
+                let (host, port) = (&address.host, address.quorum_port);
+                return Err(format!("server.{other} and server.{id} have the same address {host}:{port}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_is_zookeepers_and_means_the_same() {
+        let text = "server.2=b:2888:3888:participant;0.0.0.0:2181\nserver.1=a:2888:3888\nversion=100000002\n\
+                    server.3=[::1]:2888:3888:observer";
+        let membership = Membership::parse(text, false).expect("legal");
+        let expected = "server.1=a:2888:3888:participant\nserver.2=b:2888:3888:participant;0.0.0.0:2181\n\
+                        server.3=[::1]:2888:3888:observer\nversion=100000002";
+        assert_eq!(membership.to_string(), expected);
+        assert_eq!(Membership::parse(expected, false).as_ref(), Ok(&membership));
+        assert_eq!((membership.voters(), membership.observers()), (vec![1, 2], vec![3]));
+        assert_eq!(membership.version(), 0x1_0000_0002);
+    }
+
+    #[test]
+    fn groups_and_weights_are_shown() {
+        let text = "server.1=a:1:2\nserver.2=b:1:2\ngroup.1=1:2\nweight.2=3";
+        let membership = Membership::parse(text, false).expect("legal");
+        // ZooKeeper: a voter's weight is shown where none was given, too.
+        let expected = "server.1=a:1:2:participant\nserver.2=b:1:2:participant\ngroup.1=1:2\nweight.1=1\nweight.2=3\n\
+                        version=0";
+        assert_eq!(membership.to_string(), expected);
+    }
+}
