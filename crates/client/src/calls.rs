@@ -7,15 +7,22 @@ use std::borrow::Cow;
 use oxkeeper_proto::multi::{MultiOp, encode_multi};
 use oxkeeper_proto::op::{AddWatchMode, CreateMode, WatcherType, XID_AUTH, XID_SET_WATCHES, perms};
 use oxkeeper_proto::records::{
-    Acl, AddWatchRequest, AuthPacket, Create2Response, CreateRequest, CreateResponse, CreateTtlRequest, DeleteRequest,
-    GetAclResponse, GetAllChildrenNumberResponse, GetChildren2Response, GetChildrenResponse, GetDataResponse,
-    GetEphemeralsResponse, Id, PathRecord, ReadRequest, ReconfigRequest, SaslToken, SetAclRequest, SetDataRequest,
-    SetWatches, SetWatches2, Stat, StatResponse, WatchesRequest, WhoAmIResponse,
+    Acl, AddWatchRequest, AuthPacket, CheckVersionRequest, Create2Response, CreateRequest, CreateResponse,
+    CreateTtlRequest, DeleteRequest, GetAclResponse, GetAllChildrenNumberResponse, GetChildren2Response,
+    GetChildrenResponse, GetDataResponse, GetEphemeralsResponse, Id, PathRecord, ReadRequest, ReconfigRequest,
+    SaslToken, SetAclRequest, SetDataRequest, SetWatches, SetWatches2, Stat, StatResponse, WatchesRequest,
+    WhoAmIResponse,
 };
-use oxkeeper_proto::{ErrorCode, Jute, OpCode, Text};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, Text};
 
 use crate::multi::{OpResult, decode_results};
+use crate::watches::Watches;
 use crate::{Client, Error, Reply};
+
+/// Where the ensemble's configuration stands.
+pub(crate) const CONFIG_PATH: &str = "/zookeeper/config";
+/// ZooKeeper: bytes of paths in one setWatches, so that the request stays below every server's limit.
+const SET_WATCHES_LEN_MAX: usize = 128 << 10;
 
 /// A znode that was created.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,12 +43,32 @@ pub fn acl_entry<'a>(perms: i32, scheme: &'a str, id: &'a str) -> Acl<'a> {
     Acl { perms, id: Id { scheme: text(scheme), id: text(id) } }
 }
 
-fn text(value: &str) -> Option<Text<'_>> {
-    Some(Cow::Borrowed(value))
+/// A znode to create.
+#[derive(Clone, Copy, Debug)]
+pub struct New<'a> {
+    /// Without its sequence suffix.
+    pub path: &'a str,
+    /// Null is not empty.
+    pub data: Option<&'a [u8]>,
+    /// Who may do what.
+    pub acl: &'a [Acl<'a>],
+    /// How long it stays, and whether it gets a suffix.
+    pub mode: CreateMode,
+    /// Used by the modes with a ttl.
+    pub ttl_ms: i64,
 }
 
-fn texts<'a>(values: &[&'a str]) -> Option<Vec<Option<Text<'a>>>> {
-    Some(values.iter().map(|value| text(value)).collect())
+/// `path` below `chroot`, or as it is where it is not below it.
+pub(crate) fn below<'a>(chroot: &str, path: &'a str) -> &'a str {
+    match path.strip_prefix(chroot) {
+        Some("") => "/",
+        Some(rest) if rest.starts_with('/') => rest,
+        _ => path,
+    }
+}
+
+fn text(value: &str) -> Option<Text<'_>> {
+    Some(Cow::Borrowed(value))
 }
 
 fn owned(values: Option<Vec<Text<'_>>>) -> Vec<String> {
@@ -55,16 +82,60 @@ impl Client {
         self.call(op, body).await
     }
 
+    /// As the server knows `path`.
+    fn rooted<'a>(&self, path: &'a str) -> Option<Text<'a>> {
+        Some(match (&*self.chroot, path) {
+            ("", _) => Cow::Borrowed(path),
+            (chroot, "/") => Cow::Owned(chroot.to_owned()),
+            (chroot, _) => Cow::Owned(format!("{chroot}{path}")),
+        })
+    }
+
+    /// As the caller knows `path`.
+    fn unrooted(&self, path: &str) -> String {
+        below(&self.chroot, path).to_owned()
+    }
+
+    fn create_request<'a>(
+        &self,
+        path: &'a str,
+        data: Option<&'a [u8]>,
+        acl: &[Acl<'a>],
+        mode: CreateMode,
+    ) -> CreateRequest<'a> {
+        CreateRequest { path: self.rooted(path), data, acl: Some(acl.to_vec()), flags: mode.wire() }
+    }
+
+    fn created(&self, reply: &Reply) -> Result<Created, Error> {
+        let Create2Response { path, stat } = Create2Response::from_bytes(&reply.body)?;
+        Ok(Created { path: self.unrooted(&path.unwrap_or_default()), stat })
+    }
+
+    /// The create that `new` needs: 1, createContainer (19) or createTTL (21). The path of the new znode.
+    pub async fn create_new(&self, new: &New<'_>) -> Result<String, Error> {
+        let request = self.create_request(new.path, new.data, new.acl, new.mode);
+        let reply = if new.mode.has_ttl() {
+            let CreateRequest { path, data, acl, flags } = request;
+            self.send(OpCode::CreateTtl, &CreateTtlRequest { path, data, acl, flags, ttl: new.ttl_ms }).await?
+        } else {
+            let op = if new.mode == CreateMode::Container { OpCode::CreateContainer } else { OpCode::Create };
+            self.send(op, &request).await?
+        };
+        // A stat follows or not; the path comes first.
+        let path = CreateResponse::decode(&mut Reader::new(&reply.body))?.path;
+        Ok(self.unrooted(&path.unwrap_or_default()))
+    }
+
     /// create (1): the path of the new znode.
     pub async fn create(&self, path: &str, data: &[u8], acl: &[Acl<'_>], mode: CreateMode) -> Result<String, Error> {
-        let reply = self.send(OpCode::Create, &create_request(path, data, acl, mode)).await?;
-        Ok(CreateResponse::from_bytes(&reply.body)?.path.unwrap_or_default().into_owned())
+        let reply = self.send(OpCode::Create, &self.create_request(path, Some(data), acl, mode)).await?;
+        Ok(self.unrooted(&CreateResponse::from_bytes(&reply.body)?.path.unwrap_or_default()))
     }
 
     /// create2 (15), or createContainer (19) for that mode: path and stat of the new znode.
     pub async fn create2(&self, path: &str, data: &[u8], acl: &[Acl<'_>], mode: CreateMode) -> Result<Created, Error> {
         let op = if mode == CreateMode::Container { OpCode::CreateContainer } else { OpCode::Create2 };
-        created(&self.send(op, &create_request(path, data, acl, mode)).await?)
+        self.created(&self.send(op, &self.create_request(path, Some(data), acl, mode)).await?)
     }
 
     /// createTTL (21): path and stat of the new znode.
@@ -76,18 +147,18 @@ impl Client {
         mode: CreateMode,
         ttl_ms: i64,
     ) -> Result<Created, Error> {
-        let CreateRequest { path, data, acl, flags } = create_request(path, data, acl, mode);
-        created(&self.send(OpCode::CreateTtl, &CreateTtlRequest { path, data, acl, flags, ttl: ttl_ms }).await?)
+        let CreateRequest { path, data, acl, flags } = self.create_request(path, Some(data), acl, mode);
+        self.created(&self.send(OpCode::CreateTtl, &CreateTtlRequest { path, data, acl, flags, ttl: ttl_ms }).await?)
     }
 
     /// delete (2), if its version is `version`; -1 for any.
     pub async fn delete(&self, path: &str, version: i32) -> Result<(), Error> {
-        self.send(OpCode::Delete, &DeleteRequest { path: text(path), version }).await.map(drop)
+        self.send(OpCode::Delete, &DeleteRequest { path: self.rooted(path), version }).await.map(drop)
     }
 
     /// exists (3): `None` for a znode that is not there. A watch is left either way.
     pub async fn exists(&self, path: &str, watch: bool) -> Result<Option<Stat>, Error> {
-        match self.send(OpCode::Exists, &ReadRequest { path: text(path), watch }).await {
+        match self.send(OpCode::Exists, &ReadRequest { path: self.rooted(path), watch }).await {
             Err(Error::Server(ErrorCode::NoNode)) => Ok(None),
             reply => stat(&reply?).map(Some),
         }
@@ -95,39 +166,46 @@ impl Client {
 
     /// getData (4): null data is `None`.
     pub async fn get_data(&self, path: &str, watch: bool) -> Result<(Option<Vec<u8>>, Stat), Error> {
-        let reply = self.send(OpCode::GetData, &ReadRequest { path: text(path), watch }).await?;
+        let reply = self.send(OpCode::GetData, &ReadRequest { path: self.rooted(path), watch }).await?;
+        let GetDataResponse { data, stat } = GetDataResponse::from_bytes(&reply.body)?;
+        Ok((data.map(<[u8]>::to_vec), stat))
+    }
+
+    /// getData (4) of `/zookeeper/config`, wherever the chroot is.
+    pub async fn get_config(&self, watch: bool) -> Result<(Option<Vec<u8>>, Stat), Error> {
+        let reply = self.send(OpCode::GetData, &ReadRequest { path: text(CONFIG_PATH), watch }).await?;
         let GetDataResponse { data, stat } = GetDataResponse::from_bytes(&reply.body)?;
         Ok((data.map(<[u8]>::to_vec), stat))
     }
 
     /// setData (5), if its version is `version`; -1 for any.
     pub async fn set_data(&self, path: &str, data: &[u8], version: i32) -> Result<Stat, Error> {
-        let request = SetDataRequest { path: text(path), data: Some(data), version };
+        let request = SetDataRequest { path: self.rooted(path), data: Some(data), version };
         stat(&self.send(OpCode::SetData, &request).await?)
     }
 
     /// getACL (6).
     pub async fn get_acl(&self, path: &str) -> Result<(Vec<Acl<'static>>, Stat), Error> {
-        let reply = self.send(OpCode::GetAcl, &PathRecord { path: text(path) }).await?;
+        let reply = self.send(OpCode::GetAcl, &PathRecord { path: self.rooted(path) }).await?;
         let GetAclResponse { acl, stat } = GetAclResponse::from_bytes(&reply.body)?;
         Ok((acl.unwrap_or_default().into_iter().map(Acl::into_owned).collect(), stat))
     }
 
     /// setACL (7), if its aversion is `version`; -1 for any.
     pub async fn set_acl(&self, path: &str, acl: &[Acl<'_>], version: i32) -> Result<Stat, Error> {
-        let request = SetAclRequest { path: text(path), acl: Some(acl.to_vec()), version };
+        let request = SetAclRequest { path: self.rooted(path), acl: Some(acl.to_vec()), version };
         stat(&self.send(OpCode::SetAcl, &request).await?)
     }
 
     /// getChildren (8): names, in no order.
     pub async fn get_children(&self, path: &str, watch: bool) -> Result<Vec<String>, Error> {
-        let reply = self.send(OpCode::GetChildren, &ReadRequest { path: text(path), watch }).await?;
+        let reply = self.send(OpCode::GetChildren, &ReadRequest { path: self.rooted(path), watch }).await?;
         Ok(owned(GetChildrenResponse::from_bytes(&reply.body)?.children))
     }
 
     /// sync (9): what follows sees every write that was answered before.
     pub async fn sync(&self, path: &str) -> Result<(), Error> {
-        self.send(OpCode::Sync, &PathRecord { path: text(path) }).await.map(drop)
+        self.send(OpCode::Sync, &PathRecord { path: self.rooted(path) }).await.map(drop)
     }
 
     /// ping (11): also the way to learn that the session lives.
@@ -137,7 +215,7 @@ impl Client {
 
     /// getChildren2 (12): names, in no order, and the parent's stat.
     pub async fn get_children2(&self, path: &str, watch: bool) -> Result<(Vec<String>, Stat), Error> {
-        let reply = self.send(OpCode::GetChildren2, &ReadRequest { path: text(path), watch }).await?;
+        let reply = self.send(OpCode::GetChildren2, &ReadRequest { path: self.rooted(path), watch }).await?;
         let GetChildren2Response { children, stat } = GetChildren2Response::from_bytes(&reply.body)?;
         Ok((owned(children), stat))
     }
@@ -152,9 +230,28 @@ impl Client {
         self.several(OpCode::MultiRead, ops).await
     }
 
+    fn rooted_op<'a>(&self, op: &MultiOp<'a>) -> MultiOp<'a> {
+        let rooted = |path: &Option<Text<'a>>| {
+            path.as_ref().and_then(|path| self.rooted(path)).map(|path| Cow::Owned(path.into_owned()))
+        };
+        match op.clone() {
+            MultiOp::Create(op, it) => MultiOp::Create(op, CreateRequest { path: rooted(&it.path), ..it }),
+            MultiOp::CreateTtl(it) => MultiOp::CreateTtl(CreateTtlRequest { path: rooted(&it.path), ..it }),
+            MultiOp::Delete(it) => MultiOp::Delete(DeleteRequest { path: rooted(&it.path), ..it }),
+            MultiOp::SetData(it) => MultiOp::SetData(SetDataRequest { path: rooted(&it.path), ..it }),
+            MultiOp::Check(it) => MultiOp::Check(CheckVersionRequest { path: rooted(&it.path), ..it }),
+            MultiOp::GetData(it) => MultiOp::GetData(ReadRequest { path: rooted(&it.path), ..it }),
+            MultiOp::GetChildren(it) => MultiOp::GetChildren(ReadRequest { path: rooted(&it.path), ..it }),
+        }
+    }
+
     async fn several(&self, op: OpCode, ops: &[MultiOp<'_>]) -> Result<Vec<OpResult>, Error> {
         let mut body = Vec::new();
-        encode_multi(ops, &mut body);
+        if self.chroot.is_empty() {
+            encode_multi(ops, &mut body);
+        } else {
+            encode_multi(&ops.iter().map(|op| self.rooted_op(op)).collect::<Vec<_>>(), &mut body);
+        }
         decode_results(&self.call(op, body).await?.body)
     }
 
@@ -179,12 +276,14 @@ impl Client {
 
     /// checkWatches (17): `NoWatcher` unless there is such a watch.
     pub async fn check_watches(&self, path: &str, kind: WatcherType) -> Result<(), Error> {
-        self.send(OpCode::CheckWatches, &WatchesRequest { path: text(path), watcher_type: kind.wire() }).await.map(drop)
+        self.send(OpCode::CheckWatches, &WatchesRequest { path: self.rooted(path), watcher_type: kind.wire() })
+            .await
+            .map(drop)
     }
 
     /// removeWatches (18): `NoWatcher` unless there was such a watch.
     pub async fn remove_watches(&self, path: &str, kind: WatcherType) -> Result<(), Error> {
-        self.send(OpCode::RemoveWatches, &WatchesRequest { path: text(path), watcher_type: kind.wire() })
+        self.send(OpCode::RemoveWatches, &WatchesRequest { path: self.rooted(path), watcher_type: kind.wire() })
             .await
             .map(drop)
     }
@@ -204,7 +303,11 @@ impl Client {
         exist: &[&str],
         child: &[&str],
     ) -> Result<(), Error> {
-        let (data_watches, exist_watches, child_watches) = (texts(data), texts(exist), texts(child));
+        let rooted = |paths: &[&'_ str]| {
+            paths.iter().map(|path| self.rooted(path).map(Cow::into_owned).map(Cow::Owned)).collect()
+        };
+        let (data_watches, exist_watches, child_watches) =
+            (Some(rooted(data)), Some(rooted(exist)), Some(rooted(child)));
         let mut body = Vec::new();
         SetWatches { relative_zxid, data_watches, exist_watches, child_watches }.encode(&mut body);
         self.call_as(Some(XID_SET_WATCHES), OpCode::SetWatches, body).await.map(drop)
@@ -218,13 +321,13 @@ impl Client {
 
     /// getEphemerals (103): this session's ephemerals below `prefix`.
     pub async fn get_ephemerals(&self, prefix: &str) -> Result<Vec<String>, Error> {
-        let reply = self.send(OpCode::GetEphemerals, &PathRecord { path: text(prefix) }).await?;
+        let reply = self.send(OpCode::GetEphemerals, &PathRecord { path: self.rooted(prefix) }).await?;
         Ok(owned(GetEphemeralsResponse::from_bytes(&reply.body)?.ephemerals))
     }
 
     /// getAllChildrenNumber (104): descendants at every depth.
     pub async fn get_all_children_number(&self, path: &str) -> Result<i32, Error> {
-        let reply = self.send(OpCode::GetAllChildrenNumber, &PathRecord { path: text(path) }).await?;
+        let reply = self.send(OpCode::GetAllChildrenNumber, &PathRecord { path: self.rooted(path) }).await?;
         Ok(GetAllChildrenNumberResponse::from_bytes(&reply.body)?.total_number)
     }
 
@@ -235,9 +338,49 @@ impl Client {
         self.call_as(Some(XID_SET_WATCHES), OpCode::SetWatches2, body).await.map(drop)
     }
 
+    /// Leaves again what an earlier connection had, up to date at `relative_zxid`.
+    pub(crate) async fn leave_again(&self, relative_zxid: i64, watches: &Watches) -> Result<(), Error> {
+        for body in self.watch_requests(relative_zxid, watches) {
+            self.call_as(Some(XID_SET_WATCHES), OpCode::SetWatches2, body).await?;
+        }
+        Ok(())
+    }
+
+    /// As many setWatches2 as it takes to keep each short.
+    fn watch_requests(&self, relative_zxid: i64, watches: &Watches) -> Vec<Vec<u8>> {
+        let kinds = [&watches.data, &watches.exist, &watches.child, &watches.persistent, &watches.recursive];
+        let mut all = kinds.iter().enumerate().flat_map(|(kind, paths)| paths.iter().map(move |path| (kind, path)));
+        let mut requests = Vec::new();
+        loop {
+            let (mut lists, mut len) = ([const { Vec::new() }; 5], 0);
+            while len < SET_WATCHES_LEN_MAX
+                && let Some((kind, path)) = all.next()
+            {
+                len += path.len();
+                lists[kind].push(self.rooted(path));
+            }
+            if len == 0 {
+                return requests;
+            }
+            let [data_watches, exist_watches, child_watches, persistent_watches, persistent_recursive_watches] =
+                lists.map(Some);
+            let request = SetWatches2 {
+                relative_zxid,
+                data_watches,
+                exist_watches,
+                child_watches,
+                persistent_watches,
+                persistent_recursive_watches,
+            };
+            let mut body = Vec::new();
+            request.encode(&mut body);
+            requests.push(body);
+        }
+    }
+
     /// addWatch (106): a watch that stays.
     pub async fn add_watch(&self, path: &str, mode: AddWatchMode) -> Result<(), Error> {
-        self.send(OpCode::AddWatch, &AddWatchRequest { path: text(path), mode: mode.wire() }).await.map(drop)
+        self.send(OpCode::AddWatch, &AddWatchRequest { path: self.rooted(path), mode: mode.wire() }).await.map(drop)
     }
 
     /// whoAmI (107): scheme and user of each identity of the connection.
@@ -252,15 +395,6 @@ impl Client {
     pub async fn close(&self) -> Result<(), Error> {
         self.call(OpCode::CloseSession, Vec::new()).await.map(drop)
     }
-}
-
-fn create_request<'a>(path: &'a str, data: &'a [u8], acl: &[Acl<'a>], mode: CreateMode) -> CreateRequest<'a> {
-    CreateRequest { path: text(path), data: Some(data), acl: Some(acl.to_vec()), flags: mode.wire() }
-}
-
-fn created(reply: &Reply) -> Result<Created, Error> {
-    let Create2Response { path, stat } = Create2Response::from_bytes(&reply.body)?;
-    Ok(Created { path: path.unwrap_or_default().into_owned(), stat })
 }
 
 fn stat(reply: &Reply) -> Result<Stat, Error> {

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use oxkeeper_proto::frame::{FRAME_LEN_MAX, put_frame, split_frame};
@@ -18,6 +20,7 @@ use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use crate::calls::below;
 use crate::{Error, Options, Reply, Session, WatchEvent};
 
 /// Calls that may wait for the driver to take them; more wait in their callers.
@@ -40,6 +43,16 @@ pub(crate) struct Call {
     pub(crate) body: Vec<u8>,
     /// Dropped by callers that stopped waiting.
     pub(crate) answer: oneshot::Sender<Result<Reply, Error>>,
+}
+
+/// What a driver tells besides answers.
+pub(crate) struct Incoming {
+    /// Watches that fired.
+    pub(crate) events: mpsc::Sender<WatchEvent>,
+    /// Taken off the paths of events.
+    pub(crate) chroot: Arc<str>,
+    /// The last transaction that any answer named.
+    pub(crate) last_zxid: Arc<AtomicI64>,
 }
 
 /// Connects and shakes hands.
@@ -91,13 +104,8 @@ fn accepted(frame: &[u8]) -> Result<Session, Error> {
 }
 
 /// Runs the connection until every [`crate::Client`] is gone or it fails; then fails what is unanswered.
-pub(crate) async fn drive(
-    socket: TcpStream,
-    timeout: Duration,
-    calls: mpsc::Receiver<Call>,
-    events: mpsc::Sender<WatchEvent>,
-) {
-    let mut driver = Driver { events, input: Vec::new(), out: Vec::new(), pending: VecDeque::new(), last_xid: 0 };
+pub(crate) async fn drive(socket: TcpStream, timeout: Duration, calls: mpsc::Receiver<Call>, incoming: Incoming) {
+    let mut driver = Driver { incoming, input: Vec::new(), out: Vec::new(), pending: VecDeque::new(), last_xid: 0 };
     if let Err(error) = driver.run(&socket, timeout, calls).await {
         driver.fail_pending(error);
     }
@@ -111,7 +119,7 @@ struct Pending {
 }
 
 struct Driver {
-    events: mpsc::Sender<WatchEvent>,
+    incoming: Incoming,
     /// Received, not yet a whole frame.
     input: Vec<u8>,
     /// Encoded, not yet taken by the socket.
@@ -206,6 +214,9 @@ impl Driver {
         if header.xid == XID_NOTIFICATION {
             return self.notify(Zxid(header.zxid), reader);
         }
+        if header.zxid > 0 {
+            self.incoming.last_zxid.store(header.zxid, Ordering::Relaxed);
+        }
         let expected = self.pending.front().map(|pending| pending.xid);
         if expected != Some(header.xid) {
             return Err(Error::OutOfOrder { found: header.xid, expected });
@@ -223,8 +234,9 @@ impl Driver {
         let event = WatcherEvent::decode(&mut body)?;
         let kind = EventType::from_wire(event.event_type);
         let kind = kind.ok_or(oxkeeper_proto::DecodeError::NotAllowed("event type"))?;
-        let event = WatchEvent { event: kind, path: event.path.unwrap_or_default().into_owned(), zxid };
-        match self.events.try_send(event) {
+        let path = event.path.unwrap_or_default();
+        let event = WatchEvent { event: kind, path: below(&self.incoming.chroot, &path).to_owned(), zxid };
+        match self.incoming.events.try_send(event) {
             // Who dropped the receiver does not want to know.
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Error::EventsOverflow),

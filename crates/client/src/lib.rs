@@ -4,17 +4,25 @@
 //! of the calls and are answered in that order. The session is kept alive by pings until the client is dropped. A lost
 //! connection is told, never repaired behind the caller's back: [`Client::resume`] takes the session up again.
 //!
-//! Deliberately absent: lists of servers, retries, watch re-registration, caches. A recipe that needs them needs a real
-//! client library.
+//! One [`Handle`] is one session over any number of connections to a list of servers: it reconnects, shows its identities
+//! again and leaves its watches again, as the Java client does.
 //!
-//! Reading order: [`error`], `connection` (the driver of one socket), [`calls`] (the operations), [`multi`].
+//! Deliberately absent: retries of calls, caches, recipes. What needs them needs a real client library.
+//!
+//! Reading order: [`error`], `connection` (the driver of one socket), [`calls`] (the operations), [`multi`], [`hosts`],
+//! `watches`, [`handle`].
 
 pub mod calls;
 mod connection;
 pub mod error;
+pub mod handle;
+pub mod hosts;
 pub mod multi;
+mod watches;
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use oxkeeper_proto::op::EventType;
@@ -25,6 +33,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use calls::Created;
 pub use error::Error;
+pub use handle::Handle;
+pub use hosts::ConnectString;
 pub use multi::OpResult;
 
 /// Watch events that may wait for their reader; one more ends the connection with [`Error::EventsOverflow`].
@@ -72,11 +82,13 @@ pub struct Options {
     pub read_only: bool,
     /// The highest zxid seen so far: a server that is behind it refuses the connection.
     pub last_zxid_seen: Zxid,
+    /// The znode taken for the root: starts with `/`, or is empty for the real one.
+    pub chroot: String,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { timeout: Duration::from_secs(30), read_only: false, last_zxid_seen: Zxid(0) }
+        Options { timeout: Duration::from_secs(30), read_only: false, last_zxid_seen: Zxid(0), chroot: String::new() }
     }
 }
 
@@ -85,6 +97,8 @@ impl Default for Options {
 pub struct Client {
     calls: mpsc::Sender<connection::Call>,
     session: Session,
+    chroot: Arc<str>,
+    last_zxid: Arc<AtomicI64>,
 }
 
 /// The watch events of one connection, in the order they arrived.
@@ -119,13 +133,21 @@ impl Client {
             tokio::time::timeout(options.timeout, handshake).await.map_err(|_| Error::HandshakeTimeout)??;
         let (calls, waiting) = mpsc::channel(connection::WAITING_MAX);
         let (events, received) = mpsc::channel(EVENTS_MAX);
-        tokio::spawn(connection::drive(socket, session.timeout, waiting, events));
-        Ok((Client { calls, session }, received))
+        let last_zxid = Arc::new(AtomicI64::new(options.last_zxid_seen.0));
+        let chroot: Arc<str> = options.chroot.as_str().into();
+        let incoming = connection::Incoming { events, chroot: chroot.clone(), last_zxid: last_zxid.clone() };
+        tokio::spawn(connection::drive(socket, session.timeout, waiting, incoming));
+        Ok((Client { calls, session, chroot, last_zxid }, received))
     }
 
     /// The session of this connection.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// The last transaction that any answer named.
+    pub fn last_zxid(&self) -> Zxid {
+        Zxid(self.last_zxid.load(Ordering::Relaxed))
     }
 
     /// Sends one request and waits for its answer. The request leaves before this returns `Pending` a second time, so

@@ -1,0 +1,526 @@
+//! A session that outlives its connections: a list of servers, identities and watches that come along, a stream of events.
+//!
+//! One task owns the connection; it alone changes the [`State`] and tells events. Invariants: (1) an event that the server
+//! sent before an answer is in the stream before [`Handle::fence`] returns to whoever got that answer; (2) after `Closed`,
+//! `Expired` or `AuthFailed` nothing follows. Source: `ZooKeeper`, `ClientCnxn`, `StaticHostProvider`.
+
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::BuildHasher;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use oxkeeper_proto::op::{AddWatchMode, EventType, WatcherType};
+use oxkeeper_proto::records::Stat;
+use oxkeeper_proto::{ErrorCode, Zxid};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
+
+use crate::watches::{Kind, Removed, Watches};
+use crate::{Client, ConnectString, EVENTS_MAX, Error, Events, Options, Session, WatchEvent};
+
+/// ZooKeeper: how long a client rests once it has tried every server in vain.
+const ROUND_REST: Duration = Duration::from_secs(1);
+/// The least time a server gets to answer a handshake, however many there are.
+const ATTEMPT_MIN: Duration = Duration::from_millis(500);
+/// Requests to the task that owns the connection.
+const CONTROLS_MAX: usize = 64;
+
+/// How the session stands. Source: `ZooKeeper.States`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No server answers now.
+    Connecting,
+    /// Served.
+    Connected,
+    /// Served by one that takes no writes.
+    ConnectedReadOnly,
+    /// Ended, by us or by expiry.
+    Closed,
+    /// Ended, because an identity was refused.
+    AuthFailed,
+}
+
+impl State {
+    /// Whether calls can still succeed.
+    pub fn is_alive(self) -> bool {
+        !matches!(self, State::Closed | State::AuthFailed)
+    }
+
+    /// Whether a server answers.
+    pub fn is_connected(self) -> bool {
+        matches!(self, State::Connected | State::ConnectedReadOnly)
+    }
+}
+
+/// As ZooKeeper's shell prints it.
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            State::Connecting => "CONNECTING",
+            State::Connected => "CONNECTED",
+            State::ConnectedReadOnly => "CONNECTEDREADONLY",
+            State::Closed => "CLOSED",
+            State::AuthFailed => "AUTH_FAILED",
+        })
+    }
+}
+
+/// What became of the connection or the session. Source: `Watcher.Event.KeeperState`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A server serves us.
+    SyncConnected,
+    /// A server without a quorum serves our reads.
+    ConnectedReadOnly,
+    /// The connection is gone, the session perhaps not.
+    Disconnected,
+    /// The session is gone.
+    Expired,
+    /// An identity was refused.
+    AuthFailed,
+    /// We ended the session.
+    Closed,
+}
+
+/// What is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Of the session.
+    Session(Change),
+    /// A watch fired.
+    Watch(WatchEvent),
+    /// One-shot data, child, or persistent watches at a path were removed.
+    Removed(WatcherType, String),
+}
+
+/// An identity that every connection shows.
+#[derive(Clone, Debug)]
+struct Identity {
+    scheme: String,
+    auth: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+struct Status {
+    state: State,
+    client: Option<Client>,
+    /// How often every server was tried in vain.
+    failed_rounds: u64,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    identities: Vec<Identity>,
+    watches: Watches,
+}
+
+#[derive(Debug)]
+enum Control {
+    Fence(oneshot::Sender<()>),
+    Tell(Vec<Event>),
+    AuthFailed,
+    Close(oneshot::Sender<()>),
+}
+
+/// A session. Dropping it drops the connection and leaves the session to its timeout; [`Handle::close`] ends it.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    status: watch::Receiver<Status>,
+    controls: mpsc::Sender<Control>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+impl Handle {
+    /// Begins to connect; `options.chroot` is that of `servers`. Needs a tokio runtime.
+    pub fn open(servers: ConnectString, mut options: Options) -> (Handle, mpsc::Receiver<Event>) {
+        options.chroot = servers.chroot;
+        let status = Status { state: State::Connecting, client: None, failed_rounds: 0 };
+        let (status, seen) = watch::channel(status);
+        let (controls, received) = mpsc::channel(CONTROLS_MAX);
+        let (events, told) = mpsc::channel(EVENTS_MAX);
+        let kept = Arc::new(Mutex::new(Kept::default()));
+        let servers = shuffled(servers.servers);
+        let keeper =
+            Keeper { servers, next: 0, options, session: None, status, controls: received, events, kept: kept.clone() };
+        tokio::spawn(keeper.run());
+        (Handle { status: seen, controls, kept }, told)
+    }
+
+    /// How the session stands now.
+    pub fn state(&self) -> State {
+        self.status.borrow().state
+    }
+
+    /// The connection of this moment; waits for one while servers remain to be tried.
+    ///
+    /// *Errors*: `ConnectionLost` once every server was tried in vain, `SessionExpired` and `AuthFailed` for a session
+    /// that has ended.
+    pub async fn client(&self) -> Result<Client, Error> {
+        let mut status = self.status.clone();
+        let rounds = status.borrow().failed_rounds;
+        let settled = |status: &Status| status.state != State::Connecting || status.failed_rounds > rounds;
+        // The sender lives as long as the task, which says how it ended before it ends.
+        let status = status.wait_for(settled).await.map_err(|_| Error::SessionExpired)?;
+        match (&status.client, status.state) {
+            (Some(client), _) => Ok(client.clone()),
+            (None, State::AuthFailed) => Err(Error::Server(ErrorCode::AuthFailed)),
+            (None, State::Closed) => Err(Error::SessionExpired),
+            (None, State::Connecting | State::Connected | State::ConnectedReadOnly) => {
+                Err(Error::ConnectionLost(std::io::ErrorKind::NotConnected))
+            }
+        }
+    }
+
+    /// Waits until a server serves us, however long that takes; `false` when the session ended instead.
+    pub async fn connected(&self) -> bool {
+        let mut status = self.status.clone();
+        let settled = |status: &Status| status.state != State::Connecting;
+        status.wait_for(settled).await.is_ok_and(|status| status.state.is_connected())
+    }
+
+    /// Returns when every event that came before the answers we have is in the stream.
+    pub async fn fence(&self) {
+        let (passed, told) = oneshot::channel();
+        if self.controls.send(Control::Fence(passed)).await.is_ok() {
+            let _ = told.await;
+        }
+    }
+
+    /// Ends the session.
+    pub async fn close(&self) {
+        let (passed, told) = oneshot::channel();
+        if self.controls.send(Control::Close(passed)).await.is_ok() {
+            let _ = told.await;
+        }
+    }
+
+    /// Shows an identity, on this and on later connections. A refused one ends the session.
+    pub async fn add_auth(&self, scheme: &str, auth: &[u8]) -> Result<(), Error> {
+        let client = self.client().await?;
+        let shown = client.add_auth(scheme, auth).await;
+        if let Err(Error::Server(ErrorCode::AuthFailed)) = shown {
+            let _ = self.controls.send(Control::AuthFailed).await;
+            self.fence().await;
+        } else {
+            self.kept.lock().identities.push(Identity { scheme: scheme.to_owned(), auth: auth.to_vec() });
+        }
+        shown
+    }
+
+    /// Runs a read that leaves a watch. The watch is kept from before the request leaves, because its event may come
+    /// right behind the answer.
+    async fn watching<T>(
+        &self,
+        kind: Option<Kind>,
+        path: &str,
+        read: impl AsyncFnOnce(Client) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let client = self.client().await?;
+        let added = kind.filter(|kind| self.kept.lock().watches.add(*kind, path));
+        let answer = read(client).await;
+        if let (Err(_), Some(kind)) = (&answer, added) {
+            self.kept.lock().watches.forget(kind, path);
+        }
+        answer
+    }
+
+    /// exists (3), perhaps with a watch.
+    pub async fn exists(&self, path: &str, watch: bool) -> Result<Option<Stat>, Error> {
+        let kind = watch.then_some(Kind::Data);
+        let stat = self.watching(kind, path, async |client| client.exists(path, watch).await).await?;
+        if watch && stat.is_none() {
+            let mut kept = self.kept.lock();
+            if kept.watches.forget(Kind::Data, path) {
+                kept.watches.add(Kind::Exist, path);
+            }
+        }
+        Ok(stat)
+    }
+
+    /// getData (4), perhaps with a watch.
+    pub async fn get_data(&self, path: &str, watch: bool) -> Result<(Option<Vec<u8>>, Stat), Error> {
+        let kind = watch.then_some(Kind::Data);
+        self.watching(kind, path, async |client| client.get_data(path, watch).await).await
+    }
+
+    /// getData (4) of the ensemble's configuration, perhaps with a watch.
+    pub async fn get_config(&self, watch: bool) -> Result<(Option<Vec<u8>>, Stat), Error> {
+        let kind = watch.then_some(Kind::Data);
+        self.watching(kind, crate::calls::CONFIG_PATH, async |client| client.get_config(watch).await).await
+    }
+
+    /// getChildren2 (12), perhaps with a watch.
+    pub async fn get_children2(&self, path: &str, watch: bool) -> Result<(Vec<String>, Stat), Error> {
+        let kind = watch.then_some(Kind::Child);
+        self.watching(kind, path, async |client| client.get_children2(path, watch).await).await
+    }
+
+    /// addWatch (106).
+    pub async fn add_watch(&self, path: &str, mode: AddWatchMode) -> Result<(), Error> {
+        let kind = match mode {
+            AddWatchMode::Persistent => Kind::Persistent,
+            AddWatchMode::PersistentRecursive => Kind::Recursive,
+        };
+        self.watching(Some(kind), path, async |client| client.add_watch(path, mode).await).await
+    }
+
+    /// removeWatches (18): all of `kind` at `path`. With `local`, also when the server cannot be asked.
+    ///
+    /// *Errors*: `NoWatcher` when there is none, here or at the server.
+    pub async fn remove_watches(&self, path: &str, kind: WatcherType, local: bool) -> Result<(), Error> {
+        let asked = match self.client().await {
+            Ok(client) => client.remove_watches(path, kind).await,
+            Err(error) => Err(error),
+        };
+        if asked.is_err() && !local {
+            return asked;
+        }
+        let known = self.kept.lock().watches.has(kind, path);
+        if !known {
+            return asked.and(Err(Error::Server(ErrorCode::NoWatcher)));
+        }
+        let removed = self.kept.lock().watches.remove(kind, path);
+        let told = removed.into_iter().map(|removed| Event::Removed(removed.kind(), path.to_owned())).collect();
+        let _ = self.controls.send(Control::Tell(told)).await;
+        asked
+    }
+}
+
+impl Removed {
+    fn kind(self) -> WatcherType {
+        match self {
+            Removed::Child => WatcherType::Children,
+            Removed::Data => WatcherType::Data,
+            Removed::Persistent => WatcherType::Persistent,
+        }
+    }
+}
+
+/// ZooKeeper: clients try servers in an order of their own, so that not all go to the first.
+fn shuffled(mut servers: Vec<(String, u16)>) -> Vec<(String, u16)> {
+    let seed = RandomState::new();
+    servers.sort_by_cached_key(|server| seed.hash_one(server));
+    servers
+}
+
+/// The task that owns the connection.
+struct Keeper {
+    servers: Vec<(String, u16)>,
+    next: usize,
+    options: Options,
+    /// To take up again.
+    session: Option<Session>,
+    status: watch::Sender<Status>,
+    controls: mpsc::Receiver<Control>,
+    events: mpsc::Sender<Event>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+/// Why the task ends.
+#[derive(Debug)]
+enum End {
+    Expired,
+    AuthFailed,
+    /// By whom is told when all is done.
+    Closed(#[expect(dead_code, reason = "dropping it tells")] oneshot::Sender<()>),
+    /// Nobody holds a handle.
+    Dropped,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        let end = loop {
+            match self.connect().await {
+                Err(end) => break end,
+                Ok((client, events)) => {
+                    let ended = self.serve(&client, events).await;
+                    self.options.last_zxid_seen = client.last_zxid();
+                    if let Some(end) = ended {
+                        break end;
+                    }
+                    self.enter(State::Connecting, None);
+                    self.tell(Event::Session(Change::Disconnected));
+                }
+            }
+        };
+        let (state, change) = match &end {
+            End::Expired => (State::Closed, Change::Expired),
+            End::AuthFailed => (State::AuthFailed, Change::AuthFailed),
+            End::Closed(_) | End::Dropped => (State::Closed, Change::Closed),
+        };
+        self.enter(state, None);
+        self.tell(Event::Session(change));
+    }
+
+    fn enter(&self, state: State, client: Option<Client>) {
+        self.status.send_modify(|status| (status.state, status.client) = (state, client));
+    }
+
+    /// Events beyond [`EVENTS_MAX`] that nobody reads are lost, as is all that is told to nobody.
+    fn tell(&self, event: Event) {
+        let _ = self.events.try_send(event);
+    }
+
+    /// Tries server after server until one serves us.
+    async fn connect(&mut self) -> Result<(Client, Events), End> {
+        let mut tried = 0;
+        loop {
+            let server = self.servers[self.next % self.servers.len()].clone();
+            let attempt = attempt(server, self.options.clone(), self.session.clone(), self.servers.len());
+            let connected = while_listening(&mut self.controls, &self.events, attempt).await?;
+            match connected {
+                Ok((client, events)) => match self.greet(&client).await {
+                    Ok(()) => return Ok((client, events)),
+                    Err(Error::Server(ErrorCode::AuthFailed)) => return Err(End::AuthFailed),
+                    Err(_) => {}
+                },
+                Err(Error::SessionExpired) => return Err(End::Expired),
+                Err(_) => {}
+            }
+            (self.next, tried) = (self.next + 1, tried + 1);
+            if tried % self.servers.len() == 0 {
+                self.status.send_modify(|status| status.failed_rounds += 1);
+                while_listening(&mut self.controls, &self.events, sleep(ROUND_REST)).await?;
+            }
+        }
+    }
+
+    /// Shows our identities, leaves our watches, and says that we are served.
+    async fn greet(&mut self, client: &Client) -> Result<(), Error> {
+        let (identities, watches) = {
+            let kept = self.kept.lock();
+            (kept.identities.clone(), kept.watches.clone())
+        };
+        for Identity { scheme, auth } in identities {
+            client.add_auth(&scheme, &auth).await?;
+        }
+        client.leave_again(self.options.last_zxid_seen.0, &watches).await?;
+        let (state, change) = if client.session().read_only {
+            (State::ConnectedReadOnly, Change::ConnectedReadOnly)
+        } else {
+            (State::Connected, Change::SyncConnected)
+        };
+        // ZooKeeper: a read-only server makes sessions up; others do not know them.
+        self.session = (!client.session().read_only).then(|| client.session().clone());
+        self.tell(Event::Session(change));
+        self.enter(state, Some(client.clone()));
+        Ok(())
+    }
+
+    /// Passes events on until the connection is lost (`None`) or everything ends.
+    async fn serve(&mut self, client: &Client, mut events: Events) -> Option<End> {
+        loop {
+            tokio::select! {
+                biased;
+                event = events.recv() => {
+                    let event = event?;
+                    let awaited = self.kept.lock().watches.fire(event.event, &event.path);
+                    if awaited {
+                        self.tell(Event::Watch(event));
+                    }
+                }
+                control = self.controls.recv() => match control {
+                    Some(Control::Fence(passed)) => _ = passed.send(()),
+                    Some(Control::Tell(told)) => told.into_iter().for_each(|event| self.tell(event)),
+                    Some(Control::AuthFailed) => return Some(End::AuthFailed),
+                    Some(Control::Close(passed)) => {
+                        let _ = client.close().await;
+                        return Some(End::Closed(passed));
+                    }
+                    None => return Some(End::Dropped),
+                },
+            }
+        }
+    }
+}
+
+async fn attempt(
+    (host, port): (String, u16),
+    options: Options,
+    session: Option<Session>,
+    servers: usize,
+) -> Result<(Client, Events), Error> {
+    let servers = u32::try_from(servers).unwrap_or(u32::MAX);
+    let limit = (options.timeout / servers).max(ATTEMPT_MIN);
+    let server = (host.as_str(), port);
+    let connecting = async {
+        match &session {
+            Some(session) => Client::resume(server, &options, session).await,
+            None => Client::connect(server, &options).await,
+        }
+    };
+    timeout(limit, connecting).await.unwrap_or(Err(Error::HandshakeTimeout))
+}
+
+/// Does `work` and answers what can be answered without a connection.
+async fn while_listening<T>(
+    controls: &mut mpsc::Receiver<Control>,
+    events: &mpsc::Sender<Event>,
+    work: impl Future<Output = T>,
+) -> Result<T, End> {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return Ok(done),
+            control = controls.recv() => match control {
+                Some(Control::Fence(passed)) => _ = passed.send(()),
+                Some(Control::Tell(told)) => told.into_iter().for_each(|event| _ = events.try_send(event)),
+                Some(Control::AuthFailed) => return Err(End::AuthFailed),
+                Some(Control::Close(passed)) => return Err(End::Closed(passed)),
+                None => return Err(End::Dropped),
+            },
+        }
+    }
+}
+
+/// What Java's client calls an event, with its number in no protocol: removals are told by the client itself.
+impl Event {
+    /// The name of the type, `None` for what became of the session.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Event::Session(_) => "None",
+            Event::Watch(event) => match event.event {
+                EventType::NodeCreated => "NodeCreated",
+                EventType::NodeDeleted => "NodeDeleted",
+                EventType::NodeDataChanged => "NodeDataChanged",
+                EventType::NodeChildrenChanged => "NodeChildrenChanged",
+            },
+            Event::Removed(WatcherType::Children, _) => "ChildWatchRemoved",
+            Event::Removed(WatcherType::Data | WatcherType::Any, _) => "DataWatchRemoved",
+            Event::Removed(WatcherType::Persistent | WatcherType::PersistentRecursive, _) => "PersistentWatchRemoved",
+        }
+    }
+
+    /// The state of the session at the event.
+    pub fn state_name(&self) -> &'static str {
+        match self {
+            Event::Session(Change::SyncConnected) | Event::Watch(_) | Event::Removed(..) => "SyncConnected",
+            Event::Session(Change::ConnectedReadOnly) => "ConnectedReadOnly",
+            Event::Session(Change::Disconnected) => "Disconnected",
+            Event::Session(Change::Expired) => "Expired",
+            Event::Session(Change::AuthFailed) => "AuthFailed",
+            Event::Session(Change::Closed) => "Closed",
+        }
+    }
+
+    /// Of what happened to a znode.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Event::Session(_) => None,
+            Event::Watch(event) => Some(&event.path),
+            Event::Removed(_, path) => Some(path),
+        }
+    }
+
+    /// The transaction that fired a watch; -1 otherwise.
+    pub fn zxid(&self) -> Zxid {
+        match self {
+            Event::Watch(event) => event.zxid,
+            Event::Session(_) | Event::Removed(..) => Zxid(-1),
+        }
+    }
+}
