@@ -227,8 +227,8 @@ class Deployment:
         self.members = [Member(**member) for member in described]
 
     @classmethod
-    def create(cls, name, directory, port=None):
-        """Writes configuration and control script for a fresh deployment; starts nothing."""
+    def create(cls, name, directory, port=None, settings=""):
+        """Writes configuration and control script for a fresh deployment, with more lines for zoo.cfg; starts nothing."""
         kind, count = split_name(name)
         directory = Path(directory).resolve()
         client_ports = [port] if port and count == 1 else free_ports(count)
@@ -239,7 +239,7 @@ class Deployment:
             data_dir = member_dir / "data"
             data_dir.mkdir(parents=True)
             config = member_dir / "zoo.cfg"
-            config.write_text(f"{ZOO_CFG}dataDir={data_dir}\n" + (ensemble or f"clientPort={client_port}\n"))
+            config.write_text(f"{ZOO_CFG}{settings}dataDir={data_dir}\n" + (ensemble or f"clientPort={client_port}\n"))
             if ensemble:
                 (data_dir / "myid").write_text(f"{number}\n")
             members.append({"directory": str(member_dir), "argv": command_line(kind, config), "port": client_port})
