@@ -1,5 +1,14 @@
-//! Authentication by packet: which identity credentials prove. Source: `DigestAuthenticationProvider`,
-//! `IPAuthenticationProvider`.
+//! Which identity credentials prove: by packet, or in an exchange of SASL tokens. Source: `DigestAuthenticationProvider`,
+//! `IPAuthenticationProvider`, `ZooKeeperServer.processSasl`.
+//!
+//! * `digest_md5`, `directives`: one exchange of tokens.
+//! * [`sasl`]: the users, and their identities.
+
+pub mod digest_md5;
+mod directives;
+pub mod sasl;
+
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,9 +17,29 @@ use oxkeeper_proto::records::Id;
 use oxkeeper_state::Identities;
 use sha1::{Digest, Sha1};
 
+pub use sasl::Sasl;
+
 /// Bytes of identities one connection may have. They travel with each of its writes, so that without a limit a client
 /// could make commands that no log entry can hold.
 pub const IDENTITIES_LEN_MAX: usize = 16 << 10;
+
+/// What a server asks of identities, for all its connections.
+#[derive(Clone, Debug, Default)]
+pub struct AuthConfig {
+    /// The digest identity that is also `super`.
+    pub super_digest: Option<String>,
+    /// One of these schemes must have been proved before any request, unless empty.
+    pub enforced_schemes: Vec<String>,
+    /// `None`: this server does not speak SASL.
+    pub sasl: Option<Arc<Sasl>>,
+}
+
+impl AuthConfig {
+    /// Whether one of the enforced schemes is SASL's.
+    pub(crate) fn requires_sasl(&self) -> bool {
+        self.enforced_schemes.iter().any(|scheme| scheme == "sasl")
+    }
+}
 
 /// Appends an identity unless it is there already: a connection's identities are a set.
 pub fn add_identity(identities: &mut Vec<u8>, scheme: &str, id: &str) {
@@ -24,7 +53,11 @@ pub fn add_identity(identities: &mut Vec<u8>, scheme: &str, id: &str) {
 pub fn digest_identity(credentials: &[u8]) -> String {
     let text = String::from_utf8_lossy(credentials);
     let user = text.split(':').next().unwrap_or_default();
-    format!("{user}:{}", STANDARD.encode(Sha1::digest(text.as_bytes())))
+    format!("{user}:{}", encode_base64(&Sha1::digest(text.as_bytes())))
+}
+
+fn encode_base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
 }
 
 #[cfg(test)]

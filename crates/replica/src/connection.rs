@@ -14,6 +14,8 @@ use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, SessionId, frame};
 use oxkeeper_state::{Command, Identities, Settings, reconfig, session};
 use thiserror::Error;
 
+use crate::auth::AuthConfig;
+use crate::auth::digest_md5::DigestMd5;
 use crate::clocks::{Heard, TAKEN_OVER};
 use crate::delivery::{Answered, ConnectionId, Delivery, DeliveryKind, Origin, Proposals};
 use crate::request::Outcome;
@@ -36,10 +38,8 @@ pub struct ConnectionConfig {
     pub session_timeout_max_ms: i32,
     /// Switches that travel with every command.
     pub settings: Settings,
-    /// The digest identity that is also `super`.
-    pub super_digest: Option<String>,
-    /// One of these schemes must have been proved before any request, unless empty.
-    pub enforced_schemes: Vec<String>,
+    /// What is asked of identities.
+    pub auth: AuthConfig,
     /// Whether the first four bytes of a connection are a four-letter word.
     pub is_word: fn([u8; 4]) -> bool,
     /// Whether there are other servers: what this one knows may lag behind what was agreed on.
@@ -72,6 +72,10 @@ pub enum End {
     AuthMalformed,
     #[error("authentication with scheme {0:?} failed")]
     AuthFailed(String),
+    #[error("authentication with sasl failed: {0}")]
+    SaslFailed(&'static str),
+    #[error("a sasl token is malformed")]
+    SaslMalformed,
     #[error("authentication is required")]
     AuthRequired,
     #[error("the session was closed")]
@@ -138,6 +142,8 @@ pub struct Connection {
     /// Whether only this server knows its session: it began in read-only mode, and ends with that.
     local: bool,
     pub(crate) identities: Vec<u8>,
+    /// The exchange of SASL tokens, once there is one.
+    pub(crate) sasl: Option<Box<DigestMd5>>,
     in_flight: u32,
     heard: Option<Heard>,
     /// When the frames at hand arrived, ms.
@@ -162,6 +168,7 @@ impl Connection {
             knows_read_only: false,
             local: false,
             identities,
+            sasl: None,
             in_flight: 0,
             heard: None,
             arrived_ms: 0,
@@ -445,7 +452,7 @@ impl Connection {
 
     /// Source: `AuthenticationHelper.enforceAuthentication`.
     fn check_enforced_auth(&mut self, header: RequestHeader, op: OpCode, turn: &mut Turn<'_>) -> Result<(), Flow> {
-        let enforced = &turn.config.enforced_schemes;
+        let enforced = &turn.config.auth.enforced_schemes;
         let exempt = enforced.is_empty() || matches!(op, OpCode::Auth | OpCode::Sasl);
         let proved = |scheme: Option<&str>| enforced.iter().any(|wanted| Some(wanted.as_str()) == scheme);
         if exempt || Identities(&self.identities).iter().any(|id| proved(id.scheme.as_deref())) {

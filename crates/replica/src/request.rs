@@ -13,7 +13,8 @@ use oxkeeper_proto::records::{
 use oxkeeper_proto::{ErrorCode, Jute, OpCode, Text, frame};
 use oxkeeper_state::{Caller, Identities, State};
 
-use crate::auth;
+use crate::auth::digest_md5::{Answer, Rejection};
+use crate::auth::{self, Sasl};
 use crate::connection::{Connection, End, Flow, Turn};
 use crate::watches::{Mode, Table, Watcher, Watches, put_event};
 
@@ -22,6 +23,9 @@ const CATCH_UP_ZXID: i64 = -1;
 
 /// Characters of an unknown scheme that the log shows.
 const SCHEME_SHOWN: usize = 32;
+
+/// Where a reply's header has its error, behind xid and zxid, bytes.
+const ERR_AT: usize = 12;
 
 /// Whether a request succeeded; its body is written then.
 pub(crate) type Outcome = Result<(), ErrorCode>;
@@ -186,7 +190,8 @@ impl Connection {
             };
             ClientInfo { auth_scheme: Some(scheme.into()), user: Some(user.into()) }
         };
-        Identities(&self.identities).iter().map(info).collect()
+        let shown = Identities(&self.identities).iter().filter(|id| id.scheme.as_deref() != Some(Identities::ANY_SASL));
+        shown.map(info).collect()
     }
 
     /// Registers the watches of a former connection; what they missed becomes events.
@@ -243,26 +248,80 @@ impl Connection {
     /// Adds the identity; false if the connection has too many.
     fn prove_digest(&mut self, credentials: &[u8], turn: &Turn<'_>) -> bool {
         let digest = auth::digest_identity(credentials);
-        if turn.config.super_digest.as_deref() == Some(&*digest) {
+        if turn.config.auth.super_digest.as_deref() == Some(&*digest) {
             auth::add_identity(&mut self.identities, "super", "");
         }
         auth::add_identity(&mut self.identities, "digest", &digest);
+        self.identified(turn)
+    }
+
+    /// One token of a SASL exchange. Source: `ZooKeeperServer.processSasl`.
+    fn sasl(&mut self, header: RequestHeader, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
+        let SaslToken { token } = SaslToken::from_bytes(body).map_err(|_| Flow::End(End::AuthMalformed))?;
+        let token = token.ok_or(Flow::End(End::AuthMalformed))?;
+        // ZooKeeper: without SASL configuration the answer is a null token, and no error.
+        let Some(sasl) = turn.config.auth.sasl.clone() else {
+            self.put_sasl_reply(header, None, turn);
+            return Ok(());
+        };
+        match self.sasl.get_or_insert_default().evaluate(token, &sasl, sasl.entropy) {
+            Ok(Answer::Challenge(token)) => self.put_sasl_reply(header, Some(&token), turn),
+            Ok(Answer::Proved { token, user }) => {
+                if !self.prove_sasl(&user, &sasl, turn)? {
+                    return self.fail_sasl(header, "there are too many identities", turn);
+                }
+                self.put_sasl_reply(header, Some(&token), turn);
+            }
+            Err(Rejection::Malformed) => return Err(Flow::End(End::SaslMalformed)),
+            Err(Rejection::Failed(_)) if sasl.allow_failed && !turn.config.auth.requires_sasl() => {
+                self.put_sasl_reply(header, None, turn);
+            }
+            Err(Rejection::Failed(reason)) => return self.fail_sasl(header, reason, turn),
+        }
+        Ok(())
+    }
+
+    /// Adds the identity; false if the connection has too many.
+    ///
+    /// ZooKeeper: a name that is no Kerberos name is an exception, which costs the connection.
+    fn prove_sasl(&mut self, user: &str, sasl: &Sasl, turn: &Turn<'_>) -> Result<bool, Flow> {
+        let identity = sasl.identity(user).ok_or(Flow::End(End::SaslMalformed))?;
+        auth::add_identity(&mut self.identities, "sasl", &identity);
+        if let Some(other) = &sasl.any_user {
+            auth::add_identity(&mut self.identities, Identities::ANY_SASL, other);
+        }
+        if sasl.is_super(&identity) {
+            auth::add_identity(&mut self.identities, "super", "");
+        }
+        Ok(self.identified(turn))
+    }
+
+    /// The failure has a body, unlike others.
+    fn fail_sasl(&mut self, header: RequestHeader, reason: &'static str, turn: &mut Turn<'_>) -> Result<(), Flow> {
+        let required = turn.config.auth.requires_sasl();
+        let code = if required { ErrorCode::SessionClosedRequireSaslAuth } else { ErrorCode::AuthFailed };
+        turn.stats.auth_failed += 1;
+        let start = turn.out.len();
+        self.put_sasl_reply(header, None, turn);
+        let err = start + frame::PREFIX_LEN + ERR_AT;
+        turn.out[err..err + 4].copy_from_slice(&code.wire().to_be_bytes());
+        Err(Flow::End(End::SaslFailed(reason)))
+    }
+
+    fn put_sasl_reply(&mut self, header: RequestHeader, token: Option<&[u8]>, turn: &mut Turn<'_>) {
+        self.put_reply(header, 0, turn, |_, _, out| {
+            SaslToken { token }.encode(out);
+            Ok(())
+        });
+    }
+
+    /// Identities were added: those of its watches, too. False if they are too many.
+    fn identified(&self, turn: &Turn<'_>) -> bool {
         if self.identities.len() > auth::IDENTITIES_LEN_MAX {
             return false;
         }
         turn.shared.watches.lock().identified(self.id, &self.identities);
         true
-    }
-
-    /// ZooKeeper: without SASL configuration the answer is a null token, and no error.
-    fn sasl(&mut self, header: RequestHeader, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
-        let SaslToken { token } = SaslToken::from_bytes(body).map_err(|_| Flow::End(End::AuthMalformed))?;
-        token.ok_or(Flow::End(End::AuthMalformed))?;
-        self.put_reply(header, 0, turn, |_, _, out| {
-            SaslToken { token: None }.encode(out);
-            Ok(())
-        });
-        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use oxkeeper_proto::records::{
     SetDataRequest, SetWatches, WatchesRequest,
 };
 use oxkeeper_proto::{Jute, OpCode, frame};
+use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
     Clocks, Connection, ConnectionConfig, ConnectionId, Flow, Proposals, SessionTable, Shared, Turn, Writer,
@@ -43,8 +44,7 @@ impl Server {
             session_timeout_min_ms: 1000,
             session_timeout_max_ms: 9000,
             settings,
-            super_digest: None,
-            enforced_schemes: Vec::new(),
+            auth: AuthConfig::default(),
             is_word: |bytes| bytes == *b"ruok",
             distributed: false,
         };

@@ -2,6 +2,7 @@
 
 use oxkeeper_proto::records::{ConnectRequest, DeleteRequest, ReadRequest, RequestHeader, SetWatches};
 use oxkeeper_proto::{Jute, OpCode, frame};
+use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
     Clocks, Connection, ConnectionConfig, ConnectionId, Proposals, SessionTable, Shared, Turn, Writer,
@@ -33,8 +34,7 @@ impl Conversation {
                 session_timeout_min_ms: 1000,
                 session_timeout_max_ms: 9000,
                 settings: Settings::default(),
-                super_digest: None,
-                enforced_schemes: Vec::new(),
+                auth: AuthConfig::default(),
                 is_word: |_| false,
                 distributed: false,
             },

@@ -11,6 +11,7 @@ use oxkeeper_proto::records::{
     Acl, ConnectRequest, ConnectResponse, CreateRequest, Id, PathRecord, ReadRequest, ReplyHeader, RequestHeader,
 };
 use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId, Zxid, frame};
+use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
     Clocks, Connection, ConnectionConfig, ConnectionId, End, Flow, Origin, Proposals, Serving, SessionTable, Shared,
@@ -54,8 +55,7 @@ impl Server {
             session_timeout_min_ms: 200,
             session_timeout_max_ms: 9000,
             settings: Settings::default(),
-            super_digest: None,
-            enforced_schemes: Vec::new(),
+            auth: AuthConfig::default(),
             is_word: |_| false,
             distributed: true,
         };

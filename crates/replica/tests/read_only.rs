@@ -8,6 +8,7 @@ use oxkeeper_proto::records::{
     ConnectRequest, ConnectResponse, PathRecord, ReadRequest, ReplyHeader, RequestHeader, SetDataRequest,
 };
 use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, SessionId, frame};
+use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
     Clocks, Connection, ConnectionConfig, ConnectionId, End, Flow, Proposals, Serving, SessionTable, Shared, Turn,
@@ -51,8 +52,7 @@ impl Server {
             session_timeout_min_ms: 200,
             session_timeout_max_ms: 9000,
             settings,
-            super_digest: None,
-            enforced_schemes: Vec::new(),
+            auth: AuthConfig::default(),
             is_word: |_| false,
             distributed: true,
         };

@@ -11,6 +11,7 @@
 //! [`words`].
 
 mod admission;
+mod auth;
 mod checkpoint;
 mod client;
 mod clock;
@@ -30,5 +31,6 @@ pub mod transfer;
 pub mod words;
 mod words_service;
 
+pub use auth::SaslError;
 pub use recovery::RecoveryError;
 pub use serve::{Server, StartError, StartOptions};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use oxkeeper_replica::auth::IDENTITIES_LEN_MAX;
+use oxkeeper_replica::auth::{AuthConfig, IDENTITIES_LEN_MAX, Sasl};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::{Clocks, ConnectionConfig, Serving, SessionTable, Shared, Writer};
 use oxkeeper_state::{Settings, State};
@@ -24,6 +24,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tracing::{info, warn};
 
 use crate::admission::Admission;
+use crate::auth::SaslError;
 use crate::checkpoint::{Checkpoints, SharedCheckpoints};
 use crate::clock::Clock;
 use crate::config::{Config, HostPort};
@@ -65,6 +66,9 @@ pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// The users of SASL cannot be had.
+    #[error(transparent)]
+    Sasl(#[from] SaslError),
     /// The client port cannot be had.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -147,13 +151,14 @@ impl Server {
         if !unserved.is_empty() {
             return Err(StartError::Unserved(unserved));
         }
+        let sasl = crate::auth::load(&config.security)?.map(Arc::new);
         let clock = Clock::start();
         let durable = open(&config, options, &disk, seed(clock))?;
         let client = config.client.clone().ok_or(StartError::NoClientPort)?;
         let listener = listen(&client, config.listen_backlog, config.client_tcp_keep_alive)?;
         let address = listener.local_addr()?;
         let threads = if options.io_threads == 0 { io_threads() } else { options.io_threads.min(IO_THREADS_MAX) };
-        assemble(config, clock, disk, durable, listener, address, threads)
+        assemble(config, sasl, clock, disk, durable, listener, address, threads)
     }
 
     /// Where clients connect.
@@ -238,8 +243,10 @@ fn check_kind(config: &Config, recovered: &Recovered) -> Result<(), StartError> 
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "what was prepared, one by one")]
 fn assemble(
     config: Config,
+    sasl: Option<Arc<Sasl>>,
     clock: Clock,
     disk: Arc<dyn Disk>,
     durable: Durable,
@@ -279,7 +286,7 @@ fn assemble(
     };
     let io = Arc::new(IoShared {
         state: shared.clone(),
-        config: connection_config(&config, settings),
+        config: connection_config(&config, settings, sasl),
         proposing: proposing.clone(),
         mailboxes: mailboxes.clone(),
         admission: admission.clone(),
@@ -406,13 +413,14 @@ fn settings(config: &Config) -> Settings {
         (config.enforce_quota, Settings::ENFORCE_QUOTA),
         (config.security.skip_acl, Settings::SKIP_ACL),
         (!config.security.digest_auth_enabled, Settings::NO_DIGEST),
+        (config.security.has_provider("sasl"), Settings::SASL),
         (config.ensemble.reconfig_enabled, Settings::RECONFIG),
     ];
     let on = switches.into_iter().filter(|(on, _)| *on);
     on.fold(Settings::default(), |settings, (_, switch)| settings.with(switch))
 }
 
-fn connection_config(config: &Config, settings: Settings) -> ConnectionConfig {
+fn connection_config(config: &Config, settings: Settings, sasl: Option<Arc<Sasl>>) -> ConnectionConfig {
     let security = &config.security;
     let enforced = if security.enforce_auth_enabled { security.enforce_auth_schemes.clone() } else { Vec::new() };
     let wanted = config.limits.jute_maxbuffer as usize;
@@ -424,8 +432,7 @@ fn connection_config(config: &Config, settings: Settings) -> ConnectionConfig {
         session_timeout_min_ms: config.session_timeout_min_ms,
         session_timeout_max_ms: config.session_timeout_max_ms,
         settings,
-        super_digest: security.super_digest.clone(),
-        enforced_schemes: enforced,
+        auth: AuthConfig { super_digest: security.super_digest.clone(), enforced_schemes: enforced, sasl },
         is_word: |bytes| Word::from_bytes(bytes).is_some(),
         distributed: config.is_distributed(),
     }

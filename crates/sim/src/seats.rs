@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use oxkeeper_proto::records::RequestHeader;
 use oxkeeper_proto::{Jute, OpCode, SessionId, frame};
+use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
     Connection, ConnectionConfig, ConnectionId, Delivery, DeliveryKind, End, Flow, Outbox, Proposals, Shared, Turn,
@@ -418,8 +419,7 @@ fn config(tick_ms: u64, settings: Settings, distributed: bool) -> ConnectionConf
         session_timeout_min_ms: 2 * tick_ms as i32,
         session_timeout_max_ms: 20 * tick_ms as i32,
         settings,
-        super_digest: None,
-        enforced_schemes: Vec::new(),
+        auth: AuthConfig::default(),
         is_word: |_| false,
         distributed,
     }

@@ -40,6 +40,10 @@ impl<'a> Identities<'a> {
         std::iter::from_fn(move || if reader.rest().is_empty() { None } else { Id::decode(&mut reader).ok() })
     }
 
+    /// Scheme of an identity that a server gives to whoever has authenticated with SASL, and that no client can claim: its id
+    /// is the SASL user whose ACL entries are theirs, too. So `letAnySaslUserDoX` travels with each command.
+    pub const ANY_SASL: &'static str = "oxkeeper.any-sasl";
+
     fn is_super(self) -> bool {
         self.iter().any(|id| id.scheme.as_deref() == Some("super"))
     }
@@ -70,9 +74,11 @@ impl Caller<'_> {
         if !self.settings.has_provider(scheme) {
             return false;
         }
-        self.identities.iter().filter(|id| id.scheme.as_deref() == Some(scheme)).any(|id| {
-            let id = id.id.unwrap_or_default();
+        self.identities.iter().any(|id| {
+            let (given, id) = (id.scheme.unwrap_or_default(), id.id.unwrap_or_default());
             match scheme {
+                "sasl" if given == Identities::ANY_SASL => id == pattern,
+                _ if given != scheme => false,
                 "ip" => address_matches(&id, pattern),
                 // ZooKeeper: the sasl user `super` matches every sasl entry.
                 "sasl" => id == pattern || id == "super",

@@ -166,12 +166,33 @@ impl Draft {
         }
     }
 
-    /// Source: `AuthenticationHelper#validateConfiguredProperties`. Enforcing no scheme would let everybody in.
-    fn check_enforced_auth(&self, errors: &mut Vec<(&'static str, String)>) {
-        let security = &self.config.security;
-        if security.enforce_auth_enabled && security.enforce_auth_schemes.is_empty() {
+    /// Source: `AuthenticationHelper#validateConfiguredProperties`. Enforcing no scheme would let everybody in, enforcing one
+    /// that nobody can prove nobody.
+    fn check_enforced_auth(&mut self, errors: &mut Vec<(&'static str, String)>) {
+        let security = &mut self.config.security;
+        if security.require_client_sasl {
+            // ZooKeeper: the older key wins.
+            security.enforce_auth_enabled = true;
+            security.enforce_auth_schemes = vec!["sasl".to_owned()];
+        }
+        if !security.enforce_auth_enabled {
+            return;
+        }
+        let key = if security.require_client_sasl { "sessionRequireClientSASLAuth" } else { "enforce.auth.schemes" };
+        if security.enforce_auth_schemes.is_empty() {
             let message = "enforce.auth.enabled is true enforce.auth.schemes must be configured.".into(); // ZooKeeper's words
             errors.push(("enforce.auth.enabled", message));
+        }
+        if security.enforce_auth_schemes == ["sasl"] && security.jaas_file.is_none() {
+            let message = "SASL is required, but -Djava.security.auth.login.config names no file with its users: every client \
+                           will be refused";
+            self.config.warnings.push(message.into());
+        }
+        let security = &self.config.security;
+        for scheme in &security.enforce_auth_schemes {
+            if !security.has_provider(scheme) {
+                errors.push((key, format!("Authentication scheme {scheme} is not available."))); // ZooKeeper's words
+            }
         }
     }
 

@@ -145,6 +145,26 @@ pub struct Security {
     pub auth_providers: Vec<(String, String)>,
     /// The older form of enforcing scheme `sasl`.
     pub require_client_sasl: bool,
+    /// `java.security.auth.login.config`: who may authenticate with SASL.
+    pub jaas_file: Option<String>,
+    /// The section of that file that concerns clients.
+    pub sasl_section: String,
+    /// Password of SASL user `super`, instead of the file's.
+    pub sasl_super_password: Option<String>,
+    /// SASL users who may do everything.
+    pub sasl_super_users: Vec<String>,
+    /// An ACL entry of this SASL user is every SASL user's.
+    pub any_sasl_user: Option<String>,
+    /// Connections go on after SASL has failed.
+    pub allow_sasl_failed_clients: bool,
+    /// A SASL user `name/host@realm` is `name@realm`.
+    pub remove_host_from_principal: bool,
+    /// A SASL user `name@realm` is `name`.
+    pub remove_realm_from_principal: bool,
+    /// Rules that turn Kerberos names into users.
+    pub auth_to_local: String,
+    /// Start only with Kerberos.
+    pub require_kerberos_config: bool,
     /// A plain client port that also takes TLS.
     pub client_port_unification: bool,
 }
@@ -199,6 +219,22 @@ pub struct Ensemble {
     /// SO_KEEPALIVE on links between servers.
     pub tcp_keep_alive: bool,
 }
+
+impl Security {
+    /// Whether identities of `scheme` can be proved, and stand in ACLs.
+    pub fn has_provider(&self, scheme: &str) -> bool {
+        let is_sasl = |(_, class): &(String, String)| class == SASL_PROVIDER;
+        match scheme {
+            "ip" => true,
+            "digest" => self.digest_auth_enabled,
+            "sasl" => self.auth_providers.iter().any(is_sasl),
+            _ => false,
+        }
+    }
+}
+
+/// Makes scheme `sasl` one of ACLs.
+pub(super) const SASL_PROVIDER: &str = "org.apache.zookeeper.server.auth.SASLAuthenticationProvider";
 
 impl Config {
     /// Must this server find peers before it serves?

@@ -133,12 +133,12 @@ fn samples_and_harnesses_are_served() {
 }
 
 #[test]
-fn kazoos_harness_asks_for_tls_and_sasl() {
+fn kazoos_harness_asks_for_tls() {
     let config = config(KAZOO, "");
     assert_eq!(config.limits.max_client_connections_per_address, 0);
     assert_eq!(config.secure_client, at(None, 20003));
     let unserved = config.unserved();
-    assert_eq!(unserved.len(), 3, "{unserved:?}");
+    assert_eq!(unserved.len(), 2, "{unserved:?}");
     assert_eq!(unserved[0], "not in this build: TLS for clients (secureClientPort)");
 }
 
@@ -201,7 +201,37 @@ const SETTERS: &[Shown] = &[
         |c| format!("{} {:?}", c.security.enforce_auth_enabled, c.unserved()),
         "true []",
     ),
-    ("enforce.auth.enabled", "true\nenforce.auth.schemes=ip, sasl", |c| c.unserved().len().to_string(), "1"),
+    (
+        "enforce.auth.enabled",
+        "true\nenforce.auth.schemes=ip, sasl\nauthProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
+        |c| format!("{} {:?}", c.security.enforce_auth_schemes.join("+"), c.unserved()),
+        "ip+sasl []",
+    ),
+    (
+        "sessionRequireClientSASLAuth",
+        "true\nauthProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\nenforce.auth.schemes=ip",
+        |c| format!("{} {:?} {}", c.security.enforce_auth_enabled, c.security.enforce_auth_schemes, c.warnings.len()),
+        "true [\"sasl\"] 1",
+    ),
+    ("authProvider.x", "my.Provider", |c| c.unserved().len().to_string(), "1"),
+    ("superUser", "eve\nsuperUser.1=bob\nsuperUsers=no", |c| c.security.sasl_super_users.join("+"), "eve+bob"),
+    ("letAnySaslUserDoX", "x", |c| format!("{:?}", c.security.any_sasl_user), "Some(\"x\")"),
+    ("allowSaslFailedClients", "true", |c| c.security.allow_sasl_failed_clients.to_string(), "true"),
+    ("sasl.serverconfig", "Zk", |c| c.security.sasl_section.clone(), "Zk"),
+    (
+        "SASLAuthenticationProvider.superPassword",
+        "pw",
+        |c| format!("{:?}", c.security.sasl_super_password),
+        "Some(\"pw\")",
+    ),
+    (
+        "kerberos.removeHostFromPrincipal",
+        "true\nkerberos.removeRealmFromPrincipal=true",
+        |c| format!("{} {}", c.security.remove_host_from_principal, c.security.remove_realm_from_principal),
+        "true true",
+    ),
+    ("security.auth_to_local", "RULE:[1:$1]", |c| c.unserved().len().to_string(), "1"),
+    ("requireKerberosConfig", "true", |c| c.unserved().len().to_string(), "1"),
     ("datadir.autocreate", "false", |c| c.unserved().len().to_string(), "1"),
     ("enforce.auth.schemes", "digest, ip", |c| c.security.enforce_auth_schemes.join("+"), "digest+ip"),
     ("DigestAuthenticationProvider.enabled", "false", |c| c.security.digest_auth_enabled.to_string(), "false"),
@@ -217,7 +247,6 @@ const SETTERS: &[Shown] = &[
     ("portUnification", "true", |c| c.unserved().len().to_string(), "1"),
     ("quorum.auth.enableSasl", "true", |c| c.unserved().len().to_string(), "3"),
     ("client.portUnification", "true", |c| c.unserved().len().to_string(), "1"),
-    ("sessionRequireClientSASLAuth", "true", |c| c.unserved().len().to_string(), "1"),
     ("observerMasterPort", "2191", |c| format!("{:?}", c.ensemble.observer_master_port), "Some(2191)"),
     ("peerType", "Observer", |c| format!("{:?}", c.ensemble.role), "Observer"),
     ("oxkeeper.heartbeatMs", "20", |c| c.ensemble.heartbeat_ms.to_string(), "20"),
@@ -309,6 +338,8 @@ const WRONG: &[(&str, &str)] = &[
     ("multiAddress.enabled=maybe", "Choose 'true' or 'false.'"),
     ("electionAlg=0", "Only 3 is supported"),
     ("enforce.auth.enabled=true", "enforce.auth.schemes must be configured"),
+    ("enforce.auth.schemes=digest,sasl\nenforce.auth.enabled=true", "Authentication scheme sasl is not available."),
+    ("sessionRequireClientSASLAuth=true", "Authentication scheme sasl is not available."),
     ("peerType=leader", "Unrecognised peertype: leader"),
     ("autopurge.purgeInterval=1h", "not a whole number"),
     ("quorum.auth.serverRequireSasl=true", "quorum.auth.enableSasl is disabled"),

@@ -1,26 +1,19 @@
 //! Keys of identities, ACLs and TLS.
 
 use super::{Form, Key, Kind, unused};
-use crate::config::settings::Config;
+use crate::config::settings::{Config, SASL_PROVIDER};
 
 const NO_TLS: &str = "there is no TLS";
-const NO_SASL: &str = "there is no SASL";
 
 /// Providers that need no class of their own here.
-const BUILT_IN_PROVIDERS: [&str; 2] = [
+const BUILT_IN_PROVIDERS: [&str; 3] = [
     "org.apache.zookeeper.server.auth.DigestAuthenticationProvider",
     "org.apache.zookeeper.server.auth.IPAuthenticationProvider",
+    SASL_PROVIDER,
 ];
 
 fn has_foreign_provider(config: &Config) -> bool {
     config.security.auth_providers.iter().any(|(_, class)| !BUILT_IN_PROVIDERS.contains(&class.as_str()))
-}
-
-/// Nobody could prove such a scheme: every client would be refused.
-fn enforces_foreign_scheme(config: &Config) -> bool {
-    let security = &config.security;
-    let provable = |scheme: &String| scheme == "ip" || scheme == "digest" && security.digest_auth_enabled;
-    security.enforce_auth_enabled && !security.enforce_auth_schemes.iter().all(provable)
 }
 
 pub(super) const KEYS: &[Key] = &[
@@ -79,8 +72,7 @@ pub(super) const KEYS: &[Key] = &[
             Ok(())
         }),
         "Schemes that satisfy enforce.auth.enabled, separated by commas",
-    )
-    .unserved(enforces_foreign_scheme, "an enforced authentication scheme other than digest and ip"),
+    ),
     Key::new(
         "authProvider.*",
         Form::Property,
@@ -88,9 +80,9 @@ pub(super) const KEYS: &[Key] = &[
             d.config.security.auth_providers.push((suffix.to_owned(), class.to_owned()));
             Ok(())
         }),
-        "A Java class that checks identities; those of digest and ip are built in",
+        "A Java class that checks identities; those of digest, ip and sasl are built in, and sasl needs its line",
     )
-    .unserved(has_foreign_provider, "an authentication provider other than digest and ip"),
+    .unserved(has_foreign_provider, "an authentication provider other than digest, ip and sasl"),
     Key::new("ensembleAuthName", Form::Property, unused::TEXT, "Names a client may expect this ensemble to have")
         .ignored("needs an authentication provider of its own"),
     Key::new("IPAuthenticationProvider.usexforwardedfor", Form::Property, unused::FLAG, "Trust an HTTP header")
@@ -103,24 +95,99 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Flag(|d, v| d.config.security.require_client_sasl = v),
         "Connections without SASL are refused",
     )
-    .default("false")
-    .unserved(|c| c.security.require_client_sasl, "SASL"),
-    Key::new("allowSaslFailedClients", Form::Property, unused::FLAG, "Clients stay connected when SASL fails")
-        .default("false")
-        .ignored(NO_SASL),
-    Key::new("superUser*", Form::Property, unused::FAMILY, "A SASL user who may do everything").ignored(NO_SASL),
-    Key::new("letAnySaslUserDoX", Form::Property, unused::TEXT, "A SASL user who may read").ignored(NO_SASL),
-    Key::new("SASLAuthenticationProvider.superPassword", Form::Property, unused::TEXT, "Password of SASL user super")
-        .ignored(NO_SASL),
-    Key::new("sasl.*", Form::Property, unused::FAMILY, "JAAS sections").ignored(NO_SASL),
+    .default("false"),
+    Key::new(
+        "allowSaslFailedClients",
+        Form::Property,
+        Kind::Flag(|d, v| d.config.security.allow_sasl_failed_clients = v),
+        "Clients stay connected when SASL fails, unless it is required",
+    )
+    .default("false"),
+    Key::new(
+        "superUser*",
+        Form::Property,
+        Kind::Family(|d, suffix, user| {
+            // ZooKeeper: superUser, or superUser.anything.
+            if suffix.is_empty() || suffix.starts_with('.') {
+                d.config.security.sasl_super_users.push(user.to_owned());
+            }
+            Ok(())
+        }),
+        "A SASL user who may do everything: superUser, or superUser.1, superUser.2, …",
+    ),
+    Key::new(
+        "letAnySaslUserDoX",
+        Form::Property,
+        Kind::Text(|d, v| {
+            d.config.security.any_sasl_user = Some(v.to_owned());
+            Ok(())
+        }),
+        "What an ACL grants this SASL user, it grants every SASL user",
+    ),
+    Key::new(
+        "SASLAuthenticationProvider.superPassword",
+        Form::Property,
+        Kind::Text(|d, v| {
+            d.config.security.sasl_super_password = Some(v.to_owned());
+            Ok(())
+        }),
+        "Password of SASL user super, instead of the one in the JAAS file",
+    ),
+    Key::new(
+        "sasl.serverconfig",
+        Form::Property,
+        Kind::Text(|d, v| {
+            d.config.security.sasl_section = v.to_owned();
+            Ok(())
+        }),
+        "Section of the JAAS file that has the users",
+    )
+    .default("Server"),
+    Key::new("sasl.*", Form::Property, unused::FAMILY, "JAAS sections of clients")
+        .ignored("this server is nobody's client"),
+    Key::new(
+        "kerberos.removeHostFromPrincipal",
+        Form::Property,
+        Kind::Flag(|d, v| d.config.security.remove_host_from_principal = v),
+        "A SASL user name/host@ is name@ in ACLs",
+    )
+    .default("false"),
+    Key::new(
+        "kerberos.removeRealmFromPrincipal",
+        Form::Property,
+        Kind::Flag(|d, v| d.config.security.remove_realm_from_principal = v),
+        "A SASL user name@ is name in ACLs",
+    )
+    .default("false"),
     Key::new("kerberos.*", Form::Property, unused::FAMILY, "Kerberos names").ignored("there is no Kerberos"),
-    Key::new("security.auth_to_local", Form::Property, unused::TEXT, "Kerberos name rules")
-        .default("DEFAULT")
-        .ignored("there is no Kerberos"),
-    Key::new("requireKerberosConfig", Form::Property, unused::FLAG, "Start only with Kerberos")
-        .default("false")
-        .ignored("there is no Kerberos"),
-    Key::new("java.security.auth.login.config", Form::BareProperty, unused::TEXT, "The JAAS file").ignored(NO_SASL),
+    Key::new(
+        "security.auth_to_local",
+        Form::Property,
+        Kind::Text(|d, v| {
+            d.config.security.auth_to_local = v.to_owned();
+            Ok(())
+        }),
+        "Kerberos name rules",
+    )
+    .default("DEFAULT")
+    .unserved(|c| c.security.auth_to_local.trim() != "DEFAULT", "rules for Kerberos names"),
+    Key::new(
+        "requireKerberosConfig",
+        Form::Property,
+        Kind::Flag(|d, v| d.config.security.require_kerberos_config = v),
+        "Start only with Kerberos",
+    )
+    .default("false")
+    .unserved(|c| c.security.require_kerberos_config, "Kerberos"),
+    Key::new(
+        "java.security.auth.login.config",
+        Form::BareProperty,
+        Kind::Text(|d, v| {
+            d.config.security.jaas_file = Some(v.to_owned());
+            Ok(())
+        }),
+        "The JAAS file: its section Server has the users of SASL DIGEST-MD5",
+    ),
     Key::new("java.security.krb5.conf", Form::BareProperty, unused::TEXT, "The Kerberos file")
         .ignored("there is no Kerberos"),
     // TLS

@@ -1,0 +1,165 @@
+//! From configuration and JAAS file to the users of SASL.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use oxkeeper_replica::auth::Sasl;
+use oxkeeper_replica::auth::digest_md5::NONCE_LEN;
+use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
+use thiserror::Error;
+use tracing::warn;
+
+use super::jaas::{self, JAAS_LEN_MAX, Module};
+use crate::config::Security;
+
+/// The login module of DIGEST-MD5.
+const DIGEST_MODULE: &str = "org.apache.zookeeper.server.auth.DigestLoginModule";
+/// An option that begins so is a user.
+const USER_PREFIX: &str = "user_";
+
+/// Why there are no users of SASL although a file should have them.
+#[derive(Debug, Error)]
+pub enum SaslError {
+    /// The file cannot be read.
+    #[error("cannot read the JAAS file {path} (java.security.auth.login.config): {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file is not in JAAS syntax.
+    #[error("JAAS file {path}, {problem}")]
+    Syntax {
+        /// The file.
+        path: String,
+        /// What is wrong, and where.
+        problem: String,
+    },
+    /// The section asks for something else than DIGEST-MD5.
+    #[error(
+        "JAAS file {path}, section {section}: {class} is not in this build{hint}; \
+         it knows {DIGEST_MODULE}, with user_NAME=\"PASSWORD\" for each user"
+    )]
+    Module {
+        /// The file.
+        path: String,
+        /// The section.
+        section: String,
+        /// The login module.
+        class: String,
+        /// What it would be.
+        hint: &'static str,
+    },
+}
+
+/// The users of SASL; `None` if the configuration names no file with a section for servers.
+pub(crate) fn load(security: &Security) -> Result<Option<Sasl>, SaslError> {
+    let Some(path) = &security.jaas_file else { return Ok(None) };
+    let path = file_path(path);
+    let unreadable = |source| SaslError::Unreadable { path: path.to_owned(), source };
+    let text = read(path).map_err(unreadable)?;
+    let syntax = |problem: jaas::SyntaxError| SaslError::Syntax { path: path.to_owned(), problem: problem.to_string() };
+    let sections = jaas::parse(&text).map_err(syntax)?;
+    let section = security.sasl_section.as_str();
+    let modules = sections.get(section).filter(|modules| !modules.is_empty());
+    let Some(modules) = modules else {
+        // ZooKeeper: says nothing, and answers without SASL.
+        warn!(file = path, section, "the JAAS file has no such section: there is no SASL");
+        return Ok(None);
+    };
+    if let Some(module) = modules.iter().find(|module| module.class != DIGEST_MODULE) {
+        let (path, section, class) = (path.to_owned(), section.to_owned(), module.class.clone());
+        let hint = if class.ends_with("Krb5LoginModule") { " (there is no Kerberos)" } else { "" };
+        return Err(SaslError::Module { path, section, class, hint });
+    }
+    Ok(Some(sasl(security, modules)))
+}
+
+fn sasl(security: &Security, modules: &[Module]) -> Sasl {
+    let options = modules.iter().flat_map(|module| &module.options);
+    let user = |(key, value): (&String, &String)| Some((key.strip_prefix(USER_PREFIX)?.to_owned(), value.clone()));
+    Sasl {
+        accounts: options.filter_map(user).collect(),
+        super_password: security.sasl_super_password.clone(),
+        super_users: security.sasl_super_users.clone(),
+        any_user: security.any_sasl_user.clone(),
+        allow_failed: security.allow_sasl_failed_clients,
+        remove_host: security.remove_host_from_principal,
+        remove_realm: security.remove_realm_from_principal,
+        entropy,
+    }
+}
+
+/// The JDK: a leading `=` says that no other file counts; `file:` is a URL.
+fn file_path(written: &str) -> &str {
+    let path = written.strip_prefix('=').unwrap_or(written);
+    let Some(path) = path.strip_prefix("file:") else { return path };
+    path.strip_prefix("//").unwrap_or(path)
+}
+
+fn read(path: &str) -> io::Result<String> {
+    let mut text = Vec::new();
+    File::open(path)?.take(JAAS_LEN_MAX as u64 + 1).read_to_end(&mut text)?;
+    if text.len() > JAAS_LEN_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {JAAS_LEN_MAX} bytes")));
+    }
+    String::from_utf8(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Nobody can guess it.
+fn entropy() -> [u8; NONCE_LEN] {
+    let mut bytes = [0; NONCE_LEN];
+    let mut filled = 0;
+    while filled < NONCE_LEN {
+        match getrandom(&mut bytes[filled..], GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            Err(Errno::INTR) => {}
+            Err(error) => panic!("the system has no randomness: {error}"),
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load_text(text: &str) -> Result<Option<Sasl>, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let jaas_file = Some(format!("=file://{}", file.path().display()));
+        let security = Security { jaas_file, sasl_section: "Server".to_owned(), ..Security::default() };
+        load(&security).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn users_are_options_of_the_section() {
+        let text = format!("Server {{ {DIGEST_MODULE} required user_a=\"b\" other=\"c\" user_=\"d\"; }};");
+        let accounts = load_text(&text).unwrap().expect("there is a section").accounts;
+        assert_eq!(accounts, [("".into(), "d".into()), ("a".into(), "b".into())].into());
+        assert!(load_text("Client { a.B required; };").unwrap().is_none());
+        assert!(load_text("Server {};").unwrap().is_none());
+        assert!(load(&Security::default()).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_said() {
+        let check = |text: &str, expected: &str| {
+            let error = load_text(text).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        };
+        check("Server { com.sun.security.auth.module.Krb5LoginModule required; };", "there is no Kerberos");
+        check("Server { my.Module required; };", "my.Module is not in this build;");
+        check("Server {", "line 1: expected the class");
+        let missing = Security { jaas_file: Some("/nowhere/jaas.conf".to_owned()), ..Security::default() };
+        let error = load(&missing).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/jaas.conf") && error.contains("java.security.auth.login.config"), "{error}");
+    }
+
+    #[test]
+    fn entropy_differs() {
+        assert_ne!(entropy(), entropy());
+    }
+}
