@@ -7,6 +7,7 @@
 //! Invariant: `in_flight` counts the writes proposed and not yet answered. Source: `NIOServerCnxn`, `ZooKeeperServer`,
 //! `FinalRequestProcessor`, `CommitProcessor`.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use oxkeeper_proto::records::{ConnectRequest, ConnectResponse, PASSWORD_LEN, ReplyHeader, RequestHeader};
@@ -18,6 +19,7 @@ use crate::auth::AuthConfig;
 use crate::auth::digest_md5::DigestMd5;
 use crate::clocks::{Heard, TAKEN_OVER};
 use crate::delivery::{Answered, ConnectionId, Delivery, DeliveryKind, Origin, Proposals};
+use crate::load::Load;
 use crate::request::Outcome;
 use crate::stats::{ConnectionStats, Counting, ServerStats};
 use crate::{Serving, Shared};
@@ -78,6 +80,10 @@ pub enum End {
     SaslMalformed,
     #[error("authentication is required")]
     AuthRequired,
+    #[error("a request of {0} bytes would be more than largeRequestMaxBytes with those under way")]
+    LargeRequest(usize),
+    #[error("too many sessions begin: connection_throttle_tokens are spent")]
+    Rationed,
     #[error("the session was closed")]
     SessionClosed,
     #[error("the session has expired or moved")]
@@ -91,6 +97,8 @@ pub enum Flow {
     More,
     /// The next frame waits for this connection's own writes.
     Blocked,
+    /// The next frame waits until the server has fewer requests under way.
+    Throttled,
     /// Replies must be written out before the next frame is handled.
     Flush,
     /// The connection begins with a four-letter word.
@@ -106,6 +114,8 @@ pub struct Turn<'a> {
     pub shared: &'a Shared,
     /// For all connections.
     pub config: &'a ConnectionConfig,
+    /// Of all connections.
+    pub load: &'a Load,
     /// Monotonic, ms.
     pub now_ms: u64,
     /// Takes commands.
@@ -145,11 +155,19 @@ pub struct Connection {
     /// The exchange of SASL tokens, once there is one.
     pub(crate) sasl: Option<Box<DigestMd5>>,
     in_flight: u32,
+    /// Writes answered so far.
+    answered: u64,
+    /// Large requests among those in flight: which of all its writes, and bytes.
+    large: VecDeque<(u64, u32)>,
     heard: Option<Heard>,
     /// When the frames at hand arrived, ms.
     arrived_ms: u64,
     /// Since when the next frame has been held back, ms.
     held_since_ms: Option<u64>,
+    /// Since when it has been held back for other connections' sake, ms.
+    throttled_since_ms: Option<u64>,
+    /// How long the frames at hand were, ms.
+    throttled_ms: u64,
     /// What it did.
     pub stats: ConnectionStats,
 }
@@ -170,9 +188,13 @@ impl Connection {
             identities,
             sasl: None,
             in_flight: 0,
+            answered: 0,
+            large: VecDeque::new(),
             heard: None,
             arrived_ms: 0,
             held_since_ms: None,
+            throttled_since_ms: None,
+            throttled_ms: 0,
             stats: ConnectionStats::default(),
         }
     }
@@ -197,6 +219,11 @@ impl Connection {
         self.in_flight
     }
 
+    /// Bytes of its large requests in flight.
+    pub fn large_bytes(&self) -> u64 {
+        self.large.iter().map(|&(_, len)| u64::from(len)).sum()
+    }
+
     /// Whether a handshake has begun.
     pub fn has_begun(&self) -> bool {
         self.session != SessionId::NONE
@@ -212,13 +239,23 @@ impl Connection {
         let mut rest = input;
         // A client is not read while a frame is held back: all that is there arrived before that.
         self.arrived_ms = self.held_since_ms.take().unwrap_or(turn.now_ms);
+        if let Some(since_ms) = self.throttled_since_ms.take_if(|_| !turn.load.is_full()) {
+            self.throttled_ms = turn.now_ms.saturating_sub(since_ms);
+            turn.stats.throttled_ms.record(self.throttled_ms);
+        }
         let flow = loop {
             match self.next(rest, turn) {
                 Ok(Some(behind)) => rest = behind,
-                Ok(None) => break Flow::More,
+                Ok(None) => {
+                    self.throttled_ms = 0;
+                    break Flow::More;
+                }
                 Err(flow) => {
                     match flow {
-                        Flow::Blocked | Flow::Flush => {
+                        Flow::Blocked | Flow::Flush | Flow::Throttled => {
+                            if flow == Flow::Throttled {
+                                self.throttled_since_ms.get_or_insert(turn.now_ms);
+                            }
                             self.held_since_ms = (!rest.is_empty()).then_some(self.arrived_ms);
                         }
                         Flow::End(_) => {
@@ -237,6 +274,7 @@ impl Connection {
     /// Its input is held back from now on; the wait counts as latency.
     pub fn hold(&mut self, now_ms: u64) {
         self.held_since_ms.get_or_insert(now_ms);
+        self.throttled_since_ms.get_or_insert(now_ms);
     }
 
     /// Handles the first frame of `input`; what is behind it, or `None` while it is incomplete.
@@ -253,16 +291,31 @@ impl Connection {
             }
             Stage::Open => {}
         }
+        self.check_large(input, turn)?;
         let split = frame::split_frame(input, turn.config.frame_len_max);
         let split = split.map_err(|error| Flow::End(End::FrameLength(error.len)))?;
         let Some((body, behind)) = split else { return Ok(None) };
         if self.stage == Stage::Fresh {
+            if turn.load.is_full() {
+                return Err(Flow::Throttled);
+            }
             self.counting(turn.stats).received(body.len());
             self.connect(body, turn)?;
         } else {
             self.request(body, turn)?;
         }
         Ok(Some(behind))
+    }
+
+    /// A request that is too large together with others is not even waited for.
+    fn check_large(&self, input: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
+        let Some(prefix) = input.first_chunk::<{ frame::PREFIX_LEN }>() else { return Ok(()) };
+        let len = usize::try_from(i32::from_be_bytes(*prefix)).unwrap_or(0);
+        if self.stage == Stage::Fresh || turn.load.has_room(len) {
+            return Ok(());
+        }
+        turn.stats.large_rejected += 1;
+        Err(Flow::End(End::LargeRequest(len)))
     }
 
     /// The handshake. Source: `ZooKeeperServer.processConnectRequest`.
@@ -273,6 +326,7 @@ impl Connection {
         }
         let decoded = ConnectRequest::decode_with_read_only(body);
         let (request, read_only) = decoded.map_err(|_| Flow::End(End::ConnectMalformed))?;
+        self.ration(request.session_id != 0, turn)?;
         turn.stats.connects += 1;
         self.knows_read_only = read_only.is_some();
         self.local = serving == Serving::ReadOnly;
@@ -296,6 +350,17 @@ impl Connection {
         }
         turn.stats.resumes += 1;
         self.resume(SessionId(request.session_id), request.passwd.unwrap_or_default(), turn)
+    }
+
+    /// New sessions, and those that go on, may come only so fast.
+    fn ration(&self, resumes: bool, turn: &mut Turn<'_>) -> Result<(), Flow> {
+        let (admitted, deficit) = turn.load.admit(resumes, turn.now_ms);
+        if !admitted {
+            turn.stats.rationed += 1;
+            return Err(Flow::End(End::Rationed));
+        }
+        turn.stats.token_deficit.record(u64::from(deficit));
+        Ok(())
     }
 
     /// A client comes back with its session.
@@ -381,8 +446,13 @@ impl Connection {
         let op = OpCode::from_wire(header.op).filter(|&op| !is_internal(op));
         // Among several servers a sync travels the way of writes: only that shows that nothing is missing here.
         let is_write = op.is_some_and(|op| is_write(op) || op == OpCode::Sync && turn.config.distributed);
-        if !is_write && self.in_flight > 0 || self.in_flight >= IN_FLIGHT_MAX {
+        let too_late = turn.load.is_too_late(self.throttled_ms) && op.is_some_and(is_throttlable);
+        let crowded = self.in_flight > 0 && turn.load.is_crowded();
+        if (!is_write || too_late) && self.in_flight > 0 || crowded || self.in_flight >= IN_FLIGHT_MAX {
             return Err(Flow::Blocked);
+        }
+        if is_write && !too_late && turn.load.is_full() {
+            return Err(Flow::Throttled);
         }
         if turn.out.len() > OUT_TURN_MAX {
             return Err(Flow::Flush);
@@ -398,6 +468,12 @@ impl Connection {
             return Err(Flow::End(End::UnknownOperation(header.op)));
         };
         self.check_enforced_auth(header, op, turn)?;
+        if too_late {
+            turn.stats.throttled += 1;
+            let zxid = turn.shared.state.zxid().0;
+            self.put_reply(header, zxid, turn, |_, _, _| Err(ErrorCode::ThrottledOp));
+            return Ok(());
+        }
         if is_write && self.local {
             return self.refuse_write(header, op, turn);
         }
@@ -467,7 +543,21 @@ impl Connection {
         let identities = Identities(&self.identities);
         Command { from: None, session, xid, op, settings, identities, body }.encode(&mut turn.proposals.commands);
         turn.proposals.origins.push(Origin { connection: Some(self.id), received_ms: self.arrived_ms });
+        let large_len = Some(PREFIX_OF_BODY + body.len()).filter(|&len| turn.load.is_large(len));
+        turn.load.begin(large_len);
+        if let Some(len) = large_len {
+            self.large.push_back((self.answered + u64::from(self.in_flight), len as u32));
+        }
         self.in_flight += 1;
+    }
+
+    /// Its oldest write is not in flight any more.
+    fn answered(&mut self) {
+        self.in_flight -= 1;
+        if self.large.front().is_some_and(|&(number, _)| number == self.answered) {
+            self.large.pop_front();
+        }
+        self.answered += 1;
     }
 
     /// Appends one reply and counts it. An error takes the place of whatever body was begun.
@@ -512,12 +602,12 @@ impl Connection {
                 Ok(())
             }
             DeliveryKind::Reply(answered) => {
-                self.in_flight -= 1;
+                self.answered();
                 self.counting(stats).updated(answered, frame_len, now_ms);
                 Ok(())
             }
             DeliveryKind::SessionOpened(answered) => {
-                self.in_flight -= 1;
+                self.answered();
                 self.open(out);
                 // ZooKeeper: a resumed session is not counted among the requests.
                 if answered.op == OpCode::ResumeSession {
@@ -528,12 +618,12 @@ impl Connection {
                 Ok(())
             }
             DeliveryKind::SessionRefused => {
-                self.in_flight -= 1;
+                self.answered();
                 let session = std::mem::replace(&mut self.session, SessionId::NONE);
                 Err(self.refuse(session, out, stats))
             }
             DeliveryKind::SessionClosed(answered) => {
-                self.in_flight -= 1;
+                self.answered();
                 self.counting(stats).updated(answered, frame_len, now_ms);
                 Err(End::SessionClosed)
             }
@@ -552,6 +642,14 @@ impl Connection {
             shared.watches.lock().drop_connection(self.id);
         }
     }
+}
+
+/// Bytes of a request in front of its body: xid and operation.
+const PREFIX_OF_BODY: usize = 8;
+
+/// Whether an operation may be refused because it waited.
+fn is_throttlable(op: OpCode) -> bool {
+    !matches!(op, OpCode::Ping | OpCode::CloseSession | OpCode::CreateSession)
 }
 
 /// Operations that only servers and logs use.

@@ -9,6 +9,7 @@
 //! * [`session_table`]: which connection holds which session.
 //! * [`writer`]: applies what was agreed on, and tells each connection what it must hear, in order.
 //! * [`ensemble`]: what servers of an ensemble say to each other and agree on.
+//! * [`load`]: what all connections together may have under way.
 //! * [`delivery`]: what the writer has to say to connections.
 //!
 //! Deliberately absent: what a command does (`oxkeeper-state`), sockets, files and threads (`oxkeeper-server`).
@@ -18,6 +19,7 @@ pub mod clocks;
 pub mod connection;
 pub mod delivery;
 pub mod ensemble;
+pub mod load;
 mod request;
 pub mod session_table;
 pub mod stats;
@@ -30,6 +32,7 @@ use parking_lot::Mutex;
 pub use clocks::Clocks;
 pub use connection::{Connection, ConnectionConfig, End, Flow, Turn};
 pub use delivery::{ConnectionId, Delivery, DeliveryKind, Origin, Outbox, Proposals};
+pub use load::Load;
 pub use session_table::SessionTable;
 pub use watches::Watches;
 pub use writer::Writer;

@@ -175,6 +175,18 @@ pub struct ServerStats {
     pub silent: u64,
     /// Times a client's input was left alone because too much was proposed already.
     pub held_back: u64,
+    /// How long input was left alone for other connections' sake, ms.
+    pub throttled_ms: Distribution,
+    /// Requests refused because they had waited too long.
+    pub throttled: u64,
+    /// Connections closed because of a large request.
+    pub large_rejected: u64,
+    /// Clients that were gone before their request's turn came.
+    pub stale_dropped: u64,
+    /// Sessions refused because too many began.
+    pub rationed: u64,
+    /// Tokens spent, whenever a session began.
+    pub token_deficit: Tally,
 }
 
 impl ServerStats {
@@ -201,6 +213,12 @@ impl ServerStats {
         self.dropped += other.dropped;
         self.silent += other.silent;
         self.held_back += other.held_back;
+        self.throttled_ms.merge(&other.throttled_ms);
+        self.throttled += other.throttled;
+        self.large_rejected += other.large_rejected;
+        self.stale_dropped += other.stale_dropped;
+        self.rationed += other.rationed;
+        self.token_deficit.merge(&other.token_deficit);
     }
 
     /// Forgets what `srst` asks to forget.

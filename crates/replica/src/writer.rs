@@ -4,13 +4,58 @@
 //! new state afterwards finds its events already waiting. Source: `FinalRequestProcessor`.
 
 use oxkeeper_proto::records::ReplyHeader;
-use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, frame};
+use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, Reader, SessionId, Text, frame};
 use oxkeeper_state::command::Epoch;
 use oxkeeper_state::{Batch, Change, Command, Watcher};
 
 use crate::Shared;
 use crate::delivery::{Answered, ConnectionId, DeliveryKind, Origin, Outbox};
 use crate::watches::Watches;
+
+/// Slow writes kept with their names until they are taken away.
+pub const SLOW_MAX: usize = 64;
+/// Bytes of a path that are kept, at most.
+const SLOW_PATH_MAX: usize = 128;
+/// Bytes in front of the path of a transaction's first operation.
+const MULTI_HEADER_LEN: usize = 9;
+
+/// A write that took long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlowWrite {
+    /// What it asked for.
+    pub op: OpCode,
+    /// Where, cut if it is long; of a transaction, its first operation's.
+    pub path: String,
+    /// Whose.
+    pub session: SessionId,
+    /// The client's address.
+    pub address: String,
+    /// When it arrived, ms as the clocks count.
+    pub received_ms: u64,
+}
+
+impl SlowWrite {
+    fn new(command: &Command<'_>, received_ms: u64) -> SlowWrite {
+        let ip = command.identities.iter().find(|id| id.scheme.as_deref() == Some("ip"));
+        let address = ip.and_then(|id| id.id.map(|id| id.into_owned())).unwrap_or_default();
+        SlowWrite { op: command.op, path: path_of(command), session: command.session, address, received_ms }
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other write begins with its path")]
+/// The path a command is about; empty if it is about none.
+fn path_of(command: &Command<'_>) -> String {
+    let skipped = match command.op {
+        OpCode::CreateSession | OpCode::ResumeSession | OpCode::CloseSession | OpCode::Reconfig => {
+            return String::new();
+        }
+        OpCode::Multi => MULTI_HEADER_LEN,
+        _ => 0,
+    };
+    let body = command.body.get(skipped..).unwrap_or_default();
+    let path = Option::<Text<'_>>::decode(&mut Reader::new(body)).ok().flatten();
+    path.map_or_else(String::new, |path| path.chars().take(SLOW_PATH_MAX).collect())
+}
 
 /// Applies commands and fills one outbox for each thread that owns connections.
 #[derive(Debug)]
@@ -21,6 +66,12 @@ pub struct Writer {
     pub me: Option<(u8, u64)>,
     /// Commands that were applied before are applied again: never, but in the simulator, to show that it would notice.
     pub repeats: bool,
+    /// A write of this server's own clients is slow that took so long until it is applied, ms.
+    pub slow_after_ms: Option<u64>,
+    /// Slow writes since somebody took them away, at most [`SLOW_MAX`].
+    pub slow: Vec<SlowWrite>,
+    /// Those beyond.
+    pub slow_unnamed: u64,
     body: Vec<u8>,
 }
 
@@ -48,6 +99,9 @@ impl Writer {
             outboxes: (0..threads).map(|_| Outbox::default()).collect(),
             me: None,
             repeats: false,
+            slow_after_ms: None,
+            slow: Vec::new(),
+            slow_unnamed: 0,
             body: Vec::new(),
         }
     }
@@ -107,6 +161,13 @@ impl Writer {
         let received_ms = origin.map_or(now_ms, |origin| origin.received_ms);
         let answered = Answered { op: command.op, xid: command.xid, zxid, received_ms };
         let asker = origin.and_then(|origin| origin.connection);
+        if asker.is_some() && self.slow_after_ms.is_some_and(|after_ms| now_ms.saturating_sub(received_ms) >= after_ms)
+        {
+            match self.slow.len() {
+                0..SLOW_MAX => self.slow.push(SlowWrite::new(command, received_ms)),
+                _ => self.slow_unnamed += 1,
+            }
+        }
         let sessions = shared.sessions.get_mut();
         match command.op {
             // ZooKeeper: no answer; the client will find that its session is elsewhere.

@@ -12,7 +12,7 @@ use oxkeeper_proto::{Jute, OpCode, frame};
 use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
-    Clocks, Connection, ConnectionConfig, ConnectionId, Flow, Proposals, SessionTable, Shared, Turn, Writer,
+    Clocks, Connection, ConnectionConfig, ConnectionId, Flow, Load, Proposals, SessionTable, Shared, Turn, Writer,
 };
 use oxkeeper_state::command::begin_batch;
 use oxkeeper_state::{Batch, Settings, State};
@@ -73,6 +73,7 @@ impl Server {
         let mut turn = Turn {
             shared: &self.shared,
             config: &self.config,
+            load: &Load::default(),
             now_ms: 0,
             proposals: &mut proposals,
             out: &mut self.sent,

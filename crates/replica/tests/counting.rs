@@ -5,7 +5,7 @@ use oxkeeper_proto::{Jute, OpCode, frame};
 use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
-    Clocks, Connection, ConnectionConfig, ConnectionId, Proposals, SessionTable, Shared, Turn, Writer,
+    Clocks, Connection, ConnectionConfig, ConnectionId, Load, Proposals, SessionTable, Shared, Turn, Writer,
 };
 use oxkeeper_state::command::begin_batch;
 use oxkeeper_state::{Batch, Settings, State};
@@ -64,6 +64,7 @@ impl Conversation {
         let mut turn = Turn {
             shared: &self.shared,
             config: &self.config,
+            load: &Load::default(),
             now_ms,
             proposals: &mut self.proposals,
             out: &mut Vec::new(),

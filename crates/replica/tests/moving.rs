@@ -14,8 +14,8 @@ use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId, Zxid, frame};
 use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
-    Clocks, Connection, ConnectionConfig, ConnectionId, End, Flow, Origin, Proposals, Serving, SessionTable, Shared,
-    Turn, Writer,
+    Clocks, Connection, ConnectionConfig, ConnectionId, End, Flow, Load, Origin, Proposals, Serving, SessionTable,
+    Shared, Turn, Writer,
 };
 use oxkeeper_state::command::{batch_extent, begin_agreed, put_section};
 use oxkeeper_state::{BallotId, Batch, Command, Epoch, Identities, Settings, State, session};
@@ -114,6 +114,7 @@ impl Server {
         let mut turn = Turn {
             shared: &self.shared,
             config: &self.config,
+            load: &Load::default(),
             now_ms,
             proposals: &mut self.proposals,
             out: &mut client.got,

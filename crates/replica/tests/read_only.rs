@@ -11,7 +11,7 @@ use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, SessionId, frame};
 use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
-    Clocks, Connection, ConnectionConfig, ConnectionId, End, Flow, Proposals, Serving, SessionTable, Shared, Turn,
+    Clocks, Connection, ConnectionConfig, ConnectionId, End, Flow, Load, Proposals, Serving, SessionTable, Shared, Turn,
 };
 use oxkeeper_state::{Command, Identities, Settings, State, session};
 
@@ -78,6 +78,7 @@ impl Server {
         let mut turn = Turn {
             shared: &self.shared,
             config: &self.config,
+            load: &Load::default(),
             now_ms,
             proposals: &mut self.proposals,
             out: &mut out,

@@ -39,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) blocked: bool,
     /// It is in the list of clients that deliveries have touched.
     pub(crate) touched: bool,
+    /// It is in the list of clients that wait until less is under way.
+    pub(crate) queued: bool,
     /// It has heard that the server stops; it is left to it to close.
     pub(crate) parting: bool,
     /// Why and since when (monotonic ms) it is to end; what is unsent goes out first.
@@ -75,6 +77,7 @@ impl Client {
             delivered_len: 0,
             blocked: false,
             touched: false,
+            queued: false,
             parting: false,
             end: None,
         };
@@ -122,6 +125,15 @@ impl Client {
     pub(crate) fn has_input(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         rustix::net::recv(&*self.stream.borrow(), &mut [0; 1][..], flags).is_ok_and(|(count, _)| count > 0)
+    }
+
+    /// Whether the peer is gone and has left nothing to read.
+    pub(crate) fn is_gone(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match rustix::net::recv(&*self.stream.borrow(), &mut [0; 1][..], flags) {
+            Ok((_, count)) => count == 0,
+            Err(error) => error != rustix::io::Errno::AGAIN,
+        }
     }
 
     /// Nothing more is sent: the client learns it behind everything that was.

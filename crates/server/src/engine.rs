@@ -22,6 +22,7 @@ use crate::config::Containers;
 use crate::mailbox::{Mailbox, Proposing};
 use crate::metrics::EngineStats;
 use crate::pulse::Pulse;
+use crate::slow::{SlowLog, Times};
 
 /// Commands applied under one exclusive lock: readers wait no longer than these take, about 0.2 ms.
 const APPLY_MAX: usize = 256;
@@ -47,6 +48,7 @@ pub(crate) struct Engine {
     pub(crate) settings: Settings,
     pub(crate) stats: Arc<Mutex<EngineStats>>,
     pub(crate) writer: Writer,
+    pub(crate) slow: SlowLog,
     /// Sessions to close that a full disk kept from closing.
     pub(crate) unclosed: Vec<SessionId>,
     pub(crate) next_tick_ms: u64,
@@ -137,8 +139,14 @@ impl Engine {
     }
 
     fn settle_entry(&mut self, entry: &[u8], origins: &[Origin]) {
+        let taken_ms = Some(self.clock.now_ms());
         if self.make_durable(entry) {
+            let durable_ms = self.clock.now_ms();
             self.apply(entry, origins);
+            let slow = self.slow.report(&mut self.writer, Times { taken_ms, durable_ms }, self.clock);
+            if slow > 0 {
+                self.stats.lock().slow_requests += slow;
+            }
         } else {
             self.refuse(entry, origins);
         }

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use oxkeeper_replica::stats::ServerStats;
-use oxkeeper_replica::{ConnectionConfig, ConnectionId, Delivery, End, Flow, Outbox, Proposals, Shared, Turn};
+use oxkeeper_replica::{ConnectionConfig, ConnectionId, Delivery, End, Flow, Load, Outbox, Proposals, Shared, Turn};
 use parking_lot::RwLock;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
@@ -52,6 +52,9 @@ pub(crate) struct IoShared {
     pub(crate) words: Arc<WordsService>,
     pub(crate) clock: Clock,
     pub(crate) pulse: Arc<Pulse>,
+    pub(crate) load: Arc<Load>,
+    /// Whose client is gone before its request's turn comes is forgotten.
+    pub(crate) drop_stale: bool,
     /// How long a connection may take to say who it is, ms.
     pub(crate) sessionless_timeout_ms: u64,
 }
@@ -136,6 +139,7 @@ impl Io {
             self.collect(None);
             self.obey_orders();
             self.settle_touched();
+            self.relieve_others();
             self.relieve_congestion();
         }
         sweeper.abort();
@@ -315,21 +319,20 @@ impl Io {
             if self.shared.proposing.is_congested() {
                 inner.blocked = true;
                 inner.connection.hold(self.now_ms());
-                self.stats.borrow_mut().held_back += 1;
-                self.congested.borrow_mut().push(client.clone());
-                self.await_relief();
+                self.queue_up(client, inner);
                 return Ok(used);
             }
             let (count, flow) = self.handle(client, inner, &input[used..]);
             used += count;
             client.flush(&mut inner.unsent)?;
             let more = flow == Flow::Flush && inner.unsent.is_empty();
-            inner.blocked = flow == Flow::Blocked;
+            inner.blocked = matches!(flow, Flow::Blocked | Flow::Throttled);
             if inner.unsent.is_empty() {
                 self.scratch.borrow_mut().keep(std::mem::take(&mut inner.unsent));
             }
             match flow {
                 Flow::More | Flow::Blocked | Flow::Flush => {}
+                Flow::Throttled => self.queue_up(client, inner),
                 Flow::Word(word) => {
                     self.answer_word(client, word, &input[used..]);
                     (inner.blocked, used) = (true, input.len());
@@ -358,6 +361,7 @@ impl Io {
         let mut turn = Turn {
             shared: &shared,
             config: &self.shared.config,
+            load: &self.shared.load,
             now_ms: self.now_ms(),
             proposals: &mut scratch.proposals,
             out: &mut inner.unsent,
@@ -416,7 +420,10 @@ impl Io {
         inner.unsent.extend_from_slice(bytes);
         inner.delivered_len += bytes.len();
         let Inner { connection, unsent, .. } = inner;
-        if let Err(end) = connection.delivered(delivery, now_ms, unsent, &mut self.stats.borrow_mut()) {
+        let before = (connection.in_flight(), connection.large_bytes());
+        let delivered = connection.delivered(delivery, now_ms, unsent, &mut self.stats.borrow_mut());
+        self.shared.load.finish(before.0 - connection.in_flight(), before.1 - connection.large_bytes());
+        if let Err(end) = delivered {
             inner.end(Farewell::Protocol(end), now_ms);
         }
         // A reply on its way may be long. Only what was delivered behind it counts, and only if the socket is full.
@@ -462,21 +469,57 @@ impl Io {
         }
     }
 
+    /// The client's next frame waits until less is under way.
+    fn queue_up(&self, client: &Rc<Client>, inner: &mut Inner) {
+        self.stats.borrow_mut().held_back += 1;
+        if !std::mem::replace(&mut inner.queued, true) {
+            self.congested.borrow_mut().push(client.clone());
+        }
+        self.await_relief();
+    }
+
+    fn is_congested(&self) -> bool {
+        self.shared.proposing.is_congested() || self.shared.load.is_full()
+    }
+
     /// There may be room again before the engine has heard that someone waits for it.
     fn await_relief(&self) {
         self.mailbox.wait_for_relief();
-        if !self.shared.proposing.is_congested() {
+        if !self.is_congested() {
             self.mailbox.relieve();
         }
     }
 
-    fn relieve_congestion(self: &Rc<Io>) {
-        if !self.shared.proposing.is_congested() {
-            let waiting = std::mem::take(&mut *self.congested.borrow_mut());
-            waiting.iter().for_each(|client| self.go_on(client));
-        } else if !self.congested.borrow().is_empty() {
-            self.mailbox.wait_for_relief();
+    /// The answers just given may have made room for clients of other threads.
+    fn relieve_others(&self) {
+        if self.shared.load.counts() && !self.shared.load.is_full() {
+            self.shared.mailboxes.iter().for_each(|mailbox| mailbox.relieve());
         }
+    }
+
+    fn relieve_congestion(self: &Rc<Io>) {
+        if !self.is_congested() {
+            let waiting = std::mem::take(&mut *self.congested.borrow_mut());
+            for client in waiting {
+                client.inner.borrow_mut().queued = false;
+                if !self.is_stale(&client) {
+                    self.go_on(&client);
+                }
+            }
+        } else if !self.congested.borrow().is_empty() {
+            self.await_relief();
+        }
+    }
+
+    /// Whether a client has gone while it waited; then it ends.
+    fn is_stale(&self, client: &Client) -> bool {
+        let stale = self.shared.drop_stale && client.is_gone();
+        if stale {
+            self.stats.borrow_mut().stale_dropped += 1;
+            client.inner.borrow_mut().end(Farewell::Gone, self.now_ms());
+            client.wake();
+        }
+        stale
     }
 
     fn supersede(&self, id: ConnectionId) {
@@ -507,6 +550,8 @@ impl Io {
         self.shared.admission.parts(-i32::from(inner.parting));
         self.shared.admission.leave(client.peer);
         inner.connection.ended(&self.shared.state.read());
+        self.shared.load.finish(inner.connection.in_flight(), inner.connection.large_bytes());
+        self.relieve_others();
         let (peer, session) = (client.peer, inner.connection.session());
         let farewell = inner.end.as_ref().map_or(Farewell::Gone, |(farewell, _)| farewell.clone());
         match &farewell {

@@ -35,6 +35,8 @@ pub(crate) struct EngineStats {
     pub(crate) proposals: Tally,
     /// Of the last one.
     pub(crate) last_proposal_len: u64,
+    /// Writes that took longer than `oxkeeper.slowRequestMs`.
+    pub(crate) slow_requests: u64,
     /// Whole states sent to peers.
     pub(crate) states_sent: u64,
 }
@@ -155,6 +157,8 @@ pub(crate) struct Figures {
     pub(crate) local_sessions: usize,
     pub(crate) open_files: i64,
     pub(crate) open_files_max: i64,
+    /// The chance of a session of being refused for no other reason.
+    pub(crate) drop_probability: f64,
     /// Connections refused because there were too many.
     pub(crate) rejected: u64,
     pub(crate) fired: Fired,
@@ -210,8 +214,7 @@ impl Figures {
             Metric::gauge("packets_sent", signed(self.stats.sent)),
             Metric::gauge("packets_received", self.received()),
             Metric::gauge("max_client_response_size", size(sizes.tally.max)),
-            // No connection is ever dropped by chance.
-            real("connection_drop_probability", 0.0),
+            real("connection_drop_probability", self.drop_probability),
             Metric::gauge("watch_count", self.watches as i64),
             // ZooKeeper: counts TLS handshakes only; here it is every authentication that failed.
             Metric::gauge("auth_failed_count", signed(self.stats.auth_failed)),
@@ -273,11 +276,14 @@ impl Figures {
         let words_len = 4 * self.words;
         let counters = [
             ("watch_bytes", stats.event_bytes),
-            ("connection_rejected", self.rejected),
+            ("connection_rejected", self.rejected + stats.rationed),
             ("sessionless_connections_expired", stats.silent),
             ("connection_drop_count", stats.dropped),
             ("bytes_received_count", stats.received_bytes + words_len),
             ("request_throttle_wait_count", stats.held_back),
+            ("throttled_ops", stats.throttled),
+            ("stale_requests_dropped", stats.stale_dropped),
+            ("large_requests_rejected", stats.large_rejected),
             ("response_bytes", stats.reply_bytes),
             ("connection_revalidate_count", stats.resumes),
             // ZooKeeper: proposals and commits are counted by leaders only. A server alone leads itself.
@@ -298,6 +304,7 @@ impl Figures {
         let in_ms =
             |us: Summary| Summary { min: us.min / 1000, max: us.max / 1000, count: us.count, sum: us.sum / 1000 };
         let basic = [
+            ("connection_token_deficit", summary(&self.stats.token_deficit)),
             ("node_created_watch_count", summary(&self.fired.created)),
             ("node_deleted_watch_count", summary(&self.fired.deleted)),
             ("startup_txns_load_time", summary(&self.startup.replay_ms)),
@@ -317,6 +324,7 @@ impl Figures {
         let advanced = [
             ("updatelatency", &self.stats.updates),
             ("readlatency", &self.stats.reads),
+            ("request_throttle_queue_time_ms", &self.stats.throttled_ms),
             ("sync_processor_queue_flush_time_ms", &self.engine.sync_ms),
         ];
         let basic = basic.into_iter().map(|(name, value)| Metric::new(name, Value::Summary(value)));
@@ -378,12 +386,7 @@ mod tests {
             "sync_process_time sync_processor_queue_time_ms sync_processor_queue_and_flush_time_ms
             propagation_latency",
         ),
-        (
-            "no request is dropped, marked stale or answered with ThrottledOp for being late or large",
-            "stale_requests stale_requests_dropped stale_replies throttled_ops request_throttle_queue_time_ms
-            large_requests_rejected",
-        ),
-        ("connections are not rationed by tokens", "connection_token_deficit"),
+        ("a request whose client is gone is not looked at", "stale_requests stale_replies"),
         (
             "responses are not cached",
             "response_packet_cache_hits response_packet_cache_misses

@@ -31,11 +31,13 @@ use crate::config::{Config, HostPort};
 use crate::engine::Engine;
 use crate::ensemble::{self, Ensemble, Life, Parts};
 use crate::io::{Io, IoShared};
+use crate::limits;
 use crate::mailbox::{Mailbox, Order, Proposing};
 use crate::metrics::{EngineStats, StartupStats};
 use crate::pulse::Pulse;
 use crate::recovery::{self, Recovered, RecoveryError, Replay, StoreOptions};
 use crate::role::RoleCell;
+use crate::slow::SlowLog;
 use crate::words::Word;
 use crate::words_service::WordsService;
 
@@ -264,6 +266,7 @@ fn assemble(
     let admission = Arc::new(Admission::new(limits.max_client_connections_per_address, limits.max_connections));
     let stats = Arc::new(Mutex::new(EngineStats::default()));
     let pulse = Arc::new(Pulse::new(clock, threads));
+    let load = Arc::new(limits::load(&config, clock.now_ms(), seed(clock)));
     let role = match &membership {
         Some(_) => RoleCell::looking(clock.now_ms()),
         None => RoleCell::alone(),
@@ -275,6 +278,7 @@ fn assemble(
         state: shared.clone(),
         mailboxes: mailboxes.clone(),
         admission: admission.clone(),
+        load: load.clone(),
         engine: stats.clone(),
         role: role.clone(),
         checkpoints: durable.checkpoints.clone(),
@@ -293,6 +297,8 @@ fn assemble(
         words: Arc::new(words),
         clock,
         pulse: pulse.clone(),
+        load,
+        drop_stale: config.limits.request_throttle_drop_stale,
         sessionless_timeout_ms: u64::from(config.limits.sessionless_connection_timeout_ms),
     });
     let mut others = Vec::new();
@@ -316,6 +322,7 @@ fn assemble(
                 data_log_dir: config.data_log_dir.clone(),
                 seed: seed(clock),
                 read_only_after_ms: read_only_after_ms(&config),
+                slow_after_ms: slow_after_ms(&config),
                 renew,
             };
             let ensemble = Ensemble::start(parts, life).map_err(|(_, problem)| StartError::Ensemble(problem))?;
@@ -329,6 +336,8 @@ fn assemble(
                 }
                 None => (None, None),
             };
+            let mut writer = Writer::new(threads);
+            writer.slow_after_ms = slow_after_ms(&config);
             let engine = Engine {
                 shared: shared.clone(),
                 proposing: proposing.clone(),
@@ -340,7 +349,8 @@ fn assemble(
                 containers: config.containers.clone(),
                 settings,
                 stats,
-                writer: Writer::new(threads),
+                writer,
+                slow: SlowLog::default(),
                 unclosed: Vec::new(),
                 next_tick_ms: 0,
                 applied_last_tick: 0,
@@ -400,6 +410,10 @@ fn renewal(config: &Config, clock: Clock, settings: Settings) -> Box<dyn Fn(Stat
 /// How long a member must be without a quorum before it serves reads, ms; `None` if it never does.
 fn read_only_after_ms(config: &Config) -> Option<u64> {
     config.read_only_mode.then(|| u64::try_from(config.tick_time_ms).unwrap_or(0).max(READ_ONLY_AFTER_MIN_MS))
+}
+
+fn slow_after_ms(config: &Config) -> Option<u64> {
+    Some(u64::from(config.slow_request_ms)).filter(|&after_ms| after_ms > 0)
 }
 
 /// Unlike that of any other process.

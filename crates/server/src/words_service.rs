@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use oxkeeper_replica::watches::Fired;
-use oxkeeper_replica::{Clocks, Shared};
+use oxkeeper_replica::{Clocks, Load, Shared};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
@@ -37,6 +37,7 @@ pub(crate) struct WordsService {
     pub(crate) state: Arc<RwLock<Shared>>,
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) load: Arc<Load>,
     pub(crate) engine: Arc<Mutex<EngineStats>>,
     pub(crate) role: Arc<RoleCell>,
     /// `None`: everything is in memory only.
@@ -340,6 +341,7 @@ impl Asked<'_> {
             local_sessions,
             open_files,
             open_files_max,
+            drop_probability: service.load.drop_probability(),
             rejected: service.admission.rejected(),
             fired: watches.fired,
             engine: service.engine.lock().clone(),
@@ -452,6 +454,7 @@ server.3=127.0.0.1:21494:28324:participant;127.0.0.1:30520
             state: Arc::new(RwLock::new(shared)),
             mailboxes: Vec::new(),
             admission: Arc::new(Admission::new(0, 0)),
+            load: Arc::default(),
             engine: Arc::default(),
             role: Arc::new(cell),
             checkpoints: None,

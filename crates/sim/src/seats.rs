@@ -11,8 +11,8 @@ use oxkeeper_proto::{Jute, OpCode, SessionId, frame};
 use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
-    Connection, ConnectionConfig, ConnectionId, Delivery, DeliveryKind, End, Flow, Outbox, Proposals, Shared, Turn,
-    Writer,
+    Connection, ConnectionConfig, ConnectionId, Delivery, DeliveryKind, End, Flow, Load, Outbox, Proposals, Shared,
+    Turn, Writer,
 };
 use oxkeeper_state::Settings;
 
@@ -281,6 +281,7 @@ impl Seats {
                 Flow::More | Flow::Blocked => {}
                 Flow::Flush if seat.unsent.is_empty() => continue,
                 Flow::Flush => {}
+                Flow::Throttled => unreachable!("there is no limit"),
                 Flow::Word(word) => panic!("nobody sends {word:?}"),
                 Flow::End(end) => {
                     hall.witness.ends(&end);
@@ -306,6 +307,7 @@ impl Seats {
         let mut turn = Turn {
             shared: hall.shared,
             config: &self.config,
+            load: &Load::default(),
             now_ms: hall.now_ms,
             proposals: &mut self.waiting,
             out: &mut seat.unsent,

@@ -51,6 +51,8 @@ pub struct Config {
     pub security: Security,
     /// Peers.
     pub ensemble: Ensemble,
+    /// A write that takes longer is logged; 0: none is.
+    pub slow_request_ms: u32,
     /// `oxkeeper.log`: what is logged.
     pub log: Option<String>,
     /// What deserves a line in the log at start, in order.
@@ -69,13 +71,12 @@ pub struct Limits {
     /// Added to `jute_maxbuffer` for what servers read from disk and from each other.
     pub jute_maxbuffer_extra: u32,
     /// Requests in process or queued beyond which no more are read from busy connections.
-    pub global_outstanding_limit: i32,
+    /// `None`: what waits is limited by its bytes alone.
+    pub global_outstanding_limit: Option<u32>,
     /// A connection that has not finished its handshake by then is closed.
     pub sessionless_connection_timeout_ms: u32,
     /// New requests wait while so many are in process; 0: never.
     pub request_throttle_max_requests: u32,
-    /// How long they wait each time.
-    pub request_throttle_stall_time_ms: u32,
     /// A throttled request whose connection is gone is dropped.
     pub request_throttle_drop_stale: bool,
     /// An operation that waited longer than this is refused with -127; 0: never.
@@ -90,6 +91,22 @@ pub struct Limits {
     pub connection_token_fill_count: u32,
     /// How often tokens are added.
     pub connection_token_fill_time_ms: u32,
+    /// How often the chance of refusing a session changes; `None`: no session is refused by chance.
+    pub connection_freeze_time_ms: Option<u32>,
+    /// What that chance grows by while no tokens are left.
+    pub connection_drop_increase: f64,
+    /// What it falls by while tokens are left.
+    pub connection_drop_decrease: f64,
+    /// Share of the tokens that may be spent for it to fall.
+    pub connection_decrease_ratio: f64,
+    /// Sessions take tokens by the next three; else one each.
+    pub connection_weights_enabled: bool,
+    /// Tokens of a new session.
+    pub connection_weight_global: u32,
+    /// Tokens of a new local session.
+    pub connection_weight_local: u32,
+    /// Tokens of a session that goes on.
+    pub connection_weight_renew: u32,
 }
 
 /// How writes reach the disk.

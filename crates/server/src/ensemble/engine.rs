@@ -13,6 +13,7 @@ use oxkeeper_replica::ensemble::{Applying, JournalFull, Want};
 use super::life::{Life, Parts, Running};
 use crate::engine::deliver;
 use crate::peers::PeerEvent;
+use crate::slow::Times;
 
 /// Bytes of log entries given to a peer that is sent the state at once.
 const PART_LEN: usize = 1 << 20;
@@ -161,7 +162,8 @@ impl Ensemble {
     }
 
     fn apply(&mut self) {
-        let (parts, Running { replica, writer, .. }) = (&self.parts, &mut self.running);
+        let (parts, Running { replica, writer, slow, .. }) = (&self.parts, &mut self.running);
+        let durable_ms = parts.clock.now_ms();
         let checkpoints = &parts.checkpoints;
         let mut applying = Applying {
             shared: &parts.shared,
@@ -172,6 +174,10 @@ impl Ensemble {
             now_ms: parts.clock.now_ms(),
         };
         let applied = replica.apply(&mut applying);
+        let slow = slow.report(writer, Times { taken_ms: None, durable_ms }, parts.clock);
+        if slow > 0 {
+            parts.stats.lock().slow_requests += slow;
+        }
         applied.unwrap_or_else(|problem| panic!("log entry {} is none: {problem}", replica.applied()));
         parts.proposing.note_unapplied(replica.waiting_len());
         self.note_ensemble();

@@ -35,6 +35,7 @@ use crate::pulse::Pulse;
 use crate::recovery::{self, RecoveryError, Replay, StoreOptions};
 use crate::role::{self, RoleCell};
 use crate::serve::spawn;
+use crate::slow::SlowLog;
 use crate::transfer::{Receiver, Tail, TransferError};
 
 /// ZooKeeper's: a file of this name in the data directory says that an empty server may count as a new one.
@@ -69,6 +70,8 @@ pub(crate) struct Parts {
     pub(crate) seed: u64,
     /// Reads are served after so long without a quorum, ms, if at all.
     pub(crate) read_only_after_ms: Option<u64>,
+    /// A write that takes longer is logged, ms.
+    pub(crate) slow_after_ms: Option<u64>,
     /// Makes the part of what is shared that a new state brings with it.
     pub(crate) renew: Box<dyn Fn(oxkeeper_state::State) -> Shared + Send>,
 }
@@ -99,6 +102,7 @@ pub(super) struct Running {
     /// As the log has told.
     pub(super) told_role: Role,
     pub(super) next_blank_log_ms: u64,
+    pub(super) slow: SlowLog,
     pub(super) stop_by: Option<Instant>,
     pub(super) _locks: Vec<DirLock>,
 }
@@ -118,6 +122,7 @@ impl Running {
         drop(shared);
         let mut writer = Writer::new(parts.mailboxes.len());
         writer.me = Some((me, boot));
+        writer.slow_after_ms = parts.slow_after_ms;
         let tree = Arc::new(tree);
         let (states, questions) = States::new(tree.clone());
         let peers = start_peers(parts, &states, ensemble_id.clone())?;
@@ -139,6 +144,7 @@ impl Running {
             initialize,
             told_role: Role::Looking,
             next_blank_log_ms: now_ms + BLANK_LOG_INTERVAL_MS,
+            slow: SlowLog::default(),
             stop_by: None,
             _locks: locks,
         })

@@ -1,6 +1,6 @@
 //! Keys of monitoring, and of what only a JVM has.
 
-use super::{Form, Key, Kind, unused};
+use super::{Form, Key, Kind, fit, int, unused};
 
 const NO_ADMIN: &str =
     "there is no admin server over HTTP; `conf`, `mntr`, `stat` and the others are four-letter words";
@@ -9,6 +9,14 @@ const NO_PROVIDER: &str = "metrics are read with `mntr`";
 const OWN_THREADS: &str = "threads and buffers are laid out differently here";
 
 pub(super) const KEYS: &[Key] = &[
+    Key::new(
+        "oxkeeper.slowRequestMs",
+        Form::File,
+        int(0, |d, v| d.config.slow_request_ms = fit(v)),
+        "A write that takes longer is logged: what, where, whose, and where the time went; 0 is never",
+    )
+    .unit("ms")
+    .default("1000"),
     Key::new(
         "oxkeeper.log",
         Form::File,

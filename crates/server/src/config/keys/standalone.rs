@@ -14,6 +14,11 @@ macro_rules! text {
 const PURGES_ITSELF: &str = "nothing to do: this server keeps one tree and cuts its log itself";
 const CONTAINER_MIN: i64 = 0;
 
+/// ZooKeeper: a weight that is none counts as the default.
+fn weight(value: i64, default: u32) -> u32 {
+    if value > 0 { fit(value) } else { default }
+}
+
 pub(super) const KEYS: &[Key] = &[
     // Listeners
     Key::new("clientPort", Form::File, port(|d, v| d.client_port = Some(fit(v))), "Port of the plain listener"),
@@ -111,11 +116,11 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "globalOutstandingLimit",
         Form::Property,
-        int(INT_MIN, |d, v| d.config.limits.global_outstanding_limit = fit(v)),
-        "Requests in process or queued beyond which no more are read from busy connections",
+        int(0, |d, v| d.config.limits.global_outstanding_limit = Some(fit(v))),
+        "With more writes in process than this, connections that have one are not read; in an ensemble of n > 2 servers \
+         each has the (n−1)th part",
     )
-    .default("1000")
-    .ignored(OWN_LIMITS),
+    .derived("none: what waits is limited by its bytes"),
     Key::new(
         "nio.sessionlessCnxnTimeout",
         Form::Property,
@@ -128,27 +133,25 @@ pub(super) const KEYS: &[Key] = &[
         "request_throttle_max_requests",
         Form::Property,
         int(0, |d, v| d.config.limits.request_throttle_max_requests = fit(v)),
-        "New requests wait while so many are in process; 0 is never",
+        "New writes and sessions wait while so many are in process; 0 is never",
     )
-    .default("0")
-    .ignored(OWN_LIMITS),
+    .default("0"),
     Key::new(
         "request_throttle_stall_time",
         Form::Property,
-        int(0, |d, v| d.config.limits.request_throttle_stall_time_ms = fit(v)),
+        unused::INT,
         "How long a throttled request waits each time",
     )
     .unit("ms")
     .default("100")
-    .ignored(OWN_LIMITS),
+    .ignored("a throttled request goes on as soon as there is room"),
     Key::new(
         "request_throttle_drop_stale",
         Form::Property,
         Kind::Flag(|d, v| d.config.limits.request_throttle_drop_stale = v),
         "A throttled request whose connection is gone is dropped",
     )
-    .default("true")
-    .ignored(OWN_LIMITS),
+    .default("true"),
     Key::new(
         "request_stale_connection_check",
         Form::Property,
@@ -169,11 +172,10 @@ pub(super) const KEYS: &[Key] = &[
         "throttled_op_wait_time",
         Form::Property,
         int(0, |d, v| d.config.limits.throttled_op_wait_time_ms = fit(v)),
-        "An operation that waited longer is refused; 0 is never",
+        "A throttled request that waited longer is refused with ThrottledOp; 0 is never",
     )
     .unit("ms")
-    .default("0")
-    .ignored("no request is refused because it waited"),
+    .default("0"),
     Key::new(
         "largeRequestThreshold",
         Form::Property,
@@ -181,8 +183,7 @@ pub(super) const KEYS: &[Key] = &[
         "Requests longer than this count against largeRequestMaxBytes; -1 is off",
     )
     .unit("bytes")
-    .default("-1")
-    .ignored(OWN_LIMITS),
+    .default("-1"),
     Key::new(
         "largeRequestMaxBytes",
         Form::Property,
@@ -190,24 +191,21 @@ pub(super) const KEYS: &[Key] = &[
         "Large requests in flight, together; beyond it a connection is closed",
     )
     .unit("bytes")
-    .default("104857600")
-    .ignored(OWN_LIMITS),
+    .default("104857600"),
     Key::new(
         "connection_throttle_tokens",
         Form::Property,
         int(0, |d, v| d.config.limits.connection_tokens = fit(v)),
         "New connections a token bucket lets in; 0 is no such limit",
     )
-    .default("0")
-    .ignored(NO_TOKENS),
+    .default("0"),
     Key::new(
         "connection_throttle_fill_count",
         Form::Property,
         int(0, |d, v| d.config.limits.connection_token_fill_count = fit(v)),
         "Tokens added each time",
     )
-    .default("1")
-    .ignored(NO_TOKENS),
+    .default("1"),
     Key::new(
         "connection_throttle_fill_time",
         Form::Property,
@@ -215,33 +213,64 @@ pub(super) const KEYS: &[Key] = &[
         "How often tokens are added",
     )
     .unit("ms")
-    .default("1")
-    .ignored(NO_TOKENS),
-    Key::new("connection_throttle_freeze_time", Form::Property, unused::INT, "Interval of the drop probability")
-        .unit("ms")
-        .default("-1")
-        .ignored(NO_TOKENS),
-    Key::new("connection_throttle_drop_increase", Form::Property, unused::REAL, "Step of the drop probability")
-        .default("0.02")
-        .ignored(NO_TOKENS),
-    Key::new("connection_throttle_drop_decrease", Form::Property, unused::REAL, "Step of the drop probability")
-        .default("0.002")
-        .ignored(NO_TOKENS),
-    Key::new("connection_throttle_decrease_ratio", Form::Property, unused::REAL, "When the drop probability falls")
-        .default("0")
-        .ignored(NO_TOKENS),
-    Key::new("connection_throttle_weight_enabled", Form::Property, unused::FLAG, "Connections cost different tokens")
-        .default("false")
-        .ignored(NO_TOKENS),
-    Key::new("connection_throttle_global_session_weight", Form::Property, unused::INT, "Tokens of a new session")
-        .default("3")
-        .ignored(NO_TOKENS),
-    Key::new("connection_throttle_local_session_weight", Form::Property, unused::INT, "Tokens of a local session")
-        .default("1")
-        .ignored(NO_TOKENS),
-    Key::new("connection_throttle_renew_session_weight", Form::Property, unused::INT, "Tokens of a reconnect")
-        .default("2")
-        .ignored(NO_TOKENS),
+    .default("1"),
+    Key::new(
+        "connection_throttle_freeze_time",
+        Form::Property,
+        int(-1, |d, v| d.config.limits.connection_freeze_time_ms = u32::try_from(v).ok()),
+        "How often the chance of refusing a session changes; -1 refuses none by chance",
+    )
+    .unit("ms")
+    .default("-1"),
+    Key::new(
+        "connection_throttle_drop_increase",
+        Form::Property,
+        Kind::Real(|d, v| d.config.limits.connection_drop_increase = v),
+        "What that chance grows by while no tokens are left",
+    )
+    .default("0.02"),
+    Key::new(
+        "connection_throttle_drop_decrease",
+        Form::Property,
+        Kind::Real(|d, v| d.config.limits.connection_drop_decrease = v),
+        "What it falls by while tokens are left",
+    )
+    .default("0.002"),
+    Key::new(
+        "connection_throttle_decrease_ratio",
+        Form::Property,
+        Kind::Real(|d, v| d.config.limits.connection_decrease_ratio = v),
+        "Share of the tokens that may be spent for it to fall",
+    )
+    .default("0"),
+    Key::new(
+        "connection_throttle_weight_enabled",
+        Form::Property,
+        Kind::Flag(|d, v| d.config.limits.connection_weights_enabled = v),
+        "Sessions take tokens by the next three keys, of which there are as many times more; else one each",
+    )
+    .default("false"),
+    Key::new(
+        "connection_throttle_global_session_weight",
+        Form::Property,
+        int(INT_MIN, |d, v| d.config.limits.connection_weight_global = weight(v, 3)),
+        "Tokens of a new session",
+    )
+    .default("3"),
+    Key::new(
+        "connection_throttle_local_session_weight",
+        Form::Property,
+        int(INT_MIN, |d, v| d.config.limits.connection_weight_local = weight(v, 1)),
+        "Tokens of a new local session",
+    )
+    .default("1"),
+    Key::new(
+        "connection_throttle_renew_session_weight",
+        Form::Property,
+        int(INT_MIN, |d, v| d.config.limits.connection_weight_renew = weight(v, 2)),
+        "Tokens of a session that goes on",
+    )
+    .default("2"),
     Key::new(
         "4lw.commands.whitelist",
         Form::Property,
@@ -406,8 +435,6 @@ pub(super) const KEYS: &[Key] = &[
 ];
 
 const OWN_FORMAT: &str = "the files on disk have a format of their own";
-const NO_TOKENS: &str = "new connections are limited by their number, not by their rate";
-const OWN_LIMITS: &str = "what waits is bounded by this server's own limits: docs/architecture.md";
 const OWN_PACE: &str = "a checkpoint is due when the log behind the last one has 32 MiB";
 const OWN_GROUPS: &str = "a group is committed as soon as the disk is free";
 

@@ -1,0 +1,100 @@
+//! Writes that took long: one line each in the log, not too many of them, and where the time went.
+//!
+//! Owns the rate of lines. Invariant: every slow write is counted, whether it is logged or not.
+
+use oxkeeper_replica::Writer;
+use oxkeeper_replica::writer::SlowWrite;
+use tracing::warn;
+
+use crate::clock::Clock;
+
+/// Lines in each interval; the rest is only counted.
+const LINES_MAX: u64 = 10;
+/// That interval, ms.
+const INTERVAL_MS: u64 = 10_000;
+
+/// When a write went from one hand into the next, ms of the server's clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// Out of the queue, on its way to the disk. `None`: it went to peers, too, and nobody knows what took which time.
+    pub(crate) taken_ms: Option<u64>,
+    /// It was agreed on, and on disk.
+    pub(crate) durable_ms: u64,
+}
+
+/// The lines written so far.
+#[derive(Debug, Default)]
+pub(crate) struct SlowLog {
+    since_ms: u64,
+    lines: u64,
+    unlogged: u64,
+}
+
+impl SlowLog {
+    /// Logs what the writer found to be slow; how many there were.
+    pub(crate) fn report(&mut self, writer: &mut Writer, times: Times, clock: Clock) -> u64 {
+        if writer.slow.is_empty() {
+            return 0;
+        }
+        let now_ms = clock.now_ms();
+        let more = std::mem::take(&mut writer.slow_unnamed);
+        let found = writer.slow.len() as u64 + more;
+        for slow in writer.slow.drain(..) {
+            if self.may_log(now_ms) {
+                log(&slow, times, now_ms);
+            }
+        }
+        self.unlogged += more;
+        found
+    }
+
+    /// Whether there may be one more line now.
+    fn may_log(&mut self, now_ms: u64) -> bool {
+        if now_ms >= self.since_ms + INTERVAL_MS {
+            let unlogged = std::mem::take(&mut self.unlogged);
+            if unlogged > 0 {
+                warn!(unlogged, "slow requests beside those in the log");
+            }
+            (self.since_ms, self.lines) = (now_ms, 0);
+        }
+        let may = self.lines < LINES_MAX;
+        if may {
+            self.lines += 1;
+        } else {
+            self.unlogged += 1;
+        }
+        may
+    }
+}
+
+fn log(slow: &SlowWrite, times: Times, now_ms: u64) {
+    let SlowWrite { op, path, session, address, received_ms } = slow;
+    let total_ms = now_ms.saturating_sub(*received_ms);
+    let apply_ms = now_ms.saturating_sub(times.durable_ms);
+    match times.taken_ms {
+        Some(taken_ms) => {
+            // What a connection's own earlier writes held back counts as its queue.
+            let queue_ms = taken_ms.saturating_sub(*received_ms);
+            let disk_ms = times.durable_ms.saturating_sub(taken_ms.max(*received_ms));
+            warn!(?op, path, %session, client = address, total_ms, queue_ms, disk_ms, apply_ms, "slow request");
+        }
+        None => {
+            let agreement_ms = times.durable_ms.saturating_sub(*received_ms);
+            warn!(?op, path, %session, client = address, total_ms, agreement_ms, apply_ms, "slow request");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_lines_in_an_interval() {
+        let mut log = SlowLog::default();
+        let logged = |log: &mut SlowLog, now_ms| (0..25).filter(|_| log.may_log(now_ms)).count();
+        assert_eq!((logged(&mut log, INTERVAL_MS), log.unlogged), (10, 15));
+        assert_eq!((logged(&mut log, 2 * INTERVAL_MS - 1), log.unlogged), (0, 40));
+        assert_eq!((logged(&mut log, 2 * INTERVAL_MS), log.unlogged), (10, 15));
+    }
+}
