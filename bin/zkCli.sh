@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# The client on the command line, by the options and commands of Apache ZooKeeper's: `oxkeeper shell`.
+
+ZOOBINDIR="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+. "$ZOOBINDIR/zkEnv.sh"
+exec "$OXKEEPER" shell "$@"

@@ -1,0 +1,180 @@
+#!/usr/bin/env bash
+# Starts, stops and looks at a server, by the commands, variables, messages and exit codes of Apache ZooKeeper's script.
+# A start waits until clients can connect, a stop until the server has ended: neither only for a second.
+
+ZOOBINDIR="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+. "$ZOOBINDIR/zkEnv.sh"
+
+# How long a start waits for the server to say that it serves; it goes on starting behind that.
+START_WAIT_S=10
+# How long a stop waits for the server to end.
+STOP_WAIT_S=60
+
+# A second word names another file: in ZOOCFGDIR, or anywhere.
+if [ -n "$2" ]; then
+  case "$2" in
+    */*) ZOOCFG="$2" ;;
+    *) ZOOCFG="$ZOOCFGDIR/$2" ;;
+  esac
+fi
+case "$1" in
+  start | start-foreground | stop | restart | status | print-cmd) echo "Using config: $ZOOCFG" >&2 ;;
+esac
+
+data_dir="$(setting "$ZOOCFG" dataDir)"
+log_dir="$(setting "$ZOOCFG" dataLogDir)"
+ZOOPIDFILE="${ZOOPIDFILE:-$data_dir/zookeeper_server.pid}"
+out="$ZOO_LOG_DIR/zookeeper-$USER-server-$HOSTNAME.out"
+
+# What has to be there before a server starts.
+prepare() {
+  if [ -n "$ZOO_DATADIR_AUTOCREATE_DISABLE" ]; then
+    require "$data_dir" "data"
+    [ -z "$log_dir" ] || require "$log_dir" "txnlog"
+  elif [ -n "$data_dir" ]; then
+    mkdir -p "$data_dir"
+  fi
+  mkdir -p "$(dirname "$ZOOPIDFILE")" "$ZOO_LOG_DIR"
+}
+
+require() {
+  if [ ! -d "$1" ]; then
+    echo "ZooKeeper $2 directory is missing at $1 fix the path or run initialize"
+    exit 1
+  fi
+}
+
+is_running() {
+  kill -0 "$1" 2>/dev/null && ! grep -qs "^State:[[:space:]]*Z" "/proc/$1/status"
+}
+
+start() {
+  echo -n "Starting zookeeper ... "
+  local pid
+  if [ -f "$ZOOPIDFILE" ] && pid="$(cat "$ZOOPIDFILE")" && is_running "$pid"; then
+    echo "already running as process $pid."
+    exit 1
+  fi
+  nohup "$OXKEEPER" serve --config "$ZOOCFG" >"$out" 2>&1 </dev/null &
+  pid=$!
+  if ! echo -n "$pid" >"$ZOOPIDFILE"; then
+    echo "FAILED TO WRITE PID"
+    exit 1
+  fi
+  for ((waited = 0; waited < 20 * START_WAIT_S; waited++)); do
+    if ! is_running "$pid"; then
+      echo "FAILED TO START"
+      tail -n 5 "$out" >&2
+      exit 1
+    fi
+    grep -qs "^oxkeeper serves ZooKeeper clients on " "$out" && break
+    sleep 0.05
+  done
+  echo STARTED
+}
+
+stop() {
+  echo -n "Stopping zookeeper ... "
+  if [ ! -f "$ZOOPIDFILE" ]; then
+    echo "no zookeeper to stop (could not find file $ZOOPIDFILE)"
+    return
+  fi
+  local pid
+  pid="$(cat "$ZOOPIDFILE")"
+  kill "$pid"
+  rm "$ZOOPIDFILE"
+  for ((waited = 0; waited < 20 * STOP_WAIT_S; waited++)); do
+    is_running "$pid" || break
+    sleep 0.05
+  done
+  echo STOPPED
+}
+
+# Sets `port` and `address` of the client port, or ends.
+find_client_port() {
+  port="$(setting "$ZOOCFG" clientPort)"
+  address="$(setting "$ZOOCFG" clientPortAddress)"
+  if [ -z "$port" ]; then
+    local id line
+    id="$(cat "$data_dir/myid" 2>/dev/null)"
+    if [[ "$id" =~ ^[0-9]+$ ]]; then
+      line="$(setting "$ZOOCFG" "server\.$id")"
+      if [[ "$line" != *";"* ]]; then
+        echo "Client port not found in static config file. Looking in dynamic config file."
+        line="$(setting "$(setting "$ZOOCFG" dynamicConfigFile)" "server\.$id")"
+      fi
+      if [[ "$line" == *";"* ]]; then
+        line="${line##*;}"
+        port="${line##*:}"
+        [[ "$line" != *:* ]] || address="${line%:*}"
+      else
+        echo "Client port not found in the server configs"
+      fi
+    else
+      echo "myid could not be determined, will not able to locate clientPort in the server configs."
+    fi
+  fi
+  if [ -z "$port" ]; then
+    echo "Unable to find either secure or unsecure client port in any configs. Terminating."
+    exit 1
+  fi
+  address="${address:-localhost}"
+}
+
+# Where to connect for an address that means all addresses.
+reachable() {
+  case "$1" in
+    0.0.0.0 | "[::]" | ::) echo localhost ;;
+    *) local bare="${1#[}" && echo "${bare%]}" ;;
+  esac
+}
+
+status() {
+  find_client_port
+  echo "Client port found: $port. Client address: $address. Client SSL: false."
+  local mode
+  mode="$(
+    exec 2>/dev/null
+    exec 3<>"/dev/tcp/$(reachable "$address")/$port" && echo -n srvr >&3 && timeout 10 cat <&3 | grep Mode
+  )"
+  if [ -z "$mode" ]; then
+    echo "Error contacting service. It is probably not running."
+    exit 1
+  fi
+  echo "$mode"
+}
+
+case "$1" in
+  start)
+    prepare
+    start
+    ;;
+  start-foreground)
+    prepare
+    if [ -n "$ZOO_NOEXEC" ]; then
+      "$OXKEEPER" serve --config "$ZOOCFG"
+    else
+      exec "$OXKEEPER" serve --config "$ZOOCFG"
+    fi
+    ;;
+  print-cmd)
+    echo "\"$OXKEEPER\" serve --config \"$ZOOCFG\" > \"$out\" 2>&1 < /dev/null"
+    ;;
+  stop)
+    stop
+    ;;
+  restart)
+    stop
+    prepare
+    start
+    ;;
+  status)
+    status
+    ;;
+  version)
+    "$OXKEEPER" --version
+    ;;
+  *)
+    echo "Usage: $0 [--config <conf-dir>] {start|start-foreground|stop|version|restart|status|print-cmd}" >&2
+    ;;
+esac
