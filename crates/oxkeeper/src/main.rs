@@ -2,6 +2,7 @@
 
 mod bench;
 mod config_check;
+mod files;
 mod manual;
 mod serve;
 mod signals;
@@ -27,6 +28,12 @@ enum Command {
     /// Say what this server makes of a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Take over the data of Apache ZooKeeper
+    Import(files::ImportArgs),
+    /// Write a server's data as Apache ZooKeeper has it
+    Export(files::ExportArgs),
+    /// Make a backup a server's data
+    Restore(files::RestoreArgs),
     /// Load any server of the ZooKeeper protocol and measure it
     Bench(Box<bench::BenchArgs>),
     /// Simulate a server and its clients under a seed, and check every promise
@@ -48,6 +55,9 @@ fn main() -> ExitCode {
         None => serve::run(&serve::ServeArgs::default()),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Config(ConfigCommand::Check(args))) => config_check::run(&args),
+        Some(Command::Import(args)) => files::import(&args),
+        Some(Command::Export(args)) => files::export(&args),
+        Some(Command::Restore(args)) => files::restore(&args),
         Some(Command::Bench(args)) => bench::run(*args).map(|()| ExitCode::SUCCESS),
         Some(Command::Sim(args)) => {
             sim::run_seeds(&args);

@@ -107,7 +107,9 @@ fn exit_code(problem: &StartError) -> u8 {
             | RecoveryError::Entry { .. }
             | RecoveryError::Gap { .. }
             | RecoveryError::Decided { .. }
-            | RecoveryError::Foreign(_),
+            | RecoveryError::Foreign(_)
+            | RecoveryError::Unfinished(_)
+            | RecoveryError::Nothing(_),
         )
         | StartError::OtherData { .. } => EXIT_CODE_DATA,
         StartError::Listen { .. } | StartError::Ensemble(_) | StartError::System(_) => 1,

@@ -7,7 +7,7 @@
 //! Deliberately absent: what an operation does, and in which order replies leave (`oxkeeper-state`,
 //! `oxkeeper-replica`); the command line (`oxkeeper`).
 //!
-//! Reading order: [`serve`], [`io`], [`client`], [`engine`], [`checkpoint`], [`recovery`], [`transfer`], [`config`],
+//! Reading order: [`serve`], [`io`], [`client`], [`engine`], [`checkpoint`], [`recovery`], [`offline`], [`transfer`], [`config`],
 //! [`words`].
 
 mod admission;
@@ -22,6 +22,7 @@ mod io;
 mod limits;
 mod mailbox;
 mod metrics;
+pub mod offline;
 mod peers;
 mod pulse;
 pub mod recovery;

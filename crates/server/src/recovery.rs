@@ -9,12 +9,13 @@ use std::thread;
 use oxkeeper_proto::DecodeError;
 use oxkeeper_state::checkpoint::{Loading, Znodes};
 use oxkeeper_state::{Entry, State};
-use oxkeeper_store::{DirLock, Disk, Kind, Log, LogOptions, Snapshot, StoreError, Tree, TreeOptions};
+use oxkeeper_store::{DirLock, Disk, Kind, Log, LogOptions, Snapshot, StoreError, TREE_FILE, Tree, TreeOptions};
 use thiserror::Error;
 use tracing::info;
 
 use crate::clock::Clock;
 use crate::metrics::StartupStats;
+use crate::offline;
 use crate::transfer::finish_install;
 
 /// Name of the log's directory below `dataLogDir`.
@@ -69,8 +70,16 @@ pub enum RecoveryError {
         decided: u64,
     },
     /// The directory holds Apache ZooKeeper's files.
-    #[error("{0} holds Apache ZooKeeper's data, which this server does not read: use another dataDir")]
+    #[error(
+        "{0} holds Apache ZooKeeper's data: take it over with `oxkeeper import`, or use another dataDir to begin empty"
+    )]
     Foreign(String),
+    /// An import was interrupted.
+    #[error("{0} holds half an import: run `oxkeeper import` (or `restore`) again, or empty the directory")]
+    Unfinished(String),
+    /// There is nothing.
+    #[error("{0} holds no data of oxkeeper")]
+    Nothing(String),
 }
 
 /// What was found in a data directory.
@@ -190,8 +199,15 @@ pub fn recover_locked(
     Ok(Recovered { state, log, tree, applied, checkpointed, tail_len: tail.len, locks, stats })
 }
 
-/// Apache ZooKeeper keeps its files in `version-2`. Starting empty beside them would look like losing them.
+/// Apache ZooKeeper keeps its files in `version-2`. Starting empty beside them would look like losing them; what was imported
+/// from them stands beside them.
 fn refuse_foreign(data_dir: &Path) -> Result<(), RecoveryError> {
+    if data_dir.join(offline::UNFINISHED).exists() {
+        return Err(RecoveryError::Unfinished(data_dir.display().to_string()));
+    }
+    if data_dir.join(TREE_FILE).exists() {
+        return Ok(());
+    }
     let dir = data_dir.join("version-2");
     let Ok(entries) = dir.read_dir() else { return Ok(()) };
     let foreign = |name: &str| name.starts_with("snapshot.") || name.starts_with("log.");

@@ -231,12 +231,20 @@ fn open(config: &Config, options: StartOptions, disk: &Arc<dyn Disk>, seed: u64)
 /// The data of a server alone is not that of an ensemble's member, nor that of another ensemble's.
 fn check_kind(config: &Config, recovered: &Recovered) -> Result<(), StartError> {
     let founded = recovered.log.scalar(scalar::MEMBERS);
+    let dedicated = recovered.state.ensemble() != 0;
     let refuse = |reason: String| Err(StartError::OtherData { dir: config.data_dir.display().to_string(), reason });
     match (&config.ensemble.membership, founded) {
         (None, Some(members)) => refuse(format!("it belongs to a member of the ensemble of {members:?}")),
-        (Some(_), None) if recovered.applied > 0 || recovered.log.next_index() > 0 => {
-            refuse("it was written by a server alone, and an ensemble begins empty".to_owned())
-        }
+        // A server alone would change what the others have under the same name.
+        (None, None) if dedicated => refuse(
+            "it was imported for an ensemble: import it for a server alone, with a configuration that names no others"
+                .to_owned(),
+        ),
+        (Some(_), None) if !dedicated && (recovered.applied > 0 || recovered.log.next_index() > 0) => refuse(
+            "it was written by a server alone. To make an ensemble of it: `oxkeeper export`, then `oxkeeper import` of \
+             that on every server of the ensemble"
+                .to_owned(),
+        ),
         (Some(membership), Some(members)) if *members != *ensemble::member_ids(membership) => {
             let wanted = ensemble::member_ids(membership);
             refuse(format!("it belongs to the ensemble of {members:?}, and the configuration names {wanted:?}"))

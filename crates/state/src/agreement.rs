@@ -152,6 +152,12 @@ impl State {
         self.agreement.ballot
     }
 
+    /// The state is that of an ensemble which is yet to be founded.
+    pub(crate) fn set_ensemble(&mut self, ensemble: u64) {
+        assert_eq!((self.agreement.ensemble, ensemble != 0), (0, true), "an ensemble gets its id once");
+        self.agreement.ensemble = ensemble;
+    }
+
     /// The id of the ensemble; 0 for none.
     pub fn ensemble(&self) -> u64 {
         self.agreement.ensemble

@@ -6,7 +6,7 @@
 //! Deliberately absent: connections, watches and session clocks (`oxkeeper-replica`), files (`oxkeeper-store`).
 //!
 //! Reading order: [`command`], [`znode`], [`tree`], [`acl`], [`session`], [`quota`], [`apply`], [`read`],
-//! [`checkpoint`]; and what an ensemble adds: `agreement`, [`membership`], [`reconfig`].
+//! [`checkpoint`], [`import`]; and what an ensemble adds: `agreement`, [`membership`], [`reconfig`].
 
 pub mod acl;
 mod address;
@@ -15,6 +15,7 @@ pub mod apply;
 pub mod checkpoint;
 pub mod command;
 mod dirty;
+pub mod import;
 pub mod membership;
 pub mod properties;
 pub mod quota;

@@ -20,3 +20,8 @@ mod watch;
 pub(crate) use engine::Ensemble;
 pub use journal::LogJournal;
 pub(crate) use life::{Life, Parts, REPLAY, member_ids};
+
+/// The members a log belongs to, if it is that of an ensemble's member.
+pub(crate) fn members_of(log: &oxkeeper_store::Log) -> Option<Vec<u8>> {
+    log.scalar(oxkeeper_replica::ensemble::journal::scalar::MEMBERS).map(<[u8]>::to_vec)
+}

@@ -11,9 +11,9 @@ use tracing::info;
 
 use crate::recovery::LOG_DIR;
 
-pub(super) const INCOMING: &str = "incoming";
+pub(crate) const INCOMING: &str = "incoming";
 pub(super) const INCOMING_LOG: &str = "incoming-log";
-pub(super) const INSTALLED: &str = "installed";
+pub(crate) const INSTALLED: &str = "installed";
 
 /// Finishes an installation, if one was begun, and removes what is left of others; true if there was one to finish.
 /// Neither log nor tree may be open. Both directories exist.

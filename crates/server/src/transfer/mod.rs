@@ -34,6 +34,7 @@ use thiserror::Error;
 
 pub use chunk::CHUNK_LEN_MAX;
 pub use install::finish_install;
+pub(crate) use install::{INCOMING, INSTALLED};
 pub use oxkeeper_replica::ensemble::replica::{LogPart, LogTail as Tail};
 pub use receiver::{Installed, InstalledScalars, Progress, Receiver};
 pub use sender::Sender;

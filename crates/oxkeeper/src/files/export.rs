@@ -1,0 +1,110 @@
+//! `oxkeeper export`: the data of a server that does not run, as a directory from which Apache ZooKeeper starts.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, bail, ensure};
+use clap::{Args, ValueEnum};
+use oxkeeper_server::offline;
+use oxkeeper_state::State;
+use oxkeeper_zkfiles::{Compression, export as zk};
+
+use super::{PlaceArgs, Unit, bar, seed};
+
+/// What to export, and where to.
+#[derive(Args, Debug)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Where to: becomes the dataDir of Apache ZooKeeper. Created if it is not there
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// As what
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// How the snapshot is stored
+    #[arg(long, value_enum, default_value_t)]
+    compress: Compress,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Format {
+    /// A dataDir of Apache ZooKeeper 3.8 or 3.9
+    #[default]
+    Zookeeper,
+}
+
+/// How a snapshot is stored.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Compress {
+    #[default]
+    None,
+    /// zookeeper.snapshot.compression.method=gz
+    Gz,
+    /// zookeeper.snapshot.compression.method=snappy
+    Snappy,
+}
+
+impl From<Compress> for Compression {
+    fn from(compress: Compress) -> Compression {
+        match compress {
+            Compress::None => Compression::None,
+            Compress::Gz => Compression::Gzip,
+            Compress::Snappy => Compression::Snappy,
+        }
+    }
+}
+
+/// Exports.
+pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
+    let Format::Zookeeper = args.format;
+    let begin = Instant::now();
+    let place = args.place.place()?;
+    let found = offline::read(&place.data_dir, &place.data_log_dir, seed()?)?;
+    if found.undecided > 0 {
+        eprintln!(
+            "oxkeeper: note: the last {} log entries of this member are not known to be decided and are left out. If clients may\n\
+             have been told of them, take a backup of the running ensemble instead (`oxkeeper backup`)",
+            found.undecided
+        );
+    }
+    let dir = args.out.join("version-2");
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    refuse_other_data(&dir)?;
+    let path = write(&found.state, &dir, args.compress.into())?;
+    let (znodes, sessions) = (found.state.tree().len(), found.state.sessions().len());
+    println!("{}: {znodes} znodes, {sessions} sessions, in {:.1} s", path.display(), begin.elapsed().as_secs_f64());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// ZooKeeper would mix it with ours.
+fn refuse_other_data(dir: &Path) -> anyhow::Result<()> {
+    for entry in dir.read_dir()? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        let belongs = ["snapshot.", "log.", "acceptedEpoch", "currentEpoch"].iter().any(|kind| name.starts_with(kind));
+        ensure!(!belongs, "{} has {name} already: export into an empty directory", dir.display());
+    }
+    Ok(())
+}
+
+/// Writes the snapshot and reads it back: a file that is there is sound.
+fn write(state: &State, dir: &Path, compression: Compression) -> anyhow::Result<PathBuf> {
+    let path = dir.join(zk::file_name(state.zxid().0) + compression.suffix());
+    let unfinished = dir.join("unfinished");
+    let file = File::create(&unfinished).with_context(|| format!("cannot create {}", unfinished.display()))?;
+    let writing = bar("writing", state.tree().len() as u64, Unit::Znodes);
+    let written =
+        compression.wrap(file, |out| zk::write_state(state, out, |count| writing.set_position(count as u64)).map(drop));
+    let synced = written.and_then(|((), file)| file.sync_all());
+    writing.finish_and_clear();
+    if let Err(problem) = synced {
+        let _ = fs::remove_file(&unfinished);
+        bail!("cannot write {}: {problem}", path.display());
+    }
+    fs::rename(&unfinished, &path).with_context(|| format!("cannot name {}", path.display()))?;
+    File::open(dir).and_then(|dir| dir.sync_all()).with_context(|| format!("cannot sync {}", dir.display()))?;
+    Ok(path)
+}

@@ -1,0 +1,456 @@
+//! A state that comes from elsewhere: znodes and sessions as a ZooKeeper snapshot has them, then the transactions behind it.
+//!
+//! A transaction here is what *came of* a request: names, versions and zxids are told, not computed, and a step that was
+//! carried out before does nothing. (Snapshots are taken while writes go on, so the log behind one repeats some of what is in it.)
+//! Invariant: the tree is a tree after every step. Registries of sessions, containers, ttls and quotas are made by [`Importing::finish`].
+//! Source: `DataTree.deserialize`, `processTxn`, `killSession`, `setupQuota`; `ZooKeeperServer.loadData`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use oxkeeper_proto::{SessionId, Zxid};
+
+use crate::acl::{AclId, AclList};
+use crate::agreement::CONFIG;
+use crate::quota::{self, Track};
+use crate::state::State;
+use crate::znode::{Owner, Slot, Versions};
+
+/// A state being put together.
+#[derive(Debug)]
+pub struct Importing {
+    state: State,
+    sessions: BTreeMap<i64, i32>,
+    ephemerals: BTreeMap<i64, BTreeSet<Slot>>,
+}
+
+/// A znode as it is stored elsewhere: everything but path, data and ACL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredStat {
+    /// See [`Versions`].
+    pub czxid: i64,
+    /// See [`Versions`].
+    pub mzxid: i64,
+    /// See [`Versions`].
+    pub ctime: i64,
+    /// See [`Versions`].
+    pub mtime: i64,
+    /// See [`Versions`].
+    pub version: i32,
+    /// The stored one: creations of children only.
+    pub cversion: i32,
+    /// See [`Versions`].
+    pub aversion: i32,
+    /// See [`Versions`].
+    pub owner: Owner,
+    /// See [`Versions`].
+    pub pzxid: i64,
+}
+
+/// A znode that a transaction created.
+#[derive(Clone, Debug)]
+pub struct Created<'a> {
+    /// Its path.
+    pub path: &'a str,
+    /// Its data.
+    pub data: Option<&'a [u8]>,
+    /// Its list; empty for the open one.
+    pub acl: AclList,
+    /// What kind it is.
+    pub owner: Owner,
+    /// The stored cversion of its parent afterwards; `None` in old logs: one more.
+    pub parent_cversion: Option<i32>,
+    /// Of the transaction.
+    pub zxid: i64,
+    /// Of the transaction, Unix ms.
+    pub time_ms: i64,
+}
+
+/// Why a znode has no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misplaced {
+    /// The path does not begin with a slash, or ends with one.
+    Path,
+    /// There is no parent.
+    Orphan,
+    /// It is there already.
+    Twice,
+}
+
+/// What became of the sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Sessions there are.
+    pub sessions: usize,
+    /// Sessions left out.
+    pub sessions_dropped: usize,
+    /// Ephemeral znodes there are.
+    pub ephemerals: usize,
+    /// Ephemeral znodes left out.
+    pub ephemerals_dropped: usize,
+}
+
+impl Importing {
+    /// Of nothing yet. `seed`: see [`State::new`].
+    pub fn new(seed: u64) -> Importing {
+        Importing { state: State::bare(seed), sessions: BTreeMap::new(), ephemerals: BTreeMap::new() }
+    }
+
+    /// How many znodes there are.
+    pub fn len(&self) -> usize {
+        self.state.tree.len()
+    }
+
+    /// Whether there is not even a root.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The tree digest, as ZooKeeper computes it.
+    pub fn digest(&self) -> u64 {
+        self.state.tree.digest()
+    }
+
+    /// A session that there is, or is created.
+    pub fn open_session(&mut self, id: i64, timeout_ms: i32) {
+        self.sessions.insert(id, timeout_ms);
+    }
+
+    /// A znode of a snapshot; the root, whose path is empty, comes first, parents come before children. An empty list is the open one.
+    /// *Errors*: it has no place.
+    pub fn znode(
+        &mut self,
+        path: &str,
+        data: Option<&[u8]>,
+        acl: &[oxkeeper_proto::records::Acl<'static>],
+        stat: &StoredStat,
+    ) -> Result<(), Misplaced> {
+        let (parent, path, name) = match path {
+            "" if self.is_empty() => (Slot::NIL, "/", ""),
+            "" => return Err(Misplaced::Twice),
+            path => {
+                let (parent, name) = self.place_of(path)?;
+                (parent, path, name)
+            }
+        };
+        let acl = self.acquire(acl.to_vec());
+        self.insert(parent, path, name, data, acl, stat);
+        Ok(())
+    }
+
+    /// Its parent and its name. *Errors*: it has no place, or is there.
+    fn place_of<'p>(&self, path: &'p str) -> Result<(Slot, &'p str), Misplaced> {
+        let (parent, name) = path.rsplit_once('/').ok_or(Misplaced::Path)?;
+        if name.is_empty() || !path.starts_with('/') {
+            return Err(Misplaced::Path);
+        }
+        let parent = self.lookup(parent).ok_or(Misplaced::Orphan)?;
+        match self.state.tree.child(parent, name) {
+            None => Ok((parent, name)),
+            Some(_) => Err(Misplaced::Twice),
+        }
+    }
+
+    /// ZooKeeper: paths are keys there; `/` alone and the empty path are the root.
+    fn lookup(&self, path: &str) -> Option<Slot> {
+        if self.is_empty() { None } else { self.state.tree.lookup(path) }
+    }
+
+    fn acquire(&mut self, list: AclList) -> AclId {
+        if list.is_empty() { AclId::OPEN } else { self.state.acquire_acl(list) }
+    }
+
+    fn insert(&mut self, parent: Slot, path: &str, name: &str, data: Option<&[u8]>, acl: AclId, stat: &StoredStat) {
+        let &StoredStat { czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid } = stat;
+        let versions = Versions { czxid, mzxid, pzxid, ctime, mtime, owner, version, cversion, aversion, acl };
+        let slot = self.state.tree.insert(parent, path, name, data, versions);
+        if let Some(session) = owner.session() {
+            self.ephemerals.entry(session).or_default().insert(slot);
+        }
+    }
+
+    /// A znode is created. One that is there keeps all but its ACL.
+    pub fn create(&mut self, new: Created<'_>) {
+        let Created { path, data, acl, owner, parent_cversion, zxid, time_ms } = new;
+        let Some((parent_path, name)) = path.rsplit_once('/').filter(|(_, name)| !name.is_empty()) else { return };
+        let Some(parent) = self.lookup(parent_path) else { return };
+        let acl = self.acquire(acl);
+        let existing = self.state.tree.child(parent, name);
+        if let Some(slot) = existing {
+            self.change_acl(slot, path, acl, None);
+        }
+        self.state.tree.touch(parent, rooted(parent_path), |versions| {
+            let cversion = parent_cversion.unwrap_or(versions.cversion.wrapping_add(1));
+            // ZooKeeper: raised only: the znode may have been created and deleted again while the snapshot was taken.
+            if cversion > versions.cversion {
+                (versions.cversion, versions.pzxid) = (cversion, zxid);
+            }
+        });
+        if existing.is_none() {
+            let (ctime, mtime, czxid, mzxid, pzxid) = (time_ms, time_ms, zxid, zxid, zxid);
+            let stat = StoredStat { czxid, mzxid, ctime, mtime, version: 0, cversion: 0, aversion: 0, owner, pzxid };
+            self.insert(parent, path, name, data, acl, &stat);
+        }
+    }
+
+    fn change_acl(&mut self, slot: Slot, path: &str, acl: AclId, aversion: Option<i32>) {
+        let old = self.state.tree.znode(slot).versions.acl;
+        self.state.tree.touch(slot, path, |versions| {
+            versions.acl = acl;
+            versions.aversion = aversion.unwrap_or(versions.aversion);
+        });
+        self.state.release_acl(old);
+    }
+
+    /// A znode is deleted, with what is still below it.
+    pub fn delete(&mut self, path: &str, zxid: i64) {
+        let Some((parent_path, name)) = path.rsplit_once('/').filter(|(_, name)| !name.is_empty()) else { return };
+        let Some(parent) = self.lookup(parent_path) else { return };
+        // ZooKeeper: also if the znode is gone, and raised only.
+        self.state.tree.touch(parent, rooted(parent_path), |versions| versions.pzxid = versions.pzxid.max(zxid));
+        let Some(slot) = self.state.tree.child(parent, name) else { return };
+        // A fuzzy snapshot may have children that were deleted before it.
+        let mut below: Vec<_> = self.state.tree.descendants(slot).collect();
+        while let Some(slot) = below.pop() {
+            let path = self.state.tree.path(slot);
+            self.remove(slot, &path);
+        }
+        self.remove(slot, path);
+    }
+
+    fn remove(&mut self, slot: Slot, path: &str) {
+        let Versions { owner, acl, .. } = self.state.tree.remove(slot, path).versions;
+        if let Some(owned) = owner.session().and_then(|session| self.ephemerals.get_mut(&session)) {
+            owned.remove(&slot);
+        }
+        self.state.release_acl(acl);
+    }
+
+    /// Data is set; `version` is the new one.
+    pub fn set_data(&mut self, path: &str, data: Option<&[u8]>, version: i32, zxid: i64, time_ms: i64) {
+        let Some(slot) = self.lookup(path) else { return };
+        self.state.tree.update(slot, rooted(path), |znode| {
+            znode.set_data(data);
+            let versions = &mut znode.versions;
+            (versions.version, versions.mzxid, versions.mtime) = (version, zxid, time_ms);
+        });
+    }
+
+    /// An ACL is set; `version` is the new aversion.
+    pub fn set_acl(&mut self, path: &str, acl: AclList, version: i32) {
+        let Some(slot) = self.lookup(path) else { return };
+        let acl = self.acquire(acl);
+        self.change_acl(slot, rooted(path), acl, Some(version));
+    }
+
+    /// A session ends, and with it these znodes and all that it still owns.
+    pub fn close_session(&mut self, id: i64, paths: &[String], zxid: i64) {
+        self.sessions.remove(&id);
+        paths.iter().for_each(|path| self.delete(path, zxid));
+        self.delete_ephemerals(id, zxid);
+    }
+
+    fn delete_ephemerals(&mut self, session: i64, zxid: i64) -> usize {
+        let slots = self.ephemerals.remove(&session).unwrap_or_default();
+        for &slot in &slots {
+            let path = self.state.tree.path(slot);
+            self.delete(&path, zxid);
+        }
+        slots.len()
+    }
+
+    /// The state as of transaction `zxid`, which is its last. Without `keep_sessions` it has none; ephemeral znodes without a session go.
+    ///
+    /// # Panics
+    /// Without a root.
+    pub fn finish(mut self, zxid: i64, keep_sessions: bool) -> (State, Kept) {
+        assert!(!self.is_empty(), "a tree has a root");
+        let mut kept = Kept::default();
+        let all = std::mem::take(&mut self.sessions);
+        let sessions = if keep_sessions { all.clone() } else { BTreeMap::new() };
+        (kept.sessions, kept.sessions_dropped) = (sessions.len(), all.len() - sessions.len());
+        let owners: Vec<i64> = self.ephemerals.keys().copied().collect();
+        for owner in owners.into_iter().filter(|owner| !sessions.contains_key(owner)) {
+            // ZooKeeper: as of the last transaction, without one of its own.
+            kept.ephemerals_dropped += self.delete_ephemerals(owner, zxid);
+        }
+        kept.ephemerals = self.ephemerals.values().map(BTreeSet::len).sum();
+        let mut state = self.state;
+        for (id, timeout_ms) in sessions {
+            state.sessions.open(SessionId(id), timeout_ms, 0);
+        }
+        let special: Vec<Slot> = state
+            .tree
+            .iter()
+            .filter(|(_, znode)| znode.versions.owner != Owner::PERSISTENT)
+            .map(|(slot, _)| slot)
+            .collect();
+        special.into_iter().for_each(|slot| state.enroll(slot));
+        state.plant_missing();
+        state.forget_members();
+        for prefix in state.limited_subtrees() {
+            state.quotas.set(&prefix, true);
+            state.recount(&prefix);
+        }
+        let newest = |(_, znode): (Slot, &crate::znode::Znode)| znode.versions.ctime.max(znode.versions.mtime);
+        state.time_ms = state.tree.iter().map(newest).max().unwrap_or(0).max(0);
+        state.zxid = Zxid(zxid);
+        (state, kept)
+    }
+}
+
+impl State {
+    /// The next epoch of zxids: no transaction of this state shares a zxid with one that its origin may have had behind it.
+    pub fn leave_epoch(&mut self) {
+        self.zxid = Zxid::new(self.zxid.epoch() + 1, 0);
+    }
+
+    /// This state is to be that of an ensemble of this id, not 0, which is yet to be founded.
+    pub fn dedicate(&mut self, ensemble: u64) {
+        self.set_ensemble(ensemble);
+    }
+
+    /// The system znodes that old releases of ZooKeeper do not have.
+    fn plant_missing(&mut self) {
+        let fresh = State::new(0);
+        for path in ["/zookeeper", "/zookeeper/quota", "/zookeeper/config"] {
+            if self.tree.lookup(path).is_some() {
+                continue;
+            }
+            let znode = fresh.tree.znode(fresh.tree.lookup(path).expect("every new state has it"));
+            let acl = match znode.versions.acl {
+                AclId::OPEN => AclId::OPEN,
+                restricted => self.acquire_acl(fresh.acl(restricted).clone()),
+            };
+            let (parent, name) = path.rsplit_once('/').expect("written with a slash");
+            let parent = self.tree.lookup(parent).expect("planted before");
+            self.tree.insert(parent, path, name, znode.data(), Versions { acl, ..znode.versions });
+        }
+    }
+
+    /// What was imported names other servers. ZooKeeper: each server writes that znode by itself when it starts, at its own time.
+    fn forget_members(&mut self) {
+        let slot = self.tree.lookup(CONFIG).expect("planted if it was missing");
+        self.tree.update(slot, CONFIG, |znode| {
+            znode.set_data(Some(b""));
+            (znode.versions.mzxid, znode.versions.mtime, znode.versions.version) = (0, 0, 0);
+        });
+    }
+
+    /// The usage of a counted subtree, from its znodes.
+    fn recount(&mut self, prefix: &str) {
+        let path = quota::stats_path(prefix);
+        let Some(stats) = self.tree.lookup(&path) else { return };
+        let mut usage = Track::default();
+        let (mut count, mut bytes) = (0, 0);
+        if let Some(top) = self.tree.lookup(prefix) {
+            for slot in std::iter::once(top).chain(self.tree.descendants(top)) {
+                count += 1;
+                bytes += self.tree.znode(slot).data_len() as i64;
+            }
+        }
+        usage.set_usage(count, bytes);
+        let text = usage.text();
+        self.tree.update(stats, &path, |znode| znode.set_data(Some(text.as_bytes())));
+    }
+}
+
+/// ZooKeeper: the empty path is the root's.
+fn rooted(path: &str) -> &str {
+    if path.is_empty() { "/" } else { path }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn persistent() -> StoredStat {
+        let owner = Owner::PERSISTENT;
+        StoredStat { czxid: 0, mzxid: 0, ctime: 0, mtime: 0, version: 0, cversion: 0, aversion: 0, owner, pzxid: 0 }
+    }
+
+    fn importing() -> Importing {
+        let mut importing = Importing::new(1);
+        importing.znode("", Some(b""), &[], &persistent()).expect("the root");
+        importing
+    }
+
+    fn created(path: &str, owner: Owner, zxid: i64) -> Created<'_> {
+        Created { path, data: Some(b"x"), acl: Vec::new(), owner, parent_cversion: None, zxid, time_ms: 7 }
+    }
+
+    #[test]
+    fn what_has_no_place_is_refused() {
+        let mut importing = importing();
+        let mut check = |path: &str, expected| {
+            assert_eq!(importing.znode(path, None, &[], &persistent()), expected, "{path}");
+        };
+        check("", Err(Misplaced::Twice));
+        check("a", Err(Misplaced::Path));
+        check("/a/", Err(Misplaced::Path));
+        check("/a/b", Err(Misplaced::Orphan));
+        check("/a", Ok(()));
+        check("/a", Err(Misplaced::Twice));
+        check("/a/b", Ok(()));
+        assert_eq!(
+            Importing::new(1).znode("/a", None, &[], &persistent()),
+            Err(Misplaced::Orphan),
+            "the root is first"
+        );
+    }
+
+    #[test]
+    fn a_repeated_transaction_changes_nothing() {
+        let mut importing = importing();
+        importing.open_session(5, 1000);
+        let steps = |importing: &mut Importing| {
+            importing.create(Created { parent_cversion: Some(1), ..created("/a", Owner::PERSISTENT, 1) });
+            importing.create(Created { parent_cversion: Some(1), ..created("/a/e", Owner(5), 2) });
+            importing.set_data("/a", Some(b"new"), 1, 3, 9);
+            importing.create(Created { parent_cversion: Some(2), ..created("/gone", Owner(5), 4) });
+            importing.delete("/gone", 5);
+        };
+        steps(&mut importing);
+        let digest = importing.digest();
+        steps(&mut importing);
+        assert_eq!(importing.digest(), digest);
+        let (state, kept) = importing.finish(5, true);
+        state.check();
+        assert_eq!(kept, Kept { sessions: 1, ephemerals: 1, ..Kept::default() });
+        assert_eq!((state.zxid(), state.time_ms()), (Zxid(5), 9));
+    }
+
+    #[test]
+    fn ephemerals_without_a_session_go() {
+        let check = |keep, sessions: usize, ephemerals: usize| {
+            let mut importing = importing();
+            importing.open_session(5, 1000);
+            importing.open_session(6, 1000);
+            importing.create(created("/five", Owner(5), 1));
+            importing.create(created("/six", Owner(6), 2));
+            importing.create(created("/lost", Owner(7), 3));
+            importing.close_session(6, &["/six".to_owned()], 4);
+            let (state, kept) = importing.finish(4, keep);
+            state.check();
+            assert_eq!((kept.sessions, kept.ephemerals), (sessions, ephemerals));
+            assert_eq!(state.ephemerals_count(), ephemerals);
+            assert_eq!(state.tree().znode(Slot::ROOT).versions.pzxid, 4);
+        };
+        check(true, 1, 1);
+        check(false, 0, 0);
+    }
+
+    #[test]
+    fn quotas_are_counted_anew() {
+        let mut importing = importing();
+        for path in ["/a", "/a/b", "/zookeeper", "/zookeeper/quota", "/zookeeper/quota/a"] {
+            importing.create(created(path, Owner::PERSISTENT, 1));
+        }
+        importing.create(created("/zookeeper/quota/a/zookeeper_limits", Owner::PERSISTENT, 2));
+        importing.create(created("/zookeeper/quota/a/zookeeper_stats", Owner::PERSISTENT, 2));
+        let (state, _) = importing.finish(2, true);
+        state.check();
+        let stats = state.tree().lookup("/zookeeper/quota/a/zookeeper_stats").expect("it was created");
+        assert_eq!(state.tree().znode(stats).data(), Some(&b"count=2,bytes=2"[..]));
+        assert!(state.tree().lookup("/zookeeper/config").is_some());
+    }
+}

@@ -1,0 +1,149 @@
+//! Reading a transaction log, record by record: checksum (i64), length (i32), transaction, `B`; zeros behind the last one.
+//!
+//! A record that was cut off is where a crash stopped the writer: it ends the log, as in ZooKeeper. A whole record whose
+//! checksum does not hold is damage. Source: `FileTxnLog.FileTxnIterator`, `Util.readTxnBytes`.
+
+use std::io::Read;
+
+use crate::error::Problem;
+use crate::input::Input;
+use crate::txn::{BadTransaction, Transaction};
+
+/// `ZKLG`.
+const MAGIC: u32 = 0x5a4b_4c47;
+const VERSION: i32 = 2;
+/// Behind each transaction.
+const RECORD_END: u8 = b'B';
+/// Bytes of a transaction: ZooKeeper's limit is that of a request, and what it adds, and it can be raised.
+const TRANSACTION_LEN_MAX: i32 = 1 << 30;
+/// Bytes read at once of what should be fill.
+const WINDOW_LEN: usize = 64 << 10;
+
+/// See the module.
+pub struct Reader<R> {
+    input: Input<R>,
+    dbid: i64,
+    end: Option<End>,
+}
+
+/// How a log ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Behind a whole record.
+    Clean,
+    /// A record was begun here, and not all of it was written.
+    Torn {
+        /// Byte at which it begins.
+        offset: u64,
+    },
+}
+
+/// A record.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Byte at which it begins.
+    pub offset: u64,
+    /// Its checksum.
+    pub checksum: i64,
+    /// The transaction.
+    pub transaction: Transaction,
+}
+
+impl<R: Read> Reader<R> {
+    /// Begins. A file that ends inside its header is an empty log: nothing was ever answered because of it.
+    ///
+    /// # Errors
+    /// It is no transaction log.
+    pub fn new(inner: R) -> Result<Reader<R>, Problem> {
+        const HEADER_LEN: usize = 16;
+        let mut input = Input::new(inner);
+        let header = input.up_to(HEADER_LEN)?;
+        let field = |at: usize| header.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+        if let Some(found) = field(0).filter(|&magic| magic != MAGIC && (magic != 0 || header.len() == HEADER_LEN)) {
+            return Err(Problem::Foreign { wanted: "transaction log of ZooKeeper", found });
+        }
+        if let Some(found) = field(4).map(|version| version as i32).filter(|&version| version != VERSION) {
+            return Err(Problem::Version { what: "transaction log of ZooKeeper", found, supported: VERSION });
+        }
+        let dbid = header.get(8..).and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes);
+        let torn = if header.is_empty() { End::Clean } else { End::Torn { offset: 0 } };
+        Ok(Reader { input, dbid, end: (header.len() < HEADER_LEN).then_some(torn) })
+    }
+
+    /// The database id of the header.
+    pub fn dbid(&self) -> i64 {
+        self.dbid
+    }
+
+    /// How it ended, once [`Reader::next`] gave nothing.
+    pub fn end(&self) -> Option<End> {
+        self.end
+    }
+
+    /// The next record; `None` at the end.
+    ///
+    /// # Errors
+    /// Any [`Problem`].
+    #[expect(clippy::should_implement_trait, reason = "an error ends it")]
+    pub fn next(&mut self) -> Result<Option<Record>, Problem> {
+        if self.end.is_some() {
+            return Ok(None);
+        }
+        let offset = self.input.position();
+        let Some((checksum, bytes)) = self.record(offset)? else { return Ok(None) };
+        let computed = simd_adler32::adler32(&bytes.as_slice());
+        if checksum != i64::from(computed) {
+            return Err(Problem::Checksum { offset, found: checksum, computed });
+        }
+        let transaction = Transaction::decode(&bytes).map_err(|bad| match bad {
+            BadTransaction::Unknown { zxid, op } => Problem::UnknownTransaction { offset, zxid, op },
+            BadTransaction::Malformed { zxid, op, source } => Problem::Transaction { offset, zxid, op, source },
+        })?;
+        Ok(Some(Record { offset, checksum, transaction }))
+    }
+
+    /// Checksum and transaction; `None` where the log ends.
+    fn record(&mut self, offset: u64) -> Result<Option<(i64, Vec<u8>)>, Problem> {
+        let prefix = self.input.up_to(12)?;
+        let Some((checksum, len)) = prefix.split_at_checked(8).filter(|_| prefix.len() == 12) else {
+            let is_fill = prefix.iter().all(|&byte| byte == 0);
+            return Ok(self.ended(if is_fill { End::Clean } else { End::Torn { offset } }));
+        };
+        let checksum = i64::from_be_bytes(checksum.try_into().expect("8 bytes"));
+        let len = i32::from_be_bytes(len.try_into().expect("4 bytes"));
+        if len == 0 {
+            return Ok(self.ended(if checksum == 0 { End::Clean } else { End::Torn { offset } }));
+        }
+        if !(0..=TRANSACTION_LEN_MAX).contains(&len) {
+            return Err(Problem::Nonsense { offset: offset + 8, what: format!("a transaction of {len} bytes") });
+        }
+        let mut bytes = self.input.up_to(len as usize + 1)?;
+        if bytes.len() != len as usize + 1 {
+            return Ok(self.ended(End::Torn { offset }));
+        }
+        if bytes.pop() != Some(RECORD_END) {
+            self.expect_fill(offset)?;
+            return Ok(self.ended(End::Torn { offset }));
+        }
+        Ok(Some((checksum, bytes)))
+    }
+
+    /// A writer that was stopped has written nothing behind. ZooKeeper: does not look.
+    fn expect_fill(&mut self, offset: u64) -> Result<(), Problem> {
+        loop {
+            let bytes = self.input.up_to(WINDOW_LEN)?;
+            if bytes.iter().any(|&byte| byte != 0) {
+                let what = "a record without its end mark, but not the last one".to_owned();
+                return Err(Problem::Nonsense { offset, what });
+            }
+            if bytes.len() < WINDOW_LEN {
+                return Ok(());
+            }
+        }
+    }
+
+    fn ended<T>(&mut self, end: End) -> Option<T> {
+        self.end = Some(end);
+        None
+    }
+}
