@@ -29,7 +29,7 @@ use crate::checkpoint::{Checkpoints, SharedCheckpoints};
 use crate::clock::Clock;
 use crate::config::{Config, HostPort};
 use crate::engine::Engine;
-use crate::ensemble::{self, Ensemble, Life, Parts};
+use crate::ensemble::{self, ConfigKeeper, Ensemble, Life, Parts};
 use crate::io::{Io, IoShared};
 use crate::limits;
 use crate::mailbox::{Mailbox, Order, Proposing};
@@ -223,6 +223,7 @@ fn open(config: &Config, options: StartOptions, disk: &Arc<dyn Disk>, seed: u64)
     let (dirs, store) = ((&config.data_dir, &config.data_log_dir), StoreOptions::default());
     let recovered = recovery::recover_with(disk, dirs.0, dirs.1, seed, &store, replay)?;
     check_kind(config, &recovered)?;
+    ensemble::compare(config, recovered.state.membership());
     let Recovered { state, log, tree, applied, checkpointed, tail_len, locks, stats } = recovered;
     let checkpoints = Some(Arc::new(Checkpoints::new(applied, checkpointed, tail_len)));
     Ok(Durable { state, life: Some(Life { log, tree, applied, checkpointed, locks }), checkpoints, stats })
@@ -325,6 +326,7 @@ fn assemble(
                 stats,
                 role,
                 membership,
+                config_file: ConfigKeeper::new(&config),
                 disk,
                 data_dir: config.data_dir.clone(),
                 data_log_dir: config.data_log_dir.clone(),

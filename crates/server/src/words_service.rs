@@ -167,7 +167,7 @@ impl Facts for Asked<'_> {
             session_timeout_max_ms: config.session_timeout_max_ms,
             listen_backlog: config.listen_backlog.map_or(-1, i64::from),
             server_id: config.server_id(),
-            ensemble: ensemble_facts(config, self.place.role),
+            ensemble: ensemble_facts(config, self.place.role, agreed_members(&self.service.state.read())),
         }
     }
 
@@ -276,7 +276,7 @@ fn proposal_sizes(stats: &EngineStats) -> ProposalSizes {
 }
 
 /// What `conf` adds on a member of an ensemble.
-fn ensemble_facts(config: &Config, role: Role) -> Option<EnsembleFacts> {
+fn ensemble_facts(config: &Config, role: Role, agreed: Option<String>) -> Option<EnsembleFacts> {
     let ensemble = &config.ensemble;
     let membership = ensemble.membership.as_ref()?;
     let me = &ensemble.members.servers[&i64::from(membership.me)];
@@ -286,8 +286,21 @@ fn ensemble_facts(config: &Config, role: Role) -> Option<EnsembleFacts> {
         election_ports: me.addresses.iter().map(|address| address.election_port).collect(),
         quorum_ports: me.addresses.iter().map(|address| address.quorum_port).collect(),
         is_observer: false,
-        membership: (role != Role::ReadOnly).then(|| membership.text.clone()),
+        membership: (role != Role::ReadOnly).then(|| agreed.unwrap_or_else(|| membership.text.clone())),
     })
+}
+
+/// The members as the servers agree on them, which they do once they first served.
+fn agreed_members(shared: &Shared) -> Option<String> {
+    let membership = shared.state.membership();
+    (!membership.is_empty()).then(|| membership.to_string())
+}
+
+fn voters(config: &Config, shared: &Shared) -> usize {
+    match shared.state.membership() {
+        agreed if agreed.is_empty() => config.ensemble.membership.as_ref().map_or(0, |ensemble| ensemble.members.len()),
+        agreed => agreed.voters().len(),
+    }
 }
 
 /// Every session and its timeout: its deadline is the leader's business.
@@ -349,7 +362,7 @@ impl Asked<'_> {
             startup: *service.startup.lock(),
             quotas: metrics::quotas(&shared.state),
             place: self.place,
-            quorum_size: service.config.ensemble.membership.as_ref().map_or(0, |ensemble| ensemble.members.len()),
+            quorum_size: voters(&service.config, &shared),
         }
     }
 }

@@ -13,7 +13,7 @@ use bytes::BufMut;
 use oxkeeper_proto::{DecodeError, Jute, Reader, Zxid};
 
 use crate::apply::{Change, ChangeKind, Watcher};
-use crate::command::{BallotId, Batch, Epoch, Number, decode_ballot, decode_u64};
+use crate::command::{BallotId, Batch, Epoch, Number, VERSION_WANTED, decode_ballot, decode_u64};
 use crate::membership::Membership;
 use crate::state::State;
 
@@ -106,11 +106,16 @@ impl State {
         if told.is_empty() {
             return;
         }
-        let told = Membership::new(told.members().clone(), epoch.config_version);
         let current = &self.agreement.membership;
-        let is_newer = told.version() > current.version() || (told.version(), current.version()) == (0, 0);
+        let (version, known) = (epoch.config_version.max(0), current.version());
+        let is_newer = version > known || (version, known) == (0, 0);
         if current.is_empty() || is_newer && told.voters() == current.voters() {
-            self.agreement.membership = told;
+            self.agreement.membership = Membership::new(told.members().clone(), version);
+        }
+        // ZooKeeper: so that it counts for more than the files of servers that want to join. Source: `Leader.lead`.
+        let membership = &mut self.agreement.membership;
+        if epoch.config_version == VERSION_WANTED && membership.version() == 0 {
+            *membership = Membership::new(membership.members().clone(), self.zxid.0);
         }
     }
 

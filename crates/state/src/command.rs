@@ -148,6 +148,9 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// A membership without a version shall have one: that of the epoch, with which it is established.
+pub const VERSION_WANTED: i64 = -1;
+
 /// The entry with which a leader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch<'a> {
@@ -157,7 +160,7 @@ pub struct Epoch<'a> {
     pub time_ms: i64,
     /// The id of the ensemble, not 0: the first epoch gives it, later ones change nothing.
     pub ensemble: u64,
-    /// Version of the membership, as its dynamic file's name has it; else 0.
+    /// Version of the membership, as its dynamic file's name has it; else 0, or [`VERSION_WANTED`].
     pub config_version: i64,
     /// The membership as the leader's configuration has it: what `/zookeeper/config` holds.
     pub config: &'a [u8],

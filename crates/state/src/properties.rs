@@ -15,6 +15,8 @@ use nom::{IResult, Parser};
 pub struct Line {
     /// The first line it stands on, counted from 1.
     pub number: usize,
+    /// How many lines it has: one, and those it continues on.
+    pub lines: usize,
     /// The key.
     pub key: String,
     /// The value; empty when there is none.
@@ -34,10 +36,10 @@ pub struct SyntaxError {
 ///
 /// *Errors*: a `\u` escape without four hexadecimal digits, which is the only mistake the syntax knows.
 pub fn parse(text: &str) -> Result<Vec<Line>, SyntaxError> {
-    let line = |(number, logical): (usize, String)| {
+    let line = |(number, lines, logical): (usize, usize, String)| {
         let (key, value) = split_key(&logical);
         let decode = |raw| unescape(raw).map_err(|message| SyntaxError { line: number, message });
-        Ok(Line { number, key: decode(key)?.trim().to_owned(), value: decode(value)?.trim().to_owned() })
+        Ok(Line { number, lines, key: decode(key)?.trim().to_owned(), value: decode(value)?.trim().to_owned() })
     };
     logical_lines(text).into_iter().map(line).collect()
 }
@@ -74,8 +76,8 @@ fn logical_line(input: &str) -> IResult<&str, String> {
     Ok((rest, line))
 }
 
-/// The properties of a text, each with the number of its first line.
-fn logical_lines(text: &str) -> Vec<(usize, String)> {
+/// The properties of a text, each with the number of its first line and how many it has.
+fn logical_lines(text: &str) -> Vec<(usize, usize, String)> {
     let mut lines = Vec::new();
     let (mut rest, mut line) = (text, 1);
     while !rest.is_empty() {
@@ -90,8 +92,10 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
         if consumed.is_empty() {
             break;
         }
-        lines.extend(logical.filter(|text| !text.is_empty()).map(|text| (line, text)));
-        line += count_line_ends(consumed);
+        let ends = count_line_ends(consumed);
+        let span = ends + usize::from(!consumed.ends_with(is_line_end));
+        lines.extend(logical.filter(|text| !text.is_empty()).map(|text| (line, span, text)));
+        line += ends;
         rest = after;
     }
     lines
@@ -165,7 +169,7 @@ mod tests {
         fn lines_are_counted_right(text in "[ab=\\\\ #\n\r]{0,60}") {
             let total = count_line_ends(&text) + 1;
             let lines = parse(&text).expect("no unicode escapes in it");
-            prop_assert!(lines.iter().all(|line| line.number <= total));
+            prop_assert!(lines.iter().all(|line| line.lines > 0 && line.number + line.lines <= total + 1));
             prop_assert!(lines.is_sorted_by_key(|line| line.number));
         }
     }

@@ -7,6 +7,7 @@
 use oxkeeper_proto::records::{GetDataResponse, Id, ReconfigRequest, SetDataRequest};
 use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId};
 use oxkeeper_state::checkpoint::Loading;
+use oxkeeper_state::command::VERSION_WANTED;
 use oxkeeper_state::reconfig::{self, Ruling};
 use oxkeeper_state::{BallotId, Change, Command, Epoch, Identities, Membership, Number, Settings, State, Watcher};
 
@@ -217,6 +218,17 @@ fn what_a_configuration_says_counts_only_where_it_is_newer_and_keeps_the_votes()
     state.begin_epoch(&epoch("server.1=x:1:2\nserver.2=y:1:2", version + 1), &mut ());
     assert!(members(&state).starts_with("server.1=x:1:2:participant\n"));
     assert_eq!(state.membership().version(), version + 1);
+}
+
+#[test]
+fn a_membership_without_a_version_is_given_that_of_the_epoch_if_wanted() {
+    let mut state = State::new(1);
+    for (wanted, expected) in
+        [(0, 0), (VERSION_WANTED, 0x2_0000_0000), (VERSION_WANTED, 0x2_0000_0000), (0, 0x2_0000_0000)]
+    {
+        state.begin_epoch(&epoch(THREE, wanted), &mut ());
+        assert_eq!(state.membership().version(), expected);
+    }
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub struct ReplicaConfig {
     pub members: Vec<u8>,
     /// The members as the configuration has them, for clients to read.
     pub membership: String,
-    /// The version of that.
+    /// The version of that, or `VERSION_WANTED`.
     pub membership_version: i64,
     /// How fast it notices things.
     pub pace: Pace,

@@ -80,6 +80,7 @@ impl Config {
         let mut config = Self::from_properties(&properties)?;
         config.ensemble.config_version =
             dynamic.map(|path| version_of_file_name(&path.to_string_lossy()).unwrap_or_default());
+        config.file = Some(path.to_owned());
         let my_id = read_my_id(&config.data_dir)?;
         config.with_my_id(my_id)
     }

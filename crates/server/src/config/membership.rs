@@ -4,6 +4,7 @@
 //! Absent: looking up names, and links.
 //! Source: `QuorumPeer#start`, `QuorumMaj#toString`, `ZKDatabase#initConfigInZKDatabase`.
 
+use oxkeeper_state::command::VERSION_WANTED;
 pub use oxkeeper_state::membership::MEMBERS_MAX;
 use oxkeeper_state::membership::{self, HostPort, Server};
 
@@ -44,7 +45,7 @@ pub struct Membership {
     pub tick_ms: u32,
     /// What `/zookeeper/config` holds.
     pub text: String,
-    /// The version of that text.
+    /// The version of that text; [`VERSION_WANTED`] if there is none and the members may change.
     pub version: i64,
 }
 
@@ -59,6 +60,7 @@ impl Membership {
             return Err(format!("My id {my_id} not in the peer list")); // ZooKeeper's words
         };
         let version = ensemble.config_version.unwrap_or_default();
+        let wanted = if version == 0 && ensemble.reconfig_enabled { VERSION_WANTED } else { version };
         let host = (!ensemble.listen_on_all_addresses).then(|| me.host.clone());
         Ok(Membership {
             me: me.id,
@@ -68,7 +70,7 @@ impl Membership {
             peer_timeout_ms: ensemble.peer_timeout_ms.unwrap_or(SILENT_HEARTBEATS * ensemble.heartbeat_ms),
             tick_ms: config.tick_time_ms.unsigned_abs(),
             text: membership::Membership::new(ensemble.members.clone(), version).to_string(),
-            version,
+            version: wanted,
             members,
         })
     }

@@ -4,10 +4,11 @@
 //! the names). Between them stands one table of [`keys`]; parser, `oxkeeper config check` and documentation follow from it.
 //! Absent: looking up host names, creating directories, and reading the environment by stealth: [`Config::load`] is told.
 //!
-//! Reading order: [`properties`], [`keys`], [`settings`], [`membership`], [`draft`], [`explain`].
+//! Reading order: [`properties`], [`keys`], [`settings`], [`membership`], [`draft`], [`dynamic`], [`explain`].
 //! Source: `QuorumPeerConfig`, `ServerConfig`, `bin/zkServer.sh`.
 
 mod draft;
+mod dynamic;
 mod explain;
 mod keys;
 mod load;
@@ -19,6 +20,7 @@ mod settings;
 mod tests;
 
 pub use draft::Problem;
+pub(crate) use dynamic::ConfigFile;
 pub use explain::{Explained, Verdict, explain, keys_markdown};
 pub use load::ConfigError;
 pub use membership::{MEMBERS_MAX, Member, Membership};

@@ -77,8 +77,12 @@ impl Properties {
     /// Reads text in Java properties syntax; see [`Properties::from_file_bytes`].
     pub fn from_file_text(text: &str) -> Result<Self, SyntaxError> {
         let wrong = |properties::SyntaxError { line, message }| SyntaxError { line, message };
-        let entry =
-            |properties::Line { number, key, value }| Property { key, value, line: Some(number), source: Source::File };
+        let entry = |properties::Line { number, lines: _, key, value }| Property {
+            key,
+            value,
+            line: Some(number),
+            source: Source::File,
+        };
         let entries = properties::parse(text).map_err(wrong)?.into_iter().map(entry).collect();
         Ok(Self { entries, ignored_words: Vec::new() })
     }

@@ -55,6 +55,8 @@ pub struct Config {
     pub slow_request_ms: u32,
     /// `oxkeeper.log`: what is logged.
     pub log: Option<String>,
+    /// The file all of this was read from; `None` without one.
+    pub file: Option<PathBuf>,
     /// What deserves a line in the log at start, in order.
     pub warnings: Vec<String>,
 }

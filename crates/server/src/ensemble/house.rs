@@ -34,6 +34,9 @@ impl Ensemble {
             }
         }
         self.expire_local(now_ms);
+        if let Some(file) = &mut self.parts.config_file {
+            file.keep_up(self.parts.shared.read().state.membership());
+        }
         self.shorten_log();
         self.use_up_initialize();
         self.complain_if_blank(now_ms);

@@ -19,6 +19,7 @@ use oxkeeper_store::{DirLock, Disk, Log, LogOptions, RECORD_LEN_MAX, StoreError,
 use parking_lot::{Mutex, RwLock};
 use tracing::{error, info, warn};
 
+use super::config_file::ConfigKeeper;
 use super::engine::Ensemble;
 use super::house::BLANK_LOG_INTERVAL_MS;
 use super::install::{fetch, kept, own_log};
@@ -64,6 +65,7 @@ pub(crate) struct Parts {
     pub(crate) stats: Arc<Mutex<EngineStats>>,
     pub(crate) role: Arc<RoleCell>,
     pub(crate) membership: Membership,
+    pub(crate) config_file: Option<ConfigKeeper>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) data_dir: PathBuf,
     pub(crate) data_log_dir: PathBuf,

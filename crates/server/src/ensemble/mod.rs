@@ -5,10 +5,12 @@
 //! nothing while its disk stands still is wanted: such a leader is replaced.
 //!
 //! * `engine`: the thread. `house`: what it does once in a while. `watch`: looks whether it moves.
+//! * `config_file`: `zoo.cfg`, when the members change.
 //! * [`journal`]: the durable log as consensus wants it.
 //! * `life`: what one recovery from disk begins, and what ends it. [`install`]: fetching a peer's state, and what of the
 //!   own log survives that. `source`: sending it.
 
+mod config_file;
 mod engine;
 mod house;
 pub mod install;
@@ -17,6 +19,7 @@ mod life;
 mod source;
 mod watch;
 
+pub(crate) use config_file::{ConfigKeeper, compare};
 pub(crate) use engine::Ensemble;
 pub use journal::LogJournal;
 pub(crate) use life::{Life, Parts, REPLAY, member_ids};

@@ -1,0 +1,10 @@
+"""Runs the cases of reconfig."""
+
+import sys
+
+import errors  # noqa: F401
+import files  # noqa: F401
+import harness
+
+if __name__ == "__main__":
+    sys.exit(harness.run(sys.argv[1:]))

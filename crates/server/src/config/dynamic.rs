@@ -1,0 +1,157 @@
+//! The configuration file, once the members change while servers run: `zoo.cfg` points to `zoo.cfg.dynamic.<version>`.
+//!
+//! Owns how both are written. Invariant: whenever this server stops, `zoo.cfg` and the file it names are whole: each is
+//! written beside its place and renamed. The truth is in the state: what is written here is for the next start, for people
+//! and for ZooKeeper's own tools. Source: `QuorumPeerConfig#writeDynamicConfig`, `#editStaticConfig`, `#backupOldConfig`.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use oxkeeper_state::{Membership, properties};
+
+/// ZooKeeper's: what it has proposed and not agreed on yet.
+const NEXT: &str = ".dynamic.next";
+
+/// A configuration file that this server keeps up with its ensemble.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ConfigFile {
+    path: PathBuf,
+    /// This server.
+    me: u8,
+}
+
+impl ConfigFile {
+    pub(crate) fn new(path: PathBuf, me: u8) -> ConfigFile {
+        ConfigFile { path, me }
+    }
+
+    /// Writes the members beside the file, and into the file where they are. *Errors*: those of the system.
+    pub(crate) fn write(&self, membership: &Membership) -> io::Result<()> {
+        let path = fs::canonicalize(&self.path)?;
+        let dynamic = with_suffix(&path, &format!(".dynamic.{:x}", membership.version()));
+        replace(&dynamic, lines(membership).as_bytes())?;
+        let bytes = fs::read(&path)?;
+        // ZooKeeper: writes the properties anew, in no order and without comments. Here all other lines stay.
+        let edited = edited(&bytes, &dynamic, membership.server(self.me).is_some_and(|me| me.client.is_some()))?;
+        if edited != bytes {
+            replace(&path, &edited)?;
+        }
+        match fs::remove_file(with_suffix(&path, NEXT)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Keeps the file as it was written by people, in `<file>.bak`. *Errors*: those of the system.
+    pub(crate) fn back_up(&self) -> io::Result<()> {
+        replace(&with_suffix(&self.path, ".bak"), &fs::read(&self.path)?)
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// What a dynamic file holds: sorted lines without the version, and no line end behind the last.
+fn lines(membership: &Membership) -> String {
+    let text = membership.members().to_string();
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    lines.join("\n")
+}
+
+/// The static file without the members, and without the client address if the own line of the members has one.
+fn edited(bytes: &[u8], dynamic: &Path, erase_client: bool) -> io::Result<Vec<u8>> {
+    let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
+    let text = std::str::from_utf8(bytes).map_err(|error| invalid(error.to_string()))?;
+    let read = properties::parse(text).map_err(|error| invalid(error.message))?;
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let mut gone = vec![false; text.lines().count()];
+    for line in read.iter().filter(|line| moves(&line.key, erase_client)) {
+        gone[line.number - 1..][..line.lines].fill(true);
+    }
+    let kept = text.lines().zip(gone).filter(|(_, gone)| !gone).map(|(line, _)| format!("{line}\n"));
+    let pointer = format!("dynamicConfigFile={}\n", escaped(dynamic));
+    Ok(kept.chain([pointer]).collect::<String>().into_bytes())
+}
+
+/// Whether a line goes into the dynamic file, or says where that is.
+// ZooKeeper: takes every key that begins with `clientPort`, clientPortListenBacklog too.
+fn moves(key: &str, erase_client: bool) -> bool {
+    key.starts_with("server.")
+        || key.starts_with("group")
+        || key.starts_with("weight")
+        || key == "dynamicConfigFile"
+        || key == "peerType"
+        || erase_client && (key == "clientPort" || key == "clientPortAddress")
+}
+
+fn escaped(path: &Path) -> String {
+    path.to_string_lossy().replace('\\', "\\\\")
+}
+
+/// The file has these bytes or those it had, whatever happens in between.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = with_suffix(path, ".tmp");
+    let mut file = File::create(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMBERS: &str = "server.1=a:2888:3888:participant;0.0.0.0:2181\nserver.2=b:2888:3888:observer\n\
+        server.10=c:2888:3888:participant\nversion=100000003";
+
+    fn directory() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a temporary directory")
+    }
+
+    fn written(me: u8, text: &str) -> (String, String) {
+        let dir = directory();
+        let path = dir.path().canonicalize().expect("it exists").join("zoo.cfg");
+        fs::write(&path, text).expect("a file");
+        fs::write(with_suffix(&path, NEXT), "").expect("a file");
+        let file = ConfigFile::new(path.clone(), me);
+        let membership = Membership::parse(MEMBERS, false).expect("legal");
+        file.write(&membership).expect("a directory one can write to");
+        file.write(&membership).expect("twice is the same");
+        let dynamic = with_suffix(&path, ".dynamic.100000003");
+        let read = |path: &Path| fs::read_to_string(path).expect("it was written");
+        let names: Vec<_> = fs::read_dir(dir.path()).expect("it exists").collect();
+        assert_eq!(names.len(), 2, "nothing else is left: {names:?}");
+        let pointer = format!("dynamicConfigFile={}\n", dynamic.display());
+        (read(&path).strip_suffix(&pointer).expect("the pointer").to_owned(), read(&dynamic))
+    }
+
+    #[test]
+    fn the_members_move_into_a_file_of_their_own() {
+        let text = "# comment\nserver.1=a:\\\n  2888:3888\nclientPort=2181\r\nclientPortListenBacklog=5\n\npeerType=observer\n\
+                    dataDir=/d\nserver.2=b:1:2";
+        let (fixed, dynamic) = written(1, text);
+        assert_eq!(fixed, "# comment\nclientPortListenBacklog=5\n\ndataDir=/d\n");
+        assert_eq!(
+            dynamic,
+            "server.10=c:2888:3888:participant\nserver.1=a:2888:3888:participant;0.0.0.0:2181\n\
+             server.2=b:2888:3888:observer"
+        );
+        // Whose line has no client address keeps its clientPort.
+        assert_eq!(written(2, "clientPort=2181\ndynamicConfigFile=/x\n").0, "clientPort=2181\n");
+    }
+
+    #[test]
+    fn what_was_there_is_kept_beside_it() {
+        let dir = directory();
+        let path = dir.path().join("zoo.cfg");
+        fs::write(&path, "a=1").expect("a file");
+        ConfigFile::new(path, 1).back_up().expect("a directory one can write to");
+        assert_eq!(fs::read(dir.path().join("zoo.cfg.bak")).expect("the copy"), b"a=1");
+    }
+}
