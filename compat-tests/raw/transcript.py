@@ -6,15 +6,15 @@ session ids the order of their creation; children, identities and ephemerals are
 """
 
 import wire
-from connection import Connection
-from sequences import SUPER, request
+from connection import Connection, Notification
+from sequences import SUPER, Step, request
 from wire import Err, Op
 
 # Replies whose vectors have no specified order.
 UNORDERED_NAMES = (Op.GET_CHILDREN, Op.GET_EPHEMERALS)
 
 # After these a connection may have watches.
-WATCHING = ("exists", "getData", "getChildren", "getChildren2", "addWatch", "setWatches", "setWatches2")
+WATCHING = ("exists", "getData", "getChildren", "getChildren2", "addWatch", "setWatches", "setWatches2", "burst")
 
 
 class Zxid(int):
@@ -96,6 +96,8 @@ class Player:
             del self.connections[step.session]
             reply, rest = connection.end_session()
             return self.header(reply), rest.hex()
+        if step.name == "burst":
+            return self.burst(step, connection)
         sent = request(step, self.parent, self.zxids)
         reply = connection.ask(sent)
         if reply.zxid > 0:
@@ -104,6 +106,22 @@ class Player:
             rest = self.lose(step.session).receive_until_close()
             return self.header(reply), rest.hex()
         return self.header(reply), self.body(sent.op, reply)
+
+    def burst(self, step, connection):
+        """Replies and events of requests in one piece, in the order in which they arrive."""
+        requests = [request(Step(step.session, *part), self.parent, self.zxids) for part in step.arguments]
+        xids = [connection.send(sent) for sent in requests]
+        messages, answered = [], 0
+        while answered < len(requests):
+            message = connection.receive()
+            if isinstance(message, Notification):
+                messages += self.events([message], False)
+                continue
+            if message.xid != xids[answered]:
+                raise AssertionError(f"reply xid {message.xid}, expected {xids[answered]}")
+            messages.append((self.header(message), self.body(requests[answered].op, message)))
+            answered += 1
+        return messages
 
     def steal(self, slot):
         """The session moves to a new connection while the old one is open."""
