@@ -64,13 +64,13 @@ def oxkeeper_binary():
     return max(built, key=lambda path: path.stat().st_mtime).resolve()
 
 
-def command_line(kind, config):
+def command_line(kind, config, flags=""):
     if kind == "oxkeeper":
         return [str(oxkeeper_binary()), "serve", "--config", str(config)]
     jars = COMPAT_DIR / ".work" / "zookeeper" / "lib" / "*"
     quick_start = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx512m"]
     main_class = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
-    return ["java", *quick_start, *SERVER_JVMFLAGS.split(), "-cp", str(jars), main_class, str(config)]
+    return ["java", *quick_start, *SERVER_JVMFLAGS.split(), *flags.split(), "-cp", str(jars), main_class, str(config)]
 
 
 def free_ports(count):
@@ -102,11 +102,12 @@ def four_letter_word(port, word, timeout_s=2.0, host="127.0.0.1"):
 class Member:
     """One server process, known by its directory."""
 
-    def __init__(self, directory, argv, port, host="127.0.0.1"):
+    def __init__(self, directory, argv, port, host="127.0.0.1", flags=""):
         self.directory = Path(directory)
         self.argv = argv
         self.port = port
         self.host = host
+        self.flags = flags
 
     @property
     def address(self):
@@ -135,7 +136,7 @@ class Member:
         process = subprocess.Popen(
             self.argv,
             cwd=self.directory,
-            env={**os.environ, "SERVER_JVMFLAGS": SERVER_JVMFLAGS},
+            env={**os.environ, "SERVER_JVMFLAGS": f"{SERVER_JVMFLAGS} {self.flags}"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -227,8 +228,9 @@ class Deployment:
         self.members = [Member(**member) for member in described]
 
     @classmethod
-    def create(cls, name, directory, port=None, settings=""):
-        """Writes configuration and control script for a fresh deployment, with more lines for zoo.cfg; starts nothing."""
+    def create(cls, name, directory, port=None, settings="", flags=""):
+        """Writes configuration and control script for a fresh deployment, with more lines for zoo.cfg and more JVM flags;
+        starts nothing."""
         kind, count = split_name(name)
         directory = Path(directory).resolve()
         client_ports = [port] if port and count == 1 else free_ports(count)
@@ -242,7 +244,7 @@ class Deployment:
             config.write_text(f"{ZOO_CFG}{settings}dataDir={data_dir}\n" + (ensemble or f"clientPort={client_port}\n"))
             if ensemble:
                 (data_dir / "myid").write_text(f"{number}\n")
-            members.append({"directory": str(member_dir), "argv": command_line(kind, config), "port": client_port})
+            members.append({"directory": str(member_dir), "argv": command_line(kind, config, flags), "port": client_port, "flags": flags})
         (directory / "deployment.json").write_text(json.dumps(members, indent=1))
         ctl = directory / "ctl"
         ctl.write_text(f'#!/bin/sh\nexec python3 "{Path(__file__).resolve()}" ctl "{directory}" "$@"\n')
@@ -261,6 +263,7 @@ class Deployment:
         if not chosen:
             raise RuntimeError(f"neither a follower nor a single server: {', '.join(map(str, modes))}")
         return {
+            "ZK_KIND": "oxkeeper" if "serve" in chosen.argv else "zookeeper",
             "ZK_CONNECT": chosen.address,
             "ZK_CONNECT_ALL": ",".join(member.address for member in self.members),
             "ZK_SERVERS": str(len(self.members)),

@@ -243,7 +243,7 @@ def run_case(label, function, scene):
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         place = traceback.extract_tb(error.__traceback__)[1:]
-        lines = "<".join(str(frame.lineno) for frame in reversed(place) if "/cases/" in frame.filename)
+        lines = "<".join(str(frame.lineno) for frame in reversed(place) if "cases" in frame.filename)
         print(f"not ok {label} # {reason} (line {lines})", flush=True)
         return 1
     finally:

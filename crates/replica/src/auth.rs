@@ -1,9 +1,11 @@
 //! Which identity credentials prove: by packet, or in an exchange of SASL tokens. Source: `DigestAuthenticationProvider`,
 //! `IPAuthenticationProvider`, `ZooKeeperServer.processSasl`.
 //!
+//! * [`DigestAlgorithm`]: from `user:password` to an identity.
 //! * `digest_md5`, `directives`: one exchange of tokens.
 //! * [`sasl`]: the users, and their identities.
 
+mod digest;
 pub mod digest_md5;
 mod directives;
 pub mod sasl;
@@ -15,8 +17,8 @@ use base64::engine::general_purpose::STANDARD;
 use oxkeeper_proto::Jute;
 use oxkeeper_proto::records::Id;
 use oxkeeper_state::Identities;
-use sha1::{Digest, Sha1};
 
+pub use digest::DigestAlgorithm;
 pub use sasl::Sasl;
 
 /// Bytes of identities one connection may have. They travel with each of its writes, so that without a limit a client
@@ -28,6 +30,8 @@ pub const IDENTITIES_LEN_MAX: usize = 16 << 10;
 pub struct AuthConfig {
     /// The digest identity that is also `super`.
     pub super_digest: Option<String>,
+    /// Hashes credentials of scheme `digest`.
+    pub digest: DigestAlgorithm,
     /// One of these schemes must have been proved before any request, unless empty.
     pub enforced_schemes: Vec<String>,
     /// `None`: this server does not speak SASL.
@@ -49,13 +53,6 @@ pub fn add_identity(identities: &mut Vec<u8>, scheme: &str, id: &str) {
     }
 }
 
-/// The digest identity of `user:password`: `user:base64(SHA-1(user:password))`.
-pub fn digest_identity(credentials: &[u8]) -> String {
-    let text = String::from_utf8_lossy(credentials);
-    let user = text.split(':').next().unwrap_or_default();
-    format!("{user}:{}", encode_base64(&Sha1::digest(text.as_bytes())))
-}
-
 fn encode_base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
@@ -63,12 +60,6 @@ fn encode_base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn digests_are_the_references() {
-        assert_eq!(digest_identity(b"user1:12345"), "user1:+owfoSBn/am19roBPzR1/MfCblE=");
-        assert_eq!(digest_identity(b"super:admin"), "super:xQJmxLMiHGwaqBvst5y6rkB6HQs=");
-    }
 
     #[test]
     fn identities_are_a_set() {

@@ -462,12 +462,12 @@ impl Connection {
         if !matches!(op, Some(OpCode::Auth | OpCode::Sasl)) {
             self.touch(turn)?;
         }
+        self.check_enforced_auth(header, turn)?;
         let Some(op) = op else {
             // ZooKeeper: an unknown operation costs the connection, after an answer with zxid -1.
             self.put_reply(header, -1, turn, |_, _, _| Err(ErrorCode::Unimplemented));
             return Err(Flow::End(End::UnknownOperation(header.op)));
         };
-        self.check_enforced_auth(header, op, turn)?;
         if too_late {
             turn.stats.throttled += 1;
             let zxid = turn.shared.state.zxid().0;
@@ -527,9 +527,9 @@ impl Connection {
     }
 
     /// Source: `AuthenticationHelper.enforceAuthentication`.
-    fn check_enforced_auth(&mut self, header: RequestHeader, op: OpCode, turn: &mut Turn<'_>) -> Result<(), Flow> {
+    fn check_enforced_auth(&mut self, header: RequestHeader, turn: &mut Turn<'_>) -> Result<(), Flow> {
         let enforced = &turn.config.auth.enforced_schemes;
-        let exempt = enforced.is_empty() || matches!(op, OpCode::Auth | OpCode::Sasl);
+        let exempt = enforced.is_empty() || [OpCode::Auth, OpCode::Sasl].map(OpCode::wire).contains(&header.op);
         let proved = |scheme: Option<&str>| enforced.iter().any(|wanted| Some(wanted.as_str()) == scheme);
         if exempt || Identities(&self.identities).iter().any(|id| proved(id.scheme.as_deref())) {
             return Ok(());

@@ -247,7 +247,7 @@ impl Connection {
 
     /// Adds the identity; false if the connection has too many.
     fn prove_digest(&mut self, credentials: &[u8], turn: &Turn<'_>) -> bool {
-        let digest = auth::digest_identity(credentials);
+        let digest = turn.config.auth.digest.identity(credentials);
         if turn.config.auth.super_digest.as_deref() == Some(&*digest) {
             auth::add_identity(&mut self.identities, "super", "");
         }

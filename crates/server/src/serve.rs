@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use oxkeeper_replica::auth::{AuthConfig, IDENTITIES_LEN_MAX, Sasl};
+use oxkeeper_replica::auth::{AuthConfig, DigestAlgorithm, IDENTITIES_LEN_MAX, Sasl};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::{Clocks, ConnectionConfig, Serving, SessionTable, Shared, Writer};
 use oxkeeper_state::{Settings, State};
@@ -456,7 +456,12 @@ fn connection_config(config: &Config, settings: Settings, sasl: Option<Arc<Sasl>
         session_timeout_min_ms: config.session_timeout_min_ms,
         session_timeout_max_ms: config.session_timeout_max_ms,
         settings,
-        auth: AuthConfig { super_digest: security.super_digest.clone(), enforced_schemes: enforced, sasl },
+        auth: AuthConfig {
+            super_digest: security.super_digest.clone(),
+            digest: DigestAlgorithm::from_name(&security.digest_algorithm).unwrap_or_default(),
+            enforced_schemes: enforced,
+            sasl,
+        },
         is_word: |bytes| Word::from_bytes(bytes).is_some(),
         distributed: config.is_distributed(),
     }

@@ -243,7 +243,7 @@ const SETTERS: &[Shown] = &[
     ("datadir.autocreate", "false", |c| c.unserved().len().to_string(), "1"),
     ("enforce.auth.schemes", "digest, ip", |c| c.security.enforce_auth_schemes.join("+"), "digest+ip"),
     ("DigestAuthenticationProvider.enabled", "false", |c| c.security.digest_auth_enabled.to_string(), "false"),
-    ("DigestAuthenticationProvider.digestAlg", "SHA-256", |c| c.unserved().len().to_string(), "1"),
+    ("DigestAuthenticationProvider.digestAlg", "SHA3-256", |c| c.unserved().len().to_string(), "1"),
     (
         "DigestAuthenticationProvider.superDigest",
         "super:x",

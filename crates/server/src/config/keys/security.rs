@@ -1,5 +1,7 @@
 //! Keys of identities, ACLs and TLS.
 
+use oxkeeper_replica::auth::DigestAlgorithm;
+
 use super::{Form, Key, Kind, unused};
 use crate::config::settings::{Config, SASL_PROVIDER};
 
@@ -51,7 +53,10 @@ pub(super) const KEYS: &[Key] = &[
         "Digest of ACL ids, by its name in a JVM",
     )
     .default("SHA1")
-    .unserved(|c| !is_sha1(&c.security.digest_algorithm), "another digest than SHA1 for ACL ids"),
+    .unserved(
+        |c| DigestAlgorithm::from_name(&c.security.digest_algorithm).is_none(),
+        "another digest for ACL ids than MD5, SHA1 and those of SHA-2",
+    ),
     Key::new("enableEagerACLCheck", Form::Property, unused::FLAG, "Followers check ACLs before they forward a write")
         .default("false")
         .ignored("ACLs are checked once, where writes are applied"),
@@ -213,7 +218,3 @@ pub(super) const KEYS: &[Key] = &[
     )
     .ignored(NO_TLS),
 ];
-
-fn is_sha1(algorithm: &str) -> bool {
-    ["sha1", "sha-1", "sha"].iter().any(|name| name.eq_ignore_ascii_case(algorithm))
-}
