@@ -89,8 +89,11 @@ fn key(text: &[u8]) -> Result<(&[u8], &[u8]), Rejection> {
     Ok((key, behind))
 }
 
-/// A value, and what stands behind the separator that ends it; `None` if there is none.
-fn value(text: &[u8]) -> Result<Option<(Vec<u8>, &[u8])>, Rejection> {
+/// A value, and what stands behind the separator that ends it.
+type Value<'a> = (Vec<u8>, &'a [u8]);
+
+/// `None` if there is no value.
+fn value(text: &[u8]) -> Result<Option<Value<'_>>, Rejection> {
     let Some((&first, inner)) = text.split_first() else { return Ok(None) };
     let ends = |byte: u8| byte == b',' || is_space(byte);
     if first != b'"' {
