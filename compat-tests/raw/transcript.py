@@ -5,6 +5,8 @@ fixes and drops what it leaves open: zxids become ranks within the transcript, t
 session ids the order of their creation; children, identities and ephemerals are sorted.
 """
 
+import time
+
 import wire
 from connection import Connection, Notification
 from sequences import SUPER, Step, request
@@ -24,8 +26,8 @@ class Zxid(int):
 class Player:
     """One run of one sequence against one server."""
 
-    def __init__(self, address, observer, parent):
-        self.address, self.observer, self.parent = address, observer, parent
+    def __init__(self, address, observer, parent, acl_pause_s=0):
+        self.acl_pause_s, self.address, self.observer, self.parent = acl_pause_s, address, observer, parent
         self.connections, self.lost, self.ordinals = {}, {}, {}
         self.times, self.watching = {}, set()
         self.zxids = [self.observer.ask(wire.create(parent, b"parent")).zxid]
@@ -100,6 +102,8 @@ class Player:
             return self.burst(step, connection)
         sent = request(step, self.parent, self.zxids)
         reply = connection.ask(sent)
+        if step.name == "setACL":
+            time.sleep(self.acl_pause_s)
         if reply.zxid > 0:
             self.zxids.append(reply.zxid)
         if reply.err == Err.AUTH_FAILED:
