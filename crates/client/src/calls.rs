@@ -288,10 +288,10 @@ impl Client {
             .map(drop)
     }
 
-    /// auth (100): adds an identity to the connection.
-    pub async fn add_auth(&self, scheme: &str, auth: &[u8]) -> Result<(), Error> {
+    /// auth (100): adds an identity to the connection. Null is not empty.
+    pub async fn add_auth(&self, scheme: &str, auth: Option<&[u8]>) -> Result<(), Error> {
         let mut body = Vec::new();
-        AuthPacket { auth_type: 0, scheme: text(scheme), auth: Some(auth) }.encode(&mut body);
+        AuthPacket { auth_type: 0, scheme: text(scheme), auth }.encode(&mut body);
         self.call_as(Some(XID_AUTH), OpCode::Auth, body).await.map(drop)
     }
 

@@ -6,15 +6,15 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use oxkeeper_proto::frame::{FRAME_LEN_MAX, put_frame, split_frame};
-use oxkeeper_proto::op::{EventType, XID_NOTIFICATION, XID_PING};
+use oxkeeper_proto::op::{EventType, XID_AUTH, XID_NOTIFICATION, XID_PING};
 use oxkeeper_proto::records::{
     ConnectRequest, ConnectResponse, PASSWORD_LEN, ReplyHeader, RequestHeader, WatcherEvent,
 };
-use oxkeeper_proto::{Jute, OpCode, Reader, SessionId, Zxid};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, SessionId, Zxid};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::sync::{mpsc, oneshot};
@@ -53,6 +53,8 @@ pub(crate) struct Incoming {
     pub(crate) chroot: Arc<str>,
     /// The last transaction that any answer named.
     pub(crate) last_zxid: Arc<AtomicI64>,
+    /// Whether an identity was refused.
+    pub(crate) auth_refused: Arc<AtomicBool>,
 }
 
 /// Connects and shakes hands.
@@ -220,6 +222,9 @@ impl Driver {
         let expected = self.pending.front().map(|pending| pending.xid);
         if expected != Some(header.xid) {
             return Err(Error::OutOfOrder { found: header.xid, expected });
+        }
+        if header.xid == XID_AUTH && header.err == ErrorCode::AuthFailed.wire() {
+            self.incoming.auth_refused.store(true, Ordering::Relaxed);
         }
         let answer = self.pending.pop_front().and_then(|pending| pending.answer);
         if let Some(answer) = answer {

@@ -50,8 +50,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The error for a non-zero `err` of a reply header.
-    pub(crate) fn from_wire(err: i32) -> Error {
+    /// The error for a non-zero `err` of a reply header or of a result in a multi.
+    pub fn from_wire(err: i32) -> Error {
         ErrorCode::from_wire(err).map_or(Error::UnknownCode(err), Error::Server)
     }
 }

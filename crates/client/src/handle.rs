@@ -100,7 +100,7 @@ pub enum Event {
 #[derive(Clone, Debug)]
 struct Identity {
     scheme: String,
-    auth: Vec<u8>,
+    auth: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug)]
@@ -198,14 +198,14 @@ impl Handle {
     }
 
     /// Shows an identity, on this and on later connections. A refused one ends the session.
-    pub async fn add_auth(&self, scheme: &str, auth: &[u8]) -> Result<(), Error> {
+    pub async fn add_auth(&self, scheme: &str, auth: Option<&[u8]>) -> Result<(), Error> {
         let client = self.client().await?;
         let shown = client.add_auth(scheme, auth).await;
         if let Err(Error::Server(ErrorCode::AuthFailed)) = shown {
             let _ = self.controls.send(Control::AuthFailed).await;
             self.fence().await;
         } else {
-            self.kept.lock().identities.push(Identity { scheme: scheme.to_owned(), auth: auth.to_vec() });
+            self.kept.lock().identities.push(Identity { scheme: scheme.to_owned(), auth: auth.map(<[u8]>::to_vec) });
         }
         shown
     }
@@ -395,7 +395,7 @@ impl Keeper {
             (kept.identities.clone(), kept.watches.clone())
         };
         for Identity { scheme, auth } in identities {
-            client.add_auth(&scheme, &auth).await?;
+            client.add_auth(&scheme, auth.as_deref()).await?;
         }
         client.leave_again(self.options.last_zxid_seen.0, &watches).await?;
         let (state, change) = if client.session().read_only {
@@ -416,7 +416,7 @@ impl Keeper {
             tokio::select! {
                 biased;
                 event = events.recv() => {
-                    let event = event?;
+                    let Some(event) = event else { return client.auth_refused().then_some(End::AuthFailed) };
                     let awaited = self.kept.lock().watches.fire(event.event, &event.path);
                     if awaited {
                         self.tell(Event::Watch(event));

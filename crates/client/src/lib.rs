@@ -22,7 +22,7 @@ mod watches;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use oxkeeper_proto::op::EventType;
@@ -99,6 +99,7 @@ pub struct Client {
     session: Session,
     chroot: Arc<str>,
     last_zxid: Arc<AtomicI64>,
+    auth_refused: Arc<AtomicBool>,
 }
 
 /// The watch events of one connection, in the order they arrived.
@@ -134,10 +135,16 @@ impl Client {
         let (calls, waiting) = mpsc::channel(connection::WAITING_MAX);
         let (events, received) = mpsc::channel(EVENTS_MAX);
         let last_zxid = Arc::new(AtomicI64::new(options.last_zxid_seen.0));
+        let auth_refused = Arc::new(AtomicBool::new(false));
         let chroot: Arc<str> = options.chroot.as_str().into();
-        let incoming = connection::Incoming { events, chroot: chroot.clone(), last_zxid: last_zxid.clone() };
+        let incoming = connection::Incoming {
+            events,
+            chroot: chroot.clone(),
+            last_zxid: last_zxid.clone(),
+            auth_refused: auth_refused.clone(),
+        };
         tokio::spawn(connection::drive(socket, session.timeout, waiting, incoming));
-        Ok((Client { calls, session, chroot, last_zxid }, received))
+        Ok((Client { calls, session, chroot, last_zxid, auth_refused }, received))
     }
 
     /// The session of this connection.
@@ -148,6 +155,11 @@ impl Client {
     /// The last transaction that any answer named.
     pub fn last_zxid(&self) -> Zxid {
         Zxid(self.last_zxid.load(Ordering::Relaxed))
+    }
+
+    /// Whether the server refused an identity, after which it closes the connection.
+    pub fn auth_refused(&self) -> bool {
+        self.auth_refused.load(Ordering::Relaxed)
     }
 
     /// Sends one request and waits for its answer. The request leaves before this returns `Pending` a second time, so

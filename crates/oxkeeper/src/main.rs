@@ -5,6 +5,7 @@ mod config_check;
 mod files;
 mod manual;
 mod serve;
+mod shell;
 mod signals;
 mod sim;
 mod supervisor;
@@ -34,6 +35,8 @@ enum Command {
     Export(files::ExportArgs),
     /// Make a backup a server's data
     Restore(files::RestoreArgs),
+    /// Speak to any server of the ZooKeeper protocol: the commands and options of zkCli
+    Shell(shell::ShellArgs),
     /// Load any server of the ZooKeeper protocol and measure it
     Bench(Box<bench::BenchArgs>),
     /// Simulate a server and its clients under a seed, and check every promise
@@ -51,13 +54,14 @@ enum ConfigCommand {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let done = match Cli::parse_from(shell::respell(std::env::args_os().collect())).command {
         None => serve::run(&serve::ServeArgs::default()),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Config(ConfigCommand::Check(args))) => config_check::run(&args),
         Some(Command::Import(args)) => files::import(&args),
         Some(Command::Export(args)) => files::export(&args),
         Some(Command::Restore(args)) => files::restore(&args),
+        Some(Command::Shell(args)) => shell::run(&args),
         Some(Command::Bench(args)) => bench::run(*args).map(|()| ExitCode::SUCCESS),
         Some(Command::Sim(args)) => {
             sim::run_seeds(&args);

@@ -1,0 +1,112 @@
+//! Events, printed as they come: between the lines the user types, or in the order of a script. Source:
+//! `ZooKeeperMain.MyWatcher`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use oxkeeper_client::handle::{Change, Event};
+use parking_lot::Mutex;
+use rustyline::ExternalPrinter;
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use super::report::{Format, flush, put};
+
+/// Who prints while a line is being typed.
+pub(super) type LinePrinter = Arc<Mutex<Option<Box<dyn ExternalPrinter + Send>>>>;
+
+/// How events are told.
+#[derive(Clone)]
+pub(super) struct Teller {
+    pub(super) format: Format,
+    /// Leaves out that we are connected, or closed, when that was asked for.
+    pub(super) quiet: bool,
+    /// `printwatches`.
+    pub(super) on: Arc<AtomicBool>,
+    pub(super) line_printer: LinePrinter,
+}
+
+impl Teller {
+    /// Tells events until there are no more, and answers each fence once all before it is told.
+    pub(super) async fn run(self, mut events: mpsc::Receiver<Event>, mut fences: mpsc::Receiver<oneshot::Sender<()>>) {
+        let (mut open, mut connected) = (true, false);
+        loop {
+            tokio::select! {
+                biased;
+                event = events.recv(), if open => match event {
+                    Some(event) => {
+                        let expected = match event {
+                            Event::Session(Change::SyncConnected | Change::ConnectedReadOnly) => {
+                                !std::mem::replace(&mut connected, true)
+                            }
+                            Event::Session(Change::Closed) => true,
+                            Event::Session(_) | Event::Watch(_) | Event::Removed(..) => false,
+                        };
+                        if !(expected && self.quiet) && self.on.load(Ordering::Relaxed) {
+                            self.tell(&event);
+                        }
+                    }
+                    None => open = false,
+                },
+                fence = fences.recv() => match fence {
+                    Some(passed) => _ = passed.send(()),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn tell(&self, event: &Event) {
+        let text = match self.format {
+            Format::Text => as_text(event),
+            Format::Json => as_json(event),
+        };
+        if let Some(printer) = &mut *self.line_printer.lock()
+            && printer.print(text.clone()).is_ok()
+        {
+            return;
+        }
+        put(text);
+        flush();
+    }
+}
+
+fn as_text(event: &Event) -> String {
+    let (state, kind, zxid) = (event.state_name(), event.type_name(), event.zxid().0);
+    let path = event.path().unwrap_or("null");
+    format!("\nWATCHER::\n\nWatchedEvent state:{state} type:{kind} path:{path} zxid: {zxid}\n")
+}
+
+fn as_json(event: &Event) -> String {
+    let zxid = Some(event.zxid().0).filter(|zxid| *zxid >= 0).map(|zxid| format!("0x{zxid:x}"));
+    let event = json!({"state": event.state_name(), "type": event.type_name(), "path": event.path(), "zxid": zxid});
+    format!("{}\n", json!({ "event": event }))
+}
+
+#[cfg(test)]
+mod tests {
+    use oxkeeper_client::WatchEvent;
+    use oxkeeper_proto::Zxid;
+    use oxkeeper_proto::op::{EventType, WatcherType};
+
+    use super::*;
+
+    #[test]
+    fn as_zookeeper_prints_them() {
+        let connected = Event::Session(Change::SyncConnected);
+        assert_eq!(
+            as_text(&connected),
+            "\nWATCHER::\n\nWatchedEvent state:SyncConnected type:None path:null zxid: -1\n"
+        );
+        let removed = Event::Removed(WatcherType::Data, "/a".to_owned());
+        assert!(as_text(&removed).contains("state:SyncConnected type:DataWatchRemoved path:/a zxid: -1"));
+    }
+
+    #[test]
+    fn for_programs() {
+        let fired = WatchEvent { event: EventType::NodeCreated, path: "/a".to_owned(), zxid: Zxid(17) };
+        let expected =
+            r#"{"event":{"state":"SyncConnected","type":"NodeCreated","path":"/a","zxid":"0x11"}}"#.to_owned() + "\n";
+        assert_eq!(as_json(&Event::Watch(fired)), expected);
+    }
+}
