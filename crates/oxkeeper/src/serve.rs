@@ -18,6 +18,8 @@ use crate::{signals, supervisor};
 
 /// ZooKeeper's exit code for a data directory that cannot be used.
 const EXIT_CODE_DATA: u8 = 3;
+/// ZooKeeper's exit code when administrators cannot be served.
+const EXIT_CODE_ADMIN: u8 = 4;
 
 /// What to serve, and how.
 #[derive(Args, Debug, Default)]
@@ -56,7 +58,7 @@ enum Ready {
     /// One line for people
     #[default]
     Text,
-    /// One JSON object: address, port, pid
+    /// One JSON object: address, port, pid, and the ports for administrators and for metrics, or null
     Json,
 }
 
@@ -112,7 +114,8 @@ fn exit_code(problem: &StartError) -> u8 {
             | RecoveryError::Nothing(_),
         )
         | StartError::OtherData { .. } => EXIT_CODE_DATA,
-        StartError::Listen { .. } | StartError::Ensemble(_) | StartError::System(_) => 1,
+        StartError::Admin { key: "admin.serverPort", .. } => EXIT_CODE_ADMIN,
+        StartError::Admin { .. } | StartError::Listen { .. } | StartError::Ensemble(_) | StartError::System(_) => 1,
     }
 }
 
@@ -196,7 +199,15 @@ fn announce(server: &Server, args: &ServeArgs, data_dir: &str) {
     match args.ready {
         Ready::Json => {
             let pid = std::process::id();
-            println!("{}", serde_json::json!({ "address": address.to_string(), "port": address.port(), "pid": pid }));
+            let port = |address: Option<SocketAddr>| address.map(|address| address.port());
+            let ready = serde_json::json!({
+                "address": address.to_string(),
+                "port": address.port(),
+                "pid": pid,
+                "admin_port": port(server.admin_address()),
+                "metrics_port": port(server.metrics_address()),
+            });
+            println!("{ready}");
         }
         Ready::Text => {
             let data = if args.in_memory { "nothing on disk".to_owned() } else { format!("data in {data_dir}") };

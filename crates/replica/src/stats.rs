@@ -49,6 +49,10 @@ impl Tally {
     }
 }
 
+/// Counts of a distribution at one moment, without the buckets that have none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts(Vec<(u16, u64)>);
+
 /// Values below this have a bucket each; from there on every doubling has half as many.
 const EXACT: u64 = 32;
 /// Doublings from [`EXACT`] on that have buckets: up to 2^20, as ms 17 minutes. Greater values share the last bucket.
@@ -87,14 +91,34 @@ impl Distribution {
 
     /// The value that `per_mille` of 1000 values do not exceed; 0 without any.
     pub fn percentile(&self, per_mille: u64) -> u64 {
-        let rank = (self.tally.count * per_mille).div_ceil(1000);
+        self.percentile_of(&self.buckets, self.tally.count, per_mille).unwrap_or(0)
+    }
+
+    /// What it has counted so far.
+    pub fn counts(&self) -> Counts {
+        let counted = self.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
+        Counts(counted.map(|(bucket, count)| (bucket as u16, *count)).collect())
+    }
+
+    /// The value that `per_mille` of 1000 values since then do not exceed; `None` without any.
+    pub fn percentile_since(&self, then: &Counts, per_mille: u64) -> Option<u64> {
+        let mut buckets = self.buckets;
+        for &(bucket, count) in &then.0 {
+            let now = &mut buckets[usize::from(bucket)];
+            *now = now.saturating_sub(count);
+        }
+        self.percentile_of(&buckets, buckets.iter().sum(), per_mille)
+    }
+
+    fn percentile_of(&self, buckets: &[u64; BUCKETS], count: u64, per_mille: u64) -> Option<u64> {
+        let rank = (count * per_mille).div_ceil(1000).max(1);
         let mut reached = 0;
-        let found = self.buckets.iter().position(|count| {
+        let found = buckets.iter().position(|count| {
             reached += count;
             reached >= rank
-        });
-        let greatest = found.filter(|&bucket| bucket < BUCKETS - 1).map_or(u64::MAX, greatest);
-        greatest.min(self.tally.max)
+        })?;
+        let greatest = if found < BUCKETS - 1 { greatest(found) } else { u64::MAX };
+        Some(greatest.min(self.tally.max))
     }
 }
 
@@ -129,6 +153,15 @@ impl Sizes {
     /// Size of the last response; 0 without any.
     pub fn last(&self) -> u64 {
         self.last
+    }
+
+    /// Last, least and greatest size.
+    // ZooKeeper: -1 while there was none.
+    pub fn shown(&self) -> [i64; 3] {
+        match self.tally.count {
+            0 => [-1; 3],
+            _ => [self.last, self.tally.min(), self.tally.max].map(|size| size as i64),
+        }
     }
 
     fn record(&mut self, len: usize, now_ms: u64) {
@@ -186,7 +219,7 @@ pub struct ServerStats {
     /// Sessions refused because too many began.
     pub rationed: u64,
     /// Tokens spent, whenever a session began.
-    pub token_deficit: Tally,
+    pub token_deficit: Distribution,
 }
 
 impl ServerStats {
@@ -365,6 +398,18 @@ mod tests {
         // 1..=1000: 500 and 950 lie in buckets that end at 511 and 959.
         assert_eq!(percentiles(&distribution(1..=1000)), [511, 959, 991, 1000]);
         assert_eq!(percentiles(&distribution([1 << 40, 1])), [1, 1 << 40, 1 << 40, 1 << 40]);
+    }
+
+    #[test]
+    fn percentiles_of_what_came_since() {
+        let mut values = distribution([1000; 5]);
+        let then = values.counts();
+        assert_eq!(values.percentile_since(&then, 500), None);
+        (1..=3).for_each(|value| values.record(value));
+        assert_eq!(values.percentile_since(&then, 500), Some(2));
+        assert_eq!(values.percentile_since(&then, 990), Some(3));
+        assert_eq!(values.percentile_since(&Counts::default(), 990), Some(1000));
+        assert_eq!(Distribution::default().percentile_since(&then, 500), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use oxkeeper_proto::{Jute, SessionId, Zxid, frame};
 use oxkeeper_state::{AclList, Caller, Change, ChangeKind, Identities, Settings, State};
 
 use crate::delivery::{ConnectionId, IdentityBytes};
-use crate::stats::Tally;
+use crate::stats::Distribution;
 
 /// One way of watching. A connection may watch a path in several ways at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,16 +103,16 @@ pub struct Watches {
 
 /// How many watchers each change told that told any, by event. Source: `WatchManager.triggerWatch`, which also counts
 /// those who may not know of the change.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Fired {
     /// NodeCreated.
-    pub created: Tally,
+    pub created: Distribution,
     /// NodeDeleted; a change counts for each table it fires.
-    pub deleted: Tally,
+    pub deleted: Distribution,
     /// NodeDataChanged.
-    pub data_changed: Tally,
+    pub data_changed: Distribution,
     /// NodeChildrenChanged.
-    pub children_changed: Tally,
+    pub children_changed: Distribution,
 }
 
 /// Counts for `wchs` and the metrics.
@@ -411,9 +411,9 @@ pub struct Watcher<'a> {
 }
 
 /// Counts whom a change told, if anyone.
-fn fired(tally: &mut Tally, told: &[ConnectionId]) {
+fn fired(values: &mut Distribution, told: &[ConnectionId]) {
     if !told.is_empty() {
-        tally.record(told.len() as u64);
+        values.record(told.len() as u64);
     }
 }
 
@@ -508,8 +508,8 @@ mod tests {
         for kind in [ChangeKind::Created, ChangeKind::DataChanged, ChangeKind::Deleted] {
             watches.fire(&change(kind, "/a"), &mut |_, _| told += 1);
         }
-        let counted = |tally: Tally| (tally.count, tally.sum);
-        let Fired { created, deleted, data_changed, children_changed } = watches.fired;
+        let counted = |values: &Distribution| (values.tally.count, values.tally.sum);
+        let Fired { created, deleted, data_changed, children_changed } = &watches.fired;
         assert_eq!([created, children_changed].map(counted), [(1, 3); 2]);
         assert_eq!([data_changed, deleted].map(counted), [(0, 0); 2]);
         assert_eq!(told, 6);

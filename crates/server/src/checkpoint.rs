@@ -98,6 +98,16 @@ impl Checkpoints {
         }
     }
 
+    /// Log entries the durable tree holds.
+    pub(crate) fn committed_count(&self) -> u64 {
+        self.committed.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of log entries applied behind the last checkpoint.
+    pub(crate) fn behind_len(&self) -> u64 {
+        self.behind.load(Ordering::Relaxed)
+    }
+
     /// Log entries applied.
     pub(crate) fn applied_count(&self) -> u64 {
         self.applied.load(Ordering::Relaxed)
@@ -162,6 +172,7 @@ impl Checkpoints {
         let mut locked = shared.write();
         let head = locked.state.begin_checkpoint();
         let applied = self.applied.load(Ordering::Acquire);
+        let zxid = locked.state.zxid();
         let behind = self.behind.swap(0, Ordering::Relaxed);
         drop(locked);
         drop(between_entries);
@@ -171,7 +182,10 @@ impl Checkpoints {
         });
         shared.write().state.end_checkpoint(&head, done.is_ok());
         match done {
-            Ok(()) => self.committed.store(applied, Ordering::Release),
+            Ok(()) => {
+                self.committed.store(applied, Ordering::Release);
+                self.stats.lock().last = Some((zxid, clock.wall_ms() / 1000));
+            }
             Err(_) => drop(self.behind.fetch_add(behind, Ordering::Relaxed)),
         }
         done

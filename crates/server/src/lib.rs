@@ -10,6 +10,7 @@
 //! Reading order: [`serve`], [`io`], [`client`], [`engine`], [`checkpoint`], [`recovery`], [`offline`], [`transfer`], [`config`],
 //! [`words`].
 
+mod admin;
 mod admission;
 mod auth;
 mod checkpoint;

@@ -8,27 +8,45 @@
 //!
 //! Source: `ServerMetrics`, `ZooKeeperServer#registerMetrics`, `ServerStats#reset`, `QuotaMetricsUtils`.
 
+pub(crate) mod family;
+mod histogram;
+mod own;
+mod process;
+pub(crate) mod windows;
+
 use std::collections::BTreeMap;
 
+use oxkeeper_proto::Zxid;
 use oxkeeper_replica::stats::{Distribution, ServerStats, Tally};
 use oxkeeper_replica::watches::Fired;
 use oxkeeper_state::State;
 use oxkeeper_state::quota::{self, Track};
 
-use crate::role::{Place, Role};
+use self::family::Family;
+use self::histogram::Histogram;
+use self::windows::Windows;
+use crate::role::{Outages, Place, Role};
 use crate::words::metrics::{Metric, Number, Percentiles, Summary, Value};
+
+/// A sync that takes longer is slow, µs.
+// ZooKeeper: `fsync.warningthresholdms`.
+const SLOW_SYNC_US: u64 = 1_000_000;
 
 /// What the engine counts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EngineStats {
     /// Commands found waiting, whenever there were any.
-    pub(crate) taken: Tally,
+    pub(crate) taken: Distribution,
     /// Commands in each log entry that was made durable and applied.
-    pub(crate) applied: Tally,
+    pub(crate) applied: Distribution,
     /// Time to write and sync a log entry, µs.
     pub(crate) sync_us: Tally,
     /// The same in ms, with percentiles.
     pub(crate) sync_ms: Distribution,
+    /// The same, by bounds.
+    pub(crate) syncs: Histogram,
+    /// Those that took longer than a second.
+    pub(crate) slow_syncs: u64,
     /// Sessions that expired.
     pub(crate) sessions_expired: u64,
     /// Length of each log entry this server proposed to its peers, bytes.
@@ -46,6 +64,8 @@ impl EngineStats {
     pub(crate) fn synced(&mut self, took_us: u64) {
         self.sync_us.record(took_us);
         self.sync_ms.record(took_us / 1000);
+        self.syncs.record(took_us);
+        self.slow_syncs += u64::from(took_us > SLOW_SYNC_US);
     }
 
     /// A log entry was proposed to peers.
@@ -66,34 +86,52 @@ impl EngineStats {
 }
 
 /// What checkpoints count.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct CheckpointStats {
     /// Time each took, ms.
-    pub(crate) took_ms: Tally,
+    pub(crate) took_ms: Distribution,
     /// Those that failed.
     pub(crate) failed: u64,
+    /// The last one: the zxid it holds, and when it was done, Unix s.
+    pub(crate) last: Option<(Zxid, i64)>,
+}
+
+impl CheckpointStats {
+    /// Counts begin anew.
+    pub(crate) fn reset(&mut self) {
+        *self = CheckpointStats { last: self.last, ..CheckpointStats::default() };
+    }
+}
+
+/// What administrators asked for over HTTP.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AdminStats {
+    /// Snapshots refused because the last one was too short a time ago.
+    pub(crate) snapshots_limited: u64,
+    /// Restores refused for the same reason.
+    pub(crate) restores_limited: u64,
 }
 
 /// What recovery took, once.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct StartupStats {
     /// To load the durable tree, ms.
-    pub(crate) load_ms: Tally,
+    pub(crate) load_ms: Distribution,
     /// To replay the log behind it, ms.
-    pub(crate) replay_ms: Tally,
+    pub(crate) replay_ms: Distribution,
     /// Commands replayed.
-    pub(crate) replayed: Tally,
+    pub(crate) replayed: Distribution,
     /// All of it, ms.
-    pub(crate) whole_ms: Tally,
+    pub(crate) whole_ms: Distribution,
 }
 
 impl StartupStats {
     /// Data was recovered.
     pub(crate) fn recovered(load_ms: u64, replay_ms: u64, replayed: u64) -> StartupStats {
         let once = |value| {
-            let mut tally = Tally::default();
-            tally.record(value);
-            tally
+            let mut values = Distribution::default();
+            values.record(value);
+            values
         };
         StartupStats {
             load_ms: once(load_ms),
@@ -166,7 +204,16 @@ pub(crate) struct Figures {
     pub(crate) checkpoints: CheckpointStats,
     pub(crate) startup: StartupStats,
     pub(crate) quotas: Quotas,
+    pub(crate) admin: AdminStats,
     pub(crate) place: Place,
+    pub(crate) outages: Outages,
+    /// Log entries applied, and those of them that the durable tree holds.
+    pub(crate) applied: u64,
+    pub(crate) checkpointed: u64,
+    /// Bytes of log entries behind the last checkpoint.
+    pub(crate) behind_len: u64,
+    /// The ballot under which entries count now.
+    pub(crate) ballot: u64,
     /// Servers that vote.
     pub(crate) quorum_size: usize,
 }
@@ -187,52 +234,64 @@ impl Figures {
         signed(self.stats.received + self.words)
     }
 
-    /// Every metric.
+    /// Every metric that ZooKeeper has, too.
     pub(crate) fn metrics(&self) -> Vec<Metric> {
         let mut metrics = self.gauges();
         metrics.extend(self.ensemble_gauges());
         metrics.extend(self.quota_gauges());
         metrics.extend(self.counters());
-        metrics.extend(self.summaries());
+        metrics.extend(self.summaries().into_iter().map(Row::metric));
         metrics
+    }
+
+    /// Every metric: ZooKeeper's, ours, and those of the process.
+    pub(crate) fn families(&self, windows: &mut Windows) -> Vec<Family> {
+        let mut metrics = self.metrics();
+        for row in self.summaries() {
+            let recent = windows.percentiles(row.name, row.values, [500, 900, 990], self.uptime_ms);
+            metrics.iter_mut().filter(|metric| metric.name == row.name).for_each(|metric| metric.recent = recent);
+        }
+        let mut families = family::group(metrics);
+        families.extend(own::families(self));
+        families.extend(process::families(self.open_files, self.open_files_max));
+        families
     }
 
     fn gauges(&self) -> Vec<Metric> {
         let latency = summary(&self.stats.latency());
-        let sizes = &self.stats.responses;
-        // ZooKeeper: -1 while there was none.
-        let size = |size: u64| if sizes.tally.count == 0 { -1 } else { signed(size) };
-        let real = |name, value| Metric::new(name, Value::Gauge(Number::Real(value)));
+        let [last_size, min_size, max_size] = self.stats.responses.shown();
+        let int = |name, help, value: i64| Metric::gauge(name, value).help(help);
+        let real = |name, help, value| Metric::new(name, Value::Gauge(Number::Real(value))).help(help);
         vec![
-            Metric::gauge("ephemerals_count", self.ephemerals as i64),
-            Metric::gauge("num_alive_connections", self.connections as i64),
-            real("avg_latency", latency.average()),
-            Metric::gauge("outstanding_requests", signed(self.outstanding)),
-            Metric::gauge("znode_count", self.znodes as i64),
-            Metric::gauge("global_sessions", self.sessions as i64),
-            Metric::gauge("last_client_response_size", size(sizes.last())),
-            Metric::gauge("packets_sent", signed(self.stats.sent)),
-            Metric::gauge("packets_received", self.received()),
-            Metric::gauge("max_client_response_size", size(sizes.tally.max)),
-            real("connection_drop_probability", self.drop_probability),
-            Metric::gauge("watch_count", self.watches as i64),
+            int("ephemerals_count", "Ephemeral znodes", self.ephemerals as i64),
+            int("num_alive_connections", "Connections of clients", self.connections as i64),
+            real("avg_latency", "Average time to answer a request since the last reset, ms", latency.average()),
+            int("outstanding_requests", "Requests that wait for an answer", signed(self.outstanding)),
+            int("znode_count", "Znodes; the root counts twice, as in ZooKeeper", self.znodes as i64),
+            int("global_sessions", "Sessions of the whole ensemble", self.sessions as i64),
+            int("last_client_response_size", "Bytes of the last response; -1 before the first", last_size),
+            int("packets_sent", "Replies and notifications sent since the last reset", signed(self.stats.sent)),
+            int("packets_received", "Requests received since the last reset", self.received()),
+            int("max_client_response_size", "Bytes of the longest response; -1 before the first", max_size),
+            real("connection_drop_probability", "Chance that a new connection is dropped", self.drop_probability),
+            int("watch_count", "Watches that are set", self.watches as i64),
             // ZooKeeper: counts TLS handshakes only; here it is every authentication that failed.
-            Metric::gauge("auth_failed_count", signed(self.stats.auth_failed)),
-            Metric::gauge("min_latency", latency.min),
-            Metric::gauge("max_file_descriptor_count", self.open_files_max),
-            Metric::gauge("approximate_data_size", signed(self.data_size)),
-            Metric::gauge("open_file_descriptor_count", self.open_files),
+            int("auth_failed_count", "Authentications that failed", signed(self.stats.auth_failed)),
+            int("min_latency", "Least time to answer a request since the last reset, ms", latency.min),
+            int("max_file_descriptor_count", "Most files the process may have open", self.open_files_max),
+            int("approximate_data_size", "Bytes of all paths and data", signed(self.data_size)),
+            int("open_file_descriptor_count", "Files the process has open", self.open_files),
             // Those of read-only mode; every other session is global.
-            Metric::gauge("local_sessions", self.local_sessions as i64),
-            Metric::gauge("uptime", signed(self.uptime_ms)),
-            Metric::gauge("max_latency", latency.max),
-            Metric::gauge("min_client_response_size", size(sizes.tally.min())),
+            int("local_sessions", "Sessions that only this server knows", self.local_sessions as i64),
+            int("uptime", "Time since the server was started, ms", signed(self.uptime_ms)),
+            int("max_latency", "Greatest time to answer a request since the last reset, ms", latency.max),
+            int("min_client_response_size", "Bytes of the shortest response; -1 before the first", min_size),
         ]
     }
 
     /// What only a member of an ensemble has, and what only its leader has.
     fn ensemble_gauges(&self) -> Vec<Metric> {
-        let quorum_size = Metric::gauge("quorum_size", self.quorum_size as i64);
+        let quorum_size = Metric::gauge("quorum_size", self.quorum_size as i64).help("Servers that vote");
         match self.place.role {
             Role::Leader => [vec![quorum_size], self.leader_gauges()].concat(),
             Role::Follower => vec![quorum_size],
@@ -243,98 +302,150 @@ impl Figures {
     fn leader_gauges(&self) -> Vec<Metric> {
         let place = &self.place;
         let [last, min, max] = self.engine.proposal_sizes();
+        let uptime_ms = signed(self.uptime_ms.saturating_sub(place.since_ms));
+        let int = |name, help, value: i64| Metric::gauge(name, value).help(help);
         vec![
-            Metric::gauge("learners", place.followers as i64),
-            Metric::gauge("synced_followers", place.synced_followers as i64),
+            int("learners", "Servers linked to this leader", place.followers as i64),
+            int("synced_followers", "Servers that have what this leader has", place.synced_followers as i64),
             // Everybody votes.
-            Metric::gauge("synced_non_voting_followers", 0),
-            Metric::gauge("synced_observers", 0),
+            int("synced_non_voting_followers", "Followers without a vote", 0),
+            int("synced_observers", "Observers that have what this leader has", 0),
             // A sync waits in the log like a write.
-            Metric::gauge("pending_syncs", 0),
-            Metric::gauge("leader_uptime", signed(self.uptime_ms.saturating_sub(place.since_ms))),
-            Metric::gauge("last_proposal_size", last),
-            Metric::gauge("min_proposal_size", min),
-            Metric::gauge("max_proposal_size", max),
+            int("pending_syncs", "Syncs that wait; they wait as writes do", 0),
+            int("leader_uptime", "Time since this server leads, ms", uptime_ms),
+            int("last_proposal_size", "Bytes of the last proposal; -1 before the first", last),
+            int("min_proposal_size", "Bytes of the shortest proposal; -1 before the first", min),
+            int("max_proposal_size", "Bytes of the longest proposal; -1 before the first", max),
         ]
     }
 
     fn quota_gauges(&self) -> impl Iterator<Item = Metric> {
         self.quotas.iter().flat_map(|(namespace, quota)| {
-            let gauge = |name, value| Metric::gauge(name, value).labelled(namespace.clone());
+            let gauge = |name, help, value| Metric::gauge(name, value).help(help).labelled(namespace.clone());
             [
-                gauge("quota_count_limit_per_namespace", quota.count_limit),
-                gauge("quota_bytes_limit_per_namespace", quota.bytes_limit),
-                gauge("quota_count_usage_per_namespace", quota.count_usage),
-                gauge("quota_bytes_usage_per_namespace", quota.bytes_usage),
+                gauge("quota_count_limit_per_namespace", "Znodes that quotas allow", quota.count_limit),
+                gauge("quota_bytes_limit_per_namespace", "Bytes that quotas allow", quota.bytes_limit),
+                gauge("quota_count_usage_per_namespace", "Znodes that quotas count", quota.count_usage),
+                gauge("quota_bytes_usage_per_namespace", "Bytes that quotas count", quota.bytes_usage),
             ]
         })
     }
 
     fn counters(&self) -> impl Iterator<Item = Metric> {
-        let stats = &self.stats;
+        let (stats, engine) = (&self.stats, &self.engine);
         // ZooKeeper: a four-letter word has four bytes and nothing in front.
         let words_len = 4 * self.words;
         let counters = [
-            ("watch_bytes", stats.event_bytes),
-            ("connection_rejected", self.rejected + stats.rationed),
-            ("sessionless_connections_expired", stats.silent),
-            ("connection_drop_count", stats.dropped),
-            ("bytes_received_count", stats.received_bytes + words_len),
-            ("request_throttle_wait_count", stats.held_back),
-            ("throttled_ops", stats.throttled),
-            ("stale_requests_dropped", stats.stale_dropped),
-            ("large_requests_rejected", stats.large_rejected),
-            ("response_bytes", stats.reply_bytes),
-            ("connection_revalidate_count", stats.resumes),
+            ("watch_bytes", "Bytes of notifications", stats.event_bytes),
+            ("connection_rejected", "Connections refused because there were too many", self.rejected + stats.rationed),
+            ("sessionless_connections_expired", "Connections closed that began no session in time", stats.silent),
+            ("connection_drop_count", "Clients that were gone without closing their session", stats.dropped),
+            ("bytes_received_count", "Bytes of requests", stats.received_bytes + words_len),
+            (
+                "request_throttle_wait_count",
+                "Times a client had to wait because too much was proposed",
+                stats.held_back,
+            ),
+            ("throttled_ops", "Requests refused because they had waited too long", stats.throttled),
+            ("stale_requests_dropped", "Requests dropped because their client was gone", stats.stale_dropped),
+            ("large_requests_rejected", "Requests refused because too many large ones waited", stats.large_rejected),
+            ("response_bytes", "Bytes of replies", stats.reply_bytes),
+            ("connection_revalidate_count", "Handshakes of sessions that went on", stats.resumes),
             // ZooKeeper: proposals and commits are counted by leaders only. A server alone leads itself.
-            ("commit_count", self.engine.applied.sum),
-            ("proposal_count", self.engine.taken.sum),
-            ("snapshot_error_count", self.checkpoints.failed),
+            ("commit_count", "Writes that were committed", engine.applied.tally.sum),
+            ("proposal_count", "Writes that were proposed", engine.taken.tally.sum),
+            ("snapshot_error_count", "Checkpoints that failed", self.checkpoints.failed),
+            ("snapshot_rate_limited_count", "Snapshots refused as too frequent", self.admin.snapshots_limited),
+            ("restore_rate_limited_count", "Restores refused as too frequent", self.admin.restores_limited),
             // In the reference a snapshot, here the durable tree: what a peer gets that is too far behind, or new.
-            ("snap_count", self.engine.states_sent),
-            ("looking_count", self.place.outages.count),
-            ("connection_request_count", stats.connects),
-            ("stale_sessions_expired", self.engine.sessions_expired),
-            ("sync_processor_request_queued", self.engine.taken.sum),
+            ("snap_count", "Whole states sent to peers", engine.states_sent),
+            ("looking_count", "Times this server began to look for a leader", self.outages.count),
+            ("connection_request_count", "Handshakes asked for", stats.connects),
+            ("stale_sessions_expired", "Sessions that expired", engine.sessions_expired),
+            ("sync_processor_request_queued", "Writes that were handed to the log", engine.taken.tally.sum),
         ];
-        counters.into_iter().map(|(name, value)| Metric::counter(name, signed(value)))
+        counters.into_iter().map(|(name, help, value)| Metric::counter(name, signed(value)).help(help))
     }
 
-    fn summaries(&self) -> impl Iterator<Item = Metric> {
-        let in_ms =
-            |us: Summary| Summary { min: us.min / 1000, max: us.max / 1000, count: us.count, sum: us.sum / 1000 };
-        let basic = [
-            ("connection_token_deficit", summary(&self.stats.token_deficit)),
-            ("node_created_watch_count", summary(&self.fired.created)),
-            ("node_deleted_watch_count", summary(&self.fired.deleted)),
-            ("startup_txns_load_time", summary(&self.startup.replay_ms)),
-            ("sync_processor_queue_size", summary(&self.engine.taken)),
-            // The reference rounds every value down to ms and then adds up; this the other way round.
-            ("fsynctime", in_ms(summary(&self.engine.sync_us))),
-            ("snapshottime", summary(&self.checkpoints.took_ms)),
-            ("unavailable_time", summary(&self.place.outages.took_ms)),
-            ("leader_unavailable_time", summary(&self.place.outages.took_until_leading_ms)),
-            ("startup_txns_loaded", summary(&self.startup.replayed)),
-            ("dbinittime", summary(&self.startup.whole_ms)),
-            ("sync_processor_batch_size", summary(&self.engine.applied)),
-            ("node_children_watch_count", summary(&self.fired.children_changed)),
-            ("node_changed_watch_count", summary(&self.fired.data_changed)),
-            ("startup_snap_load_time", summary(&self.startup.load_ms)),
-        ];
-        let advanced = [
-            ("updatelatency", &self.stats.updates),
-            ("readlatency", &self.stats.reads),
-            ("request_throttle_queue_time_ms", &self.stats.throttled_ms),
-            ("sync_processor_queue_flush_time_ms", &self.engine.sync_ms),
-        ];
-        let basic = basic.into_iter().map(|(name, value)| Metric::new(name, Value::Summary(value)));
-        basic.chain(advanced.into_iter().map(|(name, values)| Metric::new(name, distribution(values))))
+    fn summaries(&self) -> Vec<Row<'_>> {
+        let (engine, startup, fired) = (&self.engine, &self.startup, &self.fired);
+        let us = summary(&engine.sync_us);
+        // The reference rounds every value down to ms and then adds up; this the other way round.
+        let sync_ms = Summary { min: us.min / 1000, max: us.max / 1000, count: us.count, sum: us.sum / 1000 };
+        vec![
+            Row::basic(
+                "connection_token_deficit",
+                "Tokens that new connections found missing",
+                &self.stats.token_deficit,
+            ),
+            Row::basic("node_created_watch_count", "Watches fired by a creation that fired any", &fired.created),
+            Row::basic("node_deleted_watch_count", "Watches fired by a deletion that fired any", &fired.deleted),
+            Row::basic("startup_txns_load_time", "Time to replay the log at start, ms", &startup.replay_ms),
+            Row::basic("sync_processor_queue_size", "Writes found waiting for the log", &engine.taken),
+            Row { sums: sync_ms, ..Row::basic("fsynctime", "Time to write and sync the log, ms", &engine.sync_ms) },
+            Row::basic("snapshottime", "Time of a checkpoint, ms", &self.checkpoints.took_ms),
+            Row::basic("unavailable_time", "Time until this server served again, ms", &self.outages.took_ms),
+            Row::basic(
+                "leader_unavailable_time",
+                "Time until this server served again as the leader, ms",
+                &self.outages.took_until_leading_ms,
+            ),
+            Row::basic("election_time", "Time without a leader, ms", &self.outages.elections_ms),
+            Row::basic("startup_txns_loaded", "Writes replayed at start", &startup.replayed),
+            Row::basic("dbinittime", "Time to load everything at start, ms", &startup.whole_ms),
+            Row::basic("sync_processor_batch_size", "Writes that share a sync", &engine.applied),
+            Row::basic(
+                "node_children_watch_count",
+                "Watches fired by a change of children that fired any",
+                &fired.children_changed,
+            ),
+            Row::basic(
+                "node_changed_watch_count",
+                "Watches fired by a change of data that fired any",
+                &fired.data_changed,
+            ),
+            Row::basic("startup_snap_load_time", "Time to load the durable tree at start, ms", &startup.load_ms),
+            Row::advanced("updatelatency", "Time to answer a write, ms", &self.stats.updates),
+            Row::advanced("readlatency", "Time to answer a read, ms", &self.stats.reads),
+            Row::advanced(
+                "request_throttle_queue_time_ms",
+                "Time a request waited to be let in, ms",
+                &self.stats.throttled_ms,
+            ),
+            Row::advanced("sync_processor_queue_flush_time_ms", "Time to write and sync the log, ms", &engine.sync_ms),
+        ]
     }
 }
 
-fn distribution(values: &Distribution) -> Value {
-    let [p50, p95, p99, p999] = [500, 950, 990, 999].map(|per_mille| signed(values.percentile(per_mille)));
-    Value::Distribution(summary(&values.tally), Percentiles { p50, p95, p99, p999 })
+/// A summary before it is printed.
+struct Row<'a> {
+    name: &'static str,
+    help: &'static str,
+    values: &'a Distribution,
+    /// Mostly those of the values.
+    sums: Summary,
+    /// With percentiles in `mntr`.
+    advanced: bool,
+}
+
+impl<'a> Row<'a> {
+    fn basic(name: &'static str, help: &'static str, values: &'a Distribution) -> Row<'a> {
+        Row { name, help, values, sums: summary(&values.tally), advanced: false }
+    }
+
+    fn advanced(name: &'static str, help: &'static str, values: &'a Distribution) -> Row<'a> {
+        Row { advanced: true, ..Row::basic(name, help, values) }
+    }
+
+    fn metric(self) -> Metric {
+        let value = if self.advanced {
+            let [p50, p95, p99, p999] = [500, 950, 990, 999].map(|per_mille| signed(self.values.percentile(per_mille)));
+            Value::Distribution(self.sums, Percentiles { p50, p95, p99, p999 })
+        } else {
+            Value::Summary(self.sums)
+        };
+        Metric::new(self.name, value).help(self.help)
+    }
 }
 
 #[cfg(test)]
@@ -359,10 +470,7 @@ mod tests {
             learner_commit_received_count commit_propagation_latency proposal_ack_creation_latency proposal_latency
             quorum_ack_latency",
         ),
-        (
-            "an election is a part of the time a server does not serve, and that is told",
-            "election_time quit_leading_due_to_disloyal_voter",
-        ),
+        ("a leader that loses its majority steps down of itself", "quit_leading_due_to_disloyal_voter"),
         (
             "a follower proposes commands itself, and a session that goes on is one of them",
             "revalidate_count learner_request_processor_queue_size skip_learner_request_to_next_processor_count",
@@ -398,9 +506,8 @@ mod tests {
             dead_watchers_cleaner_latency add_dead_watcher_stall_time",
         ),
         (
-            "there is no HTTP server for administrators yet",
-            "insecure_admin_count restore_error_count
-            restore_rate_limited_count restore_time snapshot_rate_limited_count",
+            "there is no HTTPS for administrators, and nothing is restored over HTTP yet",
+            "insecure_admin_count restore_error_count restore_time",
         ),
         ("there is no Java machine and no Netty", "jvm_pause_time_ms netty_queued_buffer_capacity"),
         ("closing a socket never waits", "socket_closing_time"),
@@ -470,6 +577,22 @@ mod tests {
         for (name, _) in printed(&Figures::default()) {
             assert!(recorded.contains(&name.as_str()), "the reference prints {name}");
         }
+    }
+
+    #[test]
+    fn every_metric_says_what_it_is() {
+        let place = Place { role: Role::Leader, ..Place::default() };
+        let figures =
+            Figures { place, quotas: [("q".to_owned(), NamespaceQuota::default())].into(), ..Figures::default() };
+        let families = figures.families(&mut Windows::default());
+        let mut names: Vec<&str> = families.iter().map(|family| family.name.as_ref()).collect();
+        for family in &families {
+            assert!(family.help.len() > 4 && !family.samples.is_empty(), "{}", family.name);
+        }
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count, "no name stands twice");
     }
 
     #[test]

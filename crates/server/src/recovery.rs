@@ -5,8 +5,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
+use std::time::UNIX_EPOCH;
 
-use oxkeeper_proto::DecodeError;
+use oxkeeper_proto::{DecodeError, Zxid};
 use oxkeeper_state::checkpoint::{Loading, Znodes};
 use oxkeeper_state::{Entry, State};
 use oxkeeper_store::{DirLock, Disk, Kind, Log, LogOptions, Snapshot, StoreError, TREE_FILE, Tree, TreeOptions};
@@ -99,6 +100,8 @@ pub struct Recovered {
     pub tail_len: u64,
     /// Keep other processes out for as long as they are held.
     pub locks: Vec<DirLock>,
+    /// Of the durable tree: its zxid, and when it was last written, Unix s.
+    pub(crate) last_checkpoint: Option<(Zxid, i64)>,
     pub(crate) stats: StartupStats,
 }
 
@@ -171,11 +174,13 @@ pub fn recover_locked(
 ) -> Result<Recovered, RecoveryError> {
     let clock = Clock::start();
     finish_install(&**disk, data_dir, data_log_dir)?;
+    let written_s = written_s(&data_dir.join(TREE_FILE));
     let tree = Tree::open(disk.clone(), data_dir, &options.tree)?;
     let (mut state, checkpointed) = match tree.snapshot()? {
         Some(snapshot) if !is_unborn(&snapshot) => (load(&snapshot, seed)?, snapshot.applied_index()),
         Some(_) | None => (State::new(seed), 0),
     };
+    let last_checkpoint = (checkpointed > 0).then(|| (state.zxid(), written_s));
     let loaded_ms = clock.now_ms();
     let log = Log::open(disk.clone(), &data_log_dir.join(LOG_DIR), &options.log)?;
     if log.first_index() > checkpointed || log.next_index() < checkpointed {
@@ -196,7 +201,14 @@ pub fn recover_locked(
         "data recovered"
     );
     let stats = StartupStats::recovered(loaded_ms, replayed_ms, tail.commands);
-    Ok(Recovered { state, log, tree, applied, checkpointed, tail_len: tail.len, locks, stats })
+    Ok(Recovered { state, log, tree, applied, checkpointed, tail_len: tail.len, locks, last_checkpoint, stats })
+}
+
+/// When a file was last written, Unix s; 0 if the system does not tell.
+fn written_s(file: &Path) -> i64 {
+    let modified = file.metadata().and_then(|metadata| metadata.modified()).ok();
+    let since = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    since.map_or(0, |since| since.as_secs() as i64)
 }
 
 /// Apache ZooKeeper keeps its files in `version-2`. Starting empty beside them would look like losing them; what was imported

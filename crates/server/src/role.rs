@@ -5,7 +5,7 @@
 //! Invariant: followers are counted on a leader only.
 //! Source: `QuorumPeer#setPeerState`, `#setZabState`, `Leader#getLearners`, `#getForwardingFollowers`.
 
-use oxkeeper_replica::stats::Tally;
+use oxkeeper_replica::stats::Distribution;
 use parking_lot::Mutex;
 
 /// What a server is among its peers.
@@ -31,17 +31,21 @@ impl Role {
     }
 }
 
-/// How often and how long the server could not serve.
-#[derive(Clone, Copy, Debug, Default)]
+/// How often and how long the server could not serve, and how long nobody led.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Outages {
     /// Times it began to look for a leader.
     pub(crate) count: u64,
     /// When the last one began, ms of the server's clock.
     began_ms: u64,
     /// How long it took until it served again, ms.
-    pub(crate) took_ms: Tally,
+    pub(crate) took_ms: Distribution,
     /// The same where it then led, ms.
-    pub(crate) took_until_leading_ms: Tally,
+    pub(crate) took_until_leading_ms: Distribution,
+    /// Since when it knows of no leader, ms of the server's clock.
+    leaderless_since_ms: u64,
+    /// How long it took until it knew one, ms.
+    pub(crate) elections_ms: Distribution,
 }
 
 /// Role, and what belongs to it, at one moment.
@@ -50,53 +54,75 @@ pub(crate) struct Place {
     pub(crate) role: Role,
     /// When it took this role, ms of the server's clock.
     pub(crate) since_ms: u64,
+    /// Who leads, as far as this server knows; `None` without peers.
+    pub(crate) leader: Option<u8>,
     /// On a leader: servers that are linked to it.
     pub(crate) followers: usize,
     /// Those of them that have what it has.
     pub(crate) synced_followers: usize,
-    pub(crate) outages: Outages,
 }
 
 /// The place of this server, shared.
-#[derive(Debug)]
-pub(crate) struct RoleCell(Mutex<Place>);
+#[derive(Debug, Default)]
+pub(crate) struct RoleCell {
+    place: Mutex<Place>,
+    outages: Mutex<Outages>,
+}
 
 impl RoleCell {
     /// A server without peers.
     pub(crate) fn alone() -> RoleCell {
-        RoleCell(Mutex::default())
+        RoleCell::default()
     }
 
     /// A member of an ensemble that has not found the others yet.
     pub(crate) fn looking(now_ms: u64) -> RoleCell {
-        let outages = Outages { count: 1, began_ms: now_ms, ..Outages::default() };
-        RoleCell(Mutex::new(Place { role: Role::NotServing, since_ms: now_ms, outages, ..Place::default() }))
+        let outages = Outages { count: 1, began_ms: now_ms, leaderless_since_ms: now_ms, ..Outages::default() };
+        let place = Place { role: Role::NotServing, since_ms: now_ms, ..Place::default() };
+        RoleCell { place: Mutex::new(place), outages: Mutex::new(outages) }
     }
 
     /// The engine's: the role from now on. The same role again changes nothing.
     pub(crate) fn set(&self, role: Role, now_ms: u64) {
-        let mut place = self.0.lock();
+        let mut place = self.place.lock();
         if place.role == role {
             return;
         }
+        let mut outages = self.outages.lock();
         if place.role.is_out() && !role.is_out() {
-            let took_ms = now_ms.saturating_sub(place.outages.began_ms);
-            place.outages.took_ms.record(took_ms);
+            let took_ms = now_ms.saturating_sub(outages.began_ms);
+            outages.took_ms.record(took_ms);
             if role == Role::Leader {
-                place.outages.took_until_leading_ms.record(took_ms);
+                outages.took_until_leading_ms.record(took_ms);
             }
         }
         if role.is_out() && !place.role.is_out() {
-            place.outages.count += 1;
-            place.outages.began_ms = now_ms;
+            outages.count += 1;
+            outages.began_ms = now_ms;
         }
         (place.role, place.since_ms) = (role, now_ms);
         (place.followers, place.synced_followers) = (0, 0);
     }
 
+    /// The engine's: who leads from now on. The same again changes nothing.
+    pub(crate) fn set_leader(&self, leader: Option<u8>, now_ms: u64) {
+        let mut place = self.place.lock();
+        let former = std::mem::replace(&mut place.leader, leader);
+        drop(place);
+        match (former, leader) {
+            (None, Some(_)) => {
+                let mut outages = self.outages.lock();
+                let took_ms = now_ms.saturating_sub(outages.leaderless_since_ms);
+                outages.elections_ms.record(took_ms);
+            }
+            (Some(_), None) => self.outages.lock().leaderless_since_ms = now_ms,
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+    }
+
     /// The engine's, on a leader: servers linked to it, and those of them that have what it has.
     pub(crate) fn set_followers(&self, linked: usize, synced: usize) {
-        let mut place = self.0.lock();
+        let mut place = self.place.lock();
         if place.role == Role::Leader {
             (place.followers, place.synced_followers) = (linked, synced);
         }
@@ -104,13 +130,19 @@ impl RoleCell {
 
     /// Role, and what belongs to it.
     pub(crate) fn place(&self) -> Place {
-        *self.0.lock()
+        *self.place.lock()
+    }
+
+    /// Outages so far.
+    pub(crate) fn outages(&self) -> Outages {
+        self.outages.lock().clone()
     }
 
     /// Outages are counted anew.
     pub(crate) fn forget_outages(&self) {
-        let mut place = self.0.lock();
-        place.outages = Outages { began_ms: place.outages.began_ms, ..Outages::default() };
+        let mut outages = self.outages.lock();
+        let (began_ms, leaderless_since_ms) = (outages.began_ms, outages.leaderless_since_ms);
+        *outages = Outages { began_ms, leaderless_since_ms, ..Outages::default() };
     }
 }
 
@@ -127,13 +159,25 @@ mod tests {
         cell.set(Role::ReadOnly, 1030);
         cell.set(Role::NotServing, 1035);
         cell.set(Role::Leader, 1040);
-        let place = cell.place();
-        assert_eq!((place.role, place.since_ms, place.outages.count), (Role::Leader, 1040, 2));
-        assert_eq!((place.outages.took_ms.count, place.outages.took_ms.sum), (2, 290));
-        let leading = place.outages.took_until_leading_ms;
+        let (place, outages) = (cell.place(), cell.outages());
+        assert_eq!((place.role, place.since_ms, outages.count), (Role::Leader, 1040, 2));
+        assert_eq!((outages.took_ms.tally.count, outages.took_ms.tally.sum), (2, 290));
+        let leading = outages.took_until_leading_ms.tally;
         assert_eq!((leading.count, leading.sum), (1, 40));
         cell.forget_outages();
-        assert_eq!((cell.place().outages.count, cell.place().role), (0, Role::Leader));
+        assert_eq!((cell.outages().count, cell.place().role), (0, Role::Leader));
+    }
+
+    #[test]
+    fn an_election_lasts_until_somebody_leads() {
+        let cell = RoleCell::looking(100);
+        cell.set_leader(Some(2), 350);
+        cell.set_leader(Some(3), 400);
+        cell.set_leader(None, 1000);
+        cell.set_leader(None, 1100);
+        cell.set_leader(Some(1), 1030);
+        let elections = cell.outages().elections_ms.tally;
+        assert_eq!((elections.count, elections.sum, cell.place().leader), (2, 280, Some(1)));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 use tracing::{info, warn};
 
+use crate::admin::{self, AdminServer, Site};
 use crate::admission::Admission;
 use crate::auth::SaslError;
 use crate::checkpoint::{Checkpoints, SharedCheckpoints};
@@ -93,6 +94,18 @@ pub enum StartError {
         /// Why not.
         reason: String,
     },
+    /// A port for administrators or metrics cannot be had.
+    #[error("cannot listen on {address} for {what} ({key}): {source}")]
+    Admin {
+        /// What was tried.
+        address: String,
+        /// For whom.
+        what: &'static str,
+        /// The key to change.
+        key: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
     /// The peers' port cannot be had.
     #[error("cannot start as a member of the ensemble: {0}")]
     Ensemble(io::Error),
@@ -122,6 +135,9 @@ pub struct Server {
     stop_listening: watch::Sender<bool>,
     engine: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
+    site: Arc<Site>,
+    /// Ends after everything else: it tells of the stop.
+    admin: Option<AdminServer>,
     /// Of a server alone; an ensemble's engine has its own.
     _locks: Vec<DirLock>,
 }
@@ -155,17 +171,29 @@ impl Server {
         }
         let sasl = crate::auth::load(&config.security)?.map(Arc::new);
         let clock = Clock::start();
+        let site = Arc::new(Site::new(&config));
+        let admin = AdminServer::start(admin::bind(&config)?, site.clone())?;
         let durable = open(&config, options, &disk, seed(clock))?;
         let client = config.client.clone().ok_or(StartError::NoClientPort)?;
         let listener = listen(&client, config.listen_backlog, config.client_tcp_keep_alive)?;
         let address = listener.local_addr()?;
         let threads = if options.io_threads == 0 { io_threads() } else { options.io_threads.min(IO_THREADS_MAX) };
-        assemble(config, sasl, clock, disk, durable, listener, address, threads)
+        assemble(config, sasl, clock, disk, durable, (listener, address), threads, (site, admin))
     }
 
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where administrators connect over HTTP, if they may.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(AdminServer::address)
+    }
+
+    /// Where metrics have a port of their own.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(AdminServer::metrics_address)
     }
 
     /// The threads that have not gone round for longer than `patience`, though nothing excuses them: a watchdog's question.
@@ -176,6 +204,7 @@ impl Server {
     /// Stops: no new clients; each connection ends at a moment when it waits for nothing it has asked, or after
     /// [`DRAIN_MS`]; everything proposed is made durable and answered; then a checkpoint, if the log has grown.
     pub fn stop(self) {
+        self.site.stop();
         let _ = self.stop_listening.send(true);
         self.see_off();
         self.proposing.stop();
@@ -224,8 +253,10 @@ fn open(config: &Config, options: StartOptions, disk: &Arc<dyn Disk>, seed: u64)
     let recovered = recovery::recover_with(disk, dirs.0, dirs.1, seed, &store, replay)?;
     check_kind(config, &recovered)?;
     ensemble::compare(config, recovered.state.membership());
-    let Recovered { state, log, tree, applied, checkpointed, tail_len, locks, stats } = recovered;
-    let checkpoints = Some(Arc::new(Checkpoints::new(applied, checkpointed, tail_len)));
+    let Recovered { state, log, tree, applied, checkpointed, tail_len, locks, last_checkpoint, stats } = recovered;
+    let checkpoints = Arc::new(Checkpoints::new(applied, checkpointed, tail_len));
+    checkpoints.stats.lock().last = last_checkpoint;
+    let checkpoints = Some(checkpoints);
     Ok(Durable { state, life: Some(Life { log, tree, applied, checkpointed, locks }), checkpoints, stats })
 }
 
@@ -261,9 +292,9 @@ fn assemble(
     clock: Clock,
     disk: Arc<dyn Disk>,
     durable: Durable,
-    listener: std::net::TcpListener,
-    address: SocketAddr,
+    (listener, address): (std::net::TcpListener, SocketAddr),
     threads: usize,
+    (site, admin): (Arc<Site>, Option<AdminServer>),
 ) -> Result<Server, StartError> {
     let settings = settings(&config);
     let membership = config.ensemble.membership.clone();
@@ -296,20 +327,24 @@ fn assemble(
         answered: 0.into(),
         trace_mask: WordsService::initial_trace_mask(),
         client_port: address.port(),
+        admin: Mutex::default(),
+        windows: Mutex::default(),
     };
+    let words = Arc::new(words);
     let io = Arc::new(IoShared {
         state: shared.clone(),
         config: connection_config(&config, settings, sasl),
         proposing: proposing.clone(),
         mailboxes: mailboxes.clone(),
         admission: admission.clone(),
-        words: Arc::new(words),
+        words: words.clone(),
         clock,
         pulse: pulse.clone(),
         load,
         drop_stale: config.limits.request_throttle_drop_stale,
         sessionless_timeout_ms: u64::from(config.limits.sessionless_connection_timeout_ms),
     });
+    let auth_rules = io.config.auth.clone();
     let mut others = Vec::new();
     let mut locks = Vec::new();
     let engine = match (membership, durable.life, &durable.checkpoints) {
@@ -380,6 +415,8 @@ fn assemble(
         let (io, listening) = (io.clone(), listening.take());
         others.push(spawn(&format!("io-{thread}"), move || run_io(thread as u16, io, listening))?);
     }
+    let rules = admin::Rules { settings, auth: auth_rules };
+    site.run(words, rules, pulse.clone(), tick_ms(&config));
     info!(%address, threads, "serving");
     Ok(Server {
         address,
@@ -391,6 +428,8 @@ fn assemble(
         stop_listening,
         engine,
         others,
+        site,
+        admin,
         _locks: locks,
     })
 }
@@ -404,9 +443,13 @@ fn io_threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from).min(8)
 }
 
+fn tick_ms(config: &Config) -> u64 {
+    u64::try_from(config.tick_time_ms).unwrap_or(1).max(1)
+}
+
 /// Makes what is shared out of a recovered state. A member of an ensemble does not serve until it is in touch with it.
 fn renewal(config: &Config, clock: Clock, settings: Settings) -> Box<dyn Fn(State) -> Shared + Send> {
-    let tick_ms = u64::try_from(config.tick_time_ms).unwrap_or(1).max(1);
+    let tick_ms = tick_ms(config);
     let member = config.ensemble.membership.as_ref().map(|membership| membership.me);
     Box::new(move |state| {
         let now_ms = clock.now_ms();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use oxkeeper_replica::ensemble::ballot_number;
 use oxkeeper_replica::watches::Fired;
 use oxkeeper_replica::{Clocks, Load, Shared};
 use parking_lot::{Mutex, RwLock};
@@ -16,7 +17,9 @@ use crate::checkpoint::SharedCheckpoints;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::mailbox::{Mailbox, Order};
-use crate::metrics::{self, CheckpointStats, EngineStats, Figures, StartupStats, summary};
+use crate::metrics::family::Family;
+use crate::metrics::windows::Windows;
+use crate::metrics::{self, AdminStats, CheckpointStats, EngineStats, Figures, StartupStats, summary};
 use crate::report::{ConnectionReport, ThreadReport};
 use crate::role::{Place, Role, RoleCell};
 use crate::words::metrics::Metric;
@@ -47,6 +50,10 @@ pub(crate) struct WordsService {
     /// Words that were answered: they count as packets received.
     pub(crate) answered: AtomicU64,
     pub(crate) trace_mask: AtomicI64,
+    /// What administrators were refused.
+    pub(crate) admin: Mutex<AdminStats>,
+    /// Percentiles of late.
+    pub(crate) windows: Mutex<Windows>,
     /// The port that was bound.
     pub(crate) client_port: u16,
 }
@@ -61,16 +68,26 @@ impl WordsService {
     pub(crate) async fn answer(&self, word: [u8; 4], argument: &[u8]) -> String {
         let Some(word) = Word::from_bytes(word) else { return String::new() };
         self.answered.fetch_add(1, Ordering::Relaxed);
-        let report = self.gather().await;
-        let place = self.role.place();
-        let answer = words::answer(word, self.whitelist, argument, &Asked { service: self, report, place });
-        match answer.effect {
-            Some(Effect::ResetConnections) => self.reset(true),
-            Some(Effect::ResetServer) => self.reset_server(),
-            Some(Effect::SetTraceMask(mask)) => self.trace_mask.store(mask, Ordering::Relaxed),
-            None => {}
+        let answer = words::answer(word, self.whitelist, argument, &self.ask().await);
+        if let Some(effect) = answer.effect {
+            self.carry_out(effect);
         }
         answer.text
+    }
+
+    /// Everything that may be asked, at this moment.
+    pub(crate) async fn ask(&self) -> Asked<'_> {
+        let report = self.gather().await;
+        Asked { service: self, report, place: self.role.place() }
+    }
+
+    /// Does what a word or a command changes.
+    pub(crate) fn carry_out(&self, effect: Effect) {
+        match effect {
+            Effect::ResetConnections => self.reset(true),
+            Effect::ResetServer => self.reset_server(),
+            Effect::SetTraceMask(mask) => self.trace_mask.store(mask, Ordering::Relaxed),
+        }
     }
 
     /// Counters and summaries begin anew; what connections counted for themselves stays.
@@ -81,8 +98,10 @@ impl WordsService {
         self.role.forget_outages();
         *self.engine.lock() = EngineStats::default();
         *self.startup.lock() = StartupStats::default();
+        *self.admin.lock() = AdminStats::default();
+        self.windows.lock().forget();
         if let Some(checkpoints) = &self.checkpoints {
-            *checkpoints.stats.lock() = CheckpointStats::default();
+            checkpoints.stats.lock().reset();
         }
         self.state.read().watches.lock().fired = Fired::default();
     }
@@ -103,12 +122,12 @@ impl WordsService {
     }
 }
 
-/// The service while one word is answered.
-struct Asked<'a> {
-    service: &'a WordsService,
-    report: ThreadReport,
+/// The service while one word or command is answered.
+pub(crate) struct Asked<'a> {
+    pub(crate) service: &'a WordsService,
+    pub(crate) report: ThreadReport,
     /// Looked up once: it may change between two facts of one answer.
-    place: Place,
+    pub(crate) place: Place,
 }
 
 impl Asked<'_> {
@@ -333,8 +352,13 @@ fn connection_facts(connection: &ConnectionReport) -> ConnectionFacts {
 }
 
 impl Asked<'_> {
-    /// What `mntr` shows. The state is locked for a few counts and, per quota, two look-ups.
-    fn figures(&self) -> Figures {
+    /// Every metric, for exporters.
+    pub(crate) fn families(&self) -> Vec<Family> {
+        self.figures().families(&mut self.service.windows.lock())
+    }
+
+    /// What metrics show. The state is locked for a few counts and, per quota, two look-ups.
+    pub(crate) fn figures(&self) -> Figures {
         let service = self.service;
         let (open_files, open_files_max) = (open_files(), open_files_max());
         let shared = service.state.read();
@@ -356,12 +380,21 @@ impl Asked<'_> {
             open_files_max,
             drop_probability: service.load.drop_probability(),
             rejected: service.admission.rejected(),
-            fired: watches.fired,
+            fired: watches.fired.clone(),
             engine: service.engine.lock().clone(),
-            checkpoints: service.checkpoints.as_ref().map_or_else(CheckpointStats::default, |all| *all.stats.lock()),
-            startup: *service.startup.lock(),
+            checkpoints: service
+                .checkpoints
+                .as_ref()
+                .map_or_else(CheckpointStats::default, |all| all.stats.lock().clone()),
+            startup: service.startup.lock().clone(),
+            admin: service.admin.lock().clone(),
             quotas: metrics::quotas(&shared.state),
             place: self.place,
+            outages: service.role.outages(),
+            applied: service.checkpoints.as_ref().map_or(0, |all| all.applied_count()),
+            checkpointed: service.checkpoints.as_ref().map_or(0, |all| all.committed_count()),
+            behind_len: service.checkpoints.as_ref().map_or(0, |all| all.behind_len()),
+            ballot: shared.state.epoch_ballot().map_or(0, |id| u64::from(ballot_number(id))),
             quorum_size: voters(&service.config, &shared),
         }
     }
@@ -411,7 +444,7 @@ fn proc_value(path: &str, label: &str) -> Option<i64> {
     line.split_whitespace().find_map(|word| word.parse().ok())
 }
 
-fn environment() -> Environment {
+pub(crate) fn environment() -> Environment {
     let read = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
     let memory_mb = |label| proc_value("/proc/meminfo", label).unwrap_or(0) as u64 / 1024;
     Environment {
@@ -476,6 +509,8 @@ server.3=127.0.0.1:21494:28324:participant;127.0.0.1:30520
             answered: 0.into(),
             trace_mask: WordsService::initial_trace_mask(),
             client_port: 30520,
+            admin: Mutex::default(),
+            windows: Mutex::default(),
             config,
         }
     }

@@ -29,6 +29,7 @@ pub mod replica;
 mod storage;
 mod window;
 
+pub use ballot::ballot_number;
 pub use consensus::SYNC_LEN_MAX;
 pub use frame::BadFrame;
 pub use journal::{Journal, JournalFull, JournalOp, MemoryJournal};

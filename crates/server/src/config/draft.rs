@@ -16,6 +16,12 @@ use super::properties::{Properties, Property, Source};
 use super::settings::Config;
 use crate::words::Whitelist;
 
+/// The class whose name asks for metrics on a port of their own.
+const PROMETHEUS_PROVIDER: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
+/// Where that class listens unless it is told.
+const METRICS_HOST: &str = "0.0.0.0";
+const METRICS_PORT: u16 = 7000;
+
 /// A configuration in the making: values that need others before they mean something.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Draft {
@@ -30,6 +36,9 @@ pub(super) struct Draft {
     pub(super) data_log_dir: Option<PathBuf>,
     pub(super) jute_maxbuffer_extra: Option<u32>,
     pub(super) whitelist: Option<String>,
+    pub(super) metrics_provider: String,
+    pub(super) metrics_host: Option<String>,
+    pub(super) metrics_port: Option<u16>,
     pub(super) snap_retain_count: i64,
     pub(super) quorum_server_requires_sasl: bool,
     pub(super) quorum_learner_requires_sasl: bool,
@@ -82,6 +91,7 @@ impl Draft {
         self.finish_listeners(&mut errors);
         self.finish_timeouts(&mut errors);
         self.finish_limits();
+        self.finish_metrics_port();
         self.check_enforced_auth(&mut errors);
         self.finish_ensemble(&mut errors);
         (self.config, errors)
@@ -99,6 +109,14 @@ impl Draft {
         require(self.quorum_server_requires_sasl, enabled, server, enable);
         require(self.quorum_learner_requires_sasl, enabled, learner, enable);
         require(self.quorum_server_requires_sasl, self.quorum_learner_requires_sasl, server, learner);
+    }
+
+    /// Only ZooKeeper's provider for Prometheus has a port.
+    fn finish_metrics_port(&mut self) {
+        let host = self.metrics_host.take().unwrap_or_else(|| METRICS_HOST.to_owned());
+        let port = self.metrics_port.unwrap_or(METRICS_PORT);
+        let wanted = self.metrics_provider == PROMETHEUS_PROVIDER;
+        self.config.metrics_port = wanted.then(|| HostPort { host: Some(unbracketed(host)), port });
     }
 
     fn finish_directories(&mut self, errors: &mut Vec<(&'static str, String)>) {
@@ -254,7 +272,8 @@ fn id_after_dot(prefix: &str, rest: &str) -> Result<i64, String> {
 }
 
 /// `[::1]` and `::1` are the same address.
-fn unbracketed(host: String) -> String {
+/// An IPv6 literal without its brackets.
+pub(super) fn unbracketed(host: String) -> String {
     match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(inner) => inner.to_owned(),
         None => host,

@@ -3,6 +3,7 @@
 //! Owns the words in which the outcomes of [`super::draft`] are told. Invariant: one [`Explained`] for each property, in
 //! order, then one for each mistake that no line is to blame for.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -104,6 +105,22 @@ fn place(property: &Property) -> String {
         Some(line) => format!("by line {line}"),
         None => format!("by the {}", property.source),
     }
+}
+
+/// What ZooKeeper's JVM would have as properties: those of its command line, and every line of the file that is not
+/// interpreted there. Secrets are not among them.
+pub(super) fn system_properties(properties: &Properties) -> BTreeMap<String, String> {
+    let name = |property: &Property| match (property.source, keys::find(&property.key)) {
+        (Source::JvmFlags, _) => Some(property.key.clone()),
+        (Source::File, Some((key, _))) if matches!(key.form, Form::File | Form::FileOrProperty) => None,
+        (Source::File, _) => Some(format!("zookeeper.{}", property.key)),
+        (Source::DynamicFile | Source::CommandLine, _) => None,
+    };
+    let value = |property: &Property| match is_secret(&property.key) {
+        true => "…".to_owned(),
+        false => property.value.clone(),
+    };
+    properties.entries().iter().filter_map(|property| Some((name(property)?, value(property)))).collect()
 }
 
 /// Values that must not be printed.

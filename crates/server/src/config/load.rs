@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::draft::{self, Problem, interpret};
+use super::explain::system_properties;
 use super::keys::{self, Here};
 use super::my_id::{parse_my_id, version_of_file_name};
 use super::properties::{Properties, Source, SyntaxError};
@@ -52,7 +53,8 @@ impl Config {
     pub fn from_properties(properties: &Properties) -> Result<Self, ConfigError> {
         let interpretation = interpret(properties);
         if interpretation.problems.is_empty() {
-            Ok(interpretation.config)
+            let system_properties = system_properties(properties);
+            Ok(Config { system_properties, ..interpretation.config })
         } else {
             Err(ConfigError::Wrong(interpretation.problems))
         }
@@ -72,12 +74,14 @@ impl Config {
     /// *Errors*: every [`ConfigError`].
     pub fn load(path: &Path, others: Properties) -> Result<Self, ConfigError> {
         let mut properties = others;
-        properties.extend(Properties::from_file_bytes(&read(path)?)?);
+        let text = read(path)?;
+        properties.extend(Properties::from_file_bytes(&text)?);
         let dynamic = draft::dynamic_file(&properties).map(Path::to_owned);
         if let Some(dynamic) = &dynamic {
             properties.extend(read_dynamic(dynamic)?);
         }
         let mut config = Self::from_properties(&properties)?;
+        config.initial = Some(String::from_utf8_lossy(&text).into_owned());
         config.ensemble.config_version =
             dynamic.map(|path| version_of_file_name(&path.to_string_lossy()).unwrap_or_default());
         config.file = Some(path.to_owned());

@@ -3,6 +3,7 @@
 //! Owns no defaults: they stand in the rows of [`super::keys`]. Invariant: a [`Config`] that exists has passed every
 //! check of ZooKeeper's own start (`QuorumPeerConfig#parseProperties`).
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use oxkeeper_state::membership::{HostPort, Members, Role};
@@ -49,6 +50,10 @@ pub struct Config {
     pub containers: Containers,
     /// Identities and ACLs.
     pub security: Security,
+    /// HTTP for administrators.
+    pub admin: Admin,
+    /// A port of its own for metrics; `None`: they are served where administrators are.
+    pub metrics_port: Option<HostPort>,
     /// Peers.
     pub ensemble: Ensemble,
     /// A write that takes longer is logged; 0: none is.
@@ -57,6 +62,10 @@ pub struct Config {
     pub log: Option<String>,
     /// The file all of this was read from; `None` without one.
     pub file: Option<PathBuf>,
+    /// The text of the file, as administrators may ask for it; empty without one.
+    pub initial: Option<String>,
+    /// What ZooKeeper's JVM would have as properties.
+    pub system_properties: BTreeMap<String, String>,
     /// What deserves a line in the log at start, in order.
     pub warnings: Vec<String>,
 }
@@ -186,6 +195,31 @@ pub struct Security {
     pub require_kerberos_config: bool,
     /// A plain client port that also takes TLS.
     pub client_port_unification: bool,
+}
+
+/// HTTP for administrators: commands, metrics, health.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Admin {
+    /// Is there such a server?
+    pub enabled: bool,
+    /// Where it listens.
+    pub host: String,
+    /// `None`: the usual port, if nobody else has it.
+    pub port: Option<u16>,
+    /// Where the commands are.
+    pub command_url: String,
+    /// A client that is silent for so long is closed.
+    pub idle_timeout_ms: u32,
+    /// The command `snapshot` is served.
+    pub snapshot_enabled: bool,
+    /// The command `restore` is served.
+    pub restore_enabled: bool,
+    /// Time between two snapshots, or two restores.
+    pub rate_limiter_interval_ms: u32,
+    /// HTTPS on the same port.
+    pub port_unification: bool,
+    /// HTTPS only.
+    pub force_https: bool,
 }
 
 /// This server's place among its peers.

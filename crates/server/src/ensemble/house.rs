@@ -135,6 +135,12 @@ impl Ensemble {
         };
         self.serve(serving);
         self.parts.role.set(place, now_ms);
+        let leader = match self.running.replica.role() {
+            Role::Leading => Some(self.parts.membership.me),
+            Role::Following(leader) => Some(leader),
+            Role::Looking | Role::Blank => None,
+        };
+        self.parts.role.set_leader(leader, now_ms);
         if place == role::Role::Leader {
             let (followers, synced) = self.running.replica.followers();
             self.parts.role.set_followers(followers, synced);

@@ -116,29 +116,10 @@ fn stmk(argument: &[u8], out: &mut String) -> Result<Option<Effect>, fmt::Error>
     Ok(Some(Effect::SetTraceMask(mask)))
 }
 
-/// `EnvCommand`, `Environment#list`. The keys of a JVM stay, because scripts look for them; they have no value.
+/// `EnvCommand`.
 fn envi(version: &str, environment: &Environment, out: &mut String) -> fmt::Result {
-    let known = |value: &Option<String>| value.clone().unwrap_or_else(|| "<NA>".to_owned());
-    let e = environment;
-    writeln!(out, "Environment:\nzookeeper.version={version}\nhost.name={}", known(&e.host_name))?;
-    for key in ["version", "vendor", "home", "class.path", "library.path"] {
-        writeln!(out, "java.{key}=<NA>")?;
-    }
-    writeln!(out, "java.io.tmpdir={}\njava.compiler=<NA>", known(&e.temporary_dir))?;
-    for (key, value) in [
-        ("os.name", &e.os_name),
-        ("os.arch", &e.os_arch),
-        ("os.version", &e.os_version),
-        ("user.name", &e.user_name),
-        ("user.home", &e.user_home),
-        ("user.dir", &e.user_dir),
-    ] {
-        writeln!(out, "{key}={}", known(value))?;
-    }
-    for (key, value) in [("free", e.memory_free_mb), ("max", e.memory_max_mb), ("total", e.memory_total_mb)] {
-        writeln!(out, "os.memory.{key}={value}MB")?;
-    }
-    Ok(())
+    writeln!(out, "Environment:")?;
+    environment.entries(version).into_iter().try_for_each(|(key, value)| writeln!(out, "{key}={value}"))
 }
 
 /// `ZooKeeperServer#dumpConf`, `QuorumZooKeeperServer#dumpConf`, `ReadOnlyZooKeeperServer#dumpConf`.

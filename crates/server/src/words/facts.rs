@@ -277,6 +277,32 @@ pub struct Environment {
     pub memory_total_mb: u64,
 }
 
+impl Environment {
+    /// Every entry in order. The keys of a JVM stay, because scripts look for them; they have no value.
+    // Source: `Environment#list`.
+    pub fn entries(&self, version: &str) -> Vec<(&'static str, String)> {
+        let known = |value: &Option<String>| value.clone().unwrap_or_else(|| "<NA>".to_owned());
+        let memory = |mb: u64| format!("{mb}MB");
+        let mut entries = vec![("zookeeper.version", version.to_owned()), ("host.name", known(&self.host_name))];
+        let jvm = ["java.version", "java.vendor", "java.home", "java.class.path", "java.library.path"];
+        entries.extend(jvm.map(|key| (key, known(&None))));
+        entries.extend([
+            ("java.io.tmpdir", known(&self.temporary_dir)),
+            ("java.compiler", known(&None)),
+            ("os.name", known(&self.os_name)),
+            ("os.arch", known(&self.os_arch)),
+            ("os.version", known(&self.os_version)),
+            ("user.name", known(&self.user_name)),
+            ("user.home", known(&self.user_home)),
+            ("user.dir", known(&self.user_dir)),
+            ("os.memory.free", memory(self.memory_free_mb)),
+            ("os.memory.max", memory(self.memory_max_mb)),
+            ("os.memory.total", memory(self.memory_total_mb)),
+        ]);
+        entries
+    }
+}
+
 /// The version of ZooKeeper whose behaviour this server has.
 pub const COMPATIBLE_VERSION: &str = "3.9.5";
 

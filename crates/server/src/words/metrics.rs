@@ -16,6 +16,10 @@ pub struct Metric {
     pub label: Option<String>,
     /// Its value.
     pub value: Value,
+    /// One sentence for people.
+    pub help: &'static str,
+    /// Of a summary: what 50, 90 and 99 % of the values of late do not exceed.
+    pub recent: [Option<u64>; 3],
 }
 
 /// The value of a metric, by kind.
@@ -76,7 +80,7 @@ pub struct Percentiles {
 impl Metric {
     /// A metric without label.
     pub fn new(name: impl Into<Cow<'static, str>>, value: Value) -> Self {
-        Metric { name: name.into(), label: None, value }
+        Metric { name: name.into(), label: None, value, help: "", recent: [None; 3] }
     }
 
     /// A gauge of whole numbers.
@@ -87,6 +91,11 @@ impl Metric {
     /// A counter.
     pub fn counter(name: &'static str, value: i64) -> Self {
         Metric::new(name, Value::Counter(value))
+    }
+
+    /// With a sentence for people.
+    pub fn help(self, help: &'static str) -> Self {
+        Metric { help, ..self }
     }
 
     /// The same metric as a member of a labelled one.

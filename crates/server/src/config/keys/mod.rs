@@ -375,7 +375,7 @@ mod tests {
     fn a_full_name_beats_a_family() {
         let names = |written| find(written).map(|(key, suffix)| (key.name, suffix));
         assert_eq!(names("metricsProvider.className"), Some(("metricsProvider.className", "")));
-        assert_eq!(names("metricsProvider.httpPort"), Some(("metricsProvider.*", "httpPort")));
+        assert_eq!(names("metricsProvider.maxQueueSize"), Some(("metricsProvider.*", "maxQueueSize")));
         assert_eq!(names("server.12"), Some(("server.*", "12")));
         assert_eq!(names("groupX"), Some(("group*", "X")));
         assert_eq!(names("servers"), None);

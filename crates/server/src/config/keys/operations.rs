@@ -1,11 +1,11 @@
 //! Keys of monitoring, and of what only a JVM has.
 
-use super::{Form, Key, Kind, fit, int, unused};
+use super::{Form, Key, Kind, fit, int, port, unused};
+use crate::config::draft::unbracketed;
 
-const NO_ADMIN: &str =
-    "there is no admin server over HTTP; `conf`, `mntr`, `stat` and the others are four-letter words";
+const HTTPS: &str = "HTTPS for administrators";
 const NO_JVM: &str = "there is no JVM";
-const NO_PROVIDER: &str = "metrics are read with `mntr`";
+const OWN_EXPORT: &str = "metrics are added up when they are asked for";
 const OWN_THREADS: &str = "threads and buffers are laid out differently here";
 
 pub(super) const KEYS: &[Key] = &[
@@ -28,15 +28,114 @@ pub(super) const KEYS: &[Key] = &[
          OXKEEPER_LOG goes before it",
     )
     .derived("`info`; at a terminal `warn`"),
-    Key::new("admin.enableServer", Form::Property, unused::FLAG, "HTTP server for commands")
+    Key::new(
+        "admin.enableServer",
+        Form::Property,
+        Kind::Flag(|d, v| d.config.admin.enabled = v),
+        "HTTP for administrators: commands, metrics, health",
+    )
+    .default("true"),
+    Key::new(
+        "admin.serverAddress",
+        Form::Property,
+        Kind::Text(|d, v| {
+            d.config.admin.host = unbracketed(v.into());
+            Ok(())
+        }),
+        "Where it listens; ZooKeeper listens on every address, 0.0.0.0",
+    )
+    .default("127.0.0.1"),
+    Key::new("admin.serverPort", Form::Property, port(|d, v| d.config.admin.port = Some(fit(v))), "Its port")
+        .derived("8080 if nobody else has it; any free one where `clientPort` is 0"),
+    Key::new(
+        "admin.commandURL",
+        Form::Property,
+        Kind::Text(|d, v| {
+            d.config.admin.command_url = v.into();
+            Ok(())
+        }),
+        "Where the commands are",
+    )
+    .default("/commands"),
+    Key::new(
+        "admin.idleTimeout",
+        Form::Property,
+        int(1, |d, v| d.config.admin.idle_timeout_ms = fit(v)),
+        "A client that is silent for so long is closed",
+    )
+    .unit("ms")
+    .default("30000"),
+    Key::new(
+        "admin.snapshot.enabled",
+        Form::Property,
+        Kind::Flag(|d, v| d.config.admin.snapshot_enabled = v),
+        "The command `snapshot` is served",
+    )
+    .default("true"),
+    Key::new(
+        "admin.restore.enabled",
+        Form::Property,
+        Kind::Flag(|d, v| d.config.admin.restore_enabled = v),
+        "The command `restore` is served",
+    )
+    .default("true"),
+    Key::new(
+        "admin.rateLimiterIntervalInMS",
+        Form::Property,
+        int(0, |d, v| d.config.admin.rate_limiter_interval_ms = fit(v)),
+        "Time between two restores; between two snapshots it is a thousandth of that, as in ZooKeeper",
+    )
+    .unit("ms")
+    .default("300000"),
+    Key::new(
+        "admin.portUnification",
+        Form::Property,
+        Kind::Flag(|d, v| d.config.admin.port_unification = v),
+        "HTTPS on the same port",
+    )
+    .default("false")
+    .unserved(|c| c.admin.enabled && c.admin.port_unification, HTTPS),
+    Key::new("admin.forceHttps", Form::Property, Kind::Flag(|d, v| d.config.admin.force_https = v), "HTTPS only")
+        .default("false")
+        .unserved(|c| c.admin.enabled && c.admin.force_https, HTTPS),
+    Key::new("admin.needClientAuth", Form::Property, unused::FLAG, "HTTPS clients must have a certificate")
+        .default("false")
+        .ignored("without HTTPS nobody has one"),
+    Key::new("admin.httpVersion", Form::Property, unused::INT, "Version of HTTP over TLS")
+        .default("11")
+        .ignored("it is HTTP/1.1"),
+    Key::new("admin.*", Form::Property, unused::FAMILY, "Other settings of it").ignored("no version reads them"),
+    Key::new(
+        "metricsProvider.className",
+        Form::File,
+        Kind::Text(|d, v| {
+            d.metrics_provider = v.into();
+            Ok(())
+        }),
+        "With ZooKeeper's PrometheusMetricsProvider metrics have a port of their own; they are served to administrators in any case",
+    )
+    .default("org.apache.zookeeper.metrics.impl.DefaultMetricsProvider"),
+    Key::new(
+        "metricsProvider.httpHost",
+        Form::File,
+        Kind::Text(|d, v| {
+            d.metrics_host = Some(v.into());
+            Ok(())
+        }),
+        "Where that port is",
+    )
+    .derived("0.0.0.0"),
+    Key::new(
+        "metricsProvider.httpPort",
+        Form::File,
+        port(|d, v| d.metrics_port = Some(fit(v))),
+        "Port of the metrics",
+    )
+    .derived("7000"),
+    Key::new("metricsProvider.exportJvmInfo", Form::File, unused::FLAG, "Metrics of the JVM, too")
         .default("true")
-        .ignored(NO_ADMIN),
-    Key::new("admin.serverPort", Form::Property, unused::INT, "Its port").default("8080").ignored(NO_ADMIN),
-    Key::new("admin.*", Form::Property, unused::FAMILY, "Its other settings").ignored(NO_ADMIN),
-    Key::new("metricsProvider.className", Form::File, unused::TEXT, "A Java class that exports metrics")
-        .default("org.apache.zookeeper.metrics.impl.DefaultMetricsProvider")
-        .ignored(NO_PROVIDER),
-    Key::new("metricsProvider.*", Form::File, unused::FAMILY, "Its settings").ignored(NO_PROVIDER),
+        .ignored("there is no JVM; `process_…` is there"),
+    Key::new("metricsProvider.*", Form::File, unused::FAMILY, "Other settings of the provider").ignored(OWN_EXPORT),
     Key::new("jvm.pause.monitor", Form::File, unused::FLAG, "Pauses of the JVM are measured")
         .default("false")
         .ignored(NO_JVM),
