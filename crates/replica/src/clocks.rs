@@ -81,6 +81,11 @@ impl Clocks {
         self.by_session.is_empty()
     }
 
+    /// Whether there is a clock for `session`.
+    pub(crate) fn knows(&self, session: SessionId) -> bool {
+        self.by_session.contains_key(&session)
+    }
+
     /// How often [`Clocks::tick`] wants to be called, ms.
     pub fn interval_ms(&self) -> u64 {
         (self.tick_ms / 2).max(1)

@@ -20,6 +20,7 @@ use crate::auth::digest_md5::DigestMd5;
 use crate::clocks::{Heard, TAKEN_OVER};
 use crate::delivery::{Answered, ConnectionId, Delivery, DeliveryKind, Origin, Proposals};
 use crate::load::Load;
+use crate::local::LocalSessions;
 use crate::request::Outcome;
 use crate::stats::{ConnectionStats, Counting, ServerStats};
 use crate::{Serving, Shared};
@@ -46,6 +47,8 @@ pub struct ConnectionConfig {
     pub is_word: fn([u8; 4]) -> bool,
     /// Whether there are other servers: what this one knows may lag behind what was agreed on.
     pub distributed: bool,
+    /// Which sessions are not agreed on.
+    pub local_sessions: LocalSessions,
 }
 
 /// Why a connection ends.
@@ -146,11 +149,13 @@ pub struct Connection {
     pub(crate) id: ConnectionId,
     stage: Stage,
     pub(crate) session: SessionId,
-    timeout_ms: i32,
+    pub(crate) timeout_ms: i32,
     /// Whether the connect request carried the `readOnly` byte, which its answer then mirrors.
     knows_read_only: bool,
-    /// Whether only this server knows its session: it began in read-only mode, and ends with that.
-    local: bool,
+    /// Whether only this server knows its session.
+    pub(crate) local: bool,
+    /// Whether it is served reads only, and ends with that.
+    read_only: bool,
     pub(crate) identities: Vec<u8>,
     /// The exchange of SASL tokens, once there is one.
     pub(crate) sasl: Option<Box<DigestMd5>>,
@@ -159,9 +164,9 @@ pub struct Connection {
     answered: u64,
     /// Large requests among those in flight: which of all its writes, and bytes.
     large: VecDeque<(u64, u32)>,
-    heard: Option<Heard>,
+    pub(crate) heard: Option<Heard>,
     /// When the frames at hand arrived, ms.
-    arrived_ms: u64,
+    pub(crate) arrived_ms: u64,
     /// Since when the next frame has been held back, ms.
     held_since_ms: Option<u64>,
     /// Since when it has been held back for other connections' sake, ms.
@@ -185,6 +190,7 @@ impl Connection {
             timeout_ms: 0,
             knows_read_only: false,
             local: false,
+            read_only: false,
             identities,
             sasl: None,
             in_flight: 0,
@@ -212,6 +218,11 @@ impl Connection {
     /// Whether only this server knows its session.
     pub fn is_local(&self) -> bool {
         self.local
+    }
+
+    /// Whether it is one of read-only mode.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// Writes proposed and not yet answered.
@@ -329,8 +340,8 @@ impl Connection {
         self.ration(request.session_id != 0, turn)?;
         turn.stats.connects += 1;
         self.knows_read_only = read_only.is_some();
-        self.local = serving == Serving::ReadOnly;
-        if self.local && read_only != Some(true) {
+        self.read_only = serving == Serving::ReadOnly;
+        if self.read_only && read_only != Some(true) {
             return Err(Flow::End(End::ServesReadOnly));
         }
         let (client, server) = (request.last_zxid_seen, turn.shared.state.zxid().0);
@@ -339,7 +350,8 @@ impl Connection {
         }
         let config = turn.config;
         self.timeout_ms = request.timeout_ms.clamp(config.session_timeout_min_ms, config.session_timeout_max_ms);
-        if request.session_id == 0 && self.local {
+        let begins_local = self.read_only || config.local_sessions != LocalSessions::Off;
+        if request.session_id == 0 && begins_local {
             self.begin_local(turn);
             return Ok(());
         }
@@ -366,7 +378,7 @@ impl Connection {
     /// A client comes back with its session.
     fn resume(&mut self, session: SessionId, password: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
         let agreed_on = turn.shared.state.sessions().get(session).is_some();
-        if self.local && agreed_on {
+        if self.read_only && agreed_on {
             // ZooKeeper: closed without an answer, so that the client goes on looking for the ensemble.
             return Err(Flow::End(End::SessionOfEnsemble(session)));
         }
@@ -374,7 +386,8 @@ impl Connection {
         // ZooKeeper: the older connection is closed before the password is looked at.
         turn.superseded.extend(sessions.holder(session));
         let proved = password == session::password(session);
-        if proved && turn.config.distributed && !self.local {
+        let local = sessions.local.knows(session);
+        if proved && turn.config.distributed && !local && !self.read_only {
             // What the older one has still to say must not come behind what this one will.
             sessions.take_over(session, self.id);
             drop(sessions);
@@ -382,28 +395,18 @@ impl Connection {
             self.propose_session(OpCode::ResumeSession, session, turn);
             return Ok(());
         }
-        let known = proved && (agreed_on || self.local);
-        let clocks = if self.local { &mut sessions.local } else { &mut sessions.clocks };
+        let known = proved && (agreed_on || local);
+        let clocks = if local { &mut sessions.local } else { &mut sessions.clocks };
         let heard = known.then(|| clocks.attach(session, self.timeout_ms, turn.now_ms)).flatten();
         let Some(heard) = heard else {
             return Err(Flow::End(self.refuse(session, turn.out, turn.stats)));
         };
         sessions.hold(session, self.id);
         drop(sessions);
-        self.session = session;
-        self.heard = Some(heard);
+        (self.session, self.heard, self.local) = (session, Some(heard), local);
         self.open(turn.out);
         self.counting(turn.stats).connected();
         Ok(())
-    }
-
-    /// A session without the ensemble. Source: `ReadOnlyZooKeeperServer`.
-    fn begin_local(&mut self, turn: &mut Turn<'_>) {
-        let (session, heard) = turn.shared.sessions.lock().begin_local(self.timeout_ms, self.id, turn.now_ms);
-        (self.session, self.heard) = (session, Some(heard));
-        self.open(turn.out);
-        let (op, zxid, received_ms) = (OpCode::CreateSession, turn.shared.state.zxid().0, self.arrived_ms);
-        self.counting(turn.stats).opened(Answered { op, xid: 0, zxid, received_ms }, turn.now_ms);
     }
 
     /// The handshake waits until it is agreed on that the session begins, or goes on.
@@ -421,7 +424,7 @@ impl Connection {
         End::SessionInvalid(session)
     }
 
-    fn open(&mut self, out: &mut Vec<u8>) {
+    pub(crate) fn open(&mut self, out: &mut Vec<u8>) {
         self.stage = Stage::Open;
         self.put_connect_response(self.timeout_ms, self.session, &session::password(self.session), out);
     }
@@ -431,21 +434,23 @@ impl Connection {
             let session_id = session.0;
             ConnectResponse { protocol_version: 0, timeout_ms, session_id, passwd: Some(password) }.encode(out);
             if self.knows_read_only {
-                self.local.encode(out);
+                self.read_only.encode(out);
             }
         });
     }
 
     fn request(&mut self, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
         // Its thread is about to learn that those whom the server serves have changed.
-        if self.local != (turn.shared.serving == Serving::ReadOnly) {
+        if self.read_only != (turn.shared.serving == Serving::ReadOnly) {
             return Err(Flow::End(End::NotServing));
         }
         let mut reader = Reader::new(body);
         let header = RequestHeader::decode(&mut reader).map_err(|_| Flow::End(End::HeaderMalformed))?;
         let op = OpCode::from_wire(header.op).filter(|&op| !is_internal(op));
         // Among several servers a sync travels the way of writes: only that shows that nothing is missing here.
-        let is_write = op.is_some_and(|op| is_write(op) || op == OpCode::Sync && turn.config.distributed);
+        let ends_local = self.local && op == Some(OpCode::CloseSession);
+        let is_write =
+            op.is_some_and(|op| is_write(op) || op == OpCode::Sync && turn.config.distributed) && !ends_local;
         let too_late = turn.load.is_too_late(self.throttled_ms) && op.is_some_and(is_throttlable);
         let crowded = self.in_flight > 0 && turn.load.is_crowded();
         if (!is_write || too_late) && self.in_flight > 0 || crowded || self.in_flight >= IN_FLIGHT_MAX {
@@ -474,10 +479,17 @@ impl Connection {
             self.put_reply(header, zxid, turn, |_, _, _| Err(ErrorCode::ThrottledOp));
             return Ok(());
         }
-        if is_write && self.local {
-            return self.refuse_write(header, op, turn);
+        if ends_local {
+            return Err(self.end_local(header, turn));
+        }
+        if is_write && self.read_only {
+            // Source: `ReadOnlyRequestProcessor`.
+            let zxid = turn.shared.state.zxid().0;
+            self.put_reply(header, zxid, turn, |_, _, _| Err(ErrorCode::NotReadOnly));
+            return Ok(());
         }
         if is_write {
+            self.upgrade_for(op, reader.rest(), turn);
             let mut reconfig = Vec::new();
             let body = if op == OpCode::Reconfig {
                 reconfig::put_body(reader.rest(), &mut reconfig);
@@ -493,18 +505,6 @@ impl Connection {
             return Ok(());
         }
         self.answer(header, op, reader.rest(), turn)
-    }
-
-    /// A write in read-only mode; only the session itself can be ended. Source: `ReadOnlyRequestProcessor`.
-    fn refuse_write(&mut self, header: RequestHeader, op: OpCode, turn: &mut Turn<'_>) -> Result<(), Flow> {
-        let zxid = turn.shared.state.zxid().0;
-        if op != OpCode::CloseSession {
-            self.put_reply(header, zxid, turn, |_, _, _| Err(ErrorCode::NotReadOnly));
-            return Ok(());
-        }
-        turn.shared.sessions.lock().close_local(self.session);
-        self.put_reply(header, zxid, turn, |_, _, _| Ok(()));
-        Err(Flow::End(End::SessionClosed))
     }
 
     /// Renews the session. The first request after its creation takes hold of its clock.
@@ -539,7 +539,9 @@ impl Connection {
     }
 
     fn propose(&mut self, op: OpCode, xid: i32, body: &[u8], turn: &mut Turn<'_>) {
-        let (session, settings) = (self.session, turn.config.settings);
+        let session = self.session;
+        let local = if self.local { Settings::LOCAL_SESSION } else { Settings::default() };
+        let settings = turn.config.settings.with(local);
         let identities = Identities(&self.identities);
         Command { from: None, session, xid, op, settings, identities, body }.encode(&mut turn.proposals.commands);
         turn.proposals.origins.push(Origin { connection: Some(self.id), received_ms: self.arrived_ms });

@@ -6,6 +6,7 @@
 //! * [`connection`]: one client connection: frames in, replies and commands out, in order.
 //! * [`watches`]: who wants to know of which change.
 //! * [`clocks`]: when a session was last heard of, and when it expires.
+//! * [`local`]: sessions that only this server knows.
 //! * [`session_table`]: which connection holds which session.
 //! * [`writer`]: applies what was agreed on, and tells each connection what it must hear, in order.
 //! * [`ensemble`]: what servers of an ensemble say to each other and agree on.
@@ -20,6 +21,7 @@ pub mod connection;
 pub mod delivery;
 pub mod ensemble;
 pub mod load;
+pub mod local;
 mod request;
 pub mod session_table;
 pub mod stats;
@@ -33,6 +35,7 @@ pub use clocks::Clocks;
 pub use connection::{Connection, ConnectionConfig, End, Flow, Turn};
 pub use delivery::{ConnectionId, Delivery, DeliveryKind, Origin, Outbox, Proposals};
 pub use load::Load;
+pub use local::LocalSessions;
 pub use session_table::SessionTable;
 pub use watches::Watches;
 pub use writer::Writer;

@@ -47,6 +47,7 @@ impl Server {
             auth: AuthConfig::default(),
             is_word: |bytes| bytes == *b"ruok",
             distributed: false,
+            local_sessions: oxkeeper_replica::LocalSessions::Off,
         };
         Server {
             shared: Shared::new(state, settings, sessions, 0),

@@ -37,6 +37,7 @@ impl Conversation {
                 auth: AuthConfig::default(),
                 is_word: |_| false,
                 distributed: false,
+                local_sessions: oxkeeper_replica::LocalSessions::Off,
             },
             connection: Connection::new(id, "127.0.0.1"),
             writer: Writer::new(1),

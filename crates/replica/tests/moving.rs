@@ -58,6 +58,7 @@ impl Server {
             auth: AuthConfig::default(),
             is_word: |_| false,
             distributed: true,
+            local_sessions: oxkeeper_replica::LocalSessions::Off,
         };
         let mut writer = Writer::new(1);
         writer.me = Some((id, 1));

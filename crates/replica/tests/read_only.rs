@@ -55,6 +55,7 @@ impl Server {
             auth: AuthConfig::default(),
             is_word: |_| false,
             distributed: true,
+            local_sessions: oxkeeper_replica::LocalSessions::Off,
         };
         let mut shared = Shared::new(state, settings, sessions, 0);
         shared.serve(Serving::ReadOnly, 0);

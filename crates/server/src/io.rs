@@ -156,7 +156,7 @@ impl Io {
                 Order::Supersede(id) => self.supersede(id),
                 Order::Report(answer) => drop(answer.send(self.report())),
                 Order::ResetStats { connections } => self.reset_stats(connections),
-                Order::EndSessions { local } => self.end_sessions(local),
+                Order::EndSessions { read_only } => self.end_sessions(read_only),
                 Order::Drain => self.wind_down(Stage::Draining),
                 Order::Leave => self.wind_down(Stage::Leaving),
                 Order::Stop => self.stop(),
@@ -620,11 +620,11 @@ impl Io {
         }
     }
 
-    fn end_sessions(&self, local: bool) {
+    fn end_sessions(&self, read_only: bool) {
         let now_ms = self.now_ms();
         for client in self.places.borrow().clients() {
             let mut inner = client.inner.borrow_mut();
-            if inner.connection.has_begun() && inner.connection.is_local() == local {
+            if inner.connection.has_begun() && inner.connection.is_read_only() == read_only {
                 inner.end(Farewell::Protocol(End::NotServing), now_ms);
                 client.wake();
             }

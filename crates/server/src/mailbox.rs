@@ -121,9 +121,8 @@ pub(crate) enum Order {
     Report(oneshot::Sender<ThreadReport>),
     /// Forget the counters: of every connection, or of the server.
     ResetStats { connections: bool },
-    /// End every connection that has a session or asks for one, of the ensemble or `local`: the server serves those no
-    /// more.
-    EndSessions { local: bool },
+    /// End every connection that has a session or asks for one, of read-only mode or not: the server serves those no more.
+    EndSessions { read_only: bool },
     /// The server stops: end each connection at a moment when it waits for nothing it has asked.
     Drain,
     /// Read nothing more; end each connection once what was read is answered.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use oxkeeper_replica::auth::{AuthConfig, DigestAlgorithm, IDENTITIES_LEN_MAX, Sasl};
 use oxkeeper_replica::ensemble::journal::scalar;
-use oxkeeper_replica::{Clocks, ConnectionConfig, Serving, SessionTable, Shared, Writer};
+use oxkeeper_replica::{Clocks, ConnectionConfig, LocalSessions, Serving, SessionTable, Shared, Writer};
 use oxkeeper_state::{Settings, State};
 use oxkeeper_store::{DirLock, Disk, RECORD_LEN_MAX, RealDisk};
 use parking_lot::{Mutex, RwLock};
@@ -487,6 +487,15 @@ fn settings(config: &Config) -> Settings {
     on.fold(Settings::default(), |settings, (_, switch)| settings.with(switch))
 }
 
+/// ZooKeeper: a server alone has none, whatever is written.
+fn local_sessions(config: &Config) -> LocalSessions {
+    match (config.is_distributed() && config.local_sessions_enabled, config.local_sessions_upgrading_enabled) {
+        (false, _) => LocalSessions::Off,
+        (true, false) => LocalSessions::Fixed,
+        (true, true) => LocalSessions::Upgrading,
+    }
+}
+
 fn connection_config(config: &Config, settings: Settings, sasl: Option<Arc<Sasl>>) -> ConnectionConfig {
     let security = &config.security;
     let enforced = if security.enforce_auth_enabled { security.enforce_auth_schemes.clone() } else { Vec::new() };
@@ -507,6 +516,7 @@ fn connection_config(config: &Config, settings: Settings, sasl: Option<Arc<Sasl>
         },
         is_word: |bytes| Word::from_bytes(bytes).is_some(),
         distributed: config.is_distributed(),
+        local_sessions: local_sessions(config),
     }
 }
 

@@ -217,9 +217,6 @@ impl Facts for Asked<'_> {
 
     fn sessions(&self) -> SessionFacts {
         let shared = self.service.state.read();
-        if self.place.role == Role::Follower {
-            return SessionFacts { local: None, global: GlobalSessions::Known(known_sessions(&shared)) };
-        }
         let sessions = shared.sessions.lock();
         let offset_ms = self.service.clock.wall_ms() - self.service.clock.now_ms() as i64;
         let bucket = |(at_ms, sessions): (u64, Vec<oxkeeper_proto::SessionId>)| ExpiryBucket {
@@ -227,11 +224,14 @@ impl Facts for Asked<'_> {
             members: sessions.into_iter().map(|session| session.0).collect(),
         };
         let buckets = |clocks: &Clocks| clocks.deadlines().into_iter().map(bucket).collect();
-        if self.place.role == Role::ReadOnly {
-            let global = GlobalSessions::Known(known_sessions(&shared));
-            return SessionFacts { local: Some(buckets(&sessions.local)), global };
-        }
-        SessionFacts { local: None, global: GlobalSessions::Expiring(buckets(&sessions.clocks)) }
+        // Those of read-only mode are always of this kind.
+        let split = self.service.config.local_sessions_enabled && self.place.role != Role::Alone;
+        let local = (split || self.place.role == Role::ReadOnly).then(|| buckets(&sessions.local));
+        let global = match self.place.role {
+            Role::Follower | Role::ReadOnly => GlobalSessions::Known(known_sessions(&shared)),
+            Role::Alone | Role::Leader | Role::NotServing => GlobalSessions::Expiring(buckets(&sessions.clocks)),
+        };
+        SessionFacts { local, global }
     }
 
     fn ephemerals(&self) -> Vec<(i64, Vec<String>)> {

@@ -424,6 +424,7 @@ fn config(tick_ms: u64, settings: Settings, distributed: bool) -> ConnectionConf
         auth: AuthConfig::default(),
         is_word: |_| false,
         distributed,
+        local_sessions: oxkeeper_replica::LocalSessions::Off,
     }
 }
 

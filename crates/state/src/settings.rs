@@ -17,9 +17,10 @@ impl Settings {
     pub const SASL: Settings = Settings(16);
     /// `DigestAuthenticationProvider.enabled=false`.
     pub const NO_DIGEST: Settings = Settings(32);
-
     /// `reconfigEnabled`.
     pub const RECONFIG: Settings = Settings(64);
+    /// Only the server that took the request knows its session: it may do anything but own ephemerals.
+    pub const LOCAL_SESSION: Settings = Settings(128);
 
     /// Both sets.
     pub fn with(self, other: Settings) -> Settings {
@@ -43,6 +44,11 @@ impl Settings {
     /// No ACL is checked.
     pub fn skip_acl(self) -> bool {
         self.has(Settings::SKIP_ACL)
+    }
+
+    /// The session is not agreed on.
+    pub fn local_session(self) -> bool {
+        self.has(Settings::LOCAL_SESSION)
     }
 
     /// Membership may be changed by clients.

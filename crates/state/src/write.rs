@@ -114,6 +114,7 @@ impl<'s> Write<'s> {
     fn create_znode(&mut self, new: NewZnode<'_>, body: &mut Vec<u8>) -> Result<(), ErrorCode> {
         let mode = CreateMode::from_wire(new.flags).ok_or(ErrorCode::BadArguments)?;
         let owner = self.owner(new.op, mode, new.ttl)?;
+        self.check_may_own(owner)?;
         self.check_session()?;
         // ZooKeeper: only now does it trip over a null path.
         let path = new.path.ok_or(ErrorCode::Marshalling)?;
@@ -454,7 +455,20 @@ impl<'s> Write<'s> {
         if acl == AclId::OPEN { Ok(()) } else { self.caller.check(self.state.acls.list(acl), wanted) }
     }
 
+    /// A session that only one server knows owns nothing. Source: `QuorumZooKeeperServer.checkUpgradeSession`.
+    fn check_may_own(&self, owner: Owner) -> Result<(), ErrorCode> {
+        if !self.caller.settings.local_session() || owner.session().is_none() {
+            return Ok(());
+        }
+        // ZooKeeper: in a multi the leader finds out, to which the session is none at all.
+        let in_multi = self.transaction.is_some();
+        Err(if in_multi { ErrorCode::SessionExpired } else { ErrorCode::EphemeralOnLocalSession })
+    }
+
     fn check_session(&self) -> Result<(), ErrorCode> {
+        if self.caller.settings.local_session() {
+            return Ok(());
+        }
         self.state.sessions.get(self.session).map(|_| ()).ok_or(ErrorCode::SessionExpired)
     }
 }

@@ -42,6 +42,8 @@ pub struct Config {
     pub enforce_quota: bool,
     /// Sessions that only the connected server knows.
     pub local_sessions_enabled: bool,
+    /// They become the ensemble's before their first ephemeral.
+    pub local_sessions_upgrading_enabled: bool,
     /// What one client, or all together, may use.
     pub limits: Limits,
     /// The log and the durable tree.

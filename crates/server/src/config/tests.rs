@@ -250,7 +250,7 @@ const SETTERS: &[Shown] = &[
         |c| format!("{:?}", c.security.super_digest),
         "Some(\"super:x\")",
     ),
-    ("localSessionsEnabled", "true", |c| c.unserved().len().to_string(), "1"),
+    ("localSessionsEnabled", "true", |c| c.local_sessions_enabled.to_string(), "true"),
     ("sslQuorum", "true", |c| c.unserved().len().to_string(), "1"),
     ("portUnification", "true", |c| c.unserved().len().to_string(), "1"),
     ("quorum.auth.enableSasl", "true", |c| c.unserved().len().to_string(), "3"),

@@ -62,7 +62,7 @@ impl Ensemble {
         let expired = self.parts.shared.read().sessions.lock().expire_local(now_ms);
         self.parts.stats.lock().sessions_expired += expired.len() as u64;
         for (session, holder) in expired {
-            info!(%session, "session of read-only mode expired");
+            info!(%session, "session that only this server knew expired");
             if let Some(holder) = holder {
                 self.parts.mailboxes[usize::from(holder.thread)].order(Order::Supersede(holder));
             }
@@ -173,9 +173,9 @@ impl Ensemble {
         if former == Serving::Yes {
             self.running.replica.orphan();
         }
-        let local = former == Serving::ReadOnly;
+        let read_only = former == Serving::ReadOnly;
         if former != Serving::No {
-            self.parts.mailboxes.iter().for_each(|mailbox| mailbox.order(Order::EndSessions { local }));
+            self.parts.mailboxes.iter().for_each(|mailbox| mailbox.order(Order::EndSessions { read_only }));
         }
     }
 }

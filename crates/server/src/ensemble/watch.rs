@@ -104,6 +104,6 @@ impl Watched {
         let now_ms = self.clock.now_ms();
         shared.serve(Serving::No, now_ms);
         self.role.set(Role::NotServing, now_ms);
-        self.mailboxes.iter().for_each(|mailbox| mailbox.order(Order::EndSessions { local: false }));
+        self.mailboxes.iter().for_each(|mailbox| mailbox.order(Order::EndSessions { read_only: false }));
     }
 }

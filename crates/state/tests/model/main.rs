@@ -128,6 +128,8 @@ fn random_commands_reach_every_outcome() {
         "CloseSession",
         "CreateSession",
         "Sync",
+        "Create -120",
+        "Multi -112",
         "Reconfig -123",
         "Reconfig -6",
         "Check -6",

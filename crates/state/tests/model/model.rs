@@ -189,6 +189,9 @@ impl Model {
         if *op == 21 && !has_ttl {
             return Err(BAD_ARGUMENTS);
         }
+        if order.settings & 128 != 0 && matches!((op, flags), (1 | 15, 1 | 3)) {
+            return Err(if self.usage_before.is_some() { SESSION_EXPIRED } else { EPHEMERAL_ON_LOCAL_SESSION });
+        }
         self.session(order)?;
         let path = path.as_deref().ok_or(MARSHALLING)?;
         let slash = path.rfind('/').ok_or(BAD_ARGUMENTS)?;
@@ -338,7 +341,11 @@ impl Model {
     }
 
     fn session(&self, order: &Order) -> Result<(), i32> {
-        if self.sessions.contains_key(&order.session) { Ok(()) } else { Err(SESSION_EXPIRED) }
+        if self.sessions.contains_key(&order.session) || order.settings & 128 != 0 {
+            Ok(())
+        } else {
+            Err(SESSION_EXPIRED)
+        }
     }
 
     // Quotas.

@@ -16,6 +16,7 @@ pub(crate) const NODE_EXISTS: i32 = -110;
 pub(crate) const NOT_EMPTY: i32 = -111;
 pub(crate) const SESSION_EXPIRED: i32 = -112;
 pub(crate) const INVALID_ACL: i32 = -114;
+pub(crate) const EPHEMERAL_ON_LOCAL_SESSION: i32 = -120;
 pub(crate) const RECONFIG_DISABLED: i32 = -123;
 pub(crate) const QUOTA_EXCEEDED: i32 = -125;
 

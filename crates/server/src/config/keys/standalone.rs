@@ -67,13 +67,16 @@ pub(super) const KEYS: &[Key] = &[
         "localSessionsEnabled",
         Form::File,
         Kind::Flag(|d, v| d.config.local_sessions_enabled = v),
-        "Sessions that only the connected server knows",
+        "In an ensemble: new sessions are known to the connected server only",
     )
-    .default("false")
-    .unserved(|c| c.local_sessions_enabled, "local sessions"),
-    Key::new("localSessionsUpgradingEnabled", Form::File, unused::FLAG, "Local sessions become global when they must")
-        .default("false")
-        .ignored("there are no local sessions"),
+    .default("false"),
+    Key::new(
+        "localSessionsUpgradingEnabled",
+        Form::File,
+        Kind::Flag(|d, v| d.config.local_sessions_upgrading_enabled = v),
+        "Such a session becomes the ensemble's before its first ephemeral; else that is refused",
+    )
+    .default("false"),
     Key::new(
         "readonlymode.enabled",
         Form::BareProperty,
