@@ -160,7 +160,7 @@ impl Load {
     }
 
     /// A request is under way, of so many bytes if it is a large one.
-    pub(crate) fn begin(&self, large_len: Option<usize>) {
+    pub fn begin(&self, large_len: Option<usize>) {
         if self.counts() {
             self.requests.fetch_add(1, Ordering::Relaxed);
         }

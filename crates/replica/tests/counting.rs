@@ -1,8 +1,9 @@
 //! What a conversation of one client leaves in the counters of its connection and of the server.
 
-use oxkeeper_proto::records::{ConnectRequest, DeleteRequest, ReadRequest, RequestHeader, SetWatches};
-use oxkeeper_proto::{Jute, OpCode, frame};
+use oxkeeper_proto::records::{ConnectRequest, DeleteRequest, ReadRequest, ReplyHeader, RequestHeader, SetWatches};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, frame};
 use oxkeeper_replica::auth::AuthConfig;
+use oxkeeper_replica::load::LoadLimits;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
     Clocks, Connection, ConnectionConfig, ConnectionId, Load, Proposals, SessionTable, Shared, Turn, Writer,
@@ -18,7 +19,9 @@ struct Conversation {
     writer: Writer,
     proposals: Proposals,
     stats: ServerStats,
+    load: Load,
     unread: Vec<u8>,
+    replies: Vec<u8>,
 }
 
 impl Conversation {
@@ -43,7 +46,9 @@ impl Conversation {
             writer: Writer::new(1),
             proposals: Proposals::default(),
             stats: ServerStats::default(),
+            load: Load::default(),
             unread: Vec::new(),
+            replies: Vec::new(),
         };
         let request =
             ConnectRequest { protocol_version: 0, last_zxid_seen: 0, timeout_ms: 0, session_id: 0, passwd: None };
@@ -65,10 +70,10 @@ impl Conversation {
         let mut turn = Turn {
             shared: &self.shared,
             config: &self.config,
-            load: &Load::default(),
+            load: &self.load,
             now_ms,
             proposals: &mut self.proposals,
-            out: &mut Vec::new(),
+            out: &mut self.replies,
             superseded: &mut Vec::new(),
             stats: &mut self.stats,
         };
@@ -147,4 +152,54 @@ fn events_are_counted_also_those_that_setwatches_catches_up_on() {
     let event_len = |path: &str| (16 + 4 + 4 + 4 + path.len()) as u64;
     assert_eq!(all.stats.event_bytes, 2 * event_len("/none") + event_len("/zookeeper"));
     assert_eq!(all.stats.sent, 1 + 3 + 1);
+}
+
+/// A delete, a ping and a read arrive at 5 ms, while the server has as much under way as it may, until `now_ms`: which
+/// errors they get.
+fn check_throttled(now_ms: u64, expected: &[i32]) -> Conversation {
+    let mut all = Conversation::begin();
+    let limits = LoadLimits { requests_max: Some(1), wait_max_ms: Some(10), ..LoadLimits::default() };
+    all.load = Load::new(limits, None);
+    all.load.begin(None);
+    all.replies.clear();
+    all.ask(OpCode::Delete, &DeleteRequest { path: Some("/none".into()), version: -1 });
+    all.ask(OpCode::Ping, &0);
+    all.ask(OpCode::Exists, &root(false));
+    all.handle(5);
+    assert_eq!((all.replies.len(), all.connection.in_flight()), (0, 0), "it waits");
+    all.load.finish(1, 0);
+    all.handle(now_ms);
+    let mut errors = Vec::new();
+    let mut rest = all.replies.as_slice();
+    while let Ok(Some((body, behind))) = frame::split_frame(rest, 1000) {
+        errors.push(ReplyHeader::decode(&mut Reader::new(body)).expect("a reply has a header").err);
+        rest = behind;
+    }
+    assert_eq!(errors, expected);
+    all
+}
+
+#[test]
+fn a_request_that_waited_too_long_for_others_is_refused() {
+    let refused = ErrorCode::ThrottledOp.wire();
+    let late = check_throttled(16, &[refused, 0, refused]);
+    assert_eq!((late.stats.throttled, late.stats.throttled_ms.tally.max), (2, 11));
+    let in_time = check_throttled(15, &[]);
+    assert_eq!((in_time.stats.throttled, in_time.connection.in_flight()), (0, 1), "reads wait for their writes");
+}
+
+#[test]
+fn a_slow_write_is_remembered_with_its_names() {
+    let mut all = Conversation::begin();
+    all.writer.slow_after_ms = Some(7);
+    for (asked_ms, applied_ms) in [(10, 16), (20, 27)] {
+        all.ask(OpCode::Delete, &DeleteRequest { path: Some("/none".into()), version: -1 });
+        all.handle(asked_ms);
+        all.settle(applied_ms);
+    }
+    let [slow] = all.writer.slow.as_slice() else { panic!("{:?}", all.writer.slow) };
+    assert_eq!(
+        (slow.op, slow.path.as_str(), slow.address.as_str(), slow.received_ms),
+        (OpCode::Delete, "/none", "127.0.0.1", 20)
+    );
 }
