@@ -162,6 +162,7 @@ impl Consensus {
             initialize: false,
             decided: self.decided(),
             end: self.store.lock().end(),
+            origin: 0,
         }
     }
 

@@ -76,6 +76,8 @@ pub struct Status {
     pub decided: u64,
     /// One past its newest entry.
     pub end: u64,
+    /// The ensemble's id in the state it began with: that of an imported state, before any ensemble was founded with it.
+    pub origin: u64,
 }
 
 /// What servers say to each other.
@@ -150,7 +152,7 @@ impl Frame {
                 put_ballot(status.promise, out);
                 let flags = [status.accepting, status.leading, status.blank, status.initialize];
                 flags.iter().for_each(|&flag| out.put_u8(u8::from(flag)));
-                [status.decided, status.end, *sent_ms].iter().for_each(|&field| out.put_u64(field));
+                [status.decided, status.end, status.origin, *sent_ms].iter().for_each(|&field| out.put_u64(field));
             }
             Frame::Pong(sent_ms) => {
                 out.put_u8(kind::PONG);
@@ -351,6 +353,7 @@ impl Fields<'_> {
             initialize: self.flag()?,
             decided: self.number()?,
             end: self.number()?,
+            origin: self.number()?,
         })
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Invariants: an entry is applied once, in order, after it is decided and durable here; a client's command is answered
 //! where it came from, when it is applied there; a server without anything on disk takes part in nothing until it
-//! either founds the ensemble with all others or has installed the leader's state.
+//! either founds the ensemble with all others or has installed the leader's state. So does one that holds no more than an
+//! imported state: it founds the ensemble with all others that hold the same.
 
 use omnipaxos::ballot_leader_election::Ballot;
 use oxkeeper_proto::{DecodeError, OpCode, SessionId};
@@ -157,6 +158,8 @@ pub struct Replica {
     stepped_ms: u64,
     started_ms: u64,
     serving: bool,
+    /// The ensemble's id in the state it began with; 0 for none.
+    origin: u64,
     /// Sessions that followers have heard of.
     touched: Vec<SessionId>,
     next_touch_ms: u64,
@@ -195,6 +198,7 @@ impl Replica {
             stepped_ms: now_ms,
             started_ms: now_ms,
             serving: false,
+            origin: state.ensemble(),
             touched: Vec::new(),
             next_touch_ms: now_ms,
             want: None,
@@ -418,7 +422,7 @@ impl Replica {
             Some(consensus) => {
                 let status = consensus.status();
                 // Followers serve for as long as their leader has a majority.
-                Status { leading: status.leading && self.is_in_contact(now_ms), ..status }
+                Status { leading: status.leading && self.is_in_contact(now_ms), origin: self.origin, ..status }
             }
             None => Status {
                 promise: Ballot::default(),
@@ -428,6 +432,7 @@ impl Replica {
                 initialize: self.config.initialize,
                 decided: 0,
                 end: 0,
+                origin: self.origin,
             },
         }
     }
@@ -446,17 +451,26 @@ impl Replica {
         }
     }
 
-    /// A blank server: with everyone else as blank, or without a single entry, there is nothing to lose.
+    /// A blank server: with everyone else as blank, or without a single entry, there is nothing to lose. Those that hold an
+    /// imported state count as each other's like if it is the same state.
     fn found_if_new(&mut self, now_ms: u64) {
         let servers = self.config.members.len();
-        let new = |status: &Status| status.blank || status.end == 0;
+        let (origin, begin) = (self.origin, self.config.applied);
+        let new = |status: &Status| status.origin == origin && (status.blank || status.end == begin);
         let count = |is: &dyn Fn(&Status) -> bool| 1 + self.statuses().filter(|(_, status)| is(status)).count();
         let all = count(&new) == servers;
         let eager = count(&|status| new(status) && (status.initialize || !status.blank));
-        let old = count(&|status| !new(status)) > 1;
+        // One that is empty takes over what the others hold; one that holds something else must not lose it.
+        let old = count(&|status| !new(status) && !(status.blank && status.origin == 0)) > 1;
         if all || !old && self.config.initialize && eager > servers / 2 {
             self.found(now_ms);
         }
+    }
+
+    /// Of a server that holds no more than an imported state, if that: which of its peers are blank, but hold another one, or none.
+    pub fn unlike(&self) -> Vec<u8> {
+        let unlike = |(_, status): &(u8, Status)| status.blank && status.origin != self.origin;
+        self.statuses().filter(unlike).map(|(peer, _)| peer).collect()
     }
 
     fn found(&mut self, now_ms: u64) {

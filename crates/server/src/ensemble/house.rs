@@ -103,11 +103,28 @@ impl Ensemble {
     fn complain_if_blank(&mut self, now_ms: u64) {
         if self.running.replica.role() == Role::Blank && now_ms >= self.running.next_blank_log_ms {
             self.running.next_blank_log_ms = now_ms + BLANK_LOG_INTERVAL_MS;
-            let linked = self.running.replica.linked();
-            warn!(
-                ?linked,
-                "this server is empty: it waits for a leader to join, or for all members to found an ensemble"
-            );
+            let (linked, unlike) = (self.running.replica.linked(), self.running.replica.unlike());
+            let imported = self.parts.shared.read().state.ensemble() != 0;
+            if !unlike.is_empty() {
+                warn!(
+                    ?linked,
+                    ?unlike,
+                    imported,
+                    "these servers do not hold the same imported state as this one: import the same \
+                    on all of them, or on none"
+                );
+            } else if imported {
+                warn!(
+                    ?linked,
+                    "this server holds an imported state: it waits for all members to found an ensemble with the \
+                    same, or for a leader whose state replaces it"
+                );
+            } else {
+                warn!(
+                    ?linked,
+                    "this server is empty: it waits for a leader to join, or for all members to found an ensemble"
+                );
+            }
         }
     }
 

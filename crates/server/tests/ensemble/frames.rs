@@ -127,6 +127,7 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
                     index().boxed(),
                     index().boxed(),
                     words(8).boxed(),
+                    words(8).boxed(),
                 ],
             ),
         ),

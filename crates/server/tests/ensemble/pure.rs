@@ -21,7 +21,21 @@ pub(crate) struct Pure {
 impl Pure {
     /// Server `me` of `members` with what `journal` has, of which `decided` entries are applied.
     pub(crate) fn new(me: u8, members: &[u8], journal: Box<dyn Journal>, decided: u64) -> Pure {
-        let state = State::new(1);
+        Pure::with(me, members, journal, decided, State::new(1), false)
+    }
+
+    /// A server that holds an imported state of this origin, or nothing if that is 0, and was never a member.
+    fn blank(me: u8, members: &[u8], origin: u64, initialize: bool) -> Pure {
+        let (mut state, mut journal) = (State::new(1), MemoryJournal::default());
+        if origin != 0 {
+            state.dedicate(origin);
+            journal.write(&[JournalOp::Append([0][..].into())]).unwrap();
+            journal.trim(1);
+        }
+        Pure::with(me, members, Box::new(journal), u64::from(origin != 0), state, initialize)
+    }
+
+    fn with(me: u8, members: &[u8], journal: Box<dyn Journal>, decided: u64, state: State, initialize: bool) -> Pure {
         let config = ReplicaConfig {
             me,
             members: members.to_vec(),
@@ -30,7 +44,7 @@ impl Pure {
             pace: Pace { heartbeat_ms: 50, silence_ms: 250, contact_ms: 500 },
             entry_len_max: 1 << 10,
             settings: Settings::default(),
-            initialize: false,
+            initialize,
             checkpointed: decided,
             applied: decided,
             wall_ms: 1,
@@ -84,8 +98,14 @@ impl Net {
             journal.write(&[JournalOp::Scalar(scalar::MEMBERS, members.clone())]).unwrap();
             Pure::new(me, &members, Box::new(journal), 0)
         };
-        let mut net = Net { servers: members.iter().map(server).collect(), up: BTreeSet::new(), now_ms: 0 };
-        for &a in &members {
+        Net::of(members.iter().map(server).collect())
+    }
+
+    /// All of them linked.
+    fn of(servers: Vec<Pure>) -> Net {
+        let count = servers.len() as u8;
+        let mut net = Net { servers, up: BTreeSet::new(), now_ms: 0 };
+        for a in 1..=count {
             (a + 1..=count).for_each(|b| net.link(a, b));
         }
         net
@@ -230,4 +250,36 @@ fn a_lonely_leader_with_a_slow_disk_steps_back() {
         net.server(leader).step(now_ms);
     }
     assert!(!net.server(leader).replica.is_serving(), "2 s are four times as long as it may be alone");
+}
+
+/// Servers that hold the same imported state found an ensemble with it; where only some do, nobody does.
+#[test]
+fn an_ensemble_is_founded_on_one_state() {
+    let check = |origins: [u64; 3], initialize: [bool; 3], founds: bool| {
+        let blank = |me: u8| Pure::blank(me, &[1, 2, 3], origins[usize::from(me) - 1], initialize[usize::from(me) - 1]);
+        let mut net = Net::of((1..=3).map(blank).collect());
+        net.run(2000);
+        assert_eq!(net.leaders().len(), usize::from(founds), "{origins:?} {initialize:?}");
+        let unlike = net.servers.iter().any(|server| !server.replica.unlike().is_empty());
+        assert_eq!(unlike, !founds, "{origins:?}: who is unlike is told");
+    };
+    let nobody = [false; 3];
+    check([0, 0, 0], nobody, true);
+    check([7, 7, 7], nobody, true);
+    check([7, 7, 0], nobody, false);
+    check([7, 0, 0], nobody, false);
+    check([7, 7, 8], nobody, false);
+    // Who is to begin without the others says so; nothing imported is lost by that.
+    check([7, 7, 8], [true; 3], false);
+    check([7, 0, 0], [false, true, true], false);
+}
+
+/// A majority may begin with what it holds; the empty one joins it.
+#[test]
+fn a_majority_may_found_on_its_state() {
+    let blank = |me: u8| Pure::blank(me, &[1, 2, 3], if me == 3 { 0 } else { 7 }, me != 3);
+    let mut net = Net::of((1..=3).map(blank).collect());
+    net.run(2000);
+    assert_eq!(net.leaders().len(), 1);
+    assert!(net.server(3).replica.take_want().is_some(), "it is to fetch the state");
 }
