@@ -9,6 +9,7 @@ runs as its own process each time.
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -229,8 +230,8 @@ class Deployment:
 
     @classmethod
     def create(cls, name, directory, port=None, settings="", flags=""):
-        """Writes configuration and control script for a fresh deployment, with more lines for zoo.cfg and more JVM flags;
-        starts nothing."""
+        """Writes configuration and control script for a fresh deployment, with more lines for zoo.cfg (each `@PORT@` becomes a
+        free one) and more JVM flags; starts nothing."""
         kind, count = split_name(name)
         directory = Path(directory).resolve()
         client_ports = [port] if port and count == 1 else free_ports(count)
@@ -241,7 +242,8 @@ class Deployment:
             data_dir = member_dir / "data"
             data_dir.mkdir(parents=True)
             config = member_dir / "zoo.cfg"
-            config.write_text(f"{ZOO_CFG}{settings}dataDir={data_dir}\n" + (ensemble or f"clientPort={client_port}\n"))
+            own = re.sub("@PORT@", lambda _: str(free_ports(1)[0]), settings)
+            config.write_text(f"{ZOO_CFG}{own}dataDir={data_dir}\n" + (ensemble or f"clientPort={client_port}\n"))
             if ensemble:
                 (data_dir / "myid").write_text(f"{number}\n")
             members.append({"directory": str(member_dir), "argv": command_line(kind, config, flags), "port": client_port, "flags": flags})

@@ -106,7 +106,6 @@ pub(super) async fn answer(site: &Site, name: &str, peer: SocketAddr, request: R
     let Some(command) = COMMANDS.iter().find(|command| command.names.contains(&name)) else {
         return failed(name, StatusCode::OK, &format!("Unknown command: {name}"));
     };
-    let name = command.names[0];
     let running = site.running();
     let is_out = |running: &Running| running.words.role.place().role == Role::NotServing;
     let Some(running) = running.filter(|running| !(command.needs_service && is_out(running))) else {
@@ -115,9 +114,11 @@ pub(super) async fn answer(site: &Site, name: &str, peer: SocketAddr, request: R
     if matches!(command.what, What::Snapshot | What::Restore)
         && let Err((status, reason)) = authorize(running, peer, &request)
     {
+        // ZooKeeper: tells those it turns away the name as they asked for it.
         warn!(%peer, command = name, "refused: {reason}");
         return failed(name, status, reason);
     }
+    let name = command.names[0];
     // ZooKeeper: fails with an HTML page and status 500.
     let is_post = request.method() == Method::POST;
     if is_post != matches!(command.what, What::Restore) {

@@ -1,0 +1,81 @@
+"""The HTTP side of the servers under test."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from connection import Connection, four_letter, parse_address
+from server import Deployment
+
+CONNECT = os.environ["ZK_CONNECT"]
+ALL = os.environ["ZK_CONNECT_ALL"].split(",")
+DEPLOYMENT = Path(os.environ["ZK_CTL"]).resolve().parent
+
+
+def admin_port(config):
+    """As its zoo.cfg has it."""
+    return int(re.findall(r"^admin\.serverPort=(\d+)$", Path(config).read_text(), re.M)[-1])
+
+
+class Site:
+    """One server's, by its number."""
+
+    def __init__(self, number):
+        self.number = number
+        self.port = admin_port(DEPLOYMENT / f"server-{number}" / "zoo.cfg")
+        self.client = parse_address(ALL[number - 1])
+
+    def word(self, word):
+        answer = four_letter(self.client, word)
+        return answer.decode() if isinstance(answer, bytes) else answer
+
+    @property
+    def mode(self):
+        return re.search(r"^Mode: (.*)$", self.word("srvr"), re.M)[1]
+
+    def ask(self, path, method="GET", body=None, **headers):
+        return ask(self.port, path, method, body, **headers)
+
+    def command(self, name):
+        """The members of a command's reply."""
+        status, _, body = self.ask(f"/commands/{name}")
+        assert status == 200, f"{name}: {status} {body[:200]}"
+        return json.loads(body)
+
+    def session(self):
+        client = Connection(self.client)
+        client.handshake(timeout_ms=8_000)
+        return client
+
+
+def ask(port, path, method="GET", body=None, **headers):
+    """Status, headers and body of the answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path, body, {name.capitalize(): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read().decode()
+    finally:
+        connection.close()
+
+
+#: The one that suites talk to, and all of them.
+MAIN = Site(ALL.index(CONNECT) + 1)
+SITES = [Site(number) for number in range(1, len(ALL) + 1)]
+
+
+@contextlib.contextmanager
+def own_server(settings):
+    """A server of the kind under test with these settings."""
+    directory = tempfile.mkdtemp(prefix="compat-admin-")
+    deployment = Deployment.create(os.environ["ZK_KIND"], directory, settings=settings)
+    try:
+        yield deployment
+    finally:
+        deployment.stop()
+        shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,91 @@
+"""Metrics as Prometheus reads them. Source: PrometheusMetricsProvider, io.prometheus.client.exporter.common.TextFormat."""
+
+import time
+
+from prometheus_client.parser import text_string_to_metric_families
+
+import wire
+from connection import Connection
+from families import ADVANCED, BASIC, COUNTERS, ENSEMBLE_GAUGES, GAUGES
+from harness import SERVERS, case, equal, eventually
+from http_site import ask, own_server
+from server import free_ports
+
+# What dashboards and alerts of ZooKeeper ask for.
+ON_DASHBOARDS = """
+    znode_count watch_count ephemerals_count approximate_data_size num_alive_connections outstanding_requests avg_latency max_latency
+    min_latency packets_received packets_sent open_file_descriptor_count max_file_descriptor_count uptime global_sessions
+    local_sessions fsynctime readlatency updatelatency snapshottime election_time looking_count connection_rejected
+    stale_sessions_expired commit_count proposal_count connection_drop_count bytes_received_count response_bytes
+    process_cpu_seconds_total process_open_fds process_max_fds process_resident_memory_bytes process_virtual_memory_bytes
+    process_start_time_seconds node_changed_watch_count node_created_watch_count node_deleted_watch_count
+    node_children_watch_count startup_txns_load_time startup_snap_load_time dbinittime unavailable_time leader_unavailable_time
+    quota_count_usage_per_namespace sync_processor_batch_size
+""".split()
+PROVIDER = """\
+metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider
+metricsProvider.httpHost=127.0.0.1
+metricsProvider.httpPort={}
+"""
+
+
+def families(port):
+    """Name and family; a counter's name is whole, though the parser takes `_total` for its end."""
+    status, headers, body = ask(port, "/metrics")
+    equal((status, headers["content-type"]), (200, "text/plain; version=0.0.4; charset=utf-8"), "answer")
+    names = [line.split()[2] for line in body.splitlines() if line.startswith("# TYPE ")]
+    parsed = list(text_string_to_metric_families(body))
+    equal(len(parsed), len(names), "families")
+    return dict(zip(names, parsed))
+
+
+def value(family, suffix="", **labels):
+    wanted = [sample for sample in family.samples if sample.name.endswith(suffix) and sample.labels == labels]
+    equal(len(wanted), 1, f"samples of {family.name}{suffix} {labels}")
+    return wanted[0].value
+
+
+@case("metrics", "a port of their own, names, types and values", "the same in an ensemble")
+def own_port(_):
+    [port] = free_ports(1)
+    with own_server(PROVIDER.format(port)) as deployment:
+        deployment.start()
+        client = Connection(("127.0.0.1", deployment.members[0].port))
+        client.handshake()
+        client.ask(wire.create("/app", b"12345"))
+        client.ask(wire.create("/zookeeper/quota/app"))
+        client.ask(wire.create("/zookeeper/quota/app/zookeeper_limits", b"count=10,bytes=-1"))
+        client.ask(wire.get_data("/app", True))
+        # Counts may come a moment after the replies that they count.
+        eventually(lambda: value(families(port)["readlatency"], "_count") >= 1, "the read is counted")
+        found = families(port)
+        every_type(found)
+        values(found, deployment.members[0])
+        equal(ask(port, "/nope")[0], 404, "nothing else is there")
+        client.end_session()
+
+
+def every_type(found):
+    types = {"gauge": GAUGES + ENSEMBLE_GAUGES, "counter": COUNTERS, "summary": BASIC + ADVANCED}
+    for name, family in found.items():
+        if name.startswith(("oxkeeper_", "jvm_")) and name != "jvm_pause_time_ms":
+            continue
+        [kind] = [kind for kind, names in types.items() if name in names] or ["none"]
+        equal(family.type, kind, f"type of {name}")
+        quantiles = [sample.labels["quantile"] for sample in family.samples if "quantile" in sample.labels]
+        if quantiles and "_per_namespace" not in name:
+            equal(quantiles, ["0.5"] if name in BASIC else ["0.5", "0.9", "0.99"], f"quantiles of {name}")
+            equal({sample.name for sample in family.samples}, {name, f"{name}_count", f"{name}_sum"}, f"samples of {name}")
+    missing = [name for name in ON_DASHBOARDS if name not in found]
+    equal(missing, [], "missing")
+
+
+def values(found, member):
+    for name, want in (("znode_count", 8), ("watch_count", 1), ("num_alive_connections", 1), ("global_sessions", 1), ("looking_count", 0)):
+        equal(value(found[name]), want, name)
+    equal(value(found["quota_count_limit_per_namespace"], key="app"), 10, "limit of the quota")
+    began = value(found["process_start_time_seconds"])
+    assert abs(time.time() - began) < 60, f"the process began {time.time() - began} s ago"
+    assert value(found["fsynctime"], "_count") >= 2, "writes are synced"
+    assert value(found["updatelatency"], "_count") >= 2, "writes are counted"
+    assert value(found["packets_received"]) >= 5, "packets are counted"
