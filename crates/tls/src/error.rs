@@ -1,0 +1,67 @@
+//! What is wrong with a store or a setting, for the operator who has to repair it: which key, which file, what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why there is no TLS.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A store cannot be used.
+    #[error("{key}: {}: {problem}", .path.display())]
+    Store {
+        /// The setting that names it, as `ssl.keyStore.location`.
+        key: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: StoreProblem,
+    },
+    /// A setting makes no sense.
+    #[error("{key}: {reason}")]
+    Setting {
+        /// The setting.
+        key: String,
+        /// Why not, and what would.
+        reason: String,
+    },
+    /// Key and certificates do not fit each other, or the library refuses them.
+    #[error("{key}: the key and its certificates cannot be used: {source}")]
+    Unusable {
+        /// The setting that names them.
+        key: String,
+        /// The library's reason.
+        source: rustls::Error,
+    },
+}
+
+/// What is wrong with a store's file.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum StoreProblem {
+    #[error("cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+    #[error("its type is not known: name the file *.pem, *.p12 or *.jks, or set {0}.type to PEM, PKCS12 or JKS")]
+    UnknownType(String),
+    #[error("stores of type {0} cannot be read here: convert it with `keytool -importkeystore -deststoretype PKCS12`")]
+    UnsupportedType(String),
+    #[error("the password is wrong, or the file is damaged")]
+    Password,
+    #[error("the key in it is encrypted: set the password")]
+    PasswordMissing,
+    #[error("it is not a {0} store: {1}")]
+    Malformed(&'static str, String),
+    #[error("it ends in the middle of a {0} store")]
+    Truncated(&'static str),
+    #[error("there is no private key in it")]
+    NoKey,
+    #[error("there is no certificate for the private key in it")]
+    NoCertificate,
+    #[error("there is no trusted certificate in it")]
+    NothingTrusted,
+    #[error("its private key cannot be used ({0}): RSA from 2048 bits, EC (P-256, P-384) and Ed25519 can")]
+    KeyKind(String),
+    #[error("a certificate in it cannot be read: {0}")]
+    Certificate(String),
+}

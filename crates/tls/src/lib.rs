@@ -1,0 +1,41 @@
+//! TLS: key and trust stores as ZooKeeper's settings name them, configurations that follow their files, and sessions
+//! without sockets.
+//!
+//! Deliberately absent: sockets and timers (the owner of a connection has them), resumption (each connection proves itself
+//! anew), revocation lists, look-ups of names.
+//!
+//! In reading order: [`TlsSettings`] and [`StoreSpec`] say what is wanted; [`LiveTls`] is what came of it and follows its
+//! files; [`Session`] is one connection; [`Facts`] and [`check_name`] tell of a certificate.
+
+mod certificate;
+mod error;
+mod live;
+mod session;
+mod settings;
+mod store;
+mod verify;
+
+use std::sync::{Arc, LazyLock};
+
+use rustls::SupportedCipherSuite;
+use rustls::crypto::CryptoProvider;
+
+pub use self::certificate::Facts;
+pub use self::error::{StoreProblem, TlsError};
+pub use self::live::{EXPIRY_WARNING_S, LiveTls, Sides};
+pub use self::session::{FIRST_BYTE, Session};
+pub use self::settings::{ClientAuth, TlsSettings};
+pub use self::store::{Password, StoreSpec};
+pub use self::verify::check_name;
+pub use rustls::pki_types::{CertificateDer, ServerName};
+pub use rustls::{ClientConfig, Error as SessionError, ServerConfig};
+
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
+
+fn provider() -> Arc<CryptoProvider> {
+    PROVIDER.clone()
+}
+
+fn provider_with(cipher_suites: Vec<SupportedCipherSuite>) -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider { cipher_suites, ..rustls::crypto::ring::default_provider() })
+}

@@ -1,0 +1,71 @@
+//! PEM: certificates one after the other, and a key in any of its usual wrappings. Source: `PemReader`, which knows
+//! PKCS8 only.
+
+use pkcs8::EncryptedPrivateKeyInfoRef;
+use rustls::pki_types::pem::{Error, PemObject, SectionKind};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use super::{KeyChain, Password};
+use crate::error::StoreProblem;
+
+const ENCRYPTED_BEGIN: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
+const ENCRYPTED_END: &str = "-----END ENCRYPTED PRIVATE KEY-----";
+
+pub(super) fn key(bytes: &[u8], password: &Password) -> Result<KeyChain, StoreProblem> {
+    let key = match encrypted_key(bytes)? {
+        Some(der) => decrypt(&der, password)?,
+        None => plain_key(bytes)?,
+    };
+    let chain = certificates(bytes)?;
+    if chain.is_empty() { Err(StoreProblem::NoCertificate) } else { Ok(KeyChain { key, chain }) }
+}
+
+/// Every certificate, in order.
+pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, StoreProblem> {
+    CertificateDer::pem_slice_iter(bytes).collect::<Result<_, _>>().map_err(problem)
+}
+
+fn plain_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, StoreProblem> {
+    match PrivateKeyDer::from_pem_slice(bytes) {
+        Ok(key) => Ok(key),
+        Err(Error::NoItemsFound) if bytes.windows(20).any(|text| text == b"Proc-Type: 4,ENCRYPT") => {
+            let how = "its key is encrypted the old way: convert it with `openssl pkcs8 -topk8`";
+            Err(StoreProblem::Malformed("PEM", how.to_owned()))
+        }
+        Err(Error::NoItemsFound) => Err(StoreProblem::NoKey),
+        Err(error) => Err(problem(error)),
+    }
+}
+
+/// The key under a password, as DER. The PEM reader of rustls has no name for it.
+fn encrypted_key(bytes: &[u8]) -> Result<Option<Vec<u8>>, StoreProblem> {
+    let text = String::from_utf8_lossy(bytes);
+    let Some((_, rest)) = text.split_once(ENCRYPTED_BEGIN) else { return Ok(None) };
+    let (base64, _) = rest.split_once(ENCRYPTED_END).ok_or(StoreProblem::Truncated("PEM"))?;
+    // The same base64 under a name that it knows.
+    let renamed = format!("-----BEGIN PRIVATE KEY-----{base64}-----END PRIVATE KEY-----\n");
+    let (_, der) = <(SectionKind, Vec<u8>)>::from_pem_slice(renamed.as_bytes()).map_err(problem)?;
+    Ok(Some(der))
+}
+
+fn decrypt(der: &[u8], password: &Password) -> Result<PrivateKeyDer<'static>, StoreProblem> {
+    if password.text().is_empty() {
+        return Err(StoreProblem::PasswordMissing);
+    }
+    let info = EncryptedPrivateKeyInfoRef::try_from(der);
+    let info = info.map_err(|error| StoreProblem::Malformed("PEM", format!("its key: {error}")))?;
+    let document = info.decrypt(password.text()).map_err(|error| match error {
+        pkcs8::Error::EncryptedPrivateKey(pkcs8::pkcs5::Error::UnsupportedAlgorithm { oid }) => {
+            StoreProblem::Malformed("PEM", format!("its key is encrypted with {oid}, which is not known here"))
+        }
+        _ => StoreProblem::Password,
+    })?;
+    Ok(PrivatePkcs8KeyDer::from(document.as_bytes().to_vec()).into())
+}
+
+fn problem(error: Error) -> StoreProblem {
+    match error {
+        Error::MissingSectionEnd { .. } => StoreProblem::Truncated("PEM"),
+        error => StoreProblem::Malformed("PEM", error.to_string()),
+    }
+}
