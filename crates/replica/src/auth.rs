@@ -16,7 +16,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use oxkeeper_proto::Jute;
 use oxkeeper_proto::records::Id;
-use oxkeeper_state::Identities;
+use oxkeeper_state::{Identities, Settings};
 
 pub use digest::DigestAlgorithm;
 pub use sasl::Sasl;
@@ -50,6 +50,16 @@ pub fn add_identity(identities: &mut Vec<u8>, scheme: &str, id: &str) {
     let identity = Id { scheme: Some(scheme.into()), id: Some(id.into()) };
     if !Identities(identities).iter().any(|known| known == identity) {
         identity.encode(identities);
+    }
+}
+
+/// The name behind an identity: of a digest without its hash, of a scheme without a provider empty. Source: `AuthUtil.getUser`.
+pub(crate) fn user_name(settings: Settings, id: &Id<'_>) -> String {
+    let (scheme, id) = (id.scheme.as_deref().unwrap_or_default(), id.id.as_deref().unwrap_or_default());
+    match scheme {
+        "digest" => id.split(':').next().unwrap_or_default().to_owned(),
+        scheme if settings.has_provider(scheme) => id.to_owned(),
+        _ => String::new(),
     }
 }
 

@@ -11,10 +11,12 @@
 //! * [`writer`]: applies what was agreed on, and tells each connection what it must hear, in order.
 //! * [`ensemble`]: what servers of an ensemble say to each other and agree on.
 //! * [`load`]: what all connections together may have under way.
+//! * [`audit`]: who changed what, as lines.
 //! * [`delivery`]: what the writer has to say to connections.
 //!
 //! Deliberately absent: what a command does (`oxkeeper-state`), sockets, files and threads (`oxkeeper-server`).
 
+pub mod audit;
 pub mod auth;
 pub mod clocks;
 pub mod connection;

@@ -181,14 +181,8 @@ impl Connection {
     /// One entry an identity: digests without their hash, schemes without a provider without a name.
     fn client_info(&self, turn: &Turn<'_>) -> Vec<ClientInfo<'_>> {
         let info = |id: oxkeeper_proto::records::Id<'_>| {
-            let scheme = id.scheme.unwrap_or_default().into_owned();
-            let id = id.id.unwrap_or_default();
-            let user = match scheme.as_str() {
-                "digest" => id.split(':').next().unwrap_or_default().to_owned(),
-                scheme if turn.config.settings.has_provider(scheme) => id.into_owned(),
-                _ => String::new(),
-            };
-            ClientInfo { auth_scheme: Some(scheme.into()), user: Some(user.into()) }
+            let user = auth::user_name(turn.config.settings, &id);
+            ClientInfo { auth_scheme: Some(id.scheme.unwrap_or_default().into_owned().into()), user: Some(user.into()) }
         };
         let shown = Identities(&self.identities).iter().filter(|id| id.scheme.as_deref() != Some(Identities::ANY_SASL));
         shown.map(info).collect()

@@ -9,6 +9,7 @@ use oxkeeper_state::command::Epoch;
 use oxkeeper_state::{Batch, Change, Command, Watcher};
 
 use crate::Shared;
+use crate::audit::Audit;
 use crate::delivery::{Answered, ConnectionId, DeliveryKind, Origin, Outbox};
 use crate::watches::Watches;
 
@@ -72,6 +73,8 @@ pub struct Writer {
     pub slow: Vec<SlowWrite>,
     /// Those beyond.
     pub slow_unnamed: u64,
+    /// Takes down who changed what, if that is wanted.
+    pub audit: Option<Audit>,
     body: Vec<u8>,
 }
 
@@ -79,10 +82,14 @@ pub struct Writer {
 struct Announcer<'a> {
     watches: &'a mut Watches,
     outboxes: &'a mut [Outbox],
+    audit: Option<&'a mut Audit>,
 }
 
 impl Watcher for Announcer<'_> {
     fn changed(&mut self, change: Change<'_>) {
+        if let Some(audit) = &mut self.audit {
+            audit.changed(&change);
+        }
         let outboxes = &mut *self.outboxes;
         self.watches.fire(&change, &mut |connection: ConnectionId, frame: &[u8]| {
             outboxes[usize::from(connection.thread)].push(connection, DeliveryKind::Event, |out| {
@@ -102,6 +109,7 @@ impl Writer {
             slow_after_ms: None,
             slow: Vec::new(),
             slow_unnamed: 0,
+            audit: None,
             body: Vec::new(),
         }
     }
@@ -137,7 +145,7 @@ impl Writer {
 
     /// Applies the entry with which a leader begins.
     pub fn begin_epoch(&mut self, shared: &mut Shared, epoch: &Epoch<'_>) {
-        let mut announcer = Announcer { watches: shared.watches.get_mut(), outboxes: &mut self.outboxes };
+        let mut announcer = Announcer { watches: shared.watches.get_mut(), outboxes: &mut self.outboxes, audit: None };
         shared.state.begin_epoch(epoch, &mut announcer);
     }
 
@@ -155,12 +163,16 @@ impl Writer {
         now_ms: u64,
     ) {
         self.body.clear();
-        let mut announcer = Announcer { watches: shared.watches.get_mut(), outboxes: &mut self.outboxes };
+        let Writer { outboxes, audit, .. } = self;
+        let mut announcer = Announcer { watches: shared.watches.get_mut(), outboxes, audit: audit.as_mut() };
         let result = shared.state.apply(command, time_ms, &mut self.body, &mut announcer);
         let zxid = shared.state.zxid().0;
         let received_ms = origin.map_or(now_ms, |origin| origin.received_ms);
         let answered = Answered { op: command.op, xid: command.xid, zxid, received_ms };
         let asker = origin.and_then(|origin| origin.connection);
+        if let Some(audit) = &mut self.audit {
+            audit.applied(command, result, asker.is_some(), &self.body);
+        }
         if asker.is_some() && self.slow_after_ms.is_some_and(|after_ms| now_ms.saturating_sub(received_ms) >= after_ms)
         {
             match self.slow.len() {
@@ -226,7 +238,11 @@ impl Writer {
     pub fn refuse(&mut self, batch: Batch<'_>, origins: &[Origin], zxid: i64) -> Result<(), DecodeError> {
         self.body.clear();
         for (command, origin) in batch.zip(origins) {
-            let Command { op, xid, .. } = command?;
+            let command = command?;
+            let Command { op, xid, .. } = command;
+            if let Some(audit) = &mut self.audit {
+                audit.applied(&command, Err(ErrorCode::SystemError), origin.connection.is_some(), &[]);
+            }
             let answered = Answered { op, xid, zxid, received_ms: origin.received_ms };
             match op {
                 OpCode::CreateSession | OpCode::ResumeSession | OpCode::CloseSession => {

@@ -16,6 +16,7 @@ use oxkeeper_store::{AppendError, Log, RECORD_LEN_MAX};
 use parking_lot::{Mutex, RwLock};
 use tracing::{error, info, warn};
 
+use crate::audit::AuditLog;
 use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
 use crate::config::Containers;
@@ -49,6 +50,7 @@ pub(crate) struct Engine {
     pub(crate) stats: Arc<Mutex<EngineStats>>,
     pub(crate) writer: Writer,
     pub(crate) slow: SlowLog,
+    pub(crate) audit: Option<Arc<AuditLog>>,
     /// Sessions to close that a full disk kept from closing.
     pub(crate) unclosed: Vec<SessionId>,
     pub(crate) next_tick_ms: u64,
@@ -187,7 +189,7 @@ impl Engine {
             if last && let Some(checkpoints) = &checkpoints {
                 checkpoints.applied(entry.len() as u64);
             }
-            deliver(&mut self.writer, &self.mailboxes, shared);
+            deliver(&mut self.writer, &self.mailboxes, self.audit.as_deref(), shared);
             if last {
                 return;
             }
@@ -207,7 +209,7 @@ impl Engine {
         self.unclosed.extend(closing.map(|command| command.session));
         let shared = self.shared.read();
         self.writer.refuse(batch(), origins, shared.state.zxid().0).expect("the engine packed it");
-        deliver(&mut self.writer, &self.mailboxes, shared);
+        deliver(&mut self.writer, &self.mailboxes, self.audit.as_deref(), shared);
     }
 
     /// When nobody waits: room in the log.
@@ -242,12 +244,15 @@ pub(crate) fn expendable(containers: &Containers, state: &State, clock: Clock) -
 }
 
 /// Fills the mailboxes while the state is still locked, and wakes their threads once it is not.
-pub(crate) fn deliver(writer: &mut Writer, mailboxes: &[Arc<Mailbox>], locked: impl Sized) {
+pub(crate) fn deliver(writer: &mut Writer, mailboxes: &[Arc<Mailbox>], audit: Option<&AuditLog>, locked: impl Sized) {
     let mut filled = 0u64;
     for (place, (outbox, mailbox)) in writer.outboxes.iter_mut().zip(mailboxes).enumerate() {
         filled |= u64::from(mailbox.fill(outbox)) << place;
     }
     drop(locked);
+    if let Some(audit) = audit {
+        audit.take(writer);
+    }
     for (place, mailbox) in mailboxes.iter().enumerate() {
         if filled >> place & 1 == 1 {
             mailbox.wake();

@@ -12,6 +12,7 @@
 
 mod admin;
 mod admission;
+mod audit;
 mod auth;
 mod checkpoint;
 mod client;

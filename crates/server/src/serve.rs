@@ -25,6 +25,7 @@ use tracing::{info, warn};
 
 use crate::admin::{self, AdminServer, Site};
 use crate::admission::Admission;
+use crate::audit::{AuditLog, Auditing};
 use crate::auth::SaslError;
 use crate::checkpoint::{Checkpoints, SharedCheckpoints};
 use crate::clock::Clock;
@@ -72,6 +73,9 @@ pub enum StartError {
     /// The users of SASL cannot be had.
     #[error(transparent)]
     Sasl(#[from] SaslError),
+    /// The audit log cannot be written.
+    #[error("cannot write the audit log (oxkeeper.audit.file): {0}")]
+    Audit(io::Error),
     /// The client port cannot be had.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -138,6 +142,7 @@ pub struct Server {
     site: Arc<Site>,
     /// Ends after everything else: it tells of the stop.
     admin: Option<AdminServer>,
+    auditing: Option<Auditing>,
     /// Of a server alone; an ensemble's engine has its own.
     _locks: Vec<DirLock>,
 }
@@ -169,16 +174,39 @@ impl Server {
         if !unserved.is_empty() {
             return Err(StartError::Unserved(unserved));
         }
-        let sasl = crate::auth::load(&config.security)?.map(Arc::new);
         let clock = Clock::start();
+        let auditing = Auditing::start(&config, clock, || crate::auth::server_user(&config.security))
+            .map_err(StartError::Audit)?;
+        let log = auditing.as_ref().map(Auditing::log);
+        match Server::prepare(config, options, &disk, clock, log.clone()) {
+            Ok(server) => {
+                log.inspect(|log| log.server("serverStart", "success"));
+                Ok(Server { auditing, ..server })
+            }
+            Err(problem) => {
+                auditing.into_iter().for_each(Auditing::failed);
+                Err(problem)
+            }
+        }
+    }
+
+    fn prepare(
+        config: Config,
+        options: StartOptions,
+        disk: &Arc<dyn Disk>,
+        clock: Clock,
+        audit: Option<Arc<AuditLog>>,
+    ) -> Result<Server, StartError> {
+        let sasl = crate::auth::load(&config.security)?.map(Arc::new);
         let site = Arc::new(Site::new(&config));
         let admin = AdminServer::start(admin::bind(&config)?, site.clone())?;
-        let durable = open(&config, options, &disk, seed(clock))?;
+        let durable = open(&config, options, disk, seed(clock))?;
         let client = config.client.clone().ok_or(StartError::NoClientPort)?;
         let listener = listen(&client, config.listen_backlog, config.client_tcp_keep_alive)?;
         let address = listener.local_addr()?;
         let threads = if options.io_threads == 0 { io_threads() } else { options.io_threads.min(IO_THREADS_MAX) };
-        assemble(config, sasl, clock, disk, durable, (listener, address), threads, (site, admin))
+        let (at, admin) = ((listener, address), (site, admin));
+        assemble(config, (sasl, audit), clock, disk.clone(), durable, at, threads, admin)
     }
 
     /// Where clients connect.
@@ -216,6 +244,7 @@ impl Server {
         for thread in self.others {
             let _ = thread.join();
         }
+        self.auditing.into_iter().for_each(Auditing::stop);
     }
 }
 
@@ -288,7 +317,7 @@ fn check_kind(config: &Config, recovered: &Recovered) -> Result<(), StartError> 
 #[expect(clippy::too_many_arguments, reason = "what was prepared, one by one")]
 fn assemble(
     config: Config,
-    sasl: Option<Arc<Sasl>>,
+    (sasl, audit): (Option<Arc<Sasl>>, Option<Arc<AuditLog>>),
     clock: Clock,
     disk: Arc<dyn Disk>,
     durable: Durable,
@@ -368,6 +397,7 @@ fn assemble(
                 seed: seed(clock),
                 read_only_after_ms: read_only_after_ms(&config),
                 slow_after_ms: slow_after_ms(&config),
+                audit: audit.clone(),
                 renew,
             };
             let ensemble = Ensemble::start(parts, life).map_err(|(_, problem)| StartError::Ensemble(problem))?;
@@ -383,6 +413,7 @@ fn assemble(
             };
             let mut writer = Writer::new(threads);
             writer.slow_after_ms = slow_after_ms(&config);
+            writer.audit = audit.as_ref().map(|log| log.audit());
             let engine = Engine {
                 shared: shared.clone(),
                 proposing: proposing.clone(),
@@ -396,6 +427,7 @@ fn assemble(
                 stats,
                 writer,
                 slow: SlowLog::default(),
+                audit,
                 unclosed: Vec::new(),
                 next_tick_ms: 0,
                 applied_last_tick: 0,
@@ -430,6 +462,7 @@ fn assemble(
         others,
         site,
         admin,
+        auditing: None,
         _locks: locks,
     })
 }

@@ -7,4 +7,4 @@ mod jaas;
 mod sasl;
 
 pub use sasl::SaslError;
-pub(crate) use sasl::load;
+pub(crate) use sasl::{load, server_user};

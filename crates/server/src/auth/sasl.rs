@@ -11,6 +11,7 @@ use thiserror::Error;
 use tracing::warn;
 
 use super::jaas::{self, JAAS_LEN_MAX, Module};
+use crate::audit::process_user;
 use crate::config::Security;
 
 /// The login module of DIGEST-MD5.
@@ -75,6 +76,15 @@ pub(crate) fn load(security: &Security) -> Result<Option<Sasl>, SaslError> {
         return Err(SaslError::Module { path, section, class, hint });
     }
     Ok(Some(sasl(security, modules)))
+}
+
+/// As whom the server acts: the `principal` of its JAAS section, or the user it runs as. Source: `Login.getUserName`.
+pub(crate) fn server_user(security: &Security) -> String {
+    let text = security.jaas_file.as_deref().and_then(|path| read(file_path(path)).ok());
+    let sections = text.and_then(|text| jaas::parse(&text).ok()).unwrap_or_default();
+    let first = sections.get(&security.sasl_section).and_then(|modules| modules.first());
+    let principal = first.and_then(|module| module.options.get("principal")).filter(|name| !name.is_empty());
+    principal.cloned().unwrap_or_else(process_user)
 }
 
 fn sasl(security: &Security, modules: &[Module]) -> Sasl {

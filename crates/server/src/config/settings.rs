@@ -52,6 +52,8 @@ pub struct Config {
     pub containers: Containers,
     /// Identities and ACLs.
     pub security: Security,
+    /// Who changed what.
+    pub audit: AuditConfig,
     /// HTTP for administrators.
     pub admin: Admin,
     /// A port of its own for metrics; `None`: they are served where administrators are.
@@ -154,6 +156,17 @@ pub struct Containers {
     pub removals_per_minute_max: u32,
     /// A container that never had a child is removed at this age; 0: never.
     pub never_used_max_ms: u64,
+}
+
+/// The audit log.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AuditConfig {
+    /// It is written.
+    pub enabled: bool,
+    /// Where to; `None`: standard error.
+    pub file: Option<PathBuf>,
+    /// A Java class of somebody's own is to write it.
+    pub has_foreign_class: bool,
 }
 
 /// Identities and access control.

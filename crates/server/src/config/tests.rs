@@ -223,6 +223,13 @@ const SETTERS: &[Shown] = &[
     ),
     ("authProvider.x", "my.Provider", |c| c.unserved().len().to_string(), "1"),
     ("superUser", "eve\nsuperUser.1=bob\nsuperUsers=no", |c| c.security.sasl_super_users.join("+"), "eve+bob"),
+    (
+        "audit.enable",
+        "true\noxkeeper.audit.file=/a/b",
+        |c| format!("{} {:?} {:?}", c.audit.enabled, c.audit.file, c.unserved()),
+        "true Some(\"/a/b\") []",
+    ),
+    ("audit.impl.class", "my.Logger", |c| c.unserved().len().to_string(), "1"),
     ("letAnySaslUserDoX", "x", |c| format!("{:?}", c.security.any_sasl_user), "Some(\"x\")"),
     ("allowSaslFailedClients", "true", |c| c.security.allow_sasl_failed_clients.to_string(), "true"),
     ("sasl.serverconfig", "Zk", |c| c.security.sasl_section.clone(), "Zk"),

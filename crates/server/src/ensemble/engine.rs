@@ -169,7 +169,7 @@ impl Ensemble {
             shared: &parts.shared,
             entry: checkpoints.between_entries(),
             writer,
-            deliver: &mut |writer, locked| deliver(writer, &parts.mailboxes, locked),
+            deliver: &mut |writer, locked| deliver(writer, &parts.mailboxes, parts.audit.as_deref(), locked),
             applied: &mut |entry| checkpoints.applied(entry.len() as u64),
             now_ms: parts.clock.now_ms(),
         };

@@ -26,6 +26,7 @@ use super::install::{fetch, kept, own_log};
 use super::journal::LogJournal;
 use super::source::{Asked, Pins, States};
 use super::watch::{Watch, Watched};
+use crate::audit::AuditLog;
 use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
 use crate::config::{Containers, Membership};
@@ -74,6 +75,7 @@ pub(crate) struct Parts {
     pub(crate) read_only_after_ms: Option<u64>,
     /// A write that takes longer is logged, ms.
     pub(crate) slow_after_ms: Option<u64>,
+    pub(crate) audit: Option<Arc<AuditLog>>,
     /// Makes the part of what is shared that a new state brings with it.
     pub(crate) renew: Box<dyn Fn(oxkeeper_state::State) -> Shared + Send>,
 }
@@ -125,6 +127,7 @@ impl Running {
         let mut writer = Writer::new(parts.mailboxes.len());
         writer.me = Some((me, boot));
         writer.slow_after_ms = parts.slow_after_ms;
+        writer.audit = parts.audit.as_ref().map(|log| log.audit());
         let tree = Arc::new(tree);
         let (states, questions) = States::new(tree.clone());
         let peers = start_peers(parts, &states, ensemble_id.clone())?;

@@ -73,6 +73,15 @@ pub fn date(epoch_ms: i64) -> String {
     format!("{weekday} {month} {day:02} {hour:02}:{minute:02}:{second:02} UTC {year}")
 }
 
+/// A time as logback's `%d{ISO8601}` prints it, in UTC: `2026-11-23 03:00:11,042`.
+pub fn log_time(epoch_ms: i64) -> String {
+    let (seconds, ms) = (epoch_ms.div_euclid(1000), epoch_ms.rem_euclid(1000));
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = civil_date(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02},{ms:03}")
+}
+
 /// Year, month (1–12) and day of a day counted from 1970-01-01, in the Gregorian calendar.
 fn civil_date(days: i64) -> (i64, usize, i64) {
     // Years begin in March here, so that the leap day is the last of a year; 400 years have 146,097 days.
@@ -140,6 +149,12 @@ mod tests {
         ] {
             assert_eq!(socket_address(address.parse().expect(address)), expected);
         }
+    }
+
+    #[test]
+    fn log_times() {
+        assert_eq!(log_time(1_795_402_811_042), "2026-11-23 03:00:11,042");
+        assert_eq!(log_time(-1), "1969-12-31 23:59:59,999");
     }
 
     #[test]

@@ -179,7 +179,34 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("bitHashCacheSize", Form::Property, unused::INT, "Tuning of a watch manager")
         .default("10")
         .ignored("one implementation keeps all watches"),
-    Key::new("audit.*", Form::Property, unused::FAMILY, "The audit log").ignored("there is no audit log yet"),
+    Key::new(
+        "audit.enable",
+        Form::Property,
+        Kind::Flag(|d, v| d.config.audit.enabled = v),
+        "The audit log: a line for each change that a client asks for, and for ephemerals that end with their session",
+    )
+    .default("false"),
+    Key::new(
+        "oxkeeper.audit.file",
+        Form::File,
+        Kind::Text(|d, v| {
+            d.config.audit.file = Some(v.into());
+            Ok(())
+        }),
+        "Where the audit log goes; lines are appended",
+    )
+    .derived("standard error"),
+    Key::new(
+        "audit.impl.class",
+        Form::Property,
+        Kind::Text(|d, v| {
+            d.config.audit.has_foreign_class = v != "org.apache.zookeeper.audit.Slf4jAuditLogger";
+            Ok(())
+        }),
+        "A Java class that writes the audit log",
+    )
+    .default("org.apache.zookeeper.audit.Slf4jAuditLogger")
+    .unserved(|c| c.audit.has_foreign_class, "another audit logger"),
     Key::new("pathStats.*", Form::Property, unused::FAMILY, "Statistics by path").ignored("there are none"),
     Key::new("messageTracker.*", Form::Property, unused::FAMILY, "Messages between servers kept for debugging")
         .ignored("there are none"),
