@@ -13,7 +13,7 @@ use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
-use rustyline::history::{FileHistory, History};
+use rustyline::history::FileHistory;
 use rustyline::validate::Validator;
 use rustyline::{Config, Context, Editor, Helper};
 use tokio::runtime;
@@ -67,6 +67,17 @@ impl Typed {
         }
         Ok(Typed { editor, file })
     }
+
+    /// Writes the history, before a command may end the shell. A file that cannot be written is no reason to complain.
+    fn keep(&mut self) {
+        if let Some(file) = &self.file
+            && let Some(directory) = file.parent()
+            && DirBuilder::new().recursive(true).mode(0o700).create(directory).is_ok()
+            && OpenOptions::new().create(true).append(true).mode(0o600).open(file).is_ok()
+        {
+            let _ = self.editor.append_history(file);
+        }
+    }
 }
 
 impl Lines for Typed {
@@ -77,6 +88,7 @@ impl Lines for Typed {
                     let first = line.split_whitespace().next().unwrap_or_default();
                     if !first.is_empty() && !SECRET.contains(&first) {
                         self.editor.add_history_entry(&line)?;
+                        self.keep();
                     }
                     return Ok(Some(line));
                 }
@@ -85,19 +97,6 @@ impl Lines for Typed {
                 Err(ReadlineError::Eof) => return Ok(None),
                 Err(error) => return Err(error.into()),
             }
-        }
-    }
-}
-
-/// The history is kept even when the shell is left by an error; a file that cannot be written is no reason to complain.
-impl Drop for Typed {
-    fn drop(&mut self) {
-        if let Some(file) = &self.file
-            && let Some(directory) = file.parent()
-            && DirBuilder::new().recursive(true).mode(0o700).create(directory).is_ok()
-            && OpenOptions::new().create(true).append(true).mode(0o600).open(file).is_ok()
-        {
-            let _ = self.editor.history_mut().save(file);
         }
     }
 }

@@ -23,13 +23,15 @@ pub(super) struct Teller {
     pub(super) quiet: bool,
     /// `printwatches`.
     pub(super) on: Arc<AtomicBool>,
+    /// Whether a command is under way: events then wait for its end, so that they never stand within what it says.
+    pub(super) busy: Arc<AtomicBool>,
     pub(super) line_printer: LinePrinter,
 }
 
 impl Teller {
-    /// Tells events until there are no more, and answers each fence once all before it is told.
+    /// Tells events until there are no more, and answers each fence once all before it are told.
     pub(super) async fn run(self, mut events: mpsc::Receiver<Event>, mut fences: mpsc::Receiver<oneshot::Sender<()>>) {
-        let (mut open, mut connected) = (true, false);
+        let (mut open, mut connected, mut waiting) = (true, false, Vec::new());
         loop {
             tokio::select! {
                 biased;
@@ -42,18 +44,30 @@ impl Teller {
                             Event::Session(Change::Closed) => true,
                             Event::Session(_) | Event::Watch(_) | Event::Removed(..) => false,
                         };
+                        // What a command waits for is not told after it.
+                        let at_once = matches!(event, Event::Session(_)) || !self.busy.load(Ordering::Relaxed);
                         if !(expected && self.quiet) && self.on.load(Ordering::Relaxed) {
-                            self.tell(&event);
+                            waiting.push(event);
+                        }
+                        if at_once {
+                            self.tell_all(&mut waiting);
                         }
                     }
                     None => open = false,
                 },
                 fence = fences.recv() => match fence {
-                    Some(passed) => _ = passed.send(()),
+                    Some(passed) => {
+                        self.tell_all(&mut waiting);
+                        let _ = passed.send(());
+                    }
                     None => return,
                 },
             }
         }
+    }
+
+    fn tell_all(&self, events: &mut Vec<Event>) {
+        events.drain(..).for_each(|event| self.tell(&event));
     }
 
     fn tell(&self, event: &Event) {

@@ -67,6 +67,8 @@ pub(super) struct Shell {
     /// Lines by number.
     history: Vec<String>,
     print_watches: Arc<AtomicBool>,
+    /// Whether a command is under way.
+    busy: Arc<AtomicBool>,
     pub(super) line_printer: LinePrinter,
     /// Of the last command.
     pub(super) exit: u8,
@@ -80,6 +82,7 @@ impl Shell {
             link: None,
             history: Vec::new(),
             print_watches: Arc::new(AtomicBool::new(true)),
+            busy: Arc::default(),
             line_printer: LinePrinter::default(),
             exit: 0,
         }
@@ -99,7 +102,8 @@ impl Shell {
         let (fences, fenced) = mpsc::channel(1);
         let on = self.print_watches.clone();
         let quiet = quiet || format == Format::Json;
-        tokio::spawn(Teller { format, quiet, on, line_printer: self.line_printer.clone() }.run(events, fenced));
+        let (busy, line_printer) = (self.busy.clone(), self.line_printer.clone());
+        tokio::spawn(Teller { format, quiet, on, busy, line_printer }.run(events, fenced));
         let connected = handle.clone();
         self.link = Some(Link { handle, fences });
         if wait && !timeout(limit, connected.connected()).await.unwrap_or(false) {
@@ -180,6 +184,7 @@ impl Shell {
     /// Runs one command.
     pub(super) async fn run(&mut self, command: &[String]) -> Next {
         let mut report = Report::new(self.settings.format);
+        self.busy.store(true, Ordering::Relaxed);
         let result = self.attempt(command, &mut report).await;
         // ZooKeeper: `quit` keeps the exit code of the command before it.
         if command[0] == "quit" && result.is_ok() {
@@ -187,6 +192,7 @@ impl Shell {
         }
         self.exit = result.as_ref().err().map_or(0, |failure| failure.exit);
         report.finish(&command[0], &result);
+        self.busy.store(false, Ordering::Relaxed);
         Next::Command
     }
 
