@@ -126,8 +126,13 @@ impl StateSource for Peer {
         let last = from + self.part >= self.decided;
         let mut part = LogPart::default();
         self.log.read(from..if last { end } else { from + self.part }, |_, entry| part.entries.push(entry.into()))?;
-        part.last =
-            last.then(|| Tail { promise: b"promise".to_vec(), round: b"round".to_vec(), decided: self.decided, end });
+        part.last = last.then(|| Tail {
+            promise: b"promise".to_vec(),
+            round: b"round".to_vec(),
+            configuration: b"voters".to_vec(),
+            decided: self.decided,
+            end,
+        });
         Ok(part)
     }
 }

@@ -15,6 +15,7 @@ use oxkeeper_proto::records::{
     Create2Response, CreateRequest, CreateResponse, DeleteRequest, MultiHeader, SetDataRequest, Stat, StatResponse,
 };
 use oxkeeper_proto::{ErrorCode, Jute, OpCode};
+use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{ChangeKind, Command};
 
 /// Who a znode ends with, as `Stat` shows it: 0 for nobody, i64::MIN for containers.
@@ -239,6 +240,7 @@ impl Work<'_> {
                 Ok(())
             }
             OpCode::DeleteContainer => self.reap(body),
+            OpCode::Reconfig => self.reconfig(body),
             OpCode::CreateSession => {
                 assert!(!self.model.ended.contains(&self.session), "sessions: id {:x} is used twice", self.session);
                 assert!(self.model.sessions.insert(self.session), "sessions: {:x} is created twice", self.session);
@@ -371,6 +373,16 @@ impl Work<'_> {
         }
         assert!(node.created > 0, "contents: {path} is reaped and never had a child");
         self.remove(&path);
+        Ok(())
+    }
+
+    /// Of the members clients see that they change; whether they do, the leader has written behind the request.
+    fn reconfig(&mut self, body: &[u8]) -> Tried {
+        self.check_session()?;
+        if body.last() != Some(&Ruling::SYNCED.0) {
+            return Err(ErrorCode::NewConfigNoQuorum);
+        }
+        self.changes.push(Change { kind: ChangeKind::DataChanged, path: "/zookeeper/config".to_owned() });
         Ok(())
     }
 

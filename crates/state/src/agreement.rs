@@ -184,6 +184,11 @@ impl State {
         is_next
     }
 
+    /// Of every server that ever had a command applied, the same as [`State::last_admitted`].
+    pub fn admitted(&self) -> impl Iterator<Item = (u8, (u64, u64))> {
+        self.agreement.admitted.iter().map(|(&server, &last)| (server, last))
+    }
+
     /// The last boot of `server` of which a command was applied, and the last of that boot's commands.
     pub fn last_admitted(&self, server: u8) -> Option<(u64, u64)> {
         self.agreement.admitted.get(&server).copied()

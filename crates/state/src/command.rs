@@ -197,11 +197,23 @@ pub(crate) fn decode_u64(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
 }
 
 /// How many commands there are in `commands`, encoded one after the other. *Errors*: one of them is none.
-pub fn count_commands(commands: &[u8]) -> Result<u64, DecodeError> {
+pub fn count_commands(commands: &[u8]) -> Result<Counted, DecodeError> {
     let none = Reader::new(&[]);
     let commands = Reader::new(commands);
     let mut batch = Batch { time_ms: 0, ballot: None, commands, from: None, sections: none };
-    batch.try_fold(0, |count, command| command.map(|_| count + 1))
+    batch.try_fold(Counted::default(), |counted, command| {
+        let reconfigs = counted.reconfigs || command?.op == OpCode::Reconfig;
+        Ok(Counted { count: counted.count + 1, reconfigs })
+    })
+}
+
+/// What there is among encoded commands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// How many.
+    pub count: u64,
+    /// Whether one is a reconfig, which a leader must rule on.
+    pub reconfigs: bool,
 }
 
 /// A decoded batch: one time for all its commands.

@@ -4,9 +4,6 @@ use bytes::BufMut;
 use omnipaxos::ballot_leader_election::Ballot;
 use oxkeeper_state::command::BallotId;
 
-/// The only configuration there is yet.
-pub(crate) const CONFIGURATION: u32 = 1;
-
 /// Bytes of a ballot: configuration, number, priority (u32 each), process id (u64).
 pub(crate) const BALLOT_LEN: usize = 20;
 
@@ -34,4 +31,9 @@ pub fn ballot_number(id: BallotId) -> u32 {
 /// From a scalar; `None` if it is not a ballot.
 pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Ballot> {
     bytes.try_into().ok().map(|id| from_id(BallotId(id)))
+}
+
+/// By configuration first, which ballots themselves do not compare: their numbers begin anew in each.
+pub(crate) fn order(ballot: Ballot) -> (u32, Ballot) {
+    (ballot.config_id, ballot)
 }

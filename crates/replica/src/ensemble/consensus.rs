@@ -1,4 +1,4 @@
-//! OmniPaxos, driven by the rules under which it is safe; see `shared/omnipaxos.md`, where each was paid for.
+//! OmniPaxos in one configuration, driven by the rules under which it is safe; see `shared/omnipaxos.md`, where each was paid for.
 //!
 //! * What tells of a promise or of an acceptance leaves after that is durable; everything else leaves at once.
 //! * A Prepare has one Promise. OmniPaxos says both again after a while, which on links that lose nothing only makes
@@ -9,13 +9,15 @@
 //! * Rounds of the election have this driver's pace: slow while a leader is there, fast while there is none.
 //! * A peer that has promised more than the leader asked for makes the leader ask for more.
 
+use std::collections::BTreeMap;
+
 use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::messages::Message;
 use omnipaxos::messages::ballot_leader_election::HeartbeatMsg;
 use omnipaxos::messages::sequence_paxos::{Accepted, PaxosMessage, PaxosMsg, Prepare, Promise};
 use omnipaxos::{ClusterConfig, OmniPaxos, OmniPaxosConfig, ServerConfig};
 
-use super::ballot::CONFIGURATION;
+use super::configuration::Configuration;
 use super::frame::{BadFrame, Frame, Status};
 use super::journal::{Journal, JournalFull};
 use super::links::Link;
@@ -40,7 +42,7 @@ pub const SYNC_LEN_MAX: u64 = 48 << 20;
 /// See the module.
 pub(crate) struct Consensus {
     process: u64,
-    processes: u64,
+    configuration: Configuration,
     paxos: OmniPaxos<LogEntry, Store>,
     pub(crate) store: Store,
     /// By process: the ballot of the Prepare that it was sent on this link and has not answered.
@@ -78,40 +80,25 @@ pub(crate) enum Received {
 }
 
 impl Consensus {
-    /// Process `process` (from 1 on) of `processes`. `applied` entries are in this server's durable tree.
+    /// Server `me` votes in `configuration`. `applied` entries are applied.
     pub(crate) fn new(
-        process: u64,
-        processes: u64,
+        me: u8,
+        configuration: Configuration,
         journal: Box<dyn Journal>,
         applied: u64,
         pace: Pace,
         bugs: Bugs,
         now_ms: u64,
     ) -> Consensus {
-        let store = Store::new(journal, applied);
-        let config = OmniPaxosConfig {
-            cluster_config: ClusterConfig {
-                configuration_id: CONFIGURATION,
-                nodes: (1..=processes).collect(),
-                flexible_quorum: None,
-            },
-            server_config: ServerConfig {
-                pid: process,
-                election_tick_timeout: 1,
-                resend_message_tick_timeout: RESEND_ROUNDS,
-                flush_batch_tick_timeout: RESEND_ROUNDS,
-                batch_size: 1,
-                buffer_size: BUFFERED_MESSAGES,
-                leader_priority: 0,
-            },
-        };
-        let paxos = config.build(store.clone()).expect("two or more dense process ids");
+        let store = Store::new(journal, applied, configuration.id, bugs);
+        let process = configuration.process_of(me).expect("it votes");
+        let paxos = Consensus::build(&configuration, process, 0, &store);
         Consensus {
             process,
-            processes,
+            asked: vec![None; configuration.voters.len()],
+            configuration,
             paxos,
             store,
-            asked: vec![None; processes as usize],
             held: Vec::new(),
             messages: Vec::new(),
             staged: 0,
@@ -126,9 +113,46 @@ impl Consensus {
         }
     }
 
+    fn build(configuration: &Configuration, process: u64, priority: u32, store: &Store) -> OmniPaxos<LogEntry, Store> {
+        let config = OmniPaxosConfig {
+            cluster_config: ClusterConfig {
+                configuration_id: configuration.id,
+                nodes: (1..=configuration.voters.len() as u64).collect(),
+                flexible_quorum: None,
+            },
+            server_config: ServerConfig {
+                pid: process,
+                election_tick_timeout: 1,
+                resend_message_tick_timeout: RESEND_ROUNDS,
+                flush_batch_tick_timeout: RESEND_ROUNDS,
+                batch_size: 1,
+                buffer_size: BUFFERED_MESSAGES,
+                leader_priority: priority,
+            },
+        };
+        config.build(store.clone()).expect("two or more dense process ids")
+    }
+
+    /// The configuration has just begun: without an election this server leads it, unless it cannot be reached. Its first
+    /// ballot is above the others' first ones.
+    pub(crate) fn lead_first(&mut self) {
+        self.paxos = Consensus::build(&self.configuration, self.process, 1, &self.store);
+        self.paxos.try_become_leader();
+    }
+
+    /// The configuration has just begun, and another server leads it first: that may take a round.
+    pub(crate) fn follow_first(&mut self, now_ms: u64) {
+        self.next_round_ms = now_ms + self.pace.heartbeat_ms;
+    }
+
+    /// Tries to lead, whoever does now.
+    pub(crate) fn take_over(&mut self) {
+        self.paxos.try_become_leader();
+    }
+
     /// How many servers are enough to decide.
     pub(crate) fn majority(&self) -> usize {
-        self.processes as usize / 2 + 1
+        self.configuration.voters.len() / 2 + 1
     }
 
     pub(crate) fn promise(&self) -> Ballot {
@@ -138,6 +162,11 @@ impl Consensus {
     /// The process that leads the promised ballot, once this server has heard its log from it (or is it).
     pub(crate) fn leader(&self) -> Option<u64> {
         self.paxos.get_current_leader().filter(|(_, accepting)| *accepting).map(|(process, _)| process)
+    }
+
+    /// The server that leads.
+    pub(crate) fn leading_server(&self) -> Option<u8> {
+        self.leader().map(|process| self.configuration.server(process))
     }
 
     pub(crate) fn leads(&self) -> bool {
@@ -151,19 +180,6 @@ impl Consensus {
 
     pub(crate) fn decided(&self) -> u64 {
         self.paxos.get_decided_idx() as u64
-    }
-
-    pub(crate) fn status(&self) -> Status {
-        Status {
-            promise: self.promise(),
-            accepting: self.leader().is_some(),
-            leading: self.leads(),
-            blank: false,
-            initialize: false,
-            decided: self.decided(),
-            end: self.store.lock().end(),
-            origin: 0,
-        }
     }
 
     /// A new link: before any frame on it, both sides sort out what may have been lost on the old one.
@@ -293,7 +309,7 @@ impl Consensus {
     }
 
     /// A round of the election, when it is due.
-    pub(crate) fn tick(&mut self, links: &[Link], now_ms: u64) -> bool {
+    pub(crate) fn tick(&mut self, links: &BTreeMap<u8, Link>, now_ms: u64) -> bool {
         if now_ms < self.next_round_ms {
             return false;
         }
@@ -306,11 +322,11 @@ impl Consensus {
         true
     }
 
-    fn round_ms(&self, links: &[Link], now_ms: u64) -> u64 {
+    fn round_ms(&self, links: &BTreeMap<u8, Link>, now_ms: u64) -> u64 {
         let slow_ms = self.pace.heartbeat_ms;
         match self.unsettled_since_ms {
             Some(since_ms) if now_ms < since_ms + FAST_FOR_MS => {
-                let rtt_ms = links.iter().filter(|link| link.up).map(|link| link.rtt_ms).max().unwrap_or(0);
+                let rtt_ms = links.values().filter(|link| link.joined).map(|link| link.rtt_ms).max().unwrap_or(0);
                 (rtt_ms * FAST_ROUND_RTTS).max(FAST_ROUND_MS).min(slow_ms)
             }
             _ => slow_ms,
@@ -319,10 +335,10 @@ impl Consensus {
 
     /// A peer that promised a ballot whose candidate then vanished hears nothing of a lower one. One that follows a
     /// higher ballot is not stuck: a majority does, and to raise this one would only depose its leader.
-    fn raise_ballot(&mut self, links: &[Link]) {
+    fn raise_ballot(&mut self, links: &BTreeMap<u8, Link>) {
         let promise = self.promise();
-        let stuck = |status: Status| !status.blank && !status.accepting && status.promise > promise;
-        if !(self.leads() && links.iter().filter_map(|link| link.status).any(stuck)) {
+        let stuck = |status: Status| !status.accepting && status.promise > promise;
+        if !(self.leads() && links.values().filter(|link| link.joined).filter_map(|link| link.status).any(stuck)) {
             self.stuck_rounds = 0;
             return;
         }
@@ -333,24 +349,23 @@ impl Consensus {
     }
 
     /// Moves OmniPaxos' messages to the links.
-    pub(crate) fn take_outgoing(&mut self, links: &mut [Link]) {
+    pub(crate) fn take_outgoing(&mut self, links: &mut BTreeMap<u8, Link>) {
         let mut messages = std::mem::take(&mut self.messages);
         self.paxos.take_outgoing_messages(&mut messages);
         if self.store.lock().is_staged() && self.staged == self.written {
             self.staged += 1;
         }
         for message in messages.drain(..) {
-            let to = message.get_receiver() as usize - 1;
-            if !links[to].up {
-                continue;
-            }
+            let to = message.get_receiver();
+            // Who votes in another configuration, or said nothing yet, gets nothing of this one.
+            let Some(link) = links.get_mut(&self.configuration.server(to)).filter(|link| link.joined) else { continue };
             if let Message::SequencePaxos(PaxosMessage { msg: PaxosMsg::Prepare(Prepare { n, .. }), .. }) = &message {
-                self.asked[to] = Some(*n);
+                self.asked[to as usize - 1] = Some(*n);
             }
             let needs_write = if self.tells_of_disk(&message) { self.staged } else { 0 };
             let mut frame = Vec::new();
             Frame::Consensus(message).encode(&mut frame);
-            links[to].push(needs_write, frame);
+            link.push(needs_write, frame);
         }
         self.messages = messages;
     }

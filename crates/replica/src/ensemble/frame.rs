@@ -16,13 +16,14 @@ use omnipaxos::messages::sequence_paxos::{
 use omnipaxos::util::{LogSync, SequenceNumber};
 use oxkeeper_proto::{DecodeError, Jute, Reader, SessionId};
 use oxkeeper_state::command::BallotId;
+use oxkeeper_state::membership::MEMBERS_MAX;
 use thiserror::Error;
 
-use super::ballot::{self, BALLOT_LEN, CONFIGURATION};
+use super::ballot::{self, BALLOT_LEN};
 use super::storage::LogEntry;
 
 /// Version of everything that servers say to each other.
-pub const PEER_VERSION: u16 = 1;
+pub const PEER_VERSION: u16 = 2;
 
 /// Why a frame is refused; its link ends.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -60,16 +61,20 @@ impl BadFrame {
 }
 
 /// How a server stands, as it tells its peers with every heartbeat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// The ballot it has promised.
+    /// The configuration it is in; 0 of a blank server.
+    pub configuration: u32,
+    /// Everything below this index was decided before that.
+    pub base: u64,
+    /// It votes there.
+    pub votes: bool,
+    /// The ballot it has promised, or follows.
     pub promise: Ballot,
     /// It leads, or follows the leader of that ballot.
     pub accepting: bool,
     /// It leads that ballot.
     pub leading: bool,
-    /// It has nothing and takes no part yet.
-    pub blank: bool,
     /// It may found an ensemble without waiting for everyone.
     pub initialize: bool,
     /// Everything below is decided, as far as it knows.
@@ -78,6 +83,28 @@ pub struct Status {
     pub end: u64,
     /// The ensemble's id in the state it began with: that of an imported state, before any ensemble was founded with it.
     pub origin: u64,
+    /// Stands for those with whom it would found an ensemble.
+    pub founders: u64,
+}
+
+impl Status {
+    /// Whether it has nothing and takes no part yet.
+    pub fn is_blank(&self) -> bool {
+        self.configuration == 0
+    }
+}
+
+/// Whose frames are decoded, and how the processes of their configuration are numbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roster {
+    /// That both ends are in.
+    pub configuration: u32,
+    /// The sender.
+    pub from: u64,
+    /// The receiver.
+    pub to: u64,
+    /// How many there are.
+    pub processes: u64,
 }
 
 /// What servers say to each other.
@@ -113,6 +140,21 @@ pub enum Frame {
     Join,
     /// Everything the receiver may ever have acknowledged is in the sender's state from this index on.
     JoinAt(u64),
+    /// The sender wants to be told every entry that is decided, from this index on.
+    Follow(u64),
+    /// The sender has this many entries, and missed the end of its configuration.
+    Lacks(u64),
+    /// Entries that are decided, in order.
+    Decided {
+        /// Index of the first one.
+        first: u64,
+        /// As they were accepted.
+        entries: Vec<LogEntry>,
+    },
+    /// The sender has what it was told, up to this index.
+    Learned(u64),
+    /// The leader goes: the receiver should lead.
+    TakeOver,
 }
 
 mod kind {
@@ -134,6 +176,11 @@ mod kind {
     pub(super) const JOIN: u8 = 37;
     pub(super) const JOIN_AT: u8 = 38;
     pub(super) const PONG: u8 = 39;
+    pub(super) const FOLLOW: u8 = 40;
+    pub(super) const LACKS: u8 = 41;
+    pub(super) const DECIDED: u8 = 42;
+    pub(super) const LEARNED: u8 = 43;
+    pub(super) const TAKE_OVER: u8 = 44;
 }
 
 /// No ensemble elects as often: a ballot must have numbers above it.
@@ -149,10 +196,8 @@ impl Frame {
             Frame::Consensus(Message::BLE(message)) => encode_heartbeat(&message.msg, out),
             Frame::Ping { status, sent_ms } => {
                 out.put_u8(kind::PING);
-                put_ballot(status.promise, out);
-                let flags = [status.accepting, status.leading, status.blank, status.initialize];
-                flags.iter().for_each(|&flag| out.put_u8(u8::from(flag)));
-                [status.decided, status.end, status.origin, *sent_ms].iter().for_each(|&field| out.put_u64(field));
+                put_status(status, out);
+                out.put_u64(*sent_ms);
             }
             Frame::Pong(sent_ms) => {
                 out.put_u8(kind::PONG);
@@ -169,17 +214,28 @@ impl Frame {
             }
             Frame::NeedState => out.put_u8(kind::NEED_STATE),
             Frame::Join => out.put_u8(kind::JOIN),
-            Frame::JoinAt(index) => {
-                out.put_u8(kind::JOIN_AT);
-                out.put_u64(*index);
+            Frame::JoinAt(index) => put_index(kind::JOIN_AT, *index, out),
+            Frame::Follow(index) => put_index(kind::FOLLOW, *index, out),
+            Frame::Lacks(index) => put_index(kind::LACKS, *index, out),
+            Frame::Decided { first, entries } => {
+                put_index(kind::DECIDED, *first, out);
+                put_entries(entries, out);
             }
+            Frame::Learned(index) => put_index(kind::LEARNED, *index, out),
+            Frame::TakeOver => out.put_u8(kind::TAKE_OVER),
         }
     }
 
-    /// Reads a frame that process `from` sent to process `to`, of `processes` in all.
-    pub fn decode(bytes: &[u8], from: u64, to: u64, processes: u64) -> Result<Frame, BadFrame> {
-        let mut fields = Fields { reader: Reader::new(bytes), processes };
-        let frame = fields.frame(from, to)?;
+    /// Whether these are the bytes of a frame that means something only to those who vote in one configuration.
+    pub fn is_of_consensus(bytes: &[u8]) -> bool {
+        bytes.first().is_some_and(|&kind| kind < kind::PING)
+    }
+
+    /// Reads a frame. Who is who says `roster`; it does not matter if the frame [is not of
+    /// consensus](Frame::is_of_consensus).
+    pub fn decode(bytes: &[u8], roster: Roster) -> Result<Frame, BadFrame> {
+        let mut fields = Fields { reader: Reader::new(bytes), roster };
+        let frame = fields.frame()?;
         match fields.reader.rest() {
             [] => Ok(frame),
             _ => Err(DecodeError::NotAllowed("bytes behind the end").into()),
@@ -255,6 +311,21 @@ fn put(kind: u8, ballot: Ballot, indices: &[usize], out: &mut Vec<u8>) {
     indices.iter().for_each(|&index| out.put_u64(index as u64));
 }
 
+fn put_index(kind: u8, index: u64, out: &mut Vec<u8>) {
+    out.put_u8(kind);
+    out.put_u64(index);
+}
+
+fn put_status(status: &Status, out: &mut Vec<u8>) {
+    let Status { configuration, base, votes, promise, accepting, leading, initialize, decided, end, origin, founders } =
+        status;
+    out.put_u32(*configuration);
+    out.put_u64(*base);
+    put_ballot(*promise, out);
+    [votes, accepting, leading, initialize].iter().for_each(|&&flag| out.put_u8(u8::from(flag)));
+    [decided, end, origin, founders].iter().for_each(|&&field| out.put_u64(field));
+}
+
 fn put_ballot(ballot: Ballot, out: &mut Vec<u8>) {
     out.put_slice(&ballot::to_id(ballot).0);
 }
@@ -279,11 +350,12 @@ fn put_entries(entries: &[LogEntry], out: &mut Vec<u8>) {
 
 struct Fields<'a> {
     reader: Reader<'a>,
-    processes: u64,
+    roster: Roster,
 }
 
 impl Fields<'_> {
-    fn frame(&mut self, from: u64, to: u64) -> Result<Frame, BadFrame> {
+    fn frame(&mut self) -> Result<Frame, BadFrame> {
+        let Roster { from, to, .. } = self.roster;
         let kind = self.byte()?;
         let paxos = |msg| Frame::Consensus(Message::SequencePaxos(PaxosMessage { from, to, msg }));
         let heartbeat = |msg| Frame::Consensus(Message::BLE(BLEMessage { from, to, msg }));
@@ -314,7 +386,7 @@ impl Fields<'_> {
             }
             kind::PING => Frame::Ping { status: self.status()?, sent_ms: self.number()? },
             kind::PONG => Frame::Pong(self.number()?),
-            kind::READY => Frame::Ready(ballot::to_id(self.ballot_of(from)?)),
+            kind::READY => Frame::Ready(ballot::to_id(self.ready(from)?)),
             kind::FORWARD => {
                 let (boot, first) = (self.number()?, self.number()?);
                 Frame::Forward { boot, first, commands: self.rest().to_vec() }
@@ -323,6 +395,11 @@ impl Fields<'_> {
             kind::NEED_STATE => Frame::NeedState,
             kind::JOIN => Frame::Join,
             kind::JOIN_AT => Frame::JoinAt(self.number()?),
+            kind::FOLLOW => Frame::Follow(self.index()? as u64),
+            kind::LACKS => Frame::Lacks(self.index()? as u64),
+            kind::DECIDED => Frame::Decided { first: self.index()? as u64, entries: self.entries()? },
+            kind::LEARNED => Frame::Learned(self.index()? as u64),
+            kind::TAKE_OVER => Frame::TakeOver,
             unknown => return Err(BadFrame::Kind(unknown)),
         })
     }
@@ -345,15 +422,21 @@ impl Fields<'_> {
     }
 
     fn status(&mut self) -> Result<Status, BadFrame> {
+        let (configuration, base, promise) = (self.word()?, self.number()?, self.any_ballot()?);
+        let (votes, accepting, leading, initialize) = (self.flag()?, self.flag()?, self.flag()?, self.flag()?);
+        let (decided, end, origin, founders) = (self.number()?, self.number()?, self.number()?, self.number()?);
         Ok(Status {
-            promise: self.ballot()?,
-            accepting: self.flag()?,
-            leading: self.flag()?,
-            blank: self.flag()?,
-            initialize: self.flag()?,
-            decided: self.number()?,
-            end: self.number()?,
-            origin: self.number()?,
+            configuration,
+            base,
+            votes,
+            promise,
+            accepting,
+            leading,
+            initialize,
+            decided,
+            end,
+            origin,
+            founders,
         })
     }
 
@@ -391,12 +474,27 @@ impl Fields<'_> {
         if ballot.pid == leader { Ok(ballot) } else { Err(BadFrame::ballot(ballot)) }
     }
 
-    /// A ballot of a member, or none.
+    /// The sender's own ballot; of a later configuration nobody here knows who that is.
+    fn ready(&mut self, from: u64) -> Result<Ballot, BadFrame> {
+        let ballot = self.any_ballot()?;
+        let known = ballot.config_id == self.roster.configuration;
+        if known && ballot.pid != from { Err(BadFrame::ballot(ballot)) } else { Ok(ballot) }
+    }
+
+    /// A ballot of a voter of this configuration, or none.
     fn ballot(&mut self) -> Result<Ballot, BadFrame> {
+        let Roster { configuration, processes, .. } = self.roster;
+        let ballot = self.any_ballot()?;
+        let voter = ballot.config_id == configuration && ballot.pid <= processes;
+        if voter || ballot == Ballot::default() { Ok(ballot) } else { Err(BadFrame::ballot(ballot)) }
+    }
+
+    /// A ballot of whatever configuration, or none.
+    fn any_ballot(&mut self) -> Result<Ballot, BadFrame> {
         let bytes = self.reader.take(BALLOT_LEN)?;
         let ballot = ballot::from_bytes(bytes).unwrap_or_default();
-        let member = ballot.config_id == CONFIGURATION && (1..=self.processes).contains(&ballot.pid);
-        if member && ballot.n <= BALLOT_NUMBER_MAX || ballot == Ballot::default() {
+        let possible = ballot.config_id > 0 && (1..=MEMBERS_MAX as u64).contains(&ballot.pid);
+        if possible && ballot.n <= BALLOT_NUMBER_MAX || ballot == Ballot::default() {
             return Ok(ballot);
         }
         Err(BadFrame::ballot(ballot))

@@ -6,8 +6,9 @@
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::FixedState;
-use oxkeeper_state::State;
-use oxkeeper_state::command::{self, BallotId, batch_extent};
+use oxkeeper_state::command::{self, BallotId, Counted, batch_extent};
+use oxkeeper_state::reconfig::{self, Ruling};
+use oxkeeper_state::{Command, State};
 
 use super::frame::BadFrame;
 
@@ -18,6 +19,10 @@ struct Section {
     boot: u64,
     first: u64,
     commands: Vec<u8>,
+    /// A leader must rule on one of them.
+    reconfigs: bool,
+    /// It has.
+    judged: bool,
 }
 
 /// See the module.
@@ -32,18 +37,15 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    /// Opens for the servers `members`, whose commands up to a number are in `state`.
-    pub(crate) fn open(members: &[u8], state: &State) -> Intake {
-        let next = |server: u8| {
-            let (boot, last) = state.last_admitted(server).unwrap_or_default();
-            (server, (boot, last + 1))
-        };
-        Intake { next: members.iter().copied().map(next).collect(), ..Intake::default() }
+    /// Opens for all servers, whose commands up to a number are in `state`.
+    pub(crate) fn open(state: &State) -> Intake {
+        let next = state.admitted().map(|(server, (boot, last))| (server, (boot, last + 1)));
+        Intake { next: next.collect(), ..Intake::default() }
     }
 
     /// Takes commands of a member. *Errors*: they are no commands; none is taken.
     pub(crate) fn take(&mut self, server: u8, boot: u64, first: u64, mut commands: Vec<u8>) -> Result<(), BadFrame> {
-        let count = command::count_commands(&commands)?;
+        let Counted { count, reconfigs } = command::count_commands(&commands)?;
         if count == 0 {
             return Err(BadFrame::Forward("none"));
         }
@@ -53,7 +55,7 @@ impl Intake {
         }
         let end = first.checked_add(count).ok_or(BadFrame::Forward("there are no such numbers"))?;
         if self.takes_all {
-            self.push(Section { server, boot, first, commands });
+            self.push(Section { server, boot, first, commands, reconfigs, judged: false });
             return Ok(());
         }
         // A former life of the server, a gap in front of what it will send again, or nothing new.
@@ -62,7 +64,7 @@ impl Intake {
         }
         let known = *next - first;
         commands.drain(..prefix_len(&commands, known));
-        let section = Section { server, boot, first: *next, commands };
+        let section = Section { server, boot, first: *next, commands, reconfigs, judged: false };
         *next = end;
         self.push(section);
         Ok(())
@@ -70,7 +72,7 @@ impl Intake {
 
     /// Takes commands of the leader itself.
     pub(crate) fn take_own(&mut self, commands: Vec<u8>) {
-        self.push(Section { server: 0, boot: 0, first: 0, commands });
+        self.push(Section { server: 0, boot: 0, first: 0, commands, reconfigs: false, judged: false });
     }
 
     fn push(&mut self, section: Section) {
@@ -78,15 +80,24 @@ impl Intake {
         self.sections.push_back(section);
     }
 
+    /// The leader rules on the reconfigs among what waits.
+    pub(crate) fn judge(&mut self, mut rule: impl FnMut(&Command<'_>) -> Ruling) {
+        for section in self.sections.iter_mut().filter(|section| section.reconfigs && !section.judged) {
+            reconfig::judge(&mut section.commands, &mut rule);
+            section.judged = true;
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.sections.is_empty()
     }
 
-    /// Packs what waits into one entry of about `len_max` bytes, unless one command alone has more.
-    pub(crate) fn pack(&mut self, ballot: BallotId, time_ms: i64, len_max: usize) -> Vec<u8> {
+    /// Packs what waits into one entry of about `len_max` bytes, unless one command alone has more; and whether there may
+    /// be a reconfig in it.
+    pub(crate) fn pack(&mut self, ballot: BallotId, time_ms: i64, len_max: usize) -> (Vec<u8>, bool) {
         let mut entry = Vec::with_capacity(self.len.min(len_max) + 64 * self.sections.len());
         command::begin_agreed(ballot, time_ms, &mut entry);
-        let mut packed = 0;
+        let (mut packed, mut reconfigs) = (0, false);
         while let Some(section) = self.sections.front_mut()
             && (packed == 0 || packed < len_max)
         {
@@ -97,6 +108,7 @@ impl Intake {
             let Section { server, boot, first, .. } = *section;
             command::put_section(server, boot, first, &section.commands[..len], &mut entry);
             packed += len;
+            reconfigs |= section.reconfigs;
             self.len -= len;
             if len == section.commands.len() {
                 self.sections.pop_front();
@@ -105,7 +117,7 @@ impl Intake {
                 section.first += count as u64;
             }
         }
-        entry
+        (entry, reconfigs)
     }
 }
 

@@ -15,8 +15,10 @@ pub mod scalar {
     pub const DECIDED: u8 = 3;
     /// How often this server was started, u64.
     pub const BOOT: u8 = 4;
-    /// The members' ids when this server became one of them.
+    /// The members' ids as this server knew them when it ceased to be blank.
     pub const MEMBERS: u8 = 5;
+    /// Who votes, from where on: a [`Configuration`](super::super::configuration::Configuration).
+    pub const CONFIGURATION: u8 = 6;
 }
 
 /// The disk is full: nothing was written.

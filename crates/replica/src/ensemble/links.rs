@@ -7,10 +7,25 @@ use std::collections::VecDeque;
 
 use super::frame::Status;
 
+/// What a peer that does not vote is told: every decided entry, a part at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stream {
+    /// The next one.
+    pub(crate) next: u64,
+    /// It has not said that it has the last part.
+    pub(crate) waits: bool,
+}
+
 /// One peer.
 #[derive(Debug, Default)]
 pub(crate) struct Link {
     pub(crate) up: bool,
+    /// Both ends vote in the same configuration, and said so on this link: only then consensus speaks over it.
+    pub(crate) joined: bool,
+    /// The peer is told what is decided.
+    pub(crate) stream: Option<Stream>,
+    /// When it was asked for what this server lacks, ms.
+    pub(crate) asked_ms: Option<u64>,
     /// When it last said anything, ms.
     pub(crate) heard_ms: Option<u64>,
     /// How it stands, as it said on this link.
@@ -28,9 +43,7 @@ impl Link {
     }
 
     pub(crate) fn end(&mut self) {
-        self.up = false;
-        self.status = None;
-        self.waiting.clear();
+        *self = Link { heard_ms: self.heard_ms, rtt_ms: self.rtt_ms, ..Link::default() };
     }
 
     pub(crate) fn push(&mut self, needs_write: u64, frame: Vec<u8>) {
@@ -46,6 +59,12 @@ impl Link {
             return None;
         }
         self.waiting.pop_front().map(|(_, frame)| frame)
+    }
+
+    /// What waits for a write that is not among the first `written` will never be true; what does not, stays.
+    pub(crate) fn forget_unwritten(&mut self, written: u64) {
+        self.waiting.retain(|(needs_write, _)| *needs_write <= written);
+        self.waiting.iter_mut().for_each(|(needs_write, _)| *needs_write = 0);
     }
 
     /// Whether it was heard of at `since_ms` or later, and is up.

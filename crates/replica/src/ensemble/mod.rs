@@ -15,21 +15,28 @@
 //! * [`frame`]: what servers say to each other. `links`: to whom, in which order.
 //! * `window`: commands of this server's clients until they are applied here. `intake`: commands on their way into the
 //!   log, at the leader.
+//! * [`configuration`]: who votes, from where on. `succession`: one configuration after the other.
+//! * `learning`: servers that do not vote, or missed the end of their configuration. `hand_over`: a leader goes.
 //! * `parts`: what of a log goes with a state from server to server.
 //! * [`replica`]: all of it together.
 
 mod ballot;
+pub mod configuration;
 mod consensus;
 pub mod frame;
+mod hand_over;
 mod intake;
 pub mod journal;
+mod learning;
 mod links;
 mod parts;
 pub mod replica;
 mod storage;
+mod succession;
 mod window;
 
 pub use ballot::ballot_number;
+pub use configuration::Configuration;
 pub use consensus::SYNC_LEN_MAX;
 pub use frame::BadFrame;
 pub use journal::{Journal, JournalFull, JournalOp, MemoryJournal};
@@ -63,4 +70,12 @@ pub struct Bugs {
     pub no_duplicate_filter: bool,
     /// A new leader goes on with the session clocks it has.
     pub stale_clocks: bool,
+    /// What a log has behind the end of its configuration stays in the next one.
+    pub uncut_log: bool,
+    /// What was promised and accepted in a former configuration counts in the next one.
+    pub old_promise: bool,
+    /// Entries behind the end of their configuration are applied.
+    pub late_end: bool,
+    /// Frames of another configuration are taken for those of one's own.
+    pub foreign_frames: bool,
 }

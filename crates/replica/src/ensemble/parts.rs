@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::ballot;
+use super::configuration::Configuration;
 
 /// A part of the log, for a peer that is sent the state.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +22,8 @@ pub struct LogTail {
     pub promise: Vec<u8>,
     /// Ballot of the accepted entries.
     pub round: Vec<u8>,
+    /// The configuration of both.
+    pub configuration: Vec<u8>,
     /// Everything below is decided.
     pub decided: u64,
     /// One past the newest entry.
@@ -40,6 +43,8 @@ pub struct OwnLog {
     pub boot: Vec<u8>,
     /// The scalar of that name.
     pub members: Vec<u8>,
+    /// The scalar of that name; empty of a blank server.
+    pub configuration: Vec<u8>,
     /// Index of the first of `entries`.
     pub first: u64,
     /// What is not known to be decided.
@@ -47,6 +52,11 @@ pub struct OwnLog {
 }
 
 impl OwnLog {
+    /// The id of its configuration; 0 of a blank server.
+    pub fn configuration_id(&self) -> u32 {
+        Configuration::decode(&self.configuration).map_or(0, |configuration| configuration.id)
+    }
+
     /// Its entries from `index` on.
     pub fn suffix(&self, index: u64) -> Vec<Arc<[u8]>> {
         let skipped = index.saturating_sub(self.first) as usize;
@@ -54,9 +64,10 @@ impl OwnLog {
     }
 }
 
-/// Which log a new leader would take over: that of the later round, of the same round the longer one.
+/// Which log a new leader would take over: that of the later configuration, of the same one that of the later round, of
+/// the same round the longer one.
 pub fn compare_rounds(a: (&[u8], u64), b: (&[u8], u64)) -> Ordering {
-    let round = |bytes| ballot::from_bytes(bytes).unwrap_or_default();
+    let round = |bytes| ballot::order(ballot::from_bytes(bytes).unwrap_or_default());
     (round(a.0), a.1).cmp(&(round(b.0), b.1))
 }
 

@@ -5,21 +5,27 @@
 //! either founds the ensemble with all others or has installed the leader's state. So does one that holds no more than an
 //! imported state: it founds the ensemble with all others that hold the same.
 
+use std::collections::BTreeMap;
+
 use omnipaxos::ballot_leader_election::Ballot;
 use oxkeeper_proto::{DecodeError, OpCode, SessionId};
 use oxkeeper_state::command::{BallotId, Entry, Epoch};
 use oxkeeper_state::membership::MEMBERS_MAX;
+use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{Command, Identities, Settings};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
 use super::ballot;
+use super::configuration::Configuration;
 use super::consensus::{Consensus, Received};
-use super::frame::{self, BadFrame, Frame, Status};
+use super::frame::{self, BadFrame, Frame, Roster, Status};
+use super::hand_over::Leaving;
 use super::intake::Intake;
 use super::journal::{Journal, JournalFull, JournalOp, scalar};
+use super::learning::Learner;
 use super::links::Link;
 pub use super::parts::{LogPart, LogTail, OwnLog, compare_rounds, greater_ballot};
-use super::storage;
+use super::storage::{self, Store};
 use super::window::Window;
 use super::{Bugs, Pace};
 use crate::delivery::Proposals;
@@ -30,7 +36,7 @@ const APPLY_MAX: usize = 256;
 /// Bytes of entries that are not decided yet before the leader packs no more of them.
 const UNDECIDED_LEN_MAX: usize = 32 << 20;
 /// Entries read from the journal at once to be applied.
-const READ_ENTRIES: u64 = 256;
+pub(super) const READ_ENTRIES: u64 = 256;
 /// Sessions named in one frame.
 const TOUCHES_MAX: usize = 64 << 10;
 /// How often a blank server says how it stands, and asks to join, ms.
@@ -41,7 +47,7 @@ const BLANK_PING_MS: u64 = 50;
 pub struct ReplicaConfig {
     /// This server's id.
     pub me: u8,
-    /// All servers' ids, in order.
+    /// The ids of those who found the ensemble, in order; without this server if it only learns.
     pub members: Vec<u8>,
     /// The members as the configuration has them, for clients to read.
     pub membership: String,
@@ -65,6 +71,8 @@ pub struct ReplicaConfig {
     pub seed: u64,
     /// Bytes of log that a peer is sent as entries; one that needs more fetches the state.
     pub sync_len_max: u64,
+    /// What this server, as a leader, says of every reconfig.
+    pub ruling: Ruling,
     /// None, but in the simulator.
     pub bugs: Bugs,
 }
@@ -78,6 +86,8 @@ pub enum Role {
     Looking,
     /// It follows this server.
     Following(u8),
+    /// It does not vote, and is told by this server.
+    Observing(u8),
     /// It leads.
     Leading,
 }
@@ -110,21 +120,26 @@ pub struct Applying<'a> {
 
 /// Of the leader only.
 #[derive(Debug)]
-struct Lead {
+pub(super) struct Lead {
     ballot: Ballot,
     /// Its epoch is applied: commands are taken.
-    intake: Option<Intake>,
+    pub(super) intake: Option<Intake>,
     /// Commands of its own, for the next entry.
     own: Vec<u8>,
     /// Blank servers that asked to join, and from which index on that is safe.
     joining: Vec<(u8, Option<u64>)>,
+    /// Behind this entry it packs nothing until it is applied: it may end the configuration.
+    pub(super) awaits: Option<u64>,
+    /// It wants another server to lead.
+    pub(super) leaving: Option<Leaving>,
 }
 
-/// Whether this server takes part.
+/// How this server takes part.
 #[derive(Debug)]
-enum Standing {
+pub(super) enum Standing {
     Blank { journal: Box<dyn Journal>, next_ping_ms: u64 },
-    Member(Box<Consensus>),
+    Voter(Box<Consensus>),
+    Learner(Box<Learner>),
 }
 
 impl std::fmt::Debug for dyn Journal {
@@ -136,18 +151,22 @@ impl std::fmt::Debug for dyn Journal {
 /// See the module.
 #[derive(Debug)]
 pub struct Replica {
-    config: ReplicaConfig,
-    /// By process, which is the place in `config.members`.
-    links: Vec<Link>,
+    pub(super) config: ReplicaConfig,
+    /// By server.
+    pub(super) links: BTreeMap<u8, Link>,
     /// `None` only while it changes.
-    standing: Option<Standing>,
+    pub(super) standing: Option<Standing>,
+    /// Nobody's while it is blank.
+    pub(super) configuration: Configuration,
+    /// The last entry applied has ended the configuration; nothing is applied until this one has begun.
+    pub(super) next: Option<Configuration>,
     window: Window,
-    lead: Option<Lead>,
+    pub(super) lead: Option<Lead>,
     /// It leads a ballot whose epoch is not in the log yet.
     wants_epoch: bool,
     /// To whom commands go, and the ballot it leads.
-    target: Option<(u8, Ballot)>,
-    applied: u64,
+    pub(super) target: Option<(u8, Ballot)>,
+    pub(super) applied: u64,
     /// The ballot of the last epoch applied.
     epoch: Option<BallotId>,
     /// When this server last was in touch with a majority, ms.
@@ -155,7 +174,7 @@ pub struct Replica {
     /// Of that, a pause of this server's own is not counted.
     forgave_pause: bool,
     /// When [`Replica::step`] last ran, ms.
-    stepped_ms: u64,
+    pub(super) stepped_ms: u64,
     started_ms: u64,
     serving: bool,
     /// The ensemble's id in the state it began with; 0 for none.
@@ -163,9 +182,9 @@ pub struct Replica {
     /// Sessions that followers have heard of.
     touched: Vec<SessionId>,
     next_touch_ms: u64,
-    want: Option<Want>,
+    pub(super) want: Option<Want>,
     /// Entries read ahead from the journal, from `applied` on.
-    ahead: std::collections::VecDeque<storage::LogEntry>,
+    pub(super) ahead: std::collections::VecDeque<storage::LogEntry>,
 }
 
 impl Replica {
@@ -183,10 +202,12 @@ impl Replica {
         // A server that lost its disk does not know how often it was started; the wall's clock is later than all that.
         let boot = config.wall_ms.max(known + 1).max(state.last_admitted(config.me).unwrap_or_default().0 + 1);
         journal.write(&[JournalOp::Scalar(scalar::BOOT, boot.to_be_bytes().to_vec())])?;
-        let blank = journal.scalar(scalar::MEMBERS).is_none();
+        let configuration = Configuration::of(&*journal);
         let mut replica = Replica {
-            links: config.members.iter().map(|_| Link::default()).collect(),
+            links: BTreeMap::new(),
             standing: Some(Standing::Blank { journal, next_ping_ms: now_ms }),
+            configuration: Configuration::default(),
+            next: None,
             window: Window::new(boot),
             lead: None,
             wants_epoch: false,
@@ -205,8 +226,8 @@ impl Replica {
             ahead: std::collections::VecDeque::new(),
             config,
         };
-        if !blank {
-            replica.take_part(now_ms);
+        if let Some(configuration) = configuration {
+            replica.recover(configuration, state, now_ms)?;
         }
         Ok(replica)
     }
@@ -216,55 +237,42 @@ impl Replica {
         (self.config.me, self.window.boot)
     }
 
-    /// The members a journal was founded with, if it was.
-    pub fn members_of(journal: &dyn Journal) -> Option<Vec<u8>> {
-        journal.scalar(scalar::MEMBERS)
+    /// Who votes.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
     }
 
-    fn take_part(&mut self, now_ms: u64) {
-        let Some(Standing::Blank { journal, .. }) = self.standing.take() else { unreachable!("only once") };
-        let ReplicaConfig { me, members, pace, checkpointed, bugs, .. } = &self.config;
-        let process = process_of(members, *me).expect("a member");
-        let processes = members.len() as u64;
-        let mut consensus = Consensus::new(process, processes, journal, *checkpointed, *pace, *bugs, now_ms);
-        consensus.sync_len_max = self.config.sync_len_max;
-        for (peer, link) in (1..).zip(&self.links) {
-            if link.up {
-                consensus.reconnected(peer, now_ms);
-            }
-        }
-        self.standing = Some(Standing::Member(Box::new(consensus)));
-    }
-
-    fn consensus(&self) -> Option<&Consensus> {
+    pub(super) fn consensus(&self) -> Option<&Consensus> {
         match &self.standing {
-            Some(Standing::Member(consensus)) => Some(consensus),
-            Some(Standing::Blank { .. }) | None => None,
+            Some(Standing::Voter(consensus)) => Some(consensus),
+            Some(Standing::Blank { .. } | Standing::Learner(_)) | None => None,
         }
     }
 
-    fn consensus_mut(&mut self) -> Option<&mut Consensus> {
+    pub(super) fn consensus_mut(&mut self) -> Option<&mut Consensus> {
         match &mut self.standing {
-            Some(Standing::Member(consensus)) => Some(consensus),
+            Some(Standing::Voter(consensus)) => Some(consensus),
+            Some(Standing::Blank { .. } | Standing::Learner(_)) | None => None,
+        }
+    }
+
+    pub(super) fn store(&self) -> Option<&Store> {
+        match &self.standing {
+            Some(Standing::Voter(consensus)) => Some(&consensus.store),
+            Some(Standing::Learner(learner)) => Some(&learner.store),
             Some(Standing::Blank { .. }) | None => None,
         }
     }
 
-    fn link(&mut self, peer: u8) -> Option<&mut Link> {
-        let process = process_of(&self.config.members, peer)?;
-        self.links.get_mut(process as usize - 1)
+    fn is_blank(&self) -> bool {
+        matches!(self.standing, Some(Standing::Blank { .. }))
     }
 
-    /// A new link to `peer`; the old one, if there was one, has ended.
+    /// A new link to `peer`; the old one, if there was one, has ended. Consensus begins on it when the peer has said that
+    /// it votes where this server does.
     pub fn link_up(&mut self, peer: u8, now_ms: u64) {
-        let Some(process) = process_of(&self.config.members, peer) else { return };
-        // What was said before was for the old link.
-        self.take_outgoing();
-        self.links[process as usize - 1].begin(now_ms);
-        if let Some(consensus) = self.consensus_mut() {
-            consensus.reconnected(process, now_ms);
-        }
-        self.take_outgoing();
+        self.link_down(peer, now_ms);
+        self.links.entry(peer).or_default().begin(now_ms);
         self.ping(Some(peer), now_ms);
         if let Some(Lead { ballot, intake: Some(_), .. }) = &self.lead {
             let ready = Frame::Ready(ballot::to_id(*ballot));
@@ -274,25 +282,25 @@ impl Replica {
 
     /// The link to `peer` has ended.
     pub fn link_down(&mut self, peer: u8, now_ms: u64) {
-        let Some(process) = process_of(&self.config.members, peer) else { return };
-        self.take_outgoing();
-        self.links[process as usize - 1].end();
-        if let Some(consensus) = self.consensus_mut() {
-            consensus.disconnected(process, now_ms);
+        let Some(link) = self.links.get(&peer).filter(|link| link.up) else { return };
+        if link.joined {
+            self.part_from(peer, now_ms);
         }
+        self.links.entry(peer).or_default().end();
         if self.target.is_some_and(|(target, _)| target == peer) {
             self.target = None;
         }
+        self.unfollow(peer);
     }
 
-    fn take_outgoing(&mut self) {
-        if let Some(Standing::Member(consensus)) = &mut self.standing {
+    pub(super) fn take_outgoing(&mut self) {
+        if let Some(Standing::Voter(consensus)) = &mut self.standing {
             consensus.take_outgoing(&mut self.links);
         }
     }
 
-    fn say(&mut self, peer: u8, frame: &Frame) {
-        if let Some(link) = self.link(peer) {
+    pub(super) fn say(&mut self, peer: u8, frame: &Frame) {
+        if let Some(link) = self.links.get_mut(&peer) {
             let mut bytes = Vec::new();
             frame.encode(&mut bytes);
             link.push(0, bytes);
@@ -301,14 +309,17 @@ impl Replica {
 
     /// A frame from `peer`. *Errors*: it is none; the link must end.
     pub fn receive(&mut self, peer: u8, bytes: &[u8], now_ms: u64) -> Result<(), BadFrame> {
-        let members = &self.config.members;
-        let (Some(from), Some(me)) = (process_of(members, peer), process_of(members, self.config.me)) else {
-            return Ok(());
-        };
-        let frame = Frame::decode(bytes, from, me, members.len() as u64)?;
-        let link = &mut self.links[from as usize - 1];
+        let Some(link) = self.links.get_mut(&peer).filter(|link| link.up) else { return Ok(()) };
         link.heard_ms = Some(now_ms);
-        match frame {
+        let Configuration { id, voters, .. } = &self.configuration;
+        let process = |server| self.configuration.process_of(server).unwrap_or_default();
+        let (from, to) = (process(peer), process(self.config.me));
+        // What was said in another configuration says nothing in this one.
+        let counts = link.joined || self.config.bugs.foreign_frames && from > 0 && to > 0;
+        if Frame::is_of_consensus(bytes) && !counts {
+            return Ok(());
+        }
+        match Frame::decode(bytes, Roster { configuration: *id, from, to, processes: voters.len() as u64 })? {
             Frame::Consensus(message) => {
                 let received = self.consensus_mut().map(|consensus| consensus.receive(from, message));
                 if received.transpose()? == Some(Received::NeedsState) {
@@ -316,29 +327,39 @@ impl Replica {
                 }
             }
             Frame::Ping { status, sent_ms } => {
-                link.status = Some(status);
+                self.note_status(peer, status, now_ms);
                 self.say(peer, &Frame::Pong(sent_ms));
             }
             Frame::Pong(sent_ms) => link.rtt_ms = now_ms.saturating_sub(sent_ms),
-            Frame::Ready(ballot) => self.aim(peer, ballot::from_id(ballot)),
+            Frame::Ready(ballot) => {
+                let ballot = ballot::from_id(ballot);
+                // Whoever led before has to come here first.
+                if ballot.config_id >= self.configuration.id {
+                    self.aim(peer, ballot);
+                }
+            }
             Frame::Forward { boot, first, commands } => {
                 if let Some(Lead { intake: Some(intake), .. }) = &mut self.lead {
                     intake.take(peer, boot, first, commands)?;
                 }
             }
             Frame::Touches(mut sessions) => self.touched.append(&mut sessions),
-            Frame::NeedState if self.lead.is_none() => self.want = Some(Want::Install { from: peer }),
-            Frame::NeedState => {}
+            Frame::NeedState => self.want_state_of(peer),
             Frame::Join => self.admit_blank(peer),
-            Frame::JoinAt(_) if self.consensus().is_none() => self.want = Some(Want::Install { from: peer }),
+            Frame::JoinAt(_) if self.is_blank() => self.want = Some(Want::Install { from: peer }),
             Frame::JoinAt(_) => {}
+            Frame::Follow(from) => self.begin_stream(peer, from),
+            Frame::Lacks(from) => self.bring_along(peer, from),
+            Frame::Decided { first, entries } => self.learn(peer, first, entries, now_ms),
+            Frame::Learned(end) => self.go_on_with_stream(peer, end),
+            Frame::TakeOver => self.take_over(peer),
         }
         Ok(())
     }
 
     /// `peer` leads `ballot` and takes commands.
     fn aim(&mut self, peer: u8, ballot: Ballot) {
-        if self.target.is_none_or(|(_, known)| known <= ballot) {
+        if self.target.is_none_or(|(_, known)| ballot::order(known) <= ballot::order(ballot)) {
             self.target = Some((peer, ballot));
             self.window.rewind();
         }
@@ -381,11 +402,15 @@ impl Replica {
     pub fn step(&mut self, shared: &RwLock<Shared>, now_ms: u64, wall_ms: i64) {
         self.forgive_pause(now_ms);
         match &mut self.standing {
-            Some(Standing::Member(consensus)) => {
+            Some(Standing::Voter(consensus)) => {
                 if consensus.tick(&self.links, now_ms) {
                     self.ping(None, now_ms);
                 }
-                self.note_contact(now_ms);
+            }
+            Some(Standing::Learner(learner)) => {
+                if learner.is_due(now_ms, self.config.pace.heartbeat_ms) {
+                    self.ping(None, now_ms);
+                }
             }
             Some(Standing::Blank { next_ping_ms, .. }) => {
                 if now_ms >= *next_ping_ms {
@@ -397,50 +422,57 @@ impl Replica {
             }
             None => {}
         }
+        self.catch_up(now_ms);
+        self.note_contact(now_ms);
         self.note_leadership();
         self.settle_touches(shared, now_ms);
         self.forward();
-        self.pack(wall_ms);
+        self.leave(now_ms);
+        self.pack(shared, wall_ms);
         self.note_serving(now_ms);
         self.take_outgoing();
+        self.feed();
     }
 
-    fn ping(&mut self, to: Option<u8>, now_ms: u64) {
-        let status = self.status(now_ms);
-        let me = self.config.me;
-        for (&peer, link) in self.config.members.iter().zip(&mut self.links) {
-            if peer != me && link.up && to.is_none_or(|to| to == peer) {
-                let mut bytes = Vec::new();
-                Frame::Ping { status, sent_ms: now_ms }.encode(&mut bytes);
-                link.push(0, bytes);
-            }
+    pub(super) fn ping(&mut self, to: Option<u8>, now_ms: u64) {
+        let mut bytes = Vec::new();
+        Frame::Ping { status: self.status(now_ms), sent_ms: now_ms }.encode(&mut bytes);
+        for (_, link) in self.links.iter_mut().filter(|(peer, _)| to.is_none_or(|to| to == **peer)) {
+            link.push(0, bytes.clone());
         }
     }
 
     fn status(&self, now_ms: u64) -> Status {
-        match self.consensus() {
-            Some(consensus) => {
-                let status = consensus.status();
+        let Configuration { id: configuration, base, .. } = self.configuration;
+        let (origin, founders) = (self.origin, founders_of(&self.config.members));
+        let status = Status {
+            configuration,
+            base,
+            origin,
+            founders,
+            decided: self.applied,
+            end: self.applied,
+            ..Status::default()
+        };
+        match &self.standing {
+            Some(Standing::Voter(consensus)) => Status {
+                votes: true,
+                promise: consensus.promise(),
+                accepting: consensus.leader().is_some(),
                 // Followers serve for as long as their leader has a majority.
-                Status { leading: status.leading && self.is_in_contact(now_ms), origin: self.origin, ..status }
-            }
-            None => Status {
-                promise: Ballot::default(),
-                accepting: false,
-                leading: false,
-                blank: true,
-                initialize: self.config.initialize,
-                decided: 0,
-                end: 0,
-                origin: self.origin,
+                leading: consensus.leads() && self.is_in_contact(now_ms),
+                decided: consensus.decided(),
+                end: consensus.store.lock().end(),
+                ..status
             },
+            Some(Standing::Learner(learner)) => Status { end: learner.store.lock().end(), ..status },
+            Some(Standing::Blank { .. }) | None => Status { initialize: self.config.initialize, ..status },
         }
     }
 
     /// How the others stand, as far as they are linked.
-    fn statuses(&self) -> impl Iterator<Item = (u8, Status)> {
-        let linked = self.config.members.iter().zip(&self.links).filter(|(_, link)| link.up);
-        linked.filter_map(|(&peer, link)| link.status.map(|status| (peer, status)))
+    pub(super) fn statuses(&self) -> impl Iterator<Item = (u8, Status)> {
+        self.links.iter().filter_map(|(&peer, link)| link.status.map(|status| (peer, status)))
     }
 
     /// A blank server, of an ensemble that is there.
@@ -454,14 +486,24 @@ impl Replica {
     /// A blank server: with everyone else as blank, or without a single entry, there is nothing to lose. Those that hold an
     /// imported state count as each other's like if it is the same state.
     fn found_if_new(&mut self, now_ms: u64) {
-        let servers = self.config.members.len();
-        let (origin, begin) = (self.origin, self.config.applied);
-        let new = |status: &Status| status.origin == origin && (status.blank || status.end == begin);
-        let count = |is: &dyn Fn(&Status) -> bool| 1 + self.statuses().filter(|(_, status)| is(status)).count();
+        let (me, members) = (self.config.me, &self.config.members);
+        if !members.contains(&me) {
+            return;
+        }
+        let servers = members.len();
+        let (origin, begin, founders) = (self.origin, self.config.applied, founders_of(members));
+        // Others would found, or have founded, something else.
+        let new = |status: &Status| {
+            let is_like = (status.founders, status.origin) == (founders, origin);
+            is_like && (status.is_blank() || status.configuration == 1 && status.end == begin)
+        };
+        let count = |is: &dyn Fn(&Status) -> bool| {
+            1 + self.statuses().filter(|(peer, status)| members.contains(peer) && is(status)).count()
+        };
         let all = count(&new) == servers;
-        let eager = count(&|status| new(status) && (status.initialize || !status.blank));
+        let eager = count(&|status| new(status) && (status.initialize || !status.is_blank()));
         // One that is empty takes over what the others hold; one that holds something else must not lose it.
-        let old = count(&|status| !new(status) && !(status.blank && status.origin == 0)) > 1;
+        let old = count(&|status| !new(status) && !(status.is_blank() && status.origin == 0)) > 1;
         if all || !old && self.config.initialize && eager > servers / 2 {
             self.found(now_ms);
         }
@@ -469,16 +511,21 @@ impl Replica {
 
     /// Of a server that holds no more than an imported state, if that: which of its peers are blank, but hold another one, or none.
     pub fn unlike(&self) -> Vec<u8> {
-        let unlike = |(_, status): &(u8, Status)| status.blank && status.origin != self.origin;
+        let unlike = |(_, status): &(u8, Status)| status.is_blank() && status.origin != self.origin;
         self.statuses().filter(unlike).map(|(peer, _)| peer).collect()
     }
 
     fn found(&mut self, now_ms: u64) {
-        let members = self.config.members.clone();
+        let configuration = Configuration::first(self.config.members.clone());
+        let scalars = [
+            JournalOp::Scalar(scalar::MEMBERS, configuration.voters.clone()),
+            JournalOp::Scalar(scalar::CONFIGURATION, configuration.encode()),
+        ];
         if let Some(Standing::Blank { journal, .. }) = &mut self.standing
-            && journal.write(&[JournalOp::Scalar(scalar::MEMBERS, members)]).is_ok()
+            && journal.write(&scalars).is_ok()
+            && let Some(Standing::Blank { journal, .. }) = self.standing.take()
         {
-            self.take_part(now_ms);
+            self.enter(configuration, journal, None, now_ms);
         }
     }
 
@@ -487,23 +534,22 @@ impl Replica {
     }
 
     fn note_contact(&mut self, now_ms: u64) {
-        let Some(consensus) = self.consensus() else { return };
-        let Some(leader) = consensus.leader() else { return };
         let heard = |link: &Link| link.heard_ms.filter(|_| link.up);
-        let contact_ms = if consensus.leads() {
-            // Who follows another leader by now, or takes no part, does not count.
-            let promise = consensus.promise();
-            let counts = |status: Status| !status.blank && status.promise <= promise;
-            let following = self.links.iter().filter(|link| link.status.is_none_or(counts));
-            let mut times = [0; MEMBERS_MAX];
-            times.iter_mut().zip(following.filter_map(heard)).for_each(|(time, heard_ms)| *time = heard_ms);
-            times.sort_unstable_by(|a, b| b.cmp(a));
-            Some(times[consensus.majority() - 2]).filter(|&at_ms| at_ms > 0)
-        } else {
-            let link = &self.links[leader as usize - 1];
-            let promise = consensus.promise();
-            let leads = link.status.is_some_and(|status| status.leading && status.promise == promise);
-            heard(link).filter(|_| leads)
+        let contact_ms = match self.consensus().filter(|consensus| consensus.leads()) {
+            Some(consensus) => {
+                // Who follows another leader by now, or takes no part, does not count.
+                let promise = consensus.promise();
+                let counts = |link: &&Link| link.joined && link.status.is_some_and(|status| status.promise <= promise);
+                let following = self.links.values().filter(counts);
+                let mut times = [0; MEMBERS_MAX];
+                times.iter_mut().zip(following.filter_map(heard)).for_each(|(time, heard_ms)| *time = heard_ms);
+                times.sort_unstable_by(|a, b| b.cmp(a));
+                Some(times[consensus.majority() - 2]).filter(|&at_ms| at_ms > 0)
+            }
+            None => {
+                let leader = self.leader().and_then(|(leader, _)| self.links.get(&leader));
+                leader.and_then(heard)
+            }
         };
         let contact_ms = contact_ms.map(|at_ms| at_ms.min(now_ms));
         if contact_ms > self.contact_ms {
@@ -521,10 +567,34 @@ impl Replica {
         }
     }
 
+    /// The server that says that it leads whom this server follows, and the ballot.
+    pub(super) fn leader(&self) -> Option<(u8, Ballot)> {
+        let leading = self.statuses().filter(|(_, status)| status.leading);
+        match &self.standing {
+            Some(Standing::Voter(consensus)) => {
+                let (leader, promise) = (consensus.leading_server()?, consensus.promise());
+                let said = |(peer, status): &(u8, Status)| *peer == leader && status.promise == promise;
+                leading.map(|(peer, status)| (peer, status)).find(said).map(|_| (leader, promise))
+            }
+            Some(Standing::Learner(_)) => {
+                let ballots = leading.map(|(peer, status)| (peer, status.promise));
+                ballots.max_by_key(|(_, promise)| ballot::order(*promise))
+            }
+            Some(Standing::Blank { .. }) | None => None,
+        }
+    }
+
     fn note_leadership(&mut self) {
         let leading = self.consensus().filter(|consensus| consensus.leads()).map(Consensus::promise);
         if self.lead.as_ref().map(|lead| lead.ballot) != leading {
-            self.lead = leading.map(|ballot| Lead { ballot, intake: None, own: Vec::new(), joining: Vec::new() });
+            self.lead = leading.map(|ballot| Lead {
+                ballot,
+                intake: None,
+                own: Vec::new(),
+                joining: Vec::new(),
+                awaits: None,
+                leaving: None,
+            });
             self.wants_epoch = leading.is_some();
         }
     }
@@ -563,18 +633,19 @@ impl Replica {
                     let taken = intake.take(me, boot, first, commands.to_vec());
                     taken.expect("own clients' commands were encoded here");
                 }
-            } else if let Some(process) = process_of(&self.config.members, target) {
+            } else if let Some(link) = self.links.get_mut(&target) {
                 let mut bytes = Vec::with_capacity(commands.len() + 32);
                 frame::encode_forward(boot, first, commands, &mut bytes);
-                self.links[process as usize - 1].push(0, bytes);
+                link.push(0, bytes);
             }
         }
     }
 
     /// The leader: into the log with what waits.
-    fn pack(&mut self, wall_ms: i64) {
-        let (Some(Standing::Member(consensus)), Some(lead)) = (&mut self.standing, &mut self.lead) else { return };
-        if !consensus.leads() {
+    fn pack(&mut self, shared: &RwLock<Shared>, wall_ms: i64) {
+        self.judge(shared);
+        let (Some(Standing::Voter(consensus)), Some(lead)) = (&mut self.standing, &mut self.lead) else { return };
+        if !consensus.leads() || self.next.is_some() || lead.leaving.is_some() {
             return;
         }
         let ballot = ballot::to_id(lead.ballot);
@@ -598,18 +669,28 @@ impl Replica {
             let index = consensus.store.lock().end();
             lead.joining.iter_mut().for_each(|(_, known)| *known = known.or(Some(index)));
         }
+        lead.awaits = lead.awaits.filter(|&end| self.applied < end);
+        if lead.awaits.is_some() {
+            return;
+        }
         while !intake.is_empty() && consensus.undecided_len() < UNDECIDED_LEN_MAX {
-            consensus.append(intake.pack(ballot, wall_ms, self.config.entry_len_max));
+            let (entry, reconfigs) = intake.pack(ballot, wall_ms, self.config.entry_len_max);
+            consensus.append(entry);
+            if reconfigs {
+                lead.awaits = Some(consensus.store.lock().end());
+                return;
+            }
         }
     }
 
     fn note_serving(&mut self, now_ms: u64) {
-        let current = |consensus: &Consensus| {
-            consensus.leader().is_some() && self.epoch == Some(ballot::to_id(consensus.promise()))
+        let current = match self.consensus() {
+            Some(consensus) => consensus.leader().map(|_| consensus.promise()),
+            None => self.leader().map(|(_, ballot)| ballot),
         };
         if !self.is_in_contact(now_ms) {
             self.serving = false;
-        } else if self.consensus().is_some_and(current) {
+        } else if current.is_some_and(|ballot| self.epoch == Some(ballot::to_id(ballot))) {
             self.serving = true;
         }
     }
@@ -626,11 +707,11 @@ impl Replica {
 
     /// What this server is to its ensemble.
     pub fn role(&self) -> Role {
-        let Some(consensus) = self.consensus() else { return Role::Blank };
-        match consensus.leader() {
-            Some(_) if consensus.leads() => Role::Leading,
-            Some(leader) => Role::Following(self.config.members[leader as usize - 1]),
-            None => Role::Looking,
+        match &self.standing {
+            Some(Standing::Voter(consensus)) if consensus.leads() => Role::Leading,
+            Some(Standing::Voter(consensus)) => consensus.leading_server().map_or(Role::Looking, Role::Following),
+            Some(Standing::Learner(_)) => self.leader().map_or(Role::Looking, |(leader, _)| Role::Observing(leader)),
+            Some(Standing::Blank { .. }) | None => Role::Blank,
         }
     }
 
@@ -642,7 +723,7 @@ impl Replica {
     /// Followers: those whose link is up, and those that have everything that is decided.
     pub fn followers(&self) -> (usize, usize) {
         let decided = self.consensus().map_or(0, Consensus::decided);
-        let statuses = || self.links.iter().filter(|link| link.up).filter_map(|link| link.status);
+        let statuses = || self.links.values().filter(|link| link.joined).filter_map(|link| link.status);
         (
             statuses().filter(|status| status.accepting).count(),
             statuses().filter(|status| status.decided >= decided).count(),
@@ -651,51 +732,69 @@ impl Replica {
 
     /// Peers whose link is up.
     pub fn linked(&self) -> Vec<u8> {
-        self.config.members.iter().zip(&self.links).filter(|(_, link)| link.up).map(|(&peer, _)| peer).collect()
+        self.links.iter().filter(|(_, link)| link.up).map(|(&peer, _)| peer).collect()
     }
 
     /// The next frame for `peer` that may leave now.
     pub fn next_frame(&mut self, peer: u8) -> Option<Vec<u8>> {
         let written = self.consensus().map_or(0, |consensus| consensus.written);
-        self.link(peer)?.pop(written)
+        self.links.get_mut(&peer)?.pop(written)
     }
 
     /// Whether [`Replica::persist`] has something to do.
     pub fn is_staged(&self) -> bool {
-        self.consensus().is_some_and(|consensus| consensus.store.lock().is_staged())
+        self.next.is_some() || self.store().is_some_and(|store| store.lock().is_staged())
     }
 
     /// Makes durable what must be; true if anything was. *Errors*: the disk is full; the replica must be started anew
     /// from what is on disk.
     pub fn persist(&mut self) -> Result<bool, JournalFull> {
-        let Some(Standing::Member(consensus)) = &mut self.standing else { return Ok(false) };
-        let written = consensus.persist()?;
-        // What was counted only now may be news for the others.
-        consensus.take_outgoing(&mut self.links);
-        Ok(written)
+        if let Some(next) = self.next.clone() {
+            self.succeed(next)?;
+            return Ok(true);
+        }
+        match &mut self.standing {
+            Some(Standing::Voter(consensus)) => {
+                let written = consensus.persist()?;
+                // What was counted only now may be news for the others.
+                consensus.take_outgoing(&mut self.links);
+                Ok(written)
+            }
+            Some(Standing::Learner(learner)) => {
+                let mut store = learner.store.lock();
+                let staged = store.is_staged();
+                store.persist().map(|()| staged)
+            }
+            Some(Standing::Blank { .. }) | None => Ok(false),
+        }
     }
 
     /// Applies what is decided and durable. *Errors*: an entry that is none: the log is damaged.
     pub fn apply(&mut self, applying: &mut Applying<'_>) -> Result<(), DecodeError> {
+        let before = self.applied;
         while let Some(entry) = self.next_applicable() {
             self.apply_entry(&entry.0, applying)?;
             self.applied += 1;
+            self.note_end(applying.shared);
+        }
+        if self.applied > before
+            && let Some(store) = self.store()
+        {
+            store.lock().note_applied(self.applied);
         }
         Ok(())
     }
 
     fn next_applicable(&mut self) -> Option<storage::LogEntry> {
+        if self.next.is_some() && !self.config.bugs.late_end {
+            return None;
+        }
         if let Some(entry) = self.ahead.pop_front() {
             return Some(entry);
         }
         let applied = self.applied;
-        let consensus = self.consensus()?;
-        let decided = consensus.decided();
-        if applied >= decided {
-            return None;
-        }
-        let store = consensus.store.lock();
-        let end = decided.min(store.durable_end()).min(applied + READ_ENTRIES);
+        let store = self.store()?.lock();
+        let end = store.decided().min(store.durable_end()).min(applied + READ_ENTRIES);
         if applied >= end {
             return None;
         }
@@ -740,7 +839,7 @@ impl Replica {
         let ballot = ballot::from_id(id);
         let Some(lead) = self.lead.as_mut().filter(|lead| lead.ballot == ballot) else { return };
         if !self.config.bugs.hasty_intake {
-            let mut intake = Intake::open(&self.config.members, &shared.state);
+            let mut intake = Intake::open(&shared.state);
             intake.takes_all = self.config.bugs.no_duplicate_filter;
             lead.intake = Some(intake);
         }
@@ -748,7 +847,7 @@ impl Replica {
             shared.sessions.get_mut().clocks.restart(now_ms);
         }
         self.aim(self.config.me, ballot);
-        for peer in self.config.members.clone() {
+        for peer in self.linked() {
             self.say(peer, &Frame::Ready(id));
         }
         self.ping(None, now_ms);
@@ -779,13 +878,15 @@ impl Replica {
     pub fn silent(&self, now_ms: u64) -> Vec<u8> {
         let since_ms = now_ms.saturating_sub(self.config.pace.silence_ms);
         let silent = |(&peer, link): (&u8, &Link)| (link.up && !link.heard_since(since_ms)).then_some(peer);
-        self.config.members.iter().zip(&self.links).filter_map(silent).collect()
+        self.links.iter().filter_map(silent).collect()
     }
 
     /// When [`Replica::step`] has something to do, if nothing arrives before, ms.
     pub fn next_step_ms(&self) -> u64 {
         let next_ms = match &self.standing {
-            Some(Standing::Member(consensus)) => consensus.next_round_ms(),
+            _ if self.may_feed() => 0,
+            Some(Standing::Voter(consensus)) => consensus.next_round_ms(),
+            Some(Standing::Learner(learner)) => learner.next_ping_ms,
             Some(Standing::Blank { next_ping_ms, .. }) => *next_ping_ms,
             None => 0,
         };
@@ -800,7 +901,8 @@ impl Replica {
     /// With the journal; for trimming and for sending the state.
     pub fn with_journal<T>(&mut self, work: impl FnOnce(&mut dyn Journal) -> T) -> T {
         match &mut self.standing {
-            Some(Standing::Member(consensus)) => work(&mut *consensus.store.lock().journal),
+            Some(Standing::Voter(consensus)) => work(&mut *consensus.store.lock().journal),
+            Some(Standing::Learner(learner)) => work(&mut *learner.store.lock().journal),
             Some(Standing::Blank { journal, .. }) => work(&mut **journal),
             None => unreachable!("it has one or the other"),
         }
@@ -808,12 +910,12 @@ impl Replica {
 
     /// Entries from `from` on, about `len_max` bytes of them; `None` if they are trimmed. Nothing may be staged.
     pub fn log_part(&self, from: u64, len_max: usize) -> Option<LogPart> {
-        let consensus = self.consensus()?;
-        let store = consensus.store.lock();
-        if from < store.journal.first_index() || store.is_staged() {
+        let store = self.store()?.lock();
+        if from < store.journal.first_index() || store.is_staged() || self.next.is_some() {
             return None;
         }
-        let (decided, end) = (consensus.decided().min(store.end()), store.end());
+        // What is decided behind that may be void.
+        let (decided, end) = (self.applied, store.end());
         let mut part = LogPart::default();
         let (mut next, mut len) = (from, 0);
         while next < decided && len < len_max {
@@ -826,27 +928,31 @@ impl Replica {
             part.entries.extend(store.entries(next, end).into_iter().map(|entry| entry.0));
             let scalar = |key| store.journal.scalar(key).unwrap_or_default();
             let (promise, round) = (scalar(scalar::PROMISE), scalar(scalar::ROUND));
-            part.last = Some(LogTail { promise, round, decided, end });
+            part.last = Some(LogTail { promise, round, configuration: self.configuration.encode(), decided, end });
         }
         Some(part)
     }
 
     /// Forgets entries below `index`, of which all are in the durable tree.
     pub fn trim(&mut self, index: u64) {
-        let Some(consensus) = self.consensus().filter(|consensus| !consensus.is_candidate()) else { return };
-        let decided = consensus.decided();
-        consensus.store.lock().journal.trim(index.min(decided));
+        if self.consensus().is_some_and(Consensus::is_candidate) {
+            return;
+        }
+        let applied = self.applied;
+        if let Some(store) = self.store() {
+            store.lock().journal.trim(index.min(applied));
+        }
     }
 
     /// Writes down how far everything is decided; worthwhile when nothing else is written.
     pub fn persist_decided(&mut self) -> Result<(), JournalFull> {
-        self.consensus_mut().map_or(Ok(()), |consensus| consensus.store.lock().persist_decided())
+        self.store().map_or(Ok(()), |store| store.lock().persist_decided())
     }
 }
 
-/// A server's place among the members, from 1 on: OmniPaxos wants its process ids without gaps.
-fn process_of(members: &[u8], server: u8) -> Option<u64> {
-    members.iter().position(|&member| member == server).map(|position| position as u64 + 1)
+/// Stands for a set of servers; FNV-1a.
+fn founders_of(members: &[u8]) -> u64 {
+    members.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &member| (hash ^ u64::from(member)).wrapping_mul(0x100_0000_01b3))
 }
 
 fn intake_marker(ballot: BallotId, wall_ms: i64) -> Vec<u8> {

@@ -15,8 +15,10 @@ use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::storage::{NoSnapshot, StopSign, Storage, StorageOp, StorageResult};
 use parking_lot::{Mutex, MutexGuard};
 
+use super::Bugs;
 use super::ballot;
-use super::journal::{Journal, JournalFull, JournalOp, scalar};
+use super::configuration::Configuration;
+use super::journal::{Journal, JournalFull, JournalOp, MemoryJournal, scalar};
 
 /// Bytes of durable entries kept in memory for followers that are a little behind.
 const TAIL_KEPT: usize = 256 << 10;
@@ -46,6 +48,8 @@ pub(crate) struct Inner {
     promise: Option<Ballot>,
     round: Option<Ballot>,
     decided: u64,
+    /// So many entries are known to count: what is decided behind them may be void, if one of them ends the configuration.
+    applied: u64,
     /// What the journal does not have yet.
     ops: Vec<JournalOp>,
     /// Places among `ops` of those that are durable together or not at all.
@@ -63,12 +67,15 @@ impl fmt::Debug for Inner {
 }
 
 impl Store {
-    /// `applied` is how far this server's durable tree has come: all of it is decided.
-    pub(crate) fn new(journal: Box<dyn Journal>, applied: u64) -> Store {
+    /// `applied` is how far this server's state has come: all of it is decided. What was promised and accepted in other
+    /// configurations than `configuration` is void.
+    pub(crate) fn new(journal: Box<dyn Journal>, applied: u64, configuration: u32, bugs: Bugs) -> Store {
         let read = |key| journal.scalar(key).and_then(|bytes| ballot::from_bytes(&bytes));
-        let (promise, round) = (read(scalar::PROMISE), read(scalar::ROUND));
+        let counts = |ballot: &Ballot| ballot.config_id == configuration || bugs.old_promise;
+        let (promise, round) = (read(scalar::PROMISE).filter(counts), read(scalar::ROUND).filter(counts));
         let decided_written = decided(&*journal);
         let decided = decided_written.max(applied);
+        let applied = decided;
         let tail_first = journal.next_index();
         let inner = Inner {
             journal,
@@ -78,6 +85,7 @@ impl Store {
             promise,
             round,
             decided,
+            applied,
             ops: Vec::new(),
             indivisible: Vec::new(),
             decided_written,
@@ -98,6 +106,17 @@ pub(crate) fn decided(journal: &dyn Journal) -> u64 {
 /// A scalar that is a number.
 pub(crate) fn number(journal: &dyn Journal, key: u8) -> Option<u64> {
     journal.scalar(key).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes)
+}
+
+/// A configuration ends before entry `end` of a journal, and `next` begins, in one write. *Errors*: there is no room.
+pub(crate) fn cut(journal: &mut dyn Journal, end: u64, next: &Configuration, bugs: Bugs) -> Result<(), JournalFull> {
+    let mut ops = Vec::new();
+    if journal.next_index() > end && !bugs.uncut_log {
+        ops.push(JournalOp::Truncate(end));
+    }
+    ops.push(JournalOp::Scalar(scalar::CONFIGURATION, next.encode()));
+    ops.push(JournalOp::Scalar(scalar::DECIDED, end.to_be_bytes().to_vec()));
+    journal.write(&ops)
 }
 
 impl Inner {
@@ -134,6 +153,36 @@ impl Inner {
     pub(crate) fn durable_round(&self) -> Ballot {
         let bytes = self.journal.scalar(scalar::ROUND);
         bytes.and_then(|bytes| ballot::from_bytes(&bytes)).unwrap_or_default()
+    }
+
+    pub(crate) fn decided(&self) -> u64 {
+        self.decided
+    }
+
+    /// Of a server that is told: takes entries that are decided, from `first` on.
+    pub(crate) fn learn(&mut self, first: u64, entries: Vec<LogEntry>) {
+        let (start, end) = (self.ops.len(), first + entries.len() as u64);
+        self.append_on_prefix(first, entries);
+        self.indivisible.push(start..self.ops.len());
+        self.decided = self.decided.max(end);
+    }
+
+    /// `applied` entries are applied: so many count.
+    pub(crate) fn note_applied(&mut self, applied: u64) {
+        self.applied = self.applied.max(applied);
+    }
+
+    /// The configuration ends before entry `end`. What is behind, written or not, is void, and what was promised, too.
+    /// *Errors*: as [`Inner::persist`].
+    pub(crate) fn cut(&mut self, end: u64, next: &Configuration, bugs: Bugs) -> Result<(), JournalFull> {
+        self.ops.clear();
+        self.indivisible.clear();
+        cut(&mut *self.journal, end, next, bugs)
+    }
+
+    /// The journal, for the next configuration; this store is done with.
+    pub(crate) fn take_journal(&mut self) -> Box<dyn Journal> {
+        std::mem::replace(&mut self.journal, Box::new(MemoryJournal::default()))
     }
 
     /// Makes everything staged durable. *Errors*: the disk is full; this server must start anew from what it has.
@@ -176,7 +225,7 @@ impl Inner {
 
     /// Of `end` entries.
     fn note_decided(&mut self, end: u64, ops: &mut Vec<JournalOp>) {
-        let decided = self.decided.min(end);
+        let decided = self.decided.min(end).min(self.applied);
         if decided > self.decided_written {
             ops.push(JournalOp::Scalar(scalar::DECIDED, decided.to_be_bytes().to_vec()));
             self.decided_written = decided;
@@ -268,7 +317,7 @@ impl Storage<LogEntry> for Store {
                 StorageOp::SetDecidedIndex(decided) => inner.decided = decided as u64,
                 StorageOp::SetAcceptedRound(accepted) => round = Some(accepted),
                 StorageOp::SetCompactedIdx(_) | StorageOp::Trim(_) => unreachable!("trimming is not the library's"),
-                StorageOp::SetStopsign(_) => unreachable!("the ensemble is not reconfigured"),
+                StorageOp::SetStopsign(_) => unreachable!("configurations are not the library's"),
                 StorageOp::SetSnapshot(_) => unreachable!("snapshots are not the library's"),
             }
         }
@@ -337,7 +386,7 @@ impl Storage<LogEntry> for Store {
     }
 
     fn set_stopsign(&mut self, stopsign: Option<StopSign>) -> StorageResult<()> {
-        assert!(stopsign.is_none(), "the ensemble is not reconfigured");
+        assert!(stopsign.is_none(), "configurations are not the library's");
         Ok(())
     }
 

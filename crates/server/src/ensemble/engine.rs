@@ -83,6 +83,10 @@ impl Ensemble {
     }
 
     fn idle_time(&self) -> Duration {
+        // What the last entry applied has brought about.
+        if self.running.replica.is_staged() {
+            return Duration::ZERO;
+        }
         let next_ms = self.running.replica.next_step_ms().min(self.running.next_tick_ms);
         Duration::from_millis(next_ms.saturating_sub(self.parts.clock.now_ms()))
     }
@@ -150,9 +154,9 @@ impl Ensemble {
 
     fn send(&mut self) {
         let mut sent = false;
-        for member in &self.parts.membership.members {
-            while let Some(frame) = self.running.replica.next_frame(member.id) {
-                self.running.peers.send(member.id, &frame);
+        for peer in self.running.replica.linked() {
+            while let Some(frame) = self.running.replica.next_frame(peer) {
+                self.running.peers.send(peer, &frame);
                 sent = true;
             }
         }

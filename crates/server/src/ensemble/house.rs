@@ -131,10 +131,11 @@ impl Ensemble {
     /// The log tells of each new leader.
     fn tell_role(&mut self) {
         let role = self.running.replica.role();
-        if role != self.running.told_role && matches!(role, Role::Leading | Role::Following(_)) {
+        if role != self.running.told_role && matches!(role, Role::Leading | Role::Following(_) | Role::Observing(_)) {
             self.running.told_role = role;
             match role {
                 Role::Following(leader) => info!(leader, "following"),
+                Role::Observing(leader) => info!(leader, "observing"),
                 Role::Leading | Role::Looking | Role::Blank => info!("leading"),
             }
         }
@@ -154,7 +155,7 @@ impl Ensemble {
         self.parts.role.set(place, now_ms);
         let leader = match self.running.replica.role() {
             Role::Leading => Some(self.parts.membership.me),
-            Role::Following(leader) => Some(leader),
+            Role::Following(leader) | Role::Observing(leader) => Some(leader),
             Role::Looking | Role::Blank => None,
         };
         self.parts.role.set_leader(leader, now_ms);

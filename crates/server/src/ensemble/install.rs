@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use oxkeeper_replica::ensemble::Configuration;
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::replica::{OwnLog, compare_rounds, greater_ballot};
 use oxkeeper_store::Log;
@@ -27,8 +28,11 @@ const PROGRESS_LEN: u64 = 64 << 20;
 ///
 /// The peer's entries behind what is decided, with the round they were accepted in, replace the own ones, unless the
 /// own ones were accepted in a later round (or there are more of them in the same): then those stay, with their round.
-/// Either way everything below the peer's decided index is the peer's. The promise never falls.
+/// Either way everything below the peer's decided index is the peer's. The promise never falls. What was promised and
+/// accepted in a configuration that the peer has left is void.
 pub fn kept(own: &OwnLog, peer: &Tail, naive: bool) -> InstalledScalars {
+    let void = OwnLog { boot: own.boot.clone(), members: own.members.clone(), ..OwnLog::default() };
+    let own = if own.configuration_id() == id_of(peer) { own } else { &void };
     let promise = greater_ballot(&own.promise, &peer.promise);
     let peers_suffix = compare_rounds((&peer.round, peer.end), (&own.round, own.end)).is_ge();
     let (keep_until, suffix, round) = if naive {
@@ -44,9 +48,26 @@ pub fn kept(own: &OwnLog, peer: &Tail, naive: bool) -> InstalledScalars {
         (scalar::DECIDED, peer.decided.to_be_bytes().to_vec()),
         (scalar::BOOT, own.boot.clone()),
         (scalar::MEMBERS, own.members.clone()),
+        (scalar::CONFIGURATION, peer.configuration.clone()),
     ];
     let scalars = scalars.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     InstalledScalars { keep_until, own: suffix, scalars }
+}
+
+/// Whether a peer's state counts here: it has not missed the end of a configuration that this server's log knows of.
+pub fn is_current(log: &Log, peer: &Tail) -> bool {
+    let own = OwnLog { configuration: configuration_of(log), ..OwnLog::default() };
+    own.configuration_id() <= id_of(peer)
+}
+
+fn id_of(peer: &Tail) -> u32 {
+    Configuration::decode(&peer.configuration).map_or(0, |configuration| configuration.id)
+}
+
+fn configuration_of(log: &Log) -> Vec<u8> {
+    let Some(members) = log.scalar(scalar::MEMBERS) else { return Vec::new() };
+    let first = || Configuration::first(members.to_vec()).encode();
+    log.scalar(scalar::CONFIGURATION).map_or_else(first, <[u8]>::to_vec)
 }
 
 /// What of a log such a decision needs: its end, from index `from` on.
@@ -62,6 +83,7 @@ pub fn own_log(log: &Log, members: &[u8], from: u64) -> OwnLog {
         end: log.durable_end(),
         boot: scalar(scalar::BOOT),
         members: members.to_vec(),
+        configuration: configuration_of(log),
         first,
         entries,
     }

@@ -15,6 +15,7 @@ use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{Bugs, JournalFull, Pace, Replica, ReplicaConfig, Role, SYNC_LEN_MAX};
 use oxkeeper_replica::{Serving, Shared, Writer};
 use oxkeeper_state::Settings;
+use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_store::{DirLock, Disk, Log, LogOptions, RECORD_LEN_MAX, StoreError, Tree};
 use parking_lot::{Mutex, RwLock};
 use tracing::{error, info, warn};
@@ -22,7 +23,7 @@ use tracing::{error, info, warn};
 use super::config_file::ConfigKeeper;
 use super::engine::Ensemble;
 use super::house::BLANK_LOG_INTERVAL_MS;
-use super::install::{fetch, kept, own_log};
+use super::install::{fetch, is_current, kept, own_log};
 use super::journal::LogJournal;
 use super::source::{Asked, Pins, States};
 use super::watch::{Watch, Watched};
@@ -195,6 +196,9 @@ impl Ensemble {
         fetch(&mut stream, &mut receiver, &|| parts.proposing.is_to_stop())?;
         let members = member_ids(&parts.membership);
         let log = Log::open(parts.disk.clone(), &parts.data_log_dir.join(recovery::LOG_DIR), &LogOptions::default())?;
+        if !receiver.tail().is_some_and(|tail| is_current(&log, tail)) {
+            return Err(TransferError::Source("the peer has missed a change of the members"));
+        }
         let decide = |tail: &Tail| kept(&own_log(&log, &members, tail.decided), tail, false);
         let installed = receiver.finish(decide)?;
         info!(applied = installed.applied, end = installed.end, "the state is here");
@@ -279,6 +283,7 @@ fn replica_config(parts: &Parts, applied: u64, checkpointed: u64) -> ReplicaConf
         wall_ms: u64::try_from(parts.clock.wall_ms()).unwrap_or(0),
         seed: parts.seed,
         sync_len_max: SYNC_LEN_MAX,
+        ruling: Ruling::default(),
         bugs: Bugs::default(),
     }
 }

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use thiserror::Error;
 
 /// Version of everything that passes between servers.
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 /// Bytes of a head.
 pub(super) const HEAD_LEN: usize = 8;
 /// Longest body, bytes.

@@ -16,7 +16,7 @@ pub const CHUNK_LEN_MAX: usize = 256 << 10;
 pub(super) const CONTENT_LEN_MAX: usize = CHUNK_LEN_MAX - HEADER_LEN;
 const HEADER_LEN: usize = 28;
 const MAGIC: [u8; 4] = *b"oxst";
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
 /// Appends a chunk.
 pub(super) fn seal(number: u64, content: &[u8], out: &mut Vec<u8>) {

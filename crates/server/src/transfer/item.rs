@@ -6,7 +6,7 @@
 //! value   u16 length of the name, name, value
 //! record  u64 key, record                       (a tag for each kind)
 //! entry   u64 index, entry
-//! tail    u64 decided, u64 end, u32 length of the promise, promise, round
+//! tail    u64 decided, u64 end, then promise, round and configuration, each with its length (u32)
 //! ```
 //!
 //! All integers are little-endian. Items go over the borders of chunks.
@@ -66,9 +66,10 @@ impl<'a> Item<'a> {
             Self::Tail(tail) => {
                 out.extend_from_slice(&tail.decided.to_le_bytes());
                 out.extend_from_slice(&tail.end.to_le_bytes());
-                out.extend_from_slice(&(tail.promise.len() as u32).to_le_bytes());
-                out.extend_from_slice(&tail.promise);
-                out.extend_from_slice(&tail.round);
+                for part in [&tail.promise, &tail.round, &tail.configuration] {
+                    out.extend_from_slice(&(part.len() as u32).to_le_bytes());
+                    out.extend_from_slice(part);
+                }
                 TAIL
             }
         };
@@ -104,9 +105,8 @@ impl<'a> Item<'a> {
             }
             TAIL => {
                 let (decided, end) = (long(body)?, long(body)?);
-                let (promise_len, rest) = body.split_first_chunk::<4>()?;
-                let (promise, round) = rest.split_at_checked(u32::from_le_bytes(*promise_len) as usize)?;
-                Some(Self::Tail(Tail { promise: promise.to_vec(), round: round.to_vec(), decided, end }))
+                let (promise, round, configuration) = (part(body)?, part(body)?, part(body)?);
+                body.is_empty().then_some(Self::Tail(Tail { promise, round, configuration, decided, end }))
             }
             ENTRY => Some(Self::Entry { index: long(body)?, entry: body }),
             tag => {
@@ -115,6 +115,13 @@ impl<'a> Item<'a> {
             }
         }
     }
+}
+
+fn part(bytes: &mut &[u8]) -> Option<Vec<u8>> {
+    let (len, rest) = bytes.split_first_chunk::<4>()?;
+    let (part, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+    *bytes = rest;
+    Some(part.to_vec())
 }
 
 fn long(bytes: &mut &[u8]) -> Option<u64> {
@@ -132,7 +139,8 @@ mod tests {
     #[test]
     fn every_item_is_read_as_it_was_written() {
         let contents = Contents::decode(&std::array::from_fn(|at| at as u8));
-        let tail = Tail { promise: b"promise".to_vec(), round: b"round".to_vec(), decided: 7, end: 9 };
+        let (promise, round, configuration) = (b"promise".to_vec(), b"round".to_vec(), b"voters".to_vec());
+        let tail = Tail { promise, round, configuration, decided: 7, end: 9 };
         let items = [
             Item::Head { applied: 5, contents },
             Item::Value { name: "name", value: b"value" },

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use oxkeeper_proto::op::CreateMode::{Persistent, PersistentSequential};
 
 use crate::group::Group;
+use crate::pure::voter_ping;
 use crate::support::PATIENCE;
 
 /// Longest frame, bytes.
@@ -34,7 +35,7 @@ impl Hello {
 }
 
 fn message(magic: &[u8; 4], body: &[u8]) -> Vec<u8> {
-    [&magic[..], &1u16.to_be_bytes(), &(body.len() as u16).to_be_bytes(), body].concat()
+    [&magic[..], &2u16.to_be_bytes(), &(body.len() as u16).to_be_bytes(), body].concat()
 }
 
 fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
@@ -175,11 +176,11 @@ fn malformed() -> Vec<(String, Vec<u8>)> {
         frames.push((format!("kind {kind} cut short"), [&[kind][..], &[0; 3]].concat()));
     }
     for (kind, len) in
-        [(1, 20), (2, 56), (6, 28), (7, 20), (8, 44), (16, 4), (32, 48), (33, 20), (36, 0), (37, 0), (38, 8)]
+        [(1, 20), (2, 56), (6, 28), (7, 20), (8, 44), (16, 4), (32, 76), (33, 20), (36, 0), (37, 0), (38, 8)]
     {
         frames.push((format!("kind {kind} too long"), [&[kind][..], &vec![0; len + 1]].concat()));
     }
-    for kind in [0, 9, 15, 18, 31, 40, 255] {
+    for kind in [0, 9, 15, 18, 31, 45, 255] {
         frames.push((format!("unknown kind {kind}"), [&[kind][..], &[0; 40]].concat()));
     }
     for (name, ballot) in [
@@ -211,6 +212,7 @@ fn malformed_frames_end_their_link_and_nothing_else() {
     let peer = group.seat(2).peer;
     for (name, frame) in malformed() {
         let mut stream = greet(peer, &member(2)).unwrap();
+        send(&mut stream, &voter_ping()).unwrap();
         send(&mut stream, &frame).unwrap();
         wait_closed(&mut stream, &name);
         client.set("/a", name.as_bytes()).unwrap().unwrap();
@@ -235,6 +237,7 @@ fn replayed_frames_do_no_lasting_harm() {
     let mut heard: Vec<Vec<u8>> = Vec::new();
     for to in [2, 3] {
         let mut stream = greet(group.seat(to).peer, &member(to)).unwrap();
+        send(&mut stream, &voter_ping()).unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         client.set("/a", &[to]).unwrap().unwrap();
         while heard.len() < 40 * usize::from(to) {
@@ -247,6 +250,7 @@ fn replayed_frames_do_no_lasting_harm() {
     assert!(heard.len() > 4, "they talk to a member");
     for to in [2, 3] {
         let mut stream = greet(group.seat(to).peer, &member(to)).unwrap();
+        send(&mut stream, &voter_ping()).unwrap();
         for frame in heard.iter().chain(&heard) {
             if send(&mut stream, frame).and_then(|()| send(&mut stream, frame)).is_err() {
                 stream = greet(group.seat(to).peer, &member(to)).unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use oxkeeper_proto::{OpCode, SessionId};
-use oxkeeper_replica::ensemble::frame::Frame;
+use oxkeeper_replica::ensemble::frame::{Frame, Roster};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{Journal, JournalOp, MemoryJournal};
 use oxkeeper_state::command::{begin_agreed, put_section};
@@ -11,12 +11,13 @@ use oxkeeper_state::{BallotId, Command, Epoch, Identities, Settings};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::pure::Pure;
+use crate::pure::{Pure, voter_ping};
 
 /// Every kind of frame, and numbers around them that are none.
-const KINDS: [u8; 20] = [1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 32, 33, 34, 35, 36, 37, 38, 39, 0, 40];
+const KINDS: [u8; 25] = [1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 0, 45];
 /// Servers of the ensemble; the one under test is the second.
 const MEMBERS: [u8; 3] = [1, 2, 3];
+const ROSTER: Roster = Roster { configuration: 1, from: 1, to: 2, processes: 3 };
 /// What that has in its log, and how much of that is trimmed and decided.
 const LOG: (u64, u64, u64) = (4, 6, 8);
 
@@ -117,19 +118,20 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
         of(17, vec![round().boxed(), ballot().boxed(), ballot().boxed(), flag().boxed()]),
         of(
             32,
-            with(
-                vec![ballot().boxed()],
-                vec![
-                    flag().boxed(),
-                    flag().boxed(),
-                    flag().boxed(),
-                    flag().boxed(),
-                    index().boxed(),
-                    index().boxed(),
-                    words(8).boxed(),
-                    words(8).boxed(),
-                ],
-            ),
+            vec![
+                (0u32..3).prop_map(|id| id.to_be_bytes().to_vec()).boxed(),
+                index().boxed(),
+                ballot().boxed(),
+                flag().boxed(),
+                flag().boxed(),
+                flag().boxed(),
+                flag().boxed(),
+                index().boxed(),
+                index().boxed(),
+                words(8).boxed(),
+                words(8).boxed(),
+                words(8).boxed(),
+            ],
         ),
         of(33, vec![ballot().boxed()]),
         of(34, vec![sequence().boxed(), words(40).boxed()]),
@@ -139,6 +141,11 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
         of(37, vec![]),
         of(38, vec![index().boxed()]),
         of(39, vec![words(8).boxed()]),
+        of(40, vec![index().boxed()]),
+        of(41, vec![index().boxed()]),
+        of(42, vec![index().boxed(), entries().boxed()]),
+        of(43, vec![index().boxed()]),
+        of(44, vec![]),
     ]
 }
 
@@ -210,6 +217,11 @@ impl Server {
         Server { server: Pure::new(2, &MEMBERS, Box::new(journal), decided), now_ms: 0 }
     }
 
+    fn link_up(&mut self, peer: u8) {
+        self.server.replica.link_up(peer, self.now_ms);
+        self.server.replica.receive(peer, &voter_ping(), self.now_ms).unwrap();
+    }
+
     fn meet(&mut self, happening: &Happening) {
         let peer = |first: bool| if first { 1 } else { 3 };
         match happening {
@@ -217,10 +229,10 @@ impl Server {
                 // A refused frame ends the link, which comes up again.
                 if self.server.replica.receive(peer(*first), bytes, self.now_ms).is_err() {
                     self.server.replica.link_down(peer(*first), self.now_ms);
-                    self.server.replica.link_up(peer(*first), self.now_ms);
+                    self.link_up(peer(*first));
                 }
             }
-            Happening::Link(first, true) => self.server.replica.link_up(peer(*first), self.now_ms),
+            Happening::Link(first, true) => self.link_up(peer(*first)),
             Happening::Link(first, false) => self.server.replica.link_down(peer(*first), self.now_ms),
             Happening::Step(ms) => {
                 self.now_ms += ms;
@@ -253,7 +265,7 @@ proptest! {
         let mut other = valid.clone();
         other[flipped.index(valid.len())] ^= 1 << bit;
         for bytes in [bytes, valid, other] {
-            if let Ok(frame) = Frame::decode(&bytes, 1, 2, 3) {
+            if let Ok(frame) = Frame::decode(&bytes, ROSTER) {
                 let mut again = Vec::new();
                 frame.encode(&mut again);
                 prop_assert_eq!(&bytes, &again);
@@ -268,7 +280,7 @@ proptest! {
             false => Server::new(journal(), LOG.1),
         };
         for peer in [1, 3] {
-            server.server.replica.link_up(peer, 0);
+            server.link_up(peer);
         }
         for happening in &happenings {
             server.meet(happening);
@@ -284,10 +296,10 @@ fn most_frames_of_the_generator_decode() {
     let mut runner = TestRunner::deterministic();
     let frames: Vec<Vec<u8>> =
         (0..2000).map(|_| frame().new_tree(&mut runner).unwrap().current()).map(|frame| signed(frame, 1)).collect();
-    let decodes = |frame: &&Vec<u8>| Frame::decode(frame, 1, 2, 3).is_ok();
+    let decodes = |frame: &&Vec<u8>| Frame::decode(frame, ROSTER).is_ok();
     let mut kinds: Vec<u8> = frames.iter().filter(decodes).map(|frame| frame[0]).collect();
     assert!(kinds.len() > 1200, "{} of 2000", kinds.len());
     kinds.sort_unstable();
     kinds.dedup();
-    assert_eq!(kinds, KINDS[..18], "every kind there is");
+    assert_eq!(kinds, KINDS[..23], "every kind there is");
 }

@@ -10,7 +10,7 @@ use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{Log, LogOptions};
 use parking_lot::Mutex;
 
-use crate::pure::Pure;
+use crate::pure::{Pure, voter_ping};
 
 /// Groups, as they were written.
 type Groups = Arc<Mutex<Vec<Vec<JournalOp>>>>;
@@ -81,6 +81,7 @@ fn a_leaders_entries_and_their_round_are_written_together() {
         inner.write(&[JournalOp::Scalar(scalar::MEMBERS, vec![1, 2, 3])]).unwrap();
         let mut server = Pure::new(2, &[1, 2, 3], Box::new(Watched { inner, groups: groups.clone() }), 0);
         server.replica.link_up(1, 0);
+        server.replica.receive(1, &voter_ping(), 0).unwrap();
         groups.lock().clear();
         for number in [2, 3] {
             server.replica.receive(1, &prepare(number), 0).unwrap();

@@ -8,8 +8,15 @@ use oxkeeper_replica::ensemble::{
     Applying, Bugs, Journal, JournalOp, MemoryJournal, Pace, Replica, ReplicaConfig, Role,
 };
 use oxkeeper_replica::{Clocks, SessionTable, Shared, Writer};
+use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{Command, Identities, Settings, State};
 use parking_lot::{Mutex, RwLock};
+
+/// The ping of a server that votes in the first configuration: consensus begins with it.
+pub(crate) fn voter_ping() -> Vec<u8> {
+    let (configuration, base, promise, flags) = (1u32.to_be_bytes(), [0; 8], [0; 20], [1, 0, 0, 0]);
+    [&[32][..], &configuration, &base, &promise, &flags, &[0; 40]].concat()
+}
 
 /// One server.
 pub(crate) struct Pure {
@@ -50,6 +57,7 @@ impl Pure {
             wall_ms: 1,
             seed: 1,
             sync_len_max: 1 << 20,
+            ruling: Ruling::default(),
             bugs: Bugs::default(),
         };
         let replica = Replica::start(config, journal, &state, 0).unwrap();

@@ -145,7 +145,7 @@ impl Expiry {
         for (other, heard_ms) in life.heard_ms.iter().enumerate().filter(|(other, _)| *other != server) {
             let Some(heard_ms) = *heard_ms else { continue };
             let follows = self.servers[other].follows;
-            let steady = follows.is_some_and(|(leader, since_ms)| leader == server && since_ms <= heard_ms);
+            let steady = follows.is_some_and(|(leader, since_ms)| leader == server && since_ms < heard_ms);
             let report_ms = self.report_ms + self.stood_ms(server, heard_ms);
             if steady && now_ms > heard_ms + report_ms && heard_ms >= rules_ms {
                 check(heard_ms, "a follower heard it");

@@ -37,7 +37,11 @@ impl Origins {
         if xid == 0 {
             let own = matches!(
                 op,
-                OpCode::CreateSession | OpCode::ResumeSession | OpCode::CloseSession | OpCode::DeleteContainer
+                OpCode::CreateSession
+                    | OpCode::ResumeSession
+                    | OpCode::CloseSession
+                    | OpCode::DeleteContainer
+                    | OpCode::Reconfig
             );
             assert!(own, "invented: the server has asked for {op:?}");
             return;

@@ -286,7 +286,10 @@ impl World {
         let replica = life.replica.lock();
         let (serving, role, rules) = (replica.is_serving(), replica.role(), replica.rules());
         drop(replica);
-        let follows = if let Role::Following(leader) = role { Some(usize::from(leader) - 1) } else { None };
+        let follows = match role {
+            Role::Following(leader) | Role::Observing(leader) => Some(usize::from(leader) - 1),
+            Role::Leading | Role::Looking | Role::Blank => None,
+        };
         let follows = follows.filter(|&leader| self.wires.carries(me, leader));
         self.expiry.stands(me, rules, follows, self.now_ms);
         if role != Role::Blank {
@@ -322,13 +325,16 @@ impl World {
         let host = &self.hosts[me];
         let Some(Process { seats, mode, life: Some(life), .. }) = &host.process else { return };
         let replica = life.replica.lock();
-        let mut at_ms = due_ms.min(replica.next_step_ms()).min(life.next_tick_ms);
+        let next_step_ms = replica.next_step_ms();
+        let mut at_ms = due_ms.min(next_step_ms).min(life.next_tick_ms);
+        let staged = replica.is_staged();
         drop(replica);
-        if !seats.waiting.is_empty() {
+        if staged || !seats.waiting.is_empty() {
             at_ms = self.now_ms;
         }
         if let Mode::Persisting(until_ms) = mode {
-            at_ms = if self.options.disk_beside { at_ms.min(*until_ms) } else { *until_ms };
+            let early_ms = due_ms.min(next_step_ms).min(life.next_tick_ms).max(self.now_ms + 1);
+            at_ms = if self.options.disk_beside { early_ms.min(*until_ms) } else { *until_ms };
         }
         self.wake_engine(me, at_ms.max(self.now_ms));
     }

@@ -1,6 +1,10 @@
 //! Faults: what goes wrong, chosen by the seed.
 
+use oxkeeper_proto::records::ReconfigRequest;
+use oxkeeper_proto::{Jute, OpCode};
+use oxkeeper_replica::Origin;
 use oxkeeper_replica::ensemble::Role;
+use oxkeeper_state::{Command, Identities, Settings, reconfig};
 
 use super::server::Process;
 use super::trace::note;
@@ -20,12 +24,14 @@ pub(super) enum Fault {
     Stall,
     Full,
     WallJump,
+    Reconfig,
+    HandOver,
     ClientCut,
     ClientPause,
 }
 
 impl Fault {
-    pub(super) const ALL: [Fault; 12] = [
+    pub(super) const ALL: [Fault; 14] = [
         Fault::Crash,
         Fault::LeaderCrash,
         Fault::Blackout,
@@ -38,6 +44,8 @@ impl Fault {
         Fault::WallJump,
         Fault::ClientCut,
         Fault::ClientPause,
+        Fault::Reconfig,
+        Fault::HandOver,
     ];
 }
 
@@ -56,6 +64,8 @@ impl World {
             Fault::Stall => options.stall_every_ms,
             Fault::Full => options.full_every_ms,
             Fault::WallJump => options.wall_jump_every_ms,
+            Fault::Reconfig => options.reconfig_every_ms,
+            Fault::HandOver => options.hand_over_every_ms,
             Fault::ClientCut => options.client_cut_every_ms,
             Fault::ClientPause => options.client_pause_every_ms,
         };
@@ -131,6 +141,8 @@ impl World {
                 self.hosts[me].wall_ahead_ms += self.random.within(0, 200_000) as i64 - 100_000;
                 self.hosts[me].expired_by_wall = self.options.bug == Bug::ExpiryByWallClock;
             }
+            Fault::Reconfig => self.reconfigure(me),
+            Fault::HandOver => self.hand_over(),
             Fault::ClientCut => {
                 let client = self.random.place(self.clients.len());
                 self.cut_client(client);
@@ -141,6 +153,49 @@ impl World {
                 self.clients[client].pause(until_ms);
                 self.trouble(until_ms);
             }
+        }
+    }
+
+    /// Server `me` has a client that asks for other voters.
+    fn reconfigure(&mut self, me: usize) {
+        let least = if self.options.wipe_every_ms > 0 { 3 } else { 2 };
+        let mut voters: Vec<usize> = (0..self.hosts.len()).collect();
+        while voters.len() > least && !self.random.once_in(3) {
+            voters.remove(self.random.place(voters.len()));
+        }
+        let role = |place: &usize| if voters.contains(place) { "participant" } else { "observer" };
+        let listed = |place: &usize| voters.contains(place) || self.seed_says(*place);
+        let line = |place: usize| format!("server.{0}=host{0}:2888:3888:{1};2181", place + 1, role(&place));
+        let text: Vec<String> = (0..self.hosts.len()).filter(listed).map(line).collect();
+        let Some(process) = &mut self.hosts[me].process else { return };
+        let state = process.shared.read();
+        let owned = state.state.sessions().iter().find(|(_, session)| usize::from(session.owner) == me + 1);
+        let Some(session) = owned.map(|(id, _)| id) else { return };
+        drop(state);
+        note(self.now_ms, me, "asks for the voters", [voters.iter().map(|place| 1 << place).sum(), 0]);
+        let new_members = Some(text.join("\n").into());
+        let request = ReconfigRequest { joining_servers: None, leaving_servers: None, new_members, cur_config_id: -1 };
+        let (mut bare, mut body) = (Vec::new(), Vec::new());
+        request.encode(&mut bare);
+        reconfig::put_body(&bare, &mut body);
+        let settings = Settings::RECONFIG.with(Settings::SKIP_ACL);
+        let (op, identities) = (OpCode::Reconfig, Identities::default());
+        let waiting = &mut process.seats.waiting;
+        Command { from: None, session, xid: 0, op, settings, identities, body: &body }.encode(&mut waiting.commands);
+        waiting.origins.push(Origin { connection: None, received_ms: self.now_ms });
+        self.report.reconfigs += 1;
+        self.wake_engine(me, self.now_ms);
+    }
+
+    fn seed_says(&self, place: usize) -> bool {
+        (self.options.seed ^ self.now_ms) >> place & 1 == 1
+    }
+
+    fn hand_over(&mut self) {
+        for host in &self.hosts {
+            let life = host.process.as_ref().and_then(|process| process.life.as_ref());
+            let begun = life.is_some_and(|life| life.replica.lock().hand_over(self.now_ms));
+            self.report.hand_overs += u64::from(begun);
         }
     }
 

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use oxkeeper_server::ensemble::install::{kept, own_log};
+use oxkeeper_server::ensemble::install::{is_current, kept, own_log};
 use oxkeeper_server::transfer::{Receiver, Sender, TransferError};
 use oxkeeper_store::{Disk, Log};
 
-use super::server::{Install, Mode, Process, members, store_options};
+use super::server::{Install, Mode, Process, founders, store_options};
 use super::source::Source;
 use super::trace::note;
 use super::world::World;
@@ -121,7 +121,13 @@ impl World {
         let disk: Arc<dyn Disk> = Arc::new(self.hosts[me].disk.clone());
         let options = store_options(&self.options);
         let log = Log::open(disk, Path::new(LOG_DIR), &options.log).expect("its own log can be opened");
-        let (members, naive) = (members(&self.options), self.options.bugs.naive_install);
+        if !install.receiver.tail().is_some_and(|tail| is_current(&log, tail)) {
+            let mut process = process;
+            process.mode = self.give_up(me);
+            self.hosts[me].process = Some(process);
+            return self.wake_engine(me, self.now_ms + RETRY_PAUSE_MS);
+        }
+        let (members, naive) = (founders(&self.options, me), self.options.bugs.naive_install);
         let finished = install.receiver.finish(|tail| kept(&own_log(&log, &members, tail.decided), tail, naive));
         drop(log);
         if self.hosts[me].has_crashed() {

@@ -56,6 +56,12 @@ pub struct Report {
     pub installs: u64,
     /// States installed.
     pub installed: u64,
+    /// Other voters asked for.
+    pub reconfigs: u64,
+    /// Times they were changed.
+    pub configurations: u64,
+    /// Leaders told to go.
+    pub hand_overs: u64,
     /// Checkpoints committed.
     pub checkpoints: u64,
     /// Sessions there were.
@@ -83,6 +89,9 @@ impl Report {
         self.wipes += other.wipes;
         self.installs += other.installs;
         self.installed += other.installed;
+        self.reconfigs += other.reconfigs;
+        self.configurations += other.configurations;
+        self.hand_overs += other.hand_overs;
         self.checkpoints += other.checkpoints;
         self.sessions += other.sessions;
         self.expired += other.expired;

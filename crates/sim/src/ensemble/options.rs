@@ -76,6 +76,12 @@ pub struct Options {
     pub full_every_ms: u64,
     /// A wall clock jumps.
     pub wall_jump_every_ms: u64,
+    /// Others vote from then on.
+    pub reconfig_every_ms: u64,
+    /// Servers that are no members at first.
+    pub spares: u64,
+    /// The leader is told to go.
+    pub hand_over_every_ms: u64,
     /// A client's connection is cut.
     pub client_cut_every_ms: u64,
     /// A client stands still.
@@ -86,6 +92,10 @@ impl Options {
     /// The options that `seed` chooses for `servers` servers.
     pub fn new(seed: u64, servers: u64, run_ms: u64) -> Options {
         let random = &mut Random::new(seed ^ 0x656e_7365_6d62_6c65);
+        let changes = &mut Random::new(seed ^ 0x6d65_6d62_6572_7368);
+        let reconfig_every_ms = rate(changes, 800);
+        let spares = if reconfig_every_ms > 0 { changes.within(0, 2) } else { 0 };
+        let hand_over_every_ms = rate(changes, 1_500);
         let tick_ms = random.one_of(&[100, 200]);
         // A round must be longer than the way there and back and a write of the log, or leaders never last.
         let heartbeat_ms = random.one_of(&[tick_ms / 4, tick_ms / 2]).max(40);
@@ -123,9 +133,17 @@ impl Options {
             stall_every_ms: rate(random, 1_500),
             full_every_ms: rate(random, 3_000),
             wall_jump_every_ms: rate(random, 2_000),
+            reconfig_every_ms,
+            spares,
+            hand_over_every_ms,
             client_cut_every_ms: rate(random, 1_000),
             client_pause_every_ms: rate(random, 1_500),
         }
+    }
+
+    /// Servers, members or not.
+    pub fn hosts(&self) -> usize {
+        (self.servers + self.spares) as usize
     }
 
     /// How long clients wait at most when nothing is wrong, ms: a silent link is given up, dialled again, a leader is
@@ -160,6 +178,8 @@ impl fmt::Display for Options {
             (self.stall_every_ms, "a disk stands still"),
             (self.full_every_ms, "a disk is full"),
             (self.wall_jump_every_ms, "a wall clock jumps"),
+            (self.reconfig_every_ms, "others vote"),
+            (self.hand_over_every_ms, "the leader hands over"),
             (self.client_cut_every_ms, "a client's connection breaks"),
             (self.client_pause_every_ms, "a client stands still"),
         ];

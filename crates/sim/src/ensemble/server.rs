@@ -15,6 +15,7 @@ use oxkeeper_server::RecoveryError;
 use oxkeeper_server::ensemble::LogJournal;
 use oxkeeper_server::recovery::{Recovered, Replay, StoreOptions, recover_with};
 use oxkeeper_server::transfer::{Receiver, Sender};
+use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{Settings, State};
 use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{DirLock, Disk, LogOptions, StoreError, Tree, TreeOptions};
@@ -237,8 +238,11 @@ impl Birth<'_> {
         let options = self.options;
         ReplicaConfig {
             me: self.place as u8 + 1,
-            members: members(options),
-            membership: members(options).iter().map(|id| format!("server.{id}=host{id}:2888:3888\n")).collect(),
+            members: founders(options, self.place),
+            membership: founders(options, self.place)
+                .iter()
+                .map(|id| format!("server.{id}=host{id}:2888:3888\n"))
+                .collect(),
             membership_version: 0,
             pace: options.pace(),
             entry_len_max: options.entry_len_max as usize,
@@ -249,14 +253,16 @@ impl Birth<'_> {
             wall_ms: u64::try_from(self.wall_ms).unwrap_or(0),
             seed: self.seed,
             sync_len_max: options.sync_len_max,
+            ruling: Ruling::default(),
             bugs: options.bugs,
         }
     }
 }
 
-/// All servers' ids.
-pub fn members(options: &Options) -> Vec<u8> {
-    (1..=options.servers as u8).collect()
+/// The members as the configuration of the server in `place` has them: those who found the ensemble, and itself.
+pub fn founders(options: &Options, place: usize) -> Vec<u8> {
+    let spare = Some(place as u8 + 1).filter(|_| place as u64 >= options.servers);
+    (1..=options.servers as u8).chain(spare).collect()
 }
 
 /// How the store is opened.

@@ -107,9 +107,13 @@ pub fn run(options: &Options) -> Report {
     world.report()
 }
 
+fn changes_of(host: &Host) -> u64 {
+    host.process.as_ref().map_or(0, |process| process.shared.read().state.voter_changes())
+}
+
 impl World {
     fn new(options: Options) -> World {
-        let (servers, clients) = (options.servers as usize, options.clients as usize);
+        let (servers, clients) = (options.hosts(), options.clients as usize);
         let Options { tick_ms, peer_delay_ms_max, disk_ms_max, .. } = options;
         let report_ms = tick_ms / 2 + 5 * peer_delay_ms_max + 6 * disk_ms_max + 10;
         World {
@@ -156,6 +160,7 @@ impl World {
         report.sessions = self.books.model.ended.len() as u64;
         report.replies = self.clients.iter().map(|client| client.replies).sum();
         report.events = self.clients.iter().map(|client| client.events).sum();
+        report.configurations = self.hosts.iter().map(changes_of).max().unwrap_or_default();
         report.virtual_ms = self.now_ms;
         let digest =
             |host: &Host| host.process.as_ref().map_or(0, |process| process.shared.read().state.tree().digest());
@@ -692,9 +697,21 @@ impl World {
         }
     }
 
+    fn fewest_voters(&self) -> usize {
+        let voters = |host: &Host| {
+            let life = host.process.as_ref().and_then(|process| process.life.as_ref());
+            life.map_or(0, |life| life.replica.lock().configuration().voters.len())
+        };
+        self.hosts.iter().map(voters).min().unwrap_or_default()
+    }
+
     /// A server's disk, empty again.
     pub(super) fn wipe(&mut self, me: usize) {
         if self.hosts.iter().any(|host| host.blank) {
+            return;
+        }
+        // Of two voters neither can come back without the other.
+        if self.options.reconfig_every_ms > 0 && self.fewest_voters() < 3 {
             return;
         }
         self.hosts[me].crash_at = Some((0, true));

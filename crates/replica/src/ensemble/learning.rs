@@ -1,0 +1,222 @@
+//! Servers that are told what is decided, because they do not vote, or because they missed the end of the configuration
+//! that they vote in.
+//!
+//! A learner follows the leader, or whoever is ahead of it: it names an index, and gets every entry from there on that its
+//! source has applied, a part at a time. It promises and accepts nothing, so nothing it has counts for anybody else.
+//!
+//! A voter whose peers are in a later configuration asks for what it lacks of its own. It keeps its log and its vote until
+//! all of that is there, and gives both up in one write: had it given up before, entries that only it and a server that has
+//! gone since had accepted would be lost. Who lacks more than a frame holds fetches the state, which is kept beside the own
+//! one until it is whole.
+//!
+//! Invariant: entries that are told are applied where they come from, so none of them is behind the end of its
+//! configuration.
+
+use super::ballot;
+use super::frame::Frame;
+use super::links::{Link, Stream};
+use super::replica::{READ_ENTRIES, Replica, Standing, Want};
+use super::storage::{LogEntry, Store};
+
+/// Bytes of entries told at once.
+const PART_LEN: usize = 1 << 20;
+/// Bytes of entries that a voter is brought along by; one that lacks more fetches the state. One write of the log.
+const BRING_LEN_MAX: usize = 8 << 20;
+/// A voter that sees a later configuration has so long to come there by itself, ms.
+const GRACE_MS: u64 = 100;
+/// It asks again after this time, ms.
+const ASK_AGAIN_MS: u64 = 500;
+
+/// A server that does not vote.
+#[derive(Debug)]
+pub(super) struct Learner {
+    pub(super) store: Store,
+    /// Who tells it.
+    source: Option<u8>,
+    pub(super) next_ping_ms: u64,
+}
+
+impl Learner {
+    pub(super) fn new(store: Store, now_ms: u64) -> Learner {
+        Learner { store, source: None, next_ping_ms: now_ms }
+    }
+
+    /// Whether it is time to say how it stands.
+    pub(super) fn is_due(&mut self, now_ms: u64, heartbeat_ms: u64) -> bool {
+        let due = now_ms >= self.next_ping_ms;
+        if due {
+            self.next_ping_ms = now_ms + heartbeat_ms;
+        }
+        due
+    }
+}
+
+impl Replica {
+    /// Looks whom to follow, or whom to ask.
+    pub(super) fn catch_up(&mut self, now_ms: u64) {
+        match &self.standing {
+            Some(Standing::Learner(_)) => self.follow(),
+            Some(Standing::Voter(_)) => self.ask_for_the_end(now_ms),
+            Some(Standing::Blank { .. }) | None => {}
+        }
+    }
+
+    fn follow(&mut self) {
+        let leader = self.leader().map(|(leader, _)| leader);
+        let end = self.store().map_or(0, |store| store.lock().end());
+        let ahead = self.statuses().filter(|(_, status)| !status.is_blank() && status.decided > end);
+        let source = leader.or(ahead.max_by_key(|(_, status)| (status.configuration, status.decided)).map(|it| it.0));
+        let Some(Standing::Learner(learner)) = &mut self.standing else { return };
+        if source.is_some() && source != learner.source {
+            learner.source = source;
+            source.into_iter().for_each(|source| self.say(source, &Frame::Follow(end)));
+        }
+    }
+
+    /// Nothing comes from `peer` any more.
+    pub(super) fn unfollow(&mut self, peer: u8) {
+        if let Some(Standing::Learner(learner)) = &mut self.standing
+            && learner.source == Some(peer)
+        {
+            learner.source = None;
+        }
+    }
+
+    /// A voter whose peers are in a later configuration.
+    fn ask_for_the_end(&mut self, now_ms: u64) {
+        let (id, applied) = (self.configuration.id, self.applied);
+        let later = self.statuses().filter(|(_, status)| status.configuration > id && status.base > applied);
+        let latest = later.max_by_key(|(peer, status)| (status.leading, status.configuration, *peer));
+        let Some((peer, link)) = latest.and_then(|(peer, _)| Some((peer, self.links.get_mut(&peer)?))) else { return };
+        let ask_ms = *link.asked_ms.get_or_insert(now_ms + GRACE_MS);
+        if now_ms >= ask_ms {
+            link.asked_ms = Some(now_ms + ASK_AGAIN_MS);
+            self.say(peer, &Frame::Lacks(applied));
+        }
+    }
+
+    /// `peer` lacks a state that only a transfer brings.
+    pub(super) fn want_state_of(&mut self, peer: u8) {
+        let configuration = self.links.get(&peer).and_then(|link| link.status).map_or(0, |status| status.configuration);
+        if self.lead.is_none() && configuration >= self.configuration.id {
+            self.want = Some(Want::Install { from: peer });
+        }
+    }
+
+    /// `peer` is told everything from now on.
+    pub(super) fn begin_stream(&mut self, peer: u8, from: u64) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.stream = Some(Stream { next: from, waits: false });
+        }
+    }
+
+    /// `peer` has what it was told.
+    pub(super) fn go_on_with_stream(&mut self, peer: u8, end: u64) {
+        if let Some(stream) = self.links.get_mut(&peer).and_then(|link| link.stream.as_mut())
+            && stream.next == end
+        {
+            stream.waits = false;
+        }
+    }
+
+    /// Whether somebody can be told something.
+    pub(super) fn may_feed(&self) -> bool {
+        self.store().is_some() && self.links.values().any(|link| is_hungry(link, self.applied))
+    }
+
+    /// Tells those who follow this server.
+    pub(super) fn feed(&mut self) {
+        let applied = self.applied;
+        let hungry = self.links.iter().filter(|(_, link)| is_hungry(link, applied));
+        for peer in hungry.map(|(&peer, _)| peer).collect::<Vec<_>>() {
+            let stream = self.links.get_mut(&peer).and_then(|link| link.stream.take());
+            let Some(Stream { next, .. }) = stream else { continue };
+            match self.part(next, applied, PART_LEN) {
+                Some(entries) => {
+                    let next = next + entries.len() as u64;
+                    self.begin_stream(peer, next);
+                    self.links.entry(peer).and_modify(|link| link.stream = Some(Stream { next, waits: true }));
+                    self.say(peer, &Frame::Decided { first: next - entries.len() as u64, entries });
+                }
+                None => self.say(peer, &Frame::NeedState),
+            }
+        }
+    }
+
+    /// `peer` has `from` entries, and votes in a configuration that has ended.
+    pub(super) fn bring_along(&mut self, peer: u8, from: u64) {
+        let base = self.configuration.base;
+        if from >= base || self.applied < base {
+            return;
+        }
+        match self.part(from, base, BRING_LEN_MAX).filter(|entries| from + entries.len() as u64 == base) {
+            Some(first_entries) => self.say(peer, &Frame::Decided { first: from, entries: first_entries }),
+            None => self.say(peer, &Frame::NeedState),
+        }
+    }
+
+    /// Entries from `from` on, below `end`, until they have `len_max` bytes; `None` if they are trimmed.
+    fn part(&self, from: u64, end: u64, len_max: usize) -> Option<Vec<LogEntry>> {
+        let store = self.store()?.lock();
+        if from < store.journal.first_index() {
+            return None;
+        }
+        let (mut entries, mut len) = (Vec::new(), 0);
+        let mut next = from;
+        while next < end && len < len_max {
+            let more = store.entries(next, (next + READ_ENTRIES).min(end));
+            next += more.len() as u64;
+            len += more.iter().map(|entry| entry.0.len()).sum::<usize>();
+            entries.extend(more);
+        }
+        Some(entries)
+    }
+
+    /// Entries that are decided, as `peer` says, from `first` on.
+    pub(super) fn learn(&mut self, peer: u8, first: u64, mut entries: Vec<LogEntry>, now_ms: u64) {
+        let end = first + entries.len() as u64;
+        match &mut self.standing {
+            Some(Standing::Learner(learner)) => {
+                let mut store = learner.store.lock();
+                let own_end = store.end();
+                if first <= own_end && end > own_end {
+                    store.learn(own_end, entries.split_off((own_end - first) as usize));
+                }
+                drop(store);
+                if learner.source == Some(peer) {
+                    self.say(peer, &Frame::Learned(end));
+                }
+            }
+            Some(Standing::Voter(_)) => self.give_up_the_vote(peer, first, entries, now_ms),
+            Some(Standing::Blank { .. }) | None => {}
+        }
+    }
+
+    /// Everything up to the end of this server's configuration is here: it takes no part in that any more.
+    fn give_up_the_vote(&mut self, peer: u8, first: u64, mut entries: Vec<LogEntry>, now_ms: u64) {
+        let end = first + entries.len() as u64;
+        let status = self.links.get(&peer).and_then(|link| link.status);
+        let brings_the_end = status.is_some_and(|it| it.configuration > self.configuration.id && it.base <= end);
+        if !brings_the_end || first > self.applied || end <= self.applied || self.next.is_some() {
+            return;
+        }
+        self.take_outgoing();
+        let Some(Standing::Voter(consensus)) = self.standing.take() else { return };
+        let store = consensus.store.clone();
+        let mut inner = store.lock();
+        inner.learn(self.applied, entries.split_off((self.applied - first) as usize));
+        // All of it counts, whichever entries are the ends of configurations.
+        inner.note_applied(end);
+        drop(inner);
+        self.ahead.clear();
+        self.lead = None;
+        self.target = self.target.filter(|(_, ballot)| ballot::order(*ballot).0 > self.configuration.id);
+        self.links.values_mut().for_each(|link| link.joined = false);
+        self.links.values_mut().for_each(|link| link.forget_unwritten(consensus.written));
+        self.standing = Some(Standing::Learner(Box::new(Learner::new(store, now_ms))));
+    }
+}
+
+fn is_hungry(link: &Link, applied: u64) -> bool {
+    link.up && link.stream.is_some_and(|stream| !stream.waits && stream.next < applied)
+}
