@@ -2,7 +2,9 @@
 
 import sys
 
-import errors  # noqa: F401
+import errors  # noqa: F401, I001
+import changes  # noqa: F401
+import clients  # noqa: F401
 import files  # noqa: F401
 import harness
 

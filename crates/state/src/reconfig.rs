@@ -76,7 +76,7 @@ pub fn judge(commands: &mut [u8], mut rule: impl FnMut(&Command<'_>) -> Ruling) 
 }
 
 /// The members as `command`, a reconfig, would have them, if nothing else is decided before it. Says nothing of what
-/// comes behind the leader's ruling: whether the caller may.
+/// comes behind the leader's ruling: whether the caller may, and whether an ensemble of ours can be that.
 ///
 /// # Errors
 /// What the client will be told, whatever the leader finds out.
@@ -120,12 +120,18 @@ fn changed(state: &State, request: &ReconfigRequest<'_>, ruling: Ruling, zxid: Z
     if members.participants() < least {
         return Err(Refusal::arguments(format!("the new members must include at least {least} who vote")));
     }
+    Ok(Membership::new(members, zxid.0))
+}
+
+/// What only an ensemble of ours refuses; looked at behind everything that ZooKeeper refuses, too. *Errors*: see
+/// `membership::check`; groups and weights.
+pub(crate) fn check_ours(membership: &Membership) -> Result<(), Refusal> {
+    let members = membership.members();
     // ZooKeeper: knows groups and weights. Here each voter has one vote.
     if !members.groups.is_empty() || !members.weights.is_empty() {
         return Err(Refusal::arguments("groups and weights are not in this build"));
     }
-    membership::check(&members).map_err(Refusal::arguments)?;
-    Ok(Membership::new(members, zxid.0))
+    membership::check(members).map_err(Refusal::arguments)
 }
 
 /// The members that a request lists, separated by commas or line ends.

@@ -272,6 +272,7 @@ impl<'s> Write<'s> {
         // ZooKeeper: whether the caller may is asked last.
         let slot = self.lookup(CONFIG)?;
         self.check_acl(slot, perms::WRITE)?;
+        reconfig::check_ours(&membership)?;
         self.state.set_membership(membership);
         self.state.show_membership(self.watcher);
         let znode = self.state.tree.znode(slot);
