@@ -102,9 +102,11 @@ pub(crate) fn complain(problem: &str, code: u8) -> ExitCode {
 
 fn exit_code(problem: &StartError) -> u8 {
     match problem {
-        StartError::NoClientPort | StartError::Unserved(_) | StartError::Sasl(_) | StartError::Audit(_) => {
-            EXIT_CODE_INVALID
-        }
+        StartError::NoClientPort
+        | StartError::Unserved(_)
+        | StartError::Sasl(_)
+        | StartError::Audit(_)
+        | StartError::Tls(_) => EXIT_CODE_INVALID,
         StartError::Recovery(
             RecoveryError::Store(_)
             | RecoveryError::Record { .. }

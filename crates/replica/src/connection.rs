@@ -205,6 +205,16 @@ impl Connection {
         }
     }
 
+    /// Adds an identity that the transport has proved, before the first frame. False: there is no room for it.
+    pub fn identify(&mut self, scheme: &str, id: &str) -> bool {
+        if self.identities.len() + scheme.len() + id.len() > crate::auth::IDENTITIES_LEN_MAX {
+            return false;
+        }
+        crate::auth::add_identity(&mut self.identities, scheme, id);
+        self.identities.shrink_to_fit();
+        true
+    }
+
     /// Its session; `NONE` before the handshake.
     pub fn session(&self) -> SessionId {
         self.session

@@ -13,10 +13,13 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::tls::{Proved, Secure, Wire, WireEnd};
+
 /// A client as its thread keeps it. Only that thread touches it.
 pub(crate) struct Client {
     pub(crate) id: ConnectionId,
     stream: RefCell<TcpStream>,
+    wire: RefCell<Wire>,
     pub(crate) peer: SocketAddr,
     /// When it was accepted, Unix ms and monotonic ms.
     pub(crate) established_ms: i64,
@@ -64,12 +67,22 @@ pub(crate) enum Farewell {
     Unread(usize),
     /// It did not say who it is in time.
     Silent,
+    /// TLS says so.
+    Wire(WireEnd),
+    /// Its handshake took too long.
+    Handshake,
     /// The server stops.
     Stopping,
 }
 
 impl Client {
-    pub(crate) fn new(id: ConnectionId, stream: TcpStream, peer: SocketAddr, times: (i64, u64)) -> Rc<Client> {
+    pub(crate) fn new(
+        id: ConnectionId,
+        stream: TcpStream,
+        wire: Wire,
+        peer: SocketAddr,
+        times: (i64, u64),
+    ) -> Rc<Client> {
         let inner = Inner {
             connection: Connection::new(id, &address_text(peer)),
             unread: Vec::new(),
@@ -84,6 +97,7 @@ impl Client {
         Rc::new(Client {
             id,
             stream: RefCell::new(stream),
+            wire: RefCell::new(wire),
             peer,
             established_ms: times.0,
             opened_ms: times.1,
@@ -116,13 +130,66 @@ impl Client {
         })
     }
 
+    /// Whether bytes pass as they are.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(*self.wire.borrow(), Wire::Plain)
+    }
+
+    /// Whether they are encrypted.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.secure(|_| true)
+    }
+
+    /// Whether a handshake of TLS goes on.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.secure(Secure::is_handshaking)
+    }
+
+    /// Whether the client has said, within TLS, that it sends nothing more.
+    pub(crate) fn is_peer_closed(&self) -> bool {
+        self.secure(Secure::is_peer_closed)
+    }
+
+    fn secure(&self, holds: impl FnOnce(&Secure) -> bool) -> bool {
+        match &*self.wire.borrow() {
+            Wire::Plain | Wire::Undecided(..) => false,
+            Wire::Secure(secure) => holds(secure),
+        }
+    }
+
+    /// Takes what came off the wire: the client's own bytes go to `plain`.
+    pub(crate) fn receive(&self, inner: &mut Inner, input: &mut [u8], plain: &mut Vec<u8>) -> Result<(), WireEnd> {
+        let mut wire = self.wire.borrow_mut();
+        wire.decide(input.first().copied().unwrap_or_default())?;
+        match &mut *wire {
+            Wire::Plain | Wire::Undecided(..) => plain.extend_from_slice(input),
+            Wire::Secure(secure) => {
+                if let Some(proved) = secure.receive(input, self.peer, plain, &mut inner.unsent)? {
+                    inner.identify(&proved)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Says goodbye in the manner of TLS; whether there is anything to be sent.
+    pub(crate) fn say_goodbye(&self, unsent: &mut Vec<u8>) -> bool {
+        match &mut *self.wire.borrow_mut() {
+            Wire::Plain | Wire::Undecided(..) => false,
+            Wire::Secure(secure) => secure.close(unsent),
+        }
+    }
+
     /// Until the socket takes output again.
     pub(crate) fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         self.stream.borrow().poll_write_ready(context).map_err(|_| Gone)
     }
 
-    /// Whether there is input that was not read yet, as the system sees it now.
+    /// Whether there is input that was not handled yet, here or as the system sees it now.
     pub(crate) fn has_input(&self) -> bool {
+        if self.secure(Secure::has_partial) {
+            return true;
+        }
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         rustix::net::recv(&*self.stream.borrow(), &mut [0; 1][..], flags).is_ok_and(|(count, _)| count > 0)
     }
@@ -144,6 +211,10 @@ impl Client {
 
     /// Writes out what the socket takes without waiting.
     pub(crate) fn flush(&self, out: &mut Vec<u8>) -> Result<(), Gone> {
+        let mut wire = self.wire.borrow_mut();
+        if let Wire::Secure(secure) = &mut *wire {
+            secure.seal(out).map_err(|_| Gone)?;
+        }
         let stream = self.stream.borrow();
         let mut sent = 0;
         while sent < out.len() {
@@ -156,11 +227,21 @@ impl Client {
             }
         }
         out.drain(..sent);
+        if let Wire::Secure(secure) = &mut *wire {
+            secure.sent(sent);
+        }
         Ok(())
     }
 }
 
 impl Inner {
+    /// The client has shown a certificate.
+    fn identify(&mut self, proved: &Proved) -> Result<(), WireEnd> {
+        let schemes = if proved.is_super { &["super", "x509"][..] } else { &["x509"] };
+        let taken = schemes.iter().all(|scheme| self.connection.identify(scheme, &proved.subject));
+        if taken { Ok(()) } else { Err(WireEnd::Session("the certificate's subject is too long".to_owned())) }
+    }
+
     /// The connection ends once everything is sent; the first reason counts.
     pub(crate) fn end(&mut self, farewell: Farewell, now_ms: u64) {
         self.end.get_or_insert((farewell, now_ms));

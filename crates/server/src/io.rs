@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::mailbox::{Mailbox, Order, Proposing};
 use crate::pulse::Pulse;
 use crate::report::{ConnectionReport, ThreadReport};
+use crate::tls::{ClientTls, Door, Wire};
 use crate::words_service::WordsService;
 
 /// Bytes read from a socket at once.
@@ -50,6 +51,8 @@ pub(crate) struct IoShared {
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) words: Arc<WordsService>,
+    /// `None`: clients come without TLS.
+    pub(crate) tls: Option<Arc<ClientTls>>,
     pub(crate) clock: Clock,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) load: Arc<Load>,
@@ -66,6 +69,10 @@ pub(crate) struct Io {
     mailbox: Arc<Mailbox>,
     places: RefCell<Places>,
     input: RefCell<Box<[u8]>>,
+    /// What came over TLS, decrypted.
+    plain: RefCell<Vec<u8>>,
+    /// What is to be encrypted.
+    sealing: Rc<RefCell<Vec<u8>>>,
     scratch: RefCell<Scratch>,
     touched: RefCell<Vec<Rc<Client>>>,
     /// Clients that wait because too much is proposed.
@@ -121,6 +128,8 @@ impl Io {
             mailbox,
             places: RefCell::default(),
             input: RefCell::new(vec![0; READ_LEN].into_boxed_slice()),
+            plain: RefCell::default(),
+            sealing: Rc::default(),
             scratch: RefCell::default(),
             touched: RefCell::default(),
             congested: RefCell::default(),
@@ -152,7 +161,7 @@ impl Io {
     fn obey_orders(self: &Rc<Io>) {
         for order in self.mailbox.orders() {
             match order {
-                Order::Adopt(stream, peer) => self.adopt(stream, peer),
+                Order::Adopt(stream, peer, door) => self.adopt(stream, peer, door),
                 Order::Supersede(id) => self.supersede(id),
                 Order::Report(answer) => drop(answer.send(self.report())),
                 Order::ResetStats { connections } => self.reset_stats(connections),
@@ -165,9 +174,11 @@ impl Io {
     }
 
     /// Takes a client over from the listener.
-    pub(crate) fn adopt(self: &Rc<Io>, stream: StdStream, peer: SocketAddr) {
-        match TcpStream::from_std(stream) {
-            Ok(stream) => self.serve(stream, peer),
+    pub(crate) fn adopt(self: &Rc<Io>, stream: StdStream, peer: SocketAddr, door: Door) {
+        let wire = Wire::new(door, self.shared.tls.as_ref(), &self.sealing).map_err(|end| end.to_string());
+        let stream = wire.and_then(|wire| Ok((TcpStream::from_std(stream).map_err(|error| error.to_string())?, wire)));
+        match stream {
+            Ok((stream, wire)) => self.serve(stream, wire, peer),
             Err(error) => {
                 warn!(%peer, %error, "a client could not be taken over");
                 self.shared.admission.leave(peer);
@@ -176,9 +187,9 @@ impl Io {
     }
 
     /// Serves a client on this thread.
-    pub(crate) fn serve(self: &Rc<Io>, stream: TcpStream, peer: SocketAddr) {
+    pub(crate) fn serve(self: &Rc<Io>, stream: TcpStream, wire: Wire, peer: SocketAddr) {
         let times = (self.shared.clock.wall_ms(), self.now_ms());
-        let client = self.places.borrow_mut().seat(self.thread, |id| Client::new(id, stream, peer, times));
+        let client = self.places.borrow_mut().seat(self.thread, |id| Client::new(id, stream, wire, peer, times));
         if self.stage.get() != Stage::Serving {
             client.inner.borrow_mut().end(Farewell::Stopping, times.1);
         }
@@ -198,6 +209,9 @@ impl Io {
             let inner = client.inner.borrow();
             if inner.end.is_some() && inner.unsent.is_empty() {
                 drop(inner);
+                if client.say_goodbye(&mut client.inner.borrow_mut().unsent) {
+                    continue;
+                }
                 return self.part(client, context);
             }
             if !inner.wants_input() || self.stage.get() == Stage::Leaving {
@@ -285,17 +299,47 @@ impl Io {
 
     /// Reads once and handles what came.
     fn read(self: &Rc<Io>, client: &Rc<Client>, context: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        if client.is_peer_closed() {
+            return Poll::Ready(Err(Gone));
+        }
         let mut buffer = self.input.borrow_mut();
         let count = ready!(client.poll_read(&mut buffer, context))?;
         let mut inner = client.inner.borrow_mut();
-        let input = &buffer[..count];
-        let handled = if inner.unread.is_empty() {
-            self.turn(client, &mut inner, input).map(|used| inner.unread.extend_from_slice(&input[used..]))
+        Poll::Ready(if client.is_plain() {
+            self.handle_input(client, &mut inner, &buffer[..count])
+        } else {
+            self.handle_sealed(client, &mut inner, &mut buffer[..count])
+        })
+    }
+
+    fn handle_input(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner, input: &[u8]) -> Result<(), Gone> {
+        if inner.unread.is_empty() {
+            self.turn(client, inner, input).map(|used| inner.unread.extend_from_slice(&input[used..]))
         } else {
             inner.unread.extend_from_slice(input);
-            self.handle_unread(client, &mut inner)
+            self.handle_unread(client, inner)
+        }
+    }
+
+    /// Handles what came over TLS, or may turn out to be so.
+    fn handle_sealed(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner, input: &mut [u8]) -> Result<(), Gone> {
+        let mut plain = self.plain.take();
+        let received = client.receive(inner, input, &mut plain);
+        let handled = match received {
+            Ok(()) if plain.is_empty() => client.flush(&mut inner.unsent),
+            Ok(()) => self.handle_input(client, inner, &plain),
+            Err(end) => {
+                inner.end(Farewell::Wire(end), self.now_ms());
+                client.flush(&mut inner.unsent)
+            }
         };
-        Poll::Ready(handled)
+        if inner.unsent.is_empty() {
+            inner.unsent = Vec::new();
+        }
+        plain.clear();
+        plain.shrink_to(BUFFER_KEPT);
+        self.plain.replace(plain);
+        handled
     }
 
     /// Handles input that was held back or incomplete.
@@ -557,7 +601,12 @@ impl Io {
         match &farewell {
             Farewell::Gone => self.stats.borrow_mut().dropped += 1,
             Farewell::Silent => self.stats.borrow_mut().silent += 1,
-            Farewell::Answered | Farewell::Stopping | Farewell::Protocol(_) | Farewell::Unread(_) => {}
+            Farewell::Answered
+            | Farewell::Stopping
+            | Farewell::Protocol(_)
+            | Farewell::Unread(_)
+            | Farewell::Wire(_)
+            | Farewell::Handshake => {}
         }
         match farewell {
             Farewell::Gone | Farewell::Answered | Farewell::Stopping => debug!(%peer, %session, ?farewell, "closed"),
@@ -566,6 +615,8 @@ impl Io {
             Farewell::Protocol(end) => warn!(%peer, %session, "closed: {end}"),
             Farewell::Unread(len) => warn!(%peer, %session, "closed: the client leaves {len} bytes unread"),
             Farewell::Silent => warn!(%peer, "closed: the client did not begin a session in time"),
+            Farewell::Wire(end) => warn!(%peer, %session, "closed: {end}"),
+            Farewell::Handshake => warn!(%peer, "closed: the handshake of TLS took too long"),
         }
     }
 
@@ -587,6 +638,13 @@ impl Io {
                 inner.end(Farewell::Silent, now_ms);
                 client.wake();
             }
+            if let Some(tls) = &self.shared.tls
+                && client.is_handshaking()
+                && now_ms > client.opened_ms + tls.handshake_timeout_ms
+            {
+                inner.end(Farewell::Handshake, now_ms);
+                client.wake();
+            }
             if inner.end.as_ref().is_some_and(|(_, since_ms)| now_ms > since_ms + FAREWELL_MS) {
                 inner.unsent = Vec::new();
                 client.wake();
@@ -601,6 +659,7 @@ impl Io {
             report.outstanding += u64::from(inner.connection.in_flight());
             report.connections.push(ConnectionReport {
                 peer: client.peer,
+                secure: client.is_secure(),
                 session: inner.connection.session(),
                 timeout_ms: inner.connection.timeout_ms(),
                 established_ms: client.established_ms,

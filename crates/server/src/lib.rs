@@ -32,6 +32,7 @@ mod report;
 mod role;
 mod serve;
 mod slow;
+mod tls;
 pub mod transfer;
 pub mod words;
 mod words_service;

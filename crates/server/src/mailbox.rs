@@ -12,6 +12,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::peers::Waker;
 use crate::report::ThreadReport;
+use crate::tls::Door;
 
 /// Bytes of proposals that wait for the engine before connections are no longer read.
 pub(crate) const PROPOSALS_LEN_MAX: usize = 8 << 20;
@@ -114,7 +115,7 @@ impl Proposing {
 #[derive(Debug)]
 pub(crate) enum Order {
     /// Take this client.
-    Adopt(TcpStream, SocketAddr),
+    Adopt(TcpStream, SocketAddr, Door),
     /// End these connections: their sessions have moved.
     Supersede(ConnectionId),
     /// Tell what your connections do.

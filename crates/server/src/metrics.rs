@@ -26,6 +26,7 @@ use self::family::Family;
 use self::histogram::Histogram;
 use self::windows::Windows;
 use crate::role::{Outages, Place, Role};
+use crate::tls::TlsFigures;
 use crate::words::metrics::{Metric, Number, Percentiles, Summary, Value};
 
 /// A sync that takes longer is slow, µs.
@@ -199,6 +200,7 @@ pub(crate) struct Figures {
     pub(crate) drop_probability: f64,
     /// Connections refused because there were too many.
     pub(crate) rejected: u64,
+    pub(crate) tls: TlsFigures,
     pub(crate) fired: Fired,
     pub(crate) engine: EngineStats,
     pub(crate) checkpoints: CheckpointStats,
@@ -239,6 +241,12 @@ impl Figures {
         let mut metrics = self.gauges();
         metrics.extend(self.ensemble_gauges());
         metrics.extend(self.quota_gauges());
+        // Not in the reference: of the certificate for clients, Unix time.
+        let expiry = |at_s| {
+            Metric::gauge("tls_certificate_expiry_timestamp_seconds", at_s)
+                .help("When the certificate for clients expires, Unix time")
+        };
+        metrics.extend(self.tls.expires_s.map(expiry));
         metrics.extend(self.counters());
         metrics.extend(self.summaries().into_iter().map(Row::metric));
         metrics
@@ -276,7 +284,8 @@ impl Figures {
             real("connection_drop_probability", "Chance that a new connection is dropped", self.drop_probability),
             int("watch_count", "Watches that are set", self.watches as i64),
             // ZooKeeper: counts TLS handshakes only; here it is every authentication that failed.
-            int("auth_failed_count", "Authentications that failed", signed(self.stats.auth_failed)),
+            int("auth_failed_count", "Authentications that failed", signed(self.stats.auth_failed + self.tls.failed)),
+            int("outstanding_tls_handshake", "Handshakes of TLS under way", signed(self.tls.handshakes)),
             int("min_latency", "Least time to answer a request since the last reset, ms", latency.min),
             int("max_file_descriptor_count", "Most files the process may have open", self.open_files_max),
             int("approximate_data_size", "Bytes of all paths and data", signed(self.data_size)),
@@ -340,6 +349,12 @@ impl Figures {
             ("connection_rejected", "Connections refused because there were too many", self.rejected + stats.rationed),
             ("sessionless_connections_expired", "Connections closed that began no session in time", stats.silent),
             ("connection_drop_count", "Clients that were gone without closing their session", stats.dropped),
+            (
+                "tls_handshake_exceeded",
+                "Connections refused because too many handshakes were under way",
+                self.tls.exceeded,
+            ),
+            ("unsuccessful_handshake", "Handshakes of TLS that failed", self.tls.failed),
             ("bytes_received_count", "Bytes of requests", stats.received_bytes + words_len),
             (
                 "request_throttle_wait_count",
@@ -455,9 +470,9 @@ mod tests {
     /// What a server alone of the reference also prints, and why it is absent here.
     const ABSENT: &[(&str, &str)] = &[
         (
-            "there is no TLS yet",
-            "non_mtls_remote_conn_count non_mtls_local_conn_count outstanding_tls_handshake
-            tls_handshake_exceeded unsuccessful_handshake cnxn_closed_without_zk_server_running",
+            "connections are told apart one by one, with TLS or without; a server that does not serve closes them after their
+            handshake",
+            "non_mtls_remote_conn_count non_mtls_local_conn_count cnxn_closed_without_zk_server_running",
         ),
         (
             "servers do not authenticate to each other yet, and nobody only observes",

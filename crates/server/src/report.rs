@@ -17,6 +17,8 @@ pub(crate) struct ThreadReport {
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionReport {
     pub(crate) peer: SocketAddr,
+    /// It came with TLS.
+    pub(crate) secure: bool,
     pub(crate) session: SessionId,
     pub(crate) timeout_ms: i32,
     /// When it was accepted, Unix ms.

@@ -12,6 +12,7 @@ use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::{Clocks, ConnectionConfig, LocalSessions, Serving, SessionTable, Shared, Writer};
 use oxkeeper_state::{Settings, State};
 use oxkeeper_store::{DirLock, Disk, RECORD_LEN_MAX, RealDisk};
+use oxkeeper_tls::TlsError;
 use parking_lot::{Mutex, RwLock};
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -36,10 +37,12 @@ use crate::io::{Io, IoShared};
 use crate::limits;
 use crate::mailbox::{Mailbox, Order, Proposing};
 use crate::metrics::{EngineStats, StartupStats};
+use crate::peers::PeerTls;
 use crate::pulse::Pulse;
 use crate::recovery::{self, Recovered, RecoveryError, Replay, StoreOptions};
 use crate::role::RoleCell;
 use crate::slow::SlowLog;
+use crate::tls::{ClientTls, Door};
 use crate::words::Word;
 use crate::words_service::WordsService;
 
@@ -76,6 +79,9 @@ pub enum StartError {
     /// The audit log cannot be written.
     #[error("cannot write the audit log (oxkeeper.audit.file): {0}")]
     Audit(io::Error),
+    /// The key or trust stores of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The client port cannot be had.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -85,7 +91,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The configuration has no client port.
-    #[error("clientPort is missing")]
+    #[error("clientPort and secureClientPort are missing")]
     NoClientPort,
     /// The configuration asks for what this version does not do.
     #[error("{}", .0.join("\n"))]
@@ -131,6 +137,7 @@ pub struct StartOptions {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    secure_address: Option<SocketAddr>,
     proposing: Arc<Proposing>,
     mailboxes: Vec<Arc<Mailbox>>,
     checkpoints: Option<SharedCheckpoints>,
@@ -146,6 +153,9 @@ pub struct Server {
     /// Of a server alone; an ensemble's engine has its own.
     _locks: Vec<DirLock>,
 }
+
+/// Who is let in, who is told of, and how bytes are kept from others.
+type Guards = (Option<Arc<Sasl>>, Option<Arc<AuditLog>>, Option<Arc<ClientTls>>, Option<Arc<PeerTls>>);
 
 /// Where the state comes from and goes to.
 struct Durable {
@@ -198,18 +208,17 @@ impl Server {
         audit: Option<Arc<AuditLog>>,
     ) -> Result<Server, StartError> {
         let sasl = crate::auth::load(&config.security)?.map(Arc::new);
+        let (tls, peer_tls) = (ClientTls::load(&config)?, crate::tls::load_for_peers(&config)?);
         let site = Arc::new(Site::new(&config));
         let admin = AdminServer::start(admin::bind(&config)?, site.clone())?;
         let durable = open(&config, options, disk, seed(clock))?;
-        let client = config.client.clone().ok_or(StartError::NoClientPort)?;
-        let listener = listen(&client, config.listen_backlog, config.client_tcp_keep_alive)?;
-        let address = listener.local_addr()?;
+        let listeners = Listeners::bind(&config)?;
         let threads = if options.io_threads == 0 { io_threads() } else { options.io_threads.min(IO_THREADS_MAX) };
-        let (at, admin) = ((listener, address), (site, admin));
-        assemble(config, (sasl, audit), clock, disk.clone(), durable, at, threads, admin)
+        let (security, admin) = ((sasl, audit, tls, peer_tls), (site, admin));
+        assemble(config, security, clock, disk.clone(), durable, listeners, threads, admin)
     }
 
-    /// Where clients connect.
+    /// Where clients connect: without TLS, if there is such a port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -222,6 +231,11 @@ impl Server {
     /// Where metrics have a port of their own.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().and_then(AdminServer::metrics_address)
+    }
+
+    /// Where clients connect with TLS.
+    pub fn secure_address(&self) -> Option<SocketAddr> {
+        self.secure_address
     }
 
     /// The threads that have not gone round for longer than `patience`, though nothing excuses them: a watchdog's question.
@@ -317,11 +331,11 @@ fn check_kind(config: &Config, recovered: &Recovered) -> Result<(), StartError> 
 #[expect(clippy::too_many_arguments, reason = "what was prepared, one by one")]
 fn assemble(
     config: Config,
-    (sasl, audit): (Option<Arc<Sasl>>, Option<Arc<AuditLog>>),
+    (sasl, audit, tls, peer_tls): Guards,
     clock: Clock,
     disk: Arc<dyn Disk>,
     durable: Durable,
-    (listener, address): (std::net::TcpListener, SocketAddr),
+    listeners: Listeners,
     threads: usize,
     (site, admin): (Arc<Site>, Option<AdminServer>),
 ) -> Result<Server, StartError> {
@@ -355,7 +369,9 @@ fn assemble(
         clock,
         answered: 0.into(),
         trace_mask: WordsService::initial_trace_mask(),
-        client_port: address.port(),
+        client_port: listeners.plain_address.map(|address| address.port()),
+        secure_client_port: listeners.secure_address.map(|address| address.port()),
+        tls: tls.clone(),
         admin: Mutex::default(),
         windows: Mutex::default(),
     };
@@ -367,6 +383,7 @@ fn assemble(
         mailboxes: mailboxes.clone(),
         admission: admission.clone(),
         words: words.clone(),
+        tls,
         clock,
         pulse: pulse.clone(),
         load,
@@ -396,6 +413,7 @@ fn assemble(
                 data_log_dir: config.data_log_dir.clone(),
                 seed: seed(clock),
                 read_only_after_ms: read_only_after_ms(&config),
+                tls: peer_tls,
                 slow_after_ms: slow_after_ms(&config),
                 audit: audit.clone(),
                 renew,
@@ -442,16 +460,22 @@ fn assemble(
         }
     };
     let (stop_listening, stopped) = watch::channel(false);
-    let mut listening = Some((listener, stopped));
+    let Listeners { open, plain_address, secure_address } = listeners;
+    let address = plain_address.or(secure_address).expect("there is a listener");
+    let mut listening = Some((open, stopped));
     for thread in 0..threads {
         let (io, listening) = (io.clone(), listening.take());
         others.push(spawn(&format!("io-{thread}"), move || run_io(thread as u16, io, listening))?);
     }
     let rules = admin::Rules { settings, auth: auth_rules };
     site.run(words, rules, pulse.clone(), tick_ms(&config));
+    if let Some(address) = secure_address {
+        info!(%address, "serving with TLS");
+    }
     info!(%address, threads, "serving");
     Ok(Server {
         address,
+        secure_address,
         proposing,
         mailboxes,
         checkpoints: durable.checkpoints,
@@ -514,6 +538,7 @@ fn settings(config: &Config) -> Settings {
         (config.security.skip_acl, Settings::SKIP_ACL),
         (!config.security.digest_auth_enabled, Settings::NO_DIGEST),
         (config.security.has_provider("sasl"), Settings::SASL),
+        (config.security.has_provider("x509"), Settings::X509),
         (config.ensemble.reconfig_enabled, Settings::RECONFIG),
     ];
     let on = switches.into_iter().filter(|(on, _)| *on);
@@ -553,6 +578,34 @@ fn connection_config(config: &Config, settings: Settings, sasl: Option<Arc<Sasl>
     }
 }
 
+/// What clients connect to.
+struct Listeners {
+    open: Vec<(std::net::TcpListener, Door)>,
+    plain_address: Option<SocketAddr>,
+    secure_address: Option<SocketAddr>,
+}
+
+impl Listeners {
+    fn bind(config: &Config) -> Result<Listeners, StartError> {
+        let mut open = Vec::new();
+        let mut bind = |place: &Option<HostPort>, door: Door| -> Result<Option<SocketAddr>, StartError> {
+            let Some(place) = place else { return Ok(None) };
+            let listener = listen(place, config.listen_backlog, config.client_tcp_keep_alive)?;
+            let address = listener.local_addr()?;
+            open.push((listener, door));
+            Ok(Some(address))
+        };
+        let plain = if config.security.client_port_unification { Door::Either } else { Door::Plain };
+        let plain_address = bind(&config.client, plain)?;
+        let secure_address = bind(&config.secure_client, Door::Secure)?;
+        if open.is_empty() {
+            Err(StartError::NoClientPort)
+        } else {
+            Ok(Listeners { open, plain_address, secure_address })
+        }
+    }
+}
+
 /// Binds the client port. Without a host, every address of both families.
 fn listen(client: &HostPort, backlog: Option<u32>, keep_alive: bool) -> Result<std::net::TcpListener, StartError> {
     let text = client.host.clone().unwrap_or_else(|| "[::]".to_owned());
@@ -589,7 +642,7 @@ fn bind(address: SocketAddr, backlog: i32, keep_alive: bool) -> io::Result<std::
     Ok(socket.into())
 }
 
-type Listening = (std::net::TcpListener, watch::Receiver<bool>);
+type Listening = (Vec<(std::net::TcpListener, Door)>, watch::Receiver<bool>);
 
 /// A thread that owns connections; the first one also accepts them.
 fn run_io(thread: u16, shared: Arc<IoShared>, listening: Option<Listening>) {
@@ -597,8 +650,10 @@ fn run_io(thread: u16, shared: Arc<IoShared>, listening: Option<Listening>) {
     let runtime = runtime.expect("the system has an event queue left");
     let io = Io::new(thread, shared.clone());
     LocalSet::new().block_on(&runtime, async move {
-        if let Some((listener, stopped)) = listening {
-            spawn_local(accept(io.clone(), shared, listener, stopped));
+        if let Some((listeners, stopped)) = listening {
+            for (listener, door) in listeners {
+                spawn_local(accept(io.clone(), shared.clone(), listener, door, stopped.clone()));
+            }
         }
         io.run().await;
     });
@@ -609,6 +664,7 @@ async fn accept(
     io: Rc<Io>,
     shared: Arc<IoShared>,
     listener: std::net::TcpListener,
+    door: Door,
     mut stopped: watch::Receiver<bool>,
 ) {
     let listener = watched(listener);
@@ -635,9 +691,9 @@ async fn accept(
         }
         turn = (turn + 1) % threads;
         if turn == 0 {
-            io.adopt(stream, peer);
+            io.adopt(stream, peer, door);
         } else {
-            shared.mailboxes[turn].order(Order::Adopt(stream, peer));
+            shared.mailboxes[turn].order(Order::Adopt(stream, peer, door));
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::metrics::windows::Windows;
 use crate::metrics::{self, AdminStats, CheckpointStats, EngineStats, Figures, StartupStats, summary};
 use crate::report::{ConnectionReport, ThreadReport};
 use crate::role::{Place, Role, RoleCell};
+use crate::tls::ClientTls;
 use crate::words::metrics::Metric;
 use crate::words::{
     self, ConfigurationFacts, ConnectionFacts, ConnectionSession, Directories, Effect, EnsembleFacts, Environment,
@@ -54,8 +55,12 @@ pub(crate) struct WordsService {
     pub(crate) admin: Mutex<AdminStats>,
     /// Percentiles of late.
     pub(crate) windows: Mutex<Windows>,
-    /// The port that was bound.
-    pub(crate) client_port: u16,
+    /// The port that was bound; `None` without a plain listener.
+    pub(crate) client_port: Option<u16>,
+    /// The same of the TLS listener.
+    pub(crate) secure_client_port: Option<u16>,
+    /// `None`: clients come without TLS.
+    pub(crate) tls: Option<Arc<ClientTls>>,
 }
 
 impl WordsService {
@@ -96,6 +101,9 @@ impl WordsService {
         self.reset(false);
         self.admission.forget_rejected();
         self.role.forget_outages();
+        if let Some(tls) = &self.tls {
+            tls.reset_figures();
+        }
         *self.engine.lock() = EngineStats::default();
         *self.startup.lock() = StartupStats::default();
         *self.admin.lock() = AdminStats::default();
@@ -176,8 +184,8 @@ impl Facts for Asked<'_> {
     fn configuration(&self) -> ConfigurationFacts {
         let config = &self.service.config;
         ConfigurationFacts {
-            client_port: i32::from(self.service.client_port),
-            secure_client_port: -1,
+            client_port: self.service.client_port.map_or(-1, i32::from),
+            secure_client_port: self.service.secure_client_port.map_or(-1, i32::from),
             data_dir: absolute(&config.data_dir),
             data_log_dir: absolute(&config.data_log_dir),
             tick_time_ms: config.tick_time_ms,
@@ -342,6 +350,7 @@ fn connection_facts(connection: &ConnectionReport) -> ConnectionFacts {
     });
     ConnectionFacts {
         remote: connection.peer,
+        secure: connection.secure,
         // A connection of a word is no longer read.
         interest: u8::from(session.is_some()),
         outstanding: i64::from(connection.outstanding),
@@ -381,6 +390,7 @@ impl Asked<'_> {
             drop_probability: service.load.drop_probability(),
             rejected: service.admission.rejected(),
             fired: watches.fired.clone(),
+            tls: service.tls.as_ref().map(|tls| tls.figures()).unwrap_or_default(),
             engine: service.engine.lock().clone(),
             checkpoints: service
                 .checkpoints
@@ -508,7 +518,9 @@ server.3=127.0.0.1:21494:28324:participant;127.0.0.1:30520
             clock,
             answered: 0.into(),
             trace_mask: WordsService::initial_trace_mask(),
-            client_port: 30520,
+            client_port: Some(30520),
+            secure_client_port: None,
+            tls: None,
             admin: Mutex::default(),
             windows: Mutex::default(),
             config,

@@ -13,6 +13,7 @@ use oxkeeper_proto::{ErrorCode, Jute, Reader};
 
 use crate::address::{address_matches, is_address_pattern};
 use crate::settings::Settings;
+use crate::x500::is_x500_name;
 
 /// The most entries of a stored list. The longest that fits a request is shorter; `auth` entries expand.
 const ENTRIES_MAX: usize = 1 << 16;
@@ -121,6 +122,7 @@ fn fix_entry(entry: &Acl<'_>, caller: &Caller<'_>, fixed: &mut AclList) -> Resul
         "digest" => is_digest(id),
         "ip" => is_address_pattern(id),
         "sasl" => is_kerberos_name(id),
+        "x509" => is_x500_name(id),
         _ => true,
     };
     if !valid {

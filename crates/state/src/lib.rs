@@ -28,6 +28,7 @@ mod state;
 pub mod tree;
 mod usage;
 mod write;
+mod x500;
 pub mod znode;
 
 pub use acl::{AclList, Caller, Identities};

@@ -27,6 +27,7 @@ const RECORD_OVERHEAD: usize = 64;
 pub struct Session {
     side: Side,
     incomplete: Vec<u8>,
+    begun: bool,
     peer_closed: bool,
     closed: bool,
     /// It failed: the library must not be asked any more.
@@ -134,7 +135,7 @@ impl Session {
     }
 
     fn new(side: Side) -> Session {
-        Session { side, incomplete: Vec::new(), peer_closed: false, closed: false, broken: None }
+        Session { side, incomplete: Vec::new(), begun: false, peer_closed: false, closed: false, broken: None }
     }
 
     /// Whether the handshake goes on.
@@ -143,6 +144,16 @@ impl Session {
             Side::Server(connection) => connection.is_handshaking(),
             Side::Client(connection) => connection.is_handshaking(),
         }
+    }
+
+    /// Whether anything has come.
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// Whether something of an unfinished record has come.
+    pub fn has_partial(&self) -> bool {
+        !self.incomplete.is_empty()
     }
 
     /// Whether the other side has said that it sends nothing more.
@@ -165,6 +176,7 @@ impl Session {
     /// # Errors
     /// The session is over; `out` has what to tell the other side.
     pub fn receive(&mut self, input: &mut [u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Error> {
+        self.begun |= !input.is_empty();
         if self.incomplete.is_empty() {
             let used = self.process(input, plain, out)?;
             self.incomplete.extend_from_slice(&input[used..]);
@@ -280,13 +292,15 @@ impl Session {
         incomplete.drain(..used);
         assert!(plain.is_empty(), "what came was read when it came");
         let result = match &mut self.side {
-            Side::Server(connection) => match connection.process_tls_records(&mut incomplete).state? {
-                ConnectionState::WriteTraffic(mut traffic) => write(&mut traffic, out),
-                _ => Err(Error::HandshakeNotComplete),
+            Side::Server(connection) => match connection.process_tls_records(&mut incomplete).state {
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => write(&mut traffic, out),
+                Ok(_) => Err(Error::HandshakeNotComplete),
+                Err(error) => Err(error),
             },
-            Side::Client(connection) => match connection.process_tls_records(&mut incomplete).state? {
-                ConnectionState::WriteTraffic(mut traffic) => write(&mut traffic, out),
-                _ => Err(Error::HandshakeNotComplete),
+            Side::Client(connection) => match connection.process_tls_records(&mut incomplete).state {
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => write(&mut traffic, out),
+                Ok(_) => Err(Error::HandshakeNotComplete),
+                Err(error) => Err(error),
             },
         };
         self.incomplete = incomplete;

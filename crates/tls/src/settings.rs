@@ -125,6 +125,7 @@ fn items(list: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The name that Java has for a cipher suite.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library may have more of them")]
 fn java_name(suite: SupportedCipherSuite) -> String {
     let name = format!("{:?}", suite.suite());
     match suite.version().version {

@@ -40,8 +40,10 @@ pub(super) fn connections(asked: &Asked<'_>) -> Fields {
 }
 
 fn connection_lists(asked: &Asked<'_>, show: fn(&ConnectionFacts) -> Json) -> Fields {
-    let plain = Json::List(asked.connections().iter().map(show).collect());
-    fields([("connections", plain), ("secure_connections", Json::List(Vec::new()))])
+    let connections = asked.connections();
+    // ZooKeeper: goes by the port; a port for both counts as plain.
+    let list = |secure| Json::List(connections.iter().filter(|it| it.secure == secure).map(show).collect());
+    fields([("connections", list(false)), ("secure_connections", list(true))])
 }
 
 fn brief(connection: &ConnectionFacts) -> Json {
@@ -326,8 +328,10 @@ pub(super) fn zab_state(asked: &Asked<'_>) -> Fields {
     let Some(me) = members.servers.get(&i64::from(membership.me)) else { return Fields::new() };
     let zxid = asked.service.state.read().state.zxid().0;
     let state = if asked.place.role == Role::NotServing { "election" } else { "broadcast" };
-    let client =
-        HostPort { port: asked.service.client_port, ..me.client.clone().unwrap_or(HostPort { host: None, port: 0 }) };
+    let client = HostPort {
+        port: asked.service.client_port.unwrap_or_default(),
+        ..me.client.clone().unwrap_or(HostPort { host: None, port: 0 })
+    };
     fields([
         ("myid", i64::from(membership.me).into()),
         ("is_leader", (asked.place.role == Role::Leader).into()),

@@ -89,6 +89,7 @@ impl Draft {
         self.check_quorum_sasl(&mut errors);
         self.finish_directories(&mut errors);
         self.finish_listeners(&mut errors);
+        self.finish_tls();
         self.finish_timeouts(&mut errors);
         self.finish_limits();
         self.finish_metrics_port();
@@ -147,6 +148,16 @@ impl Draft {
         self.config.client = listener(self.client_port, self.client_host.take(), ["clientPort", "clientPortAddress"]);
         let keys = ["secureClientPort", "secureClientPortAddress"];
         self.config.secure_client = listener(self.secure_port, self.secure_host.take(), keys);
+    }
+
+    fn finish_tls(&mut self) {
+        let Config { security, ensemble, secure_client, .. } = &mut self.config;
+        security.client_tls.finish("ssl.");
+        ensemble.tls.finish("ssl.quorum.");
+        let registered = |(_, class): &(String, String)| class.ends_with(".X509AuthenticationProvider");
+        security.has_x509 = secure_client.is_some()
+            || security.client_port_unification
+            || security.auth_providers.iter().any(registered);
     }
 
     fn finish_timeouts(&mut self, errors: &mut Vec<(&'static str, String)>) {

@@ -119,7 +119,7 @@ impl Config {
             })
             .collect();
         if self.client.is_none() && self.secure_client.is_none() {
-            lines.push("no listener: clientPort is not set".to_owned());
+            lines.push("no listener: neither clientPort nor secureClientPort is set".to_owned());
         }
         lines
     }

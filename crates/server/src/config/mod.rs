@@ -26,7 +26,7 @@ pub use load::ConfigError;
 pub use membership::{MEMBERS_MAX, Member, Membership};
 pub use oxkeeper_state::membership::HostPort;
 pub use properties::{Properties, Property, Source, SyntaxError};
-pub use settings::{Admin, AuditConfig, Config, Containers, Ensemble, Limits, Security, Storage};
+pub use settings::{Admin, AuditConfig, Config, Containers, Ensemble, Limits, Security, Storage, Tls};
 
 /// Does this build form ensembles? The one place to change when it does: keys, checks and documentation follow.
 pub const ENSEMBLES_SERVED: bool = true;

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use oxkeeper_state::membership::{HostPort, Members, Role};
 
+use oxkeeper_tls::TlsSettings;
+
 use super::membership::Membership;
 use crate::words::Whitelist;
 
@@ -210,6 +212,10 @@ pub struct Security {
     pub require_kerberos_config: bool,
     /// A plain client port that also takes TLS.
     pub client_port_unification: bool,
+    /// Clients may come with TLS, and certificates are identities.
+    pub has_x509: bool,
+    /// TLS for clients, if it is asked for.
+    pub client_tls: Tls,
 }
 
 /// HTTP for administrators: commands, metrics, health.
@@ -270,6 +276,8 @@ pub struct Ensemble {
     pub ssl_quorum: bool,
     /// Peers accept plain and TLS links on one port.
     pub port_unification: bool,
+    /// TLS for links, if it is asked for.
+    pub tls: Tls,
     /// Links between servers authenticate with SASL.
     pub quorum_sasl_enabled: bool,
     /// A round of the election.
@@ -288,6 +296,45 @@ pub struct Ensemble {
     pub tcp_keep_alive: bool,
 }
 
+/// TLS on one kind of connections: `ssl.*`, or `ssl.quorum.*`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Tls {
+    /// Stores, versions, ciphers.
+    pub settings: TlsSettings,
+    /// The side that accepts compares the names in certificates with where the other side is.
+    pub check_client_names: bool,
+    /// A handshake takes no longer.
+    pub handshake_timeout_ms: u32,
+    /// Handshakes under way beyond which new ones are refused; `None`: no such limit.
+    pub handshakes_max: Option<u32>,
+    /// Stores are read again when their files change.
+    pub follow_files: bool,
+    /// Who turns certificates into identities.
+    pub auth_provider: String,
+    /// Subject of a certificate whose owner may do everything.
+    pub super_user: Option<String>,
+    /// Lists of revoked certificates are asked for.
+    pub revocation_lists: bool,
+    /// OCSP is asked for.
+    pub ocsp: bool,
+    /// A Java class that makes the keys.
+    pub supplier_class: Option<String>,
+}
+
+impl Tls {
+    /// Gives the settings the names they have in messages, and drops stores without a file.
+    pub(super) fn finish(&mut self, prefix: &str) {
+        let settings = &mut self.settings;
+        prefix.clone_into(&mut settings.prefix);
+        for (name, store) in [("keyStore", &mut settings.key_store), ("trustStore", &mut settings.trust_store)] {
+            if let Some(found) = store {
+                found.key = format!("{prefix}{name}");
+                *store = Some(std::mem::take(found)).filter(|store| !store.path.as_os_str().is_empty());
+            }
+        }
+    }
+}
+
 impl Security {
     /// Whether identities of `scheme` can be proved, and stand in ACLs.
     pub fn has_provider(&self, scheme: &str) -> bool {
@@ -296,6 +343,7 @@ impl Security {
             "ip" => true,
             "digest" => self.digest_auth_enabled,
             "sasl" => self.auth_providers.iter().any(is_sasl),
+            "x509" => self.has_x509,
             _ => false,
         }
     }

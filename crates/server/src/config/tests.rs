@@ -2,7 +2,9 @@
 //! `QuorumPeerConfig`; where ours differs, the case says so.
 
 use std::fs;
+use std::path::Path;
 
+use oxkeeper_tls::Password;
 use proptest::prelude::*;
 
 use super::*;
@@ -137,9 +139,12 @@ fn kazoos_harness_asks_for_tls() {
     let config = config(KAZOO, "");
     assert_eq!(config.limits.max_client_connections_per_address, 0);
     assert_eq!(config.secure_client, at(None, 20003));
-    let unserved = config.unserved();
-    assert_eq!(unserved.len(), 2, "{unserved:?}");
-    assert_eq!(unserved[0], "not in this build: TLS for clients (secureClientPort)");
+    assert_eq!(config.unserved(), [""; 0]);
+    let tls = &config.security.client_tls.settings;
+    let (keys, trust) = (tls.key_store.as_ref().expect("named"), tls.trust_store.as_ref().expect("named"));
+    assert_eq!((keys.key.as_str(), keys.path.as_path()), ("ssl.keyStore", Path::new("/tmp/kazoo/keystore.jks")));
+    assert_eq!(keys.password, Password::new("apassword"));
+    assert_eq!((trust.key.as_str(), &trust.kind), ("ssl.trustStore", &String::new()));
 }
 
 #[test]
@@ -258,10 +263,26 @@ const SETTERS: &[Shown] = &[
         "Some(\"super:x\")",
     ),
     ("localSessionsEnabled", "true", |c| c.local_sessions_enabled.to_string(), "true"),
-    ("sslQuorum", "true", |c| c.unserved().len().to_string(), "1"),
-    ("portUnification", "true", |c| c.unserved().len().to_string(), "1"),
+    ("sslQuorum", "true", |c| c.ensemble.ssl_quorum.to_string(), "true"),
+    ("sslQuorumReloadCertFiles", "false", |c| c.ensemble.tls.follow_files.to_string(), "false"),
+    ("portUnification", "true", |c| c.ensemble.port_unification.to_string(), "true"),
     ("quorum.auth.enableSasl", "true", |c| c.unserved().len().to_string(), "3"),
-    ("client.portUnification", "true", |c| c.unserved().len().to_string(), "1"),
+    ("client.portUnification", "true", |c| c.security.has_provider("x509").to_string(), "true"),
+    ("client.certReload", "false", |c| c.security.client_tls.follow_files.to_string(), "false"),
+    ("ssl.clientAuth", "WANT", |c| format!("{:?}", c.security.client_tls.settings.client_auth), "Want"),
+    ("ssl.clientAuth", "maybe", |c| format!("{:?}", c.security.client_tls.settings.client_auth), "Need"),
+    ("ssl.crl", "true", |c| c.unserved().len().to_string(), "1"),
+    ("ssl.quorum.ocsp", "true", |c| c.unserved().len().to_string(), "1"),
+    ("ssl.authProvider", "mine", |c| c.unserved().len().to_string(), "1"),
+    ("ssl.keyStore.password", "x", |c| format!("{:?}", c.security.client_tls.settings.key_store), "None"),
+    ("netty.server.outstandingHandshake.limit", "0", |c| format!("{:?}", c.security.client_tls.handshakes_max), "None"),
+    (
+        "netty.server.outstandingHandshake.limit",
+        "9",
+        |c| format!("{:?}", c.security.client_tls.handshakes_max),
+        "Some(9)",
+    ),
+    ("ssl.handshakeDetectionTimeoutMillis", "7", |c| c.security.client_tls.handshake_timeout_ms.to_string(), "7"),
     ("observerMasterPort", "2191", |c| format!("{:?}", c.ensemble.observer_master_port), "Some(2191)"),
     ("peerType", "Observer", |c| format!("{:?}", c.ensemble.role), "Observer"),
     ("oxkeeper.heartbeatMs", "20", |c| c.ensemble.heartbeat_ms.to_string(), "20"),
@@ -454,7 +475,7 @@ fn an_ensemble_has_members_and_one_of_them_is_me() {
     );
 }
 
-const NO_LISTENER: &str = "no listener: clientPort is not set";
+const NO_LISTENER: &str = "no listener: neither clientPort nor secureClientPort is set";
 
 /// Container images write the wildcard into a server's own line.
 #[test]
@@ -541,7 +562,7 @@ fn ensembles_of_kinds_that_are_not_served() {
     asks("weight.1=3\ngroup.1=1:2:200\n", "not in this build: votes of different weight (weight*)");
     asks("peerType=observer\n", "not in this build: observers (peerType)");
     asks("multiAddress.enabled=true\nserver.4=d:1:2|e:1:2\n", "not in this build: several addresses of one server");
-    asks("sslQuorum=true\n", "not in this build: TLS between servers (sslQuorum)");
+    asks("sslQuorum=true\nssl.quorum.crl=true\n", "not in this build: lists of revoked certificates (ssl.quorum.crl)");
     let read_only = config(ENSEMBLE, "-Dreadonlymode.enabled=true").with_my_id(Some(2)).expect("legal");
     assert!(read_only.read_only_mode && read_only.unserved().is_empty(), "{:?}", read_only.unserved());
     let served = config(&format!("{ENSEMBLE}multiAddress.enabled=true\npeerType=participant\n"), "");
@@ -644,9 +665,9 @@ fn every_line_is_explained() {
             "4",
             "ZooKeeper reads it only from -Djute.maxbuffer=… in SERVER_JVMFLAGS, never from the file",
         ),
-        (7, Verdict::Unserved, "3", "not in this build: TLS for clients"),
+        (7, Verdict::Used, "3", "Port of the TLS listener"),
         (8, Verdict::Wrong, "x", "\"x\" is not a whole number; it has no effect"),
-        (9, Verdict::Ignored, "…", "there is no TLS"),
+        (9, Verdict::Used, "…", "Its password"),
         (10, Verdict::Unknown, "1", "no such key"),
         (
             11,

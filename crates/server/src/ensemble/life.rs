@@ -33,7 +33,7 @@ use crate::clock::Clock;
 use crate::config::{Containers, Membership};
 use crate::mailbox::{Mailbox, Proposing};
 use crate::metrics::EngineStats;
-use crate::peers::{Member, Peers, PeersConfig};
+use crate::peers::{Member, PeerTls, Peers, PeersConfig};
 use crate::pulse::Pulse;
 use crate::recovery::{self, RecoveryError, Replay, StoreOptions};
 use crate::role::{self, RoleCell};
@@ -74,6 +74,8 @@ pub(crate) struct Parts {
     pub(crate) seed: u64,
     /// Reads are served after so long without a quorum, ms, if at all.
     pub(crate) read_only_after_ms: Option<u64>,
+    /// `None`: links between servers come without TLS.
+    pub(crate) tls: Option<Arc<PeerTls>>,
     /// A write that takes longer is logged, ms.
     pub(crate) slow_after_ms: Option<u64>,
     pub(crate) audit: Option<Arc<AuditLog>>,
@@ -300,6 +302,7 @@ fn start_peers(parts: &Parts, states: &States, ensemble: Arc<AtomicU64>) -> std:
     let config = PeersConfig {
         restrict: membership.peer_addresses_only,
         ensemble,
+        tls: parts.tls.clone(),
         ..PeersConfig::new(membership.me, members, membership.listen.clone())
     };
     let states = states.clone();

@@ -8,8 +8,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use oxkeeper_tls::check_name;
 use rustix::event::{PollFd, PollFlags, poll};
 use tracing::{info, warn};
 
@@ -17,6 +18,7 @@ use super::greet::{self, GreetError};
 use super::hello::{Hello, Purpose, Refusal};
 use super::helpers::{Helpers, Topic, canonical, resolve};
 use super::stream::PeerStream;
+use super::tls::Secure;
 use super::{OnState, PeersConfig};
 
 /// How long the system is left alone after it has refused a connection.
@@ -117,7 +119,12 @@ fn receive(
     on_state: &OnState,
 ) -> Result<(), GreetError> {
     let judge = |hello: &Hello, stream: &PeerStream| judge(helpers, hello, stream, address);
-    let hello = greet::receive(&mut stream, helpers.config.hello_timeout, judge)?;
+    let deadline = Instant::now() + helpers.config.hello_timeout;
+    if let Some(tls) = &helpers.config.tls {
+        let secure = tls.accept(stream.socket(), deadline).map_err(GreetError::handshake)?;
+        stream.set_secure(secure);
+    }
+    let hello = greet::receive(&mut stream, deadline, judge)?;
     match hello.purpose {
         Purpose::Link => helpers.hand_over(hello.from, stream)?,
         Purpose::State => {
@@ -134,6 +141,7 @@ fn judge(helpers: &Helpers, hello: &Hello, stream: &PeerStream, address: SocketA
     if helpers.config.restrict {
         check_address(helpers, hello.from, address)?;
     }
+    check_certificate(helpers, hello.from, stream)?;
     match hello.purpose {
         Purpose::State if !stream.become_state() => Err(Refusal::Busy),
         Purpose::State | Purpose::Link => Ok(()),
@@ -149,6 +157,17 @@ fn check_address(helpers: &Helpers, from: u8, address: SocketAddr) -> Result<(),
     if known { Ok(()) } else { Err(refusal()) }
 }
 
+/// A certificate speaks for the host of its server's line.
+// ZooKeeper: compares it with the address, and with the name that a name server has for that.
+fn check_certificate(helpers: &Helpers, from: u8, stream: &PeerStream) -> Result<(), Refusal> {
+    let checks = helpers.config.tls.as_ref().is_some_and(|tls| tls.checks_names);
+    let Some(certificate) = stream.secure().and_then(Secure::peer_certificate).filter(|_| checks) else {
+        return Ok(());
+    };
+    let member = helpers.member(from).expect("the greeting was checked");
+    check_name(certificate, &member.host).map_err(Refusal::Certificate)
+}
+
 fn complain(helpers: &Helpers, address: SocketAddr, error: &GreetError) {
     let due = |topic, peer| !helpers.is_stopped() && helpers.complaints.due(topic, peer);
     match error {
@@ -158,6 +177,13 @@ fn complain(helpers: &Helpers, address: SocketAddr, error: &GreetError) {
         GreetError::Io(_) | GreetError::Garbage if due(Topic::Stranger, 0) => {
             info!(%address, "a connection to the peers' port came to nothing: {error}");
         }
-        GreetError::Refused { .. } | GreetError::Io(_) | GreetError::Garbage | GreetError::RefusedThere(_) => {}
+        GreetError::Handshake(_) if due(Topic::Handshake, 0) => {
+            warn!(%address, "a connection to the peers' port came to nothing: {error}");
+        }
+        GreetError::Refused { .. }
+        | GreetError::Io(_)
+        | GreetError::Handshake(_)
+        | GreetError::Garbage
+        | GreetError::RefusedThere(_) => {}
     }
 }

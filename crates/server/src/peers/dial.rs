@@ -126,7 +126,12 @@ fn connect_to(
     socket.set_nodelay(true).map_err(connect_failed)?;
     let guest = helpers.guests.dial(&socket).map_err(connect_failed)?;
     let mut stream = PeerStream::new(socket, guest);
-    greet::dial(&mut stream, &helpers.hello(purpose, peer.id), helpers.config.hello_timeout)
-        .map_err(|source| DialError::Greet { address, source })?;
+    let deadline = Instant::now() + helpers.config.hello_timeout;
+    let greet_failed = |source| DialError::Greet { address, source };
+    if let Some(tls) = &helpers.config.tls {
+        let secure = tls.dial(stream.socket(), &peer.host, deadline).map_err(GreetError::handshake);
+        stream.set_secure(secure.map_err(greet_failed)?);
+    }
+    greet::dial(&mut stream, &helpers.hello(purpose, peer.id), deadline).map_err(greet_failed)?;
     Ok(stream)
 }

@@ -14,6 +14,9 @@ pub(super) enum GreetError {
     /// The connection ended, or time was up.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// There is no TLS with it.
+    #[error("{0}")]
+    Handshake(io::Error),
     /// Whoever that is, it is not one of us.
     #[error("this is not how servers greet each other")]
     Garbage,
@@ -30,11 +33,21 @@ pub(super) enum GreetError {
     RefusedThere(String),
 }
 
+impl GreetError {
+    /// What went wrong in the handshake of TLS: that is for an operator; that somebody only came and went is not.
+    pub(super) fn handshake(error: io::Error) -> GreetError {
+        match error.kind() {
+            io::ErrorKind::InvalidData => GreetError::Handshake(error),
+            _ => GreetError::Io(error),
+        }
+    }
+}
+
 /// The dialler's part.
 ///
 /// The stream has no time limits afterwards.
-pub(super) fn dial(stream: &mut PeerStream, hello: &Hello, timeout: Duration) -> Result<(), GreetError> {
-    let mut timed = Timed::new(stream, timeout);
+pub(super) fn dial(stream: &mut PeerStream, hello: &Hello, deadline: Instant) -> Result<(), GreetError> {
+    let mut timed = Timed { stream, deadline };
     timed.write(&hello.encode())?;
     let (version, body) = timed.read_message(hello::answer_head)?;
     // A refusal is read in any version: that its versions differ is what it says.
@@ -53,10 +66,10 @@ pub(super) fn dial(stream: &mut PeerStream, hello: &Hello, timeout: Duration) ->
 /// The stream has no time limits afterwards.
 pub(super) fn receive(
     stream: &mut PeerStream,
-    timeout: Duration,
+    deadline: Instant,
     judge: impl FnOnce(&Hello, &PeerStream) -> Result<(), Refusal>,
 ) -> Result<Hello, GreetError> {
-    let mut timed = Timed::new(stream, timeout);
+    let mut timed = Timed { stream, deadline };
     let (version, body) = timed.read_message(hello::hello_head)?;
     if version != VERSION {
         return timed.refuse(None, Refusal::Version(version));
@@ -81,11 +94,7 @@ struct Timed<'a> {
     deadline: Instant,
 }
 
-impl<'a> Timed<'a> {
-    fn new(stream: &'a mut PeerStream, timeout: Duration) -> Timed<'a> {
-        Timed { stream, deadline: Instant::now() + timeout }
-    }
-
+impl Timed<'_> {
     fn left(&self) -> io::Result<Duration> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }

@@ -117,6 +117,8 @@ pub(super) enum Refusal {
     Direction { me: u8, from: u8 },
     #[error("{address} is not an address of server {from}'s host {host}")]
     Address { address: IpAddr, from: u8, host: String },
+    #[error("{0}: look at the server lines, or set ssl.quorum.clientHostnameVerification=false")]
+    Certificate(String),
     #[error("too many state transfers are under way")]
     Busy,
 }

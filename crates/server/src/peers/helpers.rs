@@ -162,6 +162,8 @@ pub(super) enum Topic {
     RefusedThere,
     /// We refuse a peer.
     Refused,
+    /// A connection with which there is no TLS.
+    Handshake,
     /// A connection that is not from a peer.
     Stranger,
     /// A connection that the system or a limit took from us.
@@ -172,7 +174,7 @@ impl Topic {
     /// The same complaint is not repeated for so long.
     fn silence(self) -> Duration {
         match self {
-            Topic::RefusedThere | Topic::Refused | Topic::Accepting => Duration::from_secs(5),
+            Topic::RefusedThere | Topic::Refused | Topic::Accepting | Topic::Handshake => Duration::from_secs(5),
             Topic::Name | Topic::Unreachable | Topic::Stranger => Duration::from_secs(10),
         }
     }

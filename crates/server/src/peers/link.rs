@@ -76,6 +76,11 @@ impl Link {
         self.output.unsent().len()
     }
 
+    /// Whether anything waits, here or within TLS.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.unsent() > 0 || self.stream.wants_flush()
+    }
+
     /// Adds a frame to what is to be sent.
     pub(super) fn push(&mut self, frame: &[u8]) {
         if !self.is_broken() {
@@ -87,13 +92,17 @@ impl Link {
     pub(super) fn write(&mut self) {
         self.blocked = false;
         let mut left = TURN_LEN;
-        while !self.is_broken() && !self.output.unsent().is_empty() {
+        while !self.is_broken() && self.has_unsent() {
             if left == 0 {
                 self.blocked = true;
                 return;
             }
             let unsent = self.output.unsent();
-            match self.stream.write(&unsent[..unsent.len().min(left)]) {
+            let written = match unsent.len().min(left) {
+                0 => self.stream.flush().map(|()| 0),
+                len => self.stream.write(&unsent[..len]),
+            };
+            match written {
                 Ok(len) => {
                     self.output.sent(len);
                     left -= len;
@@ -111,7 +120,7 @@ impl Link {
     /// Reads what is there and hands out its frames. Ends early when it was much: the socket remains readable then.
     pub(super) fn read(&mut self, frame: &mut dyn FnMut(&[u8])) -> Result<(), End> {
         let mut left = TURN_LEN;
-        while left > 0 {
+        while left > 0 || self.stream.has_plain() {
             let room = self.input.room();
             let wanted = room.len();
             match self.stream.read(room) {
@@ -120,7 +129,8 @@ impl Link {
                     self.input.filled(len);
                     self.input.split(frame)?;
                     // A short read has emptied the socket.
-                    left = if len < wanted && !self.is_broken() { 0 } else { left.saturating_sub(len) };
+                    let is_empty = len < wanted && !self.is_broken() && !self.stream.may_have_more();
+                    left = if is_empty { 0 } else { left.saturating_sub(len) };
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return self.broken.take().map_or(Ok(()), Err);

@@ -10,7 +10,7 @@
 //! what the engine sees of one link is a prefix of what its peer sent. A silent link is for the engine to end: nothing here
 //! sends on its own.
 //!
-//! TLS goes into [`PeerStream`], the one type that reads and writes.
+//! TLS ([`tls`]) is within [`PeerStream`], the one type that reads and writes.
 //!
 //! Source: what `QuorumCnxManager` and `Leader`'s learner sockets are in ZooKeeper, on one port; rules of design.md §4.
 
@@ -23,6 +23,7 @@ mod link;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod wake;
 
 use std::collections::BTreeMap;
@@ -47,6 +48,7 @@ use crate::config::HostPort;
 
 pub(crate) use self::dial::Connector;
 pub(crate) use self::stream::PeerStream;
+pub(crate) use self::tls::PeerTls;
 pub(crate) use self::wake::Waker;
 
 /// Longest frame, bytes.
@@ -82,7 +84,9 @@ pub(crate) struct PeersConfig {
     pub(crate) restrict: bool,
     /// 0: none yet.
     pub(crate) ensemble: Arc<AtomicU64>,
-    /// A whole greeting takes no longer.
+    /// `None`: links come without TLS, both ways.
+    pub(crate) tls: Option<Arc<PeerTls>>,
+    /// A whole greeting, the handshake of TLS included, takes no longer.
     pub(crate) hello_timeout: Duration,
     /// Connecting to one address takes no longer.
     pub(crate) connect_timeout: Duration,
@@ -105,6 +109,7 @@ impl PeersConfig {
             listen,
             restrict: false,
             ensemble: Arc::default(),
+            tls: None,
             hello_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_millis(500),
             redial_first: Duration::from_millis(100),
@@ -316,7 +321,7 @@ impl Peers {
     /// Writes what the links take. The rest follows with [`Peers::poll`] when they take more.
     pub(crate) fn flush(&mut self) {
         for (peer, link) in &mut self.links {
-            if !link.blocked && link.unsent() > 0 {
+            if !link.blocked && link.has_unsent() {
                 write(&self.epoll, *peer, link);
             }
         }

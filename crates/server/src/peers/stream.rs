@@ -1,7 +1,6 @@
 //! A connection between two servers, and the list of those that helper threads hold.
 //!
-//! [`PeerStream`] is the one type through which bytes between servers pass: TLS goes inside it later (a rustls connection
-//! beside the socket; its handshake belongs to the helper threads, before the greeting), and nothing else changes.
+//! [`PeerStream`] is the one type through which bytes between servers pass, with TLS ([`Secure`]) or without.
 //!
 //! Invariant: a stream that a helper thread may block on is in [`Guests`], so that [`Guests::stop`] ends it.
 
@@ -12,6 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+
+use super::tls::Secure;
 
 /// Accepted connections that may be greeting at a time; one more ends the oldest of them.
 pub(super) const GREETINGS_MAX: usize = 32;
@@ -24,18 +25,45 @@ const PLACE_WAIT: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct PeerStream {
     socket: TcpStream,
+    /// `None`: bytes pass as they are.
+    secure: Option<Box<Secure>>,
     /// Dropped after the socket.
     guest: Option<Guest>,
 }
 
 impl PeerStream {
     pub(super) fn new(socket: TcpStream, guest: Guest) -> PeerStream {
-        PeerStream { socket, guest: Some(guest) }
+        PeerStream { socket, secure: None, guest: Some(guest) }
     }
 
     /// The socket: for its timeouts and its address, not for its bytes.
     pub(crate) fn socket(&self) -> &TcpStream {
         &self.socket
+    }
+
+    /// Bytes are encrypted from now on.
+    pub(super) fn set_secure(&mut self, secure: Option<Secure>) {
+        self.secure = secure.map(Box::new);
+    }
+
+    /// The session of TLS, if there is one.
+    pub(super) fn secure(&self) -> Option<&Secure> {
+        self.secure.as_deref()
+    }
+
+    /// Whether there may be more to be read though a read came short, or though the socket has nothing.
+    pub(super) fn may_have_more(&self) -> bool {
+        self.secure.is_some()
+    }
+
+    /// Whether there is something to be read without the socket.
+    pub(super) fn has_plain(&self) -> bool {
+        self.secure().is_some_and(Secure::has_plain)
+    }
+
+    /// Whether something that was written has not left yet.
+    pub(super) fn wants_flush(&self) -> bool {
+        self.secure().is_some_and(Secure::wants_flush)
     }
 
     /// Takes one of the places for state transfers. False if there is none.
@@ -59,17 +87,26 @@ impl PeerStream {
 
 impl Read for PeerStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.read(buffer)
+        match &mut self.secure {
+            Some(secure) => secure.read(&self.socket, buffer),
+            None => self.socket.read(buffer),
+        }
     }
 }
 
 impl Write for PeerStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.write(bytes)
+        match &mut self.secure {
+            Some(secure) => secure.write(&self.socket, bytes),
+            None => self.socket.write(bytes),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.socket.flush()
+        match &mut self.secure {
+            Some(secure) => secure.flush(&self.socket),
+            None => self.socket.flush(),
+        }
     }
 }
 

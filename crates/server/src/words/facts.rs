@@ -177,6 +177,8 @@ pub struct Directories {
 pub struct ConnectionFacts {
     /// The client's end.
     pub remote: SocketAddr,
+    /// It came with TLS.
+    pub secure: bool,
     /// What the connection waits for, as NIO has it: 1 read, 4 write, 5 both, 0 nothing.
     pub interest: u8,
     /// Requests without a reply yet.

@@ -90,11 +90,20 @@ fn local(port: u16) -> SocketAddr {
 
 fn word_connection(port: u16) -> ConnectionFacts {
     let (interest, outstanding, packets_received, packets_sent, session) = (0, 0, 1, 0, None);
-    ConnectionFacts { remote: local(port), interest, outstanding, packets_received, packets_sent, session }
+    ConnectionFacts {
+        remote: local(port),
+        secure: false,
+        interest,
+        outstanding,
+        packets_received,
+        packets_sent,
+        session,
+    }
 }
 
 fn client_connection(port: u16, packets: i64, session: ConnectionSession) -> ConnectionFacts {
     ConnectionFacts {
+        secure: false,
         interest: 1,
         packets_received: packets,
         packets_sent: packets,

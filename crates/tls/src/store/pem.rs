@@ -48,6 +48,7 @@ fn encrypted_key(bytes: &[u8]) -> Result<Option<Vec<u8>>, StoreProblem> {
     Ok(Some(der))
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library may have more of them")]
 fn decrypt(der: &[u8], password: &Password) -> Result<PrivateKeyDer<'static>, StoreProblem> {
     if password.text().is_empty() {
         return Err(StoreProblem::PasswordMissing);
@@ -63,6 +64,7 @@ fn decrypt(der: &[u8], password: &Password) -> Result<PrivateKeyDer<'static>, St
     Ok(PrivatePkcs8KeyDer::from(document.as_bytes().to_vec()).into())
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library may have more of them")]
 fn problem(error: Error) -> StoreProblem {
     match error {
         Error::MissingSectionEnd { .. } => StoreProblem::Truncated("PEM"),

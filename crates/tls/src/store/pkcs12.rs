@@ -42,6 +42,7 @@ pub(super) fn trusted(bytes: &[u8], password: &Password) -> Result<Vec<Certifica
     Ok(wanted.map(|bag| CertificateDer::from(bag.cert.as_der().to_vec())).collect())
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library may have more of them")]
 fn open(bytes: &[u8], password: &Password) -> Result<Pkcs12Archive, StoreProblem> {
     if declared_len(bytes).is_some_and(|len| len > bytes.len()) {
         return Err(StoreProblem::Truncated("PKCS12"));

@@ -149,19 +149,22 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Flag(|d, v| d.config.ensemble.ssl_quorum = v),
         "Links between servers use TLS",
     )
-    .default("false")
-    .unserved(|c| c.ensemble.ssl_quorum, "TLS between servers"),
+    .default("false"),
     Key::new(
         "portUnification",
         Form::File,
         Kind::Flag(|d, v| d.config.ensemble.port_unification = v),
-        "Links between servers may use TLS",
+        "Links of other servers are accepted with TLS and without",
     )
-    .default("false")
-    .unserved(|c| c.ensemble.port_unification, "TLS between servers"),
-    Key::new("sslQuorumReloadCertFiles", Form::File, unused::FLAG, "Certificates are read again when they change")
-        .default("false")
-        .ignored("there is no TLS between servers"),
+    .default("false"),
+    // ZooKeeper: off unless asked for.
+    Key::new(
+        "sslQuorumReloadCertFiles",
+        Form::File,
+        Kind::Flag(|d, v| d.config.ensemble.tls.follow_files = v),
+        "Key and trust stores for other servers are read again when their files change",
+    )
+    .default("true"),
     Key::new(
         "quorum.auth.enableSasl",
         Form::File,

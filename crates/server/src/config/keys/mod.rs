@@ -10,6 +10,7 @@ mod ensemble;
 mod operations;
 mod security;
 mod standalone;
+mod tls;
 
 use super::Config;
 use super::draft::Draft;
@@ -212,7 +213,8 @@ fn decode_java_number(text: &str) -> Option<i64> {
 
 /// Every row, in the order of the documentation.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
-    [standalone::KEYS, ensemble::KEYS, security::KEYS, operations::KEYS].into_iter().flatten()
+    let rows = [standalone::KEYS, ensemble::KEYS, security::KEYS];
+    rows.into_iter().flatten().chain(tls::keys()).chain(operations::KEYS)
 }
 
 /// The row for a key as written in a file, and what stands for its `*`. A full name beats a family, a longer family a

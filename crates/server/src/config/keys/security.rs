@@ -1,16 +1,15 @@
-//! Keys of identities, ACLs and TLS.
+//! Keys of identities and ACLs.
 
 use oxkeeper_replica::auth::DigestAlgorithm;
 
 use super::{Form, Key, Kind, unused};
 use crate::config::settings::{Config, SASL_PROVIDER};
 
-const NO_TLS: &str = "there is no TLS";
-
 /// Providers that need no class of their own here.
-const BUILT_IN_PROVIDERS: [&str; 3] = [
+const BUILT_IN_PROVIDERS: [&str; 4] = [
     "org.apache.zookeeper.server.auth.DigestAuthenticationProvider",
     "org.apache.zookeeper.server.auth.IPAuthenticationProvider",
+    "org.apache.zookeeper.server.auth.X509AuthenticationProvider",
     SASL_PROVIDER,
 ];
 
@@ -195,26 +194,4 @@ pub(super) const KEYS: &[Key] = &[
     ),
     Key::new("java.security.krb5.conf", Form::BareProperty, unused::TEXT, "The Kerberos file")
         .ignored("there is no Kerberos"),
-    // TLS
-    Key::new(
-        "client.portUnification",
-        Form::Property,
-        Kind::Flag(|d, v| d.config.security.client_port_unification = v),
-        "The plain client port also takes TLS",
-    )
-    .default("false")
-    .unserved(|c| c.security.client_port_unification, "TLS for clients"),
-    Key::new("client.certReload", Form::Property, unused::FLAG, "Certificates are read again when they change")
-        .default("false")
-        .ignored(NO_TLS),
-    Key::new("ssl.*", Form::Property, unused::FAMILY, "Key stores, trust stores and protocols of TLS").ignored(NO_TLS),
-    Key::new("fips-mode", Form::Property, unused::FLAG, "Only algorithms of FIPS").default("true").ignored(NO_TLS),
-    Key::new("netty.*", Form::Property, unused::FAMILY, "Tuning of Netty").ignored("there is no Netty"),
-    Key::new(
-        "X509AuthenticationProvider.superUser",
-        Form::Property,
-        unused::TEXT,
-        "A certificate that may do everything",
-    )
-    .ignored(NO_TLS),
 ];

@@ -24,11 +24,9 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("clientPort", Form::File, port(|d, v| d.client_port = Some(fit(v))), "Port of the plain listener"),
     Key::new("clientPortAddress", Form::File, text!(client_host), "Address of the plain listener")
         .derived("every address"),
-    Key::new("secureClientPort", Form::File, port(|d, v| d.secure_port = Some(fit(v))), "Port of the TLS listener")
-        .unserved(|c| c.secure_client.is_some(), "TLS for clients"),
+    Key::new("secureClientPort", Form::File, port(|d, v| d.secure_port = Some(fit(v))), "Port of the TLS listener"),
     Key::new("secureClientPortAddress", Form::File, text!(secure_host), "Address of the TLS listener")
-        .derived("every address")
-        .unserved(|c| c.secure_client.is_some(), "TLS for clients"),
+        .derived("every address"),
     Key::new(
         "clientPortListenBacklog",
         Form::File,

@@ -1,0 +1,317 @@
+//! TLS for clients: what all such connections share, and the session of one of them.
+//!
+//! Owns the sessions and the count of handshakes under way; the buffers are the connection's and the thread's. Invariant:
+//! what a client has unsent begins with `sealed` bytes that are encrypted, and nothing reaches the socket before it is.
+//! Source: `NettyServerCnxnFactory`, `X509AuthenticationProvider`.
+
+use std::cell::RefCell;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use oxkeeper_tls::{FIRST_BYTE, Facts, LiveTls, Session, SessionError, Sides, TlsError, check_name};
+use thiserror::Error;
+use tracing::warn;
+
+use crate::config::{Config, Tls};
+use crate::peers::PeerTls;
+
+/// Bytes of the thread's buffers that are kept for the next record.
+const BUFFER_KEPT: usize = 256 << 10;
+
+/// What connections through one listener may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Plain.
+    Plain,
+    /// Plain or TLS: the first byte tells.
+    Either,
+    /// TLS.
+    Secure,
+}
+
+/// What all connections with TLS share.
+#[derive(Debug)]
+pub(crate) struct ClientTls {
+    pub(crate) live: Arc<LiveTls>,
+    pub(crate) handshake_timeout_ms: u64,
+    check_client_names: bool,
+    super_user: Option<String>,
+    handshakes_max: Option<u32>,
+    handshakes: AtomicU32,
+    exceeded: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl ClientTls {
+    /// Loads the stores, if clients may come with TLS. They are followed from then on, unless that is forbidden.
+    pub(crate) fn load(config: &Config) -> Result<Option<Arc<ClientTls>>, TlsError> {
+        let security = &config.security;
+        if config.secure_client.is_none() && !security.client_port_unification {
+            return Ok(None);
+        }
+        let tls = &security.client_tls;
+        Ok(Some(Arc::new(ClientTls {
+            live: load(tls, Sides::Server)?,
+            handshake_timeout_ms: u64::from(tls.handshake_timeout_ms),
+            check_client_names: tls.check_client_names && tls.settings.check_server_names,
+            super_user: tls.super_user.clone(),
+            handshakes_max: tls.handshakes_max,
+            handshakes: 0.into(),
+            exceeded: 0.into(),
+            failed: 0.into(),
+        })))
+    }
+
+    /// Figures for `mntr`.
+    pub(crate) fn figures(&self) -> TlsFigures {
+        TlsFigures {
+            handshakes: u64::from(self.handshakes.load(Ordering::Relaxed)),
+            exceeded: self.exceeded.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            expires_s: self.live.own().map(|own| own.not_after_s),
+        }
+    }
+
+    /// Begins to count them anew.
+    pub(crate) fn reset_figures(&self) {
+        self.exceeded.store(0, Ordering::Relaxed);
+        self.failed.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Loads the stores for links to other servers, if those may come with TLS.
+// ZooKeeper: without sslQuorum, portUnification lets links with TLS in and dials without.
+pub(crate) fn load_for_peers(config: &Config) -> Result<Option<Arc<PeerTls>>, TlsError> {
+    let ensemble = &config.ensemble;
+    if ensemble.membership.is_none() || !(ensemble.ssl_quorum || ensemble.port_unification) {
+        return Ok(None);
+    }
+    let tls = &ensemble.tls;
+    if tls.settings.trust_store.is_none() {
+        let reason = "servers do not trust whomever the system trusts: set a trust store".to_owned();
+        return Err(TlsError::Setting { key: "ssl.quorum.trustStore.location".to_owned(), reason });
+    }
+    Ok(Some(Arc::new(PeerTls {
+        live: load(tls, Sides::Both)?,
+        dials: ensemble.ssl_quorum,
+        accepts_plain: ensemble.port_unification,
+        checks_names: tls.check_client_names && tls.settings.check_server_names,
+    })))
+}
+
+/// Loads one family of settings and follows its files.
+pub(crate) fn load(tls: &Tls, sides: Sides) -> Result<Arc<LiveTls>, TlsError> {
+    let live = LiveTls::load(tls.settings.clone(), sides)?;
+    if tls.follow_files
+        && let Err(error) = live.follow_files()
+    {
+        warn!(%error, "{}*: changed files will not be read again", tls.settings.prefix);
+    }
+    Ok(live)
+}
+
+/// What `mntr` tells of TLS.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TlsFigures {
+    /// Handshakes under way.
+    pub(crate) handshakes: u64,
+    /// Connections refused because so many were.
+    pub(crate) exceeded: u64,
+    /// Handshakes that failed.
+    pub(crate) failed: u64,
+    /// When our own certificate expires, Unix seconds.
+    pub(crate) expires_s: Option<i64>,
+}
+
+/// A handshake under way.
+#[derive(Debug)]
+struct Handshake(Arc<ClientTls>);
+
+impl Handshake {
+    /// `None`: too many.
+    fn begin(tls: &Arc<ClientTls>) -> Option<Handshake> {
+        let count = tls.handshakes.fetch_add(1, Ordering::Relaxed) + 1;
+        let handshake = Handshake(tls.clone());
+        if tls.handshakes_max.is_some_and(|max| count > max) {
+            tls.exceeded.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(handshake)
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How bytes pass between a connection and its socket.
+#[derive(Debug)]
+pub(crate) enum Wire {
+    /// As they are.
+    Plain,
+    /// The first byte will tell.
+    Undecided(Arc<ClientTls>, Rc<RefCell<Vec<u8>>>),
+    /// Encrypted.
+    Secure(Box<Secure>),
+}
+
+/// Why a connection cannot go on.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub(crate) enum WireEnd {
+    #[error("what the client sends is not TLS, and this port takes nothing else")]
+    NotTls,
+    #[error("netty.server.outstandingHandshake.limit handshakes are under way")]
+    TooMany,
+    #[error("TLS: {0}")]
+    Session(String),
+}
+
+impl Wire {
+    /// For a connection through this door. `scratch` is the thread's.
+    pub(crate) fn new(
+        door: Door,
+        tls: Option<&Arc<ClientTls>>,
+        scratch: &Rc<RefCell<Vec<u8>>>,
+    ) -> Result<Wire, WireEnd> {
+        match (door, tls) {
+            (Door::Plain, _) | (_, None) => Ok(Wire::Plain),
+            (Door::Either, Some(tls)) => Ok(Wire::Undecided(tls.clone(), scratch.clone())),
+            (Door::Secure, Some(tls)) => Secure::new(tls, scratch),
+        }
+    }
+
+    /// With the first byte, what it is.
+    pub(crate) fn decide(&mut self, first: u8) -> Result<(), WireEnd> {
+        if let Wire::Undecided(tls, scratch) = self {
+            *self = if first == FIRST_BYTE { Secure::new(tls, scratch)? } else { Wire::Plain };
+        }
+        Ok(())
+    }
+}
+
+/// The session of one connection.
+#[derive(Debug)]
+pub(crate) struct Secure {
+    session: Session,
+    /// Bytes at the start of what is unsent that are encrypted.
+    sealed: usize,
+    /// `None` once it is over.
+    handshake: Option<Handshake>,
+    scratch: Rc<RefCell<Vec<u8>>>,
+}
+
+/// Whom a certificate shows.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Proved {
+    /// The subject, as ACLs name it.
+    pub(crate) subject: String,
+    /// It may do everything.
+    pub(crate) is_super: bool,
+}
+
+impl Secure {
+    #[expect(clippy::new_ret_no_self, reason = "what a connection has is a wire")]
+    fn new(tls: &Arc<ClientTls>, scratch: &Rc<RefCell<Vec<u8>>>) -> Result<Wire, WireEnd> {
+        let handshake = Handshake::begin(tls).ok_or(WireEnd::TooMany)?;
+        let session = Session::accept(tls.live.server()).map_err(|error| WireEnd::Session(error.to_string()))?;
+        let secure = Secure { session, sealed: 0, handshake: Some(handshake), scratch: scratch.clone() };
+        Ok(Wire::Secure(Box::new(secure)))
+    }
+
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.handshake.is_some()
+    }
+
+    /// The client has said that it sends nothing more.
+    pub(crate) fn is_peer_closed(&self) -> bool {
+        self.session.is_peer_closed()
+    }
+
+    /// Something of an unfinished record is there.
+    pub(crate) fn has_partial(&self) -> bool {
+        self.session.has_partial()
+    }
+
+    /// Takes what came. `plain` gets the client's bytes, `unsent`, which has nothing that is not sealed, what is to be sent.
+    /// Tells whom the client's certificate shows, once, when the handshake is over.
+    pub(crate) fn receive(
+        &mut self,
+        input: &mut [u8],
+        peer: SocketAddr,
+        plain: &mut Vec<u8>,
+        unsent: &mut Vec<u8>,
+    ) -> Result<Option<Proved>, WireEnd> {
+        if self.handshake.is_some()
+            && !self.session.has_begun()
+            && input.first().is_some_and(|first| *first != FIRST_BYTE)
+        {
+            self.count_failure();
+            return Err(WireEnd::NotTls);
+        }
+        let received = self.session.receive(input, plain, unsent);
+        self.sealed = unsent.len();
+        if let Err(error) = received {
+            self.count_failure();
+            return Err(WireEnd::Session(error.to_string()));
+        }
+        if self.session.is_handshaking() {
+            return Ok(None);
+        }
+        let Some(Handshake(tls)) = self.handshake.as_ref() else { return Ok(None) };
+        let proved = self.proved(tls, peer.ip().to_canonical());
+        if proved.is_err() {
+            self.count_failure();
+        }
+        self.handshake = None;
+        proved
+    }
+
+    fn count_failure(&self) {
+        if let Some(Handshake(tls)) = &self.handshake {
+            tls.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn proved(&self, tls: &ClientTls, address: IpAddr) -> Result<Option<Proved>, WireEnd> {
+        let Some(certificate) = self.session.peer_certificate() else { return Ok(None) };
+        if tls.check_client_names {
+            check_name(certificate, &address.to_string()).map_err(WireEnd::Session)?;
+        }
+        let subject = Facts::of(certificate).map_err(WireEnd::Session)?.subject;
+        let is_super = tls.super_user.as_ref() == Some(&subject);
+        Ok(Some(Proved { subject, is_super }))
+    }
+
+    /// Encrypts what stands behind the sealed bytes.
+    pub(crate) fn seal(&mut self, unsent: &mut Vec<u8>) -> Result<(), SessionError> {
+        let start = self.sealed.min(unsent.len());
+        if start < unsent.len() {
+            let mut scratch = self.scratch.borrow_mut();
+            self.session.seal(unsent, start, &mut scratch)?;
+            scratch.clear();
+            scratch.shrink_to(BUFFER_KEPT);
+        }
+        self.sealed = unsent.len();
+        Ok(())
+    }
+
+    /// So many of the sealed bytes were sent.
+    pub(crate) fn sent(&mut self, count: usize) {
+        self.sealed -= count;
+    }
+
+    /// Says goodbye behind what is unsent; whether there was anything left to say.
+    pub(crate) fn close(&mut self, unsent: &mut Vec<u8>) -> bool {
+        if self.seal(unsent).is_err() {
+            return false;
+        }
+        self.session.close(unsent);
+        let said = unsent.len() > self.sealed;
+        self.sealed = unsent.len();
+        said
+    }
+}
