@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use oxkeeper_server::check_sasl;
 use oxkeeper_server::config::{Config, EXIT_CODE_INVALID, Properties, explain};
 
 /// What to check.
@@ -36,7 +37,10 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     println!("{table}");
     // As `serve` would read it, here and now: the JVM flags of the environment count.
     let problems = match Config::load(&args.file, crate::serve::jvm_flags()) {
-        Ok(config) => config.unserved().join("\n"),
+        Ok(config) => match check_sasl(&config) {
+            Ok(()) => config.unserved().join("\n"),
+            Err(problem) => problem.to_string(),
+        },
         Err(problem) => problem.to_string(),
     };
     if problems.is_empty() {

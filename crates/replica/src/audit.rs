@@ -15,6 +15,9 @@ use oxkeeper_state::{Change, ChangeKind, Command};
 
 use crate::auth;
 
+/// Room for most lines, bytes.
+const LINE_LEN: usize = 192;
+
 /// One line, without time and level.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditLine {
@@ -130,7 +133,7 @@ impl Audit {
     }
 
     fn client(&mut self, command: &Command<'_>, deed: &Deed<'_>, succeeded: bool) {
-        let mut text = String::new();
+        let mut text = String::with_capacity(LINE_LEN);
         field(&mut text, "session", &command.session.to_string());
         let users = users(command);
         if !users.is_empty() {
@@ -160,6 +163,11 @@ fn field(text: &mut String, name: &str, value: &str) {
     }
     text.push_str(name);
     text.push('=');
+    // Nearly always.
+    if value.bytes().all(|byte| (b' '..0x7f).contains(&byte)) {
+        text.push_str(value);
+        return;
+    }
     for c in value.chars() {
         match c {
             '\t' | '\n' | '\r' | '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
