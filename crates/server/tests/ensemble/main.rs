@@ -11,6 +11,7 @@ mod frames;
 mod gate;
 mod group;
 mod groups;
+mod health;
 mod pure;
 mod read_only;
 mod refused;
