@@ -75,6 +75,8 @@ pub struct Writer {
     pub slow_unnamed: u64,
     /// Takes down who changed what, if that is wanted.
     pub audit: Option<Audit>,
+    /// Commands applied since somebody took that away.
+    pub applied: u64,
     body: Vec<u8>,
 }
 
@@ -110,6 +112,7 @@ impl Writer {
             slow: Vec::new(),
             slow_unnamed: 0,
             audit: None,
+            applied: 0,
             body: Vec::new(),
         }
     }
@@ -134,6 +137,7 @@ impl Writer {
         for count in 0..limit {
             let Some(command) = batch.next() else { return Ok(count) };
             let command = command?;
+            self.applied += 1;
             let is_next = command.from.is_none_or(|number| shared.state.admit(number));
             if is_next || self.repeats {
                 let origin = if self.is_ours(&command) { origins.next() } else { None };

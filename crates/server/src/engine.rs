@@ -126,7 +126,7 @@ impl Engine {
 
     /// Makes everything proposed durable and applies it, in entries of bounded size.
     fn settle(&mut self, proposals: &mut Proposals, entry: &mut Vec<u8>) {
-        self.stats.lock().taken.record(proposals.origins.len() as u64);
+        self.stats.lock().taken(proposals.origins.len() as u64);
         let mut commands = proposals.commands.as_slice();
         let mut origins = proposals.origins.as_slice();
         while !commands.is_empty() {
@@ -176,7 +176,7 @@ impl Engine {
         if let Some(since_ms) = self.full_since_ms.take() {
             info!(full_ms = self.clock.now_ms() - since_ms, "the disk has room again: writes are taken");
         }
-        self.stats.lock().applied.record(origins.len() as u64);
+        self.stats.lock().applied(origins.len() as u64, true);
         let mut batch = Batch::decode(entry).expect("the engine packed it");
         let mut origins = origins.iter().copied();
         let now_ms = self.clock.now_ms();

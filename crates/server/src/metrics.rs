@@ -17,6 +17,7 @@ pub(crate) mod windows;
 use std::collections::BTreeMap;
 
 use oxkeeper_proto::Zxid;
+use oxkeeper_replica::ensemble::Packed;
 use oxkeeper_replica::stats::{Distribution, ServerStats, Tally};
 use oxkeeper_replica::watches::Fired;
 use oxkeeper_state::State;
@@ -48,6 +49,9 @@ pub(crate) struct EngineStats {
     pub(crate) syncs: Histogram,
     /// Those that took longer than a second.
     pub(crate) slow_syncs: u64,
+    /// Commands proposed, and those committed, by a leader.
+    pub(crate) proposed: u64,
+    pub(crate) committed: u64,
     /// Sessions that expired.
     pub(crate) sessions_expired: u64,
     /// Length of each log entry this server proposed to its peers, bytes.
@@ -69,11 +73,27 @@ impl EngineStats {
         self.slow_syncs += u64::from(took_us > SLOW_SYNC_US);
     }
 
-    /// A log entry was proposed to peers.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the engine of ensembles calls it"))]
-    pub(crate) fn proposed(&mut self, len: usize) {
-        self.last_proposal_len = len as u64;
-        self.proposals.record(self.last_proposal_len);
+    /// A server alone found so many commands waiting.
+    pub(crate) fn taken(&mut self, commands: u64) {
+        self.taken.record(commands);
+        self.proposed += commands;
+    }
+
+    /// A log entry of so many commands was applied; `leads`: on this server's word.
+    // ZooKeeper: proposals and commits are counted by leaders only. A server alone leads itself.
+    pub(crate) fn applied(&mut self, commands: u64, leads: bool) {
+        self.applied.record(commands);
+        self.committed += if leads { commands } else { 0 };
+    }
+
+    /// Log entries were proposed to peers.
+    pub(crate) fn proposed(&mut self, packed: &Packed) {
+        if packed.lens.count > 0 {
+            self.last_proposal_len = packed.last_len;
+            self.proposals.merge(&packed.lens);
+            self.proposed += packed.commands;
+            self.taken.record(packed.commands);
+        }
     }
 
     /// Last, least and greatest length of a proposal.
@@ -366,9 +386,8 @@ impl Figures {
             ("large_requests_rejected", "Requests refused because too many large ones waited", stats.large_rejected),
             ("response_bytes", "Bytes of replies", stats.reply_bytes),
             ("connection_revalidate_count", "Handshakes of sessions that went on", stats.resumes),
-            // ZooKeeper: proposals and commits are counted by leaders only. A server alone leads itself.
-            ("commit_count", "Writes that were committed", engine.applied.tally.sum),
-            ("proposal_count", "Writes that were proposed", engine.taken.tally.sum),
+            ("commit_count", "Writes that were committed, on a leader", engine.committed),
+            ("proposal_count", "Writes that were proposed, on a leader", engine.proposed),
             ("snapshot_error_count", "Checkpoints that failed", self.checkpoints.failed),
             ("snapshot_rate_limited_count", "Snapshots refused as too frequent", self.admin.snapshots_limited),
             ("restore_rate_limited_count", "Restores refused as too frequent", self.admin.restores_limited),
@@ -572,7 +591,13 @@ mod tests {
             (names.map(|name| value(figures, name)).join(" "), sizes.map(|name| value(figures, name)).join(" "))
         };
         assert_eq!(shown(&figures), ("3 2 1 600".to_owned(), "-1 -1 -1".to_owned()));
-        [48, 96, 94].into_iter().for_each(|len| figures.engine.proposed(len));
+        for len in [48, 96, 94] {
+            let mut packed = Packed { last_len: len, commands: 2, ..Packed::default() };
+            packed.lens.record(len);
+            figures.engine.proposed(&packed);
+        }
+        figures.engine.proposed(&Packed::default());
+        assert_eq!(value(&figures, "proposal_count"), "6");
         assert_eq!(shown(&figures).1, "94 48 96");
     }
 

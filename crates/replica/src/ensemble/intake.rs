@@ -11,6 +11,7 @@ use oxkeeper_state::reconfig::{self, Ruling};
 use oxkeeper_state::{Command, State};
 
 use super::frame::BadFrame;
+use crate::stats::Tally;
 
 /// Commands of one server that follow each other.
 #[derive(Debug)]
@@ -25,9 +26,22 @@ struct Section {
     judged: bool,
 }
 
+/// Entries a leader has made of what waited.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Packed {
+    /// Bytes of each.
+    pub lens: Tally,
+    /// Of the last one.
+    pub last_len: u64,
+    /// Commands in all of them.
+    pub commands: u64,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
+    /// What was packed since somebody took that away.
+    pub(crate) packed: Packed,
     /// Of each server: how often it was started, and the number that comes next.
     next: HashMap<u8, (u64, u64), FixedState>,
     sections: VecDeque<Section>,
@@ -108,6 +122,7 @@ impl Intake {
             let Section { server, boot, first, .. } = *section;
             command::put_section(server, boot, first, &section.commands[..len], &mut entry);
             packed += len;
+            self.packed.commands += count as u64;
             reconfigs |= section.reconfigs;
             self.len -= len;
             if len == section.commands.len() {
@@ -117,6 +132,8 @@ impl Intake {
                 section.first += count as u64;
             }
         }
+        self.packed.last_len = entry.len() as u64;
+        self.packed.lens.record(self.packed.last_len);
         (entry, reconfigs)
     }
 }

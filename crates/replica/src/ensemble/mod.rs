@@ -39,6 +39,7 @@ pub use ballot::ballot_number;
 pub use configuration::Configuration;
 pub use consensus::SYNC_LEN_MAX;
 pub use frame::BadFrame;
+pub use intake::Packed;
 pub use journal::{Journal, JournalFull, JournalOp, MemoryJournal};
 pub use replica::{Applying, Replica, ReplicaConfig, Role, Want};
 

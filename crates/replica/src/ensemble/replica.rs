@@ -20,7 +20,7 @@ use super::configuration::Configuration;
 use super::consensus::{Consensus, Received};
 use super::frame::{self, BadFrame, Frame, Roster, Status};
 use super::hand_over::Leaving;
-use super::intake::Intake;
+use super::intake::{Intake, Packed};
 use super::journal::{Journal, JournalFull, JournalOp, scalar};
 use super::learning::Learner;
 use super::links::Link;
@@ -896,6 +896,12 @@ impl Replica {
     /// Entries applied.
     pub fn applied(&self) -> u64 {
         self.applied
+    }
+
+    /// What this server, as the leader, has packed since this was last asked.
+    pub fn take_packed(&mut self) -> Packed {
+        let intake = self.lead.as_mut().and_then(|lead| lead.intake.as_mut());
+        intake.map(|intake| std::mem::take(&mut intake.packed)).unwrap_or_default()
     }
 
     /// With the journal; for trimming and for sending the state.

@@ -3,12 +3,13 @@
 //! Invariant: what the replica hands out for a peer leaves in that order; an entry is applied after it is on this
 //! server's disk; clients are served only while the replica says so.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use oxkeeper_replica::Proposals;
-use oxkeeper_replica::ensemble::{Applying, JournalFull, Want};
+use oxkeeper_replica::ensemble::{Applying, JournalFull, Role, Want};
 
 use super::life::{Life, Parts, Running};
 use crate::engine::deliver;
@@ -169,18 +170,34 @@ impl Ensemble {
         let (parts, Running { replica, writer, slow, .. }) = (&self.parts, &mut self.running);
         let durable_ms = parts.clock.now_ms();
         let checkpoints = &parts.checkpoints;
+        // The state is unlocked behind the last command of an entry.
+        let (is_last, mut entries) = (Cell::new(false), Vec::new());
         let mut applying = Applying {
             shared: &parts.shared,
             entry: checkpoints.between_entries(),
             writer,
-            deliver: &mut |writer, locked| deliver(writer, &parts.mailboxes, parts.audit.as_deref(), locked),
-            applied: &mut |entry| checkpoints.applied(entry.len() as u64),
+            deliver: &mut |writer, locked| {
+                if is_last.take() {
+                    entries.push(std::mem::take(&mut writer.applied));
+                }
+                deliver(writer, &parts.mailboxes, parts.audit.as_deref(), locked);
+            },
+            applied: &mut |entry| {
+                checkpoints.applied(entry.len() as u64);
+                is_last.set(true);
+            },
             now_ms: parts.clock.now_ms(),
         };
         let applied = replica.apply(&mut applying);
         let slow = slow.report(writer, Times { taken_ms: None, durable_ms }, parts.clock);
-        if slow > 0 {
-            parts.stats.lock().slow_requests += slow;
+        let packed = replica.take_packed();
+        if slow > 0 || packed.lens.count > 0 || !entries.is_empty() {
+            let leads = replica.role() == Role::Leading;
+            let mut stats = parts.stats.lock();
+            stats.slow_requests += slow;
+            stats.proposed(&packed);
+            // An entry without a command says only that somebody leads.
+            entries.into_iter().filter(|&count| count > 0).for_each(|count| stats.applied(count, leads));
         }
         applied.unwrap_or_else(|problem| panic!("log entry {} is none: {problem}", replica.applied()));
         parts.proposing.note_unapplied(replica.waiting_len());

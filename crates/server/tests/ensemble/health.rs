@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use oxkeeper_proto::op::CreateMode::Persistent;
+
 use crate::group::Group;
 use crate::support::http::get;
 use crate::support::until;
@@ -36,6 +38,20 @@ fn a_member_without_a_majority_is_alive_and_not_ready() {
     assert!(metrics.contains("\nquorum_size 3\n"), "{metrics}");
 
     let follower = group.follower();
+    group.client(follower).create("/n", b"x", Persistent).unwrap().unwrap();
+    let counts = |id: u8, name: &str| {
+        let metrics = get(admin(&group, id), "/metrics").1;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name}: {metrics}")).parse::<f64>().unwrap()
+    };
+    // A session and a znode.
+    for name in ["commit_count", "proposal_count"] {
+        assert!(counts(leader, name) >= 2.0, "{name}");
+        assert!(counts(follower, name) < 1.0, "{name}");
+    }
+    assert!(counts(leader, "last_proposal_size") > 20.0);
+    assert!(counts(follower, "sync_processor_batch_size_count") >= 2.0);
+
     group.ids().into_iter().filter(|&id| id != follower).for_each(|id| {
         group.stop(id);
     });
