@@ -15,16 +15,19 @@ use oxkeeper_proto::records::{
     ConnectRequest, ConnectResponse, PASSWORD_LEN, ReplyHeader, RequestHeader, WatcherEvent,
 };
 use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, SessionId, Zxid};
+use oxkeeper_tls::{ServerName, Session as TlsSession};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use crate::calls::below;
-use crate::{Error, Options, Reply, Session, WatchEvent};
+use crate::{Error, Options, Reply, Session, Tls, WatchEvent};
 
 /// Calls that may wait for the driver to take them; more wait in their callers.
 pub(crate) const WAITING_MAX: usize = 1024;
+/// Bytes read at once over TLS.
+const READ_LEN: usize = 16 << 10;
 /// Requests sent and not answered; more wait in the channel.
 const IN_FLIGHT_MAX: usize = 4096;
 /// Replies may be longer than requests: a multiRead, or the children of a wide znode.
@@ -62,9 +65,13 @@ pub(crate) async fn handshake(
     server: impl ToSocketAddrs,
     options: &Options,
     resumed: Option<&Session>,
-) -> Result<(TcpStream, Session), Error> {
-    let mut socket = TcpStream::connect(server).await?;
-    socket.set_nodelay(true)?;
+) -> Result<(Socket, Session), Error> {
+    let stream = TcpStream::connect(server).await?;
+    stream.set_nodelay(true)?;
+    let mut socket = Socket { stream, secure: None, wire: Vec::new() };
+    if let Some(tls) = &options.tls {
+        socket.secure(tls).await?;
+    }
     let mut out = Vec::new();
     let request = ConnectRequest {
         protocol_version: 0,
@@ -78,15 +85,110 @@ pub(crate) async fn handshake(
         options.read_only.encode(out);
     });
     let lost = |error: io::Error| Error::ConnectionLost(error.kind());
-    socket.write_all(&out).await.map_err(lost)?;
+    socket.write_all(&mut out).await.map_err(lost)?;
     let mut input = Vec::new();
     loop {
         if let Some((frame, _)) = split_frame(&input, FRAME_LEN_MAX)? {
             return Ok((socket, accepted(frame)?));
         }
-        if socket.read_buf(&mut input).await.map_err(lost)? == 0 {
-            return Err(Error::ConnectionLost(io::ErrorKind::UnexpectedEof));
+        socket.stream.readable().await.map_err(lost)?;
+        socket.read(&mut input).map_err(lost)?;
+    }
+}
+
+/// A socket, with TLS or without.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: TcpStream,
+    secure: Option<Box<TlsSession>>,
+    /// Encrypted, not yet taken by the socket; or empty, without TLS.
+    wire: Vec<u8>,
+}
+
+impl Socket {
+    /// Shakes hands as TLS does.
+    async fn secure(&mut self, tls: &Tls) -> Result<(), Error> {
+        let refused = |error: String| Error::Io(io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {error}")));
+        let address = self.stream.peer_addr()?.ip().to_canonical().to_string();
+        let name = tls.name.clone().unwrap_or(address);
+        let name = ServerName::try_from(name).map_err(|error| refused(error.to_string()))?;
+        let session = TlsSession::dial(tls.live.client(), name, &mut self.wire);
+        let mut session = session.map_err(|error| refused(error.to_string()))?;
+        let (mut input, mut plain) = (Vec::with_capacity(READ_LEN), Vec::new());
+        while session.is_handshaking() {
+            self.stream.write_all(&self.wire).await?;
+            self.wire.clear();
+            input.clear();
+            if self.stream.read_buf(&mut input).await? == 0 {
+                return Err(refused("the server closed the connection in the handshake".to_owned()));
+            }
+            let received = session.receive(&mut input, &mut plain, &mut self.wire);
+            if let Err(error) = received {
+                let _ = self.stream.write_all(&self.wire).await;
+                return Err(refused(error.to_string()));
+            }
         }
+        self.secure = Some(Box::new(session));
+        Ok(())
+    }
+
+    /// Writes all of it, in time.
+    async fn write_all(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        self.write(out)?;
+        while self.has_unsent(out) {
+            self.stream.writable().await?;
+            self.write(out)?;
+        }
+        Ok(())
+    }
+
+    /// Whether anything is left to be written, of `out` or of what was taken from it.
+    fn has_unsent(&self, out: &[u8]) -> bool {
+        !out.is_empty() || !self.wire.is_empty()
+    }
+
+    /// Takes what of `out` can be written now.
+    fn write(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        let wire = match &mut self.secure {
+            None => out,
+            Some(session) => {
+                if !out.is_empty() {
+                    session.encrypt(out, &mut self.wire).map_err(io::Error::other)?;
+                    out.clear();
+                }
+                &mut self.wire
+            }
+        };
+        if wire.is_empty() {
+            return Ok(());
+        }
+        match self.stream.try_write(wire) {
+            Ok(count) => drop(wire.drain(..count)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Appends what has come to `input`.
+    ///
+    /// *Errors*: the end of the stream is one.
+    fn read(&mut self, input: &mut Vec<u8>) -> io::Result<()> {
+        let mut sealed = Vec::with_capacity(if self.secure.is_some() { READ_LEN } else { 0 });
+        let into = if self.secure.is_some() { &mut sealed } else { &mut *input };
+        match self.stream.try_read_buf(into) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let Some(session) = &mut self.secure else { return Ok(()) };
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        session.receive(&mut sealed, input, &mut self.wire).map_err(invalid)?;
+        if session.is_peer_closed() && input.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
     }
 }
 
@@ -106,9 +208,9 @@ fn accepted(frame: &[u8]) -> Result<Session, Error> {
 }
 
 /// Runs the connection until every [`crate::Client`] is gone or it fails; then fails what is unanswered.
-pub(crate) async fn drive(socket: TcpStream, timeout: Duration, calls: mpsc::Receiver<Call>, incoming: Incoming) {
+pub(crate) async fn drive(mut socket: Socket, timeout: Duration, calls: mpsc::Receiver<Call>, incoming: Incoming) {
     let mut driver = Driver { incoming, input: Vec::new(), out: Vec::new(), pending: VecDeque::new(), last_xid: 0 };
-    if let Err(error) = driver.run(&socket, timeout, calls).await {
+    if let Err(error) = driver.run(&mut socket, timeout, calls).await {
         driver.fail_pending(error);
     }
 }
@@ -133,7 +235,7 @@ struct Driver {
 impl Driver {
     async fn run(
         &mut self,
-        socket: &TcpStream,
+        socket: &mut Socket,
         timeout: Duration,
         mut calls: mpsc::Receiver<Call>,
     ) -> Result<(), Error> {
@@ -151,12 +253,12 @@ impl Driver {
                     sent_at = Instant::now();
                     self.write(socket)?;
                 }
-                ready = socket.readable() => {
+                ready = socket.stream.readable() => {
                     ready.map_err(|error| Error::ConnectionLost(error.kind()))?;
                     self.read(socket)?;
                     heard_at = Instant::now();
                 }
-                _ = socket.writable(), if !self.out.is_empty() => self.write(socket)?,
+                _ = socket.stream.writable(), if socket.has_unsent(&self.out) => self.write(socket)?,
                 () = sleep_until(sent_at + ping_interval) => {
                     self.put_request(XID_PING, OpCode::Ping, &[]);
                     self.pending.push_back(Pending { xid: XID_PING, answer: None });
@@ -184,22 +286,12 @@ impl Driver {
         });
     }
 
-    fn write(&mut self, socket: &TcpStream) -> Result<(), Error> {
-        match socket.try_write(&self.out) {
-            Ok(count) => drop(self.out.drain(..count)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(Error::ConnectionLost(error.kind())),
-        }
-        Ok(())
+    fn write(&mut self, socket: &mut Socket) -> Result<(), Error> {
+        socket.write(&mut self.out).map_err(|error| Error::ConnectionLost(error.kind()))
     }
 
-    fn read(&mut self, socket: &TcpStream) -> Result<(), Error> {
-        match socket.try_read_buf(&mut self.input) {
-            Ok(0) => return Err(Error::ConnectionLost(io::ErrorKind::UnexpectedEof)),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(Error::ConnectionLost(error.kind())),
-        }
+    fn read(&mut self, socket: &mut Socket) -> Result<(), Error> {
+        socket.read(&mut self.input).map_err(|error| Error::ConnectionLost(error.kind()))?;
         let input = std::mem::take(&mut self.input);
         let mut rest = &input[..];
         while let Some((frame, behind)) = split_frame(rest, REPLY_LEN_MAX)? {

@@ -446,6 +446,10 @@ async fn attempt(
     let servers = u32::try_from(servers).unwrap_or(u32::MAX);
     let limit = (options.timeout / servers).max(ATTEMPT_MIN);
     let server = (host.as_str(), port);
+    let mut options = options;
+    if let Some(tls) = &mut options.tls {
+        tls.name.get_or_insert_with(|| host.clone());
+    }
     let connecting = async {
         match &session {
             Some(session) => Client::resume(server, &options, session).await,

@@ -28,6 +28,7 @@ use std::time::Duration;
 use oxkeeper_proto::op::EventType;
 use oxkeeper_proto::records::PASSWORD_LEN;
 use oxkeeper_proto::{OpCode, SessionId, Zxid};
+use oxkeeper_tls::LiveTls;
 use tokio::net::ToSocketAddrs;
 use tokio::sync::{mpsc, oneshot};
 
@@ -73,6 +74,15 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
+/// TLS, and whom a server's certificate must name.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Our certificate, if we have one, and whom we trust; loaded for dialling.
+    pub live: Arc<LiveTls>,
+    /// A name or an address; `None`: the address that is dialled.
+    pub name: Option<String>,
+}
+
 /// How to connect.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -82,13 +92,21 @@ pub struct Options {
     pub read_only: bool,
     /// The highest zxid seen so far: a server that is behind it refuses the connection.
     pub last_zxid_seen: Zxid,
+    /// `None`: without TLS.
+    pub tls: Option<Tls>,
     /// The znode taken for the root: starts with `/`, or is empty for the real one.
     pub chroot: String,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { timeout: Duration::from_secs(30), read_only: false, last_zxid_seen: Zxid(0), chroot: String::new() }
+        Options {
+            timeout: Duration::from_secs(30),
+            read_only: false,
+            last_zxid_seen: Zxid(0),
+            tls: None,
+            chroot: String::new(),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod shell;
 mod signals;
 mod sim;
 mod supervisor;
+mod tls;
 
 use std::process::ExitCode;
 

@@ -1,17 +1,19 @@
 //! TLS: key and trust stores as ZooKeeper's settings name them, configurations that follow their files, and sessions
 //! without sockets.
 //!
-//! Deliberately absent: sockets and timers (the owner of a connection has them), resumption (each connection proves itself
+//! Deliberately absent: timers (the owner of a connection has them), resumption (each connection proves itself
 //! anew), revocation lists, look-ups of names.
 //!
 //! In reading order: [`TlsSettings`] and [`StoreSpec`] say what is wanted; [`LiveTls`] is what came of it and follows its
-//! files; [`Session`] is one connection; [`Facts`] and [`check_name`] tell of a certificate.
+//! files; [`Session`] is one connection, without a
+//! socket, [`SecureSocket`] with one; [`Facts`] and [`check_name`] tell of a certificate.
 
 mod certificate;
 mod error;
 mod live;
 mod session;
 mod settings;
+mod socket;
 mod store;
 mod verify;
 
@@ -25,6 +27,7 @@ pub use self::error::{StoreProblem, TlsError};
 pub use self::live::{EXPIRY_WARNING_S, LiveTls, Sides};
 pub use self::session::{FIRST_BYTE, Session};
 pub use self::settings::{ClientAuth, TlsSettings};
+pub use self::socket::{SecureSocket, limit};
 pub use self::store::{Password, StoreSpec};
 pub use self::verify::check_name;
 pub use rustls::pki_types::{CertificateDer, ServerName};

@@ -28,9 +28,9 @@ struct FanoutReport {
 pub(super) fn measure(args: &LoadArgs) -> Result<()> {
     let target = &args.target;
     let (servers, probe) = (target.addresses()?, target.probe()?);
-    setup::prepare(&servers, target.session_timeout(), WATCHED + 1, args.size)?;
+    setup::prepare(&servers, &target.options()?, WATCHED + 1, args.size)?;
     // The last session changes what the others watch.
-    let mut pool = Pool::open(&servers, args.sessions + 1, target.session_timeout())?;
+    let mut pool = Pool::open(&servers, args.sessions + 1, &target.options()?)?;
     let requests = Requests::new(args.size);
     let mut progress = Progress::new("watch-fanout", (args.warmup + args.duration).as_millis() as u64);
     let start = Instant::now();

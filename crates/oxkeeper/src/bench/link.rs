@@ -2,17 +2,19 @@
 //!
 //! Invariant: xids count up from 1, so the reply that is due has the one after the last.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use oxkeeper_client::{Options, Tls};
 use oxkeeper_proto::Jute;
 use oxkeeper_proto::OpCode;
 use oxkeeper_proto::frame::{PREFIX_LEN, put_frame};
 use oxkeeper_proto::op::XID_PING;
 use oxkeeper_proto::records::{ConnectRequest, ConnectResponse, PASSWORD_LEN, ReplyHeader, RequestHeader};
+use oxkeeper_tls::SecureSocket;
 
 use super::request::{Op, Requests};
 
@@ -23,6 +25,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) struct Link {
     socket: TcpStream,
+    /// `None`: without TLS.
+    secure: Option<Box<SecureSocket>>,
     /// Received, not yet a whole frame.
     partial: Vec<u8>,
     /// Encoded, not yet taken by the socket.
@@ -34,14 +38,15 @@ pub(super) struct Link {
 
 impl Link {
     /// Connects and sends the handshake. The socket blocks until [`Link::begin`].
-    pub(super) fn connect(server: SocketAddr, session_timeout: Duration) -> Result<Link> {
+    pub(super) fn connect(server: SocketAddr, options: &Options) -> Result<Link> {
         let socket = TcpStream::connect(server).with_context(|| format!("cannot connect to {server}"))?;
         socket.set_nodelay(true)?;
+        let secure = options.tls.as_ref().map(|tls| secure(tls, server, &socket)).transpose()?;
         socket.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
         let request = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: 0,
-            timeout_ms: i32::try_from(session_timeout.as_millis()).context("session timeout too long")?,
+            timeout_ms: i32::try_from(options.timeout.as_millis()).context("session timeout too long")?,
             session_id: 0,
             passwd: Some(&[0; PASSWORD_LEN]),
         };
@@ -50,14 +55,24 @@ impl Link {
             request.encode(out);
             false.encode(out);
         });
-        (&socket).write_all(&out).context("handshake")?;
-        Ok(Link { socket, partial: Vec::new(), out: Vec::new(), xid_sent: 0, xid_answered: 0, zxid_seen: 0 })
+        let partial = Vec::new();
+        let mut link = Link { socket, secure, partial, out, xid_sent: 0, xid_answered: 0, zxid_seen: 0 };
+        link.flush().context("handshake")?;
+        Ok(link)
     }
 
     /// Waits for the handshake's answer. Returns the negotiated timeout.
     pub(super) fn begin(&mut self) -> Result<Duration> {
         let mut answer = [0; PREFIX_LEN + CONNECT_RESPONSE_LEN];
-        self.socket.read_exact(&mut answer).context("the server refused a session")?;
+        let mut filled = 0;
+        while filled < answer.len() {
+            match self.read_some(&mut answer[filled..]) {
+                Ok(0) => bail!("the server refused a session"),
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).context("the server refused a session"),
+            }
+        }
         let response = ConnectResponse::from_bytes(&answer[PREFIX_LEN..])?;
         ensure!(response.session_id != 0 && response.timeout_ms > 0, "wrong handshake: {response:?}");
         ensure!(response.passwd.is_some_and(|passwd| passwd.len() == PASSWORD_LEN), "wrong handshake: {response:?}");
@@ -111,15 +126,29 @@ impl Link {
     pub(super) fn read(&mut self, scratch: &mut [u8]) -> Result<(usize, bool)> {
         let kept = self.partial.len();
         let room = scratch.len() - kept;
-        match self.socket.read(&mut scratch[kept..]) {
+        let read = loop {
+            match self.read_some(&mut scratch[kept..]) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        match read {
             Ok(0) => bail!("the server closed the connection"),
             Ok(count) => {
                 scratch[..kept].copy_from_slice(&self.partial);
                 self.partial.clear();
-                Ok((kept + count, count == room))
+                // A short read of TLS does not tell that the socket is empty.
+                Ok((kept + count, count == room || self.secure.is_some()))
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok((0, false)),
             Err(error) => Err(error).context("connection lost"),
+        }
+    }
+
+    fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.secure {
+            None => self.socket.read(buffer),
+            Some(secure) => secure.read(&self.socket, buffer),
         }
     }
 
@@ -130,8 +159,13 @@ impl Link {
 
     /// Writes what the socket takes; the rest waits until it takes more.
     pub(super) fn flush(&mut self) -> Result<()> {
-        while !self.out.is_empty() {
-            match self.socket.write(&self.out) {
+        while !self.out.is_empty() || self.secure.as_ref().is_some_and(|secure| secure.wants_flush()) {
+            let written = match &mut self.secure {
+                None => self.socket.write(&self.out),
+                Some(secure) if self.out.is_empty() => secure.flush(&self.socket).map(|()| 0),
+                Some(secure) => secure.write(&self.socket, &self.out),
+            };
+            match written {
                 Ok(count) if count == self.out.len() => self.out.clear(),
                 Ok(count) => drop(self.out.drain(..count)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -146,6 +180,14 @@ impl AsFd for Link {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Shakes hands as TLS does.
+fn secure(tls: &Tls, server: SocketAddr, socket: &TcpStream) -> Result<Box<SecureSocket>> {
+    let name = tls.name.clone().unwrap_or_else(|| server.ip().to_canonical().to_string());
+    let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
+    let secure = SecureSocket::dial(tls.live.client(), &name, socket, deadline);
+    Ok(Box::new(secure.with_context(|| format!("server {server}"))?))
 }
 
 fn xid_after(xid: i32) -> i32 {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
+use oxkeeper_client::Options;
 use serde::Serialize;
 
 use super::interrupt::Interrupt;
@@ -42,8 +43,8 @@ struct LoadReport {
 pub(super) fn measure(args: &LoadArgs) -> Result<()> {
     let target = &args.target;
     let (servers, probe) = (target.addresses()?, target.probe()?);
-    setup::prepare(&servers, target.session_timeout(), args.znodes, args.size)?;
-    let mut pool = Pool::open(&servers, args.sessions, target.session_timeout())?;
+    setup::prepare(&servers, &target.options()?, args.znodes, args.size)?;
+    let mut pool = Pool::open(&servers, args.sessions, &target.options()?)?;
     let source = Source::Endless { workload: args.workload, znodes: args.znodes };
     let mut load = Load::new(source, args.sessions, args.in_flight, args.size);
     load.schedule(args.rate);
@@ -88,10 +89,9 @@ struct FillReport {
 pub(super) fn fill(args: &FillArgs) -> Result<()> {
     let target = &args.target;
     let (servers, probe) = (target.addresses()?, target.probe()?);
-    setup::create_root(servers[0], target.session_timeout(), 0)?;
+    setup::create_root(servers[0], &target.options()?, 0)?;
     let (before, rss_before, begun) = (probe.cpu()?, probe.resident()?, Instant::now());
-    let times =
-        create_znodes(&servers, target.session_timeout(), args.znodes, args.size, args.sessions, args.in_flight)?;
+    let times = create_znodes(&servers, &target.options()?, args.znodes, args.size, args.sessions, args.in_flight)?;
     let (cpu, time) = (probe.cpu()?.since(before), begun.elapsed());
     let grown = probe.resident()?.zip(rss_before).map(|(after, before)| after as f64 - before as f64);
     report::print(
@@ -108,13 +108,13 @@ pub(super) fn fill(args: &FillArgs) -> Result<()> {
 /// Creates the first `znodes` znodes, as far as they are not there. Returns how long each took.
 pub(super) fn create_znodes(
     servers: &[SocketAddr],
-    session_timeout: Duration,
+    options: &Options,
     znodes: u32,
     size: usize,
     sessions: u32,
     in_flight: u32,
 ) -> Result<Histogram<u64>> {
-    let mut pool = Pool::open(servers, sessions, session_timeout)?;
+    let mut pool = Pool::open(servers, sessions, options)?;
     let mut load = Load::new(Source::Fill { next: 0, end: znodes }, sessions, in_flight, size);
     let mut progress = Progress::new("fill", u64::from(znodes));
     load.begin(&mut pool)?;

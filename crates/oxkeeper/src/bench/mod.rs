@@ -30,7 +30,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
+use oxkeeper_client::Options;
 
+use crate::tls::TlsArgs;
 use process::Probe;
 
 /// `oxkeeper bench`.
@@ -79,6 +81,8 @@ pub(crate) struct Target {
     /// How to print the result
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -229,8 +233,10 @@ impl Target {
         Probe::new(&self.pid)
     }
 
-    fn session_timeout(&self) -> Duration {
-        Duration::from_millis(self.session_timeout_ms.into())
+    /// How to connect. *Errors*: a key or trust store that cannot be used.
+    fn options(&self) -> Result<Options> {
+        let timeout = Duration::from_millis(self.session_timeout_ms.into());
+        Ok(Options { timeout, tls: self.tls.load()?, ..Options::default() })
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn run(args: &PauseArgs) -> Result<()> {
     let pids =
         target.pid.iter().map(|pid| Pid::from_raw(*pid as i32).context("--pid 0")).collect::<Result<Vec<_>>>()?;
     let servers = target.addresses()?;
-    let options = Options { timeout: target.session_timeout(), ..Options::default() };
+    let options = target.options()?;
     let kept = setup::runtime()?.block_on(async {
         let mut clients = Vec::new();
         let mut timeout = options.timeout;

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use oxkeeper_client::Options;
 use oxkeeper_proto::frame::{FRAME_LEN_MAX, PREFIX_LEN, split_frame};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::time::Timespec;
@@ -43,9 +44,9 @@ impl Pool {
     }
 
     /// A pool of `count` sessions, spread over the servers in turn.
-    pub(super) fn open(servers: &[SocketAddr], count: u32, session_timeout: Duration) -> Result<Pool> {
+    pub(super) fn open(servers: &[SocketAddr], count: u32, options: &Options) -> Result<Pool> {
         let mut pool = Pool::new()?;
-        pool.grow(servers, count, session_timeout, HANDSHAKES_IN_FLIGHT, |_| {})?;
+        pool.grow(servers, count, options, HANDSHAKES_IN_FLIGHT, |_| {})?;
         Ok(pool)
     }
 
@@ -55,7 +56,7 @@ impl Pool {
         &mut self,
         servers: &[SocketAddr],
         count: u32,
-        session_timeout: Duration,
+        options: &Options,
         in_flight: usize,
         mut opened: impl FnMut(Duration),
     ) -> Result<()> {
@@ -63,7 +64,7 @@ impl Pool {
         for number in 0..count as usize {
             let start = Instant::now();
             let server = servers[(self.links.len() + begun.len()) % servers.len()];
-            begun.push_back((start, Link::connect(server, session_timeout)?));
+            begun.push_back((start, Link::connect(server, options)?));
             let last = number + 1 == count as usize;
             while begun.len() >= in_flight || last {
                 let Some((start, link)) = begun.pop_front() else { break };

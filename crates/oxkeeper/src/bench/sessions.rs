@@ -37,7 +37,7 @@ pub(super) fn measure_connect(args: &LoadArgs) -> Result<()> {
         let warm = start.elapsed() >= args.warmup;
         let (before, begun) = (probe.cpu()?, Instant::now());
         let mut pool = Pool::new()?;
-        pool.grow(&servers, args.sessions, args.target.session_timeout(), args.in_flight as usize, |took| {
+        pool.grow(&servers, args.sessions, &args.target.options()?, args.in_flight as usize, |took| {
             if warm {
                 report::record(&mut times, took);
             }
@@ -84,7 +84,7 @@ fn hold(target: &Target, sessions: u32, watches: u32, first: u32, time: Duration
     ensure!(first.saturating_add(watches) <= request::ZNODES_MAX, "watches reach above znode {}", request::ZNODES_MAX);
     let (servers, probe, begun) = (target.addresses()?, target.probe()?, Instant::now());
     let empty = probe.resident()?;
-    let mut idle = Idle { pool: Pool::open(&servers, sessions, target.session_timeout())?, pinged: 0 };
+    let mut idle = Idle { pool: Pool::open(&servers, sessions, &target.options()?)?, pinged: 0 };
     idle.settle()?;
     let opened = probe.resident()?;
     watch(&mut idle.pool, watches, first)?;

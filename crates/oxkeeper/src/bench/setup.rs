@@ -2,7 +2,6 @@
 //! here is measured.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use oxkeeper_client::calls::open_acl;
@@ -23,10 +22,9 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 /// Makes the parent exist. Returns whether znode `number` does.
-pub(super) fn create_root(server: SocketAddr, timeout: Duration, number: u32) -> Result<bool> {
+pub(super) fn create_root(server: SocketAddr, options: &Options, number: u32) -> Result<bool> {
     runtime()?.block_on(async {
-        let options = Options { timeout, ..Options::default() };
-        let (client, _events) = Client::connect(server, &options).await.with_context(|| format!("server {server}"))?;
+        let (client, _events) = Client::connect(server, options).await.with_context(|| format!("server {server}"))?;
         match client.create(ROOT, b"", &open_acl(), CreateMode::Persistent).await {
             Ok(_) | Err(Error::Server(ErrorCode::NodeExists)) => {}
             Err(error) => return Err(error).context(ROOT),
@@ -39,19 +37,18 @@ pub(super) fn create_root(server: SocketAddr, timeout: Duration, number: u32) ->
 
 /// Makes `/bench` and its first `znodes` znodes exist. A fill goes upwards, so the last one being there vouches for all;
 /// where it does not, the first reply says NoNode.
-pub(super) fn prepare(servers: &[SocketAddr], timeout: Duration, znodes: u32, size: usize) -> Result<()> {
-    if !create_root(servers[0], timeout, znodes - 1)? {
-        load::create_znodes(servers, timeout, znodes, size, SESSIONS, IN_FLIGHT)?;
+pub(super) fn prepare(servers: &[SocketAddr], options: &Options, znodes: u32, size: usize) -> Result<()> {
+    if !create_root(servers[0], options, znodes - 1)? {
+        load::create_znodes(servers, options, znodes, size, SESSIONS, IN_FLIGHT)?;
     }
     // One server shows its own writes; another may be behind.
-    if servers.len() > 1 { runtime()?.block_on(bring_up_to_date(servers, timeout, znodes - 1)) } else { Ok(()) }
+    if servers.len() > 1 { runtime()?.block_on(bring_up_to_date(servers, options, znodes - 1)) } else { Ok(()) }
 }
 
 /// Waits until every server has what the others were told, and checks that by znode `number`.
-async fn bring_up_to_date(servers: &[SocketAddr], timeout: Duration, number: u32) -> Result<()> {
-    let options = Options { timeout, ..Options::default() };
+async fn bring_up_to_date(servers: &[SocketAddr], options: &Options, number: u32) -> Result<()> {
     for server in servers {
-        let (client, _events) = Client::connect(*server, &options).await.with_context(|| format!("server {server}"))?;
+        let (client, _events) = Client::connect(*server, options).await.with_context(|| format!("server {server}"))?;
         client.sync(ROOT).await.with_context(|| format!("sync at {server}"))?;
         ensure!(client.exists(&path(number), false).await?.is_some(), "after a sync {server} lacks {}", path(number));
         client.close().await?;

@@ -37,6 +37,7 @@ use tokio::runtime;
 use self::console::{Completion, Lines, Piped, Typed};
 use self::report::{Format, flush, put};
 use self::session::{Next, Settings, Shell};
+use crate::tls::TlsArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct ShellArgs {
@@ -61,10 +62,27 @@ pub(crate) struct ShellArgs {
     /// Print each line of a script before what it answers, and the exit code of each that fails
     #[arg(long)]
     echo: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// One command and its arguments; without, commands are read from standard input
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
+
+/// The options that take a value.
+const VALUED: [&str; 11] = [
+    "-server",
+    "-timeout",
+    "--server",
+    "--timeout",
+    "-s",
+    "-o",
+    "--output",
+    "--tls-key-store",
+    "--tls-trust-store",
+    "--tls-password-file",
+    "--tls-name",
+];
 
 /// The options as zkCli spells them, and as we do.
 const SPELLINGS: [(&str, &str); 3] =
@@ -83,8 +101,7 @@ pub(crate) fn respell(mut args: Vec<OsString>) -> Vec<OsString> {
         if let Some((_, ours)) = SPELLINGS.iter().find(|(theirs, _)| *theirs == arg) {
             args[at] = (*ours).into();
         }
-        let takes_value =
-            ["-server", "-timeout", "--server", "--timeout", "-s", "-o", "--output"].contains(&arg.as_str());
+        let takes_value = VALUED.contains(&arg.as_str());
         at += if takes_value { 2 } else { 1 };
     }
     args
@@ -102,17 +119,18 @@ pub(crate) fn run(args: &ShellArgs) -> Result<ExitCode> {
         .name("shell-io".to_owned())
         .spawn(move || runtime.block_on(pending::<()>()))
         .context("cannot start a thread")?;
-    Session { shell: Shell::new(settings(args)), runtime: handle, args }.run()
+    Session { shell: Shell::new(settings(args)?), runtime: handle, args }.run()
 }
 
-fn settings(args: &ShellArgs) -> Settings {
-    Settings {
+fn settings(args: &ShellArgs) -> Result<Settings> {
+    Ok(Settings {
         timeout: Duration::from_millis(args.timeout.into()),
         read_only: args.read_only,
         wait: args.waitforconnection,
         format: args.output,
         quiet: args.quiet,
-    }
+        tls: args.tls.load()?,
+    })
 }
 
 /// One run of the shell.

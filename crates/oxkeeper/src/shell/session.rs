@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use oxkeeper_client::{ConnectString, Error, Handle, Options};
+use oxkeeper_client::{ConnectString, Error, Handle, Options, Tls};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -29,6 +29,8 @@ pub(super) struct Settings {
     pub(super) wait: bool,
     pub(super) format: Format,
     pub(super) quiet: bool,
+    /// `None`: without TLS.
+    pub(super) tls: Option<Tls>,
 }
 
 /// A session and who tells its events.
@@ -97,8 +99,8 @@ impl Shell {
         let servers = ConnectString::parse(host).map_err(|error| Failure::value(error.to_string()))?;
         self.close().await;
         host.clone_into(&mut self.host);
-        let Settings { timeout: limit, read_only, wait, format, quiet } = self.settings;
-        let (handle, events) = Handle::open(servers, Options { timeout: limit, read_only, ..Options::default() });
+        let Settings { timeout: limit, read_only, wait, format, quiet, tls } = self.settings.clone();
+        let (handle, events) = Handle::open(servers, Options { timeout: limit, read_only, tls, ..Options::default() });
         let (fences, fenced) = mpsc::channel(1);
         let on = self.print_watches.clone();
         let quiet = quiet || format == Format::Json;

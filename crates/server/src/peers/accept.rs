@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use oxkeeper_tls::check_name;
+use oxkeeper_tls::{SecureSocket, check_name};
 use rustix::event::{PollFd, PollFlags, poll};
 use tracing::{info, warn};
 
@@ -18,7 +18,6 @@ use super::greet::{self, GreetError};
 use super::hello::{Hello, Purpose, Refusal};
 use super::helpers::{Helpers, Topic, canonical, resolve};
 use super::stream::PeerStream;
-use super::tls::Secure;
 use super::{OnState, PeersConfig};
 
 /// How long the system is left alone after it has refused a connection.
@@ -161,7 +160,7 @@ fn check_address(helpers: &Helpers, from: u8, address: SocketAddr) -> Result<(),
 // ZooKeeper: compares it with the address, and with the name that a name server has for that.
 fn check_certificate(helpers: &Helpers, from: u8, stream: &PeerStream) -> Result<(), Refusal> {
     let checks = helpers.config.tls.as_ref().is_some_and(|tls| tls.checks_names);
-    let Some(certificate) = stream.secure().and_then(Secure::peer_certificate).filter(|_| checks) else {
+    let Some(certificate) = stream.secure().and_then(SecureSocket::peer_certificate).filter(|_| checks) else {
         return Ok(());
     };
     let member = helpers.member(from).expect("the greeting was checked");

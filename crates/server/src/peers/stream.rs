@@ -1,6 +1,6 @@
 //! A connection between two servers, and the list of those that helper threads hold.
 //!
-//! [`PeerStream`] is the one type through which bytes between servers pass, with TLS ([`Secure`]) or without.
+//! [`PeerStream`] is the one type through which bytes between servers pass, with TLS ([`SecureSocket`]) or without.
 //!
 //! Invariant: a stream that a helper thread may block on is in [`Guests`], so that [`Guests::stop`] ends it.
 
@@ -10,9 +10,8 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use oxkeeper_tls::SecureSocket;
 use parking_lot::{Condvar, Mutex};
-
-use super::tls::Secure;
 
 /// Accepted connections that may be greeting at a time; one more ends the oldest of them.
 pub(super) const GREETINGS_MAX: usize = 32;
@@ -26,7 +25,7 @@ const PLACE_WAIT: Duration = Duration::from_millis(100);
 pub(crate) struct PeerStream {
     socket: TcpStream,
     /// `None`: bytes pass as they are.
-    secure: Option<Box<Secure>>,
+    secure: Option<Box<SecureSocket>>,
     /// Dropped after the socket.
     guest: Option<Guest>,
 }
@@ -42,12 +41,12 @@ impl PeerStream {
     }
 
     /// Bytes are encrypted from now on.
-    pub(super) fn set_secure(&mut self, secure: Option<Secure>) {
+    pub(super) fn set_secure(&mut self, secure: Option<SecureSocket>) {
         self.secure = secure.map(Box::new);
     }
 
     /// The session of TLS, if there is one.
-    pub(super) fn secure(&self) -> Option<&Secure> {
+    pub(super) fn secure(&self) -> Option<&SecureSocket> {
         self.secure.as_deref()
     }
 
@@ -58,12 +57,12 @@ impl PeerStream {
 
     /// Whether there is something to be read without the socket.
     pub(super) fn has_plain(&self) -> bool {
-        self.secure().is_some_and(Secure::has_plain)
+        self.secure().is_some_and(SecureSocket::has_plain)
     }
 
     /// Whether something that was written has not left yet.
     pub(super) fn wants_flush(&self) -> bool {
-        self.secure().is_some_and(Secure::wants_flush)
+        self.secure().is_some_and(SecureSocket::wants_flush)
     }
 
     /// Takes one of the places for state transfers. False if there is none.

@@ -15,6 +15,8 @@ use super::hello::{self, CONFIRMATION, HEAD_LEN, Hello, Purpose};
 use super::stream::{GREETINGS_MAX, STATES_MAX};
 use super::*;
 
+mod tls;
+
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(2);

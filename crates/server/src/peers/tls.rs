@@ -1,22 +1,13 @@
-//! TLS between servers: what they share, and the session of one connection.
+//! TLS between servers: what links have in common, and their handshakes.
 //!
-//! The session stands between the stream's bytes and the socket's, blocking or not as the socket is. Its handshake belongs to
-//! the helper threads, before the greeting. Invariant: of what was taken to be written nothing is forgotten; what the socket
-//! did not take waits in `output`, and [`Secure::flush`] says so. Source: `UnifiedServerSocket`, `QuorumX509Util`.
+//! A handshake belongs to the helper threads, before the greeting. Source: `UnifiedServerSocket`, `QuorumX509Util`.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Instant;
 
-use oxkeeper_tls::{CertificateDer, FIRST_BYTE, LiveTls, ServerName, Session};
-
-/// Bytes read from the socket at once.
-const INPUT_LEN: usize = 64 << 10;
-/// Bytes encrypted at once.
-const CHUNK_LEN: usize = 64 << 10;
-/// Bytes of an empty buffer that are kept for the next time.
-const BUFFER_KEPT: usize = 256 << 10;
+use oxkeeper_tls::{FIRST_BYTE, LiveTls, SecureSocket, limit};
 
 /// What links to other servers have in common.
 #[derive(Debug)]
@@ -32,7 +23,7 @@ pub(crate) struct PeerTls {
 
 impl PeerTls {
     /// The handshake of a connection that was accepted; `None` if it comes without TLS and may.
-    pub(super) fn accept(&self, socket: &TcpStream, deadline: Instant) -> io::Result<Option<Secure>> {
+    pub(super) fn accept(&self, socket: &TcpStream, deadline: Instant) -> io::Result<Option<SecureSocket>> {
         let mut first = [0];
         limit(socket, deadline)?;
         if socket.peek(&mut first)? == 0 {
@@ -42,150 +33,19 @@ impl PeerTls {
             return Ok(None);
         }
         if first[0] != FIRST_BYTE {
-            return Err(invalid("it comes without TLS, and only portUnification=true would let it in"));
+            return Err(io::Error::new(
+                ErrorKind::InvalidData,
+                "it comes without TLS, and only portUnification=true would let it in",
+            ));
         }
-        let mut secure = Secure::new(Session::accept(self.live.server()).map_err(invalid)?);
-        secure.shake_hands(socket, deadline)?;
-        Ok(Some(secure))
+        SecureSocket::accept(self.live.server(), socket, deadline).map(Some)
     }
 
     /// The handshake of a connection that was dialled; `None` if we dial without TLS.
-    pub(super) fn dial(&self, socket: &TcpStream, host: &str, deadline: Instant) -> io::Result<Option<Secure>> {
+    pub(super) fn dial(&self, socket: &TcpStream, host: &str, deadline: Instant) -> io::Result<Option<SecureSocket>> {
         if !self.dials {
             return Ok(None);
         }
-        let name = ServerName::try_from(host.to_owned());
-        let name = name.map_err(|_| invalid(format!("{host:?} is neither a name nor an address")))?;
-        let mut output = Vec::new();
-        let session = Session::dial(self.live.client(), name, &mut output).map_err(invalid)?;
-        let mut secure = Secure { output, ..Secure::new(session) };
-        secure.shake_hands(socket, deadline)?;
-        Ok(Some(secure))
-    }
-}
-
-fn invalid(problem: impl ToString) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, format!("TLS: {}", problem.to_string()))
-}
-
-/// Nothing on this socket blocks longer than until then.
-fn limit(socket: &TcpStream, deadline: Instant) -> io::Result<()> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(ErrorKind::TimedOut.into());
-    }
-    socket.set_read_timeout(Some(left))?;
-    socket.set_write_timeout(Some(left))
-}
-
-/// A session over a socket.
-#[derive(Debug)]
-pub(super) struct Secure {
-    session: Session,
-    input: Box<[u8]>,
-    /// Decrypted; `plain[read..]` is not handed out yet.
-    plain: Vec<u8>,
-    read: usize,
-    /// Encrypted; `output[sent..]` is not taken by the socket yet.
-    output: Vec<u8>,
-    sent: usize,
-}
-
-impl Secure {
-    fn new(session: Session) -> Secure {
-        let input = vec![0; INPUT_LEN].into_boxed_slice();
-        Secure { session, input, plain: Vec::new(), read: 0, output: Vec::new(), sent: 0 }
-    }
-
-    fn shake_hands(&mut self, socket: &TcpStream, deadline: Instant) -> io::Result<()> {
-        while self.session.is_handshaking() {
-            limit(socket, deadline)?;
-            self.flush(socket)?;
-            match self.fill(socket) {
-                Ok(0) => return Err(invalid("the connection was closed in the handshake")),
-                Ok(_) => {}
-                // Time is up when nothing is left of it.
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.flush(socket)
-    }
-
-    pub(super) fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
-        self.session.peer_certificate()
-    }
-
-    /// Whether there is something to be read without the socket.
-    pub(super) fn has_plain(&self) -> bool {
-        self.read < self.plain.len()
-    }
-
-    /// Reads the socket once, unless there is something still: `Interrupted` if no whole record has come of it.
-    pub(super) fn read(&mut self, socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-        if !self.has_plain() {
-            if self.session.is_peer_closed() || self.fill(socket)? == 0 {
-                return Ok(0);
-            }
-            match self.flush(socket) {
-                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-        }
-        let count = buffer.len().min(self.plain.len() - self.read);
-        buffer[..count].copy_from_slice(&self.plain[self.read..self.read + count]);
-        self.read += count;
-        match count {
-            0 if self.session.is_peer_closed() => Ok(0),
-            0 => Err(ErrorKind::Interrupted.into()),
-            count => Ok(count),
-        }
-    }
-
-    /// Reads and decrypts; how many bytes came off the wire.
-    fn fill(&mut self, mut socket: &TcpStream) -> io::Result<usize> {
-        let count = socket.read(&mut self.input)?;
-        self.plain.clear();
-        self.plain.shrink_to(BUFFER_KEPT);
-        self.read = 0;
-        if let Err(error) = self.session.receive(&mut self.input[..count], &mut self.plain, &mut self.output) {
-            // It may hear why.
-            let _ = self.flush(socket);
-            return Err(invalid(error));
-        }
-        Ok(count)
-    }
-
-    /// Takes some bytes to be written; `WouldBlock` while earlier ones wait.
-    pub(super) fn write(&mut self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-        self.flush(socket)?;
-        let count = bytes.len().min(CHUNK_LEN);
-        self.session.encrypt(&bytes[..count], &mut self.output).map_err(invalid)?;
-        match self.flush(socket) {
-            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
-            // They are taken: the next call, or a flush, goes on.
-            Ok(()) | Err(_) => Ok(count),
-        }
-    }
-
-    /// Writes what waits; `WouldBlock` if the socket does not take it all.
-    pub(super) fn flush(&mut self, mut socket: &TcpStream) -> io::Result<()> {
-        while self.sent < self.output.len() {
-            match socket.write(&self.output[self.sent..]) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => self.sent += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.output.clear();
-        self.output.shrink_to(BUFFER_KEPT);
-        self.sent = 0;
-        Ok(())
-    }
-
-    /// Whether something waits.
-    pub(super) fn wants_flush(&self) -> bool {
-        self.sent < self.output.len()
+        SecureSocket::dial(self.live.client(), host, socket, deadline).map(Some)
     }
 }

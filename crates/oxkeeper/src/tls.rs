@@ -1,0 +1,57 @@
+//! The options of commands that dial servers with TLS.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Result;
+use clap::Args;
+use oxkeeper_client::Tls;
+use oxkeeper_tls::{LiveTls, Password, Sides, StoreSpec, TlsSettings};
+
+/// How to dial with TLS.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct TlsArgs {
+    /// Connect with TLS
+    #[arg(long)]
+    tls: bool,
+    /// Our key and certificate: a .pem, .p12 or .jks file
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    tls_key_store: Option<PathBuf>,
+    /// Who may sign a server's certificate: a .pem, .p12 or .jks file; without, whom the system trusts
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    tls_trust_store: Option<PathBuf>,
+    /// A file with the password of both stores
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    tls_password_file: Option<PathBuf>,
+    /// The name that a server's certificate must have, if it is not the one dialled
+    #[arg(long, value_name = "NAME", requires = "tls")]
+    tls_name: Option<String>,
+    /// Do not look at the names in a server's certificate
+    #[arg(long, requires = "tls", conflicts_with = "tls_name")]
+    tls_any_name: bool,
+}
+
+impl TlsArgs {
+    /// Loads the stores; `None` without TLS.
+    pub(crate) fn load(&self) -> Result<Option<Tls>> {
+        if !self.tls {
+            return Ok(None);
+        }
+        let store = |option: &str, path: &Path| StoreSpec {
+            key: option.to_owned(),
+            path: path.to_owned(),
+            kind: String::new(),
+            password: Password::default(),
+            password_path: self.tls_password_file.clone(),
+        };
+        let settings = TlsSettings {
+            prefix: "--tls-".to_owned(),
+            key_store: self.tls_key_store.as_deref().map(|path| store("--tls-key-store", path)),
+            trust_store: self.tls_trust_store.as_deref().map(|path| store("--tls-trust-store", path)),
+            check_server_names: !self.tls_any_name,
+            ..TlsSettings::default()
+        };
+        let live: Arc<LiveTls> = LiveTls::load(settings, Sides::Client)?;
+        Ok(Some(Tls { live, name: self.tls_name.clone() }))
+    }
+}

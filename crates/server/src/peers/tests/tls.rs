@@ -1,0 +1,120 @@
+//! Links with TLS, without, and on the way from the one to the other.
+
+use oxkeeper_tls::{LiveTls, Sides, StoreSpec, TlsSettings};
+use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+use super::*;
+
+/// Makes one server's TLS: with a certificate of the one authority for these names.
+struct Authority {
+    dir: tempfile::TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Authority {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Authority { dir: tempfile::tempdir().unwrap(), issuer }
+    }
+
+    fn tls(&self, names: &[&str], dials: bool, accepts_plain: bool) -> Option<Arc<PeerTls>> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let store = |name: &str, content: String| {
+            let path = self.dir.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            Some(StoreSpec { key: name.to_owned(), path, ..StoreSpec::default() })
+        };
+        let settings = TlsSettings {
+            prefix: "ssl.quorum.".to_owned(),
+            key_store: store("key.pem", key.serialize_pem() + &certificate.pem()),
+            trust_store: store("trust.pem", self.issuer.pem()),
+            check_server_names: true,
+            ..TlsSettings::default()
+        };
+        let live = LiveTls::load(settings, Sides::Both).unwrap();
+        Some(Arc::new(PeerTls { live, dials, accepts_plain, checks_names: true }))
+    }
+}
+
+/// Servers 1 and 2, and what server 1 hears when it asks server 2 for its state.
+fn meet(
+    one: Option<Arc<PeerTls>>,
+    two: Option<Arc<PeerTls>>,
+    on_state: OnState,
+) -> (Peers, Peers, io::Result<PeerStream>) {
+    let (listeners, members) = ensemble(2);
+    let mut started = listeners.into_iter().zip([one, two]).zip(1..).map(|((listener, tls), me)| {
+        let config = PeersConfig { tls, ..config(me, &members) };
+        Peers::start_on(vec![listener], config, on_state.clone()).unwrap()
+    });
+    let (one, two) = (started.next().unwrap(), started.next().unwrap());
+    let answer = one.connector().connect_for_state(2);
+    (one, two, answer)
+}
+
+fn chatter() -> OnState {
+    Arc::new(|mut stream, _| {
+        stream.write_all(&[7; 300_000]).unwrap();
+        stream.flush().unwrap();
+    })
+}
+
+#[test]
+fn frames_and_states_pass() {
+    let authority = Authority::new();
+    let tls = || authority.tls(&["127.0.0.1"], true, false);
+    let (mut one, mut two, state) = meet(tls(), tls(), chatter());
+    let mut received = Vec::new();
+    state.unwrap().read_to_end(&mut received).unwrap();
+    assert_eq!(received, vec![7; 300_000]);
+    let ups = turn(&mut [&mut one, &mut two], |seen| seen.iter().all(|seen| !seen.is_empty()));
+    assert_eq!(ups, [[Seen::Up(2)], [Seen::Up(1)]]);
+    let frames: Vec<Vec<u8>> = [0, 1, 70_000, 5, 9 << 20].iter().zip(1..).map(|(len, byte)| vec![byte; *len]).collect();
+    for frame in &frames {
+        one.send(2, frame);
+        two.send(1, frame);
+    }
+    one.flush();
+    two.flush();
+    let seen = turn(&mut [&mut one, &mut two], |seen| seen.iter().all(|seen| seen.len() >= frames.len()));
+    for (seen, peer) in seen.iter().zip([2, 1]) {
+        let expected: Vec<Seen> = frames.iter().map(|frame| Seen::Frame(peer, frame.clone())).collect();
+        assert!(*seen == expected, "frames of {peer} are others, or in another order");
+    }
+}
+
+#[test]
+fn an_ensemble_moves_to_tls_one_by_one() {
+    let authority = Authority::new();
+    let tls = |dials, accepts_plain| authority.tls(&["127.0.0.1"], dials, accepts_plain);
+    // Who dials without TLS, and who with it, at a server that takes both.
+    for one in [None, tls(false, true), tls(true, true), tls(true, false)] {
+        let (_one, _two, state) = meet(one, tls(true, true), chatter());
+        state.unwrap();
+    }
+    // At the end nobody is let in without it.
+    let (_one, _two, state) = meet(tls(false, true), tls(true, false), chatter());
+    state.unwrap_err();
+    // A server that knows nothing of TLS understands nobody who dials with it.
+    let (_one, _two, state) = meet(tls(true, true), None, chatter());
+    assert!(state.unwrap_err().to_string().contains("TLS"));
+}
+
+#[test]
+fn certificates_speak_for_the_hosts_of_server_lines() {
+    let authority = Authority::new();
+    let right = || authority.tls(&["127.0.0.1"], true, false);
+    let wrong = || authority.tls(&["elsewhere"], true, false);
+    let (_one, _two, state) = meet(right(), wrong(), chatter());
+    let error = state.unwrap_err().to_string();
+    assert!(error.contains("TLS: ") && error.contains("certificate"), "{error}");
+    let (_one, _two, state) = meet(wrong(), right(), chatter());
+    let error = state.unwrap_err().to_string();
+    assert!(error.contains("does not name 127.0.0.1: look at the server lines"), "{error}");
+    let (_one, _two, state) = meet(Authority::new().tls(&["127.0.0.1"], true, false), right(), chatter());
+    assert!(state.unwrap_err().to_string().contains("TLS: "));
+}
