@@ -17,6 +17,7 @@ use crate::session::Session;
 const INPUT_LEN: usize = 64 << 10;
 /// Bytes encrypted at once.
 const CHUNK_LEN: usize = 64 << 10;
+const CLOSED: &str = "the other side closed the connection in the handshake: does it speak TLS?";
 /// Bytes of an empty buffer that are kept for the next time.
 const BUFFER_KEPT: usize = 256 << 10;
 
@@ -81,7 +82,11 @@ impl SecureSocket {
         let mut output = Vec::new();
         let session = Session::dial(config, name, &mut output).map_err(invalid)?;
         let mut secure = SecureSocket { output, ..SecureSocket::new(session) };
-        secure.shake_hands(socket, deadline)?;
+        secure.shake_hands(socket, deadline).map_err(|error| match error.kind() {
+            // That is how somebody answers who does not speak TLS.
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => invalid(CLOSED),
+            _ => error,
+        })?;
         Ok(secure)
     }
 
@@ -90,7 +95,7 @@ impl SecureSocket {
             limit(socket, deadline)?;
             self.flush(socket)?;
             match self.fill(socket) {
-                Ok(0) => return Err(invalid("the connection was closed in the handshake")),
+                Ok(0) => return Err(invalid(CLOSED)),
                 Ok(_) => {}
                 // Time is up when nothing is left of it.
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}

@@ -159,8 +159,8 @@ fn each_refusal_says_why() {
     };
     let hello = || greeting(Purpose::Link);
     let mut newer = hello().encode();
-    newer[5] = 2;
-    check(false, &newer, "version 1 to each other, not 2");
+    newer[5] = 3;
+    check(false, &newer, "version 2 to each other, not 3");
     check(false, &Hello { to: 3, ..hello() }.encode(), "this is server 2, not 3");
     check(false, &Hello { from: 9, ..hello() }.encode(), "server 9 is not among the members here, [1, 2, 3]");
     check(false, &Hello { from: 2, ..hello() }.encode(), "two servers have the same myid");
