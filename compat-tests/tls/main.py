@@ -237,6 +237,17 @@ def auth_stands_for_the_subject():
 
 
 @case("acl")
+def a_certificate_may_be_claimed_by_who_has_shown_it():
+    client = Raw("client")
+    equal(client.ask(wire.auth("x509", ""), wire.XID_AUTH).err, 0)
+    equal(client.identities(), [IP, ("x509", CLIENT)])
+    plain = Connection(("127.0.0.1", PORT))
+    plain.handshake()
+    equal(plain.ask(wire.auth("x509", CLIENT), wire.XID_AUTH).err, wire.Err.AUTH_FAILED)
+    equal(plain.receive_until_close(), b"")
+
+
+@case("acl")
 def subjects_are_spelled_in_one_way_only():
     client = Raw("client")
     spelled_otherwise = CLIENT.replace("CN=client", "cn=client")

@@ -225,6 +225,8 @@ impl Connection {
         let accepted = match (&*scheme, packet.auth) {
             // ZooKeeper: the address is an identity already; claiming it again changes nothing.
             ("ip", _) => true,
+            // So is the certificate, if there is one.
+            ("x509", _) => Identities(&self.identities).iter().any(|id| id.scheme.as_deref() == Some("x509")),
             ("digest", Some(credentials)) if turn.config.settings.has_provider("digest") => {
                 self.prove_digest(credentials, turn)
             }
