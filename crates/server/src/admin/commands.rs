@@ -141,13 +141,13 @@ async fn carry_out(
         What::Change(effect) => running.words.carry_out(effect),
         What::SetTraceMask => return set_trace_mask(running, name, parameter(&request, "traceMask")),
         What::Nothing => {}
-        What::Leader | What::Tell(_) => {
+        What::Tell(tell) => {
             let Some(asked) = ask(&running.words).await else { return silent() };
-            let fields = match command.what {
-                What::Tell(tell) => tell(&asked),
-                _ => replies::leader(&asked).await,
-            };
-            return told(name, fields);
+            return told(name, tell(&asked));
+        }
+        What::Leader => {
+            let Some(asked) = ask(&running.words).await else { return silent() };
+            return told(name, replies::leader(&asked).await);
         }
     }
     told(name, Vec::new())
