@@ -323,7 +323,7 @@ impl Figures {
         let quorum_size = Metric::gauge("quorum_size", self.quorum_size as i64).help("Servers that vote");
         match self.place.role {
             Role::Leader => [vec![quorum_size], self.leader_gauges()].concat(),
-            Role::Follower => vec![quorum_size],
+            Role::Follower | Role::Observer => vec![quorum_size],
             Role::Alone | Role::NotServing | Role::ReadOnly => Vec::new(),
         }
     }

@@ -18,6 +18,8 @@ pub(crate) enum Role {
     Leader,
     /// It follows a leader.
     Follower,
+    /// It follows, and does not vote.
+    Observer,
     /// It is in touch with no majority, or does not have the state yet.
     NotServing,
     /// It has been in touch with no majority for long, and serves those who only read.

@@ -149,7 +149,7 @@ impl Facts for Asked<'_> {
         match self.place.role {
             Role::NotServing => Serving::No,
             Role::ReadOnly => Serving::ReadOnly,
-            Role::Alone | Role::Leader | Role::Follower => Serving::ReadWrite,
+            Role::Alone | Role::Leader | Role::Follower | Role::Observer => Serving::ReadWrite,
         }
     }
 
@@ -214,6 +214,7 @@ impl Facts for Asked<'_> {
             Role::Alone | Role::ReadOnly => return None,
             Role::Leader => "leading - broadcast",
             Role::Follower => "following - broadcast",
+            Role::Observer => "observing - broadcast",
             Role::NotServing => "looking",
         };
         Some(state.to_owned())
@@ -236,7 +237,7 @@ impl Facts for Asked<'_> {
         let split = self.service.config.local_sessions_enabled && self.place.role != Role::Alone;
         let local = (split || self.place.role == Role::ReadOnly).then(|| buckets(&sessions.local));
         let global = match self.place.role {
-            Role::Follower | Role::ReadOnly => GlobalSessions::Known(known_sessions(&shared)),
+            Role::Follower | Role::Observer | Role::ReadOnly => GlobalSessions::Known(known_sessions(&shared)),
             Role::Alone | Role::Leader | Role::NotServing => GlobalSessions::Expiring(buckets(&sessions.clocks)),
         };
         SessionFacts { local, global }
@@ -294,6 +295,7 @@ fn mode(role: Role) -> Mode {
         Role::ReadOnly => Mode::ReadOnly,
         // Without a quorum no word tells a mode.
         Role::Follower | Role::NotServing => Mode::Follower,
+        Role::Observer => Mode::Observer,
     }
 }
 
@@ -312,7 +314,7 @@ fn ensemble_facts(config: &Config, role: Role, agreed: Option<String>) -> Option
         sync_limit: ensemble.sync_limit_ticks,
         election_ports: me.addresses.iter().map(|address| address.election_port).collect(),
         quorum_ports: me.addresses.iter().map(|address| address.quorum_port).collect(),
-        is_observer: false,
+        is_observer: role == Role::Observer,
         membership: (role != Role::ReadOnly).then(|| agreed.unwrap_or_else(|| membership.text.clone())),
     })
 }
@@ -534,9 +536,11 @@ server.3=127.0.0.1:21494:28324:participant;127.0.0.1:30520
 
     #[test]
     fn a_member_tells_its_place() {
-        for (role, mode, peer_state) in
-            [(Role::Leader, "leader", "leading - broadcast"), (Role::Follower, "follower", "following - broadcast")]
-        {
+        for (role, mode, peer_state) in [
+            (Role::Leader, "leader", "leading - broadcast"),
+            (Role::Follower, "follower", "following - broadcast"),
+            (Role::Observer, "observer", "observing - broadcast"),
+        ] {
             let member = member(role);
             let srvr = say(&member, b"srvr");
             let proposals = if role == Role::Leader { "Proposal sizes last/min/max: -1/-1/-1\n" } else { "" };

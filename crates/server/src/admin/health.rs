@@ -93,7 +93,7 @@ pub(super) fn ready(phase: Phase, role: Option<Role>, read_only_is_enough: bool)
     let mut verdict = started(phase);
     verdict.check("stop", (phase == Phase::Stopping).then(|| "the server is stopping".to_owned()));
     let trouble = match role {
-        Some(Role::Alone | Role::Leader | Role::Follower) => None,
+        Some(Role::Alone | Role::Leader | Role::Follower | Role::Observer) => None,
         Some(Role::ReadOnly) if read_only_is_enough => None,
         Some(Role::ReadOnly) => Some("out of touch with a majority: only read-only clients are served"),
         Some(Role::NotServing) => Some("no leader, or out of touch with a majority"),

@@ -141,12 +141,19 @@ impl Ensemble {
         }
     }
 
+    /// ZooKeeper: a server that is no member any more is a follower all the same.
+    fn observes(&self) -> bool {
+        let learns = matches!(self.running.replica.role(), Role::Observing(_));
+        learns && self.parts.shared.read().state.membership().observers().contains(&self.parts.membership.me)
+    }
+
     pub(super) fn show_role(&mut self) {
         let now_ms = self.parts.clock.now_ms();
         self.tell_role();
         let serving = self.whom_to_serve(now_ms);
         let place = match serving {
             Serving::Yes if self.running.replica.role() == Role::Leading => role::Role::Leader,
+            Serving::Yes if self.observes() => role::Role::Observer,
             Serving::Yes => role::Role::Follower,
             Serving::ReadOnly => role::Role::ReadOnly,
             Serving::No => role::Role::NotServing,

@@ -51,6 +51,7 @@ fn serving(role: Role) -> Family {
         ("standalone", Role::Alone),
         ("leader", Role::Leader),
         ("follower", Role::Follower),
+        ("observer", Role::Observer),
         ("read-only", Role::ReadOnly),
         ("not-serving", Role::NotServing),
     ];
