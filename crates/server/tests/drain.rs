@@ -59,20 +59,20 @@ fn nobody_keeps_the_server_from_stopping() {
     let (_, frame) = half.request(OpCode::SetData, &set_request("/n", b"never"));
     half.stream.write_all(&frame[..frame.len() - 1]).unwrap();
     let mut busy = Raw::connect(server.address(), LONG_MS).unwrap();
-    let stopping = std::thread::spawn(move || server.stop());
-    // One that always has a request under way: each that is answered is behind the next one.
+    // One that always has a request under way, the first of them before the stop.
     let mut asked = [busy.send(OpCode::GetData, &read_request("/n", false)).unwrap()].to_vec();
+    let stopping = std::thread::spawn(move || server.stop());
     let mut answered = 0;
     let error = loop {
-        match busy.send(OpCode::GetData, &read_request("/n", false)) {
-            Ok(xid) => asked.push(xid),
-            Err(error) => break error,
-        }
         match busy.receive() {
             Ok(reply) => assert_eq!(reply.xid, asked[answered], "in order"),
             Err(error) => break error,
         }
         answered += 1;
+        match busy.send(OpCode::GetData, &read_request("/n", false)) {
+            Ok(xid) => asked.push(xid),
+            Err(error) => break error,
+        }
     };
     assert!(answered > 0, "{error}");
     drop(busy);
