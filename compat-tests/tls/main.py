@@ -35,8 +35,7 @@ def stores(keys, trust):
     return "".join(f"ssl.{name}.location={DIRECTORY}/{file}\nssl.{name}.password={PASSWORD}\n" for name, file in lines.items())
 
 
-COMMON = f"""\
-secureClientPort={SECURE_PORT}
+COMMON = """\
 serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory
 client.certReload=true
 ssl.enabledProtocols=TLSv1.2,TLSv1.3
@@ -45,14 +44,15 @@ X509AuthenticationProvider.superUser=CN=super
 
 
 def restart(settings):
-    """The same server under these settings, besides those it was given. (Of an ensemble, the one that we talk to.)"""
+    """The same servers under these settings, besides those they were given. Every member of an ensemble must know scheme x509."""
     deployment = Deployment(Path(os.environ["ZK_CTL"]).parent)
-    [member] = [member for member in deployment.members if member.port == PORT]
-    config = member.directory / "zoo.cfg"
-    given = member.directory / "zoo.cfg.given"
-    if not given.exists():
-        given.write_text(config.read_text())
-    config.write_text(given.read_text() + COMMON + settings)
+    for member in deployment.members:
+        config = member.directory / "zoo.cfg"
+        given = member.directory / "zoo.cfg.given"
+        if not given.exists():
+            given.write_text(config.read_text())
+        [port] = [SECURE_PORT] if member.port == PORT else free_ports(1)
+        config.write_text(given.read_text() + f"secureClientPort={port}\n" + COMMON + settings)
     deployment.stop()
     deployment.start()
     # Apache ZooKeeper opens this port a moment later.
@@ -123,7 +123,7 @@ def refused(**how):
     raise AssertionError("it was let in")
 
 
-NO_AUTH, INVALID_ACL = -102, -114
+NO_AUTH, INVALID_ACL, AUTH_FAILED = -102, -114, -115
 IP = ("ip", "127.0.0.1")
 
 
