@@ -82,10 +82,10 @@ impl SecureSocket {
         let mut output = Vec::new();
         let session = Session::dial(config, name, &mut output).map_err(invalid)?;
         let mut secure = SecureSocket { output, ..SecureSocket::new(session) };
-        secure.shake_hands(socket, deadline).map_err(|error| match error.kind() {
+        secure.shake_hands(socket, deadline).map_err(|error| {
             // That is how somebody answers who does not speak TLS.
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => invalid(CLOSED),
-            _ => error,
+            let hung_up = matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
+            if hung_up { invalid(CLOSED) } else { error }
         })?;
         Ok(secure)
     }

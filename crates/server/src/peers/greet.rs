@@ -36,10 +36,8 @@ pub(super) enum GreetError {
 impl GreetError {
     /// What went wrong in the handshake of TLS: that is for an operator; that somebody only came and went is not.
     pub(super) fn handshake(error: io::Error) -> GreetError {
-        match error.kind() {
-            io::ErrorKind::InvalidData => GreetError::Handshake(error),
-            _ => GreetError::Io(error),
-        }
+        let says_why = error.kind() == io::ErrorKind::InvalidData;
+        if says_why { GreetError::Handshake(error) } else { GreetError::Io(error) }
     }
 }
 
