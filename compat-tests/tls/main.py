@@ -123,7 +123,7 @@ def refused(**how):
     raise AssertionError("it was let in")
 
 
-NO_AUTH, INVALID_ACL, AUTH_FAILED = -102, -114, -115
+NO_AUTH, INVALID_ACL = -102, -114
 IP = ("ip", "127.0.0.1")
 
 
