@@ -75,6 +75,8 @@ pub enum Change {
     SyncConnected,
     /// A server without a quorum serves our reads.
     ConnectedReadOnly,
+    /// We have proved who we are.
+    SaslAuthenticated,
     /// The connection is gone, the session perhaps not.
     Disconnected,
     /// The session is gone.
@@ -394,10 +396,6 @@ impl Keeper {
             let kept = self.kept.lock();
             (kept.identities.clone(), kept.watches.clone())
         };
-        for Identity { scheme, auth } in identities {
-            client.add_auth(&scheme, auth.as_deref()).await?;
-        }
-        client.leave_again(self.options.last_zxid_seen.0, &watches).await?;
         let (state, change) = if client.session().read_only {
             (State::ConnectedReadOnly, Change::ConnectedReadOnly)
         } else {
@@ -406,6 +404,15 @@ impl Keeper {
         // ZooKeeper: a read-only server makes sessions up; others do not know them.
         self.session = (!client.session().read_only).then(|| client.session().clone());
         self.tell(Event::Session(change));
+        if let Some(credentials) = &self.options.credentials
+            && client.authenticate(credentials).await?
+        {
+            self.tell(Event::Session(Change::SaslAuthenticated));
+        }
+        for Identity { scheme, auth } in identities {
+            client.add_auth(&scheme, auth.as_deref()).await?;
+        }
+        client.leave_again(self.options.last_zxid_seen.0, &watches).await?;
         self.enter(state, Some(client.clone()));
         Ok(())
     }
@@ -504,6 +511,7 @@ impl Event {
         match self {
             Event::Session(Change::SyncConnected) | Event::Watch(_) | Event::Removed(..) => "SyncConnected",
             Event::Session(Change::ConnectedReadOnly) => "ConnectedReadOnly",
+            Event::Session(Change::SaslAuthenticated) => "SaslAuthenticated",
             Event::Session(Change::Disconnected) => "Disconnected",
             Event::Session(Change::Expired) => "Expired",
             Event::Session(Change::AuthFailed) => "AuthFailed",

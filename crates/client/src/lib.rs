@@ -9,7 +9,7 @@
 //!
 //! Deliberately absent: retries of calls, caches, recipes. What needs them needs a real client library.
 //!
-//! Reading order: [`error`], `connection` (the driver of one socket), [`calls`] (the operations), [`multi`], [`hosts`],
+//! Reading order: [`error`], `connection` (the driver of one socket), [`calls`] (the operations), [`multi`], [`sasl`], [`hosts`],
 //! `watches`, [`handle`].
 
 pub mod calls;
@@ -18,6 +18,7 @@ pub mod error;
 pub mod handle;
 pub mod hosts;
 pub mod multi;
+pub mod sasl;
 mod watches;
 
 use std::io;
@@ -37,6 +38,7 @@ pub use error::Error;
 pub use handle::Handle;
 pub use hosts::ConnectString;
 pub use multi::OpResult;
+pub use sasl::Credentials;
 
 /// Watch events that may wait for their reader; one more ends the connection with [`Error::EventsOverflow`].
 pub const EVENTS_MAX: usize = 65_536;
@@ -96,6 +98,8 @@ pub struct Options {
     pub tls: Option<Tls>,
     /// The znode taken for the root: starts with `/`, or is empty for the real one.
     pub chroot: String,
+    /// Whom a [`Handle`] proves to be on every connection.
+    pub credentials: Option<Credentials>,
 }
 
 impl Default for Options {
@@ -106,6 +110,7 @@ impl Default for Options {
             last_zxid_seen: Zxid(0),
             tls: None,
             chroot: String::new(),
+            credentials: None,
         }
     }
 }

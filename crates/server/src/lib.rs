@@ -37,6 +37,6 @@ pub mod transfer;
 pub mod words;
 mod words_service;
 
-pub use auth::{SaslError, check as check_sasl};
+pub use auth::{SaslError, check as check_sasl, client_account};
 pub use recovery::RecoveryError;
 pub use serve::{Server, StartError, StartOptions};

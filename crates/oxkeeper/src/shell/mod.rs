@@ -5,9 +5,10 @@
 //! docs/shell.md.
 //!
 //! Reading order: [`session`] (what is between commands), [`commands`], then [`report`] and [`failure`] (what they say),
-//! [`line`] and [`options`] (how they are written), [`events`], [`console`], [`walk`].
+//! [`line`] and [`options`] (how they are written), [`events`], [`console`], [`walk`], [`client_settings`].
 
 mod acl;
+mod client_settings;
 mod commands;
 mod console;
 mod events;
@@ -25,6 +26,7 @@ mod walk;
 use std::ffi::OsString;
 use std::future::pending;
 use std::io::{IsTerminal, stdin};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +36,7 @@ use clap::Args;
 use parking_lot::Mutex;
 use tokio::runtime;
 
+use self::client_settings::ClientSettings;
 use self::console::{Completion, Lines, Piped, Typed};
 use self::report::{Format, flush, put};
 use self::session::{Next, Settings, Shell};
@@ -53,6 +56,9 @@ pub(crate) struct ShellArgs {
     /// Wait until a server serves us before the first command
     #[arg(long)]
     waitforconnection: bool,
+    /// Settings of ZooKeeper's clients, as a properties file; CLIENT_JVMFLAGS is read before it
+    #[arg(long, value_name = "FILE")]
+    client_configuration: Option<PathBuf>,
     /// How to answer
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
@@ -70,7 +76,9 @@ pub(crate) struct ShellArgs {
 }
 
 /// The options that take a value.
-const VALUED: [&str; 11] = [
+const VALUED: [&str; 13] = [
+    "-client-configuration",
+    "--client-configuration",
     "-server",
     "-timeout",
     "--server",
@@ -85,8 +93,12 @@ const VALUED: [&str; 11] = [
 ];
 
 /// The options as zkCli spells them, and as we do.
-const SPELLINGS: [(&str, &str); 3] =
-    [("-server", "--server"), ("-timeout", "--timeout"), ("-waitforconnection", "--waitforconnection")];
+const SPELLINGS: [(&str, &str); 4] = [
+    ("-server", "--server"),
+    ("-timeout", "--timeout"),
+    ("-waitforconnection", "--waitforconnection"),
+    ("-client-configuration", "--client-configuration"),
+];
 
 /// Our spelling of the process's arguments: what stands between `shell` and its command may be spelt as zkCli does.
 pub(crate) fn respell(mut args: Vec<OsString>) -> Vec<OsString> {
@@ -123,7 +135,9 @@ pub(crate) fn run(args: &ShellArgs) -> Result<ExitCode> {
 }
 
 fn settings(args: &ShellArgs) -> Result<Settings> {
+    let client = ClientSettings::load(args.client_configuration.as_deref())?;
     Ok(Settings {
+        client,
         timeout: Duration::from_millis(args.timeout.into()),
         read_only: args.read_only,
         wait: args.waitforconnection,

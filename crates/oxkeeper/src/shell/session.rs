@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::client_settings::ClientSettings;
 use super::commands::{self, Task};
 use super::events::{LinePrinter, Teller};
 use super::failure::Failure;
@@ -31,6 +32,7 @@ pub(super) struct Settings {
     pub(super) quiet: bool,
     /// `None`: without TLS.
     pub(super) tls: Option<Tls>,
+    pub(super) client: ClientSettings,
 }
 
 /// A session and who tells its events.
@@ -99,8 +101,10 @@ impl Shell {
         let servers = ConnectString::parse(host).map_err(|error| Failure::value(error.to_string()))?;
         self.close().await;
         host.clone_into(&mut self.host);
-        let Settings { timeout: limit, read_only, wait, format, quiet, tls } = self.settings.clone();
-        let (handle, events) = Handle::open(servers, Options { timeout: limit, read_only, tls, ..Options::default() });
+        let Settings { timeout: limit, read_only, wait, format, quiet, tls, client } = self.settings.clone();
+        let credentials = client.credentials;
+        let options = Options { timeout: limit, read_only, tls, credentials, ..Options::default() };
+        let (handle, events) = Handle::open(servers, options);
         let (fences, fenced) = mpsc::channel(1);
         let on = self.print_watches.clone();
         let quiet = quiet || format == Format::Json;

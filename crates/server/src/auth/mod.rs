@@ -8,7 +8,7 @@ mod sasl;
 
 use crate::config::Config;
 
-pub use sasl::SaslError;
+pub use sasl::{SaslError, client_account};
 pub(crate) use sasl::{load, server_user};
 
 /// Reads what a server would read at its start: the users of SASL.

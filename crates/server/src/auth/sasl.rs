@@ -78,6 +78,25 @@ pub(crate) fn load(security: &Security) -> Result<Option<Sasl>, SaslError> {
     Ok(Some(sasl(security, modules)))
 }
 
+/// Username and password in a client's section of a JAAS file; `None` if there is no such section.
+///
+/// # Errors
+/// As for the users of a server.
+pub fn client_account(path: &str, section: &str) -> Result<Option<(String, String)>, SaslError> {
+    let path = file_path(path);
+    let text = read(path).map_err(|source| SaslError::Unreadable { path: path.to_owned(), source })?;
+    let syntax = |problem: jaas::SyntaxError| SaslError::Syntax { path: path.to_owned(), problem: problem.to_string() };
+    let sections = jaas::parse(&text).map_err(syntax)?;
+    let Some(module) = sections.get(section).and_then(|modules| modules.first()) else { return Ok(None) };
+    if module.class != DIGEST_MODULE {
+        let (path, section, class) = (path.to_owned(), section.to_owned(), module.class.clone());
+        let hint = if class.ends_with("Krb5LoginModule") { " (there is no Kerberos)" } else { "" };
+        return Err(SaslError::Module { path, section, class, hint });
+    }
+    let option = |name: &str| module.options.get(name).cloned().unwrap_or_default();
+    Ok(Some((option("username"), option("password"))))
+}
+
 /// As whom the server acts: the `principal` of its JAAS section, or the user it runs as. Source: `Login.getUserName`.
 pub(crate) fn server_user(security: &Security) -> String {
     let text = security.jaas_file.as_deref().and_then(|path| read(file_path(path)).ok());
