@@ -34,6 +34,8 @@ enum Command {
     Import(files::ImportArgs),
     /// Write a server's data as Apache ZooKeeper has it
     Export(files::ExportArgs),
+    /// Show what is in a file: a snapshot, a log, a tree
+    Dump(files::DumpArgs),
     /// Make a backup a server's data
     Restore(files::RestoreArgs),
     /// Speak to any server of the ZooKeeper protocol: the commands and options of zkCli
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Some(Command::Config(ConfigCommand::Check(args))) => config_check::run(&args),
         Some(Command::Import(args)) => files::import(&args),
         Some(Command::Export(args)) => files::export(&args),
+        Some(Command::Dump(args)) => files::dump(&args),
         Some(Command::Restore(args)) => files::restore(&args),
         Some(Command::Shell(args)) => shell::run(&args),
         Some(Command::Bench(args)) => bench::run(*args).map(|()| ExitCode::SUCCESS),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use oxkeeper_state::State;
 use oxkeeper_store::{
-    DirLock, Disk, Filling, Kind, Log, LogOptions, RealDisk, StoreError, TREE_FILE, TreeOptions, io_error,
+    DirLock, Disk, Filling, Kind, Log, LogOptions, RealDisk, StoreError, TREE_FILE, Tree, TreeOptions, io_error,
 };
 use thiserror::Error;
 
@@ -172,6 +172,18 @@ pub struct AtRest {
     /// Of which ensemble's member it is, if it is one.
     pub members: Option<Vec<u8>>,
     _locks: Vec<DirLock>,
+}
+
+/// Reads the durable tree of a server that does not run, without the log behind it; and the log entries it holds.
+///
+/// # Errors
+/// Any [`RecoveryError`].
+pub fn read_tree(data_dir: &Path, seed: u64) -> Result<(State, u64), RecoveryError> {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let _lock = oxkeeper_store::lock(&*disk, data_dir)?;
+    let tree = Tree::open(disk, data_dir, &TreeOptions::default())?;
+    let snapshot = tree.snapshot()?.ok_or_else(|| RecoveryError::Nothing(data_dir.display().to_string()))?;
+    Ok((recovery::load(&snapshot, seed)?, snapshot.applied_index()))
 }
 
 /// Reads the state of a server that does not run.

@@ -233,7 +233,7 @@ fn is_unborn(snapshot: &Snapshot) -> bool {
 }
 
 /// Reads the durable tree, the znodes on several threads.
-fn load(snapshot: &Snapshot, seed: u64) -> Result<State, RecoveryError> {
+pub(crate) fn load(snapshot: &Snapshot, seed: u64) -> Result<State, RecoveryError> {
     let bad = |what: &'static str, key: u64| move |source| RecoveryError::Record { what, key, source };
     let scalars = snapshot.meta(SCALARS)?.unwrap_or_default();
     let ensemble = snapshot.meta(ENSEMBLE)?.unwrap_or_default();

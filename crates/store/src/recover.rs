@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use crate::batch::{Boundary, GRANULE, Header, boundary, has_unwritten};
+use crate::batch::{Boundary, GRANULE, Header, Record, boundary, has_unwritten, records};
 use crate::disk::Disk;
 use crate::error::{StoreError, io_error};
 use crate::index::{Index, Misfit};
@@ -218,3 +218,65 @@ fn misfit_error(segment: &Segment, batch: u64, misfit: Misfit) -> StoreError {
 
 // the fill is what `clear_behind` writes in whole granules
 const _: () = assert!(HEADER_LEN.is_multiple_of(FILL.len() as u64) && ROOM_STEP.is_multiple_of(FILL.len() as u64));
+
+/// One record of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Logged<'a> {
+    /// An entry.
+    Entry {
+        /// Its index.
+        index: u64,
+        /// Its bytes.
+        payload: &'a [u8],
+    },
+    /// Entries from this index on are void.
+    Truncate(u64),
+    /// A scalar has a new value.
+    Scalar {
+        /// Its key.
+        key: u8,
+        /// The value.
+        value: &'a [u8],
+    },
+}
+
+/// Gives every record of one file of a log, each with the offset of its batch, and changes nothing. Returns where the
+/// records end, and whether a torn batch follows.
+///
+/// # Errors
+/// Any [`StoreError`] about the file; what was given before may be used.
+pub fn read_segment(
+    disk: &dyn Disk,
+    path: &Path,
+    mut record: impl FnMut(u64, Logged<'_>),
+) -> Result<(u64, bool), StoreError> {
+    let foreign = || StoreError::Foreign { path: path.to_path_buf() };
+    let sequence = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok()).ok_or_else(foreign)?;
+    let segment = Segment::open(disk, path.parent().ok_or_else(foreign)?, sequence)?;
+    let mut reader = Reader::new(&segment);
+    let mut offset = HEADER_LEN;
+    loop {
+        match reader.at(offset)? {
+            At::Batch(header, body) => {
+                for (_, found) in records(body, header.body_len) {
+                    match found {
+                        Some(Record::Entry { index, payload }) => record(offset, Logged::Entry { index, payload }),
+                        Some(Record::Truncate { index } | Record::Reset { index }) => {
+                            record(offset, Logged::Truncate(index));
+                        }
+                        Some(Record::Scalar { key, payload }) => {
+                            record(offset, Logged::Scalar { key, value: payload });
+                        }
+                        None => return Err(segment.damaged(offset, "a record that cannot be read")),
+                    }
+                }
+                offset += header.batch_len() as u64;
+                if header.seal {
+                    return Ok((offset, false));
+                }
+            }
+            At::Unwritten => return Ok((offset, false)),
+            At::Torn(_) => return Ok((offset, true)),
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! Owns what these commands have in common: which directory is meant, and how far it is.
 
+mod dump;
 mod export;
 mod import;
 
@@ -13,6 +14,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use oxkeeper_server::config::Config;
 
+pub(crate) use dump::{DumpArgs, dump};
 pub(crate) use export::{ExportArgs, export};
 pub(crate) use import::{ImportArgs, RestoreArgs, import, restore};
 

@@ -503,7 +503,8 @@ impl Replica {
         let all = count(&new) == servers;
         let eager = count(&|status| new(status) && (status.initialize || !status.is_blank()));
         // One that is empty takes over what the others hold; one that holds something else must not lose it.
-        let old = count(&|status| !new(status) && !(status.is_blank() && status.origin == 0)) > 1;
+        let yields = |status: &Status| status.is_blank() && status.origin == 0;
+        let old = count(&|status| !(new(status) || yields(status))) > 1;
         if all || !old && self.config.initialize && eager > servers / 2 {
             self.found(now_ms);
         }
