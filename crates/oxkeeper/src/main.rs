@@ -36,6 +36,8 @@ enum Command {
     Export(files::ExportArgs),
     /// Show what is in a file: a snapshot, a log, a tree
     Dump(files::DumpArgs),
+    /// Take a backup of a running server or ensemble
+    Backup(files::BackupArgs),
     /// Make a backup a server's data
     Restore(files::RestoreArgs),
     /// Speak to any server of the ZooKeeper protocol: the commands and options of zkCli
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Some(Command::Import(args)) => files::import(&args),
         Some(Command::Export(args)) => files::export(&args),
         Some(Command::Dump(args)) => files::dump(&args),
+        Some(Command::Backup(args)) => files::backup(&args),
         Some(Command::Restore(args)) => files::restore(&args),
         Some(Command::Shell(args)) => shell::run(&args),
         Some(Command::Bench(args)) => bench::run(*args).map(|()| ExitCode::SUCCESS),

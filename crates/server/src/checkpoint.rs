@@ -5,12 +5,13 @@
 //! committed checkpoint holds. A checkpoint begins between two log entries: a restart applies whole ones.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Sender as Channel};
 use std::time::Duration;
 
 use oxkeeper_replica::Shared;
 use oxkeeper_state::checkpoint::Head;
-use oxkeeper_store::{Kind, StoreError, Tree, TreeWriter};
+use oxkeeper_store::{Kind, Snapshot, StoreError, Tree, TreeWriter};
 use parking_lot::{Condvar, Mutex, RwLock};
 use rustix::process::nice;
 use tracing::{info, warn};
@@ -30,6 +31,8 @@ const STOP_LOG_LEN: u64 = 4 << 20;
 const QUIET_MS: u64 = 5;
 /// How much later than the threads that serve a thread behind the scenes gets a core.
 pub(crate) const NICENESS: i32 = 10;
+/// How often it is looked whether an image may still come.
+const IMAGE_POLL: Duration = Duration::from_secs(1);
 /// Pause after a failed checkpoint.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
@@ -46,6 +49,9 @@ pub(crate) struct Checkpoints {
     entry: Mutex<()>,
     asked: Mutex<Asked>,
     wake: Condvar,
+    /// Who waits for an image of the state.
+    waiting: Mutex<Vec<Channel<Image>>>,
+    readers: Arc<Readers>,
     pub(crate) stats: Mutex<CheckpointStats>,
 }
 
@@ -65,6 +71,8 @@ impl Checkpoints {
             entry: Mutex::default(),
             asked: Mutex::default(),
             wake: Condvar::new(),
+            waiting: Mutex::default(),
+            readers: Arc::default(),
             stats: Mutex::default(),
         }
     }
@@ -75,6 +83,7 @@ impl Checkpoints {
         self.committed.store(committed, Ordering::Release);
         self.behind.store(behind, Ordering::Relaxed);
         *self.asked.lock() = Asked::default();
+        self.readers.ending.store(false, Ordering::Release);
     }
 
     /// Held while an entry is applied, of which the state may be unlocked in between: it keeps checkpoints from beginning.
@@ -122,6 +131,31 @@ impl Checkpoints {
         }
     }
 
+    /// The state as it is now or a little later, once a checkpoint has it: blocks. `None` if that fails, or the server stops.
+    pub(crate) fn image(&self) -> Option<Image> {
+        let (sender, receiver) = mpsc::channel();
+        self.waiting.lock().push(sender);
+        self.ask(|asked| asked.checkpoint = true);
+        loop {
+            match receiver.recv_timeout(IMAGE_POLL) {
+                Ok(image) => return Some(image),
+                Err(mpsc::RecvTimeoutError::Timeout) if !self.readers.ending.load(Ordering::Acquire) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Everything that was applied before this checkpoint began is in it.
+    fn hand_out(&self, tree: &Tree, waiting: Vec<Channel<Image>>) {
+        for sender in waiting {
+            match tree.snapshot() {
+                Ok(Some(snapshot)) => drop(sender.send(Image::new(snapshot, &self.readers))),
+                Ok(None) => {}
+                Err(problem) => warn!(%problem, "the state cannot be read for a backup"),
+            }
+        }
+    }
+
     /// The thread is to stop, after the checkpoint under way.
     pub(crate) fn stop(&self) {
         self.ask(|asked| asked.stop = true);
@@ -144,6 +178,10 @@ impl Checkpoints {
             let stop = asked.stop;
             asked.checkpoint = false;
             drop(asked);
+            let waiting = std::mem::take(&mut *self.waiting.lock());
+            if stop {
+                self.readers.end();
+            }
             if stop && self.behind.load(Ordering::Relaxed) < STOP_LOG_LEN {
                 return;
             }
@@ -160,6 +198,9 @@ impl Checkpoints {
                     self.wake.wait_for(&mut asked, RETRY_PAUSE);
                 }
                 continue;
+            }
+            if !stop {
+                self.hand_out(tree, waiting);
             }
             let took_ms = clock.now_ms() - start_ms;
             self.stats.lock().took_ms.record(took_ms);
@@ -214,6 +255,58 @@ impl Checkpoints {
             }
             tree.hurry(now.1 - applied_ms >= QUIET_MS);
         }
+    }
+}
+
+/// Who reads images. Invariant: the thread ends when nobody does any more, so that the file is opened anew without readers.
+#[derive(Debug, Default)]
+struct Readers {
+    count: Mutex<usize>,
+    none: Condvar,
+    ending: AtomicBool,
+}
+
+impl Readers {
+    /// Waits until all have noticed.
+    fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+        let mut count = self.count.lock();
+        while *count > 0 {
+            self.none.wait(&mut count);
+        }
+    }
+}
+
+/// The durable tree as of one checkpoint, for as long as somebody reads it.
+pub(crate) struct Image {
+    pub(crate) snapshot: Option<Snapshot>,
+    readers: Arc<Readers>,
+}
+
+impl std::fmt::Debug for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Image").finish_non_exhaustive()
+    }
+}
+
+impl Image {
+    fn new(snapshot: Snapshot, readers: &Arc<Readers>) -> Image {
+        *readers.count.lock() += 1;
+        Image { snapshot: Some(snapshot), readers: readers.clone() }
+    }
+
+    /// The server stops: whoever reads must end.
+    pub(crate) fn is_to_end(&self) -> bool {
+        self.readers.ending.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        // The file is let go of before it is said so.
+        drop(self.snapshot.take());
+        *self.readers.count.lock() -= 1;
+        self.readers.none.notify_all();
     }
 }
 

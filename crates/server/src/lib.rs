@@ -14,6 +14,7 @@ mod admin;
 mod admission;
 mod audit;
 mod auth;
+mod backup;
 mod checkpoint;
 mod client;
 mod clock;

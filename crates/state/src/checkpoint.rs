@@ -68,6 +68,14 @@ impl State {
     }
 }
 
+/// The last transaction of a checkpoint, and the tree digest, from its scalars. *Errors*: see [`DecodeError`].
+pub fn position(scalars: &[u8]) -> Result<(Zxid, u64), DecodeError> {
+    let reader = &mut Reader::new(scalars);
+    let zxid = Zxid(i64::decode(reader)?);
+    i64::decode(reader)?;
+    Ok((zxid, i64::decode(reader)? as u64))
+}
+
 /// A state being loaded: records in any order, then [`Loading::finish`].
 #[derive(Debug)]
 pub struct Loading {

@@ -2,6 +2,7 @@
 //!
 //! Owns what these commands have in common: which directory is meant, and how far it is.
 
+mod backup;
 mod dump;
 mod export;
 mod import;
@@ -14,6 +15,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use oxkeeper_server::config::Config;
 
+pub(crate) use backup::{BackupArgs, backup};
 pub(crate) use dump::{DumpArgs, dump};
 pub(crate) use export::{ExportArgs, export};
 pub(crate) use import::{ImportArgs, RestoreArgs, import, restore};

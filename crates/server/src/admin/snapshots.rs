@@ -2,12 +2,28 @@
 //!
 //! Owns no data. Source: `Commands.SnapshotCommand`, `Commands.RestoreCommand`.
 
-use hyper::body::Incoming;
-use hyper::{Request, Response, StatusCode};
-use tracing::warn;
+use std::io::{self, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Frame, Incoming};
+use hyper::header::HeaderValue;
+use hyper::{Method, Request, Response, StatusCode};
+use rustix::process::nice;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
 
 use super::commands::failed;
 use super::site::{Body, Running, Site, parameter};
+use crate::backup::{Backup, BackupError};
+use crate::checkpoint::NICENESS;
+
+/// Bytes of a backup handed over at once.
+const CHUNK_LEN: usize = 256 << 10;
+/// Chunks that wait for the client: then the backup waits, too.
+const CHUNKS_MAX: usize = 4;
 
 /// A snapshot of everything, as a stream or, with `streaming=false`, as a file of the server's.
 pub(super) async fn snapshot(
@@ -23,8 +39,88 @@ pub(super) async fn snapshot(
         running.words.admin.lock().snapshots_limited += 1;
         return refused(name, StatusCode::TOO_MANY_REQUESTS, "the last snapshot was too short a time ago");
     }
-    let _streaming = parameter(request, "streaming").is_none_or(|text| text.eq_ignore_ascii_case("true"));
-    refused(name, StatusCode::SERVICE_UNAVAILABLE, "this build writes no snapshots in ZooKeeper's format")
+    let Some(checkpoints) = running.words.checkpoints.clone() else {
+        return refused(name, StatusCode::SERVICE_UNAVAILABLE, "this server keeps nothing on disk");
+    };
+    let prepared = tokio::task::spawn_blocking(move || {
+        let image = checkpoints.image().ok_or(BackupError::Ending)?;
+        Backup::prepare(image)
+    });
+    let backup = match prepared.await {
+        Ok(Ok(backup)) => backup,
+        Ok(Err(problem)) => return refused(name, StatusCode::INTERNAL_SERVER_ERROR, &problem.to_string()),
+        Err(_) => return refused(name, StatusCode::INTERNAL_SERVER_ERROR, "the server stops"),
+    };
+    info!(zxid = %backup.zxid, len = backup.len, "a backup is taken");
+    let (zxid, len) = (backup.zxid, backup.len);
+    // ZooKeeper: without streaming the snapshot stays on the server, where a checkpoint has it.
+    let is_streamed = parameter(request, "streaming").is_none_or(|text| text.eq_ignore_ascii_case("true"));
+    let body = if is_streamed && request.method() != Method::HEAD {
+        stream(backup)
+    } else {
+        Empty::new().map_err(|nothing| match nothing {}).boxed_unsync()
+    };
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    let mut put = |name: &'static str, value: String| {
+        headers.insert(name, HeaderValue::from_str(&value).expect("numbers are plain"));
+    };
+    put("content-type", "application/octet-stream".to_owned());
+    put("last_zxid", zxid.to_string());
+    put("snapshot_size", len.to_string());
+    if is_streamed {
+        put("content-length", len.to_string());
+    }
+    response
+}
+
+/// Written by a thread of its own, as fast as the client takes it.
+fn stream(backup: Backup) -> Body {
+    let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
+    tokio::task::spawn_blocking(move || {
+        // Those who serve go first.
+        let _ = nice(NICENESS);
+        let mut out = Chunks { sender, chunk: Vec::with_capacity(CHUNK_LEN) };
+        let written = backup.write(&mut out);
+        if let Err(problem) = written {
+            warn!(%problem, "the backup was cut off");
+            let _ = out.sender.blocking_send(Err(io::Error::other("the backup was cut off")));
+        }
+    });
+    Streamed(receiver).boxed_unsync()
+}
+
+/// Collects what is written into chunks.
+struct Chunks {
+    sender: mpsc::Sender<io::Result<Bytes>>,
+    chunk: Vec<u8>,
+}
+
+impl Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.chunk.extend_from_slice(bytes);
+        if self.chunk.len() >= CHUNK_LEN {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_LEN));
+        self.sender.blocking_send(Ok(chunk.into())).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+/// The other end of [`Chunks`].
+struct Streamed(mpsc::Receiver<io::Result<Bytes>>);
+
+impl hyper::body::Body for Streamed {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0.poll_recv(cx).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
+    }
 }
 
 /// Everything is replaced by a snapshot.
@@ -36,7 +132,12 @@ pub(super) async fn restore(site: &Site, running: &Running, name: &str, _request
         running.words.admin.lock().restores_limited += 1;
         return refused(name, StatusCode::TOO_MANY_REQUESTS, "the last restore was too short a time ago");
     }
-    refused(name, StatusCode::SERVICE_UNAVAILABLE, "this build reads no snapshots in ZooKeeper's format")
+    // ZooKeeper: replaces its tree while it serves, and tells clients nothing.
+    refused(
+        name,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "a running server is not restored: stop it and use `oxkeeper restore`",
+    )
 }
 
 // ZooKeeper: says why in its log only.
