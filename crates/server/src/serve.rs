@@ -320,6 +320,8 @@ fn check_kind(config: &Config, recovered: &Recovered) -> Result<(), StartError> 
              that on every server of the ensemble"
                 .to_owned(),
         ),
+        // Where members change, the state knows them.
+        (Some(membership), Some(_)) if membership.reconfig_enabled || recovered.state.voter_changes() > 0 => Ok(()),
         (Some(membership), Some(members)) if *members != *ensemble::member_ids(membership) => {
             let wanted = ensemble::member_ids(membership);
             refuse(format!("it belongs to the ensemble of {members:?}, and the configuration names {wanted:?}"))

@@ -29,6 +29,11 @@ impl Replica {
         false
     }
 
+    /// Whether it leads and wants another server to.
+    pub fn is_leaving(&self) -> bool {
+        self.lead.as_ref().is_some_and(|lead| lead.leaving.is_some())
+    }
+
     /// Asks the follower that has most, and then the others.
     pub(super) fn leave(&mut self, now_ms: u64) {
         let Some(leaving) = self.lead.as_ref().and_then(|lead| lead.leaving.as_ref()) else { return };

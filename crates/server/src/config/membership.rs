@@ -1,12 +1,12 @@
 //! An ensemble as the engine takes it: who the members are, which of them this server is, and how patient it is.
 //!
-//! Invariant: [`Membership::me`] is one of [`Membership::members`], which are voters in ascending order of their ids.
+//! Invariant: [`Membership::me`] is one of [`Membership::members`], which are in ascending order of their ids.
 //! Absent: looking up names, and links.
 //! Source: `QuorumPeer#start`, `QuorumMaj#toString`, `ZKDatabase#initConfigInZKDatabase`.
 
 use oxkeeper_state::command::VERSION_WANTED;
 pub use oxkeeper_state::membership::MEMBERS_MAX;
-use oxkeeper_state::membership::{self, HostPort, Server};
+use oxkeeper_state::membership::{self, HostPort, Role, Server};
 
 use super::settings::Config;
 
@@ -24,6 +24,8 @@ pub struct Member {
     pub port: u16,
     /// Where its line says that clients reach it.
     pub client: Option<HostPort>,
+    /// Whether it votes; otherwise it observes.
+    pub votes: bool,
 }
 
 /// An ensemble, and this server's place in it.
@@ -37,6 +39,10 @@ pub struct Membership {
     pub listen: HostPort,
     /// Peers are accepted only from addresses of members.
     pub peer_addresses_only: bool,
+    /// The members may change.
+    pub reconfig_enabled: bool,
+    /// A server may have several addresses.
+    pub multi_address_enabled: bool,
     /// A round of the election.
     pub heartbeat_ms: u32,
     /// Silence after which a link is given up.
@@ -66,6 +72,8 @@ impl Membership {
             me: me.id,
             listen: HostPort { host, port: me.port },
             peer_addresses_only: ensemble.peer_addresses_only,
+            reconfig_enabled: ensemble.reconfig_enabled,
+            multi_address_enabled: ensemble.multi_address_enabled,
             heartbeat_ms: ensemble.heartbeat_ms,
             peer_timeout_ms: ensemble.peer_timeout_ms.unwrap_or(SILENT_HEARTBEATS * ensemble.heartbeat_ms),
             tick_ms: config.tick_time_ms.unsigned_abs(),
@@ -76,8 +84,14 @@ impl Membership {
     }
 }
 
+/// The members that a state knows, as links need them.
+pub(crate) fn members_of(agreed: &membership::Membership) -> Vec<Member> {
+    agreed.members().servers.iter().map(|(&id, server)| member(id, server)).collect()
+}
+
 fn member(id: i64, server: &Server) -> Member {
     let id = u8::try_from(id).expect("checked when the lines were read");
     let address = server.addresses.first().expect("a server has at least one address");
-    Member { id, host: address.host.clone(), port: address.quorum_port, client: server.client.clone() }
+    let (host, port, votes) = (address.host.clone(), address.quorum_port, server.role == Role::Participant);
+    Member { id, host, port, client: server.client.clone(), votes }
 }

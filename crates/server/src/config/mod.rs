@@ -23,6 +23,7 @@ pub use draft::Problem;
 pub(crate) use dynamic::ConfigFile;
 pub use explain::{Explained, Verdict, explain, keys_markdown};
 pub use load::ConfigError;
+pub(crate) use membership::members_of;
 pub use membership::{MEMBERS_MAX, Member, Membership};
 pub use oxkeeper_state::membership::HostPort;
 pub use properties::{Properties, Property, Source, SyntaxError};

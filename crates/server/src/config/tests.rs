@@ -446,7 +446,7 @@ fn an_ensemble_has_members_and_one_of_them_is_me() {
     let second = config.clone().with_my_id(Some(2)).expect("there is such a line");
     assert_eq!((second.client.clone(), second.server_id()), (at(Some("10.0.0.2"), 2182), 2));
     let membership = second.ensemble.membership.expect("an ensemble with an id");
-    let member = |id, host: &str, port, client| Member { id, host: host.to_owned(), port, client };
+    let member = |id, host: &str, port, client| Member { id, host: host.to_owned(), port, client, votes: true };
     let expected = Membership {
         me: 2,
         members: vec![
@@ -456,6 +456,8 @@ fn an_ensemble_has_members_and_one_of_them_is_me() {
         ],
         listen: HostPort { host: Some("b".to_owned()), port: 2889 },
         peer_addresses_only: false,
+        reconfig_enabled: false,
+        multi_address_enabled: false,
         heartbeat_ms: 250,
         peer_timeout_ms: 1250,
         tick_ms: 3000,
@@ -560,7 +562,6 @@ fn ensembles_of_kinds_that_are_not_served() {
     };
     asks("group.1=1:2\ngroup.2=200\n", "not in this build: groups of voters (group*)");
     asks("weight.1=3\ngroup.1=1:2:200\n", "not in this build: votes of different weight (weight*)");
-    asks("peerType=observer\n", "not in this build: observers (peerType)");
     asks("multiAddress.enabled=true\nserver.4=d:1:2|e:1:2\n", "not in this build: several addresses of one server");
     asks("sslQuorum=true\nssl.quorum.crl=true\n", "not in this build: lists of revoked certificates (ssl.quorum.crl)");
     let read_only = config(ENSEMBLE, "-Dreadonlymode.enabled=true").with_my_id(Some(2)).expect("legal");
@@ -568,8 +569,10 @@ fn ensembles_of_kinds_that_are_not_served() {
     let served = config(&format!("{ENSEMBLE}multiAddress.enabled=true\npeerType=participant\n"), "");
     let unserved = served.with_my_id(Some(2)).expect("legal").unserved();
     assert_eq!(unserved.len(), usize::from(!ENSEMBLES_SERVED), "{unserved:?}");
-    let observed = config(&format!("{ENSEMBLE}server.4=d:1:2:observer\n"), "").unserved();
-    assert!(observed.iter().any(|line| line.ends_with("(server.*)")), "{observed:?}");
+    let observed = config(&format!("{ENSEMBLE}server.4=d:1:2:observer\n"), "").with_my_id(Some(4)).expect("legal");
+    assert_eq!(observed.unserved(), [""; 0]);
+    let members = observed.ensemble.membership.expect("an ensemble").members;
+    assert_eq!(members.iter().filter(|member| !member.votes).map(|member| member.id).collect::<Vec<_>>(), [4]);
 }
 
 #[test]

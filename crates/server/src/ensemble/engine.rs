@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use oxkeeper_replica::Proposals;
 use oxkeeper_replica::ensemble::{Applying, JournalFull, Role, Want};
 
-use super::life::{Life, Parts, Running};
+use tracing::info;
+
+use super::life::{Life, Parts, Running, linked_members};
 use crate::engine::deliver;
 use crate::peers::PeerEvent;
 use crate::slow::Times;
@@ -94,8 +96,15 @@ impl Ensemble {
 
     /// Own clients' commands are finished, as long as that does not take too long.
     fn may_stop(&mut self) -> bool {
-        let by = *self.running.stop_by.get_or_insert_with(|| Instant::now() + STOP_PATIENCE);
-        self.running.replica.waiting_len() == 0 || Instant::now() >= by
+        let now_ms = self.parts.clock.now_ms();
+        let Running { replica, stop_by, .. } = &mut self.running;
+        let by = *stop_by.get_or_insert_with(|| {
+            if replica.hand_over(now_ms) {
+                info!("this server stops: another one is to lead");
+            }
+            Instant::now() + STOP_PATIENCE
+        });
+        replica.waiting_len() == 0 && !replica.is_leaving() || Instant::now() >= by
     }
 
     /// Takes what peers sent.
@@ -202,6 +211,19 @@ impl Ensemble {
         applied.unwrap_or_else(|problem| panic!("log entry {} is none: {problem}", replica.applied()));
         parts.proposing.note_unapplied(replica.waiting_len());
         self.note_ensemble();
+        self.note_members();
+    }
+
+    /// Links are made to whoever is a member now.
+    fn note_members(&mut self) {
+        let version = self.parts.shared.read().state.membership().version();
+        if self.running.membership_version != version {
+            self.running.membership_version = version;
+            let (members, agreed) = linked_members(&self.parts);
+            self.running.peers.set_members(members, agreed);
+            let voters = self.parts.shared.read().state.membership().voters();
+            info!(?voters, version = format!("{version:x}"), "the members have changed");
+        }
     }
 
     /// From its first entry on the ensemble has an id, without which another one's members would be let in.

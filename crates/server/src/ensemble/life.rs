@@ -30,7 +30,7 @@ use super::watch::{Watch, Watched};
 use crate::audit::AuditLog;
 use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
-use crate::config::{Containers, Membership};
+use crate::config::{self, Containers, Membership};
 use crate::mailbox::{Mailbox, Proposing};
 use crate::metrics::EngineStats;
 use crate::peers::{Member, PeerTls, Peers, PeersConfig};
@@ -111,6 +111,8 @@ pub(super) struct Running {
     pub(super) next_blank_log_ms: u64,
     pub(super) slow: SlowLog,
     pub(super) stop_by: Option<Instant>,
+    /// Of the members that links are made to.
+    pub(super) membership_version: i64,
     pub(super) _locks: Vec<DirLock>,
 }
 
@@ -154,6 +156,7 @@ impl Running {
             next_blank_log_ms: now_ms + BLANK_LOG_INTERVAL_MS,
             slow: SlowLog::default(),
             stop_by: None,
+            membership_version: parts.shared.read().state.membership().version(),
             _locks: locks,
         })
     }
@@ -285,28 +288,50 @@ fn replica_config(parts: &Parts, applied: u64, checkpointed: u64) -> ReplicaConf
         wall_ms: u64::try_from(parts.clock.wall_ms()).unwrap_or(0),
         seed: parts.seed,
         sync_len_max: SYNC_LEN_MAX,
-        ruling: Ruling::default(),
+        ruling: ruling(membership),
         bugs: Bugs::default(),
     }
 }
 
+/// What this server says of every reconfig.
+// Two voters are the fewest there are: the engine of a server alone is another one.
+fn ruling(membership: &Membership) -> Ruling {
+    if membership.multi_address_enabled { Ruling::SEVERAL_ADDRESSES } else { Ruling::default() }
+}
+
 pub(crate) fn member_ids(membership: &Membership) -> Vec<u8> {
-    membership.members.iter().map(|member| member.id).collect()
+    membership.members.iter().filter(|member| member.votes).map(|member| member.id).collect()
+}
+
+/// Who is linked: the members that are agreed on, or else those of the configuration; and this server. Whether the others
+/// know that it is one.
+pub(super) fn linked_members(parts: &Parts) -> (Vec<Member>, bool) {
+    let link = |member: &config::Member| Member { id: member.id, host: member.host.clone(), port: member.port };
+    let configured = &parts.membership.members;
+    let agreed = config::members_of(parts.shared.read().state.membership());
+    let me = parts.membership.me;
+    if agreed.is_empty() {
+        return (configured.iter().map(link).collect(), !parts.membership.reconfig_enabled);
+    }
+    let is_member = agreed.iter().any(|member| member.id == me);
+    let own = configured.iter().filter(|member| member.id == me && !is_member);
+    (agreed.iter().chain(own).map(link).collect(), is_member)
 }
 
 fn start_peers(parts: &Parts, states: &States, ensemble: Arc<AtomicU64>) -> std::io::Result<Peers> {
     let membership = &parts.membership;
-    let member =
-        |member: &crate::config::Member| Member { id: member.id, host: member.host.clone(), port: member.port };
-    let members = membership.members.iter().map(member).collect();
+    let (members, agreed) = linked_members(parts);
     let config = PeersConfig {
         restrict: membership.peer_addresses_only,
+        open: membership.reconfig_enabled,
         ensemble,
         tls: parts.tls.clone(),
-        ..PeersConfig::new(membership.me, members, membership.listen.clone())
+        ..PeersConfig::new(membership.me, members.clone(), membership.listen.clone())
     };
     let states = states.clone();
-    Peers::start(config, Arc::new(move |stream, peer| states.send(stream, peer)))
+    let peers = Peers::start(config, Arc::new(move |stream, peer| states.send(stream, peer)))?;
+    peers.set_members(members, agreed);
+    Ok(peers)
 }
 
 fn start_watch(parts: &Parts, patience_ms: u64) -> io::Result<Watch> {

@@ -136,7 +136,7 @@ fn receive(
 }
 
 fn judge(helpers: &Helpers, hello: &Hello, stream: &PeerStream, address: SocketAddr) -> Result<(), Refusal> {
-    hello.check(helpers.config.me, &helpers.ids, helpers.ensemble())?;
+    hello.check(helpers.config.me, &helpers.ids(), helpers.ensemble(), helpers.config.open)?;
     if helpers.config.restrict {
         check_address(helpers, hello.from, address)?;
     }
@@ -149,7 +149,8 @@ fn judge(helpers: &Helpers, hello: &Hello, stream: &PeerStream, address: SocketA
 
 /// A name that does not resolve has no address.
 fn check_address(helpers: &Helpers, from: u8, address: SocketAddr) -> Result<(), Refusal> {
-    let member = helpers.member(from).expect("the greeting was checked");
+    let unknown = || Refusal::Unknown { from, members: helpers.ids() };
+    let member = helpers.member(from).ok_or_else(unknown)?;
     let known = resolve(&member.host, member.port)
         .is_ok_and(|mut addresses| addresses.any(|known| canonical(known) == canonical(address)));
     let refusal = || Refusal::Address { address: canonical(address), from, host: member.host.clone() };

@@ -37,7 +37,7 @@ impl Connector {
         let member = self.helpers.member(peer);
         let member =
             member.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no member has id {peer}")))?;
-        let stream = connect(&self.helpers, member, Purpose::State).map_err(io::Error::other)?;
+        let stream = connect(&self.helpers, &member, Purpose::State).map_err(io::Error::other)?;
         stream.limit(Some(self.helpers.config.state_timeout))?;
         if stream.become_state() { Ok(stream) } else { Err(io::ErrorKind::QuotaExceeded.into()) }
     }
@@ -64,10 +64,12 @@ impl DialError {
     }
 }
 
-/// The thread of one peer.
-pub(super) fn run(helpers: &Helpers, peer: &Member) {
-    let mut pause = Duration::ZERO;
-    while helpers.pause(pause) && helpers.await_need(peer.id) {
+/// The thread of one peer; it ends when that is none any more.
+pub(super) fn run(helpers: &Helpers, id: u8) {
+    // Who should be dialled by the peer gives it time to do so.
+    let mut pause = if helpers.config.me < id { Duration::ZERO } else { helpers.config.redial_max };
+    while helpers.pause(pause) && helpers.await_need(id) {
+        let Some(peer) = &helpers.stop_dialling(id) else { return };
         match connect(helpers, peer, Purpose::Link) {
             Ok(stream) => {
                 let since = Instant::now();

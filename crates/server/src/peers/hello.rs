@@ -73,8 +73,9 @@ impl Hello {
         whole.then(|| Hello { purpose, from: fixed[1], to: fixed[2], ensemble, members: members.to_vec() })
     }
 
-    /// Whether server `me` of `members` takes this greeting. The address is judged elsewhere.
-    pub(super) fn check(&self, me: u8, members: &[u8], ensemble: u64) -> Result<(), Refusal> {
+    /// Whether server `me` of `members` takes this greeting. Where members change, the ensemble is `open`: whoever knows
+    /// others may be behind, or before, and who is no member may become one. The address is judged elsewhere.
+    pub(super) fn check(&self, me: u8, members: &[u8], ensemble: u64, open: bool) -> Result<(), Refusal> {
         let from = self.from;
         if self.to != me {
             return Err(Refusal::NotMe { me, to: self.to });
@@ -82,16 +83,16 @@ impl Hello {
         if from == me {
             return Err(Refusal::Same(me));
         }
-        if !members.contains(&from) {
+        if from == 0 || !members.contains(&from) && !open {
             return Err(Refusal::Unknown { from, members: members.to_vec() });
         }
-        if self.members != members {
+        if self.members != members && !open {
             return Err(Refusal::Members { here: members.to_vec(), there: self.members.clone() });
         }
         if self.ensemble != 0 && ensemble != 0 && self.ensemble != ensemble {
             return Err(Refusal::Ensemble { here: ensemble, there: self.ensemble });
         }
-        if self.purpose == Purpose::Link && from > me {
+        if self.purpose == Purpose::Link && from > me && members.contains(&from) {
             return Err(Refusal::Direction { me, from });
         }
         Ok(())
@@ -196,10 +197,10 @@ mod tests {
 
     #[test]
     fn each_mismatch_has_its_refusal() {
-        let check = |hello: Hello| hello.check(2, &[1, 2, 3], 7);
+        let check = |hello: Hello| hello.check(2, &[1, 2, 3], 7, false);
         assert_eq!(check(hello(1, 2)), Ok(()));
         assert_eq!(check(Hello { ensemble: 0, ..hello(1, 2) }), Ok(()));
-        assert_eq!(hello(1, 2).check(2, &[1, 2, 3], 0), Ok(()));
+        assert_eq!(hello(1, 2).check(2, &[1, 2, 3], 0, false), Ok(()));
         assert_eq!(check(hello(1, 3)), Err(Refusal::NotMe { me: 2, to: 3 }));
         assert_eq!(check(hello(2, 2)), Err(Refusal::Same(2)));
         assert_eq!(check(hello(4, 2)), Err(Refusal::Unknown { from: 4, members: vec![1, 2, 3] }));
@@ -208,6 +209,9 @@ mod tests {
         let there = vec![1, 2];
         let other = Refusal::Members { here: vec![1, 2, 3], there: there.clone() };
         assert_eq!(check(Hello { members: there, ..hello(1, 2) }), Err(other));
+        for greeting in [hello(4, 2), Hello { members: vec![1, 2], ..hello(1, 2) }] {
+            assert_eq!(greeting.check(2, &[1, 2, 3], 7, true), Ok(()));
+        }
         assert_eq!(check(Hello { ensemble: 8, ..hello(1, 2) }), Err(Refusal::Ensemble { here: 7, there: 8 }));
     }
 

@@ -22,8 +22,7 @@ const STATES_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Helpers {
     pub(super) config: PeersConfig,
-    /// The ids of the members, ascending.
-    pub(super) ids: Vec<u8>,
+    roster: Mutex<Roster>,
     pub(super) waker: Waker,
     pub(super) guests: Arc<Guests>,
     pub(super) complaints: Complaints,
@@ -31,6 +30,23 @@ pub(super) struct Helpers {
     arrived: Mutex<Option<BTreeMap<u8, Established>>>,
     needs: Mutex<Needs>,
     needed: Condvar,
+}
+
+/// Who belongs to the ensemble.
+#[derive(Debug)]
+struct Roster {
+    members: BTreeMap<u8, Member>,
+    /// The others know that this server is one of them, and dial it if they should.
+    agreed: bool,
+    /// Peers that have a dialling thread.
+    dialled: BTreeSet<u8>,
+}
+
+impl Roster {
+    /// Peers dialled by this server: those with larger ids. All of them, if they do not know it.
+    fn dials(&self, config: &PeersConfig, peer: u8) -> bool {
+        self.members.contains_key(&peer) && (config.me < peer || config.open && !self.agreed && config.me != peer)
+    }
 }
 
 /// A link that waits for the engine.
@@ -51,12 +67,13 @@ struct Needs {
 
 impl Helpers {
     pub(super) fn new(config: PeersConfig) -> io::Result<Helpers> {
-        let ids: BTreeSet<u8> = config.members.iter().map(|member| member.id).collect();
-        assert_eq!(ids.len(), config.members.len(), "the configuration has each id once");
-        assert!(ids.contains(&config.me), "the configuration has this server");
+        let members = by_id(&config.members);
+        assert_eq!(members.len(), config.members.len(), "the configuration has each id once");
+        assert!(members.contains_key(&config.me), "the configuration has this server");
+        let roster = Roster { members, agreed: !config.open, dialled: BTreeSet::new() };
         Ok(Helpers {
             config,
-            ids: ids.into_iter().collect(),
+            roster: Mutex::new(roster),
             waker: Waker::new()?,
             guests: Arc::default(),
             complaints: Complaints::default(),
@@ -66,13 +83,44 @@ impl Helpers {
         })
     }
 
-    pub(super) fn member(&self, id: u8) -> Option<&Member> {
-        self.config.members.iter().find(|member| member.id == id)
+    pub(super) fn member(&self, id: u8) -> Option<Member> {
+        self.roster.lock().members.get(&id).cloned()
+    }
+
+    /// The ids of the members, ascending.
+    pub(super) fn ids(&self) -> Vec<u8> {
+        self.roster.lock().members.keys().copied().collect()
+    }
+
+    /// The members are these now.
+    pub(super) fn set_members(&self, members: Vec<Member>, agreed: bool) {
+        let mut roster = self.roster.lock();
+        (roster.members, roster.agreed) = (by_id(&members), agreed);
+        drop(roster);
+        self.needed.notify_all();
+    }
+
+    /// Peers to dial for which there is no thread yet; there will be.
+    pub(super) fn begin_dialling(&self) -> Vec<u8> {
+        let mut roster = self.roster.lock();
+        let dialled: Vec<u8> =
+            roster.members.keys().copied().filter(|&peer| roster.dials(&self.config, peer)).collect();
+        dialled.into_iter().filter(|&peer| roster.dialled.insert(peer)).collect()
+    }
+
+    /// Where the peer is; `None` if it is not to be dialled any more: its thread ends.
+    pub(super) fn stop_dialling(&self, peer: u8) -> Option<Member> {
+        let mut roster = self.roster.lock();
+        if roster.dials(&self.config, peer) {
+            return roster.members.get(&peer).cloned();
+        }
+        roster.dialled.remove(&peer);
+        None
     }
 
     /// This server's greeting to a peer.
     pub(super) fn hello(&self, purpose: Purpose, to: u8) -> Hello {
-        Hello { purpose, from: self.config.me, to, ensemble: self.ensemble(), members: self.ids.clone() }
+        Hello { purpose, from: self.config.me, to, ensemble: self.ensemble(), members: self.ids() }
     }
 
     pub(super) fn ensemble(&self) -> u64 {
@@ -96,14 +144,9 @@ impl Helpers {
         self.arrived.lock().as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Peers dialled by this server: those with larger ids.
-    pub(super) fn dials(&self, peer: u8) -> bool {
-        self.config.me < peer
-    }
-
     /// There is no link to this peer any more: whoever dials it should.
     pub(super) fn need(&self, peer: u8) {
-        if self.dials(peer) {
+        if self.roster.lock().dials(&self.config, peer) {
             self.needs.lock().peers.insert(peer);
             self.needed.notify_all();
         }
@@ -139,6 +182,10 @@ impl Helpers {
         self.guests.stop(STATES_PATIENCE);
         *self.arrived.lock() = None;
     }
+}
+
+fn by_id(members: &[Member]) -> BTreeMap<u8, Member> {
+    members.iter().map(|member| (member.id, member.clone())).collect()
 }
 
 /// The addresses of a host name; blocks as long as the system's resolver does.

@@ -82,6 +82,8 @@ pub(crate) struct PeersConfig {
     pub(crate) listen: HostPort,
     /// Accept peers only from the addresses of their hosts.
     pub(crate) restrict: bool,
+    /// Members change: a server may be linked that is none yet, or knows others.
+    pub(crate) open: bool,
     /// 0: none yet.
     pub(crate) ensemble: Arc<AtomicU64>,
     /// `None`: links come without TLS, both ways.
@@ -108,6 +110,7 @@ impl PeersConfig {
             members,
             listen,
             restrict: false,
+            open: false,
             ensemble: Arc::default(),
             tls: None,
             hello_timeout: Duration::from_secs(2),
@@ -195,12 +198,22 @@ impl Peers {
     }
 
     fn start_dialling(&self) -> io::Result<()> {
-        for member in self.helpers.config.members.iter().filter(|member| self.helpers.dials(member.id)) {
-            let (helpers, member) = (self.helpers.clone(), member.clone());
-            helpers.need(member.id);
-            spawn(&format!("peer-dial-{}", member.id), move || dial::run(&helpers, &member))?;
+        for peer in self.helpers.begin_dialling() {
+            let helpers = self.helpers.clone();
+            if !self.links.contains_key(&peer) {
+                helpers.need(peer);
+            }
+            spawn(&format!("peer-dial-{peer}"), move || dial::run(&helpers, peer))?;
         }
         Ok(())
+    }
+
+    /// The members are these now; `agreed` says whether the others know that this server is one. Links stay.
+    pub(crate) fn set_members(&self, members: Vec<Member>, agreed: bool) {
+        self.helpers.set_members(members, agreed);
+        if let Err(error) = self.start_dialling() {
+            warn!(%error, "new members are not dialled yet");
+        }
     }
 
     /// Ends [`Peers::wait`] from any thread.
@@ -299,6 +312,7 @@ impl Peers {
             let address = link.stream().socket().peer_addr().ok();
             info!(peer, address = address.map(tracing::field::display), "linked to server {peer}");
             self.links.insert(peer, link);
+            self.helpers.satisfied(peer);
             event(PeerEvent::LinkUp(peer));
         }
     }

@@ -12,6 +12,7 @@ mod gate;
 mod group;
 mod groups;
 mod health;
+mod members;
 mod pure;
 mod read_only;
 mod refused;

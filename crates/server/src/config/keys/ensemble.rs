@@ -16,10 +16,10 @@ const fn server_lines() -> Key {
         "server.*",
         Form::File,
         Kind::Family(|d, id, value| d.add_server(id, value)),
-        "A server: host:port:port[:participant][;[host:]port]; the second port is not used",
+        "A server: host:port:port[:participant|observer][;[host:]port]; the second port is not used",
     );
     if ENSEMBLES_SERVED {
-        key.unserved(|c| c.ensemble.members.has_observers(), "observers")
+        key.unserved(|c| c.ensemble.members.has_observers() && !c.is_distributed(), "observers of a single voter")
     } else {
         let asks = |c: &Config| c.is_distributed() || c.ensemble.members.has_observers();
         key.unserved(asks, "an ensemble; with one server line it runs standalone")
@@ -52,7 +52,7 @@ pub(super) const KEYS: &[Key] = &[
         "reconfigEnabled",
         Form::File,
         Kind::Flag(|d, v| d.config.ensemble.reconfig_enabled = v),
-        "reconfig is tried; the members do not change, only its error does",
+        "The members may be changed by reconfig",
     )
     .default("false"),
     Key::new(
@@ -100,8 +100,7 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Text(|d, v| Role::parse(v).map(|role| d.config.ensemble.role = role)),
         "participant or observer",
     )
-    .default("participant")
-    .unserved(|c| c.is_distributed() && c.ensemble.role == Role::Observer, "observers"),
+    .default("participant"),
     Key::new(
         "quorumListenOnAllIPs",
         Form::File,

@@ -1,0 +1,142 @@
+//! Members that come and go while clients write, members that only observe, and leaders that hand over.
+
+use std::time::{Duration, Instant};
+
+use oxkeeper_proto::OpCode;
+use oxkeeper_proto::op::CreateMode::Persistent;
+use oxkeeper_proto::records::ReconfigRequest;
+
+use crate::group::{Group, within};
+use crate::support::raw::Raw;
+
+/// Longest pause of writes that a change of members or of the leader may cost; it takes a tenth of that.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// As `zoo_cfg`, without the lines of the servers in `without`, and with `role` for the last one.
+fn zoo_cfg(group: &Group, id: u8, without: &[u8], role: &str) -> String {
+    let left_out = |line: &&str| !without.iter().any(|id| line.starts_with(&format!("server.{id}=")));
+    let text = group.zoo_cfg(id);
+    let last = format!("server.{}=", group.ids().last().unwrap());
+    let named = |line: &str| if line.starts_with(&last) { format!("{line}{role}") } else { line.to_owned() };
+    text.lines().filter(left_out).map(named).collect::<Vec<_>>().join("\n")
+}
+
+fn reconfig(client: &mut Raw, joining: Option<String>, leaving: Option<&str>) -> i32 {
+    let request = ReconfigRequest {
+        joining_servers: joining.map(Into::into),
+        leaving_servers: leaving.map(Into::into),
+        new_members: None,
+        cur_config_id: -1,
+    };
+    client.call(OpCode::Reconfig, &request).unwrap().err
+}
+
+fn line(group: &Group, id: u8) -> String {
+    let peer = group.seat(id).peer;
+    format!("server.{id}={}:{}:3888:participant;{}", peer.ip(), peer.port(), 20_000 + u16::from(id))
+}
+
+/// Writes until a write shows that clients go on; the longest pause.
+fn longest_write(client: &mut Raw, writes: u32) -> Duration {
+    let write = |at: u32| {
+        let start = Instant::now();
+        client.set("/a", &at.to_be_bytes()).unwrap().unwrap();
+        start.elapsed()
+    };
+    (0..writes).map(write).max().unwrap()
+}
+
+/// A server joins and votes, another one leaves; connections live through it, and the new majority counts.
+#[test]
+fn members_change_while_clients_write() {
+    let mut group = Group::new(&[1, 2, 3, 4], &["reconfigEnabled=true", "skipACL=yes"]);
+    for id in [1, 2, 3] {
+        let text = zoo_cfg(&group, id, &[4], "");
+        group.start_with(id, &text).unwrap();
+    }
+    group.wait_serving();
+    let mut old = group.client(2);
+    old.create("/a", b"", Persistent).unwrap().unwrap();
+    // it learns, and does not vote
+    group.start(4);
+    group.wait_serving();
+    let mut new = group.client(4);
+    new.set("/a", b"through the one that learns").unwrap().unwrap();
+    let start = Instant::now();
+    assert_eq!(reconfig(&mut new, Some(line(&group, 4)), None), 0);
+    let pause = longest_write(&mut old, 50).max(longest_write(&mut new, 50));
+    println!("one more: the longest write took {pause:?}, all {:?}", start.elapsed());
+    assert!(pause < PAUSE_MAX, "{pause:?}");
+    assert_eq!(reconfig(&mut old, None, Some("1")), 0);
+    let pause = longest_write(&mut old, 50).max(longest_write(&mut new, 50));
+    println!("one less: the longest write took {pause:?}");
+    assert!(pause < PAUSE_MAX, "{pause:?}");
+    group.assert_equal();
+    // two of 2, 3, 4 are a majority, though 4 was none of the first members and 1 is away
+    group.stop(1);
+    group.stop(3);
+    group.wait_serving();
+    longest_write(&mut new, 5);
+    // both come back, one of them as nobody
+    let text = zoo_cfg(&group, 3, &[4], "");
+    group.start_with(3, &text).unwrap();
+    let text = zoo_cfg(&group, 1, &[4], "");
+    group.start_with(1, &text).unwrap();
+    group.wait_serving();
+    group.assert_equal();
+    group.end();
+}
+
+/// An observer serves, and counts in no majority.
+#[test]
+fn observers_serve_and_do_not_vote() {
+    let mut group = Group::new(&[1, 2, 3, 4], &[]);
+    for id in group.ids() {
+        let text = zoo_cfg(&group, id, &[], ":observer");
+        group.start_with(id, &text).unwrap();
+    }
+    group.wait_serving();
+    let mut client = group.client(4);
+    client.create("/a", b"", Persistent).unwrap().unwrap();
+    longest_write(&mut client, 20);
+    group.assert_equal();
+    group.stop(1);
+    group.wait_serving();
+    longest_write(&mut client, 5);
+    group.stop(2);
+    let start = Instant::now();
+    client.wait_closed();
+    within(Duration::from_secs(10), start, "that two voters of three are away, at the observer");
+    for id in [1, 2] {
+        let text = zoo_cfg(&group, id, &[], ":observer");
+        group.start_with(id, &text).unwrap();
+    }
+    group.wait_serving();
+    group.assert_equal();
+    group.end();
+}
+
+/// Each server in turn is stopped as an operator stops it, the leader too: a client elsewhere notices a short pause.
+#[test]
+fn a_leader_that_stops_hands_over() {
+    let mut group = Group::running(&[1, 2, 3], &[]);
+    group.client(1).create("/a", b"", Persistent).unwrap().unwrap();
+    for _ in 0..3 {
+        let leader = group.wait_serving();
+        let mut client = group.client(group.follower());
+        let server = group.seat_mut(leader).server.take().unwrap();
+        let stopping = std::thread::spawn(move || server.stop());
+        let mut pause = Duration::ZERO;
+        while !stopping.is_finished() {
+            pause = pause.max(longest_write(&mut client, 1));
+        }
+        pause = pause.max(longest_write(&mut client, 20));
+        stopping.join().unwrap();
+        println!("the leader stops: the longest write took {pause:?}");
+        assert!(pause < PAUSE_MAX, "{pause:?}");
+        group.start(leader);
+    }
+    group.wait_serving();
+    group.assert_equal();
+    group.end();
+}
