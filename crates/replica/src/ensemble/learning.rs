@@ -13,7 +13,7 @@
 //! configuration.
 
 use super::ballot;
-use super::frame::Frame;
+use super::frame::{Frame, Status};
 use super::links::{Link, Stream};
 use super::replica::{READ_ENTRIES, Replica, Standing, Want};
 use super::storage::{LogEntry, Store};
@@ -98,9 +98,15 @@ impl Replica {
     /// `peer` lacks a state that only a transfer brings.
     pub(super) fn want_state_of(&mut self, peer: u8) {
         let configuration = self.links.get(&peer).and_then(|link| link.status).map_or(0, |status| status.configuration);
-        if self.lead.is_none() && configuration >= self.configuration.id {
+        if configuration >= self.configuration.id {
             self.want = Some(Want::Install { from: peer });
         }
+    }
+
+    /// Whether this server leads, and nobody is further: then it has all that a majority has.
+    pub(super) fn leads_all(&self) -> bool {
+        let later = |(_, status): (u8, Status)| status.configuration > self.configuration.id;
+        self.lead.is_some() && !self.statuses().any(later)
     }
 
     /// `peer` is told everything from now on.

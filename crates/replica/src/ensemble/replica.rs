@@ -403,14 +403,12 @@ impl Replica {
         self.forgive_pause(now_ms);
         match &mut self.standing {
             Some(Standing::Voter(consensus)) => {
-                if consensus.tick(&self.links, now_ms) {
-                    self.ping(None, now_ms);
-                }
+                let due = consensus.tick(&self.links, now_ms);
+                due.then(|| self.ping(None, now_ms));
             }
             Some(Standing::Learner(learner)) => {
-                if learner.is_due(now_ms, self.config.pace.heartbeat_ms) {
-                    self.ping(None, now_ms);
-                }
+                let due = learner.is_due(now_ms, self.config.pace.heartbeat_ms);
+                due.then(|| self.ping(None, now_ms));
             }
             Some(Standing::Blank { next_ping_ms, .. }) => {
                 if now_ms >= *next_ping_ms {
@@ -570,12 +568,12 @@ impl Replica {
 
     /// The server that says that it leads whom this server follows, and the ballot.
     pub(super) fn leader(&self) -> Option<(u8, Ballot)> {
-        let leading = self.statuses().filter(|(_, status)| status.leading);
+        let mut leading = self.statuses().filter(|(_, status)| status.leading);
         match &self.standing {
             Some(Standing::Voter(consensus)) => {
                 let (leader, promise) = (consensus.leading_server()?, consensus.promise());
                 let said = |(peer, status): &(u8, Status)| *peer == leader && status.promise == promise;
-                leading.map(|(peer, status)| (peer, status)).find(said).map(|_| (leader, promise))
+                leading.find(said).map(|_| (leader, promise))
             }
             Some(Standing::Learner(_)) => {
                 let ballots = leading.map(|(peer, status)| (peer, status.promise));
@@ -872,7 +870,7 @@ impl Replica {
     /// What it cannot do itself; asked for once.
     pub fn take_want(&mut self) -> Option<Want> {
         // Whoever leads by now has all that a majority has.
-        self.want.take().filter(|_| self.lead.is_none())
+        self.want.take().filter(|_| !self.leads_all())
     }
 
     /// Peers whose links are silent for too long: they should get new ones.
