@@ -76,23 +76,6 @@ fn links(options: Options) -> Options {
     }
 }
 
-/// Members that change all the time, leaders that go, and little else.
-fn members(options: Options) -> Options {
-    Options {
-        reconfig_every_ms: 100,
-        spares: 2,
-        leader_crash_every_ms: 300,
-        cut_every_ms: 200,
-        clients: 4,
-        think_ms_max: 10,
-        wipe_every_ms: 0,
-        full_every_ms: 0,
-        stall_every_ms: 0,
-        pause_every_ms: 0,
-        ..options
-    }
-}
-
 fn core(bugs: Bugs) -> impl Fn(Options) -> Options {
     move |options| Options { bugs, ..options }
 }
@@ -127,15 +110,6 @@ fn every_bug_is_caught() {
     check("hasty intake", 10, &["liveness:", "once:"], core(Bugs { hasty_intake: true, ..NONE }));
     check("no duplicate filter", 40, &["zxids:", "left == right"], core(Bugs { no_duplicate_filter: true, ..NONE }));
     check("stale clocks", 20, &["sessions:"], core(Bugs { stale_clocks: true, ..NONE }));
-    let named = &["history:", "frames:", "liveness:", "digest:"][..];
-    let uncut = Bugs { uncut_log: true, ..NONE };
-    check("a log that is not cut", 40, named, |options| members(core(uncut)(options)));
-    let late = Bugs { late_end: true, ..NONE };
-    check("entries behind the end applied", 40, named, |options| members(core(late)(options)));
-    let keeps = Bugs { old_promise: true, ..NONE };
-    check("an old promise kept", 40, named, |options| members(core(keeps)(options)));
-    let foreign = Bugs { foreign_frames: true, ..NONE };
-    check("frames of another configuration taken", 40, named, |options| members(core(foreign)(options)));
     check("events after replies", 5, &["watches:"], shell(Bug::EventsAfterReplies));
     check("expiry by the wall's clock", 20, &["sessions:"], shell(Bug::ExpiryByWallClock));
     check("the log is never trimmed", 40, &["bounds:"], shell(Bug::NeverTrim));
