@@ -9,10 +9,11 @@ use oxkeeper_sim::ensemble::{Options, RUN_MS, Report, replay_command, run, trace
 const FIXED: std::ops::Range<u64> = 0..60;
 const FIXED_OF_FIVE: std::ops::Range<u64> = 0..15;
 /// Seeds of three servers that find a defect again if its repair is taken back, and which.
-const REGRESSIONS: [(u64, &str); 4] = [
+const REGRESSIONS: [(u64, &str); 5] = [
     (19, "a server was told, again and again, to fetch a state although all it lacked was not decided yet"),
     (669, "the decided index was durable before the entries: after a loss of power the server did not start any more"),
     (15_417, "a late write of a session's older connection came behind its newer one's"),
+    (20_268, "a leader of a configuration that had ended was told to fetch the state, and did not because it led"),
     (1_000_661, "copies of a Promise, each answered with a synchronisation from the same index"),
 ];
 /// Seeds nobody has run before.
