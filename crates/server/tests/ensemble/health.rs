@@ -34,7 +34,6 @@ fn a_member_without_a_majority_is_alive_and_not_ready() {
     let leader = group.wait_serving();
     group.ids().into_iter().for_each(|id| assert_eq!(statuses(&group, id), [200; 3]));
     let metrics = get(admin(&group, leader), "/metrics").1;
-    assert!(metrics.contains("\nelection_time_count 1\n"), "{metrics}");
     assert!(metrics.contains("\nquorum_size 3\n"), "{metrics}");
 
     let follower = group.follower();
@@ -44,6 +43,8 @@ fn a_member_without_a_majority_is_alive_and_not_ready() {
         let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("{name}: {metrics}")).parse::<f64>().unwrap()
     };
+    // Whoever is elected first may be replaced at once.
+    assert!(counts(leader, "election_time_count") >= 1.0);
     // A session and a znode.
     for name in ["commit_count", "proposal_count"] {
         assert!(counts(leader, name) >= 2.0, "{name}");
