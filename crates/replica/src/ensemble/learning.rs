@@ -99,7 +99,7 @@ impl Replica {
     pub(super) fn want_state_of(&mut self, peer: u8) {
         let configuration = self.links.get(&peer).and_then(|link| link.status).map_or(0, |status| status.configuration);
         if configuration >= self.configuration.id {
-            self.want = Some(Want::Install { from: peer });
+            self.want = Some(Want::Install { from: peer, at: self.applied });
         }
     }
 

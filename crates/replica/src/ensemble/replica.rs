@@ -95,10 +95,12 @@ pub enum Role {
 /// What a replica cannot do itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// To be ended, and started anew with this peer's state.
+    /// To be ended, and started anew with a peer's state.
     Install {
-        /// Whose state.
+        /// Whose state; or that of any other, if it has enough.
         from: u8,
+        /// So many entries must be in it.
+        at: u64,
     },
 }
 
@@ -346,7 +348,7 @@ impl Replica {
             Frame::Touches(mut sessions) => self.touched.append(&mut sessions),
             Frame::NeedState => self.want_state_of(peer),
             Frame::Join => self.admit_blank(peer),
-            Frame::JoinAt(_) if self.is_blank() => self.want = Some(Want::Install { from: peer }),
+            Frame::JoinAt(at) if self.is_blank() => self.want = Some(Want::Install { from: peer, at }),
             Frame::JoinAt(_) => {}
             Frame::Follow(from) => self.begin_stream(peer, from),
             Frame::Lacks(from) => self.bring_along(peer, from),

@@ -32,8 +32,8 @@ pub(crate) struct Ensemble {
 /// Why a life ends.
 enum End {
     Stopped,
-    /// This peer's state is needed.
-    Install(u8),
+    /// This peer's state is needed, with so many entries.
+    Install(u8, u64),
     DiskFull,
 }
 
@@ -51,7 +51,7 @@ impl Ensemble {
         loop {
             let next = match self.live() {
                 End::Stopped => return self.end(),
-                End::Install(peer) => self.install(peer),
+                End::Install(peer, at) => self.install(peer, at),
                 End::DiskFull => self.wait_for_room(),
             };
             match next {
@@ -76,8 +76,8 @@ impl Ensemble {
             }
             // Now nothing is staged: what the log has, the disk has.
             self.answer_questions();
-            if let Some(Want::Install { from }) = self.running.replica.take_want() {
-                return End::Install(from);
+            if let Some(Want::Install { from, at }) = self.running.replica.take_want() {
+                return End::Install(from, at);
             }
             if stop && self.may_stop() {
                 return End::Stopped;

@@ -171,15 +171,18 @@ impl Running {
     }
 }
 impl Ensemble {
-    /// Puts a peer's state in the place of this server's own. `None` if it is to stop.
-    pub(super) fn install(mut self, peer: u8) -> Option<Ensemble> {
+    /// Puts a peer's state, of at least `at` entries, in the place of this server's own. `None` if it is to stop.
+    pub(super) fn install(mut self, peer: u8, at: u64) -> Option<Ensemble> {
         info!(peer, "this server lacks entries that its peers have no more: fetching the state");
         self.stop_serving();
-        let fetched = self.fetch(peer);
-        if let Err(problem) = &fetched {
-            warn!(peer, "the state could not be fetched: {problem}; the own one is as it was");
-        }
-        self.start_anew(fetched.is_err())
+        let is_fetched = self.running.peers.connector().sources(peer).into_iter().any(|source| {
+            let fetched = self.fetch(source, at);
+            if let Err(problem) = &fetched {
+                warn!(peer = source, "the state could not be fetched: {problem}; the own one is as it was");
+            }
+            fetched.is_ok()
+        });
+        self.start_anew(!is_fetched)
     }
 
     /// It leaves the ensemble for a while.
@@ -189,7 +192,7 @@ impl Ensemble {
         self.parts.role.set(role::Role::NotServing, self.parts.clock.now_ms());
     }
 
-    fn fetch(&mut self, peer: u8) -> Result<(), TransferError> {
+    fn fetch(&self, peer: u8, at: u64) -> Result<(), TransferError> {
         let parts = &self.parts;
         let options = StoreOptions::default();
         let mut receiver = Receiver::new(&parts.disk, &parts.data_dir, &parts.data_log_dir, &options)?;
@@ -203,6 +206,9 @@ impl Ensemble {
         let log = Log::open(parts.disk.clone(), &parts.data_log_dir.join(recovery::LOG_DIR), &LogOptions::default())?;
         if !receiver.tail().is_some_and(|tail| is_current(&log, tail)) {
             return Err(TransferError::Source("the peer has missed a change of the members"));
+        }
+        if receiver.tail().is_some_and(|tail| tail.decided < at) {
+            return Err(TransferError::Source("the peer is behind, too"));
         }
         let decide = |tail: &Tail| kept(&own_log(&log, &members, tail.decided), tail, false);
         let installed = receiver.finish(decide)?;

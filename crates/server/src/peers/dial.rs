@@ -28,6 +28,15 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
+    /// Whose state to ask for, if `peer` has it: of a server that has joined since this one was configured, only the others
+    /// know where it is.
+    pub(crate) fn sources(&self, peer: u8) -> Vec<u8> {
+        match self.helpers.member(peer) {
+            Some(_) => vec![peer],
+            None => self.helpers.ids().into_iter().filter(|&id| id != self.helpers.config.me).collect(),
+        }
+    }
+
     /// A greeted, blocking connection to a peer, on which it sends its state. Blocks while that is made. Ends with an error
     /// when the server stops, and with `WouldBlock` when nothing comes for `state_timeout`.
     ///

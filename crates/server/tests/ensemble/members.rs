@@ -87,6 +87,42 @@ fn members_change_while_clients_write() {
     group.end();
 }
 
+/// A server whose configuration does not name the leader, a later member, fetches the state from one that it names.
+#[test]
+fn a_joiner_need_not_know_the_leader() {
+    let mut group = Group::new(&[1, 2, 3, 4, 5], &["reconfigEnabled=true", "skipACL=yes"]);
+    for id in [1, 2, 3] {
+        let text = zoo_cfg(&group, id, &[4, 5], "");
+        group.start_with(id, &text).unwrap();
+    }
+    group.wait_serving();
+    let text = zoo_cfg(&group, 4, &[5], "");
+    group.start_with(4, &text).unwrap();
+    group.wait_serving();
+    let mut client = group.client(4);
+    client.create("/a", b"", Persistent).unwrap().unwrap();
+    assert_eq!(reconfig(&mut client, Some(line(&group, 4)), None), 0);
+    // whoever else leads is stopped, until server 4 does
+    let lead = |group: &mut Group| {
+        let leader = group.wait_serving();
+        if leader != 4 {
+            group.stop(leader);
+            let text = zoo_cfg(group, leader, &[5], "");
+            group.wait_serving();
+            group.start_with(leader, &text).unwrap();
+        }
+        leader == 4
+    };
+    assert!((0..40).any(|_| lead(&mut group)), "server 4 leads at some time");
+    assert_eq!(reconfig(&mut group.client(4), Some(line(&group, 5)), None), 0);
+    let text = zoo_cfg(&group, 5, &[4], "");
+    group.start_with(5, &text).unwrap();
+    group.wait_serving();
+    longest_write(&mut group.client(5), 5);
+    group.assert_equal();
+    group.end();
+}
+
 /// An observer serves, and counts in no majority.
 #[test]
 fn observers_serve_and_do_not_vote() {

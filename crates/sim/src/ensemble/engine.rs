@@ -129,7 +129,7 @@ impl World {
 
     fn wanted(&self, life: &Life) -> End {
         match life.replica.lock().take_want() {
-            Some(Want::Install { from }) => End::Install(usize::from(from) - 1),
+            Some(Want::Install { from, .. }) => End::Install(usize::from(from) - 1),
             None => End::Going,
         }
     }
