@@ -1,13 +1,4 @@
 #!/usr/bin/env bash
-# Shows a file of Apache ZooKeeper's, or of ours: `oxkeeper dump`, which knows what it is.
+# Shows a transaction log: `oxkeeper dump` knows what each file is, and so does the other toolkit's script.
 
-ZOOBINDIR="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-. "$ZOOBINDIR/zkEnv.sh"
-arguments=()
-for argument in "$@"; do
-  case "$argument" in
-    -json) arguments+=(--json) ;;
-    *) arguments+=("$argument") ;;
-  esac
-done
-exec "$OXKEEPER" dump "${arguments[@]}"
+exec "$(dirname "${BASH_SOURCE[0]}")/zkSnapShotToolkit.sh" "$@"
