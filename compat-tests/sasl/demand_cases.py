@@ -53,6 +53,14 @@ def opened(scene):
     return client
 
 
+def only_the_right_password_reads(scene, path):
+    client = opened(scene)
+    fails(client, response(challenge(client), "bob", "wrong")[0], REQUIRED)
+    client = opened(scene)
+    authenticate(client, "bob", "bobpw")
+    client.ok(wire.get_data(path))
+
+
 @case("demands", "sessionRequireClientSASLAuth", ALONE)
 def required(_):
     with server(SASL + "sessionRequireClientSASLAuth=true\nallowSaslFailedClients=true\n") as scene:
@@ -61,11 +69,7 @@ def required(_):
         client = opened(scene)
         client.ok(wire.auth("digest", "bob:pw"), xid=wire.XID_AUTH)
         demanded(client)
-        client = opened(scene)
-        fails(client, response(challenge(client), "bob", "wrong")[0], REQUIRED)
-        client = opened(scene)
-        authenticate(client, "bob", "bobpw")
-        client.ok(wire.get_data("/"))
+        only_the_right_password_reads(scene, "/")
 
 
 @case("demands", "enforce.auth.schemes with two schemes", ALONE)
@@ -78,11 +82,7 @@ def enforced(_):
         client = opened(scene)
         client.ok(wire.auth("digest", "bob:pw"), xid=wire.XID_AUTH)
         client.ok(wire.create("/x"))
-        client = opened(scene)
-        fails(client, response(challenge(client), "bob", "wrong")[0], REQUIRED)
-        client = opened(scene)
-        authenticate(client, "bob", "bobpw")
-        client.ok(wire.get_data("/x"))
+        only_the_right_password_reads(scene, "/x")
 
 
 @case("demands", "enforce.auth.schemes with ip is satisfied by everybody", ALONE)
