@@ -36,11 +36,12 @@ fn a_member_without_a_majority_is_alive_and_not_ready() {
     let metrics = get(admin(&group, leader), "/metrics").1;
     assert!(metrics.contains("\nquorum_size 3\n"), "{metrics}");
 
-    let counts = |id: u8, name: &str| {
+    let shown = |id: u8, name: &str| {
         let metrics = get(admin(&group, id), "/metrics").1;
         let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("{name}: {metrics}")).parse::<f64>().unwrap()
+        line.map(|value| value.parse::<f64>().unwrap())
     };
+    let counts = |id: u8, name: &str| shown(id, name).unwrap_or_else(|| panic!("server {id} shows no {name}"));
     // Whoever is elected first may be replaced at once, and again: only who leads counts what is proposed.
     let follower = group.follower();
     let count_all = |name: &str| [1, 2, 3].map(|id| counts(id, name));
@@ -51,6 +52,11 @@ fn a_member_without_a_majority_is_alive_and_not_ready() {
         assert!(added.iter().sum::<f64>() >= 2.0, "a session and a znode: {name}: {added:?}");
         assert!(added.contains(&0.0), "{name}: {added:?}");
     }
+    let by_any = |name: &str| group.ids().into_iter().filter_map(|id| shown(id, name)).fold(0.0, f64::max);
+    assert!(by_any("election_time_count") >= 1.0);
+    // Who leads now may have proposed nothing yet but its epoch.
+    let mut client = group.client(follower);
+    until("a proposal has a size", || client.set("/n", b"y").unwrap().is_ok() && by_any("last_proposal_size") > 20.0);
     assert!(counts(follower, "sync_processor_batch_size_count") >= 2.0);
 
     group.ids().into_iter().filter(|&id| id != follower).for_each(|id| {
