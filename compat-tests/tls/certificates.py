@@ -5,6 +5,9 @@
 
     ca.pem  other-ca.pem                   two authorities; stores trust the first
     NAME.key.pem  NAME.crt.pem  NAME.pem   server, client, super, expired, foreign (of the second authority); .pem has both
+    old  old-server  old-foreign           the same, of version 1 of X.509
+    listed                                 of no authority; it is in trust.jks and trust.p12 itself
+    forged                                 signed with the key of `listed`
     server.jks  client.jks  trust.jks      as keytool makes them
     server.p12  trust.p12                  as keytool makes them today
     client.p12                             as openssl makes them, under the ciphers of before
@@ -23,6 +26,10 @@ SUBJECTS = {
     "super": "/CN=super",
     "expired": "/CN=expired",
     "foreign": "/CN=foreign",
+    "old": "/CN=old",
+    "old-server": "/CN=localhost",
+    "old-foreign": "/CN=old",
+    "forged": "/CN=super",
 }
 
 
@@ -37,18 +44,18 @@ class Maker:
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
 
-    def authority(self, name):
-        extensions = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=keyCertSign,cRLSign"]
+    def authority(self, name, constraints="critical,CA:TRUE", usage="keyCertSign,cRLSign"):
+        extensions = ["-addext", f"basicConstraints={constraints}", "-addext", f"keyUsage={usage}"]
         key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key.pem"]
         self.run("openssl", "req", "-x509", *key, "-days", "30", "-subj", f"/CN={name}", *extensions, "-out", f"{name}.pem")
 
-    def certificate(self, name, authority="ca", subject=None, days="20", rsa=False):
-        """A key and a certificate of this authority; with other names for one that is made again."""
+    def certificate(self, name, authority="ca", subject=None, days="20", rsa=False, old=False):
+        """A key and a certificate of this authority; `old` ones have no extensions and are of version 1."""
         kind = ["rsa:2048"] if rsa else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
         subject = ["-multivalue-rdn", "-utf8", "-subj", subject or SUBJECTS[name]]
         self.run("openssl", "req", "-newkey", *kind, "-nodes", "-keyout", f"{name}.key.pem", *subject, "-out", f"{name}.csr")
         (self.directory / "extensions").write_text(f"subjectAltName={','.join(self.names)}\nbasicConstraints=CA:FALSE\n")
-        sign = ["-CA", f"{authority}.pem", "-CAkey", f"{authority}.key.pem", "-CAcreateserial", "-extfile", "extensions"]
+        sign = ["-CA", f"{authority}.pem", "-CAkey", f"{authority}.key.pem", "-CAcreateserial", *([] if old else ["-extfile", "extensions"])]
         self.run("openssl", "x509", "-req", "-in", f"{name}.csr", *sign, "-days", days, "-out", f"{name}.crt.pem")
         parts = [f"{name}.key.pem", f"{name}.crt.pem", f"{authority}.pem"]
         (self.directory / f"{name}.pem").write_text("".join((self.directory / part).read_text() for part in parts))
@@ -64,7 +71,8 @@ class Maker:
 
     def trust(self, to, kind):
         store = ["-keystore", to, "-storetype", kind, "-storepass", PASSWORD, "-noprompt"]
-        self.run("keytool", "-J-XX:TieredStopAtLevel=1", "-importcert", "-alias", "ca", "-file", "ca.pem", *store)
+        for name in ("ca", "listed"):
+            self.run("keytool", "-J-XX:TieredStopAtLevel=1", "-importcert", "-alias", name, "-file", f"{name}.pem", *store)
 
     def make(self):
         self.authority("ca")
@@ -74,6 +82,11 @@ class Maker:
         self.certificate("super")
         self.certificate("expired", days="-1")
         self.certificate("foreign", authority="other-ca")
+        self.certificate("old", old=True)
+        self.certificate("old-server", old=True)
+        self.certificate("old-foreign", authority="other-ca", old=True)
+        self.authority("listed", constraints="CA:FALSE", usage="digitalSignature")
+        self.certificate("forged", authority="listed")
         self.pkcs12("server", to="made.p12")
         self.keytool("made.p12", "server.jks", "JKS")
         self.keytool("made.p12", "server.p12", "PKCS12")

@@ -72,7 +72,8 @@ def context(who=None, least=ssl.TLSVersion.TLSv1_2, most=ssl.TLSVersion.TLSv1_3)
     context.minimum_version, context.maximum_version = least, most
     context.load_verify_locations(DIRECTORY / "ca.pem")
     if who:
-        context.load_cert_chain(DIRECTORY / f"{who}.pem")
+        pair = [DIRECTORY / f"{who}.pem"] if who != "listed" else [DIRECTORY / "listed.pem", DIRECTORY / "listed.key.pem"]
+        context.load_cert_chain(*pair)
     return context
 
 
@@ -210,8 +211,21 @@ def nobody_whose_certificate_has_expired():
 
 
 @case("who is let in")
+def who_has_a_certificate_of_version_1():
+    for most in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        equal(Raw("old", most=most).identities(), [IP, ("x509", "CN=old")])
+    refused(who="old-foreign")
+
+
+@case("who is let in")
+def who_is_in_the_trust_store_and_nobody_on_their_word():
+    equal(Raw("listed").identities(), [IP, ("x509", "CN=listed")])
+    refused(who="forged")
+
+
+@case("who is let in")
 def others_are_served_after_those_were_refused():
-    for who in (None, "foreign", "expired"):
+    for who in (None, "foreign", "expired", "old-foreign", "forged"):
         refused(who=who)
     equal(Raw("client").identities(), [IP, ("x509", CLIENT)])
 
@@ -311,10 +325,16 @@ def key_and_trust_stores_of_every_type():
 
 @case("other settings", alone=True)
 def a_certificate_is_optional():
-    restart(stores("server.pem", "trust.p12").replace("ssl.keyStore.password", "ssl.unused") + "ssl.clientAuth=want\n")
+    restart(stores("old-server.pem", "trust.p12").replace("ssl.keyStore.password", "ssl.unused") + "ssl.clientAuth=want\n")
     equal(Raw().identities(), [IP])
     equal(Raw("client").identities(), [IP, ("x509", CLIENT)])
     refused(who="foreign")
+
+
+@case("other settings", alone=True)
+def the_server_has_a_certificate_of_version_1():
+    for most in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        equal(dict(pair for [pair] in dial("client", most=most).getpeercert()["subject"]), {"commonName": "localhost"})
 
 
 @case("other settings", alone=True)
@@ -332,7 +352,7 @@ def new_certificates_are_shown_without_a_restart():
     before = Raw("client")
     maker = Maker(DIRECTORY)
     maker.certificate("renewed", subject="/CN=renewed")
-    os.replace(DIRECTORY / "renewed.pem", DIRECTORY / "server.pem")
+    os.replace(DIRECTORY / "renewed.pem", DIRECTORY / "old-server.pem")
 
     def subject():
         return dict(pair for [pair] in dial("client").getpeercert()["subject"])["commonName"]

@@ -11,25 +11,28 @@
 mod certificate;
 mod error;
 mod live;
+mod names;
 mod session;
 mod settings;
 mod socket;
 mod store;
+mod trust;
 mod verify;
+mod version1;
 
 use std::sync::{Arc, LazyLock};
 
 use rustls::SupportedCipherSuite;
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 
 pub use self::certificate::Facts;
 pub use self::error::{StoreProblem, TlsError};
 pub use self::live::{EXPIRY_WARNING_S, LiveTls, Sides};
+pub use self::names::check_name;
 pub use self::session::{FIRST_BYTE, Session};
 pub use self::settings::{ClientAuth, TlsSettings};
 pub use self::socket::{SecureSocket, limit};
 pub use self::store::{Password, StoreSpec};
-pub use self::verify::check_name;
 pub use rustls::pki_types::{CertificateDer, ServerName};
 pub use rustls::{ClientConfig, Error as SessionError, ServerConfig};
 
@@ -37,6 +40,10 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(rustl
 
 fn provider() -> Arc<CryptoProvider> {
     PROVIDER.clone()
+}
+
+fn algorithms() -> WebPkiSupportedAlgorithms {
+    PROVIDER.signature_verification_algorithms
 }
 
 fn provider_with(cipher_suites: Vec<SupportedCipherSuite>) -> Arc<CryptoProvider> {

@@ -10,8 +10,10 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::RwLock;
+use rustls::crypto::CryptoProvider;
 use rustls::server::NoServerSessionStorage;
-use rustls::{ClientConfig, ServerConfig};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, InconsistentKeys, ServerConfig};
 use tracing::{info, warn};
 
 use crate::certificate::Facts;
@@ -19,7 +21,9 @@ use crate::error::{StoreProblem, TlsError};
 use crate::provider_with;
 use crate::settings::{ClientAuth, TlsSettings};
 use crate::store::{KeyChain, StoreSpec};
-use crate::verify::{ClientJudge, ServerJudge, Trust};
+use crate::trust::Trust;
+use crate::verify::{ClientJudge, ServerJudge};
+use crate::version1::Version1;
 
 /// How often the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
@@ -185,9 +189,9 @@ fn load(settings: &TlsSettings, sides: Sides, first: bool) -> Result<Current, Tl
         warn!("{prefix}enabledProtocols, {prefix}ciphersuites: not spoken here and left out: {left_out}");
     }
     let provider = provider_with(speech.suites);
-    let key = settings.key_store.as_ref().map(StoreSpec::load_key).transpose()?;
+    let key = settings.key_store.as_ref().map(|store| own_key(settings, store, &provider)).transpose()?;
     let trust = settings.trust_store.as_ref().map(trust_of).transpose()?;
-    let own = key.as_ref().and_then(|key| key.chain.first()).map(Facts::of).transpose();
+    let own = key.as_ref().and_then(|key| key.cert.first()).map(Facts::of).transpose();
     let own = own.map_err(|error| store_error(settings, StoreProblem::Certificate(error)))?;
     let usable = |source| usable(settings, source);
     let versions = &speech.versions;
@@ -199,7 +203,7 @@ fn load(settings: &TlsSettings, sides: Sides, first: bool) -> Result<Current, Tl
             Some(judge) => builder.with_client_cert_verifier(Arc::new(judge)),
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_single_cert(key.chain.clone(), key.key.clone_key()).map_err(usable)?;
+        let mut config = builder.with_cert_resolver(resolver(key));
         // Every connection proves itself anew: a client that is no longer trusted comes back with nothing.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -214,9 +218,9 @@ fn load(settings: &TlsSettings, sides: Sides, first: bool) -> Result<Current, Tl
 
 fn client_config(
     settings: &TlsSettings,
-    provider: Arc<rustls::crypto::CryptoProvider>,
+    provider: Arc<CryptoProvider>,
     versions: &[&'static rustls::SupportedProtocolVersion],
-    key: Option<&KeyChain>,
+    key: Option<&Arc<CertifiedKey>>,
     trust: Option<Trust>,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let usable = |source| usable(settings, source);
@@ -224,7 +228,7 @@ fn client_config(
     let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).map_err(usable)?;
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(judge));
     let mut config = match key {
-        Some(key) => builder.with_client_auth_cert(key.chain.clone(), key.key.clone_key()).map_err(usable)?,
+        Some(key) => builder.with_client_cert_resolver(resolver(key)),
         None => builder.with_no_client_auth(),
     };
     config.resumption = rustls::client::Resumption::disabled();
@@ -247,7 +251,28 @@ fn client_judge(settings: &TlsSettings, trust: Option<&Trust>) -> Result<Option<
             set a trust store, or clientAuth=none",
         )
     })?;
-    ClientJudge::new(trust.clone(), mandatory).map(Some).map_err(|source| usable(settings, source))
+    Ok(Some(ClientJudge::new(trust.clone(), mandatory)))
+}
+
+fn own_key(
+    settings: &TlsSettings,
+    store: &StoreSpec,
+    provider: &CryptoProvider,
+) -> Result<Arc<CertifiedKey>, TlsError> {
+    let KeyChain { key, chain } = store.load_key()?;
+    let certified = match chain.first().and_then(Version1::read).map(|version1| version1.public_key()) {
+        // The library compares key and certificate itself, if it reads such certificates.
+        Some(wanted) => provider.key_provider.load_private_key(key).and_then(|key| {
+            let fits = key.public_key().is_none_or(|own| own == wanted);
+            if fits { Ok(CertifiedKey::new(chain, key)) } else { Err(InconsistentKeys::KeyMismatch.into()) }
+        }),
+        None => CertifiedKey::from_der(chain, key, provider),
+    };
+    certified.map(Arc::new).map_err(|source| usable(settings, source))
+}
+
+fn resolver(key: &Arc<CertifiedKey>) -> Arc<SingleCertAndKey> {
+    Arc::new(SingleCertAndKey::from(key.clone()))
 }
 
 fn trust_of(store: &StoreSpec) -> Result<Trust, TlsError> {

@@ -6,3 +6,4 @@ mod live;
 mod sessions;
 mod stores;
 mod support;
+mod version1;

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 
 use crate::support::{Authority, spec};
 
-struct Pair {
-    client: Session,
-    server: Session,
+pub(crate) struct Pair {
+    pub(crate) client: Session,
+    pub(crate) server: Session,
     to_server: Vec<u8>,
     to_client: Vec<u8>,
     heard_by_server: Vec<u8>,
@@ -15,23 +15,22 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(client: &TlsSettings, server: &TlsSettings, host: &str) -> Pair {
+    pub(crate) fn new(client: &TlsSettings, server: &TlsSettings, host: &str) -> Pair {
         let client = LiveTls::load(client.clone(), Sides::Client).unwrap();
         let server = LiveTls::load(server.clone(), Sides::Server).unwrap();
         let mut to_server = Vec::new();
         let host = ServerName::try_from(host.to_owned()).unwrap();
-        Pair {
-            client: Session::dial(client.client(), host, &mut to_server).unwrap(),
-            server: Session::accept(server.server()).unwrap(),
-            to_server,
-            to_client: Vec::new(),
-            heard_by_server: Vec::new(),
-            heard_by_client: Vec::new(),
-        }
+        let client = Session::dial(client.client(), host, &mut to_server).unwrap();
+        Pair::of(client, Session::accept(server.server()).unwrap(), to_server)
+    }
+
+    pub(crate) fn of(client: Session, server: Session, to_server: Vec<u8>) -> Pair {
+        let (heard_by_server, heard_by_client) = (Vec::new(), Vec::new());
+        Pair { client, server, to_server, to_client: Vec::new(), heard_by_server, heard_by_client }
     }
 
     /// Carries bytes to and fro, in pieces of so many, until nothing is on its way.
-    fn settle(&mut self, piece: usize) -> Result<(), oxkeeper_tls::SessionError> {
+    pub(crate) fn settle(&mut self, piece: usize) -> Result<(), oxkeeper_tls::SessionError> {
         let mut result = Ok(());
         while result.is_ok() && !(self.to_server.is_empty() && self.to_client.is_empty()) {
             for part in std::mem::take(&mut self.to_server).chunks_mut(piece) {

@@ -24,11 +24,24 @@ pub(crate) struct Signed {
 
 impl Authority {
     pub(crate) fn new() -> Authority {
-        let mut params = CertificateParams::new(vec![]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "authority");
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Authority::with(|_| {})
+    }
+
+    /// One whose certificate is another in this way.
+    pub(crate) fn with(change: impl FnOnce(&mut CertificateParams)) -> Authority {
+        let issuer = CertifiedIssuer::self_signed(of_authority(change), KeyPair::generate().unwrap()).unwrap();
         Authority { dir: tempfile::tempdir().unwrap(), issuer }
+    }
+
+    /// One that another speaks for.
+    pub(crate) fn signed_by(other: &Authority) -> Authority {
+        let params = of_authority(|params| params.distinguished_name.push(DnType::CommonName, "middle"));
+        let issuer = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &other.issuer).unwrap();
+        Authority { dir: tempfile::tempdir().unwrap(), issuer }
+    }
+
+    pub(crate) fn key(&self) -> &KeyPair {
+        self.issuer.key()
     }
 
     pub(crate) fn sign(
@@ -80,6 +93,14 @@ impl Authority {
     }
 }
 
+fn of_authority(change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "authority");
+    change(&mut params);
+    params
+}
+
 pub(crate) fn spec(key: &str, path: &Path, password: &str) -> StoreSpec {
     StoreSpec { key: key.to_owned(), path: path.to_owned(), password: Password::new(password), ..StoreSpec::default() }
 }
@@ -99,4 +120,8 @@ pub(crate) fn load_key(store: StoreSpec) -> Result<Arc<LiveTls>, String> {
 pub(crate) fn load_trust(store: StoreSpec) -> Result<Arc<LiveTls>, String> {
     let settings = TlsSettings { prefix: "ssl.".to_owned(), trust_store: Some(store), ..TlsSettings::default() };
     LiveTls::load(settings, Sides::Client).map_err(|error| error.to_string())
+}
+
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
+    pkcs8::der::pem::encode_string(label, Default::default(), der).unwrap()
 }
