@@ -75,6 +75,26 @@ impl Track {
         Track { values: pairs.collect() }
     }
 
+    /// Reads the text as it is read where a limit may refuse. `None`: malformed.
+    // ZooKeeper: null, a pair without a value (`count=`) or a value that is no number is an exception there.
+    pub fn strict(data: Option<&[u8]>) -> Option<Track> {
+        const SEPARATORS: [char; 2] = [',', ';'];
+        let text = String::from_utf8_lossy(data?);
+        let text = text.trim_end_matches(SEPARATORS);
+        if text.is_empty() {
+            return Some(Track::default());
+        }
+        if text.starts_with(SEPARATORS) {
+            return None;
+        }
+        let pairs = text.split(SEPARATORS).filter(|pair| !pair.is_empty()).map(|pair| {
+            let mut parts = pair.trim_end_matches('=').split('=');
+            let (key, value) = (parts.next()?, parts.next()?);
+            Some((key.to_owned(), if value.is_empty() { -1 } else { value.parse().ok()? }))
+        });
+        Some(Track { values: pairs.collect::<Option<_>>()? })
+    }
+
     fn value(&self, key: &str) -> i64 {
         self.values.get(key).copied().unwrap_or(-1)
     }
@@ -129,6 +149,25 @@ mod tests {
         check("count=-1,bytes=-1=;byteHardLimit=-1;countHardLimit=2");
         assert_eq!(Track::parse(None).text(), "count=-1,bytes=-1");
         assert_eq!(Track::parse(Some(b"count=,bytes=7")).text(), "count=-1,bytes=7");
+    }
+
+    #[test]
+    fn what_is_malformed_is_told_where_limits_refuse() {
+        let check = |text: &str, expected: Option<(i64, i64)>| {
+            let track = Track::strict(Some(text.as_bytes()));
+            assert_eq!(track.map(|track| (track.count(), track.count_hard())), expected, "{text:?}");
+        };
+        check("", Some((-1, -1)));
+        check(";,", Some((-1, -1)));
+        check("count=1,bytes=2", Some((1, -1)));
+        check("count=+1,bytes=-1=;;countHardLimit=7;", Some((1, 7)));
+        check("count==5,=3", Some((-1, -1)));
+        check("count=,bytes=1", None);
+        check("count=1,bytes", None);
+        check("count=x", None);
+        check(",count=1", None);
+        check("=", None);
+        assert_eq!(Track::strict(None), None);
     }
 
     #[test]

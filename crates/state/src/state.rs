@@ -7,7 +7,7 @@ use oxkeeper_proto::{SessionId, Zxid, op::perms};
 use crate::acl::{self, AclId, AclList, Acls};
 use crate::agreement::Agreement;
 use crate::membership::Membership;
-use crate::quota::{self, Quotas, Track};
+use crate::quota::{self, Quotas};
 use crate::session::Sessions;
 use crate::tree::Tree;
 use crate::znode::{Owner, Slot, Versions};
@@ -185,10 +185,9 @@ impl State {
         self.ttls.remove(&slot);
     }
 
-    /// The limits and the usage of a counted subtree; `None` where a znode of the pair is missing.
-    pub(crate) fn quota_tracks(&self, prefix: &str) -> Option<(Track, Track)> {
-        let track = |path: String| Some(Track::parse(self.tree.znode(self.tree.lookup(&path)?).data()));
-        Some((track(quota::limits_path(prefix))?, track(quota::stats_path(prefix))?))
+    /// The data of a znode; `None` where there is none of this path.
+    pub(crate) fn data_at(&self, path: &str) -> Option<Option<&[u8]>> {
+        Some(self.tree.znode(self.tree.lookup(path)?).data())
     }
 
     /// Checks every invariant, in time proportional to the state. Panics with what is broken.

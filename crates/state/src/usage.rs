@@ -17,9 +17,18 @@ impl Write<'_> {
             return Ok(());
         }
         let Some(prefix) = self.state.quotas.prefix_of(path) else { return Ok(()) };
-        let Some((limits, usage)) = self.state.quota_tracks(prefix) else { return Ok(()) };
+        // ZooKeeper: text that it cannot read is an exception there.
+        let strict = |data: Option<&[u8]>| Track::strict(data).ok_or(ErrorCode::Marshalling);
+        let Some(limits) = self.state.data_at(&quota::limits_path(prefix)) else { return Ok(()) };
+        let limits = strict(limits)?;
+        let matters = |change: i64, soft: i64, hard: i64| change != 0 && (soft > -1 || hard > -1);
+        if !matters(count, limits.count(), limits.count_hard()) && !matters(bytes, limits.bytes(), limits.bytes_hard())
+        {
+            return Ok(());
+        }
+        let Some(usage) = self.state.data_at(&quota::stats_path(prefix)) else { return Ok(()) };
         // ZooKeeper: usage is that of applied transactions; a multi is not applied before all of it was checked.
-        let usage = self.usage_before(prefix).unwrap_or(usage);
+        let usage = self.usage_before(prefix).map_or_else(|| strict(usage), Ok)?;
         let exceeds =
             |change: i64, used: i64, limit: i64| change != 0 && limit > -1 && used.wrapping_add(change) > limit;
         if exceeds(count, usage.count(), limits.count_hard()) || exceeds(bytes, usage.bytes(), limits.bytes_hard()) {
@@ -71,7 +80,8 @@ impl Write<'_> {
 
     fn count_usage(&mut self, effect: &Effect<'_>) {
         let Some(prefix) = self.state.quotas.prefix_of(&effect.path) else { return };
-        let Some((_, mut usage)) = self.state.quota_tracks(prefix) else { return };
+        let Some(usage) = self.state.data_at(&quota::stats_path(prefix)) else { return };
+        let mut usage = Track::parse(usage);
         if let Some(transaction) = &mut self.transaction {
             transaction.usage_before.entry(prefix.to_owned()).or_insert_with(|| usage.clone());
         }

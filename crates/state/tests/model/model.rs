@@ -362,8 +362,8 @@ impl Model {
     }
 
     fn track(&self, prefix: &str, name: &str) -> Option<BTreeMap<String, i64>> {
-        let node = self.nodes.get(&format!("/zookeeper/quota{prefix}/{name}"))?;
-        let text = String::from_utf8_lossy(node.data.as_deref().unwrap_or_default()).into_owned();
+        let data = self.track_data(prefix, name)?;
+        let text = String::from_utf8_lossy(data.as_deref().unwrap_or_default()).into_owned();
         let mut track = BTreeMap::new();
         for pair in text.split([',', ';']).filter(|pair| !pair.is_empty()) {
             let parts: Vec<&str> = pair.split('=').collect();
@@ -374,15 +374,27 @@ impl Model {
         Some(track)
     }
 
+    fn track_data(&self, prefix: &str, name: &str) -> Option<&Option<Vec<u8>>> {
+        Some(&self.nodes.get(&format!("/zookeeper/quota{prefix}/{name}"))?.data)
+    }
+
     fn quota(&self, order: &Order, path: &str, bytes: i64, count: i64) -> Result<(), i32> {
         let Some(prefix) = self.prefix(path).filter(|_| order.settings & 2 != 0) else { return Ok(()) };
-        let Some(limits) = self.track(&prefix, "zookeeper_limits") else { return Ok(()) };
-        let Some(usage) = self.track(&prefix, "zookeeper_stats") else { return Ok(()) };
-        let usage = self.usage_before.as_ref().and_then(|before| before.get(&prefix)).unwrap_or(&usage);
-        let value = |track: &BTreeMap<String, i64>, key: &str| *track.get(key).unwrap_or(&-1);
-        for (change, key, limit_key) in [(count, "count", "countHardLimit"), (bytes, "bytes", "byteHardLimit")] {
-            let limit = value(&limits, limit_key);
-            if change != 0 && limit > -1 && value(usage, key).wrapping_add(change) > limit {
+        let Some(limits) = self.track_data(&prefix, "zookeeper_limits") else { return Ok(()) };
+        let limits = strict_track(limits.as_deref())?;
+        let limit = |key: &str| *limits.get(key).unwrap_or(&-1);
+        let asked = [(count, "count", "countHardLimit"), (bytes, "bytes", "byteHardLimit")];
+        if !asked.iter().any(|&(change, soft, hard)| change != 0 && (limit(soft) > -1 || limit(hard) > -1)) {
+            return Ok(());
+        }
+        let Some(usage) = self.track_data(&prefix, "zookeeper_stats") else { return Ok(()) };
+        let usage = match self.usage_before.as_ref().and_then(|before| before.get(&prefix)) {
+            Some(before) => before.clone(),
+            None => strict_track(usage.as_deref())?,
+        };
+        for (change, key, hard) in asked {
+            let used = *usage.get(key).unwrap_or(&-1);
+            if change != 0 && limit(hard) > -1 && used.wrapping_add(change) > limit(hard) {
                 return Err(QUOTA_EXCEEDED);
             }
         }

@@ -2,6 +2,8 @@
 //!
 //! Source: `PathUtils.validatePath`, `ZooKeeperServer.checkACL`, `PrepRequestProcessor.fixupACL`, `EphemeralType`.
 
+use std::collections::BTreeMap;
+
 use crate::model::world;
 use crate::request::{Entry, Identity, Order};
 
@@ -46,6 +48,31 @@ pub(crate) fn parent_of(path: &str) -> &str {
         0 => "/",
         slash => &path[..slash],
     }
+}
+
+/// A quota's text, where a limit may refuse: step by step as Java splits it.
+pub(crate) fn strict_track(data: Option<&[u8]>) -> Result<BTreeMap<String, i64>, i32> {
+    let text = String::from_utf8_lossy(data.ok_or(MARSHALLING)?).into_owned();
+    let text = text.replace(';', ",");
+    let mut track = BTreeMap::new();
+    for (position, pair) in text.trim_end_matches(',').split(',').enumerate() {
+        if text.chars().all(|it| it == ',') {
+            break;
+        }
+        if pair.is_empty() && position > 0 {
+            continue;
+        }
+        let mut parts: Vec<&str> = pair.split('=').collect();
+        while parts.last() == Some(&"") {
+            parts.pop();
+        }
+        if parts.len() < 2 {
+            return Err(MARSHALLING);
+        }
+        let value = if parts[1].is_empty() { -1 } else { parts[1].parse().map_err(|_| MARSHALLING)? };
+        track.insert(parts[0].to_owned(), value);
+    }
+    Ok(track)
 }
 
 /// The subtree and the name, of a znode that quotas are made of.
