@@ -22,6 +22,8 @@ ODD_PATHS = ["/a/", "//a", "/.", "/a/..", "/a/./x", "/\x01", "/a\x7fb", "/\ufff0
 DATA = [None, b"", b"x", b"some longer data"]
 VERSIONS = [-1, -1, -1, 0, 0, 1, 2, 5, -2]
 TTL_MS = 3_600_000
+# Counted are these and what is below them.
+QUOTA_PATHS = ["", "/a", "/a", "/b"]
 SUPER = ("digest", "super:admin")
 
 
@@ -31,23 +33,23 @@ def user(session):
 
 
 def sequence(random):
-    """A list of steps."""
-    choice = Choice(random)
+    """A list of steps. With quotas none of them is a burst: what a limit refuses depends on what ZooKeeper has applied by then."""
+    choice = Choice(random, random.choice([("burst",), ("quota", "quotaChange")]))
     return [choice.step() for _ in range(random.randint(STEPS_MIN, STEPS_MAX))]
 
 
 class Choice:
     """Chooses steps; remembers which znodes probably exist, so that most operations find something."""
 
-    def __init__(self, random):
+    def __init__(self, random, without):
         self.random = random
+        self.names = [name for name in WEIGHTS if name not in without]
         self.likely = [""]
         self.session, self.watched = 0, {session: [""] for session in range(SESSIONS)}
 
     def step(self):
         self.session = self.random.randrange(SESSIONS)
-        names = list(WEIGHTS)
-        name = self.random.choices(names, [WEIGHTS[name] for name in names])[0]
+        name = self.random.choices(self.names, [WEIGHTS[name] for name in self.names])[0]
         return Step(self.session, name, self.arguments(name))
 
     def arguments(self, name):
@@ -142,8 +144,28 @@ def set_watches_arguments(choice):
     return choice.random.randrange(6), path_list(choice), path_list(choice), path_list(choice)
 
 
+def resume_arguments(choice):
+    """What a client asks for when it is back: the lists are mostly what it watched."""
+    watched = choice.watched[choice.session]
+    lists = ([choice.random.choice(watched) for _ in range(choice.random.randrange(3))] for _ in range(5))
+    return choice.random.randrange(6), *lists
+
+
+def quota_arguments(choice):
+    """Of which znode, and what its limits say."""
+    counts, sizes = choice.random.choice([-1, 1, 2, 4]), choice.random.choice([-1, 3, 10, 30])
+    hard = choice.random.choice(["", "", f"=;countHardLimit={counts}", f"=;byteHardLimit={sizes};countHardLimit=3"])
+    limits = choice.random.choice([f"count={counts},bytes={sizes}{hard}"] * 9 + ["count=,bytes"])
+    return choice.random.choice(QUOTA_PATHS), limits.encode()
+
+
+def quota_change_arguments(choice):
+    path, limits = quota_arguments(choice)
+    return path, choice.random.choice(["setData", "setData", "delete", "getData", "stats", "stats", "delete stats"]), limits
+
+
 def multi_arguments(choice):
-    names = choice.random.choices(["create", "create2", "createTTL", "delete", "setData", "check"], k=choice.random.randrange(5))
+    names = choice.random.choices(["create", "create2", "createContainer", "createTTL", "delete", "setData", "check"], k=choice.random.randrange(5))
     return [(name, choice.arguments(name)) for name in names]
 
 
@@ -213,6 +235,9 @@ CHOICES = {
     "removeWatches": watcher_arguments,
     "setWatches": set_watches_arguments,
     "setWatches2": lambda choice: (*set_watches_arguments(choice), path_list(choice), path_list(choice)),
+    "resume": resume_arguments,
+    "quota": quota_arguments,
+    "quotaChange": quota_change_arguments,
     "multi": multi_arguments,
     "multiRead": multi_read_arguments,
     "auth": lambda choice: (choice.random.choice(["user", "user", "user", "super", "bad", "ip"]),),
@@ -226,7 +251,8 @@ WEIGHTS = {
     "create": 14, "create2": 8, "createContainer": 2, "createTTL": 3, "delete": 10, "setData": 10, "setACL": 4,
     "exists": 5, "getData": 6, "getChildren": 4, "getChildren2": 4, "getACL": 3, "getAllChildrenNumber": 1,
     "getEphemerals": 1, "sync": 1, "addWatch": 5, "checkWatches": 2, "removeWatches": 3, "setWatches": 2,
-    "setWatches2": 2, "multi": 6, "multiRead": 2, "auth": 3, "whoAmI": 1, "burst": 8, "close": 2, "drop": 1, "steal": 1,
+    "setWatches2": 2, "multi": 6, "multiRead": 2, "auth": 3, "whoAmI": 1, "burst": 12, "close": 2, "drop": 1, "steal": 1,
+    "resume": 2, "quota": 4, "quotaChange": 4,
 }
 
 
@@ -267,9 +293,41 @@ def request(step, parent, zxids):
         since = zxids[max(0, len(zxids) - 1 - back)]
         build = wire.set_watches if name == "setWatches" else wire.set_watches2
         return build(since, *([parent + path for path in paths] for paths in lists))
+    if name == "resume":
+        return request(Step(step.session, "setWatches2", arguments), parent, zxids)
+    if name == "quotaChange":
+        return quota_change(parent, *arguments)
     if name == "auth":
         return wire.auth(*AUTH.get(arguments[0], user(step.session)))
     if name == "whoAmI":
         return wire.WHO_AM_I
     path, *rest = arguments
     return BUILDERS[name](parent + path, *rest)
+
+
+# --- quotas -----------------------------------------------------------------------------------
+
+QUOTAS = "/zookeeper/quota"
+LIMITS, STATS = "zookeeper_limits", "zookeeper_stats"
+
+
+def quota(parent, path, limits):
+    """What a client sends to have a znode counted: every znode on the way, those that are there too."""
+    names = (parent + path)[1:].split("/")
+    way = [f"{QUOTAS}/{'/'.join(names[:count])}" for count in range(1, len(names) + 1)]
+    return [*(wire.create(znode) for znode in way), wire.create(f"{way[-1]}/{LIMITS}", limits), wire.create(f"{way[-1]}/{STATS}", b"count=0,bytes=0")]
+
+
+def quota_change(parent, path, name, limits):
+    znode = f"{QUOTAS}{parent}{path}"
+    match name:
+        case "setData":
+            return wire.set_data(f"{znode}/{LIMITS}", limits)
+        case "stats":
+            return wire.get_data(f"{znode}/{STATS}")
+        case "delete stats":
+            return wire.delete(f"{znode}/{STATS}")
+        case "delete":
+            return wire.delete(f"{znode}/{LIMITS}")
+        case _:
+            return wire.get_data(f"{znode}/{LIMITS}")

@@ -9,14 +9,14 @@ import time
 
 import wire
 from connection import Connection, Notification
-from sequences import SUPER, Step, request
+from sequences import QUOTAS, SUPER, Step, quota, request
 from wire import Err, Op
 
 # Replies whose vectors have no specified order.
 UNORDERED_NAMES = (Op.GET_CHILDREN, Op.GET_EPHEMERALS)
 
 # After these a connection may have watches.
-WATCHING = ("exists", "getData", "getChildren", "getChildren2", "addWatch", "setWatches", "setWatches2", "burst")
+WATCHING = ("exists", "getData", "getChildren", "getChildren2", "addWatch", "setWatches", "setWatches2", "resume", "burst")
 
 
 class Zxid(int):
@@ -72,11 +72,13 @@ class Player:
         for connection in self.connections.values():
             connection.receive_reply()
             connection.close()
-        ask_all(self.observer, [wire.delete(path) for path in reversed(descendants(self.observer, self.parent))])
+        ask_all(self.observer, [wire.delete(path) for path in reversed(self.everything())])
 
     # --- steps -------------------------------------------------------------------------------
 
     def play_step(self, step):
+        if step.name == "resume" and step.session in self.connections:
+            self.lose(step.session).close()
         connection = self.connection(step.session)
         entry = {"reply": self.act(step, connection)}
         if early := connection.take_events():
@@ -99,7 +101,10 @@ class Player:
             reply, rest = connection.end_session()
             return self.header(reply), rest.hex()
         if step.name == "burst":
-            return self.burst(step, connection)
+            requests = [request(Step(step.session, *part), self.parent, self.zxids) for part in step.arguments]
+            return self.burst(requests, connection)
+        if step.name == "quota":
+            return self.burst(quota(self.parent, *step.arguments), connection)
         sent = request(step, self.parent, self.zxids)
         reply = connection.ask(sent)
         if step.name == "setACL":
@@ -111,9 +116,8 @@ class Player:
             return self.header(reply), rest.hex()
         return self.header(reply), self.body(sent.op, reply)
 
-    def burst(self, step, connection):
+    def burst(self, requests, connection):
         """Replies and events of requests in one piece, in the order in which they arrive."""
-        requests = [request(Step(step.session, *part), self.parent, self.zxids) for part in step.arguments]
         xids = [connection.send(sent) for sent in requests]
         messages, answered = [], 0
         while answered < len(requests):
@@ -191,6 +195,8 @@ class Player:
             value = {
                 Op.CREATE: lambda: reader.ustring(),
                 Op.CREATE2: lambda: (reader.ustring(), self.stat(reader)),
+                Op.CREATE_CONTAINER: lambda: (reader.ustring(), self.stat(reader)),
+                Op.CREATE_TTL: lambda: (reader.ustring(), self.stat(reader)),
                 Op.SET_DATA: lambda: self.stat(reader),
                 Op.GET_DATA: lambda: (reader.buffer(), self.stat(reader)),
                 Op.GET_CHILDREN: lambda: sorted(reader.vector(reader.ustring)),
@@ -211,9 +217,13 @@ class Player:
         known = self.times.setdefault(zxid, time_ms)
         return "time of its zxid" if known == time_ms else f"{time_ms - known} ms off"
 
+    def everything(self):
+        """The paths of all that there is below the parent, and of what counts it."""
+        return [path for root in (self.parent, QUOTAS + self.parent) for path in descendants(self.observer, root)]
+
     def tree(self):
-        """Everything below the parent, as the super user sees it."""
-        asked = [make(path) for path in descendants(self.observer, self.parent) for make in (wire.get_data, wire.get_acl)]
+        """Everything below the parent and what counts it, as the super user sees it."""
+        asked = [make(path) for path in self.everything() for make in (wire.get_data, wire.get_acl)]
         replies = ask_all(self.observer, asked)
         return {"tree": [(wire.Reader(sent.body).ustring(), error_name(reply.err), self.body(sent.op, reply))
                          for sent, reply in zip(asked, replies)]}
