@@ -11,7 +11,7 @@ use oxkeeper_server::offline;
 use oxkeeper_state::State;
 use oxkeeper_zkfiles::{Compression, export as zk};
 
-use super::{PlaceArgs, Unit, bar, seed};
+use super::{PlaceArgs, Unit, bar, seed, spinner};
 
 /// What to export, and where to.
 #[derive(Args, Debug)]
@@ -62,7 +62,10 @@ pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let Format::Zookeeper = args.format;
     let begin = Instant::now();
     let place = args.place.place()?;
-    let found = offline::read(&place.data_dir, &place.data_log_dir, seed()?)?;
+    let reading = spinner("reading");
+    let found = offline::read(&place.data_dir, &place.data_log_dir, seed()?);
+    reading.finish_and_clear();
+    let found = found?;
     if found.undecided > 0 {
         eprintln!(
             "oxkeeper: note: the last {} log entries of this member are not known to be decided and are left out. If clients may\n\

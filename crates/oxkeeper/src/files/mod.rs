@@ -20,6 +20,9 @@ pub(crate) use dump::{DumpArgs, dump};
 pub(crate) use export::{ExportArgs, export};
 pub(crate) use import::{ImportArgs, RestoreArgs, import, restore};
 
+/// How often a bar is drawn.
+const TICK: Duration = Duration::from_millis(200);
+
 /// Our data directory, as a configuration names it or by itself.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
@@ -69,8 +72,17 @@ fn bar(what: &'static str, total: u64, unit: Unit) -> ProgressBar {
     };
     bar.set_style(ProgressStyle::with_template(template).expect("the template is sound"));
     bar.set_message(what);
-    bar.enable_steady_tick(Duration::from_millis(200));
+    bar.enable_steady_tick(TICK);
     bar
+}
+
+/// Likewise, for what does not tell how far it is.
+fn spinner(what: &'static str) -> ProgressBar {
+    let spinner = ProgressBar::new_spinner();
+    spinner.set_style(ProgressStyle::with_template("{msg:10} {spinner} {elapsed}").expect("the template is sound"));
+    spinner.set_message(what);
+    spinner.enable_steady_tick(TICK);
+    spinner
 }
 
 #[derive(Clone, Copy)]
