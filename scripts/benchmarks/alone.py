@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from figures import WHOLE_TURN, Row, Target, load_row, Turn as AnyTurn
+from figures import WHOLE_TURN, Row, Target, load_row, loads_method, Turn as AnyTurn
 from server import COMPAT_DIR, free_ports
 
 KEY = "alone"
@@ -280,6 +280,7 @@ figure on a shared machine. *Bound* is a server that decodes nothing and answers
 
 def method(scale):
     return f"""\
+{loads_method(scale)}
 A large tree may cost a server time that it does not show at once: the rows "÷ empty" and the checkpoint rows run on the tree of
 {scale.znodes:,} znodes. Memory per znode and per session is growth of RSS; a JVM's includes heap it took and may not need."""
 

@@ -18,6 +18,7 @@ LABELS = {
     "seconds": "",
     "max_seconds": "longest",
     "bytes": "",
+    "peak_bytes": "peak",
     "ratio": "",
     "kept": "",
     "lost": "sessions lost",
@@ -66,6 +67,12 @@ LOAD = ("ops_per_s", "p50_us", "p99_us", "server_cpu_us_per_op")
 def load_row(workload, sessions, in_flight, label, *targets, metrics=LOAD):
     arguments = ("--workload", workload, "--sessions", str(sessions), "--in-flight", str(in_flight))
     return Row(f"{workload} {sessions}x{in_flight}", label, metrics, targets, arguments)
+
+
+def loads_method(scale):
+    """What a page says of its loads."""
+    return f"""\
+Before the loads {scale.jvm_warmup:g} s of mixed load warm the JVM, and each load has {scale.warmup:g} s of its own before the {scale.duration:g} s measured."""
 
 
 class Turn:
@@ -140,7 +147,7 @@ def amount(metric, value):
             return f"{value:.3g} µs" if value < 1000 else f"{value / 1e3:.3g} ms"
         case "seconds" | "max_seconds":
             return f"{value:.2g} s" if value >= 0.1 else f"{value * 1e3:.3g} ms"
-        case "bytes":
+        case "bytes" | "peak_bytes":
             return f"{value:.3g} B" if abs(value) < 1000 else f"{value / 1e3:.3g} kB" if abs(value) < 1e6 else f"{value / 1e6:.3g} MB"
         case "kept" | "lost" | "disconnects":
             return f"{value:g}"

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from alone import ATTEMPT_TIMEOUT_S, JVM_FLAGS, START_TIMEOUT_S, server_argv
 from ensemble import Ensemble
-from figures import WHOLE_TURN, Row, Target, load_row, reason, Turn as AnyTurn
+from figures import WHOLE_TURN, Row, Target, load_row, loads_method, reason, Turn as AnyTurn
 from server import COMPAT_DIR, four_letter_word
 
 KEY = "three"
@@ -306,6 +306,7 @@ session is at a follower unless the row says otherwise. CPU is that of the three
 
 def method(scale):
     return f"""\
+{loads_method(scale)}
 Writes go on after a kill when a session that has one write outstanding has it acknowledged: the row shows the median and the longest
 such gap of {scale.kills} kills a round, each seen by two sessions at survivors and by one at the leader that dies, which turns to a
 survivor at once; `disconnects` counts connections that survivors broke. The follower that is away misses the creation of {scale.missed:,}
