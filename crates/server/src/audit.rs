@@ -1,4 +1,5 @@
-//! Writes the audit log: lines that the engine hands over while it applies, in a thread of its own.
+//! Writes the audit log, in a thread of its own: makes lines of what the engine took down while it applied, and appends
+//! them to the file.
 //!
 //! Owns what waits to be written. Invariant: lines are written in the order of what they tell, and none is dropped because
 //! the file is slow: the engine waits. A crash may lose those of the last milliseconds.
@@ -9,9 +10,12 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use bytes::BufMut;
+use oxkeeper_proto::{Jute, Reader};
 use oxkeeper_replica::Writer;
-use oxkeeper_replica::audit::{Audit, AuditLine};
+use oxkeeper_replica::audit::{Audit, Lines};
 use parking_lot::{Condvar, Mutex};
 use tracing::error;
 
@@ -20,14 +24,19 @@ use crate::config::Config;
 use crate::serve::spawn;
 use crate::words::java::log_time;
 
-/// Bytes of lines that wait for the file: the engine waits until there are fewer.
+/// Bytes of the audit log that wait for their file, before lines are made of them: the engine waits until there are fewer.
 const WAITING_LEN_MAX: usize = 4 << 20;
+/// Bytes that end the wait for more.
+const HURRY_LEN: usize = 256 << 10;
+/// Bytes of lines written at once: few enough to stay in the processor's cache.
+const WRITE_LEN: usize = 128 << 10;
+/// How long the first of several lines waits for the others.
+const GATHER_TIME: Duration = Duration::from_millis(5);
 
 /// The audit log of a running server.
 #[derive(Debug)]
 pub(crate) struct AuditLog {
     clock: Clock,
-    user: String,
     waiting: Mutex<Waiting>,
     filled: Condvar,
     room: Condvar,
@@ -35,8 +44,10 @@ pub(crate) struct AuditLog {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Complete lines.
-    text: String,
+    /// What writers took down; in front of each part the time (i64) and its length (u32).
+    parts: Vec<u8>,
+    /// So many bytes wake the thread, if it sleeps.
+    wakes_at: Option<usize>,
     stopping: bool,
 }
 
@@ -55,16 +66,15 @@ impl Auditing {
         if !config.audit.enabled {
             return Ok(None);
         }
-        let mut sink = sink(config.audit.file.as_deref())?;
-        let (waiting, filled, room) = (Mutex::default(), Condvar::new(), Condvar::new());
-        let user = user();
-        let log = Arc::new(AuditLog { clock, user, waiting, filled, room });
+        let sink = sink(config.audit.file.as_deref())?;
+        let log = Arc::new(AuditLog { clock, waiting: Mutex::default(), filled: Condvar::new(), room: Condvar::new() });
+        let mut pen = Pen { sink, lines: Lines::new(user()), text: String::new(), failing: false };
         let thread = log.clone();
-        let writing = spawn("audit", move || thread.run(&mut sink))?;
+        let writing = spawn("audit", move || thread.run(&mut pen))?;
         Ok(Some(Auditing { log, writing }))
     }
 
-    /// For whoever makes lines.
+    /// For whoever takes down what happens.
     pub(crate) fn log(&self) -> Arc<AuditLog> {
         self.log.clone()
     }
@@ -89,66 +99,103 @@ impl Auditing {
 }
 
 impl AuditLog {
-    /// What a writer needs to make lines.
-    pub(crate) fn audit(&self) -> Audit {
-        Audit::new(&self.user)
-    }
-
     /// The server itself starts, or stops.
     pub(crate) fn server(&self, operation: &str, result: &str) {
-        let mut audit = self.audit();
-        audit.server(operation, result);
-        self.put(&audit.lines);
+        let mut audit = Audit::default();
+        audit.process(operation, result);
+        self.put(&audit.records);
     }
 
-    /// Takes the lines that a writer has made.
+    /// Takes what a writer took down.
     pub(crate) fn take(&self, writer: &mut Writer) {
-        if let Some(audit) = writer.audit.as_mut().filter(|audit| !audit.lines.is_empty()) {
-            self.put(&audit.lines);
-            audit.lines.clear();
+        if let Some(audit) = writer.audit.as_mut().filter(|audit| !audit.records.is_empty()) {
+            self.put(&audit.records);
+            audit.records.clear();
+            audit.records.shrink_to(HURRY_LEN);
         }
     }
 
-    fn put(&self, lines: &[AuditLine]) {
-        let time = log_time(self.clock.wall_ms());
+    fn put(&self, records: &[u8]) {
         let mut waiting = self.waiting.lock();
-        while waiting.text.len() > WAITING_LEN_MAX {
+        while waiting.parts.len() > WAITING_LEN_MAX {
             self.room.wait(&mut waiting);
         }
-        for AuditLine { failed, text } in lines {
-            let level = if *failed { "ERROR" } else { "INFO" };
-            for part in [time.as_str(), " ", level, " audit.Slf4jAuditLogger: ", text, "\n"] {
-                waiting.text.push_str(part);
-            }
-        }
+        waiting.parts.put_i64(self.clock.wall_ms());
+        Some(records).encode(&mut waiting.parts);
+        let len = waiting.parts.len();
+        let wakes = waiting.wakes_at.take_if(|wakes_at| len >= *wakes_at).is_some();
         drop(waiting);
-        self.filled.notify_one();
+        if wakes {
+            self.filled.notify_one();
+        }
     }
 
-    fn run(&self, sink: &mut dyn Write) {
-        let mut lines = String::new();
-        let mut stopping = false;
-        let mut failing = false;
-        while !stopping {
-            let mut waiting = self.waiting.lock();
-            while waiting.text.is_empty() && !waiting.stopping {
-                self.filled.wait(&mut waiting);
-            }
-            stopping = waiting.stopping;
-            std::mem::swap(&mut lines, &mut waiting.text);
-            drop(waiting);
-            self.room.notify_all();
-            let written = sink.write_all(lines.as_bytes());
-            // Said once: a full disk must not fill the log, too.
-            if let Err(problem) = &written
-                && !failing
-            {
-                error!(%problem, "the audit log cannot be written: lines are lost until it can");
-            }
-            failing = written.is_err();
-            lines.clear();
-            lines.shrink_to(WAITING_LEN_MAX / 8);
+    fn run(&self, pen: &mut Pen) {
+        let mut parts = Vec::new();
+        while self.gather(&mut parts) {
+            pen.write(&parts);
+            parts.clear();
+            parts.shrink_to(2 * HURRY_LEN);
         }
+        pen.write(&parts);
+    }
+
+    /// Swaps what waits into `parts`, which must be empty: once there is something, and a moment later, so that lines are
+    /// written together and the engine rarely has to wake anybody. False once there will be no more.
+    fn gather(&self, parts: &mut Vec<u8>) -> bool {
+        let mut waiting = self.waiting.lock();
+        while waiting.parts.is_empty() && !waiting.stopping {
+            waiting.wakes_at = Some(1);
+            self.filled.wait(&mut waiting);
+        }
+        if waiting.parts.len() < HURRY_LEN && !waiting.stopping {
+            waiting.wakes_at = Some(HURRY_LEN);
+            self.filled.wait_for(&mut waiting, GATHER_TIME);
+        }
+        waiting.wakes_at = None;
+        std::mem::swap(parts, &mut waiting.parts);
+        self.room.notify_all();
+        !waiting.stopping
+    }
+}
+
+/// What makes lines and writes them.
+struct Pen {
+    sink: Box<dyn Write + Send>,
+    lines: Lines,
+    /// Complete lines.
+    text: String,
+    /// The last attempt to write was in vain.
+    failing: bool,
+}
+
+impl Pen {
+    fn write(&mut self, parts: &[u8]) {
+        let mut parts = Reader::new(parts);
+        while let Ok(time_ms) = i64::decode(&mut parts) {
+            let mut records = Reader::new(parts.buffer().ok().flatten().expect("`put` wrote it"));
+            let time = log_time(time_ms);
+            while !records.rest().is_empty() {
+                self.lines.write(&mut records, &time, &mut self.text);
+                if self.text.len() >= WRITE_LEN {
+                    self.write_out();
+                }
+            }
+        }
+        self.write_out();
+        self.text.shrink_to(2 * WRITE_LEN);
+    }
+
+    fn write_out(&mut self) {
+        let written = self.sink.write_all(self.text.as_bytes());
+        // Said once: a full disk must not fill the log, too.
+        if let Err(problem) = &written
+            && !self.failing
+        {
+            error!(%problem, "the audit log cannot be written: lines are lost until it can");
+        }
+        self.failing = written.is_err();
+        self.text.clear();
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use oxkeeper_replica::audit::Audit;
 use oxkeeper_replica::auth::{AuthConfig, DigestAlgorithm, IDENTITIES_LEN_MAX, Sasl};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::{Clocks, ConnectionConfig, LocalSessions, Serving, SessionTable, Shared, Writer};
@@ -433,7 +434,7 @@ fn assemble(
             };
             let mut writer = Writer::new(threads);
             writer.slow_after_ms = slow_after_ms(&config);
-            writer.audit = audit.as_ref().map(|log| log.audit());
+            writer.audit = audit.as_ref().map(|_| Audit::default());
             let engine = Engine {
                 shared: shared.clone(),
                 proposing: proposing.clone(),

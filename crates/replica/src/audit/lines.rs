@@ -1,41 +1,28 @@
-//! The audit log: who changed what, or wanted to. Lines are made here, while commands are applied; somebody else writes them.
+//! Makes lines of what was taken down. Invariant: a line is one line, whatever clients have put into names.
 //!
-//! Every server writes those of its own clients, and, as there, what befalls every server: ephemerals that end with their
-//! session. Invariant: a line is one line, whatever clients have put into names. Source: `AuditHelper`, `AuditEvent`,
-//! `DataTree.deleteNodes`, `AuthUtil.getUsers`.
+//! Time matters here: it is the writer's thread that has it, but of the same processors.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 use oxkeeper_proto::multi::{MultiOp, decode_multi};
 use oxkeeper_proto::op::perms;
-use oxkeeper_proto::records::{Acl, CreateRequest, MultiHeader};
-use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, Text};
-use oxkeeper_state::{Change, ChangeKind, Command};
+use oxkeeper_proto::records::{Acl, CreateRequest};
+use oxkeeper_proto::{Jute, OpCode, Reader, SessionId, Text};
+use oxkeeper_state::{ChangeKind, Identities, Settings};
 
+use super::{Doer, Record};
 use crate::auth;
 
-/// Room for most lines, bytes.
-const LINE_LEN: usize = 192;
-
-/// One line, without time and level.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditLine {
-    /// Whether it tells of a failure.
-    pub failed: bool,
-    /// Fields, each `name=value`, with tabs between them.
-    pub text: String,
-}
-
-/// What is told of commands.
+/// Makes lines, and remembers who asked last: mostly it is the same.
 #[derive(Debug)]
-pub struct Audit {
+pub struct Lines {
     /// As whom the server acts.
     user: String,
-    /// Made and not yet taken away.
-    pub lines: Vec<AuditLine>,
-    /// Of the command at hand.
-    changes: Vec<(ChangeKind, String)>,
+    /// Of the last line of a client: whose it was,
+    asker: Option<(SessionId, Settings, Vec<u8>)>,
+    /// and how such a line begins.
+    opening: String,
 }
 
 /// What the fields between a line's ends say.
@@ -47,79 +34,57 @@ struct Deed<'a> {
     acl: Option<String>,
 }
 
-impl Audit {
+impl Lines {
     /// Of a server that runs as `user`.
-    pub fn new(user: &str) -> Audit {
-        Audit { user: user.to_owned(), lines: Vec::new(), changes: Vec::new() }
+    pub fn new(user: String) -> Lines {
+        Lines { user, asker: None, opening: String::new() }
     }
 
-    /// The server itself starts, or stops.
-    pub fn server(&mut self, operation: &str, result: &str) {
-        let user = &self.user;
-        let text = format!("user={user}\toperation={operation}\tresult={result}");
-        self.lines.push(AuditLine { failed: result == "failure", text });
-    }
-
-    pub(crate) fn changed(&mut self, change: &Change<'_>) {
-        self.changes.push((change.kind, change.path.to_owned()));
-    }
-
-    /// A command was applied, or refused. `ours`: a client of this server is waiting for the answer, which has this `body`.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the operations that ZooKeeper writes down")]
-    pub(crate) fn applied(&mut self, command: &Command<'_>, result: Result<(), ErrorCode>, ours: bool, body: &[u8]) {
-        let changes = std::mem::take(&mut self.changes);
-        match command.op {
-            OpCode::CloseSession => self.servers_own(command, "ephemeralZNodeDeletionOnSessionCloseOrExpire", &changes),
-            // ZooKeeper: says nothing of containers and TTL znodes that the server deletes.
-            OpCode::DeleteContainer => self.servers_own(command, "delete", &changes),
-            OpCode::Multi if ours => self.multi(command, result, &changes, body),
-            // ZooKeeper: a session that has moved is told nothing, and nothing is told of it.
-            _ if ours && result != Err(ErrorCode::SessionMoved) => self.single(command, result, &changes),
-            _ => {}
-        }
-        self.changes = changes;
-        self.changes.clear();
-    }
-
-    fn servers_own(&mut self, command: &Command<'_>, operation: &'static str, changes: &[(ChangeKind, String)]) {
-        for (_, path) in changes {
-            let mut text = String::new();
-            field(&mut text, "session", &command.session.to_string());
-            field(&mut text, "user", &self.user);
-            Deed { operation, znode: Some(path), ..Deed::default() }.write(&mut text);
-            field(&mut text, "result", "success");
-            self.lines.push(AuditLine { failed: false, text });
+    /// Appends the lines of the first of the `records` that an [`Audit`](super::Audit) has taken down, which were taken down
+    /// at this `time`. There must be one.
+    pub fn write(&mut self, records: &mut Reader<'_>, time: &str, out: &mut String) {
+        let record = Record::decode(records).expect("it was made by this very process");
+        match (record.doer, record.op) {
+            (Doer::Process, _) => {
+                start(out, time, record.succeeded);
+                field(out, "user", &self.user);
+                let _ = writeln!(out, "\t{}", std::str::from_utf8(record.body).unwrap_or_default());
+            }
+            (Doer::Server, OpCode::CloseSession) => {
+                self.servers_own(&record, "ephemeralZNodeDeletionOnSessionCloseOrExpire", time, out);
+            }
+            (Doer::Server, _) => self.servers_own(&record, "delete", time, out),
+            (Doer::Client, OpCode::Multi) => self.multi(&record, time, out),
+            (Doer::Client, _) => self.single(&record, time, out),
         }
     }
 
-    fn single(&mut self, command: &Command<'_>, result: Result<(), ErrorCode>, changes: &[(ChangeKind, String)]) {
-        let Some((asked, mut deed)) = deed(command) else { return };
-        deed.znode = match (result, command.op) {
-            (Ok(()), OpCode::SetAcl) | (Err(_), _) => asked.as_deref(),
-            (Ok(()), _) => changes.first().map(|(_, path)| path.as_str()),
-        };
-        self.client(command, &deed, result.is_ok());
+    fn servers_own(&self, record: &Record<'_>, operation: &'static str, time: &str, out: &mut String) {
+        for (_, path) in record.changes() {
+            start(out, time, true);
+            let _ = write!(out, "session={}", record.session);
+            field(out, "user", &self.user);
+            Deed { operation, znode: Some(path), ..Deed::default() }.write(out);
+            finish(out, true);
+        }
+    }
+
+    fn single(&mut self, record: &Record<'_>, time: &str, out: &mut String) {
+        let changed = record.changes().next().map(|(_, path)| Cow::Borrowed(path));
+        let Some((operation, znode_type, acl)) = deed(record) else { return };
+        let znode = if record.succeeded && record.op != OpCode::SetAcl { changed } else { asked_path(record) };
+        let deed = Deed { operation, znode: znode.as_deref(), znode_type, acl };
+        self.client(record, &deed, time, out);
     }
 
     /// ZooKeeper: one line an operation if all succeeded, one for all if not; none for what only checks.
-    fn multi(
-        &mut self,
-        command: &Command<'_>,
-        result: Result<(), ErrorCode>,
-        changes: &[(ChangeKind, String)],
-        body: &[u8],
-    ) {
-        if result == Err(ErrorCode::SessionMoved) {
-            return;
+    fn multi(&mut self, record: &Record<'_>, time: &str, out: &mut String) {
+        if !record.succeeded {
+            return self.client(record, &Deed { operation: "multiOperation", ..Deed::default() }, time, out);
         }
-        let first = MultiHeader::decode(&mut Reader::new(body));
-        if result.is_err() || first.is_ok_and(|header| header.op == OpCode::Error.wire() && !header.done) {
-            self.client(command, &Deed { operation: "multiOperation", ..Deed::default() }, false);
-            return;
-        }
-        let modes = create_modes(command.body);
-        for (kind, path) in changes {
-            let znode = Some(path.as_str());
+        let modes = create_modes(record.body);
+        for (kind, path) in record.changes() {
+            let znode = Some(path);
             let deed = match kind {
                 ChangeKind::Created => {
                     let named = modes.iter().rfind(|(asked, _)| asked == path);
@@ -128,61 +93,84 @@ impl Audit {
                 ChangeKind::Deleted => Deed { operation: "delete", znode, ..Deed::default() },
                 ChangeKind::DataChanged => Deed { operation: "setData", znode, ..Deed::default() },
             };
-            self.client(command, &deed, true);
+            self.client(record, &deed, time, out);
         }
     }
 
-    fn client(&mut self, command: &Command<'_>, deed: &Deed<'_>, succeeded: bool) {
-        let mut text = String::with_capacity(LINE_LEN);
-        field(&mut text, "session", &command.session.to_string());
-        let users = users(command);
-        if !users.is_empty() {
-            field(&mut text, "user", &users);
-        }
-        let ip = command.identities.iter().find(|id| id.scheme.as_deref() == Some("ip")).and_then(|id| id.id);
-        field(&mut text, "ip", &ip.unwrap_or_default());
-        deed.write(&mut text);
-        field(&mut text, "result", if succeeded { "success" } else { "failure" });
-        self.lines.push(AuditLine { failed: !succeeded, text });
+    fn client(&mut self, record: &Record<'_>, deed: &Deed<'_>, time: &str, out: &mut String) {
+        start(out, time, record.succeeded);
+        self.remember(record);
+        out.push_str(&self.opening);
+        deed.write(out);
+        finish(out, record.succeeded);
     }
+
+    fn remember(&mut self, record: &Record<'_>) {
+        let known = self.asker.as_ref().is_some_and(|(session, settings, identities)| {
+            *session == record.session && *settings == record.settings && identities == record.identities.0
+        });
+        if known {
+            return;
+        }
+        self.asker = Some((record.session, record.settings, record.identities.0.to_vec()));
+        self.opening.clear();
+        let _ = write!(self.opening, "session={}", record.session);
+        let users = users(record.settings, record.identities);
+        if !users.is_empty() {
+            field(&mut self.opening, "user", &users);
+        }
+        let ip = record.identities.iter().find(|id| id.scheme.as_deref() == Some("ip")).and_then(|id| id.id);
+        field(&mut self.opening, "ip", &ip.unwrap_or_default());
+    }
+}
+
+/// As ZooKeeper's `logback.xml` has it.
+fn start(out: &mut String, time: &str, succeeded: bool) {
+    out.push_str(time);
+    out.push_str(if succeeded { " INFO audit.Slf4jAuditLogger: " } else { " ERROR audit.Slf4jAuditLogger: " });
+}
+
+fn finish(out: &mut String, succeeded: bool) {
+    out.push_str(if succeeded { "\tresult=success\n" } else { "\tresult=failure\n" });
 }
 
 impl Deed<'_> {
-    fn write(&self, text: &mut String) {
-        field(text, "operation", self.operation);
+    fn write(&self, out: &mut String) {
+        out.push_str("\toperation=");
+        out.push_str(self.operation);
         for (name, value) in [("znode", self.znode), ("znode_type", self.znode_type), ("acl", self.acl.as_deref())] {
-            value.into_iter().for_each(|value| field(text, name, value));
+            value.into_iter().for_each(|value| field(out, name, value));
         }
     }
 }
 
-/// ZooKeeper writes values as they are; here none can forge a field or a line.
-fn field(text: &mut String, name: &str, value: &str) {
-    if !text.is_empty() {
-        text.push('\t');
+/// ZooKeeper writes values as they are; here none can forge a field or a line. A line's first field has a space in front.
+fn field(out: &mut String, name: &str, value: &str) {
+    if !out.ends_with(' ') {
+        out.push('\t');
     }
-    text.push_str(name);
-    text.push('=');
-    // Nearly always.
-    if value.bytes().all(|byte| (b' '..0x7f).contains(&byte)) {
-        text.push_str(value);
+    out.push_str(name);
+    out.push('=');
+    // Nearly always. Looked at to its end, it takes the processor's wide instructions.
+    if value.bytes().fold(true, |plain, byte| plain & (b' '..0x7f).contains(&byte)) {
+        out.push_str(value);
         return;
     }
     for c in value.chars() {
         match c {
             '\t' | '\n' | '\r' | '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
-                text.extend(c.escape_default());
+                out.extend(c.escape_default());
             }
-            c => text.push(c),
+            c => out.push(c),
         }
     }
 }
 
 /// The names behind the identities, those without one left out.
-fn users(command: &Command<'_>) -> String {
+fn users(settings: Settings, identities: Identities<'_>) -> String {
     let mut users = String::new();
-    for id in command.identities.iter() {
-        let name = auth::user_name(command.settings, &id);
+    for id in identities.iter() {
+        let name = auth::user_name(settings, &id);
         if !name.trim().is_empty() {
             let _ = write!(users, "{}{name}", if users.is_empty() { "" } else { "," });
         }
@@ -190,28 +178,32 @@ fn users(command: &Command<'_>) -> String {
     users
 }
 
-/// What a command wants, and of which znode; `None` if it is nothing to be written down.
+/// Of which znode a request is, as its client named it.
 ///
 /// ZooKeeper: of a body that cannot be decoded, what stands in front of its defect is written down.
+fn asked_path<'a>(record: &Record<'a>) -> Option<Text<'a>> {
+    let has_path = record.op != OpCode::Reconfig;
+    has_path.then(|| Option::<Text<'_>>::decode(&mut Reader::new(record.body)).ok().flatten()).flatten()
+}
+
+/// What a request wants: operation, type of the znode, ACL; `None` if it is nothing to be written down.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the operations that ZooKeeper writes down")]
-fn deed(command: &Command<'_>) -> Option<(Option<String>, Deed<'static>)> {
-    let operation = |operation| Deed { operation, ..Deed::default() };
-    let mut reader = Reader::new(command.body);
-    let path = || Option::<Text<'_>>::decode(&mut Reader::new(command.body)).ok().flatten().map(Cow::into_owned);
-    Some(match command.op {
+fn deed(record: &Record<'_>) -> Option<(&'static str, Option<&'static str>, Option<String>)> {
+    let mut reader = Reader::new(record.body);
+    Some(match record.op {
         OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
             // A TTL's request is this one and more.
             let flags = CreateRequest::decode(&mut reader).map_or(0, |request| request.flags);
-            (path(), Deed { znode_type: Some(create_mode(flags)?), ..operation("create") })
+            ("create", Some(create_mode(flags)?), None)
         }
-        OpCode::Delete => (path(), operation("delete")),
-        OpCode::SetData => (path(), operation("setData")),
+        OpCode::Delete => ("delete", None, None),
+        OpCode::SetData => ("setData", None, None),
         OpCode::SetAcl => {
             Option::<Text<'_>>::decode(&mut reader).ok()?;
             let acl = Option::<Vec<Acl<'_>>>::decode(&mut reader).ok()??;
-            (path(), Deed { acl: Some(acl_text(&acl)), ..operation("setAcl") })
+            ("setAcl", None, Some(acl_text(&acl)))
         }
-        OpCode::Reconfig => (None, operation("reconfig")),
+        OpCode::Reconfig => ("reconfig", None, None),
         _ => return None,
     })
 }
@@ -258,12 +250,13 @@ fn acl_text(acl: &[Acl<'_>]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Audit;
     use super::*;
-    use oxkeeper_proto::SessionId;
     use oxkeeper_proto::records::{Id, SetAclRequest};
-    use oxkeeper_state::{Identities, Settings};
+    use oxkeeper_proto::{ErrorCode, Zxid};
+    use oxkeeper_state::{Change, Command};
 
-    /// The lines of one command of a client.
+    /// The lines of one command of a client, without their beginning.
     fn lines(op: OpCode, body: &[u8], result: Result<(), ErrorCode>, changes: &[(ChangeKind, &str)]) -> Vec<String> {
         let mut identities = Vec::new();
         for (scheme, id) in [("ip", "127.0.0.1"), ("digest", "bob:hash"), ("super", "")] {
@@ -271,11 +264,22 @@ mod tests {
         }
         let (session, settings) = (SessionId(0x1f), Settings::default());
         let command = Command { from: None, session, xid: 1, op, settings, identities: Identities(&identities), body };
-        let mut audit = Audit::new("zk");
-        audit.changes = changes.iter().map(|(kind, path)| (*kind, (*path).to_owned())).collect();
+        let mut audit = Audit::default();
+        for &(kind, path) in changes {
+            audit.changed(&Change { kind, path, zxid: Zxid(1), acl: None, parent_acl: None });
+        }
         audit.applied(&command, result, true, &[]);
-        assert!(audit.lines.iter().all(|line| line.failed == line.text.ends_with("\tresult=failure")));
-        audit.lines.into_iter().map(|line| line.text.replace('\t', " ")).collect()
+        let (mut records, mut text) = (Reader::new(&audit.records), String::new());
+        let mut lines = Lines::new("zk".to_owned());
+        while !records.rest().is_empty() {
+            lines.write(&mut records, "2026-11-23 03:00:11,042", &mut text);
+        }
+        let shown = |line: &str| {
+            let level = if line.ends_with("\tresult=failure") { "ERROR" } else { "INFO" };
+            let start = format!("2026-11-23 03:00:11,042 {level} audit.Slf4jAuditLogger: ");
+            line.strip_prefix(&start).expect(line).replace('\t', " ")
+        };
+        text.lines().map(shown).collect()
     }
 
     fn encoded<'a>(record: &impl Jute<'a>) -> Vec<u8> {
