@@ -331,14 +331,13 @@ impl Figures {
     fn leader_gauges(&self) -> Vec<Metric> {
         let place = &self.place;
         let [last, min, max] = self.engine.proposal_sizes();
-        let uptime_ms = signed(self.uptime_ms.saturating_sub(place.since_ms));
+        let (uptime_ms, learners) = (signed(self.uptime_ms.saturating_sub(place.since_ms)), &place.learners);
         let int = |name, help, value: i64| Metric::gauge(name, value).help(help);
         vec![
-            int("learners", "Servers linked to this leader", place.followers as i64),
-            int("synced_followers", "Servers that have what this leader has", place.synced_followers as i64),
-            // Everybody votes.
-            int("synced_non_voting_followers", "Followers without a vote", 0),
-            int("synced_observers", "Observers that have what this leader has", 0),
+            int("learners", "Servers linked to this leader", learners.linked as i64),
+            int("synced_followers", "Followers in step with this leader", learners.followers as i64),
+            int("synced_non_voting_followers", "Those of them without a vote", learners.non_voting as i64),
+            int("synced_observers", "Observers in step with this leader", learners.observers.len() as i64),
             // A sync waits in the log like a write.
             int("pending_syncs", "Syncs that wait; they wait as writes do", 0),
             int("leader_uptime", "Time since this server leads, ms", uptime_ms),
@@ -485,6 +484,7 @@ impl<'a> Row<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::role::Learners;
 
     /// What a server alone of the reference also prints, and why it is absent here.
     const ABSENT: &[(&str, &str)] = &[
@@ -494,7 +494,8 @@ mod tests {
             "non_mtls_remote_conn_count non_mtls_local_conn_count cnxn_closed_without_zk_server_running",
         ),
         (
-            "servers do not authenticate to each other yet, and nobody only observes",
+            "servers do not authenticate to each other, observers learn from the leader alone, and how long one took to serve is
+            `unavailable_time`",
             "ensemble_auth_fail ensemble_auth_skip ensemble_auth_success observer_sync_time om_commit_process_time_ms
             om_proposal_process_time_ms",
         ),
@@ -583,14 +584,22 @@ mod tests {
 
     #[test]
     fn a_leader_tells_its_followers_and_proposals() {
-        let place = Place { role: Role::Leader, since_ms: 400, followers: 2, synced_followers: 1, ..Place::default() };
+        let learners = Learners { linked: 4, followers: 2, non_voting: 1, observers: vec![4] };
+        let place = Place { role: Role::Leader, since_ms: 400, learners, ..Place::default() };
         let mut figures = Figures { place, uptime_ms: 1000, quorum_size: 3, ..Figures::default() };
         let shown = |figures: &Figures| {
-            let names = ["quorum_size", "learners", "synced_followers", "leader_uptime"];
+            let names = [
+                "quorum_size",
+                "learners",
+                "synced_followers",
+                "synced_non_voting_followers",
+                "synced_observers",
+                "leader_uptime",
+            ];
             let sizes = ["last_proposal_size", "min_proposal_size", "max_proposal_size"];
             (names.map(|name| value(figures, name)).join(" "), sizes.map(|name| value(figures, name)).join(" "))
         };
-        assert_eq!(shown(&figures), ("3 2 1 600".to_owned(), "-1 -1 -1".to_owned()));
+        assert_eq!(shown(&figures), ("3 4 2 1 1 600".to_owned(), "-1 -1 -1".to_owned()));
         for len in [48, 96, 94] {
             let mut packed = Packed { last_len: len, commands: 2, ..Packed::default() };
             packed.lens.record(len);

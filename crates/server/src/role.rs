@@ -2,7 +2,7 @@
 //!
 //! The engine tells it at each change; words and metrics read it. Owns also how long the server could not serve, because
 //! only changes of role tell.
-//! Invariant: followers are counted on a leader only.
+//! Invariant: learners are counted on a leader only.
 //! Source: `QuorumPeer#setPeerState`, `#setZabState`, `Leader#getLearners`, `#getForwardingFollowers`.
 
 use oxkeeper_replica::stats::Distribution;
@@ -51,17 +51,47 @@ pub(crate) struct Outages {
 }
 
 /// Role, and what belongs to it, at one moment.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Place {
     pub(crate) role: Role,
     /// When it took this role, ms of the server's clock.
     pub(crate) since_ms: u64,
     /// Who leads, as far as this server knows; `None` without peers.
     pub(crate) leader: Option<u8>,
-    /// On a leader: servers that are linked to it.
+    /// On a leader: who learns from it.
+    pub(crate) learners: Learners,
+}
+
+/// Servers that learn from a leader.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Learners {
+    /// Linked to it.
+    pub(crate) linked: usize,
+    /// In step with it, and no observers.
     pub(crate) followers: usize,
-    /// Those of them that have what it has.
-    pub(crate) synced_followers: usize,
+    /// Those of these that do not vote: they are no members yet, or not any more.
+    pub(crate) non_voting: usize,
+    /// Observers in step with it.
+    pub(crate) observers: Vec<u8>,
+}
+
+impl Learners {
+    /// Counts peers, each with whether it is in step.
+    pub(crate) fn count(peers: impl Iterator<Item = (u8, bool)>, voters: &[u8], observers: &[u8]) -> Learners {
+        let mut learners = Learners::default();
+        for (peer, in_step) in peers {
+            learners.linked += 1;
+            match in_step {
+                true if observers.contains(&peer) => learners.observers.push(peer),
+                true => {
+                    learners.followers += 1;
+                    learners.non_voting += usize::from(!voters.contains(&peer));
+                }
+                false => {}
+            }
+        }
+        learners
+    }
 }
 
 /// The place of this server, shared.
@@ -103,7 +133,7 @@ impl RoleCell {
             outages.began_ms = now_ms;
         }
         (place.role, place.since_ms) = (role, now_ms);
-        (place.followers, place.synced_followers) = (0, 0);
+        place.learners = Learners::default();
     }
 
     /// The engine's: who leads from now on. The same again changes nothing.
@@ -122,17 +152,17 @@ impl RoleCell {
         }
     }
 
-    /// The engine's, on a leader: servers linked to it, and those of them that have what it has.
-    pub(crate) fn set_followers(&self, linked: usize, synced: usize) {
+    /// The engine's, on a leader: who learns from it.
+    pub(crate) fn set_learners(&self, learners: Learners) {
         let mut place = self.place.lock();
         if place.role == Role::Leader {
-            (place.followers, place.synced_followers) = (linked, synced);
+            place.learners = learners;
         }
     }
 
     /// Role, and what belongs to it.
     pub(crate) fn place(&self) -> Place {
-        *self.place.lock()
+        self.place.lock().clone()
     }
 
     /// Outages so far.
@@ -183,16 +213,20 @@ mod tests {
     }
 
     #[test]
-    fn only_a_leader_has_followers() {
+    fn only_a_leader_has_learners() {
+        // 1 leads, 2 and 3 vote, 4 and 5 observe, 6 is about to join.
+        let peers = [(2, true), (3, false), (4, true), (5, false), (6, true)];
+        let learners = Learners::count(peers.into_iter(), &[1, 2, 3], &[4, 5]);
+        assert_eq!(learners, Learners { linked: 5, followers: 2, non_voting: 1, observers: vec![4] });
         let cell = RoleCell::looking(0);
-        cell.set_followers(2, 1);
-        assert_eq!(cell.place().followers, 0);
+        cell.set_learners(learners.clone());
+        assert_eq!(cell.place().learners, Learners::default());
         cell.set(Role::Leader, 1);
-        cell.set_followers(2, 1);
+        cell.set_learners(learners.clone());
         cell.set(Role::Leader, 5);
-        assert_eq!((cell.place().followers, cell.place().synced_followers, cell.place().since_ms), (2, 1, 1));
+        assert_eq!((cell.place().learners, cell.place().since_ms), (learners, 1));
         cell.set(Role::Follower, 9);
-        assert_eq!((cell.place().followers, cell.place().synced_followers), (0, 0));
+        assert_eq!(cell.place().learners, Learners::default());
         assert_eq!(RoleCell::alone().place().role, Role::Alone);
     }
 }

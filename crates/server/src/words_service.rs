@@ -220,6 +220,10 @@ impl Facts for Asked<'_> {
         Some(state.to_owned())
     }
 
+    fn observer_master(&self) -> Option<u8> {
+        self.place.leader.filter(|_| self.place.role == Role::Observer)
+    }
+
     fn connections(&self) -> Vec<ConnectionFacts> {
         self.report.connections.iter().map(connection_facts).collect()
     }
@@ -401,7 +405,7 @@ impl Asked<'_> {
             startup: service.startup.lock().clone(),
             admin: service.admin.lock().clone(),
             quotas: metrics::quotas(&shared.state),
-            place: self.place,
+            place: self.place.clone(),
             outages: service.role.outages(),
             applied: service.checkpoints.as_ref().map_or(0, |all| all.applied_count()),
             checkpointed: service.checkpoints.as_ref().map_or(0, |all| all.committed_count()),

@@ -721,14 +721,15 @@ impl Replica {
         self.lead.as_ref().is_some_and(|lead| lead.intake.is_some())
     }
 
-    /// Followers: those whose link is up, and those that have everything that is decided.
-    pub fn followers(&self) -> (usize, usize) {
-        let decided = self.consensus().map_or(0, Consensus::decided);
-        let statuses = || self.links.values().filter(|link| link.joined).filter_map(|link| link.status);
-        (
-            statuses().filter(|status| status.accepting).count(),
-            statuses().filter(|status| status.decided >= decided).count(),
-        )
+    /// On a leader: the peers linked to it, and whether each is in step: it accepts what this server proposes, or is told
+    /// what is decided.
+    pub fn learners(&self) -> impl Iterator<Item = (u8, bool)> {
+        let promise = self.consensus().map(Consensus::promise);
+        self.links.iter().filter(|(_, link)| link.up).filter_map(move |(&peer, link)| {
+            let status = link.status?;
+            let accepts = link.joined && status.accepting && Some(status.promise) == promise;
+            Some((peer, accepts || link.stream.is_some()))
+        })
     }
 
     /// Peers whose link is up.

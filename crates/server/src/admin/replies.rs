@@ -175,6 +175,7 @@ pub(super) fn monitor(asked: &Asked<'_>) -> Fields {
         members.push(("server_state".to_owned(), asked.server().mode.name().into()));
     }
     members.extend(asked.peer_state().map(|state| ("peer_state".to_owned(), Json::Text(state))));
+    members.extend(asked.observer_master().map(|id| ("observer_master_id".to_owned(), i64::from(id).into())));
     for metric in Facts::metrics(asked) {
         members.extend(metric.lines().into_iter().map(|(name, line)| (name, number(&metric.value, &line))));
     }
@@ -194,9 +195,12 @@ fn number(value: &Value, line: &str) -> Json {
     }
 }
 
-/// Nobody only observes.
-pub(super) fn observers(_: &Asked<'_>) -> Fields {
-    fields([("synced_observers", 0.into()), ("observers", Json::List(Vec::new()))])
+/// A leader's. ZooKeeper: tells of each what its connection has sent and received, too; a follower that is an observer's
+/// master, which none is here, tells of its own.
+pub(super) fn observers(asked: &Asked<'_>) -> Fields {
+    let observers = &asked.place.learners.observers;
+    let shown = observers.iter().map(|&id| Json::Object(fields([("sid", i64::from(id).into())])));
+    fields([("synced_observers", (observers.len() as i64).into()), ("observers", Json::List(shown.collect()))])
 }
 
 pub(super) fn server_stats(asked: &Asked<'_>) -> Fields {

@@ -5,15 +5,16 @@
 
 use std::cell::Cell;
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use oxkeeper_replica::Proposals;
 use oxkeeper_replica::ensemble::{Applying, JournalFull, Role, Want};
+use oxkeeper_state::State;
 
 use tracing::info;
 
-use super::life::{Life, Parts, Running, linked_members};
+use super::life::{Agreed, Life, Parts, Running, linked_members};
 use crate::engine::deliver;
 use crate::peers::PeerEvent;
 use crate::slow::Times;
@@ -176,11 +177,12 @@ impl Ensemble {
     }
 
     fn apply(&mut self) {
-        let (parts, Running { replica, writer, slow, .. }) = (&self.parts, &mut self.running);
+        let (parts, Running { replica, writer, slow, agreed, ensemble_id, .. }) = (&self.parts, &mut self.running);
         let durable_ms = parts.clock.now_ms();
         let checkpoints = &parts.checkpoints;
         // The state is unlocked behind the last command of an entry.
         let (is_last, mut entries) = (Cell::new(false), Vec::new());
+        let (version, mut agreed) = (agreed.version, None);
         let mut applying = Applying {
             shared: &parts.shared,
             entry: checkpoints.between_entries(),
@@ -188,6 +190,10 @@ impl Ensemble {
             deliver: &mut |writer, locked| {
                 if is_last.take() {
                     entries.push(std::mem::take(&mut writer.applied));
+                }
+                note_ensemble(ensemble_id, &locked.state);
+                if locked.state.membership().version() != version {
+                    agreed = Some(Agreed::of(&locked.state));
                 }
                 deliver(writer, &parts.mailboxes, parts.audit.as_deref(), locked);
             },
@@ -210,33 +216,28 @@ impl Ensemble {
         }
         applied.unwrap_or_else(|problem| panic!("log entry {} is none: {problem}", replica.applied()));
         parts.proposing.note_unapplied(replica.waiting_len());
-        self.note_ensemble();
-        self.note_members();
+        agreed.into_iter().for_each(|agreed| self.note_members(agreed));
     }
 
     /// Links are made to whoever is a member now.
-    fn note_members(&mut self) {
-        let version = self.parts.shared.read().state.membership().version();
-        if self.running.membership_version != version {
-            self.running.membership_version = version;
-            let (members, agreed) = linked_members(&self.parts);
-            self.running.peers.set_members(members, agreed);
-            let voters = self.parts.shared.read().state.membership().voters();
-            info!(?voters, version = format!("{version:x}"), "the members have changed");
-        }
-    }
-
-    /// From its first entry on the ensemble has an id, without which another one's members would be let in.
-    fn note_ensemble(&self) {
-        let id = &self.running.ensemble_id;
-        if id.load(Ordering::Relaxed) == 0 {
-            id.store(self.parts.shared.read().state.ensemble(), Ordering::Release);
-        }
+    fn note_members(&mut self, agreed: Agreed) {
+        let (members, are_agreed) = linked_members(&self.parts);
+        self.running.peers.set_members(members, are_agreed);
+        let Agreed { voters, observers, version } = &agreed;
+        info!(?voters, ?observers, version = format!("{version:x}"), "the members have changed");
+        self.running.agreed = agreed;
     }
 
     fn end(mut self) {
         // A full disk changes nothing any more.
         let _ = self.running.replica.persist_decided();
         self.running.end(&self.parts);
+    }
+}
+
+/// From its first entry on the ensemble has an id, without which another one's members would be let in.
+fn note_ensemble(id: &AtomicU64, state: &State) {
+    if id.load(Ordering::Relaxed) == 0 {
+        id.store(state.ensemble(), Ordering::Release);
     }
 }

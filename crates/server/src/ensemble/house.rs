@@ -6,10 +6,10 @@ use oxkeeper_replica::ensemble::Role;
 use tracing::{info, warn};
 
 use super::engine::Ensemble;
-use super::life::INITIALIZE;
+use super::life::{Agreed, INITIALIZE};
 use crate::engine::expendable;
 use crate::mailbox::Order;
-use crate::role::{self};
+use crate::role::{self, Learners};
 
 /// How often an empty server says what it waits for, ms.
 pub(super) const BLANK_LOG_INTERVAL_MS: u64 = 10_000;
@@ -144,7 +144,7 @@ impl Ensemble {
     /// ZooKeeper: a server that is no member any more is a follower all the same.
     fn observes(&self) -> bool {
         let learns = matches!(self.running.replica.role(), Role::Observing(_));
-        learns && self.parts.shared.read().state.membership().observers().contains(&self.parts.membership.me)
+        learns && self.running.agreed.observers.contains(&self.parts.membership.me)
     }
 
     pub(super) fn show_role(&mut self) {
@@ -167,8 +167,8 @@ impl Ensemble {
         };
         self.parts.role.set_leader(leader, now_ms);
         if place == role::Role::Leader {
-            let (followers, synced) = self.running.replica.followers();
-            self.parts.role.set_followers(followers, synced);
+            let Agreed { voters, observers, .. } = &self.running.agreed;
+            self.parts.role.set_learners(Learners::count(self.running.replica.learners(), voters, observers));
         }
     }
 

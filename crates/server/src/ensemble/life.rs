@@ -15,8 +15,8 @@ use oxkeeper_replica::audit::Audit;
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{Bugs, JournalFull, Pace, Replica, ReplicaConfig, Role, SYNC_LEN_MAX};
 use oxkeeper_replica::{Serving, Shared, Writer};
-use oxkeeper_state::Settings;
 use oxkeeper_state::reconfig::Ruling;
+use oxkeeper_state::{Settings, State};
 use oxkeeper_store::{DirLock, Disk, Log, LogOptions, RECORD_LEN_MAX, StoreError, Tree};
 use parking_lot::{Mutex, RwLock};
 use tracing::{error, info, warn};
@@ -112,9 +112,23 @@ pub(super) struct Running {
     pub(super) next_blank_log_ms: u64,
     pub(super) slow: SlowLog,
     pub(super) stop_by: Option<Instant>,
-    /// Of the members that links are made to.
-    pub(super) membership_version: i64,
+    pub(super) agreed: Agreed,
     pub(super) _locks: Vec<DirLock>,
+}
+
+/// The members as of the last entry applied, for who must not lock the state in each turn.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Agreed {
+    pub(super) version: i64,
+    pub(super) voters: Vec<u8>,
+    pub(super) observers: Vec<u8>,
+}
+
+impl Agreed {
+    pub(super) fn of(state: &State) -> Agreed {
+        let membership = state.membership();
+        Agreed { version: membership.version(), voters: membership.voters(), observers: membership.observers() }
+    }
 }
 
 impl Running {
@@ -157,7 +171,7 @@ impl Running {
             next_blank_log_ms: now_ms + BLANK_LOG_INTERVAL_MS,
             slow: SlowLog::default(),
             stop_by: None,
-            membership_version: parts.shared.read().state.membership().version(),
+            agreed: Agreed::of(&parts.shared.read().state),
             _locks: locks,
         })
     }

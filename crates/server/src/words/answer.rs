@@ -275,6 +275,9 @@ fn mntr(facts: &dyn Facts, out: &mut String) -> fmt::Result {
     if let Some(state) = facts.peer_state() {
         writeln!(out, "zk_peer_state\t{state}")?;
     }
+    if let Some(master) = facts.observer_master() {
+        writeln!(out, "zk_observer_master_id\t{master}")?;
+    }
     let mut metrics = facts.metrics();
     metrics.sort_by_key(super::metrics::Metric::rank);
     for (name, value) in metrics.iter().flat_map(super::metrics::Metric::lines) {

@@ -28,6 +28,8 @@ pub trait Facts {
     fn metrics(&self) -> Vec<Metric>;
     /// `mntr` on an ensemble: `leading - broadcast`.
     fn peer_state(&self) -> Option<String>;
+    /// `mntr` on an observer: whom it learns from.
+    fn observer_master(&self) -> Option<u8>;
     /// `cons`, `stat`: every connection, this one included.
     fn connections(&self) -> Vec<ConnectionFacts>;
     /// `dump`.

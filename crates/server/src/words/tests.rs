@@ -55,6 +55,10 @@ impl Facts for Fixture {
     fn metrics(&self) -> Vec<Metric> {
         self.metrics.clone()
     }
+    fn observer_master(&self) -> Option<u8> {
+        None
+    }
+
     fn peer_state(&self) -> Option<String> {
         self.peer_state.clone()
     }
