@@ -348,6 +348,12 @@ impl Model {
         }
     }
 
+    /// Bytes of all paths and data.
+    pub(crate) fn size(&self) -> u64 {
+        let sizes = self.nodes.iter().map(|(path, node)| path.trim_end_matches('/').len() as i64 + length(&node.data));
+        sizes.sum::<i64>() as u64
+    }
+
     // Quotas.
 
     fn prefix(&self, path: &str) -> Option<String> {
