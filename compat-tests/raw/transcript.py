@@ -5,6 +5,7 @@ fixes and drops what it leaves open: zxids become ranks within the transcript, t
 session ids the order of their creation; children, identities and ephemerals are sorted.
 """
 
+import itertools
 import time
 
 import wire
@@ -180,7 +181,7 @@ class Player:
             Op.SET_DATA: lambda: self.stat(reader),
             Op.SET_ACL: lambda: self.stat(reader),
             Op.GET_DATA: lambda: (reader.buffer(), self.stat(reader)),
-            Op.GET_ACL: lambda: (reader.vector(reader.acl), self.stat(reader)),
+            Op.GET_ACL: lambda: (acl_of(reader.vector(reader.acl)), self.stat(reader)),
             Op.GET_CHILDREN2: lambda: (sorted(reader.vector(reader.ustring)), self.stat(reader)),
             Op.WHO_AM_I: lambda: sorted(reader.vector(lambda: (reader.ustring(), reader.ustring()))),
         }
@@ -235,6 +236,12 @@ def observer(address):
     connection.handshake()
     connection.ask(wire.auth(*SUPER))
     return connection
+
+
+def acl_of(entries):
+    """ZooKeeper: what `auth` stands for comes in the order of a hash table: neighbours with the same permissions are sorted."""
+    runs = itertools.groupby(entries, key=lambda entry: (entry.scheme == "digest", entry.perms))
+    return [entry for (is_digest, _), run in runs for entry in (sorted(run) if is_digest else run)]
 
 
 def error_name(code):
