@@ -90,8 +90,9 @@ stop() {
   echo STOPPED
 }
 
-# Sets `port` and `address` of the client port, or ends.
+# Sets `port` and `address` of the client port, and `secure` (true or false), or ends.
 find_client_port() {
+  secure=false
   port="$(setting "$ZOOCFG" clientPort)"
   address="$(setting "$ZOOCFG" clientPortAddress)"
   if [ -z "$port" ]; then
@@ -115,6 +116,12 @@ find_client_port() {
     fi
   fi
   if [ -z "$port" ]; then
+    echo "Client port not found. Looking for secureClientPort in the static config."
+    secure=true
+    port="$(setting "$ZOOCFG" secureClientPort)"
+    address="$(setting "$ZOOCFG" secureClientPortAddress)"
+  fi
+  if [ -z "$port" ]; then
     echo "Unable to find either secure or unsecure client port in any configs. Terminating."
     exit 1
   fi
@@ -129,15 +136,36 @@ reachable() {
   esac
 }
 
+# An IPv6 address as it stands before a port.
+bracketed() {
+  case "$1" in
+    *:*) echo "[$1]" ;;
+    *) echo "$1" ;;
+  esac
+}
+
 status() {
   find_client_port
-  echo "Client port found: $port. Client address: $address. Client SSL: false."
+  echo "Client port found: $port. Client address: $address. Client SSL: $secure."
   local mode
-  mode="$(
-    exec 2>/dev/null
-    exec 3<>"/dev/tcp/$(reachable "$address")/$port" && echo -n srvr >&3 && timeout 10 cat <&3 | grep Mode
-  )"
+  if [ "$secure" = true ]; then
+    mode="$("$OXKEEPER" word srvr --server "$(bracketed "$(reachable "$address")"):$port" --tls | grep Mode)"
+  else
+    mode="$(
+      exec 2>/dev/null
+      exec 3<>"/dev/tcp/$(reachable "$address")/$port" && echo -n srvr >&3 && timeout 10 cat <&3 | grep Mode
+    )"
+  fi
   if [ -z "$mode" ]; then
+    [ "$secure" = false ] || cat <<EOF
+
+Note: We used secureClientPort ($port) to establish connection, but we failed. The 'status'
+  command establishes a client connection to the server to execute diagnostic commands. Please make sure you
+  provided all the Client SSL connection related parameters in the CLIENT_JVMFLAGS environment variable! E.g.:
+  CLIENT_JVMFLAGS="-Dzookeeper.ssl.trustStore.location=/tmp/clienttrust.jks -Dzookeeper.ssl.trustStore.password=password
+  -Dzookeeper.ssl.keyStore.location=/tmp/client.jks -Dzookeeper.ssl.keyStore.password=password" ./zkServer.sh status
+
+EOF
     echo "Error contacting service. It is probably not running."
     exit 1
   fi

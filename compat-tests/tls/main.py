@@ -5,6 +5,7 @@ The server it is given is started again under settings of its own: a TLS port, a
 
 import logging
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -20,8 +21,9 @@ from connection import Closed, Connection
 from kazoo.client import KazooClient
 
 HERE = Path(__file__).resolve().parent
+BIN = HERE.parent.parent / "bin"
 sys.path.insert(0, str(HERE.parent / "lib"))
-from server import Deployment, free_ports  # noqa: E402
+from server import Deployment, free_ports, oxkeeper_binary  # noqa: E402
 
 DIRECTORY = Path(tempfile.mkdtemp(prefix="compat-tls-", dir=Path(os.environ["ZK_CTL"]).parent))
 PORT = int(os.environ["ZK_CONNECT"].rpartition(":")[2])
@@ -318,6 +320,67 @@ def key_and_trust_stores_of_every_type():
     done = subprocess.run([*command, *stores], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     expected = "".join(f"{pair} ip:127.0.0.1 x509:{CLIENT} hello\n" for pair in stores)
     equal(done.stdout, expected)
+
+
+# --- oxkeeper's own client ------------------------------------------------------------------------------------------------------
+
+
+def client_properties(keys="client.jks", trust="trust.jks"):
+    secure = {"zookeeper.client.secure": "true", "zookeeper.clientCnxnSocket": "org.apache.zookeeper.ClientCnxnSocketNetty"}
+    files = {"keyStore": keys, "trustStore": trust}
+    named = {f"zookeeper.ssl.{store}.{what}": value for store, file in files.items() for what, value in (("location", DIRECTORY / file), ("password", PASSWORD))}
+    return secure | named
+
+
+def own(*arguments, properties=None):
+    """One run of a command of ours, or of a script in bin/: exit code, output, errors."""
+    flags = " ".join(f"'-D{key}={value}'" for key, value in (properties or {}).items())
+    environment = {**os.environ, "OXKEEPER": str(oxkeeper_binary()), "CLIENT_JVMFLAGS": flags, "ZOOCFGDIR": str(DIRECTORY)}
+    done = subprocess.run(arguments, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+    return done.returncode, done.stdout, done.stderr
+
+
+def shell(*arguments, properties=None):
+    return own(BIN / "zkCli.sh", "-q", "-server", f"localhost:{SECURE_PORT}", *arguments, properties=properties)
+
+
+@case("shell")
+def properties_of_the_java_client_count():
+    code, out, err = shell("whoami", properties=client_properties())
+    equal((code, [line for line in out.splitlines() if CLIENT in line] != [], err), (0, True, ""))
+    file = DIRECTORY / "client.properties"
+    file.write_text("".join(f"{key}={value}\n" for key, value in client_properties("client.p12", "trust.p12").items()))
+    equal(shell("-client-configuration", str(file), "whoami"), (0, out, ""))
+
+
+@case("shell")
+def why_there_is_no_connection():
+    code, out, err = shell("-waitforconnection", "-timeout", "2000", "ls", "/", properties=client_properties("foreign.pem"))
+    equal((code, out, f"TLS with localhost:{SECURE_PORT}: received fatal alert: " in err), (1, "", True))
+    code, out, err = shell("ls", "/", properties=client_properties("foreign.pem", "other-ca.pem"))
+    equal((code, out, "TLS with localhost" in err and "UnknownIssuer" in err), (1, "", True))
+
+
+@case("shell")
+def a_four_letter_word():
+    word = [oxkeeper_binary(), "word", "ruok", "-s", f"localhost:{SECURE_PORT}"]
+    equal(own(*word, properties=client_properties()), (0, "imok", ""))
+    code, out, err = own(*word, "--tls", "--tls-trust-store", DIRECTORY / "ca.pem", properties=client_properties())
+    equal((code, out, err.startswith("oxkeeper: TLS: ")), (1, "", True))
+
+
+@case("shell")
+def the_status_of_a_server_with_tls_only():
+    (DIRECTORY / "zoo.cfg").write_text(f"dataDir={DIRECTORY}\nsecureClientPort={SECURE_PORT}\n")
+    (DIRECTORY / "myid").write_text("1\n")
+    looking = "Client port not found in static config file. Looking in dynamic config file.\nClient port not found in the server configs\n"
+    looking += "Client port not found. Looking for secureClientPort in the static config.\n"
+    found = f"{looking}Client port found: {SECURE_PORT}. Client address: localhost. Client SSL: true.\n"
+    status = [BIN / "zkServer.sh", "status"]
+    code, out, err = own(*status, properties=client_properties())
+    equal((code, re.sub("Mode: .*", "Mode:", out)), (0, f"{found}Mode:\n"))
+    code, out, err = own(*status)
+    equal((code, out.startswith(found), out.endswith("\nError contacting service. It is probably not running.\n")), (1, True, True))
 
 
 # --- afterwards: stores of other types; certificates are welcome ---------------------------------------------------------------

@@ -15,7 +15,7 @@ use oxkeeper_proto::records::{
     ConnectRequest, ConnectResponse, PASSWORD_LEN, ReplyHeader, RequestHeader, WatcherEvent,
 };
 use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, SessionId, Zxid};
-use oxkeeper_tls::{ServerName, Session as TlsSession};
+use oxkeeper_tls::{ServerName, Session as TlsSession, SessionError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::sync::{mpsc, oneshot};
@@ -66,12 +66,7 @@ pub(crate) async fn handshake(
     options: &Options,
     resumed: Option<&Session>,
 ) -> Result<(Socket, Session), Error> {
-    let stream = TcpStream::connect(server).await?;
-    stream.set_nodelay(true)?;
-    let mut socket = Socket { stream, secure: None, wire: Vec::new() };
-    if let Some(tls) = &options.tls {
-        socket.secure(tls).await?;
-    }
+    let mut socket = Socket::dial(server, options.tls.as_ref()).await?;
     let mut out = Vec::new();
     let request = ConnectRequest {
         protocol_version: 0,
@@ -84,7 +79,6 @@ pub(crate) async fn handshake(
         request.encode(out);
         options.read_only.encode(out);
     });
-    let lost = |error: io::Error| Error::ConnectionLost(error.kind());
     socket.write_all(&mut out).await.map_err(lost)?;
     let mut input = Vec::new();
     loop {
@@ -93,6 +87,33 @@ pub(crate) async fn handshake(
         }
         socket.stream.readable().await.map_err(lost)?;
         socket.read(&mut input).map_err(lost)?;
+    }
+}
+
+/// Asks a server a four-letter word: all that it answers.
+///
+/// *Errors*: as those of [`crate::Client::connect`]; an answer that is cut short is none.
+pub async fn ask_word((host, port): &(String, u16), tls: Option<&Tls>, word: &str) -> Result<Vec<u8>, Error> {
+    let tls = tls.map(|tls| Tls { name: tls.name.clone().or(Some(host.clone())), ..tls.clone() });
+    let mut socket = Socket::dial((host.as_str(), *port), tls.as_ref()).await?;
+    socket.write_all(&mut word.as_bytes().to_vec()).await.map_err(lost)?;
+    let mut answer = Vec::new();
+    while answer.len() < REPLY_LEN_MAX {
+        socket.stream.readable().await.map_err(lost)?;
+        match socket.read(&mut answer) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(answer),
+            Err(error) => return Err(lost(error)),
+        }
+    }
+    Ok(answer)
+}
+
+/// A server may refuse our certificate only once it has seen that we take its own (TLS 1.3).
+fn lost(error: io::Error) -> Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<SessionError>()) {
+        Some(reason) => Error::Tls(reason.to_string()),
+        None => Error::ConnectionLost(error.kind()),
     }
 }
 
@@ -106,26 +127,36 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
+    /// Connects.
+    async fn dial(server: impl ToSocketAddrs, tls: Option<&Tls>) -> Result<Socket, Error> {
+        let stream = TcpStream::connect(server).await?;
+        stream.set_nodelay(true)?;
+        let mut socket = Socket { stream, secure: None, wire: Vec::new() };
+        if let Some(tls) = tls {
+            socket.secure(tls).await?;
+        }
+        Ok(socket)
+    }
+
     /// Shakes hands as TLS does.
     async fn secure(&mut self, tls: &Tls) -> Result<(), Error> {
-        let refused = |error: String| Error::Io(io::Error::new(io::ErrorKind::InvalidData, format!("TLS: {error}")));
         let address = self.stream.peer_addr()?.ip().to_canonical().to_string();
         let name = tls.name.clone().unwrap_or(address);
-        let name = ServerName::try_from(name).map_err(|error| refused(error.to_string()))?;
+        let name = ServerName::try_from(name).map_err(|error| Error::Tls(error.to_string()))?;
         let session = TlsSession::dial(tls.live.client(), name, &mut self.wire);
-        let mut session = session.map_err(|error| refused(error.to_string()))?;
+        let mut session = session.map_err(|error| Error::Tls(error.to_string()))?;
         let (mut input, mut plain) = (Vec::with_capacity(READ_LEN), Vec::new());
         while session.is_handshaking() {
             self.stream.write_all(&self.wire).await?;
             self.wire.clear();
             input.clear();
             if self.stream.read_buf(&mut input).await? == 0 {
-                return Err(refused("the server closed the connection in the handshake".to_owned()));
+                return Err(Error::Tls("the server closed the connection in the handshake".to_owned()));
             }
             let received = session.receive(&mut input, &mut plain, &mut self.wire);
             if let Err(error) = received {
                 let _ = self.stream.write_all(&self.wire).await;
-                return Err(refused(error.to_string()));
+                return Err(Error::Tls(error.to_string()));
             }
         }
         self.secure = Some(Box::new(session));

@@ -24,6 +24,9 @@ pub enum Error {
     /// The session has ended, with its ephemerals and watches.
     #[error("session expired")]
     SessionExpired,
+    /// No connection with TLS, or not the one that was wanted.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// No answer to the handshake within the session timeout.
     #[error("no answer to the handshake")]
     HandshakeTimeout,

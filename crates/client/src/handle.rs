@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
+use crate::search::writable;
 use crate::watches::{Kind, Removed, Watches};
 use crate::{Client, ConnectString, EVENTS_MAX, Error, Events, Options, Session, WatchEvent};
 
@@ -111,6 +112,8 @@ struct Status {
     client: Option<Client>,
     /// How often every server was tried in vain.
     failed_rounds: u64,
+    /// Why TLS with a server that was tried last failed, and which.
+    trouble: Option<Arc<str>>,
 }
 
 #[derive(Debug, Default)]
@@ -139,7 +142,7 @@ impl Handle {
     /// Begins to connect; `options.chroot` is that of `servers`. Needs a tokio runtime.
     pub fn open(servers: ConnectString, mut options: Options) -> (Handle, mpsc::Receiver<Event>) {
         options.chroot = servers.chroot;
-        let status = Status { state: State::Connecting, client: None, failed_rounds: 0 };
+        let status = Status { state: State::Connecting, client: None, failed_rounds: 0, trouble: None };
         let (status, seen) = watch::channel(status);
         let (controls, received) = mpsc::channel(CONTROLS_MAX);
         let (events, told) = mpsc::channel(EVENTS_MAX);
@@ -154,6 +157,11 @@ impl Handle {
     /// How the session stands now.
     pub fn state(&self) -> State {
         self.status.borrow().state
+    }
+
+    /// Why there is no connection with TLS, if that is why there is none.
+    pub fn trouble(&self) -> Option<Arc<str>> {
+        self.status.borrow().trouble.clone()
     }
 
     /// The connection of this moment; waits for one while servers remain to be tried.
@@ -358,7 +366,10 @@ impl Keeper {
     }
 
     fn enter(&self, state: State, client: Option<Client>) {
-        self.status.send_modify(|status| (status.state, status.client) = (state, client));
+        self.status.send_modify(|status| {
+            status.trouble = status.trouble.take().filter(|_| client.is_none());
+            (status.state, status.client) = (state, client);
+        });
     }
 
     /// Events beyond [`EVENTS_MAX`] that nobody reads are lost, as is all that is told to nobody.
@@ -371,7 +382,7 @@ impl Keeper {
         let mut tried = 0;
         loop {
             let server = self.servers[self.next % self.servers.len()].clone();
-            let attempt = attempt(server, self.options.clone(), self.session.clone(), self.servers.len());
+            let attempt = attempt(server.clone(), self.options.clone(), self.session.clone(), self.servers.len());
             let connected = while_listening(&mut self.controls, &self.events, attempt).await?;
             match connected {
                 Ok((client, events)) => match self.greet(&client).await {
@@ -380,6 +391,10 @@ impl Keeper {
                     Err(_) => {}
                 },
                 Err(Error::SessionExpired) => return Err(End::Expired),
+                Err(Error::Tls(reason)) => {
+                    let trouble = format!("TLS with {}:{}: {reason}", server.0, server.1);
+                    self.status.send_modify(|status| status.trouble = Some(trouble.into()));
+                }
                 Err(_) => {}
             }
             (self.next, tried) = (self.next + 1, tried + 1);
@@ -419,6 +434,8 @@ impl Keeper {
 
     /// Passes events on until the connection is lost (`None`) or everything ends.
     async fn serve(&mut self, client: &Client, mut events: Events) -> Option<End> {
+        let options = &self.options;
+        let mut found = pin!(writable(&self.servers, self.next + 1, options.tls.as_ref()));
         loop {
             tokio::select! {
                 biased;
@@ -439,6 +456,10 @@ impl Keeper {
                     }
                     None => return Some(End::Dropped),
                 },
+                at = &mut found, if client.session().read_only => {
+                    self.next = at;
+                    return None;
+                }
             }
         }
     }

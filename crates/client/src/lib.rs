@@ -10,7 +10,7 @@
 //! Deliberately absent: retries of calls, caches, recipes. What needs them needs a real client library.
 //!
 //! Reading order: [`error`], `connection` (the driver of one socket), [`calls`] (the operations), [`multi`], [`sasl`], [`hosts`],
-//! `watches`, [`handle`].
+//! `watches`, `search`, [`handle`].
 
 pub mod calls;
 mod connection;
@@ -19,6 +19,7 @@ pub mod handle;
 pub mod hosts;
 pub mod multi;
 pub mod sasl;
+mod search;
 mod watches;
 
 use std::io;
@@ -34,6 +35,7 @@ use tokio::net::ToSocketAddrs;
 use tokio::sync::{mpsc, oneshot};
 
 pub use calls::Created;
+pub use connection::ask_word;
 pub use error::Error;
 pub use handle::Handle;
 pub use hosts::ConnectString;

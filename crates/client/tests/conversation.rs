@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use oxkeeper_client::{Client, Error, Events, Options};
+use oxkeeper_client::handle::{Change, Event};
+use oxkeeper_client::{Client, ConnectString, Error, Events, Handle, Options};
 use oxkeeper_proto::frame::{FRAME_LEN_MAX, put_frame, split_frame};
 use oxkeeper_proto::op::{EventType, STATE_SYNC_CONNECTED, XID_NOTIFICATION, XID_PING};
 use oxkeeper_proto::records::{ConnectRequest, ConnectResponse, PathRecord, ReplyHeader, RequestHeader, WatcherEvent};
@@ -56,14 +57,18 @@ impl Peer {
 
     /// Answers the handshake with `session_id`, 0 to refuse it. Returns what was asked for.
     async fn shake_hands(&mut self, session_id: i64, timeout_ms: i32) -> (i64, Vec<u8>) {
+        self.shake_hands_as(session_id, timeout_ms, false).await
+    }
+
+    /// The same as a server that serves reads only, or as one that does not, with a client that takes either.
+    async fn shake_hands_as(&mut self, session_id: i64, timeout_ms: i32, is_read_only: bool) -> (i64, Vec<u8>) {
         let frame = self.frame().await;
-        let (request, read_only) = ConnectRequest::decode_with_read_only(&frame).unwrap();
-        assert_eq!(read_only, Some(false));
+        let (request, _) = ConnectRequest::decode_with_read_only(&frame).unwrap();
         let mut out = Vec::new();
         let response = ConnectResponse { protocol_version: 0, timeout_ms, session_id, passwd: Some(&PASSWORD) };
         put_frame(&mut out, |out| {
             response.encode(out);
-            false.encode(out);
+            is_read_only.encode(out);
         });
         self.socket.write_all(&out).await.unwrap();
         (request.session_id, request.passwd.unwrap_or_default().to_vec())
@@ -178,4 +183,28 @@ async fn resuming_shows_the_password_and_learns_of_expiry() {
             Err(error) => assert!(answered == 0 && matches!(error, Error::SessionExpired)),
         }
     }
+}
+
+/// One port, on which a server reads only at first: it has its quorum back when it is asked for the second time.
+#[tokio::test]
+async fn a_server_that_takes_writes_is_looked_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let servers = ConnectString::parse(&listener.local_addr().unwrap().to_string()).unwrap();
+    let (_handle, mut events) = Handle::open(servers, Options { read_only: true, ..Options::default() });
+    let peer = async || Peer { socket: listener.accept().await.unwrap().0, input: Vec::new() };
+    let mut first = peer().await;
+    assert_eq!(first.shake_hands_as(7, 30_000, true).await.0, 0);
+    assert_eq!(events.recv().await, Some(Event::Session(Change::ConnectedReadOnly)));
+    for answer in ["ro", "rw"] {
+        let mut asked = peer().await.socket;
+        let mut word = [0; 4];
+        asked.read_exact(&mut word).await.unwrap();
+        assert_eq!(&word, b"isro");
+        asked.write_all(answer.as_bytes()).await.unwrap();
+    }
+    assert_eq!(events.recv().await, Some(Event::Session(Change::Disconnected)));
+    let mut second = peer().await;
+    // Nobody knows the session that a read-only server made up.
+    assert_eq!(second.shake_hands_as(8, 30_000, false).await.0, 0);
+    assert_eq!(events.recv().await, Some(Event::Session(Change::SyncConnected)));
 }

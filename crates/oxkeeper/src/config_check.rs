@@ -34,7 +34,7 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         let line = row.line.map(|line| line.to_string()).unwrap_or_default();
         table.add_row([line, row.key, row.value, format!("{:?}", row.verdict).to_lowercase(), row.reason]);
     }
-    println!("{table}");
+    say!("{table}");
     // As `serve` would read it, here and now: the JVM flags of the environment count.
     let problems = match Config::load(&args.file, crate::serve::jvm_flags()) {
         Ok(config) => match check_sasl(&config) {
@@ -44,9 +44,9 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         Err(problem) => problem.to_string(),
     };
     if problems.is_empty() {
-        println!("A server starts with this file.");
+        say!("A server starts with this file.");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("No server starts with this file:\n{problems}");
+    say!("No server starts with this file:\n{problems}");
     Ok(ExitCode::from(EXIT_CODE_INVALID))
 }

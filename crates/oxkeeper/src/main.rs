@@ -1,6 +1,10 @@
 //! `oxkeeper`: the one binary.
 
+#[macro_use]
+mod out;
+
 mod bench;
+mod client_settings;
 mod config_check;
 mod files;
 mod manual;
@@ -10,6 +14,7 @@ mod signals;
 mod sim;
 mod supervisor;
 mod tls;
+mod word;
 
 use std::process::ExitCode;
 
@@ -42,6 +47,8 @@ enum Command {
     Restore(files::RestoreArgs),
     /// Speak to any server of the ZooKeeper protocol: the commands and options of zkCli
     Shell(shell::ShellArgs),
+    /// Ask a server one of the four-letter words, and print its answer
+    Word(word::WordArgs),
     /// Load any server of the ZooKeeper protocol and measure it
     Bench(Box<bench::BenchArgs>),
     /// Simulate a server and its clients under a seed, and check every promise
@@ -69,6 +76,7 @@ fn main() -> ExitCode {
         Some(Command::Backup(args)) => files::backup(&args),
         Some(Command::Restore(args)) => files::restore(&args),
         Some(Command::Shell(args)) => shell::run(&args),
+        Some(Command::Word(args)) => word::run(&args),
         Some(Command::Bench(args)) => bench::run(*args).map(|()| ExitCode::SUCCESS),
         Some(Command::Sim(args)) => {
             sim::run_seeds(&args);
@@ -81,7 +89,37 @@ fn main() -> ExitCode {
         }
     };
     done.unwrap_or_else(|error| {
-        eprintln!("oxkeeper: {error:#}");
+        eprintln!("oxkeeper: {}", said_once(&error));
         ExitCode::FAILURE
     })
+}
+
+/// The reasons, outermost first; those that an outer one has told already are left out.
+fn said_once(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn no_reason_is_said_twice() {
+        let inner = || io::Error::other("no such file");
+        let told = anyhow::Error::from(inner()).context("cannot open x: no such file");
+        assert_eq!(said_once(&told), "cannot open x: no such file");
+        let wrapped = Err::<(), _>(inner()).context("reading").context("first").expect_err("made so");
+        assert_eq!(said_once(&wrapped), "first: reading: no such file");
+        assert_eq!(said_once(&anyhow!("alone")), "alone");
+    }
 }

@@ -1,11 +1,12 @@
 //! Man pages and completions, from the definition of the command line.
 
-use std::io;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Command};
 use clap_complete::Shell;
+
+use crate::out::{flush, put};
 
 /// Where man pages go.
 #[derive(Args, Debug)]
@@ -32,5 +33,9 @@ pub(crate) fn man(args: &ManArgs, command: Command) -> anyhow::Result<()> {
 
 /// Writes a completion script to standard output.
 pub(crate) fn completions(args: &CompletionsArgs, mut command: Command) {
-    clap_complete::generate(args.shell, &mut command, "oxkeeper", &mut io::stdout());
+    // Who writes it panics when nobody reads.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut command, "oxkeeper", &mut script);
+    put(String::from_utf8_lossy(&script));
+    flush();
 }

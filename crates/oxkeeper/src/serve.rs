@@ -1,6 +1,7 @@
 //! `oxkeeper serve`: configuration from a file, the environment and flags; one server; until a signal.
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -211,15 +212,22 @@ fn announce(server: &Server, args: &ServeArgs, data_dir: &str) {
                 "admin_port": port(server.admin_address()),
                 "metrics_port": port(server.metrics_address()),
             });
-            println!("{ready}");
+            tell(ready);
         }
         Ready::Text => {
             let data = if args.in_memory { "nothing on disk".to_owned() } else { format!("data in {data_dir}") };
             let host = if address.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { address.ip() };
             let client = SocketAddr::new(host, address.port());
-            println!("oxkeeper serves ZooKeeper clients on {address}, {data}. Connect: zkCli.sh -server {client}");
+            tell(format_args!(
+                "oxkeeper serves ZooKeeper clients on {address}, {data}. Connect: zkCli.sh -server {client}"
+            ));
         }
     }
+}
+
+/// A line on standard output, if anybody reads it: a server outlives who started it.
+fn tell(line: impl Display) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 #[cfg(test)]

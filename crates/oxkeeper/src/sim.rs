@@ -42,13 +42,13 @@ fn run_ensembles(args: &SimArgs) {
     each(args, |seed| {
         let options = ensemble::Options::new(seed, args.servers, run_ms);
         if args.count == 1 {
-            println!("{options}");
+            say!("{options}");
         }
         let text = format!("{options}\nreplay: {}", ensemble::replay_command(&options));
         std::panic::set_hook(Box::new(move |panic| eprintln!("{}\n{panic}\n\n{text}", trace::text())));
         total.add(&ensemble::run(&options));
     });
-    println!("{total}");
+    say!("{total}");
 }
 
 fn run_alone(args: &SimArgs) {
@@ -56,14 +56,14 @@ fn run_alone(args: &SimArgs) {
     each(args, |seed| {
         let options = Options::new(seed, args.steps);
         if args.count == 1 {
-            println!("{options}");
+            say!("{options}");
         }
         // A broken promise is a panic, which ends a release build at once.
         let text = format!("{options}\nreplay: {}", replay_command(&options));
         std::panic::set_hook(Box::new(move |panic| eprintln!("{panic}\n{text}")));
         total.add(&run(&options));
     });
-    println!("{total}");
+    say!("{total}");
 }
 
 /// Every seed, with a line about how far it is now and then.
@@ -75,7 +75,7 @@ fn each(args: &SimArgs, mut run: impl FnMut(u64)) {
         if said.elapsed() >= PROGRESS_INTERVAL {
             said = Instant::now();
             let done = seed + 1 - seeds.start;
-            println!("{done} of {} seeds, {:.0} a second", args.count, done as f64 / begin.elapsed().as_secs_f64());
+            say!("{done} of {} seeds, {:.0} a second", args.count, done as f64 / begin.elapsed().as_secs_f64());
         }
     }
 }

@@ -8,6 +8,8 @@ use clap::Args;
 use oxkeeper_client::Tls;
 use oxkeeper_tls::{LiveTls, Password, Sides, StoreSpec, TlsSettings};
 
+use crate::client_settings::ClientSettings;
+
 /// How to dial with TLS.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct TlsArgs {
@@ -34,9 +36,27 @@ pub(crate) struct TlsArgs {
 impl TlsArgs {
     /// Loads the stores; `None` without TLS.
     pub(crate) fn load(&self) -> Result<Option<Tls>> {
-        if !self.tls {
+        self.load_with(&ClientSettings::default())
+    }
+
+    /// As [`TlsArgs::load`], where properties of ZooKeeper's clients may ask for it, and name stores if no option does.
+    pub(crate) fn load_with(&self, client: &ClientSettings) -> Result<Option<Tls>> {
+        if !self.tls && !client.secure {
             return Ok(None);
         }
+        let names_stores =
+            self.tls_key_store.is_some() || self.tls_trust_store.is_some() || self.tls_password_file.is_some();
+        let settings = if names_stores || client.tls == TlsSettings::default() {
+            self.settings()
+        } else {
+            let check_server_names = client.tls.check_server_names && !self.tls_any_name;
+            TlsSettings { check_server_names, ..client.tls.clone() }
+        };
+        let live: Arc<LiveTls> = LiveTls::load(settings, Sides::Client)?;
+        Ok(Some(Tls { live, name: self.tls_name.clone() }))
+    }
+
+    fn settings(&self) -> TlsSettings {
         let store = |option: &str, path: &Path| StoreSpec {
             key: option.to_owned(),
             path: path.to_owned(),
@@ -44,14 +64,12 @@ impl TlsArgs {
             password: Password::default(),
             password_path: self.tls_password_file.clone(),
         };
-        let settings = TlsSettings {
+        TlsSettings {
             prefix: "--tls-".to_owned(),
             key_store: self.tls_key_store.as_deref().map(|path| store("--tls-key-store", path)),
             trust_store: self.tls_trust_store.as_deref().map(|path| store("--tls-trust-store", path)),
             check_server_names: !self.tls_any_name,
             ..TlsSettings::default()
-        };
-        let live: Arc<LiveTls> = LiveTls::load(settings, Sides::Client)?;
-        Ok(Some(Tls { live, name: self.tls_name.clone() }))
+        }
     }
 }

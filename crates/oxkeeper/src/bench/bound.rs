@@ -52,7 +52,7 @@ pub(super) fn serve(kind: Kind, listen: SocketAddr, data_dir: &Path, size: usize
         log,
         scratch: vec![0; READ_LEN],
     };
-    println!("listening on {}", bound.listener.local_addr()?);
+    say!("listening on {}", bound.listener.local_addr()?);
     let mut events = Vec::with_capacity(EVENTS_MAX);
     loop {
         bound.turn(&mut events)?;

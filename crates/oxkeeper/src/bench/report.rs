@@ -16,8 +16,8 @@ use super::process::{Cpu, Probe};
 /// Prints `report` to stdout.
 pub(super) fn print(report: &impl Serialize, output: Output) -> Result<()> {
     match output {
-        Output::Json => println!("{}", serde_json::to_string(report)?),
-        Output::Table => println!("{}", table(&serde_json::to_value(report)?)),
+        Output::Json => say!("{}", serde_json::to_string(report)?),
+        Output::Table => say!("{}", table(&serde_json::to_value(report)?)),
     }
     Ok(())
 }

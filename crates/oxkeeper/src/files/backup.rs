@@ -75,8 +75,8 @@ pub(crate) fn backup(args: &BackupArgs) -> anyhow::Result<ExitCode> {
     File::open(&args.out)?.sync_all().with_context(|| format!("cannot sync {}", args.out.display()))?;
     let removed = purge(&args.out, args.keep)?;
     let seconds = begin.elapsed().as_secs_f64();
-    println!("{}: {znodes} znodes, {sessions} sessions, verified, in {seconds:.1} s", path.display());
-    removed.iter().for_each(|path| println!("removed {}", path.display()));
+    say!("{}: {znodes} znodes, {sessions} sessions, verified, in {seconds:.1} s", path.display());
+    removed.iter().for_each(|path| say!("removed {}", path.display()));
     Ok(ExitCode::SUCCESS)
 }
 

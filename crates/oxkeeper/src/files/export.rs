@@ -78,7 +78,7 @@ pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     refuse_other_data(&dir)?;
     let path = write(&found.state, &dir, args.compress.into())?;
     let (znodes, sessions) = (found.state.tree().len(), found.state.sessions().len());
-    println!("{}: {znodes} znodes, {sessions} sessions, in {:.1} s", path.display(), begin.elapsed().as_secs_f64());
+    say!("{}: {znodes} znodes, {sessions} sessions, in {:.1} s", path.display(), begin.elapsed().as_secs_f64());
     Ok(ExitCode::SUCCESS)
 }
 

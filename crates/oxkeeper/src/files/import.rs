@@ -124,7 +124,7 @@ fn take_over(
     writing.finish_and_clear();
     tell(&found, &kept, &state, zxid, begin, &place.data_dir);
     if let Some(id) = ensemble {
-        println!(
+        say!(
             "For an ensemble: do the same on each of its servers, from a copy of the same files. All must say {id:016x};\n\
              servers that say something else are refused by the others. Then start all of them."
         );
@@ -140,17 +140,20 @@ fn tell(found: &Found, kept: &Kept, state: &State, zxid: i64, begin: Instant, da
              to you before you switch over; a server of ZooKeeper that starts from these files would log the same"
         );
     }
-    println!("{}, zxid {:#x}", found.snapshot.display(), found.snapshot_zxid);
-    println!("  and {} transactions of {} logs, up to {zxid:#x}", found.transactions, found.logs);
+    say!("{}, zxid {:#x}", found.snapshot.display(), found.snapshot_zxid);
+    say!("  and {} transactions of {} logs, up to {zxid:#x}", found.transactions, found.logs);
     let digest = match found.digest_matches {
         Some(true) => "the tree digest is the one Apache ZooKeeper wrote down",
         Some(false) => "the tree digest DIFFERS from the one Apache ZooKeeper wrote down",
         None => "no tree digest to compare with",
     };
-    println!("  {} znodes; {digest}", state.tree().len());
-    println!(
+    say!("  {} znodes; {digest}", state.tree().len());
+    say!(
         "  {} sessions with {} ephemeral znodes; left out: {} sessions, {} ephemeral znodes",
-        kept.sessions, kept.ephemerals, kept.sessions_dropped, kept.ephemerals_dropped
+        kept.sessions,
+        kept.ephemerals,
+        kept.sessions_dropped,
+        kept.ephemerals_dropped
     );
-    println!("  written to {} in {:.1} s", data_dir.display(), begin.elapsed().as_secs_f64());
+    say!("  written to {} in {:.1} s", data_dir.display(), begin.elapsed().as_secs_f64());
 }

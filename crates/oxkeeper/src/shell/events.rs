@@ -10,7 +10,8 @@ use rustyline::ExternalPrinter;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::report::{Format, flush, put};
+use super::report::Format;
+use crate::out::{flush, put};
 
 /// Who prints while a line is being typed.
 pub(super) type LinePrinter = Arc<Mutex<Option<Box<dyn ExternalPrinter + Send>>>>;

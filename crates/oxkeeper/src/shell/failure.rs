@@ -51,6 +51,11 @@ impl Failure {
         Failure { path: path.map(str::to_owned), ..failure }
     }
 
+    /// There is no connection, or there is none any more.
+    pub(super) fn is_connection_loss(&self) -> bool {
+        self.code == "ConnectionLoss"
+    }
+
     /// The server said that there is no such znode.
     pub(super) fn is_no_node(&self) -> bool {
         self.code == "NoNode"

@@ -5,10 +5,9 @@
 //! docs/shell.md.
 //!
 //! Reading order: [`session`] (what is between commands), [`commands`], then [`report`] and [`failure`] (what they say),
-//! [`line`] and [`options`] (how they are written), [`events`], [`console`], [`walk`], [`client_settings`].
+//! [`line`] and [`options`] (how they are written), [`events`], [`console`], [`walk`].
 
 mod acl;
-mod client_settings;
 mod commands;
 mod console;
 mod events;
@@ -36,10 +35,11 @@ use clap::Args;
 use parking_lot::Mutex;
 use tokio::runtime;
 
-use self::client_settings::ClientSettings;
 use self::console::{Completion, Lines, Piped, Typed};
-use self::report::{Format, flush, put};
+use self::report::Format;
 use self::session::{Next, Settings, Shell};
+use crate::client_settings::ClientSettings;
+use crate::out::{flush, put};
 use crate::tls::TlsArgs;
 
 #[derive(Debug, Args)]
@@ -137,13 +137,13 @@ pub(crate) fn run(args: &ShellArgs) -> Result<ExitCode> {
 fn settings(args: &ShellArgs) -> Result<Settings> {
     let client = ClientSettings::load(args.client_configuration.as_deref())?;
     Ok(Settings {
+        tls: args.tls.load_with(&client)?,
         client,
         timeout: Duration::from_millis(args.timeout.into()),
         read_only: args.read_only,
         wait: args.waitforconnection,
         format: args.output,
         quiet: args.quiet,
-        tls: args.tls.load()?,
     })
 }
 

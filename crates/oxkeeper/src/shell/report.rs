@@ -4,12 +4,12 @@
 //! ZooKeeper's shell uses them; with JSON everything is on standard output.
 
 use std::fmt::Display;
-use std::io::{self, Write};
 
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
+use crate::out::{flush, put};
 
 /// How commands answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -100,19 +100,5 @@ impl Report {
             }
         }
         flush();
-    }
-}
-
-/// Writes to standard output. Once nobody reads it any more there is nothing left to do.
-pub(super) fn put(text: impl Display) {
-    if write!(io::stdout(), "{text}").is_err() {
-        std::process::exit(1);
-    }
-}
-
-/// Lets what was put be read.
-pub(super) fn flush() {
-    if io::stdout().flush().is_err() {
-        std::process::exit(1);
     }
 }

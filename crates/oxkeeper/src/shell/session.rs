@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::client_settings::ClientSettings;
 use super::commands::{self, Task};
 use super::events::{LinePrinter, Teller};
 use super::failure::Failure;
 use super::line::words;
 use super::report::{Format, Report};
 use super::usage;
+use crate::client_settings::ClientSettings;
 
 /// ZooKeeper: lines that `history` shows, besides itself.
 const HISTORY_SHOWN: usize = 10;
@@ -113,9 +113,12 @@ impl Shell {
         let connected = handle.clone();
         self.link = Some(Link { handle, fences });
         if wait && !timeout(limit, connected.connected()).await.unwrap_or(false) {
+            let trouble = self.trouble();
             self.close().await;
             let lost = Error::ConnectionLost(std::io::ErrorKind::NotConnected);
-            return Err(Failure::refused(&lost, None));
+            let mut failure = Failure::refused(&lost, None);
+            failure.message.extend(trouble.map(|trouble| format!(" ({trouble})")));
+            return Err(failure);
         }
         if wait {
             self.settle().await;
@@ -134,6 +137,11 @@ impl Shell {
     pub(super) async fn leave(&self) {
         self.print_watches.store(false, Ordering::Relaxed);
         self.close().await;
+    }
+
+    /// Why no connection with TLS can be made.
+    fn trouble(&self) -> Option<Arc<str>> {
+        self.link.as_ref().and_then(|link| link.handle.trouble())
     }
 
     pub(super) fn prompt(&self) -> String {
@@ -197,6 +205,11 @@ impl Shell {
             return Next::Quit;
         }
         self.exit = result.as_ref().err().map_or(0, |failure| failure.exit);
+        if result.as_ref().is_err_and(Failure::is_connection_loss)
+            && let Some(trouble) = self.trouble()
+        {
+            report.warn(trouble);
+        }
         report.finish(&command[0], &result);
         self.busy.store(false, Ordering::Relaxed);
         Next::Command
