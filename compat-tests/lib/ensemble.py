@@ -1,6 +1,7 @@
 """An ensemble of real servers on this machine, and all that can befall it: what scripts/ensemble and the fault runs use.
 
 Owns a directory: `ensemble.json`, one sub-directory per server (zoo.cfg, data, server.log, pid), and the network between them.
+*Spares* are servers that have a place and belong to nobody yet: `numbers` are the others.
 Invariant: all state is in that directory, so that any process can go on where another stopped; only processes whose pid files
 are there are ever signalled.
 """
@@ -23,52 +24,86 @@ class Ensemble:
         described = json.loads((self.directory / DESCRIPTION).read_text())
         self.kind = described["kind"]
         self.network = network.network(described["network"])
+        self.settings = described["settings"]
+        self.spares = described["spares"]
         self.members = {int(number): Member(**member) for number, member in described["members"].items()}
 
     @classmethod
-    def create(cls, kind, count, directory, network_kind="auto", settings=ZOO_CFG):
+    def create(cls, kind, count, directory, network_kind="auto", settings=ZOO_CFG, spares=0):
         """Writes the configurations of a fresh ensemble, `settings` and what makes it one; starts nothing."""
         directory = Path(directory).resolve()
         directory.mkdir(parents=True, exist_ok=True)
         if any(directory.iterdir()):
             raise RuntimeError(f"{directory} is not empty")
-        net = network.create(network_kind, directory, count)
-        members = {}
-        for number in range(1, count + 1):
-            member_dir = directory / f"server-{number}"
-            (member_dir / "data").mkdir(parents=True)
-            (member_dir / "data" / "myid").write_text(f"{number}\n")
-            config = member_dir / "zoo.cfg"
-            config.write_text(f"{settings}dataDir={member_dir / 'data'}\n{server_lines(net, number, count)}")
-            host, port = net.client_address(number)
-            argv = net.wrap(number, command_line(kind, config))
-            members[number] = {"directory": str(member_dir), "argv": argv, "port": port, "host": host}
-        described = {"kind": kind, "network": network.describe(net), "members": members}
-        (directory / DESCRIPTION).write_text(json.dumps(described, indent=1))
-        return cls(directory)
+        net = network.create(network_kind, directory, count + spares)
+        described = {"kind": kind, "network": network.describe(net), "settings": settings, "members": {}, "spares": []}
+        (directory / DESCRIPTION).write_text(json.dumps(described))
+        ensemble = cls(directory)
+        for number in range(1, count + spares + 1):
+            ensemble.furnish(number)
+        ensemble.spares = list(range(count + 1, count + spares + 1))
+        for number in ensemble.numbers:
+            ensemble.configure(number, ensemble.numbers)
+        ensemble.save()
+        return ensemble
+
+    def furnish(self, number):
+        """A place for one server, and an empty disk."""
+        directory = self.directory / f"server-{number}"
+        (directory / "data").mkdir(parents=True)
+        (directory / "data" / "myid").write_text(f"{number}\n")
+        host, port = self.network.client_address(number)
+        argv = self.network.wrap(number, command_line(self.kind, directory / "zoo.cfg"))
+        self.members[number] = Member(str(directory), argv, port, host)
+
+    def save(self):
+        members = {number: {"directory": str(it.directory), "argv": it.argv, "port": it.port, "host": it.host} for number, it in self.members.items()}
+        described = {"kind": self.kind, "network": network.describe(self.network), "settings": self.settings, "members": members, "spares": self.spares}
+        (self.directory / DESCRIPTION).write_text(json.dumps(described, indent=1))
+
+    def configure(self, number, known, role="participant"):
+        """Writes a zoo.cfg that names these servers and itself; what the server has made of the former one is gone."""
+        directory = self.members[number].directory
+        for path in directory.glob("zoo.cfg*"):
+            path.unlink()
+        lines = "".join(f"{self.line(each, role if each == number else 'participant', number)}\n" for each in sorted({*known, number}))
+        peer_type = "peerType=observer\n" if role == "observer" else ""
+        (directory / "zoo.cfg").write_text(f"{self.settings}dataDir={directory / 'data'}\n{peer_type}{lines}")
+
+    def line(self, number, role="participant", viewer=None):
+        """A server's line, as `viewer` (it itself, if nobody is named) knows it."""
+        host, first, second = self.network.peer_address(viewer or number, number)
+        client_host, client_port = self.network.client_address(number)
+        return f"server.{number}={host}:{first}:{second}:{role};{client_host}:{client_port}"
+
+    def names_itself(self, number):
+        """Whether a server's configuration still has a line for it: with none it does not start."""
+        config = self.members[number].directory / "zoo.cfg"
+        texts = [path.read_text() for path in (config, dynamic_file(config)) if path and path.exists()]
+        return any(line.startswith(f"server.{number}=") for text in texts for line in text.splitlines())
 
     @property
     def numbers(self):
-        return list(self.members)
+        return [number for number in self.members if number not in self.spares]
 
     @property
     def connect(self):
-        return ",".join(member.address for member in self.members.values())
+        return ",".join(self.members[number].address for number in self.numbers)
 
     # --- all of it -------------------------------------------------------------------------------------------------------
 
     def start(self):
         self.network.up()
-        for member in self.members.values():
-            member.spawn()
+        for number in self.numbers:
+            self.spawn(number)
         self.wait_serving()
 
     def stop(self):
         """Ends every server and takes the network down, whatever state they are in. Returns what went wrong."""
-        for number in self.numbers:
+        for number in self.members:
             self.resume(number)
         complaints = []
-        for number in self.numbers:
+        for number in self.members:
             try:
                 self.members[number].end(signal.SIGTERM)
             except RuntimeError as error:
@@ -77,12 +112,12 @@ class Ensemble:
         return complaints
 
     def wait_serving(self, numbers=None, limit_s=START_TIMEOUT_S):
-        """Until each of the servers leads or follows, and one of all leads."""
+        """Until each of the servers leads, follows or observes, and one of all leads."""
         wanted = set(numbers or self.numbers)
         deadline = time.monotonic() + limit_s
         while True:
             modes = self.modes()
-            if all(modes[number] in ("leader", "follower") for number in wanted) and "leader" in modes.values():
+            if all(modes[number] in ("leader", "follower", "observer") for number in wanted) and "leader" in modes.values():
                 return
             if ended := [number for number in wanted if self.members[number].died()]:
                 raise RuntimeError("\n".join(f"server {number} ended:\n{self.members[number].log_tail()}" for number in ended))
@@ -92,7 +127,7 @@ class Ensemble:
 
     def modes(self, timeout_s=1.0):
         """What each server says it is; None for those that say nothing or do not serve."""
-        return {number: self.mode(number, timeout_s) for number in self.numbers}
+        return {number: self.mode(number, timeout_s) for number in self.members}
 
     def mode(self, number, timeout_s=1.0):
         member = self.members[number]
@@ -138,6 +173,9 @@ class Ensemble:
         self.wait_serving([number], limit_s)
 
     def spawn(self, number):
+        """One that was removed gets a configuration that names it again, as from an operator who wants it back."""
+        if not self.names_itself(number):
+            self.configure(number, self.numbers)
         self.members[number].spawn()
 
     def wipe(self, number):
@@ -162,10 +200,11 @@ class Ensemble:
         self.network.heal()
 
 
-def server_lines(net, viewer, count):
-    lines = []
-    for number in range(1, count + 1):
-        host, first, second = net.peer_address(viewer, number)
-        client_host, client_port = net.client_address(number)
-        lines.append(f"server.{number}={host}:{first}:{second}:participant;{client_host}:{client_port}\n")
-    return "".join(lines)
+
+def dynamic_file(config):
+    """The file with the server lines, if a zoo.cfg names one."""
+    for line in config.read_text().splitlines() if config.exists() else ():
+        key, _, value = line.partition("=")
+        if key == "dynamicConfigFile":
+            return Path(value)
+    return None

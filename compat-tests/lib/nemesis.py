@@ -116,10 +116,12 @@ FAULTS = {
 }
 
 
-def recover(ensemble):
-    """Mends the network, resumes and starts every server, and waits until all serve."""
+def recover(ensemble, changes=None):
+    """Mends the network, resumes and starts every server, restores the members, and waits until all serve."""
     ensemble.heal()
     for number in ensemble.numbers:
         ensemble.resume(number)
         ensemble.spawn(number)
+    if changes:
+        changes.restore()
     ensemble.wait_serving()
