@@ -79,8 +79,8 @@ class Ensemble:
     def names_itself(self, number):
         """Whether a server's configuration still has a line for it: with none it does not start."""
         config = self.members[number].directory / "zoo.cfg"
-        texts = [path.read_text() for path in (config, dynamic_file(config)) if path and path.exists()]
-        return any(line.startswith(f"server.{number}=") for text in texts for line in text.splitlines())
+        lines = [line for path in (config, dynamic_file(config)) for line in lines_of(path)]
+        return any(line.startswith(f"server.{number}=") for line in lines)
 
     @property
     def numbers(self):
@@ -203,8 +203,13 @@ class Ensemble:
 
 def dynamic_file(config):
     """The file with the server lines, if a zoo.cfg names one."""
-    for line in config.read_text().splitlines() if config.exists() else ():
-        key, _, value = line.partition("=")
-        if key == "dynamicConfigFile":
-            return Path(value)
-    return None
+    named = [line.partition("=")[2] for line in lines_of(config) if line.startswith("dynamicConfigFile=")]
+    return Path(named[0]) if named else None
+
+
+def lines_of(path):
+    """None of a file that is not there: a server replaces its files while one looks."""
+    try:
+        return path.read_text().splitlines() if path else []
+    except FileNotFoundError:
+        return []

@@ -138,8 +138,17 @@ pub enum Frame {
     NeedState,
     /// The sender has nothing: it asks the leader how to join.
     Join,
+    /// This server, to which the leader may have no link, has nothing, and asks how to join.
+    JoinFor(u8),
     /// Everything the receiver may ever have acknowledged is in the sender's state from this index on.
     JoinAt(u64),
+    /// The same for another one, which the receiver asked for.
+    JoinAtFor {
+        /// Who joins.
+        blank: u8,
+        /// From this index on.
+        at: u64,
+    },
     /// The sender wants to be told every entry that is decided, from this index on.
     Follow(u64),
     /// The sender has this many entries, and missed the end of its configuration.
@@ -181,6 +190,8 @@ mod kind {
     pub(super) const DECIDED: u8 = 42;
     pub(super) const LEARNED: u8 = 43;
     pub(super) const TAKE_OVER: u8 = 44;
+    pub(super) const JOIN_FOR: u8 = 45;
+    pub(super) const JOIN_AT_FOR: u8 = 46;
 }
 
 /// No ensemble elects as often: a ballot must have numbers above it.
@@ -214,7 +225,15 @@ impl Frame {
             }
             Frame::NeedState => out.put_u8(kind::NEED_STATE),
             Frame::Join => out.put_u8(kind::JOIN),
+            Frame::JoinFor(blank) => {
+                out.put_u8(kind::JOIN_FOR);
+                out.put_u8(*blank);
+            }
             Frame::JoinAt(index) => put_index(kind::JOIN_AT, *index, out),
+            Frame::JoinAtFor { blank, at } => {
+                put_index(kind::JOIN_AT_FOR, *at, out);
+                out.put_u8(*blank);
+            }
             Frame::Follow(index) => put_index(kind::FOLLOW, *index, out),
             Frame::Lacks(index) => put_index(kind::LACKS, *index, out),
             Frame::Decided { first, entries } => {
@@ -394,7 +413,12 @@ impl Fields<'_> {
             kind::TOUCHES => Frame::Touches(self.sessions()?),
             kind::NEED_STATE => Frame::NeedState,
             kind::JOIN => Frame::Join,
+            kind::JOIN_FOR => Frame::JoinFor(self.byte()?),
             kind::JOIN_AT => Frame::JoinAt(self.number()?),
+            kind::JOIN_AT_FOR => {
+                let at = self.number()?;
+                Frame::JoinAtFor { blank: self.byte()?, at }
+            }
             kind::FOLLOW => Frame::Follow(self.index()? as u64),
             kind::LACKS => Frame::Lacks(self.index()? as u64),
             kind::DECIDED => Frame::Decided { first: self.index()? as u64, entries: self.entries()? },

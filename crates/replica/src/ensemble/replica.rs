@@ -128,12 +128,22 @@ pub(super) struct Lead {
     pub(super) intake: Option<Intake>,
     /// Commands of its own, for the next entry.
     own: Vec<u8>,
-    /// Blank servers that asked to join, and from which index on that is safe.
-    joining: Vec<(u8, Option<u64>)>,
+    /// Blank servers that asked to join.
+    joining: Vec<Joining>,
     /// Behind this entry it packs nothing until it is applied: it may end the configuration.
     pub(super) awaits: Option<u64>,
     /// It wants another server to lead.
     pub(super) leaving: Option<Leaving>,
+}
+
+/// A blank server that wants to join.
+#[derive(Debug)]
+struct Joining {
+    blank: u8,
+    /// Who asked: it itself, or a server that it has a link to.
+    via: u8,
+    /// From this index on it may.
+    safe_from: Option<u64>,
 }
 
 /// How this server takes part.
@@ -347,9 +357,11 @@ impl Replica {
             }
             Frame::Touches(mut sessions) => self.touched.append(&mut sessions),
             Frame::NeedState => self.want_state_of(peer),
-            Frame::Join => self.admit_blank(peer),
+            Frame::Join => self.admit_blank(peer, peer),
+            Frame::JoinFor(blank) => self.admit_blank(blank, peer),
             Frame::JoinAt(at) if self.is_blank() => self.want = Some(Want::Install { from: peer, at }),
             Frame::JoinAt(_) => {}
+            Frame::JoinAtFor { blank, at } => self.say(blank, &Frame::JoinAt(at)),
             Frame::Follow(from) => self.begin_stream(peer, from),
             Frame::Lacks(from) => self.bring_along(peer, from),
             Frame::Decided { first, entries } => self.learn(peer, first, entries, now_ms),
@@ -368,11 +380,15 @@ impl Replica {
     }
 
     /// A server that lost everything may have acknowledged what only one other server has. What is decided from now on,
-    /// it took no part in: a state that has it has everything that was acknowledged.
-    fn admit_blank(&mut self, peer: u8) {
+    /// it took no part in: a state that has it has everything that was acknowledged. `via` has a link to it; who does not
+    /// lead passes the question on.
+    fn admit_blank(&mut self, blank: u8, via: u8) {
+        if let Some((leader, _)) = self.leader().filter(|(leader, _)| via == blank && *leader != self.config.me) {
+            return self.say(leader, &Frame::JoinFor(blank));
+        }
         let Some(lead) = self.lead.as_mut().filter(|lead| lead.intake.is_some()) else { return };
-        if lead.joining.iter().all(|(joining, _)| *joining != peer) {
-            lead.joining.push((peer, None));
+        if lead.joining.iter().all(|joining| joining.blank != blank) {
+            lead.joining.push(Joining { blank, via, safe_from: None });
         }
     }
 
@@ -475,11 +491,13 @@ impl Replica {
         self.links.iter().filter_map(|(&peer, link)| link.status.map(|status| (peer, status)))
     }
 
-    /// A blank server, of an ensemble that is there.
+    /// A blank server, of an ensemble that is there: the leader, or somebody who may know one that has joined since this
+    /// server was configured.
     fn ask_to_join(&mut self) {
-        let leader = self.statuses().find(|(_, status)| status.leading);
-        if let Some((leader, _)) = leader {
-            self.say(leader, &Frame::Join);
+        let others = self.statuses().filter(|(_, status)| !status.is_blank());
+        let asked = others.max_by_key(|(_, status)| (status.leading, status.configuration, status.decided));
+        if let Some((peer, _)) = asked {
+            self.say(peer, &Frame::Join);
         }
     }
 
@@ -664,11 +682,11 @@ impl Replica {
         if !lead.own.is_empty() {
             intake.take_own(std::mem::take(&mut lead.own));
         }
-        if lead.joining.iter().any(|(_, index)| index.is_none()) {
+        if lead.joining.iter().any(|joining| joining.safe_from.is_none()) {
             // An entry without a command: it says only that it was decided.
             consensus.append(intake_marker(ballot, wall_ms));
             let index = consensus.store.lock().end();
-            lead.joining.iter_mut().for_each(|(_, known)| *known = known.or(Some(index)));
+            lead.joining.iter_mut().for_each(|joining| joining.safe_from = joining.safe_from.or(Some(index)));
         }
         lead.awaits = lead.awaits.filter(|&end| self.applied < end);
         if lead.awaits.is_some() {
@@ -861,12 +879,14 @@ impl Replica {
         if lead.joining.is_empty() {
             return;
         }
-        let (safe, waiting) =
-            std::mem::take(&mut lead.joining).into_iter().partition(|(_, index)| index.is_some_and(|at| at <= applied));
+        let all = std::mem::take(&mut lead.joining).into_iter();
+        let (safe, waiting): (Vec<_>, Vec<_>) =
+            all.partition(|joining| joining.safe_from.is_some_and(|index| index <= applied));
         lead.joining = waiting;
-        let safe: Vec<(u8, Option<u64>)> = safe;
-        for (peer, index) in safe {
-            self.say(peer, &Frame::JoinAt(index.unwrap_or_default()));
+        for Joining { blank, via, safe_from } in safe {
+            let at = safe_from.unwrap_or_default();
+            let answer = if via == blank { Frame::JoinAt(at) } else { Frame::JoinAtFor { blank, at } };
+            self.say(via, &answer);
         }
     }
 
