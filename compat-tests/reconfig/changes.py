@@ -1,10 +1,13 @@
 """Members that leave, join and change, as clients see it: a reply, an event, a text."""
 
+import socket
+
 import wire
 from connection import Closed
 from errors import SUPER
 from files import DIRECTORY, members
 from harness import SERVERS, case, equal, event, eventually
+from server import free_ports
 from wire import Err, Event, reconfig
 
 CONFIG = "/zookeeper/config"
@@ -152,3 +155,40 @@ def files(scene):
         configuration = path.with_name("zoo.cfg")
         eventually(lambda: f"dynamicConfigFile={path}\n" in configuration.read_text(), "dynamicConfigFile")
     changed(client, reconfig(None, "9"))
+
+
+@case(FEATURE, "clients move with their server's line")
+def moved(scene):
+    """The new port is open without a restart, the old one is closed, and a client that is connected stays."""
+    if SERVERS == 1:
+        return
+    client = superuser(scene)
+    before, _ = members(client)
+    number = next(number for number in (1, 2, 3) if not line_of(before, number).endswith(f";127.0.0.1:{scene.address[1]}"))
+    line = line_of(before, number)
+    elsewhere, _, old_port = line.rpartition(":")
+    old, (new_port,) = (scene.address[0], int(old_port)), free_ports(1)
+    stays = at(scene, old)
+    changed(client, reconfig(f"{elsewhere}:{new_port}"))
+    eventually(lambda: accepts((old[0], new_port)) and not accepts(old), "the port has moved")
+    at(scene, (old[0], new_port)).ok(wire.sync("/"))
+    stays.ok(wire.sync("/"))
+    changed(client, reconfig(line))
+    eventually(lambda: accepts(old) and not accepts((old[0], new_port)), "the port is where it was")
+
+
+def at(scene, address):
+    """A client of another server, ended with the scene."""
+    here, scene.address = scene.address, address
+    try:
+        return scene.client()
+    finally:
+        scene.address = here
+
+
+def accepts(address):
+    try:
+        socket.create_connection(address, 2.0).close()
+        return True
+    except OSError:
+        return False

@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 use crate::admission::Admission;
 use crate::client::{Client, Farewell, Gone, Inner};
 use crate::clock::Clock;
+use crate::listening::accept;
 use crate::mailbox::{Mailbox, Order, Proposing};
 use crate::pulse::Pulse;
 use crate::report::{ConnectionReport, ThreadReport};
@@ -162,6 +163,7 @@ impl Io {
         for order in self.mailbox.orders() {
             match order {
                 Order::Adopt(stream, peer, door) => self.adopt(stream, peer, door),
+                Order::Listen(opened) => drop(spawn_local(accept(self.clone(), self.shared.clone(), opened))),
                 Order::Supersede(id) => self.supersede(id),
                 Order::Report(answer) => drop(answer.send(self.report())),
                 Order::ResetStats { connections } => self.reset_stats(connections),

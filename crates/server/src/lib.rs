@@ -23,6 +23,7 @@ mod engine;
 pub mod ensemble;
 mod io;
 mod limits;
+mod listening;
 mod mailbox;
 mod metrics;
 pub mod offline;

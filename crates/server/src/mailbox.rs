@@ -10,6 +10,7 @@ use oxkeeper_replica::{ConnectionId, Outbox, Proposals};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, oneshot};
 
+use crate::listening::Opened;
 use crate::peers::Waker;
 use crate::report::ThreadReport;
 use crate::tls::Door;
@@ -116,6 +117,8 @@ impl Proposing {
 pub(crate) enum Order {
     /// Take this client.
     Adopt(TcpStream, SocketAddr, Door),
+    /// Accept clients here.
+    Listen(Opened),
     /// End these connections: their sessions have moved.
     Supersede(ConnectionId),
     /// Tell what your connections do.

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -15,14 +14,9 @@ use oxkeeper_state::{Settings, State};
 use oxkeeper_store::{DirLock, Disk, RECORD_LEN_MAX, RealDisk};
 use oxkeeper_tls::TlsError;
 use parking_lot::{Mutex, RwLock};
-use rustix::net::{SocketFlags, acceptfrom_with};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::runtime;
-use tokio::sync::watch;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::LocalSet;
 use tracing::{info, warn};
 
 use crate::admin::{self, AdminServer, Site};
@@ -31,11 +25,12 @@ use crate::audit::{AuditLog, Auditing};
 use crate::auth::SaslError;
 use crate::checkpoint::{Checkpoints, SharedCheckpoints};
 use crate::clock::Clock;
-use crate::config::{Config, HostPort};
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::ensemble::{self, ConfigKeeper, Ensemble, Life, Parts};
 use crate::io::{Io, IoShared};
 use crate::limits;
+use crate::listening::{Listeners, Listening};
 use crate::mailbox::{Mailbox, Order, Proposing};
 use crate::metrics::{EngineStats, StartupStats};
 use crate::peers::PeerTls;
@@ -43,14 +38,12 @@ use crate::pulse::Pulse;
 use crate::recovery::{self, Recovered, RecoveryError, Replay, StoreOptions};
 use crate::role::RoleCell;
 use crate::slow::SlowLog;
-use crate::tls::{ClientTls, Door};
+use crate::tls::ClientTls;
 use crate::words::Word;
 use crate::words_service::WordsService;
 
 /// ZooKeeper: the id of a server alone, which is the top byte of its session ids.
 const STANDALONE_ID: u8 = 1;
-/// Connections the system may hold for us until they are accepted, when the configuration does not say.
-const BACKLOG: u32 = 4096;
 /// Longest frame whatever `jute.maxbuffer` says: a write with its identities must fit into one log entry, bytes.
 const FRAME_LEN_MAX: usize = RECORD_LEN_MAX - 2 * IDENTITIES_LEN_MAX;
 /// ZooKeeper: read-only mode does not begin earlier, however short a tick is.
@@ -137,14 +130,12 @@ pub struct StartOptions {
 /// A running server. Dropping it does not stop it; [`Server::stop`] does.
 #[derive(Debug)]
 pub struct Server {
-    address: SocketAddr,
-    secure_address: Option<SocketAddr>,
+    listening: Arc<Listening>,
     proposing: Arc<Proposing>,
     mailboxes: Vec<Arc<Mailbox>>,
     checkpoints: Option<SharedCheckpoints>,
     admission: Arc<Admission>,
     pulse: Arc<Pulse>,
-    stop_listening: watch::Sender<bool>,
     engine: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
     site: Arc<Site>,
@@ -219,9 +210,9 @@ impl Server {
         assemble(config, security, clock, disk.clone(), durable, listeners, threads, admin)
     }
 
-    /// Where clients connect: without TLS, if there is such a port.
+    /// Where clients connect now: without TLS, if there is such a port.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.listening.address()
     }
 
     /// Where administrators connect over HTTP, if they may.
@@ -236,7 +227,7 @@ impl Server {
 
     /// Where clients connect with TLS.
     pub fn secure_address(&self) -> Option<SocketAddr> {
-        self.secure_address
+        self.listening.secure_address()
     }
 
     /// The threads that have not gone round for longer than `patience`, though nothing excuses them: a watchdog's question.
@@ -248,7 +239,7 @@ impl Server {
     /// [`DRAIN_MS`]; everything proposed is made durable and answered; then a checkpoint, if the log has grown.
     pub fn stop(self) {
         self.site.stop();
-        let _ = self.stop_listening.send(true);
+        self.listening.stop();
         self.see_off();
         self.proposing.stop();
         let _ = self.engine.join();
@@ -349,6 +340,7 @@ fn assemble(
     let proposing = Arc::new(Proposing::default());
     let mailboxes: Vec<Arc<Mailbox>> = (0..threads).map(|_| Arc::default()).collect();
     let limits = &config.limits;
+    let listening = Arc::new(Listening::new(&config, &listeners, mailboxes[0].clone()));
     let admission = Arc::new(Admission::new(limits.max_client_connections_per_address, limits.max_connections));
     let stats = Arc::new(Mutex::new(EngineStats::default()));
     let pulse = Arc::new(Pulse::new(clock, threads));
@@ -372,8 +364,7 @@ fn assemble(
         clock,
         answered: 0.into(),
         trace_mask: WordsService::initial_trace_mask(),
-        client_port: listeners.plain_address.map(|address| address.port()),
-        secure_client_port: listeners.secure_address.map(|address| address.port()),
+        listening: listening.clone(),
         tls: tls.clone(),
         admin: Mutex::default(),
         windows: Mutex::default(),
@@ -410,6 +401,7 @@ fn assemble(
                 stats,
                 role,
                 membership,
+                listening: listening.clone(),
                 config_file: ConfigKeeper::new(&config),
                 disk,
                 data_dir: config.data_dir.clone(),
@@ -462,14 +454,13 @@ fn assemble(
             spawn("engine", move || engine.run())?
         }
     };
-    let (stop_listening, stopped) = watch::channel(false);
-    let Listeners { open, plain_address, secure_address } = listeners;
-    let address = plain_address.or(secure_address).expect("there is a listener");
-    let mut listening = Some((open, stopped));
     for thread in 0..threads {
-        let (io, listening) = (io.clone(), listening.take());
-        others.push(spawn(&format!("io-{thread}"), move || run_io(thread as u16, io, listening))?);
+        let io = io.clone();
+        others.push(spawn(&format!("io-{thread}"), move || run_io(thread as u16, io))?);
     }
+    listening.open(listeners);
+    let secure_address = listening.secure_address();
+    let address = listening.address();
     let rules = admin::Rules { settings, auth: auth_rules };
     site.run(words, rules, pulse.clone(), tick_ms(&config));
     if let Some(address) = secure_address {
@@ -477,14 +468,12 @@ fn assemble(
     }
     info!(%address, threads, "serving");
     Ok(Server {
-        address,
-        secure_address,
+        listening,
         proposing,
         mailboxes,
         checkpoints: durable.checkpoints,
         admission,
         pulse,
-        stop_listening,
         engine,
         others,
         site,
@@ -581,143 +570,10 @@ fn connection_config(config: &Config, settings: Settings, sasl: Option<Arc<Sasl>
     }
 }
 
-/// What clients connect to.
-struct Listeners {
-    open: Vec<(std::net::TcpListener, Door)>,
-    plain_address: Option<SocketAddr>,
-    secure_address: Option<SocketAddr>,
-}
-
-impl Listeners {
-    fn bind(config: &Config) -> Result<Listeners, StartError> {
-        let mut open = Vec::new();
-        let mut bind = |place: &Option<HostPort>, door: Door| -> Result<Option<SocketAddr>, StartError> {
-            let Some(place) = place else { return Ok(None) };
-            let listener = listen(place, config.listen_backlog, config.client_tcp_keep_alive)?;
-            let address = listener.local_addr()?;
-            open.push((listener, door));
-            Ok(Some(address))
-        };
-        let plain = if config.security.client_port_unification { Door::Either } else { Door::Plain };
-        let plain_address = bind(&config.client, plain)?;
-        let secure_address = bind(&config.secure_client, Door::Secure)?;
-        if open.is_empty() {
-            Err(StartError::NoClientPort)
-        } else {
-            Ok(Listeners { open, plain_address, secure_address })
-        }
-    }
-}
-
-/// Binds the client port. Without a host, every address of both families.
-fn listen(client: &HostPort, backlog: Option<u32>, keep_alive: bool) -> Result<std::net::TcpListener, StartError> {
-    let text = client.host.clone().unwrap_or_else(|| "[::]".to_owned());
-    let failed = |source| StartError::Listen { address: format!("{text}:{}", client.port), source };
-    let backlog = i32::try_from(backlog.unwrap_or(BACKLOG)).unwrap_or(i32::MAX);
-    match &client.host {
-        Some(host) => {
-            let mut addresses =
-                std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), client.port)).map_err(failed)?;
-            let address = addresses.next().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
-            bind(address, backlog, keep_alive).map_err(failed)
-        }
-        None => {
-            let every = |address: [u16; 8]| SocketAddr::from((address, client.port));
-            let dual = bind(every([0; 8]), backlog, keep_alive);
-            // A system without IPv6 still has IPv4.
-            dual.or_else(|_| bind(SocketAddr::from(([0, 0, 0, 0], client.port)), backlog, keep_alive)).map_err(failed)
-        }
-    }
-}
-
-fn bind(address: SocketAddr, backlog: i32, keep_alive: bool) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_reuse_address(true)?;
-    // Accepted sockets inherit these.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_keepalive(keep_alive)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(backlog)?;
-    Ok(socket.into())
-}
-
-type Listening = (Vec<(std::net::TcpListener, Door)>, watch::Receiver<bool>);
-
 /// A thread that owns connections; the first one also accepts them.
-fn run_io(thread: u16, shared: Arc<IoShared>, listening: Option<Listening>) {
+fn run_io(thread: u16, shared: Arc<IoShared>) {
     let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.expect("the system has an event queue left");
-    let io = Io::new(thread, shared.clone());
-    LocalSet::new().block_on(&runtime, async move {
-        if let Some((listeners, stopped)) = listening {
-            for (listener, door) in listeners {
-                spawn_local(accept(io.clone(), shared.clone(), listener, door, stopped.clone()));
-            }
-        }
-        io.run().await;
-    });
+    let io = Io::new(thread, shared);
+    LocalSet::new().block_on(&runtime, async move { io.run().await });
 }
-
-/// Accepts clients and deals them out to the threads in turn.
-async fn accept(
-    io: Rc<Io>,
-    shared: Arc<IoShared>,
-    listener: std::net::TcpListener,
-    door: Door,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let listener = watched(listener);
-    let threads = shared.mailboxes.len();
-    let mut turn = 0;
-    loop {
-        let mut ready = tokio::select! {
-            ready = listener.readable() => ready.expect("the event queue is open"),
-            _ = stopped.changed() => return,
-        };
-        let (stream, peer) = match ready.try_io(|listener| accept_one(listener.get_ref())) {
-            Err(_nobody) => continue,
-            Ok(Ok(accepted)) => accepted,
-            Ok(Err(error)) => {
-                warn!(%error, "a client could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        if let Err(reason) = shared.admission.enter(peer) {
-            warn!(%peer, "refused: {reason}");
-            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
-            continue;
-        }
-        turn = (turn + 1) % threads;
-        if turn == 0 {
-            io.adopt(stream, peer, door);
-        } else {
-            shared.mailboxes[turn].order(Order::Adopt(stream, peer, door));
-        }
-    }
-}
-
-/// A listener in this thread's event queue. Clients are accepted by hand: as a stream of tokio's one would be registered
-/// here, taken out, and registered again where it is served.
-#[expect(unsafe_code, reason = "tokio asks for a promise about the file descriptor")]
-fn watched(listener: std::net::TcpListener) -> AsyncFd<std::net::TcpListener> {
-    // SAFETY: the registration needs the descriptor to stay open and the same while it lasts. `TcpListener` owns its
-    // descriptor and never changes it; `AsyncFd` owns the listener and takes the registration back before it drops it;
-    // `accept` only borrows it.
-    let watched = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
-    watched.expect("the event queue takes a listener")
-}
-
-/// One client, non-blocking. What the listener has set, it has too.
-fn accept_one(listener: &std::net::TcpListener) -> io::Result<(std::net::TcpStream, SocketAddr)> {
-    let (stream, peer) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
-    let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
-    Ok((stream.into(), peer.try_into()?))
-}
-
-/// Pause after a failed accept: the process may be out of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

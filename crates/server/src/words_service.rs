@@ -16,6 +16,7 @@ use crate::admission::Admission;
 use crate::checkpoint::SharedCheckpoints;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::listening::Listening;
 use crate::mailbox::{Mailbox, Order};
 use crate::metrics::family::Family;
 use crate::metrics::windows::Windows;
@@ -55,10 +56,7 @@ pub(crate) struct WordsService {
     pub(crate) admin: Mutex<AdminStats>,
     /// Percentiles of late.
     pub(crate) windows: Mutex<Windows>,
-    /// The port that was bound; `None` without a plain listener.
-    pub(crate) client_port: Option<u16>,
-    /// The same of the TLS listener.
-    pub(crate) secure_client_port: Option<u16>,
+    pub(crate) listening: Arc<Listening>,
     /// `None`: clients come without TLS.
     pub(crate) tls: Option<Arc<ClientTls>>,
 }
@@ -184,8 +182,8 @@ impl Facts for Asked<'_> {
     fn configuration(&self) -> ConfigurationFacts {
         let config = &self.service.config;
         ConfigurationFacts {
-            client_port: self.service.client_port.map_or(-1, i32::from),
-            secure_client_port: self.service.secure_client_port.map_or(-1, i32::from),
+            client_port: self.service.listening.plain_port().map_or(-1, i32::from),
+            secure_client_port: self.service.listening.secure_address().map_or(-1, |address| i32::from(address.port())),
             data_dir: absolute(&config.data_dir),
             data_log_dir: absolute(&config.data_log_dir),
             tick_time_ms: config.tick_time_ms,
@@ -524,8 +522,7 @@ server.3=127.0.0.1:21494:28324:participant;127.0.0.1:30520
             clock,
             answered: 0.into(),
             trace_mask: WordsService::initial_trace_mask(),
-            client_port: Some(30520),
-            secure_client_port: None,
+            listening: Arc::new(Listening::pretended(&config, 30520)),
             tls: None,
             admin: Mutex::default(),
             windows: Mutex::default(),

@@ -333,7 +333,7 @@ pub(super) fn zab_state(asked: &Asked<'_>) -> Fields {
     let zxid = asked.service.state.read().state.zxid().0;
     let state = if asked.place.role == Role::NotServing { "election" } else { "broadcast" };
     let client = HostPort {
-        port: asked.service.client_port.unwrap_or_default(),
+        port: asked.service.listening.plain_port().unwrap_or_default(),
         ..me.client.clone().unwrap_or(HostPort { host: None, port: 0 })
     };
     fields([

@@ -14,7 +14,7 @@ use oxkeeper_state::State;
 
 use tracing::info;
 
-use super::life::{Agreed, Life, Parts, Running, linked_members};
+use super::life::{Agreed, Life, Parts, Running, follow_own_line, linked_members};
 use crate::engine::deliver;
 use crate::peers::PeerEvent;
 use crate::slow::Times;
@@ -42,7 +42,10 @@ impl Ensemble {
     /// Binds the peers' port. *Errors*: that, or a full disk; the parts come back.
     pub(crate) fn start(parts: Parts, life: Life) -> Result<Ensemble, (Box<Parts>, io::Error)> {
         match Running::start(&parts, life) {
-            Ok(running) => Ok(Ensemble { parts, running }),
+            Ok(running) => {
+                follow_own_line(&parts);
+                Ok(Ensemble { parts, running })
+            }
             Err(problem) => Err((Box::new(parts), problem)),
         }
     }
@@ -223,6 +226,7 @@ impl Ensemble {
     fn note_members(&mut self, agreed: Agreed) {
         let (members, are_agreed) = linked_members(&self.parts);
         self.running.peers.set_members(members, are_agreed);
+        follow_own_line(&self.parts);
         let Agreed { voters, observers, version } = &agreed;
         info!(?voters, ?observers, version = format!("{version:x}"), "the members have changed");
         self.running.agreed = agreed;

@@ -32,6 +32,7 @@ use crate::audit::AuditLog;
 use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
 use crate::config::{self, Containers, Membership};
+use crate::listening::Listening;
 use crate::mailbox::{Mailbox, Proposing};
 use crate::metrics::EngineStats;
 use crate::peers::{Member, PeerTls, Peers, PeersConfig};
@@ -68,6 +69,8 @@ pub(crate) struct Parts {
     pub(crate) stats: Arc<Mutex<EngineStats>>,
     pub(crate) role: Arc<RoleCell>,
     pub(crate) membership: Membership,
+    /// Where clients are accepted: it moves when the members say so.
+    pub(crate) listening: Arc<Listening>,
     pub(crate) config_file: Option<ConfigKeeper>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) data_dir: PathBuf,
@@ -324,14 +327,31 @@ pub(crate) fn member_ids(membership: &Membership) -> Vec<u8> {
     membership.members.iter().filter(|member| member.votes).map(|member| member.id).collect()
 }
 
+/// Whether what is agreed on counts for more than the configuration.
+// ZooKeeper: without reconfigEnabled each server believes its own file.
+fn is_followed(parts: &Parts, agreed: &oxkeeper_state::Membership) -> bool {
+    !agreed.is_empty() && (parts.membership.reconfig_enabled || agreed.version() > 0)
+}
+
+/// Clients are accepted where this server's line says.
+pub(super) fn follow_own_line(parts: &Parts) {
+    let shared = parts.shared.read();
+    let agreed = shared.state.membership();
+    let own = agreed.server(parts.membership.me).filter(|_| is_followed(parts, agreed));
+    if let Some(client) = own.and_then(|own| own.client.as_ref()) {
+        parts.listening.follow(client);
+    }
+}
+
 /// Who is linked: the members that are agreed on, or else those of the configuration; and this server. Whether the others
 /// know that it is one.
 pub(super) fn linked_members(parts: &Parts) -> (Vec<Member>, bool) {
     let link = |member: &config::Member| Member { id: member.id, host: member.host.clone(), port: member.port };
     let configured = &parts.membership.members;
-    let agreed = config::members_of(parts.shared.read().state.membership());
+    let shared = parts.shared.read();
+    let agreed = config::members_of(shared.state.membership());
     let me = parts.membership.me;
-    if agreed.is_empty() {
+    if !is_followed(parts, shared.state.membership()) {
         return (configured.iter().map(link).collect(), !parts.membership.reconfig_enabled);
     }
     let is_member = agreed.iter().any(|member| member.id == me);

@@ -1,34 +1,38 @@
 //! Accepts peers: one thread at the listeners, one short-lived thread for each greeting.
 //!
+//! The address moves when a reconfig says so; links stay. One that cannot be had leaves the former one open.
+//!
 //! Invariant: whatever a stranger sends or does not send costs one thread for `hello_timeout`, and of those there are at
 //! most [`GREETINGS_MAX`](super::stream::GREETINGS_MAX).
 
-use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use oxkeeper_tls::{SecureSocket, check_name};
-use rustix::event::{PollFd, PollFlags, poll};
-use tracing::{info, warn};
+use parking_lot::Mutex;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use tracing::{error, info, warn};
 
 use super::greet::{self, GreetError};
 use super::hello::{Hello, Purpose, Refusal};
 use super::helpers::{Helpers, Topic, canonical, resolve};
 use super::stream::PeerStream;
-use super::{OnState, PeersConfig};
+use super::{OnState, spawn};
+use crate::config::HostPort;
+use crate::listening::reopen;
 
 /// How long the system is left alone after it has refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Binds what the configuration says: every address of the host's name that is ours, or all there are.
-pub(super) fn bind(config: &PeersConfig) -> io::Result<Vec<TcpListener>> {
-    let port = config.listen.port;
-    let explain =
-        |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {}: {error}", config.listen));
-    let Some(host) = &config.listen.host else {
+pub(super) fn bind(place: &HostPort) -> io::Result<Vec<TcpListener>> {
+    let port = place.port;
+    let explain = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {place}: {error}"));
+    let Some(host) = &place.host else {
         // One socket for both families; a system without IPv6 still has IPv4.
         let dual = TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)));
         return Ok(vec![dual.map_err(explain)?]);
@@ -47,18 +51,118 @@ pub(super) fn bind(config: &PeersConfig) -> io::Result<Vec<TcpListener>> {
     }
 }
 
+/// Where peers are accepted.
+pub(super) struct Entrance {
+    helpers: Arc<Helpers>,
+    on_state: OnState,
+    open: Mutex<Open>,
+}
+
+impl fmt::Debug for Entrance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.open.fmt(f)
+    }
+}
+
+/// The sockets that are open now.
+#[derive(Debug)]
+struct Open {
+    place: HostPort,
+    /// Readable once their thread is to end.
+    stop: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Entrance {
+    /// Accepts on these sockets, which are those of the configuration.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
+    pub(super) fn start(
+        helpers: Arc<Helpers>,
+        listeners: Vec<TcpListener>,
+        on_state: OnState,
+    ) -> io::Result<Arc<Entrance>> {
+        let open = Open::start(&helpers, helpers.config.listen.clone(), listeners, &on_state)?;
+        Ok(Arc::new(Entrance { helpers, on_state, open: Mutex::new(open) }))
+    }
+
+    /// Peers are accepted at `place` soon, if that is elsewhere: on a thread of its own, since names take their time.
+    pub(super) fn follow(self: &Arc<Self>, place: HostPort) -> io::Result<()> {
+        if self.open.lock().place == place {
+            return Ok(());
+        }
+        let entrance = self.clone();
+        spawn("peer-move", move || entrance.move_to(&place)).map(drop)
+    }
+
+    fn move_to(&self, place: &HostPort) {
+        let mut open = self.open.lock();
+        if self.helpers.is_stopped() || open.place == *place {
+            return;
+        }
+        let old = open.place.clone();
+        let (listeners, problem) = reopen(&old, place, bind, || open.close());
+        let place = match problem {
+            Some(problem) => {
+                error!(%problem, "the members say that this server's peers reach it at {place}; they do not");
+                old
+            }
+            None => {
+                info!("peers are accepted at {place} from now on");
+                place.clone()
+            }
+        };
+        let Some(listeners) = listeners else { return };
+        match Open::start(&self.helpers, place, listeners, &self.on_state) {
+            Ok(started) => *open = started,
+            Err(problem) => error!(%problem, "no peers are accepted any more"),
+        }
+    }
+
+    /// Ends the thread.
+    pub(super) fn stop(&self) {
+        self.open.lock().close();
+    }
+}
+
+impl Open {
+    fn start(
+        helpers: &Arc<Helpers>,
+        place: HostPort,
+        listeners: Vec<TcpListener>,
+        on_state: &OnState,
+    ) -> io::Result<Open> {
+        for listener in &listeners {
+            listener.set_nonblocking(true)?;
+        }
+        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let listening =
+            Listening { helpers: helpers.clone(), listeners, stop: stop.clone(), on_state: on_state.clone() };
+        let thread = Some(spawn("peer-listen", move || listening.run())?);
+        Ok(Open { place, stop, thread })
+    }
+
+    fn close(&mut self) {
+        // The thread looks whether it is to stop when this wakes it.
+        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
 /// The thread at the listeners.
-pub(super) struct Listening {
-    pub(super) helpers: Arc<Helpers>,
-    pub(super) listeners: Vec<TcpListener>,
-    /// Readable once everything stops.
-    pub(super) stop: Arc<OwnedFd>,
-    pub(super) on_state: OnState,
+struct Listening {
+    helpers: Arc<Helpers>,
+    listeners: Vec<TcpListener>,
+    stop: Arc<OwnedFd>,
+    on_state: OnState,
 }
 
 impl Listening {
-    pub(super) fn run(self) {
-        while !self.helpers.is_stopped() {
+    fn run(self) {
+        loop {
             let mut watched: Vec<_> = self.listeners.iter().map(|it| PollFd::new(it, PollFlags::IN)).collect();
             watched.push(PollFd::new(&*self.stop, PollFlags::IN));
             if let Err(error) = poll(&mut watched, None)
@@ -67,6 +171,9 @@ impl Listening {
                 self.hindered(&error.into());
             }
             let ready: Vec<bool> = watched.iter().map(|it| !it.revents().is_empty()).collect();
+            if ready.last() == Some(&true) || self.helpers.is_stopped() {
+                return;
+            }
             for (listener, _) in self.listeners.iter().zip(ready).filter(|(_, ready)| *ready) {
                 self.accept(listener);
             }

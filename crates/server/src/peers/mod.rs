@@ -37,11 +37,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::time::Timespec;
 use tracing::{error, info, warn};
 
-use self::accept::Listening;
+use self::accept::Entrance;
 use self::helpers::Helpers;
 use self::link::{End, Link};
 use crate::config::HostPort;
@@ -155,8 +154,7 @@ pub(crate) struct Peers {
     links: BTreeMap<u8, Link>,
     /// Peers, and whether they did it, whose links ended and who have not been told of.
     ended: Vec<(u8, bool)>,
-    stop: Arc<OwnedFd>,
-    listening: Option<JoinHandle<()>>,
+    entrance: Arc<Entrance>,
 }
 
 impl Peers {
@@ -165,7 +163,7 @@ impl Peers {
     /// # Errors
     /// The address cannot be had, or the system refuses a thread.
     pub(crate) fn start(config: PeersConfig, on_state: OnState) -> io::Result<Peers> {
-        let listeners = accept::bind(&config)?;
+        let listeners = accept::bind(&config.listen)?;
         Peers::start_on(listeners, config, on_state)
     }
 
@@ -177,40 +175,40 @@ impl Peers {
         let helpers = Arc::new(Helpers::new(config)?);
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, helpers.waker.descriptor(), EventData::new_u64(WAKER), EventFlags::IN)?;
-        for listener in &listeners {
-            listener.set_nonblocking(true)?;
-        }
-        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let mut peers = Peers {
-            helpers: helpers.clone(),
+        let peers = Peers {
+            entrance: Entrance::start(helpers.clone(), listeners, on_state)?,
+            helpers,
             epoll,
             ready: Vec::with_capacity(EVENTS_MAX),
             collected: false,
             links: BTreeMap::new(),
             ended: Vec::new(),
-            stop: stop.clone(),
-            listening: None,
         };
-        let listening = Listening { helpers, listeners, stop, on_state };
-        peers.listening = Some(spawn("peer-listen", move || listening.run())?);
         peers.start_dialling()?;
         Ok(peers)
     }
 
     fn start_dialling(&self) -> io::Result<()> {
+        // A thread that there is already may wait for the need of one that was no member for a while.
+        let unlinked = self.helpers.ids().into_iter().filter(|peer| !self.links.contains_key(peer));
+        unlinked.for_each(|peer| self.helpers.need(peer));
         for peer in self.helpers.begin_dialling() {
             let helpers = self.helpers.clone();
-            if !self.links.contains_key(&peer) {
-                helpers.need(peer);
-            }
             spawn(&format!("peer-dial-{peer}"), move || dial::run(&helpers, peer))?;
         }
         Ok(())
     }
 
-    /// The members are these now; `agreed` says whether the others know that this server is one. Links stay.
+    /// The members are these now; `agreed` says whether the others know that this server is one. Links stay; new ones are
+    /// made where the members are now, this server too.
     pub(crate) fn set_members(&self, members: Vec<Member>, agreed: bool) {
+        let PeersConfig { me, listen, .. } = &self.helpers.config;
+        let own = members.iter().find(|member| member.id == *me);
+        let place = own.map(|own| HostPort { host: listen.host.as_ref().map(|_| own.host.clone()), port: own.port });
         self.helpers.set_members(members, agreed);
+        if let Err(error) = place.map_or(Ok(()), |place| self.entrance.follow(place)) {
+            warn!(%error, "peers are not accepted at this server's new address yet");
+        }
         if let Err(error) = self.start_dialling() {
             warn!(%error, "new members are not dialled yet");
         }
@@ -381,11 +379,7 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHand
 
 impl Drop for Peers {
     fn drop(&mut self) {
-        // The listener's thread looks whether it is to stop when this wakes it.
-        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
         self.helpers.stop();
-        if let Some(listening) = self.listening.take() {
-            let _ = listening.join();
-        }
+        self.entrance.stop();
     }
 }

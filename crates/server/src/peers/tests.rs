@@ -355,6 +355,19 @@ fn a_killed_link_is_dialled_anew() {
     assert_eq!(seen[1], [Seen::Down(1, false), Seen::Up(1)]);
 }
 
+/// A link that ended while its peer was no member is missed once that is one again (`compat-tests/faults`, reconfig-empty-disk).
+#[test]
+fn a_member_that_was_none_for_a_while_is_dialled_again() {
+    let (mut one, mut two) = pair();
+    let members: Vec<Member> = one.helpers.ids().iter().filter_map(|&id| one.helpers.member(id)).collect();
+    one.set_members(members[..1].to_vec(), true);
+    two.kill(1, "a test");
+    turn(&mut [&mut one, &mut two], |seen| seen.iter().all(|seen| !seen.is_empty()));
+    one.set_members(members, true);
+    let seen = turn(&mut [&mut one, &mut two], |seen| seen.iter().all(|seen| !seen.is_empty()));
+    assert_eq!(seen, [[Seen::Up(2)], [Seen::Up(1)]]);
+}
+
 #[test]
 fn a_stopped_server_frees_its_port_and_is_found_again() {
     let (mut listeners, members) = ensemble(2);
@@ -373,10 +386,7 @@ fn a_stopped_server_frees_its_port_and_is_found_again() {
 
 #[test]
 fn a_host_is_bound_at_all_its_addresses() {
-    let bind = |host: Option<&str>| {
-        let (_, members) = ensemble(1);
-        accept::bind(&PeersConfig::new(1, members, HostPort { host: host.map(str::to_owned), port: 0 }))
-    };
+    let bind = |host: Option<&str>| accept::bind(&HostPort { host: host.map(str::to_owned), port: 0 });
     for host in [None, Some("localhost"), Some("127.0.0.3")] {
         for listener in bind(host).unwrap() {
             let address = listener.local_addr().unwrap();

@@ -1,5 +1,6 @@
 //! Members that come and go while clients write, members that only observe, and leaders that hand over.
 
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use oxkeeper_proto::OpCode;
@@ -7,7 +8,8 @@ use oxkeeper_proto::op::CreateMode::Persistent;
 use oxkeeper_proto::records::ReconfigRequest;
 
 use crate::group::{Group, within};
-use crate::support::raw::Raw;
+use crate::support::raw::{Raw, Session};
+use crate::support::{LONG_MS, until};
 
 /// Longest pause of writes that a change of members or of the leader may cost; it takes a tenth of that.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -32,8 +34,16 @@ fn reconfig(client: &mut Raw, joining: Option<String>, leaving: Option<&str>) ->
 }
 
 fn line(group: &Group, id: u8) -> String {
-    let peer = group.seat(id).peer;
-    format!("server.{id}={}:{}:3888:participant;{}", peer.ip(), peer.port(), 20_000 + u16::from(id))
+    line_at(id, group.seat(id).peer, free_address(group))
+}
+
+fn line_at(id: u8, peer: SocketAddr, client: SocketAddr) -> String {
+    format!("server.{id}={}:{}:3888:participant;{client}", peer.ip(), peer.port())
+}
+
+/// On the group's own host.
+fn free_address(group: &Group) -> SocketAddr {
+    TcpListener::bind((group.seats[0].peer.ip(), 0)).unwrap().local_addr().unwrap()
 }
 
 /// Writes until a write shows that clients go on; the longest pause.
@@ -114,11 +124,56 @@ fn a_joiner_need_not_know_the_leader() {
         leader == 4
     };
     assert!((0..40).any(|_| lead(&mut group)), "server 4 leads at some time");
-    assert_eq!(reconfig(&mut group.client(4), Some(line(&group, 5)), None), 0);
+    // the leader has not heard of server 5 either
     let text = zoo_cfg(&group, 5, &[4], "");
     group.start_with(5, &text).unwrap();
     group.wait_serving();
+    assert_eq!(reconfig(&mut group.client(4), Some(line(&group, 5)), None), 0);
     longest_write(&mut group.client(5), 5);
+    group.assert_equal();
+    group.end();
+}
+
+/// A reconfig that changes where a server is takes effect at once: for clients, who stay connected, and for other servers.
+#[test]
+fn a_server_moves_without_a_restart() {
+    let mut group = Group::running(&[1, 2, 3], &["reconfigEnabled=true", "skipACL=yes"]);
+    let (old_peer, old_client) = (group.seat(2).peer, group.address(2));
+    let mut connected = group.client(2);
+    connected.create("/a", b"", Persistent).unwrap().unwrap();
+    let (peer, client) = (free_address(&group), free_address(&group));
+    assert_eq!(reconfig(&mut connected, Some(line_at(2, peer, client)), None), 0);
+    until("clients are accepted at the new address only", || {
+        Raw::open(client, LONG_MS, Session::default()).is_ok() && TcpStream::connect(old_client).is_err()
+    });
+    assert_eq!(group.address(2), client);
+    until("peers are accepted at the new address only", || {
+        TcpStream::connect(peer).is_ok() && TcpStream::connect(old_peer).is_err()
+    });
+    longest_write(&mut connected, 5);
+    // Server 1 dials server 2, wherever its own file says that it is.
+    group.stop(1);
+    group.start(1);
+    group.wait_serving();
+    let mut newer = group.client(1);
+    longest_write(&mut newer, 5);
+    // An address that cannot be had changes nothing, but for what the members say.
+    let taken = TcpListener::bind(free_address(&group)).unwrap();
+    let address = taken.local_addr().unwrap();
+    assert_eq!(reconfig(&mut connected, Some(line_at(2, peer, address)), None), 0);
+    longest_write(&mut connected, 5);
+    Raw::open(client, LONG_MS, Session::default()).unwrap();
+    // Another address with the same port: the old one is in the way.
+    let everywhere = SocketAddr::from(([0, 0, 0, 0], client.port()));
+    assert_eq!(reconfig(&mut connected, Some(line_at(2, peer, everywhere)), None), 0);
+    until("clients are accepted everywhere", || {
+        Raw::open(SocketAddr::from(([127, 0, 0, 1], client.port())), LONG_MS, Session::default()).is_ok()
+    });
+    // And after a restart, though its own file still says what it said.
+    group.stop(2);
+    group.start(2);
+    group.wait_serving();
+    until("the server is where the members say", || group.address(2).port() == client.port());
     group.assert_equal();
     group.end();
 }
