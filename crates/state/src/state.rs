@@ -7,7 +7,7 @@ use oxkeeper_proto::{SessionId, Zxid, op::perms};
 use crate::acl::{self, AclId, AclList, Acls};
 use crate::agreement::Agreement;
 use crate::membership::Membership;
-use crate::quota::{self, Quotas};
+use crate::quota::Quotas;
 use crate::session::Sessions;
 use crate::tree::Tree;
 use crate::znode::{Owner, Slot, Versions};
