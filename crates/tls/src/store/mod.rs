@@ -10,6 +10,8 @@ mod pem;
 mod pkcs12;
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -116,10 +118,12 @@ impl StoreSpec {
     }
 
     fn read(&self) -> Result<Vec<u8>, StoreProblem> {
-        if std::fs::metadata(&self.path)?.len() > FILE_LEN_MAX {
+        let mut bytes = Vec::new();
+        File::open(&self.path)?.take(FILE_LEN_MAX + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > FILE_LEN_MAX {
             return Err(StoreProblem::Malformed("key or trust", format!("it has more than {FILE_LEN_MAX} bytes")));
         }
-        Ok(std::fs::read(&self.path)?)
+        Ok(bytes)
     }
 
     // ZooKeeper: white space around the password in a file does not count (`SecretUtils`).

@@ -2,11 +2,18 @@
 //! PKCS8 only.
 
 use pkcs8::EncryptedPrivateKeyInfoRef;
+use pkcs8::pkcs5::EncryptionScheme;
+use pkcs8::pkcs5::pbes2::Kdf;
 use rustls::pki_types::pem::{Error, PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::{KeyChain, Password};
 use crate::error::StoreProblem;
+
+/// Rounds that make a key of a password; as many as Java does. More would only keep a start, or a renewal, from ending.
+const KDF_ITERATIONS_MAX: u32 = 5_000_000;
+/// The same for scrypt, in bytes of memory by its parallel runs; openssl's own limit for one run is 32 MiB.
+const KDF_BYTES_MAX: u64 = 256 << 20;
 
 const ENCRYPTED_BEGIN: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
 const ENCRYPTED_END: &str = "-----END ENCRYPTED PRIVATE KEY-----";
@@ -55,6 +62,10 @@ fn decrypt(der: &[u8], password: &Password) -> Result<PrivateKeyDer<'static>, St
     }
     let info = EncryptedPrivateKeyInfoRef::try_from(der);
     let info = info.map_err(|error| StoreProblem::Malformed("PEM", format!("its key: {error}")))?;
+    if is_endless(&info.encryption_algorithm) {
+        let limits = format!("{KDF_ITERATIONS_MAX} rounds of PBKDF2, {} MiB of scrypt", KDF_BYTES_MAX >> 20);
+        return Err(StoreProblem::Malformed("PEM", format!("its key asks for more than {limits}")));
+    }
     let document = info.decrypt(password.text()).map_err(|error| match error {
         pkcs8::Error::EncryptedPrivateKey(pkcs8::pkcs5::Error::UnsupportedAlgorithm { oid }) => {
             StoreProblem::Malformed("PEM", format!("its key is encrypted with {oid}, which is not known here"))
@@ -62,6 +73,19 @@ fn decrypt(der: &[u8], password: &Password) -> Result<PrivateKeyDer<'static>, St
         _ => StoreProblem::Password,
     })?;
     Ok(PrivatePkcs8KeyDer::from(document.as_bytes().to_vec()).into())
+}
+
+fn is_endless(scheme: &EncryptionScheme) -> bool {
+    let Some(parameters) = scheme.pbes2() else { return false };
+    match &parameters.kdf {
+        Kdf::Pbkdf2(pbkdf2) => pbkdf2.iteration_count > KDF_ITERATIONS_MAX,
+        Kdf::Scrypt(scrypt) => {
+            let bytes = scrypt.cost_parameter.saturating_mul(128 * u64::from(scrypt.block_size));
+            bytes.saturating_mul(u64::from(scrypt.parallelization)) > KDF_BYTES_MAX
+        }
+        // What the library does not know it refuses.
+        _ => false,
+    }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the library may have more of them")]

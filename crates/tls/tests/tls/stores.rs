@@ -55,6 +55,29 @@ fn pem_keys_under_a_password() {
     assert!(load_key(from_file).unwrap_err().contains("ssl.keyStore.passwordPath"));
 }
 
+/// As they may be made to keep a server from starting, or from renewing its certificate.
+#[test]
+fn keys_that_take_for_ever() {
+    let authority = Authority::new();
+    let signed = authority.sign("locked", &[], |_| {});
+    let key = PrivateKeyInfoRef::try_from(signed.key_der.as_slice()).unwrap();
+    let load = |asked: &[u8], endless: &[u8], params: pkcs8::pkcs5::pbes2::Parameters| {
+        let locked = key.encrypt_with_params(params, PASSWORD).unwrap();
+        let mut der = locked.as_bytes().to_vec();
+        let at = der.windows(asked.len()).position(|part| part == asked).unwrap();
+        der[at..at + asked.len()].copy_from_slice(endless);
+        let text = signed.certificate_pem.clone() + &crate::support::pem("ENCRYPTED PRIVATE KEY", &der);
+        load_key(spec("ssl.keyStore", &authority.write("endless.pem", text), PASSWORD)).unwrap_err()
+    };
+    let pbkdf2 = pkcs8::pkcs5::pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(0x1_0001, b"salt salt", [7; 16]);
+    let error = load(&[2, 3, 1, 0, 1], &[2, 3, 0x7f, 0xff, 0xff], pbkdf2.unwrap());
+    assert!(error.contains("more than 5000000 rounds"), "{error}");
+    let cost = pkcs8::pkcs5::scrypt::Params::new(14, 8, 1).unwrap();
+    let scrypt = pkcs8::pkcs5::pbes2::Parameters::generate_scrypt_aes256cbc(cost, b"salt salt", [7; 16]);
+    let error = load(&[2, 1, 8, 2, 1, 1], &[2, 1, 0x7f, 2, 1, 0x7f], scrypt.unwrap());
+    assert!(error.contains("256 MiB of scrypt"), "{error}");
+}
+
 #[test]
 fn pkcs12_stores_old_and_new() {
     let authority = Authority::new();
