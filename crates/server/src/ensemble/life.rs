@@ -370,7 +370,7 @@ fn start_peers(parts: &Parts, states: &States, ensemble: Arc<AtomicU64>) -> std:
         ..PeersConfig::new(membership.me, members.clone(), membership.listen.clone())
     };
     let states = states.clone();
-    let peers = Peers::start(config, Arc::new(move |stream, peer| states.send(stream, peer)))?;
+    let mut peers = Peers::start(config, Arc::new(move |stream, peer| states.send(stream, peer)))?;
     peers.set_members(members, agreed);
     Ok(peers)
 }

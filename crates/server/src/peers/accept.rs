@@ -266,12 +266,13 @@ fn check_address(helpers: &Helpers, from: u8, address: SocketAddr) -> Result<(),
 
 /// A certificate speaks for the host of its server's line.
 // ZooKeeper: compares it with the address, and with the name that a name server has for that.
-fn check_certificate(helpers: &Helpers, from: u8, stream: &PeerStream) -> Result<(), Refusal> {
+pub(super) fn check_certificate(helpers: &Helpers, from: u8, stream: &PeerStream) -> Result<(), Refusal> {
     let checks = helpers.config.tls.as_ref().is_some_and(|tls| tls.checks_names);
     let Some(certificate) = stream.secure().and_then(SecureSocket::peer_certificate).filter(|_| checks) else {
         return Ok(());
     };
-    // Of a server that is no member yet nobody knows the host; its certificate is one that is trusted.
+    // Of a server that is no member yet nobody knows the host; its certificate is one that is trusted. It is looked at
+    // again once there is a line for it.
     let Some(member) = helpers.member(from) else { return Ok(()) };
     check_name(certificate, &member.host).map_err(Refusal::Certificate)
 }

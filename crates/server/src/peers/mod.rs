@@ -200,12 +200,21 @@ impl Peers {
     }
 
     /// The members are these now; `agreed` says whether the others know that this server is one. Links stay; new ones are
-    /// made where the members are now, this server too.
-    pub(crate) fn set_members(&self, members: Vec<Member>, agreed: bool) {
+    /// made where the members are now, this server too. But a server that is a member only now must be whom its certificate
+    /// names: before, nobody knew its host.
+    pub(crate) fn set_members(&mut self, members: Vec<Member>, agreed: bool) {
         let PeersConfig { me, listen, .. } = &self.helpers.config;
         let own = members.iter().find(|member| member.id == *me);
         let place = own.map(|own| HostPort { host: listen.host.as_ref().map(|_| own.host.clone()), port: own.port });
+        let strangers: Vec<u8> =
+            self.links.keys().copied().filter(|&peer| self.helpers.member(peer).is_none()).collect();
         self.helpers.set_members(members, agreed);
+        for peer in strangers {
+            let checked = self.links.get(&peer).map(|link| accept::check_certificate(&self.helpers, peer, link.stream()));
+            if let Some(Err(refusal)) = checked {
+                self.kill(peer, &refusal.to_string());
+            }
+        }
         if let Err(error) = place.map_or(Ok(()), |place| self.entrance.follow(place)) {
             warn!(%error, "peers are not accepted at this server's new address yet");
         }

@@ -9,6 +9,9 @@ use std::time::Instant;
 
 use oxkeeper_tls::{FIRST_BYTE, LiveTls, SecureSocket, limit};
 
+/// As rustls writes them.
+const CERTIFICATE_ALERTS: [&str; 4] = ["BadCertificate", "CertificateUnknown", "UnknownCA", "CertificateExpired"];
+
 /// What links to other servers have in common.
 #[derive(Debug)]
 pub(crate) struct PeerTls {
@@ -38,7 +41,7 @@ impl PeerTls {
                 "it comes without TLS, and only portUnification=true would let it in",
             ));
         }
-        SecureSocket::accept(self.live.server(), socket, deadline).map(Some)
+        SecureSocket::accept(self.live.server(), socket, deadline).map_err(explain).map(Some)
     }
 
     /// The handshake of a connection that was dialled; `None` if we dial without TLS.
@@ -48,4 +51,15 @@ impl PeerTls {
         }
         SecureSocket::dial(self.live.client(), host, socket, deadline).map(Some)
     }
+}
+
+/// What an alert about certificates means here: the other server says no more than that.
+fn explain(error: io::Error) -> io::Error {
+    let said = error.to_string();
+    if !CERTIFICATE_ALERTS.iter().any(|alert| said.contains(alert)) {
+        return error;
+    }
+    let advice = "it refuses this server's certificate, which must be of an authority that it trusts \
+                  (ssl.quorum.trustStore) and name the host of this server's server line";
+    io::Error::new(error.kind(), format!("{said}: {advice}"))
 }

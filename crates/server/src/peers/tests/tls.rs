@@ -118,3 +118,54 @@ fn certificates_speak_for_the_hosts_of_server_lines() {
     let (_one, _two, state) = meet(Authority::new().tls(&["127.0.0.1"], true, false), right(), chatter());
     assert!(state.unwrap_err().to_string().contains("TLS: "));
 }
+
+/// Of a server that is no member yet nobody knows the host. Once it is one, its certificate must name that, or both sides
+/// are told: the one that dials and the one that is dialled.
+#[test]
+fn a_server_that_joined_later_is_whom_its_certificate_names() {
+    let authority = Authority::new();
+    for (name, host, stays) in [
+        ("127.0.0.1", "127.0.0.1", true),
+        ("localhost", "localhost", true),
+        ("elsewhere", "127.0.0.1", false),
+        ("127.0.0.1", "localhost", false),
+    ] {
+        let (listeners, mut members) = ensemble(2);
+        members[1].host = host.to_owned();
+        let both = |me, tls| PeersConfig { tls, open: true, ..config(me, &members) };
+        let one = PeersConfig {
+            members: members[..1].to_vec(),
+            listen: HostPort { host: None, port: members[0].port },
+            ..both(1, authority.tls(&["127.0.0.1"], true, false))
+        };
+        let two = PeersConfig { redial_max: Duration::from_millis(50), ..both(2, authority.tls(&[name], true, false)) };
+        let mut started = listeners.into_iter().zip([one, two]);
+        let mut start = || {
+            let (listener, config) = started.next().unwrap();
+            Peers::start_on(vec![listener], config, no_state()).unwrap()
+        };
+        let (mut one, mut two) = (start(), start());
+        two.set_members(members.clone(), false);
+        turn(&mut [&mut one, &mut two], |seen| seen.iter().all(|seen| !seen.is_empty()));
+        one.set_members(members, true);
+        one.wait(STEP);
+        let mut seen = Vec::new();
+        one.poll(&mut |event| seen.push(Seen::from(event)));
+        assert_eq!(seen, if stays { vec![] } else { vec![Seen::Down(2, false)] }, "{name} at {host}");
+    }
+}
+
+#[test]
+fn a_server_is_told_that_its_certificate_is_refused() {
+    let authority = Authority::new();
+    let (right, wrong) = (authority.tls(&["127.0.0.1"], true, false), authority.tls(&["elsewhere"], true, false));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let dialling = std::thread::spawn(move || right.unwrap().dial(&socket, "127.0.0.1", deadline).map(drop));
+    let (accepted, _) = listener.accept().unwrap();
+    let there = wrong.unwrap().accept(&accepted, deadline).map(drop).unwrap_err().to_string();
+    let here = dialling.join().unwrap().unwrap_err().to_string();
+    assert!(here.contains("127.0.0.1") && here.contains("elsewhere"), "{here}");
+    assert!(there.contains("refuses this server's certificate"), "{there}");
+}
