@@ -186,6 +186,33 @@ class Ensemble:
             if path.name != "myid":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
+    # --- who belongs to it -----------------------------------------------------------------------------------------------
+
+    def add(self, role, ask):
+        """One more server, with an empty disk: it is started, and `ask` is given its line until that says it belongs. Its number."""
+        if not self.spares:
+            self.network.add()
+            number = max(self.members) + 1
+            self.furnish(number)
+            self.spares.append(number)
+            self.save()
+        number = self.spares[0]
+        self.wipe(number)
+        self.configure(number, self.numbers, role)
+        self.spawn(number)
+        self.wait_serving([number])
+        ask(self.line(number, role))
+        self.spares.remove(number)
+        self.save()
+        return number
+
+    def remove(self, number, ask):
+        """Once `ask` says that it does not belong any more it is ended; its place waits for the next one."""
+        ask(number)
+        self.members[number].end(signal.SIGTERM)
+        self.spares.append(number)
+        self.save()
+
     # --- the network -----------------------------------------------------------------------------------------------------
 
     def partition(self, groups):

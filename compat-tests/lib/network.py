@@ -53,6 +53,14 @@ class Plain:
     def describe(self):
         return {"ports": self.ports}
 
+    def add(self):
+        """Room for one more server, of the next number."""
+        taken = {port for ports in self.ports for port in ports}
+        fresh = free_ports(3)
+        while taken.intersection(fresh):
+            fresh = free_ports(3)
+        self.ports.append(fresh)
+
     def client_address(self, number):
         return "127.0.0.1", self.ports[number - 1][0]
 
@@ -134,13 +142,21 @@ class Namespaces:
         ip("addr", "add", f"{self.address(254)}/24", "dev", self.bridge)
         ip("link", "set", self.bridge, "up")
         for number in range(1, self.count + 1):
-            inside, outside = self.namespace(number), f"{self.bridge}v{number}"
-            ip("netns", "add", inside)
-            ip("link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", inside)
-            ip("link", "set", outside, "master", self.bridge, "up")
-            ip("-n", inside, "addr", "add", f"{self.address(number)}/24", "dev", "eth0")
-            ip("-n", inside, "link", "set", "eth0", "up")
-            ip("-n", inside, "link", "set", "lo", "up")
+            self.plug(number)
+
+    def plug(self, number):
+        inside, outside = self.namespace(number), f"{self.bridge}v{number}"
+        ip("netns", "add", inside)
+        ip("link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", inside)
+        ip("link", "set", outside, "master", self.bridge, "up")
+        ip("-n", inside, "addr", "add", f"{self.address(number)}/24", "dev", "eth0")
+        ip("-n", inside, "link", "set", "eth0", "up")
+        ip("-n", inside, "link", "set", "lo", "up")
+
+    def add(self):
+        """Room for one more server, of the next number; the network is up."""
+        self.count += 1
+        self.plug(self.count)
 
     def down(self):
         """Removes what there is of it. The cables first: the kernel takes its time with those of a namespace."""
@@ -204,6 +220,9 @@ class Proxy(Plain):
 
     def describe(self):
         return {"directory": str(self.directory), "ports": self.ports, "links": self.links}
+
+    def add(self):
+        raise RuntimeError("servers come and go past the proxy's links: start it with --network plain, or namespaces as root")
 
     def peer_address(self, viewer, number):
         if viewer == number:
