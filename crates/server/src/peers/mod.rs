@@ -210,7 +210,8 @@ impl Peers {
             self.links.keys().copied().filter(|&peer| self.helpers.member(peer).is_none()).collect();
         self.helpers.set_members(members, agreed);
         for peer in strangers {
-            let checked = self.links.get(&peer).map(|link| accept::check_certificate(&self.helpers, peer, link.stream()));
+            let checked =
+                self.links.get(&peer).map(|link| accept::check_certificate(&self.helpers, peer, link.stream()));
             if let Some(Err(refusal)) = checked {
                 self.kill(peer, &refusal.to_string());
             }
