@@ -943,7 +943,7 @@ impl Replica {
             return None;
         }
         // What is decided behind that may be void.
-        let (decided, end) = (self.applied, store.end());
+        let decided = self.applied;
         let mut part = LogPart::default();
         let (mut next, mut len) = (from, 0);
         while next < decided && len < len_max {
@@ -953,12 +953,26 @@ impl Replica {
             part.entries.extend(entries.into_iter().map(|entry| entry.0));
         }
         if next >= decided {
-            part.entries.extend(store.entries(next, end).into_iter().map(|entry| entry.0));
             let scalar = |key| store.journal.scalar(key).unwrap_or_default();
-            let (promise, round) = (scalar(scalar::PROMISE), scalar(scalar::ROUND));
+            let (promise, round, end) = match &self.standing {
+                Some(Standing::Voter(_)) => (scalar(scalar::PROMISE), scalar(scalar::ROUND), store.end()),
+                Some(Standing::Learner(_) | Standing::Blank { .. }) | None => {
+                    let heard = self.round_heard();
+                    (heard.clone(), heard, decided)
+                }
+            };
+            part.entries.extend(store.entries(next, end).into_iter().map(|entry| entry.0));
             part.last = Some(LogTail { promise, round, configuration: self.configuration.encode(), decided, end });
         }
         Some(part)
+    }
+
+    /// The round in which a voter would have accepted what a server without a vote has applied: that of the last epoch,
+    /// since everything from there on was appended by the leader of it. A voter that installs this state without a round
+    /// would claim to have accepted nothing, and a leader would offer it entries again that are decided.
+    fn round_heard(&self) -> Vec<u8> {
+        let of_this = |id: &BallotId| ballot::from_id(*id).config_id == self.configuration.id;
+        self.epoch.filter(of_this).map(|id| id.0.to_vec()).unwrap_or_default()
     }
 
     /// Forgets entries below `index`, of which all are in the durable tree.
