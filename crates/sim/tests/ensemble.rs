@@ -72,6 +72,15 @@ fn fresh_seeds_keep_every_promise() {
     check(first..first + FRESH_COUNT, 3);
 }
 
+/// A second leader right after the first costs clients a pause.
+#[test]
+fn an_ensemble_is_founded_with_one_election() {
+    for seed in 0..30 {
+        let options = Options { initialize: false, ..Options::new(seed, 3, 500).calm() };
+        assert_eq!(run(&options).unsettled_epochs, 1, "{}{options}", trace::text());
+    }
+}
+
 #[test]
 fn a_seed_is_the_same_run_every_time() {
     let options = Options::new(7, 3, RUN_MS);

@@ -44,13 +44,7 @@ fn disks(options: Options) -> Options {
         stall_every_ms: 300,
         clients: 4,
         think_ms_max: 10,
-        crash_every_ms: 0,
-        leader_crash_every_ms: 0,
-        wipe_every_ms: 0,
-        partition_every_ms: 0,
-        pause_every_ms: 0,
-        full_every_ms: 0,
-        ..options
+        ..options.calm()
     }
 }
 
@@ -63,16 +57,7 @@ fn links(options: Options) -> Options {
         think_ms_max: 200,
         depth: 1,
         window_len: 1 << 20,
-        crash_every_ms: 0,
-        leader_crash_every_ms: 0,
-        blackout_every_ms: 0,
-        wipe_every_ms: 0,
-        partition_every_ms: 0,
-        pause_every_ms: 0,
-        stall_every_ms: 0,
-        full_every_ms: 0,
-        client_pause_every_ms: 0,
-        ..options
+        ..options.calm()
     }
 }
 

@@ -6,14 +6,16 @@
 //!   were said in between are on their way.
 //! * An acceptance counts only once this server's own log is as durable as the others'.
 //! * A peer that needs entries which are trimmed is told to fetch the state; OmniPaxos never learns of it.
-//! * Rounds of the election have this driver's pace: slow while a leader is there, fast while there is none.
+//! * Rounds of the election have this driver's pace: slow while a leader is there, fast while there is none. A peer whose
+//!   link comes up during a round is asked in that round, once: had it no say, a round without the leader's answer would
+//!   elect another one.
 //! * A peer that has promised more than the leader asked for makes the leader ask for more.
 
 use std::collections::BTreeMap;
 
 use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::messages::Message;
-use omnipaxos::messages::ballot_leader_election::HeartbeatMsg;
+use omnipaxos::messages::ballot_leader_election::{BLEMessage, HeartbeatMsg, HeartbeatRequest};
 use omnipaxos::messages::sequence_paxos::{Accepted, PaxosMessage, PaxosMsg, Prepare, Promise};
 use omnipaxos::{ClusterConfig, OmniPaxos, OmniPaxosConfig, ServerConfig};
 
@@ -28,6 +30,8 @@ use super::{Bugs, Pace};
 const RESEND_ROUNDS: u64 = 8;
 /// Messages OmniPaxos makes room for at once.
 const BUFFERED_MESSAGES: usize = 64;
+/// Longest first round: the others are about to come, and who has been alone for a round stands for election, ms.
+const FIRST_ROUND_MS: u64 = 100;
 /// Shortest round while there is no leader, ms.
 const FAST_ROUND_MS: u64 = 20;
 /// A fast round is at least so many times the way there and back.
@@ -54,6 +58,12 @@ pub(crate) struct Consensus {
     staged: u64,
     pub(crate) written: u64,
     next_round_ms: u64,
+    /// The number of the round that is under way.
+    round: u32,
+    /// By process: whether it has answered in this round.
+    answered: Vec<bool>,
+    /// Processes that are to be asked in this round, too.
+    latecomers: Vec<u64>,
     pace: Pace,
     /// The leader answered in this round, and in the one before.
     leader_answered: bool,
@@ -96,6 +106,8 @@ impl Consensus {
         Consensus {
             process,
             asked: vec![None; configuration.voters.len()],
+            answered: vec![false; configuration.voters.len()],
+            latecomers: Vec::new(),
             configuration,
             paxos,
             store,
@@ -103,7 +115,8 @@ impl Consensus {
             messages: Vec::new(),
             staged: 0,
             written: 0,
-            next_round_ms: now_ms,
+            next_round_ms: now_ms + FIRST_ROUND_MS,
+            round: 0,
             pace,
             leader_answered: false,
             unsettled_since_ms: Some(now_ms),
@@ -189,6 +202,7 @@ impl Consensus {
         if !self.bugs.forget_reconnected {
             self.paxos.reconnected(peer);
         }
+        self.latecomers.push(peer);
         self.hurry(now_ms);
     }
 
@@ -213,8 +227,12 @@ impl Consensus {
         match message {
             Message::BLE(message) => {
                 let leader = self.paxos.get_current_leader().map(|(leader, _)| leader);
-                if leader == Some(from) && matches!(message.msg, HeartbeatMsg::Reply(_)) {
-                    self.leader_answered = true;
+                if let HeartbeatMsg::Reply(reply) = &message.msg {
+                    self.leader_answered |= leader == Some(from);
+                    // OmniPaxos counts answers, not who gave them.
+                    if reply.round == self.round && std::mem::replace(&mut self.answered[from as usize - 1], true) {
+                        return Ok(Received::Handled);
+                    }
                 }
                 self.paxos.handle_incoming(Message::BLE(message));
             }
@@ -352,6 +370,7 @@ impl Consensus {
     pub(crate) fn take_outgoing(&mut self, links: &mut BTreeMap<u8, Link>) {
         let mut messages = std::mem::take(&mut self.messages);
         self.paxos.take_outgoing_messages(&mut messages);
+        self.ask_latecomers(&mut messages);
         if self.store.lock().is_staged() && self.staged == self.written {
             self.staged += 1;
         }
@@ -368,6 +387,22 @@ impl Consensus {
             link.push(needs_write, frame);
         }
         self.messages = messages;
+    }
+
+    /// In the round that begins with these messages, or that is under way.
+    fn ask_latecomers(&mut self, messages: &mut Vec<Message<LogEntry>>) {
+        let begun = messages.iter().find_map(|message| match message {
+            Message::BLE(BLEMessage { msg: HeartbeatMsg::Request(request), .. }) => Some(request.round),
+            Message::BLE(_) | Message::SequencePaxos(_) => None,
+        });
+        if let Some(round) = begun {
+            self.round = round;
+            self.answered.fill(false);
+            self.latecomers.clear();
+        }
+        let (from, request) = (self.process, HeartbeatRequest { round: self.round });
+        let ask = |to| Message::BLE(BLEMessage { from, to, msg: HeartbeatMsg::Request(request.clone()) });
+        messages.extend(self.latecomers.drain(..).map(ask));
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "of the library's messages those that matter here")]

@@ -40,6 +40,8 @@ pub struct Report {
     pub commands: u64,
     /// Leaderships.
     pub epochs: u64,
+    /// Of these, before the faults stopped.
+    pub unsettled_epochs: u64,
     /// Replies checked.
     pub replies: u64,
     /// Events checked.
@@ -81,6 +83,7 @@ impl Report {
         self.entries += other.entries;
         self.commands += other.commands;
         self.epochs += other.epochs;
+        self.unsettled_epochs += other.unsettled_epochs;
         self.replies += other.replies;
         self.events += other.events;
         self.frames += other.frames;

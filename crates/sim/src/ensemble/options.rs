@@ -141,6 +141,27 @@ impl Options {
         }
     }
 
+    /// The same without any fault.
+    pub fn calm(self) -> Options {
+        Options {
+            crash_every_ms: 0,
+            leader_crash_every_ms: 0,
+            blackout_every_ms: 0,
+            wipe_every_ms: 0,
+            cut_every_ms: 0,
+            partition_every_ms: 0,
+            pause_every_ms: 0,
+            stall_every_ms: 0,
+            full_every_ms: 0,
+            wall_jump_every_ms: 0,
+            reconfig_every_ms: 0,
+            hand_over_every_ms: 0,
+            client_cut_every_ms: 0,
+            client_pause_every_ms: 0,
+            ..self
+        }
+    }
+
     /// Servers, members or not.
     pub fn hosts(&self) -> usize {
         (self.servers + self.spares) as usize

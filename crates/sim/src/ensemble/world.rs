@@ -103,6 +103,7 @@ pub fn run(options: &Options) -> Report {
     let mut world = World::new(options.clone());
     world.begin();
     world.go_on_until(options.run_ms);
+    world.report.unsettled_epochs = world.epochs();
     world.settle();
     world.report()
 }
@@ -152,11 +153,15 @@ impl World {
         }
     }
 
+    fn epochs(&self) -> u64 {
+        (self.books.model.zxid() >> 32) as u64
+    }
+
     fn report(&self) -> Report {
         let mut report = self.report;
         report.entries = self.history.len();
         report.commands = self.books.model.outcomes.len() as u64;
-        report.epochs = (self.books.model.zxid() >> 32) as u64;
+        report.epochs = self.epochs();
         report.sessions = self.books.model.ended.len() as u64;
         report.replies = self.clients.iter().map(|client| client.replies).sum();
         report.events = self.clients.iter().map(|client| client.events).sum();
