@@ -4,6 +4,7 @@ import sys
 
 import harness
 import command_cases  # noqa: F401
+import https_cases  # noqa: F401
 import metric_cases  # noqa: F401
 
 if __name__ == "__main__":

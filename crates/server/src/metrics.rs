@@ -62,9 +62,19 @@ pub(crate) struct EngineStats {
     pub(crate) slow_requests: u64,
     /// Whole states sent to peers.
     pub(crate) states_sent: u64,
+    /// In an ensemble: entries decided, and bytes of those on this server that are not.
+    pub(crate) decided: (u64, usize),
+    /// In an ensemble: bytes of own clients' commands that are not applied.
+    pub(crate) waiting_len: usize,
 }
 
 impl EngineStats {
+    /// Counts begin anew; what is, stays.
+    pub(crate) fn reset(&mut self) {
+        let (decided, waiting_len) = (self.decided, self.waiting_len);
+        *self = EngineStats { decided, waiting_len, ..EngineStats::default() };
+    }
+
     /// A log entry is on disk.
     pub(crate) fn synced(&mut self, took_us: u64) {
         self.sync_us.record(took_us);
@@ -221,6 +231,8 @@ pub(crate) struct Figures {
     /// Connections refused because there were too many.
     pub(crate) rejected: u64,
     pub(crate) tls: TlsFigures,
+    /// Whom a certificate is shown to, and when it expires, Unix s.
+    pub(crate) expiries: Vec<(&'static str, i64)>,
     pub(crate) fired: Fired,
     pub(crate) engine: EngineStats,
     pub(crate) checkpoints: CheckpointStats,

@@ -38,7 +38,7 @@ use crate::pulse::Pulse;
 use crate::recovery::{self, Recovered, RecoveryError, Replay, StoreOptions};
 use crate::role::RoleCell;
 use crate::slow::SlowLog;
-use crate::tls::ClientTls;
+use crate::tls::{AdminTls, ClientTls};
 use crate::words::Word;
 use crate::words_service::WordsService;
 
@@ -202,7 +202,7 @@ impl Server {
         let sasl = crate::auth::load(&config.security)?.map(Arc::new);
         let (tls, peer_tls) = (ClientTls::load(&config)?, crate::tls::load_for_peers(&config)?);
         let site = Arc::new(Site::new(&config));
-        let admin = AdminServer::start(admin::bind(&config)?, site.clone())?;
+        let admin = AdminServer::start(admin::bind(&config)?, site.clone(), AdminTls::load(&config)?)?;
         let durable = open(&config, options, disk, seed(clock))?;
         let listeners = Listeners::bind(&config)?;
         let threads = if options.io_threads == 0 { io_threads() } else { options.io_threads.min(IO_THREADS_MAX) };
@@ -366,6 +366,14 @@ fn assemble(
         trace_mask: WordsService::initial_trace_mask(),
         listening: listening.clone(),
         tls: tls.clone(),
+        certificates: [
+            tls.as_ref().map(|tls| ("clients", tls.live.clone())),
+            peer_tls.as_ref().map(|tls| ("servers", tls.live.clone())),
+            admin.as_ref().and_then(AdminServer::tls).map(|tls| ("administrators", tls.live.clone())),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         admin: Mutex::default(),
         windows: Mutex::default(),
     };

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use oxkeeper_tls::{FIRST_BYTE, Facts, LiveTls, Session, SessionError, Sides, TlsError, check_name};
+use oxkeeper_tls::{ClientAuth, FIRST_BYTE, Facts, LiveTls, Session, SessionError, Sides, TlsError, check_name};
 use thiserror::Error;
 use tracing::warn;
 
@@ -99,6 +99,34 @@ pub(crate) fn load_for_peers(config: &Config) -> Result<Option<Arc<PeerTls>>, Tl
         accepts_plain: ensemble.port_unification,
         checks_names: tls.check_client_names && tls.settings.check_server_names,
     })))
+}
+
+/// TLS for administrators.
+#[derive(Clone, Debug)]
+pub(crate) struct AdminTls {
+    pub(crate) live: Arc<LiveTls>,
+    /// The same port takes HTTP without it.
+    pub(crate) accepts_plain: bool,
+}
+
+impl AdminTls {
+    /// Loads the stores, which are those for other servers, if the configuration wants HTTPS.
+    pub(crate) fn load(config: &Config) -> Result<Option<AdminTls>, TlsError> {
+        let admin = &config.admin;
+        if !(admin.enabled && (admin.force_https || admin.port_unification)) {
+            return Ok(None);
+        }
+        let mut tls = config.ensemble.tls.clone();
+        // ZooKeeper: `ssl.quorum.clientAuth` is for other servers only.
+        tls.settings.client_auth = if admin.need_client_auth { ClientAuth::Need } else { ClientAuth::None };
+        let live = load(&tls, Sides::Server)?;
+        Ok(Some(AdminTls { live, accepts_plain: !admin.force_https }))
+    }
+
+    /// What is spoken, for the log.
+    pub(crate) fn protocols(&self) -> &'static str {
+        if self.accepts_plain { "HTTP and HTTPS" } else { "HTTPS" }
+    }
 }
 
 /// Loads one family of settings and follows its files.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use oxkeeper_replica::ensemble::ballot_number;
 use oxkeeper_replica::watches::Fired;
 use oxkeeper_replica::{Clocks, Load, Shared};
+use oxkeeper_tls::LiveTls;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
@@ -59,9 +60,16 @@ pub(crate) struct WordsService {
     pub(crate) listening: Arc<Listening>,
     /// `None`: clients come without TLS.
     pub(crate) tls: Option<Arc<ClientTls>>,
+    /// Whom TLS is spoken with.
+    pub(crate) certificates: Vec<(&'static str, Arc<LiveTls>)>,
 }
 
 impl WordsService {
+    fn expiries(&self) -> Vec<(&'static str, i64)> {
+        let expiry = |(to, live): &(&'static str, Arc<LiveTls>)| Some((*to, live.own()?.not_after_s));
+        self.certificates.iter().filter_map(expiry).collect()
+    }
+
     /// A trace mask nobody has changed yet.
     pub(crate) fn initial_trace_mask() -> AtomicI64 {
         AtomicI64::new(TRACE_MASK)
@@ -102,7 +110,7 @@ impl WordsService {
         if let Some(tls) = &self.tls {
             tls.reset_figures();
         }
-        *self.engine.lock() = EngineStats::default();
+        self.engine.lock().reset();
         *self.startup.lock() = StartupStats::default();
         *self.admin.lock() = AdminStats::default();
         self.windows.lock().forget();
@@ -395,6 +403,7 @@ impl Asked<'_> {
             rejected: service.admission.rejected(),
             fired: watches.fired.clone(),
             tls: service.tls.as_ref().map(|tls| tls.figures()).unwrap_or_default(),
+            expiries: service.expiries(),
             engine: service.engine.lock().clone(),
             checkpoints: service
                 .checkpoints
@@ -524,6 +533,7 @@ server.3=127.0.0.1:21494:28324:participant;127.0.0.1:30520
             trace_mask: WordsService::initial_trace_mask(),
             listening: Arc::new(Listening::pretended(&config, 30520)),
             tls: None,
+            certificates: Vec::new(),
             admin: Mutex::default(),
             windows: Mutex::default(),
             config,

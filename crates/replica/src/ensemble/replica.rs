@@ -739,6 +739,11 @@ impl Replica {
         self.lead.as_ref().is_some_and(|lead| lead.intake.is_some())
     }
 
+    /// Entries that are decided, as far as this server knows, and the bytes of those it has that are not.
+    pub fn decided(&self) -> (u64, usize) {
+        self.consensus().map_or((self.applied, 0), |consensus| (consensus.decided(), consensus.undecided_len()))
+    }
+
     /// On a leader: the peers linked to it, and whether each is in step: it accepts what this server proposes, or is told
     /// what is decided.
     pub fn learners(&self) -> impl Iterator<Item = (u8, bool)> {

@@ -48,7 +48,7 @@ fn authenticate(header: &str, peer: IpAddr, rules: &Rules) -> Option<Vec<u8>> {
             add_identity(&mut identities, "digest", &digest);
         }
         ["ip"] | ["ip", _] => add_identity(&mut identities, "ip", &peer.to_canonical().to_string()),
-        // Certificates are not looked at without HTTPS.
+        // ZooKeeper: `x509` is whom the certificate of an HTTPS client shows, if clients of ZooKeeper may show it, too.
         _ => return None,
     }
     Some(identities)

@@ -13,15 +13,21 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use oxkeeper_tls::FIRST_BYTE;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, info, warn};
 
-use super::site::{Port, Site};
+use super::site::{Origin, Port, Site};
 use crate::config::Config;
 use crate::serve::{StartError, spawn};
+use crate::tls::AdminTls;
 
 /// Connections of administrators, all ports together; more are closed at once.
 const CONNECTIONS_MAX: usize = 128;
@@ -108,24 +114,30 @@ fn bind_to(address: SocketAddr) -> io::Result<StdListener> {
 #[derive(Debug)]
 pub(crate) struct AdminServer {
     addresses: Vec<(Port, SocketAddr)>,
+    tls: Option<AdminTls>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl AdminServer {
     /// Begins to serve. `None` without a port.
-    pub(crate) fn start(bound: Bound, site: Arc<Site>) -> io::Result<Option<AdminServer>> {
+    pub(crate) fn start(bound: Bound, site: Arc<Site>, tls: Option<AdminTls>) -> io::Result<Option<AdminServer>> {
         if bound.listeners.is_empty() {
             return Ok(None);
         }
         let address = |(port, listener): &(Port, StdListener)| Ok((*port, listener.local_addr()?));
         let addresses = bound.listeners.iter().map(address).collect::<io::Result<Vec<_>>>()?;
         for (port, address) in &addresses {
-            info!(%address, "HTTP for {port}");
+            let protocol = match &tls {
+                Some(tls) if *port == Port::Admin => tls.protocols(),
+                Some(_) | None => "HTTP",
+            };
+            info!(%address, "{protocol} for {port}");
         }
         let (stop, stopped) = watch::channel(false);
-        let thread = spawn("admin", move || run(bound, site, stopped))?;
-        Ok(Some(AdminServer { addresses, stop, thread: Some(thread) }))
+        let its_tls = tls.clone();
+        let thread = spawn("admin", move || run(bound, site, its_tls, stopped))?;
+        Ok(Some(AdminServer { addresses, tls, stop, thread: Some(thread) }))
     }
 
     /// Where administrators connect.
@@ -136,6 +148,11 @@ impl AdminServer {
     /// Where metrics have a port of their own.
     pub(crate) fn metrics_address(&self) -> Option<SocketAddr> {
         self.address_of(Port::Metrics)
+    }
+
+    /// What it speaks HTTPS with.
+    pub(crate) fn tls(&self) -> Option<&AdminTls> {
+        self.tls.as_ref()
     }
 
     fn address_of(&self, wanted: Port) -> Option<SocketAddr> {
@@ -152,14 +169,15 @@ impl Drop for AdminServer {
     }
 }
 
-fn run(bound: Bound, site: Arc<Site>, mut stopped: watch::Receiver<bool>) {
+fn run(bound: Bound, site: Arc<Site>, tls: Option<AdminTls>, mut stopped: watch::Receiver<bool>) {
     let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.expect("the system has an event queue left");
     runtime.block_on(async move {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         for (port, listener) in bound.listeners {
             let listener = TcpListener::from_std(listener).expect("the event queue takes a listener");
-            tokio::spawn(accept(listener, port, site.clone(), room.clone()));
+            let tls = tls.clone().filter(|_| port == Port::Admin);
+            tokio::spawn(accept(listener, port, tls, site.clone(), room.clone()));
         }
         tokio::spawn(look_regularly(site));
         // What is still being answered then is cut off.
@@ -176,7 +194,7 @@ async fn look_regularly(site: Arc<Site>) {
     }
 }
 
-async fn accept(listener: TcpListener, port: Port, site: Arc<Site>, room: Arc<Semaphore>) {
+async fn accept(listener: TcpListener, port: Port, tls: Option<AdminTls>, site: Arc<Site>, room: Arc<Semaphore>) {
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -187,30 +205,65 @@ async fn accept(listener: TcpListener, port: Port, site: Arc<Site>, room: Arc<Se
             }
         };
         match room.clone().try_acquire_owned() {
-            Ok(place) => drop(tokio::spawn(converse(stream, peer, port, site.clone(), place))),
+            Ok(place) => drop(tokio::spawn(welcome(stream, peer, port, tls.clone(), site.clone(), place))),
             Err(_full) => warn!(%peer, "refused: {CONNECTIONS_MAX} administrators are connected"),
         }
     }
 }
 
-/// Serves one connection until it ends.
-async fn converse(stream: TcpStream, peer: SocketAddr, port: Port, site: Arc<Site>, _place: OwnedSemaphorePermit) {
+/// Serves one connection until it ends, with TLS if that is what it speaks.
+async fn welcome(
+    stream: TcpStream,
+    peer: SocketAddr,
+    port: Port,
+    tls: Option<AdminTls>,
+    site: Arc<Site>,
+    _place: OwnedSemaphorePermit,
+) {
     let patience = site.patience();
     // A client that does not take its answer is silent, too.
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(patience));
     let _ = stream.set_nodelay(true);
+    let origin = Origin { port, peer, secure: false };
+    let Some(tls) = tls else { return converse(stream, origin, &site).await };
+    match timeout(patience, begin(stream, &tls)).await {
+        Ok(Ok(Begun::Plain(stream))) => converse(stream, origin, &site).await,
+        Ok(Ok(Begun::Secure(stream))) => converse(*stream, Origin { secure: true, ..origin }, &site).await,
+        Ok(Err(problem)) => info!(%peer, %problem, "an administrator's TLS handshake failed"),
+        Err(_elapsed) => debug!(%peer, "an administrator's connection said nothing"),
+    }
+}
+
+/// What a connection turned out to speak.
+enum Begun {
+    Plain(TcpStream),
+    Secure(Box<TlsStream<TcpStream>>),
+}
+
+/// The first byte tells. *Errors*: no TLS where there must be, or its handshake failed.
+async fn begin(stream: TcpStream, tls: &AdminTls) -> io::Result<Begun> {
+    let mut first = [0];
+    let is_plain = stream.peek(&mut first).await? == 1 && first[0] != FIRST_BYTE;
+    match is_plain {
+        true if tls.accepts_plain => Ok(Begun::Plain(stream)),
+        true => Err(io::Error::new(io::ErrorKind::InvalidData, "not TLS, and admin.forceHttps takes nothing else")),
+        false => Ok(Begun::Secure(Box::new(TlsAcceptor::from(tls.live.server()).accept(stream).await?))),
+    }
+}
+
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, origin: Origin, site: &Arc<Site>) {
     let service = service_fn(|request| {
         let site = site.clone();
-        async move { Ok::<_, Infallible>(site.answer(port, peer, request).await) }
+        async move { Ok::<_, Infallible>(site.answer(origin, request).await) }
     });
     let conversation = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(patience)
+        .header_read_timeout(site.patience())
         .max_buf_size(HEADERS_LEN_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(problem) = conversation {
-        debug!(%peer, %problem, "an administrator's connection ended");
+        debug!(peer = %origin.peer, %problem, "an administrator's connection ended");
     }
 }

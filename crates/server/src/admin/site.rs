@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use hyper::{Method, Request, Response, StatusCode};
 use parking_lot::Mutex;
 
@@ -26,6 +26,9 @@ use crate::words_service::{Asked, WordsService};
 
 /// How long the threads that serve clients may take to tell what they count.
 const GATHER_MAX: Duration = Duration::from_secs(5);
+
+/// What a browser is told over HTTPS, as there.
+const HTTPS_FROM_NOW_ON: &str = "max-age=86400; includeSubDomains";
 
 /// The body of an answer. A long one may be sent as it comes to be.
 pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -46,6 +49,15 @@ impl std::fmt::Display for Port {
             Port::Metrics => "metrics",
         })
     }
+}
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    pub(super) port: Port,
+    pub(super) peer: SocketAddr,
+    /// With TLS.
+    pub(super) secure: bool,
 }
 
 /// Everything that is served.
@@ -110,7 +122,15 @@ impl Site {
     }
 
     /// Answers a request.
-    pub(super) async fn answer(&self, port: Port, peer: SocketAddr, request: Request<Incoming>) -> Response<Body> {
+    pub(super) async fn answer(&self, origin: Origin, request: Request<Incoming>) -> Response<Body> {
+        let mut response = self.find(origin, request).await;
+        if origin.secure {
+            response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HTTPS_FROM_NOW_ON));
+        }
+        response
+    }
+
+    async fn find(&self, Origin { port, peer, .. }: Origin, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
         if port == Port::Metrics && path != "/metrics" {
             return not_found(path);

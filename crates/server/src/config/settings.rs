@@ -241,6 +241,8 @@ pub struct Admin {
     pub port_unification: bool,
     /// HTTPS only.
     pub force_https: bool,
+    /// HTTPS clients must have a certificate.
+    pub need_client_auth: bool,
 }
 
 /// This server's place among its peers.

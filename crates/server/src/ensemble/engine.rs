@@ -214,6 +214,8 @@ impl Ensemble {
             let mut stats = parts.stats.lock();
             stats.slow_requests += slow;
             stats.proposed(&packed);
+            stats.decided = replica.decided();
+            stats.waiting_len = replica.waiting_len();
             // An entry without a command says only that somebody leads.
             entries.into_iter().filter(|&count| count > 0).for_each(|count| stats.applied(count, leads));
         }

@@ -32,11 +32,44 @@ pub(super) fn families(figures: &Figures) -> Vec<Family> {
         ),
         gauge("oxkeeper_ballot", "Number of the ballot under which entries count now", figures.ballot as f64),
     ];
+    if figures.place.role != Role::Alone {
+        families.extend(agreement(figures));
+    }
+    if !figures.expiries.is_empty() {
+        families.push(expiries(&figures.expiries));
+    }
     if let Some((_, done_s)) = figures.checkpoints.last {
         let help = "When the last checkpoint was done, Unix s";
         families.push(gauge("oxkeeper_last_checkpoint_timestamp_seconds", help, done_s as f64));
     }
     families
+}
+
+/// Of a member of an ensemble.
+fn agreement(figures: &Figures) -> [Family; 3] {
+    let gauge = |name, help, value: f64| Family::one(name, Kind::Gauge, help, value);
+    let (decided, undecided_len) = figures.engine.decided;
+    [
+        gauge("oxkeeper_decided_entries", "Log entries decided, as far as this server knows", decided as f64),
+        gauge(
+            "oxkeeper_undecided_bytes",
+            "Bytes of log entries on this server that no majority has yet, as far as it knows",
+            undecided_len as f64,
+        ),
+        gauge(
+            "oxkeeper_waiting_bytes",
+            "Bytes of writes of this server's own clients that are not applied yet",
+            figures.engine.waiting_len as f64,
+        ),
+    ]
+}
+
+fn expiries(expiries: &[(&'static str, i64)]) -> Family {
+    let sample =
+        |&(to, at_s): &(&str, i64)| Sample { suffix: "", labels: vec![("to", to.to_owned())], value: at_s as f64 };
+    let help = "When the certificate expires that this server shows, Unix s";
+    let samples = expiries.iter().map(sample).collect();
+    Family { name: "oxkeeper_certificate_expiry_timestamp_seconds".into(), help, kind: Kind::Gauge, samples }
 }
 
 fn info() -> Family {
@@ -76,4 +109,47 @@ fn log_syncs(figures: &Figures) -> Family {
     samples.extend([Sample::plain("_sum", syncs.sum_s()), Sample::plain("_count", count as f64)]);
     let help = "Time to write and sync the log";
     Family { name: "oxkeeper_log_sync_seconds".into(), help, kind: Kind::Histogram, samples }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::CheckpointStats;
+    use crate::role::Place;
+
+    fn all() -> Vec<Family> {
+        let place = Place { role: Role::Leader, ..Place::default() };
+        let checkpoints = CheckpointStats { last: Some((oxkeeper_proto::Zxid(1), 7)), ..CheckpointStats::default() };
+        let mut figures = Figures { place, checkpoints, ..Figures::default() };
+        figures.expiries = vec![("clients", 1_800_000_000), ("servers", 1_900_000_000)];
+        (figures.engine.decided, figures.engine.waiting_len) = ((9, 100), 50);
+        families(&figures)
+    }
+
+    #[test]
+    fn operators_can_read_of_each() {
+        let told = include_str!("../../../../docs/operations.md");
+        for family in all() {
+            assert!(told.contains(&format!("`{}", family.name)), "docs/operations.md tells of {}", family.name);
+        }
+    }
+
+    #[test]
+    fn a_member_tells_what_is_agreed_on_and_every_certificate() {
+        let shown: Vec<String> = all()
+            .iter()
+            .flat_map(|family| {
+                family.samples.iter().map(|one| format!("{} {:?} {}", family.name, one.labels, one.value))
+            })
+            .collect();
+        for expected in [
+            "oxkeeper_decided_entries [] 9",
+            "oxkeeper_undecided_bytes [] 100",
+            "oxkeeper_waiting_bytes [] 50",
+            "oxkeeper_certificate_expiry_timestamp_seconds [(\"to\", \"servers\")] 1900000000",
+        ] {
+            assert!(shown.iter().any(|line| line == expected), "{expected}: {shown:#?}");
+        }
+        assert!(families(&Figures::default()).iter().all(|family| family.name != "oxkeeper_decided_entries"));
+    }
 }

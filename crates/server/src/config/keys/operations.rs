@@ -3,7 +3,6 @@
 use super::{Form, Key, Kind, fit, int, port, unused};
 use crate::config::draft::unbracketed;
 
-const HTTPS: &str = "HTTPS for administrators";
 const NO_JVM: &str = "there is no JVM";
 const OWN_EXPORT: &str = "metrics are added up when they are asked for";
 const OWN_THREADS: &str = "threads and buffers are laid out differently here";
@@ -91,16 +90,23 @@ pub(super) const KEYS: &[Key] = &[
         "admin.portUnification",
         Form::Property,
         Kind::Flag(|d, v| d.config.admin.port_unification = v),
-        "HTTPS on the same port",
+        "HTTPS on the same port, with the stores of `ssl.quorum.…`",
     )
-    .default("false")
-    .unserved(|c| c.admin.enabled && c.admin.port_unification, HTTPS),
-    Key::new("admin.forceHttps", Form::Property, Kind::Flag(|d, v| d.config.admin.force_https = v), "HTTPS only")
-        .default("false")
-        .unserved(|c| c.admin.enabled && c.admin.force_https, HTTPS),
-    Key::new("admin.needClientAuth", Form::Property, unused::FLAG, "HTTPS clients must have a certificate")
-        .default("false")
-        .ignored("without HTTPS nobody has one"),
+    .default("false"),
+    Key::new(
+        "admin.forceHttps",
+        Form::Property,
+        Kind::Flag(|d, v| d.config.admin.force_https = v),
+        "HTTPS only, with the stores of `ssl.quorum.…`",
+    )
+    .default("false"),
+    Key::new(
+        "admin.needClientAuth",
+        Form::Property,
+        Kind::Flag(|d, v| d.config.admin.need_client_auth = v),
+        "HTTPS clients must have a certificate that `ssl.quorum.trustStore` signs",
+    )
+    .default("false"),
     Key::new("admin.httpVersion", Form::Property, unused::INT, "Version of HTTP over TLS")
         .default("11")
         .ignored("it is HTTP/1.1"),
