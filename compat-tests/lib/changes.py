@@ -183,6 +183,8 @@ class Changes:
         number, other = rng.sample(self.ensemble.numbers, 2)
         spare = self.ensemble.spares[0]
         self.ensemble.spawn(spare)
+        # Of four voters two with empty disks would be one too many.
+        self.ensemble.wait_serving([spare])
         self.add(spare)
         self.remove(number)
         self.ensemble.wipe(number)

@@ -202,7 +202,17 @@ class Member:
 def process_start_time(pid):
     """When the kernel started this process, in clock ticks; None once it has ended, also while nobody has reaped it."""
     fields = process_fields(pid)
-    return None if fields is None or fields[0] in "ZX" else fields[19]
+    if fields is None or fields[0] == "X":
+        return None
+    # A killed process is a zombie before its last thread has closed its sockets.
+    return None if fields[0] == "Z" and threads(pid) <= 1 else fields[19]
+
+
+def threads(pid):
+    try:
+        return len(list(Path(f"/proc/{pid}/task").iterdir()))
+    except FileNotFoundError:
+        return 0
 
 
 def process_state(pid):

@@ -138,14 +138,21 @@ pub enum Frame {
     NeedState,
     /// The sender has nothing: it asks the leader how to join.
     Join,
-    /// This server, to which the leader may have no link, has nothing, and asks how to join.
-    JoinFor(u8),
+    /// Another server has nothing, and asks how to join over a link to the sender.
+    JoinFor {
+        /// Who asks.
+        blank: u8,
+        /// Which of the sender's links to it: the answer goes over no other.
+        link: u64,
+    },
     /// Everything the receiver may ever have acknowledged is in the sender's state from this index on.
     JoinAt(u64),
     /// The same for another one, which the receiver asked for.
     JoinAtFor {
         /// Who joins.
         blank: u8,
+        /// As it was asked.
+        link: u64,
         /// From this index on.
         at: u64,
     },
@@ -225,13 +232,14 @@ impl Frame {
             }
             Frame::NeedState => out.put_u8(kind::NEED_STATE),
             Frame::Join => out.put_u8(kind::JOIN),
-            Frame::JoinFor(blank) => {
-                out.put_u8(kind::JOIN_FOR);
+            Frame::JoinFor { blank, link } => {
+                put_index(kind::JOIN_FOR, *link, out);
                 out.put_u8(*blank);
             }
             Frame::JoinAt(index) => put_index(kind::JOIN_AT, *index, out),
-            Frame::JoinAtFor { blank, at } => {
+            Frame::JoinAtFor { blank, link, at } => {
                 put_index(kind::JOIN_AT_FOR, *at, out);
+                out.put_u64(*link);
                 out.put_u8(*blank);
             }
             Frame::Follow(index) => put_index(kind::FOLLOW, *index, out),
@@ -413,11 +421,14 @@ impl Fields<'_> {
             kind::TOUCHES => Frame::Touches(self.sessions()?),
             kind::NEED_STATE => Frame::NeedState,
             kind::JOIN => Frame::Join,
-            kind::JOIN_FOR => Frame::JoinFor(self.byte()?),
+            kind::JOIN_FOR => {
+                let link = self.number()?;
+                Frame::JoinFor { blank: self.byte()?, link }
+            }
             kind::JOIN_AT => Frame::JoinAt(self.number()?),
             kind::JOIN_AT_FOR => {
-                let at = self.number()?;
-                Frame::JoinAtFor { blank: self.byte()?, at }
+                let (at, link) = (self.number()?, self.number()?);
+                Frame::JoinAtFor { blank: self.byte()?, link, at }
             }
             kind::FOLLOW => Frame::Follow(self.index()? as u64),
             kind::LACKS => Frame::Lacks(self.index()? as u64),

@@ -20,6 +20,8 @@ pub(crate) struct Stream {
 #[derive(Debug, Default)]
 pub(crate) struct Link {
     pub(crate) up: bool,
+    /// How many links there were to this peer, with this one.
+    pub(crate) number: u64,
     /// Both ends vote in the same configuration, and said so on this link: only then consensus speaks over it.
     pub(crate) joined: bool,
     /// The peer is told what is decided.
@@ -39,11 +41,12 @@ pub(crate) struct Link {
 impl Link {
     /// A new link: nothing of the old one counts any more.
     pub(crate) fn begin(&mut self, now_ms: u64) {
-        *self = Link { up: true, heard_ms: Some(now_ms), rtt_ms: self.rtt_ms, ..Link::default() };
+        let number = self.number + 1;
+        *self = Link { up: true, number, heard_ms: Some(now_ms), rtt_ms: self.rtt_ms, ..Link::default() };
     }
 
     pub(crate) fn end(&mut self) {
-        *self = Link { heard_ms: self.heard_ms, rtt_ms: self.rtt_ms, ..Link::default() };
+        *self = Link { number: self.number, heard_ms: self.heard_ms, rtt_ms: self.rtt_ms, ..Link::default() };
     }
 
     pub(crate) fn push(&mut self, needs_write: u64, frame: Vec<u8>) {

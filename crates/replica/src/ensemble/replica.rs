@@ -142,6 +142,8 @@ struct Joining {
     blank: u8,
     /// Who asked: it itself, or a server that it has a link to.
     via: u8,
+    /// Which of the links of `via`.
+    link: u64,
     /// From this index on it may.
     safe_from: Option<u64>,
 }
@@ -302,6 +304,8 @@ impl Replica {
         if self.target.is_some_and(|(target, _)| target == peer) {
             self.target = None;
         }
+        // Whoever comes over the next link may have had something meanwhile.
+        self.lead.iter_mut().for_each(|lead| lead.joining.retain(|joining| joining.via != peer));
         self.unfollow(peer);
     }
 
@@ -357,11 +361,11 @@ impl Replica {
             }
             Frame::Touches(mut sessions) => self.touched.append(&mut sessions),
             Frame::NeedState => self.want_state_of(peer),
-            Frame::Join => self.admit_blank(peer, peer),
-            Frame::JoinFor(blank) => self.admit_blank(blank, peer),
+            Frame::Join => self.ask_for_blank(peer),
+            Frame::JoinFor { blank, link } => self.admit_blank(blank, peer, link),
             Frame::JoinAt(at) if self.is_blank() => self.want = Some(Want::Install { from: peer, at }),
             Frame::JoinAt(_) => {}
-            Frame::JoinAtFor { blank, at } => self.say(blank, &Frame::JoinAt(at)),
+            Frame::JoinAtFor { blank, link, at } => self.answer_blank(blank, link, at),
             Frame::Follow(from) => self.begin_stream(peer, from),
             Frame::Lacks(from) => self.bring_along(peer, from),
             Frame::Decided { first, entries } => self.learn(peer, first, entries, now_ms),
@@ -379,16 +383,28 @@ impl Replica {
         }
     }
 
-    /// A server that lost everything may have acknowledged what only one other server has. What is decided from now on,
-    /// it took no part in: a state that has it has everything that was acknowledged. `via` has a link to it; who does not
-    /// lead passes the question on.
-    fn admit_blank(&mut self, blank: u8, via: u8) {
-        if let Some((leader, _)) = self.leader().filter(|(leader, _)| via == blank && *leader != self.config.me) {
-            return self.say(leader, &Frame::JoinFor(blank));
+    /// `peer` is blank. Who does not lead passes the question on, and later the answer: over the same link only, since what
+    /// was true for a server that had nothing then may not be true for one that has lost everything once more.
+    fn ask_for_blank(&mut self, peer: u8) {
+        let link = self.links.get(&peer).map_or(0, |link| link.number);
+        match self.leader() {
+            Some((leader, _)) if leader != self.config.me => self.say(leader, &Frame::JoinFor { blank: peer, link }),
+            Some(_) | None => self.admit_blank(peer, peer, link),
         }
+    }
+
+    fn answer_blank(&mut self, blank: u8, link: u64, at: u64) {
+        if self.links.get(&blank).is_some_and(|known| known.up && known.number == link) {
+            self.say(blank, &Frame::JoinAt(at));
+        }
+    }
+
+    /// A server that lost everything may have acknowledged what only one other server has. What is decided from now on,
+    /// it took no part in: a state that has it has everything that was acknowledged. `via` has a link to it.
+    fn admit_blank(&mut self, blank: u8, via: u8, link: u64) {
         let Some(lead) = self.lead.as_mut().filter(|lead| lead.intake.is_some()) else { return };
         if lead.joining.iter().all(|joining| joining.blank != blank) {
-            lead.joining.push(Joining { blank, via, safe_from: None });
+            lead.joining.push(Joining { blank, via, link, safe_from: None });
         }
     }
 
@@ -888,10 +904,12 @@ impl Replica {
         let (safe, waiting): (Vec<_>, Vec<_>) =
             all.partition(|joining| joining.safe_from.is_some_and(|index| index <= applied));
         lead.joining = waiting;
-        for Joining { blank, via, safe_from } in safe {
+        for Joining { blank, via, link, safe_from } in safe {
             let at = safe_from.unwrap_or_default();
-            let answer = if via == blank { Frame::JoinAt(at) } else { Frame::JoinAtFor { blank, at } };
-            self.say(via, &answer);
+            match via == blank {
+                true => self.answer_blank(blank, link, at),
+                false => self.say(via, &Frame::JoinAtFor { blank, link, at }),
+            }
         }
     }
 

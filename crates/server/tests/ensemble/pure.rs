@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use oxkeeper_proto::{OpCode, SessionId};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{
-    Applying, Bugs, Journal, JournalOp, MemoryJournal, Pace, Replica, ReplicaConfig, Role,
+    Applying, Bugs, Journal, JournalOp, MemoryJournal, Pace, Replica, ReplicaConfig, Role, Want,
 };
 use oxkeeper_replica::{Clocks, SessionTable, Shared, Writer};
 use oxkeeper_state::reconfig::Ruling;
@@ -211,6 +211,39 @@ fn blank_servers_are_no_company_for_a_leader() {
     net.link(leader, others[0]);
     net.run(1_000);
     assert!(net.servers.iter().all(|server| !server.replica.is_serving()), "nothing can be decided");
+}
+
+/// A blank server without a link to the leader asks through another one. An answer to what it asked over an earlier link is
+/// not passed on: it may have lost more since.
+#[test]
+fn a_blank_server_asks_through_whom_it_knows() {
+    let mut net = Net::new(3);
+    net.run(2_000);
+    let [leader] = net.leaders()[..] else { panic!("one leads: {:?}", net.leaders()) };
+    let (blank, between) = match leader {
+        1 => (2, 3),
+        2 => (3, 1),
+        _ => (1, 2),
+    };
+    let renew = |net: &mut Net| {
+        net.cut(blank, leader);
+        net.cut(blank, between);
+        *net.server(blank) = Pure::new(blank, &[1, 2, 3], Box::new(MemoryJournal::default()), 0);
+        net.link(blank, between);
+    };
+    renew(&mut net);
+    net.run(500);
+    assert_eq!(net.leaders(), [leader]);
+    let want = net.server(blank).replica.take_want();
+    assert!(matches!(want, Some(Want::Install { from, at }) if from == between && at > 0), "{want:?}");
+    renew(&mut net);
+    let now_ms = net.now_ms;
+    for (link, is_passed_on) in [(1u64, false), (2, false), (3, true)] {
+        while net.server(between).replica.next_frame(blank).is_some() {}
+        let answer = [&[46][..], &9u64.to_be_bytes(), &link.to_be_bytes(), &[blank]].concat();
+        net.server(between).replica.receive(leader, &answer, now_ms).unwrap();
+        assert_eq!(net.server(between).replica.next_frame(blank).is_some(), is_passed_on, "link {link}");
+    }
 }
 
 /// A leader refuses commands whose numbers leave none above them.
