@@ -4,6 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import lock
 from harness import case, equal, eventually
 
 from kazoo.client import KazooClient
@@ -68,6 +69,13 @@ def zkcli(section, *command):
 def shell(scene):
     output = zkcli("Client", "whoami")
     assert "sasl: bob" in output and "state:SaslAuthenticated" in output, output
+
+
+@case("Curator", "holds a lock while the servers restart")
+def lock_outlives_a_restart(scene):
+    flags = ["-Dzookeeper.fips-mode=false", f"-Djava.security.auth.login.config={HERE / 'client.jaas'}"]
+    found = lock.outlives_a_restart(os.environ["ZK_CONNECT"], flags, lambda: scene.ctl("restart"))
+    equal(found, ("ip:127.0.0.1 sasl:bob", lock.HELD), "what it says")
 
 
 @case("zkCli", "is told that the password is wrong")

@@ -14,6 +14,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+import lock
 import wire
 from cases import case, equal, eventually, run_all
 from certificates import PASSWORD, Maker
@@ -320,6 +321,13 @@ def key_and_trust_stores_of_every_type():
     done = subprocess.run([*command, *stores], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     expected = "".join(f"{pair} ip:127.0.0.1 x509:{CLIENT} hello\n" for pair in stores)
     equal(done.stdout, expected)
+
+
+@case("curator", alone=True)
+def a_lock_outlives_a_restart():
+    flags = [f"-D{key}={value}" for key, value in client_properties().items()]
+    deployment = Deployment(Path(os.environ["ZK_CTL"]).parent)
+    equal(lock.outlives_a_restart(f"127.0.0.1:{SECURE_PORT}", flags, deployment.restart), (f"ip:127.0.0.1 x509:{CLIENT}", lock.HELD))
 
 
 # --- oxkeeper's own client ------------------------------------------------------------------------------------------------------
