@@ -4,7 +4,7 @@
 //! Invariant: a file of the final name is complete and its checksum held.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,13 +12,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use oxkeeper_tls::SecureSocket;
 use oxkeeper_zkfiles::snapshot::{Item, Reader};
 use oxkeeper_zkfiles::{dir, export, open};
 
 use super::{Unit, bar};
+use crate::tls::TlsArgs;
 
 /// A server that sends nothing for so long is gone; before it sends, it takes a checkpoint.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// A handshake takes no longer.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Bytes of one line of an answer's head.
 const LINE_LEN_MAX: u64 = 8 << 10;
 /// Lines of an answer's head.
@@ -47,13 +51,71 @@ pub(crate) struct BackupArgs {
     /// Where the server's commands are (admin.commandURL)
     #[arg(long, value_name = "PATH", default_value = "/commands")]
     command_url: String,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 /// What a server says before the snapshot.
 struct Answer {
     zxid: i64,
     len: Option<u64>,
-    body: BufReader<TcpStream>,
+    body: BufReader<Link>,
+}
+
+/// What leads to the server.
+enum Link {
+    Plain(TcpStream),
+    Secure(Box<SecureSocket>, TcpStream),
+}
+
+impl Link {
+    fn dial(server: &str, tls: &TlsArgs) -> anyhow::Result<Link> {
+        let stream = TcpStream::connect(server).with_context(|| {
+            format!("no HTTP for administrators on {server}: see admin.serverPort, admin.enableServer")
+        })?;
+        let Some(tls) = tls.load()? else {
+            stream.set_read_timeout(Some(SILENCE_MAX))?;
+            return Ok(Link::Plain(stream));
+        };
+        let host = server.rsplit_once(':').map_or(server, |(host, _)| host).trim_matches(['[', ']']);
+        let host = tls.name.as_deref().unwrap_or(host);
+        let secure = SecureSocket::dial(tls.live.client(), host, &stream, Instant::now() + HANDSHAKE_MAX)
+            .with_context(|| format!("no HTTPS on {server}: see admin.forceHttps, admin.portUnification"))?;
+        stream.set_read_timeout(Some(SILENCE_MAX))?;
+        stream.set_write_timeout(Some(SILENCE_MAX))?;
+        Ok(Link::Secure(Box::new(secure), stream))
+    }
+}
+
+impl Read for Link {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Link::Plain(stream) => stream.read(buffer),
+            // A part of a record is nothing yet.
+            Link::Secure(secure, stream) => loop {
+                match secure.read(stream, buffer) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    read => return read,
+                }
+            },
+        }
+    }
+}
+
+impl Write for Link {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Link::Plain(stream) => stream.write(bytes),
+            Link::Secure(secure, stream) => secure.write(stream, bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Link::Plain(stream) => stream.flush(),
+            Link::Secure(secure, stream) => secure.flush(stream),
+        }
+    }
 }
 
 /// Takes a backup.
@@ -83,16 +145,15 @@ pub(crate) fn backup(args: &BackupArgs) -> anyhow::Result<ExitCode> {
 /// In HTTP 1.0, so that the answer is nothing but a head and the file.
 fn ask(args: &BackupArgs) -> anyhow::Result<Answer> {
     let server = args.server.strip_prefix("http://").unwrap_or(&args.server).trim_end_matches('/');
-    let stream = TcpStream::connect(server)
-        .with_context(|| format!("no HTTP for administrators on {server}: see admin.serverPort, admin.enableServer"))?;
-    stream.set_read_timeout(Some(SILENCE_MAX))?;
+    let mut connection = Link::dial(server, &args.tls)?;
     let auth = args.auth.clone().or_else(|| std::env::var("OXKEEPER_AUTH").ok()).unwrap_or_default();
     ensure!(!auth.contains(['\r', '\n']), "an authorization is one line");
     let url = args.command_url.trim_end_matches('/');
     let authorization = if auth.is_empty() { String::new() } else { format!("Authorization: {auth}\r\n") };
     let request = format!("GET {url}/snapshot?streaming=true HTTP/1.0\r\nHost: {server}\r\n{authorization}\r\n");
-    (&stream).write_all(request.as_bytes()).context("the server cannot be asked")?;
-    let mut body = BufReader::with_capacity(BUFFER_LEN, stream);
+    connection.write_all(request.as_bytes()).context("the server cannot be asked")?;
+    connection.flush().context("the server cannot be asked")?;
+    let mut body = BufReader::with_capacity(BUFFER_LEN, connection);
     let status = line(&mut body)?;
     let (mut zxid, mut len) = (None, None);
     for _ in 0..LINES_MAX {
