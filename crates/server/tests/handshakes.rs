@@ -1,0 +1,98 @@
+//! TLS handshakes that do not end: each is given up in time, there are never more than allowed, and nobody else waits.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use oxkeeper_server::Server;
+
+mod support;
+
+use support::{PATIENCE, start_in_memory};
+
+/// A handshake takes no longer, ms.
+const LIMIT_MS: u64 = 1_500;
+/// The head of a record with a ClientHello of 512 bytes: what would be the first of it.
+const BEGIN: [u8; 6] = [0x16, 3, 1, 2, 0, 1];
+
+struct Place {
+    server: Server,
+    _dir: tempfile::TempDir,
+}
+
+/// A server whose one port takes both TLS and none.
+fn start(handshakes_max: &str) -> Place {
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let store = dir.path().join("server.pem");
+    std::fs::write(&store, made.signing_key.serialize_pem() + &made.cert.pem()).unwrap();
+    let limit = LIMIT_MS.to_string();
+    let keys = [
+        ("client.portUnification", "true"),
+        ("ssl.keyStore.location", store.to_str().unwrap()),
+        ("ssl.clientAuth", "none"),
+        ("ssl.handshakeDetectionTimeoutMillis", &limit),
+        ("netty.server.outstandingHandshake.limit", handshakes_max),
+    ];
+    Place { server: start_in_memory(1, &keys), _dir: dir }
+}
+
+fn dial(place: &Place, begin: &[u8]) -> TcpStream {
+    let mut socket = TcpStream::connect(place.server.address()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.write_all(begin).unwrap();
+    socket
+}
+
+/// Somebody who asks without TLS, and is answered.
+fn is_served(place: &Place) -> bool {
+    let mut answer = String::new();
+    dial(place, b"srvr").read_to_string(&mut answer).unwrap();
+    answer.contains("Mode: standalone")
+}
+
+/// Reads until the server closes: how long that took.
+fn closed_after(socket: &mut TcpStream) -> Duration {
+    let begin = Instant::now();
+    let mut rest = Vec::new();
+    match socket.read_to_end(&mut rest) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+    begin.elapsed()
+}
+
+#[test]
+fn one_that_does_not_end_is_given_up() {
+    let place = start("-1");
+    let mut silent = dial(&place, &BEGIN);
+    let mut slow = dial(&place, &BEGIN);
+    assert!(is_served(&place));
+    let begin = Instant::now();
+    // A byte now and then is not progress. What is sent behind the end fails, sooner or later.
+    while slow.write_all(&[0]).is_ok() {
+        assert!(begin.elapsed() < PATIENCE, "it goes on");
+        sleep(Duration::from_millis(20));
+    }
+    assert!(begin.elapsed() >= Duration::from_millis(LIMIT_MS / 2), "{:?}", begin.elapsed());
+    assert!(closed_after(&mut silent) < PATIENCE);
+    assert!(is_served(&place));
+}
+
+#[test]
+fn there_are_not_more_than_allowed() {
+    let place = start("3");
+    let mut waiting: Vec<TcpStream> = (0..3).map(|_| dial(&place, &BEGIN)).collect();
+    // Those who came before are seen before.
+    assert!(is_served(&place));
+    let mut refused = dial(&place, &BEGIN);
+    assert!(closed_after(&mut refused) < Duration::from_millis(LIMIT_MS), "it waits with the others");
+    assert!(is_served(&place));
+    waiting.iter_mut().for_each(|socket| _ = closed_after(socket));
+    // There is room again.
+    let mut late = dial(&place, &BEGIN);
+    assert!(closed_after(&mut late) >= Duration::from_millis(LIMIT_MS / 2));
+}
