@@ -206,7 +206,7 @@ def enumerated(scene):
             if RECORD:
                 expected[label] = row
             elif SERVERS > 1 and operation == "reconfig":
-                pass
+                print(f"left out {label} # what an ensemble answers is in the suite reconfig", flush=True)
             else:
                 differing = [f"{permission}: {got} instead of {wanted}" for permission, got, wanted in
                              zip(PERMISSIONS, row.split(), expected.pop(label, "nothing " * 7).split()) if got != wanted]
