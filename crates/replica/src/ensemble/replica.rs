@@ -507,10 +507,11 @@ impl Replica {
         self.links.iter().filter_map(|(&peer, link)| link.status.map(|status| (peer, status)))
     }
 
-    /// A blank server, of an ensemble that is there: the leader, or somebody who may know one that has joined since this
-    /// server was configured.
+    /// A blank server, of an ensemble that is there: the leader, or a voter that may know one which has joined since this
+    /// server was configured. Whoever answers is fetched from, and only a voter knows in which round its entries were accepted
+    /// (sim seed 910036 of three).
     fn ask_to_join(&mut self) {
-        let others = self.statuses().filter(|(_, status)| !status.is_blank());
+        let others = self.statuses().filter(|(_, status)| status.votes);
         let asked = others.max_by_key(|(_, status)| (status.leading, status.configuration, status.decided));
         if let Some((peer, _)) = asked {
             self.say(peer, &Frame::Join);
