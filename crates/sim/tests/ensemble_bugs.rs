@@ -1,7 +1,7 @@
 //! Ensembles that are wrong on purpose: each must be caught within the seeds named here. A checker that cannot fail is a
 //! defect.
 //!
-//! Three of the variants need several things to go wrong at the right moments. The runs that look for them have more of
+//! Some of the variants need several things to go wrong at the right moments. The runs that look for them have more of
 //! just these; how many seeds it takes without such help is in docs/architecture.md.
 
 use std::panic::{catch_unwind, set_hook};
@@ -61,6 +61,21 @@ fn links(options: Options) -> Options {
     }
 }
 
+/// Others vote, and others again; servers crash in between.
+fn changes(options: Options) -> Options {
+    Options {
+        reconfig_every_ms: 150,
+        spares: 2,
+        leader_crash_every_ms: 500,
+        crash_every_ms: 700,
+        cut_every_ms: 300,
+        hand_over_every_ms: 700,
+        clients: 4,
+        think_ms_max: 10,
+        ..options.calm()
+    }
+}
+
 fn core(bugs: Bugs) -> impl Fn(Options) -> Options {
     move |options| Options { bugs, ..options }
 }
@@ -95,6 +110,11 @@ fn every_bug_is_caught() {
     check("hasty intake", 10, &["liveness:", "once:"], core(Bugs { hasty_intake: true, ..NONE }));
     check("no duplicate filter", 40, &["zxids:", "left == right"], core(Bugs { no_duplicate_filter: true, ..NONE }));
     check("stale clocks", 20, &["sessions:"], core(Bugs { stale_clocks: true, ..NONE }));
+    let names = ["frames:", "liveness:", "history:"];
+    check("late end", 20, &names, |options| changes(core(Bugs { late_end: true, ..NONE })(options)));
+    check("uncut log", 20, &names, |options| changes(core(Bugs { uncut_log: true, ..NONE })(options)));
+    check("old promise", 20, &names, |options| changes(core(Bugs { old_promise: true, ..NONE })(options)));
+    check("foreign frames", 20, &names, |options| changes(core(Bugs { foreign_frames: true, ..NONE })(options)));
     check("events after replies", 5, &["watches:"], shell(Bug::EventsAfterReplies));
     check("expiry by the wall's clock", 20, &["sessions:"], shell(Bug::ExpiryByWallClock));
     check("the log is never trimmed", 40, &["bounds:"], shell(Bug::NeverTrim));
