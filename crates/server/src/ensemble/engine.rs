@@ -185,7 +185,7 @@ impl Ensemble {
         let checkpoints = &parts.checkpoints;
         // The state is unlocked behind the last command of an entry.
         let (is_last, mut entries) = (Cell::new(false), Vec::new());
-        let (version, mut agreed) = (agreed.version, None);
+        let (version, is_empty, mut agreed) = (agreed.version, agreed.voters.is_empty(), None);
         let mut applying = Applying {
             shared: &parts.shared,
             entry: checkpoints.between_entries(),
@@ -195,7 +195,9 @@ impl Ensemble {
                     entries.push(std::mem::take(&mut writer.applied));
                 }
                 note_ensemble(ensemble_id, &locked.state);
-                if locked.state.membership().version() != version {
+                // The members that an ensemble is founded with may have no version.
+                let membership = locked.state.membership();
+                if membership.version() != version || is_empty && !membership.is_empty() {
                     agreed = Some(Agreed::of(&locked.state));
                 }
                 deliver(writer, &parts.mailboxes, parts.audit.as_deref(), locked);
@@ -226,11 +228,13 @@ impl Ensemble {
 
     /// Links are made to whoever is a member now.
     fn note_members(&mut self, agreed: Agreed) {
-        let (members, are_agreed) = linked_members(&self.parts);
-        self.running.peers.set_members(members, are_agreed);
-        follow_own_line(&self.parts);
-        let Agreed { voters, observers, version } = &agreed;
-        info!(?voters, ?observers, version = format!("{version:x}"), "the members have changed");
+        if agreed.version != self.running.agreed.version {
+            let (members, are_agreed) = linked_members(&self.parts);
+            self.running.peers.set_members(members, are_agreed);
+            follow_own_line(&self.parts);
+            let Agreed { voters, observers, version } = &agreed;
+            info!(?voters, ?observers, version = format!("{version:x}"), "the members have changed");
+        }
         self.running.agreed = agreed;
     }
 

@@ -7,7 +7,7 @@ use oxkeeper_proto::OpCode;
 use oxkeeper_proto::op::CreateMode::Persistent;
 use oxkeeper_proto::records::ReconfigRequest;
 
-use crate::group::{Group, within};
+use crate::group::{Group, within, word};
 use crate::support::raw::{Raw, Session};
 use crate::support::{LONG_MS, until};
 
@@ -181,16 +181,25 @@ fn a_server_moves_without_a_restart() {
 /// An observer serves, and counts in no majority.
 #[test]
 fn observers_serve_and_do_not_vote() {
-    let mut group = Group::new(&[1, 2, 3, 4], &[]);
+    let mut group = Group::new(&[1, 2, 3, 4], &["4lw.commands.whitelist=mntr,srvr"]);
     for id in group.ids() {
         let text = zoo_cfg(&group, id, &[], ":observer");
         group.start_with(id, &text).unwrap();
     }
-    group.wait_serving();
+    let leader = group.wait_serving();
     let mut client = group.client(4);
     client.create("/a", b"", Persistent).unwrap().unwrap();
     longest_write(&mut client, 20);
     group.assert_equal();
+    assert_eq!(group.mode(4).as_deref(), Some("observer"));
+    let told = |id, lines: &[&str]| {
+        let mntr = word(group.address(id), "mntr");
+        lines.iter().all(|line| mntr.lines().any(|told| told.replace('\t', " ") == format!("zk_{line}")))
+    };
+    let learners = ["learners 3", "synced_followers 2", "synced_non_voting_followers 0", "synced_observers 1"];
+    until("the leader counts its observer", || told(leader, &learners));
+    let master = format!("observer_master_id {leader}");
+    until("the observer tells whom it follows", || told(4, &["peer_state observing - broadcast", &master]));
     group.stop(1);
     group.wait_serving();
     longest_write(&mut client, 5);
