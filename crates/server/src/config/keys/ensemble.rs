@@ -6,7 +6,7 @@ use super::super::{Config, ENSEMBLES_SERVED};
 use super::{Form, INT_MIN, Key, Kind, fit, int, port, unused};
 
 const NO_ELECTION: &str = "leader election is OmniPaxos's";
-const NO_OBSERVER: &str = "there are no observers";
+const OWN_STREAM: &str = "observers keep a log, and are told over the links between members";
 const NO_STEP_DOWN: &str = "oxkeeper.peerTimeoutMs bounds silence; who is slow is waited for";
 const ONE_LINK: &str = "two servers have one link, which is made anew at once when it breaks";
 
@@ -130,8 +130,8 @@ pub(super) const KEYS: &[Key] = &[
         "Observers may follow a follower, on this port",
     )
     .default("0")
-    .ignored(NO_OBSERVER),
-    Key::new("syncEnabled", Form::File, unused::FLAG, "Observers keep a log").default("true").ignored(NO_OBSERVER),
+    .ignored(OWN_STREAM),
+    Key::new("syncEnabled", Form::File, unused::FLAG, "Observers keep a log").default("true").ignored(OWN_STREAM),
     Key::new(
         "oraclePath",
         Form::File,
@@ -228,9 +228,9 @@ pub(super) const KEYS: &[Key] = &[
         .default("3")
         .ignored("the election port is not used"),
     Key::new("fastleader.*", Form::Property, unused::FAMILY, "Intervals of votes").ignored(NO_ELECTION),
-    Key::new("observer.*", Form::Property, unused::FAMILY, "Delays of observers").ignored(NO_OBSERVER),
+    Key::new("observer.*", Form::Property, unused::FAMILY, "Delays of observers").ignored(OWN_STREAM),
     Key::new("observerMaster.*", Form::Property, unused::FAMILY, "Sizes of followers that feed observers")
-        .ignored(NO_OBSERVER),
+        .ignored(OWN_STREAM),
     Key::new("leader.*", Form::EitherProperty, unused::FAMILY, "Tuning of ZooKeeper's leader").ignored(NO_ELECTION),
     Key::new("follower.*", Form::EitherProperty, unused::FAMILY, "Tuning of ZooKeeper's follower").ignored(NO_ELECTION),
     Key::new("learner.*", Form::Property, unused::FAMILY, "Tuning of ZooKeeper's learner").ignored(NO_ELECTION),
