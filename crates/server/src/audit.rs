@@ -187,6 +187,13 @@ impl Pen {
     }
 
     fn write_out(&mut self) {
+        if self.text.is_empty() {
+            return;
+        }
+        if self.failing {
+            // What was written last may have no end.
+            self.text.insert(0, '\n');
+        }
         let written = self.sink.write_all(self.text.as_bytes());
         // Said once: a full disk must not fill the log, too.
         if let Err(problem) = &written

@@ -26,6 +26,7 @@ mod limits;
 mod listening;
 mod mailbox;
 mod metrics;
+mod mover;
 pub mod offline;
 mod peers;
 mod pulse;

@@ -21,14 +21,15 @@ use tracing::{error, info, warn};
 use crate::config::{Config, HostPort};
 use crate::io::{Io, IoShared};
 use crate::mailbox::{Mailbox, Order};
-use crate::serve::{StartError, spawn};
+use crate::mover::{Mover, reopen};
+use crate::serve::StartError;
 use crate::tls::Door;
 
 /// Connections the system may hold for us until they are accepted, when the configuration does not say.
 const BACKLOG: u32 = 4096;
 /// Pause after a failed accept: the process may be out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long a socket that is to be closed is waited for.
+/// How long a socket that is to be closed, or to be had again, is waited for.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What clients connect to at first.
@@ -43,7 +44,11 @@ impl Listeners {
     /// # Errors
     /// A port cannot be had, or there is none.
     pub(crate) fn bind(config: &Config) -> Result<Listeners, StartError> {
-        let bind = |place: &HostPort| listen(place, config.listen_backlog, config.client_tcp_keep_alive);
+        let bind = |place: &HostPort| {
+            let text = place.host.as_deref().unwrap_or("[::]");
+            let failed = |source| StartError::Listen { address: format!("{text}:{}", place.port), source };
+            listen(place, backlog(config), config.client_tcp_keep_alive).map_err(failed)
+        };
         let plain = config.client.as_ref().map(bind).transpose()?;
         let secure = config.secure_client.as_ref().map(bind).transpose()?;
         if plain.is_none() && secure.is_none() {
@@ -52,6 +57,10 @@ impl Listeners {
             Ok(Listeners { plain, secure })
         }
     }
+}
+
+fn backlog(config: &Config) -> i32 {
+    i32::try_from(config.listen_backlog.unwrap_or(BACKLOG)).unwrap_or(i32::MAX)
 }
 
 /// A socket for the thread that accepts on it.
@@ -75,14 +84,17 @@ pub(crate) struct Listening {
     /// Of the thread that accepts.
     mailbox: Arc<Mailbox>,
     door: Door,
-    backlog: Option<u32>,
+    backlog: i32,
     keep_alive: bool,
+    mover: Arc<Mover>,
 }
 
 /// The port without TLS, or with both.
 #[derive(Debug)]
 struct Plain {
+    /// `None` of one that was closed for another, which could not be had.
     place: Option<HostPort>,
+    is_open: bool,
     closing: watch::Sender<bool>,
 }
 
@@ -91,14 +103,19 @@ impl Listening {
         let address =
             |listener: &Option<TcpListener>| listener.as_ref().and_then(|listener| listener.local_addr().ok());
         Listening {
-            plain: Mutex::new(Plain { place: config.client.clone(), closing: watch::Sender::new(false) }),
+            plain: Mutex::new(Plain {
+                place: config.client.clone(),
+                is_open: true,
+                closing: watch::Sender::new(false),
+            }),
             plain_address: Mutex::new(address(&listeners.plain)),
             secure_address: address(&listeners.secure),
             stopping: watch::Sender::new(false),
             mailbox,
             door: if config.security.client_port_unification { Door::Either } else { Door::Plain },
-            backlog: config.listen_backlog,
+            backlog: backlog(config),
             keep_alive: config.client_tcp_keep_alive,
+            mover: Arc::default(),
         }
     }
 
@@ -145,14 +162,14 @@ impl Listening {
         self.plain.lock().closing.send_replace(true);
     }
 
-    /// Has clients accepted at `place`, if that is elsewhere: soon, from a thread of its own, since names take their time.
+    /// Has clients accepted at `place`, if that is elsewhere: soon.
     pub(crate) fn follow(self: &Arc<Self>, place: &HostPort) {
-        if self.is_at(place) {
+        if self.is_at(place) && !self.mover.is_busy() {
             return;
         }
-        let (listening, place) = (self.clone(), place.clone());
-        let moving = spawn("move", move || listening.move_to(&place));
-        moving.map_or_else(|error| warn!(%error, "the client port does not move"), drop);
+        let listening = self.clone();
+        let sent = self.mover.send(place.clone(), "move", move |place| listening.move_to(place));
+        sent.unwrap_or_else(|error| warn!(%error, "the client port does not move"));
     }
 
     /// Whether clients are accepted there already, or never without TLS.
@@ -164,82 +181,78 @@ impl Listening {
                 ip == address.ip().to_canonical() || ip.is_unspecified() && address.ip().is_unspecified()
             }),
         };
-        is_host && place.port == address.port()
+        is_host && place.port == address.port() && self.plain.lock().is_open
     }
 
+    /// By the mover's thread alone. Names are looked up, and sockets waited for, while nothing is locked.
     fn move_to(&self, place: &HostPort) {
-        let mut plain = self.plain.lock();
-        if *self.stopping.borrow() || self.is_at(place) || plain.place.as_ref() == Some(place) {
+        let Some(old) = *self.plain_address.lock() else { return };
+        if self.is_at(place) || self.plain.lock().place.as_ref() == Some(place) {
             return;
         }
-        let old = plain.place.clone().unwrap_or_else(|| place.clone());
-        let open = |place: &HostPort| listen(place, self.backlog, self.keep_alive);
-        let (opened, problem) = reopen(&old, place, open, || close(&plain.closing));
-        if let Some(problem) = problem {
+        let open = || listen(place, self.backlog, self.keep_alive);
+        let (opened, problem) = reopen(old.port() == place.port, open, || self.close(), || self.open_again(old));
+        if let Some(problem) = &problem {
             error!(%problem, still = %old, "the members say that clients are accepted at {place}; they are not");
-        } else {
+        }
+        let mut plain = self.plain.lock();
+        if *self.stopping.borrow() {
+            return;
+        }
+        if problem.is_none() {
             plain.place = Some(place.clone());
         }
-        if let Some(listener) = opened {
-            let address = listener.local_addr().ok();
-            info!(address = address.map(tracing::field::display), "clients are accepted here from now on");
-            *self.plain_address.lock() = address;
-            plain.closing = watch::Sender::new(false);
-            let closing = plain.closing.subscribe();
-            self.mailbox.order(Order::Listen(Opened { listener, door: self.door, closing }));
+        let Some(listener) = opened else { return };
+        let address = listener.local_addr().ok();
+        info!(address = address.map(tracing::field::display), "clients are accepted here from now on");
+        *self.plain_address.lock() = address;
+        plain.closing = watch::Sender::new(false);
+        plain.is_open = true;
+        let closing = plain.closing.subscribe();
+        self.mailbox.order(Order::Listen(Opened { listener, door: self.door, closing }));
+    }
+
+    /// Until nobody holds the socket any more.
+    fn close(&self) {
+        let mut plain = self.plain.lock();
+        (plain.place, plain.is_open) = (None, false);
+        let closing = plain.closing.clone();
+        drop(plain);
+        closing.send_replace(true);
+        let until = Instant::now() + CLOSE_PATIENCE;
+        while !closing.is_closed() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
-}
 
-/// Until nobody holds the socket any more.
-fn close(closing: &watch::Sender<bool>) {
-    closing.send_replace(true);
-    let until = Instant::now() + CLOSE_PATIENCE;
-    while !closing.is_closed() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// What listens at `new` from now on; or why not, and what listens at `old` again, if that had to be closed.
-pub(crate) fn reopen<T, E>(
-    old: &HostPort,
-    new: &HostPort,
-    open: impl Fn(&HostPort) -> Result<T, E>,
-    close: impl FnOnce(),
-) -> (Option<T>, Option<E>) {
-    match open(new) {
-        Ok(opened) => {
-            close();
-            (Some(opened), None)
-        }
-        Err(problem) if old.port != new.port => (None, Some(problem)),
-        // The old one may be in the way: another address, the same port.
-        Err(_) => {
-            close();
-            match open(new) {
-                Ok(opened) => (Some(opened), None),
-                Err(problem) => (open(old).ok(), Some(problem)),
+    /// At the address that was closed a moment ago.
+    fn open_again(&self, address: SocketAddr) -> Option<TcpListener> {
+        let until = Instant::now() + CLOSE_PATIENCE;
+        loop {
+            match bind(address, self.backlog, self.keep_alive) {
+                Ok(listener) => return Some(listener),
+                Err(problem) if Instant::now() >= until || *self.stopping.borrow() => {
+                    error!(%problem, %address, "no clients are accepted any more");
+                    return None;
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
             }
         }
     }
 }
 
 /// Binds the client port. Without a host, every address of both families.
-fn listen(client: &HostPort, backlog: Option<u32>, keep_alive: bool) -> Result<TcpListener, StartError> {
-    let text = client.host.clone().unwrap_or_else(|| "[::]".to_owned());
-    let failed = |source| StartError::Listen { address: format!("{text}:{}", client.port), source };
-    let backlog = i32::try_from(backlog.unwrap_or(BACKLOG)).unwrap_or(i32::MAX);
+fn listen(client: &HostPort, backlog: i32, keep_alive: bool) -> io::Result<TcpListener> {
     match &client.host {
         Some(host) => {
-            let mut addresses = (host.as_str(), client.port).to_socket_addrs().map_err(failed)?;
-            let address = addresses.next().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
-            bind(address, backlog, keep_alive).map_err(failed)
+            let mut addresses = (host.as_str(), client.port).to_socket_addrs()?;
+            bind(addresses.next().ok_or(io::ErrorKind::AddrNotAvailable)?, backlog, keep_alive)
         }
         None => {
             let every = |address: [u16; 8]| SocketAddr::from((address, client.port));
             let dual = bind(every([0; 8]), backlog, keep_alive);
             // A system without IPv6 still has IPv4.
-            dual.or_else(|_| bind(SocketAddr::from(([0, 0, 0, 0], client.port)), backlog, keep_alive)).map_err(failed)
+            dual.or_else(|_| bind(SocketAddr::from(([0, 0, 0, 0], client.port)), backlog, keep_alive))
         }
     }
 }

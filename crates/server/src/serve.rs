@@ -393,6 +393,8 @@ fn assemble(
         sessionless_timeout_ms: u64::from(config.limits.sessionless_connection_timeout_ms),
     });
     let auth_rules = io.config.auth.clone();
+    // Before the members are asked where this server should listen; clients wait until there is a thread for them.
+    listening.open(listeners);
     let mut others = Vec::new();
     let mut locks = Vec::new();
     let engine = match (membership, durable.life, &durable.checkpoints) {
@@ -466,7 +468,6 @@ fn assemble(
         let io = io.clone();
         others.push(spawn(&format!("io-{thread}"), move || run_io(thread as u16, io))?);
     }
-    listening.open(listeners);
     let secure_address = listening.secure_address();
     let address = listening.address();
     let rules = admin::Rules { settings, auth: auth_rules };

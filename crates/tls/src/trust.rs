@@ -105,11 +105,12 @@ impl Trust {
     }
 }
 
-/// As Java: it says that it is, and may sign certificates. Old ones cannot say so.
+/// As Java: it says that it is, and may sign certificates. Old ones cannot say so; there it is who has signed itself.
+// Java takes all of these.
 fn is_authority(certificate: &CertificateDer<'_>) -> bool {
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return false };
     if parsed.version() != X509Version::V3 {
-        return true;
+        return parsed.subject() == parsed.issuer();
     }
     let says_so = matches!(parsed.basic_constraints(), Ok(Some(constraints)) if constraints.value.ca);
     let may_sign = match parsed.key_usage() {

@@ -229,7 +229,7 @@ async fn welcome(
     match timeout(patience, begin(stream, &tls)).await {
         Ok(Ok(Begun::Plain(stream))) => converse(stream, origin, &site).await,
         Ok(Ok(Begun::Secure(stream))) => converse(*stream, Origin { secure: true, ..origin }, &site).await,
-        Ok(Err(problem)) => info!(%peer, %problem, "an administrator's TLS handshake failed"),
+        Ok(Err(problem)) => debug!(%peer, %problem, "an administrator's TLS handshake failed"),
         Err(_elapsed) => debug!(%peer, "an administrator's connection said nothing"),
     }
 }

@@ -31,7 +31,7 @@ use super::watch::{Watch, Watched};
 use crate::audit::AuditLog;
 use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
-use crate::config::{self, Containers, Membership};
+use crate::config::{self, Containers, HostPort, Membership};
 use crate::listening::Listening;
 use crate::mailbox::{Mailbox, Proposing};
 use crate::metrics::EngineStats;
@@ -362,16 +362,25 @@ pub(super) fn linked_members(parts: &Parts) -> (Vec<Member>, bool) {
 fn start_peers(parts: &Parts, states: &States, ensemble: Arc<AtomicU64>) -> std::io::Result<Peers> {
     let membership = &parts.membership;
     let (members, agreed) = linked_members(parts);
-    let config = PeersConfig {
-        restrict: membership.peer_addresses_only,
-        open: membership.reconfig_enabled,
-        ensemble,
-        tls: parts.tls.clone(),
-        ..PeersConfig::new(membership.me, members.clone(), membership.listen.clone())
+    let start = |listen: &HostPort| {
+        let config = PeersConfig {
+            restrict: membership.peer_addresses_only,
+            open: membership.reconfig_enabled,
+            ensemble: ensemble.clone(),
+            tls: parts.tls.clone(),
+            ..PeersConfig::new(membership.me, members.clone(), listen.clone())
+        };
+        let states = states.clone();
+        Peers::start(config, Arc::new(move |stream, peer| states.send(stream, peer)))
     };
-    let states = states.clone();
-    let mut peers = Peers::start(config, Arc::new(move |stream, peer| states.send(stream, peer)))?;
-    peers.set_members(members, agreed);
+    // Where the members know it; the file may still name the place it has moved away from.
+    let own = members.iter().find(|member| member.id == membership.me);
+    let known = own.map(|own| own.place(&membership.listen)).filter(|known| *known != membership.listen);
+    let mut peers = match known.map(|known| start(&known)) {
+        Some(Ok(peers)) => peers,
+        Some(Err(_)) | None => start(&membership.listen)?,
+    };
+    peers.set_members(members.clone(), agreed);
     Ok(peers)
 }
 

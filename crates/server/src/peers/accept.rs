@@ -23,7 +23,7 @@ use super::helpers::{Helpers, Topic, canonical, resolve};
 use super::stream::PeerStream;
 use super::{OnState, spawn};
 use crate::config::HostPort;
-use crate::listening::reopen;
+use crate::mover::{Mover, reopen};
 
 /// How long the system is left alone after it has refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -51,11 +51,18 @@ pub(super) fn bind(place: &HostPort) -> io::Result<Vec<TcpListener>> {
     }
 }
 
+/// What was open a moment ago.
+fn bind_all(addresses: &[SocketAddr]) -> Option<Vec<TcpListener>> {
+    let bound: io::Result<Vec<TcpListener>> = addresses.iter().map(TcpListener::bind).collect();
+    bound.inspect_err(|problem| error!(%problem, "no peers are accepted any more")).ok()
+}
+
 /// Where peers are accepted.
 pub(super) struct Entrance {
     helpers: Arc<Helpers>,
     on_state: OnState,
     open: Mutex<Open>,
+    mover: Arc<Mover>,
 }
 
 impl fmt::Debug for Entrance {
@@ -68,6 +75,7 @@ impl fmt::Debug for Entrance {
 #[derive(Debug)]
 struct Open {
     place: HostPort,
+    addresses: Vec<SocketAddr>,
     /// Readable once their thread is to end.
     stop: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
@@ -84,36 +92,44 @@ impl Entrance {
         on_state: OnState,
     ) -> io::Result<Arc<Entrance>> {
         let open = Open::start(&helpers, helpers.config.listen.clone(), listeners, &on_state)?;
-        Ok(Arc::new(Entrance { helpers, on_state, open: Mutex::new(open) }))
+        Ok(Arc::new(Entrance { helpers, on_state, open: Mutex::new(open), mover: Arc::default() }))
     }
 
-    /// Peers are accepted at `place` soon, if that is elsewhere: on a thread of its own, since names take their time.
+    /// Peers are accepted at `place` soon, if that is elsewhere.
     pub(super) fn follow(self: &Arc<Self>, place: HostPort) -> io::Result<()> {
-        if self.open.lock().place == place {
+        if self.open.lock().is_at(&place) && !self.mover.is_busy() {
             return Ok(());
         }
         let entrance = self.clone();
-        spawn("peer-move", move || entrance.move_to(&place)).map(drop)
+        self.mover.send(place, "peer-move", move |place| entrance.move_to(place))
     }
 
+    /// By the mover's thread alone. Names are looked up while nothing is locked.
     fn move_to(&self, place: &HostPort) {
-        let mut open = self.open.lock();
-        if self.helpers.is_stopped() || open.place == *place {
+        let open = self.open.lock();
+        if open.is_at(place) {
             return;
         }
-        let old = open.place.clone();
-        let (listeners, problem) = reopen(&old, place, bind, || open.close());
+        let (old, addresses) = (open.place.clone(), open.addresses.clone());
+        drop(open);
+        let close = || self.open.lock().close();
+        let again = || bind_all(&addresses);
+        let (listeners, problem) = reopen(old.port == place.port, || bind(place), close, again);
         let place = match problem {
             Some(problem) => {
                 error!(%problem, "the members say that this server's peers reach it at {place}; they do not");
                 old
             }
-            None => {
-                info!("peers are accepted at {place} from now on");
-                place.clone()
-            }
+            None => place.clone(),
         };
         let Some(listeners) = listeners else { return };
+        let mut open = self.open.lock();
+        if self.helpers.is_stopped() {
+            return;
+        }
+        // The former sockets are closed already where they were in the way.
+        open.close();
+        info!("peers are accepted at {place} from now on");
         match Open::start(&self.helpers, place, listeners, &self.on_state) {
             Ok(started) => *open = started,
             Err(problem) => error!(%problem, "no peers are accepted any more"),
@@ -136,11 +152,16 @@ impl Open {
         for listener in &listeners {
             listener.set_nonblocking(true)?;
         }
+        let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let listening =
             Listening { helpers: helpers.clone(), listeners, stop: stop.clone(), on_state: on_state.clone() };
         let thread = Some(spawn("peer-listen", move || listening.run())?);
-        Ok(Open { place, stop, thread })
+        Ok(Open { place, addresses, stop, thread })
+    }
+
+    fn is_at(&self, place: &HostPort) -> bool {
+        self.place == *place && self.thread.is_some()
     }
 
     fn close(&mut self) {

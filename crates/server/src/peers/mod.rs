@@ -70,6 +70,13 @@ pub(crate) struct Member {
     pub(crate) port: u16,
 }
 
+impl Member {
+    /// Where its peers are accepted, if it listens like `listen`: at its host, or at every address there is.
+    pub(crate) fn place(&self, listen: &HostPort) -> HostPort {
+        HostPort { host: listen.host.as_ref().map(|_| self.host.clone()), port: self.port }
+    }
+}
+
 /// What the links are made from.
 #[derive(Clone, Debug)]
 pub(crate) struct PeersConfig {
@@ -205,7 +212,7 @@ impl Peers {
     pub(crate) fn set_members(&mut self, members: Vec<Member>, agreed: bool) {
         let PeersConfig { me, listen, .. } = &self.helpers.config;
         let own = members.iter().find(|member| member.id == *me);
-        let place = own.map(|own| HostPort { host: listen.host.as_ref().map(|_| own.host.clone()), port: own.port });
+        let place = own.map(|own| own.place(listen));
         let strangers: Vec<u8> =
             self.links.keys().copied().filter(|&peer| self.helpers.member(peer).is_none()).collect();
         self.helpers.set_members(members, agreed);
@@ -309,6 +316,12 @@ impl Peers {
                 None => {}
             }
             self.tell_ended(event);
+            // Its line may be newer than its greeting.
+            if let Err(refusal) = accept::check_certificate(&self.helpers, peer, &established.stream) {
+                warn!(peer, "a link to server {peer} is not taken over: {refusal}");
+                self.helpers.need(peer);
+                continue;
+            }
             let link = Link::new(established.stream, established.number);
             let added =
                 epoll::add(&self.epoll, link.stream().socket(), EventData::new_u64(peer.into()), EventFlags::IN);

@@ -174,6 +174,15 @@ fn a_server_moves_without_a_restart() {
     group.start(2);
     until("the server is where the members say", || group.address(2).port() == client.port());
     group.wait_serving();
+    until("and only there", || TcpStream::connect(old_client).is_err() && TcpStream::connect(old_peer).is_err());
+    // Or says the same port at another address, which is in the way.
+    let text = group.zoo_cfg(2).replace("clientPort=0", &format!("clientPort={}", client.port()));
+    for _ in 0..5 {
+        group.stop(2);
+        group.start_with(2, &text).unwrap();
+        until("it is there again", || group.address(2).ip().is_unspecified());
+        group.wait_serving();
+    }
     group.assert_equal();
     group.end();
 }
