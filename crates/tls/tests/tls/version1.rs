@@ -256,3 +256,14 @@ fn who_is_listed_signs_for_nobody() {
     let trusted = listed(|params| params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign]);
     assert_eq!(trusted, (Ok("CN=client".to_owned()), Ok("CN=client".to_owned())));
 }
+
+/// Those of version 1 cannot say what they are.
+#[test]
+fn of_version_1_who_signed_itself_is_an_authority() {
+    let root = Authority::new();
+    let middle = Authority::signed_by(&root);
+    let old = |it: &Authority| pem("CERTIFICATE", &without(&it.trust_der(), &[VERSION, EXTENSIONS], root.key()));
+    assert_eq!(enter(&holder(&root, "client"), "", &old(&root)), Ok("CN=client".to_owned()));
+    refused(&holder(&middle, "client"), "", &old(&middle), "UnknownIssuer");
+    refused(&middle.sign("client", &[], |_| {}), "", &old(&middle), "UnknownIssuer");
+}
