@@ -15,7 +15,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-use crate::{signals, supervisor};
+use crate::signals::Signals;
+use crate::supervisor;
 
 /// ZooKeeper's exit code for a data directory that cannot be used.
 const EXIT_CODE_DATA: u8 = 3;
@@ -88,9 +89,10 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         Ok(server) => server,
         Err(problem) => return Ok(complain(&problem.to_string(), exit_code(&problem))),
     };
+    let signals = Signals::listen()?;
     announce(&server, args, &data_dir);
     supervisor::serving(&server);
-    signals::wait(&server, || reload_log(args, &log))?;
+    signals.wait(&server, || reload_log(args, &log))?;
     supervisor::stopping();
     server.stop();
     Ok(ExitCode::SUCCESS)

@@ -6,37 +6,50 @@ use std::time::Duration;
 
 use anyhow::Context;
 use oxkeeper_server::Server;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::supervisor::Watchdog;
 
-/// Until the server is to stop. From then on the next signal ends the process where it stands, as a crash would: nothing
-/// acknowledged is lost by that.
-pub(crate) fn wait(server: &Server, reload: impl Fn()) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    let runtime = runtime.context("no event queue")?;
-    let mut stop = runtime.block_on(async { Stop::new() })?;
-    runtime.block_on(async {
-        let mut hang_up = signal(SignalKind::hangup())?;
-        let mut watchdog = Watchdog::new();
-        loop {
-            tokio::select! {
-                name = stop.asked() => {
-                    info!("{name}: stopping");
-                    return anyhow::Ok(());
+/// What is listened for: before anybody is told that the server is there, since that may be who wants it to stop.
+pub(crate) struct Signals {
+    runtime: Runtime,
+    stop: Stop,
+    hang_up: Signal,
+}
+
+impl Signals {
+    pub(crate) fn listen() -> anyhow::Result<Signals> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+        let runtime = runtime.context("no event queue")?;
+        let entered = runtime.enter();
+        let (stop, hang_up) = (Stop::new()?, signal(SignalKind::hangup())?);
+        drop(entered);
+        Ok(Signals { runtime, stop, hang_up })
+    }
+
+    /// Until the server is to stop. From then on the next signal ends the process where it stands, as a crash would:
+    /// nothing acknowledged is lost by that.
+    pub(crate) fn wait(self, server: &Server, reload: impl Fn()) -> anyhow::Result<()> {
+        let Signals { runtime, mut stop, mut hang_up } = self;
+        runtime.block_on(async {
+            let mut watchdog = Watchdog::new();
+            loop {
+                tokio::select! {
+                    name = stop.asked() => return info!("{name}: stopping"),
+                    _ = hang_up.recv() => reload(),
+                    () = watchdog.due() => watchdog.answer(server),
                 }
-                _ = hang_up.recv() => reload(),
-                () = watchdog.due() => watchdog.answer(server),
             }
-        }
-    })?;
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        let name = runtime.block_on(stop.asked());
-        warn!("{name} again: ending at once");
-        std::process::exit(0);
-    })?;
-    Ok(())
+        });
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            let name = runtime.block_on(stop.asked());
+            warn!("{name} again: ending at once");
+            std::process::exit(0);
+        })?;
+        Ok(())
+    }
 }
 
 struct Stop {
