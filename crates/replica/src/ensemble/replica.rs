@@ -508,8 +508,8 @@ impl Replica {
     }
 
     /// A blank server, of an ensemble that is there: the leader, or a voter that may know one which has joined since this
-    /// server was configured. Whoever answers is fetched from, and only a voter knows in which round its entries were accepted
-    /// (sim seed 910036 of three).
+    /// server was configured. Whoever answers is fetched from; a voter has its vote to give with it, a server without one only what
+    /// it heard (`round_heard`).
     fn ask_to_join(&mut self) {
         let others = self.statuses().filter(|(_, status)| status.votes);
         let asked = others.max_by_key(|(_, status)| (status.leading, status.configuration, status.decided));

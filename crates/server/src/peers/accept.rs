@@ -127,8 +127,6 @@ impl Entrance {
         if self.helpers.is_stopped() {
             return;
         }
-        // The former sockets are closed already where they were in the way.
-        open.close();
         info!("peers are accepted at {place} from now on");
         match Open::start(&self.helpers, place, listeners, &self.on_state) {
             Ok(started) => *open = started,
