@@ -10,7 +10,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 
@@ -20,69 +19,13 @@ from cases import case, equal, eventually, run_all
 from certificates import PASSWORD, Maker
 from connection import Closed, Connection
 from kazoo.client import KazooClient
+from secure import ANSWER_S, CLIENT, DEPLOYMENT, DIRECTORY, PORT, SECURE_PORT, context, dial, restart, stores
+from server import Deployment, oxkeeper_binary
 
 HERE = Path(__file__).resolve().parent
 BIN = HERE.parent.parent / "bin"
-sys.path.insert(0, str(HERE.parent / "lib"))
-from server import Deployment, free_ports, oxkeeper_binary  # noqa: E402
-
-DIRECTORY = Path(tempfile.mkdtemp(prefix="compat-tls-", dir=Path(os.environ["ZK_CTL"]).parent))
-PORT = int(os.environ["ZK_CONNECT"].rpartition(":")[2])
-[SECURE_PORT] = free_ports(1)
-CLIENT = "CN=client,OU=one+OU=two,O=Example\\, Inc.,C=DE"
-ANSWER_S = 10
-
-
-def stores(keys, trust):
-    lines = {"keyStore": keys, "trustStore": trust}
-    return "".join(f"ssl.{name}.location={DIRECTORY}/{file}\nssl.{name}.password={PASSWORD}\n" for name, file in lines.items())
-
-
-COMMON = """\
-serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory
-client.certReload=true
-ssl.enabledProtocols=TLSv1.2,TLSv1.3
-X509AuthenticationProvider.superUser=CN=super
-"""
-
-
-def restart(settings):
-    """The same servers under these settings, besides those they were given. Every member of an ensemble must know scheme x509."""
-    deployment = Deployment(Path(os.environ["ZK_CTL"]).parent)
-    for member in deployment.members:
-        config = member.directory / "zoo.cfg"
-        given = member.directory / "zoo.cfg.given"
-        if not given.exists():
-            given.write_text(config.read_text())
-        [port] = [SECURE_PORT] if member.port == PORT else free_ports(1)
-        config.write_text(given.read_text() + f"secureClientPort={port}\n" + COMMON + settings)
-    deployment.stop()
-    deployment.start()
-    # Apache ZooKeeper opens this port a moment later.
-    eventually(is_open)
-
-
-def is_open():
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", SECURE_PORT)) == 0
-
 
 # --- clients -------------------------------------------------------------------------------------------------------------
-
-
-def context(who=None, least=ssl.TLSVersion.TLSv1_2, most=ssl.TLSVersion.TLSv1_3):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version, context.maximum_version = least, most
-    context.load_verify_locations(DIRECTORY / "ca.pem")
-    if who:
-        pair = [DIRECTORY / f"{who}.pem"] if who != "listed" else [DIRECTORY / "listed.pem", DIRECTORY / "listed.key.pem"]
-        context.load_cert_chain(*pair)
-    return context
-
-
-def dial(who=None, port=SECURE_PORT, name="localhost", **versions):
-    plain = socket.create_connection(("127.0.0.1", port), timeout=ANSWER_S)
-    return context(who, **versions).wrap_socket(plain, server_hostname=name)
 
 
 class Raw(Connection):
@@ -326,7 +269,7 @@ def key_and_trust_stores_of_every_type():
 @case("curator", alone=True)
 def a_lock_outlives_a_restart():
     flags = [f"-D{key}={value}" for key, value in client_properties().items()]
-    deployment = Deployment(Path(os.environ["ZK_CTL"]).parent)
+    deployment = Deployment(DEPLOYMENT)
     equal(lock.outlives_a_restart(f"127.0.0.1:{SECURE_PORT}", flags, deployment.restart), (f"ip:127.0.0.1 x509:{CLIENT}", lock.HELD))
 
 
@@ -396,7 +339,7 @@ def the_status_of_a_server_with_tls_only():
 
 @case("other settings", alone=True)
 def a_certificate_is_optional():
-    restart(stores("old-server.pem", "trust.p12").replace("ssl.keyStore.password", "ssl.unused") + "ssl.clientAuth=want\n")
+    restart(stores("old-server.pem", "trust.p12") + "ssl.clientAuth=want\n")
     equal(Raw().identities(), [IP])
     equal(Raw("client").identities(), [IP, ("x509", CLIENT)])
     refused(who="foreign")
