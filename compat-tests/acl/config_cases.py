@@ -7,19 +7,20 @@ import os
 import sys
 from pathlib import Path
 
+import callers
 import harness
 import wire
+from callers import CLIENT, digest, over_tls, plain_client
 from harness import SERVERS, case, equal, error_name
+from server import Deployment
 from wire import ACL, ALL, READ
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
-from server import Deployment  # noqa: E402
 
 FEATURE = "the configuration"
 CONFIG = "/zookeeper/config"
-SUPER, BOB = wire.auth("digest", "super:admin"), wire.auth("digest", "bob:pw")
 OPEN = [ACL(READ, "world", "anyone")]
-BOBS = [ACL(ALL, "digest", "bob:ikIaKsbtGweaHnb/jKn7OHqbunM=")]
+SUPERS = {"super": digest("super:admin"), "super by certificate": over_tls("super")}
+OTHERS = {"bob": digest("bob:pw"), "a subject": over_tls("client")}
+GIVEN = {"bob": ACL(ALL, "digest", "bob:ikIaKsbtGweaHnb/jKn7OHqbunM="), "a subject": ACL(ALL, "x509", CLIENT)}
 # Nothing of this changes anything but a version: znodes of a version that is none, a member that is none.
 ASKED = {
     "read": wire.get_data(CONFIG), "acl": wire.get_acl(CONFIG), "write": wire.set_data(CONFIG, b"", 99),
@@ -30,11 +31,9 @@ ASKED = {
 NEVER = {"delete": "BAD_ARGUMENTS"} if SERVERS > 1 else {"delete": "BAD_ARGUMENTS", "reconfig": "UNIMPLEMENTED"}
 
 
-def may(scene, identity=None):
+def may(scene, connect=plain_client):
     """The error of each thing that somebody may want of it."""
-    client = scene.client()
-    if identity:
-        client.ok(identity, xid=wire.XID_AUTH)
+    client = connect(scene)
     found = {what: error_name(client.ask(request).err) for what, request in ASKED.items()}
     if found["create"] == "OK":
         client.ok(wire.delete(f"{CONFIG}/x"))
@@ -53,22 +52,27 @@ OWNERS = answers(read="OK", acl="OK", write="BAD_VERSION", create="OK", admin="B
 def as_made(scene):
     equal(scene.client().acl(CONFIG), OPEN, "ACL")
     equal(may(scene), READERS, "anybody")
-    equal(may(scene, BOB), READERS, "bob")
-    equal(may(scene, SUPER), OWNERS, "super")
+    for who, connect in OTHERS.items():
+        equal(may(scene, connect), READERS, who)
+    for who, connect in SUPERS.items():
+        equal(may(scene, connect), OWNERS, who)
 
 
 @case(FEATURE, "it may be given to somebody")
 def given(scene):
-    client = scene.client()
-    client.ok(SUPER, xid=wire.XID_AUTH)
-    client.ok(wire.set_acl(CONFIG, BOBS))
-    scene.settle()
-    equal(may(scene), answers(), "anybody")
-    equal(may(scene, BOB), OWNERS, "bob")
-    equal(may(scene, SUPER), OWNERS, "super")
+    client = SUPERS["super"](scene)
+    for owner, acl in GIVEN.items():
+        client.ok(wire.set_acl(CONFIG, [acl]))
+        scene.settle()
+        equal(may(scene), answers(), "anybody")
+        for who, connect in OTHERS.items():
+            equal(may(scene, connect), OWNERS if who == owner else answers(), f"{who}, under the ACL of {owner}")
+        for who, connect in SUPERS.items():
+            equal(may(scene, connect), OWNERS, who)
     client.ok(wire.set_acl(CONFIG, OPEN))
     scene.settle()
-    equal(may(scene, BOB), READERS, "bob afterwards")
+    for who, connect in OTHERS.items():
+        equal(may(scene, connect), READERS, f"{who} afterwards")
 
 
 @case(FEATURE, "without ACLs everybody may do everything")
@@ -86,5 +90,5 @@ def restart_with(line):
 
 
 if __name__ == "__main__":
-    restart_with("reconfigEnabled=true")
+    callers.serve("reconfigEnabled=true\n")
     sys.exit(harness.run(sys.argv[1:]))

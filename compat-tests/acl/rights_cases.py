@@ -11,9 +11,10 @@ import zlib
 from collections import namedtuple
 from pathlib import Path
 
-import exchange
+import callers
 import harness
 import wire
+from callers import CLIENT, digest, over_tls, plain_client, sasl
 from harness import SERVERS
 from wire import ACL, Flags, Op
 
@@ -22,35 +23,34 @@ PERMISSIONS = {"none": 0, "read": 1, "write": 2, "create": 4, "delete": 8, "admi
 DIGEST_BOB = "bob:ikIaKsbtGweaHnb/jKn7OHqbunM="
 MINUTES = 600_000
 
-
-def digest(credentials):
-    return lambda client: client.ok(wire.auth("digest", credentials), b"", xid=wire.XID_AUTH)
-
-
-def sasl(user, password):
-    return lambda client: exchange.authenticate(client, user, password)
-
-
-# `proves` is what the caller does first; the ACL has one entry of `scheme` and `ident`. `owner` makes the znode: for the scheme auth it
+# `connect` makes the caller's client; the ACL has one entry of `scheme` and `ident`. `owner` makes the znode: for the scheme auth it
 # must be somebody.
-Caller = namedtuple("Caller", "proves scheme ident owner", defaults=[None])
+Caller = namedtuple("Caller", "connect scheme ident owner", defaults=[plain_client])
 
 CALLERS = {
-    "anybody, world": Caller(None, "world", "anyone"),
-    "the address, ip": Caller(None, "ip", "127.0.0.1"),
-    "the network, ip": Caller(None, "ip", "127.0.0.0/8"),
-    "another address, ip": Caller(None, "ip", "127.0.0.2"),
-    "nobody, digest": Caller(None, "digest", DIGEST_BOB),
+    "anybody, world": Caller(plain_client, "world", "anyone"),
+    "the address, ip": Caller(plain_client, "ip", "127.0.0.1"),
+    "the network, ip": Caller(plain_client, "ip", "127.0.0.0/8"),
+    "another address, ip": Caller(plain_client, "ip", "127.0.0.2"),
+    "nobody, digest": Caller(plain_client, "digest", DIGEST_BOB),
     "the user, digest": Caller(digest("bob:pw"), "digest", DIGEST_BOB),
     "a wrong password, digest": Caller(digest("bob:wrong"), "digest", DIGEST_BOB),
     "a SASL user of that name, digest": Caller(sasl("bob", "bobpw"), "digest", DIGEST_BOB),
-    "nobody, sasl": Caller(None, "sasl", "bob"),
+    "nobody, sasl": Caller(plain_client, "sasl", "bob"),
     "the user, sasl": Caller(sasl("bob", "bobpw"), "sasl", "bob"),
     "another user, sasl": Caller(sasl("eve", "evepw"), "sasl", "bob"),
     "a digest user of that name, sasl": Caller(digest("bob:pw"), "sasl", "bob"),
-    "nobody, auth": Caller(None, "auth", "", digest("bob:pw")),
+    "a subject of that name, sasl": Caller(over_tls("client"), "sasl", CLIENT),
+    "nobody, x509": Caller(plain_client, "x509", CLIENT),
+    "nobody over TLS, x509": Caller(over_tls(), "x509", CLIENT),
+    "the subject, x509": Caller(over_tls("client"), "x509", CLIENT),
+    "another subject, x509": Caller(over_tls("another"), "x509", CLIENT),
+    "a SASL user of that name, x509": Caller(sasl("CN=bob", "bobpw"), "x509", "CN=bob"),
+    "nobody, auth": Caller(plain_client, "auth", "", digest("bob:pw")),
     "its maker, auth": Caller(digest("bob:pw"), "auth", "", digest("bob:pw")),
+    "its maker by certificate, auth": Caller(over_tls("client"), "auth", "", over_tls("client")),
     "the super user, digest": Caller(digest("super:admin"), "digest", DIGEST_BOB),
+    "the super user by certificate, x509": Caller(over_tls("super"), "x509", CLIENT),
 }
 
 Operation = namedtuple("Operation", "request read")
@@ -156,18 +156,14 @@ PREFIX = "/rights"
 
 def answers(scene, caller, permission):
     """What one caller is answered under one permission, by operation, and which events it has seen."""
-    owner, client = scene.client(), scene.client()
+    owner = caller.owner(scene)
     path, acl = PREFIX + "/p", [ACL(PERMISSIONS[permission], caller.scheme, caller.ident)]
-    digest("super:admin")(scene.super)
-    if caller.owner:
-        caller.owner(owner)
     owner.ok(wire.create(path, b"x"))
     for name in ("/child", "/child-2", "/child-3"):
         owner.ok(wire.create(path + name))
     owner.ok(wire.set_acl(path, acl))
     scene.settle()
-    if caller.proves:
-        caller.proves(client)
+    client = caller.connect(scene)
     client.take_events()
     found = {name: answer(client, operation) for name, operation in operations(path, acl).items()}
     client.settle()
@@ -195,7 +191,7 @@ def answers(scene, caller, permission):
 
 @harness.case("rights", "are enumerated")
 def enumerated(scene):
-    scene.super = scene.client()
+    scene.super = digest("super:admin")(scene)
     scene.super.ok(wire.create(PREFIX))
     expected = {} if RECORD else dict(line.split(": ", 1) for line in RECORDED.read_text().splitlines() if not line.startswith("#"))
     for name, caller in CALLERS.items():
@@ -224,4 +220,5 @@ RECORD = os.environ.get("ACL_RECORD")
 WRONG = []
 
 if __name__ == "__main__":
+    callers.serve()
     sys.exit(harness.run(sys.argv[1:]))

@@ -158,9 +158,9 @@ class Scene:
         self.address, self.ctl_program = address, ctl
         self.clients, self.corner = [], None
 
-    def connection(self):
-        """A TCP connection without a session."""
-        client = Client(self.address)
+    def connection(self, address=None):
+        """A TCP connection without a session, to the server or to another port of it."""
+        client = Client(address or self.address)
         self.clients.append(client)
         return client
 
