@@ -177,11 +177,11 @@ def moved(scene):
     eventually(lambda: accepts(old) and not accepts((old[0], new_port)), "the port is where it was")
 
 
-def at(scene, address):
+def at(scene, address, connect=lambda scene: scene.client()):
     """A client of another server, ended with the scene."""
     here, scene.address = scene.address, address
     try:
-        return scene.client()
+        return connect(scene)
     finally:
         scene.address = here
 

@@ -3,6 +3,7 @@
 import sys
 
 import errors  # noqa: F401, I001
+import alone  # noqa: F401
 import changes  # noqa: F401
 import clients  # noqa: F401
 import files  # noqa: F401

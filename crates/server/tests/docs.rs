@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use oxkeeper_server::config::{ENSEMBLES_SERVED, keys_markdown};
+use oxkeeper_server::config::keys_markdown;
 
 const INTRO: &str = "\
 <!-- Written by `OXKEEPER_WRITE_DOCS=1 cargo test -p oxkeeper-server --test docs`; do not edit. -->
@@ -38,14 +38,14 @@ Every server has the same lines, and the number of its own one in the file `myid
 Servers reach each other on the first port. The second one, and both limits, are written for ZooKeeper's sake and have no effect.
 The client port stands in the server line or in `clientPort`. Numbers are 1 to 255, members at most 15. What ZooKeeper takes
 silently and would cost the ensemble a vote is refused: two lines with one number, two servers with one address.
-One voter needs no ensemble: it runs standalone, whatever `standaloneEnabled` says.
+A single voter runs standalone. With `standaloneEnabled=false` it is an ensemble of one, which others may join and leave by
+`reconfig`; what its disk loses while it is alone is lost.
 ";
 
 #[test]
 fn the_page_of_keys_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
-    let ensemble = if ENSEMBLES_SERVED { ENSEMBLE } else { "" };
-    let page = format!("{INTRO}{}{ensemble}", keys_markdown());
+    let page = format!("{INTRO}{}{ENSEMBLE}", keys_markdown());
     if std::env::var_os("OXKEEPER_WRITE_DOCS").is_some() {
         fs::write(&path, &page).expect("the documentation can be written");
     }

@@ -81,6 +81,19 @@ fn an_ensemble_is_founded_with_one_election() {
     }
 }
 
+/// An ensemble grows from one voter, shrinks to another, and so on.
+#[test]
+fn one_voter_keeps_every_promise() {
+    let mut total = Report::default();
+    for seed in 0..12 {
+        let options = Options::new(seed, 3, RUN_MS);
+        let options = Options { founders: 1, one_voter: true, reconfig_every_ms: 200, wipe_every_ms: 0, ..options };
+        total.add(&run(&options));
+    }
+    println!("{total}");
+    assert!(total.alone > 500 && total.configurations > 25 && total.crashes > 50, "one voter decides: {total}");
+}
+
 #[test]
 fn a_seed_is_the_same_run_every_time() {
     let options = Options::new(7, 3, RUN_MS);

@@ -75,6 +75,11 @@ impl Configuration {
         self.voters[process as usize - 1]
     }
 
+    /// One server votes, alone.
+    pub(crate) fn is_sole(&self) -> bool {
+        self.voters.len() == 1
+    }
+
     pub(crate) fn has(&self, server: u8) -> bool {
         self.voters.contains(&server)
     }

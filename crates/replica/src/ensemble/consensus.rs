@@ -19,6 +19,7 @@ use omnipaxos::messages::ballot_leader_election::{BLEMessage, HeartbeatMsg, Hear
 use omnipaxos::messages::sequence_paxos::{Accepted, PaxosMessage, PaxosMsg, Prepare, Promise};
 use omnipaxos::{ClusterConfig, OmniPaxos, OmniPaxosConfig, ServerConfig};
 
+use super::companion;
 use super::configuration::Configuration;
 use super::frame::{BadFrame, Frame, Status};
 use super::journal::{Journal, JournalFull};
@@ -53,6 +54,8 @@ pub(crate) struct Consensus {
     asked: Vec<Option<Ballot>>,
     /// Acceptances that wait for this server's own disk.
     held: Vec<(u64, Accepted)>,
+    /// Of a sole voter: what its companion answers when everything staged is durable.
+    for_companion: Vec<PaxosMsg<LogEntry>>,
     messages: Vec<Message<LogEntry>>,
     /// How often something was staged and persisted; frames wait for these numbers.
     staged: u64,
@@ -105,13 +108,14 @@ impl Consensus {
         let paxos = Consensus::build(&configuration, process, 0, &store);
         Consensus {
             process,
-            asked: vec![None; configuration.voters.len()],
-            answered: vec![false; configuration.voters.len()],
+            asked: vec![None; processes(&configuration)],
+            answered: vec![false; processes(&configuration)],
             latecomers: Vec::new(),
             configuration,
             paxos,
             store,
             held: Vec::new(),
+            for_companion: Vec::new(),
             messages: Vec::new(),
             staged: 0,
             written: 0,
@@ -130,7 +134,7 @@ impl Consensus {
         let config = OmniPaxosConfig {
             cluster_config: ClusterConfig {
                 configuration_id: configuration.id,
-                nodes: (1..=configuration.voters.len() as u64).collect(),
+                nodes: (1..=processes(configuration) as u64).collect(),
                 flexible_quorum: None,
             },
             server_config: ServerConfig {
@@ -161,6 +165,11 @@ impl Consensus {
     /// Tries to lead, whoever does now.
     pub(crate) fn take_over(&mut self) {
         self.paxos.try_become_leader();
+    }
+
+    /// Nobody else votes.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.configuration.is_sole()
     }
 
     /// How many servers are enough to decide.
@@ -376,6 +385,14 @@ impl Consensus {
         }
         for message in messages.drain(..) {
             let to = message.get_receiver();
+            if self.is_alone() {
+                if let Message::SequencePaxos(PaxosMessage { msg, .. }) = message
+                    && companion::answers(&msg)
+                {
+                    self.for_companion.push(msg);
+                }
+                continue;
+            }
             // Who votes in another configuration, or said nothing yet, gets nothing of this one.
             let Some(link) = links.get_mut(&self.configuration.server(to)).filter(|link| link.joined) else { continue };
             if let Message::SequencePaxos(PaxosMessage { msg: PaxosMsg::Prepare(Prepare { n, .. }), .. }) = &message {
@@ -415,19 +432,31 @@ impl Consensus {
         }
     }
 
-    /// Makes everything staged durable, then counts the acceptances that waited for it.
+    /// Makes everything staged durable, then counts the acceptances that waited for it; whether there was anything.
     pub(crate) fn persist(&mut self) -> Result<bool, JournalFull> {
         let mut store = self.store.lock();
-        if !store.is_staged() {
+        let is_staged = store.is_staged();
+        if !is_staged && self.for_companion.is_empty() {
             return Ok(false);
         }
-        store.persist()?;
+        if is_staged {
+            store.persist()?;
+        }
+        let end = store.end();
         drop(store);
         self.written = self.staged;
-        for (from, accepted) in std::mem::take(&mut self.held) {
-            let message = PaxosMessage { from, to: self.process, msg: PaxosMsg::Accepted(accepted) };
-            self.paxos.handle_incoming(Message::SequencePaxos(message));
+        let held = std::mem::take(&mut self.held).into_iter();
+        let mut answers: Vec<_> = held.map(|(from, accepted)| (from, PaxosMsg::Accepted(accepted))).collect();
+        let asked = std::mem::take(&mut self.for_companion);
+        answers.extend(asked.iter().filter_map(|message| Some((companion::PROCESS, companion::answer(message, end)?))));
+        for (from, msg) in answers {
+            self.paxos.handle_incoming(Message::SequencePaxos(PaxosMessage { from, to: self.process, msg }));
         }
         Ok(true)
     }
+}
+
+/// How many processes OmniPaxos has: the voters, and the companion of one that is alone.
+fn processes(configuration: &Configuration) -> usize {
+    configuration.voters.len() + usize::from(configuration.is_sole())
 }

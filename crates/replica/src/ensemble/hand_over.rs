@@ -4,6 +4,7 @@
 //! has all of them. Whatever was not packed is sent again to the new leader by those whose it is. If nobody leads in time,
 //! it goes on leading: a hand-over is a courtesy.
 
+use super::consensus::Consensus;
 use super::frame::Frame;
 use super::replica::Replica;
 
@@ -19,9 +20,13 @@ pub(super) struct Leaving {
 }
 
 impl Replica {
-    /// Has another server lead. It has done so when this one's role is another; whether it has begun to.
+    /// Has another server lead. It has done so when this one's role is another; whether it has begun to: there must be
+    /// another voter.
     pub fn hand_over(&mut self, now_ms: u64) -> bool {
         let until_ms = now_ms + self.config.pace.contact_ms;
+        if self.consensus().is_some_and(Consensus::is_alone) {
+            return false;
+        }
         if let Some(lead) = self.lead.as_mut().filter(|lead| lead.intake.is_some()) {
             lead.leaving.get_or_insert(Leaving { until_ms, asked: Vec::new(), next_ms: now_ms });
             return true;

@@ -12,6 +12,7 @@
 //!
 //! * [`journal`]: the durable log as consensus needs it.
 //! * `storage`: OmniPaxos' view of it. `consensus`: OmniPaxos, driven by its rules. `ballot`: ballots as bytes.
+//! * `companion`: the other process where one server votes alone.
 //! * [`frame`]: what servers say to each other. `links`: to whom, in which order.
 //! * `window`: commands of this server's clients until they are applied here. `intake`: commands on their way into the
 //!   log, at the leader.
@@ -21,6 +22,7 @@
 //! * [`replica`]: all of it together.
 
 mod ballot;
+mod companion;
 pub mod configuration;
 mod consensus;
 pub mod frame;

@@ -572,6 +572,7 @@ impl Replica {
     fn note_contact(&mut self, now_ms: u64) {
         let heard = |link: &Link| link.heard_ms.filter(|_| link.up);
         let contact_ms = match self.consensus().filter(|consensus| consensus.leads()) {
+            Some(consensus) if consensus.is_alone() => Some(now_ms),
             Some(consensus) => {
                 // Who follows another leader by now, or takes no part, does not count.
                 let promise = consensus.promise();
@@ -797,9 +798,13 @@ impl Replica {
         }
         match &mut self.standing {
             Some(Standing::Voter(consensus)) => {
-                let written = consensus.persist()?;
-                // What was counted only now may be news for the others.
-                consensus.take_outgoing(&mut self.links);
+                let mut written = false;
+                // What the companion of a sole voter says, brings about more to write.
+                while consensus.persist()? {
+                    written = true;
+                    // What was counted only now may be news for the others.
+                    consensus.take_outgoing(&mut self.links);
+                }
                 Ok(written)
             }
             Some(Standing::Learner(learner)) => {
@@ -930,13 +935,27 @@ impl Replica {
     /// When [`Replica::step`] has something to do, if nothing arrives before, ms.
     pub fn next_step_ms(&self) -> u64 {
         let next_ms = match &self.standing {
-            _ if self.may_feed() => 0,
+            _ if self.may_feed() || self.may_go_on() => 0,
             Some(Standing::Voter(consensus)) => consensus.next_round_ms(),
             Some(Standing::Learner(learner)) => learner.next_ping_ms,
             Some(Standing::Blank { next_ping_ms, .. }) => *next_ping_ms,
             None => 0,
         };
         next_ms.min(self.next_touch_ms)
+    }
+
+    /// Of a sole voter, whom nobody's frames wake: what the last turn has brought about is work for the next one.
+    fn may_go_on(&self) -> bool {
+        let Some(consensus) = self.consensus().filter(|consensus| consensus.is_alone() && consensus.leads()) else {
+            return false;
+        };
+        match &self.lead {
+            Some(lead) if lead.ballot == consensus.promise() => match &lead.intake {
+                Some(intake) => !self.serving || !intake.is_empty() || self.window.has_unsent(),
+                None => self.wants_epoch,
+            },
+            Some(_) | None => true,
+        }
     }
 
     /// Entries applied.

@@ -128,6 +128,7 @@ impl Replica {
             match leads_first {
                 Some(true) => consensus.lead_first(),
                 Some(false) => consensus.follow_first(now_ms),
+                None if consensus.is_alone() => consensus.take_over(),
                 None => {}
             }
             Standing::Voter(Box::new(consensus))

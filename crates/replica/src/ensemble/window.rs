@@ -63,6 +63,11 @@ impl Window {
         Some((chunk.first, &chunk.commands))
     }
 
+    /// Whether the leader has not been sent everything.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.sent < self.next
+    }
+
     /// Bytes of commands that are not applied.
     pub(crate) fn len(&self) -> usize {
         self.len

@@ -41,6 +41,8 @@ pub struct Membership {
     pub peer_addresses_only: bool,
     /// The members may change.
     pub reconfig_enabled: bool,
+    /// One voter is enough.
+    pub one_voter_enabled: bool,
     /// A server may have several addresses.
     pub multi_address_enabled: bool,
     /// A round of the election.
@@ -73,6 +75,7 @@ impl Membership {
             listen: HostPort { host, port: me.port },
             peer_addresses_only: ensemble.peer_addresses_only,
             reconfig_enabled: ensemble.reconfig_enabled,
+            one_voter_enabled: !ensemble.standalone_enabled,
             multi_address_enabled: ensemble.multi_address_enabled,
             heartbeat_ms: ensemble.heartbeat_ms,
             peer_timeout_ms: ensemble.peer_timeout_ms.unwrap_or(SILENT_HEARTBEATS * ensemble.heartbeat_ms),

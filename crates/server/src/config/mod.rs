@@ -29,8 +29,5 @@ pub use oxkeeper_state::membership::HostPort;
 pub use properties::{Properties, Property, Source, SyntaxError};
 pub use settings::{Admin, AuditConfig, Config, Containers, Ensemble, Limits, Security, Storage, Tls};
 
-/// Does this build form ensembles? The one place to change when it does: keys, checks and documentation follow.
-pub const ENSEMBLES_SERVED: bool = true;
-
 /// The process exits with this code when its configuration is wrong (ZooKeeper's `INVALID_INVOCATION`).
 pub const EXIT_CODE_INVALID: u8 = 2;

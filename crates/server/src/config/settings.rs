@@ -355,10 +355,9 @@ impl Security {
 pub(super) const SASL_PROVIDER: &str = "org.apache.zookeeper.server.auth.SASLAuthenticationProvider";
 
 impl Config {
-    /// Must this server find peers before it serves?
-    // ZooKeeper: with standaloneEnabled=false a single voter is an ensemble too. Here it runs alone.
+    /// Is this server a member of an ensemble, which may have one voter?
     pub fn is_distributed(&self) -> bool {
-        self.ensemble.members.participants() > 1
+        self.ensemble.members.asks_for_ensemble(self.ensemble.standalone_enabled)
     }
 
     /// The number `conf` shows: `myid` in an ensemble, 0 standalone.

@@ -457,6 +457,7 @@ fn an_ensemble_has_members_and_one_of_them_is_me() {
         listen: HostPort { host: Some("b".to_owned()), port: 2889 },
         peer_addresses_only: false,
         reconfig_enabled: false,
+        one_voter_enabled: false,
         multi_address_enabled: false,
         heartbeat_ms: 250,
         peer_timeout_ms: 1250,
@@ -557,7 +558,6 @@ fn a_number_is_written_once_or_twice_the_same() {
 fn ensembles_of_kinds_that_are_not_served() {
     let asks = |lines: &str, part: &str| {
         let unserved = config(&format!("{ENSEMBLE}{lines}"), "").with_my_id(Some(2)).expect("legal").unserved();
-        assert_eq!(unserved.iter().any(|line| line.contains("an ensemble;")), !ENSEMBLES_SERVED, "{unserved:?}");
         assert!(unserved.iter().any(|line| line.contains(part)), "{part}: {unserved:?}");
     };
     asks("group.1=1:2\ngroup.2=200\n", "not in this build: groups of voters (group*)");
@@ -567,8 +567,7 @@ fn ensembles_of_kinds_that_are_not_served() {
     let read_only = config(ENSEMBLE, "-Dreadonlymode.enabled=true").with_my_id(Some(2)).expect("legal");
     assert!(read_only.read_only_mode && read_only.unserved().is_empty(), "{:?}", read_only.unserved());
     let served = config(&format!("{ENSEMBLE}multiAddress.enabled=true\npeerType=participant\n"), "");
-    let unserved = served.with_my_id(Some(2)).expect("legal").unserved();
-    assert_eq!(unserved.len(), usize::from(!ENSEMBLES_SERVED), "{unserved:?}");
+    assert_eq!(served.with_my_id(Some(2)).expect("legal").unserved(), [""; 0]);
     let observed = config(&format!("{ENSEMBLE}server.4=d:1:2:observer\n"), "").with_my_id(Some(4)).expect("legal");
     assert!(!observed.unserved().iter().any(|line| line.contains("observers")), "{:?}", observed.unserved());
     let members = observed.ensemble.membership.expect("an ensemble").members;
@@ -576,14 +575,18 @@ fn ensembles_of_kinds_that_are_not_served() {
 }
 
 #[test]
-fn one_voter_runs_alone_whatever_standalone_enabled_says() {
+fn one_voter_is_an_ensemble_where_standalone_enabled_is_false() {
     let text = "dataDir=/d\nclientPort=1\nstandaloneEnabled=false\ninitLimit=5\nsyncLimit=2\nserver.7=a:1:2\n";
-    let alone = config(text, "").with_my_id(Some(7)).expect("legal");
+    let one = config(text, "").with_my_id(Some(7)).expect("legal");
+    assert_eq!((one.is_distributed(), one.server_id(), one.unserved()), (true, 7, vec![]));
+    assert!(one.warnings[0].contains("no server failure will be tolerated"), "{:?}", one.warnings);
+    let with_observer = config(&format!("{text}server.8=b:1:2:observer\n"), "").with_my_id(Some(8)).expect("legal");
+    assert_eq!(with_observer.unserved(), [""; 0]);
+    let members = with_observer.ensemble.membership.expect("an ensemble").members;
+    assert_eq!(members.iter().map(|member| member.votes).collect::<Vec<_>>(), [true, false]);
+    let alone = config(&text.replace("false", "true"), "").with_my_id(Some(7)).expect("legal");
     assert_eq!((alone.is_distributed(), alone.server_id(), &alone.ensemble.membership), (false, 0, &None));
-    assert_eq!(alone.unserved(), [""; 0]);
     assert!(alone.warnings[0].contains("it runs standalone"), "{:?}", alone.warnings);
-    let with_observer = config(&format!("{text}server.8=b:1:2:observer\n"), "");
-    assert_eq!(with_observer.unserved().len(), 1, "{:?}", with_observer.unserved());
 }
 
 #[test]

@@ -141,7 +141,7 @@ impl Ensemble {
         }
     }
 
-    /// ZooKeeper: a server that is no member any more is a follower all the same.
+    /// ZooKeeper: a server that is no member, or not yet, is a follower all the same, whatever its own line says.
     fn observes(&self) -> bool {
         let learns = matches!(self.running.replica.role(), Role::Observing(_));
         learns && self.running.agreed.observers.contains(&self.parts.membership.me)

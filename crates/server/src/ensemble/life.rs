@@ -318,9 +318,13 @@ fn replica_config(parts: &Parts, applied: u64, checkpointed: u64) -> ReplicaConf
 }
 
 /// What this server says of every reconfig.
-// Two voters are the fewest there are: the engine of a server alone is another one.
 fn ruling(membership: &Membership) -> Ruling {
-    if membership.multi_address_enabled { Ruling::SEVERAL_ADDRESSES } else { Ruling::default() }
+    let switches = [
+        (membership.one_voter_enabled, Ruling::ONE_VOTER),
+        (membership.multi_address_enabled, Ruling::SEVERAL_ADDRESSES),
+    ];
+    let on = switches.into_iter().filter(|(is_on, _)| *is_on);
+    on.fold(Ruling::default(), |ruling, (_, switch)| ruling.with(switch))
 }
 
 pub(crate) fn member_ids(membership: &Membership) -> Vec<u8> {

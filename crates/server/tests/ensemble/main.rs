@@ -13,6 +13,7 @@ mod group;
 mod groups;
 mod health;
 mod members;
+mod one_voter;
 mod pure;
 mod read_only;
 mod refused;

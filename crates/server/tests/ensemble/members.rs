@@ -15,7 +15,7 @@ use crate::support::{LONG_MS, until};
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// As `zoo_cfg`, without the lines of the servers in `without`, and with `role` for the last one.
-fn zoo_cfg(group: &Group, id: u8, without: &[u8], role: &str) -> String {
+pub(crate) fn zoo_cfg(group: &Group, id: u8, without: &[u8], role: &str) -> String {
     let left_out = |line: &&str| !without.iter().any(|id| line.starts_with(&format!("server.{id}=")));
     let text = group.zoo_cfg(id);
     let last = format!("server.{}=", group.ids().last().unwrap());
@@ -23,7 +23,7 @@ fn zoo_cfg(group: &Group, id: u8, without: &[u8], role: &str) -> String {
     text.lines().filter(left_out).map(named).collect::<Vec<_>>().join("\n")
 }
 
-fn reconfig(client: &mut Raw, joining: Option<String>, leaving: Option<&str>) -> i32 {
+pub(crate) fn reconfig(client: &mut Raw, joining: Option<String>, leaving: Option<&str>) -> i32 {
     let request = ReconfigRequest {
         joining_servers: joining.map(Into::into),
         leaving_servers: leaving.map(Into::into),
@@ -33,7 +33,7 @@ fn reconfig(client: &mut Raw, joining: Option<String>, leaving: Option<&str>) ->
     client.call(OpCode::Reconfig, &request).unwrap().err
 }
 
-fn line(group: &Group, id: u8) -> String {
+pub(crate) fn line(group: &Group, id: u8) -> String {
     line_at(id, group.seat(id).peer, free_address(group))
 }
 
@@ -47,7 +47,7 @@ fn free_address(group: &Group) -> SocketAddr {
 }
 
 /// Writes until a write shows that clients go on; the longest pause.
-fn longest_write(client: &mut Raw, writes: u32) -> Duration {
+pub(crate) fn longest_write(client: &mut Raw, writes: u32) -> Duration {
     let write = |at: u32| {
         let start = Instant::now();
         client.set("/a", &at.to_be_bytes()).unwrap().unwrap();

@@ -196,6 +196,9 @@ impl World {
         };
         replica.apply(&mut applying).expect("a log entry is one");
         let after = replica.applied();
+        if replica.role() == Role::Leading && replica.configuration().voters.len() == 1 {
+            self.report.alone += after - before;
+        }
         drop(replica);
         if after == before {
             return;

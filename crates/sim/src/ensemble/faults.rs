@@ -163,6 +163,9 @@ impl World {
         while voters.len() > least && !self.random.once_in(3) {
             voters.remove(self.random.place(voters.len()));
         }
+        if voters.len() == 2 && least == 2 && self.options.one_voter && self.seed_says(0) {
+            voters.remove(usize::from(self.seed_says(1)));
+        }
         let role = |place: &usize| if voters.contains(place) { "participant" } else { "observer" };
         let listed = |place: &usize| voters.contains(place) || self.seed_says(*place);
         let line = |place: usize| format!("server.{0}=host{0}:2888:3888:{1};2181", place + 1, role(&place));

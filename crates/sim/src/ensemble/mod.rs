@@ -36,6 +36,8 @@ pub struct Report {
     pub steps: u64,
     /// Log entries applied.
     pub entries: u64,
+    /// Of these, decided by one server that voted alone.
+    pub alone: u64,
     /// Commands that took a zxid.
     pub commands: u64,
     /// Leaderships.
@@ -81,6 +83,7 @@ impl Report {
     pub fn add(&mut self, other: &Report) {
         self.steps += other.steps;
         self.entries += other.entries;
+        self.alone += other.alone;
         self.commands += other.commands;
         self.epochs += other.epochs;
         self.unsettled_epochs += other.unsettled_epochs;

@@ -78,7 +78,11 @@ pub struct Options {
     pub wall_jump_every_ms: u64,
     /// Others vote from then on.
     pub reconfig_every_ms: u64,
-    /// Servers that are no members at first.
+    /// Servers that the ensemble is founded by.
+    pub founders: u64,
+    /// One server may vote alone.
+    pub one_voter: bool,
+    /// Servers beyond `servers` that are no members at first.
     pub spares: u64,
     /// The leader is told to go.
     pub hand_over_every_ms: u64,
@@ -96,6 +100,8 @@ impl Options {
         let reconfig_every_ms = rate(changes, 800);
         let spares = if reconfig_every_ms > 0 { changes.within(0, 2) } else { 0 };
         let hand_over_every_ms = rate(changes, 1_500);
+        let one_voter = reconfig_every_ms > 0 && changes.once_in(2);
+        let founders = if one_voter && changes.once_in(2) { 1 } else { servers };
         let tick_ms = random.one_of(&[100, 200]);
         // A round must be longer than the way there and back and a write of the log, or leaders never last.
         let heartbeat_ms = random.one_of(&[tick_ms / 4, tick_ms / 2]).max(40);
@@ -126,7 +132,8 @@ impl Options {
             crash_every_ms: rate(random, 1_500),
             leader_crash_every_ms: rate(random, 2_000),
             blackout_every_ms: rate(random, 3_000),
-            wipe_every_ms: rate(random, 3_000),
+            // What a voter alone loses is lost.
+            wipe_every_ms: Some(rate(random, 3_000)).filter(|_| founders > 1).unwrap_or_default(),
             cut_every_ms: rate(random, 700),
             partition_every_ms: rate(random, 1_500),
             pause_every_ms: rate(random, 1_500),
@@ -134,6 +141,8 @@ impl Options {
             full_every_ms: rate(random, 3_000),
             wall_jump_every_ms: rate(random, 2_000),
             reconfig_every_ms,
+            founders,
+            one_voter,
             spares,
             hand_over_every_ms,
             client_cut_every_ms: rate(random, 1_000),

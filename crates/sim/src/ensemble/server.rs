@@ -253,7 +253,7 @@ impl Birth<'_> {
             wall_ms: u64::try_from(self.wall_ms).unwrap_or(0),
             seed: self.seed,
             sync_len_max: options.sync_len_max,
-            ruling: Ruling::default(),
+            ruling: if options.one_voter { Ruling::ONE_VOTER } else { Ruling::default() },
             bugs: options.bugs,
         }
     }
@@ -261,8 +261,8 @@ impl Birth<'_> {
 
 /// The members as the configuration of the server in `place` has them: those who found the ensemble, and itself.
 pub fn founders(options: &Options, place: usize) -> Vec<u8> {
-    let spare = Some(place as u8 + 1).filter(|_| place as u64 >= options.servers);
-    (1..=options.servers as u8).chain(spare).collect()
+    let spare = Some(place as u8 + 1).filter(|_| place as u64 >= options.founders);
+    (1..=options.founders as u8).chain(spare).collect()
 }
 
 /// How the store is opened.

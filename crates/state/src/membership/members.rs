@@ -278,11 +278,7 @@ impl Members {
             0 => Ok(None),
             1 if standalone_enabled && observers > 0 => Err("Observers w/o quorum is an invalid configuration".into()),
             1 if standalone_enabled => Ok(Some("only one server specified: it runs standalone")),
-            1 => Ok(Some(
-                "standaloneEnabled=false, but one voter alone needs no ensemble: it runs standalone, and cannot grow by \
-                 reconfig. To make an ensemble of it: oxkeeper backup, then oxkeeper restore on each server",
-            )),
-            2 => Ok(Some("no server failure will be tolerated: an ensemble needs at least 3 servers")),
+            1 | 2 => Ok(Some("no server failure will be tolerated: an ensemble needs at least 3 servers")),
             even if even % 2 == 0 => Ok(Some("an even number of servers tolerates no more failures than one fewer")),
             _ => Ok(None),
         }
@@ -301,11 +297,6 @@ impl Members {
     /// `standaloneEnabled=false`.
     pub fn asks_for_ensemble(&self, standalone_enabled: bool) -> bool {
         !standalone_enabled || self.participants() > 1
-    }
-
-    /// Are there servers that only learn?
-    pub fn has_observers(&self) -> bool {
-        self.participants() < self.servers.len()
     }
 }
 

@@ -2,7 +2,6 @@
 
 use oxkeeper_state::membership::Role;
 
-use super::super::{Config, ENSEMBLES_SERVED};
 use super::{Form, INT_MIN, Key, Kind, fit, int, port, unused};
 
 const NO_ELECTION: &str = "leader election is OmniPaxos's";
@@ -10,24 +9,13 @@ const OWN_STREAM: &str = "observers keep a log, and are told over the links betw
 const NO_STEP_DOWN: &str = "oxkeeper.peerTimeoutMs bounds silence; who is slow is waited for";
 const ONE_LINK: &str = "two servers have one link, which is made anew at once when it breaks";
 
-/// Lines that make an ensemble.
-const fn server_lines() -> Key {
-    let key = Key::new(
+pub(super) const KEYS: &[Key] = &[
+    Key::new(
         "server.*",
         Form::File,
         Kind::Family(|d, id, value| d.add_server(id, value)),
         "A server: host:port:port[:participant|observer][;[host:]port]; the second port is not used",
-    );
-    if ENSEMBLES_SERVED {
-        key.unserved(|c| c.ensemble.members.has_observers() && !c.is_distributed(), "observers of a single voter")
-    } else {
-        let asks = |c: &Config| c.is_distributed() || c.ensemble.members.has_observers();
-        key.unserved(asks, "an ensemble; with one server line it runs standalone")
-    }
-}
-
-pub(super) const KEYS: &[Key] = &[
-    server_lines(),
+    ),
     Key::new("group*", Form::File, Kind::Family(|d, id, v| d.add_group(id, v)), "A group of voters: id:id:…")
         .unserved(|c| c.is_distributed() && !c.ensemble.members.groups.is_empty(), "groups of voters"),
     Key::new("weight*", Form::File, Kind::Family(|d, id, v| d.add_weight(id, v)), "Votes of a server")
@@ -45,7 +33,7 @@ pub(super) const KEYS: &[Key] = &[
         "standaloneEnabled",
         Form::File,
         Kind::Flag(|d, v| d.config.ensemble.standalone_enabled = v),
-        "A single voter runs without peers; here it does so even with `false`",
+        "A single voter runs without peers; with `false` it is an ensemble of one, which others may join",
     )
     .default("true"),
     Key::new(

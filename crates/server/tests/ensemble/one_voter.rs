@@ -1,0 +1,82 @@
+//! Ensembles of one voter: `standaloneEnabled=false`, as operators have them that start with one server and add others.
+
+use std::time::{Duration, Instant};
+
+use oxkeeper_proto::op::CreateMode::Persistent;
+
+use crate::group::{Group, within};
+use crate::members::{line, longest_write, reconfig, zoo_cfg};
+use crate::support::raw::Session;
+use crate::support::{LONG_MS, until};
+
+const LINES: [&str; 3] = ["standaloneEnabled=false", "reconfigEnabled=true", "skipACL=yes"];
+
+#[test]
+fn one_voter_serves_at_once_and_keeps_what_it_acknowledged() {
+    let mut group = Group::new(&[1], &LINES);
+    let start = Instant::now();
+    group.start_all();
+    assert_eq!(group.wait_serving(), 1);
+    within(Duration::from_secs(2), start, "founded and serving");
+    let mut client = group.client(1);
+    client.create("/a", b"", Persistent).unwrap().unwrap();
+    for seed in 1..20_u64 {
+        let data = seed.to_be_bytes();
+        group.client(1).set("/a", &data).unwrap().unwrap();
+        group.crash_all(seed, || ());
+        assert_eq!(group.wait_serving(), 1);
+        assert_eq!(group.client(1).get("/a").unwrap().0, data, "seed {seed}");
+    }
+    group.end();
+}
+
+/// A session outlives every change.
+#[test]
+fn an_ensemble_grows_from_one_and_shrinks_to_another() {
+    let mut group = Group::new(&[1, 2, 3], &LINES);
+    let text = zoo_cfg(&group, 1, &[2, 3], "");
+    group.start_with(1, &text).unwrap();
+    group.wait_serving();
+    let mut client = group.client_of(1, LONG_MS, Session::default());
+    client.create("/a", b"", Persistent).unwrap().unwrap();
+    for (id, without) in [(2, &[3][..]), (3, &[])] {
+        let text = zoo_cfg(&group, id, without, "");
+        group.start_with(id, &text).unwrap();
+        group.wait_serving();
+        assert_eq!(reconfig(&mut client, Some(line(&group, id)), None), 0);
+        longest_write(&mut client, 20);
+    }
+    group.assert_equal();
+    // two of three are a majority, without the first
+    let mut other = group.client(2);
+    group.stop(1);
+    group.wait_serving();
+    longest_write(&mut other, 5);
+    let text = zoo_cfg(&group, 1, &[2, 3], "");
+    group.start_with(1, &text).unwrap();
+    group.wait_serving();
+    // server 2 alone
+    assert_eq!(reconfig(&mut other, None, Some("1,3")), 0);
+    longest_write(&mut other, 20);
+    assert_eq!(group.wait_serving_of(&[2]), 2);
+    group.stop(1);
+    group.stop(3);
+    longest_write(&mut other, 20);
+    group.stop(2);
+    let text = zoo_cfg(&group, 2, &[1, 3], "");
+    group.start_with(2, &text).unwrap();
+    until("server 2 leads", || group.mode(2).as_deref() == Some("leader"));
+    longest_write(&mut group.client(2), 20);
+    group.end();
+}
+
+/// Nobody would be left to vote.
+#[test]
+fn the_last_voter_does_not_leave() {
+    let group = Group::running(&[1], &LINES);
+    let mut client = group.client(1);
+    client.create("/a", b"", Persistent).unwrap().unwrap();
+    assert_eq!(reconfig(&mut client, None, Some("1")), -8);
+    longest_write(&mut client, 3);
+    group.end();
+}
