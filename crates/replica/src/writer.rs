@@ -77,6 +77,8 @@ pub struct Writer {
     pub audit: Option<Audit>,
     /// Commands applied since somebody took that away.
     pub applied: u64,
+    /// By thread: what waits until those who vote from now on have begun.
+    held: Vec<Outbox>,
     body: Vec<u8>,
 }
 
@@ -113,6 +115,7 @@ impl Writer {
             slow_unnamed: 0,
             audit: None,
             applied: 0,
+            held: (0..threads).map(|_| Outbox::default()).collect(),
             body: Vec::new(),
         }
     }
@@ -147,10 +150,13 @@ impl Writer {
         Ok(limit)
     }
 
-    /// Applies the entry with which a leader begins.
+    /// Applies the entry with which a leader begins. So a majority of those who vote now has everything before it.
     pub fn begin_epoch(&mut self, shared: &mut Shared, epoch: &Epoch<'_>) {
         let mut announcer = Announcer { watches: shared.watches.get_mut(), outboxes: &mut self.outboxes, audit: None };
         shared.state.begin_epoch(epoch, &mut announcer);
+        for (held, outbox) in self.held.iter_mut().zip(&mut self.outboxes).filter(|(held, _)| !held.is_empty()) {
+            held.append_to(outbox);
+        }
     }
 
     fn is_ours(&self, command: &Command<'_>) -> bool {
@@ -169,6 +175,7 @@ impl Writer {
         self.body.clear();
         let Writer { outboxes, audit, .. } = self;
         let mut announcer = Announcer { watches: shared.watches.get_mut(), outboxes, audit: audit.as_mut() };
+        let voter_changes = shared.state.voter_changes();
         let result = shared.state.apply(command, time_ms, &mut self.body, &mut announcer);
         let zxid = shared.state.zxid().0;
         let received_ms = origin.map_or(now_ms, |origin| origin.received_ms);
@@ -209,6 +216,11 @@ impl Writer {
                 self.say(holder.filter(|_| holder != asker), DeliveryKind::Disconnect, |_| {});
                 self.reply(asker, DeliveryKind::SessionClosed, answered, result);
             }
+            // Whoever hears of it may take the disks of former voters away.
+            OpCode::Reconfig if shared.state.voter_changes() > voter_changes => {
+                let Writer { held, body, .. } = self;
+                reply(held, body, asker, DeliveryKind::Reply, answered, result);
+            }
             _ => self.reply(asker, DeliveryKind::Reply, answered, result),
         }
     }
@@ -220,15 +232,8 @@ impl Writer {
         answered: Answered,
         result: Result<(), ErrorCode>,
     ) {
-        let Some(asker) = asker else { return };
-        let err = result.map_or_else(ErrorCode::wire, |()| 0);
         let Writer { outboxes, body, .. } = self;
-        outboxes[usize::from(asker.thread)].push(asker, kind(answered), |out| {
-            frame::put_frame(out, |out| {
-                ReplyHeader { xid: answered.xid, zxid: answered.zxid, err }.encode(out);
-                out.extend_from_slice(body);
-            });
-        });
+        reply(outboxes, body, asker, kind, answered, result);
     }
 
     fn say(&mut self, whom: Option<ConnectionId>, kind: DeliveryKind, write: impl FnOnce(&mut Vec<u8>)) {
@@ -257,4 +262,22 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+fn reply(
+    outboxes: &mut [Outbox],
+    body: &[u8],
+    asker: Option<ConnectionId>,
+    kind: fn(Answered) -> DeliveryKind,
+    answered: Answered,
+    result: Result<(), ErrorCode>,
+) {
+    let Some(asker) = asker else { return };
+    let err = result.map_or_else(ErrorCode::wire, |()| 0);
+    outboxes[usize::from(asker.thread)].push(asker, kind(answered), |out| {
+        frame::put_frame(out, |out| {
+            ReplyHeader { xid: answered.xid, zxid: answered.zxid, err }.encode(out);
+            out.extend_from_slice(body);
+        });
+    });
 }

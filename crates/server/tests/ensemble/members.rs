@@ -33,6 +33,13 @@ pub(crate) fn reconfig(client: &mut Raw, joining: Option<String>, leaving: Optio
     client.call(OpCode::Reconfig, &request).unwrap().err
 }
 
+/// These, and nobody else, are members from now on.
+pub(crate) fn reconfig_whole(client: &mut Raw, lines: &str) -> i32 {
+    let new_members = Some(lines.to_owned().into());
+    let request = ReconfigRequest { joining_servers: None, leaving_servers: None, new_members, cur_config_id: -1 };
+    client.call(OpCode::Reconfig, &request).unwrap().err
+}
+
 pub(crate) fn line(group: &Group, id: u8) -> String {
     line_at(id, group.seat(id).peer, free_address(group))
 }

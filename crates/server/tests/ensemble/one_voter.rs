@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use oxkeeper_proto::op::CreateMode::Persistent;
 
 use crate::group::{Group, within};
-use crate::members::{line, longest_write, reconfig, zoo_cfg};
+use crate::members::{line, longest_write, reconfig, reconfig_whole, zoo_cfg};
 use crate::support::raw::Session;
 use crate::support::{LONG_MS, until};
 
@@ -67,6 +67,37 @@ fn an_ensemble_grows_from_one_and_shrinks_to_another() {
     group.start_with(2, &text).unwrap();
     until("server 2 leads", || group.mode(2).as_deref() == Some("leader"));
     longest_write(&mut group.client(2), 20);
+    group.end();
+}
+
+/// Whoever is told that a voter has left may throw its disk away.
+#[test]
+fn a_change_of_voters_is_answered_when_the_new_ones_have_everything() {
+    let mut group = Group::new(&[1, 2], &LINES);
+    let text = zoo_cfg(&group, 1, &[2], "");
+    group.start_with(1, &text).unwrap();
+    group.wait_serving();
+    group.start(2);
+    group.wait_serving();
+    let mut client = group.client(1);
+    client.create("/a", b"", Persistent).unwrap().unwrap();
+    group.contents(2);
+    let gate = group.seat(2).gate.clone();
+    let closed = gate.close();
+    client.set("/a", b"acknowledged").unwrap().unwrap();
+    let line = line(&group, 2);
+    let asking = std::thread::spawn(move || (reconfig_whole(&mut client, &line), client));
+    gate.wait_for_victim();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!asking.is_finished(), "server 2 has nothing on disk yet");
+    drop(closed);
+    let (err, _client) = asking.join().unwrap();
+    assert_eq!(err, 0);
+    group.stop(1);
+    group.wipe(1);
+    until("server 2 leads", || group.mode(2).as_deref() == Some("leader"));
+    assert_eq!(group.client(2).get("/a").unwrap().0, b"acknowledged");
+    longest_write(&mut group.client(2), 5);
     group.end();
 }
 
