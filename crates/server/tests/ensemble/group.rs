@@ -1,7 +1,7 @@
 //! An ensemble in this process: each server on a disk of its own, all on one loopback address that no other test uses.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -258,10 +258,16 @@ pub(crate) fn sync(client: &mut Raw) {
 /// The answer to a four-letter word; nothing while a server moves its port.
 pub(crate) fn word(address: SocketAddr, word: &str) -> String {
     let Ok(mut stream) = dial(address) else { return String::new() };
-    stream.write_all(word.as_bytes()).unwrap();
     let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
+    match stream.write_all(word.as_bytes()).and_then(|()| stream.read_to_string(&mut text)) {
+        Ok(_) => text,
+        // Connected, and not accepted before the port closed.
+        Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+            assert!(dial(address).is_err(), "{error}, and the port is still there");
+            String::new()
+        }
+        Err(error) => panic!("{word} at {address}: {error}"),
+    }
 }
 
 /// An address of the loopback network that only this test has: its ports are in nobody's way.
