@@ -263,7 +263,7 @@ def key_and_trust_stores_of_every_type():
     command = ["java", *quick_start, "-cp", f"{jars}/classes:{jars}/lib/*", "compat.tls.Tls", f"127.0.0.1:{SECURE_PORT}", DIRECTORY, PASSWORD]
     done = subprocess.run([*command, *stores], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     expected = "".join(f"{pair} ip:127.0.0.1 x509:{CLIENT} hello\n" for pair in stores)
-    equal(done.stdout, expected)
+    assert (done.returncode, done.stdout) == (0, expected), f"exit code {done.returncode}, {done.stdout!r}, {done.stderr[-500:]!r}"
 
 
 @case("curator", alone=True)

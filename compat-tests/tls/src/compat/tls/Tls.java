@@ -15,6 +15,8 @@ import org.apache.zookeeper.data.ClientInfo;
 /** Connects over TLS with one pair of stores after the other, `KEYS:TRUST`; a line each: who it is there, and what it reads. */
 public final class Tls {
     private static final int TIMEOUT_MS = 10_000;
+    /** For a busy machine, on which the client's first handshake loads its classes. */
+    private static final int PATIENCE_MS = 30_000;
 
     private Tls() {}
 
@@ -50,7 +52,7 @@ public final class Tls {
                     }
                 },
                 config)) {
-            if (!connected.await(TIMEOUT_MS, TimeUnit.MILLISECONDS)) {
+            if (!connected.await(PATIENCE_MS, TimeUnit.MILLISECONDS)) {
                 return " does not connect";
             }
             TreeSet<String> identities = new TreeSet<>();
