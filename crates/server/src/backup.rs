@@ -22,8 +22,8 @@ use crate::recovery::SCALARS;
 
 /// The tree digest we keep.
 const DIGEST_VERSION: i32 = 2;
-/// Bytes around everything: header, counts, end mark, digest, two seals.
-const FRAME_LEN: u64 = 16 + 4 + 4 + 5 + 20 + 2 * 13;
+/// Bytes around everything: header, counts, end mark, digest, last zxid, three seals.
+const FRAME_LEN: u64 = 16 + 4 + 4 + 5 + 20 + 8 + 3 * 13;
 /// Bytes of a session.
 const SESSION_LEN: u64 = 12;
 /// Bytes of a znode beside path and data.

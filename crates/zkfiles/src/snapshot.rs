@@ -74,6 +74,13 @@ pub struct Trailer {
     pub last_zxid: Option<i64>,
 }
 
+impl Trailer {
+    /// The last transaction that is in the snapshot, as far as its end tells.
+    pub fn zxid(&self) -> Option<i64> {
+        self.last_zxid.or(self.digest.map(|digest| digest.zxid))
+    }
+}
+
 /// A tree digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest {

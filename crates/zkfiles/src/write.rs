@@ -90,6 +90,9 @@ impl<W: Write> Writer<W> {
         digest.version.encode(&mut self.buffer);
         digest.digest.encode(&mut self.buffer);
         self.seal()?;
+        // ZooKeeper: `restore` takes its zxid from here; older releases do not read so far.
+        digest.zxid.encode(&mut self.buffer);
+        self.seal()?;
         self.put()?;
         self.out.flush()?;
         Ok(self.out)

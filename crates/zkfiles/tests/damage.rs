@@ -24,8 +24,10 @@ fn a_snapshot() -> Vec<u8> {
     writer.finish(Digest { zxid: 9, version: 2, digest: -1 }).expect("memory")
 }
 
-/// Bytes behind the first checksum: digest and its own.
-const TRAILER_LEN: usize = 20 + 13;
+/// Bytes behind the first checksum: digest and its own, and these.
+/// Bytes of the last zxid and its seal.
+const LAST_ZXID_LEN: usize = 8 + 13;
+const TRAILER_LEN: usize = 20 + 13 + LAST_ZXID_LEN;
 
 fn read_snapshot(bytes: &[u8]) -> Result<Vec<Item>, Problem> {
     let mut reader = snapshot::Reader::new(bytes)?;
@@ -43,10 +45,11 @@ fn a_snapshot_is_whole_or_none() {
     assert_eq!(items.len(), 7);
     let Some(Item::End(trailer)) = items.last() else { panic!("{items:?}") };
     assert_eq!(trailer.digest, Some(Digest { zxid: 9, version: 2, digest: -1 }));
+    assert_eq!(trailer.last_zxid, Some(9));
     for len in 0..whole.len() {
         let read = read_snapshot(&whole[..len]);
-        // Releases before 3.6 end there.
-        let is_old_end = len == whole.len() - TRAILER_LEN;
+        // Releases before 3.6 end in front of the digest, those before 3.9 behind it.
+        let is_old_end = [TRAILER_LEN, LAST_ZXID_LEN].contains(&(whole.len() - len));
         assert_eq!(read.is_ok(), is_old_end, "cut to {len} bytes: {read:?}");
     }
     for at in 0..whole.len() {
