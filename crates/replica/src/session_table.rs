@@ -47,6 +47,12 @@ impl SessionTable {
         self.next_id = self.next_id.max(first_id(server_id, boot));
     }
 
+    /// After another state has replaced the one of `former`, which may know sessions that this state does not: their ids are
+    /// given to nobody else.
+    pub fn succeed(&mut self, former: &SessionTable) {
+        self.next_id = self.next_id.max(former.next_id);
+    }
+
     /// An id no session ever had.
     pub fn next_id(&mut self) -> SessionId {
         let id = SessionId(self.next_id);

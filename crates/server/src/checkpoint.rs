@@ -82,7 +82,8 @@ impl Checkpoints {
         self.applied.store(applied, Ordering::Release);
         self.committed.store(committed, Ordering::Release);
         self.behind.store(behind, Ordering::Relaxed);
-        *self.asked.lock() = Asked::default();
+        // Who came while there was no thread is still waiting.
+        *self.asked.lock() = Asked { checkpoint: !self.waiting.lock().is_empty(), stop: false };
         self.readers.ending.store(false, Ordering::Release);
     }
 

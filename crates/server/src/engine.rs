@@ -4,6 +4,7 @@
 //! It also drives what only time moves: session expiry and the reaper of containers and TTL znodes.
 //!
 //! Invariant: a command is applied after its log entry is durable, and its replies leave after it is applied.
+//! What a restored snapshot changes stands in `alone.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use oxkeeper_store::{AppendError, Log, RECORD_LEN_MAX};
 use parking_lot::{Mutex, RwLock};
 use tracing::{error, info, warn};
 
+use crate::alone::Home;
 use crate::audit::AuditLog;
 use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
@@ -40,8 +42,10 @@ pub(crate) struct Engine {
     pub(crate) shared: Arc<RwLock<Shared>>,
     pub(crate) proposing: Arc<Proposing>,
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
-    /// `None`: everything is in memory only.
+    /// `None`: everything is in memory only, or the server stops in the midst of a restore.
     pub(crate) log: Option<Log>,
+    /// `None`: everything is in memory only.
+    pub(crate) home: Option<Home>,
     pub(crate) checkpoints: Option<Arc<Checkpoints>>,
     pub(crate) clock: Clock,
     pub(crate) pulse: Arc<Pulse>,
@@ -62,8 +66,8 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Runs until it is told to stop and nothing waits any more.
-    pub(crate) fn run(mut self) {
+    /// Runs until it is told to stop and nothing waits any more. What it leaves has a thread that is to be stopped.
+    pub(crate) fn run(mut self) -> Option<Home> {
         let mut proposals = Proposals::default();
         let mut entry = Vec::new();
         while self.proposing.take(&mut proposals, self.idle_time()) {
@@ -75,8 +79,14 @@ impl Engine {
                 proposals.commands.shrink_to(BUFFER_KEPT);
             }
             self.keep_house();
+            if let Some(replacement) = self.proposing.take_replacement() {
+                self.succeed(replacement);
+            }
         }
+        // Whoever waits for one more is told so.
+        drop(self.proposing.take_replacement());
         info!(zxid = %self.shared.read().state.zxid(), "every write is on disk");
+        self.home
     }
 
     fn idle_time(&self) -> Duration {

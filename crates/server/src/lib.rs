@@ -7,11 +7,12 @@
 //! Deliberately absent: what an operation does, and in which order replies leave (`oxkeeper-state`,
 //! `oxkeeper-replica`); the command line (`oxkeeper`).
 //!
-//! Reading order: [`serve`], [`io`], [`client`], [`engine`], [`checkpoint`], [`recovery`], [`offline`], [`transfer`], [`config`],
+//! Reading order: [`serve`], [`io`], [`client`], [`engine`], [`checkpoint`], [`recovery`], [`offline`], [`transfer`], [`restore`], [`alone`], [`config`],
 //! [`words`].
 
 mod admin;
 mod admission;
+mod alone;
 mod audit;
 mod auth;
 mod backup;
@@ -32,6 +33,7 @@ mod peers;
 mod pulse;
 pub mod recovery;
 mod report;
+pub mod restore;
 mod role;
 mod serve;
 mod slow;

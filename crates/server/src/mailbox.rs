@@ -13,6 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::listening::Opened;
 use crate::peers::Waker;
 use crate::report::ThreadReport;
+use crate::restore::Replacement;
 use crate::tls::Door;
 
 /// Bytes of proposals that wait for the engine before connections are no longer read.
@@ -37,6 +38,8 @@ pub(crate) struct Proposing {
 #[derive(Debug, Default)]
 struct Waiting {
     proposals: Proposals,
+    /// What is to replace the engine's data.
+    replacement: Option<Replacement>,
     engine_sleeps: bool,
     stop: bool,
 }
@@ -87,7 +90,7 @@ impl Proposing {
     /// the engine is to stop and nothing waits.
     pub(crate) fn take(&self, taken: &mut Proposals, timeout: Duration) -> bool {
         let mut waiting = self.waiting.lock();
-        if waiting.proposals.is_empty() && !waiting.stop {
+        if waiting.proposals.is_empty() && waiting.replacement.is_none() && !waiting.stop {
             waiting.engine_sleeps = true;
             self.arrived.wait_for(&mut waiting, timeout);
             waiting.engine_sleeps = false;
@@ -95,6 +98,20 @@ impl Proposing {
         std::mem::swap(taken, &mut waiting.proposals);
         self.len.store(0, Ordering::Relaxed);
         !(waiting.stop && taken.is_empty())
+    }
+
+    /// The engine of a server alone is to go on with other data. Once it is to stop nobody takes this any more.
+    pub(crate) fn replace(&self, replacement: Replacement) {
+        let mut waiting = self.waiting.lock();
+        if !waiting.stop {
+            waiting.replacement = Some(replacement);
+            self.arrived.notify_one();
+        }
+    }
+
+    /// What is to replace the engine's data, if something is.
+    pub(crate) fn take_replacement(&self) -> Option<Replacement> {
+        self.waiting.lock().replacement.take()
     }
 
     /// Whether the engine is to stop.

@@ -119,39 +119,53 @@ impl Plot {
     ///
     /// # Errors
     /// Any [`PlantError`]; no server starts from the directory then.
-    pub fn plant(self, state: &mut State, mut progress: impl FnMut(usize)) -> Result<(), PlantError> {
-        let options = LogOptions { first_index: APPLIED, ..LogOptions::default() };
-        let mut log = Log::open(self.disk.clone(), &self.data_log_dir.join(LOG_DIR), &options)?;
-        log.prepare();
-        drop(log);
-        let mut filling = Filling::begin(self.disk.clone(), &self.data_dir, &TreeOptions::default())?;
-        let head = state.begin_checkpoint();
-        filling.put_meta(SCALARS, &head.scalars)?;
-        filling.put_meta(ENSEMBLE, &head.ensemble)?;
-        let mut written = 0;
-        loop {
-            let captured = state.capture(PORTION);
-            if captured.is_empty() {
-                break;
-            }
-            written += captured.len();
-            for (slot, record) in captured {
-                record.map_or(Ok(()), |record| filling.put(Kind::Znode, u64::from(slot), &record))?;
-            }
-            progress(written);
-        }
-        for (id, record) in &head.sessions {
-            record.as_ref().map_or(Ok(()), |record| filling.put(Kind::Session, *id as u64, record))?;
-        }
-        for (id, record) in &head.acls {
-            record.as_ref().map_or(Ok(()), |record| filling.put(Kind::Acl, u64::from(*id), record))?;
-        }
-        state.end_checkpoint(&head, true);
-        filling.finish(APPLIED)?;
+    pub fn plant(self, state: &mut State, progress: impl FnMut(usize)) -> Result<(), PlantError> {
+        fill_log(&self.disk, &self.data_log_dir.join(LOG_DIR))?;
+        fill_tree(&self.disk, &self.data_dir, state, progress)?;
         let marker = self.marker();
         fs::remove_file(&marker).map_err(|source| PlantError::Io { path: marker, source })?;
         Ok(self.sync_dir()?)
     }
+}
+
+/// Writes the log that goes with [`fill_tree`]: an empty one.
+pub(crate) fn fill_log(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(), StoreError> {
+    let options = LogOptions { first_index: APPLIED, ..LogOptions::default() };
+    Log::open(disk.clone(), dir, &options)?.prepare();
+    Ok(())
+}
+
+/// Writes the durable tree of a state that comes from elsewhere; `progress` is told how many of its znodes are written.
+pub(crate) fn fill_tree(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    state: &mut State,
+    mut progress: impl FnMut(usize),
+) -> Result<(), StoreError> {
+    let mut filling = Filling::begin(disk.clone(), dir, &TreeOptions::default())?;
+    let head = state.begin_checkpoint();
+    filling.put_meta(SCALARS, &head.scalars)?;
+    filling.put_meta(ENSEMBLE, &head.ensemble)?;
+    let mut written = 0;
+    loop {
+        let captured = state.capture(PORTION);
+        if captured.is_empty() {
+            break;
+        }
+        written += captured.len();
+        for (slot, record) in captured {
+            record.map_or(Ok(()), |record| filling.put(Kind::Znode, u64::from(slot), &record))?;
+        }
+        progress(written);
+    }
+    for (id, record) in &head.sessions {
+        record.as_ref().map_or(Ok(()), |record| filling.put(Kind::Session, *id as u64, record))?;
+    }
+    for (id, record) in &head.acls {
+        record.as_ref().map_or(Ok(()), |record| filling.put(Kind::Acl, u64::from(*id), record))?;
+    }
+    state.end_checkpoint(&head, true);
+    filling.finish(APPLIED)
 }
 
 fn lock(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> Result<Vec<DirLock>, StoreError> {

@@ -159,7 +159,7 @@ pub fn recover_with(
     recover_locked(locks, disk, data_dir, data_log_dir, seed, options, replay)
 }
 
-/// As [`recover_with`], with the locks of a former recovery: of a server that installed a peer's state.
+/// As [`recover_with`], with the locks of a former recovery, or none if the caller keeps those: of a server whose state was replaced.
 ///
 /// # Errors
 /// Any [`RecoveryError`].

@@ -11,7 +11,7 @@ use oxkeeper_replica::auth::{AuthConfig, DigestAlgorithm, IDENTITIES_LEN_MAX, Sa
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::{Clocks, ConnectionConfig, LocalSessions, Serving, SessionTable, Shared, Writer};
 use oxkeeper_state::{Settings, State};
-use oxkeeper_store::{DirLock, Disk, RECORD_LEN_MAX, RealDisk};
+use oxkeeper_store::{Disk, RECORD_LEN_MAX, RealDisk};
 use oxkeeper_tls::TlsError;
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
@@ -21,6 +21,7 @@ use tracing::{info, warn};
 
 use crate::admin::{self, AdminServer, Site};
 use crate::admission::Admission;
+use crate::alone::{Home, start_checkpoints};
 use crate::audit::{AuditLog, Auditing};
 use crate::auth::SaslError;
 use crate::checkpoint::{Checkpoints, SharedCheckpoints};
@@ -36,6 +37,7 @@ use crate::metrics::{EngineStats, StartupStats};
 use crate::peers::PeerTls;
 use crate::pulse::Pulse;
 use crate::recovery::{self, Recovered, RecoveryError, Replay, StoreOptions};
+use crate::restore::{Dirs, Restorer};
 use crate::role::RoleCell;
 use crate::slow::SlowLog;
 use crate::tls::{AdminTls, ClientTls};
@@ -136,14 +138,13 @@ pub struct Server {
     checkpoints: Option<SharedCheckpoints>,
     admission: Arc<Admission>,
     pulse: Arc<Pulse>,
-    engine: JoinHandle<()>,
+    /// Of a server alone it leaves what it had on disk.
+    engine: JoinHandle<Option<Home>>,
     others: Vec<JoinHandle<()>>,
     site: Arc<Site>,
     /// Ends after everything else: it tells of the stop.
     admin: Option<AdminServer>,
     auditing: Option<Auditing>,
-    /// Of a server alone; an ensemble's engine has its own.
-    _locks: Vec<DirLock>,
 }
 
 /// Who is let in, who is told of, and how bytes are kept from others.
@@ -242,12 +243,13 @@ impl Server {
         self.listening.stop();
         self.see_off();
         self.proposing.stop();
-        let _ = self.engine.join();
+        let mut home = self.engine.join().ok().flatten();
         self.mailboxes.iter().for_each(|mailbox| mailbox.order(Order::Stop));
         if let Some(checkpoints) = &self.checkpoints {
             checkpoints.stop();
         }
-        for thread in self.others {
+        let checkpointing = home.as_mut().and_then(|home| home.checkpointing.take());
+        for thread in self.others.into_iter().chain(checkpointing) {
             let _ = thread.join();
         }
         self.auditing.into_iter().for_each(Auditing::stop);
@@ -396,7 +398,7 @@ fn assemble(
     // Before the members are asked where this server should listen; clients wait until there is a thread for them.
     listening.open(listeners);
     let mut others = Vec::new();
-    let mut locks = Vec::new();
+    let mut restorer = None;
     let engine = match (membership, durable.life, &durable.checkpoints) {
         (Some(membership), Some(life), Some(checkpoints)) => {
             let parts = Parts {
@@ -424,24 +426,31 @@ fn assemble(
                 renew,
             };
             let ensemble = Ensemble::start(parts, life).map_err(|(_, problem)| StartError::Ensemble(problem))?;
-            spawn("engine", move || ensemble.run())?
+            spawn("engine", move || {
+                ensemble.run();
+                None
+            })?
         }
         (_, life, checkpoints) => {
-            let (log, tree) = match life {
-                Some(life) => {
-                    locks = life.locks;
-                    (Some(life.log), Some(life.tree))
+            let (data_dir, data_log_dir) = (config.data_dir.clone(), config.data_log_dir.clone());
+            let dirs = Dirs { disk, data_dir, data_log_dir, seed: seed(clock) };
+            let (log, home) = match (life, checkpoints) {
+                (Some(Life { log, tree, locks, .. }), Some(checkpoints)) => {
+                    let checkpointing = Some(start_checkpoints(checkpoints, &shared, tree, clock)?);
+                    restorer = Some(Arc::new(Restorer::new(dirs.clone(), shared.clone(), proposing.clone())));
+                    (Some(log), Some(Home { dirs, checkpointing, renew, _locks: locks }))
                 }
-                None => (None, None),
+                (_, _) => (None, None),
             };
             let mut writer = Writer::new(threads);
             writer.slow_after_ms = slow_after_ms(&config);
             writer.audit = audit.as_ref().map(|_| Audit::default());
             let engine = Engine {
-                shared: shared.clone(),
+                shared,
                 proposing: proposing.clone(),
                 mailboxes: mailboxes.clone(),
                 log,
+                home,
                 checkpoints: checkpoints.clone(),
                 clock,
                 pulse: pulse.clone(),
@@ -458,9 +467,6 @@ fn assemble(
                 full_since_ms: None,
                 next_full_log_ms: 0,
             };
-            if let (Some(checkpoints), Some(tree)) = (checkpoints.clone(), tree) {
-                others.push(spawn("checkpoint", move || checkpoints.run(&shared, &tree, clock))?);
-            }
             spawn("engine", move || engine.run())?
         }
     };
@@ -471,7 +477,7 @@ fn assemble(
     let secure_address = listening.secure_address();
     let address = listening.address();
     let rules = admin::Rules { settings, auth: auth_rules };
-    site.run(words, rules, pulse.clone(), tick_ms(&config));
+    site.run(words, rules, restorer, pulse.clone(), tick_ms(&config));
     if let Some(address) = secure_address {
         info!(%address, "serving with TLS");
     }
@@ -488,11 +494,13 @@ fn assemble(
         site,
         admin,
         auditing: None,
-        _locks: locks,
     })
 }
 
-pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+pub(crate) fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
     thread::Builder::new().name(name.to_owned()).stack_size(STACK_LEN).spawn(work)
 }
 

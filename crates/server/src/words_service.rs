@@ -92,6 +92,13 @@ impl WordsService {
         Asked { service: self, report, place: self.role.place() }
     }
 
+    /// What this server is for its clients. One without peers serves nobody while a snapshot is restored.
+    pub(crate) fn role_now(&self) -> Role {
+        let role = self.role.place().role;
+        let is_out = role == Role::Alone && self.state.read().serving == oxkeeper_replica::Serving::No;
+        if is_out { Role::NotServing } else { role }
+    }
+
     /// Does what a word or a command changes.
     pub(crate) fn carry_out(&self, effect: Effect) {
         match effect {
@@ -152,7 +159,7 @@ impl Asked<'_> {
 
 impl Facts for Asked<'_> {
     fn serving(&self) -> Serving {
-        match self.place.role {
+        match self.service.role_now() {
             Role::NotServing => Serving::No,
             Role::ReadOnly => Serving::ReadOnly,
             Role::Alone | Role::Leader | Role::Follower | Role::Observer => Serving::ReadWrite,

@@ -299,9 +299,13 @@ impl Importing {
 }
 
 impl State {
-    /// The next epoch of zxids: no transaction of this state shares a zxid with one that its origin may have had behind it.
-    pub fn leave_epoch(&mut self) {
-        self.zxid = Zxid::new(self.zxid.epoch() + 1, 0);
+    /// The next epoch of zxids: no transaction of this state shares a zxid with one that its origin may have had behind it, nor with
+    /// `others`. False, and nothing is changed, where there is none left.
+    pub fn leave_epoch(&mut self, others: Zxid) -> bool {
+        let next = u64::from(self.zxid.epoch().max(others.epoch())) + 1;
+        let Ok(next) = i32::try_from(next) else { return false };
+        self.zxid = Zxid::new(next as u32, 0);
+        true
     }
 
     /// This state is to be that of an ensemble of this id, not 0, which is yet to be founded.

@@ -1,4 +1,4 @@
-//! The three ways in which a snapshot is stored, told by the end of its name. Source: `SnapStream`.
+//! The three ways in which a snapshot is stored, told by the end of its name, or by how it begins. Source: `SnapStream`.
 //!
 //! Snappy is not the framing of the Snappy project but that of the library `snappy-java`: a header of 16 bytes, then blocks
 //! of raw Snappy, each with its length (u32) in front. Source: `SnappyInputStream`, `SnappyOutputStream`.
@@ -15,6 +15,7 @@ use crate::error::{FileError, io_error};
 
 /// Bytes read from and written to a file at once.
 const BUFFER_LEN: usize = 256 << 10;
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const SNAPPY_MAGIC: [u8; 8] = *b"\x82SNAPPY\0";
 /// Version 1, readable by readers of version 1.
 const SNAPPY_VERSIONS: [u8; 8] = [0, 0, 0, 1, 0, 0, 0, 1];
@@ -89,6 +90,23 @@ pub fn open(path: &Path, progress: impl FnMut(u64) + 'static) -> Result<Box<dyn 
         Compression::None => Box::new(file),
         Compression::Gzip => Box::new(BufReader::with_capacity(BUFFER_LEN, MultiGzDecoder::new(file))),
         Compression::Snappy => Box::new(SnappyReader::new(file)),
+    })
+}
+
+/// The content of a stream, which has no name: how it is stored is told by its first bytes.
+///
+/// # Errors
+/// Those of `stream`.
+pub(crate) fn open_stream<'s>(mut stream: impl Read + 's) -> io::Result<Box<dyn Read + 's>> {
+    let mut first = Vec::with_capacity(SNAPPY_MAGIC.len());
+    (&mut stream).take(SNAPPY_MAGIC.len() as u64).read_to_end(&mut first)?;
+    let is_gzip = first.starts_with(&GZIP_MAGIC);
+    let is_snappy = first == SNAPPY_MAGIC;
+    let whole = BufReader::with_capacity(BUFFER_LEN, io::Cursor::new(first).chain(stream));
+    Ok(match (is_gzip, is_snappy) {
+        (true, _) => Box::new(BufReader::with_capacity(BUFFER_LEN, MultiGzDecoder::new(whole))),
+        (false, true) => Box::new(SnappyReader::new(whole)),
+        (false, false) => Box::new(whole),
     })
 }
 
@@ -261,6 +279,10 @@ mod tests {
             let mut read = Vec::new();
             open(&path, |_| {}).expect("it was written").read_to_end(&mut read).expect("sound");
             assert!(read == content, "{compression:?}");
+            let mut read = Vec::new();
+            let file = File::open(&path).expect("it was written");
+            open_stream(file).expect("it was written").read_to_end(&mut read).expect("sound");
+            assert!(read == content, "{compression:?}, as a stream");
         }
     }
 }

@@ -6,13 +6,14 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use oxkeeper_proto::records::Acl;
 use oxkeeper_state::import::{Importing, Misplaced};
 
-use crate::compress::open;
+use crate::compress::{open, open_stream};
 use crate::error::{FileError, Problem, io_error};
 use crate::log::{self, End};
 use crate::replay::replay;
@@ -122,6 +123,31 @@ pub fn load_file(path: &Path, seed: u64, progress: impl FnMut(Progress) + 'stati
     Ok(Loaded { importing: loading.importing, zxid: loading.zxid, found: loading.found })
 }
 
+/// What a stream of one snapshot amounts to: it has no name that says of which transaction it is.
+#[derive(Debug)]
+pub struct Streamed {
+    /// Not finished yet: sessions are still to be kept or left out.
+    pub importing: Importing,
+    /// The last transaction in it.
+    pub zxid: i64,
+    /// Whether its tree digest is that of the tree read; `None` if it has none of that transaction.
+    pub digest_matches: Option<bool>,
+}
+
+/// Reads one snapshot to the end of the stream, as AdminServer's `snapshot` sends it: plain, gzip or snappy.
+///
+/// # Errors
+/// Any [`Problem`]; nothing of it may be used.
+pub fn load_stream(stream: impl Read, seed: u64) -> Result<Streamed, Problem> {
+    let content = open_stream(stream).map_err(|source| Problem::Unreadable { offset: 0, source })?;
+    let (importing, trailer) = read_snapshot(content, seed)?;
+    let zxid = trailer.zxid().filter(|&zxid| zxid >= 0);
+    let zxid = zxid.ok_or_else(|| nonsense("its end does not say of which transaction it is".to_owned()))?;
+    let digest = trailer.digest.filter(|digest| digest.version == DIGEST_VERSION && digest.zxid == zxid);
+    let digest_matches = digest.map(|digest| digest.digest as u64 == importing.digest());
+    Ok(Streamed { importing, zxid, digest_matches })
+}
+
 /// The directory that has the files: the one named, or `version-2` in it.
 pub fn version_dir(dir: &Path) -> PathBuf {
     let below = dir.join(VERSION_DIR);
@@ -192,7 +218,7 @@ impl Counting {
         Counting { told: told.clone(), progress: Rc::new(RefCell::new(Progress { read: 0, total })) }
     }
 
-    fn open(&self, path: &Path) -> Result<Box<dyn std::io::Read>, FileError> {
+    fn open(&self, path: &Path) -> Result<Box<dyn Read>, FileError> {
         let counting = self.clone();
         open(path, move |count| {
             let mut progress = counting.progress.borrow_mut();
@@ -201,6 +227,26 @@ impl Counting {
             (counting.told.borrow_mut())(*progress);
         })
     }
+}
+
+/// Everything in a snapshot, and what stands behind it.
+fn read_snapshot(input: impl Read, seed: u64) -> Result<(Importing, snapshot::Trailer), Problem> {
+    let mut reader = snapshot::Reader::new(input)?;
+    let mut importing = Importing::new(seed);
+    let mut acls: BTreeMap<i64, Vec<Acl<'static>>> = BTreeMap::new();
+    let mut trailer = snapshot::Trailer::default();
+    while let Some(item) = reader.next()? {
+        match item {
+            Item::Session { id, timeout_ms } => importing.open_session(id, timeout_ms),
+            Item::Acl { id, list } => drop(acls.insert(id, list)),
+            Item::Znode(record) => place(&mut importing, &record, &acls)?,
+            Item::End(end) => trailer = end,
+        }
+    }
+    if importing.is_empty() {
+        return Err(nonsense("it has no root".to_owned()));
+    }
+    Ok((importing, trailer))
 }
 
 struct Loading {
@@ -215,24 +261,9 @@ struct Loading {
 impl Loading {
     /// From a snapshot; without a `zxid`, the one it names.
     fn read(path: &Path, zxid: Option<i64>, seed: u64, counting: Counting) -> Result<Loading, FileError> {
-        let of_file = |problem: Problem| problem.of(path);
-        let mut reader = snapshot::Reader::new(counting.open(path)?).map_err(of_file)?;
-        let mut importing = Importing::new(seed);
-        let mut acls: BTreeMap<i64, Vec<Acl<'static>>> = BTreeMap::new();
-        let mut trailer = snapshot::Trailer::default();
-        while let Some(item) = reader.next().map_err(of_file)? {
-            match item {
-                Item::Session { id, timeout_ms } => importing.open_session(id, timeout_ms),
-                Item::Acl { id, list } => drop(acls.insert(id, list)),
-                Item::Znode(record) => place(&mut importing, &record, &acls).map_err(of_file)?,
-                Item::End(end) => trailer = end,
-            }
-        }
-        if importing.is_empty() {
-            return Err(nonsense("it has no root".to_owned()).of(path));
-        }
+        let (importing, trailer) = read_snapshot(counting.open(path)?, seed).map_err(|problem| problem.of(path))?;
         let named = path.file_name().and_then(|name| zxid_of(name.to_str()?, SNAPSHOT_PREFIX));
-        let zxid = zxid.or(named).or(trailer.last_zxid).or(trailer.digest.map(|digest| digest.zxid)).unwrap_or(-1);
+        let zxid = zxid.or(named).or(trailer.zxid()).unwrap_or(-1);
         let found = Found { snapshot: path.to_path_buf(), snapshot_zxid: zxid, ..Found::default() };
         let snapshot_digest = trailer.digest.filter(|digest| digest.version == DIGEST_VERSION);
         Ok(Loading { importing, zxid, counting, found, snapshot_digest, digest_matches: None })

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
+use oxkeeper_proto::Zxid;
 use oxkeeper_server::offline::Plot;
 use oxkeeper_state::State;
 use oxkeeper_state::import::Kept;
@@ -117,7 +118,12 @@ fn take_over(
     let ensemble = place.is_member.then(|| fingerprint(&state));
     match ensemble {
         Some(id) => state.dedicate(id),
-        None => state.leave_epoch(),
+        None => {
+            if !state.leave_epoch(Zxid(0)) {
+                plot.abandon();
+                bail!("zxid {zxid:#x} is of the last epoch there is: no server goes on from it");
+            }
+        }
     }
     let writing = bar("writing", state.tree().len() as u64, Unit::Znodes);
     plot.plant(&mut state, |count| writing.set_position(count as u64))?;

@@ -107,7 +107,7 @@ pub(super) async fn answer(site: &Site, name: &str, peer: SocketAddr, request: R
         return failed(name, StatusCode::OK, &format!("Unknown command: {name}"));
     };
     let running = site.running();
-    let is_out = |running: &Running| running.words.role.place().role == Role::NotServing;
+    let is_out = |running: &Running| running.words.role_now() == Role::NotServing;
     let Some(running) = running.filter(|running| !(command.needs_service && is_out(running))) else {
         return failed(name, StatusCode::OK, NOT_SERVING);
     };

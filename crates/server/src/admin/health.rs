@@ -96,7 +96,7 @@ pub(super) fn ready(phase: Phase, role: Option<Role>, read_only_is_enough: bool)
         Some(Role::Alone | Role::Leader | Role::Follower | Role::Observer) => None,
         Some(Role::ReadOnly) if read_only_is_enough => None,
         Some(Role::ReadOnly) => Some("out of touch with a majority: only read-only clients are served"),
-        Some(Role::NotServing) => Some("no leader, or out of touch with a majority"),
+        Some(Role::NotServing) => Some("no leader, out of touch with a majority, or restoring a snapshot"),
         None => Some("not yet"),
     };
     verdict.check("serving", trouble.map(str::to_owned));
@@ -155,8 +155,7 @@ mod tests {
             assert_eq!(verdict.is_good(), expected, "{phase:?} {role:?}");
         }
         let verdict = ready(Phase::Running, Some(Role::NotServing), false).text("readyz");
-        let expected =
-            "[+]recovery ok\n[+]stop ok\n[-]serving: no leader, or out of touch with a majority\nreadyz check failed\n";
+        let expected = "[+]recovery ok\n[+]stop ok\n[-]serving: no leader, out of touch with a majority, or restoring a snapshot\nreadyz check failed\n";
         assert_eq!(verdict, expected);
     }
 

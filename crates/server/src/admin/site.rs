@@ -22,6 +22,7 @@ use super::health::{self, Health, Phase, Verdict};
 use super::{commands, exposition};
 use crate::config::Config;
 use crate::pulse::Pulse;
+use crate::restore::Restorer;
 use crate::words_service::{Asked, WordsService};
 
 /// How long the threads that serve clients may take to tell what they count.
@@ -77,6 +78,8 @@ pub(crate) struct Site {
 pub(super) struct Running {
     pub(super) words: Arc<WordsService>,
     pub(super) rules: Rules,
+    /// `None`: of a member of an ensemble, or of a server that keeps nothing.
+    pub(super) restorer: Option<Arc<Restorer>>,
 }
 
 impl Site {
@@ -96,9 +99,16 @@ impl Site {
     }
 
     /// The server runs from now on.
-    pub(crate) fn run(&self, words: Arc<WordsService>, rules: Rules, pulse: Arc<Pulse>, tick_ms: u64) {
+    pub(crate) fn run(
+        &self,
+        words: Arc<WordsService>,
+        rules: Rules,
+        restorer: Option<Arc<Restorer>>,
+        pulse: Arc<Pulse>,
+        tick_ms: u64,
+    ) {
         self.health.watch(pulse, tick_ms);
-        assert!(self.running.set(Running { words, rules }).is_ok(), "a server starts once");
+        assert!(self.running.set(Running { words, rules, restorer }).is_ok(), "a server starts once");
         *self.phase.lock() = Phase::Running;
     }
 
@@ -150,7 +160,7 @@ impl Site {
             "/startupz" => verdict("startupz", &health::started(*self.phase.lock())),
             _ => {
                 let read_only_is_enough = parameter(&request, "readOnly").as_deref() == Some("true");
-                let role = self.running().map(|running| running.words.role.place().role);
+                let role = self.running().map(|running| running.words.role_now());
                 verdict("readyz", &health::ready(*self.phase.lock(), role, read_only_is_enough))
             }
         }

@@ -2,9 +2,10 @@
 //!
 //! Owns no data. Source: `Commands.SnapshotCommand`, `Commands.RestoreCommand`.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
@@ -15,14 +16,15 @@ use rustix::process::nice;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::commands::failed;
+use super::commands::{failed, told};
+use super::json::Json;
 use super::site::{Body, Running, Site, parameter};
 use crate::backup::{Backup, BackupError};
 use crate::checkpoint::NICENESS;
 
 /// Bytes of a backup handed over at once.
 const CHUNK_LEN: usize = 256 << 10;
-/// Chunks that wait for the client: then the backup waits, too.
+/// Chunks that wait for the client: then the backup waits, too. Of a snapshot that is to be restored, for who reads it: then the client waits.
 const CHUNKS_MAX: usize = 4;
 
 /// A snapshot of everything, as a stream or, with `streaming=false`, as a file of the server's.
@@ -124,20 +126,83 @@ impl hyper::body::Body for Streamed {
 }
 
 /// Everything is replaced by a snapshot.
-pub(super) async fn restore(site: &Site, running: &Running, name: &str, _request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn restore(site: &Site, running: &Running, name: &str, request: Request<Incoming>) -> Response<Body> {
     if !site.config.restore_enabled {
         return refused(name, StatusCode::SERVICE_UNAVAILABLE, "admin.restore.enabled is false");
     }
+    let Some(restorer) = running.restorer.clone() else {
+        // ZooKeeper: restores this member alone, which differs from the others from then on.
+        let reason = match running.words.config.is_distributed() {
+            true => {
+                "a member is not restored alone: stop the ensemble and use `oxkeeper restore` on each of its servers"
+            }
+            false => "this server keeps nothing on disk",
+        };
+        return refused(name, StatusCode::SERVICE_UNAVAILABLE, reason);
+    };
     if !site.restores.allows(running.words.clock.now_ms() * 1000) {
         running.words.admin.lock().restores_limited += 1;
         return refused(name, StatusCode::TOO_MANY_REQUESTS, "the last restore was too short a time ago");
     }
-    // ZooKeeper: replaces its tree while it serves, and tells clients nothing.
-    refused(
-        name,
-        StatusCode::SERVICE_UNAVAILABLE,
-        "a running server is not restored: stop it and use `oxkeeper restore`",
-    )
+    let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
+    let words = running.words.clone();
+    let restoring = tokio::task::spawn_blocking(move || {
+        let begin_ms = words.clock.now_ms();
+        let restored = restorer.restore(Arriving { receiver, chunk: Bytes::new(), ended: false });
+        let mut counts = words.admin.lock();
+        match &restored {
+            Ok(_) => counts.restores_ms.record(words.clock.now_ms() - begin_ms),
+            Err(_) => counts.restores_failed += 1,
+        }
+        restored
+    });
+    pass_on(request.into_body(), sender, site.patience()).await;
+    match restoring.await {
+        Ok(Ok(zxid)) => told(name, vec![("last_zxid".to_owned(), Json::Int(zxid.0))]),
+        Ok(Err(problem)) => refused(name, StatusCode::INTERNAL_SERVER_ERROR, &problem.to_string()),
+        Err(_) => refused(name, StatusCode::INTERNAL_SERVER_ERROR, "the server stops"),
+    }
+}
+
+/// Hands the bytes of a request over, and an empty chunk where they end as announced. What nobody wants any more is taken
+/// all the same: who still sends would not read why.
+async fn pass_on(mut body: Incoming, sender: mpsc::Sender<io::Result<Bytes>>, patience: Duration) {
+    loop {
+        let chunk = match tokio::time::timeout(patience, body.frame()).await {
+            Ok(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) if !data.is_empty() => Ok(data),
+                Ok(_) | Err(_) => continue,
+            },
+            Ok(Some(Err(problem))) => Err(io::Error::other(problem)),
+            Ok(None) => Ok(Bytes::new()),
+            Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        let is_last = chunk.as_ref().map_or(true, Bytes::is_empty);
+        let _ = sender.send(chunk).await;
+        if is_last {
+            return;
+        }
+    }
+}
+
+/// Reads what [`pass_on`] hands over. *Errors*: it ends without an empty chunk.
+struct Arriving {
+    receiver: mpsc::Receiver<io::Result<Bytes>>,
+    chunk: Bytes,
+    ended: bool,
+}
+
+impl Read for Arriving {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.chunk.is_empty() && !self.ended {
+            let gone = || Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client is gone"));
+            self.chunk = self.receiver.blocking_recv().unwrap_or_else(gone)?;
+            self.ended = self.chunk.is_empty();
+        }
+        let count = self.chunk.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.chunk.split_to(count));
+        Ok(count)
+    }
 }
 
 // ZooKeeper: says why in its log only.

@@ -12,8 +12,37 @@ use tracing::info;
 use crate::recovery::LOG_DIR;
 
 pub(crate) const INCOMING: &str = "incoming";
-pub(super) const INCOMING_LOG: &str = "incoming-log";
+pub(crate) const INCOMING_LOG: &str = "incoming-log";
 pub(crate) const INSTALLED: &str = "installed";
+
+/// Before a new state is written to `incoming` and `incoming-log`: what a former attempt left is removed. False, and nothing
+/// is removed, while an installed state waits for a recovery.
+///
+/// # Errors
+/// [`StoreError::Io`], [`StoreError::Full`].
+pub(crate) fn begin_install(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> Result<bool, StoreError> {
+    // an `installed` whose removal is not durable must not come back beside a half `incoming-log`
+    sync_dir(disk, data_dir)?;
+    if has(disk, data_dir, INSTALLED)? {
+        return Ok(false);
+    }
+    remove_leftovers(disk, data_dir, data_log_dir)?;
+    Ok(true)
+}
+
+/// The new state is whole, and counts from here on: nothing may be written to the old log or tree any more.
+///
+/// # Errors
+/// [`StoreError::Io`]: the old state counts.
+///
+/// # Panics
+/// When the new name cannot be made durable: nobody could tell whether the old state counts or the new one.
+pub(crate) fn commit_install(disk: &dyn Disk, data_dir: &Path) -> Result<(), StoreError> {
+    let (from, to) = (data_dir.join(INCOMING), data_dir.join(INSTALLED));
+    disk.rename(&from, &to).map_err(io_error(&to, "name"))?;
+    disk.sync_dir(data_dir).unwrap_or_else(|error| panic!("{}: cannot sync: {error}", data_dir.display()));
+    Ok(())
+}
 
 /// Finishes an installation, if one was begun, and removes what is left of others; true if there was one to finish.
 /// Neither log nor tree may be open. Both directories exist.
@@ -21,26 +50,21 @@ pub(crate) const INSTALLED: &str = "installed";
 /// # Errors
 /// [`StoreError::Io`], [`StoreError::Full`]: call it again.
 pub fn finish_install(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> Result<bool, StoreError> {
-    let installed = is_installed(disk, data_dir)?;
+    let installed = has(disk, data_dir, INSTALLED)?;
     if installed {
         sync_dir(disk, data_dir)?;
         sync_dir(disk, data_log_dir)?;
         place_log(disk, data_log_dir)?;
         place_tree(disk, data_dir)?;
         remove_all(disk, data_dir, INSTALLED)?;
-        info!("a peer's state is installed");
+        info!("the new state is in its place");
     }
     remove_leftovers(disk, data_dir, data_log_dir)?;
     Ok(installed)
 }
 
-/// Whether an installation waits for being finished.
-pub(super) fn is_installed(disk: &dyn Disk, data_dir: &Path) -> Result<bool, StoreError> {
-    has(disk, data_dir, INSTALLED)
-}
-
-/// Removes what a transfer left that came to nothing.
-pub(super) fn remove_leftovers(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> Result<(), StoreError> {
+/// Removes what a transfer or a restore left that came to nothing.
+pub(crate) fn remove_leftovers(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> Result<(), StoreError> {
     remove_all(disk, data_dir, INCOMING)?;
     remove_all(disk, data_log_dir, INCOMING_LOG)
 }

@@ -34,7 +34,7 @@ use thiserror::Error;
 
 pub use chunk::CHUNK_LEN_MAX;
 pub use install::finish_install;
-pub(crate) use install::{INCOMING, INSTALLED};
+pub(crate) use install::{INCOMING, INCOMING_LOG, INSTALLED, begin_install, commit_install, remove_leftovers};
 pub use oxkeeper_replica::ensemble::replica::{LogPart, LogTail as Tail};
 pub use receiver::{Installed, InstalledScalars, Progress, Receiver};
 pub use sender::Sender;

@@ -6,10 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oxkeeper_store::{AppendError, Contents, Disk, Filling, Kind, Log, LogOptions, StoreError, SyncError, io_error};
+use oxkeeper_store::{AppendError, Contents, Disk, Filling, Kind, Log, LogOptions, StoreError, SyncError};
 
 use super::chunk::Chunks;
-use super::install::{self, INCOMING, INCOMING_LOG, INSTALLED};
+use super::install::{self, INCOMING, INCOMING_LOG};
 use super::item::Item;
 use super::{Tail, TransferError};
 use crate::recovery::StoreOptions;
@@ -113,12 +113,9 @@ impl Receiver {
         data_log_dir: &Path,
         options: &StoreOptions,
     ) -> Result<Self, TransferError> {
-        // an `installed` whose removal is not durable must not come back beside a half `incoming-log`
-        disk.sync_dir(data_dir).map_err(io_error(data_dir, "sync"))?;
-        if install::is_installed(&**disk, data_dir)? {
+        if !install::begin_install(&**disk, data_dir, data_log_dir)? {
             return Err(TransferError::Pending);
         }
-        install::remove_leftovers(&**disk, data_dir, data_log_dir)?;
         Ok(Self {
             disk: disk.clone(),
             data_dir: data_dir.to_path_buf(),
@@ -172,11 +169,7 @@ impl Receiver {
         let LogParts { applied, filling, log } = parts;
         let end = log.finish(applied, &tail, &decide(&tail))?;
         filling.finish(applied)?;
-        let (from, to) = (self.data_dir.join(INCOMING), self.data_dir.join(INSTALLED));
-        self.disk.rename(&from, &to).map_err(io_error(&to, "name"))?;
-        // Not an error: nobody could tell whether the old state counts or the new one.
-        let synced = self.disk.sync_dir(&self.data_dir);
-        synced.unwrap_or_else(|error| panic!("{}: cannot sync: {error}", self.data_dir.display()));
+        install::commit_install(&*self.disk, &self.data_dir)?;
         Ok(Installed { applied, end })
     }
 

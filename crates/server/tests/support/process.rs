@@ -1,20 +1,23 @@
 //! The server as a process of its own, whose memory can be measured and whose log can be read.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 use super::until;
 
-/// A server that keeps nothing; it ends with the test.
+/// A server that ends with the test.
 pub struct Process {
     child: Child,
     pub address: SocketAddr,
+    /// Of its HTTP for administrators.
+    pub admin: Option<SocketAddr>,
     log: Arc<Mutex<String>>,
-    _dir: tempfile::TempDir,
+    /// Its own, if nobody else keeps it.
+    dir: Option<tempfile::TempDir>,
 }
 
 /// `$OXKEEPER_BIN`, or the binary of this workspace as it is now.
@@ -36,15 +39,26 @@ fn binary() -> &'static PathBuf {
 }
 
 impl Process {
-    /// Starts with these lines of zoo.cfg and these JVM flags.
+    /// Starts one that keeps nothing, with these lines of zoo.cfg and these JVM flags.
     pub fn start(lines: &str, jvm_flags: &str) -> Process {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("zoo.cfg");
-        let data_dir = dir.path().display();
+        let mut process = Process::launch(dir.path(), lines, jvm_flags, &["--in-memory", "--io-threads", "2"]);
+        process.dir = Some(dir);
+        process
+    }
+
+    /// Starts one on a directory.
+    pub fn start_on(dir: &Path, lines: &str) -> Process {
+        Process::launch(dir, lines, "", &[])
+    }
+
+    fn launch(dir: &Path, lines: &str, jvm_flags: &str, more: &[&str]) -> Process {
+        let file = dir.join("zoo.cfg");
+        let data_dir = dir.display();
         std::fs::write(&file, format!("clientPort=0\nclientPortAddress=127.0.0.1\ndataDir={data_dir}\n{lines}\n"))
             .unwrap();
         let mut command = Command::new(binary());
-        command.arg("serve").arg("--config").arg(file).args(["--in-memory", "--io-threads", "2"]);
+        command.arg("serve").arg("--config").arg(file).args(["--ready", "json"]).args(more);
         command.env("SERVER_JVMFLAGS", jvm_flags).env_remove("JVMFLAGS").env("OXKEEPER_LOG", "info");
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::<Mutex<String>>::default();
@@ -58,9 +72,20 @@ impl Process {
         });
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        let address = ready.split([' ', ',']).find_map(|word| word.parse().ok());
-        let address = address.unwrap_or_else(|| panic!("{ready:?}, log: {}", log.lock().unwrap()));
-        Process { child, address, log, _dir: dir }
+        let port = |name: &str| {
+            let (_, rest) = ready.split_once(&format!("\"{name}\":"))?;
+            let port = rest.split([',', '}']).next().unwrap().parse().ok()?;
+            Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        };
+        let address = port("port").unwrap_or_else(|| panic!("{ready:?}, log: {}", log.lock().unwrap()));
+        let admin = port("admin_port");
+        Process { child, address, admin, log, dir: None }
+    }
+
+    /// As `kill -9` does it.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Waits for a line of the log that has all of these parts.
