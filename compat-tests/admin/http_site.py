@@ -53,13 +53,15 @@ class Site:
         return client
 
 
-def ask(port, path, method="GET", body=None, **headers):
-    """Status, headers and body of the answer."""
+def ask(port, path, method="GET", body=None, decode=True, **headers):
+    """Status, headers and body of the answer, as a text unless it is not to be decoded."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request(method, path, body, {name.capitalize(): value for name, value in headers.items()})
         answer = connection.getresponse()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read().decode()
+        content = answer.read()
+        named = {name.lower(): value for name, value in answer.getheaders()}
+        return answer.status, named, content.decode() if decode else content
     finally:
         connection.close()
 
@@ -70,10 +72,10 @@ SITES = [Site(number) for number in range(1, len(ALL) + 1)]
 
 
 @contextlib.contextmanager
-def own_server(settings):
-    """A server of the kind under test with these settings."""
+def own_server(settings, kind=None):
+    """A server of the kind under test, or of another, with these settings."""
     directory = tempfile.mkdtemp(prefix="compat-admin-")
-    deployment = Deployment.create(os.environ["ZK_KIND"], directory, settings=settings)
+    deployment = Deployment.create(kind or os.environ["ZK_KIND"], directory, settings=settings)
     try:
         yield deployment
     finally:
