@@ -53,7 +53,7 @@ impl Proposing {
             return proposals.clear();
         }
         proposals.append_to(&mut waiting.proposals);
-        self.len.store(waiting.proposals.commands.len(), Ordering::Relaxed);
+        self.len.store(waiting.proposals.commands.len(), Ordering::SeqCst);
         let engine_sleeps = std::mem::take(&mut waiting.engine_sleeps);
         drop(waiting);
         if engine_sleeps {
@@ -65,7 +65,8 @@ impl Proposing {
 
     /// Whether so much waits that nothing should be added.
     pub(crate) fn is_congested(&self) -> bool {
-        self.len.load(Ordering::Relaxed) + self.unapplied.load(Ordering::Relaxed) > PROPOSALS_LEN_MAX
+        // Who finds this after it has said that it waits, is relieved by whoever makes it untrue: one of the two sees the other.
+        self.len.load(Ordering::SeqCst) + self.unapplied.load(Ordering::SeqCst) > PROPOSALS_LEN_MAX
     }
 
     /// The engine sleeps elsewhere, and is woken by this from now on.
@@ -73,16 +74,17 @@ impl Proposing {
         *self.waker.lock() = Some(waker);
     }
 
-    /// The engine has taken so many bytes that are not applied yet.
+    /// The engine has taken so many bytes that are not applied yet. If these are fewer than before, it is for the
+    /// engine to relieve those who wait.
     pub(crate) fn note_unapplied(&self, len: usize) {
-        self.unapplied.store(len, Ordering::Relaxed);
+        self.unapplied.store(len, Ordering::SeqCst);
     }
 
     /// Swaps what waits into `taken`, which must be empty, without waiting; whether the engine is to stop.
     pub(crate) fn take_waiting(&self, taken: &mut Proposals) -> bool {
         let mut waiting = self.waiting.lock();
         std::mem::swap(taken, &mut waiting.proposals);
-        self.len.store(0, Ordering::Relaxed);
+        self.len.store(0, Ordering::SeqCst);
         waiting.stop
     }
 
@@ -96,7 +98,7 @@ impl Proposing {
             waiting.engine_sleeps = false;
         }
         std::mem::swap(taken, &mut waiting.proposals);
-        self.len.store(0, Ordering::Relaxed);
+        self.len.store(0, Ordering::SeqCst);
         !(waiting.stop && taken.is_empty())
     }
 
@@ -176,12 +178,12 @@ impl Mailbox {
 
     /// The thread has clients that wait for room among the proposals.
     pub(crate) fn wait_for_relief(&self) {
-        self.congested.store(true, Ordering::Release);
+        self.congested.store(true, Ordering::SeqCst);
     }
 
     /// Wakes the thread if clients of it wait for room.
     pub(crate) fn relieve(&self) {
-        if self.congested.swap(false, Ordering::AcqRel) {
+        if self.congested.swap(false, Ordering::SeqCst) {
             self.wake();
         }
     }

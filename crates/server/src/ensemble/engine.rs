@@ -70,7 +70,9 @@ impl Ensemble {
         loop {
             self.running.peers.wait(self.idle_time());
             self.parts.pulse.engine_beats();
-            self.running.watch.moved(self.parts.clock.now_ms());
+            // Nobody else could end the sessions of a voter that is alone: it may stand still.
+            let is_alone = self.running.replica.configuration().is_sole();
+            self.running.watch.moved(if is_alone { u64::MAX } else { self.parts.clock.now_ms() });
             self.listen();
             let stop = self.parts.proposing.take_waiting(&mut proposals);
             self.running.replica.submit(&mut proposals);
@@ -161,6 +163,8 @@ impl Ensemble {
         self.parts.pulse.engine_beats();
         self.send();
         self.apply();
+        // Whom the last entries let in is told now, not with the next frame.
+        self.send();
         self.show_role();
         self.running.replica.with_journal(|journal| journal.prepare());
         Ok(())
@@ -223,6 +227,8 @@ impl Ensemble {
         }
         applied.unwrap_or_else(|problem| panic!("log entry {} is none: {problem}", replica.applied()));
         parts.proposing.note_unapplied(replica.waiting_len());
+        // The last delivery may have woken them before that was so, and there may be no next one.
+        parts.mailboxes.iter().for_each(|mailbox| mailbox.relieve());
         agreed.into_iter().for_each(|agreed| self.note_members(agreed));
     }
 

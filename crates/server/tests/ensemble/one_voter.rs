@@ -1,12 +1,14 @@
 //! Ensembles of one voter: `standaloneEnabled=false`, as operators have them that start with one server and add others.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
+use oxkeeper_proto::OpCode;
 use oxkeeper_proto::op::CreateMode::Persistent;
 
 use crate::group::{Group, within};
 use crate::members::{line, longest_write, reconfig, reconfig_whole, zoo_cfg};
-use crate::support::raw::Session;
+use crate::support::raw::{Session, set_request};
 use crate::support::{LONG_MS, until};
 
 const LINES: [&str; 3] = ["standaloneEnabled=false", "reconfigEnabled=true", "skipACL=yes"];
@@ -98,6 +100,23 @@ fn a_change_of_voters_is_answered_when_the_new_ones_have_everything() {
     until("server 2 leads", || group.mode(2).as_deref() == Some("leader"));
     assert_eq!(group.client(2).get("/a").unwrap().0, b"acknowledged");
     longest_write(&mut group.client(2), 5);
+    group.end();
+}
+
+/// Nobody else's frames wake a voter that is alone, once it has room again.
+#[test]
+fn more_than_fits_at_once_is_answered() {
+    let group = Group::running(&[1], &LINES);
+    let mut client = group.client(1);
+    client.create("/a", b"", Persistent).unwrap().unwrap();
+    let data = vec![7; 1_000_000];
+    for _ in 0..12 {
+        let requests: Vec<_> = (0..30).map(|_| client.request(OpCode::SetData, &set_request("/a", &data)).1).collect();
+        let mut socket = client.stream.try_clone().unwrap();
+        let writing = std::thread::spawn(move || requests.iter().try_for_each(|request| socket.write_all(request)));
+        (0..30).for_each(|_| assert_eq!(client.receive().unwrap().err, 0));
+        writing.join().unwrap().unwrap();
+    }
     group.end();
 }
 
