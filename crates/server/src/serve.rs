@@ -303,7 +303,10 @@ fn check_kind(config: &Config, recovered: &Recovered) -> Result<(), StartError> 
     let dedicated = recovered.state.ensemble() != 0;
     let refuse = |reason: String| Err(StartError::OtherData { dir: config.data_dir.display().to_string(), reason });
     match (&config.ensemble.membership, founded) {
-        (None, Some(members)) => refuse(format!("it belongs to a member of the ensemble of {members:?}")),
+        (None, Some(members)) => refuse(format!(
+            "it belongs to a member of the ensemble of {members:?}. Name its members in the configuration, and if one \
+             votes alone, set standaloneEnabled=false"
+        )),
         // A server alone would change what the others have under the same name.
         (None, None) if dedicated => refuse(
             "it was imported for an ensemble: import it for a server alone, with a configuration that names no others"

@@ -76,7 +76,7 @@ impl Configuration {
     }
 
     /// One server votes, alone.
-    pub(crate) fn is_sole(&self) -> bool {
+    pub fn is_sole(&self) -> bool {
         self.voters.len() == 1
     }
 

@@ -237,8 +237,7 @@ impl Draft {
                 Err(error) => errors.push(("server.*", error.to_string())),
             }
         }
-        if ensemble.dynamic_config_file.is_some() && ensemble.members.servers.is_empty() && ensemble.standalone_enabled
-        {
+        if ensemble.dynamic_config_file.is_some() && ensemble.members.servers.is_empty() {
             return; // the members are in the other file, which a caller that only looks at this one has not read
         }
         match ensemble.members.check(ensemble.standalone_enabled) {

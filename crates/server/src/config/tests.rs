@@ -425,6 +425,9 @@ fn what_is_missing_is_named_without_a_line() {
         let error = Config::from_properties(&read(text, "")).expect_err(text);
         assert_eq!(error.to_string(), expected);
     }
+    // The members may stand in the other file.
+    let split = read("dataDir=/d\nclientPort=1\nstandaloneEnabled=false\ndynamicConfigFile=/d/zoo.cfg.dynamic\n", "");
+    assert!(explain(&split).iter().all(|line| line.verdict == Verdict::Used), "{:?}", explain(&split));
     let all = Config::from_properties(&read("tickTime=x\nclientPort=y", "")).expect_err("three mistakes").to_string();
     assert_eq!(all.lines().count(), 3, "{all}");
 }

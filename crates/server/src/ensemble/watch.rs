@@ -59,7 +59,7 @@ impl Watch {
         Ok(Watch { beat, thread: Some(thread) })
     }
 
-    /// The engine moves.
+    /// The engine moved then.
     pub(super) fn moved(&self, now_ms: u64) {
         self.beat.moved_ms.store(now_ms, Ordering::Relaxed);
     }
