@@ -195,4 +195,15 @@ mod tests {
         let under_way = start(5_000, 5_000).next_id();
         assert!(start(5_001, 3_000).next_id() > under_way, "the clock was set back, nothing is agreed on yet");
     }
+
+    #[test]
+    fn an_id_that_a_replaced_state_knew_is_not_given_again() {
+        let state = State::new(1);
+        let table = |wall_ms| SessionTable::new(1, wall_ms, &state, Clocks::new(100, 0));
+        let mut former = table(5_000);
+        let known = former.next_id();
+        let mut restored = table(4_000);
+        restored.succeed(&former);
+        assert!(restored.next_id() > known, "the clock was set back");
+    }
 }

@@ -163,6 +163,11 @@ impl Backup {
         Ok(Backup { image, zxid, len, digest, sessions, acls, shape })
     }
 
+    /// Whether it must end before it is whole: for who takes what is written.
+    pub(crate) fn ending(&self) -> impl Fn() -> bool + Send + 'static {
+        self.image.ending()
+    }
+
     /// Writes it.
     pub(crate) fn write(self, out: impl Write) -> Result<(), BackupError> {
         let snapshot = self.image.snapshot.as_ref().ok_or(BackupError::Ending)?;

@@ -300,6 +300,12 @@ impl Image {
     pub(crate) fn is_to_end(&self) -> bool {
         self.readers.ending.load(Ordering::Acquire)
     }
+
+    /// Tells the same to somebody who waits for what is read.
+    pub(crate) fn ending(&self) -> impl Fn() -> bool + Send + 'static {
+        let readers = self.readers.clone();
+        move || readers.ending.load(Ordering::Acquire)
+    }
 }
 
 impl Drop for Image {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use oxkeeper_zkfiles::write::Writer;
 use support::http::{command, get};
 use support::process::Process;
 use support::raw::{Raw, Session, create_request, read_request};
-use support::{LONG_MS, config, fake_dir, start_in_memory, until};
+use support::{LONG_MS, Stop, config, fake_dir, start_in_memory, until};
 
 /// As often as one likes.
 const AT_ONCE: (&str, &str) = ("admin.rateLimiterIntervalInMS", "0");
@@ -197,9 +197,10 @@ struct Counts {
 }
 
 /// Creates `/connection-0`, `/connection-1`, … in a pipeline until the connection ends.
-fn create_until_closed(server: &Server, connection: u64, counts: &Counts, stop: &AtomicBool) {
-    let Ok(mut client) = Raw::connect(server.address(), LONG_MS) else { return };
-    while !stop.load(Ordering::Relaxed) {
+fn create_until_closed(server: &Server, session: Session, connection: u64, counts: &Counts, stop: &Stop) {
+    let Ok(mut client) = Raw::open(server.address(), LONG_MS, session) else { return };
+    assert_eq!(client.session, session, "it is in the snapshot");
+    while !stop.is_told() {
         for _ in 0..8 {
             let number = counts.sent.fetch_add(1, Ordering::SeqCst);
             let path = format!("/{connection}-{number}");
@@ -218,22 +219,26 @@ fn create_until_closed(server: &Server, connection: u64, counts: &Counts, stop: 
 #[test]
 fn no_write_of_before_is_found_after_and_none_of_after_is_lost() {
     let server = start(&FakeDisk::new());
+    // Their sessions live on, so nothing but the restore keeps out what they wrote before it.
+    let sessions: Vec<Session> = (0..4).map(|_| connect(&server).session).collect();
     let content = snapshot(&server);
-    let (stop, next) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (stop, next) = (Stop::default(), AtomicU64::new(0));
     let all = parking_lot::Mutex::new(BTreeMap::<u64, Arc<Counts>>::new());
     thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
+        let _done = stop.when_done();
+        for &session in &sessions {
+            let (server, all, stop, next) = (&server, &all, &stop, &next);
+            scope.spawn(move || {
+                while !stop.is_told() {
                     let (connection, counts) = (next.fetch_add(1, Ordering::SeqCst), Arc::new(Counts::default()));
                     all.lock().insert(connection, counts.clone());
-                    create_until_closed(&server, connection, &counts, &stop);
+                    create_until_closed(server, session, connection, &counts, stop);
                 }
             });
         }
         for _ in 0..8 {
             thread::sleep(Duration::from_millis(60));
-            // Each of these has a session that the restore ends, or begins after it.
+            // Each of these connections ends before the restored tree is served.
             let doomed: Vec<(u64, u64)> =
                 all.lock().iter().map(|(&id, counts)| (id, counts.answered.load(Ordering::SeqCst))).collect();
             is_restored(restore(&server, &content));
@@ -242,7 +247,6 @@ fn no_write_of_before_is_found_after_and_none_of_after_is_lost() {
             assert_eq!(stale, None, "a connection of before has written after");
         }
         thread::sleep(Duration::from_millis(60));
-        stop.store(true, Ordering::Relaxed);
     });
     let found = children(&server);
     let connections: BTreeSet<u64> = found.iter().map(|(connection, _)| *connection).collect();
@@ -396,6 +400,76 @@ fn a_full_disk_refuses_a_snapshot_and_serves_on() {
     is_restored(restore(&server, &content));
     assert_eq!(connect(&server).get("/a").unwrap().0, b"x");
     server.stop();
+}
+
+#[test]
+fn new_files_that_cannot_be_named_leave_the_server_what_it_had() {
+    let (begin, content) = prepared(("/fake/data", "/fake/data"));
+    let planting = {
+        let disk = begin.kill();
+        dirs(&disk, ("/fake/data", "/fake/data")).plant(&content[..], Zxid(9)).unwrap();
+        disk.operations()
+    };
+    // Behind writing the new files come what closes the old ones, and the rename.
+    for at in planting.. {
+        let disk = begin.kill();
+        let server = start(&disk);
+        disk.fail_at(disk.operations() + at, std::io::ErrorKind::Other);
+        let (status, text) = restore(&server, &content);
+        let mut client = connect(&server);
+        assert_eq!((client.exists("/old").is_some(), client.exists("/new").is_some()), (status != 200, status == 200));
+        client.create("/later", b"", Persistent).unwrap().unwrap();
+        assert!(recover(&disk.kill(), ("/fake/data", "/fake/data")).0.iter().any(|(path, _)| path == "/later"));
+        is_restored(restore(&server, &content));
+        assert!(connect(&server).exists("/new").is_some());
+        server.stop();
+        if status == 500 && text.contains("cannot name") {
+            return;
+        }
+        assert!(at < planting + 20, "there is a rename");
+    }
+}
+
+#[test]
+fn a_backup_that_nobody_takes_holds_nothing_up() {
+    let server = start(&FakeDisk::new());
+    let content = snapshot(&server);
+    let mut client = connect(&server);
+    for number in 0..40 {
+        client.create(&format!("/{number}"), &vec![b'x'; 900_000], Persistent).unwrap().unwrap();
+    }
+    let admin = server.admin_address().unwrap();
+    let mut idle = std::net::TcpStream::connect(admin).unwrap();
+    idle.write_all(b"GET /commands/snapshot HTTP/1.0\r\nAuthorization: ip\r\n\r\n").unwrap();
+    let mut begin = [0; 12];
+    std::io::Read::read_exact(&mut idle, &mut begin).unwrap();
+    assert_eq!(begin, *b"HTTP/1.0 200");
+    let start = std::time::Instant::now();
+    is_restored(restore(&server, &content));
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    assert_eq!(connect(&server).exists("/0"), None);
+    server.stop();
+}
+
+#[test]
+fn a_stop_at_any_moment_of_it_ends() {
+    let disk = FakeDisk::new();
+    let server = start(&disk);
+    connect(&server).create("/a", b"", Persistent).unwrap().unwrap();
+    let content = snapshot(&server);
+    connect(&server).create("/b", b"", Persistent).unwrap().unwrap();
+    server.stop();
+    for delay_ms in (0..40).step_by(4) {
+        let disk = disk.kill();
+        let server = start(&disk);
+        let (admin, content) = (server.admin_address().unwrap(), content.clone());
+        let asking = thread::spawn(move || command(admin, "restore", Some(&content)).0);
+        thread::sleep(Duration::from_millis(delay_ms));
+        server.stop();
+        let answered = asking.join().unwrap() == 200;
+        let has_b = recover(&disk, ("/fake/data", "/fake/data")).0.iter().any(|(path, _)| path == "/b");
+        assert!(!(answered && has_b), "after {delay_ms} ms");
+    }
 }
 
 #[test]

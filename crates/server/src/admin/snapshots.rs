@@ -5,6 +5,7 @@
 use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode};
 use rustix::process::nice;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tracing::{info, warn};
 
 use super::commands::{failed, told};
@@ -26,6 +28,8 @@ use crate::checkpoint::NICENESS;
 const CHUNK_LEN: usize = 256 << 10;
 /// Chunks that wait for the client: then the backup waits, too. Of a snapshot that is to be restored, for who reads it: then the client waits.
 const CHUNKS_MAX: usize = 4;
+/// How often it is looked whether there is room for one more.
+const FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// A snapshot of everything, as a stream or, with `streaming=false`, as a file of the server's.
 pub(super) async fn snapshot(
@@ -82,23 +86,40 @@ fn stream(backup: Backup) -> Body {
     tokio::task::spawn_blocking(move || {
         // Those who serve go first.
         let _ = nice(NICENESS);
-        let mut out = Chunks { sender, chunk: Vec::with_capacity(CHUNK_LEN) };
+        let is_to_end = backup.ending();
+        let mut out = Chunks { sender, chunk: Vec::with_capacity(CHUNK_LEN), is_to_end };
         let written = backup.write(&mut out);
         if let Err(problem) = written {
             warn!(%problem, "the backup was cut off");
-            let _ = out.sender.blocking_send(Err(io::Error::other("the backup was cut off")));
+            let _ = out.hand_over(Err(io::Error::other("the backup was cut off")));
         }
     });
     Streamed(receiver).boxed_unsync()
 }
 
 /// Collects what is written into chunks.
-struct Chunks {
+struct Chunks<E> {
     sender: mpsc::Sender<io::Result<Bytes>>,
     chunk: Vec<u8>,
+    /// Then a client that takes nothing is not waited for: others wait for the end of this backup.
+    is_to_end: E,
 }
 
-impl Write for Chunks {
+impl<E: Fn() -> bool> Chunks<E> {
+    fn hand_over(&self, mut chunk: io::Result<Bytes>) -> io::Result<()> {
+        loop {
+            chunk = match self.sender.try_send(chunk) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Closed(_)) => return Err(io::ErrorKind::BrokenPipe.into()),
+                Err(TrySendError::Full(_)) if (self.is_to_end)() => return Err(io::ErrorKind::ConnectionAborted.into()),
+                Err(TrySendError::Full(chunk)) => chunk,
+            };
+            thread::sleep(FULL_PAUSE);
+        }
+    }
+}
+
+impl<E: Fn() -> bool> Write for Chunks<E> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.chunk.extend_from_slice(bytes);
         if self.chunk.len() >= CHUNK_LEN {
@@ -109,7 +130,7 @@ impl Write for Chunks {
 
     fn flush(&mut self) -> io::Result<()> {
         let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_LEN));
-        self.sender.blocking_send(Ok(chunk.into())).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.hand_over(Ok(chunk.into()))
     }
 }
 
