@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use oxkeeper_proto::op::CreateMode::Persistent;
 
 use crate::group::Group;
-use crate::support::http::get;
+use crate::support::http::{command, get};
 use crate::support::until;
 
 fn admin(group: &Group, id: u8) -> SocketAddr {
@@ -65,4 +65,19 @@ fn a_member_without_a_majority_is_alive_and_not_ready() {
     until("it is out of touch", || get(admin(&group, follower), "/readyz").0 == 503);
     assert_eq!(statuses(&group, follower), [200, 503, 200]);
     group.stop(follower);
+}
+
+#[test]
+fn a_member_is_not_restored_alone() {
+    let mut group = Group::new(&[1], &["standaloneEnabled=false"]);
+    group.start_all();
+    group.wait_serving();
+    group.client(1).create("/n", b"x", Persistent).unwrap().unwrap();
+    let (status, content) = command(admin(&group, 1), "snapshot?streaming=true", None);
+    assert_eq!(status, 200);
+    let (status, text) = command(admin(&group, 1), "restore", Some(&content));
+    let text = String::from_utf8(text).unwrap();
+    assert_eq!((status, text.contains("`oxkeeper restore` on each of its servers")), (503, true), "{text}");
+    assert_eq!(group.client(1).get("/n").unwrap().0, b"x");
+    group.end();
 }
