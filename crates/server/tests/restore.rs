@@ -125,14 +125,58 @@ fn a_snapshot_of_another_server_and_of_older_and_newer_epochs() {
     other.stop();
 }
 
-/// A sound snapshot that says of itself that no zxid can follow it.
-fn of_the_last_epoch() -> Vec<u8> {
-    let mut writer = Writer::new(Vec::new(), [].into_iter(), [].into_iter()).unwrap();
-    let (czxid, mzxid, pzxid, ctime, mtime) = (0, 0, 0, 0, 0);
-    let (version, cversion, aversion, owner) = (0, 0, 0, Owner::PERSISTENT);
-    let stat = StoredStat { czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid };
-    writer.znode("", None, 0, &stat).unwrap();
-    writer.finish(Digest { zxid: i64::MAX, version: 2, digest: 0 }).unwrap()
+/// A sound snapshot of these sessions and znodes, each with its owner, as of a transaction.
+fn made_of(sessions: &[(i64, i32)], znodes: &[(&str, &[u8], Owner)], zxid: i64) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new(), sessions.iter().copied(), [].into_iter()).unwrap();
+    for (path, data, owner) in [("", &b""[..], Owner::PERSISTENT)].iter().chain(znodes) {
+        let (czxid, mzxid, pzxid, ctime, mtime) = (0, 0, 0, 0, 0);
+        let (version, cversion, aversion, owner) = (0, 0, 0, *owner);
+        let stat = StoredStat { czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid };
+        writer.znode(path, Some(data), 0, &stat).unwrap();
+    }
+    writer.finish(Digest { zxid, version: 2, digest: 0 }).unwrap()
+}
+
+#[test]
+fn odd_but_sound_snapshots_cost_nobody_the_server() {
+    let newest = 0x01ff_ffff_ffff_ffff;
+    let sessions = [(0, 1000), (-1, -5), (5, i32::MIN), (6, i32::MAX), (i64::MAX, 1000), (i64::MIN, 0), (newest, 1000)];
+    let znodes = [
+        ("/a", &b"x"[..], Owner(5)),
+        ("/b", b"", Owner(-1)),
+        ("/c", b"", Owner::ttl(1)),
+        ("/d", b"", Owner(i64::MIN)),
+        ("/e", b"", Owner(77)),
+        ("/..", b"", Owner::PERSISTENT),
+        ("/zookeeper", b"no", Owner::PERSISTENT),
+        ("/zookeeper/quota", b"no", Owner::PERSISTENT),
+        ("/zookeeper/quota/a", b"no", Owner::PERSISTENT),
+        ("/zookeeper/quota/a/zookeeper_limits", b"count=x,bytes=99999999999999999999", Owner::PERSISTENT),
+    ];
+    let disk = FakeDisk::new();
+    let server = start(&disk);
+    for content in [made_of(&sessions, &znodes, 5), made_of(&sessions, &[], 0), made_of(&[], &znodes, 1 << 40)] {
+        is_restored(restore(&server, &content));
+        let mut client = connect(&server);
+        client.create("/new", b"", Persistent).unwrap().unwrap();
+        thread::sleep(Duration::from_millis(200));
+        assert!(connect(&server).exists("/new").is_some());
+        snapshot(&server);
+        let again = start(&disk.kill());
+        assert!(connect(&again).exists("/new").is_some());
+        again.stop();
+    }
+    for (path, below) in [("/a", "/a/b"), ("/zookeeper", "/b"), ("/zookeeper/config", "/b")] {
+        for owner in [Owner(5), Owner::CONTAINER, Owner::ttl(1)] {
+            let up = ("/zookeeper", &b""[..], Owner::PERSISTENT);
+            let above = if path == "/zookeeper/config" { &[up][..] } else { &[] };
+            let znodes = [above, &[(path, b"", owner), (below, b"", Owner::PERSISTENT)]].concat();
+            let may_be = path == "/a" && owner != Owner(5);
+            let (status, text) = restore(&server, &made_of(&sessions, &znodes, 5));
+            assert_eq!(status == 200, may_be, "{path}, {owner:?}: {text}");
+        }
+    }
+    server.stop();
 }
 
 #[test]
@@ -149,7 +193,7 @@ fn what_is_no_whole_snapshot_changes_nothing() {
         flipped[place] ^= 0x10;
         odd.push(flipped);
     }
-    let (status, text) = restore(&server, &of_the_last_epoch());
+    let (status, text) = restore(&server, &made_of(&[], &[], i64::MAX));
     assert_eq!((status, text.contains("leaves no epoch")), (500, true), "{text}");
     for (number, content) in odd.iter().enumerate() {
         let (status, text) = restore(&server, content);

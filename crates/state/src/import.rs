@@ -74,7 +74,14 @@ pub enum Misplaced {
     Orphan,
     /// It is there already.
     Twice,
+    /// Its parent is ephemeral.
+    BelowEphemeral,
+    /// It is one of the system's, and would go.
+    System,
 }
+
+/// Znodes that are always there: they have no owner.
+const SYSTEM: [&str; 5] = ["", "/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
 
 /// What became of the sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,6 +131,10 @@ impl Importing {
         acl: &[oxkeeper_proto::records::Acl<'static>],
         stat: &StoredStat,
     ) -> Result<(), Misplaced> {
+        // Nobody could delete it when its session or its time ends.
+        if SYSTEM.contains(&path) && stat.owner != Owner::PERSISTENT {
+            return Err(Misplaced::System);
+        }
         let (parent, path, name) = match path {
             "" if self.is_empty() => (Slot::NIL, "/", ""),
             "" => return Err(Misplaced::Twice),
@@ -144,10 +155,17 @@ impl Importing {
             return Err(Misplaced::Path);
         }
         let parent = self.lookup(parent).ok_or(Misplaced::Orphan)?;
+        if self.is_ephemeral(parent) {
+            return Err(Misplaced::BelowEphemeral);
+        }
         match self.state.tree.child(parent, name) {
             None => Ok((parent, name)),
             Some(_) => Err(Misplaced::Twice),
         }
+    }
+
+    fn is_ephemeral(&self, slot: Slot) -> bool {
+        self.state.tree.znode(slot).versions.owner.session().is_some()
     }
 
     /// ZooKeeper: paths are keys there; `/` alone and the empty path are the root.
@@ -168,11 +186,14 @@ impl Importing {
         }
     }
 
-    /// A znode is created. One that is there keeps all but its ACL.
+    /// A znode is created. One that is there keeps all but its ACL; what no server would create does not come to be.
     pub fn create(&mut self, new: Created<'_>) {
         let Created { path, data, acl, owner, parent_cversion, zxid, time_ms } = new;
         let Some((parent_path, name)) = path.rsplit_once('/').filter(|(_, name)| !name.is_empty()) else { return };
         let Some(parent) = self.lookup(parent_path) else { return };
+        if self.is_ephemeral(parent) || SYSTEM.contains(&path) && owner != Owner::PERSISTENT {
+            return;
+        }
         let acl = self.acquire(acl);
         let existing = self.state.tree.child(parent, name);
         if let Some(slot) = existing {

@@ -346,6 +346,8 @@ fn place(
             Misplaced::Path => format!("{path:?} is not the path of a znode"),
             Misplaced::Orphan => format!("{path} comes before its parent, or has none"),
             Misplaced::Twice => format!("{path:?} is there twice"),
+            Misplaced::BelowEphemeral => format!("{path:?} is below an ephemeral znode"),
+            Misplaced::System => format!("{path:?} is ephemeral, a container or has a ttl: it is always there"),
         })
     })
 }
