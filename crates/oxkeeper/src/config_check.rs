@@ -7,8 +7,9 @@ use anyhow::Context;
 use clap::Args;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use oxkeeper_server::check_sasl;
+use oxkeeper_server::check;
 use oxkeeper_server::config::{Config, EXIT_CODE_INVALID, Properties, explain};
+use oxkeeper_server::recovery::refuse_foreign;
 
 /// What to check.
 #[derive(Args, Debug)]
@@ -35,16 +36,19 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         table.add_row([line, row.key, row.value, format!("{:?}", row.verdict).to_lowercase(), row.reason]);
     }
     say!("{table}");
-    // As `serve` would read it, here and now: the JVM flags of the environment count.
+    // As `serve` would read it and what it names, here and now: the JVM flags of the environment count.
     let problems = match Config::load(&args.file, crate::serve::jvm_flags()) {
-        Ok(config) => match check_sasl(&config) {
-            Ok(()) => config.unserved().join("\n"),
-            Err(problem) => problem.to_string(),
-        },
+        Ok(config) => {
+            config.warnings.iter().for_each(|warning| say!("warning: {warning}"));
+            if let Err(problem) = refuse_foreign(&config.data_dir) {
+                say!("note: {problem}");
+            }
+            check(&config).err().map(|problem| problem.to_string()).unwrap_or_default()
+        }
         Err(problem) => problem.to_string(),
     };
     if problems.is_empty() {
-        say!("A server starts with this file.");
+        say!("A server starts with this file. Whether ports are free and the data is its own, its start will tell.");
         return Ok(ExitCode::SUCCESS);
     }
     say!("No server starts with this file:\n{problems}");

@@ -209,9 +209,27 @@ impl Pen {
 /// Standard error, unless there is a file. Its log level does not count for it.
 fn sink(file: Option<&Path>) -> io::Result<Box<dyn Write + Send>> {
     let Some(path) = file else { return Ok(Box::new(io::stderr())) };
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    let file: File = OpenOptions::new().create(true).append(true).open(path).map_err(named)?;
+    let file: io::Result<File> = OpenOptions::new().create(true).append(true).open(path);
+    let file = file.map_err(|error| named(path, &error))?;
     Ok(Box::new(file))
+}
+
+/// Whether the file of an audit log can be written. One that is not there is not made: the server may run as another user.
+///
+/// *Errors*: it cannot, or its directory is not there.
+pub(crate) fn check(config: &Config) -> io::Result<()> {
+    let Some(path) = config.audit.file.as_deref().filter(|_| config.audit.enabled) else { return Ok(()) };
+    match OpenOptions::new().append(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            if dir.is_dir() { Ok(()) } else { Err(named(path, &error)) }
+        }
+        opened => opened.map(drop).map_err(|error| named(path, &error)),
+    }
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// Which user this process runs as: by its number, looked up in the system's list, as a JVM does.

@@ -7,7 +7,7 @@
 //! Deliberately absent: what an operation does, and in which order replies leave (`oxkeeper-state`,
 //! `oxkeeper-replica`); the command line (`oxkeeper`).
 //!
-//! Reading order: [`serve`], [`io`], [`client`], [`engine`], [`checkpoint`], [`recovery`], [`offline`], [`transfer`], [`restore`], [`alone`], [`config`],
+//! Reading order: [`serve`], [`prepare`], [`io`], [`client`], [`engine`], [`checkpoint`], [`recovery`], [`offline`], [`transfer`], [`restore`], [`alone`], [`config`],
 //! [`words`].
 
 mod admin;
@@ -30,6 +30,7 @@ mod metrics;
 mod mover;
 pub mod offline;
 mod peers;
+mod prepare;
 mod pulse;
 pub mod recovery;
 mod report;
@@ -42,6 +43,7 @@ pub mod transfer;
 pub mod words;
 mod words_service;
 
-pub use auth::{SaslError, check as check_sasl, client_account};
+pub use auth::{SaslError, client_account};
+pub use prepare::check;
 pub use recovery::RecoveryError;
 pub use serve::{Server, StartError, StartOptions};

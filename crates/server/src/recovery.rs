@@ -213,7 +213,10 @@ fn written_s(file: &Path) -> i64 {
 
 /// Apache ZooKeeper keeps its files in `version-2`. Starting empty beside them would look like losing them; what was imported
 /// from them stands beside them.
-fn refuse_foreign(data_dir: &Path) -> Result<(), RecoveryError> {
+///
+/// # Errors
+/// The files are there, and none of ours; or an import was not finished.
+pub fn refuse_foreign(data_dir: &Path) -> Result<(), RecoveryError> {
     if data_dir.join(offline::UNFINISHED).exists() {
         return Err(RecoveryError::Unfinished(data_dir.display().to_string()));
     }

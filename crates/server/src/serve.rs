@@ -35,12 +35,13 @@ use crate::listening::{Listeners, Listening};
 use crate::mailbox::{Mailbox, Order, Proposing};
 use crate::metrics::{EngineStats, StartupStats};
 use crate::peers::PeerTls;
+use crate::prepare::{self, Keys};
 use crate::pulse::Pulse;
 use crate::recovery::{self, Recovered, RecoveryError, Replay, StoreOptions};
 use crate::restore::{Dirs, Restorer};
 use crate::role::RoleCell;
 use crate::slow::SlowLog;
-use crate::tls::{AdminTls, ClientTls};
+use crate::tls::ClientTls;
 use crate::words::Word;
 use crate::words_service::WordsService;
 
@@ -173,10 +174,7 @@ impl Server {
     /// # Errors
     /// Any [`StartError`].
     pub fn start_on(config: Config, options: StartOptions, disk: Arc<dyn Disk>) -> Result<Server, StartError> {
-        let unserved = config.unserved();
-        if !unserved.is_empty() {
-            return Err(StartError::Unserved(unserved));
-        }
+        prepare::refuse(&config)?;
         let clock = Clock::start();
         let auditing = Auditing::start(&config, clock, || crate::auth::server_user(&config.security))
             .map_err(StartError::Audit)?;
@@ -200,10 +198,9 @@ impl Server {
         clock: Clock,
         audit: Option<Arc<AuditLog>>,
     ) -> Result<Server, StartError> {
-        let sasl = crate::auth::load(&config.security)?.map(Arc::new);
-        let (tls, peer_tls) = (ClientTls::load(&config)?, crate::tls::load_for_peers(&config)?);
+        let Keys { sasl, clients: tls, peers: peer_tls, admin: admin_tls } = Keys::load(&config)?;
         let site = Arc::new(Site::new(&config));
-        let admin = AdminServer::start(admin::bind(&config)?, site.clone(), AdminTls::load(&config)?)?;
+        let admin = AdminServer::start(admin::bind(&config)?, site.clone(), admin_tls)?;
         let durable = open(&config, options, disk, seed(clock))?;
         let listeners = Listeners::bind(&config)?;
         let threads = if options.io_threads == 0 { io_threads() } else { options.io_threads.min(IO_THREADS_MAX) };

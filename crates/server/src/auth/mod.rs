@@ -6,15 +6,5 @@
 mod jaas;
 mod sasl;
 
-use crate::config::Config;
-
 pub use sasl::{SaslError, client_account};
 pub(crate) use sasl::{load, server_user};
-
-/// Reads what a server would read at its start: the users of SASL.
-///
-/// # Errors
-/// Any [`SaslError`].
-pub fn check(config: &Config) -> Result<(), SaslError> {
-    load(&config.security).map(drop)
-}

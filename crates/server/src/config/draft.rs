@@ -94,6 +94,7 @@ impl Draft {
         self.finish_limits();
         self.finish_metrics_port();
         self.check_enforced_auth(&mut errors);
+        self.warn_of_missing_users();
         self.finish_ensemble(&mut errors);
         (self.config, errors)
     }
@@ -148,6 +149,7 @@ impl Draft {
         self.config.client = listener(self.client_port, self.client_host.take(), ["clientPort", "clientPortAddress"]);
         let keys = ["secureClientPort", "secureClientPortAddress"];
         self.config.secure_client = listener(self.secure_port, self.secure_host.take(), keys);
+        errors.extend(clash(&self.config).map(|problem| ("secureClientPort", problem)));
     }
 
     fn finish_tls(&mut self) {
@@ -225,6 +227,23 @@ impl Draft {
         }
     }
 
+    /// Asked for by one key, SASL still needs another one.
+    fn warn_of_missing_users(&mut self) {
+        let security = &self.config.security;
+        let wanted = match () {
+            // Told already.
+            () if security.enforce_auth_enabled && security.enforce_auth_schemes == ["sasl"] => None,
+            () if security.has_provider("sasl") => Some("authProvider.sasl"),
+            () if !security.sasl_super_users.is_empty() => Some("superUser"),
+            () => None,
+        };
+        if let (Some(key), None) = (wanted, &security.jaas_file) {
+            self.config.warnings.push(format!(
+                "{key} is set, but nobody can authenticate by SASL: -Djava.security.auth.login.config names no JAAS file"
+            ));
+        }
+    }
+
     fn finish_ensemble(&mut self, errors: &mut Vec<(&'static str, String)>) {
         let ensemble = &mut self.config.ensemble;
         for (id, line) in std::mem::take(&mut self.server_lines) {
@@ -279,6 +298,18 @@ fn id_after_dot(prefix: &str, rest: &str) -> Result<i64, String> {
         Some((_, id)) => parse_id(id),
         None => parse_id(&format!("{prefix}{rest}")),
     }
+}
+
+/// Two listeners cannot share a port of one address. ZooKeeper: says so when the second one is opened.
+fn clash(config: &Config) -> Option<String> {
+    let (plain, secure) = (config.client.as_ref()?, config.secure_client.as_ref()?);
+    let is_any = |place: &HostPort| place.host.as_deref().is_none_or(|host| matches!(host, "0.0.0.0" | "::"));
+    let same = is_any(plain) || is_any(secure) || plain.host == secure.host;
+    let clash = same && plain.port == secure.port && plain.port != 0;
+    clash.then(|| {
+        let port = plain.port;
+        format!("{port} is clientPort, too; one port for both is clientPort with client.portUnification=true")
+    })
 }
 
 /// `[::1]` and `::1` are the same address.
@@ -534,7 +565,7 @@ pub(super) fn adopt_my_id(config: &mut Config, my_id: Option<i64>) -> Result<(),
         }
     }
     config.client = Some(line.clone());
-    Ok(())
+    clash(config).map_or(Ok(()), |problem| Err(Problem::without_line("secureClientPort", problem)))
 }
 
 /// The path of a file named in another one, as ZooKeeper takes it: relative to the working directory.

@@ -266,7 +266,7 @@ const SETTERS: &[Shown] = &[
     ("sslQuorum", "true", |c| c.ensemble.ssl_quorum.to_string(), "true"),
     ("sslQuorumReloadCertFiles", "false", |c| c.ensemble.tls.follow_files.to_string(), "false"),
     ("portUnification", "true", |c| c.ensemble.port_unification.to_string(), "true"),
-    ("quorum.auth.enableSasl", "true", |c| c.unserved().len().to_string(), "3"),
+    ("quorum.auth.enableSasl", "true", |c| c.unserved().len().to_string(), "1"),
     ("client.portUnification", "true", |c| c.security.has_provider("x509").to_string(), "true"),
     ("client.certReload", "false", |c| c.security.client_tls.follow_files.to_string(), "false"),
     ("ssl.clientAuth", "WANT", |c| format!("{:?}", c.security.client_tls.settings.client_auth), "Want"),

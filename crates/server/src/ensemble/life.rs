@@ -382,7 +382,10 @@ fn start_peers(parts: &Parts, states: &States, ensemble: Arc<AtomicU64>) -> std:
     let known = own.map(|own| own.place(&membership.listen)).filter(|known| *known != membership.listen);
     let mut peers = match known.map(|known| start(&known)) {
         Some(Ok(peers)) => peers,
-        Some(Err(_)) | None => start(&membership.listen)?,
+        Some(Err(_)) | None => start(&membership.listen).map_err(|problem| {
+            let (me, file) = (membership.me, parts.data_dir.join("myid"));
+            io::Error::new(problem.kind(), format!("{problem}; this is server {me} by {}", file.display()))
+        })?,
     };
     peers.set_members(members.clone(), agreed);
     Ok(peers)

@@ -59,6 +59,18 @@ fn a_changed_list_of_members_is_refused() {
     group.end();
 }
 
+/// A copied `myid` is found by what the server takes itself for.
+#[test]
+fn a_place_that_is_not_ours_is_told_with_the_file_that_says_who_we_are() {
+    let mut group = Group::new(&[1, 2, 3], &[]);
+    let own = format!("server.1={}:", group.seat(1).peer.ip());
+    let zoo_cfg = group.zoo_cfg(1).replace(&own, "server.1=192.0.2.1:");
+    let my_id = group.seat(1).dir.join("myid");
+    let refused = group.start_with(1, &zoo_cfg).expect_err("an address for documentation is nobody's").to_string();
+    assert!(refused.contains("cannot listen on 192.0.2.1:"), "{refused}");
+    assert!(refused.ends_with(&format!("; this is server 1 by {}", my_id.display())), "{refused}");
+}
+
 /// A member of another ensemble, with the same ids: it is not let in, and its data stays what it is.
 #[test]
 fn a_member_of_another_ensemble_is_not_let_in() {

@@ -167,7 +167,7 @@ pub(super) const KEYS: &[Key] = &[
         "Servers refuse peers without SASL",
     )
     .default("false")
-    .unserved(|c| c.ensemble.quorum_sasl_enabled, "SASL between servers"),
+    .ignored("there is no SASL between servers"),
     Key::new(
         "quorum.auth.learnerRequireSasl",
         Form::File,
@@ -175,7 +175,7 @@ pub(super) const KEYS: &[Key] = &[
         "Servers refuse leaders without SASL",
     )
     .default("false")
-    .unserved(|c| c.ensemble.quorum_sasl_enabled, "SASL between servers"),
+    .ignored("there is no SASL between servers"),
     Key::new("quorum.auth.learner.saslLoginContext", Form::File, unused::TEXT, "JAAS section of a follower")
         .default("QuorumLearner")
         .ignored("there is no SASL between servers"),

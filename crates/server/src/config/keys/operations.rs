@@ -1,5 +1,7 @@
 //! Keys of monitoring, and of what only a JVM has.
 
+use tracing_subscriber::EnvFilter;
+
 use super::{Form, Key, Kind, fit, int, port, unused};
 use crate::config::draft::unbracketed;
 
@@ -20,6 +22,7 @@ pub(super) const KEYS: &[Key] = &[
         "oxkeeper.log",
         Form::File,
         Kind::Text(|d, v| {
+            EnvFilter::try_new(v).map_err(|problem| format!("`{v}` says nothing about what to log: {problem}"))?;
             d.config.log = Some(v.to_owned());
             Ok(())
         }),

@@ -84,9 +84,9 @@ pub(super) const KEYS: &[Key] = &[
             d.config.security.auth_providers.push((suffix.to_owned(), class.to_owned()));
             Ok(())
         }),
-        "A Java class that checks identities; those of digest, ip and sasl are built in, and sasl needs its line",
+        "A Java class that checks identities; those of digest, ip, sasl and x509 are built in, and sasl needs its line",
     )
-    .unserved(has_foreign_provider, "an authentication provider other than digest, ip and sasl"),
+    .unserved(has_foreign_provider, "an authentication provider other than digest, ip, sasl and x509"),
     Key::new("ensembleAuthName", Form::Property, unused::TEXT, "Names a client may expect this ensemble to have")
         .ignored("needs an authentication provider of its own"),
     Key::new("IPAuthenticationProvider.usexforwardedfor", Form::Property, unused::FLAG, "Trust an HTTP header")

@@ -1,0 +1,84 @@
+//! `oxkeeper config check` says of a file what `oxkeeper serve` does with it.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const WRONG: Option<i32> = Some(2);
+
+fn oxkeeper(words: &[&str], file: &Path, jvm_flags: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oxkeeper"));
+    command.args(words).arg(file).env("SERVER_JVMFLAGS", jvm_flags).env_remove("JVMFLAGS").output().unwrap()
+}
+
+/// A file of these lines behind what every one needs.
+fn write(dir: &Path, lines: &str) -> std::path::PathBuf {
+    let (file, data) = (dir.join("zoo.cfg"), dir.join("data"));
+    let common = "clientPortAddress=127.0.0.1\nadmin.enableServer=false";
+    std::fs::write(&file, format!("dataDir={}\n{common}\n{lines}\n", data.display())).unwrap();
+    file
+}
+
+#[test]
+fn what_serve_refuses_the_check_refuses_in_the_same_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("server.p12");
+    std::fs::write(&store, "no store").unwrap();
+    let store = store.display();
+    let secure = "clientPort=0\nsecureClientPort=0\nsecureClientPortAddress=127.0.0.1";
+    let admin = "clientPort=0\nadmin.enableServer=true\nadmin.serverAddress=127.0.0.1\nadmin.serverPort=0";
+    let cases = [
+        (secure.to_owned(), "ssl.keyStore.location"),
+        (format!("{secure}\nssl.keyStore.location={store}.not\nssl.keyStore.password=x"), "server.p12.not"),
+        (format!("{secure}\nssl.keyStore.location={store}\nssl.keyStore.password=x"), "server.p12"),
+        ("clientPort=2181\nsecureClientPort=2181".to_owned(), "2181 is clientPort, too"),
+        (format!("{admin}\nadmin.forceHttps=true"), "ssl.quorum.keyStore.location"),
+        (format!("clientPort=0\naudit.enable=true\noxkeeper.audit.file={store}.not/audit.log"), "oxkeeper.audit.file"),
+        ("clientPort=0\noxkeeper.log=blah=foo".to_owned(), "oxkeeper.log: `blah=foo`"),
+        ("clientPort=0\nquorum.auth.enableSasl=true".to_owned(), "SASL between servers (quorum.auth.enableSasl)"),
+    ];
+    for (lines, expected) in cases {
+        let file = write(dir.path(), &lines);
+        let (checked, served) =
+            (oxkeeper(&["config", "check"], &file, ""), oxkeeper(&["serve", "--config"], &file, ""));
+        assert_eq!((checked.status.code(), served.status.code()), (WRONG, WRONG), "{lines}\n{served:?}");
+        let (said, refused) = (String::from_utf8(checked.stdout).unwrap(), String::from_utf8(served.stderr).unwrap());
+        let (_, said) = said.split_once("No server starts with this file:\n").unwrap_or_else(|| panic!("{said}"));
+        assert!(said.contains(expected), "{lines}\n{said}");
+        let last = said.lines().last().unwrap();
+        assert!(refused.contains(last) && said.lines().count() == 1, "{said}\n{refused}");
+        assert!(!dir.path().join("data").join("tree.redb").exists());
+    }
+}
+
+#[test]
+fn what_starts_is_told_with_what_to_beware_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let checked = |lines: &str, flags: &str| {
+        let audit = format!("audit.enable=true\noxkeeper.audit.file={}/audit.log", dir.path().display());
+        let file = write(dir.path(), &format!("clientPort=0\n{audit}\n{lines}"));
+        let output = oxkeeper(&["config", "check"], &file, flags);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{text}");
+        assert!(!dir.path().join("audit.log").exists(), "a check makes no files");
+        text
+    };
+    let plain = checked("oxkeeper.log=warn,oxkeeper_server=debug", "");
+    assert!(plain.contains("A server starts with this file. Whether ports are free"), "{plain}");
+    assert!(!plain.contains("warning: ") && !plain.contains("note: "), "{plain}");
+    let sasl = "authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider";
+    for (lines, key) in [(sasl, "authProvider.sasl"), ("superUser=eve", "superUser")] {
+        let warned = checked(lines, "");
+        assert!(warned.contains(&format!("warning: {key} is set, but nobody can authenticate by SASL")), "{warned}");
+    }
+    let jaas = dir.path().join("jaas.conf");
+    let module = "org.apache.zookeeper.server.auth.DigestLoginModule";
+    std::fs::write(&jaas, format!("Server {{ {module} required user_eve=\"secret\"; }};")).unwrap();
+    let flags = format!("-Djava.security.auth.login.config={}", jaas.display());
+    assert!(!checked(sasl, &flags).contains("warning: "));
+    let foreign = dir.path().join("data/version-2");
+    std::fs::create_dir_all(&foreign).unwrap();
+    std::fs::write(foreign.join("snapshot.0"), "").unwrap();
+    assert!(checked("", "").contains("note: "));
+}
