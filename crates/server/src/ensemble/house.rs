@@ -13,6 +13,10 @@ use crate::role::{self, Learners};
 
 /// How often an empty server says what it waits for, ms.
 pub(super) const BLANK_LOG_INTERVAL_MS: u64 = 10_000;
+/// How long a server that has data is out of service before it says why, ms.
+pub(super) const LONELY_LOG_AFTER_MS: u64 = 10_000;
+/// How often it says so again, ms.
+const LONELY_LOG_INTERVAL_MS: u64 = 60_000;
 
 impl Ensemble {
     /// What time alone brings about.
@@ -40,6 +44,7 @@ impl Ensemble {
         self.shorten_log();
         self.use_up_initialize();
         self.complain_if_blank(now_ms);
+        self.complain_if_lonely(now_ms);
     }
 
     fn expire(&mut self, now_ms: u64) {
@@ -128,6 +133,29 @@ impl Ensemble {
         }
     }
 
+    /// An operator must know which servers to look at.
+    fn complain_if_lonely(&mut self, now_ms: u64) {
+        let replica = &self.running.replica;
+        if replica.is_serving() || replica.role() == Role::Blank {
+            self.running.next_lonely_log_ms = now_ms + LONELY_LOG_AFTER_MS;
+        } else if now_ms >= self.running.next_lonely_log_ms {
+            self.running.next_lonely_log_ms = now_ms + LONELY_LOG_INTERVAL_MS;
+            let (me, up) = (self.parts.membership.me, replica.linked());
+            let voters = &replica.configuration().voters;
+            let others = voters.iter().copied().filter(|&voter| voter != me);
+            let (linked, missing): (Vec<u8>, Vec<u8>) = others.partition(|voter| up.contains(voter));
+            let (needed, votes) = (voters.len() / 2 + 1, voters.contains(&me));
+            warn!(
+                ?linked,
+                ?missing,
+                voters = voters.len(),
+                needed,
+                "this server does not serve: {}",
+                lonely_because(linked.len() + usize::from(votes) >= needed)
+            );
+        }
+    }
+
     /// The log tells of each new leader.
     fn tell_role(&mut self) {
         let role = self.running.replica.role();
@@ -201,6 +229,16 @@ impl Ensemble {
         let read_only = former == Serving::ReadOnly;
         if former != Serving::No {
             self.parts.mailboxes.iter().for_each(|mailbox| mailbox.order(Order::EndSessions { read_only }));
+        }
+    }
+}
+
+/// Why a server with data does not serve.
+fn lonely_because(enough: bool) -> &'static str {
+    match enough {
+        true => "a majority is linked, but there is no leader in touch with it, or this server has not caught up yet",
+        false => {
+            "no majority of the voters is linked; start those that are missing, or look at the network between them"
         }
     }
 }

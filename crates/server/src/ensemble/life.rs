@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 
 use super::config_file::ConfigKeeper;
 use super::engine::Ensemble;
-use super::house::BLANK_LOG_INTERVAL_MS;
+use super::house::{BLANK_LOG_INTERVAL_MS, LONELY_LOG_AFTER_MS};
 use super::install::{fetch, is_current, kept, own_log};
 use super::journal::LogJournal;
 use super::source::{Asked, Pins, States};
@@ -113,6 +113,7 @@ pub(super) struct Running {
     /// As the log has told.
     pub(super) told_role: Role,
     pub(super) next_blank_log_ms: u64,
+    pub(super) next_lonely_log_ms: u64,
     pub(super) slow: SlowLog,
     pub(super) stop_by: Option<Instant>,
     pub(super) agreed: Agreed,
@@ -172,6 +173,7 @@ impl Running {
             initialize,
             told_role: Role::Looking,
             next_blank_log_ms: now_ms + BLANK_LOG_INTERVAL_MS,
+            next_lonely_log_ms: now_ms + LONELY_LOG_AFTER_MS,
             slow: SlowLog::default(),
             stop_by: None,
             agreed: Agreed::of(&parts.shared.read().state),

@@ -6,6 +6,7 @@ use oxkeeper_proto::op::CreateMode::Persistent;
 
 use crate::group::Group;
 use crate::support::http::{command, get};
+use crate::support::process::Process;
 use crate::support::until;
 
 fn admin(group: &Group, id: u8) -> SocketAddr {
@@ -65,6 +66,20 @@ fn a_member_without_a_majority_is_alive_and_not_ready() {
     until("it is out of touch", || get(admin(&group, follower), "/readyz").0 == 503);
     assert_eq!(statuses(&group, follower), [200, 503, 200]);
     group.stop(follower);
+}
+
+/// Its log says so by itself, after a while: who is missing, and how many are needed.
+#[test]
+fn a_member_with_data_and_no_majority_says_whom_it_misses() {
+    let mut group = Group::running_on_files(&[1, 2, 3]);
+    group.ids().into_iter().for_each(|id| _ = group.stop(id));
+    let dir = group.seat(1).dir.clone();
+    std::fs::write(dir.join("myid"), "1").unwrap();
+    let alone = Process::start_on(&dir, &group.zoo_cfg(1));
+    let figures = ["linked=[]", "missing=[2, 3]", "voters=3", "needed=2"];
+    alone.until_logged(
+        &[&["WARN", "this server does not serve: no majority of the voters is linked"], &figures[..]].concat(),
+    );
 }
 
 #[test]
