@@ -2,7 +2,7 @@
 //!
 //! While it waits for them it answers the supervisor's watchdog.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use oxkeeper_server::Server;
@@ -11,6 +11,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::supervisor::Watchdog;
+
+/// Signals that come so soon after the first one ask for the same stop: `timeout` and wrappers send theirs to the process
+/// and to its group.
+const ONE_STOP: Duration = Duration::from_millis(200);
 
 /// What is listened for: before anybody is told that the server is there, since that may be who wants it to stop.
 pub(crate) struct Signals {
@@ -43,8 +47,12 @@ impl Signals {
                 }
             }
         });
+        let begun = Instant::now();
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            let name = runtime.block_on(stop.asked());
+            let mut name = runtime.block_on(stop.asked());
+            while begun.elapsed() < ONE_STOP {
+                name = runtime.block_on(stop.asked());
+            }
             warn!("{name} again: ending at once");
             std::process::exit(0);
         })?;

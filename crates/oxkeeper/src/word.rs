@@ -44,6 +44,7 @@ pub(crate) fn run(args: &WordArgs) -> Result<ExitCode> {
         tokio::time::timeout(Duration::from_millis(args.timeout), asking).await
     };
     let answer = runtime.block_on(asked).context("no answer in time")??;
+    ensure!(!answer.is_empty(), "{} has closed the connection without an answer: is this port for TLS?", args.server);
     put(String::from_utf8_lossy(&answer));
     flush();
     Ok(ExitCode::SUCCESS)

@@ -13,6 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// How long anything may take that must happen.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Signals within it ask for one stop; and more.
+const ONE_STOP: Duration = Duration::from_millis(250);
 /// Less than a stop waits for a client that is in the middle of a request.
 const AT_ONCE: Duration = Duration::from_millis(800);
 
@@ -98,12 +100,16 @@ fn a_supervisor_hears_of_its_life() {
 
 #[test]
 fn a_second_signal_ends_it_at_once() {
-    let service = Service::start();
+    let mut service = Service::start();
     // In the middle of a request: something the first signal waits for.
     let mut client = TcpStream::connect(("127.0.0.1", service.port)).unwrap();
     client.write_all(&[0, 0]).unwrap();
     service.signal(Signal::TERM);
     service.until_told("STOPPING=1");
+    // Sent with the first one, to the whole group.
+    service.signal(Signal::TERM);
+    std::thread::sleep(ONE_STOP);
+    assert!(service.child.try_wait().unwrap().is_none(), "both ask for the same stop");
     let asked = Instant::now();
     service.signal(Signal::INT);
     let (status, log) = service.ended();

@@ -102,7 +102,8 @@ impl Disk for RealDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
         match std::fs::create_dir(dir) {
             Ok(()) => self.sync_dir(parent(dir)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Where its parent is there, something else is missing: /proc takes no entries, nor does a removed directory.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !parent(dir).is_dir() => {
                 self.create_dir(parent(dir))?;
                 self.create_dir(dir)
             }
@@ -168,6 +169,12 @@ mod tests {
         RealDisk.create_dir(&deep).expect("creates");
         RealDisk.create_dir(&deep).expect("exists already");
         assert!(deep.is_dir());
+    }
+
+    #[test]
+    fn a_place_that_takes_no_entries_is_an_error() {
+        let error = RealDisk.create_dir(Path::new("/proc/oxkeeper/data")).expect_err("there is no such process");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

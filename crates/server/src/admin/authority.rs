@@ -75,6 +75,11 @@ impl Limiter {
         }
         allowed
     }
+
+    /// What was allowed last has not been done.
+    pub(super) fn forget(&self) {
+        *self.last_us.lock() = None;
+    }
 }
 
 #[cfg(test)]

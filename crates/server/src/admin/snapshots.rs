@@ -180,7 +180,11 @@ pub(super) async fn restore(site: &Site, running: &Running, name: &str, request:
     pass_on(request.into_body(), sender, site.patience()).await;
     match restoring.await {
         Ok(Ok(zxid)) => told(name, vec![("last_zxid".to_owned(), Json::Int(zxid.0))]),
-        Ok(Err(problem)) => refused(name, StatusCode::INTERNAL_SERVER_ERROR, &problem.to_string()),
+        Ok(Err(problem)) => {
+            // ZooKeeper: the next one waits for five minutes all the same.
+            site.restores.forget();
+            refused(name, StatusCode::INTERNAL_SERVER_ERROR, &problem.to_string())
+        }
         Err(_) => refused(name, StatusCode::INTERNAL_SERVER_ERROR, "the server stops"),
     }
 }

@@ -41,6 +41,12 @@ impl ConfigKeeper {
         let (file, membership) = (self.file.clone(), membership.clone());
         self.writing = spawn("config", move || write(&file, &membership)).ok();
     }
+
+    /// The server stops: what came while something was written is written, too.
+    pub(crate) fn finish(&mut self, membership: &Membership) {
+        self.writing.take().into_iter().for_each(|writing| _ = writing.join());
+        self.keep_up(membership);
+    }
 }
 
 /// What is begun is finished before the process ends.

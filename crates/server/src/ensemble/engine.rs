@@ -247,6 +247,9 @@ impl Ensemble {
     fn end(mut self) {
         // A full disk changes nothing any more.
         let _ = self.running.replica.persist_decided();
+        if let Some(file) = &mut self.parts.config_file {
+            file.finish(self.parts.shared.read().state.membership());
+        }
         self.running.end(&self.parts);
     }
 }
