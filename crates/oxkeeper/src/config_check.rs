@@ -10,6 +10,7 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use oxkeeper_server::check;
 use oxkeeper_server::config::{Config, EXIT_CODE_INVALID, Properties, explain};
 use oxkeeper_server::recovery::refuse_foreign;
+use tracing::Level;
 
 /// What to check.
 #[derive(Args, Debug)]
@@ -25,6 +26,8 @@ fn read(file: &Path) -> anyhow::Result<Properties> {
 
 /// Prints the table. The exit code is 2 if a server would not start with it.
 pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    // What reading the files of users and keys has to say.
+    tracing_subscriber::fmt().with_max_level(Level::WARN).with_writer(std::io::stderr).without_time().init();
     let properties = match read(&args.file) {
         Ok(properties) => properties,
         Err(problem) => return Ok(crate::serve::complain(&format!("{problem:#}"), EXIT_CODE_INVALID)),

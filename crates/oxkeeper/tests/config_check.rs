@@ -28,11 +28,16 @@ fn what_serve_refuses_the_check_refuses_in_the_same_words() {
     let store = store.display();
     let secure = "clientPort=0\nsecureClientPort=0\nsecureClientPortAddress=127.0.0.1";
     let admin = "clientPort=0\nadmin.enableServer=true\nadmin.serverAddress=127.0.0.1\nadmin.serverPort=0";
+    let member =
+        "clientPort=0\ninitLimit=5\nsyncLimit=2\nserver.1=127.0.0.1:1:2\nserver.2=127.0.0.2:1:2\nsslQuorum=true";
+    std::fs::create_dir(dir.path().join("data")).unwrap();
+    std::fs::write(dir.path().join("data/myid"), "1").unwrap();
     let cases = [
         (secure.to_owned(), "ssl.keyStore.location"),
         (format!("{secure}\nssl.keyStore.location={store}.not\nssl.keyStore.password=x"), "server.p12.not"),
         (format!("{secure}\nssl.keyStore.location={store}\nssl.keyStore.password=x"), "server.p12"),
         ("clientPort=2181\nsecureClientPort=2181".to_owned(), "2181 is clientPort, too"),
+        (member.to_owned(), "ssl.quorum.trustStore.location"),
         (format!("{admin}\nadmin.forceHttps=true"), "ssl.quorum.keyStore.location"),
         (format!("clientPort=0\naudit.enable=true\noxkeeper.audit.file={store}.not/audit.log"), "oxkeeper.audit.file"),
         ("clientPort=0\noxkeeper.log=blah=foo".to_owned(), "oxkeeper.log: `blah=foo`"),
@@ -62,7 +67,7 @@ fn what_starts_is_told_with_what_to_beware_of() {
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{text}");
         assert!(!dir.path().join("audit.log").exists(), "a check makes no files");
-        text
+        text + &String::from_utf8(output.stderr).unwrap()
     };
     let plain = checked("oxkeeper.log=warn,oxkeeper_server=debug", "");
     assert!(plain.contains("A server starts with this file. Whether ports are free"), "{plain}");
@@ -77,6 +82,8 @@ fn what_starts_is_told_with_what_to_beware_of() {
     std::fs::write(&jaas, format!("Server {{ {module} required user_eve=\"secret\"; }};")).unwrap();
     let flags = format!("-Djava.security.auth.login.config={}", jaas.display());
     assert!(!checked(sasl, &flags).contains("warning: "));
+    let elsewhere = format!("{flags} -Dzookeeper.sasl.serverconfig=Other");
+    assert!(checked(sasl, &elsewhere).contains("the JAAS file has no such section"));
     let foreign = dir.path().join("data/version-2");
     std::fs::create_dir_all(&foreign).unwrap();
     std::fs::write(foreign.join("snapshot.0"), "").unwrap();
