@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// How long anything may take that must happen.
 const PATIENCE: Duration = Duration::from_secs(30);
+const UNTIL_ACCEPTED: Duration = Duration::from_millis(300);
 /// Signals within it ask for one stop; and more.
 const ONE_STOP: Duration = Duration::from_millis(250);
 /// Less than a stop waits for a client that is in the middle of a request.
@@ -104,6 +105,8 @@ fn a_second_signal_ends_it_at_once() {
     // In the middle of a request: something the first signal waits for.
     let mut client = TcpStream::connect(("127.0.0.1", service.port)).unwrap();
     client.write_all(&[0, 0]).unwrap();
+    // A server that has not accepted it yet waits for nobody.
+    std::thread::sleep(UNTIL_ACCEPTED);
     service.signal(Signal::TERM);
     service.until_told("STOPPING=1");
     // Sent with the first one, to the whole group.
@@ -115,6 +118,7 @@ fn a_second_signal_ends_it_at_once() {
     let (status, log) = service.ended();
     assert!(asked.elapsed() < AT_ONCE, "{:?}", asked.elapsed());
     assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("SIGINT again: ending at once") && !log.contains("SIGTERM again"), "{log}");
 }
 
 #[test]
