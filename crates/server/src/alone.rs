@@ -9,18 +9,14 @@ use std::time::Duration;
 
 use oxkeeper_replica::{Proposals, Serving, Shared};
 use oxkeeper_state::State;
-use oxkeeper_store::{DirLock, StoreError, Tree};
-use parking_lot::RwLock;
+use oxkeeper_store::{DirLock, StoreError};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use crate::checkpoint::Checkpoints;
-use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::mailbox::{Mailbox, Order};
 use crate::recovery::{self, Recovered, RecoveryError, Replay, StoreOptions};
 use crate::restore::{Dirs, Planted, Replacement, RestoreError};
-use crate::serve::spawn;
 
 /// Between attempts to go on while the disk is full.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -40,17 +36,6 @@ impl std::fmt::Debug for Home {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Home").field("dirs", &self.dirs).finish_non_exhaustive()
     }
-}
-
-/// The thread that copies what changed into the durable tree.
-pub(crate) fn start_checkpoints(
-    checkpoints: &Arc<Checkpoints>,
-    shared: &Arc<RwLock<Shared>>,
-    tree: Tree,
-    clock: Clock,
-) -> std::io::Result<JoinHandle<()>> {
-    let (checkpoints, shared) = (checkpoints.clone(), shared.clone());
-    spawn("checkpoint", move || checkpoints.run(&shared, &tree, clock))
 }
 
 impl Engine {
@@ -143,7 +128,7 @@ impl Engine {
         self.log = Some(log);
         self.applied_last_tick = applied;
         self.next_tick_ms = 0;
-        let thread = start_checkpoints(checkpoints, &self.shared, tree, self.clock);
+        let thread = checkpoints.start(&self.shared, Arc::new(tree), self.clock);
         home.checkpointing = Some(thread.expect("the system has a thread: one has just ended"));
         Ok(())
     }

@@ -221,8 +221,11 @@ pub(crate) fn check(config: &Config) -> io::Result<()> {
     let Some(path) = config.audit.file.as_deref().filter(|_| config.audit.enabled) else { return Ok(()) };
     match OpenOptions::new().append(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            if dir.is_dir() { Ok(()) } else { Err(named(path, &error)) }
+            if oxkeeper_store::parent(path).is_dir() {
+                Ok(())
+            } else {
+                Err(named(path, &error))
+            }
         }
         opened => opened.map(drop).map_err(|error| named(path, &error)),
     }

@@ -4,9 +4,11 @@
 //! a time. A failed checkpoint leaves the former one and is tried again. Invariant: the log is trimmed only up to what a
 //! committed checkpoint holds. A checkpoint begins between two log entries: a restart applies whole ones.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender as Channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use oxkeeper_replica::Shared;
@@ -19,6 +21,7 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::metrics::CheckpointStats;
 use crate::recovery::{ENSEMBLE, SCALARS};
+use crate::serve::spawn;
 
 /// Bytes of log behind the last checkpoint that begin the next one.
 const LOG_LEN: u64 = 32 << 20;
@@ -167,8 +170,22 @@ impl Checkpoints {
         self.committed.load(Ordering::Acquire).checked_sub(1)
     }
 
+    /// Starts the thread that copies what changed into the durable tree.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        shared: &Arc<RwLock<Shared>>,
+        tree: Arc<Tree>,
+        clock: Clock,
+    ) -> io::Result<JoinHandle<()>> {
+        let (checkpoints, shared) = (self.clone(), shared.clone());
+        spawn("checkpoint", move || checkpoints.run(&shared, &tree, clock))
+    }
+
     /// The thread's work: a checkpoint whenever one is asked for.
-    pub(crate) fn run(&self, shared: &RwLock<Shared>, tree: &Tree, clock: Clock) {
+    fn run(&self, shared: &RwLock<Shared>, tree: &Tree, clock: Clock) {
         // Those who serve go first. A system that does not know niceness shares evenly.
         let _ = nice(NICENESS);
         loop {

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use crate::admin::{self, AdminServer, Site};
 use crate::admission::Admission;
-use crate::alone::{Home, start_checkpoints};
+use crate::alone::Home;
 use crate::audit::{AuditLog, Auditing};
 use crate::auth::SaslError;
 use crate::checkpoint::{Checkpoints, SharedCheckpoints};
@@ -436,7 +436,7 @@ fn assemble(
             let dirs = Dirs { disk, data_dir, data_log_dir, seed: seed(clock) };
             let (log, home) = match (life, checkpoints) {
                 (Some(Life { log, tree, locks, .. }), Some(checkpoints)) => {
-                    let checkpointing = Some(start_checkpoints(checkpoints, &shared, tree, clock)?);
+                    let checkpointing = Some(checkpoints.start(&shared, Arc::new(tree), clock)?);
                     restorer = Some(Arc::new(Restorer::new(dirs.clone(), shared.clone(), proposing.clone())));
                     (Some(log), Some(Home { dirs, checkpointing, renew, _locks: locks }))
                 }

@@ -146,7 +146,7 @@ impl DiskFile for File {
 }
 
 /// The directory that holds `path`: the current one for a bare relative name.
-fn parent(path: &Path) -> &Path {
+pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),

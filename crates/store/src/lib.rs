@@ -28,7 +28,7 @@ mod recover;
 mod segment;
 mod tree;
 
-pub use disk::{Disk, DiskFile, RealDisk};
+pub use disk::{Disk, DiskFile, RealDisk, parent};
 pub use error::{AppendError, StoreError, SyncError, io_error};
 pub use filling::Filling;
 pub use lock::{DirLock, lock};

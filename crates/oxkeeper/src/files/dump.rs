@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -19,7 +19,7 @@ use oxkeeper_state::Entry;
 use oxkeeper_state::acl::AclId;
 use oxkeeper_state::import::StoredStat;
 use oxkeeper_state::znode::{Owner, Slot};
-use oxkeeper_store::{Logged, RealDisk, read_segment};
+use oxkeeper_store::{Logged, RealDisk, parent, read_segment};
 use oxkeeper_zkfiles::log::End;
 use oxkeeper_zkfiles::snapshot::{Item, Trailer};
 use oxkeeper_zkfiles::txn::{Body, Create, Kind, Transaction, op};
@@ -209,8 +209,7 @@ fn show_snapshot(args: &DumpArgs, out: &mut impl Write) -> anyhow::Result<()> {
 }
 
 fn show_tree(args: &DumpArgs, out: &mut impl Write) -> anyhow::Result<()> {
-    let dir = args.file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let (state, applied) = offline::read_tree(dir, seed()?)?;
+    let (state, applied) = offline::read_tree(parent(&args.file), seed()?)?;
     let tree = state.tree();
     if args.json {
         writeln!(

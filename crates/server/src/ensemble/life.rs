@@ -39,7 +39,6 @@ use crate::peers::{Member, PeerTls, Peers, PeersConfig};
 use crate::pulse::Pulse;
 use crate::recovery::{self, RecoveryError, Replay, StoreOptions};
 use crate::role::{self, RoleCell};
-use crate::serve::spawn;
 use crate::slow::SlowLog;
 use crate::transfer::{Receiver, Tail, TransferError};
 
@@ -165,7 +164,7 @@ impl Running {
             pins: states.pins.clone(),
             ensemble_id,
             writer,
-            checkpointing: start_checkpoints(parts, tree)?,
+            checkpointing: parts.checkpoints.start(&parts.shared, tree, parts.clock)?,
             watch,
             next_tick_ms: 0,
             next_reap_ms: now_ms + u64::from(parts.containers.check_interval_ms),
@@ -389,16 +388,11 @@ fn start_peers(parts: &Parts, states: &States, ensemble: Arc<AtomicU64>) -> std:
             io::Error::new(problem.kind(), format!("{problem}; this is server {me} by {}", file.display()))
         })?,
     };
-    peers.set_members(members.clone(), agreed);
+    peers.set_members(members, agreed);
     Ok(peers)
 }
 
 fn start_watch(parts: &Parts, patience_ms: u64) -> io::Result<Watch> {
     let (shared, mailboxes, role) = (parts.shared.clone(), parts.mailboxes.clone(), parts.role.clone());
     Watch::start(Watched { shared, mailboxes, role, clock: parts.clock, patience_ms })
-}
-
-fn start_checkpoints(parts: &Parts, tree: Arc<Tree>) -> std::io::Result<JoinHandle<()>> {
-    let (checkpoints, shared, clock) = (parts.checkpoints.clone(), parts.shared.clone(), parts.clock);
-    spawn("checkpoint", move || checkpoints.run(&shared, &tree, clock))
 }
