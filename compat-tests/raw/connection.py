@@ -79,6 +79,10 @@ class Connection:
         taken, self.input = self.input, b""
         return taken
 
+    def half_close(self):
+        """Says that nothing more is sent."""
+        self.socket.shutdown(socket.SHUT_WR)
+
     def close(self):
         """Drops the connection without closing the session."""
         self.socket.close()

@@ -1,7 +1,8 @@
 """Pipelining: validation sees earlier uncommitted writes, replies keep the order. Source: PrepRequestProcessor, gotcha 52."""
 
 import wire
-from harness import case, equal
+from connection import Notification
+from harness import case, equal, eventually
 from wire import Err, Op
 
 FEATURE = "pipelining"
@@ -96,3 +97,40 @@ def visible(scene):
     for number in range(50):
         writer.ok(wire.create(f"{base}/{number}"))
         reader.ok(wire.exists(f"{base}/{number}"))
+
+
+@case(FEATURE, "what stands behind reads is carried out although the client has gone: writes and closeSession")
+def gone(scene):
+    for pairs in (1, 5, 50):
+        client, witness, path = scene.client(), scene.client(), f"{scene.base}/{pairs}"
+        witness.ok(wire.create(path))
+        pair = [wire.set_data(path, b"x"), wire.get_data(path)]
+        send_together(client, wire.create(path + "/e", flags=1), *pair * pairs, wire.CLOSE)
+        client.half_close()
+        client.session = 0
+        # Before its session could expire.
+        eventually(lambda: witness.missing(path + "/e"), "the session is closed", 5.0)
+        equal(witness.stat(path).version, pairs, "writes done")
+
+
+@case(FEATURE, "a read between two writes sees the first of them, and its watch the second")
+def between(scene):
+    client, path = scene.client(), scene.base
+    xids = send_together(client, wire.set_data(path, b"1"), wire.get_data(path, True), wire.exists(path), wire.set_data(path, b"2"),
+                         wire.get_children(path, True), wire.create(path + "/x"), wire.get_data(path))
+    seen = [client.receive() for _ in range(len(xids) + 2)]
+    equal([frame.path if isinstance(frame, Notification) else frame.xid for frame in seen],
+          [*xids[:3], path, *xids[3:5], path, *xids[5:]], "order of replies and events")
+    equal([wire.Reader(seen[at].body).buffer() for at in (1, 8)], [b"1", b"2"], "data")
+    equal(wire.Reader(seen[2].body).stat().version, 1, "version")
+
+
+@case(FEATURE, "300,000 reads are answered although all are sent before any answer is read")
+def unread(scene):
+    client, path = scene.client(), scene.base
+    client.socket.settimeout(60)
+    count, many = 300_000, b"".join(wire.frame(wire.int32(xid) + wire.int32(Op.EXISTS) + wire.exists(path).body) for xid in range(1000))
+    for _ in range(count // 1000):
+        client.send_raw(many)
+    for number in range(count):
+        assert client.receive_reply(30).xid == number % 1000

@@ -1,8 +1,11 @@
 //! One client connection: its frames in, its replies and commands out, strictly in order.
 //!
-//! A read is answered where it arrives, under the shared lock, unless this connection has a write under way: then it
-//! and everything behind it wait until that write is answered. So replies leave in request order, a client sees its own
-//! writes, and never a later write of its own in an earlier read.
+//! A read is answered where it arrives, under the shared lock, unless this connection has a write under way: then it waits
+//! until that write is answered, and writes behind it are proposed meanwhile (`reads_ahead.rs`). So replies leave in
+//! request order, a client sees its own writes, and never a later write of its own in an earlier read.
+//!
+//! A client that comes back with its session waits until the connection that has it has ended: what it had sent there, as
+//! far as it has arrived, comes before what it sends here.
 //!
 //! Invariant: `in_flight` counts the writes proposed and not yet answered. Source: `NIOServerCnxn`, `ZooKeeperServer`,
 //! `FinalRequestProcessor`, `CommitProcessor`.
@@ -21,6 +24,7 @@ use crate::clocks::{Heard, TAKEN_OVER};
 use crate::delivery::{Answered, ConnectionId, Delivery, DeliveryKind, Origin, Proposals};
 use crate::load::Load;
 use crate::local::LocalSessions;
+use crate::reads_ahead::Ahead;
 use crate::request::Outcome;
 use crate::stats::{ConnectionStats, Counting, ServerStats};
 use crate::{Serving, Shared};
@@ -67,8 +71,10 @@ pub enum End {
     ConnectMalformed,
     #[error("the client has seen zxid 0x{client:x}, this server only 0x{server:x}")]
     ZxidAhead { client: i64, server: i64 },
-    #[error("session {0} does not exist or its password is wrong")]
-    SessionInvalid(SessionId),
+    #[error("session {0} has expired or was closed: its client is told to begin a new one")]
+    SessionExpired(SessionId),
+    #[error("wrong password for session {0}: the client is refused")]
+    WrongPassword(SessionId),
     #[error("a request header is malformed")]
     HeaderMalformed,
     #[error("operation {0} does not exist")]
@@ -98,7 +104,7 @@ pub enum End {
 pub enum Flow {
     /// Every complete frame was handled.
     More,
-    /// The next frame waits for this connection's own writes.
+    /// The next frame waits for this connection's own writes, or for the end of the one that had its session.
     Blocked,
     /// The next frame waits until the server has fewer requests under way.
     Throttled,
@@ -125,16 +131,29 @@ pub struct Turn<'a> {
     pub proposals: &'a mut Proposals,
     /// Takes replies.
     pub out: &'a mut Vec<u8>,
-    /// Takes the connections whose session this one has taken over.
-    pub superseded: &'a mut Vec<ConnectionId>,
+    /// Takes the connections whose session this one wants.
+    pub superseded: &'a mut Vec<Takeover>,
     /// Of all connections of the thread.
     pub stats: &'a mut ServerStats,
+}
+
+/// A connection that must end because its client has come back over another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Takeover {
+    /// Who must end: what has arrived there is handled first.
+    pub holder: ConnectionId,
+    /// Who is told afterwards, by [`Connection::clear`]; `None`: it was refused.
+    pub successor: Option<ConnectionId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
     /// Nothing has arrived.
     Fresh,
+    /// The connection that has the session must end first.
+    Superseding,
+    /// It has ended.
+    Cleared,
     /// The session is being created, or resumed.
     Connecting,
     /// Requests are handled.
@@ -160,6 +179,7 @@ pub struct Connection {
     /// The exchange of SASL tokens, once there is one.
     pub(crate) sasl: Option<Box<DigestMd5>>,
     in_flight: u32,
+    pub(crate) ahead: Ahead,
     /// Writes answered so far.
     answered: u64,
     /// Large requests among those in flight: which of all its writes, and bytes.
@@ -194,6 +214,7 @@ impl Connection {
             identities,
             sasl: None,
             in_flight: 0,
+            ahead: Ahead::default(),
             answered: 0,
             large: VecDeque::new(),
             heard: None,
@@ -255,11 +276,45 @@ impl Connection {
         self.stage == Stage::Open
     }
 
-    /// Handles the complete frames at the start of `input`: how many bytes were used up, and how far it came.
+    /// The connection that had the session has ended. [`Connection::handle`] goes on.
+    pub fn clear(&mut self) {
+        if self.stage == Stage::Superseding {
+            self.stage = Stage::Cleared;
+        }
+    }
+
+    /// Whether [`Connection::handle`] has something to do without input.
+    pub fn is_cleared(&self) -> bool {
+        self.stage == Stage::Cleared
+    }
+
+    /// Whether whoever takes the session over must wait until the writes in flight are answered. Where the resumption
+    /// itself is agreed on, it is ordered behind them.
+    pub fn must_settle(&self, config: &ConnectionConfig) -> bool {
+        self.in_flight > 0 && (self.local || !config.distributed)
+    }
+
+    /// Renews the session although no request was handled: bytes have come from its client, or it has taken some.
+    /// False if it has no session, or has not used it.
+    pub fn renew(&self, now_ms: u64) -> bool {
+        self.heard.as_ref().is_some_and(|heard| heard.fetch_max(now_ms, Ordering::Relaxed) != TAKEN_OVER)
+    }
+
+    /// Handles the complete frames at the start of `input`: how many bytes were used up, and how far it came. The input
+    /// of the next call begins with what was not used up.
     pub fn handle(&mut self, input: &[u8], turn: &mut Turn<'_>) -> (usize, Flow) {
         let mut rest = input;
-        // A client is not read while a frame is held back: all that is there arrived before that.
+        // What was held back arrived before the rest.
         self.arrived_ms = self.held_since_ms.take().unwrap_or(turn.now_ms);
+        if self.in_flight == 0 {
+            self.ahead = Ahead::default();
+        }
+        if self.stage == Stage::Cleared
+            && let Err(flow) = self.claim(turn)
+        {
+            self.stage = Stage::Closing;
+            return (input.len(), flow);
+        }
         if let Some(since_ms) = self.throttled_since_ms.take_if(|_| !turn.load.is_full()) {
             self.throttled_ms = turn.now_ms.saturating_sub(since_ms);
             turn.stats.throttled_ms.record(self.throttled_ms);
@@ -271,6 +326,7 @@ impl Connection {
                     self.throttled_ms = 0;
                     break Flow::More;
                 }
+                Err(Flow::Blocked) if let Some(len) = self.send_ahead(rest, turn) => rest = &rest[len..],
                 Err(flow) => {
                     match flow {
                         Flow::Blocked | Flow::Flush | Flow::Throttled => {
@@ -301,7 +357,7 @@ impl Connection {
     /// Handles the first frame of `input`; what is behind it, or `None` while it is incomplete.
     fn next<'i>(&mut self, input: &'i [u8], turn: &mut Turn<'_>) -> Result<Option<&'i [u8]>, Flow> {
         match self.stage {
-            Stage::Connecting => return Err(Flow::Blocked),
+            Stage::Superseding | Stage::Cleared | Stage::Connecting => return Err(Flow::Blocked),
             Stage::Closing => return Ok((!input.is_empty()).then_some(&[])),
             Stage::Fresh => {
                 if let Some(word) = input.first_chunk::<4>()
@@ -392,28 +448,51 @@ impl Connection {
             // ZooKeeper: closed without an answer, so that the client goes on looking for the ensemble.
             return Err(Flow::End(End::SessionOfEnsemble(session)));
         }
-        let mut sessions = turn.shared.sessions.lock();
+        self.session = session;
+        if password == session::password(session) {
+            return self.claim(turn);
+        }
         // ZooKeeper: the older connection is closed before the password is looked at.
-        turn.superseded.extend(sessions.holder(session));
-        let proved = password == session::password(session);
+        let holder = turn.shared.sessions.lock().holder(session);
+        turn.superseded.extend(holder.map(|holder| Takeover { holder, successor: None }));
+        Err(Flow::End(self.refuse(End::WrongPassword(session), turn.out, turn.stats)))
+    }
+
+    /// Takes the session over once nobody else on this server has it.
+    fn claim(&mut self, turn: &mut Turn<'_>) -> Result<(), Flow> {
+        if self.read_only != (turn.shared.serving == Serving::ReadOnly) || turn.shared.serving == Serving::No {
+            return Err(Flow::End(End::NotServing));
+        }
+        let session = self.session;
+        let agreed_on = turn.shared.state.sessions().get(session).is_some();
+        let mut sessions = turn.shared.sessions.lock();
         let local = sessions.local.knows(session);
-        if proved && turn.config.distributed && !local && !self.read_only {
-            // What the older one has still to say must not come behind what this one will.
+        if let Some(holder) = sessions.holder(session) {
+            // While it waits its client is there.
+            let clocks = if local { &mut sessions.local } else { &mut sessions.clocks };
+            clocks.touch(session, turn.now_ms);
+            turn.superseded.push(Takeover { holder, successor: Some(self.id) });
+            self.stage = Stage::Superseding;
+            return Ok(());
+        }
+        if turn.config.distributed && !local && !self.read_only {
+            // Whoever else asks for it at this server has lost it.
             sessions.take_over(session, self.id);
             drop(sessions);
             // Whether it exists is decided where all servers agree.
             self.propose_session(OpCode::ResumeSession, session, turn);
             return Ok(());
         }
-        let known = proved && (agreed_on || local);
         let clocks = if local { &mut sessions.local } else { &mut sessions.clocks };
+        let known = agreed_on || local;
         let heard = known.then(|| clocks.attach(session, self.timeout_ms, turn.now_ms)).flatten();
         let Some(heard) = heard else {
-            return Err(Flow::End(self.refuse(session, turn.out, turn.stats)));
+            drop(sessions);
+            return Err(Flow::End(self.refuse(End::SessionExpired(session), turn.out, turn.stats)));
         };
         sessions.hold(session, self.id);
         drop(sessions);
-        (self.session, self.heard, self.local) = (session, Some(heard), local);
+        (self.heard, self.local) = (Some(heard), local);
         self.open(turn.out);
         self.counting(turn.stats).connected();
         Ok(())
@@ -428,10 +507,11 @@ impl Connection {
     }
 
     /// Answers the handshake of a session that cannot go on.
-    fn refuse(&mut self, session: SessionId, out: &mut Vec<u8>, stats: &mut ServerStats) -> End {
+    fn refuse(&mut self, end: End, out: &mut Vec<u8>, stats: &mut ServerStats) -> End {
+        self.session = SessionId::NONE;
         self.put_connect_response(0, SessionId::NONE, &[0; PASSWORD_LEN], out);
         self.counting(stats).connected();
-        End::SessionInvalid(session)
+        end
     }
 
     pub(crate) fn open(&mut self, out: &mut Vec<u8>) {
@@ -449,7 +529,13 @@ impl Connection {
         });
     }
 
-    fn request(&mut self, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
+    /// Whether what is at hand waited too long for other connections' requests.
+    pub(crate) fn is_too_late(&self, turn: &Turn<'_>) -> bool {
+        turn.load.is_too_late(self.throttled_ms)
+    }
+
+    /// Handles one request. *Errors*: it waits, and nothing was done; or the connection ends.
+    pub(crate) fn request(&mut self, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
         // Its thread is about to learn that those whom the server serves have changed.
         if self.read_only != (turn.shared.serving == Serving::ReadOnly) {
             return Err(Flow::End(End::NotServing));
@@ -457,11 +543,9 @@ impl Connection {
         let mut reader = Reader::new(body);
         let header = RequestHeader::decode(&mut reader).map_err(|_| Flow::End(End::HeaderMalformed))?;
         let op = OpCode::from_wire(header.op).filter(|&op| !is_internal(op));
-        // Among several servers a sync travels the way of writes: only that shows that nothing is missing here.
         let ends_local = self.local && op == Some(OpCode::CloseSession);
-        let is_write =
-            op.is_some_and(|op| is_write(op) || op == OpCode::Sync && turn.config.distributed) && !ends_local;
-        let too_late = turn.load.is_too_late(self.throttled_ms) && op.is_some_and(is_throttlable);
+        let is_write = op.is_some_and(|op| is_write(op, turn.config)) && !ends_local;
+        let too_late = self.is_too_late(turn) && op.is_some_and(is_throttlable);
         let crowded = self.in_flight > 0 && turn.load.is_crowded();
         if (!is_write || too_late) && self.in_flight > 0 || crowded || self.in_flight >= IN_FLIGHT_MAX {
             return Err(Flow::Blocked);
@@ -538,14 +622,19 @@ impl Connection {
 
     /// Source: `AuthenticationHelper.enforceAuthentication`.
     fn check_enforced_auth(&mut self, header: RequestHeader, turn: &mut Turn<'_>) -> Result<(), Flow> {
-        let enforced = &turn.config.auth.enforced_schemes;
-        let exempt = enforced.is_empty() || [OpCode::Auth, OpCode::Sasl].map(OpCode::wire).contains(&header.op);
-        let proved = |scheme: Option<&str>| enforced.iter().any(|wanted| Some(wanted.as_str()) == scheme);
-        if exempt || Identities(&self.identities).iter().any(|id| proved(id.scheme.as_deref())) {
+        let exempt = [OpCode::Auth, OpCode::Sasl].map(OpCode::wire).contains(&header.op);
+        if exempt || self.has_enforced_auth(turn.config) {
             return Ok(());
         }
         self.put_reply(header, 0, turn, |_, _, _| Err(ErrorCode::SessionClosedRequireSaslAuth));
         Err(Flow::End(End::AuthRequired))
+    }
+
+    /// Whether it has proved what `enforce.auth` asks for.
+    pub(crate) fn has_enforced_auth(&self, config: &ConnectionConfig) -> bool {
+        let enforced = &config.auth.enforced_schemes;
+        let proved = |scheme: Option<&str>| enforced.iter().any(|wanted| Some(wanted.as_str()) == scheme);
+        enforced.is_empty() || Identities(&self.identities).iter().any(|id| proved(id.scheme.as_deref()))
     }
 
     fn propose(&mut self, op: OpCode, xid: i32, body: &[u8], turn: &mut Turn<'_>) {
@@ -554,7 +643,8 @@ impl Connection {
         let settings = turn.config.settings.with(local);
         let identities = Identities(&self.identities);
         Command { from: None, session, xid, op, settings, identities, body }.encode(&mut turn.proposals.commands);
-        turn.proposals.origins.push(Origin { connection: Some(self.id), received_ms: self.arrived_ms });
+        let reads = self.ahead.reads.take();
+        turn.proposals.origins.push(Origin { connection: Some(self.id), received_ms: self.arrived_ms, reads });
         let large_len = Some(PREFIX_OF_BODY + body.len()).filter(|&len| turn.load.is_large(len));
         turn.load.begin(large_len);
         if let Some(len) = large_len {
@@ -582,14 +672,7 @@ impl Connection {
     ) {
         let mut out = std::mem::take(turn.out);
         let before = out.len();
-        frame::put_frame(&mut out, |out| {
-            ReplyHeader { xid: header.xid, zxid, err: 0 }.encode(out);
-            let start = out.len();
-            if let Err(code) = body(self, turn, out) {
-                out.truncate(start);
-                out[start - 4..].copy_from_slice(&code.wire().to_be_bytes());
-            }
-        });
+        put_reply(header.xid, zxid, &mut out, |out| body(self, turn, out));
         let frame_len = out.len() - before;
         *turn.out = out;
         let op = OpCode::from_wire(header.op).unwrap_or(OpCode::Error);
@@ -618,6 +701,11 @@ impl Connection {
                 self.counting(stats).updated(answered, frame_len, now_ms);
                 Ok(())
             }
+            DeliveryKind::Read(answered) => {
+                self.ahead.answered();
+                self.counting(stats).read(answered, frame_len, now_ms);
+                Ok(())
+            }
             DeliveryKind::SessionOpened(answered) => {
                 self.answered();
                 self.open(out);
@@ -631,13 +719,16 @@ impl Connection {
             }
             DeliveryKind::SessionRefused => {
                 self.answered();
-                let session = std::mem::replace(&mut self.session, SessionId::NONE);
-                Err(self.refuse(session, out, stats))
+                Err(self.refuse(End::SessionExpired(self.session), out, stats))
             }
             DeliveryKind::SessionClosed(answered) => {
                 self.answered();
                 self.counting(stats).updated(answered, frame_len, now_ms);
                 Err(End::SessionClosed)
+            }
+            DeliveryKind::Unanswered => {
+                self.answered();
+                Err(End::Disconnected)
             }
             DeliveryKind::Disconnect => Err(End::Disconnected),
         }
@@ -654,6 +745,18 @@ impl Connection {
             shared.watches.lock().drop_connection(self.id);
         }
     }
+}
+
+/// Appends one reply. An error takes the place of whatever body was begun.
+pub(crate) fn put_reply(xid: i32, zxid: i64, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>) -> Outcome) {
+    frame::put_frame(out, |out| {
+        ReplyHeader { xid, zxid, err: 0 }.encode(out);
+        let start = out.len();
+        if let Err(code) = body(out) {
+            out.truncate(start);
+            out[start - 4..].copy_from_slice(&code.wire().to_be_bytes());
+        }
+    });
 }
 
 /// Bytes of a request in front of its body: xid and operation.
@@ -673,7 +776,9 @@ fn is_internal(op: OpCode) -> bool {
     )
 }
 
-fn is_write(op: OpCode) -> bool {
+/// Whether an operation goes through the log. Among several servers a sync does, too: only that shows that nothing is
+/// missing here.
+pub(crate) fn is_write(op: OpCode, config: &ConnectionConfig) -> bool {
     matches!(
         op,
         OpCode::Create
@@ -686,5 +791,5 @@ fn is_write(op: OpCode) -> bool {
             | OpCode::Multi
             | OpCode::Reconfig
             | OpCode::CloseSession
-    )
+    ) || op == OpCode::Sync && config.distributed
 }

@@ -33,6 +33,8 @@ pub enum DeliveryKind {
     Event,
     /// The answer to the connection's oldest unanswered write.
     Reply(Answered),
+    /// The answer to a read that travelled with the connection's next write, see [`ReadsAhead`].
+    Read(Answered),
     /// The connection's session exists now, or goes on here; the handshake can be answered.
     SessionOpened(Answered),
     /// The session that the connection wants to resume has ended: the handshake is answered so, and the connection ends.
@@ -41,6 +43,8 @@ pub enum DeliveryKind {
     SessionClosed(Answered),
     /// The session expired or moved to another connection or server: the connection ends without a word.
     Disconnect,
+    /// The same, in place of the answer to the connection's oldest unanswered write.
+    Unanswered,
 }
 
 /// Which request a reply answers, for the counters.
@@ -109,12 +113,31 @@ impl Outbox {
 }
 
 /// Where a command came from, so that its answer finds the way back. Not part of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// `None` for the server's own commands.
     pub connection: Option<ConnectionId>,
     /// When the request arrived, ms as the clocks count.
     pub received_ms: u64,
+    /// What the client asked before it sent this command and after its former one.
+    pub reads: Option<Box<ReadsAhead>>,
+}
+
+impl Origin {
+    /// The server itself, now.
+    pub fn own(received_ms: u64) -> Origin {
+        Origin { connection: None, received_ms, reads: None }
+    }
+}
+
+/// Reads that a client sent between two writes. They are answered when the first of the writes is applied and the second is
+/// not, which only the thread that applies both can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadsAhead {
+    /// Whole frames, with their lengths in front, each of a request that [`is_read_ahead`](crate::connection) allows.
+    pub frames: Vec<u8>,
+    /// When the first of them arrived, ms as the clocks count.
+    pub arrived_ms: u64,
 }
 
 /// Encoded commands on their way to the log, and where each came from.

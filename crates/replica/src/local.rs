@@ -56,7 +56,7 @@ impl Connection {
         let command = Command { from: None, session, xid: 0, op, settings, identities, body: &timeout };
         command.encode(&mut turn.proposals.commands);
         // Nobody waits for an answer to this.
-        turn.proposals.origins.push(Origin { connection: None, received_ms: self.arrived_ms });
+        turn.proposals.origins.push(Origin::own(self.arrived_ms));
         // Once it is agreed on, its clock is another.
         (self.local, self.heard) = (false, None);
     }

@@ -1,21 +1,16 @@
-//! Requests that a connection answers by itself: reads, watches, ping, authentication.
+//! Requests that a connection answers by itself: ping, authentication, watches of a former connection; and reads.
 //!
-//! A read and the watch it leaves happen under one lock on the state: no change falls between them.
 //! Source: `FinalRequestProcessor.processRequest`, `DataTree.setWatches`, `ZooKeeperServer.processPacket`.
 
-use std::borrow::Cow;
-
-use oxkeeper_proto::op::{AddWatchMode, EventType, WatcherType, XID_PING};
-use oxkeeper_proto::records::{
-    AddWatchRequest, AuthPacket, ClientInfo, ErrorResponse, GetAllChildrenNumberResponse, PathRecord, ReadRequest,
-    RequestHeader, SaslToken, SetWatches, SetWatches2, StatResponse, WatchesRequest, WhoAmIResponse,
-};
-use oxkeeper_proto::{ErrorCode, Jute, OpCode, Text, frame};
-use oxkeeper_state::{Caller, Identities, State};
+use oxkeeper_proto::op::{EventType, XID_PING};
+use oxkeeper_proto::records::{AuthPacket, RequestHeader, SaslToken, SetWatches, SetWatches2};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, frame};
+use oxkeeper_state::{Identities, State};
 
 use crate::auth::digest_md5::{Answer, Rejection};
 use crate::auth::{self, Sasl};
 use crate::connection::{Connection, End, Flow, Turn};
+use crate::reading::{Reading, decoded};
 use crate::watches::{Mode, Table, Watcher, Watches, put_event};
 
 /// The zxid of events that setWatches catches up on.
@@ -55,137 +50,18 @@ impl Connection {
                 self.count_events(before, turn);
                 self.put_reply(header, zxid, turn, |_, _, _| outcome);
             }
-            op => self.put_reply(header, zxid, turn, |connection, turn, out| connection.read(op, body, turn, out)),
+            op => self
+                .put_reply(header, zxid, turn, |connection, turn, out| connection.reading(turn).answer(op, body, out)),
         }
         Ok(())
-    }
-
-    fn caller(&self, turn: &Turn<'_>) -> Caller<'_> {
-        Caller { identities: Identities(&self.identities), settings: turn.config.settings }
     }
 
     fn watcher(&self) -> Watcher<'_> {
         Watcher { connection: self.id, session: self.session, identities: &self.identities }
     }
 
-    fn watch(&self, turn: &Turn<'_>, path: &str, table: Table) {
-        turn.shared.watches.lock().add(&self.watcher(), path, table, Mode::Standard);
-    }
-
-    /// Appends the body of a read's reply.
-    fn read(&self, op: OpCode, body: &[u8], turn: &Turn<'_>, out: &mut Vec<u8>) -> Outcome {
-        let state = &turn.shared.state;
-        let caller = self.caller(turn);
-        match op {
-            OpCode::Exists => self.exists(body, turn, out),
-            OpCode::GetData => {
-                let (path, watch) = read_request(body)?;
-                state.get_data(&path, &caller, out)?;
-                self.watch_if(watch, turn, &path, Table::Data);
-                Ok(())
-            }
-            OpCode::GetChildren | OpCode::GetChildren2 => {
-                let (path, watch) = read_request(body)?;
-                state.get_children(&path, &caller, op == OpCode::GetChildren2, out)?;
-                self.watch_if(watch, turn, &path, Table::Child);
-                Ok(())
-            }
-            OpCode::GetAcl => state.get_acl(&path_of(body)?, &caller, out),
-            OpCode::Sync => {
-                // Everything acknowledged is applied here already: one server alone is its own leader. In an ensemble it
-                // is a write.
-                decoded::<PathRecord<'_>>(body)?.encode(out);
-                Ok(())
-            }
-            OpCode::GetEphemerals => {
-                let prefix = decoded::<PathRecord<'_>>(body)?.path;
-                state.get_ephemerals(self.session, prefix.as_deref(), out)
-            }
-            OpCode::GetAllChildrenNumber => {
-                let total_number = state.all_children_number(&path_of(body)?, &caller)?;
-                GetAllChildrenNumberResponse { total_number }.encode(out);
-                Ok(())
-            }
-            OpCode::MultiRead => state.multi_read(body, &caller, out),
-            OpCode::WhoAmI => {
-                WhoAmIResponse { client_info: Some(self.client_info(turn)) }.encode(out);
-                Ok(())
-            }
-            OpCode::AddWatch => {
-                let AddWatchRequest { path, mode } = decoded(body)?;
-                let path = path.ok_or(ErrorCode::Marshalling)?;
-                let mode = AddWatchMode::from_wire(mode).ok_or(ErrorCode::Marshalling)?;
-                let recursive = mode == AddWatchMode::PersistentRecursive;
-                turn.shared.watches.lock().add_persistent(&self.watcher(), &path, recursive);
-                ErrorResponse { err: 0 }.encode(out);
-                Ok(())
-            }
-            OpCode::CheckWatches => {
-                self.with_watches(body, turn, |watches, path, kind| watches.contains(self.id, path, kind))
-            }
-            OpCode::RemoveWatches => {
-                self.with_watches(body, turn, |watches, path, kind| watches.remove(self.id, path, kind))
-            }
-            OpCode::Create
-            | OpCode::Delete
-            | OpCode::SetData
-            | OpCode::SetAcl
-            | OpCode::Ping
-            | OpCode::Check
-            | OpCode::Multi
-            | OpCode::Create2
-            | OpCode::Reconfig
-            | OpCode::CreateContainer
-            | OpCode::DeleteContainer
-            | OpCode::CreateTtl
-            | OpCode::Auth
-            | OpCode::SetWatches
-            | OpCode::Sasl
-            | OpCode::SetWatches2
-            | OpCode::CreateSession
-            | OpCode::CloseSession
-            | OpCode::ResumeSession
-            | OpCode::Error => unreachable!("{op:?} is not a read"),
-        }
-    }
-
-    fn watch_if(&self, wanted: bool, turn: &Turn<'_>, path: &str, table: Table) {
-        if wanted {
-            self.watch(turn, path, table);
-        }
-    }
-
-    /// A missing znode can be watched too: for its creation.
-    fn exists(&self, body: &[u8], turn: &Turn<'_>, out: &mut Vec<u8>) -> Outcome {
-        let (path, watch) = read_request(body)?;
-        let found = turn.shared.state.exists(&path, &self.caller(turn));
-        if matches!(found, Ok(_) | Err(ErrorCode::NoNode)) {
-            self.watch_if(watch, turn, &path, Table::Data);
-        }
-        StatResponse { stat: found? }.encode(out);
-        Ok(())
-    }
-
-    fn with_watches(
-        &self,
-        body: &[u8],
-        turn: &Turn<'_>,
-        found: impl FnOnce(&mut Watches, &str, WatcherType) -> bool,
-    ) -> Outcome {
-        let WatchesRequest { path, watcher_type } = decoded(body)?;
-        let kind = WatcherType::from_wire(watcher_type).ok_or(ErrorCode::Marshalling)?;
-        let path = path.ok_or(ErrorCode::Marshalling)?;
-        if found(&mut turn.shared.watches.lock(), &path, kind) { Ok(()) } else { Err(ErrorCode::NoWatcher) }
-    }
-
-    /// One entry an identity: digests without their hash, schemes without a provider without a name.
-    fn client_info(&self, turn: &Turn<'_>) -> Vec<ClientInfo<'_>> {
-        let info = |id: oxkeeper_proto::records::Id<'_>| {
-            let user = auth::user_name(turn.config.settings, &id);
-            ClientInfo { auth_scheme: Some(id.scheme.unwrap_or_default().into_owned().into()), user: Some(user.into()) }
-        };
-        let shown = Identities(&self.identities).iter().filter(|id| id.scheme.as_deref() != Some(Identities::ANY_SASL));
-        shown.map(info).collect()
+    fn reading<'a>(&'a self, turn: &'a Turn<'_>) -> Reading<'a> {
+        Reading { shared: turn.shared, settings: turn.config.settings, who: self.watcher() }
     }
 
     /// Registers the watches of a former connection; what they missed becomes events.
@@ -368,17 +244,4 @@ impl CatchUp<'_> {
 /// ZooKeeper: a null list or path is an exception there; what came before it stands.
 fn present<T>(value: Option<T>) -> Result<T, ErrorCode> {
     value.ok_or(ErrorCode::Marshalling)
-}
-
-fn decoded<'a, T: Jute<'a>>(body: &'a [u8]) -> Result<T, ErrorCode> {
-    T::from_bytes(body).map_err(|_| ErrorCode::Marshalling)
-}
-
-fn read_request(body: &[u8]) -> Result<(Text<'_>, bool), ErrorCode> {
-    let ReadRequest { path, watch } = decoded(body)?;
-    Ok((path.ok_or(ErrorCode::Marshalling)?, watch))
-}
-
-fn path_of(body: &[u8]) -> Result<Cow<'_, str>, ErrorCode> {
-    decoded::<PathRecord<'_>>(body)?.path.ok_or(ErrorCode::Marshalling)
 }

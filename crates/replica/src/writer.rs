@@ -173,14 +173,19 @@ impl Writer {
         now_ms: u64,
     ) {
         self.body.clear();
+        let received_ms = origin.as_ref().map_or(now_ms, |origin| origin.received_ms);
+        let asker = origin.as_ref().and_then(|origin| origin.connection);
+        debug_assert!(
+            command.op == OpCode::ResumeSession || is_of_holder(shared, command.session, asker),
+            "what a connection has sent is applied before its session goes on at another one"
+        );
+        self.answer_reads(shared, command, origin);
         let Writer { outboxes, audit, .. } = self;
         let mut announcer = Announcer { watches: shared.watches.get_mut(), outboxes, audit: audit.as_mut() };
         let voter_changes = shared.state.voter_changes();
         let result = shared.state.apply(command, time_ms, &mut self.body, &mut announcer);
         let zxid = shared.state.zxid().0;
-        let received_ms = origin.map_or(now_ms, |origin| origin.received_ms);
         let answered = Answered { op: command.op, xid: command.xid, zxid, received_ms };
-        let asker = origin.and_then(|origin| origin.connection);
         if let Some(audit) = &mut self.audit {
             audit.applied(command, result, asker.is_some(), &self.body);
         }
@@ -194,7 +199,7 @@ impl Writer {
         let sessions = shared.sessions.get_mut();
         match command.op {
             // ZooKeeper: no answer; the client will find that its session is elsewhere.
-            _ if result == Err(ErrorCode::SessionMoved) => self.say(asker, DeliveryKind::Disconnect, |_| {}),
+            _ if result == Err(ErrorCode::SessionMoved) => self.say(asker, DeliveryKind::Unanswered, |_| {}),
             OpCode::ResumeSession if result.is_err() => {
                 asker.into_iter().for_each(|asker| sessions.settle(command.session, asker));
                 self.say(asker, DeliveryKind::SessionRefused, |_| {});
@@ -225,6 +230,15 @@ impl Writer {
         }
     }
 
+    /// Answers the reads that wait for the state in front of `command`.
+    fn answer_reads(&mut self, shared: &Shared, command: &Command<'_>, origin: Option<Origin>) {
+        let Some(Origin { connection: Some(connection), reads: Some(reads), .. }) = origin else { return };
+        // A watch of a connection that has ended would stay for ever.
+        if shared.sessions.lock().holder(command.session) == Some(connection) {
+            reads.answer(shared, command, connection, &mut self.outboxes[usize::from(connection.thread)]);
+        }
+    }
+
     fn reply(
         &mut self,
         asker: Option<ConnectionId>,
@@ -243,25 +257,38 @@ impl Writer {
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "every operation but three is answered alike")]
-    /// Answers commands that were not agreed on: the disk is full, nothing was done. `zxid` is the last one applied.
-    pub fn refuse(&mut self, batch: Batch<'_>, origins: &[Origin], zxid: i64) -> Result<(), DecodeError> {
+    /// Answers commands that were not agreed on: the disk is full, nothing was done.
+    pub fn refuse(
+        &mut self,
+        shared: &Shared,
+        batch: Batch<'_>,
+        origins: impl Iterator<Item = Origin>,
+    ) -> Result<(), DecodeError> {
         self.body.clear();
+        let zxid = shared.state.zxid().0;
         for (command, origin) in batch.zip(origins) {
             let command = command?;
             let Command { op, xid, .. } = command;
+            let Origin { connection, received_ms, .. } = origin;
+            self.answer_reads(shared, &command, Some(origin));
             if let Some(audit) = &mut self.audit {
-                audit.applied(&command, Err(ErrorCode::SystemError), origin.connection.is_some(), &[]);
+                audit.applied(&command, Err(ErrorCode::SystemError), connection.is_some(), &[]);
             }
-            let answered = Answered { op, xid, zxid, received_ms: origin.received_ms };
+            let answered = Answered { op, xid, zxid, received_ms };
             match op {
                 OpCode::CreateSession | OpCode::ResumeSession | OpCode::CloseSession => {
-                    self.say(origin.connection, DeliveryKind::Disconnect, |_| {});
+                    self.say(connection, DeliveryKind::Unanswered, |_| {});
                 }
-                _ => self.reply(origin.connection, DeliveryKind::Reply, answered, Err(ErrorCode::SystemError)),
+                _ => self.reply(connection, DeliveryKind::Reply, answered, Err(ErrorCode::SystemError)),
             }
         }
         Ok(())
     }
+}
+
+/// Whether no other connection than `asker` has the session here.
+fn is_of_holder(shared: &Shared, session: SessionId, asker: Option<ConnectionId>) -> bool {
+    asker.is_none() || shared.sessions.lock().holder(session).is_none_or(|holder| Some(holder) == asker)
 }
 
 fn reply(

@@ -15,7 +15,7 @@ use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
     Clocks, Connection, ConnectionConfig, ConnectionId, End, Flow, Load, Origin, Proposals, Serving, SessionTable,
-    Shared, Turn, Writer,
+    Shared, Takeover, Turn, Writer,
 };
 use oxkeeper_state::command::{batch_extent, begin_agreed, put_section};
 use oxkeeper_state::{BallotId, Batch, Command, Epoch, Identities, Settings, State, session};
@@ -41,7 +41,7 @@ struct Server {
     proposals: Proposals,
     /// Of its next command.
     seq: u64,
-    superseded: Vec<ConnectionId>,
+    superseded: Vec<Takeover>,
     stats: ServerStats,
 }
 
@@ -111,6 +111,23 @@ impl Server {
     }
 
     fn receive(&mut self, id: ConnectionId, now_ms: u64, write: impl FnOnce(&mut Vec<u8>)) -> Flow {
+        let mut input = Vec::new();
+        frame::put_frame(&mut input, write);
+        self.handle(id, now_ms, &input)
+    }
+
+    /// A connection has ended, and whoever waited for that goes on.
+    fn hang_up(&mut self, id: ConnectionId, now_ms: u64) {
+        self.clients[&id].connection.ended(&self.shared);
+        for Takeover { holder, successor } in std::mem::take(&mut self.superseded) {
+            assert_eq!(holder, id);
+            let successor = successor.unwrap();
+            self.clients.get_mut(&successor).unwrap().connection.clear();
+            self.handle(successor, now_ms, &[]);
+        }
+    }
+
+    fn handle(&mut self, id: ConnectionId, now_ms: u64, input: &[u8]) -> Flow {
         let client = self.clients.get_mut(&id).unwrap();
         let mut turn = Turn {
             shared: &self.shared,
@@ -122,9 +139,7 @@ impl Server {
             superseded: &mut self.superseded,
             stats: &mut self.stats,
         };
-        let mut input = Vec::new();
-        frame::put_frame(&mut input, write);
-        let (_, flow) = client.connection.handle(&input, &mut turn);
+        let (_, flow) = client.connection.handle(input, &mut turn);
         if let Flow::End(end) = &flow {
             client.end = Some(end.clone());
         }
@@ -143,7 +158,7 @@ impl Server {
     /// Applies an entry, so many commands at a time; whether all of `origins` were needed.
     fn apply(&mut self, entry: &[u8], origins: &[Origin], limit: usize, now_ms: u64) -> bool {
         let mut batch = Batch::decode(entry).unwrap();
-        let mut origins = origins.iter().copied();
+        let mut origins = origins.iter().cloned();
         while self.writer.apply(&mut self.shared, &mut batch, &mut origins, limit, now_ms).unwrap() == limit {}
         let outbox = std::mem::take(&mut self.writer.outboxes[0]);
         for (delivery, bytes) in outbox.iter() {
@@ -379,13 +394,20 @@ fn a_late_write_through_the_old_server_fails_and_disconnects() {
 fn a_session_resumed_at_the_same_server_leaves_its_older_connection() {
     let (mut pair, old, session) = Pair::with_session();
     pair.0[0].ask(old, OpCode::Ping, &0, 1);
+    pair.0[0].reply(old);
     let new = pair.0[0].resume(session, 2);
-    assert_eq!(pair.0[0].superseded, [old], "the older one ends at once");
+    assert_eq!(pair.0[0].superseded, [Takeover { holder: old, successor: Some(new) }], "the older one ends first");
+    // What had arrived there is ordered before the session goes on here.
+    assert_eq!(pair.0[0].create(old, "/before", 2), Flow::More);
+    assert!(!pair.0[0].clients[&old].connection.must_settle(&pair.0[0].config), "the log orders it");
+    pair.0[0].hang_up(old, 2);
+    assert_eq!(pair.0[0].proposals.origins.len(), 2);
     assert_eq!(pair.0[0].handshake(new), None, "not agreed on yet");
-    pair.agree(3);
-    assert_eq!(pair.0[0].handshake(new), Some((TIMEOUT_MS, session.0)));
-    assert_eq!((pair.0[0].end(old), pair.0[0].end(new), pair.0[0].holder(session)), (MOVED, None, Some(new)));
     assert_eq!(pair.0[0].create(old, "/late", 4), Flow::End(End::Disconnected));
+    pair.agree(3);
+    assert!(matches!(pair.0[0].reply(old), Some((_, 0))), "nobody hears it");
+    assert_eq!(pair.0[0].handshake(new), Some((TIMEOUT_MS, session.0)));
+    assert_eq!((pair.0[0].end(new), pair.0[0].holder(session)), (None, Some(new)));
     assert_eq!(pair.0[0].create(new, "/a", 4), Flow::More);
     pair.agree(4);
     assert!(matches!(pair.0[0].reply(new), Some((_, 0))));
@@ -411,7 +433,7 @@ fn a_session_that_is_gone_is_refused_when_that_is_agreed_on() {
     assert_eq!(pair.0[1].handshake(new), None);
     pair.agree(2);
     assert_eq!(pair.0[1].handshake(new), Some((0, 0)));
-    assert_eq!(pair.0[1].end(new), Some(End::SessionInvalid(session)));
+    assert_eq!(pair.0[1].end(new), Some(End::SessionExpired(session)));
     let client = &pair.0[1].clients[&new].connection;
     assert_eq!((client.in_flight(), client.session(), pair.0[1].holder(session)), (0, SessionId::NONE, None));
     assert_eq!(pair.0[1].shared.state.zxid(), Zxid::new(1, 2));
@@ -435,10 +457,10 @@ fn a_server_that_lags_behind_resumes_what_it_does_not_know_yet() {
 fn a_wrong_password_is_refused_at_once() {
     let (mut pair, old, session) = Pair::with_session();
     let (new, flow) = pair.0[0].connect(session, [1; 16], 1);
-    assert_eq!(flow, Flow::End(End::SessionInvalid(session)));
+    assert_eq!(flow, Flow::End(End::WrongPassword(session)));
     assert_eq!(pair.0[0].handshake(new), Some((0, 0)));
     assert!(pair.0[0].proposals.is_empty());
-    assert_eq!(pair.0[0].superseded, [old], "as ZooKeeper does");
+    assert_eq!(pair.0[0].superseded, [Takeover { holder: old, successor: None }], "as ZooKeeper does");
 }
 
 #[test]
@@ -501,10 +523,11 @@ fn a_resumption_that_cannot_be_agreed_on_costs_the_connection() {
     let new = pair.0[1].resume(session, 1);
     let (section, origins) = pair.0[1].section();
     let refused = entry(BALLOT, &[&section]);
-    pair.0[1].writer.refuse(Batch::decode(&refused).unwrap(), &origins, 0).unwrap();
+    let server = &mut pair.0[1];
+    server.writer.refuse(&server.shared, Batch::decode(&refused).unwrap(), origins.into_iter()).unwrap();
     let kinds: Vec<_> = pair.0[1].writer.outboxes[0].iter().map(|(delivery, _)| delivery).collect();
     assert_eq!(kinds.len(), 1);
-    assert_eq!((kinds[0].connection, kinds[0].kind), (new, oxkeeper_replica::DeliveryKind::Disconnect));
+    assert_eq!((kinds[0].connection, kinds[0].kind), (new, oxkeeper_replica::DeliveryKind::Unanswered));
 }
 
 #[test]

@@ -11,7 +11,8 @@ use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, SessionId, frame};
 use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
-    Clocks, Connection, ConnectionConfig, ConnectionId, End, Flow, Load, Proposals, Serving, SessionTable, Shared, Turn,
+    Clocks, Connection, ConnectionConfig, ConnectionId, End, Flow, Load, Proposals, Serving, SessionTable, Shared,
+    Takeover, Turn,
 };
 use oxkeeper_state::{Command, Identities, Settings, State, session};
 
@@ -25,7 +26,7 @@ struct Server {
     shared: Shared,
     config: ConnectionConfig,
     proposals: Proposals,
-    superseded: Vec<ConnectionId>,
+    superseded: Vec<Takeover>,
     stats: ServerStats,
     count: u32,
 }
@@ -74,8 +75,14 @@ impl Server {
         now_ms: u64,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> (Flow, Option<Vec<u8>>) {
-        let (mut input, mut out) = (Vec::new(), Vec::new());
+        let mut input = Vec::new();
         frame::put_frame(&mut input, write);
+        self.handle(connection, now_ms, &input)
+    }
+
+    /// A turn of a connection, and what comes back.
+    fn handle(&mut self, connection: &mut Connection, now_ms: u64, input: &[u8]) -> (Flow, Option<Vec<u8>>) {
+        let mut out = Vec::new();
         let mut turn = Turn {
             shared: &self.shared,
             config: &self.config,
@@ -86,7 +93,7 @@ impl Server {
             superseded: &mut self.superseded,
             stats: &mut self.stats,
         };
-        let (_, flow) = connection.handle(&input, &mut turn);
+        let (_, flow) = connection.handle(input, &mut turn);
         let answer = frame::split_frame(&out, usize::MAX).unwrap().map(|(body, rest)| {
             assert!(rest.is_empty(), "one answer");
             body.to_vec()
@@ -111,12 +118,7 @@ impl Server {
             request.encode(out);
             read_only.iter().for_each(|byte| byte.encode(out));
         });
-        let answer = answer.map(|bytes| {
-            let mut reader = Reader::new(&bytes);
-            let ConnectResponse { timeout_ms, session_id, .. } = ConnectResponse::decode(&mut reader).unwrap();
-            Answer { timeout_ms, session: SessionId(session_id), read_only: bool::decode(&mut reader).ok() }
-        });
-        (connection, flow, answer)
+        (connection, flow, answer.map(handshake_answer))
     }
 
     fn begin(&mut self, now_ms: u64) -> Connection {
@@ -152,6 +154,12 @@ impl Server {
     }
 }
 
+fn handshake_answer(bytes: Vec<u8>) -> Answer {
+    let mut reader = Reader::new(&bytes);
+    let ConnectResponse { timeout_ms, session_id, .. } = ConnectResponse::decode(&mut reader).unwrap();
+    Answer { timeout_ms, session: SessionId(session_id), read_only: bool::decode(&mut reader).ok() }
+}
+
 const REFUSED: Answer = Answer { timeout_ms: 0, session: SessionId::NONE, read_only: Some(true) };
 
 #[test]
@@ -179,7 +187,7 @@ fn a_session_of_the_ensemble_goes_on_only_where_the_ensemble_is() {
     }
     let unknown = SessionId(8);
     let (_, flow, answer) = server.resume(unknown, 1);
-    assert_eq!((flow, answer), (Flow::End(End::SessionInvalid(unknown)), Some(REFUSED)));
+    assert_eq!((flow, answer), (Flow::End(End::SessionExpired(unknown)), Some(REFUSED)));
 }
 
 #[test]
@@ -226,17 +234,26 @@ fn a_session_of_read_only_mode_can_be_resumed_until_it_is_closed() {
     let mut first = server.begin(1);
     let session = first.session();
     let (mut second, flow, answer) = server.resume(session, 2);
-    assert_eq!((flow, answer.map(|answer| answer.session)), (Flow::More, Some(session)));
-    assert_eq!(server.superseded, [ConnectionId { thread: 0, generation: 0, place: 1 }]);
+    assert_eq!((flow, answer), (Flow::Blocked, None), "the older connection must end first");
+    let id = |place| ConnectionId { thread: 0, generation: 0, place };
+    assert_eq!(server.superseded, [Takeover { holder: id(1), successor: Some(id(2)) }]);
     let (flow, answer) = server.ask(&mut first, OpCode::Ping, &0, 3);
-    assert_eq!((flow, answer), (Flow::End(End::Disconnected), None), "the newer connection has it");
+    assert_eq!((flow, answer.is_some()), (Flow::More, true), "what had arrived there comes first");
     first.ended(&server.shared);
+    assert!(!second.is_cleared());
+    second.clear();
+    assert!(second.is_cleared());
+    let (flow, answer) = server.handle(&mut second, 3, &[]);
+    assert_eq!((flow, answer.map(|bytes| handshake_answer(bytes).session)), (Flow::More, Some(session)));
     let (flow, answer) = server.ask(&mut second, OpCode::CloseSession, &0, 4);
     assert_eq!((flow, answer), (Flow::End(End::SessionClosed), Some((server.zxid(), 0, 0))));
     let (_, flow, answer) = server.resume(session, 5);
-    assert_eq!((flow, answer), (Flow::End(End::SessionInvalid(session)), Some(REFUSED)));
+    assert_eq!((flow, answer), (Flow::End(End::SessionExpired(session)), Some(REFUSED)));
     let wrong = (server.begin(6).session(), [0; 16]);
-    assert_eq!(server.connect(Some(true), wrong, 0, 7).2, Some(REFUSED));
+    server.superseded.clear();
+    let (_, flow, answer) = server.connect(Some(true), wrong, 0, 7);
+    assert_eq!((flow, answer), (Flow::End(End::WrongPassword(wrong.0)), Some(REFUSED)));
+    assert_eq!(server.superseded, [Takeover { holder: id(4), successor: None }], "as in ZooKeeper");
 }
 
 #[test]
@@ -257,7 +274,7 @@ fn it_expires_when_its_client_is_not_heard() {
     assert_eq!(expired, [(silent.session(), Some(holder))]);
     assert!((1000..=1200).contains(&now_ms), "{now_ms}");
     let session = silent.session();
-    assert_eq!(server.resume(session, now_ms).1, Flow::End(End::SessionInvalid(session)));
+    assert_eq!(server.resume(session, now_ms).1, Flow::End(End::SessionExpired(session)));
 }
 
 #[test]
@@ -273,7 +290,7 @@ fn nothing_of_it_outlives_the_mode() {
         assert_eq!(server.shared.sessions.get_mut().holder(client.session()), None);
         // Also if the mode begins anew.
         server.shared.serve(Serving::ReadOnly, 4);
-        assert_eq!(server.resume(client.session(), 5).1, Flow::End(End::SessionInvalid(client.session())));
+        assert_eq!(server.resume(client.session(), 5).1, Flow::End(End::SessionExpired(client.session())));
     }
 }
 

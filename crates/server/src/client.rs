@@ -7,13 +7,18 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use oxkeeper_replica::{Connection, ConnectionId, End};
+use bytes::{Buf, BytesMut};
+use oxkeeper_replica::{Connection, ConnectionConfig, ConnectionId, End};
 use rustix::net::RecvFlags;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::socket_queue;
 use crate::tls::{Proved, Secure, Wire, WireEnd};
+
+/// How long an ending connection may take none of its last bytes, ms.
+const FAREWELL_MS: u64 = 5_000;
 
 /// A client as its thread keeps it. Only that thread touches it.
 pub(crate) struct Client {
@@ -33,13 +38,29 @@ pub(crate) struct Client {
 pub(crate) struct Inner {
     pub(crate) connection: Connection,
     /// Input that is not a complete frame yet, or waits.
-    pub(crate) unread: Vec<u8>,
+    pub(crate) unread: BytesMut,
     /// Output the socket did not take yet.
     pub(crate) unsent: Vec<u8>,
     /// Bytes delivered by the engine since `unsent` was last empty.
     pub(crate) delivered_len: usize,
     /// The next frame waits for an answer, or for room.
     pub(crate) blocked: bool,
+    /// A four-letter word is being answered: nothing else is.
+    pub(crate) word: bool,
+    /// Since when its client has sent all that it will, monotonic ms.
+    pub(crate) input_ended_ms: Option<u64>,
+    /// Its client takes no output any more: what it has sent is still carried out.
+    pub(crate) deaf: bool,
+    /// Bytes the socket has taken so far.
+    written: u64,
+    /// Of those, how many the client had taken at the last look, and when that last was more than before, monotonic ms.
+    pub(crate) taken: (u64, u64),
+    /// Its socket is closed.
+    pub(crate) closed: bool,
+    /// The server will not answer its writes.
+    pub(crate) abandoned: bool,
+    /// Connections that wait for this one's end.
+    pub(crate) successors: Vec<ConnectionId>,
     /// It is in the list of clients that deliveries have touched.
     pub(crate) touched: bool,
     /// It is in the list of clients that wait until less is under way.
@@ -85,10 +106,18 @@ impl Client {
     ) -> Rc<Client> {
         let inner = Inner {
             connection: Connection::new(id, &address_text(peer)),
-            unread: Vec::new(),
+            unread: BytesMut::new(),
             unsent: Vec::new(),
             delivered_len: 0,
             blocked: false,
+            word: false,
+            input_ended_ms: None,
+            deaf: false,
+            written: 0,
+            taken: (0, times.1),
+            closed: false,
+            abandoned: false,
+            successors: Vec::new(),
             touched: false,
             queued: false,
             parting: false,
@@ -194,6 +223,22 @@ impl Client {
         rustix::net::recv(&*self.stream.borrow(), &mut [0; 1][..], flags).is_ok_and(|(count, _)| count > 0)
     }
 
+    /// Reads what has arrived by now, as the system sees it; 0 if there is nothing, or never will be.
+    pub(crate) fn read_now(&self, buffer: &mut [u8]) -> usize {
+        rustix::net::recv(&*self.stream.borrow(), buffer, RecvFlags::DONTWAIT).map_or(0, |(count, _)| count)
+    }
+
+    /// Bytes that were sent and that the client's system has not acknowledged.
+    fn unacknowledged(&self) -> u64 {
+        socket_queue::unacknowledged(&*self.stream.borrow())
+    }
+
+    /// Ends the connection in both directions. The descriptor stays until the client is dropped.
+    pub(crate) fn shut_down(&self) {
+        // A client that is gone already needs no word.
+        let _ = SockRef::from(&*self.stream.borrow()).shutdown(Shutdown::Both);
+    }
+
     /// Whether the peer is gone and has left nothing to read.
     pub(crate) fn is_gone(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
@@ -209,8 +254,20 @@ impl Client {
         let _ = SockRef::from(&*self.stream.borrow()).shutdown(Shutdown::Write);
     }
 
-    /// Writes out what the socket takes without waiting.
-    pub(crate) fn flush(&self, out: &mut Vec<u8>) -> Result<(), Gone> {
+    /// Writes out what the socket takes without waiting. A client that takes nothing any more is not told anything.
+    pub(crate) fn flush(&self, inner: &mut Inner) {
+        if !inner.deaf {
+            match self.write(&mut inner.unsent) {
+                Ok(count) => inner.written += count as u64,
+                Err(Gone) => inner.deaf = true,
+            }
+        }
+        if inner.deaf {
+            inner.unsent.clear();
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) -> Result<usize, Gone> {
         let mut wire = self.wire.borrow_mut();
         if let Wire::Secure(secure) = &mut *wire {
             secure.seal(out).map_err(|_| Gone)?;
@@ -230,7 +287,18 @@ impl Client {
         if let Wire::Secure(secure) = &mut *wire {
             secure.sent(sent);
         }
-        Ok(())
+        Ok(sent)
+    }
+
+    /// Looks whether the client takes what is sent to it, or has taken all of it. That is a sign of life, too.
+    pub(crate) fn look_for_progress(&self, inner: &mut Inner, now_ms: u64) {
+        let taken = inner.written.saturating_sub(self.unacknowledged());
+        if taken > inner.taken.0 || inner.unsent.is_empty() {
+            if taken > inner.taken.0 {
+                inner.connection.renew(now_ms);
+            }
+            inner.taken = (taken, now_ms);
+        }
     }
 }
 
@@ -247,14 +315,44 @@ impl Inner {
         self.end.get_or_insert((farewell, now_ms));
     }
 
+    /// Whether the client has been handled to its end: it sends nothing more, and what it sent is carried out.
+    pub(crate) fn is_over(&self) -> bool {
+        self.input_ended_ms.is_some() && !self.is_held_back() && !self.blocked
+    }
+
+    /// Whether input only gathers: replies must leave first, or other clients' requests.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.queued || self.word || !self.unsent.is_empty()
+    }
+
+    /// Whether its writes in flight must be answered before its session goes on elsewhere.
+    pub(crate) fn must_settle(&self, config: &ConnectionConfig) -> bool {
+        !self.abandoned && self.connection.must_settle(config)
+    }
+
+    /// Whether the client leaves, or sends nothing more, and takes none of the output it is owed.
+    pub(crate) fn takes_nothing(&self, now_ms: u64) -> bool {
+        let leaving_since_ms = self.end.as_ref().map(|&(_, since_ms)| since_ms).or(self.input_ended_ms);
+        let is_stuck = |since_ms: u64| now_ms > since_ms.max(self.taken.1) + FAREWELL_MS;
+        !self.unsent.is_empty() && leaving_since_ms.is_some_and(is_stuck)
+    }
+
+    /// Input was handled: what is left of it, behind so many bytes, waits.
+    pub(crate) fn used(&mut self, mut unread: BytesMut, used: usize) {
+        if used < unread.len() {
+            unread.advance(used);
+            self.unread = unread;
+        }
+    }
+
     /// Whether everything that was read is answered, and every answer sent.
     pub(crate) fn is_settled(&self) -> bool {
         self.connection.in_flight() == 0 && !self.blocked && self.unsent.is_empty()
     }
 
-    /// Whether more input is wanted: not while it waits, owes output, or ends.
-    pub(crate) fn wants_input(&self) -> bool {
-        !self.blocked && self.unsent.is_empty() && self.end.is_none()
+    /// Whether more input is wanted. Input that waits is read up to a limit: pings may be in it, and writes.
+    pub(crate) fn wants_input(&self, unread_len_max: usize) -> bool {
+        !self.word && self.end.is_none() && self.input_ended_ms.is_none() && self.unread.len() < unread_len_max
     }
 }
 

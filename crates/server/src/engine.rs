@@ -131,30 +131,32 @@ impl Engine {
         let (settings, identities) = (self.settings, Identities::default());
         let command = Command { from: None, session, xid: 0, op, settings, identities, body };
         command.encode(&mut proposals.commands);
-        proposals.origins.push(Origin { connection: None, received_ms: self.clock.now_ms() });
+        proposals.origins.push(Origin::own(self.clock.now_ms()));
     }
 
     /// Makes everything proposed durable and applies it, in entries of bounded size.
     fn settle(&mut self, proposals: &mut Proposals, entry: &mut Vec<u8>) {
         self.stats.lock().taken(proposals.origins.len() as u64);
         let mut commands = proposals.commands.as_slice();
-        let mut origins = proposals.origins.as_slice();
+        let mut origins = proposals.origins.drain(..);
         while !commands.is_empty() {
             let (len, count) = batch_extent(commands, ENTRY_LEN_MAX);
             entry.clear();
             begin_batch(self.clock.wall_ms(), entry);
             entry.extend_from_slice(&commands[..len]);
-            self.settle_entry(entry, &origins[..count]);
-            (commands, origins) = (&commands[len..], &origins[count..]);
+            self.settle_entry(entry, count, &mut origins.by_ref().take(count));
+            commands = &commands[len..];
         }
+        drop(origins);
         proposals.clear();
     }
 
-    fn settle_entry(&mut self, entry: &[u8], origins: &[Origin]) {
+    /// `origins` are those of its `count` commands.
+    fn settle_entry(&mut self, entry: &[u8], count: usize, origins: &mut dyn Iterator<Item = Origin>) {
         let taken_ms = Some(self.clock.now_ms());
         if self.make_durable(entry) {
             let durable_ms = self.clock.now_ms();
-            self.apply(entry, origins);
+            self.apply(entry, count, origins);
             let slow = self.slow.report(&mut self.writer, Times { taken_ms, durable_ms }, self.clock);
             if slow > 0 {
                 self.stats.lock().slow_requests += slow;
@@ -182,19 +184,18 @@ impl Engine {
         durable
     }
 
-    fn apply(&mut self, entry: &[u8], origins: &[Origin]) {
+    fn apply(&mut self, entry: &[u8], count: usize, origins: &mut dyn Iterator<Item = Origin>) {
         if let Some(since_ms) = self.full_since_ms.take() {
             info!(full_ms = self.clock.now_ms() - since_ms, "the disk has room again: writes are taken");
         }
-        self.stats.lock().applied(origins.len() as u64, true);
+        self.stats.lock().applied(count as u64, true);
         let mut batch = Batch::decode(entry).expect("the engine packed it");
-        let mut origins = origins.iter().copied();
         let now_ms = self.clock.now_ms();
         let checkpoints = self.checkpoints.clone();
         let _applying = checkpoints.as_ref().map(|checkpoints| checkpoints.between_entries().lock());
         loop {
             let mut shared = self.shared.write();
-            let applied = self.writer.apply(&mut shared, &mut batch, &mut origins, APPLY_MAX, now_ms);
+            let applied = self.writer.apply(&mut shared, &mut batch, origins, APPLY_MAX, now_ms);
             let last = applied.expect("the engine packed it") < APPLY_MAX;
             if last && let Some(checkpoints) = &checkpoints {
                 checkpoints.applied(entry.len() as u64);
@@ -207,7 +208,7 @@ impl Engine {
     }
 
     /// The disk is full: nothing was done, and everyone is told. Sessions that should end will, later.
-    fn refuse(&mut self, entry: &[u8], origins: &[Origin]) {
+    fn refuse(&mut self, entry: &[u8], origins: &mut dyn Iterator<Item = Origin>) {
         let now_ms = self.clock.now_ms();
         self.full_since_ms.get_or_insert(now_ms);
         if now_ms >= self.next_full_log_ms {
@@ -218,7 +219,7 @@ impl Engine {
         let closing = batch().flatten().filter(|command| command.op == OpCode::CloseSession);
         self.unclosed.extend(closing.map(|command| command.session));
         let shared = self.shared.read();
-        self.writer.refuse(batch(), origins, shared.state.zxid().0).expect("the engine packed it");
+        self.writer.refuse(&shared, batch(), origins).expect("the engine packed it");
         deliver(&mut self.writer, &self.mailboxes, self.audit.as_deref(), shared);
     }
 

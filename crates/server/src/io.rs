@@ -13,8 +13,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use oxkeeper_replica::stats::ServerStats;
-use oxkeeper_replica::{ConnectionConfig, ConnectionId, Delivery, End, Flow, Load, Outbox, Proposals, Shared, Turn};
+use oxkeeper_replica::{
+    ConnectionConfig, ConnectionId, Delivery, End, Flow, Load, Outbox, Proposals, Shared, Takeover, Turn,
+};
 use parking_lot::RwLock;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
@@ -32,14 +35,14 @@ use crate::words_service::WordsService;
 
 /// Bytes read from a socket at once.
 const READ_LEN: usize = 64 << 10;
+/// Bytes of a client's input that may wait: while its replies wait to be sent, or other clients' requests are handled.
+const UNREAD_LEN_MAX: usize = 32 << 20;
 /// Bytes a client may leave unread before it is cut off: events, and replies to what it asked for.
 const UNSENT_LEN_MAX: usize = 32 << 20;
 /// Bytes of output buffers kept for the next turn.
 const BUFFER_KEPT: usize = 256 << 10;
 /// Spare output buffers kept.
 const SPARES_MAX: usize = 64;
-/// How long an ending connection may take to accept its last bytes, ms.
-const FAREWELL_MS: u64 = 5_000;
 /// How often clients are looked over.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -107,7 +110,7 @@ struct Places {
 struct Scratch {
     outbox: Outbox,
     proposals: Proposals,
-    superseded: Vec<ConnectionId>,
+    superseded: Vec<Takeover>,
     /// Empty output buffers.
     spares: Vec<Vec<u8>>,
 }
@@ -164,7 +167,8 @@ impl Io {
             match order {
                 Order::Adopt(stream, peer, door) => self.adopt(stream, peer, door),
                 Order::Listen(opened) => drop(spawn_local(accept(self.clone(), self.shared.clone(), opened))),
-                Order::Supersede(id) => self.supersede(id),
+                Order::Supersede(takeover) => self.supersede(takeover),
+                Order::Clear(id) => self.cleared(id),
                 Order::Report(answer) => drop(answer.send(self.report())),
                 Order::ResetStats { connections } => self.reset_stats(connections),
                 Order::EndSessions { read_only } => self.end_sessions(read_only),
@@ -199,15 +203,15 @@ impl Io {
         spawn_local(async move {
             std::future::poll_fn(|context| io.poll(&client, context)).await;
             io.bid_farewell(&client);
+            std::future::poll_fn(|context| io.settle(&client, context)).await;
+            io.vacate(&client);
         });
     }
 
     /// One wake-up of a client's task: writes what waits, reads what came.
     fn poll(self: &Rc<Io>, client: &Rc<Client>, context: &mut Context<'_>) -> Poll<()> {
         loop {
-            if self.write_unsent(client, context).is_err() {
-                return self.gone(client);
-            }
+            self.write_unsent(client, context);
             let inner = client.inner.borrow();
             if inner.end.is_some() && inner.unsent.is_empty() {
                 drop(inner);
@@ -216,27 +220,21 @@ impl Io {
                 }
                 return self.part(client, context);
             }
-            if !inner.wants_input() || self.stage.get() == Stage::Leaving {
-                drop(inner);
-                if self.dismiss(client) {
-                    continue;
-                }
+            let (is_over, wants_input) = (inner.is_over(), self.wants_input(&inner));
+            drop(inner);
+            if is_over {
+                client.inner.borrow_mut().end(Farewell::Gone, self.now_ms());
+                continue;
+            }
+            if (!wants_input || self.read(client, context).is_pending()) && !self.dismiss(client) {
                 client.sleep(context.waker());
                 return Poll::Pending;
             }
-            drop(inner);
-            match self.read(client, context) {
-                Poll::Pending => {
-                    if self.dismiss(client) {
-                        continue;
-                    }
-                    client.sleep(context.waker());
-                    return Poll::Pending;
-                }
-                Poll::Ready(Err(Gone)) => return self.gone(client),
-                Poll::Ready(Ok(())) => {}
-            }
         }
+    }
+
+    fn wants_input(&self, inner: &Inner) -> bool {
+        inner.wants_input(UNREAD_LEN_MAX) && self.stage.get() != Stage::Leaving
     }
 
     /// The server stops: the client ends if it is a moment at which it waits for nothing it has asked.
@@ -275,104 +273,114 @@ impl Io {
         Poll::Ready(())
     }
 
-    fn gone(&self, client: &Client) -> Poll<()> {
-        client.inner.borrow_mut().end(Farewell::Gone, self.now_ms());
-        Poll::Ready(())
-    }
-
-    fn write_unsent(self: &Rc<Io>, client: &Rc<Client>, context: &mut Context<'_>) -> Result<(), Gone> {
+    fn write_unsent(self: &Rc<Io>, client: &Rc<Client>, context: &mut Context<'_>) {
         loop {
             let mut inner = client.inner.borrow_mut();
             if inner.unsent.is_empty() {
-                return Ok(());
+                return;
             }
-            match client.poll_write_ready(context)? {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(()) => {
-                    client.flush(&mut inner.unsent)?;
-                    if inner.unsent.is_empty() {
-                        inner.unsent = Vec::new();
-                        self.handle_unread(client, &mut inner)?;
-                    }
-                }
+            match client.poll_write_ready(context) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(Gone)) => inner.deaf = true,
+            }
+            client.flush(&mut inner);
+            if inner.unsent.is_empty() {
+                inner.unsent = Vec::new();
+                inner.taken.1 = self.now_ms();
+                self.handle_unread(client, &mut inner);
             }
         }
     }
 
     /// Reads once and handles what came.
-    fn read(self: &Rc<Io>, client: &Rc<Client>, context: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        if client.is_peer_closed() {
-            return Poll::Ready(Err(Gone));
-        }
+    fn read(self: &Rc<Io>, client: &Rc<Client>, context: &mut Context<'_>) -> Poll<()> {
         let mut buffer = self.input.borrow_mut();
-        let count = ready!(client.poll_read(&mut buffer, context))?;
+        let read = if client.is_peer_closed() { Err(Gone) } else { ready!(client.poll_read(&mut buffer, context)) };
         let mut inner = client.inner.borrow_mut();
-        Poll::Ready(if client.is_plain() {
-            self.handle_input(client, &mut inner, &buffer[..count])
-        } else {
-            self.handle_sealed(client, &mut inner, &mut buffer[..count])
-        })
+        match read {
+            Ok(count) => self.receive(client, &mut inner, &mut buffer[..count]),
+            Err(Gone) => inner.input_ended_ms = Some(self.now_ms()),
+        }
+        Poll::Ready(())
     }
 
-    fn handle_input(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner, input: &[u8]) -> Result<(), Gone> {
-        if inner.unread.is_empty() {
-            self.turn(client, inner, input).map(|used| inner.unread.extend_from_slice(&input[used..]))
+    /// Handles what came off the wire.
+    fn receive(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner, input: &mut [u8]) {
+        if client.is_plain() {
+            self.handle_input(client, inner, input);
+        } else {
+            self.handle_sealed(client, inner, input);
+        }
+        // Whoever is not answered yet, or sends a long request, is there nevertheless.
+        if !inner.unread.is_empty() {
+            inner.connection.renew(self.now_ms());
+        }
+    }
+
+    fn handle_input(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner, input: &[u8]) {
+        if inner.word {
+            return;
+        }
+        if inner.unread.is_empty() && !inner.is_held_back() {
+            let used = self.turn(client, inner, input);
+            if used < input.len() {
+                inner.unread.extend_from_slice(&input[used..]);
+            }
         } else {
             inner.unread.extend_from_slice(input);
-            self.handle_unread(client, inner)
+            self.handle_unread(client, inner);
         }
     }
 
     /// Handles what came over TLS, or may turn out to be so.
-    fn handle_sealed(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner, input: &mut [u8]) -> Result<(), Gone> {
+    fn handle_sealed(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner, input: &mut [u8]) {
         let mut plain = self.plain.take();
         let received = client.receive(inner, input, &mut plain);
-        let handled = match received {
-            Ok(()) if plain.is_empty() => client.flush(&mut inner.unsent),
+        match received {
+            Ok(()) if plain.is_empty() => client.flush(inner),
             Ok(()) => self.handle_input(client, inner, &plain),
             Err(end) => {
                 inner.end(Farewell::Wire(end), self.now_ms());
-                client.flush(&mut inner.unsent)
+                client.flush(inner);
             }
-        };
+        }
         if inner.unsent.is_empty() {
             inner.unsent = Vec::new();
         }
         plain.clear();
         plain.shrink_to(BUFFER_KEPT);
         self.plain.replace(plain);
-        handled
     }
 
     /// Handles input that was held back or incomplete.
-    fn handle_unread(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner) -> Result<(), Gone> {
-        if inner.unread.is_empty() || inner.end.is_some() {
-            return Ok(());
+    fn handle_unread(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner) {
+        if inner.is_held_back() || inner.end.is_some() {
+            return;
         }
-        let mut unread = std::mem::take(&mut inner.unread);
-        let used = self.turn(client, inner, &unread)?;
-        if used < unread.len() {
-            unread.drain(..used);
-            inner.unread = unread;
+        inner.blocked = false;
+        if !inner.unread.is_empty() || inner.connection.is_cleared() {
+            let unread = std::mem::take(&mut inner.unread);
+            let used = self.turn(client, inner, &unread);
+            inner.used(unread, used);
         }
-        Ok(())
     }
 
     /// Handles the frames at the start of `input` and writes the replies; how many bytes were used up.
-    fn turn(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner, input: &[u8]) -> Result<usize, Gone> {
+    fn turn(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner, input: &[u8]) -> usize {
         let mut used = 0;
         loop {
             if self.shared.proposing.is_congested() {
                 inner.blocked = true;
                 inner.connection.hold(self.now_ms());
                 self.queue_up(client, inner);
-                return Ok(used);
+                return used;
             }
             let (count, flow) = self.handle(client, inner, &input[used..]);
             used += count;
-            client.flush(&mut inner.unsent)?;
+            client.flush(inner);
             let more = flow == Flow::Flush && inner.unsent.is_empty();
-            inner.blocked = matches!(flow, Flow::Blocked | Flow::Throttled);
+            inner.blocked = matches!(flow, Flow::Blocked | Flow::Throttled | Flow::Flush);
             if inner.unsent.is_empty() {
                 self.scratch.borrow_mut().keep(std::mem::take(&mut inner.unsent));
             }
@@ -381,12 +389,12 @@ impl Io {
                 Flow::Throttled => self.queue_up(client, inner),
                 Flow::Word(word) => {
                     self.answer_word(client, word, &input[used..]);
-                    (inner.blocked, used) = (true, input.len());
+                    (inner.word, used) = (true, input.len());
                 }
                 Flow::End(end) => inner.end(Farewell::Protocol(end), self.now_ms()),
             }
             if !more {
-                return Ok(used);
+                return used;
             }
         }
     }
@@ -419,8 +427,8 @@ impl Io {
         if !scratch.proposals.is_empty() {
             self.shared.proposing.push(&mut scratch.proposals);
         }
-        for id in scratch.superseded.drain(..) {
-            self.shared.mailboxes[usize::from(id.thread)].order(Order::Supersede(id));
+        for takeover in scratch.superseded.drain(..) {
+            self.shared.mailboxes[usize::from(takeover.holder.thread)].order(Order::Supersede(takeover));
         }
         result
     }
@@ -455,7 +463,9 @@ impl Io {
             self.touched.borrow_mut().push(client.clone());
         }
         if inner.end.is_some() {
-            return;
+            let len = inner.unsent.len();
+            self.take_note(inner, delivery, now_ms);
+            return inner.unsent.truncate(len);
         }
         if inner.unsent.is_empty() {
             inner.delivered_len = 0;
@@ -465,19 +475,25 @@ impl Io {
         }
         inner.unsent.extend_from_slice(bytes);
         inner.delivered_len += bytes.len();
+        self.take_note(inner, delivery, now_ms);
+        // A reply on its way may be long. Only what was delivered behind it counts, and only if the socket is full.
+        if inner.delivered_len.min(inner.unsent.len()) > UNSENT_LEN_MAX {
+            client.flush(inner);
+            if inner.unsent.len() > UNSENT_LEN_MAX {
+                inner.end(Farewell::Unread(inner.unsent.len()), now_ms);
+                inner.unsent = Vec::new();
+            }
+        }
+    }
+
+    /// Tells the connection what it was sent; to one that has ended only its count of writes in flight matters.
+    fn take_note(&self, inner: &mut Inner, delivery: Delivery, now_ms: u64) {
         let Inner { connection, unsent, .. } = inner;
         let before = (connection.in_flight(), connection.large_bytes());
         let delivered = connection.delivered(delivery, now_ms, unsent, &mut self.stats.borrow_mut());
         self.shared.load.finish(before.0 - connection.in_flight(), before.1 - connection.large_bytes());
         if let Err(end) = delivered {
             inner.end(Farewell::Protocol(end), now_ms);
-        }
-        // A reply on its way may be long. Only what was delivered behind it counts, and only if the socket is full.
-        if inner.delivered_len.min(inner.unsent.len()) > UNSENT_LEN_MAX
-            && (client.flush(&mut inner.unsent).is_err() || inner.unsent.len() > UNSENT_LEN_MAX)
-        {
-            inner.end(Farewell::Unread(inner.unsent.len()), now_ms);
-            inner.unsent = Vec::new();
         }
     }
 
@@ -497,20 +513,15 @@ impl Io {
     /// Writes what a client has unsent and handles what it has unread; wakes its task if that is not all.
     fn go_on(self: &Rc<Io>, client: &Rc<Client>) {
         let mut inner = client.inner.borrow_mut();
-        let was_asleep = !inner.wants_input();
-        let mut went_on = client.flush(&mut inner.unsent);
+        let was_read = self.wants_input(&inner);
+        client.flush(&mut inner);
         if inner.unsent.is_empty() {
             self.scratch.borrow_mut().keep(std::mem::take(&mut inner.unsent));
-            went_on = went_on.and_then(|()| {
-                inner.blocked = false;
-                self.handle_unread(client, &mut inner)
-            });
+            self.handle_unread(client, &mut inner);
         }
-        if went_on.is_err() {
-            inner.unsent = Vec::new();
-            inner.end(Farewell::Gone, self.now_ms());
-        }
-        if was_asleep || !inner.wants_input() || self.stage.get() != Stage::Serving {
+        // Its task waits for input. For anything else it must be woken.
+        let only_reads = was_read && self.wants_input(&inner) && inner.unsent.is_empty();
+        if !only_reads || self.stage.get() != Stage::Serving {
             client.wake();
         }
     }
@@ -568,10 +579,43 @@ impl Io {
         stale
     }
 
-    fn supersede(&self, id: ConnectionId) {
-        let Some(client) = self.places.borrow().client(id) else { return };
-        client.inner.borrow_mut().end(Farewell::Protocol(End::Disconnected), self.now_ms());
+    /// Ends a connection whose session is wanted elsewhere. What has arrived from its client comes first.
+    fn supersede(self: &Rc<Io>, Takeover { holder, successor }: Takeover) {
+        let Some(client) = self.places.borrow().client(holder) else {
+            return successor.into_iter().for_each(|successor| self.clear_way(successor));
+        };
+        let mut inner = client.inner.borrow_mut();
+        inner.successors.extend(successor);
+        if inner.end.is_none() {
+            self.read_everything(&client, &mut inner);
+            inner.end(Farewell::Protocol(End::Disconnected), self.now_ms());
+            inner.unsent = Vec::new();
+        }
+        drop(inner);
         client.wake();
+    }
+
+    /// Handles what has arrived by now and does not wait.
+    fn read_everything(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner) {
+        let mut buffer = self.input.borrow_mut();
+        while self.wants_input(inner) {
+            match client.read_now(&mut buffer) {
+                0 => return,
+                count => self.receive(client, inner, &mut buffer[..count]),
+            }
+        }
+    }
+
+    /// Tells a connection that nobody else has its session any more.
+    fn clear_way(&self, successor: ConnectionId) {
+        self.shared.mailboxes[usize::from(successor.thread)].order(Order::Clear(successor));
+    }
+
+    /// The connection that had this one's session has ended.
+    fn cleared(self: &Rc<Io>, id: ConnectionId) {
+        let Some(client) = self.places.borrow().client(id) else { return };
+        client.inner.borrow_mut().connection.clear();
+        self.go_on(&client);
     }
 
     fn answer_word(self: &Rc<Io>, client: &Rc<Client>, word: [u8; 4], rest: &[u8]) {
@@ -586,18 +630,37 @@ impl Io {
         });
     }
 
-    /// A client has ended: what it held is let go.
-    fn bid_farewell(&self, client: &Client) {
+    /// Gives up the place of a client that has ended: what it held is let go.
+    fn vacate(&self, client: &Client) {
         self.places.borrow_mut().vacate(client.id);
         if self.stage.get() == Stage::Stopped {
             self.mailbox.wake();
         }
-        let inner = client.inner.borrow();
-        self.shared.admission.parts(-i32::from(inner.parting));
-        self.shared.admission.leave(client.peer);
+        let mut inner = client.inner.borrow_mut();
         inner.connection.ended(&self.shared.state.read());
         self.shared.load.finish(inner.connection.in_flight(), inner.connection.large_bytes());
         self.relieve_others();
+        std::mem::take(&mut inner.successors).into_iter().for_each(|successor| self.clear_way(successor));
+    }
+
+    /// Waits until a client that has ended owes its session nothing: whoever takes it over must see what it has written.
+    fn settle(&self, client: &Client, context: &mut Context<'_>) -> Poll<()> {
+        let waits = client.inner.borrow().must_settle(&self.shared.config) && self.stage.get() != Stage::Stopped;
+        if waits {
+            client.sleep(context.waker());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// Closes the socket of a client that has ended.
+    fn bid_farewell(&self, client: &Client) {
+        client.shut_down();
+        let mut inner = client.inner.borrow_mut();
+        inner.closed = true;
+        inner.unread = BytesMut::new();
+        self.shared.admission.parts(-i32::from(inner.parting));
+        self.shared.admission.leave(client.peer);
         let (peer, session) = (client.peer, inner.connection.session());
         let farewell = inner.end.as_ref().map_or(Farewell::Gone, |(farewell, _)| farewell.clone());
         match &farewell {
@@ -613,7 +676,9 @@ impl Io {
         match farewell {
             Farewell::Gone | Farewell::Answered | Farewell::Stopping => debug!(%peer, %session, ?farewell, "closed"),
             Farewell::Protocol(End::SessionClosed) => debug!(%peer, %session, "session closed"),
-            Farewell::Protocol(End::Disconnected) => info!(%peer, %session, "closed: {}", End::Disconnected),
+            Farewell::Protocol(end @ (End::Disconnected | End::SessionExpired(_))) => {
+                info!(%peer, %session, "closed: {end}");
+            }
             Farewell::Protocol(end) => warn!(%peer, %session, "closed: {end}"),
             Farewell::Unread(len) => warn!(%peer, %session, "closed: the client leaves {len} bytes unread"),
             Farewell::Silent => warn!(%peer, "closed: the client did not begin a session in time"),
@@ -647,7 +712,11 @@ impl Io {
                 inner.end(Farewell::Handshake, now_ms);
                 client.wake();
             }
-            if inner.end.as_ref().is_some_and(|(_, since_ms)| now_ms > since_ms + FAREWELL_MS) {
+            if !inner.closed && !inner.unsent.is_empty() {
+                client.look_for_progress(&mut inner, now_ms);
+            }
+            if inner.takes_nothing(now_ms) {
+                inner.end(Farewell::Gone, now_ms);
                 inner.unsent = Vec::new();
                 client.wake();
             }
@@ -687,6 +756,7 @@ impl Io {
             let mut inner = client.inner.borrow_mut();
             if inner.connection.has_begun() && inner.connection.is_read_only() == read_only {
                 inner.end(Farewell::Protocol(End::NotServing), now_ms);
+                inner.abandoned = true;
                 client.wake();
             }
         }

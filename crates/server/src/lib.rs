@@ -38,6 +38,7 @@ pub mod restore;
 mod role;
 mod serve;
 mod slow;
+mod socket_queue;
 mod tls;
 pub mod transfer;
 pub mod words;

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use oxkeeper_replica::{ConnectionId, Outbox, Proposals};
+use oxkeeper_replica::{ConnectionId, Outbox, Proposals, Takeover};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Notify, oneshot};
 
@@ -138,8 +138,10 @@ pub(crate) enum Order {
     Adopt(TcpStream, SocketAddr, Door),
     /// Accept clients here.
     Listen(Opened),
-    /// End these connections: their sessions have moved.
-    Supersede(ConnectionId),
+    /// End a connection: its session is wanted by another one, or is over.
+    Supersede(Takeover),
+    /// This connection may go on: the one that had its session has ended.
+    Clear(ConnectionId),
     /// Tell what your connections do.
     Report(oneshot::Sender<ThreadReport>),
     /// Forget the counters: of every connection, or of the server.

@@ -134,7 +134,7 @@ impl Server {
         let (settings, identities) = (Settings::default(), Identities::default());
         let taken = &mut self.engine.taken;
         Command { from: None, session, xid: 0, op, settings, identities, body }.encode(&mut taken.commands);
-        taken.origins.push(Origin { connection: None, received_ms: now_ms });
+        taken.origins.push(Origin::own(now_ms));
     }
 
     /// Packs the next entry and stages it; refuses it if the disk is full.
@@ -197,7 +197,7 @@ impl Server {
                 self.writer.apply(&mut self.shared, &mut batch.clone(), &mut std::iter::empty(), 1, around.now_ms);
             assert_eq!(again, Ok(1), "an entry has a command");
         }
-        let mut origins = self.engine.origins[done..].iter().copied();
+        let mut origins = self.engine.origins[done..].iter().cloned();
         let applied = self.writer.apply(&mut self.shared, &mut batch, &mut origins, limit, around.now_ms);
         let applied = applied.expect("the engine packed it");
         around.checks.applied(applied, &self.shared.state, around.now_ms);
@@ -218,8 +218,8 @@ impl Server {
         let batch = || Batch::decode(&self.engine.entry).expect("the engine packed it");
         let closing = batch().flatten().filter(|command| command.op == OpCode::CloseSession);
         self.engine.unclosed.extend(closing.map(|command| command.session));
-        let zxid = self.shared.state.zxid().0;
-        self.writer.refuse(batch(), &self.engine.origins, zxid).expect("the engine packed it");
+        let origins = self.engine.origins.iter().cloned();
+        self.writer.refuse(&self.shared, batch(), origins).expect("the engine packed it");
         self.fill_mailboxes(around);
         if around.options.bug == Bug::RefusedIsLogged {
             around.disk.set_room(None);

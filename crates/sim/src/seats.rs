@@ -12,7 +12,7 @@ use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
     Connection, ConnectionConfig, ConnectionId, Delivery, DeliveryKind, End, Flow, Load, Outbox, Proposals, Shared,
-    Turn, Writer,
+    Takeover, Turn, Writer,
 };
 use oxkeeper_state::Settings;
 
@@ -22,6 +22,8 @@ use crate::random::Random;
 
 /// How long an ending connection may take to accept its last bytes, ms.
 const FAREWELL_MS: u64 = 5_000;
+/// Bytes of a client's input that may wait.
+const UNREAD_LEN_MAX: usize = 64 << 10;
 /// How long a connection may take to say who it is, ms.
 const SILENT_MS: u64 = 10_000;
 
@@ -63,13 +65,23 @@ struct Seat {
     unsent: Vec<u8>,
     blocked: bool,
     touched: bool,
+    /// Its client sends nothing more.
+    input_ended: bool,
+    /// Its client takes nothing more.
+    deaf: bool,
     /// Since when it is to end.
     end_ms: Option<u64>,
+    /// Its link is closed; it only waits for answers to its writes.
+    closed: bool,
+    /// There will be none.
+    abandoned: bool,
+    /// Connections that wait for its end.
+    successors: Vec<ConnectionId>,
 }
 
 impl Seat {
     fn wants_input(&self) -> bool {
-        !self.blocked && self.unsent.is_empty() && self.end_ms.is_none()
+        self.end_ms.is_none() && !self.input_ended && self.unread.len() < UNREAD_LEN_MAX
     }
 
     fn end(&mut self, now_ms: u64) {
@@ -86,7 +98,9 @@ pub struct Seats {
     pub unclosed: Vec<SessionId>,
     mailboxes: Vec<Outbox>,
     /// Connections each thread is to end because their sessions have moved.
-    superseded: Vec<Vec<ConnectionId>>,
+    superseded: Vec<Vec<Takeover>>,
+    /// Connections each thread is to go on with: those that had their sessions have ended.
+    cleared: Vec<Vec<ConnectionId>>,
     seats: BTreeMap<ConnectionId, Seat>,
     free: Vec<ConnectionId>,
     places: u32,
@@ -103,6 +117,7 @@ impl Seats {
             unclosed: Vec::new(),
             mailboxes: (0..threads).map(|_| Outbox::default()).collect(),
             superseded: vec![Vec::new(); threads],
+            cleared: vec![Vec::new(); threads],
             seats: BTreeMap::new(),
             free: Vec::new(),
             places: 0,
@@ -135,7 +150,12 @@ impl Seats {
             unsent: Vec::new(),
             blocked: false,
             touched: false,
+            input_ended: false,
+            deaf: false,
             end_ms: None,
+            closed: false,
+            abandoned: false,
+            successors: Vec::new(),
         };
         self.seats.insert(id, seat);
     }
@@ -161,12 +181,16 @@ impl Seats {
 
     /// Whether nothing waits anywhere.
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.mailboxes.iter().all(Outbox::is_empty)
+        let orders = || self.superseded.iter().all(Vec::is_empty) && self.cleared.iter().all(Vec::is_empty);
+        self.waiting.is_empty() && self.mailboxes.iter().all(Outbox::is_empty) && orders()
     }
 
     /// The server serves nobody for now: whoever has a session, or wants one, is closed.
     pub fn end_sessions(&mut self, now_ms: u64) {
-        self.seats.values_mut().filter(|seat| seat.connection.has_begun()).for_each(|seat| seat.end(now_ms));
+        for seat in self.seats.values_mut().filter(|seat| seat.connection.has_begun()) {
+            seat.end(now_ms);
+            seat.abandoned = true;
+        }
     }
 
     /// When a connection has something to read.
@@ -212,12 +236,16 @@ impl Seats {
 
     /// What a thread does when it is woken: orders, deliveries, and the connections they have reached.
     fn mailbox_turn(&mut self, thread: usize, hall: &mut Hall<'_>) {
-        for id in std::mem::take(&mut self.superseded[thread]) {
+        self.collect(thread, hall);
+        for takeover in std::mem::take(&mut self.superseded[thread]) {
+            self.supersede(takeover, hall);
+        }
+        for id in std::mem::take(&mut self.cleared[thread]) {
             if let Some(seat) = self.seats.get_mut(&id) {
-                seat.end(hall.now_ms);
+                seat.connection.clear();
+                self.go_on(id, hall);
             }
         }
-        self.collect(thread, hall);
         let mut touched = Vec::new();
         for (id, seat) in &mut self.seats {
             if usize::from(id.thread) == thread && std::mem::take(&mut seat.touched) {
@@ -228,30 +256,55 @@ impl Seats {
         self.sweep(thread, hall);
     }
 
+    /// Ends a connection whose session is wanted elsewhere. What has arrived from its client comes first.
+    fn supersede(&mut self, Takeover { holder, successor }: Takeover, hall: &mut Hall<'_>) {
+        if !self.seats.contains_key(&holder) {
+            return successor.into_iter().for_each(|id| self.cleared[usize::from(id.thread)].push(id));
+        }
+        while let Some(seat) = self.seats.get_mut(&holder).filter(|seat| seat.wants_input())
+            && let Read::Bytes(bytes) = hall.network.link(seat.link).up.read(hall.now_ms, hall.random)
+        {
+            self.receive(holder, &bytes, hall);
+        }
+        let seat = self.seats.get_mut(&holder).expect("it was there");
+        seat.successors.extend(successor);
+        if seat.end_ms.is_none() {
+            seat.end(hall.now_ms);
+            seat.unsent.clear();
+        }
+    }
+
     /// Writes what is unsent and handles what was held back.
     fn go_on(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
+        self.flush(id, hall);
+        self.handle_unread(id, hall);
+        self.settle(id, hall);
+    }
+
+    fn flush(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        hall.network.write_down(seat.link, &mut seat.unsent, hall.now_ms, hall.random);
-        if seat.unsent.is_empty() {
-            seat.blocked = false;
-            self.handle_unread(id, hall);
+        // A write that waits fails when the client is gone; one that does not is lost without a word.
+        seat.deaf |= !seat.unsent.is_empty() && hall.network.link(seat.link).down.has_ended();
+        if seat.deaf || seat.closed {
+            seat.unsent.clear();
+        } else {
+            hall.network.write_down(seat.link, &mut seat.unsent, hall.now_ms, hall.random);
         }
     }
 
     /// One wake-up of a client's task.
     fn client_turn(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
+        if seat.closed {
+            return;
+        }
         if !seat.unsent.is_empty() {
-            hall.network.write_down(seat.link, &mut seat.unsent, hall.now_ms, hall.random);
-            if seat.unsent.is_empty() {
-                self.handle_unread(id, hall);
-            }
+            self.flush(id, hall);
+            self.handle_unread(id, hall);
         }
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        // A write that waits fails when the client is gone; one that does not is lost without a word.
-        let is_over =
-            if seat.unsent.is_empty() { seat.end_ms.is_some() } else { hall.network.link(seat.link).down.has_ended() };
-        if is_over {
+        let is_over = seat.end_ms.is_some() || seat.input_ended && !seat.blocked;
+        if is_over && seat.unsent.is_empty() {
             return self.bid_farewell(id, hall);
         }
         if !seat.wants_input() {
@@ -259,24 +312,36 @@ impl Seats {
         }
         match hall.network.link(seat.link).up.read(hall.now_ms, hall.random) {
             Read::Nothing => {}
-            Read::End => self.bid_farewell(id, hall),
-            Read::Bytes(bytes) => {
-                seat.unread.extend_from_slice(&bytes);
-                self.handle_unread(id, hall);
-            }
+            Read::End => seat.input_ended = true,
+            Read::Bytes(bytes) => self.receive(id, &bytes, hall),
+        }
+    }
+
+    /// Bytes have come from a client.
+    fn receive(&mut self, id: ConnectionId, bytes: &[u8], hall: &mut Hall<'_>) {
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        seat.unread.extend_from_slice(bytes);
+        self.handle_unread(id, hall);
+        let Some(seat) = self.seats.get(&id) else { return };
+        if !seat.unread.is_empty() && seat.connection.renew(hall.now_ms) {
+            hall.witness.heard(seat.connection.session().0, hall.now_ms);
         }
     }
 
     fn handle_unread(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
         loop {
-            let Some(seat) = self.seats.get(&id) else { return };
-            if seat.unread.is_empty() || seat.end_ms.is_some() {
+            let Some(seat) = self.seats.get_mut(&id) else { return };
+            if !seat.unsent.is_empty() || seat.end_ms.is_some() {
+                return;
+            }
+            seat.blocked = false;
+            if seat.unread.is_empty() && !seat.connection.is_cleared() {
                 return;
             }
             let flow = self.handle(id, hall);
+            self.flush(id, hall);
             let Some(seat) = self.seats.get_mut(&id) else { return };
-            hall.network.write_down(seat.link, &mut seat.unsent, hall.now_ms, hall.random);
-            seat.blocked = flow == Flow::Blocked;
+            seat.blocked = matches!(flow, Flow::Blocked | Flow::Flush);
             match flow {
                 Flow::More | Flow::Blocked => {}
                 Flow::Flush if seat.unsent.is_empty() => continue,
@@ -320,8 +385,8 @@ impl Seats {
         if !matches!(flow, Flow::End(_)) {
             note_heard(&seat.connection, was_open, &used, hall);
         }
-        for old in superseded {
-            self.superseded[usize::from(old.thread)].push(old);
+        for takeover in superseded {
+            self.superseded[usize::from(takeover.holder.thread)].push(takeover);
         }
         flow
     }
@@ -337,7 +402,9 @@ impl Seats {
     fn deliver(&mut self, delivery: Delivery, bytes: &[u8], hall: &mut Hall<'_>) {
         let Some(seat) = self.seats.get_mut(&delivery.connection) else { return };
         if seat.end_ms.is_some() {
-            return;
+            // Only its count of writes in flight matters.
+            let _ = seat.connection.delivered(delivery, hall.now_ms, &mut Vec::new(), &mut self.stats);
+            return self.settle(delivery.connection, hall);
         }
         seat.unsent.extend_from_slice(bytes);
         if hall.bug == Bug::FlippedBit && hall.random.once_in(100) {
@@ -377,8 +444,24 @@ impl Seats {
         }
     }
 
+    /// Closes the link of a connection.
     fn bid_farewell(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
-        let Some(seat) = self.seats.remove(&id) else { return };
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        seat.end(hall.now_ms);
+        seat.closed = true;
+        let link = hall.network.link(seat.link);
+        link.down.end(hall.now_ms);
+        link.up.end(hall.now_ms);
+        self.settle(id, hall);
+    }
+
+    /// Gives up the place of a closed connection whose writes are answered, as far as that matters to its session.
+    fn settle(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
+        let waits = |seat: &Seat| !seat.closed || !seat.abandoned && seat.connection.must_settle(&self.config);
+        if self.seats.get(&id).is_none_or(waits) {
+            return;
+        }
+        let seat = self.seats.remove(&id).expect("it is there");
         let session = seat.connection.session();
         if hall.bug == Bug::WatchesStay {
             hall.shared.sessions.lock().let_go(session, id);
@@ -388,9 +471,7 @@ impl Seats {
         if hall.bug == Bug::CloseWithConnection {
             self.unclosed.push(session);
         }
-        let link = hall.network.link(seat.link);
-        link.down.end(hall.now_ms);
-        link.up.end(hall.now_ms);
+        seat.successors.into_iter().for_each(|id| self.cleared[usize::from(id.thread)].push(id));
         self.free.push(id);
     }
 }

@@ -75,7 +75,7 @@ impl Window {
 
     /// Ends with the clients: nobody waits for an answer any more. The commands themselves stay.
     pub(crate) fn orphan(&mut self) {
-        self.origins.iter_mut().for_each(|origin| origin.connection = None);
+        self.origins.iter_mut().for_each(|origin| (origin.connection, origin.reads) = (None, None));
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a member does once in a while: sessions and znodes whose time is over, a shorter log, its role for all to see.
 
 use oxkeeper_proto::{OpCode, SessionId};
-use oxkeeper_replica::Serving;
 use oxkeeper_replica::ensemble::Role;
+use oxkeeper_replica::{Serving, Takeover};
 use tracing::{info, warn};
 
 use super::engine::Ensemble;
@@ -69,7 +69,8 @@ impl Ensemble {
         for (session, holder) in expired {
             info!(%session, "session that only this server knew expired");
             if let Some(holder) = holder {
-                self.parts.mailboxes[usize::from(holder.thread)].order(Order::Supersede(holder));
+                let takeover = Takeover { holder, successor: None };
+                self.parts.mailboxes[usize::from(holder.thread)].order(Order::Supersede(takeover));
             }
         }
     }

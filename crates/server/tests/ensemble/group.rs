@@ -15,7 +15,7 @@ use oxkeeper_server::{Server, StartError, StartOptions};
 use oxkeeper_store::RealDisk;
 use oxkeeper_store::fake::FakeDisk;
 
-use crate::gate::{Gate, GatedDisk};
+use crate::support::gate::{Gate, GatedDisk};
 use crate::support::raw::{Raw, Session, dial};
 use crate::support::{LONG_MS, PATIENCE, until};
 

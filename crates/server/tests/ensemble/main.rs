@@ -8,7 +8,6 @@
 mod bad_disks;
 mod bad_input;
 mod frames;
-mod gate;
 mod group;
 mod groups;
 mod health;

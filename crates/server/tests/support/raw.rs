@@ -75,9 +75,14 @@ impl Raw {
         Raw::shake_hands(server, &request)
     }
 
+    /// A connection whose handshake the test does itself.
+    pub fn unconnected(stream: TcpStream) -> Raw {
+        let session = Session::default();
+        Raw { stream, session, timeout_ms: 0, read_only: false, input: Vec::new(), used: 0, xid: 0 }
+    }
+
     fn shake_hands(server: SocketAddr, request: &[u8]) -> io::Result<Raw> {
-        let (stream, session) = (dial(server)?, Session::default());
-        let mut raw = Raw { stream, session, timeout_ms: 0, read_only: false, input: Vec::new(), used: 0, xid: 0 };
+        let mut raw = Raw::unconnected(dial(server)?);
         raw.stream.write_all(request)?;
         let frame = raw.frame()?;
         let mut reader = Reader::new(&frame);

@@ -131,7 +131,7 @@ impl Witness for Sessions {
     }
 
     fn ends(&mut self, end: &End) {
-        if let End::SessionInvalid(session) = end {
+        if let End::SessionExpired(session) = end {
             return self.check_over(session.0);
         }
         let expected = matches!(end, End::SessionClosed | End::Disconnected);

@@ -185,7 +185,7 @@ impl World {
         let (op, identities) = (OpCode::Reconfig, Identities::default());
         let waiting = &mut process.seats.waiting;
         Command { from: None, session, xid: 0, op, settings, identities, body: &body }.encode(&mut waiting.commands);
-        waiting.origins.push(Origin { connection: None, received_ms: self.now_ms });
+        waiting.origins.push(Origin::own(self.now_ms));
         self.report.reconfigs += 1;
         self.wake_engine(me, self.now_ms);
     }

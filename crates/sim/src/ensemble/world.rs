@@ -747,7 +747,7 @@ impl Witness for Ears<'_> {
     fn ends(&mut self, end: &End) {
         let expected = matches!(
             end,
-            End::SessionClosed | End::Disconnected | End::SessionInvalid(_) | End::NotServing | End::ZxidAhead { .. }
+            End::SessionClosed | End::Disconnected | End::SessionExpired(_) | End::NotServing | End::ZxidAhead { .. }
         );
         assert!(expected, "a server ends a connection: {end}");
     }

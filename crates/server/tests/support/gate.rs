@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 
 /// Whether syncs pass.
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
+pub struct Gate {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -35,7 +35,7 @@ impl Drop for Passing<'_> {
 
 impl Gate {
     /// From now on a sync does not return before the result is dropped; those under way have returned.
-    pub(crate) fn close(&self) -> impl Drop + '_ {
+    pub fn close(&self) -> impl Drop + '_ {
         struct Open<'a>(&'a Gate);
         impl Drop for Open<'_> {
             fn drop(&mut self) {
@@ -52,10 +52,10 @@ impl Gate {
     }
 
     /// Until somebody's sync is held up.
-    pub(crate) fn wait_for_victim(&self) {
+    pub fn wait_for_victim(&self) {
         let mut state = self.state.lock();
         while state.waiting == 0 {
-            let timed_out = self.changed.wait_for(&mut state, super::support::PATIENCE).timed_out();
+            let timed_out = self.changed.wait_for(&mut state, super::PATIENCE).timed_out();
             assert!(!timed_out, "nobody syncs");
         }
     }
@@ -75,9 +75,9 @@ impl Gate {
 
 /// A disk behind a gate.
 #[derive(Clone, Debug)]
-pub(crate) struct GatedDisk {
-    pub(crate) inner: Arc<dyn Disk>,
-    pub(crate) gate: Arc<Gate>,
+pub struct GatedDisk {
+    pub inner: Arc<dyn Disk>,
+    pub gate: Arc<Gate>,
 }
 
 #[derive(Debug)]

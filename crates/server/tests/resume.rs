@@ -1,0 +1,119 @@
+//! What a client has sent over one connection comes before what it sends over the next, and is carried out although it has
+//! gone.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use std::io::Write;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use oxkeeper_proto::OpCode;
+use oxkeeper_proto::op::CreateMode::{Ephemeral, Persistent};
+use oxkeeper_proto::records::{AuthPacket, ConnectResponse, PathRecord};
+use oxkeeper_proto::{Jute, Reader};
+use oxkeeper_server::{Server, StartOptions};
+use oxkeeper_store::fake::FakeDisk;
+use support::gate::{Gate, GatedDisk};
+use support::raw::{Raw, Session, create_request, dial, handshake, read_request, set_request};
+use support::{LONG_MS, config, fake_dir, until};
+
+/// Time for the server to take in what was sent. Without it a test shows less, and never fails.
+const TAKEN_IN: Duration = Duration::from_millis(50);
+
+fn start() -> (Server, Arc<Gate>) {
+    let gate = Arc::<Gate>::default();
+    let disk = GatedDisk { inner: Arc::new(FakeDisk::new()), gate: gate.clone() };
+    let options = StartOptions { in_memory: false, io_threads: 3 };
+    (Server::start_on(config(fake_dir(), &[]), options, Arc::new(disk)).unwrap(), gate)
+}
+
+/// A connection that asks for `session` and goes on at once, without waiting for an answer.
+fn come_back(server: SocketAddr, session: Session, path: &str) -> Raw {
+    let mut raw = Raw::unconnected(dial(server).unwrap());
+    let mut bytes = handshake(LONG_MS, session);
+    bytes.extend(raw.request(OpCode::Sync, &PathRecord { path: Some(path.into()) }).1);
+    bytes.extend(raw.request(OpCode::Exists, &read_request(path, false)).1);
+    raw.stream.write_all(&bytes).unwrap();
+    raw
+}
+
+#[test]
+fn a_session_that_comes_back_sees_what_it_had_under_way() {
+    let (server, gate) = start();
+    // The connections of one session are on different threads, and on the same.
+    for round in 0..6 {
+        let path = format!("/r{round}");
+        let mut first = Raw::connect(server.address(), LONG_MS).unwrap();
+        let closed = gate.close();
+        first.send(OpCode::Create, &create_request(&path, b"", Persistent)).unwrap();
+        gate.wait_for_victim();
+        let session = first.session;
+        // Also if it has come back before, and if the first connection is gone already.
+        let seconds = match round {
+            0..2 => vec![come_back(server.address(), session, &path)],
+            2..4 => (0..3).map(|_| come_back(server.address(), session, &path)).collect(),
+            _ => {
+                drop(first);
+                thread::sleep(TAKEN_IN);
+                vec![come_back(server.address(), session, &path)]
+            }
+        };
+        thread::sleep(TAKEN_IN);
+        drop(closed);
+        let mut last = None;
+        for mut second in seconds {
+            // Of several only the last that the server has met goes on.
+            let Ok(frame) = second.frame() else { continue };
+            let id = ConnectResponse::decode(&mut Reader::new(&frame)).unwrap().session_id;
+            assert_eq!(id, session.id);
+            last = second.reply_to(1).and_then(|_| second.reply_to(2)).ok().or(last);
+        }
+        assert_eq!(last.unwrap().err, 0, "round {round}: {path} was created before");
+    }
+    server.stop();
+}
+
+/// Many writes with a read behind each, and a closeSession. The client does not wait for any answer.
+fn send_and_close(server: SocketAddr, path: &str, pairs: usize) -> Raw {
+    let mut client = Raw::connect(server, LONG_MS).unwrap();
+    let mut bytes = client.request(OpCode::Create, &create_request(&format!("{path}/e"), b"", Ephemeral)).1;
+    for pair in 0..pairs {
+        bytes.extend(client.request(OpCode::SetData, &set_request(path, b"x")).1);
+        bytes.extend(client.request(OpCode::GetData, &read_request(path, false)).1);
+        if pair == pairs / 2 {
+            let auth = AuthPacket { auth_type: 0, scheme: Some("digest".into()), auth: Some(b"a:b") };
+            bytes.extend(client.request(OpCode::Auth, &auth).1);
+        }
+    }
+    bytes.extend(client.request_with(OpCode::CloseSession, |_| {}).1);
+    client.stream.write_all(&bytes).unwrap();
+    client
+}
+
+#[test]
+fn what_was_sent_before_a_client_left_is_carried_out() {
+    let (server, gate) = start();
+    let mut witness = Raw::connect(server.address(), LONG_MS).unwrap();
+    for (round, pairs) in [1, 5, 50, 500, 5_000].into_iter().enumerate() {
+        let path = format!("/c{round}");
+        witness.create(&path, b"", Persistent).unwrap().unwrap();
+        // Its first write is on its way to the disk, and everything behind it is waiting, when it leaves.
+        let closed = gate.close();
+        let client = send_and_close(server.address(), &path, pairs);
+        gate.wait_for_victim();
+        if round % 2 == 0 {
+            client.stream.shutdown(Shutdown::Write).unwrap();
+        }
+        // With answers that it has not read: the server is told that nobody hears it any more.
+        drop(client);
+        thread::sleep(TAKEN_IN);
+        drop(closed);
+        until("the session is closed", || witness.exists(&format!("{path}/e")).is_none());
+        assert_eq!(witness.exists(&path).unwrap().version, pairs as i32, "{pairs} writes");
+    }
+    server.stop();
+}

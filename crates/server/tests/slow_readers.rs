@@ -1,0 +1,146 @@
+//! Clients that send more than they read: they are answered in the end, and live as long as they show that they do.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use oxkeeper_proto::OpCode;
+use oxkeeper_proto::op::CreateMode::Persistent;
+use oxkeeper_proto::op::XID_PING;
+use oxkeeper_server::Server;
+use socket2::SockRef;
+use support::raw::{Raw, dial, read_request};
+use support::{LONG_MS, PATIENCE, start_in_memory, until};
+
+fn start() -> Server {
+    start_in_memory(2, &[("4lw.commands.whitelist", "*")])
+}
+
+fn ask(server: SocketAddr, word: &str) -> String {
+    let mut stream = dial(server).unwrap();
+    stream.write_all(word.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// When the server would end a session, as `dump` has it: to the second.
+fn expires(server: SocketAddr, session: i64) -> String {
+    let dump = ask(server, "dump");
+    let mut at = "";
+    for line in dump.lines() {
+        if line.contains(" expire at ") {
+            at = line.split(" expire at ").nth(1).unwrap();
+        } else if line.trim() == format!("0x{session:x}") {
+            return at.to_owned();
+        }
+    }
+    panic!("{session:x} is not in {dump}")
+}
+
+#[test]
+fn everything_is_answered_although_it_is_asked_before_anything_is_read() {
+    let server = start();
+    let path = format!("/{}", "n".repeat(200));
+    let mut client = Raw::connect(server.address(), LONG_MS).unwrap();
+    client.create(&path, b"some data", Persistent).unwrap().unwrap();
+    client.stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    // 14 MB of requests, more than the buffers of two sockets hold.
+    let xids: Vec<i32> = (0..60).flat_map(|_| ask_often(&mut client, &path, 1_000)).collect();
+    for xid in xids {
+        assert_eq!(client.receive().unwrap().xid, xid);
+    }
+    server.stop();
+}
+
+fn ask_often(client: &mut Raw, path: &str, times: usize) -> Vec<i32> {
+    let requests: Vec<_> = (0..times).map(|_| client.request(OpCode::GetData, &read_request(path, false))).collect();
+    let (xids, frames): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
+    client.stream.write_all(&frames.concat()).unwrap();
+    xids
+}
+
+#[test]
+fn pings_count_while_replies_wait_to_be_read() {
+    let server = start();
+    let mut client = Raw::connect(server.address(), LONG_MS).unwrap();
+    client.create("/large", &vec![1; 1_000_000], Persistent).unwrap().unwrap();
+    let xids = ask_often(&mut client, "/large", 60);
+    // So much that the server cannot be rid of it.
+    let id = client.session.id;
+    let first = expires(server.address(), id);
+    let ping = client.request_with(OpCode::Ping, |_| {}).1;
+    let mut pings = 0;
+    until("a ping renews the session", || {
+        client.stream.write_all(&ping).unwrap();
+        pings += 1;
+        expires(server.address(), id) != first
+    });
+    for xid in xids {
+        assert_eq!(client.receive().unwrap().xid, xid);
+    }
+    (0..pings).for_each(|_| assert_eq!(client.receive().unwrap().xid, XID_PING));
+    server.stop();
+}
+
+#[test]
+fn a_client_that_takes_what_it_is_owed_is_there_although_it_says_nothing() {
+    let server = start();
+    let mut client = Raw::connect(server.address(), LONG_MS).unwrap();
+    client.create("/large", &vec![1; 1_000_000], Persistent).unwrap().unwrap();
+    let xids = ask_often(&mut client, "/large", 60);
+    let mut xids = xids.into_iter();
+    let id = client.session.id;
+    let mut first = expires(server.address(), id);
+    until("reading renews the session", || {
+        let changed = expires(server.address(), id) != first;
+        if xids.len() > 20 {
+            assert_eq!(client.receive().unwrap().xid, xids.next().unwrap());
+            // The last of what was sent may have been heard only now.
+            first = if xids.len() > 50 { expires(server.address(), id) } else { first.clone() };
+        }
+        xids.len() <= 50 && changed
+    });
+    xids.for_each(|xid| assert_eq!(client.receive().unwrap().xid, xid));
+    server.stop();
+}
+
+/// Bytes a slow client takes at once.
+const SIP_LEN: usize = 32 << 10;
+/// For how long it takes its time: longer than a client may take that takes nothing.
+const SLOW: Duration = Duration::from_secs(7);
+
+#[test]
+fn a_long_answer_to_a_word_reaches_whoever_reads_slowly() {
+    let server = start();
+    let mut watcher = Raw::connect(server.address(), LONG_MS).unwrap();
+    let name = "w".repeat(300);
+    let requests: Vec<_> = (0..40_000)
+        .map(|number| watcher.request(OpCode::Exists, &read_request(&format!("/{name}{number}"), true)))
+        .collect();
+    for some in requests.chunks(1_000) {
+        let frames: Vec<u8> = some.iter().flat_map(|(_, frame)| frame.clone()).collect();
+        watcher.stream.write_all(&frames).unwrap();
+        some.iter().for_each(|(xid, _)| drop(watcher.reply_to(*xid).unwrap()));
+    }
+    let whole = ask(server.address(), "wchp");
+    assert!(whole.len() > 12 << 20);
+    let mut slow: TcpStream = dial(server.address()).unwrap();
+    SockRef::from(&slow).set_recv_buffer_size(SIP_LEN).unwrap();
+    slow.write_all(b"wchp\n").unwrap();
+    let (start, mut answer, mut sip) = (Instant::now(), Vec::new(), vec![0; SIP_LEN]);
+    while start.elapsed() < SLOW {
+        let count = slow.read(&mut sip).unwrap();
+        answer.extend_from_slice(&sip[..count]);
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert!(answer.len() < whole.len(), "it was slow");
+    slow.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer.len(), whole.len());
+    server.stop();
+}
