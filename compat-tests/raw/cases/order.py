@@ -108,6 +108,7 @@ def gone(scene):
         send_together(client, wire.create(path + "/e", flags=1), *pair * pairs, wire.CLOSE)
         client.half_close()
         client.session = 0
+        eventually(lambda: witness.stat(path).version == pairs, "the last write is done")
         # Before its session could expire.
         eventually(lambda: witness.missing(path + "/e"), "the session is closed", 5.0)
         equal(witness.stat(path).version, pairs, "writes done")

@@ -579,7 +579,7 @@ impl Io {
         stale
     }
 
-    /// Ends a connection whose session is wanted elsewhere. What has arrived from its client comes first.
+    /// Ends a connection whose session is over, or wanted elsewhere: then what has arrived from its client comes first.
     fn supersede(self: &Rc<Io>, Takeover { holder, successor }: Takeover) {
         let Some(client) = self.places.borrow().client(holder) else {
             return successor.into_iter().for_each(|successor| self.clear_way(successor));
@@ -587,7 +587,9 @@ impl Io {
         let mut inner = client.inner.borrow_mut();
         inner.successors.extend(successor);
         if inner.end.is_none() {
-            self.read_everything(&client, &mut inner);
+            if successor.is_some() {
+                self.read_everything(&client, &mut inner);
+            }
             inner.end(Farewell::Protocol(End::Disconnected), self.now_ms());
             inner.unsent = Vec::new();
         }
@@ -727,6 +729,9 @@ impl Io {
         let mut report = ThreadReport { stats: self.stats.borrow().clone(), ..ThreadReport::default() };
         for client in self.places.borrow().clients() {
             let inner = client.inner.borrow();
+            if inner.closed {
+                continue;
+            }
             report.outstanding += u64::from(inner.connection.in_flight());
             report.connections.push(ConnectionReport {
                 peer: client.peer,

@@ -261,7 +261,8 @@ impl Seats {
         if !self.seats.contains_key(&holder) {
             return successor.into_iter().for_each(|id| self.cleared[usize::from(id.thread)].push(id));
         }
-        while let Some(seat) = self.seats.get_mut(&holder).filter(|seat| seat.wants_input())
+        while successor.is_some()
+            && let Some(seat) = self.seats.get_mut(&holder).filter(|seat| seat.wants_input())
             && let Read::Bytes(bytes) = hall.network.link(seat.link).up.read(hall.now_ms, hall.random)
         {
             self.receive(holder, &bytes, hall);
