@@ -46,6 +46,10 @@ ROWS = (
     load_row("set", 64, 64, "set 64×64", Target("ops_per_s", "≥", 4, "zookeeper"), Target("p99_us", "≤", 0.3, "zookeeper")),
     load_row("create-delete", 16, 16, "create + delete 16×16", Target("ops_per_s", "≥", 2.5, "zookeeper")),
     load_row("mixed:90", 64, 16, "90 % get, 10 % set, 64×16", Target("ops_per_s", "≥", 4, "zookeeper")),
+    load_row("mixed:50", 16, 16, "50 % get, 50 % set, 16×16", Target("ops_per_s", "≥", 4, "zookeeper")),
+    load_row("set", 1, 256, "set 1×256"),
+    load_row("set-get", 1, 512, "set, then get of the same znode, 1×512: both", Target("ops_per_s", "≥", 4, "zookeeper")),
+    Row("pairs", "sets of the latter ÷ the former", ("ratio",), (Target("ratio", "≥", 0.7),)),
     load_row(
         "watch-fanout", 2000, 1, "one change watched by 2,000 sessions → all told", Target("p50_us", "≤", 0.25, "zookeeper"),
         metrics=("p50_us", "p99_us", "server_cpu_us_per_op"),
@@ -219,6 +223,7 @@ class Turn(AnyTurn):
             self.take("session", lambda: {"bytes": self.bench(server, "sessions", "--count", str(self.scale.sessions))["rss_bytes_per_session"]})
             self.warm(server)
             self.loads(server, [row for row in ROWS if row.load])
+            self.take("pairs", lambda: {"ratio": self.ratio("set-get 1x512", "set 1x256", "ops_per_s") / 2})
             self.take("steady", lambda: self.steady(server, 1000))
             pause = ("pause", "--session-timeout-ms", "4000", "--sessions", "30", "--pause", "8")
             self.take("pause", lambda: {"kept": self.bench(server, *pause)["kept"]})
@@ -291,7 +296,7 @@ def command_lines(scale):
 - oxkeeper: `oxkeeper serve --config zoo.cfg`
 - both with zoo.cfg: `{"; ".join(ZOO_CFG.split())}; dataDir; clientPort`
 - bound: `oxkeeper bench --serve-bound get|set`
-- loads: `oxkeeper bench --workload get|set|create-delete|mixed:90|watch-fanout|connect --sessions S --in-flight W \
+- loads: `oxkeeper bench --workload get|set|set-get|create-delete|mixed:50|mixed:90|watch-fanout|connect --sessions S --in-flight W \
 --duration {scale.duration:g} --warmup {scale.warmup:g} --pid PID`, open loop with `--rate {CHECKPOINT_RATE}`
 - the rest: `oxkeeper bench fill --znodes {scale.znodes}`, `oxkeeper bench sessions --count {scale.sessions}`, \
 `oxkeeper bench watches --sessions {scale.sessions} --count {scale.watches} --hold 3600`, `oxkeeper bench pause --session-timeout-ms 4000`

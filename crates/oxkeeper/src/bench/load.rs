@@ -149,8 +149,10 @@ struct Sent {
 struct Lane {
     /// At most the window.
     waiting: VecDeque<Sent>,
-    /// Requests issued so far; what create-delete counts by.
+    /// Requests issued so far; what create-delete and set-get count by.
     issued: u32,
+    /// The znode that set-get has set last.
+    pair: u32,
     /// When the next one is due, in open loop.
     due: Option<Instant>,
 }
@@ -269,11 +271,24 @@ impl Load {
                 lane.issued = lane.issued.wrapping_add(1);
                 Some((op, ZNODES_MAX + name))
             }
+            Source::Endless { workload: Workload::SetGet, znodes } => {
+                let lane = &mut self.lanes[index];
+                let is_set = lane.issued.is_multiple_of(2);
+                lane.issued = lane.issued.wrapping_add(1);
+                if is_set {
+                    lane.pair = self.random.below(*znodes);
+                }
+                Some((if is_set { Op::Set } else { Op::Get }, lane.pair))
+            }
             Source::Endless { workload, znodes } => {
                 let get_percent = match workload {
                     Workload::Get => 100,
                     Workload::Mixed { get_percent } => u32::from(*get_percent),
-                    Workload::Set | Workload::CreateDelete | Workload::Connect | Workload::WatchFanout => 0,
+                    Workload::Set
+                    | Workload::SetGet
+                    | Workload::CreateDelete
+                    | Workload::Connect
+                    | Workload::WatchFanout => 0,
                 };
                 let number = self.random.below(*znodes);
                 Some((if self.random.below(100) < get_percent { Op::Get } else { Op::Set }, number))

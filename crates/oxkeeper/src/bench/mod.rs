@@ -95,7 +95,7 @@ enum Output {
 pub(crate) struct LoadArgs {
     #[command(flatten)]
     target: Target,
-    /// get, set, create-delete, mixed:PERCENT-GET, connect, watch-fanout
+    /// get, set, set-get, create-delete, mixed:PERCENT-GET, connect, watch-fanout
     #[arg(long, default_value = "get")]
     workload: Workload,
     /// Sessions; for connect: opened in each round
@@ -186,6 +186,7 @@ enum Workload {
     Get,
     Set,
     CreateDelete,
+    SetGet,
     Mixed { get_percent: u8 },
     Connect,
     WatchFanout,
@@ -200,11 +201,15 @@ impl FromStr for Workload {
             "get" => Ok(Workload::Get),
             "set" => Ok(Workload::Set),
             "create-delete" => Ok(Workload::CreateDelete),
+            "set-get" => Ok(Workload::SetGet),
             "connect" => Ok(Workload::Connect),
             "watch-fanout" => Ok(Workload::WatchFanout),
             _ => match text.strip_prefix("mixed:").and_then(percent) {
                 Some(get_percent) => Ok(Workload::Mixed { get_percent }),
-                None => Err("expected get, set, create-delete, mixed:0 to mixed:100, connect or watch-fanout".into()),
+                None => {
+                    Err("expected get, set, set-get, create-delete, mixed:0 to mixed:100, connect or watch-fanout"
+                        .into())
+                }
             },
         }
     }
@@ -216,6 +221,7 @@ impl std::fmt::Display for Workload {
             Workload::Get => f.write_str("get"),
             Workload::Set => f.write_str("set"),
             Workload::CreateDelete => f.write_str("create-delete"),
+            Workload::SetGet => f.write_str("set-get"),
             Workload::Mixed { get_percent } => write!(f, "mixed:{get_percent}"),
             Workload::Connect => f.write_str("connect"),
             Workload::WatchFanout => f.write_str("watch-fanout"),
@@ -270,10 +276,12 @@ pub(crate) fn run(args: BenchArgs) -> Result<()> {
 fn run_load(args: &LoadArgs) -> Result<()> {
     match args.workload {
         Workload::Connect | Workload::WatchFanout if args.rate.is_some() => {
-            bail!("--rate goes with get, set, create-delete and mixed")
+            bail!("--rate goes with get, set, set-get, create-delete and mixed")
         }
         Workload::Connect => sessions::measure_connect(args),
         Workload::WatchFanout => fanout::measure(args),
-        Workload::Get | Workload::Set | Workload::CreateDelete | Workload::Mixed { .. } => load::measure(args),
+        Workload::Get | Workload::Set | Workload::SetGet | Workload::CreateDelete | Workload::Mixed { .. } => {
+            load::measure(args)
+        }
     }
 }
