@@ -201,6 +201,34 @@ def refused_multi(scene):
     assert client.missing(path)
 
 
+@case(FEATURE, "createContainer with the flags of an ephemeral is for everybody's sessions only")
+def container_with_flags(scene):
+    path, client = f"{scene.base}/c", scene.client()
+    for flags in (Flags.EPHEMERAL, Flags.EPHEMERAL_SEQUENTIAL):
+        container = wire.create_container(path, flags=flags)
+        if LOCAL:
+            # ZooKeeper: not what a session is upgraded for; the leader does not know it.
+            client.fails(container, Err.SESSION_EXPIRED)
+            reply = client.ok(wire.multi(wire.check(scene.base, -1), container))
+            equal([code for _, code, _ in wire.read_multi(reply.body)], [0, Err.SESSION_EXPIRED], "results")
+        else:
+            client.ok(container)
+    if LOCAL:
+        equal(client.names(scene.base), [], "children")
+        _, answer = at_another(scene, client.session, client.password)
+        equal(answer.session, 0, "session at another server")
+
+
+@case(FEATURE, "createTTL with the flags of an ephemeral makes one in a multi")
+def ttl_with_flags(scene):
+    path, client = f"{scene.base}/t", scene.client()
+    reply = client.ok(wire.multi(wire.create_ttl(path, 5, flags=Flags.EPHEMERAL)))
+    refused = LOCAL and not UPGRADING
+    equal([code for _, code, _ in wire.read_multi(reply.body)], [Err.SESSION_EXPIRED if refused else 0], "results")
+    if not refused:
+        equal(owner(client, path), client.session, "ephemeralOwner")
+
+
 @case(FEATURE, "mntr and dump count them apart")
 def counted(scene):
     before = figures(scene.address)

@@ -112,7 +112,7 @@ wire_enum! {
         PersistentSequential = 2,
         /// Ephemeral, with a sequence suffix.
         EphemeralSequential = 3,
-        /// Reaped once its last child is gone.
+        /// In a multi it makes the operation a createContainer; elsewhere it is as `Persistent`, and the operation decides.
         Container = 4,
         /// Reaped when unchanged and childless for its ttl.
         PersistentWithTtl = 5,

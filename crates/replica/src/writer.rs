@@ -138,7 +138,10 @@ impl Writer {
         }
         let time_ms = batch.time_ms;
         for count in 0..limit {
-            let Some(command) = batch.next() else { return Ok(count) };
+            let Some(command) = batch.next() else {
+                shared.state.end_entry();
+                return Ok(count);
+            };
             let command = command?;
             self.applied += 1;
             let is_next = command.from.is_none_or(|number| shared.state.admit(number));

@@ -342,5 +342,6 @@ fn replay_entry(entry: &[u8], state: &mut State, body: &mut Vec<u8>) -> Result<u
         // A command that fails fails again, in the same way.
         let _ = state.apply(&command, time_ms, body, &mut ());
     }
+    state.end_entry();
     Ok(count)
 }

@@ -26,6 +26,7 @@ pub mod session;
 pub mod settings;
 mod state;
 pub mod tree;
+mod unapplied;
 mod usage;
 mod write;
 mod x500;

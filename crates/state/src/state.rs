@@ -10,6 +10,7 @@ use crate::membership::Membership;
 use crate::quota::Quotas;
 use crate::session::Sessions;
 use crate::tree::Tree;
+use crate::unapplied::Unapplied;
 use crate::znode::{Owner, Slot, Versions};
 
 /// Everything the servers of an ensemble agree on.
@@ -28,6 +29,8 @@ pub struct State {
     pub(crate) zxid: Zxid,
     pub(crate) time_ms: i64,
     pub(crate) agreement: Agreement,
+    /// Empty between entries of the log.
+    pub(crate) unapplied: BTreeMap<Slot, Unapplied>,
 }
 
 /// A znode that the reaper may ask to delete.
@@ -64,6 +67,7 @@ impl State {
             zxid: Zxid(0),
             time_ms: 0,
             agreement: Agreement::default(),
+            unapplied: BTreeMap::new(),
         }
     }
 

@@ -22,6 +22,7 @@ use crate::command::Command;
 use crate::quota::Track;
 use crate::reconfig;
 use crate::state::State;
+use crate::unapplied::Unapplied;
 use crate::znode::{Owner, Slot, Versions, Znode};
 
 /// Paths that can never be deleted.
@@ -44,6 +45,7 @@ pub(crate) struct Transaction {
     pub(crate) usage_before: BTreeMap<String, Track>,
     /// ACL uses that end if the transaction stands.
     released: Vec<AclId>,
+    unapplied_before: BTreeMap<Slot, Unapplied>,
 }
 
 /// How to take one change back.
@@ -70,7 +72,8 @@ impl<'s> Write<'s> {
     }
 
     pub(crate) fn transaction(state: &'s mut State, command: &Command<'s>, watcher: &'s mut dyn Watcher) -> Write<'s> {
-        Write { transaction: Some(Transaction::default()), ..Write::new(state, command, watcher) }
+        let transaction = Transaction { unapplied_before: state.unapplied.clone(), ..Transaction::default() };
+        Write { transaction: Some(transaction), ..Write::new(state, command, watcher) }
     }
 
     /// One operation of a multi, and its result.
@@ -114,7 +117,7 @@ impl<'s> Write<'s> {
     fn create_znode(&mut self, new: NewZnode<'_>, body: &mut Vec<u8>) -> Result<(), ErrorCode> {
         let mode = CreateMode::from_wire(new.flags).ok_or(ErrorCode::BadArguments)?;
         let owner = self.owner(new.op, mode, new.ttl)?;
-        self.check_may_own(owner)?;
+        self.check_may_own(new.op, mode)?;
         self.check_session()?;
         // ZooKeeper: only now does it trip over a null path.
         let path = new.path.ok_or(ErrorCode::Marshalling)?;
@@ -125,19 +128,22 @@ impl<'s> Write<'s> {
         let acl = if is_open(new.acl.as_deref()) { None } else { Some(fix_acl(new.acl, &self.caller)?) };
         let parent = self.lookup(parent_path)?;
         self.check_acl(parent, perms::CREATE)?;
-        let counter = self.state.tree.znode(parent).versions.cversion;
+        let counter = self.state.counter(parent);
         let path = if mode.is_sequential() { Cow::Owned(format!("{path}{counter:010}")) } else { path };
         check_path(&path).map_err(|_| ErrorCode::BadArguments)?;
         let (parent_path, name) = path.rsplit_once('/').expect("a checked path has a slash");
         if path == "/" || self.state.tree.child(parent, name).is_some() {
             return Err(ErrorCode::NodeExists);
         }
-        if self.state.tree.znode(parent).versions.owner.session().is_some() {
+        if self.state.passes_for_ephemeral(parent) {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
         let bytes = new.data.map_or(0, <[u8]>::len) as i64;
         self.check_quota(&path, bytes, 1)?;
         let slot = self.insert(parent, parent_path, &path, name, new.data, owner, acl);
+        if mode.is_ephemeral() && owner == Owner::CONTAINER {
+            self.state.unapplied.entry(slot).or_default().is_ephemeral = true;
+        }
         Some(Cow::Borrowed(path.as_ref())).encode(body);
         if new.op != OpCode::Create {
             self.state.tree.znode(slot).stat().encode(body);
@@ -159,7 +165,8 @@ impl<'s> Write<'s> {
         if ttl >= 0 || op == OpCode::CreateTtl {
             return Err(ErrorCode::BadArguments);
         }
-        Ok(if op == OpCode::CreateContainer || mode == CreateMode::Container {
+        // ZooKeeper: the operation makes a container, not the flags.
+        Ok(if op == OpCode::CreateContainer {
             Owner::CONTAINER
         } else if mode.is_ephemeral() {
             Owner(self.session.0)
@@ -304,10 +311,11 @@ impl<'s> Write<'s> {
 
     /// The transaction fails: every change is taken back, the last one first.
     pub(crate) fn roll_back(mut self) {
-        let undo = self.transaction.take().expect("only a transaction is rolled back").undo;
-        for step in undo.into_iter().rev() {
+        let transaction = self.transaction.take().expect("only a transaction is rolled back");
+        for step in transaction.undo.into_iter().rev() {
             self.take_back(step);
         }
+        self.state.unapplied = transaction.unapplied_before;
     }
 
     fn take_back(&mut self, step: Undo) {
@@ -343,13 +351,14 @@ impl<'s> Write<'s> {
         acl: Option<AclList>,
     ) -> Slot {
         let (zxid, time_ms) = (self.state.zxid.0, self.state.time_ms);
+        let cversion = self.state.counter(parent).wrapping_add(1);
         self.touch(parent, parent_path, |versions| {
-            let cversion = versions.cversion.wrapping_add(1);
             // ZooKeeper: raised only, so an overflown counter stays where it is, and pzxid with it.
             if cversion > versions.cversion {
                 (versions.cversion, versions.pzxid) = (cversion, zxid);
             }
         });
+        self.state.counted(parent, cversion);
         let acl = acl.map_or(AclId::OPEN, |list| self.state.acquire_acl(list));
         let versions = Versions {
             czxid: zxid,
@@ -379,6 +388,7 @@ impl<'s> Write<'s> {
         // What those who watch may know is decided by the list the znode had.
         let effect = self.effect(ChangeKind::Deleted, path, slot, parent, bytes);
         let znode = self.state.tree.remove(slot, path);
+        self.state.unapplied.remove(&slot);
         self.state.dismiss(slot, znode.versions.owner);
         self.release_acl(znode.versions.acl);
         if let Some(transaction) = &mut self.transaction {
@@ -457,13 +467,14 @@ impl<'s> Write<'s> {
     }
 
     /// A session that only one server knows owns nothing. Source: `QuorumZooKeeperServer.checkUpgradeSession`.
-    fn check_may_own(&self, owner: Owner) -> Result<(), ErrorCode> {
-        if !self.caller.settings.local_session() || owner.session().is_none() {
+    fn check_may_own(&self, op: OpCode, mode: CreateMode) -> Result<(), ErrorCode> {
+        if !self.caller.settings.local_session() || !mode.is_ephemeral() {
             return Ok(());
         }
-        // ZooKeeper: in a multi the leader finds out, to which the session is none at all.
-        let in_multi = self.transaction.is_some();
-        Err(if in_multi { ErrorCode::SessionExpired } else { ErrorCode::EphemeralOnLocalSession })
+        // ZooKeeper: in a multi, and for a container with the flags of an ephemeral, the leader finds out, to which the
+        // session is none at all.
+        let found_by_leader = self.transaction.is_some() || op == OpCode::CreateContainer;
+        Err(if found_by_leader { ErrorCode::SessionExpired } else { ErrorCode::EphemeralOnLocalSession })
     }
 
     fn check_session(&self) -> Result<(), ErrorCode> {

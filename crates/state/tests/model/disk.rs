@@ -199,7 +199,7 @@ proptest! {
     }
 
     #[test]
-    fn counters_stop_before_they_overflow(steps in steps(1..20), before in 0..3i32) {
+    fn counters_overflow_within_an_entry_and_stop_behind_it(steps in steps(1..20), before in 0..3i32) {
         let mut pair = Pair::furnished();
         let mut disk = Disk::default();
         checkpoint(&mut pair.state, &mut disk);

@@ -63,6 +63,9 @@ pub(crate) struct Model {
     pub(crate) zxid: i64,
     pub(crate) time: i64,
     pub(crate) told: Vec<Told>,
+    /// What later commands of the entry go by, of each znode that was created or had a child created: its counter of
+    /// creations, and whether it passes for an ephemeral.
+    pub(crate) records: BTreeMap<String, (i32, bool)>,
     /// Usage that this multi changed, from before it.
     usage_before: Option<BTreeMap<String, BTreeMap<String, i64>>>,
 }
@@ -189,8 +192,9 @@ impl Model {
         if *op == 21 && !has_ttl {
             return Err(BAD_ARGUMENTS);
         }
-        if order.settings & 128 != 0 && matches!((op, flags), (1 | 15, 1 | 3)) {
-            return Err(if self.usage_before.is_some() { SESSION_EXPIRED } else { EPHEMERAL_ON_LOCAL_SESSION });
+        if order.settings & 128 != 0 && matches!(flags, 1 | 3) {
+            let late = self.usage_before.is_some() || *op == 19;
+            return Err(if late { SESSION_EXPIRED } else { EPHEMERAL_ON_LOCAL_SESSION });
         }
         self.session(order)?;
         let path = path.as_deref().ok_or(MARSHALLING)?;
@@ -202,26 +206,28 @@ impl Model {
         let parent = if slash == 0 { "/" } else { &path[..slash] }.to_owned();
         let above = self.nodes.get(&parent).ok_or(NO_NODE)?;
         allowed(&above.acl, CREATE, order)?;
+        let record = *self.records.get(&parent).unwrap_or(&(above.cversion, false));
         let mut path = path.to_owned();
         if matches!(flags, 2 | 3 | 6) {
             // Java's %010d counts the sign.
-            path += &format!("{:010}", above.cversion);
+            path += &format!("{:010}", record.0);
         }
         valid(&path)?;
         if self.nodes.contains_key(&path) {
             return Err(NODE_EXISTS);
         }
-        if is_ephemeral(above.owner) {
+        if is_ephemeral(above.owner) || record.1 {
             return Err(NO_CHILDREN_FOR_EPHEMERALS);
         }
         self.quota(order, &path, length(data), 1)?;
         let owner = match (op, flags) {
-            (19, _) | (_, 4) => CONTAINER,
+            (19, _) => CONTAINER,
             (_, 1 | 3) => order.session,
             (_, 5 | 6) => TTL | ttl,
             _ => 0,
         };
         let stat = self.add(&parent, &path, Node::new(data.clone(), acl, owner, self.zxid, self.time));
+        self.records.insert(path.clone(), (0, matches!((op, flags), (19, 1 | 3))));
         Ok(if *op == 1 { Reply::Path(path) } else { Reply::PathAndStat(path, stat) })
     }
 
@@ -302,7 +308,9 @@ impl Model {
         let zxid = self.zxid;
         let above = self.nodes.get_mut(parent).expect("the parent was looked up");
         let above_acl = above.acl.clone();
-        let cversion = above.cversion.wrapping_add(1);
+        let record = self.records.entry(parent.to_owned()).or_insert((above.cversion, false));
+        record.0 = record.0.wrapping_add(1);
+        let cversion = record.0;
         if cversion > above.cversion {
             (above.cversion, above.pzxid) = (cversion, zxid);
         }
@@ -324,6 +332,7 @@ impl Model {
     fn remove(&mut self, path: &str) {
         let zxid = self.zxid;
         let node = self.nodes.remove(path).expect("looked up");
+        self.records.remove(path);
         let above = self.nodes.get_mut(parent_of(path)).expect("every znode has a parent");
         above.pzxid = above.pzxid.max(zxid);
         let above_acl = above.acl.clone();

@@ -73,6 +73,7 @@ impl Pair {
         ] {
             pair.tell(&admin(), &create(path, data, 0)).expect("a new znode");
         }
+        pair.end_entry();
         pair
     }
 
@@ -81,7 +82,15 @@ impl Pair {
         self.now += step.waited;
         let ask = self.resolve(&step.ask, step);
         let reply = self.tell(&step.order, &ask);
+        if step.waited % 2 == 0 {
+            self.end_entry();
+        }
         (ask, reply)
+    }
+
+    pub(crate) fn end_entry(&mut self) {
+        self.state.end_entry();
+        self.model.records.clear();
     }
 
     /// Puts the paths of existing znodes in.
@@ -163,6 +172,7 @@ impl Pair {
         if failed {
             assert_eq!(self.state.tree().digest(), before.0, "a failure changes nothing");
             assert_eq!((&self.model.nodes, &self.model.quotas), (&before.1.nodes, &before.1.quotas));
+            assert_eq!(self.model.records, before.1.records);
         }
         reply
     }

@@ -27,6 +27,7 @@ fn replay(seed: u64, batches: &[Vec<u8>]) -> (State, Vec<Outcome>) {
             let result = state.apply(&command.expect("our own encoding"), time_ms, &mut body, &mut listener);
             outcomes.push((result, body, listener.0, state.zxid().0, state.tree().digest()));
         }
+        state.end_entry();
     }
     (state, outcomes)
 }
@@ -46,6 +47,7 @@ fn batch(steps: &[Step], pair: &mut Pair) -> Vec<u8> {
         let _ = pair.tell(&step.order, &ask);
         step.order.command(ask.op(), &step.order.identity_bytes(), &ask.body()).encode(&mut bytes);
     }
+    pair.end_entry();
     bytes
 }
 
