@@ -18,6 +18,8 @@ use oxkeeper_proto::{ErrorCode, Jute, OpCode};
 use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{ChangeKind, Command};
 
+use crate::check::times::Times;
+
 /// Who a znode ends with, as `Stat` shows it: 0 for nobody, i64::MIN for containers.
 const CONTAINER: i64 = i64::MIN;
 
@@ -104,7 +106,7 @@ pub struct Model {
     /// One for each command that took a zxid.
     pub outcomes: Vec<Outcome>,
     zxid: i64,
-    time_ms: i64,
+    times: Times,
 }
 
 /// What a failing operation leaves: nothing but its code.
@@ -130,7 +132,7 @@ impl Default for Model {
             owners: BTreeMap::new(),
             outcomes: Vec::new(),
             zxid: 0,
-            time_ms: 0,
+            times: Times::default(),
         };
         let below = |names: &[&str]| Node {
             children: names.iter().map(|&name| name.to_owned()).collect(),
@@ -168,7 +170,7 @@ impl Model {
     /// A leader begins: zxids of the next epoch.
     pub fn begin_epoch(&mut self, time_ms: i64) {
         self.zxid = ((self.zxid >> 32) + 1) << 32;
-        self.time_ms = self.time_ms.max(time_ms);
+        self.times.told(time_ms);
     }
 
     /// A znode as it was after `zxid`.
@@ -200,7 +202,7 @@ impl Model {
 
     /// Applies one command: it takes the next zxid, unless it is a sync or resumes a session.
     pub fn apply(&mut self, command: &Command<'_>, time_ms: i64) {
-        self.time_ms = self.time_ms.max(time_ms);
+        self.times.told(time_ms);
         let (session, server) = (command.session.0, command.from.map_or(0, |number| number.server));
         if command.op == OpCode::ResumeSession {
             self.owners.entry(session).and_modify(|owner| *owner = server);
@@ -309,7 +311,7 @@ impl Work<'_> {
             false if op == OpCode::CreateContainer => CONTAINER,
             false => 0,
         };
-        let (zxid, time) = (self.zxid, self.model.time_ms);
+        let (zxid, time) = (self.zxid, self.model.times.now_ms());
         let (data, children) = (request.data.map(<[u8]>::to_vec), BTreeSet::new());
         let (czxid, mzxid, pzxid, ctime, mtime) = (zxid, zxid, zxid, time, time);
         let node = Node { data, children, czxid, mzxid, pzxid, ctime, mtime, version: 0, created: 0, owner };
@@ -353,7 +355,7 @@ impl Work<'_> {
         let mut node = self.lookup(path)?;
         check_version(request.version, node.version)?;
         node.data = request.data.map(<[u8]>::to_vec);
-        (node.version, node.mzxid, node.mtime) = (node.version + 1, self.zxid, self.model.time_ms);
+        (node.version, node.mzxid, node.mtime) = (node.version + 1, self.zxid, self.model.times.now_ms());
         StatResponse { stat: node.stat() }.encode(&mut self.body);
         self.change(path, Some(node));
         self.changes.push(Change { kind: ChangeKind::DataChanged, path: path.to_owned() });

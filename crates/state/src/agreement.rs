@@ -90,7 +90,7 @@ impl State {
         let zxid = Zxid::new(self.zxid.epoch() + 1, 0);
         assert!(zxid > self.zxid, "after {} comes {zxid}", self.zxid);
         self.zxid = zxid;
-        self.time_ms = self.time_ms.max(epoch.time_ms);
+        self.tell_time(epoch.time_ms);
         self.agreement.ballot = Some(epoch.ballot);
         if self.agreement.ensemble == 0 {
             self.agreement.ensemble = epoch.ensemble;

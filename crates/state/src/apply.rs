@@ -88,7 +88,7 @@ impl Effect<'_> {
 }
 
 impl State {
-    /// Applies one command at `time_ms` (Unix). Takes the next zxid, whether it succeeds or fails; only a sync, the
+    /// Applies one command, packed at `time_ms` (Unix). Takes the next zxid, whether it succeeds or fails; only a sync, the
     /// resumption of a session and a malformed body take none. The reply's body is appended to `body`, changes are announced to `watcher`.
     ///
     /// *Errors*: the code for the reply's header; nothing has changed then, and `body` is as it was. A failed multi is
@@ -105,7 +105,7 @@ impl State {
         if !matches!(command.op, OpCode::Sync | OpCode::ResumeSession) {
             self.zxid = next_zxid(before);
         }
-        self.time_ms = self.time_ms.max(time_ms);
+        self.tell_time(time_ms);
         let start = body.len();
         let result = self.dispatch(command, body, watcher);
         if result.is_err() {

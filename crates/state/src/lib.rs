@@ -25,6 +25,7 @@ pub mod record;
 pub mod session;
 pub mod settings;
 mod state;
+pub mod time;
 pub mod tree;
 mod unapplied;
 mod usage;

@@ -108,11 +108,6 @@ impl State {
         self.agreement.voter_changes
     }
 
-    /// The time of the last command applied, Unix ms. Never falls.
-    pub fn time_ms(&self) -> i64 {
-        self.time_ms
-    }
-
     /// The interned list behind a znode's ACL id.
     pub fn acl(&self, id: AclId) -> &AclList {
         self.acls.list(id)

@@ -12,6 +12,7 @@ pub mod history;
 pub mod order;
 pub mod origins;
 pub mod sessions;
+pub mod times;
 pub mod watches;
 pub mod zxids;
 

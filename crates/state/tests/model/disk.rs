@@ -154,8 +154,10 @@ impl Server {
         }
     }
 
+    /// A log entry of one command.
     fn command(&mut self, step: &Step) {
         let (ask, _) = self.pair.step(step);
+        self.pair.end_entry();
         for log in [&mut self.log, &mut self.log_under_way] {
             log.push((step.order.clone(), ask.clone(), self.pair.now));
         }
@@ -178,6 +180,7 @@ impl Server {
             let command = order.command(ask.op(), &identities, &body);
             // What it answered was compared when it was first applied.
             let _ = state.apply(&command, *time, &mut Vec::new(), &mut ());
+            state.end_entry();
         }
         state
     }

@@ -93,7 +93,10 @@ impl Model {
         if !matches!(ask, Ask::Sync(_)) && !matches!(ask, Ask::Multi(asks) if stops_at_null_acl(asks)) {
             self.zxid += 1;
         }
-        self.time = self.time.max(time);
+        // A clock that went back by no more than ten seconds is waited for.
+        if time >= self.time || self.time - time > 10_000 {
+            self.time = time;
+        }
         match ask {
             Ask::Multi(asks) => self.multi(order, asks),
             Ask::CreateSession(timeout) => {

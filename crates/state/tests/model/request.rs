@@ -352,7 +352,9 @@ fn asks() -> impl Strategy<Value = Ask> {
 }
 
 pub(crate) fn steps(count: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Vec<Step>> {
-    let step = (orders(), asks(), any::<Index>(), 0..100i64).prop_map(|(order, ask, pick, waited)| Step {
+    // Now and then the clock goes back.
+    let waited = prop_oneof![20 => 0..100i64, 1 => -20_000..0i64];
+    let step = (orders(), asks(), any::<Index>(), waited).prop_map(|(order, ask, pick, waited)| Step {
         order,
         ask,
         pick,
