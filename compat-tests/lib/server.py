@@ -69,7 +69,9 @@ def command_line(kind, config, flags=""):
     if kind == "oxkeeper":
         return [str(oxkeeper_binary()), "serve", "--config", str(config)]
     jars = COMPAT_DIR / ".work" / "zookeeper" / "lib" / "*"
-    quick_start = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx512m"]
+    # Credentials are read in the JVM's charset, which is ASCII where there is no locale.
+    charset = "-Dfile.encoding=UTF-8"
+    quick_start = [charset, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx512m"]
     main_class = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
     return ["java", *quick_start, *SERVER_JVMFLAGS.split(), *flags.split(), "-cp", str(jars), main_class, str(config)]
 

@@ -1,7 +1,7 @@
 """ACL validation, expansion and enforcement. Source: PrepRequestProcessor.fixupACL, ZooKeeperServer.checkACL."""
 
 import wire
-from harness import case, equal, table
+from harness import case, equal, error_name, table
 from wire import ACL, Err
 
 BOB, BOB_ID = "bob:pw", "bob:ikIaKsbtGweaHnb/jKn7OHqbunM="
@@ -185,3 +185,85 @@ def masked(scene):
     hidden = [ACL(31, "digest", "bob:x"), acl[1], acl[2], ACL(4, "digest", "u:x")]
     stat = wire.stat_bytes(reader.stat(path))
     reader.ok(wire.get_acl(path), wire.vector(hidden, wire.acl_entry) + stat)
+
+
+# Each line is masked from its first colon on, and keeps its end.
+ENDS = ["\n", "\r", "\r\n", "\u0085", "\u2028", "\u2029"]
+MASKED = [
+    *((f"u:h{end}", f"u:x{end}") for end in ENDS), *((f"u:h{end}more", f"u:x{end}more") for end in ENDS),
+    *((f"u{end}v:h", f"u{end}v:x") for end in ENDS), *((f"{end}:{end}", f"{end}:x{end}") for end in ENDS),
+    ("u:h\x0b\x0c\x1c\0 \u00a0h", "u:x"), ("u: ", "u:x"), (":h", ":x"), ("u:h:", "u:x"), ("u:h:::\n", None), ("u:\n", "u:x\n"),
+    ("u:x", "u:x"), ("x:x:", "x:x"),
+]
+
+
+@table("getACL", [(f"digest {ascii(ident)}", ident, hidden) for ident, hidden in MASKED])
+def masked_lines(scene, ident, hidden):
+    client, path = scene.client(), scene.base + "/p"
+    authenticate(client, BOB)
+    acl = [ACL(31, "digest", BOB_ID), ACL(1, "world", "anyone"), ACL(1, "digest", ident)]
+    if hidden is None:
+        return client.fails(wire.create(path, acl=acl), Err.INVALID_ACL)
+    client.ok(wire.create(path, acl=acl))
+    return equal(scene.client().acl(path)[2], ACL(1, "digest", hidden), "what a reader sees")
+
+
+# What a list of these comes to is worked out below from how ZooKeeper goes through it, and every pair and triple is asked.
+SOME_ENTRIES = [ACL(perms, scheme, ident) for perms in (1, 31) for scheme, ident in (
+    (None, None), (None, "anyone"), ("world", "anyone"), ("world", None), ("foo", None), ("auth", None), ("digest", None), ("digest", "u:h"),
+    ("ip", "x"),
+)]
+
+
+def fixed(acl):
+    """The error of storing `acl` for a caller who has proved nothing. Source: ACL.equals, Id.equals, fixupACL."""
+    unique = []
+    for entry in acl:
+        for other in unique:
+            if entry.perms == other.perms:
+                if entry.scheme is None or (entry.scheme == other.scheme and entry.id is None):
+                    return Err.MARSHALLING
+                if entry == other:
+                    break
+        else:
+            unique.append(entry)
+    for entry in unique:
+        if entry.scheme in (None, "foo", "auth"):
+            return Err.INVALID_ACL
+        if entry.id is None:
+            return Err.MARSHALLING
+        if entry.id == "x":
+            return Err.INVALID_ACL
+    return 0
+
+
+def lists_of(entries):
+    """Every list of up to three entries; those of three without a third one from the second half, to have fewer."""
+    yield from ([first] for first in entries)
+    yield from ([first, second] for first in entries for second in entries)
+    half = entries[: len(entries) // 2]
+    yield from ([first, second, third] for first in half for second in entries for third in half)
+
+
+@case("ACL validity", "nulls, duplicates and unknown schemes in every order: create, setACL and multi")
+def every_order(scene):
+    client, path, other = scene.client(), scene.base, scene.base + "/a"
+    client.ok(wire.create(other))
+    lists = list(lists_of(SOME_ENTRIES))
+    for start in range(0, len(lists), 50):
+        asked = []
+        for acl in lists[start : start + 50]:
+            operation = wire.create(f"{path}/x", acl=acl)
+            asked += [(acl, fixed(acl), client.send(request)) for request in (
+                wire.set_acl(other, [*acl, ACL(16, "world", "anyone")]), wire.multi(operation, wire.delete(f"{path}/x")),
+                operation, wire.delete(f"{path}/x"))]
+        for at, (acl, err, _) in enumerate(asked):
+            reply = client.receive_reply()
+            # The third of each four is the create, the fourth takes it back.
+            if at % 4 == 1 and err != Err.MARSHALLING:
+                codes = [code for _, code, _ in wire.read_multi(reply.body)]
+                equal(codes, [err, Err.RUNTIME_INCONSISTENCY] if err else [0, 0], f"results of a multi with {acl}")
+            elif at % 4 == 3:
+                equal(reply.err, Err.NO_NODE if err else 0, f"error of a delete behind {acl}")
+            else:
+                equal(error_name(reply.err), error_name(err), f"error of {('setACL', 'multi', 'create')[at % 4]} with {acl}")

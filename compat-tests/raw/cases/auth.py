@@ -1,5 +1,8 @@
 """auth and sasl packets, whoAmI. Source: ZooKeeperServer.processPacket, processSasl, AuthUtil."""
 
+import base64
+import hashlib
+
 import wire
 from harness import case, equal, table
 from wire import ACL, Err
@@ -78,6 +81,27 @@ def digest(scene):
     for credentials in ("bob:pw", "eve:pw", "bob:pw"):
         client.ok(wire.auth("digest", credentials), xid=wire.XID_AUTH)
     equal(identities(client), [("digest", "bob"), ("digest", "eve"), ("ip", "127.0.0.1")], "identities")
+
+
+# ZooKeeper: reads credentials as Java reads UTF-8, where each surrogate of CESU-8 is one U+FFFD.
+CREDENTIALS = [
+    (b"b\xc3\xbcbe:pw", "b\u00fcbe"), (b"b\xffb:pw", "b\ufffdb"), (b"\xed\xa0\xbd\xed\xb8\x80:pw", "\ufffd\ufffd"),
+    (b"\xed\xa0:pw", "\ufffd"), (b"\xed\xb0\x80", "\ufffd"), (b"a\xe2\x82:x", "a\ufffd"), (b"\xc0\x80:y", "\ufffd\ufffd"),
+    (b"\xf4\x90\x80\x80:y", "\ufffd" * 4), (b"\xe0\x80\x80:y", "\ufffd" * 3), (b"u\n:x", "u\n"), (b"u\0:x", "u\0"),
+    (b"u:\xed\xa0\xbd", "u"), (b":x", ""), (b"::", ""), (b"a:b:c", "a"),
+]
+
+
+@table("whoAmI", [(f"digest of the bytes {credentials}", credentials, name) for credentials, name in CREDENTIALS])
+def odd_credentials(scene, credentials, name):
+    client, path = scene.client(), scene.base + "/a"
+    client.ok(wire.auth("digest", credentials), xid=wire.XID_AUTH)
+    client.ok(wire.create(path, acl=[ACL(31, "auth", "")]))
+    equal(identities(client), [("digest", name), ("ip", "127.0.0.1")], "identities")
+    replaced = {b"\xed\xa0\xbd\xed\xb8\x80:pw": "\ufffd\ufffd:pw", b"\xed\xa0:pw": "\ufffd:pw", b"\xed\xb0\x80": "\ufffd", b"u:\xed\xa0\xbd": "u:\ufffd"}
+    text = replaced.get(credentials) or credentials.decode(errors="replace")
+    digest = base64.b64encode(hashlib.sha1(text.encode()).digest()).decode()
+    equal(client.acl(path), [ACL(31, "digest", f"{name}:{digest}")], "ACL")
 
 
 @case("whoAmI", "super has no name")

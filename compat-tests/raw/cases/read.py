@@ -117,6 +117,18 @@ def get_ephemerals(scene):
     equal(ephemerals(client, "/"), paths[1:], "after a delete")
 
 
+# Java's trim takes characters up to U+0020, and no other blank of Unicode.
+TRIMMED = ["\0", "\x01", "\t\n\x0b\x0c\r", "\x1c\x1f", " / ", "\x01/\x02", "  "]
+KEPT = ["\x7f", "\x85", "\u00a0", "\u1680", "\u2000", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000", "\ufeff", "\u00a0/", "/\u3000"]
+
+
+@table(FEATURE, [(f"getEphemerals with prefix {ascii(prefix)}", prefix, prefix in TRIMMED) for prefix in TRIMMED + KEPT])
+def blank_prefix(scene, prefix, everything):
+    client, path = scene.client(), scene.base + "/a"
+    client.ok(wire.create(path, flags=1))
+    equal(ephemerals(client, prefix), [path] if everything else [], "ephemerals")
+
+
 @case(FEATURE, "ping answers xid -2 whatever was sent")
 def ping(scene):
     client = scene.client()

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use bytes::BufMut;
 use thiserror::Error;
 
+use crate::java;
+
 /// A ustring: UTF-8 text, borrowed from the input unless it had to be repaired.
 pub type Text<'a> = Cow<'a, str>;
 
@@ -126,7 +128,7 @@ impl<'a> Jute<'a> for Option<&'a [u8]> {
 
 impl<'a> Jute<'a> for Option<Text<'a>> {
     fn decode(reader: &mut Reader<'a>) -> Result<Option<Text<'a>>, DecodeError> {
-        Ok(reader.buffer()?.map(text))
+        Ok(reader.buffer()?.map(java::text))
     }
     fn encode<B: BufMut>(&self, out: &mut B) {
         self.as_deref().map(str::as_bytes).encode(out);
@@ -171,64 +173,5 @@ impl<'a> Jute<'a> for Text<'a> {
     }
     fn encode<B: BufMut>(&self, out: &mut B) {
         Some(self.as_bytes()).encode(out);
-    }
-}
-
-fn text(bytes: &[u8]) -> Text<'_> {
-    std::str::from_utf8(bytes).map_or_else(|_| Text::Owned(repair(bytes)), Text::Borrowed)
-}
-
-/// The text of malformed UTF-8, as Java's `String` reads it: an ill-formed sequence becomes one U+FFFD.
-///
-/// Java and Rust agree on where such a sequence ends but for one case, the surrogates of CESU-8.
-fn repair(mut bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    while let Some(chunk) = bytes.utf8_chunks().next() {
-        text.push_str(chunk.valid());
-        bytes = &bytes[chunk.valid().len()..];
-        if !chunk.invalid().is_empty() {
-            text.push(char::REPLACEMENT_CHARACTER);
-            bytes = &bytes[chunk.invalid().len().max(surrogate_len(bytes))..];
-        }
-    }
-    text
-}
-
-/// How much of a surrogate written as three bytes (ED A0..BF 80..BF) stands at the start of `bytes`.
-fn surrogate_len(bytes: &[u8]) -> usize {
-    // ZooKeeper: its writer and the Java client's send U+10000 and above as two surrogates; its reader takes each,
-    // whole or cut short, for one U+FFFD. We write UTF-8, which every client reads, Java's included.
-    match bytes {
-        [0xed, 0xa0..=0xbf, 0x80..=0xbf, ..] => 3,
-        [0xed, 0xa0..=0xbf, ..] => 2,
-        _ => 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn malformed_text_reads_as_in_java() {
-        // Each expectation was printed by `new String(bytes, UTF_8)` of Java 17.
-        let check = |bytes: &[u8], expected: &str| assert_eq!(text(bytes), expected, "{bytes:x?}");
-        check(b"/\xf0\x9f\x98\x80", "/😀");
-        check(b"\xed\xa0\x80", "\u{fffd}");
-        check(b"\xed\xa0\xbd\xed\xb8\x80", "\u{fffd}\u{fffd}");
-        check(b"a\xed\xa0", "a\u{fffd}");
-        check(b"\xed\xbf", "\u{fffd}");
-        check(b"\xed\xa0\xed\xb0", "\u{fffd}\u{fffd}");
-        check(b"\xed\xa0A", "\u{fffd}A");
-        check(b"\xed\xa0\xc3\xa4", "\u{fffd}ä");
-        check(b"\xed\xbf\xbf\xbf", "\u{fffd}\u{fffd}");
-        check(b"\xed\x80", "\u{fffd}");
-        check(b"\xedA", "\u{fffd}A");
-        check(b"\xff\xed\xa0\x80\xff", "\u{fffd}\u{fffd}\u{fffd}");
-        check(b"\xf0\x90A", "\u{fffd}A");
-        check(b"\xc0A", "\u{fffd}A");
-        check(b"\xe0\x80\x80", "\u{fffd}\u{fffd}\u{fffd}");
-        check(b"\xf4\x90\x80\x80", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}");
-        check(b"\xe2\x82", "\u{fffd}");
     }
 }

@@ -11,6 +11,7 @@
 pub mod error;
 pub mod frame;
 pub mod ids;
+pub mod java;
 pub mod jute;
 pub mod multi;
 pub mod op;

@@ -91,20 +91,36 @@ impl Caller<'_> {
 
 /// The list to store for the list a client sent: duplicates gone, `auth` expanded, each entry valid.
 ///
-/// *Errors*: `InvalidAcl`; `Marshalling` where the reference meets a null id it does not expect.
+/// *Errors*: `InvalidAcl`; `Marshalling` where the reference meets a null scheme or id it does not expect.
 pub fn fix_acl(sent: Option<Vec<Acl<'_>>>, caller: &Caller<'_>) -> Result<AclList, ErrorCode> {
     let sent = sent.unwrap_or_default();
     let mut fixed = AclList::with_capacity(sent.len());
-    let mut seen = BTreeSet::new();
-    for entry in &sent {
-        if seen.insert((entry.perms, entry.id.scheme.as_deref(), entry.id.id.as_deref())) {
-            fix_entry(entry, caller, &mut fixed)?;
-        }
+    for entry in without_duplicates(&sent)? {
+        fix_entry(entry, caller, &mut fixed)?;
         if fixed.len() > ENTRIES_MAX {
             return Err(ErrorCode::InvalidAcl);
         }
     }
     if fixed.is_empty() { Err(ErrorCode::InvalidAcl) } else { Ok(fixed) }
+}
+
+/// ZooKeeper: compares each entry with those before it, field by field; the null of one whose fields in front are equal is
+/// an exception, before any entry is looked at for itself.
+fn without_duplicates<'l, 'a>(sent: &'l [Acl<'a>]) -> Result<Vec<&'l Acl<'a>>, ErrorCode> {
+    let (mut perms, mut schemes, mut entries) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut distinct = Vec::with_capacity(sent.len());
+    for entry in sent {
+        let (scheme, id) = (entry.id.scheme.as_deref(), entry.id.id.as_deref());
+        let same_perms = !perms.insert(entry.perms);
+        let same_scheme = !schemes.insert((entry.perms, scheme));
+        if same_perms && scheme.is_none() || same_scheme && id.is_none() {
+            return Err(ErrorCode::Marshalling);
+        }
+        if entries.insert((entry.perms, scheme, id)) {
+            distinct.push(entry);
+        }
+    }
+    Ok(distinct)
 }
 
 fn fix_entry(entry: &Acl<'_>, caller: &Caller<'_>, fixed: &mut AclList) -> Result<(), ErrorCode> {
@@ -170,14 +186,25 @@ fn is_kerberos_name(id: &str) -> bool {
 pub fn mask_digests(list: &[Acl<'_>]) -> AclList {
     let mask = |entry: &Acl<'_>| {
         let mut entry = entry.clone().into_owned();
-        if entry.id.scheme.as_deref() == Some("digest")
-            && let Some((user, _)) = entry.id.id.as_deref().unwrap_or_default().split_once(':')
-        {
-            entry.id.id = Some(format!("{user}:x").into());
+        if entry.id.scheme.as_deref() == Some("digest") {
+            entry.id.id = Some(mask_digest(entry.id.id.as_deref().unwrap_or_default()).into());
         }
         entry
     };
     list.iter().map(mask).collect()
+}
+
+/// ZooKeeper: `replaceAll(":.*", ":x")`, whose dot is any character but a line end: in each line from its first colon on.
+fn mask_digest(id: &str) -> String {
+    let is_line_end = |c| matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let mask = |line: &str| match line.split_once(':') {
+        None => line.to_owned(),
+        Some((start, secret)) => {
+            let end = &secret[secret.trim_end_matches(is_line_end).len()..];
+            format!("{start}:x{end}")
+        }
+    };
+    id.split_inclusive(is_line_end).map(mask).collect()
 }
 
 /// `world:anyone` with `perms`.
@@ -316,6 +343,44 @@ mod tests {
         check("u:", false);
         check("a:b:c", false);
         check("", false);
+    }
+
+    #[test]
+    fn masked_digests() {
+        let check = |id, expected| assert_eq!(mask_digest(id), expected, "{id:?}");
+        check("user:hash", "user:x");
+        check("user:", "user:x");
+        check("user", "user");
+        check("user:x\n", "user:x\n");
+        check("a\nb:c\r\nd:e:f\u{2028}:\u{85}g", "a\nb:x\r\nd:x\u{2028}:x\u{85}g");
+        check("u:\u{b}\u{c}h", "u:x");
+    }
+
+    #[test]
+    fn a_null_behind_equal_fields_is_met_before_anything_is_invalid() {
+        let entry = |perms, scheme: Option<&'static str>, id: Option<&'static str>| Acl {
+            perms,
+            id: Id { scheme: scheme.map(Into::into), id: id.map(Into::into) },
+        };
+        let caller = Caller { identities: Identities::default(), settings: Settings::default() };
+        let check = |list: Vec<Acl<'static>>, expected| {
+            assert_eq!(fix_acl(Some(list.clone()), &caller).err(), Some(expected), "{list:?}");
+        };
+        let (marshalling, invalid) = (ErrorCode::Marshalling, ErrorCode::InvalidAcl);
+        check(vec![entry(1, None, None)], invalid);
+        check(vec![entry(1, None, None), entry(1, None, None)], marshalling);
+        check(vec![entry(1, Some("world"), Some("anyone")), entry(1, None, None)], marshalling);
+        check(vec![entry(1, None, None), entry(1, Some("world"), Some("anyone"))], invalid);
+        check(vec![entry(1, None, None), entry(2, None, None)], invalid);
+        check(
+            vec![entry(1, Some("foo"), Some("x")), entry(1, Some("auth"), None), entry(1, Some("auth"), None)],
+            marshalling,
+        );
+        check(
+            vec![entry(1, Some("foo"), Some("x")), entry(1, Some("auth"), None), entry(2, Some("auth"), None)],
+            invalid,
+        );
+        check(vec![entry(1, Some("world"), None)], marshalling);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use nom::combinator::{eof, opt, recognize, value};
 use nom::multi::fold_many0;
 use nom::sequence::{pair, preceded};
 use nom::{IResult, Parser};
+use oxkeeper_proto::java;
 
 /// One key and its value, unescaped; whitespace around both is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,9 +40,13 @@ pub fn parse(text: &str) -> Result<Vec<Line>, SyntaxError> {
     let line = |(number, lines, logical): (usize, usize, String)| {
         let (key, value) = split_key(&logical);
         let decode = |raw| unescape(raw).map_err(|message| SyntaxError { line: number, message });
-        Ok(Line { number, lines, key: decode(key)?.trim().to_owned(), value: decode(value)?.trim().to_owned() })
+        Ok(Line { number, lines, key: trimmed(&decode(key)?), value: trimmed(&decode(value)?) })
     };
     logical_lines(text).into_iter().map(line).collect()
+}
+
+fn trimmed(text: &str) -> String {
+    java::trim(text).to_owned()
 }
 
 /// Java's properties whitespace; line ends are not part of it.

@@ -7,7 +7,7 @@ use bytes::BufMut;
 use oxkeeper_proto::multi::{MULTI_END, MultiOp, decode_multi, encode_multi_error};
 use oxkeeper_proto::op::perms;
 use oxkeeper_proto::records::{GetAclResponse, GetDataResponse, Stat};
-use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId, java};
 
 use crate::acl::{AclId, Caller, mask_digests};
 use crate::apply::put_result_header;
@@ -80,7 +80,7 @@ impl State {
     /// getEphemerals of one session. ZooKeeper: the filter is a plain string prefix; blank and `/` are everything.
     /// *Errors*: `SystemError` beyond [`REPLY_LEN_MAX`].
     pub fn get_ephemerals(&self, session: SessionId, prefix: Option<&str>, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
-        let prefix = prefix.filter(|prefix| !matches!(prefix.trim(), "" | "/")).unwrap_or_default();
+        let prefix = prefix.filter(|prefix| !matches!(java::trim(prefix), "" | "/")).unwrap_or_default();
         let slots = self.sessions.get(session).into_iter().flat_map(|session| session.ephemerals.iter());
         let paths = slots.map(|&slot| self.tree.path(slot)).filter(|path| path.starts_with(prefix));
         let start = out.len();

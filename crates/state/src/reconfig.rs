@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use bytes::BufMut;
 use oxkeeper_proto::records::ReconfigRequest;
-use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, Reader, Zxid};
+use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, Reader, Zxid, java};
 
 use crate::command::Command;
 use crate::membership::{self, Members, Membership, PeerAddress, Refusal, Server, parse_id};
@@ -171,7 +171,7 @@ fn incremental(current: &Membership, leaving: &str, joining: &str, several: bool
 
 /// As ZooKeeper's `StringUtils.split`: trimmed, and without empty ones.
 fn pieces(text: &str, separator: char) -> impl Iterator<Item = &str> {
-    text.split(separator).map(str::trim).filter(|piece| !piece.is_empty())
+    text.split(separator).map(java::trim).filter(|piece| !piece.is_empty())
 }
 
 /// No two servers may listen at one address. Source: `QuorumServer.checkAddressDuplicate`.

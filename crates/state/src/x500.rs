@@ -3,6 +3,8 @@
 //! Parts are separated by commas or semicolons, attributes of one part by `+`; an attribute is a word or an object identifier,
 //! `=`, and a value: plain with backslashes, in quotes, or `#` and hexadecimal digits. Source: `X500Principal`, `AVA`.
 
+use oxkeeper_proto::java;
+
 /// The words that Java knows.
 const KEYWORDS: [&str; 20] = [
     "CN",
@@ -46,7 +48,7 @@ pub(crate) fn is_x500_name(text: &str) -> bool {
 /// Reads one attribute: what stands behind it, which begins with a separator unless it is empty.
 fn attribute(text: &str) -> Option<&str> {
     let (word, value) = text.split_once('=')?;
-    if !is_attribute_type(word.trim()) {
+    if !is_attribute_type(java::trim(word)) {
         return None;
     }
     let value = value.trim_start_matches([' ', '\n']);

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use oxkeeper_proto::records::Acl;
-use oxkeeper_proto::{DecodeError, Jute, Reader};
+use oxkeeper_proto::{DecodeError, Jute, Reader, java};
 use simd_adler32::Adler32;
 
 use crate::error::Problem;
@@ -108,10 +108,8 @@ impl<R: Read> Input<R> {
     /// A ustring that is not null, as Java reads it.
     pub(crate) fn text(&mut self, what: &'static str) -> Result<String, Problem> {
         let bytes = self.buffer(what)?.ok_or_else(|| self.nonsense(format!("{what} is null")))?;
-        Ok(match String::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(malformed) => String::from_utf8_lossy(malformed.as_bytes()).into_owned(),
-        })
+        // ZooKeeper: what its own writer made of U+10000 and above is two U+FFFD to its reader.
+        Ok(java::text(&bytes).into_owned())
     }
 
     pub(crate) fn acl(&mut self) -> Result<Vec<Acl<'static>>, Problem> {

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use oxkeeper_proto::multi::{MultiOp, decode_multi};
 use oxkeeper_proto::op::perms;
 use oxkeeper_proto::records::{Acl, CreateRequest};
-use oxkeeper_proto::{Jute, OpCode, Reader, SessionId, Text};
+use oxkeeper_proto::{Jute, OpCode, Reader, SessionId, Text, java};
 use oxkeeper_state::{ChangeKind, Identities, Settings};
 
 use super::{Doer, Record};
@@ -171,7 +171,7 @@ fn users(settings: Settings, identities: Identities<'_>) -> String {
     let mut users = String::new();
     for id in identities.iter() {
         let name = auth::user_name(settings, &id);
-        if !name.trim().is_empty() {
+        if !java::trim(&name).is_empty() {
             let _ = write!(users, "{}{name}", if users.is_empty() { "" } else { "," });
         }
     }

@@ -1,6 +1,7 @@
 //! The identity behind `user:password`, in the digest that the server is told to use. Source: `DigestAuthenticationProvider`.
 
 use md5::Md5;
+use oxkeeper_proto::java;
 use sha1::Sha1;
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};
 
@@ -44,7 +45,7 @@ impl DigestAlgorithm {
 
     /// The identity of `user:password`: `user:base64(digest(user:password))`.
     pub fn identity(self, credentials: &[u8]) -> String {
-        let text = String::from_utf8_lossy(credentials);
+        let text = java::text(credentials);
         let user = text.split(':').next().unwrap_or_default();
         let digest = match self {
             DigestAlgorithm::Md5 => Md5::digest(&*text).to_vec(),
@@ -70,6 +71,8 @@ mod tests {
             let algorithm = DigestAlgorithm::from_name(name).expect(name);
             assert_eq!(algorithm.identity(credentials), expected, "{name}");
         };
+        // ZooKeeper: a surrogate of CESU-8 is one U+FFFD.
+        check("SHA1", b"\xed\xa0\xbd\xed\xb8\x80:pw", "\u{fffd}\u{fffd}:F2E4i782FsuPaGBSfsCS6MLGvYM=");
         check("SHA1", b"user1:12345", "user1:+owfoSBn/am19roBPzR1/MfCblE=");
         check("sha-1", b"super:admin", "super:xQJmxLMiHGwaqBvst5y6rkB6HQs=");
         check("MD5", b"bob:pw", "bob:mFIN705h49CRioANaL/new==");

@@ -4,6 +4,7 @@
 //! Source: RFC 2831, and where it leaves a choice, what the JDK's server does, which is ZooKeeper's.
 
 use md5::{Digest, Md5};
+use oxkeeper_proto::java;
 
 use super::directives::{Directives, parse};
 use super::sasl::Sasl;
@@ -77,7 +78,7 @@ fn judge(response: &Directives, nonce: &str, sasl: &Sasl) -> Result<Answer, Reje
         return refuse("another charset than utf-8");
     }
     number(response.maxbuf.as_deref(), 10)?;
-    let Some(user) = response.username.as_deref().map(String::from_utf8_lossy) else {
+    let Some(user) = response.username.as_deref().map(java::text) else {
         return refuse("no username");
     };
     if response.realm.as_deref() != Some(REALM.as_bytes()) {
@@ -93,7 +94,7 @@ fn judge(response: &Directives, nonce: &str, sasl: &Sasl) -> Result<Answer, Reje
     if response.qop.as_ref().is_some_and(|qop| qop != b"auth") {
         return refuse("another qop than auth");
     }
-    let uri = response.digest_uri.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+    let uri = response.digest_uri.as_deref().map(java::text).unwrap_or_default();
     if !uri.eq_ignore_ascii_case(DIGEST_URI) {
         return refuse("another digest-uri");
     }

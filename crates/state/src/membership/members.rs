@@ -14,6 +14,7 @@ use nom::combinator::{all_consuming, opt};
 use nom::multi::{many0, separated_list1};
 use nom::sequence::{delimited, preceded, terminated};
 use nom::{IResult, Parser};
+use oxkeeper_proto::java;
 
 /// Where to listen or connect: a host name or address, and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub enum Role {
 impl Role {
     /// *Errors*: neither `participant` nor `observer`, in any case.
     pub fn parse(text: &str) -> Result<Self, String> {
-        match text.trim().to_ascii_lowercase().as_str() {
+        match java::trim(text).to_ascii_lowercase().as_str() {
             "participant" => Ok(Role::Participant),
             "observer" => Ok(Role::Observer),
             _ => Err(format!("Unrecognised peertype: {text}")),
@@ -177,7 +178,7 @@ impl RawAddress<'_> {
 }
 
 fn parse_port(host: &str, text: &str) -> Result<u16, ServerLineError> {
-    let number: i64 = text.trim().parse().map_err(|_| format!("Address unresolved: {host}:{text}"))?;
+    let number: i64 = java::trim(text).parse().map_err(|_| format!("Address unresolved: {host}:{text}"))?;
     u16::try_from(number).map_err(|_| ServerLineError::PortOutOfRange(number))
 }
 

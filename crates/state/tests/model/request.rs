@@ -279,10 +279,10 @@ fn acl_entries() -> impl Strategy<Value = Entry> {
     let known = (perms, select(ids)).prop_map(|(perms, (scheme, id))| entry(perms, scheme, id));
     prop_oneof![
         40 => known,
-        1 => Just(Entry { perms: 31, scheme: None, id: None }),
-        1 => Just(Entry { perms: 31, scheme: Some("world".into()), id: None }),
-        1 => Just(Entry { perms: 31, scheme: Some("auth".into()), id: None }),
-        1 => Just(Entry { perms: 31, scheme: Some("ip".into()), id: None }),
+        2 => Just(Entry { perms: 31, scheme: None, id: None }),
+        2 => Just(Entry { perms: 31, scheme: Some("world".into()), id: None }),
+        2 => Just(Entry { perms: 31, scheme: Some("auth".into()), id: None }),
+        2 => Just(Entry { perms: 31, scheme: Some("ip".into()), id: None }),
     ]
 }
 

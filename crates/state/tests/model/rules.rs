@@ -149,6 +149,12 @@ pub(crate) fn has_provider(scheme: &str, order: &Order) -> bool {
 pub(crate) fn fixup(acl: &[Entry], order: &Order) -> Result<Vec<Entry>, i32> {
     let mut unique: Vec<&Entry> = Vec::new();
     for entry in acl {
+        // Java's equals: field by field, and a method of a null is an exception.
+        for other in unique.iter().filter(|other| other.perms == entry.perms) {
+            if entry.scheme.is_none() || entry.scheme == other.scheme && entry.id.is_none() {
+                return Err(MARSHALLING);
+            }
+        }
         if !unique.contains(&entry) {
             unique.push(entry);
         }
