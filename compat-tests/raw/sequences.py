@@ -117,8 +117,11 @@ def create_arguments(choice):
         kinds += [Flags.PERSISTENT_SEQUENTIAL] * 2
     if path and path != IN_CONTAINER:
         kinds += [Flags.EPHEMERAL] * 2 + [Flags.EPHEMERAL_SEQUENTIAL]
-    if choice.random.random() < 0.03:
+    roll = choice.random.random()
+    if roll < 0.03:
         kinds = [-1, 5, 6, 9]
+    elif roll < 0.1:
+        kinds = [Flags.CONTAINER]
     return path, choice.data(), choice.acl(), choice.random.choice(kinds)
 
 
@@ -132,7 +135,8 @@ def create_ttl_arguments(choice):
 def create_container_arguments(choice):
     path = choice.random.choice([CONTAINER] * 8 + ["/none/k", "/a/"])
     choice.expect(path)
-    return path, choice.data(), choice.acl()
+    # Not those of an ephemeral: until it is applied, such a container is one.
+    return path, choice.data(), choice.acl(), choice.random.choice([Flags.CONTAINER] * 4 + [Flags.PERSISTENT, Flags.PERSISTENT_SEQUENTIAL])
 
 
 def path_list(choice):
@@ -166,7 +170,13 @@ def quota_change_arguments(choice):
 
 def multi_arguments(choice):
     names = choice.random.choices(["create", "create2", "createContainer", "createTTL", "delete", "setData", "check"], k=choice.random.randrange(5))
-    return [(name, choice.arguments(name)) for name in names]
+    return [(name, without_container(name, choice.arguments(name))) for name in names]
+
+
+def without_container(name, arguments):
+    """In a multi a create with those flags makes a container, which may be removed at any time."""
+    *others, flags = arguments
+    return (*others, Flags.PERSISTENT) if name in ("create", "create2") and flags == Flags.CONTAINER else arguments
 
 
 def multi_read_arguments(choice):
