@@ -1,4 +1,4 @@
-//! What strings of Java do otherwise than Rust's.
+//! Java's strings, where they do otherwise than Rust's.
 
 use crate::jute::Text;
 

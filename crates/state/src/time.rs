@@ -1,4 +1,4 @@
-//! Which time a command is applied at: that of its server's wall clock, whose small steps back are not seen.
+//! The time at which a command is applied: that of its server's wall clock, whose small steps back are not seen.
 //!
 //! Clients see it as ctime and mtime. Within [`HELD_MS`] it stands still until the clock has caught up: clocks of servers
 //! that lead one after the other differ by as much, and clocks are set right by as much. A clock that goes back further
@@ -12,7 +12,7 @@ use crate::state::State;
 pub const HELD_MS: i64 = 10_000;
 
 impl State {
-    /// What follows was packed when its server's wall clock showed `told_ms`.
+    /// The entry at work was packed when its server's wall clock showed `told_ms`.
     pub(crate) fn tell_time(&mut self, told_ms: i64) {
         let is_held = (1..=HELD_MS).contains(&self.time_ms.saturating_sub(told_ms));
         if !is_held {

@@ -1,16 +1,16 @@
-//! What a write finds of earlier writes that ZooKeeper has checked and not yet applied: its checks see records of what is to come.
+//! Records of writes that are checked and not yet applied, by which ZooKeeper checks the next write.
 //!
 //! ZooKeeper: such a record differs in two ways from the znode that comes of it. A counter of creations that overflows goes
 //! on at -2147483648, while the znode's stays at 2147483647; and a container that was asked for with the flags of an
-//! ephemeral is an ephemeral. There it is a question of time which of both a write meets. Here the entry of the log
-//! decides: its commands, as those of one transaction, come behind each other without a pause.
+//! ephemeral is an ephemeral. There, time decides whether a write meets the record or the znode. Here the entry of the log
+//! does: its commands, like the operations of a transaction, follow each other without a pause.
 //!
 //! Source: `PrepRequestProcessor.pRequest2TxnCreate`, `ZooKeeperServer.outstandingChanges`, `DataTree.createNode`.
 
 use crate::state::State;
 use crate::znode::Slot;
 
-/// How the record of one znode differs from the znode.
+/// Difference between the record of a znode and the znode.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unapplied {
     /// The counter of creations, once it has overflown.

@@ -63,8 +63,8 @@ pub(crate) struct Model {
     pub(crate) zxid: i64,
     pub(crate) time: i64,
     pub(crate) told: Vec<Told>,
-    /// What later commands of the entry go by, of each znode that was created or had a child created: its counter of
-    /// creations, and whether it passes for an ephemeral.
+    /// Records of znodes that the entry created, or created a child of: the counter of creations that later commands of the
+    /// entry go by, and whether it passes for an ephemeral.
     pub(crate) records: BTreeMap<String, (i32, bool)>,
     /// Usage that this multi changed, from before it.
     usage_before: Option<BTreeMap<String, BTreeMap<String, i64>>>,
