@@ -19,7 +19,7 @@ impl Clock {
         self.start.elapsed().as_millis() as u64
     }
 
-    /// Unix ms. It may jump; [`oxkeeper_state::State`] never lets it go back.
+    /// Unix ms. It may jump; [`oxkeeper_state::time`] says which steps back are not seen.
     pub(crate) fn wall_ms(&self) -> i64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
     }
