@@ -21,6 +21,9 @@ def write_everything(client, base):
     client.ok(wire.delete(base + "/n-0000000002"))
     client.ok(wire.create(base + "/e", flags=1))
     client.ok(wire.create_container(base + "/c"))
+    # An ephemeral until it is applied: then it may have children, and when the log is replayed.
+    client.ok(wire.create_container(base + "/c/f", flags=1))
+    client.ok(wire.create(base + "/c/f/x"))
     client.ok(wire.create_ttl(base + "/t", 600_000))
     client.ok(wire.multi(wire.create(base + "/m", b"m"), wire.set_data(base, b"top")))
     return {path: client.stat(path) for path in (base, *(f"{base}/{name}" for name in client.names(base)))}
@@ -41,6 +44,7 @@ def survives(scene, *verbs):
     again = resume(scene, client)
     equal({path: again.stat(path) for path in stats}, stats, "Stats")
     equal(again.names(base), sorted(path[len(base) + 1 :] for path in stats if path != base), "children")
+    equal(again.names(base + "/c/f"), ["x"], "children of a container")
     equal(again.data(base + "/null"), None, "null data")
     equal(again.acl(base + "/data"), [ACL(31, "world", "anyone"), ACL(1, "digest", "u:h")], "ACL")
     assert again.ok(wire.create(base + "/n-", flags=2), wire.ustring(base + "/n-0000000008")).zxid > client.last_zxid
