@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use oxkeeper_proto::records::{Acl, Id};
 use oxkeeper_proto::{SessionId, Zxid};
 
 use crate::acl::{AclId, AclList};
@@ -21,6 +22,7 @@ pub struct Importing {
     state: State,
     sessions: BTreeMap<i64, i32>,
     ephemerals: BTreeMap<i64, BTreeSet<Slot>>,
+    unlisted: BTreeMap<Slot, i64>,
 }
 
 /// A znode as it is stored elsewhere: everything but path, data and ACL.
@@ -94,12 +96,23 @@ pub struct Kept {
     pub ephemerals: usize,
     /// Ephemeral znodes left out.
     pub ephemerals_dropped: usize,
+    /// Of the sessions left out, those whose id reads as the owner of a TTL znode or of a container.
+    pub sessions_ambiguous: usize,
 }
 
 impl Importing {
     /// Of nothing yet. `seed`: see [`State::new`].
     pub fn new(seed: u64) -> Importing {
-        Importing { state: State::bare(seed), sessions: BTreeMap::new(), ephemerals: BTreeMap::new() }
+        Importing::from_state(State::bare(seed))
+    }
+
+    /// Begins with what a server has that starts from nothing. `seed`: see [`State::new`].
+    pub fn fresh(seed: u64) -> Importing {
+        Importing::from_state(State::new(seed))
+    }
+
+    fn from_state(state: State) -> Importing {
+        Importing { state, sessions: BTreeMap::new(), ephemerals: BTreeMap::new(), unlisted: BTreeMap::new() }
     }
 
     /// How many znodes there are.
@@ -128,7 +141,7 @@ impl Importing {
         &mut self,
         path: &str,
         data: Option<&[u8]>,
-        acl: &[oxkeeper_proto::records::Acl<'static>],
+        acl: &[Acl<'static>],
         stat: &StoredStat,
     ) -> Result<(), Misplaced> {
         // Nobody could delete it when its session or its time ends.
@@ -148,6 +161,26 @@ impl Importing {
         Ok(())
     }
 
+    /// A znode of a snapshot whose ACL has this number and is not in the snapshot: the log behind it may have the list.
+    /// Until then nobody but the super user may do anything with it. *Errors*: it has no place.
+    pub fn znode_without_acl(
+        &mut self,
+        path: &str,
+        data: Option<&[u8]>,
+        number: i64,
+        stat: &StoredStat,
+    ) -> Result<(), Misplaced> {
+        self.znode(path, data, &[closed_entry()], stat)?;
+        let slot = self.lookup(path).expect("placed just now");
+        self.unlisted.insert(slot, number);
+        Ok(())
+    }
+
+    /// Znodes whose ACL nothing told so far, each with the number of its list.
+    pub fn without_acl(&self) -> impl ExactSizeIterator<Item = (String, i64)> {
+        self.unlisted.iter().map(|(&slot, &number)| (self.state.tree.path(slot), number))
+    }
+
     /// Its parent and its name. *Errors*: it has no place, or is there.
     fn place_of<'p>(&self, path: &'p str) -> Result<(Slot, &'p str), Misplaced> {
         let (parent, name) = path.rsplit_once('/').ok_or(Misplaced::Path)?;
@@ -165,7 +198,13 @@ impl Importing {
     }
 
     fn is_ephemeral(&self, slot: Slot) -> bool {
-        self.state.tree.znode(slot).versions.owner.session().is_some()
+        self.session_of(self.state.tree.znode(slot).versions.owner).is_some()
+    }
+
+    /// The session, of an ephemeral znode. ZooKeeper: without `extendedTypesEnabled`, ids of sessions of server 255 are what
+    /// elsewhere is the owner of a TTL znode: an owner that is a session's id is that session.
+    fn session_of(&self, owner: Owner) -> Option<i64> {
+        owner.session().or_else(|| Some(owner.0).filter(|id| self.sessions.contains_key(id)))
     }
 
     /// ZooKeeper: paths are keys there; `/` alone and the empty path are the root.
@@ -181,7 +220,7 @@ impl Importing {
         let &StoredStat { czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid } = stat;
         let versions = Versions { czxid, mzxid, pzxid, ctime, mtime, owner, version, cversion, aversion, acl };
         let slot = self.state.tree.insert(parent, path, name, data, versions);
-        if let Some(session) = owner.session() {
+        if let Some(session) = self.session_of(owner) {
             self.ephemerals.entry(session).or_default().insert(slot);
         }
     }
@@ -214,6 +253,7 @@ impl Importing {
     }
 
     fn change_acl(&mut self, slot: Slot, path: &str, acl: AclId, aversion: Option<i32>) {
+        self.unlisted.remove(&slot);
         let old = self.state.tree.znode(slot).versions.acl;
         self.state.tree.touch(slot, path, |versions| {
             versions.acl = acl;
@@ -240,7 +280,8 @@ impl Importing {
 
     fn remove(&mut self, slot: Slot, path: &str) {
         let Versions { owner, acl, .. } = self.state.tree.remove(slot, path).versions;
-        if let Some(owned) = owner.session().and_then(|session| self.ephemerals.get_mut(&session)) {
+        self.unlisted.remove(&slot);
+        if let Some(owned) = self.ephemerals.get_mut(&owner.0) {
             owned.remove(&slot);
         }
         self.state.release_acl(acl);
@@ -280,6 +321,9 @@ impl Importing {
     }
 
     /// The state as of transaction `zxid`, which is its last. Without `keep_sessions` it has none; ephemeral znodes without a session go.
+    /// So do sessions whose ids no znode could show to be theirs, with what they own: their clients are told that they have expired.
+    ///
+    /// Time begins anew: a znode may be from the future of a wrong clock.
     ///
     /// # Panics
     /// Without a root.
@@ -287,7 +331,10 @@ impl Importing {
         assert!(!self.is_empty(), "a tree has a root");
         let mut kept = Kept::default();
         let all = std::mem::take(&mut self.sessions);
-        let sessions = if keep_sessions { all.clone() } else { BTreeMap::new() };
+        let is_clear = |id: &i64| Owner(*id).session().is_some();
+        kept.sessions_ambiguous = all.keys().filter(|id| !is_clear(id)).count();
+        let mut sessions = if keep_sessions { all.clone() } else { BTreeMap::new() };
+        sessions.retain(|id, _| is_clear(id));
         (kept.sessions, kept.sessions_dropped) = (sessions.len(), all.len() - sessions.len());
         let owners: Vec<i64> = self.ephemerals.keys().copied().collect();
         for owner in owners.into_iter().filter(|owner| !sessions.contains_key(owner)) {
@@ -377,6 +424,11 @@ impl State {
     }
 }
 
+/// Allows nothing: only the super user passes.
+fn closed_entry() -> Acl<'static> {
+    Acl { perms: 0, id: Id { scheme: Some("world".into()), id: Some("anyone".into()) } }
+}
+
 /// ZooKeeper: the empty path is the root's.
 fn rooted(path: &str) -> &str {
     if path.is_empty() { "/" } else { path }
@@ -461,6 +513,66 @@ mod tests {
         };
         check(true, 1, 1);
         check(false, 0, 0);
+    }
+
+    /// Server 255 of ZooKeeper, up for less than five hours: the id reads as a ttl of 4,295,032,833 ms.
+    const AMBIGUOUS: i64 = 0xff00_0001_0001_0001_u64 as i64;
+    /// The same server, up for longer.
+    const LONG_UP: i64 = 0xff00_1701_0001_0001_u64 as i64;
+
+    #[test]
+    fn ephemerals_of_server_255_end_with_their_session() {
+        let mut importing = importing();
+        importing.open_session(AMBIGUOUS, 1000);
+        importing.open_session(LONG_UP, 1000);
+        importing.open_session(AMBIGUOUS + 1, 1000);
+        let of = |owner| StoredStat { owner: Owner(owner), ..persistent() };
+        importing.znode("/lock", None, &[], &of(AMBIGUOUS)).expect("placed");
+        importing.znode("/long-up", None, &[], &of(LONG_UP)).expect("placed");
+        assert_eq!(importing.znode("/lock/below", None, &[], &persistent()), Err(Misplaced::BelowEphemeral));
+        importing.znode("/ttl", None, &[], &of(Owner::ttl(5000).0)).expect("placed");
+        importing.create(created("/replayed", Owner(AMBIGUOUS + 1), 1));
+        importing.create(created("/closed", Owner(AMBIGUOUS), 2));
+        importing.close_session(AMBIGUOUS, &["/closed".to_owned()], 3);
+        let (state, kept) = importing.finish(3, true);
+        state.check();
+        let (sessions_dropped, ephemerals_dropped) = (1, 1);
+        let expected = Kept { sessions: 1, ephemerals: 1, sessions_dropped, ephemerals_dropped, sessions_ambiguous: 1 };
+        assert_eq!(kept, expected);
+        let there = |path: &str| state.tree().lookup(path).map(|slot| state.tree().znode(slot).versions.owner);
+        assert_eq!(["/lock", "/closed", "/replayed"].map(there), [None, None, None]);
+        assert_eq!(there("/long-up").and_then(Owner::session), Some(LONG_UP));
+        assert_eq!(there("/ttl").and_then(Owner::ttl_ms), Some(5000));
+    }
+
+    #[test]
+    fn an_acl_may_come_later_or_never() {
+        let mut importing = importing();
+        for (path, number) in [("/created", 7), ("/set", 8), ("/gone", 9), ("/never", 10)] {
+            importing.znode_without_acl(path, Some(b"x"), number, &persistent()).expect("placed");
+        }
+        let list = vec![Acl { perms: 1, ..closed_entry() }];
+        importing.create(Created { acl: list.clone(), ..created("/created", Owner::PERSISTENT, 1) });
+        importing.set_acl("/set", list.clone(), 1);
+        importing.delete("/gone", 2);
+        importing.create(created("/another", Owner::PERSISTENT, 3));
+        assert_eq!(importing.without_acl().collect::<Vec<_>>(), [("/never".to_owned(), 10)]);
+        let (state, _) = importing.finish(3, true);
+        state.check();
+        let acl = |path: &str| {
+            let slot = state.tree().lookup(path).expect("it is there");
+            state.acl(state.tree().znode(slot).versions.acl).clone()
+        };
+        assert_eq!((acl("/created"), acl("/set")), (list.clone(), list));
+        assert_eq!(acl("/never"), [closed_entry()]);
+    }
+
+    #[test]
+    fn a_time_from_the_future_is_not_the_last_time() {
+        let mut importing = importing();
+        let stat = StoredStat { ctime: i64::MAX, mtime: 4_075_000_000_000, ..persistent() };
+        importing.znode("/future", None, &[], &stat).expect("placed");
+        assert_eq!(importing.finish(1, true).0.time_ms(), 0);
     }
 
     #[test]
