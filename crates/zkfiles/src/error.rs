@@ -116,7 +116,7 @@ pub enum FileError {
     },
     /// A log without a snapshot.
     #[error(
-        "{path} holds transaction logs, but no snapshot to begin with: what was before them is missing. Apache ZooKeeper 3.5 and later writes a snapshot at its first start: is dataDir right, and is --data-log-dir the dataLogDir?"
+        "{path} holds transaction logs, but no snapshot to begin with: what was before them is missing. Apache ZooKeeper 3.5 and later writes a snapshot at its first start: is dataDir right, and is --data-log-dir the dataLogDir? (If it was started with snapshot.trust.empty=true, say so in zoo.cfg or SERVER_JVMFLAGS, or with --trust-empty-snapshot)"
     )]
     NoSnapshot {
         /// Which.
@@ -128,16 +128,6 @@ pub enum FileError {
         /// Which directory.
         path: PathBuf,
         /// What is wrong with each.
-        problems: Vec<String>,
-    },
-    /// What lies between an older snapshot and the logs is missing.
-    #[error("{} is needed because newer snapshots are damaged ({}), but the transactions behind it are missing: no log begins at or before {:#x}", snapshot.display(), problems.join("; "), zxid + 1)]
-    Gap {
-        /// The snapshot.
-        snapshot: PathBuf,
-        /// Its zxid.
-        zxid: i64,
-        /// What is wrong with newer ones.
         problems: Vec<String>,
     },
 }

@@ -6,7 +6,7 @@
 //! Deliberately absent: our own files (`oxkeeper-store`), what a request does (`oxkeeper-state`), the command line.
 //!
 //! Reading order: [`error`], `input` (checked fields), `compress`, [`snapshot`], [`write`], [`txn`], [`log`], [`replay`],
-//! [`dir`] (which files count), [`export`].
+//! `loading`, [`loss`] (what is missing), [`dir`] (which files count), [`export`].
 //!
 //! [`State`]: oxkeeper_state::State
 
@@ -15,7 +15,9 @@ pub mod dir;
 pub mod error;
 pub mod export;
 mod input;
+mod loading;
 pub mod log;
+pub mod loss;
 pub mod replay;
 pub mod snapshot;
 pub mod txn;
@@ -23,3 +25,4 @@ pub mod write;
 
 pub use compress::{Compression, open};
 pub use error::{FileError, Problem};
+pub use loss::Loss;

@@ -1,6 +1,8 @@
 //! Files cut short at every byte, and with every byte changed: an error or a clean end, never a panic or something wrong.
 
-use oxkeeper_proto::Jute;
+mod common;
+
+use common::{log_of, text, transaction};
 use oxkeeper_proto::records::{Acl, Id};
 use oxkeeper_state::import::StoredStat;
 use oxkeeper_state::znode::Owner;
@@ -62,43 +64,6 @@ fn a_snapshot_is_whole_or_none() {
         }
     }
     assert!(read_snapshot(&[whole, vec![0]].concat()).is_err(), "something follows");
-}
-
-/// A transaction as a log has it, without a digest.
-fn transaction(zxid: i64, op: i32, body: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    7i64.encode(&mut bytes);
-    1i32.encode(&mut bytes);
-    zxid.encode(&mut bytes);
-    99i64.encode(&mut bytes);
-    op.encode(&mut bytes);
-    bytes.extend_from_slice(body);
-    bytes
-}
-
-fn text(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    Some(text.as_bytes()).encode(&mut bytes);
-    bytes
-}
-
-fn log_of(transactions: &[Vec<u8>]) -> Vec<u8> {
-    let mut log = b"ZKLG\0\0\0\x02\0\0\0\0\0\0\0\0".to_vec();
-    for transaction in transactions {
-        i64::from(simd_adler32_of(transaction)).encode(&mut log);
-        Some(transaction.as_slice()).encode(&mut log);
-        log.push(b'B');
-    }
-    log
-}
-
-/// Adler-32 as its definition has it.
-fn simd_adler32_of(bytes: &[u8]) -> u32 {
-    let (a, b) = bytes.iter().fold((1u32, 0u32), |(a, b), &byte| {
-        let a = (a + u32::from(byte)) % 65_521;
-        (a, (b + a) % 65_521)
-    });
-    b << 16 | a
 }
 
 fn read_log(bytes: &[u8]) -> (Vec<i64>, Result<Option<End>, Problem>) {

@@ -7,10 +7,11 @@ use std::time::Instant;
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use oxkeeper_proto::Zxid;
+use oxkeeper_server::config::Properties;
 use oxkeeper_server::offline::Plot;
 use oxkeeper_state::State;
 use oxkeeper_state::import::Kept;
-use oxkeeper_zkfiles::dir::{self, Found, Loaded, Options};
+use oxkeeper_zkfiles::dir::{self, Checked, Found, Loaded, Options};
 use oxkeeper_zkfiles::export::fingerprint;
 
 use super::{Place, PlaceArgs, Unit, bar, ensure_dir, seed};
@@ -27,6 +28,10 @@ pub(crate) struct ImportArgs {
     /// Damage in the last transaction log ends it there, instead of ending the import: what is behind is lost
     #[arg(long)]
     stop_at_damage: bool,
+    /// Transaction logs without a snapshot are everything there is, as with ZooKeeper's snapshot.trust.empty=true (which also counts
+    /// where it stands in the zoo.cfg or in SERVER_JVMFLAGS)
+    #[arg(long)]
+    trust_empty_snapshot: bool,
     #[command(flatten)]
     target: TargetArgs,
 }
@@ -50,6 +55,9 @@ struct TargetArgs {
     /// Sessions and their ephemeral znodes: kept, so that clients go on with them, or left out
     #[arg(long, value_enum, default_value_t)]
     sessions: Sessions,
+    /// What is there is taken although more was there once: what is missing is told, and lost
+    #[arg(long)]
+    accept_loss: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -70,7 +78,12 @@ pub(crate) fn import(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         (None, None) => place.data_log_dir.clone(),
     };
     ensure_dir(&logs)?;
-    let options = Options { seed: seed()?, stop_at_damage: args.stop_at_damage };
+    let options = Options {
+        seed: seed()?,
+        stop_at_damage: args.stop_at_damage,
+        trust_empty: args.trust_empty_snapshot || trusts_empty_snapshot(args.target.place.config.as_deref())?,
+        logs_named: args.data_log_dir.is_some() || args.source.is_none() && place.data_log_dir != place.data_dir,
+    };
     take_over(&args.target, place, |progress| dir::load(&source, &logs, options, progress))
 }
 
@@ -82,6 +95,17 @@ pub(crate) fn restore(args: &RestoreArgs) -> anyhow::Result<ExitCode> {
     }
     let place = args.target.place()?;
     take_over(&args.target, place, |progress| dir::load_file(&args.file, seed, progress))
+}
+
+/// Whether ZooKeeper is told to. ZooKeeper: a key of zoo.cfg that it does not know becomes a property of the JVM.
+fn trusts_empty_snapshot(config: Option<&Path>) -> anyhow::Result<bool> {
+    let mut properties = crate::serve::jvm_flags();
+    if let Some(config) = config {
+        properties.extend(Properties::from_file_bytes(&std::fs::read(config)?)?);
+    }
+    let is_meant = |key: &str| key.strip_prefix("zookeeper.").unwrap_or(key) == "snapshot.trust.empty";
+    let last = properties.entries().iter().rev().find(|property| is_meant(&property.key));
+    Ok(last.is_some_and(|property| property.value.eq_ignore_ascii_case("true")))
 }
 
 impl TargetArgs {
@@ -108,7 +132,11 @@ fn take_over(
     }));
     reading.finish_and_clear();
     let Loaded { importing, zxid, found } = match loaded {
-        Ok(loaded) => loaded,
+        Ok(loaded) if loaded.found.losses.is_empty() || target.accept_loss => loaded,
+        Ok(Loaded { found, .. }) => {
+            plot.abandon();
+            bail!(refusal(&found));
+        }
         Err(problem) => {
             plot.abandon();
             bail!(problem);
@@ -138,22 +166,32 @@ fn take_over(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Why nothing was imported, and what to do.
+fn refusal(found: &Found) -> String {
+    let losses: Vec<_> = found.losses.iter().map(|loss| format!("  - {loss}\n")).collect();
+    format!(
+        "what is there is incomplete, and nothing was written:\n{}Take the files of another server of the ensemble, or a backup. To go on \
+         with what is there, and to lose the rest: --accept-loss",
+        losses.concat()
+    )
+}
+
 fn tell(found: &Found, kept: &Kept, state: &State, zxid: i64, begin: Instant, data_dir: &Path) {
     found.notes.iter().for_each(|note| eprintln!("oxkeeper: note: {note}"));
-    if found.digest_matches == Some(false) {
+    found.losses.iter().for_each(|loss| eprintln!("oxkeeper: lost, as you accepted: {loss}"));
+    if kept.sessions_ambiguous > 0 {
         eprintln!(
-            "oxkeeper: note: the tree differs from the one whose digest Apache ZooKeeper wrote down last. Compare what matters\n\
-             to you before you switch over; a server of ZooKeeper that starts from these files would log the same"
+            "oxkeeper: note: {} sessions have ids of a server 255 that read as those of TTL znodes: they were ended with their ephemeral\n\
+             znodes. Their clients are told that they have expired, and begin new ones",
+            kept.sessions_ambiguous
         );
     }
-    say!("{}, zxid {:#x}", found.snapshot.display(), found.snapshot_zxid);
+    match &found.snapshot {
+        Some(path) => say!("{}, zxid {:#x}", path.display(), found.snapshot_zxid),
+        None => say!("no snapshot: from nothing, as snapshot.trust.empty says"),
+    }
     say!("  and {} transactions of {} logs, up to {zxid:#x}", found.transactions, found.logs);
-    let digest = match found.digest_matches {
-        Some(true) => "the tree digest is the one Apache ZooKeeper wrote down",
-        Some(false) => "the tree digest DIFFERS from the one Apache ZooKeeper wrote down",
-        None => "no tree digest to compare with",
-    };
-    say!("  {} znodes; {digest}", state.tree().len());
+    say!("  {} znodes; {}", state.tree().len(), checked(found));
     say!(
         "  {} sessions with {} ephemeral znodes; left out: {} sessions, {} ephemeral znodes",
         kept.sessions,
@@ -162,4 +200,23 @@ fn tell(found: &Found, kept: &Kept, state: &State, zxid: i64, begin: Instant, da
         kept.ephemerals_dropped
     );
     say!("  written to {} in {:.1} s", data_dir.display(), begin.elapsed().as_secs_f64());
+}
+
+/// What shows that the tree is the one that ZooKeeper had.
+fn checked(found: &Found) -> String {
+    if !found.losses.is_empty() {
+        return "INCOMPLETE, see above".to_owned();
+    }
+    let digest = match found.checked {
+        Checked::Transaction(zxid) => {
+            format!("the tree digest is the one Apache ZooKeeper wrote down with transaction {zxid}")
+        }
+        Checked::Snapshot => "the tree digest is the one Apache ZooKeeper wrote down with the snapshot".to_owned(),
+        Checked::Nothing => "no tree digest to compare with".to_owned(),
+    };
+    match (found.transactions, found.logs) {
+        (0, 0) => format!("{digest}; no transaction log that could have more"),
+        (0, _) => format!("{digest}; nothing behind the snapshot in the logs"),
+        (_, _) => format!("{digest}; no transaction is missing behind the snapshot"),
+    }
 }

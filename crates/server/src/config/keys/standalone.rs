@@ -428,7 +428,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("snapshot.compression.method", Form::Property, unused::TEXT, "gz or snappy").ignored(OWN_FORMAT),
     Key::new("snapshot.trust.empty", Form::Property, unused::FLAG, "Accept logs without a snapshot")
         .default("false")
-        .ignored(OWN_FORMAT),
+        .ignored("it counts for `oxkeeper import`; the files on disk have a format of their own"),
     Key::new("fsync.warningthresholdms", Form::EitherProperty, unused::LONG, "A slower sync is logged")
         .unit("ms")
         .default("1000")
