@@ -17,7 +17,7 @@ use crate::input::Input;
 pub(crate) const MAGIC: u32 = 0x5a4b_534e;
 pub(crate) const VERSION: i32 = 2;
 /// The ACL id of `world:anyone:cdrwa`.
-pub(crate) const OPEN_ACL: i64 = -1;
+pub const OPEN_ACL: i64 = -1;
 /// Behind each checksum, and behind the last znode.
 pub(crate) const END: &str = "/";
 /// Bytes of a `StatPersisted`.

@@ -21,7 +21,7 @@ use oxkeeper_state::import::StoredStat;
 use oxkeeper_state::znode::{Owner, Slot};
 use oxkeeper_store::{Logged, RealDisk, parent, read_segment};
 use oxkeeper_zkfiles::log::End;
-use oxkeeper_zkfiles::snapshot::{Item, Trailer};
+use oxkeeper_zkfiles::snapshot::{Item, OPEN_ACL, Trailer};
 use oxkeeper_zkfiles::txn::{Body, Create, Kind, Transaction, op};
 use oxkeeper_zkfiles::{Problem, dir, export, log, open, snapshot};
 use serde_json::{Value, json};
@@ -89,7 +89,7 @@ impl<W: Write> Printer<'_, W> {
         if self.json { Ok(()) } else { writeln!(self.out, "ZNode Details (count={znodes}):") }
     }
 
-    fn znode(&mut self, path: &str, data: Option<&[u8]>, acl: &[Acl<'_>], stat: &StoredStat) -> io::Result<()> {
+    fn znode(&mut self, path: &str, data: Option<&[u8]>, acl: Option<&[Acl<'_>]>, stat: &StoredStat) -> io::Result<()> {
         self.zxid = self.zxid.max(stat.mzxid).max(stat.pzxid);
         let path = if path.is_empty() { "/" } else { path };
         if self.json {
@@ -151,7 +151,8 @@ fn hex(number: i64) -> String {
     format!("{number:#016x}")
 }
 
-fn json_znode(path: &str, data: Option<&[u8]>, acl: &[Acl<'_>], stat: &StoredStat) -> Value {
+/// An ACL of `null` is one that only a transaction log may have.
+fn json_znode(path: &str, data: Option<&[u8]>, acl: Option<&[Acl<'_>]>, stat: &StoredStat) -> Value {
     let StoredStat { czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid } = *stat;
     let zxid = |zxid: i64| format!("{zxid:#x}");
     let (mut kind, mut ttl, mut session) = ("persistent", None, None);
@@ -164,7 +165,7 @@ fn json_znode(path: &str, data: Option<&[u8]>, acl: &[Acl<'_>], stat: &StoredSta
     }
     json!({
         "kind": "znode", "path": path, "type": kind, "ttlMs": ttl, "session": session,
-        "data": data.map(|data| BASE64.encode(data)), "acl": json_acl(acl),
+        "data": data.map(|data| BASE64.encode(data)), "acl": acl.map(json_acl),
         "czxid": zxid(czxid), "mzxid": zxid(mzxid), "pzxid": zxid(pzxid), "ctime": ctime, "mtime": mtime,
         "version": version, "storedCversion": cversion, "aversion": aversion,
     })
@@ -194,13 +195,13 @@ fn show_snapshot(args: &DumpArgs, out: &mut impl Write) -> anyhow::Result<()> {
             Item::End(end) => trailer = end,
         }
     }
-    let world = oxkeeper_state::acl::world(oxkeeper_proto::op::perms::ALL);
+    acls.insert(OPEN_ACL, oxkeeper_state::acl::world(oxkeeper_proto::op::perms::ALL));
     let mut printer = Printer { out, json: args.json, data: args.data, zxid: 0 };
     printer.begin(znodes)?;
     let mut reader = read()?;
     while let Some(item) = reader.next().map_err(of_file)? {
         if let Item::Znode(snapshot::Record { path, data, acl, stat }) = item {
-            printer.znode(&path, data.as_deref(), acls.get(&acl).unwrap_or(&world), &stat)?;
+            printer.znode(&path, data.as_deref(), acls.get(&acl).map(Vec::as_slice), &stat)?;
         }
     }
     printer.sessions(&sessions)?;
@@ -225,7 +226,7 @@ fn show_tree(args: &DumpArgs, out: &mut impl Write) -> anyhow::Result<()> {
     for slot in std::iter::once(Slot::ROOT).chain(tree.descendants(Slot::ROOT)) {
         let (znode, path) = (tree.znode(slot), tree.path(slot));
         let acl: AclId = znode.versions.acl;
-        printer.znode(&path, znode.data(), state.acl(acl), &export::stored(&znode.versions))?;
+        printer.znode(&path, znode.data(), Some(state.acl(acl)), &export::stored(&znode.versions))?;
     }
     let sessions = state.sessions().iter();
     let sessions = sessions.map(|(id, session)| (id.0, (session.timeout_ms, session.ephemerals.len()))).collect();

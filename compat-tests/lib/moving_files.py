@@ -1,0 +1,278 @@
+"""Cases of `migration`: directories as crashes, purges, lost files and forgotten options leave them. Apache ZooKeeper itself is started
+from each of them, too."""
+
+import json
+import shutil
+import subprocess
+import threading
+
+import wire
+from moving import Client, Refused, compare, config, data_dir, files, oxkeeper
+from server import free_ports
+
+# Of each of so many threads, in one round: a snapshot takes longer with each.
+CREATES = 2000
+THREADS = 6
+ROUNDS_MAX = 5
+
+
+class Files:
+    """What `import` makes of a directory, and what it refuses."""
+
+    def __init__(self, servers, kind):
+        self.servers, self.kind = servers, kind
+        self.targets = 0
+
+    def cases(self):
+        yield "a new directory, which has no digest", self.new
+        yield "ACLs that stand only in the log, behind Apache ZooKeeper's own purge", self.fuzzy_acls
+        yield "missing and emptied logs: refused as Apache ZooKeeper refuses them, or taken with a report", self.incomplete
+        yield "missing logs that Apache ZooKeeper does not miss", self.unnoticed
+        yield "a forgotten --data-log-dir", self.forgotten
+        yield "logs alone, with and without snapshot.trust.empty", self.trust_empty
+        yield "ephemerals of server 255 end with their session", self.server_255
+
+    def target(self):
+        self.targets += 1
+        return self.servers.directory / f"target-{self.targets}"
+
+    def imported(self, source, *options):
+        """Imports into a server of ours and starts it: what import said, and a client."""
+        target = self.servers.create("oxkeeper")
+        said = oxkeeper("import", source, "--config", config(target.members[0]), *options)
+        target.start()
+        return said, Client(target.members[0].port)
+
+    def new(self):
+        source = self.servers.create(self.kind)
+        source.start()
+        source.stop()
+        said = oxkeeper("import", data_dir(source.members[0]), "--data-dir", self.target())
+        assert "no tree digest to compare with" in said and "note" not in said, said
+
+    def fuzzy_acls(self):
+        source = self.servers.create(self.kind, ["snapCount=1000"])
+        source.start()
+        (member,) = source.members
+        Client(member.port).do(wire.create("/acls"))
+        purge_log = self.servers.directory / "purge.log"
+        for rounds in range(1, ROUNDS_MAX + 1):
+            create_with_new_acls(member.port, rounds - 1)
+            source.kill9()
+            purge(member, purge_log)
+            snapshots = files(member, "snapshot")
+            if any(map(lacks_acls, snapshots)):
+                break
+            source.start()
+        else:
+            raise AssertionError("no snapshot was taken while znodes were created")
+        # From each of them, the newest first.
+        for snapshot in reversed(snapshots):
+            said, client = self.imported(data_dir(member))
+            assert "ACLs that are neither" not in said and "the tree digest is the one" in said, said
+            check_acls(client, rounds)
+            snapshot.unlink()
+            if len(files(member, "snapshot")) == 1:
+                break
+
+    def incomplete(self):
+        source = self.written()
+        for what, change, loss in (
+            ("a log is missing", lambda log: log.unlink(), "transactions are missing"),
+            ("a log is cut short", lambda log: log.write_bytes(log.read_bytes()[:2000]), "transactions are missing"),
+            ("a log is empty", lambda log: log.write_bytes(b""), "is empty"),
+            ("a log has no records", lambda log: log.write_bytes(log.read_bytes()[:16]), "transactions are missing"),
+        ):
+            copy = self.copy_of(source)
+            (member,) = copy.members
+            change(files(member, "log")[1])
+            starts = started(copy)
+            assert not starts, f"{what}: Apache ZooKeeper starts"
+            self.refused_and_accepted(member, what, loss)
+
+    def unnoticed(self):
+        """ZooKeeper: serves a part of the znodes, from the first and the last of these without a word."""
+        source = self.written(snapshots=3)
+
+        def first(member):
+            files(member, "log")[0].unlink()
+            for snapshot in files(member, "snapshot")[1:]:
+                snapshot.unlink()
+
+        def newer(member):
+            for log in files(member, "log")[1:]:
+                log.unlink()
+
+        def every(member):
+            for log in files(member, "log"):
+                log.unlink()
+
+        for change, loss in ((first, "transactions are missing"), (newer, "the transaction logs end"), (every, "not one transaction log")):
+            copy = self.copy_of(source)
+            (member,) = copy.members
+            change(member)
+            self.refused_and_accepted(member, change.__name__, loss)
+            assert started(copy), f"{change.__name__} missing: Apache ZooKeeper does not start"
+
+    def refused_and_accepted(self, member, what, loss):
+        target = self.target()
+        said = oxkeeper("import", data_dir(member), "--data-dir", target, fails=True)
+        assert loss in said and "--accept-loss" in said and not list(target.glob("*.redb")), f"{what}: {said}"
+        said = oxkeeper("import", data_dir(member), "--data-dir", target, "--accept-loss")
+        assert "lost, as you accepted" in said and loss in said and "INCOMPLETE" in said, f"{what}: {said}"
+
+    def written(self, snapshots=1):
+        """A server with several logs and only its first snapshots, killed."""
+        source = self.servers.create(self.kind, ["snapCount=60"])
+        source.start()
+        (member,) = source.members
+        client = Client(member.port)
+        client.do(wire.create("/written"))
+        for number in range(250):
+            client.do(wire.create(f"/written/{number}"))
+        source.kill9()
+        for snapshot in files(member, "snapshot")[snapshots:]:
+            snapshot.unlink()
+        assert len(files(member, "log")) > 3, files(member, "log")
+        return source
+
+    def copy_of(self, source):
+        copy = self.servers.create(self.kind)
+        shutil.copytree(data_dir(source.members[0]), data_dir(copy.members[0]), dirs_exist_ok=True)
+        return copy
+
+    def forgotten(self):
+        logs = self.servers.directory / "logs-elsewhere"
+        source = self.servers.create(self.kind, ["snapCount=60"], f"dataLogDir={logs}\n")
+        source.start()
+        (member,) = source.members
+        client = Client(member.port)
+        for number in range(250):
+            client.do(wire.create(f"/{number}"))
+        before = client.tree()
+        source.kill9()
+        said = oxkeeper("import", data_dir(member), "--data-dir", self.target(), fails=True)
+        assert "--data-log-dir" in said, said
+        said = oxkeeper("import", logs, "--data-dir", self.target(), fails=True)
+        assert "no snapshot" in said and "--data-log-dir" in said, said
+        said, client = self.imported(data_dir(member), "--data-log-dir", logs)
+        assert "the tree digest is the one" in said, said
+        compare(client.tree(), before, "with its log")
+        oxkeeper("import", "--config", config(member))
+
+    def trust_empty(self):
+        source = self.written(snapshots=0)
+        copy = self.servers.create(self.kind, ["snapshot.trust.empty=true"])
+        shutil.copytree(data_dir(source.members[0]), data_dir(copy.members[0]), dirs_exist_ok=True)
+        assert not started(source), "Apache ZooKeeper starts without a snapshot"
+        copy.start()
+        there = Client(copy.members[0].port).tree()
+        copy.stop()
+        said = oxkeeper("import", data_dir(source.members[0]), "--data-dir", self.target(), fails=True)
+        assert "snapshot.trust.empty" in said, said
+        target = self.servers.create("oxkeeper", settings="snapshot.trust.empty=true\n")
+        said = oxkeeper("import", data_dir(source.members[0]), "--config", config(target.members[0]))
+        assert "no snapshot: from nothing" in said and "the tree digest is the one" in said, said
+        target.start()
+        compare(Client(target.members[0].port).tree(), there, "from logs alone")
+
+    def server_255(self):
+        """Until the machine was up for five hours, ids of its sessions read as owners of TTL znodes."""
+        source = self.servers.create(self.kind)
+        (member,) = source.members
+        peer, election = free_ports(2)
+        text = config(member).read_text().replace("extendedTypesEnabled=true\n", "")
+        ensemble = f"standaloneEnabled=false\nserver.255=127.0.0.1:{peer}:{election}:participant;127.0.0.1:{member.port}\n"
+        config(member).write_text(text.replace(f"clientPort={member.port}\n", ensemble))
+        (data_dir(member) / "myid").write_text("255\n")
+        source.start()
+        holder = Client(member.port)
+        assert holder.session >> 56 & 0xFF == 0xFF, hex(holder.session)
+        holder.do(wire.create("/lock", b"l", flags=wire.Flags.EPHEMERAL))
+        source.kill9()
+        said, client = self.imported(data_dir(member))
+        again = Client(client.socket.getpeername()[1], session=holder.session, password=holder.password)
+        if "were ended with their ephemeral" in said:
+            assert not again.answer.session, "the session was ended, and goes on"
+        else:
+            assert client.do(wire.exists("/lock")).stat().ephemeral_owner == holder.session, said
+            assert client.ask(wire.create("/lock/below")).err == wire.Err.NO_CHILDREN_FOR_EPHEMERALS
+            again.end_session()
+        assert client.ask(wire.exists("/lock")).err == wire.Err.NO_NODE, "the lock is held for ever"
+
+
+def started(deployment):
+    """Whether Apache ZooKeeper serves; it is ended."""
+    try:
+        deployment.start()
+        return True
+    except RuntimeError as error:
+        if "ended while starting" not in str(error):
+            raise
+        return False
+    finally:
+        deployment.kill9()
+
+
+def acl_of(thread, number):
+    return (wire.ACL(wire.ALL, "world", "anyone"), wire.ACL(wire.READ, "ip", f"10.{thread}.{number >> 8}.{number & 255}"))
+
+
+def pipelined(client, requests):
+    """Replies in order, a few hundred requests ahead."""
+    sent = 0
+    for request in requests:
+        client.send(request)
+        sent += 1
+        if sent > 200:
+            yield client.receive_reply()
+            sent -= 1
+    for _ in range(sent):
+        yield client.receive_reply()
+
+
+def create_with_new_acls(port, round_):
+    """From several clients at once."""
+
+    def create(thread):
+        requests = (wire.create(f"/acls/{thread}-{number}", b"x", acl_of(thread, number)) for number in numbers(round_))
+        for reply in pipelined(Client(port), requests):
+            assert not reply.err, reply
+
+    threads = [threading.Thread(target=create, args=(thread,)) for thread in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def numbers(round_):
+    return range(round_ * CREATES, (round_ + 1) * CREATES)
+
+
+def check_acls(client, rounds):
+    expected = [(thread, number) for thread in range(THREADS) for number in range(rounds * CREATES)]
+    replies = pipelined(client, (wire.get_acl(f"/acls/{thread}-{number}") for thread, number in expected))
+    for (thread, number), reply in zip(expected, replies, strict=True):
+        reader = wire.Reader(reply.body)
+        assert not reply.err and tuple(reader.vector(reader.acl)) == acl_of(thread, number), f"/acls/{thread}-{number}: {reply}"
+
+
+def lacks_acls(snapshot):
+    """Whether it is whole, and znodes refer to lists that are not in it."""
+    try:
+        lines = oxkeeper("dump", "--json", snapshot).splitlines()
+    except Refused as refused:
+        # It was being written when the server was killed.
+        assert "cut short" in str(refused), refused
+        return False
+    return any(line["acl"] is None for line in map(json.loads, lines) if line["kind"] == "znode")
+
+
+def purge(member, log):
+    """What operators run against full disks."""
+    jars = member.argv[member.argv.index("-cp") + 1]
+    directory = data_dir(member)
+    with log.open("w") as output:
+        main_class = "org.apache.zookeeper.server.PurgeTxnLog"
+        subprocess.run(["java", "-cp", jars, main_class, directory, directory, "-n", "3"], check=True, stdout=output, stderr=output)
