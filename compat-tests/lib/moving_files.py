@@ -5,9 +5,11 @@ import json
 import shutil
 import subprocess
 import threading
+import zlib
 
 import wire
-from moving import Client, Refused, compare, config, data_dir, files, oxkeeper
+from connection import Connection
+from moving import Client, Refused, compare, config, data_dir, eventually, files, oxkeeper
 from server import free_ports
 
 # Of each of so many threads, in one round: a snapshot takes longer with each.
@@ -31,6 +33,8 @@ class Files:
         yield "a forgotten --data-log-dir", self.forgotten
         yield "logs alone, with and without snapshot.trust.empty", self.trust_empty
         yield "ephemerals of server 255 end with their session", self.server_255
+        yield "a znode whose ACL is nowhere", self.acl_nowhere
+        yield "times from the future stay where they are", self.future
 
     def target(self):
         self.targets += 1
@@ -199,6 +203,63 @@ class Files:
             assert client.ask(wire.create("/lock/below")).err == wire.Err.NO_CHILDREN_FOR_EPHEMERALS
             again.end_session()
         assert client.ask(wire.exists("/lock")).err == wire.Err.NO_NODE, "the lock is held for ever"
+
+
+    def acl_nowhere(self):
+        """ZooKeeper: starts, and answers MarshallingError to whatever needs the ACL, the super user's setACL too."""
+        source = self.crafted(("/nowhere", 57, 1))
+        source.start()
+        requests = [wire.get_data("/nowhere"), wire.set_data("/nowhere", b"x"), wire.get_acl("/nowhere"), wire.set_acl("/nowhere", wire.OPEN)]
+        there = Client(source.members[0].port)
+        assert [there.ask(request).err for request in requests] == 4 * [wire.Err.MARSHALLING]
+        source.stop()
+        # It wrote another snapshot when it started, and still nobody knows the list.
+        said, client = self.imported(data_dir(source.members[0]))
+        assert "1 znodes have ACLs that are neither" in said and "/nowhere (ACL 57)" in said, said
+        anybody = Connection(client.socket.getpeername())
+        anybody.handshake()
+        assert [anybody.ask(request).err for request in requests] == 4 * [wire.Err.NO_AUTH]
+        client.do(wire.set_acl("/nowhere", wire.OPEN))
+        assert wire.Reader(anybody.ask(wire.get_data("/nowhere")).body).buffer() == b"x"
+
+    def future(self):
+        in_2099 = 4_075_000_000_000
+        source = self.crafted(("/future", -1, in_2099))
+        (file,) = files(source.members[0], "snapshot")
+        restored = self.servers.create("oxkeeper")
+        oxkeeper("restore", file, "--config", config(restored.members[0]))
+        for deployment in (restored, source):
+            deployment.start()
+        _, imported = self.imported(data_dir(source.members[0]), "--data-log-dir", data_dir(source.members[0]))
+        for client in (Client(source.members[0].port), Client(restored.members[0].port), imported):
+            assert client.do(wire.exists("/future")).stat().mtime == in_2099
+            client.do(wire.create("/now"))
+            client.do(wire.create_ttl("/short", 1000))
+            stat = client.do(wire.exists("/now")).stat()
+            assert stat.ctime < in_2099, stat
+            eventually(lambda: client.ask(wire.exists("/short")).err == wire.Err.NO_NODE, "the znode's time ends")
+
+    def crafted(self, znode):
+        """A server with a snapshot of one znode: its path, the number of its ACL, and when it was written."""
+        source = self.servers.create(self.kind)
+        directory = data_dir(source.members[0]) / "version-2"
+        directory.mkdir()
+        (directory / "snapshot.5").write_bytes(snapshot_of(znode))
+        return source
+
+
+def snapshot_of(znode):
+    """As releases before 3.6 write it, without digest. Source: `FileSnap.serialize`."""
+    own = [("", -1, 0), ("/zookeeper", -1, 0), ("/zookeeper/quota", -1, 0), ("/zookeeper/config", -1, 0)]
+    header = wire.int32(0x5A4B534E) + wire.int32(2) + wire.int64(-1)
+    content = header + wire.int32(0) + wire.int32(0) + b"".join(map(stored, [*own, znode])) + wire.ustring("/")
+    return content + wire.int64(zlib.adler32(content)) + wire.ustring("/")
+
+
+def stored(znode):
+    path, acl, time_ms = znode
+    stat = [wire.int64(0)] * 2 + [wire.int64(time_ms)] * 2 + [wire.int32(0)] * 3 + [wire.int64(0)] * 2
+    return wire.ustring(path) + wire.buffer(b"x") + wire.int64(acl) + b"".join(stat)
 
 
 def started(deployment):
