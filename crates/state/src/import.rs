@@ -96,7 +96,7 @@ pub struct Kept {
     pub ephemerals: usize,
     /// Ephemeral znodes left out.
     pub ephemerals_dropped: usize,
-    /// Of the sessions left out, those whose id reads as the owner of a TTL znode or of a container.
+    /// Of the sessions left out, those whose id reads as the owner of a znode of another kind.
     pub sessions_ambiguous: usize,
 }
 
@@ -201,10 +201,11 @@ impl Importing {
         self.session_of(self.state.tree.znode(slot).versions.owner).is_some()
     }
 
-    /// The session, of an ephemeral znode. ZooKeeper: without `extendedTypesEnabled`, ids of sessions of server 255 are what
-    /// elsewhere is the owner of a TTL znode: an owner that is a session's id is that session.
+    /// The session, of an ephemeral znode. ZooKeeper: without `extendedTypesEnabled`, what elsewhere is the owner of a TTL znode is a
+    /// session of server 255: here it is one if there is such a session.
     fn session_of(&self, owner: Owner) -> Option<i64> {
-        owner.session().or_else(|| Some(owner.0).filter(|id| self.sessions.contains_key(id)))
+        let is_session = || owner.ttl_ms().is_some() && self.sessions.contains_key(&owner.0);
+        owner.session().or_else(|| is_session().then_some(owner.0))
     }
 
     /// ZooKeeper: paths are keys there; `/` alone and the empty path are the root.
@@ -526,23 +527,30 @@ mod tests {
         importing.open_session(AMBIGUOUS, 1000);
         importing.open_session(LONG_UP, 1000);
         importing.open_session(AMBIGUOUS + 1, 1000);
+        // None that a server gives away.
+        importing.open_session(Owner::PERSISTENT.0, 1000);
+        importing.open_session(Owner::CONTAINER.0, 1000);
         let of = |owner| StoredStat { owner: Owner(owner), ..persistent() };
         importing.znode("/lock", None, &[], &of(AMBIGUOUS)).expect("placed");
         importing.znode("/long-up", None, &[], &of(LONG_UP)).expect("placed");
         assert_eq!(importing.znode("/lock/below", None, &[], &persistent()), Err(Misplaced::BelowEphemeral));
+        importing.znode("/container", None, &[], &of(Owner::CONTAINER.0)).expect("placed");
+        importing.znode("/container/below", None, &[], &persistent()).expect("placed");
         importing.znode("/ttl", None, &[], &of(Owner::ttl(5000).0)).expect("placed");
         importing.create(created("/replayed", Owner(AMBIGUOUS + 1), 1));
         importing.create(created("/closed", Owner(AMBIGUOUS), 2));
         importing.close_session(AMBIGUOUS, &["/closed".to_owned()], 3);
         let (state, kept) = importing.finish(3, true);
         state.check();
-        let (sessions_dropped, ephemerals_dropped) = (1, 1);
-        let expected = Kept { sessions: 1, ephemerals: 1, sessions_dropped, ephemerals_dropped, sessions_ambiguous: 1 };
+        let (sessions_dropped, ephemerals_dropped) = (3, 1);
+        let expected = Kept { sessions: 1, ephemerals: 1, sessions_dropped, ephemerals_dropped, sessions_ambiguous: 3 };
         assert_eq!(kept, expected);
         let there = |path: &str| state.tree().lookup(path).map(|slot| state.tree().znode(slot).versions.owner);
         assert_eq!(["/lock", "/closed", "/replayed"].map(there), [None, None, None]);
         assert_eq!(there("/long-up").and_then(Owner::session), Some(LONG_UP));
         assert_eq!(there("/ttl").and_then(Owner::ttl_ms), Some(5000));
+        assert_eq!(there("/container"), Some(Owner::CONTAINER));
+        assert_eq!(there("/container/below"), Some(Owner::PERSISTENT));
     }
 
     #[test]

@@ -181,8 +181,8 @@ fn tell(found: &Found, kept: &Kept, state: &State, zxid: i64, begin: Instant, da
     found.losses.iter().for_each(|loss| eprintln!("oxkeeper: lost, as you accepted: {loss}"));
     if kept.sessions_ambiguous > 0 {
         eprintln!(
-            "oxkeeper: note: {} sessions have ids of a server 255 that read as those of TTL znodes: they were ended with their ephemeral\n\
-             znodes. Their clients are told that they have expired, and begin new ones",
+            "oxkeeper: note: {} sessions have ids that read as the owners of TTL znodes, as a server 255 gives them: they were ended with\n\
+             their ephemeral znodes. Their clients are told that they have expired, and begin new ones",
             kept.sessions_ambiguous
         );
     }
