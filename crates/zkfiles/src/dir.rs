@@ -76,6 +76,8 @@ pub struct Found {
     pub notes: Vec<String>,
     /// What is missing.
     pub losses: Vec<Loss>,
+    /// The last log is damaged, and what is behind was left out, as asked.
+    pub stopped_at_damage: bool,
 }
 
 /// The last tree digest of ZooKeeper's that is that of the tree read.

@@ -195,6 +195,7 @@ impl Loading {
                 Err(FileError::Content { path, problem }) if is_last && options.stop_at_damage => {
                     let note = format!("{} {problem}; what follows is left out, as you asked", path.display());
                     self.found.notes.push(note);
+                    self.found.stopped_at_damage = true;
                 }
                 replayed => replayed?,
             }

@@ -205,6 +205,20 @@ fn what_is_missing_is_told() {
     );
 }
 
+#[test]
+fn damage_ends_the_last_log_only_if_asked() {
+    let mut damaged = log_of(&[created(1, "/1", &[]), created(2, "/2", &[])]);
+    let at = damaged.len() - 10;
+    damaged[at] ^= 1;
+    let dir = Dir::new().snapshot(0).with("log.1", &damaged);
+    let stopping = Options { stop_at_damage: true, ..Options::default() };
+    assert!(matches!(dir.load_with(Options::default()), Err(FileError::Content { .. })));
+    let loaded = dir.load_with(stopping).expect("up to the damage");
+    assert_eq!((loaded.zxid, loaded.found.stopped_at_damage, loaded.found.losses), (1, true, Vec::new()));
+    let followed = dir.log(&[3]);
+    assert!(matches!(followed.load_with(stopping), Err(FileError::Content { .. })), "not the last");
+}
+
 /// A forgotten --data-log-dir.
 #[test]
 fn a_snapshot_without_any_log_is_doubted() {

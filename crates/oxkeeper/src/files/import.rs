@@ -214,6 +214,9 @@ fn checked(found: &Found) -> String {
         Checked::Snapshot => "the tree digest is the one Apache ZooKeeper wrote down with the snapshot".to_owned(),
         Checked::Nothing => "no tree digest to compare with".to_owned(),
     };
+    if found.stopped_at_damage {
+        return format!("{digest}; what is behind the damage is left out");
+    }
     match (found.transactions, found.logs) {
         (0, 0) => format!("{digest}; no transaction log that could have more"),
         (0, _) => format!("{digest}; nothing behind the snapshot in the logs"),
