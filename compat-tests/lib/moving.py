@@ -58,11 +58,12 @@ def oxkeeper(*arguments, fails=False):
 
 
 class Servers:
-    """Deployments in one directory, ended with it."""
+    """Deployments in one directory, and processes of their clients, ended with it."""
 
     def __init__(self, directory):
         self.directory = Path(directory)
         self.all = []
+        self.clients = []
 
     def create(self, kind, flags=(), settings="", port=None):
         deployment = Deployment.create(kind, self.directory / f"{len(self.all)}-{kind}", port, settings)
@@ -78,6 +79,8 @@ class Servers:
         return deployment
 
     def end(self):
+        for process in self.clients:
+            process.kill()
         for deployment in self.all:
             deployment.kill9()
 

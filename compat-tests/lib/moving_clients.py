@@ -34,6 +34,7 @@ class Clients:
         client.do(wire.create("/curator"))
         self.kazoo = Kazoo(self.port)
         self.curator = Curator(self.port)
+        self.servers.clients.append(self.curator.process)
         self.clickhouse_before = ClickHouse(self.port)
         self.clickhouse_before.do(wire.create("/is_active", b"replica", flags=wire.Flags.EPHEMERAL))
         # Apache ZooKeeper gives it another session, too, and keeps the first.
@@ -106,6 +107,7 @@ class Kazoo:
     """A client with a lock and an ephemeral znode below `/kazoo`."""
 
     def __init__(self, port):
+        subprocess.run([COMPAT_DIR / "kazoo" / "install"], check=True, stdout=subprocess.DEVNULL)
         from kazoo.client import KazooClient, KazooState
 
         logging.getLogger("kazoo").addHandler(logging.NullHandler())
