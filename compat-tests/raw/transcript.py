@@ -2,10 +2,9 @@
 
 Owns the sessions of a sequence and the normal form. Invariant: the normal form keeps everything the contract
 fixes and drops what it leaves open: zxids become ranks within the transcript, times the zxid they belong to,
-session ids the order of their creation; children, identities and ephemerals are sorted.
+session ids the order of their creation.
 """
 
-import itertools
 import time
 
 import wire
@@ -13,8 +12,8 @@ from connection import Connection, Notification
 from sequences import QUOTAS, SUPER, Step, quota, request
 from wire import Err, Op
 
-# Replies whose vectors have no specified order.
-UNORDERED_NAMES = (Op.GET_CHILDREN, Op.GET_EPHEMERALS)
+# Replies that are names.
+NAMES = (Op.GET_CHILDREN, Op.GET_EPHEMERALS)
 
 # After these a connection may have watches.
 WATCHING = ("exists", "getData", "getChildren", "getChildren2", "addWatch", "setWatches", "setWatches2", "resume", "burst")
@@ -37,7 +36,7 @@ class Player:
         """The transcript: one entry per step, then the tree."""
         try:
             entries = [self.play_step(step) for step in steps]
-            entries.append({f"stray events of session {slot}": self.events(self.connections[slot].take_events(), False)
+            entries.append({f"stray events of session {slot}": self.events(self.connections[slot].take_events())
                             for slot in self.fence(self.connections)})
             entries.append(self.tree())
             return ranked(entries)
@@ -83,12 +82,12 @@ class Player:
         connection = self.connection(step.session)
         entry = {"reply": self.act(step, connection)}
         if early := connection.take_events():
-            entry["events before the reply"] = self.events(early, step.name == "close")
+            entry["events before the reply"] = self.events(early)
         self.watching |= {step.session} & (set(self.connections) if step.name in WATCHING else set())
         for slot in self.fence(self.watching):
             later = self.connections[slot].take_events()
             if later:
-                entry[f"events of session {slot}"] = self.events(later, step.name == "close")
+                entry[f"events of session {slot}"] = self.events(later)
         return entry
 
     def act(self, step, connection):
@@ -124,7 +123,7 @@ class Player:
         while answered < len(requests):
             message = connection.receive()
             if isinstance(message, Notification):
-                messages += self.events([message], False)
+                messages += self.events([message])
                 continue
             if message.xid != xids[answered]:
                 raise AssertionError(f"reply xid {message.xid}, expected {xids[answered]}")
@@ -155,9 +154,8 @@ class Player:
     def header(self, reply):
         return Zxid(reply.zxid), error_name(reply.err)
 
-    def events(self, events, any_order):
-        found = [(item.type, item.state, item.path, Zxid(item.zxid)) for item in events]
-        return sorted(found) if any_order else found
+    def events(self, events):
+        return [(item.type, item.state, item.path, Zxid(item.zxid)) for item in events]
 
     def body(self, op, reply):
         if reply.err or not reply.body:
@@ -168,8 +166,8 @@ class Player:
         return value
 
     def value(self, op, reader):
-        if op in UNORDERED_NAMES:
-            return sorted(reader.vector(reader.ustring))
+        if op in NAMES:
+            return reader.vector(reader.ustring)
         if op in (Op.MULTI, Op.MULTI_READ):
             return self.multi(reader)
         readers = {
@@ -181,9 +179,9 @@ class Player:
             Op.SET_DATA: lambda: self.stat(reader),
             Op.SET_ACL: lambda: self.stat(reader),
             Op.GET_DATA: lambda: (reader.buffer(), self.stat(reader)),
-            Op.GET_ACL: lambda: (acl_of(reader.vector(reader.acl)), self.stat(reader)),
-            Op.GET_CHILDREN2: lambda: (sorted(reader.vector(reader.ustring)), self.stat(reader)),
-            Op.WHO_AM_I: lambda: sorted(reader.vector(lambda: (reader.ustring(), reader.ustring()))),
+            Op.GET_ACL: lambda: (reader.vector(reader.acl), self.stat(reader)),
+            Op.GET_CHILDREN2: lambda: (reader.vector(reader.ustring), self.stat(reader)),
+            Op.WHO_AM_I: lambda: reader.vector(lambda: (reader.ustring(), reader.ustring())),
         }
         return readers.get(op, lambda: reader.take(len(reader.data)).hex())()
 
@@ -200,7 +198,7 @@ class Player:
                 Op.CREATE_TTL: lambda: (reader.ustring(), self.stat(reader)),
                 Op.SET_DATA: lambda: self.stat(reader),
                 Op.GET_DATA: lambda: (reader.buffer(), self.stat(reader)),
-                Op.GET_CHILDREN: lambda: sorted(reader.vector(reader.ustring)),
+                Op.GET_CHILDREN: lambda: reader.vector(reader.ustring),
                 Op.ERROR: lambda: error_name(reader.int32()),
             }.get(kind, lambda: None)()
             results.append((kind, error_name(err), value))
@@ -236,12 +234,6 @@ def observer(address):
     connection.handshake()
     connection.ask(wire.auth(*SUPER))
     return connection
-
-
-def acl_of(entries):
-    """ZooKeeper: what `auth` stands for comes in the order of a hash table: neighbours with the same permissions are sorted."""
-    runs = itertools.groupby(entries, key=lambda entry: (entry.scheme == "digest", entry.perms))
-    return [entry for (is_digest, _), run in runs for entry in (sorted(run) if is_digest else run)]
 
 
 def error_name(code):

@@ -16,6 +16,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use oxkeeper_proto::Jute;
 use oxkeeper_proto::records::Id;
+use oxkeeper_state::hash_order::{Buckets, hash_code};
 use oxkeeper_state::{Identities, Settings};
 
 pub use digest::DigestAlgorithm;
@@ -45,12 +46,28 @@ impl AuthConfig {
     }
 }
 
-/// Appends an identity unless it is there already: a connection's identities are a set.
+/// Adds an identity unless it is there already.
+///
+/// ZooKeeper: a connection's identities are a set, a `ConcurrentHashMap`; its order shows in `whoAmI`, in ACLs that
+/// were asked for with `auth`, and in the audit log.
 pub fn add_identity(identities: &mut Vec<u8>, scheme: &str, id: &str) {
     let identity = Id { scheme: Some(scheme.into()), id: Some(id.into()) };
-    if !Identities(identities).iter().any(|known| known == identity) {
-        identity.encode(identities);
+    let mut all: Vec<Id<'_>> = Identities(identities).iter().collect();
+    if all.contains(&identity) {
+        return;
     }
+    all.push(identity);
+    Buckets::of_concurrent(all.len()).arrange(&mut all, identity_hash);
+    let mut arranged = Vec::with_capacity(identities.len() + 8 + scheme.len() + id.len());
+    all.iter().for_each(|id| id.encode(&mut arranged));
+    *identities = arranged;
+}
+
+/// Source: `Id.hashCode`.
+fn identity_hash(id: &Id<'_>) -> u32 {
+    let texts = [id.scheme.as_deref(), id.id.as_deref()].map(Option::unwrap_or_default);
+    let step = |hash: u32, text: &str| hash.wrapping_mul(37).wrapping_add(hash_code(text.as_bytes()));
+    texts.into_iter().fold(17, step)
 }
 
 /// The name behind an identity: of a digest without its hash, of a scheme without a provider empty. Source: `AuthUtil.getUser`.

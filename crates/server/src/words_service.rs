@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use oxkeeper_replica::ensemble::ballot_number;
 use oxkeeper_replica::watches::Fired;
 use oxkeeper_replica::{Clocks, Load, Shared};
+use oxkeeper_state::hash_order::{Buckets, hash_code};
 use oxkeeper_tls::LiveTls;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
@@ -238,7 +239,10 @@ impl Facts for Asked<'_> {
     }
 
     fn connections(&self) -> Vec<ConnectionFacts> {
-        self.report.connections.iter().map(connection_facts).collect()
+        // ZooKeeper: in no order: a set of objects by their identity.
+        let mut connections: Vec<_> = self.report.connections.iter().collect();
+        connections.sort_by_key(|connection| (connection.established_ms, connection.peer));
+        connections.into_iter().map(connection_facts).collect()
     }
 
     fn sessions(&self) -> SessionFacts {
@@ -274,6 +278,8 @@ impl Facts for Asked<'_> {
             let second = (at_ms / 1000 + 1) * 1000;
             buckets.entry(second).or_default().push((connection.peer, connection.session.0));
         }
+        // ZooKeeper: each a set of objects by their identity.
+        buckets.values_mut().for_each(|members| members.sort_unstable());
         buckets.into_iter().map(|(at_ms, members)| ExpiryBucket { at_ms, members }).collect()
     }
 
@@ -282,21 +288,31 @@ impl Facts for Asked<'_> {
         WatchSummary { connections: counts.data_connections, paths: counts.data_paths, watches: counts.data }
     }
 
+    /// By session. ZooKeeper: sessions in no order; the paths of each are the keys of a `HashMap`.
     fn watches_by_session(&self) -> Vec<(i64, Vec<String>)> {
         let mut by_session: BTreeMap<i64, Vec<String>> = BTreeMap::new();
         for (path, sessions) in self.watches_by_path() {
             sessions.into_iter().for_each(|session| by_session.entry(session).or_default().push(path.clone()));
         }
+        for paths in by_session.values_mut() {
+            Buckets::DEFAULT.grown_for(paths.len()).arrange(paths, |path| hash_code(path.as_bytes()));
+        }
         by_session.into_iter().collect()
     }
 
+    /// By path. ZooKeeper: the keys of a `HashMap`; the sessions of each in no order.
     fn watches_by_path(&self) -> Vec<(String, Vec<i64>)> {
         let shared = self.service.state.read();
         let watches = shared.watches.lock();
         let path = |(path, sessions): (&str, Vec<oxkeeper_proto::SessionId>)| {
-            (path.to_owned(), sessions.into_iter().map(|session| session.0).collect())
+            let mut sessions: Vec<i64> = sessions.into_iter().map(|session| session.0).collect();
+            sessions.sort_unstable();
+            (path.to_owned(), sessions)
         };
-        watches.data_watches().map(path).collect()
+        let mut by_path: Vec<_> = watches.data_watches().map(path).collect();
+        by_path.sort_unstable();
+        Buckets::DEFAULT.grown_for(by_path.len()).arrange(&mut by_path, |(path, _)| hash_code(path.as_bytes()));
+        by_path
     }
 
     /// Digests are compared between servers, not kept.

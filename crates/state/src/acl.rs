@@ -35,7 +35,7 @@ impl AclId {
 pub struct Identities<'a>(pub &'a [u8]);
 
 impl<'a> Identities<'a> {
-    /// Each identity, in the order it was added to the connection.
+    /// Each identity, in the order of the connection's set of them.
     pub fn iter(self) -> impl Iterator<Item = Id<'a>> {
         let mut reader = Reader::new(self.0);
         std::iter::from_fn(move || if reader.rest().is_empty() { None } else { Id::decode(&mut reader).ok() })

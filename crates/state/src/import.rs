@@ -14,7 +14,7 @@ use crate::acl::{AclId, AclList};
 use crate::agreement::CONFIG;
 use crate::quota::{self, Track};
 use crate::state::State;
-use crate::znode::{Owner, Slot, Versions};
+use crate::znode::{Owner, Slot, Versions, Znode};
 
 /// A state being put together.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Importing {
     sessions: BTreeMap<i64, i32>,
     ephemerals: BTreeMap<i64, BTreeSet<Slot>>,
     unlisted: BTreeMap<Slot, i64>,
+    /// How many znodes have come.
+    placed: u32,
 }
 
 /// A znode as it is stored elsewhere: everything but path, data and ACL.
@@ -112,7 +114,8 @@ impl Importing {
     }
 
     fn from_state(state: State) -> Importing {
-        Importing { state, sessions: BTreeMap::new(), ephemerals: BTreeMap::new(), unlisted: BTreeMap::new() }
+        let (sessions, ephemerals, unlisted) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Importing { state, sessions, ephemerals, unlisted, placed: 0 }
     }
 
     /// How many znodes there are.
@@ -220,7 +223,9 @@ impl Importing {
     fn insert(&mut self, parent: Slot, path: &str, name: &str, data: Option<&[u8]>, acl: AclId, stat: &StoredStat) {
         let &StoredStat { czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid } = stat;
         let versions = Versions { czxid, mzxid, pzxid, ctime, mtime, owner, version, cversion, aversion, acl };
-        let slot = self.state.tree.insert(parent, path, name, data, versions);
+        // ZooKeeper: a snapshot lists a znode's children in the order in which a server that loads it takes them in.
+        self.placed = self.placed.wrapping_add(1);
+        let slot = self.state.tree.insert(path, Znode::new(parent, name, data, versions, self.placed));
         if let Some(session) = self.session_of(owner) {
             self.ephemerals.entry(session).or_default().insert(slot);
         }
@@ -355,6 +360,7 @@ impl Importing {
             .collect();
         special.into_iter().for_each(|slot| state.enroll(slot));
         state.plant_missing();
+        state.tree.order_all();
         state.forget_members();
         for prefix in state.limited_subtrees() {
             state.quotas.set(&prefix, true);
@@ -394,7 +400,8 @@ impl State {
             };
             let (parent, name) = path.rsplit_once('/').expect("written with a slash");
             let parent = self.tree.lookup(parent).expect("planted before");
-            self.tree.insert(parent, path, name, znode.data(), Versions { acl, ..znode.versions });
+            let versions = Versions { acl, ..znode.versions };
+            self.tree.insert(path, Znode::new(parent, name, znode.data(), versions, znode.place()));
         }
     }
 

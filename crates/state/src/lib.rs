@@ -15,6 +15,7 @@ pub mod apply;
 pub mod checkpoint;
 pub mod command;
 mod dirty;
+pub mod hash_order;
 pub mod import;
 pub mod membership;
 pub mod properties;

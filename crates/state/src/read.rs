@@ -11,6 +11,7 @@ use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId, java};
 
 use crate::acl::{AclId, Caller, mask_digests};
 use crate::apply::put_result_header;
+use crate::hash_order::Buckets;
 use crate::state::State;
 use crate::znode::{Slot, Znode};
 
@@ -46,8 +47,8 @@ impl State {
         let (slot, znode) = self.readable(path, caller)?;
         let start = out.len();
         out.put_u32(znode.num_children());
-        for child in self.tree.children(slot) {
-            Some(child.name_bytes()).encode(out);
+        for name in self.tree.child_names(slot) {
+            Some(name).encode(out);
             check_len(start, out)?;
         }
         if with_stat {
@@ -81,8 +82,9 @@ impl State {
     /// *Errors*: `SystemError` beyond [`REPLY_LEN_MAX`].
     pub fn get_ephemerals(&self, session: SessionId, prefix: Option<&str>, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
         let prefix = prefix.filter(|prefix| !matches!(java::trim(prefix), "" | "/")).unwrap_or_default();
-        let slots = self.sessions.get(session).into_iter().flat_map(|session| session.ephemerals.iter());
-        let paths = slots.map(|&slot| self.tree.path(slot)).filter(|path| path.starts_with(prefix));
+        // ZooKeeper: a clone of the session's set.
+        let owned = self.owned_by(session, Buckets::of_clone);
+        let paths = owned.into_iter().map(|(_, path)| path).filter(|path| path.starts_with(prefix));
         let start = out.len();
         let mut count = 0u32;
         out.put_u32(count);

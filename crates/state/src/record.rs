@@ -9,10 +9,12 @@ use bytes::BufMut;
 use oxkeeper_proto::{DecodeError, Jute, Reader};
 
 use crate::acl::AclId;
+use crate::hash_order::Buckets;
 use crate::session::Session;
 use crate::znode::{Owner, Slot, Versions, Znode};
 
-/// Encodes a znode: parent slot, versions, digest, name, data.
+/// Encodes a znode: parent slot, versions, digest, name, data; then the buckets of its children and its place in its
+/// transaction, unless they are those of a znode with few children that was created alone.
 pub(crate) fn encode_znode(znode: &Znode) -> Vec<u8> {
     let v = &znode.versions;
     let mut out = Vec::with_capacity(80 + znode.name_bytes().len() + znode.data_len());
@@ -27,6 +29,10 @@ pub(crate) fn encode_znode(znode: &Znode) -> Vec<u8> {
     out.put_u32(znode.digest);
     Some(znode.name_bytes()).encode(&mut out);
     znode.data().encode(&mut out);
+    if (znode.buckets(), znode.place()) != (Buckets::OF_CHILDREN, 0) {
+        out.put_u8(znode.buckets().log2() as u8);
+        out.put_u32(znode.place());
+    }
     out
 }
 
@@ -47,7 +53,15 @@ pub fn decode_znode(bytes: &[u8]) -> Result<Znode, DecodeError> {
         Some(Cow::Owned(_)) | None => return Err(DecodeError::NotAllowed("a name that is not text")),
     };
     let data = reader.buffer()?;
-    let mut znode = Znode::new(parent, name, data, versions);
+    let (buckets, place) = match *reader.rest() {
+        [] => (Buckets::OF_CHILDREN, 0),
+        [log2, ref place @ ..] => {
+            let place = place.try_into().map_err(|_| DecodeError::NotAllowed("something behind a znode"))?;
+            (Buckets::from_log2(log2.into()), u32::from_be_bytes(place))
+        }
+    };
+    let mut znode = Znode::new(parent, name, data, versions, place);
+    znode.set_buckets(buckets);
     znode.digest = digest;
     Ok(znode)
 }

@@ -6,12 +6,13 @@ use oxkeeper_proto::{SessionId, Zxid, op::perms};
 
 use crate::acl::{self, AclId, AclList, Acls};
 use crate::agreement::Agreement;
+use crate::hash_order::{Buckets, hash_code, hash_code_of_long};
 use crate::membership::Membership;
 use crate::quota::Quotas;
 use crate::session::Sessions;
 use crate::tree::Tree;
 use crate::unapplied::Unapplied;
-use crate::znode::{Owner, Slot, Versions};
+use crate::znode::{Owner, Slot, Versions, Znode};
 
 /// Everything the servers of an ensemble agree on.
 ///
@@ -75,7 +76,8 @@ impl State {
         let owner = Owner::PERSISTENT;
         let versions =
             Versions { czxid: 0, mzxid: 0, pzxid: 0, ctime: 0, mtime: 0, owner, version: 0, cversion, aversion, acl };
-        self.tree.insert(parent, path, name, Some(b""), versions)
+        let place = self.tree.len() as u32;
+        self.tree.insert(path, Znode::new(parent, name, Some(b""), versions, place))
     }
 
     /// The znodes.
@@ -118,12 +120,25 @@ impl State {
         self.sessions.iter().map(|(_, session)| session.ephemerals.len()).sum()
     }
 
-    /// The paths of each session that has ephemerals.
-    pub fn ephemerals(&self) -> BTreeMap<SessionId, Vec<String>> {
+    /// The paths of each session that has ephemerals. ZooKeeper: a `HashMap` that holds a `HashSet` for each session.
+    pub fn ephemerals(&self) -> Vec<(SessionId, Vec<String>)> {
+        let paths = |session| {
+            let listed = self.owned_by(session, |len| Buckets::DEFAULT.grown_for(len));
+            (session, listed.into_iter().map(|(_, path)| path).collect::<Vec<_>>())
+        };
         let owners = self.sessions.iter().filter(|(_, session)| !session.ephemerals.is_empty());
-        owners
-            .map(|(id, session)| (id, session.ephemerals.iter().map(|&slot| self.tree.path(slot)).collect()))
-            .collect()
+        let mut owners: Vec<SessionId> = owners.map(|(id, _)| id).collect();
+        Buckets::of_concurrent(owners.len()).arrange(&mut owners, |id| hash_code_of_long(id.0));
+        owners.into_iter().map(paths).collect()
+    }
+
+    /// The ephemerals of a session, with their paths, in the order of a set of the paths of so many buckets.
+    pub(crate) fn owned_by(&self, session: SessionId, buckets: fn(usize) -> Buckets) -> Vec<(Slot, String)> {
+        let owned = self.sessions.get(session).into_iter().flat_map(|session| session.ephemerals.iter());
+        let mut owned: Vec<(Slot, String)> = owned.map(|&slot| (slot, self.tree.path(slot))).collect();
+        owned.sort_by_key(|&(slot, _)| self.tree.znode(slot).birth());
+        buckets(owned.len()).arrange(&mut owned, |(_, path)| hash_code(path.as_bytes()));
+        owned
     }
 
     /// Childless containers and overdue TTL znodes, at most `limit`. Source: `ContainerManager.getCandidates`.

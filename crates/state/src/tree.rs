@@ -2,7 +2,7 @@
 //!
 //! Owns every znode, the tree digest, and the record of what changed since the last checkpoint. Knows nothing of
 //! operations, sessions or permissions. Invariants: every znode but the root is in the index and in its parent's list
-//! exactly once; `digest` is the wrapping sum of all znodes' digests; a change goes through [`Tree::update`],
+//! exactly once, the newest first; `digest` is the wrapping sum of all znodes' digests; a change goes through [`Tree::update`],
 //! [`Tree::touch`], [`Tree::insert`] or [`Tree::remove`], which keep both and mark the slot.
 //!
 //! Source of the digest: `DigestCalculator` (version 2).
@@ -15,8 +15,9 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use crate::dirty::{Captured, Changes};
+use crate::hash_order::hash_code;
 use crate::record;
-use crate::znode::{Slot, Versions, Znode};
+use crate::znode::{Links, Slot, Versions, Znode};
 
 /// Znodes in one chunk of the arena: what grows at a time.
 pub(crate) const CHUNK_LEN: usize = 1024;
@@ -139,12 +140,28 @@ impl Tree {
         names.iter().rev().flat_map(|name| ["/", name]).collect()
     }
 
-    /// The children of a znode, in no order that means anything.
-    pub fn children(&self, slot: Slot) -> impl Iterator<Item = &Znode> {
-        self.child_slots(slot).map(|slot| self.znode(slot))
+    /// The children of a znode in the order in which clients see them.
+    pub fn children(&self, parent: Slot) -> Vec<Slot> {
+        self.listing(parent, |slot, _| slot)
     }
 
-    /// The slots of the children of a znode.
+    /// Their names.
+    pub fn child_names(&self, parent: Slot) -> Vec<&[u8]> {
+        self.listing(parent, |_, child| child.name_bytes())
+    }
+
+    /// ZooKeeper: the order of a `HashSet` of names. The same on every server and after a restart: births and the size of
+    /// the table stand in the records.
+    fn listing<'t, T: Copy>(&'t self, parent: Slot, show: impl Fn(Slot, &'t Znode) -> T) -> Vec<T> {
+        let buckets = self.znode(parent).buckets();
+        let listed = self.child_slots(parent).map(|slot| {
+            let child = self.znode(slot);
+            (buckets.bucket(hash_code(child.name_bytes())), show(slot, child))
+        });
+        buckets.newest_first(listed.collect())
+    }
+
+    /// The slots of the children of a znode, the newest first.
     pub fn child_slots(&self, slot: Slot) -> impl Iterator<Item = Slot> {
         let present = |slot: Slot| (slot != Slot::NIL).then_some(slot);
         let first = present(self.znode(slot).links.first_child);
@@ -177,21 +194,42 @@ impl Tree {
         None
     }
 
-    /// Adds a znode at `path`, which ends in `name`, below `parent`.
-    pub(crate) fn insert(
-        &mut self,
-        parent: Slot,
-        path: &str,
-        name: &str,
-        data: Option<&[u8]>,
-        versions: Versions,
-    ) -> Slot {
+    /// Adds a znode, which has no children, at `path`.
+    pub(crate) fn insert(&mut self, path: &str, mut znode: Znode) -> Slot {
+        znode.links = Links::under(znode.parent());
         let slot = self.free.pop().unwrap_or_else(|| Slot(self.high_water()));
         self.changes.before_change(slot.0, || None);
-        self.place(slot, Znode::new(parent, name, data, versions));
+        if znode.parent() != Slot::NIL {
+            self.save(znode.parent());
+        }
+        self.place(slot, znode);
         self.link(slot);
         self.count_in(slot, path);
         slot
+    }
+
+    /// Puts a znode back that was removed, where it was, if all that changed since has been taken back.
+    pub(crate) fn put_back(&mut self, path: &str, znode: Znode) -> Slot {
+        let slot = self.free.pop().expect("that of what was removed last");
+        self.changes.before_change(slot.0, || None);
+        self.place(slot, znode);
+        self.enter(slot);
+        let Links { parent, next, prev, .. } = self.znode(slot).links;
+        self.znode_mut(parent).links.num_children += 1;
+        *self.link_to_first_after(prev, parent) = slot;
+        if next != Slot::NIL {
+            self.znode_mut(next).links.prev = slot;
+        }
+        self.count_in(slot, path);
+        slot
+    }
+
+    /// The link to whatever follows `prev`, or comes first where there is none.
+    fn link_to_first_after(&mut self, prev: Slot, parent: Slot) -> &mut Slot {
+        match prev {
+            Slot::NIL => &mut self.znode_mut(parent).links.first_child,
+            prev => &mut self.znode_mut(prev).links.next,
+        }
     }
 
     /// Takes the childless znode at `path` out.
@@ -284,22 +322,57 @@ impl Tree {
     /// Makes a placed znode the first child of its parent, and findable.
     fn link(&mut self, slot: Slot) {
         let parent = self.znode(slot).links.parent;
-        if parent == Slot::NIL {
-            return;
+        if parent != Slot::NIL {
+            self.enter(slot);
+            self.join_siblings(slot, parent);
         }
-        let hash = self.hash(parent, self.znode(slot).name_bytes());
+    }
+
+    /// Makes a placed znode findable.
+    fn enter(&mut self, slot: Slot) {
+        let znode = self.znode(slot);
+        let hash = self.hash(znode.links.parent, znode.name_bytes());
         self.index.insert_unique(spread(hash), Indexed { hash, slot }, |entry| spread(entry.hash));
-        self.join_siblings(slot, parent);
     }
 
     fn join_siblings(&mut self, slot: Slot, parent: Slot) {
         let links = &mut self.znode_mut(parent).links;
         links.num_children += 1;
         let second = std::mem::replace(&mut links.first_child, slot);
+        self.grow_buckets(parent);
         self.znode_mut(slot).links.next = second;
         if second != Slot::NIL {
             self.znode_mut(second).links.prev = slot;
         }
+    }
+
+    /// Puts the children of `parent` into the order of their births.
+    fn order_siblings(&mut self, parent: Slot) {
+        let mut slots: Vec<Slot> = self.child_slots(parent).collect();
+        slots.sort_unstable_by_key(|&slot| self.znode(slot).birth());
+        let mut newer = Slot::NIL;
+        for &slot in slots.iter().rev() {
+            self.znode_mut(slot).links.prev = newer;
+            *self.link_to_first_after(newer, parent) = slot;
+            newer = slot;
+        }
+        if newer != Slot::NIL {
+            self.znode_mut(newer).links.next = Slot::NIL;
+        }
+    }
+
+    /// Puts the children of every znode into the order of their births.
+    pub(crate) fn order_all(&mut self) {
+        let disordered = |&(slot, _): &(Slot, &Znode)| {
+            !self.child_slots(slot).map(|child| self.znode(child).birth()).is_sorted_by(|newer, older| newer > older)
+        };
+        let parents: Vec<Slot> = self.iter().filter(disordered).map(|(slot, _)| slot).collect();
+        parents.into_iter().for_each(|parent| self.order_siblings(parent));
+    }
+
+    fn grow_buckets(&mut self, parent: Slot) {
+        let znode = self.znode_mut(parent);
+        znode.set_buckets(znode.buckets().grown_for(znode.num_children() as usize));
     }
 
     fn unlink(&mut self, slot: Slot) {
@@ -311,10 +384,7 @@ impl Tree {
             Entry::Vacant(_) => panic!("slot {} is not in the index", slot.0),
         }
         self.znode_mut(links.parent).links.num_children -= 1;
-        match links.prev {
-            Slot::NIL => self.znode_mut(links.parent).links.first_child = links.next,
-            prev => self.znode_mut(prev).links.next = links.next,
-        }
+        *self.link_to_first_after(links.prev, links.parent) = links.next;
         if links.next != Slot::NIL {
             self.znode_mut(links.next).links.prev = links.prev;
         }
@@ -348,14 +418,24 @@ impl Tree {
         if let Some((_, full)) = self.chunks.split_last_mut() {
             full.iter_mut().for_each(|chunk| chunk.resize_with(CHUNK_LEN, || None));
         }
+        let mut disordered = Vec::new();
         for slot in (0..self.high_water()).map(Slot) {
             match self.get(slot).map(|znode| znode.links.parent) {
                 None => self.free.push(slot),
                 Some(Slot::NIL) => {}
                 Some(parent) if self.get(parent).is_none() => return Err(slot),
-                Some(parent) => self.join_siblings(slot, parent),
+                Some(parent) => {
+                    self.join_siblings(slot, parent);
+                    let second = self.znode(slot).links.next;
+                    if second != Slot::NIL && self.znode(second).birth() > self.znode(slot).birth() {
+                        disordered.push(parent);
+                    }
+                }
             }
         }
+        disordered.sort_unstable();
+        disordered.dedup();
+        disordered.into_iter().for_each(|parent| self.order_siblings(parent));
         Ok(())
     }
 
@@ -376,7 +456,10 @@ impl Tree {
             seen += 1;
         }
         for (slot, znode) in self.iter() {
-            assert_eq!(self.children(slot).count(), znode.links.num_children as usize, "children of slot {}", slot.0);
+            let births: Vec<_> = self.child_slots(slot).map(|child| self.znode(child).birth()).collect();
+            assert_eq!(births.len(), znode.links.num_children as usize, "children of slot {}", slot.0);
+            assert!(births.is_sorted_by(|newer, older| newer > older), "children of slot {}, the newest first", slot.0);
+            assert_eq!(znode.buckets(), znode.buckets().grown_for(births.len()), "room for them");
         }
         assert_eq!((seen, digest, size), (self.count, self.digest, self.size), "count, digest, size");
         assert_eq!(self.index.len() + 1, self.count, "all but the root are indexed");

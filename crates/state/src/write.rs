@@ -19,6 +19,7 @@ use crate::acl::{AclId, AclList, Caller, fix_acl, is_open};
 use crate::agreement::CONFIG;
 use crate::apply::{ChangeKind, Effect, Watcher, decoded, put_result_header};
 use crate::command::Command;
+use crate::hash_order::Buckets;
 use crate::quota::Track;
 use crate::reconfig;
 use crate::state::State;
@@ -41,6 +42,8 @@ pub(crate) struct Write<'s> {
 pub(crate) struct Transaction {
     effects: Vec<Effect<'static>>,
     pub(crate) undo: Vec<Undo>,
+    /// How many znodes it has created.
+    created: u32,
     /// Of each counted subtree whose usage it changed.
     pub(crate) usage_before: BTreeMap<String, Track>,
     /// ACL uses that end if the transaction stands.
@@ -52,7 +55,7 @@ pub(crate) struct Transaction {
 pub(crate) enum Undo {
     Inserted { slot: Slot, path: String },
     Removed { znode: Znode, path: String },
-    Updated { slot: Slot, path: String, versions: Versions, data: Option<Option<Box<[u8]>>> },
+    Updated { slot: Slot, path: String, versions: Versions, buckets: Buckets, data: Option<Option<Box<[u8]>>> },
     Registered { prefix: String, counted: bool },
 }
 
@@ -289,9 +292,11 @@ impl<'s> Write<'s> {
 
     /// Ends the session; its ephemerals go in the same transaction.
     pub(crate) fn close_session(&mut self) {
-        let Some(session) = self.state.sessions.get(self.session) else { return };
-        for slot in session.ephemerals.clone() {
-            let path = self.state.tree.path(slot);
+        if self.state.sessions.get(self.session).is_none() {
+            return;
+        }
+        // ZooKeeper: in the order of a clone of the session's set, which is that of the events.
+        for (slot, path) in self.state.owned_by(self.session, Buckets::of_clone) {
             let parent = self.state.tree.znode(slot).parent();
             self.remove(slot, parent, &path);
         }
@@ -327,11 +332,12 @@ impl<'s> Write<'s> {
                 self.state.release_acl(acl);
             }
             Undo::Removed { znode, path } => {
-                let slot = self.state.tree.insert(znode.parent(), &path, znode.name(), znode.data(), znode.versions);
+                let slot = self.state.tree.put_back(&path, znode);
                 self.state.enroll(slot);
             }
-            Undo::Updated { slot, path, versions, data } => self.state.tree.update(slot, &path, |znode| {
+            Undo::Updated { slot, path, versions, buckets, data } => self.state.tree.update(slot, &path, |znode| {
                 znode.versions = versions;
+                znode.set_buckets(buckets);
                 if let Some(data) = data {
                     znode.set_data(data.as_deref());
                 }
@@ -372,9 +378,11 @@ impl<'s> Write<'s> {
             aversion: 0,
             acl,
         };
-        let slot = self.state.tree.insert(parent, path, name, data, versions);
+        let place = self.transaction.as_ref().map_or(0, |transaction| transaction.created);
+        let slot = self.state.tree.insert(path, Znode::new(parent, name, data, versions, place));
         self.state.enroll(slot);
         if let Some(transaction) = &mut self.transaction {
+            transaction.created += 1;
             transaction.undo.push(Undo::Inserted { slot, path: path.to_owned() });
         }
         slot
@@ -400,8 +408,9 @@ impl<'s> Write<'s> {
     /// Changes versions in a way that can be undone.
     fn touch(&mut self, slot: Slot, path: &str, change: impl FnOnce(&mut Versions)) {
         if let Some(transaction) = &mut self.transaction {
-            let versions = self.state.tree.znode(slot).versions;
-            transaction.undo.push(Undo::Updated { slot, path: path.to_owned(), versions, data: None });
+            let znode = self.state.tree.znode(slot);
+            let (versions, buckets, path) = (znode.versions, znode.buckets(), path.to_owned());
+            transaction.undo.push(Undo::Updated { slot, path, versions, buckets, data: None });
         }
         self.state.tree.touch(slot, path, change);
     }
@@ -416,8 +425,9 @@ impl<'s> Write<'s> {
     ) {
         if let Some(transaction) = &mut self.transaction {
             let znode = self.state.tree.znode(slot);
-            let (versions, old) = (znode.versions, Some(znode.data().map(Box::from)));
-            transaction.undo.push(Undo::Updated { slot, path: path.to_owned(), versions, data: old });
+            let (versions, buckets, path) = (znode.versions, znode.buckets(), path.to_owned());
+            let data = Some(znode.data().map(Box::from));
+            transaction.undo.push(Undo::Updated { slot, path, versions, buckets, data });
         }
         self.state.tree.update(slot, path, |znode| {
             znode.set_data(data);

@@ -3,6 +3,7 @@
 use oxkeeper_proto::records::Stat;
 
 use crate::acl::AclId;
+use crate::hash_order::Buckets;
 
 /// Where a znode lies in the tree's arena. Local to one server and stable while the znode lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,7 +98,9 @@ pub struct Znode {
     pub(crate) links: Links,
     /// What it adds to the tree digest; kept by the tree.
     pub(crate) digest: u32,
-    /// Bytes of the name, and [`NULL_DATA`].
+    /// How many znodes its transaction had created before it.
+    place: u32,
+    /// Bytes of the name, the buckets of its children, and [`NULL_DATA`].
     shape: u32,
     /// The name, then the data.
     bytes: Box<[u8]>,
@@ -105,18 +108,41 @@ pub struct Znode {
 
 /// Flag in `shape`: the data is null.
 const NULL_DATA: u32 = 1 << 31;
+/// Where in `shape` the buckets stand, as a power of two. A name is shorter than a frame: 24 bits are enough for it.
+const BUCKETS_SHIFT: u32 = 31 - Buckets::LOG2_BITS;
+const NAME_LEN: u32 = (1 << BUCKETS_SHIFT) - 1;
+const BUCKETS: u32 = !NULL_DATA & !NAME_LEN;
 
 impl Znode {
-    pub(crate) fn new(parent: Slot, name: &str, data: Option<&[u8]>, versions: Versions) -> Znode {
-        let mut znode =
-            Znode { versions, links: Links::under(parent), digest: 0, shape: name.len() as u32, bytes: Box::default() };
-        znode.bytes = joined(name.as_bytes(), data);
+    /// A znode without children. `place`: how many znodes its transaction created before it.
+    pub(crate) fn new(parent: Slot, name: &str, data: Option<&[u8]>, versions: Versions, place: u32) -> Znode {
+        let (links, shape) = (Links::under(parent), name.len() as u32);
+        let mut znode = Znode { versions, links, digest: 0, place, shape, bytes: joined(name.as_bytes(), data) };
+        znode.set_buckets(Buckets::OF_CHILDREN);
         znode.mark_null(data.is_none());
         znode
     }
 
     fn name_len(&self) -> usize {
-        (self.shape & !NULL_DATA) as usize
+        (self.shape & NAME_LEN) as usize
+    }
+
+    /// Orders znodes by their creation.
+    pub(crate) fn birth(&self) -> (i64, u32) {
+        (self.versions.czxid, self.place)
+    }
+
+    pub(crate) fn place(&self) -> u32 {
+        self.place
+    }
+
+    /// How large a table ZooKeeper keeps the names of its children in. It grows with them and never shrinks.
+    pub(crate) fn buckets(&self) -> Buckets {
+        Buckets::from_log2((self.shape & BUCKETS) >> BUCKETS_SHIFT)
+    }
+
+    pub(crate) fn set_buckets(&mut self, buckets: Buckets) {
+        self.shape = self.shape & !BUCKETS | buckets.log2() << BUCKETS_SHIFT;
     }
 
     fn mark_null(&mut self, null: bool) {

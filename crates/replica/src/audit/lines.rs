@@ -292,7 +292,8 @@ mod tests {
         encoded(&CreateRequest { path: Some(path.into()), data: None, acl: None, flags })
     }
 
-    const CLIENT: &str = "session=0x1f user=127.0.0.1,bob ip=127.0.0.1";
+    // ZooKeeper: the order of a hash table.
+    const CLIENT: &str = "session=0x1f user=bob,127.0.0.1 ip=127.0.0.1";
 
     #[test]
     fn operations() {

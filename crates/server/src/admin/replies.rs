@@ -4,6 +4,7 @@
 //! Source: `Commands`, `ServerStats`, `ServerCnxn#getConnectionInfo`, `ZooKeeperServerConf`, `MultipleAddresses`.
 
 use oxkeeper_proto::Zxid;
+use oxkeeper_state::hash_order::{Buckets, hash_code, hash_code_of_long};
 use oxkeeper_state::membership::{HostPort, Members, PeerAddress, Role as MemberRole, Server as MemberServer};
 
 use super::json::Json;
@@ -98,12 +99,26 @@ pub(super) fn dump(asked: &Asked<'_>) -> Fields {
         GlobalSessions::Known(_) => Vec::new(),
     };
     let buckets = sessions.local.unwrap_or_default().into_iter().chain(global);
-    let expiry = buckets.map(|bucket| (bucket.at_ms.to_string(), Json::list(bucket.members)));
-    let ephemerals = asked.ephemerals().into_iter().map(|(session, paths)| (session.to_string(), Json::list(paths)));
+    let expiry = buckets.map(|bucket| (bucket.at_ms.to_string(), longs(bucket.members)));
     fields([
         ("expiry_time_to_session_ids", Json::object(expiry)),
-        ("session_id_to_ephemeral_paths", Json::object(ephemerals)),
+        ("session_id_to_ephemeral_paths", paths_by_session(asked.ephemerals())),
     ])
+}
+
+/// ZooKeeper: a `HashMap` of copies of sets.
+fn paths_by_session(mut by_session: Vec<(i64, Vec<String>)>) -> Json {
+    Buckets::DEFAULT.grown_for(by_session.len()).arrange(&mut by_session, |&(session, _)| hash_code_of_long(session));
+    Json::object(by_session.into_iter().map(|(session, mut paths)| {
+        Buckets::of_copy(paths.len()).arrange(&mut paths, |path| hash_code(path.as_bytes()));
+        (session.to_string(), Json::list(paths))
+    }))
+}
+
+/// ZooKeeper: a `HashSet` of session ids.
+fn longs(mut sessions: Vec<i64>) -> Json {
+    Buckets::DEFAULT.grown_for(sessions.len()).arrange(&mut sessions, |&session| hash_code_of_long(session));
+    Json::list(sessions)
 }
 
 pub(super) fn environment(asked: &Asked<'_>) -> Fields {
@@ -304,13 +319,11 @@ fn client_address(address: &HostPort) -> String {
 }
 
 pub(super) fn watches(asked: &Asked<'_>) -> Fields {
-    let by_session =
-        asked.watches_by_session().into_iter().map(|(session, paths)| (session.to_string(), Json::list(paths)));
-    fields([("session_id_to_watched_paths", Json::object(by_session))])
+    fields([("session_id_to_watched_paths", paths_by_session(asked.watches_by_session()))])
 }
 
 pub(super) fn watches_by_path(asked: &Asked<'_>) -> Fields {
-    let by_path = Facts::watches_by_path(asked).into_iter().map(|(path, sessions)| (path, Json::list(sessions)));
+    let by_path = Facts::watches_by_path(asked).into_iter().map(|(path, sessions)| (path, longs(sessions)));
     fields([("path_to_session_ids", Json::object(by_path))])
 }
 

@@ -1,0 +1,253 @@
+//! In which order children are listed: a Java hash set's, also after a load from records, in any order of theirs, and
+//! after transactions that failed.
+
+use std::collections::BTreeMap;
+
+use oxkeeper_proto::multi::MULTI_END;
+use oxkeeper_proto::records::{
+    Acl, CheckVersionRequest, CreateRequest, DeleteRequest, GetChildrenResponse, Id, MultiHeader,
+};
+use oxkeeper_proto::{Jute, OpCode, SessionId};
+use oxkeeper_state::checkpoint::Loading;
+use oxkeeper_state::{Caller, Command, Identities, Settings, State};
+use proptest::prelude::*;
+
+const SESSION: SessionId = SessionId(0x100_0000_0000_0001);
+const DIRECTORY: &str = "/d";
+
+/// `HashSet<String>` of Java, made without a look at ours: what is in it, by bucket. A bucket that would become a tree is
+/// not modelled.
+struct JavaSet(Vec<Vec<String>>);
+
+impl JavaSet {
+    fn new(buckets: usize) -> JavaSet {
+        JavaSet(vec![Vec::new(); buckets])
+    }
+
+    fn len(&self) -> usize {
+        self.0.iter().map(Vec::len).sum()
+    }
+
+    fn bucket(&mut self, name: &str) -> &mut Vec<String> {
+        let hash = name.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+        let hash = hash as u32;
+        let mask = self.0.len() - 1;
+        &mut self.0[(hash ^ hash >> 16) as usize & mask]
+    }
+
+    fn add(&mut self, name: &str) {
+        self.bucket(name).push(name.to_owned());
+        if self.len() * 4 > self.0.len() * 3 {
+            let mut grown = JavaSet::new(self.0.len() * 2);
+            self.0.iter().flatten().for_each(|name| grown.bucket(name).push(name.clone()));
+            *self = grown;
+        }
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.bucket(name).retain(|other| other != name);
+    }
+
+    fn contains(&mut self, name: &str) -> bool {
+        self.bucket(name).iter().any(|other| other == name)
+    }
+
+    fn listed(&self) -> Vec<String> {
+        self.0.iter().flatten().cloned().collect()
+    }
+}
+
+/// What is asked for: names that come, or go where they are there.
+#[derive(Clone, Debug)]
+enum Step {
+    Flip(Vec<u16>),
+    /// In one transaction.
+    Together(Vec<u16>),
+    /// In one that fails.
+    InVain(Vec<u16>),
+    Reload,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let names = || proptest::collection::vec(0u16..400, 1..60);
+    prop_oneof![
+        4 => names().prop_map(Step::Flip),
+        2 => names().prop_map(Step::Together),
+        2 => names().prop_map(Step::InVain),
+        1 => Just(Step::Reload),
+    ]
+}
+
+/// Some share a hash code, some a bucket of a small table.
+fn name(number: u16) -> String {
+    match number % 4 {
+        0 => format!("n-{number:010}"),
+        1 => (0..4)
+            .map(|bit| if number >> (bit + 2) & 1 == 0 { "Aa" } else { "BB" })
+            .chain([["", "x"][usize::from(number > 200)]])
+            .collect(),
+        2 => format!("é中{number}"),
+        _ => number.to_string(),
+    }
+}
+
+struct Pair {
+    state: State,
+    java: JavaSet,
+    disk: Disk,
+}
+
+impl Pair {
+    fn new() -> Pair {
+        let mut state = State::new(1);
+        apply(&mut state, OpCode::CreateSession, &6000i32.to_be_bytes());
+        apply(&mut state, OpCode::Create, &create(DIRECTORY));
+        Pair { state, java: JavaSet::new(8), disk: Disk::default() }
+    }
+
+    /// Each name once: as the bodies of requests, of those that come and those that go.
+    fn flips(&mut self, numbers: &[u16]) -> BTreeMap<String, (OpCode, Vec<u8>)> {
+        let mut flips = BTreeMap::new();
+        for name in numbers.iter().map(|&number| name(number)) {
+            let path = format!("{DIRECTORY}/{name}");
+            let flip = match self.java.contains(&name) {
+                false => (OpCode::Create, create(&path)),
+                true => (OpCode::Delete, bytes(DeleteRequest { path: Some(path.into()), version: -1 })),
+            };
+            flips.insert(name, flip);
+        }
+        flips
+    }
+
+    fn flip(&mut self, names: impl Iterator<Item = String>) {
+        for name in names {
+            if self.java.contains(&name) { self.java.remove(&name) } else { self.java.add(&name) }
+        }
+    }
+
+    fn run(&mut self, step: &Step) {
+        match step {
+            Step::Flip(numbers) => {
+                let flips = self.flips(numbers);
+                flips.values().for_each(|(op, body)| apply(&mut self.state, *op, body));
+                self.flip(flips.into_keys());
+            }
+            Step::Together(numbers) => {
+                let flips = self.flips(numbers);
+                apply(&mut self.state, OpCode::Multi, &multi(flips.values().cloned()));
+                self.flip(flips.into_keys());
+            }
+            Step::InVain(numbers) => {
+                let failing = bytes(CheckVersionRequest { path: Some("/none".into()), version: 0 });
+                let flips = self.flips(numbers).into_values().chain([(OpCode::Check, failing)]);
+                apply(&mut self.state, OpCode::Multi, &multi(flips));
+            }
+            Step::Reload => self.state = self.disk.reload(&mut self.state),
+        }
+        self.state.check();
+        assert_eq!(listed(&self.state), self.java.listed());
+    }
+}
+
+/// What a store keeps.
+#[derive(Default)]
+struct Disk {
+    sessions: BTreeMap<i64, Vec<u8>>,
+    acls: BTreeMap<u32, Vec<u8>>,
+    znodes: BTreeMap<u32, Vec<u8>>,
+}
+
+impl Disk {
+    /// The state that is found after a restart.
+    fn reload(&mut self, state: &mut State) -> State {
+        let head = state.begin_checkpoint();
+        put(&mut self.sessions, &head.sessions);
+        put(&mut self.acls, &head.acls);
+        put(&mut self.znodes, &state.capture(usize::MAX));
+        state.end_checkpoint(&head, true);
+        let mut loading = Loading::new(2, &head.scalars, &head.ensemble).expect("our own record");
+        self.sessions.iter().for_each(|(&id, record)| loading.session(id, record).expect("our own record"));
+        self.acls.iter().for_each(|(&id, record)| loading.acl(id, record).expect("our own record"));
+        let mut znodes = loading.part();
+        self.znodes.iter().for_each(|(&slot, record)| znodes.znode(slot, record).expect("our own record"));
+        loading.adopt(znodes);
+        loading.finish().expect("a whole tree")
+    }
+}
+
+fn put<K: Ord + Copy>(table: &mut BTreeMap<K, Vec<u8>>, records: &[(K, Option<Vec<u8>>)]) {
+    for (key, record) in records {
+        match record {
+            Some(record) => drop(table.insert(*key, record.clone())),
+            None => drop(table.remove(key)),
+        }
+    }
+}
+
+fn listed(state: &State) -> Vec<String> {
+    let caller = Caller { identities: Identities(&[]), settings: Settings::default() };
+    let mut out = Vec::new();
+    state.get_children(DIRECTORY, &caller, false, &mut out).expect("it is there");
+    let response = GetChildrenResponse::from_bytes(&out).expect("our own encoding");
+    response.children.expect("never null").into_iter().map(Into::into).collect()
+}
+
+fn create(path: &str) -> Vec<u8> {
+    let id = Id { scheme: Some("world".into()), id: Some("anyone".into()) };
+    bytes(CreateRequest { path: Some(path.into()), data: None, acl: Some(vec![Acl { perms: 31, id }]), flags: 0 })
+}
+
+fn multi(ops: impl Iterator<Item = (OpCode, Vec<u8>)>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (op, body) in ops {
+        MultiHeader { op: op.wire(), done: false, err: -1 }.encode(&mut out);
+        out.extend(body);
+    }
+    MULTI_END.encode(&mut out);
+    out
+}
+
+fn bytes<'a>(record: impl Jute<'a>) -> Vec<u8> {
+    let mut out = Vec::new();
+    record.encode(&mut out);
+    out
+}
+
+fn apply(state: &mut State, op: OpCode, body: &[u8]) {
+    let (settings, identities) = (Settings::default(), Identities(&[]));
+    let command = Command { from: None, session: SESSION, xid: 1, op, settings, identities, body };
+    state.apply(&command, 1, &mut Vec::new(), &mut ()).expect("a request that is in order");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn children_are_listed_as_java_would(steps in proptest::collection::vec(step(), 1..12)) {
+        let mut pair = Pair::new();
+        steps.iter().for_each(|step| pair.run(step));
+    }
+}
+
+/// More than a comparing sort is used for, in a table that fits and in one that became too large.
+#[test]
+fn many_children() {
+    let mut pair = Pair::new();
+    for numbers in [0..4000u16, 0..3990] {
+        let name = |number| format!("{:x}", u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        for name in numbers.clone().map(name) {
+            let path = format!("{DIRECTORY}/{name}");
+            match pair.java.contains(&name) {
+                false => apply(&mut pair.state, OpCode::Create, &create(&path)),
+                true => apply(
+                    &mut pair.state,
+                    OpCode::Delete,
+                    &bytes(DeleteRequest { path: Some(path.into()), version: -1 }),
+                ),
+            }
+            pair.flip(std::iter::once(name));
+        }
+        assert_eq!(listed(&pair.state), pair.java.listed());
+    }
+    assert_eq!(pair.java.len(), 10);
+}
