@@ -1,6 +1,10 @@
 """Metrics as Prometheus reads them. Source: PrometheusMetricsProvider, io.prometheus.client.exporter.common.TextFormat."""
 
+import json
+import os
+import re
 import time
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -22,6 +26,9 @@ ON_DASHBOARDS = """
     node_children_watch_count startup_txns_load_time startup_snap_load_time dbinittime unavailable_time leader_unavailable_time
     quota_count_usage_per_namespace sync_processor_batch_size
 """.split()
+PROJECT = Path(__file__).resolve().parents[2]
+DOCS = PROJECT / "docs"
+BOARD = PROJECT / "packaging" / "grafana" / "oxkeeper.json"
 PROVIDER = """\
 metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider
 metricsProvider.httpHost=127.0.0.1
@@ -89,3 +96,67 @@ def values(found, member):
     assert value(found["fsynctime"], "_count") >= 2, "writes are synced"
     assert value(found["updatelatency"], "_count") >= 2, "writes are counted"
     assert value(found["packets_received"]) >= 5, "packets are counted"
+
+
+@case("metrics", "every name of ZooKeeper's is here, or left out for a reason", "the same in an ensemble")
+def every_name(_):
+    recorded = {*GAUGES, *ENSEMBLE_GAUGES, *COUNTERS, *BASIC, *ADVANCED}
+    found = set().union(*(names_of(count) for count in ("", "-3")))
+    left_out = left_out_names() if os.environ["ZK_KIND"] == "oxkeeper" else set()
+    equal(sorted(left_out - recorded), [], "left out, and not there")
+    equal(sorted(found & left_out), [], "left out, and here")
+    equal(sorted(recorded - left_out - found), [], "missing")
+    equal(sorted(found - recorded), [], "known nowhere")
+
+
+def names_of(count):
+    """The names that all servers of a deployment show together, without our own and the JVM's."""
+    with own_server(PROVIDER.format("@PORT@"), os.environ["ZK_KIND"] + count) as deployment:
+        deployment.start()
+        client = Connection(("127.0.0.1", deployment.members[0].port))
+        client.handshake()
+        for path, data in (("/app", b""), ("/zookeeper/quota/app", b""), ("/zookeeper/quota/app/zookeeper_limits", b"count=10,bytes=-1")):
+            client.ask(wire.create(path, data))
+        client.end_session()
+        ports = [int(re.search(r"httpPort=(\d+)", (Path(member.directory) / "zoo.cfg").read_text())[1]) for member in deployment.members]
+        shown = set().union(*(families(port) for port in ports))
+        return {name for name in shown if name == "jvm_pause_time_ms" or not name.startswith(("oxkeeper_", "jvm_"))}
+
+
+def left_out_names():
+    """The names in the table of docs/metrics.md."""
+    table = (DOCS / "metrics.md").read_text().partition("## Left out")[2]
+    return {name for row in re.findall(r"^\| (`.*?) \|", table, re.M) for name in re.findall(r"`(\w+)`", row)}
+
+
+@case("metrics", "the board for Grafana asks for nothing that is not there", "the same in an ensemble")
+def board(_):
+    asked = board_names(json.loads(BOARD.read_text()))
+    assert len(asked) > 40, f"only {len(asked)} names"
+    equal(sorted(name for name in asked if name in left_out_names()), [], "left out")
+    if os.environ["ZK_KIND"] == "zookeeper":
+        return
+    shown = set()
+    for count in ("", "-3"):
+        with own_server(PROVIDER.format("@PORT@"), "oxkeeper" + count) as deployment:
+            deployment.start()
+            for member in deployment.members:
+                port = re.search(r"httpPort=(\d+)", (Path(member.directory) / "zoo.cfg").read_text())[1]
+                found = families(int(port))
+                shown |= {*found, *(sample.name for family in found.values() for sample in family.samples)}
+    equal(sorted(asked - shown), [], "not there")
+
+
+def board_names(value):
+    """The metrics in all expressions of a board."""
+    if isinstance(value, list):
+        return set().union(*map(board_names, value))
+    if not isinstance(value, dict):
+        return set()
+    found = set().union(*map(board_names, value.values()))
+    for text in (value.get("expr"), value.get("definition")):
+        if text:
+            # Left of PromQL: names of metrics, and functions, which a bracket follows.
+            bare = re.sub(r'\{[^}]*\}|"[^"]*"|\[[^\]]*\]|\b(by|on|group_right)\s*\([^)]*\)|, instance\b', "", text)
+            found |= set(re.findall(r"\b[a-z_][a-z0-9_]*\b(?!\s*\()", bare))
+    return found

@@ -399,6 +399,7 @@ impl Connection {
     fn connect(&mut self, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
         let serving = turn.shared.serving;
         if serving == Serving::No {
+            turn.stats.unserved += 1;
             return Err(Flow::End(End::NotServing));
         }
         let decoded = ConnectRequest::decode_with_read_only(body);

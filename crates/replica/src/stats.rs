@@ -202,6 +202,8 @@ pub struct ServerStats {
     pub resumes: u64,
     /// Authentications that failed.
     pub auth_failed: u64,
+    /// Clients that came while this server served nobody.
+    pub unserved: u64,
     /// Clients that were gone without closing their session.
     pub dropped: u64,
     /// Connections that were closed because no session was begun in time.
@@ -243,6 +245,7 @@ impl ServerStats {
         self.connects += other.connects;
         self.resumes += other.resumes;
         self.auth_failed += other.auth_failed;
+        self.unserved += other.unserved;
         self.dropped += other.dropped;
         self.silent += other.silent;
         self.held_back += other.held_back;

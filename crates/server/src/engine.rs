@@ -188,7 +188,6 @@ impl Engine {
         if let Some(since_ms) = self.full_since_ms.take() {
             info!(full_ms = self.clock.now_ms() - since_ms, "the disk has room again: writes are taken");
         }
-        self.stats.lock().applied(count as u64, true);
         let mut batch = Batch::decode(entry).expect("the engine packed it");
         let now_ms = self.clock.now_ms();
         let checkpoints = self.checkpoints.clone();
@@ -197,8 +196,10 @@ impl Engine {
             let mut shared = self.shared.write();
             let applied = self.writer.apply(&mut shared, &mut batch, origins, APPLY_MAX, now_ms);
             let last = applied.expect("the engine packed it") < APPLY_MAX;
-            if last && let Some(checkpoints) = &checkpoints {
-                checkpoints.applied(entry.len() as u64);
+            if last {
+                let age_ms = age_ms(&shared.state, self.clock.wall_ms());
+                self.stats.lock().applied(count as u64, age_ms, true);
+                checkpoints.iter().for_each(|checkpoints| checkpoints.applied(entry.len() as u64));
             }
             deliver(&mut self.writer, &self.mailboxes, self.audit.as_deref(), shared);
             if last {
@@ -243,6 +244,11 @@ impl Engine {
             warn!(%problem, "old log segments stay for now");
         }
     }
+}
+
+/// How old the entry is that was just applied, by this server's clock. That of whoever stamped it may be ahead.
+pub(crate) fn age_ms(state: &State, wall_ms: i64) -> u64 {
+    u64::try_from(wall_ms.saturating_sub(state.time_ms())).unwrap_or(0)
 }
 
 /// Spent containers and overdue TTL znodes, as many as may be deleted in one check.

@@ -90,6 +90,16 @@ pub struct Planted {
     pub(crate) begin: Zxid,
     /// The snapshot's.
     pub zxid: Zxid,
+    /// Its tree is not the one whose digest stands in it.
+    pub(crate) differs: bool,
+}
+
+/// What was restored.
+pub(crate) struct Restored {
+    /// The last transaction in it.
+    pub(crate) zxid: Zxid,
+    /// The tree is not the one whose digest stands in the snapshot.
+    pub(crate) differs: bool,
 }
 
 impl Restorer {
@@ -98,20 +108,19 @@ impl Restorer {
         Restorer { dirs, shared, proposing, turn: Mutex::default() }
     }
 
-    /// Reads a snapshot to the end of `stream` and makes it this server's data: the last zxid in it. Blocks until clients are
-    /// served from it.
-    pub(crate) fn restore(&self, stream: impl Read) -> Result<Zxid, RestoreError> {
+    /// Reads a snapshot to the end of `stream` and makes it this server's data. Blocks until clients are served from it.
+    pub(crate) fn restore(&self, stream: impl Read) -> Result<Restored, RestoreError> {
         let _turn = self.turn.try_lock().ok_or(RestoreError::Busy)?;
         let seen = self.shared.read().state.zxid();
         let planted = self.dirs.plant(stream, seen)?;
-        let zxid = planted.zxid;
+        let restored = Restored { zxid: planted.zxid, differs: planted.differs };
         let (answer, answered) = mpsc::channel();
         self.proposing.replace(Replacement { planted, answer });
         let done = answered.recv().unwrap_or(Err(RestoreError::Stopping));
         if done.is_err() {
             self.dirs.clear();
         }
-        done.map(|()| zxid)
+        done.map(|()| restored)
     }
 }
 
@@ -121,19 +130,20 @@ impl Dirs {
     /// # Errors
     /// Any [`RestoreError`]; what was written is removed.
     pub fn plant(&self, stream: impl Read, seen: Zxid) -> Result<Planted, RestoreError> {
-        let (mut state, zxid) = self.read(stream, seen)?;
+        let (mut state, Restored { zxid, differs }) = self.read(stream, seen)?;
         let written = self.write(&mut state);
         if written.is_err() {
             self.clear();
         }
         written?;
-        Ok(Planted { dirs: self.clone(), begin: state.zxid(), zxid })
+        Ok(Planted { dirs: self.clone(), begin: state.zxid(), zxid, differs })
     }
 
-    fn read(&self, stream: impl Read, seen: Zxid) -> Result<(State, Zxid), RestoreError> {
+    fn read(&self, stream: impl Read, seen: Zxid) -> Result<(State, Restored), RestoreError> {
         let snapshot = load_stream(stream, self.seed)?;
         let zxid = Zxid(snapshot.zxid);
-        if snapshot.digest_matches == Some(false) {
+        let differs = snapshot.digest_matches == Some(false);
+        if differs {
             warn!(%zxid, "the snapshot's tree differs from the one whose digest stands in it");
         }
         let (mut state, kept) = snapshot.importing.finish(zxid.0, true);
@@ -142,7 +152,7 @@ impl Dirs {
             return Err(RestoreError::LastEpoch { zxid: zxid.max(seen) });
         }
         info!(%zxid, znodes = state.tree().len(), sessions = kept.sessions, begin = %state.zxid(), "a sound snapshot has come");
-        Ok((state, zxid))
+        Ok((state, Restored { zxid, differs }))
     }
 
     fn write(&self, state: &mut State) -> Result<(), StoreError> {

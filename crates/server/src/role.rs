@@ -48,6 +48,14 @@ pub(crate) struct Outages {
     leaderless_since_ms: u64,
     /// How long it took until it knew one, ms.
     pub(crate) elections_ms: Distribution,
+    /// Since when it knows the leader that it has, ms of the server's clock.
+    led_since_ms: u64,
+    /// How long it took from then until it served as that one's follower, ms.
+    pub(crate) follower_syncs_ms: Distribution,
+    /// The same as an observer, ms.
+    pub(crate) observer_syncs_ms: Distribution,
+    /// Times it led, and then did not: the voters followed another one, or were out of reach.
+    pub(crate) quit_leading: u64,
 }
 
 /// Role, and what belongs to it, at one moment.
@@ -121,6 +129,15 @@ impl RoleCell {
             return;
         }
         let mut outages = self.outages.lock();
+        outages.quit_leading += u64::from(place.role == Role::Leader);
+        if place.role.is_out() {
+            let sync_ms = now_ms.saturating_sub(outages.led_since_ms);
+            match role {
+                Role::Follower => outages.follower_syncs_ms.record(sync_ms),
+                Role::Observer => outages.observer_syncs_ms.record(sync_ms),
+                Role::Alone | Role::Leader | Role::NotServing | Role::ReadOnly => {}
+            }
+        }
         if place.role.is_out() && !role.is_out() {
             let took_ms = now_ms.saturating_sub(outages.began_ms);
             outages.took_ms.record(took_ms);
@@ -141,13 +158,17 @@ impl RoleCell {
         let mut place = self.place.lock();
         let former = std::mem::replace(&mut place.leader, leader);
         drop(place);
+        if former == leader {
+            return;
+        }
+        let mut outages = self.outages.lock();
+        outages.led_since_ms = now_ms;
         match (former, leader) {
             (None, Some(_)) => {
-                let mut outages = self.outages.lock();
                 let took_ms = now_ms.saturating_sub(outages.leaderless_since_ms);
                 outages.elections_ms.record(took_ms);
             }
-            (Some(_), None) => self.outages.lock().leaderless_since_ms = now_ms,
+            (Some(_), None) => outages.leaderless_since_ms = now_ms,
             (None, None) | (Some(_), Some(_)) => {}
         }
     }
@@ -173,8 +194,8 @@ impl RoleCell {
     /// Outages are counted anew.
     pub(crate) fn forget_outages(&self) {
         let mut outages = self.outages.lock();
-        let (began_ms, leaderless_since_ms) = (outages.began_ms, outages.leaderless_since_ms);
-        *outages = Outages { began_ms, leaderless_since_ms, ..Outages::default() };
+        let Outages { began_ms, leaderless_since_ms, led_since_ms, .. } = *outages;
+        *outages = Outages { began_ms, leaderless_since_ms, led_since_ms, ..Outages::default() };
     }
 }
 
@@ -210,6 +231,29 @@ mod tests {
         cell.set_leader(Some(1), 1030);
         let elections = cell.outages().elections_ms.tally;
         assert_eq!((elections.count, elections.sum, cell.place().leader), (2, 280, Some(1)));
+    }
+
+    #[test]
+    fn a_learner_is_timed_from_when_it_knows_its_leader() {
+        let cell = RoleCell::looking(100);
+        cell.set_leader(Some(2), 350);
+        cell.set_leader(Some(2), 360);
+        cell.set(Role::Follower, 380);
+        cell.set(Role::NotServing, 400);
+        cell.set_leader(Some(3), 410);
+        cell.set(Role::Observer, 450);
+        let outages = cell.outages();
+        let syncs = [outages.follower_syncs_ms.tally, outages.observer_syncs_ms.tally];
+        assert_eq!(syncs.map(|tally| (tally.count, tally.sum)), [(1, 30), (1, 40)]);
+    }
+
+    #[test]
+    fn who_led_and_leads_no_more_has_quit() {
+        let cell = RoleCell::looking(0);
+        for role in [Role::Leader, Role::Leader, Role::NotServing, Role::Follower, Role::Leader, Role::Follower] {
+            cell.set(role, 1);
+        }
+        assert_eq!(cell.outages().quit_leading, 2);
     }
 
     #[test]

@@ -227,7 +227,10 @@ async fn welcome(
     let origin = Origin { port, peer, secure: false };
     let Some(tls) = tls else { return converse(stream, origin, &site).await };
     match timeout(patience, begin(stream, &tls)).await {
-        Ok(Ok(Begun::Plain(stream))) => converse(stream, origin, &site).await,
+        Ok(Ok(Begun::Plain(stream))) => {
+            site.running().into_iter().for_each(|running| running.words.admin.lock().insecure += 1);
+            converse(stream, origin, &site).await;
+        }
         Ok(Ok(Begun::Secure(stream))) => converse(*stream, Origin { secure: true, ..origin }, &site).await,
         Ok(Err(problem)) => debug!(%peer, %problem, "an administrator's TLS handshake failed"),
         Err(_elapsed) => debug!(%peer, "an administrator's connection said nothing"),

@@ -172,14 +172,17 @@ pub(super) async fn restore(site: &Site, running: &Running, name: &str, request:
         let restored = restorer.restore(Arriving { receiver, chunk: Bytes::new(), ended: false });
         let mut counts = words.admin.lock();
         match &restored {
-            Ok(_) => counts.restores_ms.record(words.clock.now_ms() - begin_ms),
+            Ok(restored) => {
+                counts.digest_mismatches += u64::from(restored.differs);
+                counts.restores_ms.record(words.clock.now_ms() - begin_ms);
+            }
             Err(_) => counts.restores_failed += 1,
         }
         restored
     });
     pass_on(request.into_body(), sender, site.patience()).await;
     match restoring.await {
-        Ok(Ok(zxid)) => told(name, vec![("last_zxid".to_owned(), Json::Int(zxid.0))]),
+        Ok(Ok(restored)) => told(name, vec![("last_zxid".to_owned(), Json::Int(restored.zxid.0))]),
         Ok(Err(problem)) => {
             // ZooKeeper: the next one waits for five minutes all the same.
             site.restores.forget();

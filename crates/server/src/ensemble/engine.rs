@@ -15,7 +15,7 @@ use oxkeeper_state::State;
 use tracing::info;
 
 use super::life::{Agreed, Life, Parts, Running, follow_own_line, linked_members};
-use crate::engine::deliver;
+use crate::engine::{age_ms, deliver};
 use crate::peers::PeerEvent;
 use crate::slow::Times;
 
@@ -189,6 +189,7 @@ impl Ensemble {
         let checkpoints = &parts.checkpoints;
         // The state is unlocked behind the last command of an entry.
         let (is_last, mut entries) = (Cell::new(false), Vec::new());
+        let wall_ms = parts.clock.wall_ms();
         let (version, is_empty, mut agreed) = (agreed.version, agreed.voters.is_empty(), None);
         let mut applying = Applying {
             shared: &parts.shared,
@@ -196,7 +197,8 @@ impl Ensemble {
             writer,
             deliver: &mut |writer, locked| {
                 if is_last.take() {
-                    entries.push(std::mem::take(&mut writer.applied));
+                    let age_ms = age_ms(&locked.state, wall_ms);
+                    entries.push((std::mem::take(&mut writer.applied), age_ms));
                 }
                 note_ensemble(ensemble_id, &locked.state);
                 // The members that an ensemble is founded with may have no version.
@@ -223,7 +225,8 @@ impl Ensemble {
             stats.decided = replica.decided();
             stats.waiting_len = replica.waiting_len();
             // An entry without a command says only that somebody leads.
-            entries.into_iter().filter(|&count| count > 0).for_each(|count| stats.applied(count, leads));
+            let entries = entries.into_iter().filter(|&(count, _)| count > 0);
+            entries.for_each(|(count, age_ms)| stats.applied(count, age_ms, leads));
         }
         applied.unwrap_or_else(|problem| panic!("log entry {} is none: {problem}", replica.applied()));
         parts.proposing.note_unapplied(replica.waiting_len());

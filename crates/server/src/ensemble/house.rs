@@ -1,5 +1,7 @@
 //! What a member does once in a while: sessions and znodes whose time is over, a shorter log, its role for all to see.
 
+use std::collections::BTreeSet;
+
 use oxkeeper_proto::{OpCode, SessionId};
 use oxkeeper_replica::ensemble::Role;
 use oxkeeper_replica::{Serving, Takeover};
@@ -188,16 +190,28 @@ impl Ensemble {
             Serving::No => role::Role::NotServing,
         };
         self.serve(serving);
-        self.parts.role.set(place, now_ms);
         let leader = match self.running.replica.role() {
             Role::Leading => Some(self.parts.membership.me),
             Role::Following(leader) | Role::Observing(leader) => Some(leader),
             Role::Looking | Role::Blank => None,
         };
         self.parts.role.set_leader(leader, now_ms);
+        self.parts.role.set(place, now_ms);
         if place == role::Role::Leader {
+            self.count_joined();
             let Agreed { voters, observers, .. } = &self.running.agreed;
             self.parts.role.set_learners(Learners::count(self.running.replica.learners(), voters, observers));
+        }
+    }
+
+    /// A peer has what it lacked and takes part from now on.
+    fn count_joined(&mut self) {
+        let in_step: BTreeSet<u8> =
+            self.running.replica.learners().filter(|&(_, in_step)| in_step).map(|(peer, _)| peer).collect();
+        if in_step != self.running.in_step {
+            let joined = in_step.difference(&self.running.in_step).count();
+            self.parts.stats.lock().joined += joined as u64;
+            self.running.in_step = in_step;
         }
     }
 

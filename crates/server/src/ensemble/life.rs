@@ -3,6 +3,7 @@
 //!
 //! Invariant: a new life begins when nothing writes to the files of the old one any more.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -116,6 +117,8 @@ pub(super) struct Running {
     pub(super) slow: SlowLog,
     pub(super) stop_by: Option<Instant>,
     pub(super) agreed: Agreed,
+    /// On a leader: the peers that were in step with it when it looked last.
+    pub(super) in_step: BTreeSet<u8>,
     pub(super) _locks: Vec<DirLock>,
 }
 
@@ -176,6 +179,7 @@ impl Running {
             slow: SlowLog::default(),
             stop_by: None,
             agreed: Agreed::of(&parts.shared.read().state),
+            in_step: BTreeSet::new(),
             _locks: locks,
         })
     }
