@@ -13,6 +13,7 @@ use oxkeeper_state::command::{BallotId, Entry, Number};
 use oxkeeper_state::{Command, State};
 
 use crate::check::Books;
+use crate::check::zxids::listing;
 use crate::model::Model;
 
 /// What one entry came to.
@@ -33,6 +34,8 @@ pub struct History {
     told: Vec<Told>,
     /// What the tree's digest was at a zxid.
     digests: HashMap<i64, u64>,
+    /// In which order its znodes were listed.
+    listings: HashMap<i64, u64>,
     ballot: Option<BallotId>,
     admitted: BTreeMap<u8, (u64, u64)>,
 }
@@ -122,6 +125,9 @@ impl History {
         let expected = applied.checked_sub(1).map_or(0, |last| self.zxids[last as usize]);
         assert_eq!(zxid, expected, "zxids: of server {} behind entry {applied}", server + 1);
         self.digest(server, zxid, state.tree().digest());
+        let listing = listing(state.tree());
+        let before = *self.listings.entry(zxid).or_insert(listing);
+        assert_eq!(listing, before, "order: server {} lists children in another one at zxid {zxid:x}", server + 1);
     }
 }
 

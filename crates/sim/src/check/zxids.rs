@@ -1,8 +1,11 @@
 //! Promise: every command takes the next zxid, also across restarts; and at equal zxid there is an equal tree.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use oxkeeper_state::State;
+use oxkeeper_state::tree::Tree;
+use oxkeeper_state::znode::Slot;
 
 use crate::model::Model;
 
@@ -10,6 +13,7 @@ use crate::model::Model;
 #[derive(Debug, Default)]
 pub struct Zxids {
     digests: BTreeMap<i64, u64>,
+    listings: BTreeMap<i64, u64>,
 }
 
 impl Zxids {
@@ -20,5 +24,19 @@ impl Zxids {
         let digest = state.tree().digest();
         let before = *self.digests.entry(zxid).or_insert(digest);
         assert_eq!(digest, before, "digest: at zxid {zxid} it was another one");
+        let listing = listing(state.tree());
+        let before = *self.listings.entry(zxid).or_insert(listing);
+        assert_eq!(listing, before, "order: at zxid {zxid} children were listed in another one");
     }
+}
+
+/// A number for the order in which all znodes are listed, from the root down: the digest knows nothing of it.
+pub(super) fn listing(tree: &Tree) -> u64 {
+    let (mut hasher, mut waiting) = (DefaultHasher::new(), vec![Slot::ROOT]);
+    while let Some(slot) = waiting.pop() {
+        let children = tree.children(slot);
+        tree.child_names(slot).hash(&mut hasher);
+        waiting.extend(children.into_iter().rev());
+    }
+    hasher.finish()
 }
