@@ -8,6 +8,7 @@ import time
 import wire
 from harness import SERVERS, case, equal, eventually
 from http_site import MAIN, SITES, ask, own_server
+from java_set import JavaSet, tables_for
 from server import free_ports
 from wire import ACL, Flags
 
@@ -381,3 +382,22 @@ def another_place(_):
         status, _, body = ask(port, "/zk/ruok")
         equal((status, json.loads(body)["error"]), (200, None), "the other place")
         assert '<a href="/zk/ruok">ruok</a>' in ask(port, "/zk")[2]
+
+
+@case("tells", "dump and watches list copies of hash sets")
+def listings(_):
+    client = MAIN.session()
+    # ZooKeeper: in one bucket as they came; ours sorts watches.
+    paths = sorted(f"/l{number * 7919 % 1000}" for number in range(60))
+    for path in paths:
+        equal(client.ask(wire.create(path, flags=1)).err, 0, f"create {path}")
+        equal(client.ask(wire.exists(path, True)).err, 0, f"exists {path}")
+    session = str(client.session)
+    equal(MAIN.command("dump")["session_id_to_ephemeral_paths"][session], copied(JavaSet(paths)), "dump")
+    equal(MAIN.command("watches")["session_id_to_watched_paths"][session], copied(JavaSet(paths)), "watches")
+    client.end_session()
+
+
+def copied(members):
+    """`new HashSet<>(collection)`"""
+    return list(JavaSet(members, max(16, tables_for(int(members.size / 0.75) + 1))))
