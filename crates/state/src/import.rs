@@ -23,8 +23,6 @@ pub struct Importing {
     sessions: BTreeMap<i64, i32>,
     ephemerals: BTreeMap<i64, BTreeSet<Slot>>,
     unlisted: BTreeMap<Slot, i64>,
-    /// How many znodes have come.
-    placed: u32,
 }
 
 /// A znode as it is stored elsewhere: everything but path, data and ACL.
@@ -114,8 +112,7 @@ impl Importing {
     }
 
     fn from_state(state: State) -> Importing {
-        let (sessions, ephemerals, unlisted) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Importing { state, sessions, ephemerals, unlisted, placed: 0 }
+        Importing { state, sessions: BTreeMap::new(), ephemerals: BTreeMap::new(), unlisted: BTreeMap::new() }
     }
 
     /// How many znodes there are.
@@ -223,9 +220,7 @@ impl Importing {
     fn insert(&mut self, parent: Slot, path: &str, name: &str, data: Option<&[u8]>, acl: AclId, stat: &StoredStat) {
         let &StoredStat { czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid } = stat;
         let versions = Versions { czxid, mzxid, pzxid, ctime, mtime, owner, version, cversion, aversion, acl };
-        // ZooKeeper: a snapshot lists a znode's children in the order in which a server that loads it takes them in.
-        self.placed = self.placed.wrapping_add(1);
-        let slot = self.state.tree.insert(path, Znode::new(parent, name, data, versions, self.placed));
+        let slot = self.state.tree.insert(path, Znode::new(parent, name, data, versions, 0));
         if let Some(session) = self.session_of(owner) {
             self.ephemerals.entry(session).or_default().insert(slot);
         }
@@ -360,7 +355,7 @@ impl Importing {
             .collect();
         special.into_iter().for_each(|slot| state.enroll(slot));
         state.plant_missing();
-        state.tree.order_all();
+        state.tree.order_imported();
         state.forget_members();
         for prefix in state.limited_subtrees() {
             state.quotas.set(&prefix, true);
@@ -603,5 +598,25 @@ mod tests {
         let stats = state.tree().lookup("/zookeeper/quota/a/zookeeper_stats").expect("it was created");
         assert_eq!(state.tree().znode(stats).data(), Some(&b"count=2,bytes=2"[..]));
         assert!(state.tree().lookup("/zookeeper/config").is_some());
+    }
+
+    /// Servers that import the same, from whichever files, list it alike.
+    #[test]
+    fn children_are_in_the_order_of_their_transactions_and_then_of_their_names() {
+        let named = |names: [(&str, i64); 4]| {
+            let mut importing = importing();
+            for (name, czxid) in names {
+                importing.znode(name, None, &[], &StoredStat { czxid, ..persistent() }).expect("it has a place");
+            }
+            let (state, _) = importing.finish(9, true);
+            state.check();
+            let names =
+                state.tree.child_names(Slot::ROOT).into_iter().map(|name| String::from_utf8_lossy(name).into_owned());
+            names.filter(|name| name.len() == 4).collect::<Vec<_>>()
+        };
+        // Of one hash code.
+        let expected = ["BBBB", "AaAa", "BBAa", "AaBB"];
+        assert_eq!(named([("/AaBB", 4), ("/BBAa", 2), ("/BBBB", 1), ("/AaAa", 2)]), expected);
+        assert_eq!(named([("/AaAa", 2), ("/BBBB", 1), ("/BBAa", 2), ("/AaBB", 4)]), expected);
     }
 }

@@ -361,13 +361,23 @@ impl Tree {
         }
     }
 
-    /// Puts the children of every znode into the order of their births.
-    pub(crate) fn order_all(&mut self) {
-        let disordered = |&(slot, _): &(Slot, &Znode)| {
-            !self.child_slots(slot).map(|child| self.znode(child).birth()).is_sorted_by(|newer, older| newer > older)
-        };
-        let parents: Vec<Slot> = self.iter().filter(disordered).map(|(slot, _)| slot).collect();
-        parents.into_iter().for_each(|parent| self.order_siblings(parent));
+    /// Puts the children of every znode into the order of their births. Those of one transaction go by their names: in
+    /// which order it created them is not known, and servers that import the same must list alike.
+    pub(crate) fn order_imported(&mut self) {
+        let czxid = |slot: Slot| self.znode(slot).versions.czxid;
+        let is_ordered = |slot: Slot| self.child_slots(slot).is_sorted_by(|&newer, &older| czxid(newer) > czxid(older));
+        let parents: Vec<Slot> = self.iter().map(|(slot, _)| slot).filter(|&slot| !is_ordered(slot)).collect();
+        for parent in parents {
+            let mut slots: Vec<Slot> = self.child_slots(parent).collect();
+            slots.sort_unstable_by_key(|&slot| (self.znode(slot).versions.czxid, self.znode(slot).name_bytes()));
+            let (mut last, mut place) = (None, 0);
+            for slot in slots {
+                let znode = self.znode_mut(slot);
+                place = if last.replace(znode.versions.czxid) == Some(znode.versions.czxid) { place + 1 } else { 0 };
+                znode.set_place(place);
+            }
+            self.order_siblings(parent);
+        }
     }
 
     fn grow_buckets(&mut self, parent: Slot) {
@@ -458,7 +468,12 @@ impl Tree {
         for (slot, znode) in self.iter() {
             let births: Vec<_> = self.child_slots(slot).map(|child| self.znode(child).birth()).collect();
             assert_eq!(births.len(), znode.links.num_children as usize, "children of slot {}", slot.0);
-            assert!(births.is_sorted_by(|newer, older| newer > older), "children of slot {}, the newest first", slot.0);
+            // Of one transaction that was recorded before places were, all have the same.
+            assert!(
+                births.is_sorted_by(|newer, older| newer >= older),
+                "children of slot {}, the newest first",
+                slot.0
+            );
             assert_eq!(znode.buckets(), znode.buckets().grown_for(births.len()), "room for them");
         }
         assert_eq!((seen, digest, size), (self.count, self.digest, self.size), "count, digest, size");

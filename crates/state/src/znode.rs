@@ -136,6 +136,10 @@ impl Znode {
         self.place
     }
 
+    pub(crate) fn set_place(&mut self, place: u32) {
+        self.place = place;
+    }
+
     /// How large a table ZooKeeper keeps the names of its children in. It grows with them and never shrinks.
     pub(crate) fn buckets(&self) -> Buckets {
         Buckets::from_log2((self.shape & BUCKETS) >> BUCKETS_SHIFT)
