@@ -204,6 +204,8 @@ pub struct ServerStats {
     pub auth_failed: u64,
     /// Clients that came while this server served nobody.
     pub unserved: u64,
+    /// Connections that did not begin with TLS: from this machine, and from others.
+    pub plain: [u64; 2],
     /// Clients that were gone without closing their session.
     pub dropped: u64,
     /// Connections that were closed because no session was begun in time.
@@ -246,6 +248,7 @@ impl ServerStats {
         self.resumes += other.resumes;
         self.auth_failed += other.auth_failed;
         self.unserved += other.unserved;
+        self.plain.iter_mut().zip(other.plain).for_each(|(own, other)| *own += other);
         self.dropped += other.dropped;
         self.silent += other.silent;
         self.held_back += other.held_back;
@@ -259,8 +262,9 @@ impl ServerStats {
 
     /// Forgets what `srst` asks to forget.
     pub fn reset(&mut self) {
-        // ZooKeeper: failed authentications are a gauge, which stays.
-        *self = ServerStats { auth_failed: self.auth_failed, ..ServerStats::default() };
+        // ZooKeeper: these are gauges, which stay.
+        let ServerStats { auth_failed, plain, .. } = *self;
+        *self = ServerStats { auth_failed, plain, ..ServerStats::default() };
     }
 
     fn responded(&mut self, frame_len: usize, now_ms: u64) {

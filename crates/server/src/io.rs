@@ -199,6 +199,7 @@ impl Io {
         if self.stage.get() != Stage::Serving {
             client.inner.borrow_mut().end(Farewell::Stopping, times.1);
         }
+        self.count_plain(&client);
         let io = self.clone();
         spawn_local(async move {
             std::future::poll_fn(|context| io.poll(&client, context)).await;
@@ -333,10 +334,20 @@ impl Io {
         }
     }
 
+    /// Counts a connection that has turned out to be without TLS.
+    fn count_plain(&self, client: &Client) {
+        if client.is_plain() {
+            let is_remote = !client.peer.ip().to_canonical().is_loopback();
+            self.stats.borrow_mut().plain[usize::from(is_remote)] += 1;
+        }
+    }
+
     /// Handles what came over TLS, or may turn out to be so.
     fn handle_sealed(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner, input: &mut [u8]) {
         let mut plain = self.plain.take();
         let received = client.receive(inner, input, &mut plain);
+        // From now on it does not come here any more.
+        self.count_plain(client);
         match received {
             Ok(()) if plain.is_empty() => client.flush(inner),
             Ok(()) => self.handle_input(client, inner, &plain),

@@ -323,6 +323,7 @@ impl Figures {
     fn gauges(&self) -> Vec<Metric> {
         let latency = summary(&self.stats.latency());
         let [last_size, min_size, max_size] = self.stats.responses.shown();
+        let [local, remote] = self.stats.plain;
         let int = |name, help, value: i64| Metric::gauge(name, value).help(help);
         let real = |name, help, value| Metric::new(name, Value::Gauge(Number::Real(value))).help(help);
         vec![
@@ -340,6 +341,8 @@ impl Figures {
             int("watch_count", "Watches that are set", self.watches as i64),
             // ZooKeeper: counts TLS handshakes only; here it is every authentication that failed.
             int("auth_failed_count", "Authentications that failed", signed(self.stats.auth_failed + self.tls.failed)),
+            int("non_mtls_local_conn_count", "Connections without TLS from this machine so far", signed(local)),
+            int("non_mtls_remote_conn_count", "Connections without TLS from other machines so far", signed(remote)),
             int("outstanding_tls_handshake", "Handshakes of TLS under way", signed(self.tls.handshakes)),
             int("min_latency", "Least time to answer a request since the last reset, ms", latency.min),
             int("max_file_descriptor_count", "Most files the process may have open", self.open_files_max),

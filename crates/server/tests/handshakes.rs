@@ -34,6 +34,7 @@ fn start(handshakes_max: &str) -> Place {
         ("client.portUnification", "true"),
         ("ssl.keyStore.location", store.to_str().unwrap()),
         ("ssl.clientAuth", "none"),
+        ("4lw.commands.whitelist", "*"),
         ("ssl.handshakeDetectionTimeoutMillis", &limit),
         ("netty.server.outstandingHandshake.limit", handshakes_max),
     ];
@@ -63,6 +64,17 @@ fn closed_after(socket: &mut TcpStream) -> Duration {
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
     }
     begin.elapsed()
+}
+
+#[test]
+fn connections_without_tls_are_counted() {
+    let place = start("-1");
+    let _secure = dial(&place, &BEGIN);
+    assert!(is_served(&place));
+    let mut answer = String::new();
+    dial(&place, b"mntr").read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("\nzk_non_mtls_local_conn_count\t2\n"), "{answer}");
+    assert!(answer.contains("\nzk_non_mtls_remote_conn_count\t0\n"), "{answer}");
 }
 
 #[test]

@@ -138,6 +138,22 @@ fn made_of(sessions: &[(i64, i32)], znodes: &[(&str, &[u8], Owner)], zxid: i64) 
 }
 
 #[test]
+fn a_digest_that_is_not_the_trees_is_counted() {
+    let disk = FakeDisk::new();
+    let server = start(&disk);
+    let mismatches = |count: u64| {
+        let page = get(server.admin_address().unwrap(), "/metrics").1;
+        assert!(page.contains(&format!("\ndigest_mismatches_count {count}\n")), "{page}");
+    };
+    let own = snapshot(&server);
+    is_restored(restore(&server, &own));
+    mismatches(0);
+    is_restored(restore(&server, &made_of(&[], &[("/a", b"x", Owner::PERSISTENT)], 5)));
+    mismatches(1);
+    server.stop();
+}
+
+#[test]
 fn odd_but_sound_snapshots_cost_nobody_the_server() {
     let newest = 0x01ff_ffff_ffff_ffff;
     let sessions = [(0, 1000), (-1, -5), (5, i32::MIN), (6, i32::MAX), (i64::MAX, 1000), (i64::MIN, 0), (newest, 1000)];

@@ -236,6 +236,7 @@ pub(super) fn server_stats(asked: &Asked<'_>) -> Fields {
 
 fn stats_object(asked: &Asked<'_>, server: &words::ServerFacts, sizes: &Json) -> Json {
     let directories = asked.directories();
+    let [local, remote] = asked.report.stats.plain;
     let slow_syncs = i64::try_from(asked.service.engine.lock().slow_syncs).unwrap_or(i64::MAX);
     Json::Object(fields([
         ("packets_sent", server.packets_sent.into()),
@@ -254,8 +255,8 @@ fn stats_object(asked: &Asked<'_>, server: &words::ServerFacts, sizes: &Json) ->
         ("min_latency", server.latency_ms.min.into()),
         ("num_alive_client_connections", (server.connections as i64).into()),
         ("auth_failed_count", (asked.report.stats.auth_failed as i64).into()),
-        ("non_mtlsremote_conn_count", 0.into()),
-        ("non_mtlslocal_conn_count", 0.into()),
+        ("non_mtlsremote_conn_count", (remote as i64).into()),
+        ("non_mtlslocal_conn_count", (local as i64).into()),
     ]))
 }
 

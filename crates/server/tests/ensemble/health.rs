@@ -1,6 +1,7 @@
 //! What a member tells of its health over HTTP: without a majority it is alive, and not ready.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 
 use oxkeeper_proto::op::CreateMode::Persistent;
 
@@ -15,6 +16,14 @@ fn admin(group: &Group, id: u8) -> SocketAddr {
 
 fn statuses(group: &Group, id: u8) -> [u16; 3] {
     ["/livez", "/readyz", "/startupz"].map(|path| get(admin(group, id), path).0)
+}
+
+/// A client that asks for a session and is closed.
+fn come_in_vain(server: SocketAddr) {
+    let mut socket = TcpStream::connect(server).unwrap();
+    let request = [&44u32.to_be_bytes()[..], &[0; 24], &16u32.to_be_bytes(), &[0; 16]].concat();
+    socket.write_all(&request).unwrap();
+    assert_eq!(socket.read(&mut [0]).unwrap(), 0, "nothing but the end");
 }
 
 #[test]
@@ -59,11 +68,21 @@ fn a_member_without_a_majority_is_alive_and_not_ready() {
     let mut client = group.client(follower);
     until("a proposal has a size", || client.set("/n", b"y").unwrap().is_ok() && by_any("last_proposal_size") > 20.0);
     assert!(counts(follower, "sync_processor_batch_size_count") >= 2.0);
+    // Who follows learns what is committed, and was timed until it served; who leads knows of a majority, and of peers in step.
+    for name in ["learner_commit_received_count", "commit_propagation_latency_count", "follower_sync_time_count"] {
+        assert!(counts(follower, name) >= 1.0, "{name}");
+    }
+    for name in ["quorum_ack_latency_count", "propagation_latency_count", "diff_count"] {
+        assert!(by_any(name) >= 1.0, "{name}");
+    }
 
     group.ids().into_iter().filter(|&id| id != follower).for_each(|id| {
         group.stop(id);
     });
     until("it is out of touch", || get(admin(&group, follower), "/readyz").0 == 503);
+    come_in_vain(group.address(follower));
+    let metrics = get(admin(&group, follower), "/metrics").1;
+    assert!(metrics.contains("\ncnxn_closed_without_zk_server_running 1\n"), "{metrics}");
     assert_eq!(statuses(&group, follower), [200, 503, 200]);
     group.stop(follower);
 }
