@@ -388,7 +388,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The order among ephemerals is the order of nothing a client knows: the server's is taken over by the checker.
+    /// The order among ephemerals is that of a hash table: the server's is taken over by the checker.
     fn close_session(&mut self) {
         if self.model.sessions.remove(&self.session) {
             self.model.ended.insert(self.session);

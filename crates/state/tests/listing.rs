@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use oxkeeper_proto::multi::MULTI_END;
 use oxkeeper_proto::records::{
-    Acl, CheckVersionRequest, CreateRequest, DeleteRequest, GetChildrenResponse, Id, MultiHeader,
+    Acl, CheckVersionRequest, CreateRequest, DeleteRequest, GetChildrenResponse, GetEphemeralsResponse, Id, MultiHeader,
 };
 use oxkeeper_proto::{Jute, OpCode, SessionId};
 use oxkeeper_state::checkpoint::Loading;
-use oxkeeper_state::{Caller, Command, Identities, Settings, State};
+use oxkeeper_state::{Caller, Change, ChangeKind, Command, Identities, Settings, State, Watcher};
 use proptest::prelude::*;
 
 const SESSION: SessionId = SessionId(0x100_0000_0000_0001);
@@ -226,6 +226,48 @@ proptest! {
     fn children_are_listed_as_java_would(steps in proptest::collection::vec(step(), 1..12)) {
         let mut pair = Pair::new();
         steps.iter().for_each(|step| pair.run(step));
+    }
+}
+
+/// Notes what is deleted.
+#[derive(Default)]
+struct Deleted(Vec<String>);
+
+impl Watcher for Deleted {
+    fn changed(&mut self, change: Change<'_>) {
+        assert_eq!(change.kind, ChangeKind::Deleted);
+        self.0.push(change.path.to_owned());
+    }
+}
+
+/// `HashSet.clone` makes a table as large as the members need, which is what is listed, and deleted in that order.
+#[test]
+fn ephemerals_are_listed_and_end_as_a_clone_of_their_set() {
+    for count in [1u16, 3, 6, 12, 13, 48, 49, 200] {
+        let mut pair = Pair::new();
+        let (mut paths, mut clone) = (JavaSet::new(16), JavaSet::new(16));
+        for number in 0..count {
+            // Two of each hash code.
+            let path = format!("{DIRECTORY}/{}{}", ["Aa", "BB"][usize::from(number % 2)], number / 2);
+            let id = Id { scheme: Some("world".into()), id: Some("anyone".into()) };
+            let acl = Some(vec![Acl { perms: 31, id }]);
+            let body = bytes(CreateRequest { path: Some(path.as_str().into()), data: None, acl, flags: 1 });
+            apply(&mut pair.state, OpCode::Create, &body);
+            paths.add(&path);
+        }
+        clone.0 = vec![Vec::new(); ((f32::from(count) / 0.75 + 1.0) as usize).next_power_of_two()];
+        paths.listed().iter().for_each(|path| clone.add(path));
+        let mut out = Vec::new();
+        pair.state.get_ephemerals(SESSION, None, &mut out).expect("there are few");
+        let response = GetEphemeralsResponse::from_bytes(&out).expect("our own encoding");
+        let listed: Vec<String> = response.ephemerals.expect("never null").into_iter().map(Into::into).collect();
+        assert_eq!(listed, clone.listed(), "{count}");
+        let (settings, identities) = (Settings::default(), Identities(&[]));
+        let command =
+            Command { from: None, session: SESSION, xid: 2, op: OpCode::CloseSession, settings, identities, body: &[] };
+        let mut deleted = Deleted::default();
+        pair.state.apply(&command, 1, &mut Vec::new(), &mut deleted).expect("it is open");
+        assert_eq!(deleted.0, clone.listed(), "{count}");
     }
 }
 

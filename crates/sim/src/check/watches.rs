@@ -229,7 +229,8 @@ fn strike(table: &mut Table, path: &str, modes: u8) {
     }
 }
 
-/// The ephemerals of a session end in an order the contract leaves open: their events are compared as a set.
+/// The ephemerals of a session end in the order of a hash table, which the model does not have: their events are compared as a
+/// set.
 fn in_comparable_order(model: &Model, mut events: Vec<Event>) -> Vec<Event> {
     let ends_session = |event: &Event| model.outcome(event.0).is_some_and(|outcome| outcome.op == OpCode::CloseSession);
     for group in events.chunk_by_mut(|one, other| one.0 == other.0) {

@@ -153,7 +153,7 @@ impl Pair {
         assert_eq!(reply, expected, "reply to {ask:?} of {order:?}");
         let mut told = std::mem::take(&mut self.model.told);
         if matches!(ask, Ask::CloseSession) {
-            // ZooKeeper: ephemerals end in no particular order.
+            // In which order they end is a matter of `listing.rs`; the model has none.
             told.sort_by(|a, b| a.path.cmp(&b.path));
             listener.0.sort_by(|a, b| a.path.cmp(&b.path));
         }
