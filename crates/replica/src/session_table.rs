@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use foldhash::fast::FixedState;
 use oxkeeper_proto::SessionId;
 use oxkeeper_state::State;
+use oxkeeper_state::znode::Owner;
 
 use crate::clocks::{Clocks, Heard};
 use crate::delivery::ConnectionId;
@@ -53,8 +54,11 @@ impl SessionTable {
         self.next_id = self.next_id.max(former.next_id);
     }
 
-    /// An id no session ever had.
+    /// An id no session ever had, and that stands for an ephemeral znode where znodes have their owner.
     pub fn next_id(&mut self) -> SessionId {
+        while Owner(self.next_id).session().is_none() {
+            self.next_id += 1;
+        }
         let id = SessionId(self.next_id);
         self.next_id += 1;
         id
@@ -155,9 +159,15 @@ impl SessionTable {
 }
 
 /// Top byte the server, then 40 bits of time, then a counter that may overflow into the time.
+///
+/// Of server 255 a bit of the time is always set: without it ids could look like owners of TTL znodes.
+// ZooKeeper: has no such bit, and a server 255 with TTL znodes does not serve.
 fn first_id(server_id: u8, time_ms: u64) -> i64 {
-    (i64::from(server_id) << 56) | ((time_ms << 24) >> 8) as i64
+    let unlike_ttl = if server_id == u8::MAX { UNLIKE_TTL } else { 0 };
+    (i64::from(server_id) << 56) | ((time_ms << 24) >> 8) as i64 | unlike_ttl
 }
+
+const UNLIKE_TTL: i64 = 1 << 55;
 
 #[cfg(test)]
 mod tests {
@@ -181,6 +191,20 @@ mod tests {
         apply(&mut state, first, OpCode::CloseSession);
         for wall_ms in [5_000, 4_000] {
             assert!(table(wall_ms, &state).next_id() > first, "{wall_ms}");
+        }
+    }
+
+    #[test]
+    fn no_id_looks_like_another_kind_of_owner() {
+        let state = State::new(1);
+        // Where the time says nothing, as ZooKeeper's does after a start: 0, that of a container, those of TTLs.
+        for wall_ms in [0, 1 << 24, 1 << 40, 1_800_000_000_000] {
+            for server in 0..=u8::MAX {
+                let mut table = SessionTable::new(server, wall_ms, &state, Clocks::new(100, 0));
+                let (id, next) = (table.next_id(), table.next_id());
+                assert_eq!((id.0 >> 56) as u8, server, "{id:?}");
+                assert!(Owner(id.0).session().is_some() && next > id, "{id:?}, {next:?}");
+            }
         }
     }
 

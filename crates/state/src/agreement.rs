@@ -31,13 +31,15 @@ pub(crate) struct Agreement {
     pub(crate) voter_changes: u64,
 }
 
-/// No server's id: what follows is the membership.
-const MEMBERSHIP_MARK: u8 = 0;
+/// Not the id of the server that what follows is about: that is the membership, or what there is of server 0.
+const MARK: u8 = 0;
+/// In place of the number of voter changes, which never gets there: what follows is about server 0.
+const SERVER_ZERO: u64 = u64::MAX;
 
 impl Agreement {
     /// Layout: ensemble (u64), whether there is a ballot (bool), the ballot (20 bytes), then of each server its id (u8),
     /// boot (u64) and last command (u64); then a 0, how often the voters were changed (u64), and the membership's text, if
-    /// there is any. Without an ensemble nothing.
+    /// there is any. Server 0 has a 0 and [`SERVER_ZERO`] in place of its id. Without an ensemble nothing.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         if *self == Agreement::default() {
@@ -48,11 +50,14 @@ impl Agreement {
         self.ballot.iter().for_each(|ballot| out.put_slice(&ballot.0));
         for (&server, &(boot, seq)) in &self.admitted {
             out.put_u8(server);
+            if server == MARK {
+                out.put_u64(SERVER_ZERO);
+            }
             out.put_u64(boot);
             out.put_u64(seq);
         }
         if !self.membership.is_empty() {
-            out.put_u8(MEMBERSHIP_MARK);
+            out.put_u8(MARK);
             out.put_u64(self.voter_changes);
             out.put_slice(self.membership.to_string().as_bytes());
         }
@@ -72,10 +77,13 @@ impl Agreement {
         }
         while !reader.rest().is_empty() {
             let server = reader.take(1)?[0];
-            if server == MEMBERSHIP_MARK {
-                agreement.voter_changes = decode_u64(reader)?;
-                agreement.membership = read_membership(reader.rest())?;
-                break;
+            if server == MARK {
+                let changes = decode_u64(reader)?;
+                if changes != SERVER_ZERO {
+                    agreement.voter_changes = changes;
+                    agreement.membership = read_membership(reader.rest())?;
+                    break;
+                }
             }
             let last = (decode_u64(reader)?, decode_u64(reader)?);
             agreement.admitted.insert(server, last);

@@ -104,8 +104,11 @@ pub fn begin_agreed(ballot: BallotId, time_ms: i64, out: &mut Vec<u8>) {
     out.put_i64(time_ms);
 }
 
-/// Appends a section of encoded commands, numbered from `first_seq` on. Of `server` 0, the leader's own, they have no
-/// numbers: `boot` and `first_seq` say nothing.
+/// The boot of no server: in its place before a section of the leader's own commands, which have no numbers.
+pub const OWN_BOOT: u64 = 0;
+
+/// Appends a section of encoded commands, numbered from `first_seq` on. Of `server` 0 in [`OWN_BOOT`], the leader's own,
+/// they have no numbers, and `first_seq` says nothing.
 pub fn put_section(server: u8, boot: u64, first_seq: u64, commands: &[u8], out: &mut Vec<u8>) {
     out.put_u8(server);
     out.put_u64(boot);
@@ -254,11 +257,12 @@ impl<'a> Batch<'a> {
         let server = self.sections.take(1)?[0];
         let (boot, seq) = (decode_u64(&mut self.sections)?, decode_u64(&mut self.sections)?);
         let commands = self.sections.buffer()?.ok_or(DecodeError::NegativeLength)?;
+        let is_numbered = server != 0 || boot != OWN_BOOT;
         // Each command has bytes: no number behind the first can overflow.
-        if server != 0 && (seq == 0 || seq.checked_add(commands.len() as u64).is_none()) {
+        if is_numbered && (seq == 0 || seq.checked_add(commands.len() as u64).is_none()) {
             return Err(DecodeError::NotAllowed("number of a command"));
         }
-        self.from = (server != 0).then_some(Number { server, boot, seq });
+        self.from = is_numbered.then_some(Number { server, boot, seq });
         self.commands = Reader::new(commands);
         Ok(())
     }

@@ -131,7 +131,7 @@ pub(crate) fn check_ours(membership: &Membership) -> Result<(), Refusal> {
     if !members.groups.is_empty() || !members.weights.is_empty() {
         return Err(Refusal::arguments("groups and weights are not in this build"));
     }
-    membership::check(members).map_err(Refusal::arguments)
+    membership::check(members).map_err(|misfit| Refusal::arguments(misfit.why))
 }
 
 /// The members that a request lists, separated by commas or line ends.

@@ -15,7 +15,7 @@ use crate::znode::Slot;
 pub struct Session {
     /// As negotiated when it was created, ms; in an ensemble, when it was last resumed.
     pub timeout_ms: i32,
-    /// The server whose client it is; 0 of a server alone.
+    /// The server whose client it is; 0 also of a server alone.
     pub owner: u8,
     /// The znodes that end with it.
     pub ephemerals: BTreeSet<Slot>,

@@ -25,10 +25,8 @@ impl Owner {
     pub const PERSISTENT: Owner = Owner(0);
     /// Reaped once its last child is gone.
     pub const CONTAINER: Owner = Owner(i64::MIN);
+    /// The top byte that says so, and two that ZooKeeper keeps for other kinds to come.
     const TTL_TAG: i64 = 0xff00_0000_0000_0000_u64 as i64;
-    /// Above the ttl. ZooKeeper: bytes 1 and 2 name the kind, and are 0 for a ttl; sessions of server 255 have others there once it
-    /// was up for five hours.
-    const KIND_MASK: i64 = 0xffff_ff00_0000_0000_u64 as i64;
     /// The longest ttl, ms: 40 bits.
     pub const TTL_MAX_MS: i64 = 0xff_ffff_ffff;
 
@@ -39,7 +37,7 @@ impl Owner {
 
     /// The ttl in ms, of a TTL znode.
     pub fn ttl_ms(self) -> Option<i64> {
-        (self.0 & Owner::KIND_MASK == Owner::TTL_TAG).then_some(self.0 & Owner::TTL_MAX_MS)
+        (self.0 & !Owner::TTL_MAX_MS == Owner::TTL_TAG).then_some(self.0 & Owner::TTL_MAX_MS)
     }
 
     /// The session, of an ephemeral znode.
@@ -236,7 +234,9 @@ mod tests {
         assert_eq!(Owner::CONTAINER.session(), None);
         assert_eq!(Owner(0x100_0000_0000_0001).session(), Some(0x100_0000_0000_0001));
         assert_eq!(Owner::PERSISTENT.session(), None);
-        let of_server_255 = Owner(0xff00_0100_0000_0000_u64 as i64);
-        assert_eq!((of_server_255.ttl_ms(), of_server_255.session()), (None, Some(of_server_255.0)));
+        assert_eq!(Owner::ttl(Owner::TTL_MAX_MS).ttl_ms(), Some(Owner::TTL_MAX_MS));
+        // ZooKeeper: where TTL znodes are, these two bytes name their kind. Sessions of server 255 have something there.
+        let of_255 = Owner(0xff80_0000_0000_0001_u64 as i64);
+        assert_eq!((of_255.ttl_ms(), of_255.session()), (None, Some(of_255.0)));
     }
 }

@@ -9,7 +9,7 @@ use oxkeeper_proto::multi::{MULTI_END, encode_multi_error};
 use oxkeeper_proto::records::{Acl, CreateRequest, Id, MultiHeader, PathRecord, SetDataRequest};
 use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, SessionId, Zxid};
 use oxkeeper_state::checkpoint::Loading;
-use oxkeeper_state::command::{begin_agreed, begin_batch, put_section};
+use oxkeeper_state::command::{OWN_BOOT, begin_agreed, begin_batch, put_section};
 use oxkeeper_state::{BallotId, Batch, Command, Entry, Epoch, Identities, Number, Settings, State};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -82,7 +82,8 @@ fn sections_number_their_commands() {
     begin_agreed(FIRST, 9, &mut entry);
     put_section(3, 7, 41, &one, &mut entry);
     put_section(2, 1, 1, &[], &mut entry);
-    put_section(0, 7, 0, &two, &mut entry);
+    put_section(0, OWN_BOOT, 3, &two, &mut entry);
+    put_section(0, 7, 5, &two, &mut entry);
     put_section(2, 2, u64::MAX - two.len() as u64, &two, &mut entry);
     let Ok(Entry::Batch(batch)) = Entry::decode(&entry) else { panic!("it is a batch") };
     assert_eq!((batch.time_ms, batch.ballot), (9, Some(FIRST)));
@@ -92,6 +93,7 @@ fn sections_number_their_commands() {
         (from(3, 7, 41), OpCode::Delete),
         (from(3, 7, 42), OpCode::Create),
         (None, OpCode::CloseSession),
+        (from(0, 7, 5), OpCode::CloseSession),
         (from(2, 2, u64::MAX - two.len() as u64), OpCode::CloseSession),
     ];
     assert_eq!(commands, expected.map(Ok));
@@ -100,10 +102,10 @@ fn sections_number_their_commands() {
 #[test]
 fn numbers_that_cannot_be_are_refused() {
     let commands = encoded(&[(OpCode::CloseSession, b"")]);
-    for seq in [0, u64::MAX] {
+    for (server, seq) in [(1, 0), (1, u64::MAX), (0, 0), (0, u64::MAX)] {
         let mut entry = Vec::new();
         begin_agreed(FIRST, 9, &mut entry);
-        put_section(1, 1, seq, &commands, &mut entry);
+        put_section(server, 1, seq, &commands, &mut entry);
         let mut batch = Batch::decode(&entry).unwrap();
         assert_eq!(batch.next().map(|command| command.is_err()), Some(true), "{seq}");
         assert!(batch.next().is_none(), "{seq}");
@@ -164,7 +166,7 @@ fn an_epoch_shows_the_membership_once() {
 
 /// Any section: of which server, its boot, its first number, how many commands.
 fn sections() -> impl Strategy<Value = Vec<(u8, u64, u64, usize)>> {
-    vec((0..4u8, any::<u64>(), 1..1_000_000u64, 0..4usize), 0..5)
+    vec((0..4u8, 0..4u64, 1..1_000_000u64, 0..4usize), 0..5)
 }
 
 fn agreed(sections: &[(u8, u64, u64, usize)]) -> Vec<u8> {
@@ -200,7 +202,8 @@ proptest! {
     #[test]
     fn an_agreed_batch_survives_its_encoding(sections in sections()) {
         let numbered = |&(server, boot, first, count): &(u8, u64, u64, usize)| {
-            (0..count as u64).map(move |at| (server != 0).then_some(number(server, boot, first + at)))
+            let is_own = (server, boot) == (0, OWN_BOOT);
+            (0..count as u64).map(move |at| (!is_own).then_some(number(server, boot, first + at)))
         };
         let expected: Vec<_> = sections.iter().flat_map(numbered).collect();
         prop_assert_eq!(read(&agreed(&sections)), (expected, None));
@@ -384,6 +387,19 @@ fn a_checkpoint_keeps_what_an_ensemble_adds() {
     assert_eq!(changed(&mut loaded), []);
     done(&mut loaded, 2, OpCode::ResumeSession, &TIMEOUT);
     assert_eq!(changed(&mut loaded), [(SESSION.0, Some(vec![0, 0, 0x17, 0x70, 2]))]);
+}
+
+#[test]
+fn a_checkpoint_knows_server_0_beside_the_members() {
+    let mut state = State::new(1);
+    let config = b"server.0=a:1:2\nserver.255=b:1:2";
+    state.begin_epoch(&Epoch { config, ..epoch(FIRST) }, &mut ());
+    let admits = |state: &mut State, boot, seq| state.admit(number(0, boot, seq));
+    assert!(admits(&mut state, 5, 1) && !admits(&mut state, 5, 1) && state.admit(number(255, 1, 1)));
+    let mut loaded = reload(&mut state, None).unwrap();
+    assert_eq!([0, 1, 255].map(|server| loaded.last_admitted(server)), [Some((5, 1)), None, Some((1, 1))]);
+    assert_eq!((loaded.membership(), loaded.membership().voters()), (state.membership(), vec![0, 255]));
+    assert!(!admits(&mut loaded, 5, 1) && admits(&mut loaded, 5, 2));
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn errors_come_in_zookeepers_order() {
         ((None, None, Some("server.1=a:1:2,server.2=b:1:2,version=x"), -1), SYNCED, &root, Marshalling),
         // Ours: what does not fit.
         ((Some("server.256=d:1:2;3"), None, None, -1), SYNCED, &root, BadArguments),
-        ((Some("server.0=d:1:2;3"), None, None, -1), SYNCED, &root, BadArguments),
+        ((Some("server.-1=d:1:2;3"), None, None, -1), SYNCED, &root, BadArguments),
         ((None, None, Some("server.1=a:1:2,server.2=b:1:2,group.1=1:2,weight.1=1"), -1), SYNCED, &root, BadArguments),
     ];
     let mut state = state();

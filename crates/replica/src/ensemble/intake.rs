@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::FixedState;
-use oxkeeper_state::command::{self, BallotId, Counted, batch_extent};
+use oxkeeper_state::command::{self, BallotId, Counted, OWN_BOOT, batch_extent};
 use oxkeeper_state::reconfig::{self, Ruling};
 use oxkeeper_state::{Command, State};
 
@@ -63,6 +63,9 @@ impl Intake {
         if count == 0 {
             return Err(BadFrame::Forward("none"));
         }
+        if boot == OWN_BOOT {
+            return Err(BadFrame::Forward("they have no numbers"));
+        }
         let (known_boot, next) = self.next.entry(server).or_default();
         if boot > *known_boot {
             (*known_boot, *next) = (boot, 1);
@@ -86,7 +89,7 @@ impl Intake {
 
     /// Takes commands of the leader itself.
     pub(crate) fn take_own(&mut self, commands: Vec<u8>) {
-        self.push(Section { server: 0, boot: 0, first: 0, commands, reconfigs: false, judged: false });
+        self.push(Section { server: 0, boot: OWN_BOOT, first: 0, commands, reconfigs: false, judged: false });
     }
 
     fn push(&mut self, section: Section) {

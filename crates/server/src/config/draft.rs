@@ -4,11 +4,12 @@
 //! Invariant: every property gets exactly one outcome, so that nothing written goes unexplained.
 //! Source: `QuorumPeerConfig#parseProperties`.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use oxkeeper_state::membership::{self, HostPort, Server, parse_id};
+use oxkeeper_state::membership::{self, HostPort, Misfit, Server, parse_id};
 
 use super::keys::{self, Default as KeyDefault, Form, Key};
 use super::membership::Membership;
@@ -21,6 +22,16 @@ const PROMETHEUS_PROVIDER: &str = "org.apache.zookeeper.metrics.prometheus.Prome
 /// Where that class listens unless it is told.
 const METRICS_HOST: &str = "0.0.0.0";
 const METRICS_PORT: u16 = 7000;
+
+/// What is wrong between keys: the key whose line is to blame, and why.
+#[derive(Debug, Default)]
+struct Errors(Vec<(Cow<'static, str>, String)>);
+
+impl Errors {
+    fn add(&mut self, key: impl Into<Cow<'static, str>>, why: impl Into<String>) {
+        self.0.push((key.into(), why.into()));
+    }
+}
 
 /// A configuration in the making: values that need others before they mean something.
 #[derive(Debug, Clone, Default)]
@@ -84,8 +95,8 @@ impl Draft {
     }
 
     /// The checks between keys, in ZooKeeper's order. Each error names the key whose line is to blame.
-    fn finish(mut self) -> (Config, Vec<(&'static str, String)>) {
-        let mut errors = Vec::new();
+    fn finish(mut self) -> (Config, Errors) {
+        let mut errors = Errors::default();
         self.check_quorum_sasl(&mut errors);
         self.finish_directories(&mut errors);
         self.finish_listeners(&mut errors);
@@ -99,13 +110,13 @@ impl Draft {
         (self.config, errors)
     }
 
-    fn check_quorum_sasl(&self, errors: &mut Vec<(&'static str, String)>) {
+    fn check_quorum_sasl(&self, errors: &mut Errors) {
         let (enable, server, learner) =
             ("quorum.auth.enableSasl", "quorum.auth.serverRequireSasl", "quorum.auth.learnerRequireSasl");
         let enabled = self.config.ensemble.quorum_sasl_enabled;
         let mut require = |asked: bool, present: bool, key: &'static str, needed: &str| {
             if asked && !present {
-                errors.push((key, format!("{needed} is disabled, so cannot enable {key}")));
+                errors.add(key, format!("{needed} is disabled, so cannot enable {key}"));
             }
         };
         require(self.quorum_server_requires_sasl, enabled, server, enable);
@@ -121,9 +132,9 @@ impl Draft {
         self.config.metrics_port = wanted.then(|| HostPort { host: Some(unbracketed(host)), port });
     }
 
-    fn finish_directories(&mut self, errors: &mut Vec<(&'static str, String)>) {
+    fn finish_directories(&mut self, errors: &mut Errors) {
         let Some(data_dir) = self.data_dir.take().filter(|dir| !dir.as_os_str().is_empty()) else {
-            errors.push(("dataDir", "dataDir is not set".into()));
+            errors.add("dataDir", "dataDir is not set");
             return;
         };
         self.config.data_log_dir = self.data_log_dir.take().unwrap_or_else(|| data_dir.clone());
@@ -137,10 +148,10 @@ impl Draft {
         self.config.warnings.dedup();
     }
 
-    fn finish_listeners(&mut self, errors: &mut Vec<(&'static str, String)>) {
+    fn finish_listeners(&mut self, errors: &mut Errors) {
         let mut listener = |port: Option<u16>, host: Option<String>, keys: [&'static str; 2]| match (port, host) {
             (None, Some(_)) => {
-                errors.push((keys[1], format!("{} is set but {} is not set", keys[1], keys[0])));
+                errors.add(keys[1], format!("{} is set but {} is not set", keys[1], keys[0]));
                 None
             }
             (None, None) => None,
@@ -149,7 +160,7 @@ impl Draft {
         self.config.client = listener(self.client_port, self.client_host.take(), ["clientPort", "clientPortAddress"]);
         let keys = ["secureClientPort", "secureClientPortAddress"];
         self.config.secure_client = listener(self.secure_port, self.secure_host.take(), keys);
-        errors.extend(clash(&self.config).map(|problem| ("secureClientPort", problem)));
+        errors.0.extend(clash(&self.config).map(|problem| ("secureClientPort".into(), problem)));
     }
 
     fn finish_tls(&mut self) {
@@ -162,19 +173,19 @@ impl Draft {
             || security.auth_providers.iter().any(registered);
     }
 
-    fn finish_timeouts(&mut self, errors: &mut Vec<(&'static str, String)>) {
+    fn finish_timeouts(&mut self, errors: &mut Errors) {
         let tick = self.config.tick_time_ms;
         if tick == 0 {
-            errors.push(("tickTime", "tickTime is not set".into()));
+            errors.add("tickTime", "tickTime is not set");
         } else if tick < 0 {
             // ZooKeeper: only rejects it by way of the timeouts derived from it, and not always.
-            errors.push(("tickTime", format!("tickTime {tick} is negative")));
+            errors.add("tickTime", format!("tickTime {tick} is negative"));
         }
         let or_ticks = |timeout: i32, ticks: i32| if timeout == -1 { tick.saturating_mul(ticks) } else { timeout };
         let (min, max) = (or_ticks(self.session_timeout_min_ms, 2), or_ticks(self.session_timeout_max_ms, 20));
         if min > max && tick > 0 {
             let key = if self.session_timeout_min_ms == -1 { "maxSessionTimeout" } else { "minSessionTimeout" };
-            errors.push((key, "minSessionTimeout must not be larger than maxSessionTimeout".into()));
+            errors.add(key, "minSessionTimeout must not be larger than maxSessionTimeout");
         }
         self.config.session_timeout_min_ms = min;
         self.config.session_timeout_max_ms = max;
@@ -199,7 +210,7 @@ impl Draft {
 
     /// Source: `AuthenticationHelper#validateConfiguredProperties`. Enforcing no scheme would let everybody in, enforcing one
     /// that nobody can prove nobody.
-    fn check_enforced_auth(&mut self, errors: &mut Vec<(&'static str, String)>) {
+    fn check_enforced_auth(&mut self, errors: &mut Errors) {
         let security = &mut self.config.security;
         if security.require_client_sasl {
             // ZooKeeper: the older key wins.
@@ -211,8 +222,8 @@ impl Draft {
         }
         let key = if security.require_client_sasl { "sessionRequireClientSASLAuth" } else { "enforce.auth.schemes" };
         if security.enforce_auth_schemes.is_empty() {
-            let message = "enforce.auth.enabled is true enforce.auth.schemes must be configured.".into(); // ZooKeeper's words
-            errors.push(("enforce.auth.enabled", message));
+            let message = "enforce.auth.enabled is true enforce.auth.schemes must be configured."; // ZooKeeper's words
+            errors.add("enforce.auth.enabled", message);
         }
         if security.enforce_auth_schemes == ["sasl"] && security.jaas_file.is_none() {
             let message = "SASL is required, but -Djava.security.auth.login.config names no file with its users: every client \
@@ -222,7 +233,7 @@ impl Draft {
         let security = &self.config.security;
         for scheme in &security.enforce_auth_schemes {
             if !security.has_provider(scheme) {
-                errors.push((key, format!("Authentication scheme {scheme} is not available."))); // ZooKeeper's words
+                errors.add(key, format!("Authentication scheme {scheme} is not available.")); // ZooKeeper's words
             }
         }
     }
@@ -244,16 +255,16 @@ impl Draft {
         }
     }
 
-    fn finish_ensemble(&mut self, errors: &mut Vec<(&'static str, String)>) {
+    fn finish_ensemble(&mut self, errors: &mut Errors) {
         let ensemble = &mut self.config.ensemble;
         for (id, line) in std::mem::take(&mut self.server_lines) {
             match Server::parse(id, &line, ensemble.multi_address_enabled) {
                 Ok(server) => {
                     if ensemble.members.servers.insert(id, server).is_some() {
-                        errors.push(("server.*", format!("two lines for server {id}")));
+                        errors.add(format!("server.{id}"), format!("two lines for server {id}"));
                     }
                 }
-                Err(error) => errors.push(("server.*", error.to_string())),
+                Err(error) => errors.add(format!("server.{id}"), error.to_string()),
             }
         }
         if ensemble.dynamic_config_file.is_some() && ensemble.members.servers.is_empty() {
@@ -262,7 +273,7 @@ impl Draft {
         match ensemble.members.check(ensemble.standalone_enabled) {
             Ok(warning) => self.config.warnings.extend(warning.map(str::to_owned)),
             Err(error) => {
-                errors.push(("server.*", error));
+                errors.add("server.*", error);
                 return;
             }
         }
@@ -272,7 +283,7 @@ impl Draft {
                 ("initLimit", self.config.ensemble.init_limit_ticks),
                 ("syncLimit", self.config.ensemble.sync_limit_ticks),
             ];
-            errors.extend(limits.iter().filter(|(_, ticks)| *ticks == 0).map(|(k, _)| (*k, format!("{k} is not set"))));
+            limits.iter().filter(|(_, ticks)| *ticks == 0).for_each(|(key, _)| errors.add(*key, format!("{key} is not set")));
         }
         if self.config.is_distributed() {
             self.check_peers(errors);
@@ -280,14 +291,14 @@ impl Draft {
     }
 
     /// What an ensemble of this server asks.
-    fn check_peers(&self, errors: &mut Vec<(&'static str, String)>) {
+    fn check_peers(&self, errors: &mut Errors) {
         let ensemble = &self.config.ensemble;
-        if let Err(error) = membership::check(&ensemble.members) {
-            errors.push(("server.*", error));
+        if let Err(Misfit { server, why }) = membership::check(&ensemble.members) {
+            errors.add(server.map_or("server.*".into(), |id| Cow::from(format!("server.{id}"))), why);
         }
         let least_ms = 2 * ensemble.heartbeat_ms;
         if ensemble.peer_timeout_ms.is_some_and(|timeout_ms| timeout_ms < least_ms) {
-            errors.push(("oxkeeper.peerTimeoutMs", format!("less than two heartbeats, {least_ms} ms")));
+            errors.add("oxkeeper.peerTimeoutMs", format!("less than two heartbeats, {least_ms} ms"));
         }
     }
 }
@@ -413,10 +424,10 @@ pub(super) fn interpret(properties: &Properties) -> Interpretation {
         outcomes.push(outcome);
     }
     let (config, errors) = draft.finish();
-    for (name, message) in errors {
+    for (name, message) in errors.0 {
         // One mistake for each key is enough: a key that is wrong by itself is not also missing.
-        if !problems.iter().any(|problem| blames(name, &problem.key)) {
-            problems.push(locate(name, message, entries));
+        if !problems.iter().any(|problem| blames(&name, &problem.key)) {
+            problems.push(locate(&name, message, entries));
         }
     }
     Interpretation { config, outcomes, problems }
@@ -433,13 +444,16 @@ fn contradiction(key: &Key, property: &Property, winner: &Property) -> Option<St
     })
 }
 
-/// Does an error about the row `name` concern the key as `written`?
+/// Does an error about `name`, a row or the line of a server, concern the key as `written`?
 pub(super) fn blames(name: &str, written: &str) -> bool {
-    name == written || name.strip_suffix('*').is_some_and(|prefix| written.starts_with(prefix))
+    let id = |key: &str| key.strip_prefix("server.").and_then(|id| parse_id(id).ok());
+    name == written
+        || name.strip_suffix('*').is_some_and(|prefix| written.starts_with(prefix))
+        || id(name).is_some_and(|blamed| id(written) == Some(blamed))
 }
 
 /// Puts an error between keys on the last line that sets its key.
-fn locate(name: &'static str, message: String, entries: &[Property]) -> Problem {
+fn locate(name: &str, message: String, entries: &[Property]) -> Problem {
     match entries.iter().rev().find(|p| p.source != Source::JvmFlags && blames(name, &p.key)) {
         Some(property) => Problem::at(property, message),
         None => Problem::without_line(name, message),

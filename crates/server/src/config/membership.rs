@@ -13,10 +13,13 @@ use super::settings::Config;
 /// Heartbeats of silence after which a link is given up, unless `oxkeeper.peerTimeoutMs` says otherwise.
 const SILENT_HEARTBEATS: u32 = 5;
 
+/// The largest id of a server where there are TTL znodes.
+const ID_MAX_BESIDE_TTL: u8 = 254;
+
 /// One server of an ensemble.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// The `N` of `server.N`: from 1, and the top byte of the session ids it gives out.
+    /// The `N` of `server.N`, and the top byte of the session ids it gives out.
     pub id: u8,
     /// Name or address, as written; IPv6 literals stand without brackets.
     pub host: String,
@@ -60,13 +63,20 @@ pub struct Membership {
 impl Membership {
     /// This server's place in the ensemble that `config` describes. `config` has passed [`check`].
     ///
-    /// *Errors*: no line for `my_id`.
+    /// *Errors*: no line for `my_id`; it is 255, and TTL znodes are enabled.
     pub(super) fn new(config: &Config, my_id: i64) -> Result<Self, String> {
         let ensemble = &config.ensemble;
         let members: Vec<_> = ensemble.members.servers.iter().map(|(&id, server)| member(id, server)).collect();
         let Some(me) = members.iter().find(|member| i64::from(member.id) == my_id) else {
             return Err(format!("My id {my_id} not in the peer list")); // ZooKeeper's words
         };
+        // ZooKeeper: starts, says so in its log again and again, and never serves.
+        if me.id > ID_MAX_BESIDE_TTL && config.extended_types_enabled {
+            return Err(format!(
+                "extendedTypesEnabled is true but Server ID is too large. Cannot be larger than {ID_MAX_BESIDE_TTL}: \
+                 what holds the time of TTL znodes begins with {my_id}, as session ids of this server would"
+            ));
+        }
         let version = ensemble.config_version.unwrap_or_default();
         let wanted = if version == 0 && ensemble.reconfig_enabled { VERSION_WANTED } else { version };
         let host = (!ensemble.listen_on_all_addresses).then(|| me.host.clone());

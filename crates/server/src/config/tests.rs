@@ -523,9 +523,8 @@ fn what_no_ensemble_can_be() {
     let line = |line: &str, expected: &str| (format!("{line}\n"), expected.to_owned());
     for (lines, expected) in [
         (many, "16 servers: an ensemble has at most 15".to_owned()),
-        line("server.256=d:1:2", "server.256: the id of a server is a number from 1 to 255"),
-        line("server.0=d:1:2", "server.0: the id of a server is a number from 1 to 255"),
-        line("server.-1=d:1:2", "server.-1: the id of a server is a number from 1 to 255"),
+        line("server.256=d:1:2\nserver.7=e:1:2", "line 7: server.256: server.256: the id of a server is a number from 0 to 255"),
+        line("server.-1=d:1:2", "server.-1: the id of a server is a number from 0 to 255"),
         line("server.4=c:2888:9", "server.4 and server.200 have the same address c:2888"),
         line("server.02=d:1:2", "two lines for server 2"),
         line("oxkeeper.peerTimeoutMs=499", "less than two heartbeats, 500 ms"),

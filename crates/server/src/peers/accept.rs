@@ -216,7 +216,7 @@ impl Listening {
     }
 
     fn hindered(&self, error: &io::Error) {
-        if !self.helpers.is_stopped() && self.helpers.complaints.due(Topic::Accepting, 0) {
+        if !self.helpers.is_stopped() && self.helpers.complaints.due(Topic::Accepting, None) {
             warn!(%error, "a peer's connection could not be taken");
         }
     }
@@ -299,13 +299,13 @@ pub(super) fn check_certificate(helpers: &Helpers, from: u8, stream: &PeerStream
 fn complain(helpers: &Helpers, address: SocketAddr, error: &GreetError) {
     let due = |topic, peer| !helpers.is_stopped() && helpers.complaints.due(topic, peer);
     match error {
-        GreetError::Refused { from, .. } if due(Topic::Refused, from.unwrap_or(0)) => {
+        GreetError::Refused { from, .. } if due(Topic::Refused, *from) => {
             warn!(peer = from, %address, "a server is refused: {error}");
         }
-        GreetError::Io(_) | GreetError::Garbage if due(Topic::Stranger, 0) => {
+        GreetError::Io(_) | GreetError::Garbage if due(Topic::Stranger, None) => {
             info!(%address, "a connection to the peers' port came to nothing: {error}");
         }
-        GreetError::Handshake(_) if due(Topic::Handshake, 0) => {
+        GreetError::Handshake(_) if due(Topic::Handshake, None) => {
             warn!(%address, "a connection to the peers' port came to nothing: {error}");
         }
         GreetError::Refused { .. }

@@ -107,7 +107,7 @@ fn grown(pause: Duration, helpers: &Helpers) -> Duration {
 
 fn complain(helpers: &Helpers, peer: &Member, error: &DialError) {
     let topic = error.topic();
-    if !helpers.is_stopped() && helpers.complaints.due(topic, peer.id) {
+    if !helpers.is_stopped() && helpers.complaints.due(topic, Some(peer.id)) {
         warn!(peer = peer.id, "no link to server {}: {error}", peer.id);
     }
 }

@@ -83,7 +83,7 @@ impl Hello {
         if from == me {
             return Err(Refusal::Same(me));
         }
-        if from == 0 || !members.contains(&from) && !open {
+        if !members.contains(&from) && !open {
             return Err(Refusal::Unknown { from, members: members.to_vec() });
         }
         if self.members != members && !open {
@@ -213,6 +213,7 @@ mod tests {
             assert_eq!(greeting.check(2, &[1, 2, 3], 7, true), Ok(()));
         }
         assert_eq!(check(Hello { ensemble: 8, ..hello(1, 2) }), Err(Refusal::Ensemble { here: 7, there: 8 }));
+        assert_eq!(hello(0, 2).check(2, &[0, 1, 2], 7, true), Ok(()), "0 is a number like any other");
     }
 
     proptest! {

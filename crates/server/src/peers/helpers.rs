@@ -230,12 +230,12 @@ impl Topic {
 /// Keeps repeated complaints out of the log.
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
-    next: Mutex<BTreeMap<(Topic, u8), Instant>>,
+    next: Mutex<BTreeMap<(Topic, Option<u8>), Instant>>,
 }
 
 impl Complaints {
-    /// Whether to complain now. `peer`: 0 when nobody knows whose it is.
-    pub(super) fn due(&self, topic: Topic, peer: u8) -> bool {
+    /// Whether to complain now. `peer`: `None` when nobody knows whose it is.
+    pub(super) fn due(&self, topic: Topic, peer: Option<u8>) -> bool {
         let now = Instant::now();
         let mut next = self.next.lock();
         let due = next.get(&(topic, peer)).is_none_or(|next| *next <= now);
@@ -253,10 +253,10 @@ mod tests {
     #[test]
     fn a_complaint_is_made_once_at_first() {
         let complaints = Complaints::default();
-        assert!(complaints.due(Topic::Refused, 1));
-        assert!(!complaints.due(Topic::Refused, 1));
-        assert!(complaints.due(Topic::Refused, 2));
-        assert!(complaints.due(Topic::Stranger, 1));
+        assert!(complaints.due(Topic::Refused, Some(1)));
+        assert!(!complaints.due(Topic::Refused, Some(1)));
+        assert!(complaints.due(Topic::Refused, Some(2)));
+        assert!(complaints.due(Topic::Stranger, Some(1)));
     }
 
     #[test]

@@ -54,15 +54,15 @@ pub(crate) use self::wake::Waker;
 pub(crate) const FRAME_LEN_MAX: usize = 96 << 20;
 /// Bytes that may wait for one peer before its link is given up.
 pub(crate) const UNSENT_LEN_MAX: usize = 256 << 20;
-/// Stands for the waker among the peers' ids in events.
-const WAKER: u64 = 0;
+/// Stands for the waker among the peers' ids in events, which are bytes.
+const WAKER: u64 = u64::MAX;
 /// Events taken at a time; what is left over comes again.
 const EVENTS_MAX: usize = 32;
 
 /// Another server, or this one, of the ensemble.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
-    /// 1 or more.
+    /// The `N` of its line.
     pub(crate) id: u8,
     /// A name or an address; IPv6 literals stand without brackets.
     pub(crate) host: String,

@@ -12,6 +12,7 @@ mod group;
 mod groups;
 mod health;
 mod members;
+mod numbers;
 mod one_voter;
 mod pure;
 mod read_only;

@@ -129,7 +129,7 @@ impl World {
 
     fn wanted(&self, life: &Life) -> End {
         match life.replica.lock().take_want() {
-            Some(Want::Install { from, .. }) => End::Install(usize::from(from) - 1),
+            Some(Want::Install { from, .. }) => End::Install(self.options.place(from)),
             None => End::Going,
         }
     }
@@ -137,7 +137,7 @@ impl World {
     fn listen(&mut self, me: usize, life: &mut Life) {
         let now_ms = self.now_ms;
         for peer in (0..self.hosts.len()).filter(|&peer| peer != me) {
-            let id = peer as u8 + 1;
+            let id = self.options.id(peer);
             while let Some(item) = self.wires.poll(me, peer, now_ms) {
                 let mut replica = life.replica.lock();
                 match item {
@@ -158,7 +158,7 @@ impl World {
                     Item::Frame(frame) => {
                         let received = replica.receive(id, &frame, now_ms);
                         received.unwrap_or_else(|problem| {
-                            panic!("frames: server {} refuses one of server {id}: {problem}", me + 1)
+                            panic!("frames: server {} refuses one of server {}: {problem}", me + 1, peer + 1)
                         });
                     }
                 }
@@ -169,7 +169,7 @@ impl World {
     pub(super) fn send(&mut self, me: usize, life: &mut Life) {
         for peer in (0..self.hosts.len()).filter(|&peer| peer != me) {
             let mut replica = life.replica.lock();
-            while let Some(frame) = replica.next_frame(peer as u8 + 1) {
+            while let Some(frame) = replica.next_frame(self.options.id(peer)) {
                 self.report.frames += 1;
                 if let Some(at_ms) = self.wires.send(me, peer, frame, self.now_ms, &mut self.random) {
                     self.queue.wake_engine(&mut self.hosts[peer], peer, at_ms);
@@ -233,9 +233,9 @@ impl World {
         let silent = life.replica.lock().silent(now_ms);
         for peer in silent {
             note(now_ms, me, "a peer is silent:", [u64::from(peer), 0]);
-            self.wires.kill(me, usize::from(peer) - 1, now_ms, &mut self.random);
+            self.wires.kill(me, self.options.place(peer), now_ms, &mut self.random);
             self.wake_engine(me, now_ms);
-            self.wake_engine_when_due(usize::from(peer) - 1);
+            self.wake_engine_when_due(self.options.place(peer));
         }
         let rules = life.replica.lock().rules();
         if rules {
@@ -290,7 +290,7 @@ impl World {
         let (serving, role, rules) = (replica.is_serving(), replica.role(), replica.rules());
         drop(replica);
         let follows = match role {
-            Role::Following(leader) | Role::Observing(leader) => Some(usize::from(leader) - 1),
+            Role::Following(leader) | Role::Observing(leader) => Some(self.options.place(leader)),
             Role::Leading | Role::Looking | Role::Blank => None,
         };
         let follows = follows.filter(|&leader| self.wires.carries(me, leader));

@@ -168,11 +168,11 @@ impl World {
         }
         let role = |place: &usize| if voters.contains(place) { "participant" } else { "observer" };
         let listed = |place: &usize| voters.contains(place) || self.seed_says(*place);
-        let line = |place: usize| format!("server.{0}=host{0}:2888:3888:{1};2181", place + 1, role(&place));
+        let line = |place: usize| format!("server.{0}=host{0}:2888:3888:{1};2181", self.options.id(place), role(&place));
         let text: Vec<String> = (0..self.hosts.len()).filter(listed).map(line).collect();
         let Some(process) = &mut self.hosts[me].process else { return };
         let state = process.shared.read();
-        let owned = state.state.sessions().iter().find(|(_, session)| usize::from(session.owner) == me + 1);
+        let owned = state.state.sessions().iter().find(|(_, session)| session.owner == self.options.id(me));
         let Some(session) = owned.map(|(id, _)| id) else { return };
         drop(state);
         note(self.now_ms, me, "asks for the voters", [voters.iter().map(|place| 1 << place).sum(), 0]);

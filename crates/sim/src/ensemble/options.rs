@@ -84,6 +84,10 @@ pub struct Options {
     pub one_voter: bool,
     /// Servers beyond `servers` that are no members at first.
     pub spares: u64,
+    /// The id of the first server.
+    pub first_id: u8,
+    /// The last server has the largest id there is; otherwise ids have no gaps.
+    pub last_is_255: bool,
     /// The leader is told to go.
     pub hand_over_every_ms: u64,
     /// A client's connection is cut.
@@ -102,6 +106,7 @@ impl Options {
         let hand_over_every_ms = rate(changes, 1_500);
         let one_voter = reconfig_every_ms > 0 && changes.once_in(2);
         let founders = if one_voter && changes.once_in(2) { 1 } else { servers };
+        let numbering = &mut Random::new(seed ^ 0x6e75_6d62_6572_696e);
         let tick_ms = random.one_of(&[100, 200]);
         // A round must be longer than the way there and back and a write of the log, or leaders never last.
         let heartbeat_ms = random.one_of(&[tick_ms / 4, tick_ms / 2]).max(40);
@@ -144,6 +149,8 @@ impl Options {
             founders,
             one_voter,
             spares,
+            first_id: u8::from(!numbering.once_in(3)),
+            last_is_255: numbering.once_in(4),
             hand_over_every_ms,
             client_cut_every_ms: rate(random, 1_000),
             client_pause_every_ms: rate(random, 1_500),
@@ -174,6 +181,17 @@ impl Options {
     /// Servers, members or not.
     pub fn hosts(&self) -> usize {
         (self.servers + self.spares) as usize
+    }
+
+    /// The id of the server in `place`, which count from 0.
+    pub fn id(&self, place: usize) -> u8 {
+        let is_last = place + 1 == self.hosts();
+        if is_last && self.last_is_255 { u8::MAX } else { self.first_id + place as u8 }
+    }
+
+    /// The place of the server with this id.
+    pub fn place(&self, id: u8) -> usize {
+        (0..self.hosts()).find(|&place| self.id(place) == id).expect("ids are those of servers")
     }
 
     /// How long clients wait at most when nothing is wrong, ms: a silent link is given up, dialled again, a leader is

@@ -228,7 +228,7 @@ impl Birth<'_> {
     /// What connections and the engine share.
     pub fn share(&self, state: State, life: &Life) -> Shared {
         let clocks = Clocks::new(self.options.tick_ms, self.now_ms);
-        let mut sessions = SessionTable::new(self.place as u8 + 1, self.wall_ms, &state, clocks);
+        let mut sessions = SessionTable::new(self.options.id(self.place), self.wall_ms, &state, clocks);
         let (me, boot) = life.replica.lock().origin();
         sessions.start(me, boot);
         Shared { serving: Serving::No, ..Shared::new(state, Settings::default(), sessions, self.now_ms) }
@@ -237,7 +237,7 @@ impl Birth<'_> {
     fn config(&self, applied: u64, checkpointed: u64) -> ReplicaConfig {
         let options = self.options;
         ReplicaConfig {
-            me: self.place as u8 + 1,
+            me: options.id(self.place),
             members: founders(options, self.place),
             membership: founders(options, self.place)
                 .iter()
@@ -261,8 +261,8 @@ impl Birth<'_> {
 
 /// The members as the configuration of the server in `place` has them: those who found the ensemble, and itself.
 pub fn founders(options: &Options, place: usize) -> Vec<u8> {
-    let spare = Some(place as u8 + 1).filter(|_| place as u64 >= options.founders);
-    (1..=options.founders as u8).chain(spare).collect()
+    let spare = Some(place).filter(|_| place as u64 >= options.founders);
+    (0..options.founders as usize).chain(spare).map(|place| options.id(place)).collect()
 }
 
 /// How the store is opened.

@@ -151,24 +151,35 @@ impl fmt::Display for Membership {
     }
 }
 
+/// Why servers cannot be an ensemble here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// Whose line is to blame; `None`: all of them are.
+    pub server: Option<i64>,
+    /// As operators read it.
+    pub why: String,
+}
+
 /// Can these servers be an ensemble here?
 ///
 /// *Errors*: too many of them, an id that does not fit into a byte, two at one address.
-pub fn check(members: &Members) -> Result<(), String> {
+pub fn check(members: &Members) -> Result<(), Misfit> {
     let servers = &members.servers;
     if servers.len() > MEMBERS_MAX {
-        return Err(format!("{} servers: an ensemble has at most {MEMBERS_MAX}", servers.len()));
+        let why = format!("{} servers: an ensemble has at most {MEMBERS_MAX}", servers.len());
+        return Err(Misfit { server: None, why });
     }
     let mut addresses = BTreeMap::new();
     for (id, server) in servers {
         // ZooKeeper: any number is an id, though only its lowest byte gets into session ids.
-        if u8::try_from(*id).unwrap_or(0) == 0 {
-            return Err(format!("server.{id}: the id of a server is a number from 1 to {}", u8::MAX));
+        let misfit = |why| Misfit { server: Some(*id), why };
+        if u8::try_from(*id).is_err() {
+            return Err(misfit(format!("server.{id}: the id of a server is a number from 0 to {}", u8::MAX)));
         }
         for address in &server.addresses {
             if let Some(other) = addresses.insert((&address.host, address.quorum_port), id) {
                 let (host, port) = (&address.host, address.quorum_port);
-                return Err(format!("server.{other} and server.{id} have the same address {host}:{port}"));
+                return Err(misfit(format!("server.{other} and server.{id} have the same address {host}:{port}")));
             }
         }
     }
