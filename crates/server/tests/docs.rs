@@ -36,7 +36,8 @@ Every server has the same lines, and the number of its own one in the file `myid
     server.3=zoo3:2888:3888;2181
 
 Servers reach each other on the first port. The second one, and both limits, are written for ZooKeeper's sake and have no effect.
-The client port stands in the server line or in `clientPort`. Numbers are 1 to 255, members at most 15. What ZooKeeper takes
+The client port stands in the server line or in `clientPort`. Numbers are 0 to 255 (254 where `extendedTypesEnabled=true`), members at most 15. The own line may have
+0.0.0.0 or [::] for a host: that is where to listen. Nobody dials it: with `reconfigEnabled=true` the host comes from the others' files. What ZooKeeper takes
 silently and would cost the ensemble a vote is refused: two lines with one number, two servers with one address.
 A single voter runs standalone. With `standaloneEnabled=false` it is an ensemble of one, which others may join and leave by
 `reconfig`; what its disk loses while it is alone is lost.

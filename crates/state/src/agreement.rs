@@ -108,12 +108,15 @@ impl State {
     }
 
     /// The members are those whom the state has. What the leader's configuration says of them counts where it is newer and
-    /// leaves the votes as they are, or where nobody said anything before. A version names one membership, but for 0.
+    /// leaves the votes as they are, or where nobody said anything before. A version names one membership, but for 0, and
+    /// but for wildcards: each server may have one in its own line, which gives way to the host that another one has there.
     fn adopt_membership(&mut self, epoch: &Epoch<'_>) {
-        let Ok(told) = read_membership(epoch.config) else { return };
+        let Ok(mut told) = read_membership(epoch.config) else { return };
         if told.is_empty() {
             return;
         }
+        told.locate_by(&self.agreement.membership);
+        self.agreement.membership.locate_by(&told);
         let current = &self.agreement.membership;
         let (version, known) = (epoch.config_version.max(0), current.version());
         let is_newer = version > known || (version, known) == (0, 0);

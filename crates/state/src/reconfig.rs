@@ -109,13 +109,15 @@ fn changed(state: &State, request: &ReconfigRequest<'_>, ruling: Ruling, zxid: Z
         return Err(Refusal::new(ErrorCode::BadVersion, why));
     }
     let several = ruling.has(Ruling::SEVERAL_ADDRESSES);
-    let members = match &request.new_members {
+    let mut members = match &request.new_members {
         Some(text) => whole(text, ruling, several)?,
         None => {
             let list = |text: &Option<oxkeeper_proto::Text<'_>>| text.as_deref().unwrap_or_default().to_owned();
             incremental(current, &list(&request.leaving_servers), &list(&request.joining_servers), several)?
         }
     };
+    // ZooKeeper: takes the wildcard, and the others dial themselves.
+    members.locate_by(current.members());
     let least = if ruling.has(Ruling::ONE_VOTER) { 1 } else { 2 };
     if members.participants() < least {
         return Err(Refusal::arguments(format!("the new members must include at least {least} who vote")));

@@ -78,6 +78,46 @@ fn reconfigure(state: &mut State, request: Request) -> Result<Vec<u8>, ErrorCode
     apply(state, &command(&root(), &body(request)), SYNCED)
 }
 
+/// Charts write the wildcard into each server's own line: nobody can dial what its leader's configuration says of it.
+#[test]
+fn a_wildcard_gives_way_to_a_host_that_anybody_knows() {
+    let own =
+        |id: u8| THREE.replace(&format!("server.{id}={}", char::from(b'a' + id - 1)), &format!("server.{id}=0.0.0.0"));
+    let mut state = State::new(1);
+    state.begin_epoch(&epoch(&own(1), VERSION_WANTED), &mut ());
+    let version = state.membership().version();
+    let hosts = |state: &State| {
+        let servers = state.membership().members().servers.values();
+        servers.map(|server| server.addresses[0].host.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(hosts(&state), ["0.0.0.0", "b", "c"], "nobody else has said anything");
+    state.begin_epoch(&epoch(&own(2), VERSION_WANTED), &mut ());
+    assert_eq!((hosts(&state), state.membership().version()), (["a", "b", "c"].map(str::to_owned).to_vec(), version));
+    let shown = state.tree().znode(state.tree().lookup("/zookeeper/config").unwrap()).data().unwrap().to_vec();
+    assert_eq!(String::from_utf8(shown).unwrap(), state.membership().to_string());
+    state.begin_epoch(&epoch(&own(3), VERSION_WANTED), &mut ());
+    assert_eq!(hosts(&state), ["a", "b", "c"]);
+
+    // Where a client says it, too; and what it says of a wildcard that was agreed on once counts.
+    let mut state = self::state();
+    reconfigure(&mut state, (Some("server.2=0.0.0.0:2888:3888;2182"), None, None, -1)).unwrap();
+    assert_eq!(hosts(&state), ["a", "b", "c"]);
+    let mut state = State::new(1);
+    state.begin_epoch(&epoch(&own(1), 0), &mut ());
+    let timeout = 6000i32.to_be_bytes();
+    let open = Command { op: OpCode::CreateSession, ..command(&[], &timeout) };
+    state.apply(&open, 1, &mut Vec::new(), &mut ()).unwrap();
+    reconfigure(&mut state, (Some("server.1=a:2888:3888;2181"), None, None, -1)).unwrap();
+    assert_eq!(hosts(&state), ["a", "b", "c"]);
+}
+
+#[test]
+fn the_first_and_the_last_number_there_is_join() {
+    let mut state = state();
+    reconfigure(&mut state, (Some("server.0=d:1:2;3,server.255=e:1:2;3"), None, None, -1)).unwrap();
+    assert_eq!(state.membership().voters(), [0, 1, 2, 3, 255]);
+}
+
 const D: &str = "server.4=d:2888:3888;2181";
 
 #[test]

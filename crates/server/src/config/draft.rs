@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use oxkeeper_state::membership::{self, HostPort, Misfit, Server, parse_id};
+use oxkeeper_state::membership::{self, HostPort, Misfit, Server, is_wildcard, parse_id};
 
 use super::keys::{self, Default as KeyDefault, Form, Key};
-use super::membership::Membership;
+use super::membership::{Member, Membership};
 use super::properties::{Properties, Property, Source};
 use super::settings::Config;
 use crate::words::Whitelist;
@@ -283,7 +283,10 @@ impl Draft {
                 ("initLimit", self.config.ensemble.init_limit_ticks),
                 ("syncLimit", self.config.ensemble.sync_limit_ticks),
             ];
-            limits.iter().filter(|(_, ticks)| *ticks == 0).for_each(|(key, _)| errors.add(*key, format!("{key} is not set")));
+            limits
+                .iter()
+                .filter(|(_, ticks)| *ticks == 0)
+                .for_each(|(key, _)| errors.add(*key, format!("{key} is not set")));
         }
         if self.config.is_distributed() {
             self.check_peers(errors);
@@ -560,6 +563,7 @@ pub(super) fn adopt_my_id(config: &mut Config, my_id: Option<i64>) -> Result<(),
     };
     if config.is_distributed() {
         let membership = Membership::new(config, my_id).map_err(|error| Problem::without_line("myid", error))?;
+        config.warnings.extend(wildcards(config, &membership));
         config.ensemble.membership = Some(membership);
     }
     let Some(server) = config.ensemble.members.servers.get(&my_id) else {
@@ -580,6 +584,24 @@ pub(super) fn adopt_my_id(config: &mut Config, my_id: Option<i64>) -> Result<(),
     }
     config.client = Some(line.clone());
     clash(config).map_or(Ok(()), |problem| Err(Problem::without_line("secureClientPort", problem)))
+}
+
+/// What comes of members whose host says "everywhere".
+fn wildcards(config: &Config, membership: &Membership) -> Vec<String> {
+    let found = membership.members.iter().filter(|member| is_wildcard(&membership.host_of(member)));
+    let warning = |member: &Member| {
+        let line = format!("server.{}={}:{}", member.id, member.host, member.port);
+        match member.id == membership.me {
+            true if !config.ensemble.reconfig_enabled => None, // each server believes its own file
+            true => Some(format!(
+                "{line} says where this server listens; where it is, the others take from their own files, which must name its host"
+            )),
+            false => {
+                Some(format!("{line} is nowhere that this server could dial: write the host of server {}", member.id))
+            }
+        }
+    };
+    found.filter_map(warning).collect()
 }
 
 /// The path of a file named in another one, as ZooKeeper takes it: relative to the working directory.

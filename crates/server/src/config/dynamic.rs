@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use oxkeeper_state::membership::{Members, is_wildcard};
 use oxkeeper_state::{Membership, properties};
 
 /// ZooKeeper's: what it has proposed and not agreed on yet.
@@ -19,18 +20,20 @@ pub(crate) struct ConfigFile {
     path: PathBuf,
     /// This server.
     me: u8,
+    /// Who the members were when it was read.
+    known: Members,
 }
 
 impl ConfigFile {
-    pub(crate) fn new(path: PathBuf, me: u8) -> ConfigFile {
-        ConfigFile { path, me }
+    pub(crate) fn new(path: PathBuf, me: u8, known: Members) -> ConfigFile {
+        ConfigFile { path, me, known }
     }
 
     /// Writes the members beside the file, and into the file where they are. *Errors*: those of the system.
     pub(crate) fn write(&self, membership: &Membership) -> io::Result<()> {
         let path = fs::canonicalize(&self.path)?;
         let dynamic = with_suffix(&path, &format!(".dynamic.{:x}", membership.version()));
-        replace(&dynamic, lines(membership).as_bytes())?;
+        replace(&dynamic, self.lines(membership).as_bytes())?;
         let bytes = fs::read(&path)?;
         // ZooKeeper: writes the properties anew, in no order and without comments. Here all other lines stay.
         let edited = edited(&bytes, &dynamic, membership.server(self.me).is_some_and(|me| me.client.is_some()))?;
@@ -43,6 +46,24 @@ impl ConfigFile {
         }
     }
 
+    /// What a dynamic file holds: sorted lines without the version, and no line end behind the last. A wildcard, which says
+    /// where one listens, stays in the own line, and gets into no other one whose host was known.
+    fn lines(&self, membership: &Membership) -> String {
+        let mut members = membership.members().clone();
+        members.locate_by(&self.known);
+        let me = i64::from(self.me);
+        if let (Some(own), Some(known)) = (members.servers.get_mut(&me), self.known.servers.get(&me))
+            && let ([own], [known]) = (&mut own.addresses[..], &known.addresses[..])
+            && is_wildcard(&known.host)
+        {
+            own.host.clone_from(&known.host);
+        }
+        let text = members.to_string();
+        let mut lines: Vec<_> = text.lines().collect();
+        lines.sort_unstable();
+        lines.join("\n")
+    }
+
     /// Keeps the file as it was written by people, in `<file>.bak`. *Errors*: those of the system.
     pub(crate) fn back_up(&self) -> io::Result<()> {
         replace(&with_suffix(&self.path, ".bak"), &fs::read(&self.path)?)
@@ -53,14 +74,6 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
-}
-
-/// What a dynamic file holds: sorted lines without the version, and no line end behind the last.
-fn lines(membership: &Membership) -> String {
-    let text = membership.members().to_string();
-    let mut lines: Vec<_> = text.lines().collect();
-    lines.sort_unstable();
-    lines.join("\n")
 }
 
 /// The static file without the members, and without the client address if the own line of the members has one.
@@ -115,11 +128,17 @@ mod tests {
     }
 
     fn written(me: u8, text: &str) -> (String, String) {
+        written_by(me, text, "")
+    }
+
+    /// By a server that once read `known`.
+    fn written_by(me: u8, text: &str, known: &str) -> (String, String) {
         let dir = directory();
         let path = dir.path().canonicalize().expect("it exists").join("zoo.cfg");
         fs::write(&path, text).expect("a file");
         fs::write(with_suffix(&path, NEXT), "").expect("a file");
-        let file = ConfigFile::new(path.clone(), me);
+        let known = Membership::parse(known, false).expect("legal").members().clone();
+        let file = ConfigFile::new(path.clone(), me, known);
         let membership = Membership::parse(MEMBERS, false).expect("legal");
         file.write(&membership).expect("a directory one can write to");
         file.write(&membership).expect("twice is the same");
@@ -147,11 +166,27 @@ mod tests {
     }
 
     #[test]
+    fn a_wildcard_stays_where_one_listens() {
+        let known = "server.1=w:2888:3888\nserver.2=[::]:2888:3888\nserver.10=x:1:2";
+        let dynamic = written_by(2, "clientPort=2181\n", known).1;
+        assert_eq!(
+            dynamic,
+            "server.10=c:2888:3888:participant\nserver.1=a:2888:3888:participant;0.0.0.0:2181\n\
+             server.2=[::]:2888:3888:observer"
+        );
+        let agreed = MEMBERS.replace("=c:", "=0.0.0.0:");
+        let file =
+            ConfigFile::new(PathBuf::new(), 1, Membership::parse(known, false).expect("legal").members().clone());
+        let lines = file.lines(&Membership::parse(&agreed, false).expect("legal"));
+        assert!(lines.starts_with("server.10=x:2888:3888:participant\n"), "{lines}");
+    }
+
+    #[test]
     fn what_was_there_is_kept_beside_it() {
         let dir = directory();
         let path = dir.path().join("zoo.cfg");
         fs::write(&path, "a=1").expect("a file");
-        ConfigFile::new(path, 1).back_up().expect("a directory one can write to");
+        ConfigFile::new(path, 1, Members::default()).back_up().expect("a directory one can write to");
         assert_eq!(fs::read(dir.path().join("zoo.cfg.bak")).expect("the copy"), b"a=1");
     }
 }

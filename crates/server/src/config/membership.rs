@@ -4,9 +4,11 @@
 //! Absent: looking up names, and links.
 //! Source: `QuorumPeer#start`, `QuorumMaj#toString`, `ZKDatabase#initConfigInZKDatabase`.
 
+use std::borrow::Cow;
+
 use oxkeeper_state::command::VERSION_WANTED;
 pub use oxkeeper_state::membership::MEMBERS_MAX;
-use oxkeeper_state::membership::{self, HostPort, Role, Server};
+use oxkeeper_state::membership::{self, HostPort, Role, Server, is_wildcard};
 
 use super::settings::Config;
 
@@ -94,6 +96,18 @@ impl Membership {
             version: wanted,
             members,
         })
+    }
+
+    /// Where to reach a member that may have a wildcard for a host: where the configuration says. A wildcard there, and
+    /// another port than this server's own, is another server of this machine.
+    pub(crate) fn host_of<'a>(&'a self, member: &'a Member) -> Cow<'a, str> {
+        let configured = self.members.iter().find(|configured| configured.id == member.id);
+        match configured.filter(|_| is_wildcard(&member.host)) {
+            None => Cow::from(&member.host),
+            Some(known) if !is_wildcard(&known.host) => Cow::from(&known.host),
+            Some(_) if member.id == self.me || member.port == self.listen.port => Cow::from(&member.host),
+            Some(known) => Cow::from(if known.host.contains(':') { "::1" } else { "127.0.0.1" }),
+        }
     }
 }
 

@@ -492,6 +492,27 @@ fn a_member_may_listen_on_every_address_by_its_own_line() {
     assert_eq!(membership.listen, HostPort { host: Some("0.0.0.0".to_owned()), port: 2889 });
 }
 
+/// Where a member is dialled, and what a check says: `expected` of server 1, in the file of server 2.
+#[test]
+fn a_wildcard_is_nowhere_to_dial() {
+    let check = |one: &str, two: &str, more: &str, expected: &str, warned: &[&str]| {
+        let text = ENSEMBLE.replace("[::1]:2888", one).replace("b:2889", two);
+        let config = config(&format!("{text}{more}"), "").with_my_id(Some(2)).expect("a member");
+        let membership = config.ensemble.membership.expect("an ensemble with an id");
+        assert_eq!(membership.host_of(&membership.members[0]), expected, "{one} {two}");
+        let warnings: Vec<_> = config.warnings.iter().filter(|warning| warning.starts_with("server.")).collect();
+        assert_eq!(warnings.len(), warned.len(), "{warnings:?}");
+        assert!(warnings.iter().zip(warned).all(|(warning, part)| warning.contains(part)), "{warnings:?}");
+    };
+    let reconfig = "reconfigEnabled=true\n";
+    check("a:2888", "0.0.0.0:2889", "", "a", &[]);
+    check("a:2888", "[::]:2889", reconfig, "a", &["server.2=:::2889 says where this server listens"]);
+    check("0.0.0.0:2889", "b:2889", "", "0.0.0.0", &["server.1=0.0.0.0:2889 is nowhere that this server could dial"]);
+    // Another port is another server of this machine, as when all are on one.
+    check("0.0.0.0:2888", "0.0.0.0:2889", "", "127.0.0.1", &[]);
+    check("[::]:2888", "b:2889", reconfig, "::1", &[]);
+}
+
 #[test]
 fn an_ensembles_own_keys() {
     let lines = "tickTime=1000\nquorumListenOnAllIPs=true\noxkeeper.heartbeatMs=40\noxkeeper.peerAddressesOnly=true\n";
@@ -507,13 +528,32 @@ fn an_ensembles_own_keys() {
 
 #[test]
 fn an_id_that_makes_no_member_is_named() {
-    for (id, expected) in
-        [(None, "myid: myid file is missing: /d/myid"), (Some(3), "myid: My id 3 not in the peer list")]
-    {
+    for (id, expected) in [
+        (None, "myid: myid file is missing: /d/myid"),
+        (Some(3), "myid: My id 3 not in the peer list"),
+        (Some(0), "myid: My id 0 not in the peer list"),
+        (Some(-1), "myid: My id -1 not in the peer list"),
+        (Some(256), "myid: My id 256 not in the peer list"),
+    ] {
         assert_eq!(config(ENSEMBLE, "").with_my_id(id).expect_err("no member").to_string(), expected);
     }
     let error = config(&format!("{ENSEMBLE}clientPort=2183\n"), "").with_my_id(Some(2)).expect_err("the ports differ");
     assert!(error.to_string().contains("is different from client address found in dynamic file"), "{error}");
+}
+
+/// Charts number servers from 0. Session ids of 255 begin as what holds the time of TTL znodes does.
+#[test]
+fn ids_go_from_0_to_255_but_not_beside_ttl_znodes() {
+    let text = ENSEMBLE.replace("server.1=", "server.0=").replace("server.200=", "server.255=");
+    let me = |id, more: &str| config(&format!("{text}{more}"), "").with_my_id(Some(id));
+    let place = |config: Config| config.ensemble.membership.map(|membership| membership.me);
+    assert_eq!(me(0, "extendedTypesEnabled=true\n").map(place).expect("a member"), Some(0));
+    assert_eq!(me(255, "").map(place).expect("a member"), Some(255));
+    let error = me(255, "extendedTypesEnabled=true\n").expect_err("too large").to_string();
+    assert!(
+        error.starts_with("myid: extendedTypesEnabled is true but Server ID is too large. Cannot be larger than 254"),
+        "{error}"
+    );
 }
 
 // ZooKeeper: takes all of them; the keys `oxkeeper.…` mean nothing to it.
@@ -523,7 +563,10 @@ fn what_no_ensemble_can_be() {
     let line = |line: &str, expected: &str| (format!("{line}\n"), expected.to_owned());
     for (lines, expected) in [
         (many, "16 servers: an ensemble has at most 15".to_owned()),
-        line("server.256=d:1:2\nserver.7=e:1:2", "line 7: server.256: server.256: the id of a server is a number from 0 to 255"),
+        line(
+            "server.256=d:1:2\nserver.7=e:1:2",
+            "line 7: server.256: server.256: the id of a server is a number from 0 to 255",
+        ),
         line("server.-1=d:1:2", "server.-1: the id of a server is a number from 0 to 255"),
         line("server.4=c:2888:9", "server.4 and server.200 have the same address c:2888"),
         line("server.02=d:1:2", "two lines for server 2"),

@@ -23,7 +23,7 @@ impl ConfigKeeper {
     /// `None` where nothing is to be written. Lines of members in the file itself are kept as a copy, once.
     pub(crate) fn new(config: &Config) -> Option<ConfigKeeper> {
         let membership = config.ensemble.membership.as_ref().filter(|_| config.ensemble.reconfig_enabled)?;
-        let file = ConfigFile::new(config.file.clone()?, membership.me);
+        let file = ConfigFile::new(config.file.clone()?, membership.me, config.ensemble.members.clone());
         if config.ensemble.dynamic_config_file.is_none() {
             let backed_up = file.back_up();
             backed_up.unwrap_or_else(|error| warn!(%error, "the configuration file cannot be copied to its .bak"));

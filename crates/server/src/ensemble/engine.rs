@@ -190,7 +190,7 @@ impl Ensemble {
         // The state is unlocked behind the last command of an entry.
         let (is_last, mut entries) = (Cell::new(false), Vec::new());
         let wall_ms = parts.clock.wall_ms();
-        let (version, is_empty, mut agreed) = (agreed.version, agreed.voters.is_empty(), None);
+        let (version, epoch, mut agreed) = (agreed.version, agreed.epoch, None);
         let mut applying = Applying {
             shared: &parts.shared,
             entry: checkpoints.between_entries(),
@@ -201,9 +201,7 @@ impl Ensemble {
                     entries.push((std::mem::take(&mut writer.applied), age_ms));
                 }
                 note_ensemble(ensemble_id, &locked.state);
-                // The members that an ensemble is founded with may have no version.
-                let membership = locked.state.membership();
-                if membership.version() != version || is_empty && !membership.is_empty() {
+                if (locked.state.membership().version(), locked.state.epoch_ballot()) != (version, epoch) {
                     agreed = Some(Agreed::of(&locked.state));
                 }
                 deliver(writer, &parts.mailboxes, parts.audit.as_deref(), locked);
@@ -237,11 +235,11 @@ impl Ensemble {
 
     /// Links are made to whoever is a member now.
     fn note_members(&mut self, agreed: Agreed) {
+        let (members, are_agreed) = linked_members(&self.parts);
+        self.running.peers.set_members(members, are_agreed);
+        follow_own_line(&self.parts);
         if agreed.version != self.running.agreed.version {
-            let (members, are_agreed) = linked_members(&self.parts);
-            self.running.peers.set_members(members, are_agreed);
-            follow_own_line(&self.parts);
-            let Agreed { voters, observers, version } = &agreed;
+            let Agreed { voters, observers, version, .. } = &agreed;
             info!(?voters, ?observers, version = format!("{version:x}"), "the members have changed");
         }
         self.running.agreed = agreed;

@@ -17,7 +17,7 @@ use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{Bugs, JournalFull, Pace, Replica, ReplicaConfig, Role, SYNC_LEN_MAX};
 use oxkeeper_replica::{Serving, Shared, Writer};
 use oxkeeper_state::reconfig::Ruling;
-use oxkeeper_state::{Settings, State};
+use oxkeeper_state::{BallotId, Settings, State};
 use oxkeeper_store::{DirLock, Disk, Log, LogOptions, RECORD_LEN_MAX, StoreError, Tree};
 use parking_lot::{Mutex, RwLock};
 use tracing::{error, info, warn};
@@ -126,6 +126,8 @@ pub(super) struct Running {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Agreed {
     pub(super) version: i64,
+    /// A new leader may know hosts of servers that nobody knew before.
+    pub(super) epoch: Option<BallotId>,
     pub(super) voters: Vec<u8>,
     pub(super) observers: Vec<u8>,
 }
@@ -133,7 +135,12 @@ pub(super) struct Agreed {
 impl Agreed {
     pub(super) fn of(state: &State) -> Agreed {
         let membership = state.membership();
-        Agreed { version: membership.version(), voters: membership.voters(), observers: membership.observers() }
+        Agreed {
+            version: membership.version(),
+            epoch: state.epoch_ballot(),
+            voters: membership.voters(),
+            observers: membership.observers(),
+        }
     }
 }
 
@@ -355,7 +362,10 @@ pub(super) fn follow_own_line(parts: &Parts) {
 /// Who is linked: the members that are agreed on, or else those of the configuration; and this server. Whether the others
 /// know that it is one.
 pub(super) fn linked_members(parts: &Parts) -> (Vec<Member>, bool) {
-    let link = |member: &config::Member| Member { id: member.id, host: member.host.clone(), port: member.port };
+    let link = |member: &config::Member| {
+        let host = parts.membership.host_of(member).into_owned();
+        Member { id: member.id, host, port: member.port }
+    };
     let configured = &parts.membership.members;
     let shared = parts.shared.read();
     let agreed = config::members_of(shared.state.membership());

@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 use super::Member;
 use super::greet::{self, GreetError};
 use super::hello::Purpose;
-use super::helpers::{Helpers, Topic, resolve};
+use super::helpers::{Helpers, Topic, canonical, resolve};
 use super::stream::PeerStream;
 
 /// Addresses of one name that are tried.
@@ -57,6 +57,10 @@ impl Connector {
 enum DialError {
     #[error("its name {host} does not resolve: {source}")]
     Name { host: String, source: io::Error },
+    #[error(
+        "{host} says where it listens, not where it is: give it a host by reconfig, or in its line of this server's file"
+    )]
+    Wildcard { host: String },
     #[error("{address}: {source}")]
     Connect { address: SocketAddr, source: io::Error },
     #[error("{address}: {source}")]
@@ -66,7 +70,7 @@ enum DialError {
 impl DialError {
     fn topic(&self) -> Topic {
         match self {
-            DialError::Name { .. } => Topic::Name,
+            DialError::Name { .. } | DialError::Wildcard { .. } => Topic::Name,
             DialError::Greet { source: GreetError::RefusedThere(_), .. } => Topic::RefusedThere,
             DialError::Connect { .. } | DialError::Greet { .. } => Topic::Unreachable,
         }
@@ -117,6 +121,10 @@ fn connect(helpers: &Helpers, peer: &Member, purpose: Purpose) -> Result<PeerStr
     let unresolved = |source| DialError::Name { host: peer.host.clone(), source };
     let mut failed = None;
     for address in resolve(&peer.host, peer.port).map_err(unresolved)?.take(ADDRESSES_MAX) {
+        // Whoever dials that reaches itself.
+        if canonical(address).is_unspecified() {
+            return Err(DialError::Wildcard { host: peer.host.clone() });
+        }
         match connect_to(helpers, peer, purpose, address) {
             Ok(stream) => return Ok(stream),
             Err(error) if error.topic() == Topic::RefusedThere => return Err(error),

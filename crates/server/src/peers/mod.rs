@@ -36,6 +36,7 @@ use std::sync::atomic::AtomicU64;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use oxkeeper_state::membership::is_wildcard;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::time::Timespec;
 use tracing::{error, info, warn};
@@ -73,7 +74,8 @@ pub(crate) struct Member {
 impl Member {
     /// Where its peers are accepted, if it listens like `listen`: at its host, or at every address there is.
     pub(crate) fn place(&self, listen: &HostPort) -> HostPort {
-        HostPort { host: listen.host.as_ref().map(|_| self.host.clone()), port: self.port }
+        let host = listen.host.as_ref().map(|host| if is_wildcard(host) { host } else { &self.host });
+        HostPort { host: host.cloned(), port: self.port }
     }
 }
 

@@ -384,6 +384,20 @@ fn a_stopped_server_frees_its_port_and_is_found_again() {
     assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
 }
 
+/// Two servers of one port: where server 1 would dial, it listens itself.
+#[test]
+fn nobody_dials_a_wildcard() {
+    let (mut listeners, mut members) = ensemble(2);
+    members[1] = Member { id: 2, host: "0".to_owned(), port: members[0].port };
+    let one = Peers::start_on(vec![listeners.remove(0)], config(1, &members), no_state()).unwrap();
+    for host in ["0", "0.0.0.0", "::", "::ffff:0.0.0.0"] {
+        members[1].host = host.to_owned();
+        one.helpers.set_members(members.clone(), true);
+        let error = one.connector().connect_for_state(2).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{host} says where it listens, not where it is")), "{error}");
+    }
+}
+
 #[test]
 fn a_host_is_bound_at_all_its_addresses() {
     let bind = |host: Option<&str>| accept::bind(&HostPort { host: host.map(str::to_owned), port: 0 });

@@ -51,7 +51,8 @@ impl Group {
         let seat = |&id: &u8| {
             let dir = root.path().join(id.to_string());
             std::fs::create_dir(&dir).unwrap();
-            let port = TcpListener::bind((host, 0)).unwrap().local_addr().unwrap().port();
+            // Free at every address, for servers that listen everywhere.
+            let port = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port();
             let peer = SocketAddr::from((host, port));
             Seat { id, peer, dir, disk: Some(FakeDisk::new()), gate: Arc::default(), server: None }
         };

@@ -21,4 +21,5 @@ mod restarts;
 mod sessions;
 #[path = "../support/mod.rs"]
 mod support;
+mod wildcards;
 mod work;

@@ -168,7 +168,8 @@ impl World {
         }
         let role = |place: &usize| if voters.contains(place) { "participant" } else { "observer" };
         let listed = |place: &usize| voters.contains(place) || self.seed_says(*place);
-        let line = |place: usize| format!("server.{0}=host{0}:2888:3888:{1};2181", self.options.id(place), role(&place));
+        let line =
+            |place: usize| format!("server.{0}=host{0}:2888:3888:{1};2181", self.options.id(place), role(&place));
         let text: Vec<String> = (0..self.hosts.len()).filter(listed).map(line).collect();
         let Some(process) = &mut self.hosts[me].process else { return };
         let state = process.shared.read();

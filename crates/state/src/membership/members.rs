@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
 use nom::branch::alt;
 use nom::bytes::complete::{take_while, take_while1};
@@ -65,6 +66,11 @@ pub struct PeerAddress {
     pub quorum_port: u16,
     /// Where votes go.
     pub election_port: u16,
+}
+
+/// Whether a host says "everywhere": where one listens, and nowhere that one could dial.
+pub fn is_wildcard(host: &str) -> bool {
+    host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_unspecified())
 }
 
 /// What is wrong with a server line, in ZooKeeper's words.
@@ -248,6 +254,19 @@ impl Members {
         self.servers.values().any(|server| server.addresses.len() > 1)
     }
 
+    /// Hosts in place of wildcards, where `known` has the host of that server.
+    pub fn locate_by(&mut self, known: &Members) {
+        for (id, server) in &mut self.servers {
+            let known = known.servers.get(id).into_iter().flat_map(|known| &known.addresses);
+            // Which of several addresses it would be, nobody knows.
+            if let ([address], [known]) = (&mut server.addresses[..], &known.collect::<Vec<_>>()[..])
+                && is_wildcard(&address.host)
+            {
+                address.host.clone_from(&known.host);
+            }
+        }
+    }
+
     /// Adds the value of a `group.N=` line: `id:id:…`.
     ///
     /// *Errors*: an id that is no number, or that another group has.
@@ -361,6 +380,20 @@ mod tests {
         check("a:1:2:observer|b:1:2:participant", Err("similar roles"));
         let error = Server::parse(7, "a:1:2|b:1:2", false).expect_err("the feature is off");
         assert!(error.to_string().ends_with("sid 7"), "{error}");
+    }
+
+    #[test]
+    fn a_wildcard_gives_way_to_a_host() {
+        let wildcards = ["0.0.0.0", "::", "0:0::0", "::ffff:0.0.0.0"];
+        assert_eq!(wildcards.map(is_wildcard), [true; 4]);
+        assert_eq!(["127.0.0.1", "a", "0.0.0.0.example", "*", ""].map(is_wildcard), [false; 5]);
+        let members = |lines: &[&str]| {
+            let servers = lines.iter().zip(1..).map(|(line, id)| (id, Server::parse(id, line, true).expect("legal")));
+            Members { servers: servers.collect(), ..Members::default() }
+        };
+        let mut first = members(&["0.0.0.0:1:2;3", "b:4:5", "[::]:6:7", "[::]:8:9", "0.0.0.0:1:2|d:1:3"]);
+        first.locate_by(&members(&["a:11:12;13", "0.0.0.0:14:15", "0.0.0.0:16:17"]));
+        assert_eq!(first, members(&["a:1:2;3", "b:4:5", "0.0.0.0:6:7", "[::]:8:9", "0.0.0.0:1:2|d:1:3"]));
     }
 
     fn members(lines: &[&str]) -> Members {

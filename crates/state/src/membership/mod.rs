@@ -11,7 +11,7 @@ use std::fmt;
 
 use oxkeeper_proto::ErrorCode;
 
-pub use members::{HostPort, Members, PeerAddress, Role, Server, ServerLineError, parse_id};
+pub use members::{HostPort, Members, PeerAddress, Role, Server, ServerLineError, is_wildcard, parse_id};
 
 use crate::properties;
 
@@ -105,6 +105,11 @@ impl Membership {
     /// The servers.
     pub fn members(&self) -> &Members {
         &self.members
+    }
+
+    /// Hosts in place of wildcards, where `known` has the host of that server.
+    pub(crate) fn locate_by(&mut self, known: &Membership) {
+        self.members.locate_by(&known.members);
     }
 
     /// The zxid of the reconfig that made it, or what a file's name says. 0: no version.
