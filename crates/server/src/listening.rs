@@ -26,7 +26,7 @@ use crate::serve::StartError;
 use crate::tls::Door;
 
 /// Connections the system may hold for us until they are accepted, when the configuration does not say.
-const BACKLOG: u32 = 4096;
+const BACKLOG: i32 = 4096;
 /// Pause after a failed accept: the process may be out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a socket that is to be closed, or to be had again, is waited for.
@@ -60,7 +60,7 @@ impl Listeners {
 }
 
 fn backlog(config: &Config) -> i32 {
-    i32::try_from(config.listen_backlog.unwrap_or(BACKLOG)).unwrap_or(i32::MAX)
+    if config.listen_backlog > 0 { config.listen_backlog } else { BACKLOG }
 }
 
 /// A socket for the thread that accepts on it.

@@ -343,7 +343,7 @@ fn assemble(
     let mailboxes: Vec<Arc<Mailbox>> = (0..threads).map(|_| Arc::default()).collect();
     let limits = &config.limits;
     let listening = Arc::new(Listening::new(&config, &listeners, mailboxes[0].clone()));
-    let admission = Arc::new(Admission::new(limits.max_client_connections_per_address, limits.max_connections));
+    let admission = Arc::new(Admission::new(limits.connections_per_address_max(), limits.max_connections));
     let stats = Arc::new(Mutex::new(EngineStats::default()));
     let pulse = Arc::new(Pulse::new(clock, threads));
     let load = Arc::new(limits::load(&config, clock.now_ms(), seed(clock)));

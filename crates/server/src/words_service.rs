@@ -206,7 +206,7 @@ impl Facts for Asked<'_> {
             max_client_connections_per_address: i64::from(config.limits.max_client_connections_per_address),
             session_timeout_min_ms: config.session_timeout_min_ms,
             session_timeout_max_ms: config.session_timeout_max_ms,
-            listen_backlog: config.listen_backlog.map_or(-1, i64::from),
+            listen_backlog: config.listen_backlog.into(),
             server_id: config.server_id(),
             ensemble: ensemble_facts(config, self.place.role, agreed_members(&self.service.state.read())),
         }

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::net::{Ipv4Addr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 
 use oxkeeper_state::membership::{self, HostPort, Misfit, Server, is_wildcard, parse_id};
@@ -18,7 +19,7 @@ use super::settings::Config;
 use crate::words::Whitelist;
 
 /// The class whose name asks for metrics on a port of their own.
-const PROMETHEUS_PROVIDER: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
+pub(super) const PROMETHEUS_PROVIDER: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
 /// Where that class listens unless it is told.
 const METRICS_HOST: &str = "0.0.0.0";
 const METRICS_PORT: u16 = 7000;
@@ -129,7 +130,7 @@ impl Draft {
         let host = self.metrics_host.take().unwrap_or_else(|| METRICS_HOST.to_owned());
         let port = self.metrics_port.unwrap_or(METRICS_PORT);
         let wanted = self.metrics_provider == PROMETHEUS_PROVIDER;
-        self.config.metrics_port = wanted.then(|| HostPort { host: Some(unbracketed(host)), port });
+        self.config.metrics_port = wanted.then(|| HostPort { host: Some(host_name(host)), port });
     }
 
     fn finish_directories(&mut self, errors: &mut Errors) {
@@ -155,7 +156,7 @@ impl Draft {
                 None
             }
             (None, None) => None,
-            (Some(port), host) => Some(HostPort { host: host.map(unbracketed), port }),
+            (Some(port), host) => Some(HostPort { host: host.map(host_name), port }),
         };
         self.config.client = listener(self.client_port, self.client_host.take(), ["clientPort", "clientPortAddress"]);
         let keys = ["secureClientPort", "secureClientPortAddress"];
@@ -164,9 +165,18 @@ impl Draft {
     }
 
     fn finish_tls(&mut self) {
-        let Config { security, ensemble, secure_client, .. } = &mut self.config;
+        let Config { security, ensemble, secure_client, warnings, .. } = &mut self.config;
         security.client_tls.finish("ssl.");
         ensemble.tls.finish("ssl.quorum.");
+        // ZooKeeper's default listener knows no TLS at all.
+        if security.client_port_unification
+            && secure_client.is_none()
+            && security.client_tls.settings.key_store.is_none()
+        {
+            security.client_port_unification = false;
+            let message = "client.portUnification=true has no effect: clients come without TLS, which needs ssl.keyStore.location";
+            warnings.push(message.to_owned());
+        }
         let registered = |(_, class): &(String, String)| class.ends_with(".X509AuthenticationProvider");
         security.has_x509 = secure_client.is_some()
             || security.client_port_unification
@@ -317,7 +327,7 @@ fn id_after_dot(prefix: &str, rest: &str) -> Result<i64, String> {
 /// Two listeners cannot share a port of one address. ZooKeeper: says so when the second one is opened.
 fn clash(config: &Config) -> Option<String> {
     let (plain, secure) = (config.client.as_ref()?, config.secure_client.as_ref()?);
-    let is_any = |place: &HostPort| place.host.as_deref().is_none_or(|host| matches!(host, "0.0.0.0" | "::"));
+    let is_any = |place: &HostPort| place.host.as_deref().is_none_or(is_wildcard);
     let same = is_any(plain) || is_any(secure) || plain.host == secure.host;
     let clash = same && plain.port == secure.port && plain.port != 0;
     clash.then(|| {
@@ -326,11 +336,12 @@ fn clash(config: &Config) -> Option<String> {
     })
 }
 
-/// `[::1]` and `::1` are the same address.
-/// An IPv6 literal without its brackets.
-pub(super) fn unbracketed(host: String) -> String {
+/// A host as written. `[::1]` is an IPv6 literal, which stands without its brackets from here on.
+// ZooKeeper: nothing is this machine's loopback address.
+pub(super) fn host_name(host: String) -> String {
     match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(inner) => inner.to_owned(),
+        Some(literal) => literal.to_owned(),
+        None if host.is_empty() => Ipv4Addr::LOCALHOST.to_string(),
         None => host,
     }
 }
@@ -573,8 +584,7 @@ pub(super) fn adopt_my_id(config: &mut Config, my_id: Option<i64>) -> Result<(),
         return Ok(());
     };
     if let Some(configured) = &config.client {
-        let is_any = configured.host.as_deref().is_none_or(|host| host == "0.0.0.0" || host == "::");
-        if configured.port != line.port || (!is_any && configured.host != line.host) {
+        if configured.port != line.port || !covers(configured.host.as_deref(), line.host.as_deref()) {
             let message = format!(
                 "client address for this server (id = {my_id}) in static config file is {configured} is different \
                  from client address found in dynamic file: {line}"
@@ -584,6 +594,21 @@ pub(super) fn adopt_my_id(config: &mut Config, my_id: Option<i64>) -> Result<(),
     }
     config.client = Some(line.clone());
     clash(config).map_or(Ok(()), |problem| Err(Problem::without_line("secureClientPort", problem)))
+}
+
+/// Whether a listener at `configured` is one at `line`: it is everywhere, or both names have an address in common.
+// ZooKeeper: looks at the first address of each.
+fn covers(configured: Option<&str>, line: Option<&str>) -> bool {
+    let (Some(configured), Some(line)) = (configured, line) else { return configured.is_none() };
+    if configured == line || is_wildcard(configured) {
+        return true;
+    }
+    let addresses = |host: &str| {
+        let resolved = (host, 0).to_socket_addrs().into_iter().flatten();
+        resolved.map(|address| address.ip().to_canonical()).collect::<Vec<_>>()
+    };
+    let (configured, line) = (addresses(configured), addresses(line));
+    configured.iter().any(|address| address.is_unspecified() || line.contains(address))
 }
 
 /// What comes of members whose host says "everywhere".

@@ -26,8 +26,8 @@ pub struct Config {
     pub client: Option<HostPort>,
     /// TLS listener. `None`: not configured.
     pub secure_client: Option<HostPort>,
-    /// `None`: the system's default.
-    pub listen_backlog: Option<u32>,
+    /// Connections not yet accepted; 0 or less: as many as usual.
+    pub listen_backlog: i32,
     /// SO_KEEPALIVE on client sockets.
     pub client_tcp_keep_alive: bool,
     /// The durable tree, and `myid`.
@@ -79,8 +79,8 @@ pub struct Config {
 /// Limits on what clients may use.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Limits {
-    /// Connections of one IP address; 0: unlimited.
-    pub max_client_connections_per_address: u32,
+    /// Connections of one IP address; 0 or less: unlimited.
+    pub max_client_connections_per_address: i32,
     /// Connections in all; 0: unlimited.
     pub max_connections: u32,
     /// Longest request frame a client may send, in bytes without the length prefix.
@@ -321,6 +321,13 @@ pub struct Tls {
     pub ocsp: bool,
     /// A Java class that makes the keys.
     pub supplier_class: Option<String>,
+}
+
+impl Limits {
+    /// Connections of one IP address; 0: unlimited.
+    pub fn connections_per_address_max(&self) -> u32 {
+        u32::try_from(self.max_client_connections_per_address).unwrap_or(0)
+    }
 }
 
 impl Tls {

@@ -163,13 +163,31 @@ type Shown = (&'static str, &'static str, fn(&Config) -> String, &'static str);
 /// Every field that a key sets: the key, a value, the field, what it must show.
 const SETTERS: &[Shown] = &[
     ("clientPortAddress", "[::1]", |c| format!("{:?}", c.client), "Some(HostPort { host: Some(\"::1\"), port: 1 })"),
-    ("clientPortListenBacklog", "7", |c| format!("{:?}", c.listen_backlog), "Some(7)"),
-    ("clientPortListenBacklog", "-1", |c| format!("{:?}", c.listen_backlog), "None"),
+    ("clientPortAddress", "", |c| format!("{:?}", c.client), "Some(HostPort { host: Some(\"127.0.0.1\"), port: 1 })"),
+    ("clientPortListenBacklog", "7", |c| c.listen_backlog.to_string(), "7"),
+    ("clientPortListenBacklog", "-5", |c| c.listen_backlog.to_string(), "-5"),
     ("clientTcpKeepAlive", "TRUE", |c| c.client_tcp_keep_alive.to_string(), "true"),
     ("tickTime", "+500", |c| c.session_timeout_max_ms.to_string(), "10000"),
     ("minSessionTimeout", "1", |c| c.session_timeout_min_ms.to_string(), "1"),
     ("maxSessionTimeout", "6000", |c| c.session_timeout_max_ms.to_string(), "6000"),
-    ("maxClientCnxns", "-5", |c| c.limits.max_client_connections_per_address.to_string(), "0"),
+    (
+        "maxClientCnxns",
+        "-5",
+        |c| format!("{} {}", c.limits.max_client_connections_per_address, c.limits.connections_per_address_max()),
+        "-5 0",
+    ),
+    ("admin.enableServer", "FALSE", |c| c.admin.enabled.to_string(), "true"),
+    ("admin.enableServer", "no", |c| c.admin.enabled.to_string(), "true"),
+    ("admin.enableServer", "", |c| c.admin.enabled.to_string(), "true"),
+    ("admin.serverAddress", "", |c| c.admin.host.clone(), "127.0.0.1"),
+    ("metricsProvider.exportJvmInfo", "yes", |c| c.admin.enabled.to_string(), "true"),
+    ("kerberos.removeHostFromPrincipal", "TRUE", |c| c.security.remove_host_from_principal.to_string(), "false"),
+    (
+        "client.portUnification",
+        "true",
+        |c| format!("{} {} {}", c.security.client_port_unification, c.security.has_x509, c.warnings.len()),
+        "false false 1",
+    ),
     ("maxCnxns", "12", |c| c.limits.max_connections.to_string(), "12"),
     ("maxCnxns", "-12", |c| c.limits.max_connections.to_string(), "0"),
     ("jute.maxbuffer.extrasize", "1", |c| c.limits.jute_maxbuffer_extra.to_string(), "1024"),
@@ -267,7 +285,12 @@ const SETTERS: &[Shown] = &[
     ("sslQuorumReloadCertFiles", "false", |c| c.ensemble.tls.follow_files.to_string(), "false"),
     ("portUnification", "true", |c| c.ensemble.port_unification.to_string(), "true"),
     ("quorum.auth.enableSasl", "true", |c| c.unserved().len().to_string(), "1"),
-    ("client.portUnification", "true", |c| c.security.has_provider("x509").to_string(), "true"),
+    (
+        "client.portUnification",
+        "true\nssl.keyStore.location=/k.pem",
+        |c| c.security.has_provider("x509").to_string(),
+        "true",
+    ),
     ("client.certReload", "false", |c| c.security.client_tls.follow_files.to_string(), "false"),
     ("ssl.clientAuth", "WANT", |c| format!("{:?}", c.security.client_tls.settings.client_auth), "Want"),
     ("ssl.clientAuth", "maybe", |c| format!("{:?}", c.security.client_tls.settings.client_auth), "Need"),
@@ -365,6 +388,8 @@ const WRONG: &[(&str, &str)] = &[
     ("minSessionTimeout=70000", "minSessionTimeout must not be larger than maxSessionTimeout"),
     ("maxSessionTimeout=100", "minSessionTimeout must not be larger than maxSessionTimeout"),
     ("maxClientCnxns=none", "not a whole number"),
+    ("metricsProvider.className=org.example.NoSuch", "metrics provider class was not found"),
+    ("metricsProvider.className=", "metrics provider class was not found"),
     ("clientPortListenBacklog=x", "not a whole number"),
     ("localSessionsEnabled=yes", "Choose 'true' or 'false.'"),
     ("standaloneEnabled=1", "Choose 'true' or 'false.'"),
@@ -554,6 +579,36 @@ fn ids_go_from_0_to_255_but_not_beside_ttl_znodes() {
         error.starts_with("myid: extendedTypesEnabled is true but Server ID is too large. Cannot be larger than 254"),
         "{error}"
     );
+}
+
+/// `clientPortAddress` and the client address of a line: which of them ZooKeeper 3.9.5 serves with.
+#[test]
+fn client_addresses_are_compared_as_addresses() {
+    let serves = |configured: &str, line: &str| {
+        let text = format!("dataDir=/d\nclientPort=7\n{configured}server.1=a:1:2;{line}\n");
+        config(&text, "").with_my_id(Some(1)).map(|config| config.client).ok()
+    };
+    for (configured, line) in [
+        ("localhost", "127.0.0.1:7"),
+        ("127.0.0.1", "localhost:7"),
+        ("0.0.0.0", "127.0.0.1:7"),
+        ("::", "127.0.0.1:7"),
+        ("0", "127.0.0.1:7"),
+        ("", "127.0.0.1:7"),
+        ("[::1]", "[::1]:7"),
+        ("0:0:0:0:0:0:0:1", "[::1]:7"),
+        ("::ffff:127.0.0.1", "127.0.0.1:7"),
+    ] {
+        let (host, _) = line.rsplit_once(':').expect("a port");
+        let host = host.trim_matches(['[', ']']);
+        assert_eq!(serves(&format!("clientPortAddress={configured}\n"), line), Some(at(Some(host), 7)), "{configured}");
+    }
+    assert_eq!(serves("", "127.0.0.1:7"), Some(at(Some("127.0.0.1"), 7)), "everywhere");
+    for (configured, line) in
+        [("127.0.0.2", "127.0.0.1:7"), ("127.0.0.1", "7"), ("127.0.0.1", "127.0.0.1:8"), ("0.0.0.0", "127.0.0.1:8")]
+    {
+        assert_eq!(serves(&format!("clientPortAddress={configured}\n"), line), None, "{configured} and {line}");
+    }
 }
 
 // ZooKeeper: takes all of them; the keys `oxkeeper.…` mean nothing to it.

@@ -189,6 +189,7 @@ impl Key {
             Kind::Real(_) => "fraction",
             Kind::Flag(_) => "true/false",
             Kind::Only("yes", _) | Kind::Only("no", _) => "yes/no",
+            Kind::Only("true", _) | Kind::Only("false", _) => "true/false",
             Kind::Only(_, _) | Kind::Text(_) | Kind::Family(_) => "text",
         }
     }
@@ -300,6 +301,7 @@ mod unused {
     pub(super) const LONG: Kind = long(i64::MIN, |_, _| {});
     pub(super) const REAL: Kind = Kind::Real(|_, _| {});
     pub(super) const FLAG: Kind = Kind::Flag(|_, _| {});
+    pub(super) const LOOSE_FLAG: Kind = Kind::Only("true", |_, _| {});
     pub(super) const TEXT: Kind = Kind::Text(|_, _| Ok(()));
     pub(super) const FAMILY: Kind = Kind::Family(|_, _, _| Ok(()));
 }

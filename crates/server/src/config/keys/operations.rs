@@ -3,11 +3,18 @@
 use tracing_subscriber::EnvFilter;
 
 use super::{Form, Key, Kind, fit, int, port, unused};
-use crate::config::draft::unbracketed;
+use crate::config::draft::{PROMETHEUS_PROVIDER, host_name};
 
 const NO_JVM: &str = "there is no JVM";
 const OWN_EXPORT: &str = "metrics are added up when they are asked for";
 const OWN_THREADS: &str = "threads and buffers are laid out differently here";
+
+/// Those of ZooKeeper.
+const METRICS_PROVIDERS: [&str; 3] = [
+    "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider",
+    "org.apache.zookeeper.metrics.impl.NullMetricsProvider",
+    PROMETHEUS_PROVIDER,
+];
 
 pub(super) const KEYS: &[Key] = &[
     Key::new(
@@ -33,15 +40,16 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "admin.enableServer",
         Form::Property,
-        Kind::Flag(|d, v| d.config.admin.enabled = v),
-        "HTTP for administrators: commands, metrics, health",
+        // ZooKeeper: FALSE is not false.
+        Kind::Only("false", |d, v| d.config.admin.enabled = !v),
+        "HTTP for administrators: commands, metrics, health; only `false`, so spelled, says no",
     )
     .default("true"),
     Key::new(
         "admin.serverAddress",
         Form::Property,
         Kind::Text(|d, v| {
-            d.config.admin.host = unbracketed(v.into());
+            d.config.admin.host = host_name(v.into());
             Ok(())
         }),
         "Where it listens; ZooKeeper listens on every address, 0.0.0.0",
@@ -119,7 +127,9 @@ pub(super) const KEYS: &[Key] = &[
         Form::File,
         Kind::Text(|d, v| {
             d.metrics_provider = v.into();
-            Ok(())
+            // ZooKeeper's words. A class of somebody's own would be found there, and is not here.
+            let missing = || format!("metrics provider class was not found: {v:?}");
+            METRICS_PROVIDERS.contains(&v).then_some(()).ok_or_else(missing)
         }),
         "With ZooKeeper's PrometheusMetricsProvider metrics have a port of their own; they are served to administrators in any case",
     )
@@ -141,7 +151,7 @@ pub(super) const KEYS: &[Key] = &[
         "Port of the metrics",
     )
     .derived("7000"),
-    Key::new("metricsProvider.exportJvmInfo", Form::File, unused::FLAG, "Metrics of the JVM, too")
+    Key::new("metricsProvider.exportJvmInfo", Form::File, unused::LOOSE_FLAG, "Metrics of the JVM, too")
         .default("true")
         .ignored("there is no JVM; `process_…` is there"),
     Key::new("metricsProvider.*", Form::File, unused::FAMILY, "Other settings of the provider").ignored(OWN_EXPORT),

@@ -152,14 +152,14 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "kerberos.removeHostFromPrincipal",
         Form::Property,
-        Kind::Flag(|d, v| d.config.security.remove_host_from_principal = v),
+        Kind::Only("true", |d, v| d.config.security.remove_host_from_principal = v),
         "A SASL user name/host@ is name@ in ACLs",
     )
     .default("false"),
     Key::new(
         "kerberos.removeRealmFromPrincipal",
         Form::Property,
-        Kind::Flag(|d, v| d.config.security.remove_realm_from_principal = v),
+        Kind::Only("true", |d, v| d.config.security.remove_realm_from_principal = v),
         "A SASL user name@ is name in ACLs",
     )
     .default("false"),

@@ -30,7 +30,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "clientPortListenBacklog",
         Form::File,
-        int(INT_MIN, |d, v| d.config.listen_backlog = u32::try_from(v).ok().filter(|&backlog| backlog > 0)),
+        int(INT_MIN, |d, v| d.config.listen_backlog = fit(v)),
         "Connections the system queues before they are accepted; -1 leaves it to the system",
     )
     .default("-1"),
@@ -86,8 +86,8 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "maxClientCnxns",
         Form::File,
-        int(INT_MIN, |d, v| d.config.limits.max_client_connections_per_address = fit(v.max(0))),
-        "Connections of one IP address; 0 is unlimited",
+        int(INT_MIN, |d, v| d.config.limits.max_client_connections_per_address = fit(v)),
+        "Connections of one IP address; 0, or less, is unlimited",
     )
     .default("60"),
     Key::new(
