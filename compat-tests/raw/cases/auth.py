@@ -4,6 +4,7 @@ import base64
 import hashlib
 
 import wire
+from connection import four_letter
 from harness import case, equal, table
 from wire import ACL, Err
 
@@ -60,6 +61,57 @@ def effect(scene):
     again = scene.connection()
     again.handshake(session=client.session, password=client.password)
     again.fails(wire.get_data(path), Err.NO_AUTH)
+
+
+# --- ensemble: which one a client looks for. The servers' names are in ../settings. Source: EnsembleAuthenticationProvider.
+
+
+def ensemble_counts(scene):
+    lines = dict(line.split("\t", 1) for line in four_letter(scene.address, "mntr").decode().splitlines() if "\t" in line)
+    return [int(lines[f"zk_ensemble_auth_{kind}"]) for kind in ("success", "fail", "skip")]
+
+
+def counted(scene, before):
+    return [now - then for now, then in zip(ensemble_counts(scene), before)]
+
+
+@table("ensemble", [("the first name", "rook", 0), ("the second name", "crow", 0), ("no name", "", 2), ("a null name", None, 2)])
+def named(scene, name, count):
+    client, before = scene.client(), ensemble_counts(scene)
+    reply = client.ok(wire.auth("ensemble", name), b"", xid=wire.XID_AUTH)
+    equal(reply.zxid, 0, "zxid")
+    equal(counted(scene, before), [int(count == at) for at in range(3)], "counts")
+    equal(identities(client), [("ip", "127.0.0.1")], "it is no identity")
+
+
+@table("ensemble", [
+    ("another name", "jay"), ("a blank in front", " crow"), ("a blank behind", "rook "), ("another case", "Rook"),
+    ("both names", "rook, crow"), ("a comma", ","), ("a blank", " "), ("no text", b"\xff\xfe"),
+])
+def misnamed(scene, name):
+    client, before = scene.client(), ensemble_counts(scene)
+    client.send(wire.auth("ensemble", name), wire.XID_AUTH)
+    client.send(wire.PING)
+    client.is_closed()
+    equal(counted(scene, before), [0, 1, 0], "counts")
+    again = scene.connection()
+    equal(again.handshake(session=client.session, password=client.password).session, client.session, "session survives")
+
+
+@case("ensemble", "srst forgets the counts")
+def forgotten(scene):
+    client = scene.client()
+    for name in ("rook", ""):
+        client.ok(wire.auth("ensemble", name), xid=wire.XID_AUTH)
+    four_letter(scene.address, "srst")
+    equal(ensemble_counts(scene), [0, 0, 0], "counts")
+
+
+@table("ensemble", [("a name", ("ensemble", "rook")), ("null", ("ensemble", None)), ("auth stands for nobody", ("auth", ""))])
+def no_acl(scene, entry):
+    client = scene.client()
+    client.ok(wire.auth("ensemble", "rook"), xid=wire.XID_AUTH)
+    client.fails(wire.create(scene.base + "/a", acl=[ACL(31, *entry)]), Err.INVALID_ACL)
 
 
 def identities(client):

@@ -4,10 +4,12 @@
 //! * [`DigestAlgorithm`]: from `user:password` to an identity.
 //! * `digest_md5`, `directives`: one exchange of tokens.
 //! * [`sasl`]: the users, and their identities.
+//! * [`ensemble`]: names of ensembles, which prove nothing.
 
 mod digest;
 pub mod digest_md5;
 mod directives;
+pub mod ensemble;
 pub mod sasl;
 
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use oxkeeper_state::hash_order::{Buckets, hash_code};
 use oxkeeper_state::{Identities, Settings};
 
 pub use digest::DigestAlgorithm;
+pub use ensemble::EnsembleNames;
 pub use sasl::Sasl;
 
 /// Bytes of identities one connection may have. They travel with each of its writes, so that without a limit a client
@@ -37,6 +40,8 @@ pub struct AuthConfig {
     pub enforced_schemes: Vec<String>,
     /// `None`: this server does not speak SASL.
     pub sasl: Option<Arc<Sasl>>,
+    /// `None`: scheme `ensemble` is unknown.
+    pub ensemble: Option<EnsembleNames>,
 }
 
 impl AuthConfig {

@@ -83,6 +83,8 @@ pub enum End {
     AuthMalformed,
     #[error("authentication with scheme {0:?} failed")]
     AuthFailed(String),
+    #[error("the client looks for ensemble {0:?}, a name that ensembleAuthName does not have")]
+    OtherEnsemble(String),
     #[error("authentication with sasl failed: {0}")]
     SaslFailed(&'static str),
     #[error("a sasl token is malformed")]

@@ -8,6 +8,7 @@ use oxkeeper_proto::{ErrorCode, Jute, OpCode, frame};
 use oxkeeper_state::{Identities, State};
 
 use crate::auth::digest_md5::{Answer, Rejection};
+use crate::auth::ensemble::Expectation;
 use crate::auth::{self, Sasl};
 use crate::connection::{Connection, End, Flow, Turn};
 use crate::reading::{Reading, decoded};
@@ -98,6 +99,21 @@ impl Connection {
     fn authenticate(&mut self, header: RequestHeader, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
         let packet = AuthPacket::from_bytes(body).map_err(|_| Flow::End(End::AuthMalformed))?;
         let scheme = packet.scheme.unwrap_or_default();
+        if let ("ensemble", Some(names)) = (&*scheme, &turn.config.auth.ensemble) {
+            let sent = packet.auth.unwrap_or_default();
+            match names.check(packet.auth) {
+                Expectation::None => turn.stats.ensemble_skipped += 1,
+                Expectation::Met => turn.stats.ensemble_met += 1,
+                // ZooKeeper: no answer, so that the client tries another server rather than give up.
+                Expectation::Failed => {
+                    turn.stats.ensemble_failed += 1;
+                    let name = String::from_utf8_lossy(sent).chars().take(SCHEME_SHOWN).collect();
+                    return Err(Flow::End(End::OtherEnsemble(name)));
+                }
+            }
+            self.put_reply(header, 0, turn, |_, _, _| Ok(()));
+            return Ok(());
+        }
         let accepted = match (&*scheme, packet.auth) {
             // ZooKeeper: the address is an identity already; claiming it again changes nothing.
             ("ip", _) => true,

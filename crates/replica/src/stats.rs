@@ -206,6 +206,12 @@ pub struct ServerStats {
     pub unserved: u64,
     /// Connections that did not begin with TLS: from this machine, and from others.
     pub plain: [u64; 2],
+    /// Clients that look for this ensemble.
+    pub ensemble_met: u64,
+    /// Clients that look for another one.
+    pub ensemble_failed: u64,
+    /// Clients that would say for which one, where neither they nor the server name any.
+    pub ensemble_skipped: u64,
     /// Clients that were gone without closing their session.
     pub dropped: u64,
     /// Connections that were closed because no session was begun in time.
@@ -249,6 +255,9 @@ impl ServerStats {
         self.auth_failed += other.auth_failed;
         self.unserved += other.unserved;
         self.plain.iter_mut().zip(other.plain).for_each(|(own, other)| *own += other);
+        self.ensemble_met += other.ensemble_met;
+        self.ensemble_failed += other.ensemble_failed;
+        self.ensemble_skipped += other.ensemble_skipped;
         self.dropped += other.dropped;
         self.silent += other.silent;
         self.held_back += other.held_back;

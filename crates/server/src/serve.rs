@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use oxkeeper_replica::audit::Audit;
-use oxkeeper_replica::auth::{AuthConfig, DigestAlgorithm, IDENTITIES_LEN_MAX, Sasl};
+use oxkeeper_replica::auth::{AuthConfig, DigestAlgorithm, EnsembleNames, IDENTITIES_LEN_MAX, Sasl};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::{Clocks, ConnectionConfig, LocalSessions, Serving, SessionTable, Shared, Writer};
 use oxkeeper_state::{Settings, State};
@@ -580,6 +580,7 @@ fn connection_config(config: &Config, settings: Settings, sasl: Option<Arc<Sasl>
             digest: DigestAlgorithm::from_name(&security.digest_algorithm).unwrap_or_default(),
             enforced_schemes: enforced,
             sasl,
+            ensemble: security.has_provider("ensemble").then(|| EnsembleNames::new(security.ensemble_names.as_deref())),
         },
         is_word: |bytes| Word::from_bytes(bytes).is_some(),
         distributed: config.is_distributed(),

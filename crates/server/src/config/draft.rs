@@ -68,7 +68,7 @@ impl Draft {
         let mut draft = Self::empty();
         for key in keys::all() {
             if let KeyDefault::Is(value) = key.default {
-                key.apply(&mut draft, "", value).expect("every default is legal, as a test shows");
+                key.apply(&mut draft, "", value, Source::File).expect("every default is legal, as a test shows");
             }
         }
         draft
@@ -475,10 +475,10 @@ fn locate(name: &str, message: String, entries: &[Property]) -> Problem {
 }
 
 fn apply(key: &'static Key, suffix: &str, property: &Property, draft: &mut Draft) -> Outcome {
-    match key.apply(draft, suffix, &property.value) {
+    match key.apply(draft, suffix, &property.value, property.source) {
         Ok(()) => Outcome::Applied(key),
         // ZooKeeper: a property that cannot be read silently counts as absent. Here it is at least a warning.
-        Err(message) if !key.is_strict() => {
+        Err(message) if !key.is_strict(property.source) => {
             let warning = format!("{}={}: {message}; it has no effect", property.key, property.value);
             draft.config.warnings.push(warning);
             Outcome::Wrong { message: format!("{message}; it has no effect"), fatal: false }

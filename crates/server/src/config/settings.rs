@@ -188,6 +188,8 @@ pub struct Security {
     pub enforce_auth_schemes: Vec<String>,
     /// `authProvider.<suffix>`: suffix and Java class.
     pub auth_providers: Vec<(String, String)>,
+    /// `ensembleAuthName`: names that clients may know this ensemble by.
+    pub ensemble_names: Option<String>,
     /// The older form of enforcing scheme `sasl`.
     pub require_client_sasl: bool,
     /// `java.security.auth.login.config`: who may authenticate with SASL.
@@ -345,18 +347,22 @@ impl Tls {
 }
 
 impl Security {
-    /// Whether identities of `scheme` can be proved, and stand in ACLs.
+    /// Whether clients may come with `scheme`. All but `ensemble` are identities, and stand in ACLs.
     pub fn has_provider(&self, scheme: &str) -> bool {
-        let is_sasl = |(_, class): &(String, String)| class == SASL_PROVIDER;
+        let registered = |provider| self.auth_providers.iter().any(|(_, class)| class == provider);
         match scheme {
             "ip" => true,
             "digest" => self.digest_auth_enabled,
-            "sasl" => self.auth_providers.iter().any(is_sasl),
+            "sasl" => registered(SASL_PROVIDER),
+            "ensemble" => registered(ENSEMBLE_PROVIDER),
             "x509" => self.has_x509,
             _ => false,
         }
     }
 }
+
+/// Takes names of ensembles as scheme `ensemble`.
+pub(super) const ENSEMBLE_PROVIDER: &str = "org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider";
 
 /// Makes scheme `sasl` one of ACLs.
 pub(super) const SASL_PROVIDER: &str = "org.apache.zookeeper.server.auth.SASLAuthenticationProvider";

@@ -245,6 +245,12 @@ const SETTERS: &[Shown] = &[
         "true [\"sasl\"] 1",
     ),
     ("authProvider.x", "my.Provider", |c| c.unserved().len().to_string(), "1"),
+    (
+        "authProvider.ensemble",
+        "org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider\nensembleAuthName=a,b",
+        |c| format!("{} {:?} {:?}", c.security.has_provider("ensemble"), c.security.ensemble_names, c.unserved()),
+        "true Some(\"a,b\") []",
+    ),
     ("superUser", "eve\nsuperUser.1=bob\nsuperUsers=no", |c| c.security.sasl_super_users.join("+"), "eve+bob"),
     (
         "audit.enable",
@@ -361,6 +367,9 @@ fn jvm_properties_and_the_file() {
         (100_000, false, false)
     );
     assert_eq!(broken.warnings.len(), 3, "{:?}", broken.warnings);
+    // What would be wrong in the file, too.
+    let broken = config(file, "-Dzookeeper.multiAddress.enabled=yes");
+    assert_eq!((broken.ensemble.multi_address_enabled, broken.warnings.len()), (false, 1));
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod tls;
 
 use super::Config;
 use super::draft::Draft;
+use super::properties::Source;
 
 /// How a key may be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,22 +136,23 @@ impl Key {
         }
     }
 
-    /// Must a wrong value stop the start?
-    pub(super) fn is_strict(&self) -> bool {
-        matches!(self.form, Form::File | Form::FileOrProperty)
+    /// Must a wrong value stop the start? As a property of the JVM it does not.
+    pub(super) fn is_strict(&self, source: Source) -> bool {
+        matches!(self.form, Form::File | Form::FileOrProperty) && source != Source::JvmFlags
     }
 
     /// Parses `value` and stores it. `suffix` is what [`find`] returned beside the key.
     ///
     /// *Errors*: the value is none of this kind.
-    pub(super) fn apply(&self, draft: &mut Draft, suffix: &str, value: &str) -> Result<(), String> {
+    pub(super) fn apply(&self, draft: &mut Draft, suffix: &str, value: &str, source: Source) -> Result<(), String> {
+        let strict = self.is_strict(source);
         match self.kind {
-            Kind::Int { min, max, set } => set(draft, self.parse_int(value, min, max)?),
+            Kind::Int { min, max, set } => set(draft, parse_int(value, min, max, strict)?),
             Kind::Real(set) => set(draft, value.parse().map_err(|_| format!("{value:?} is not a number"))?),
             Kind::Flag(set) => {
                 let flag = self.parse_flag(value);
                 // ZooKeeper: any text but `true` makes a property false, even where the default is true.
-                if flag.is_ok() || !self.is_strict() {
+                if flag.is_ok() || !strict {
                     set(draft, flag.as_ref().copied().unwrap_or(false));
                 }
                 flag?;
@@ -160,16 +162,6 @@ impl Key {
             Kind::Family(set) => set(draft, suffix, value)?,
         }
         Ok(())
-    }
-
-    fn parse_int(&self, text: &str, min: i64, max: i64) -> Result<i64, String> {
-        let number = if self.is_strict() { text.parse().ok() } else { decode_java_number(text) };
-        match number {
-            None => Err(format!("{text:?} is not a whole number")),
-            Some(number) if number > max => Err(format!("{number} is more than {max}")),
-            Some(number) if number < min && self.is_strict() => Err(format!("{number} is less than {min}")),
-            Some(number) => Ok(number.max(min)),
-        }
     }
 
     fn parse_flag(&self, text: &str) -> Result<bool, String> {
@@ -192,6 +184,16 @@ impl Key {
             Kind::Only("true", _) | Kind::Only("false", _) => "true/false",
             Kind::Only(_, _) | Kind::Text(_) | Kind::Family(_) => "text",
         }
+    }
+}
+
+fn parse_int(text: &str, min: i64, max: i64, strict: bool) -> Result<i64, String> {
+    let number = if strict { text.parse().ok() } else { decode_java_number(text) };
+    match number {
+        None => Err(format!("{text:?} is not a whole number")),
+        Some(number) if number > max => Err(format!("{number} is more than {max}")),
+        Some(number) if number < min && strict => Err(format!("{number} is less than {min}")),
+        Some(number) => Ok(number.max(min)),
     }
 }
 
@@ -316,7 +318,8 @@ mod tests {
         let mut names: Vec<_> = all().map(|key| key.name).collect();
         for key in all() {
             if let Default::Is(value) = key.default {
-                key.apply(&mut Draft::empty(), "", value).unwrap_or_else(|error| panic!("{}: {error}", key.name));
+                key.apply(&mut Draft::empty(), "", value, Source::File)
+                    .unwrap_or_else(|error| panic!("{}: {error}", key.name));
             }
             assert!(!key.about.is_empty() && !key.about.ends_with('.'), "{}: {}", key.name, key.about);
         }
@@ -389,7 +392,9 @@ mod tests {
         #[test]
         fn no_value_panics(value in "\\PC{0,20}|-?[0-9]{1,22}", suffix in "\\PC{0,4}|[0-9]{1,3}") {
             for key in all() {
-                let _ = key.apply(&mut Draft::empty(), &suffix, &value);
+                for source in [Source::File, Source::JvmFlags] {
+                    let _ = key.apply(&mut Draft::empty(), &suffix, &value, source);
+                }
             }
             let _ = suggest(&value);
         }

@@ -3,13 +3,14 @@
 use oxkeeper_replica::auth::DigestAlgorithm;
 
 use super::{Form, Key, Kind, unused};
-use crate::config::settings::{Config, SASL_PROVIDER};
+use crate::config::settings::{Config, ENSEMBLE_PROVIDER, SASL_PROVIDER};
 
 /// Providers that need no class of their own here.
-const BUILT_IN_PROVIDERS: [&str; 4] = [
+const BUILT_IN_PROVIDERS: [&str; 5] = [
     "org.apache.zookeeper.server.auth.DigestAuthenticationProvider",
     "org.apache.zookeeper.server.auth.IPAuthenticationProvider",
     "org.apache.zookeeper.server.auth.X509AuthenticationProvider",
+    ENSEMBLE_PROVIDER,
     SASL_PROVIDER,
 ];
 
@@ -84,11 +85,19 @@ pub(super) const KEYS: &[Key] = &[
             d.config.security.auth_providers.push((suffix.to_owned(), class.to_owned()));
             Ok(())
         }),
-        "A Java class that checks identities; those of digest, ip, sasl and x509 are built in, and sasl needs its line",
+        "A Java class that checks identities; those of digest, ensemble, ip, sasl and x509 are built in, and ensemble and sasl need their line",
     )
-    .unserved(has_foreign_provider, "an authentication provider other than digest, ip, sasl and x509"),
-    Key::new("ensembleAuthName", Form::Property, unused::TEXT, "Names a client may expect this ensemble to have")
-        .ignored("needs an authentication provider of its own"),
+    .unserved(has_foreign_provider, "an authentication provider other than digest, ensemble, ip, sasl and x509"),
+    Key::new(
+        "ensembleAuthName",
+        Form::Property,
+        Kind::Text(|d, v| {
+            d.config.security.ensemble_names = Some(v.to_owned());
+            Ok(())
+        }),
+        "Names of this ensemble, separated by commas: a client that sends another one with scheme ensemble is closed; it needs \
+         authProvider.1=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider",
+    ),
     Key::new("IPAuthenticationProvider.usexforwardedfor", Form::Property, unused::FLAG, "Trust an HTTP header")
         .default("false")
         .ignored("there is no admin server"),
