@@ -583,14 +583,14 @@ pub(super) fn adopt_my_id(config: &mut Config, my_id: Option<i64>) -> Result<(),
     let Some(line) = &server.client else {
         return Ok(());
     };
-    if let Some(configured) = &config.client {
-        if configured.port != line.port || !covers(configured.host.as_deref(), line.host.as_deref()) {
-            let message = format!(
-                "client address for this server (id = {my_id}) in static config file is {configured} is different \
-                 from client address found in dynamic file: {line}"
-            );
-            return Err(Problem::without_line(&format!("server.{my_id}"), message));
-        }
+    if let Some(configured) = &config.client
+        && (configured.port != line.port || !covers(configured.host.as_deref(), line.host.as_deref()))
+    {
+        let message = format!(
+            "client address for this server (id = {my_id}) in static config file is {configured} is different \
+             from client address found in dynamic file: {line}"
+        );
+        return Err(Problem::without_line(&format!("server.{my_id}"), message));
     }
     config.client = Some(line.clone());
     clash(config).map_or(Ok(()), |problem| Err(Problem::without_line("secureClientPort", problem)))
