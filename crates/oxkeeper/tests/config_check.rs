@@ -42,6 +42,10 @@ fn what_serve_refuses_the_check_refuses_in_the_same_words() {
         (format!("clientPort=0\naudit.enable=true\noxkeeper.audit.file={store}.not/audit.log"), "oxkeeper.audit.file"),
         ("clientPort=0\noxkeeper.log=blah=foo".to_owned(), "oxkeeper.log: `blah=foo`"),
         ("clientPort=0\nquorum.auth.enableSasl=true".to_owned(), "SASL between servers (quorum.auth.enableSasl)"),
+        (
+            "clientPort=0\nmetricsProvider.className=org.example.NoSuch".to_owned(),
+            "metricsProvider.className: metrics provider class was not found",
+        ),
     ];
     for (lines, expected) in cases {
         let file = write(dir.path(), &lines);
@@ -77,6 +81,17 @@ fn what_starts_is_told_with_what_to_beware_of() {
         let warned = checked(lines, "");
         assert!(warned.contains(&format!("warning: {key} is set, but nobody can authenticate by SASL")), "{warned}");
     }
+    std::fs::create_dir_all(dir.path().join("data")).unwrap();
+    std::fs::write(dir.path().join("data/myid"), "0").unwrap();
+    let member = "initLimit=5\nsyncLimit=2\nreconfigEnabled=true\nserver.0=0.0.0.0:1:2\nserver.1=127.0.0.2:1:2\nserver.2=[::]:1:2";
+    let warned = checked(member, "");
+    for expected in
+        ["server.0=0.0.0.0:1 says where this server listens", "server.2=[::]:1 is nowhere that this server could dial"]
+    {
+        assert!(warned.contains(&format!("warning: {expected}")), "{warned}");
+    }
+    let unified = checked("client.portUnification=true", "");
+    assert!(unified.contains("warning: client.portUnification=true has no effect"), "{unified}");
     let jaas = dir.path().join("jaas.conf");
     let module = "org.apache.zookeeper.server.auth.DigestLoginModule";
     std::fs::write(&jaas, format!("Server {{ {module} required user_eve=\"secret\"; }};")).unwrap();

@@ -615,7 +615,7 @@ fn covers(configured: Option<&str>, line: Option<&str>) -> bool {
 fn wildcards(config: &Config, membership: &Membership) -> Vec<String> {
     let found = membership.members.iter().filter(|member| is_wildcard(&membership.host_of(member)));
     let warning = |member: &Member| {
-        let line = format!("server.{}={}:{}", member.id, member.host, member.port);
+        let line = format!("server.{}={}", member.id, HostPort { host: Some(member.host.clone()), port: member.port });
         match member.id == membership.me {
             true if !config.ensemble.reconfig_enabled => None, // each server believes its own file
             true => Some(format!(

@@ -540,7 +540,7 @@ fn a_wildcard_is_nowhere_to_dial() {
     };
     let reconfig = "reconfigEnabled=true\n";
     check("a:2888", "0.0.0.0:2889", "", "a", &[]);
-    check("a:2888", "[::]:2889", reconfig, "a", &["server.2=:::2889 says where this server listens"]);
+    check("a:2888", "[::]:2889", reconfig, "a", &["server.2=[::]:2889 says where this server listens"]);
     check("0.0.0.0:2889", "b:2889", "", "0.0.0.0", &["server.1=0.0.0.0:2889 is nowhere that this server could dial"]);
     // Another port is another server of this machine, as when all are on one.
     check("0.0.0.0:2888", "0.0.0.0:2889", "", "127.0.0.1", &[]);
