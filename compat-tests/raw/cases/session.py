@@ -108,6 +108,19 @@ def kept_alive(scene):
     equal(client.stat(path).ephemeral_owner, client.session, "ephemeralOwner")
 
 
+@case(FEATURE, "pings keep it alive while answers wait to be read")
+def kept_alive_unread(scene):
+    client, path, count = scene.client(timeout_ms=TIMEOUT_MS), scene.base, 60
+    client.ok(wire.set_data(path, bytes(900_000)))
+    # More than the buffers of two sockets hold.
+    xids = [client.send(wire.get_data(path)) for _ in range(count)]
+    pings = 15
+    for _ in range(pings):
+        time.sleep(0.3)
+        client.send(wire.PING, wire.XID_PING)
+    equal([client.receive_reply().xid for _ in range(count + pings)], xids + [wire.XID_PING] * pings, "answers")
+
+
 @case(FEATURE, "resuming with a longer timeout counts from then on")
 def longer(scene):
     client, path = scene.client(timeout_ms=TIMEOUT_MS), scene.base + "/e"
