@@ -11,7 +11,7 @@ from pathlib import Path
 import harness
 import wire
 from connection import parse_address
-from harness import SERVERS, Client, case, equal, eventually, table
+from harness import SERVERS, Client, case, equal, eventually, sees_what_was_under_way, table
 from server import four_letter_word
 from wire import Err, Flags
 
@@ -75,6 +75,11 @@ def resume(scene):
     client = scene.client()
     assert resumed(scene, client)
     client.is_closed()
+
+
+@case(FEATURE, "see what they had under way when they come back")
+def under_way(scene):
+    sees_what_was_under_way(scene)
 
 
 @case(FEATURE, "do not go on with another password")

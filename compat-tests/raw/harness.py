@@ -14,7 +14,7 @@ import traceback
 from collections import namedtuple
 
 import wire
-from connection import Closed, Connection, Notification, parse_address
+from connection import Closed, Connection, Notification, parse_address, read_handshake
 
 # `only_alone` says why an ensemble cannot be asked this; None for cases that run against any number of servers.
 Case = namedtuple("Case", "feature name function only_alone", defaults=[None])
@@ -212,6 +212,23 @@ def configuration_pattern():
     clients = map(re.escape, os.environ["ZK_CONNECT_ALL"].split(","))
     servers = (rf"server\.{number}=127\.0\.0\.1:\d+:\d+:participant;{client}\n" for number, client in enumerate(clients, start=1))
     return "".join(servers) + "version=0"
+
+
+def sees_what_was_under_way(scene, rounds=40):
+    """A session comes back over a new connection, whose first requests follow at once: they see what the old one had sent."""
+    base, seen = scene.base, 0
+    for number in range(rounds):
+        first, again, path = scene.client(), scene.connection(), f"{base}/{number}"
+        connect = wire.frame(wire.connect_body(session=first.session, password=first.password))
+        requests = [wire.int32(xid) + wire.int32(ask.op) + ask.body for xid, ask in ((1, wire.sync(path)), (2, wire.exists(path)))]
+        first.send(wire.create(path))
+        again.send_raw(connect + b"".join(wire.frame(request) for request in requests))
+        equal(read_handshake(again.receive_frame()).session, first.session, "session")
+        equal(again.receive_reply().err, 0, "sync")
+        seen += again.receive_reply().err == 0
+        again.session, first.session, again.xid = first.session, 0, 2
+    # ZooKeeper: a thread of its own reads each connection; now and then the later one is quicker.
+    assert seen >= rounds - 4, f"{seen} of {rounds} times"
 
 
 # --- running ----------------------------------------------------------------------------------

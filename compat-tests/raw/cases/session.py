@@ -3,8 +3,8 @@
 import time
 
 import wire
-from connection import Closed, read_handshake
-from harness import case, equal, eventually
+from connection import Closed
+from harness import case, equal, eventually, sees_what_was_under_way
 from wire import Event
 
 FEATURE = "session"
@@ -42,19 +42,7 @@ def take_over_wrong(scene):
 
 @case(FEATURE, "one that comes back sees what it had under way")
 def under_way(scene):
-    base, seen, rounds = scene.base, 0, 40
-    for number in range(rounds):
-        first, again, path = scene.client(), scene.connection(), f"{base}/{number}"
-        connect = wire.frame(wire.connect_body(session=first.session, password=first.password))
-        requests = [wire.int32(xid) + wire.int32(ask.op) + ask.body for xid, ask in ((1, wire.sync(path)), (2, wire.exists(path)))]
-        first.send(wire.create(path))
-        again.send_raw(connect + b"".join(wire.frame(request) for request in requests))
-        equal(read_handshake(again.receive_frame()).session, first.session, "session")
-        equal(again.receive_reply().err, 0, "sync")
-        seen += again.receive_reply().err == 0
-        again.session, first.session, again.xid = first.session, 0, 2
-    # ZooKeeper: a thread of its own reads each connection; now and then the later one is quicker.
-    assert seen >= rounds - 4, f"{seen} of {rounds} times"
+    sees_what_was_under_way(scene)
 
 
 @case(FEATURE, "ephemerals survive a lost connection")
