@@ -20,6 +20,8 @@ use super::stream::PeerStream;
 const ADDRESSES_MAX: usize = 4;
 /// Each pause is so many quarters of the one before.
 const GROWTH_QUARTERS: u32 = 6;
+/// Servers of an ensemble start, and start again, one after the other: a peer that is not there yet is no trouble for so long.
+const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connects for state transfers, from any thread.
 #[derive(Clone, Debug)]
@@ -75,6 +77,31 @@ impl DialError {
             DialError::Connect { .. } | DialError::Greet { .. } => Topic::Unreachable,
         }
     }
+
+    /// Whether a peer that is about to start looks like this; its name may come with it.
+    fn may_be_early(&self) -> bool {
+        match self {
+            DialError::Name { .. } | DialError::Connect { .. } => true,
+            DialError::Greet { source, .. } => match source {
+                GreetError::Io(_) => true,
+                GreetError::Handshake(_)
+                | GreetError::Garbage
+                | GreetError::Refused { .. }
+                | GreetError::RefusedThere(_) => false,
+            },
+        }
+    }
+
+    /// What an operator can do.
+    fn advice(&self) -> &'static str {
+        match self {
+            DialError::Name { .. } => "look at the name in its server line, and at the name server",
+            DialError::Connect { .. } => {
+                "start it; if it runs, look at the address in its server line and at the network in between"
+            }
+            DialError::Greet { .. } => "look at the server lines and settings of both, and at the other one's log",
+        }
+    }
 }
 
 /// The thread of one peer; it ends when that is none any more.
@@ -110,10 +137,23 @@ fn grown(pause: Duration, helpers: &Helpers) -> Duration {
 }
 
 fn complain(helpers: &Helpers, peer: &Member, error: &DialError) {
-    let topic = error.topic();
-    if !helpers.is_stopped() && helpers.complaints.due(topic, Some(peer.id)) {
-        warn!(peer = peer.id, "no link to server {}: {error}", peer.id);
+    if helpers.is_stopped() {
+        return;
     }
+    let (Member { id, host, port }, lacking) = (peer, helpers.lacking_for(peer.id));
+    if is_worth_a_warning(error, lacking) {
+        if helpers.complaints.due(error.topic(), Some(*id)) {
+            let (seconds, advice) = (lacking.as_secs(), error.advice());
+            warn!(peer = id, "no link to server {id} at {host}:{port} for {seconds} s: {error}; {advice}");
+        }
+    } else {
+        debug!(peer = id, "no link to server {id} at {host}:{port} yet: {error}");
+    }
+}
+
+/// Of a peer to which there has been no link for so long.
+fn is_worth_a_warning(error: &DialError, lacking: Duration) -> bool {
+    lacking >= UNREACHABLE_PATIENCE || !error.may_be_early()
 }
 
 /// Tries the addresses of a peer's name one after the other, until one takes us or refuses.
@@ -153,4 +193,34 @@ fn connect_to(
     }
     greet::dial(&mut stream, &helpers.hello(purpose, peer.id), deadline).map_err(greet_failed)?;
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_has_not_started_yet_is_no_trouble_at_first() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let greet = |source| DialError::Greet { address, source };
+        let early = [
+            DialError::Name { host: "zk-1.zk".to_owned(), source: io::ErrorKind::NotFound.into() },
+            DialError::Connect { address, source: refused() },
+            greet(GreetError::Io(io::ErrorKind::UnexpectedEof.into())),
+        ];
+        for error in &early {
+            assert!(!is_worth_a_warning(error, Duration::ZERO), "{error}");
+            assert!(is_worth_a_warning(error, UNREACHABLE_PATIENCE), "{error}");
+        }
+        // What waiting does not heal.
+        let wrong = [
+            greet(GreetError::RefusedThere("another ensemble".to_owned())),
+            greet(GreetError::Handshake(refused())),
+            greet(GreetError::Garbage),
+        ];
+        for error in &wrong {
+            assert!(is_worth_a_warning(error, Duration::ZERO), "{error}");
+        }
+    }
 }

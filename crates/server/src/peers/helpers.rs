@@ -60,8 +60,8 @@ pub(super) struct Established {
 /// What the dialling threads are to do.
 #[derive(Debug, Default)]
 struct Needs {
-    /// Peers to dial.
-    peers: BTreeSet<u8>,
+    /// Peers to dial, and since when.
+    peers: BTreeMap<u8, Instant>,
     stopped: bool,
 }
 
@@ -147,7 +147,7 @@ impl Helpers {
     /// There is no link to this peer any more: whoever dials it should.
     pub(super) fn need(&self, peer: u8) {
         if self.roster.lock().dials(&self.config, peer) {
-            self.needs.lock().peers.insert(peer);
+            self.needs.lock().peers.entry(peer).or_insert_with(Instant::now);
             self.needed.notify_all();
         }
     }
@@ -155,7 +155,7 @@ impl Helpers {
     /// Until a peer is to be dialled, and not before `earliest`. False once everything stops.
     pub(super) fn await_need(&self, peer: u8) -> bool {
         let mut needs = self.needs.lock();
-        self.needed.wait_while(&mut needs, |needs| !needs.stopped && !needs.peers.contains(&peer));
+        self.needed.wait_while(&mut needs, |needs| !needs.stopped && !needs.peers.contains_key(&peer));
         !needs.stopped
     }
 
@@ -169,6 +169,11 @@ impl Helpers {
     /// The peer is dialled: enough, until the engine says otherwise.
     pub(super) fn satisfied(&self, peer: u8) {
         self.needs.lock().peers.remove(&peer);
+    }
+
+    /// How long there has been no link to a peer that this server dials.
+    pub(super) fn lacking_for(&self, peer: u8) -> Duration {
+        self.needs.lock().peers.get(&peer).map_or(Duration::ZERO, Instant::elapsed)
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -257,6 +262,19 @@ mod tests {
         assert!(!complaints.due(Topic::Refused, Some(1)));
         assert!(complaints.due(Topic::Refused, Some(2)));
         assert!(complaints.due(Topic::Stranger, Some(1)));
+    }
+
+    #[test]
+    fn a_link_is_lacking_until_there_is_one() {
+        let member = |id| Member { id, host: "127.0.0.1".to_owned(), port: 1 };
+        let listen = crate::config::HostPort { host: None, port: 1 };
+        let helpers = Helpers::new(PeersConfig::new(1, vec![member(1), member(2)], listen)).unwrap();
+        helpers.need(2);
+        let since = helpers.needs.lock().peers[&2];
+        helpers.need(2);
+        assert_eq!(helpers.needs.lock().peers[&2], since);
+        helpers.satisfied(2);
+        assert_eq!(helpers.lacking_for(2), Duration::ZERO);
     }
 
     #[test]
