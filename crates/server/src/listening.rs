@@ -5,7 +5,7 @@
 //! where they were. Source: `QuorumPeer#processReconfig`, `ServerCnxnFactory#reconfigure`.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -298,7 +298,7 @@ pub(crate) async fn accept(io: Rc<Io>, shared: Arc<IoShared>, opened: Opened) {
         };
         if let Err(reason) = shared.admission.enter(peer) {
             warn!(%peer, "refused: {reason}");
-            let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+            turn_away(&stream);
             continue;
         }
         turn = (turn + 1) % threads;
@@ -308,6 +308,14 @@ pub(crate) async fn accept(io: Rc<Io>, shared: Arc<IoShared>, opened: Opened) {
             shared.mailboxes[turn].order(Order::Adopt(stream, peer, door));
         }
     }
+}
+
+/// Before `stream` is dropped: the client reads an end rather than a reset, and the system keeps nothing of the connection.
+// ZooKeeper: `NIOServerCnxnFactory#fastCloseSock`; what the client sends behind the end is answered by a reset.
+fn turn_away(stream: &TcpStream) {
+    // The client may be gone already.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    let _ = stream.shutdown(Shutdown::Both);
 }
 
 /// A listener in this thread's event queue. Clients are accepted by hand: as a stream of tokio's one would be registered
