@@ -172,6 +172,21 @@ EOF
   echo "$mode"
 }
 
+# The command of a start, for a supervisor: it has no environment files, so the flags stand in the line.
+print_command() {
+  local line="" name
+  for name in SERVER_JVMFLAGS JVMFLAGS; do
+    [ -z "${!name}" ] || line+=" $(quoted "$name=${!name}")"
+  done
+  echo "${line:+env$line }\"$OXKEEPER\" serve --config \"$ZOOCFG\" > \"$out\" 2>&1 < /dev/null"
+}
+
+# As one word, for shells and for what only splits words as shells do.
+quoted() {
+  local word="${1//\'/\'\\\'\'}"
+  echo "'$word'"
+}
+
 case "$1" in
   start)
     prepare
@@ -186,7 +201,7 @@ case "$1" in
     fi
     ;;
   print-cmd)
-    echo "\"$OXKEEPER\" serve --config \"$ZOOCFG\" > \"$out\" 2>&1 < /dev/null"
+    print_command
     ;;
   stop)
     stop
@@ -200,7 +215,8 @@ case "$1" in
     status
     ;;
   version)
-    "$OXKEEPER" --version
+    # "oxkeeper 0.1.0 (Apache ZooKeeper 3.9.5)", in the words of ZooKeeper's script.
+    "$OXKEEPER" --version | sed 's/^\(oxkeeper .*\) (Apache ZooKeeper \(.*\))$/Apache ZooKeeper, version \2 as served by \1/'
     ;;
   *)
     echo "Usage: $0 [--config <conf-dir>] {start|start-foreground|stop|version|restart|status|print-cmd}" >&2

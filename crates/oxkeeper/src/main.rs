@@ -17,12 +17,18 @@ mod tls;
 mod word;
 
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use oxkeeper_server::words::COMPATIBLE_VERSION;
+
+/// With the version of ZooKeeper that clients and operators see, which scripts look for.
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} (Apache ZooKeeper {COMPATIBLE_VERSION})", env!("CARGO_PKG_VERSION")));
 
 /// A coordination server that speaks the ZooKeeper 3.9 client protocol
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version = VERSION.as_str())]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -41,6 +47,8 @@ enum Command {
     Export(files::ExportArgs),
     /// Show what is in a file: a snapshot, a log, a tree
     Dump(files::DumpArgs),
+    /// Show, repair or cut a transaction log of Apache ZooKeeper, as its zkTxnLogToolkit.sh does
+    TxnLog(files::TxnLogArgs),
     /// Take a backup of a running server or ensemble
     Backup(files::BackupArgs),
     /// Make a backup a server's data
@@ -73,6 +81,7 @@ fn main() -> ExitCode {
         Some(Command::Import(args)) => files::import(&args),
         Some(Command::Export(args)) => files::export(&args),
         Some(Command::Dump(args)) => files::dump(&args),
+        Some(Command::TxnLog(args)) => files::txn_log(&args),
         Some(Command::Backup(args)) => files::backup(&args),
         Some(Command::Restore(args)) => files::restore(&args),
         Some(Command::Shell(args)) => shell::run(&args),

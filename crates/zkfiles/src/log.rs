@@ -49,6 +49,40 @@ pub struct Record {
     pub transaction: Transaction,
 }
 
+/// A record as it stands there, whether or not its checksum holds.
+#[derive(Clone, Debug)]
+pub struct RawRecord {
+    /// Byte at which it begins.
+    pub offset: u64,
+    /// Its checksum.
+    pub checksum: i64,
+    bytes: Vec<u8>,
+}
+
+impl RawRecord {
+    /// What the checksum must be.
+    pub fn computed(&self) -> u32 {
+        simd_adler32::adler32(&self.bytes.as_slice())
+    }
+
+    /// The transaction. *Errors*: it is none.
+    pub fn transaction(&self) -> Result<Transaction, Problem> {
+        let offset = self.offset;
+        Transaction::decode(&self.bytes).map_err(|bad| match bad {
+            BadTransaction::Unknown { zxid, op } => Problem::UnknownTransaction { offset, zxid, op },
+            BadTransaction::Malformed { zxid, op, source } => Problem::Transaction { offset, zxid, op, source },
+        })
+    }
+
+    /// The record with this checksum, as it stands in a log.
+    pub fn encode(&self, checksum: i64, out: &mut Vec<u8>) {
+        out.extend_from_slice(&checksum.to_be_bytes());
+        out.extend_from_slice(&(self.bytes.len() as i32).to_be_bytes());
+        out.extend_from_slice(&self.bytes);
+        out.push(RECORD_END);
+    }
+}
+
 impl<R: Read> Reader<R> {
     /// Begins. A file that ends inside its header is an empty log: nothing was ever answered because of it.
     ///
@@ -86,20 +120,24 @@ impl<R: Read> Reader<R> {
     /// Any [`Problem`].
     #[expect(clippy::should_implement_trait, reason = "an error ends it")]
     pub fn next(&mut self) -> Result<Option<Record>, Problem> {
+        let Some(raw) = self.next_raw()? else { return Ok(None) };
+        let (offset, checksum, computed) = (raw.offset, raw.checksum, raw.computed());
+        if checksum != i64::from(computed) {
+            return Err(Problem::Checksum { offset, found: checksum, computed });
+        }
+        Ok(Some(Record { offset, checksum, transaction: raw.transaction()? }))
+    }
+
+    /// The same without a look at what is in it.
+    ///
+    /// # Errors
+    /// Any [`Problem`] but those of checksums and transactions.
+    pub fn next_raw(&mut self) -> Result<Option<RawRecord>, Problem> {
         if self.end.is_some() {
             return Ok(None);
         }
         let offset = self.input.position();
-        let Some((checksum, bytes)) = self.record(offset)? else { return Ok(None) };
-        let computed = simd_adler32::adler32(&bytes.as_slice());
-        if checksum != i64::from(computed) {
-            return Err(Problem::Checksum { offset, found: checksum, computed });
-        }
-        let transaction = Transaction::decode(&bytes).map_err(|bad| match bad {
-            BadTransaction::Unknown { zxid, op } => Problem::UnknownTransaction { offset, zxid, op },
-            BadTransaction::Malformed { zxid, op, source } => Problem::Transaction { offset, zxid, op, source },
-        })?;
-        Ok(Some(Record { offset, checksum, transaction }))
+        Ok(self.record(offset)?.map(|(checksum, bytes)| RawRecord { offset, checksum, bytes }))
     }
 
     /// Checksum and transaction; `None` where the log ends.

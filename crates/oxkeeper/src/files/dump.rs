@@ -284,7 +284,8 @@ fn op_name(op: i32) -> &'static str {
     }
 }
 
-fn text_transaction(transaction: &Transaction) -> String {
+/// As `TxnLogToolkit` prints it.
+pub(super) fn text_transaction(transaction: &Transaction) -> String {
     let Transaction { session, cxid, zxid, time_ms, op, body, .. } = transaction;
     let (date, name) = (java::date(*time_ms), op_name(*op));
     format!("{date} session {session:#x} cxid {cxid:#x} zxid {zxid:#x} {name} {}", text_body(body))

@@ -6,6 +6,7 @@ mod backup;
 mod dump;
 mod export;
 mod import;
+mod txn_log;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub(crate) use backup::{BackupArgs, backup};
 pub(crate) use dump::{DumpArgs, dump};
 pub(crate) use export::{ExportArgs, export};
 pub(crate) use import::{ImportArgs, RestoreArgs, import, restore};
+pub(crate) use txn_log::{TxnLogArgs, txn_log};
 
 /// How often a bar is drawn.
 const TICK: Duration = Duration::from_millis(200);
