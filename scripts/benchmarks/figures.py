@@ -20,6 +20,7 @@ LABELS = {
     "bytes": "",
     "peak_bytes": "peak",
     "ratio": "",
+    "stale_percent": "stale",
     "kept": "",
     "lost": "sessions lost",
     "disconnects": "disconnects",
@@ -153,6 +154,8 @@ def amount(metric, value):
             return f"{value:g}"
         case "ratio":
             return f"{value:.2f}"
+        case "stale_percent":
+            return f"{value:.1f} %"
     raise ValueError(metric)
 
 

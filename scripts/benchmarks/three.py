@@ -30,6 +30,8 @@ COUNT = 3
 # The bounds are those of Apache ZooKeeper's sample configuration.
 ZOO_CFG = "tickTime=2000\ninitLimit=10\nsyncLimit=5\nmaxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=srvr\n"
 MIXED_RATE = 15_000
+# Of others, while it is measured when a write is seen: what either ensemble can do with ease.
+VISIBLE_RATE = 2_000
 # Writes a second while a follower catches up: far below what either ensemble can do.
 CATCH_UP_RATE = 5_000
 CATCH_UP_LIMIT_S = 300
@@ -59,12 +61,19 @@ LOADS = (
     load_row("connect", 2000, 16, "new sessions", Target("server_cpu_us_per_op", "≤", 0.25, "zookeeper"), metrics=("ops_per_s", "server_cpu_us_per_op")),
 )
 AFTER_SET_11 = LOADS.index(SET_11) + 1
+VISIBLE = Row(
+    "visible", "a write answered at one server → seen at the others", ("p50_us", "p99_us", "stale_percent"),
+    (Target("p50_us", "≤", 1, "zookeeper"), Target("p99_us", "≤", 1, "zookeeper")), ("--workload", "visibility"),
+)
+VISIBLE_LOADED = dataclasses.replace(VISIBLE, key="visible, loaded", label="likewise, while others write {visible_rate}/s")
 ROWS = (
     Row("start", "exec → all three serving", ("seconds",), (Target("seconds", "≤", 0.3),)),
     Row("idle", "idle memory (RSS), each", ("bytes",), (Target("bytes", "≤", 12e6),)),
     *LOADS[:AFTER_SET_11],
     SET_11_LEADER,
     *LOADS[AFTER_SET_11:],
+    VISIBLE,
+    VISIBLE_LOADED,
     Row(
         "kill", "kill -9 of the leader → writes go on, sessions at survivors", ("seconds", "max_seconds", "lost", "disconnects"),
         (Target("seconds", "≤", 0.3), Target("lost", "≤", 0), Target("disconnects", "≤", 0)),
@@ -224,7 +233,20 @@ class Turn(AnyTurn):
             self.loads(three.all(), LOADS)
             at_leader = three.servers(three.followers_first()[::-1])
             self.take(SET_11_LEADER.key, lambda: self.load(at_leader, SET_11_LEADER))
+            self.take(VISIBLE.key, lambda: self.load(three.all(), VISIBLE))
+            self.take(VISIBLE_LOADED.key, lambda: self.visible_under_load(three.all()))
             self.kills(three)
+
+    def visible_under_load(self, servers):
+        others = ("--workload", "set", "--sessions", "16", "--in-flight", "1", "--rate", str(VISIBLE_RATE), "--warmup", "0", "--duration", "3600")
+        load = subprocess.Popen(self.command(servers, *others), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            if not (said := load.stderr.readline()).startswith("measuring"):
+                raise RuntimeError(f"failed: {reason(said + load.communicate()[1])}")
+            return self.load(servers, VISIBLE_LOADED)
+        finally:
+            load.kill()
+            load.wait()
 
     def kills(self, three):
         """Kills the leader a few times under the writers of compat-tests/failover."""
@@ -296,7 +318,7 @@ def longest(gaps):
 
 def names(scale):
     """What the labels leave open."""
-    return {"missed": f"{scale.missed:,}", "mixed_rate": f"{MIXED_RATE:,}", "catch_up_rate": f"{CATCH_UP_RATE:,}"}
+    return {"visible_rate": f"{VISIBLE_RATE:,}", "missed": f"{scale.missed:,}", "mixed_rate": f"{MIXED_RATE:,}", "catch_up_rate": f"{CATCH_UP_RATE:,}"}
 
 
 INTRO = """\
@@ -307,6 +329,8 @@ session is at a follower unless the row says otherwise. CPU is that of the three
 def method(scale):
     return f"""\
 {loads_method(scale)}
+A write is seen at the others when a read of each, sent when the write was answered and again until then, shows it; `stale` are those first reads that do not. Each
+server is written to in turn. ZooKeeper promises that only to who calls `sync`.
 Writes go on after a kill when a session that has one write outstanding has it acknowledged: the row shows the median and the longest
 such gap of {scale.kills} kills a round, each seen by two sessions at survivors and by one at the leader that dies, which turns to a
 survivor at once; `disconnects` counts connections that survivors broke. The follower that is away misses the creation of {scale.missed:,}
@@ -318,7 +342,7 @@ def command_lines(scale):
 - ZooKeeper: `java {" ".join(JVM_FLAGS)} -cp 'lib/*' org.apache.zookeeper.server.quorum.QuorumPeerMain zoo.cfg`
 - oxkeeper: `oxkeeper serve --config zoo.cfg`
 - both with zoo.cfg: `{"; ".join(ZOO_CFG.split())}; dataDir; server.1 to server.3`, and myid
-- loads: `oxkeeper bench --server A,B,C --pid A --pid B --pid C --workload get|set|mixed:90|connect --sessions S --in-flight W \
+- loads: `oxkeeper bench --server A,B,C --pid A --pid B --pid C --workload get|set|mixed:90|connect|visibility --sessions S --in-flight W \
 --duration {scale.duration:g} --warmup {scale.warmup:g}`, open loop with `--rate`
 - a follower away: `oxkeeper bench fill --znodes {scale.missed}`, then `oxkeeper bench --workload set --sessions 16 --in-flight 64 \
 --rate {CATCH_UP_RATE} --znodes {scale.missed}`

@@ -115,6 +115,29 @@ fn sessions_are_spread_over_the_servers_in_turn() {
     }
 }
 
+/// One server in two roles: it always shows what it has answered.
+#[test]
+fn a_server_sees_its_own_writes_at_once() {
+    let mut command = Command::new(BINARY);
+    command.args(["serve", "--port", "0", "--in-memory", "--ready", "json"]);
+    let mut server = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = format!("127.0.0.1:{}", serde_json::from_str::<Value>(&line).unwrap()["port"]);
+    let measure = |servers: &str| {
+        let arguments = ["bench", "-o", "json", "--workload", "visibility", "--duration", "0.2", "--warmup", "0"];
+        Command::new(BINARY).args(arguments).args(["--server", servers]).output().unwrap()
+    };
+    let (twice, once) = (measure(&format!("{address},{address}")), measure(&address));
+    let _ = server.kill();
+    let _ = server.wait();
+    let report = report(&twice);
+    assert!(report["ops"].as_u64().unwrap() > 10 && report["stale_percent"] == 0.0, "{report}");
+    assert!(report["p50_us"].as_f64().unwrap() > 0.0, "{report}");
+    let complaint = String::from_utf8_lossy(&once.stderr).into_owned();
+    assert!(!once.status.success() && complaint.contains("two or more"), "{complaint}");
+}
+
 #[test]
 fn an_interrupt_ends_the_measurement_with_a_report() {
     let bound = Bound::start("get");

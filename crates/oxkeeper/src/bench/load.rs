@@ -288,7 +288,8 @@ impl Load {
                     | Workload::SetGet
                     | Workload::CreateDelete
                     | Workload::Connect
-                    | Workload::WatchFanout => 0,
+                    | Workload::WatchFanout
+                    | Workload::Visibility => 0,
                 };
                 let number = self.random.below(*znodes);
                 Some((if self.random.below(100) < get_percent { Op::Get } else { Op::Set }, number))

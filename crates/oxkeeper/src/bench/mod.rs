@@ -5,7 +5,7 @@
 //! and one write per burst; it reports its own CPU time beside the server's. It leaves its znodes below `/bench`.
 //!
 //! Reading order: [`request`] (what is sent and how answers are checked), [`link`] and [`pool`] (sockets), [`load`]
-//! (closed and open loop), [`sessions`], [`fanout`], [`pause`] (the other measurements), [`bound`] (the lower bound),
+//! (closed and open loop), [`sessions`], [`fanout`], [`visibility`], [`pause`] (the other measurements), [`bound`] (the lower bound),
 //! [`process`] and [`report`] (figures).
 //!
 //! Several servers are an ensemble: sessions are spread over them in turn, in the order given.
@@ -22,6 +22,7 @@ mod report;
 mod request;
 mod sessions;
 mod setup;
+mod visibility;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -95,7 +96,7 @@ enum Output {
 pub(crate) struct LoadArgs {
     #[command(flatten)]
     target: Target,
-    /// get, set, set-get, create-delete, mixed:PERCENT-GET, connect, watch-fanout
+    /// get, set, set-get, create-delete, mixed:PERCENT-GET, connect, watch-fanout, visibility
     #[arg(long, default_value = "get")]
     workload: Workload,
     /// Sessions; for connect: opened in each round
@@ -190,6 +191,7 @@ enum Workload {
     Mixed { get_percent: u8 },
     Connect,
     WatchFanout,
+    Visibility,
 }
 
 impl FromStr for Workload {
@@ -204,10 +206,11 @@ impl FromStr for Workload {
             "set-get" => Ok(Workload::SetGet),
             "connect" => Ok(Workload::Connect),
             "watch-fanout" => Ok(Workload::WatchFanout),
+            "visibility" => Ok(Workload::Visibility),
             _ => match text.strip_prefix("mixed:").and_then(percent) {
                 Some(get_percent) => Ok(Workload::Mixed { get_percent }),
                 None => {
-                    Err("expected get, set, set-get, create-delete, mixed:0 to mixed:100, connect or watch-fanout"
+                    Err("expected get, set, set-get, create-delete, mixed:0 to mixed:100, connect, watch-fanout or visibility"
                         .into())
                 }
             },
@@ -225,6 +228,7 @@ impl std::fmt::Display for Workload {
             Workload::Mixed { get_percent } => write!(f, "mixed:{get_percent}"),
             Workload::Connect => f.write_str("connect"),
             Workload::WatchFanout => f.write_str("watch-fanout"),
+            Workload::Visibility => f.write_str("visibility"),
         }
     }
 }
@@ -275,11 +279,12 @@ pub(crate) fn run(args: BenchArgs) -> Result<()> {
 
 fn run_load(args: &LoadArgs) -> Result<()> {
     match args.workload {
-        Workload::Connect | Workload::WatchFanout if args.rate.is_some() => {
+        Workload::Connect | Workload::WatchFanout | Workload::Visibility if args.rate.is_some() => {
             bail!("--rate goes with get, set, set-get, create-delete and mixed")
         }
         Workload::Connect => sessions::measure_connect(args),
         Workload::WatchFanout => fanout::measure(args),
+        Workload::Visibility => visibility::measure(args),
         Workload::Get | Workload::Set | Workload::SetGet | Workload::CreateDelete | Workload::Mixed { .. } => {
             load::measure(args)
         }

@@ -3,7 +3,7 @@
 //! Every path has the same length, so a request is a copy of its template with two fields written over: the xid and the
 //! seven digits of the znode's number.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use oxkeeper_client::calls::open_acl;
 use oxkeeper_proto::frame::put_frame;
 use oxkeeper_proto::op::{CreateMode, EventType, XID_NOTIFICATION};
@@ -26,6 +26,11 @@ const FILLER: u8 = b'x';
 /// The path of a znode.
 pub(super) fn path(number: u32) -> String {
     format!("{ROOT}/{number:07}")
+}
+
+/// The data of every znode.
+pub(super) fn data(size: usize) -> Vec<u8> {
+    vec![FILLER; size]
 }
 
 /// What a request does, and hence what its reply must be.
@@ -92,7 +97,7 @@ pub(super) struct Requests {
 impl Requests {
     /// Requests whose data has `size` bytes.
     pub(super) fn new(size: usize) -> Requests {
-        let data = vec![FILLER; size];
+        let data = data(size);
         let example = path(0);
         let path = || Some(example.as_str().into());
         let (acl, flags) = (Some(open_acl()), CreateMode::Persistent.wire());
@@ -174,6 +179,17 @@ fn check_stat(stat: &Stat, data_len: usize, zxid: i64) -> Result<()> {
     let length = usize::try_from(stat.data_length) == Ok(data_len);
     ensure!(order && counts && length && 0 < stat.ctime && stat.ctime <= stat.mtime, "implausible {stat:?}");
     Ok(())
+}
+
+/// When the znode was last written, of a good reply to `op`.
+pub(super) fn mzxid(op: Op, frame: &[u8]) -> Result<i64> {
+    let mut reader = Reader::new(frame);
+    ReplyHeader::decode(&mut reader)?;
+    match op {
+        Op::Get | Op::GetWatching => Ok(GetDataResponse::decode(&mut reader)?.stat.mzxid),
+        Op::Set | Op::ExistsWatching => Ok(StatResponse::decode(&mut reader)?.stat.mzxid),
+        Op::Create | Op::Ensure | Op::Delete => bail!("{op:?} shows no stat"),
+    }
 }
 
 /// Whether the frame is a notification rather than a reply.

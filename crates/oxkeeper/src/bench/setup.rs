@@ -10,7 +10,7 @@ use oxkeeper_proto::ErrorCode;
 use oxkeeper_proto::op::CreateMode;
 
 use super::load;
-use super::request::{ROOT, path};
+use super::request::{ROOT, data, path};
 
 /// Sessions and window of a fill that only prepares.
 const SESSIONS: u32 = 8;
@@ -43,6 +43,19 @@ pub(super) fn prepare(servers: &[SocketAddr], options: &Options, znodes: u32, si
     }
     // One server shows its own writes; another may be behind.
     if servers.len() > 1 { runtime()?.block_on(bring_up_to_date(servers, options, znodes - 1)) } else { Ok(()) }
+}
+
+/// Makes `/bench` and znode `number` exist, at every server.
+pub(super) fn prepare_one(servers: &[SocketAddr], options: &Options, number: u32, size: usize) -> Result<()> {
+    let is_there = create_root(servers[0], options, number)?;
+    runtime()?.block_on(async {
+        if !is_there {
+            let (client, _events) = Client::connect(servers[0], options).await?;
+            client.create(&path(number), &data(size), &open_acl(), CreateMode::Persistent).await?;
+            client.close().await?;
+        }
+        bring_up_to_date(servers, options, number).await
+    })
 }
 
 /// Waits until every server has what the others were told, and checks that by znode `number`.

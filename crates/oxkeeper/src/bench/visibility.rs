@@ -1,0 +1,108 @@
+//! How long a write that was answered is not seen at the other servers.
+//!
+//! One session at each server. One of them writes; when it has its answer, all the others read at once, and again until
+//! they see the write. Each server writes in turn. ZooKeeper promises that only to who calls `sync`; but many do not.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use serde::Serialize;
+
+use super::pool::Pool;
+use super::report::{self, Cost, Progress};
+use super::request::{self, Op, Requests};
+use super::{LoadArgs, load, setup};
+
+/// The znode that is written and read: none of those that a load writes meanwhile.
+const WRITTEN: u32 = request::ZNODES_MAX - 1;
+
+#[derive(Serialize)]
+struct VisibilityReport {
+    workload: &'static str,
+    servers: usize,
+    /// Of the first reads of each other server, those that did not show the write.
+    stale_percent: f64,
+    #[serde(flatten)]
+    cost: Cost,
+}
+
+/// What one write told.
+struct Round {
+    /// From its answer to that of the last server's read which shows it.
+    took: Duration,
+    stale: u64,
+}
+
+/// `bench --workload visibility`. An operation is one write and the reads behind it.
+pub(super) fn measure(args: &LoadArgs) -> Result<()> {
+    let target = &args.target;
+    let (servers, probe) = (target.addresses()?, target.probe()?);
+    ensure!(servers.len() > 1, "--server: two or more; one server always shows what it has answered");
+    setup::prepare_one(&servers, &target.options()?, WRITTEN, args.size)?;
+    let mut pool = Pool::open(&servers, servers.len() as u32, &target.options()?)?;
+    let requests = Requests::new(args.size);
+    let mut progress = Progress::new("visibility", (args.warmup + args.duration).as_millis() as u64);
+    let start = Instant::now();
+    let (mut times, mut stale, mut writer) = (report::histogram(), 0, 0);
+    let mut next = || {
+        writer = (writer + 1) % servers.len();
+        writer
+    };
+    while start.elapsed() < args.warmup {
+        round(&mut pool, &requests, next())?;
+        progress.show(start.elapsed().as_millis() as u64, Instant::now());
+    }
+    let (before, begun) = (probe.cpu()?, Instant::now());
+    while begun.elapsed() < args.duration {
+        let told = round(&mut pool, &requests, next())?;
+        report::record(&mut times, told.took);
+        stale += told.stale;
+        progress.show(start.elapsed().as_millis() as u64, Instant::now());
+    }
+    let (cpu, time) = (probe.cpu()?.since(before), begun.elapsed());
+    drop(progress);
+    pool.close()?;
+    let reads = times.len() * (servers.len() as u64 - 1);
+    let cost = Cost::new(times.len(), time, cpu, &times, &probe)?;
+    let stale_percent = stale as f64 * 100.0 / reads.max(1) as f64;
+    report::print(
+        &VisibilityReport { workload: "visibility", servers: servers.len(), stale_percent, cost },
+        target.output,
+    )
+}
+
+/// `writer` writes, the others read until they see it.
+fn round(pool: &mut Pool, requests: &Requests, writer: usize) -> Result<Round> {
+    pool.links()[writer].push(requests, Op::Set, WRITTEN);
+    pool.flush()?;
+    let mut written = None;
+    while written.is_none() {
+        pool.turn(load::NAP, |index, link, frame, now| {
+            ensure!(index == writer, "a reply to nothing");
+            link.check(requests, Op::Set, WRITTEN, frame)?;
+            written = Some((now, request::mzxid(Op::Set, frame)?));
+            Ok(())
+        })?;
+    }
+    let Some((answered, zxid)) = written else { unreachable!("the loop ends with it") };
+    let readers = pool.links().iter_mut().enumerate().filter(|(index, _)| *index != writer);
+    readers.for_each(|(_, link)| link.push(requests, Op::Get, WRITTEN));
+    pool.flush()?;
+    let mut left = pool.links().len() - 1;
+    let mut was_stale = vec![false; pool.links().len()];
+    let mut last = answered;
+    while left > 0 {
+        pool.turn(load::NAP, |index, link, frame, now| {
+            link.check(requests, Op::Get, WRITTEN, frame)?;
+            if request::mzxid(Op::Get, frame)? >= zxid {
+                left -= 1;
+                last = now;
+            } else {
+                was_stale[index] = true;
+                link.push(requests, Op::Get, WRITTEN);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(Round { took: last - answered, stale: was_stale.iter().filter(|stale| **stale).count() as u64 })
+}
