@@ -168,9 +168,12 @@ impl ReadsAhead {
             let header = RequestHeader::decode(&mut reader).expect("it was looked at");
             let op = OpCode::from_wire(header.op).expect("it was looked at");
             let answered = Answered { op, xid: header.xid, zxid, received_ms: self.arrived_ms };
-            outbox.push(connection, DeliveryKind::Read(answered), |out| match op {
-                OpCode::Ping => put_reply(XID_PING, zxid, out, |_| Ok(())),
-                op => put_reply(header.xid, zxid, out, |out| reading.answer(op, reader.rest(), out)),
+            outbox.push(connection, DeliveryKind::Read(answered), |out| {
+                if op == OpCode::Ping {
+                    put_reply(XID_PING, zxid, out, |_| Ok(()));
+                } else {
+                    put_reply(header.xid, zxid, out, |out| reading.answer(op, reader.rest(), out));
+                }
             });
         }
     }

@@ -59,9 +59,7 @@ impl Connector {
 enum DialError {
     #[error("its name {host} does not resolve: {source}")]
     Name { host: String, source: io::Error },
-    #[error(
-        "{host} says where it listens, not where it is: give it a host by reconfig, or in its line of this server's file"
-    )]
+    #[error("{host} says where it listens, not where it is")]
     Wildcard { host: String },
     #[error("{address}: {source}")]
     Connect { address: SocketAddr, source: io::Error },
@@ -82,6 +80,7 @@ impl DialError {
     fn may_be_early(&self) -> bool {
         match self {
             DialError::Name { .. } | DialError::Connect { .. } => true,
+            DialError::Wildcard { .. } => false,
             DialError::Greet { source, .. } => match source {
                 GreetError::Io(_) => true,
                 GreetError::Handshake(_)
@@ -96,6 +95,7 @@ impl DialError {
     fn advice(&self) -> &'static str {
         match self {
             DialError::Name { .. } => "look at the name in its server line, and at the name server",
+            DialError::Wildcard { .. } => "give it a host by reconfig, or in its line of this server's file",
             DialError::Connect { .. } => {
                 "start it; if it runs, look at the address in its server line and at the network in between"
             }
