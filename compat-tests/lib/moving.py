@@ -35,6 +35,9 @@ class Client(Connection):
             raise Refused(f"{request}: error {reply.err}")
         return wire.Reader(reply.body)
 
+    def stat(self, path):
+        return self.do(wire.exists(path)).stat()
+
     def tree(self):
         """Every znode: path -> data, ACL, Stat."""
         found, paths = {}, ["/"]
