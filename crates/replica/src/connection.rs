@@ -142,9 +142,9 @@ pub struct Turn<'a> {
 /// A connection that must end because its client has come back over another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Takeover {
-    /// Who must end: what has arrived there is handled first.
+    /// Connection that must end. Input that has arrived there is handled first.
     pub holder: ConnectionId,
-    /// Who is told afterwards, by [`Connection::clear`]; `None`: it was refused.
+    /// Connection that waits for that, and is told by [`Connection::clear`]; `None` if it was refused.
     pub successor: Option<ConnectionId>,
 }
 
@@ -306,7 +306,7 @@ impl Connection {
     /// of the next call begins with what was not used up.
     pub fn handle(&mut self, input: &[u8], turn: &mut Turn<'_>) -> (usize, Flow) {
         let mut rest = input;
-        // What was held back arrived before the rest.
+        // Input that was held back arrived before the rest.
         self.arrived_ms = self.held_since_ms.take().unwrap_or(turn.now_ms);
         if self.in_flight == 0 {
             self.ahead = Ahead::default();
@@ -479,7 +479,7 @@ impl Connection {
             return Ok(());
         }
         if turn.config.distributed && !local && !self.read_only {
-            // Whoever else asks for it at this server has lost it.
+            // Any other connection of this server that asks for it has lost it.
             sessions.take_over(session, self.id);
             drop(sessions);
             // Whether it exists is decided where all servers agree.

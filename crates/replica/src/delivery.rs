@@ -119,7 +119,7 @@ pub struct Origin {
     pub connection: Option<ConnectionId>,
     /// When the request arrived, ms as the clocks count.
     pub received_ms: u64,
-    /// What the client asked before it sent this command and after its former one.
+    /// Reads that the client sent before this command and after its former one.
     pub reads: Option<Box<ReadsAhead>>,
 }
 

@@ -160,7 +160,7 @@ impl SessionTable {
 
 /// Top byte the server, then 40 bits of time, then a counter that may overflow into the time.
 ///
-/// Of server 255 a bit of the time is always set: without it ids could look like owners of TTL znodes.
+/// For server 255 one bit of the time is always set: without it, ids could look like owners of TTL znodes.
 // ZooKeeper: has no such bit, and a server 255 with TTL znodes does not serve.
 fn first_id(server_id: u8, time_ms: u64) -> i64 {
     let unlike_ttl = if server_id == u8::MAX { UNLIKE_TTL } else { 0 };

@@ -53,7 +53,7 @@ pub(crate) struct Inner {
     pub(crate) deaf: bool,
     /// Bytes the socket has taken so far.
     written: u64,
-    /// Of those, how many the client had taken at the last look, and when that last was more than before, monotonic ms.
+    /// Bytes of those that the client had taken at the last look, and when that last grew, monotonic ms.
     pub(crate) taken: (u64, u64),
     /// Its socket is closed.
     pub(crate) closed: bool,

@@ -313,7 +313,7 @@ impl Io {
         } else {
             self.handle_sealed(client, inner, input);
         }
-        // Whoever is not answered yet, or sends a long request, is there nevertheless.
+        // A client that is not answered yet, or sends a long request, is alive nevertheless.
         if !inner.unread.is_empty() {
             inner.connection.renew(self.now_ms());
         }

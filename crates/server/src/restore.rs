@@ -94,7 +94,7 @@ pub struct Planted {
     pub(crate) differs: bool,
 }
 
-/// What was restored.
+/// Outcome of a restore.
 pub(crate) struct Restored {
     /// The last transaction in it.
     pub(crate) zxid: Zxid,

@@ -1,4 +1,4 @@
-//! What the system knows of a socket's output.
+//! Output of a socket that the other side has not acknowledged, as the kernel counts it.
 
 use std::ffi::c_int;
 use std::os::fd::AsFd;

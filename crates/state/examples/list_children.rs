@@ -1,4 +1,4 @@
-//! What getChildren costs in processor time, by the number of children: in ZooKeeper's order, and as the tree has them linked.
+//! Measures the processor time of getChildren, by the number of children: in ZooKeeper's order, and as the tree has them linked.
 //!
 //!     cargo run --release -p oxkeeper-state --example list_children
 
@@ -50,7 +50,7 @@ fn per_child(count: u64, mut list: impl FnMut()) -> f64 {
     (processor_time_ns() - start) as f64 / (runs * count) as f64
 }
 
-/// What this thread has run for. Linux.
+/// Returns the processor time of this thread. Linux only.
 fn processor_time_ns() -> u64 {
     let status = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
     status.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).expect("a number first")

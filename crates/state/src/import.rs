@@ -96,7 +96,7 @@ pub struct Kept {
     pub ephemerals: usize,
     /// Ephemeral znodes left out.
     pub ephemerals_dropped: usize,
-    /// Of the sessions left out, those whose id reads as the owner of a znode of another kind.
+    /// Sessions left out because their id reads as the owner of a znode of another kind.
     pub sessions_ambiguous: usize,
 }
 
@@ -614,7 +614,7 @@ mod tests {
                 state.tree.child_names(Slot::ROOT).into_iter().map(|name| String::from_utf8_lossy(name).into_owned());
             names.filter(|name| name.len() == 4).collect::<Vec<_>>()
         };
-        // Of one hash code.
+        // All four have the same hash code.
         let expected = ["BBBB", "AaAa", "BBAa", "AaBB"];
         assert_eq!(named([("/AaBB", 4), ("/BBAa", 2), ("/BBBB", 1), ("/AaAa", 2)]), expected);
         assert_eq!(named([("/AaAa", 2), ("/BBBB", 1), ("/BBAa", 2), ("/AaBB", 4)]), expected);

@@ -468,7 +468,7 @@ impl Tree {
         for (slot, znode) in self.iter() {
             let births: Vec<_> = self.child_slots(slot).map(|child| self.znode(child).birth()).collect();
             assert_eq!(births.len(), znode.links.num_children as usize, "children of slot {}", slot.0);
-            // Of one transaction that was recorded before places were, all have the same.
+            // Children of a transaction that was recorded before places were have the same birth.
             assert!(
                 births.is_sorted_by(|newer, older| newer >= older),
                 "children of slot {}, the newest first",

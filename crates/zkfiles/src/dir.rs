@@ -70,11 +70,11 @@ pub struct Found {
     pub logs: usize,
     /// Transactions behind the snapshot.
     pub transactions: u64,
-    /// What shows that the tree is the one that ZooKeeper had.
+    /// Evidence that the tree is the one that ZooKeeper had.
     pub checked: Checked,
     /// What an operator should know.
     pub notes: Vec<String>,
-    /// What is missing.
+    /// Missing parts.
     pub losses: Vec<Loss>,
     /// The last log is damaged, and what is behind was left out, as asked.
     pub stopped_at_damage: bool,
@@ -220,7 +220,7 @@ fn len_of(path: &Path) -> Result<u64, FileError> {
     Ok(path.metadata().map_err(io_error(path, "open"))?.len())
 }
 
-/// Of logs in order, those that count: the last that may have the transaction behind the snapshot, and all after it.
+/// Selects from logs in order those that count: the last that may have the transaction behind the snapshot, and all after it.
 fn behind(logs: &[Named], snapshot_zxid: i64) -> &[Named] {
     let from = snapshot_zxid.saturating_add(1);
     let first = logs.iter().rposition(|(zxid, _)| *zxid <= from).unwrap_or(0);

@@ -48,7 +48,7 @@ impl Counting {
     }
 }
 
-/// What to do about a znode whose ACL is not in the snapshot.
+/// Policy for a znode whose ACL is not in the snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MissingAcl {
     /// The log may have it. ZooKeeper: lists that come to be while a snapshot is taken are not in it.

@@ -60,7 +60,7 @@ pub struct RawRecord {
 }
 
 impl RawRecord {
-    /// What the checksum must be.
+    /// Computes the checksum of the bytes.
     pub fn computed(&self) -> u32 {
         simd_adler32::adler32(&self.bytes.as_slice())
     }

@@ -1,4 +1,4 @@
-//! What a directory lacks although every byte of it is sound: it was complete once, and is not any more.
+//! Parts that a directory lacks although every byte of it is sound: it was complete once, and is not any more.
 //!
 //! ZooKeeper: refuses some of it ("Committed proposal cached out of order"), logs some ("which might lead to inconsistent state"), and
 //! starts with a part of the znodes from the rest. Source: `ZKDatabase.addCommittedProposal`, `FileTxnSnapLog.restore`,
@@ -62,14 +62,14 @@ pub enum Loss {
         /// The last transaction in a log.
         last: Zxid,
     },
-    /// What lies between an older snapshot and the logs.
+    /// Transactions between an older snapshot and the logs.
     #[error("{} is used because newer snapshots are damaged ({}), but the transactions behind it are missing: no transaction log begins at or before {}", snapshot.display(), problems.join("; "), Zxid(zxid.0 + 1))]
     OlderSnapshot {
         /// The snapshot.
         snapshot: PathBuf,
         /// Its zxid.
         zxid: Zxid,
-        /// What is wrong with newer ones.
+        /// Defects of the newer ones.
         problems: Vec<String>,
     },
     /// Another tree than Apache ZooKeeper had.

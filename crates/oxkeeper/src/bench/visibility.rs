@@ -20,13 +20,13 @@ const WRITTEN: u32 = request::ZNODES_MAX - 1;
 struct VisibilityReport {
     workload: &'static str,
     servers: usize,
-    /// Of the first reads of each other server, those that did not show the write.
+    /// Share of the first reads at another server that did not show the write yet.
     stale_percent: f64,
     #[serde(flatten)]
     cost: Cost,
 }
 
-/// What one write told.
+/// Measurement of one write.
 struct Round {
     /// From its answer to that of the last server's read which shows it.
     took: Duration,

@@ -55,7 +55,7 @@ struct TargetArgs {
     /// Sessions and their ephemeral znodes: kept, so that clients go on with them, or left out
     #[arg(long, value_enum, default_value_t)]
     sessions: Sessions,
-    /// What is there is taken although more was there once: what is missing is told, and lost
+    /// Import what is left although parts are missing: they are listed, and lost
     #[arg(long)]
     accept_loss: bool,
 }
@@ -202,7 +202,7 @@ fn tell(found: &Found, kept: &Kept, state: &State, zxid: i64, begin: Instant, da
     say!("  written to {} in {:.1} s", data_dir.display(), begin.elapsed().as_secs_f64());
 }
 
-/// What shows that the tree is the one that ZooKeeper had.
+/// Says what shows that the tree is the one that ZooKeeper had.
 fn checked(found: &Found) -> String {
     if !found.losses.is_empty() {
         return "INCOMPLETE, see above".to_owned();

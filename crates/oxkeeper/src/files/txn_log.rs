@@ -23,7 +23,7 @@ const VERSION: i32 = 2;
 /// In front of a record's transaction: checksum and length.
 const PREFIX_LEN: u64 = 12;
 
-/// What to do with which file.
+/// Options of `oxkeeper txn-log`.
 #[derive(Args, Debug)]
 pub(crate) struct TxnLogArgs {
     /// A log.* of Apache ZooKeeper
@@ -92,7 +92,7 @@ struct Tool<'a, R, W> {
     out: W,
 }
 
-/// What becomes of a checksum that does not hold.
+/// Decision about a record with a wrong checksum.
 enum Answer {
     Yes,
     No,

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EnsembleNames(Option<BTreeSet<String>>);
 
-/// What a client expects of this ensemble.
+/// Expectation of a client about the ensemble's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expectation {
     /// Nothing that can be told.

@@ -24,7 +24,7 @@ pub(super) const PROMETHEUS_PROVIDER: &str = "org.apache.zookeeper.metrics.prome
 const METRICS_HOST: &str = "0.0.0.0";
 const METRICS_PORT: u16 = 7000;
 
-/// What is wrong between keys: the key whose line is to blame, and why.
+/// Contradictions between keys: the key whose line is to blame, and why.
 #[derive(Debug, Default)]
 struct Errors(Vec<(Cow<'static, str>, String)>);
 
@@ -611,7 +611,7 @@ fn covers(configured: Option<&str>, line: Option<&str>) -> bool {
     configured.iter().any(|address| address.is_unspecified() || line.contains(address))
 }
 
-/// What comes of members whose host says "everywhere".
+/// Warns of members whose host is a wildcard.
 fn wildcards(config: &Config, membership: &Membership) -> Vec<String> {
     let found = membership.members.iter().filter(|member| is_wildcard(&membership.host_of(member)));
     let warning = |member: &Member| {

@@ -20,7 +20,7 @@ pub(crate) struct ConfigFile {
     path: PathBuf,
     /// This server.
     me: u8,
-    /// Who the members were when it was read.
+    /// Members when it was read.
     known: Members,
 }
 
@@ -46,7 +46,7 @@ impl ConfigFile {
         }
     }
 
-    /// What a dynamic file holds: sorted lines without the version, and no line end behind the last. A wildcard, which says
+    /// Makes the text of a dynamic file: sorted lines without the version, and no line end behind the last. A wildcard, which says
     /// where one listens, stays in the own line, and gets into no other one whose host was known.
     fn lines(&self, membership: &Membership) -> String {
         let mut members = membership.members().clone();

@@ -367,7 +367,7 @@ fn jvm_properties_and_the_file() {
         (100_000, false, false)
     );
     assert_eq!(broken.warnings.len(), 3, "{:?}", broken.warnings);
-    // What would be wrong in the file, too.
+    // Values that are wrong in the file, too.
     let broken = config(file, "-Dzookeeper.multiAddress.enabled=yes");
     assert_eq!((broken.ensemble.multi_address_enabled, broken.warnings.len()), (false, 1));
 }

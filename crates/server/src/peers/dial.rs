@@ -91,7 +91,7 @@ impl DialError {
         }
     }
 
-    /// What an operator can do.
+    /// Tells an operator what to do.
     fn advice(&self) -> &'static str {
         match self {
             DialError::Name { .. } => "look at the name in its server line, and at the name server",
@@ -151,7 +151,7 @@ fn complain(helpers: &Helpers, peer: &Member, error: &DialError) {
     }
 }
 
-/// Of a peer to which there has been no link for so long.
+/// Whether a failure is worth a warning, when there has been no link to the peer for so long.
 fn is_worth_a_warning(error: &DialError, lacking: Duration) -> bool {
     lacking >= UNREACHABLE_PATIENCE || !error.may_be_early()
 }
@@ -161,7 +161,7 @@ fn connect(helpers: &Helpers, peer: &Member, purpose: Purpose) -> Result<PeerStr
     let unresolved = |source| DialError::Name { host: peer.host.clone(), source };
     let mut failed = None;
     for address in resolve(&peer.host, peer.port).map_err(unresolved)?.take(ADDRESSES_MAX) {
-        // Whoever dials that reaches itself.
+        // A server that dials a wildcard reaches itself.
         if canonical(address).is_unspecified() {
             return Err(DialError::Wildcard { host: peer.host.clone() });
         }
@@ -213,7 +213,7 @@ mod tests {
             assert!(!is_worth_a_warning(error, Duration::ZERO), "{error}");
             assert!(is_worth_a_warning(error, UNREACHABLE_PATIENCE), "{error}");
         }
-        // What waiting does not heal.
+        // Waiting does not heal these.
         let wrong = [
             greet(GreetError::RefusedThere("another ensemble".to_owned())),
             greet(GreetError::Handshake(refused())),

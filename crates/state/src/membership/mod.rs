@@ -159,7 +159,7 @@ impl fmt::Display for Membership {
 /// Why servers cannot be an ensemble here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misfit {
-    /// Whose line is to blame; `None`: all of them are.
+    /// Server whose line is to blame; `None` if all of them are.
     pub server: Option<i64>,
     /// As operators read it.
     pub why: String,
