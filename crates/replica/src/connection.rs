@@ -153,9 +153,9 @@ enum Stage {
     /// Nothing has arrived.
     Fresh,
     /// The connection that has the session must end first.
-    Superseding,
+    Superseding(ConnectionId),
     /// It has ended.
-    Cleared,
+    Cleared(ConnectionId),
     /// The session is being created, or resumed.
     Connecting,
     /// Requests are handled.
@@ -280,14 +280,14 @@ impl Connection {
 
     /// The connection that had the session has ended. [`Connection::handle`] goes on.
     pub fn clear(&mut self) {
-        if self.stage == Stage::Superseding {
-            self.stage = Stage::Cleared;
+        if let Stage::Superseding(holder) = self.stage {
+            self.stage = Stage::Cleared(holder);
         }
     }
 
     /// Whether [`Connection::handle`] has something to do without input.
     pub fn is_cleared(&self) -> bool {
-        self.stage == Stage::Cleared
+        matches!(self.stage, Stage::Cleared(_))
     }
 
     /// Whether whoever takes the session over must wait until the writes in flight are answered. Where the resumption
@@ -311,8 +311,8 @@ impl Connection {
         if self.in_flight == 0 {
             self.ahead = Ahead::default();
         }
-        if self.stage == Stage::Cleared
-            && let Err(flow) = self.claim(turn)
+        if let Stage::Cleared(ended) = self.stage
+            && let Err(flow) = self.claim(Some(ended), turn)
         {
             self.stage = Stage::Closing;
             return (input.len(), flow);
@@ -359,7 +359,7 @@ impl Connection {
     /// Handles the first frame of `input`; what is behind it, or `None` while it is incomplete.
     fn next<'i>(&mut self, input: &'i [u8], turn: &mut Turn<'_>) -> Result<Option<&'i [u8]>, Flow> {
         match self.stage {
-            Stage::Superseding | Stage::Cleared | Stage::Connecting => return Err(Flow::Blocked),
+            Stage::Superseding(_) | Stage::Cleared(_) | Stage::Connecting => return Err(Flow::Blocked),
             Stage::Closing => return Ok((!input.is_empty()).then_some(&[])),
             Stage::Fresh => {
                 if let Some(word) = input.first_chunk::<4>()
@@ -453,7 +453,7 @@ impl Connection {
         }
         self.session = session;
         if password == session::password(session) {
-            return self.claim(turn);
+            return self.claim(None, turn);
         }
         // ZooKeeper: the older connection is closed before the password is looked at.
         let holder = turn.shared.sessions.lock().holder(session);
@@ -461,8 +461,8 @@ impl Connection {
         Err(Flow::End(self.refuse(End::WrongPassword(session), turn.out, turn.stats)))
     }
 
-    /// Takes the session over once nobody else on this server has it.
-    fn claim(&mut self, turn: &mut Turn<'_>) -> Result<(), Flow> {
+    /// Takes the session over once nobody else on this server has it; `ended` was waited for.
+    fn claim(&mut self, ended: Option<ConnectionId>, turn: &mut Turn<'_>) -> Result<(), Flow> {
         if self.read_only != (turn.shared.serving == Serving::ReadOnly) || turn.shared.serving == Serving::No {
             return Err(Flow::End(End::NotServing));
         }
@@ -470,12 +470,14 @@ impl Connection {
         let agreed_on = turn.shared.state.sessions().get(session).is_some();
         let mut sessions = turn.shared.sessions.lock();
         let local = sessions.local.knows(session);
+        // One that ended before it was agreed on that the session is its own could not let it go.
+        ended.into_iter().for_each(|ended| sessions.let_go(session, ended));
         if let Some(holder) = sessions.holder(session) {
             // While it waits its client is there.
             let clocks = if local { &mut sessions.local } else { &mut sessions.clocks };
             clocks.touch(session, turn.now_ms);
             turn.superseded.push(Takeover { holder, successor: Some(self.id) });
-            self.stage = Stage::Superseding;
+            self.stage = Stage::Superseding(holder);
             return Ok(());
         }
         if turn.config.distributed && !local && !self.read_only {

@@ -414,6 +414,25 @@ fn a_session_resumed_at_the_same_server_leaves_its_older_connection() {
     assert_eq!(pair.owner(session), [Some(1); 2]);
 }
 
+/// Its server had closed every client while its engine stood still, or its client broke TLS: nobody tells the log of that.
+#[test]
+fn a_connection_that_ended_before_it_got_its_session_holds_up_nobody() {
+    let (mut pair, old, session) = Pair::with_session();
+    pair.0[0].hang_up(old, 1);
+    let gone = pair.0[0].resume(session, 1);
+    pair.0[0].clients[&gone].connection.ended(&pair.0[0].shared);
+    pair.agree(2);
+    let new = pair.0[0].resume(session, 3);
+    assert_eq!(pair.0[0].superseded, [Takeover { holder: gone, successor: Some(new) }]);
+    // Its thread says at once that it has ended.
+    pair.0[0].superseded.clear();
+    pair.0[0].clients.get_mut(&new).unwrap().connection.clear();
+    pair.0[0].handle(new, 3, &[]);
+    assert_eq!(pair.0[0].superseded, [], "there is nobody left to wait for");
+    pair.agree(4);
+    assert_eq!((pair.0[0].handshake(new), pair.0[0].holder(session)), (Some((TIMEOUT_MS, session.0)), Some(new)));
+}
+
 #[test]
 fn of_two_that_resume_at_once_the_later_has_it() {
     let (mut pair, _, session) = Pair::with_session();
