@@ -24,7 +24,7 @@ use crate::clocks::{Heard, TAKEN_OVER};
 use crate::delivery::{Answered, ConnectionId, Delivery, DeliveryKind, Origin, Proposals};
 use crate::load::Load;
 use crate::local::LocalSessions;
-use crate::reads_ahead::Ahead;
+use crate::reads_ahead::{ANSWERS_LEN_MAX, Ahead};
 use crate::request::Outcome;
 use crate::stats::{ConnectionStats, Counting, ServerStats};
 use crate::{Serving, Shared};
@@ -99,6 +99,8 @@ pub enum End {
     SessionClosed,
     #[error("the session has expired or moved")]
     Disconnected,
+    #[error("the answers to reads between two writes are longer than {ANSWERS_LEN_MAX} bytes")]
+    Overlong,
 }
 
 /// How far a turn came.
@@ -649,6 +651,7 @@ impl Connection {
         let identities = Identities(&self.identities);
         Command { from: None, session, xid, op, settings, identities, body }.encode(&mut turn.proposals.commands);
         let reads = self.ahead.reads.take();
+        self.ahead.longest = self.ahead.longest.max(body.len());
         turn.proposals.origins.push(Origin { connection: Some(self.id), received_ms: self.arrived_ms, reads });
         let large_len = Some(PREFIX_OF_BODY + body.len()).filter(|&len| turn.load.is_large(len));
         turn.load.begin(large_len);
@@ -736,6 +739,7 @@ impl Connection {
                 Err(End::Disconnected)
             }
             DeliveryKind::Disconnect => Err(End::Disconnected),
+            DeliveryKind::Overlong => Err(End::Overlong),
         }
     }
 

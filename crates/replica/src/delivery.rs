@@ -43,7 +43,9 @@ pub enum DeliveryKind {
     SessionClosed(Answered),
     /// The session expired or moved to another connection or server: the connection ends without a word.
     Disconnect,
-    /// The same, in place of the answer to the connection's oldest unanswered write.
+    /// The answers to its reads that travelled have become so long that the rest of them is left out: the connection ends.
+    Overlong,
+    /// As `Disconnect`, in place of the answer to the connection's oldest unanswered write.
     Unanswered,
 }
 
@@ -134,7 +136,7 @@ impl Origin {
 /// not, which only the thread that applies both can tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadsAhead {
-    /// Whole frames, with their lengths in front, each of a request that [`is_read_ahead`](crate::connection) allows.
+    /// Whole frames, with their lengths in front, each of a request whose answer is short as far as one can tell.
     pub frames: Vec<u8>,
     /// When the first of them arrived, ms as the clocks count.
     pub arrived_ms: u64,

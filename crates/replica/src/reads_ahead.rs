@@ -19,6 +19,8 @@ use crate::delivery::{Answered, ConnectionId, DeliveryKind, Outbox, ReadsAhead};
 use crate::reading::Reading;
 use crate::watches::Watcher;
 
+/// Bytes of answers between two writes, if others have made them longer than they seemed: then the connection ends.
+pub(crate) const ANSWERS_LEN_MAX: usize = 32 << 20;
 /// Bytes a short answer may take, about.
 const SHORT_ANSWER_LEN: usize = 128;
 /// Bytes of one child in an answer, about.
@@ -33,6 +35,8 @@ pub(crate) struct Ahead {
     waiting: Reads,
     /// Those that writes have taken along, not answered yet.
     travelling: Reads,
+    /// Bytes of the longest write since none was in flight: what it writes may be what is read.
+    pub(crate) longest: usize,
 }
 
 /// So many reads.
@@ -87,7 +91,7 @@ impl Connection {
             if is_write(op, turn.config) {
                 return self.send_write(reads, body, turn).then(|| input.len() - rest.len());
             }
-            let answer_len = answer_len(op, reader.rest(), turn.shared)?;
+            let answer_len = self.answer_len(op, reader.rest(), turn.shared)?;
             if !self.ahead.has_room() {
                 return None;
             }
@@ -118,23 +122,24 @@ impl Connection {
         }
         sent
     }
-}
 
-/// Bytes that the answer to a read may take, about; `None`: it does not travel.
-#[expect(clippy::wildcard_enum_match_arm, reason = "whatever is not named does not travel")]
-fn answer_len(op: OpCode, body: &[u8], shared: &Shared) -> Option<usize> {
-    match op {
-        OpCode::Ping
-        | OpCode::Exists
-        | OpCode::Sync
-        | OpCode::AddWatch
-        | OpCode::CheckWatches
-        | OpCode::RemoveWatches => Some(SHORT_ANSWER_LEN.max(body.len())),
-        OpCode::GetData => Some(SHORT_ANSWER_LEN + znode_of(body, &shared.state, |_, len| len)),
-        OpCode::GetChildren | OpCode::GetChildren2 => {
-            Some(SHORT_ANSWER_LEN + CHILD_LEN * znode_of(body, &shared.state, |children, _| children))
-        }
-        _ => None,
+    /// Bytes that a read and its answer may take, about, whatever the writes in flight do; `None`: it does not travel.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "whatever is not named does not travel")]
+    fn answer_len(&self, op: OpCode, body: &[u8], shared: &Shared) -> Option<usize> {
+        let found_len = match op {
+            OpCode::Ping
+            | OpCode::Exists
+            | OpCode::Sync
+            | OpCode::AddWatch
+            | OpCode::CheckWatches
+            | OpCode::RemoveWatches => 0,
+            OpCode::GetData => znode_of(body, &shared.state, |_, len| len).max(self.ahead.longest),
+            OpCode::GetChildren | OpCode::GetChildren2 => {
+                CHILD_LEN * (znode_of(body, &shared.state, |children, _| children) + self.in_flight() as usize)
+            }
+            _ => return None,
+        };
+        Some(SHORT_ANSWER_LEN + body.len() + found_len)
     }
 }
 
@@ -163,7 +168,11 @@ impl ReadsAhead {
         let who = Watcher { connection, session: command.session, identities: command.identities.0 };
         let reading = Reading { shared, settings: command.settings, who };
         let zxid = shared.state.zxid().0;
+        let start = outbox.bytes.len();
         for body in bodies(&self.frames) {
+            if outbox.bytes.len() - start > ANSWERS_LEN_MAX {
+                return outbox.push(connection, DeliveryKind::Overlong, |_| {});
+            }
             let mut reader = Reader::new(body);
             let header = RequestHeader::decode(&mut reader).expect("it was looked at");
             let op = OpCode::from_wire(header.op).expect("it was looked at");

@@ -11,11 +11,11 @@ use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, frame};
 use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
-    Clocks, Connection, ConnectionConfig, ConnectionId, Flow, Load, LocalSessions, Proposals, SessionTable, Shared,
-    Turn, Writer,
+    Clocks, Connection, ConnectionConfig, ConnectionId, DeliveryKind, Flow, Load, LocalSessions, Origin, Proposals,
+    SessionTable, Shared, Turn, Writer,
 };
-use oxkeeper_state::command::begin_batch;
-use oxkeeper_state::{Batch, Settings, State};
+use oxkeeper_state::command::{batch_extent, begin_batch};
+use oxkeeper_state::{Batch, Command, Identities, Settings, State};
 
 /// One server with one client, whose writes are applied when the test says so.
 struct Server {
@@ -263,6 +263,55 @@ fn long_answers_are_waited_for() {
     }
     let xids: Vec<i32> = server.answers().into_iter().map(|(xid, _)| xid).collect();
     assert_eq!(xids, [1, 2].into_iter().chain(10..50).collect::<Vec<_>>());
+}
+
+/// Neither is what a read finds when it is looked at what it will find.
+#[test]
+fn answers_that_become_long_are_waited_for() {
+    let mut server = Server::new();
+    let data = "x".repeat(200 << 10);
+    let mut bytes = set(1, &data);
+    (0..50).for_each(|read| bytes.extend(get(10 + read)));
+    bytes.extend(set(2, "y"));
+    server.receive(&bytes);
+    assert_eq!((server.proposed(), server.flow.clone()), (1, Flow::Blocked), "10 MiB of answers");
+    let mut xids: Vec<i32> = Vec::new();
+    while server.proposed() > 0 || server.flow == Flow::Flush {
+        server.apply();
+        xids.extend(server.answers().into_iter().map(|(xid, _)| xid));
+    }
+    assert_eq!(xids, [1].into_iter().chain(10..60).chain([2]).collect::<Vec<_>>());
+}
+
+/// Another client's write may make them long still: then the connection ends, as that of a client that reads nothing does.
+#[test]
+fn answers_that_others_make_long_are_not_all_given() {
+    let mut server = Server::new();
+    let mut bytes = set(1, "a");
+    (0..2_000).for_each(|read| bytes.extend(get(10 + read)));
+    bytes.extend(set(2, "y"));
+    server.receive(&bytes);
+    assert_eq!(server.proposed(), 2);
+    let (mut other, mut entry) = (Vec::new(), Vec::new());
+    let data = "x".repeat(200 << 10);
+    let mut body = Vec::new();
+    SetDataRequest { path: Some("/".into()), data: Some(data.as_bytes()), version: -1 }.encode(&mut body);
+    let (settings, identities) = (Settings::default(), Identities::default());
+    let session = server.connection.session();
+    Command { from: None, session, xid: 0, op: OpCode::SetData, settings, identities, body: &body }.encode(&mut other);
+    let first = batch_extent(&server.proposals.commands, 1).0;
+    begin_batch(0, &mut entry);
+    let (mine, rest) = server.proposals.commands.split_at(first);
+    entry.extend([mine, &other, rest].concat());
+    let mut origins = std::mem::take(&mut server.proposals.origins);
+    origins.insert(1, Origin::own(0));
+    let mut batch = Batch::decode(&entry).unwrap();
+    server.writer.apply(&mut server.shared, &mut batch, &mut origins.into_iter(), usize::MAX, 0).unwrap();
+    let outbox = &server.writer.outboxes[0];
+    assert!(outbox.bytes.len() < 40 << 20, "{} of 400 MB", outbox.bytes.len());
+    let kinds: Vec<_> = outbox.iter().map(|(delivery, _)| delivery.kind).collect();
+    assert!(kinds.contains(&DeliveryKind::Overlong));
+    assert!(matches!(kinds.last(), Some(DeliveryKind::Reply(_))), "what was written is written");
 }
 
 #[test]
