@@ -264,7 +264,7 @@ impl Secure {
         self.session.has_partial()
     }
 
-    /// Takes what came. `plain` gets the client's bytes, `unsent`, which has nothing that is not sealed, what is to be sent.
+    /// Takes what came. `plain` gets the client's bytes, `unsent` what is to be sent behind what is there, which is sealed first.
     /// Tells whom the client's certificate shows, once, when the handshake is over.
     pub(crate) fn receive(
         &mut self,
@@ -280,6 +280,7 @@ impl Secure {
             self.count_failure();
             return Err(WireEnd::NotTls);
         }
+        self.seal(unsent).map_err(|error| WireEnd::Session(error.to_string()))?;
         let received = self.session.receive(input, plain, unsent);
         self.sealed = unsent.len();
         if let Err(error) = received {
@@ -341,5 +342,56 @@ impl Secure {
         let said = unsent.len() > self.sealed;
         self.sealed = unsent.len();
         said
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oxkeeper_tls::{ServerName, StoreSpec, TlsSettings};
+
+    use super::*;
+
+    /// The server's side, and its client's, which has said hello.
+    fn pair(dir: &std::path::Path, hello: &mut Vec<u8>) -> (Secure, Session) {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let store = |name: &str, content: String| {
+            let (key, path) = (name.to_owned(), dir.join(name).with_extension("pem"));
+            std::fs::write(&path, content).unwrap();
+            Some(StoreSpec { key, path, ..StoreSpec::default() })
+        };
+        let settings = TlsSettings {
+            prefix: "ssl.".to_owned(),
+            key_store: store("key", made.signing_key.serialize_pem() + &made.cert.pem()),
+            trust_store: store("trust", made.cert.pem()),
+            client_auth: ClientAuth::None,
+            ..TlsSettings::default()
+        };
+        let server = LiveTls::load(settings.clone(), Sides::Server).unwrap();
+        let client = LiveTls::load(settings, Sides::Client).unwrap();
+        let host = ServerName::try_from("localhost").unwrap();
+        let client = Session::dial(client.client(), host, hello).unwrap();
+        let session = Session::accept(server.server()).unwrap();
+        (Secure { session, sealed: 0, handshake: None, scratch: Rc::default() }, client)
+    }
+
+    #[test]
+    fn what_waits_is_encrypted_although_something_comes_before_it_can_leave() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut to_server, mut unsent) = (Vec::new(), Vec::new());
+        let (mut server, mut client) = pair(dir.path(), &mut to_server);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let (mut heard, mut answer) = (Vec::new(), Vec::new());
+        while client.is_handshaking() || server.session.is_handshaking() {
+            server.receive(&mut std::mem::take(&mut to_server), peer, &mut heard, &mut unsent).unwrap();
+            client.receive(&mut std::mem::take(&mut unsent), &mut answer, &mut to_server).unwrap();
+            server.sealed = 0;
+        }
+        unsent.extend_from_slice(b"an event");
+        client.encrypt(b"ping", &mut to_server).unwrap();
+        server.receive(&mut to_server, peer, &mut heard, &mut unsent).unwrap();
+        unsent.extend_from_slice(b", a reply");
+        server.seal(&mut unsent).unwrap();
+        client.receive(&mut unsent, &mut answer, &mut Vec::new()).unwrap();
+        assert_eq!((heard.as_slice(), answer.as_slice()), (&b"ping"[..], &b"an event, a reply"[..]));
     }
 }
