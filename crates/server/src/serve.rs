@@ -391,7 +391,8 @@ fn assemble(
         clock,
         pulse: pulse.clone(),
         load,
-        drop_stale: config.limits.request_throttle_drop_stale,
+        // Without a limit on requests only the engine's pace holds clients back, and nothing is forgotten for that.
+        drop_stale: config.limits.request_throttle_max_requests > 0 && config.limits.request_throttle_drop_stale,
         sessionless_timeout_ms: u64::from(config.limits.sessionless_connection_timeout_ms),
     });
     let auth_rules = io.config.auth.clone();

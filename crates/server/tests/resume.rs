@@ -126,3 +126,22 @@ fn what_was_sent_before_a_client_left_is_carried_out() {
     }
     server.stop();
 }
+
+/// More than waits for the engine at once: what is behind it is held back for the sake of others.
+#[test]
+fn what_was_held_back_when_a_client_left_is_carried_out() {
+    let (server, gate) = start();
+    let mut witness = Raw::connect(server.address(), LONG_MS).unwrap();
+    witness.create("/h", b"", Persistent).unwrap().unwrap();
+    let mut client = Raw::connect(server.address(), LONG_MS).unwrap();
+    let closed = gate.close();
+    let data = vec![1; 1_000_000];
+    let frames: Vec<u8> = (0..20).flat_map(|_| client.request(OpCode::SetData, &set_request("/h", &data)).1).collect();
+    client.stream.write_all(&frames).unwrap();
+    gate.wait_for_victim();
+    client.stream.shutdown(Shutdown::Write).unwrap();
+    thread::sleep(TAKEN_IN);
+    drop(closed);
+    until("all writes are done", || witness.exists("/h").unwrap().version == 20);
+    server.stop();
+}
