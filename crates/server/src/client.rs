@@ -59,8 +59,8 @@ pub(crate) struct Inner {
     pub(crate) closed: bool,
     /// The server will not answer its writes.
     pub(crate) abandoned: bool,
-    /// Connections that wait for this one's end.
-    pub(crate) successors: Vec<ConnectionId>,
+    /// The connection that waits for this one's end: the last of those that asked for its session.
+    pub(crate) successor: Option<ConnectionId>,
     /// It is in the list of clients that deliveries have touched.
     pub(crate) touched: bool,
     /// It is in the list of clients that wait until less is under way.
@@ -117,7 +117,7 @@ impl Client {
             taken: (0, times.1),
             closed: false,
             abandoned: false,
-            successors: Vec::new(),
+            successor: None,
             touched: false,
             queued: false,
             parting: false,

@@ -216,9 +216,14 @@ impl Io {
             let inner = client.inner.borrow();
             if inner.end.is_some() && inner.unsent.is_empty() {
                 drop(inner);
-                if client.say_goodbye(&mut client.inner.borrow_mut().unsent) {
+                let mut inner = client.inner.borrow_mut();
+                if client.say_goodbye(&mut inner.unsent) && inner.successor.is_none() {
                     continue;
                 }
+                // Whoever waits for its session does not wait for room for a goodbye.
+                client.flush(&mut inner);
+                inner.unsent = Vec::new();
+                drop(inner);
                 return self.part(client, context);
             }
             let (is_over, wants_input) = (inner.is_over(), self.wants_input(&inner));
@@ -596,27 +601,35 @@ impl Io {
             return successor.into_iter().for_each(|successor| self.clear_way(successor));
         };
         let mut inner = client.inner.borrow_mut();
-        inner.successors.extend(successor);
-        if inner.end.is_none() {
-            if successor.is_some() {
-                self.read_everything(&client, &mut inner);
-            }
-            inner.end(Farewell::Protocol(End::Disconnected), self.now_ms());
-            inner.unsent = Vec::new();
+        if let Some(former) = successor.and_then(|successor| inner.successor.replace(successor)) {
+            self.end_elsewhere(former);
         }
+        if inner.end.is_none() && successor.is_some() {
+            self.read_everything(&client, &mut inner);
+        }
+        inner.end(Farewell::Protocol(End::Disconnected), self.now_ms());
+        inner.unsent = Vec::new();
         drop(inner);
         client.wake();
     }
 
-    /// Handles what has arrived by now and does not wait.
+    /// Handles what has arrived by now and does not wait. A client that goes on sending is not read for ever.
     fn read_everything(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner) {
         let mut buffer = self.input.borrow_mut();
-        while self.wants_input(inner) {
+        let mut budget = UNREAD_LEN_MAX;
+        while self.wants_input(inner) && budget > 0 {
             match client.read_now(&mut buffer) {
                 0 => return,
                 count => self.receive(client, inner, &mut buffer[..count]),
             }
+            budget = budget.saturating_sub(READ_LEN);
         }
+    }
+
+    /// Ends a connection that waits for a session which a newer one wants, too.
+    fn end_elsewhere(&self, holder: ConnectionId) {
+        let takeover = Takeover { holder, successor: None };
+        self.shared.mailboxes[usize::from(holder.thread)].order(Order::Supersede(takeover));
     }
 
     /// Tells a connection that nobody else has its session any more.
@@ -653,7 +666,7 @@ impl Io {
         inner.connection.ended(&self.shared.state.read());
         self.shared.load.finish(inner.connection.in_flight(), inner.connection.large_bytes());
         self.relieve_others();
-        std::mem::take(&mut inner.successors).into_iter().for_each(|successor| self.clear_way(successor));
+        inner.successor.take().into_iter().for_each(|successor| self.clear_way(successor));
     }
 
     /// Waits until a client that has ended owes its session nothing: whoever takes it over must see what it has written.

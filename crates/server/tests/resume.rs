@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::thread;
@@ -28,7 +28,8 @@ fn start() -> (Server, Arc<Gate>) {
     let gate = Arc::<Gate>::default();
     let disk = GatedDisk { inner: Arc::new(FakeDisk::new()), gate: gate.clone() };
     let options = StartOptions { in_memory: false, io_threads: 3 };
-    (Server::start_on(config(fake_dir(), &[]), options, Arc::new(disk)).unwrap(), gate)
+    let config = config(fake_dir(), &[("4lw.commands.whitelist", "cons")]);
+    (Server::start_on(config, options, Arc::new(disk)).unwrap(), gate)
 }
 
 /// A connection that asks for `session` and goes on at once, without waiting for an answer.
@@ -73,6 +74,40 @@ fn a_session_that_comes_back_sees_what_it_had_under_way() {
             last = second.reply_to(1).and_then(|_| second.reply_to(2)).ok().or(last);
         }
         assert_eq!(last.unwrap().err, 0, "round {round}: {path} was created before");
+    }
+    server.stop();
+}
+
+/// Whether the server knows which session a connection wants.
+fn is_met(server: SocketAddr, raw: &Raw, session: Session) -> bool {
+    let (mut stream, mut connections) = (dial(server).unwrap(), String::new());
+    stream.write_all(b"cons").unwrap();
+    stream.read_to_string(&mut connections).unwrap();
+    let (peer, sid) = (format!(":{}[", raw.stream.local_addr().unwrap().port()), format!("sid=0x{:x},", session.id));
+    connections.lines().any(|line| line.contains(&peer) && line.contains(&sid))
+}
+
+#[test]
+fn of_several_connections_that_wait_for_a_session_the_newest_has_it() {
+    let (server, gate) = start();
+    for round in 0..30 {
+        let path = format!("/n{round}");
+        let mut first = Raw::connect(server.address(), LONG_MS).unwrap();
+        let closed = gate.close();
+        first.send(OpCode::Create, &create_request(&path, b"", Persistent)).unwrap();
+        gate.wait_for_victim();
+        let mut waiting: Vec<Raw> = Vec::new();
+        for _ in 0..3 {
+            waiting.push(come_back(server.address(), first.session, &path));
+            until("it is met", || is_met(server.address(), waiting.last().unwrap(), first.session));
+        }
+        drop(closed);
+        let mut newest = waiting.pop().unwrap();
+        let frame = newest.frame().unwrap();
+        assert_eq!(ConnectResponse::decode(&mut Reader::new(&frame)).unwrap().session_id, first.session.id);
+        assert_eq!((newest.reply_to(1).unwrap().err, newest.reply_to(2).unwrap().err), (0, 0));
+        waiting.iter_mut().for_each(Raw::wait_closed);
+        newest.ping().unwrap();
     }
     server.stop();
 }

@@ -75,8 +75,8 @@ struct Seat {
     closed: bool,
     /// There will be none.
     abandoned: bool,
-    /// Connections that wait for its end.
-    successors: Vec<ConnectionId>,
+    /// The connection that waits for its end: the last of those that asked for its session.
+    successor: Option<ConnectionId>,
 }
 
 impl Seat {
@@ -155,7 +155,7 @@ impl Seats {
             end_ms: None,
             closed: false,
             abandoned: false,
-            successors: Vec::new(),
+            successor: None,
         };
         self.seats.insert(id, seat);
     }
@@ -268,11 +268,11 @@ impl Seats {
             self.receive(holder, &bytes, hall);
         }
         let seat = self.seats.get_mut(&holder).expect("it was there");
-        seat.successors.extend(successor);
-        if seat.end_ms.is_none() {
-            seat.end(hall.now_ms);
-            seat.unsent.clear();
+        if let Some(former) = successor.and_then(|successor| seat.successor.replace(successor)) {
+            self.superseded[usize::from(former.thread)].push(Takeover { holder: former, successor: None });
         }
+        seat.end(hall.now_ms);
+        seat.unsent.clear();
     }
 
     /// Writes what is unsent and handles what was held back.
@@ -472,7 +472,7 @@ impl Seats {
         if hall.bug == Bug::CloseWithConnection {
             self.unclosed.push(session);
         }
-        seat.successors.into_iter().for_each(|id| self.cleared[usize::from(id.thread)].push(id));
+        seat.successor.into_iter().for_each(|id| self.cleared[usize::from(id.thread)].push(id));
         self.free.push(id);
     }
 }
