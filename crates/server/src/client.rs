@@ -315,6 +315,12 @@ impl Inner {
         self.end.get_or_insert((farewell, now_ms));
     }
 
+    /// The client has been handled to its end.
+    pub(crate) fn end_over(&mut self, now_ms: u64) {
+        let moved = self.successor.is_some();
+        self.end(if moved { Farewell::Protocol(End::Disconnected) } else { Farewell::Gone }, now_ms);
+    }
+
     /// Whether the client has been handled to its end: it sends nothing more, and what it sent is carried out.
     pub(crate) fn is_over(&self) -> bool {
         self.input_ended_ms.is_some() && !self.is_held_back() && !self.blocked

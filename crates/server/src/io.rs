@@ -216,20 +216,15 @@ impl Io {
             let inner = client.inner.borrow();
             if inner.end.is_some() && inner.unsent.is_empty() {
                 drop(inner);
-                let mut inner = client.inner.borrow_mut();
-                if client.say_goodbye(&mut inner.unsent) && inner.successor.is_none() {
+                if client.say_goodbye(&mut client.inner.borrow_mut().unsent) {
                     continue;
                 }
-                // Whoever waits for its session does not wait for room for a goodbye.
-                client.flush(&mut inner);
-                inner.unsent = Vec::new();
-                drop(inner);
                 return self.part(client, context);
             }
             let (is_over, wants_input) = (inner.is_over(), self.wants_input(&inner));
             drop(inner);
             if is_over {
-                client.inner.borrow_mut().end(Farewell::Gone, self.now_ms());
+                client.inner.borrow_mut().end_over(self.now_ms());
                 continue;
             }
             if (!wants_input || self.read(client, context).is_pending()) && !self.dismiss(client) {
@@ -286,8 +281,8 @@ impl Io {
                 return;
             }
             match client.poll_write_ready(context) {
-                Poll::Pending => return,
-                Poll::Ready(Ok(())) => {}
+                Poll::Pending if !inner.deaf => return,
+                Poll::Pending | Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(Gone)) => inner.deaf = true,
             }
             client.flush(&mut inner);
@@ -595,7 +590,8 @@ impl Io {
         stale
     }
 
-    /// Ends a connection whose session is over, or wanted elsewhere: then what has arrived from its client comes first.
+    /// Ends a connection whose session is over, or wanted elsewhere: then what has arrived from its client is carried out
+    /// first, as if it had left.
     fn supersede(self: &Rc<Io>, Takeover { holder, successor }: Takeover) {
         let Some(client) = self.places.borrow().client(holder) else {
             return successor.into_iter().for_each(|successor| self.clear_way(successor));
@@ -604,16 +600,22 @@ impl Io {
         if let Some(former) = successor.and_then(|successor| inner.successor.replace(successor)) {
             self.end_elsewhere(former);
         }
-        if inner.end.is_none() && successor.is_some() {
-            self.read_everything(&client, &mut inner);
+        let now_ms = self.now_ms();
+        if successor.is_some() {
+            if inner.end.is_none() {
+                self.read_everything(&client, &mut inner);
+                inner.input_ended_ms.get_or_insert(now_ms);
+            }
+            inner.deaf = true;
+        } else {
+            inner.end(Farewell::Protocol(End::Disconnected), now_ms);
+            inner.unsent = Vec::new();
         }
-        inner.end(Farewell::Protocol(End::Disconnected), self.now_ms());
-        inner.unsent = Vec::new();
         drop(inner);
         client.wake();
     }
 
-    /// Handles what has arrived by now and does not wait. A client that goes on sending is not read for ever.
+    /// Reads what has arrived by now. A client that goes on sending is not read for ever.
     fn read_everything(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner) {
         let mut buffer = self.input.borrow_mut();
         let mut budget = UNREAD_LEN_MAX;
@@ -742,8 +744,7 @@ impl Io {
                 client.look_for_progress(&mut inner, now_ms);
             }
             if inner.takes_nothing(now_ms) {
-                inner.end(Farewell::Gone, now_ms);
-                inner.unsent = Vec::new();
+                inner.deaf = true;
                 client.wake();
             }
         }

@@ -78,6 +78,32 @@ fn a_session_that_comes_back_sees_what_it_had_under_way() {
     server.stop();
 }
 
+#[test]
+fn what_waits_behind_a_read_comes_before_what_the_next_connection_sends() {
+    let (server, gate) = start();
+    for round in 0..6 {
+        let (path, behind) = (format!("/w{round}"), format!("/w{round}/b"));
+        let mut first = Raw::connect(server.address(), LONG_MS).unwrap();
+        let auth = AuthPacket { auth_type: 0, scheme: Some("digest".into()), auth: Some(b"a:b") };
+        let frames = [
+            first.request(OpCode::Create, &create_request(&path, b"", Persistent)).1,
+            // This changes the connection: the write behind it waits.
+            first.request(OpCode::Auth, &auth).1,
+            first.request(OpCode::Create, &create_request(&behind, b"", Persistent)).1,
+        ];
+        let closed = gate.close();
+        first.stream.write_all(&frames.concat()).unwrap();
+        gate.wait_for_victim();
+        let mut second = come_back(server.address(), first.session, &behind);
+        thread::sleep(TAKEN_IN);
+        drop(closed);
+        second.frame().unwrap();
+        second.reply_to(1).unwrap();
+        assert_eq!(second.reply_to(2).unwrap().err, 0, "round {round}: {behind} was created before");
+    }
+    server.stop();
+}
+
 /// Whether the server knows which session a connection wants.
 fn is_met(server: SocketAddr, raw: &Raw, session: Session) -> bool {
     let (mut stream, mut connections) = (dial(server).unwrap(), String::new());

@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use oxkeeper_proto::op::CreateMode::Persistent;
 use oxkeeper_proto::op::XID_PING;
 use oxkeeper_server::Server;
 use socket2::SockRef;
-use support::raw::{Raw, dial, read_request};
+use support::raw::{Raw, create_request, dial, read_request};
 use support::{LONG_MS, PATIENCE, start_in_memory, until};
 
 fn start() -> Server {
@@ -107,6 +107,19 @@ fn a_client_that_takes_what_it_is_owed_is_there_although_it_says_nothing() {
         xids.len() <= 50 && changed
     });
     xids.for_each(|xid| assert_eq!(client.receive().unwrap().xid, xid));
+    server.stop();
+}
+
+#[test]
+fn what_a_client_sent_is_carried_out_although_it_has_left_and_reads_nothing() {
+    let server = start();
+    let mut client = Raw::connect(server.address(), LONG_MS).unwrap();
+    client.create("/large", &vec![1; 1_000_000], Persistent).unwrap().unwrap();
+    ask_often(&mut client, "/large", 60);
+    client.send(OpCode::Create, &create_request("/last", b"", Persistent)).unwrap();
+    client.stream.shutdown(Shutdown::Write).unwrap();
+    let mut witness = Raw::connect(server.address(), LONG_MS).unwrap();
+    until("the last of it is done", || witness.exists("/last").is_some());
     server.stop();
 }
 

@@ -271,8 +271,13 @@ impl Seats {
         if let Some(former) = successor.and_then(|successor| seat.successor.replace(successor)) {
             self.superseded[usize::from(former.thread)].push(Takeover { holder: former, successor: None });
         }
-        seat.end(hall.now_ms);
-        seat.unsent.clear();
+        if successor.is_some() {
+            seat.input_ended = true;
+            seat.deaf = true;
+        } else {
+            seat.end(hall.now_ms);
+            seat.unsent.clear();
+        }
     }
 
     /// Writes what is unsent and handles what was held back.
