@@ -45,6 +45,8 @@ pub(crate) struct Inner {
     pub(crate) delivered_len: usize,
     /// The next frame waits for an answer, or for room.
     pub(crate) blocked: bool,
+    /// It has had its share of the thread; its task goes on.
+    pub(crate) paused: bool,
     /// A four-letter word is being answered: nothing else is.
     pub(crate) word: bool,
     /// Since when its client has sent all that it will, monotonic ms.
@@ -110,6 +112,7 @@ impl Client {
             unsent: Vec::new(),
             delivered_len: 0,
             blocked: false,
+            paused: false,
             word: false,
             input_ended_ms: None,
             deaf: false,

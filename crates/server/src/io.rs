@@ -39,6 +39,8 @@ const READ_LEN: usize = 64 << 10;
 const UNREAD_LEN_MAX: usize = 32 << 20;
 /// Bytes a client may leave unread before it is cut off: events, and replies to what it asked for.
 const UNSENT_LEN_MAX: usize = 32 << 20;
+/// Times a client's replies fill a turn and leave at once before others have theirs.
+const FLUSHES_MAX: usize = 16;
 /// Bytes of output buffers kept for the next turn.
 const BUFFER_KEPT: usize = 256 << 10;
 /// Spare output buffers kept.
@@ -211,6 +213,9 @@ impl Io {
 
     /// One wake-up of a client's task: writes what waits, reads what came.
     fn poll(self: &Rc<Io>, client: &Rc<Client>, context: &mut Context<'_>) -> Poll<()> {
+        if client.inner.borrow().paused {
+            self.handle_unread(client, &mut client.inner.borrow_mut());
+        }
         loop {
             self.write_unsent(client, context);
             let inner = client.inner.borrow();
@@ -229,6 +234,9 @@ impl Io {
             }
             if (!wants_input || self.read(client, context).is_pending()) && !self.dismiss(client) {
                 client.sleep(context.waker());
+                if client.inner.borrow().paused {
+                    client.wake();
+                }
                 return Poll::Pending;
             }
         }
@@ -369,7 +377,7 @@ impl Io {
         if inner.is_held_back() || inner.end.is_some() {
             return;
         }
-        inner.blocked = false;
+        (inner.blocked, inner.paused) = (false, false);
         if !inner.unread.is_empty() || inner.connection.is_cleared() {
             let unread = std::mem::take(&mut inner.unread);
             let used = self.turn(client, inner, &unread);
@@ -379,7 +387,7 @@ impl Io {
 
     /// Handles the frames at the start of `input` and writes the replies; how many bytes were used up.
     fn turn(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner, input: &[u8]) -> usize {
-        let mut used = 0;
+        let (mut used, mut flushes) = (0, 0);
         loop {
             if self.shared.proposing.is_congested() {
                 inner.blocked = true;
@@ -405,6 +413,12 @@ impl Io {
                 Flow::End(end) => inner.end(Farewell::Protocol(end), self.now_ms()),
             }
             if !more {
+                return used;
+            }
+            flushes += 1;
+            if flushes == FLUSHES_MAX {
+                inner.paused = true;
+                client.wake();
                 return used;
             }
         }

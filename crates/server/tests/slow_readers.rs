@@ -123,6 +123,27 @@ fn what_a_client_sent_is_carried_out_although_it_has_left_and_reads_nothing() {
     server.stop();
 }
 
+/// Requests the server has taken in.
+fn received(server: SocketAddr) -> usize {
+    let srvr = ask(server, "srvr");
+    srvr.lines().find_map(|line| line.strip_prefix("Received: ")).unwrap().parse().unwrap()
+}
+
+#[test]
+fn what_a_client_sent_that_has_left_does_not_keep_others_waiting() {
+    let server = start_in_memory(1, &[("4lw.commands.whitelist", "*")]);
+    let mut client = Raw::connect(server.address(), LONG_MS).unwrap();
+    client.create("/large", &vec![1; 1_000_000], Persistent).unwrap().unwrap();
+    // All of it is in the server's memory: it has no more when the socket is not read any further.
+    let before = received(server.address());
+    let sent = 200 * ask_often(&mut client, "/large", 2_000).len();
+    (1..200).for_each(|_| drop(ask_often(&mut client, "/large", 2_000)));
+    drop(client);
+    let after = received(server.address());
+    assert!(after - before < sent / 2, "{after} of {sent} were answered to nobody, and everybody waited");
+    server.stop();
+}
+
 /// Bytes a slow client takes at once.
 const SIP_LEN: usize = 32 << 10;
 /// For how long it takes its time: longer than a client may take that takes nothing.
