@@ -65,13 +65,17 @@ fn ask_often(client: &mut Raw, path: &str, times: usize) -> Vec<i32> {
     xids
 }
 
+/// Two looks of the server at what its clients have taken. Without it a test shows less, and never fails.
+const SETTLED: Duration = Duration::from_millis(2_500);
+
 #[test]
 fn pings_count_while_replies_wait_to_be_read() {
     let server = start();
     let mut client = Raw::connect(server.address(), LONG_MS).unwrap();
     client.create("/large", &vec![1; 1_000_000], Persistent).unwrap().unwrap();
     let xids = ask_often(&mut client, "/large", 60);
-    // So much that the server cannot be rid of it.
+    // So much that the server cannot be rid of it. What the systems have room for is under way soon, and counts, too.
+    thread::sleep(SETTLED);
     let id = client.session.id;
     let first = expires(server.address(), id);
     let ping = client.request_with(OpCode::Ping, |_| {}).1;
