@@ -205,6 +205,18 @@ fn pieces_are_the_same_as_the_whole() {
 }
 
 #[test]
+fn a_read_that_no_write_took_along_is_forgotten_when_it_is_answered() {
+    let mut server = Server::new();
+    server.receive(&[set(1, "a"), get(2), get(3)].concat());
+    server.apply();
+    server.receive(&[set(4, "b"), get(5), set(6, "c"), get(7)].concat());
+    assert_eq!(server.proposed(), 2);
+    server.apply();
+    let expected = [(1, ""), (2, "a"), (3, "a"), (4, ""), (5, "b"), (6, ""), (7, "c")];
+    assert_eq!(server.answers(), told(&expected));
+}
+
+#[test]
 fn a_watch_between_two_writes_tells_of_the_second() {
     let mut server = Server::new();
     server.receive(&[set(1, "a"), watch(2), set(3, "b"), get(4)].concat());
