@@ -227,8 +227,9 @@ def sees_what_was_under_way(scene, rounds=40):
         equal(again.receive_reply().err, 0, "sync")
         seen += again.receive_reply().err == 0
         again.session, first.session, again.xid = first.session, 0, 2
-    # ZooKeeper: a thread of its own reads each connection; now and then the later one is quicker.
-    assert seen >= rounds - 4, f"{seen} of {rounds} times"
+    # ZooKeeper: a thread of its own reads each connection, and on a busy machine the later one is often quicker. A server that
+    # does not wait for what is under way shows hardly any.
+    assert seen >= rounds / 2, f"{seen} of {rounds} times"
 
 
 # --- running ----------------------------------------------------------------------------------
