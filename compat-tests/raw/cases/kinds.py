@@ -120,7 +120,7 @@ def every_kind(base):
 @case(FEATURE, "what is reaped, and what not")
 def reaped(scene):
     client, base = scene.client(), scene.base
-    short, other = set(), set()
+    short, other, parents = set(), set(), []
     for path, request, multi, outcome in every_kind(base):
         if outcome.err:
             continue
@@ -128,10 +128,13 @@ def reaped(scene):
         made = wire.read_multi(reply.body)[0][2] if multi else wire.Reader(reply.body).ustring()
         made = made if isinstance(made, str) else made[0]
         if outcome.kind in ("persistent", "container"):
-            client.ok(wire.create(made + "/child"))
-            client.ok(wire.delete(made + "/child"))
+            parents.append(made)
         goes = outcome.kind == "container" or outcome.kind == "TTL" and "ttl-1-" in path
         (short if goes else other).add(made[len(base) + 1 :])
+    scene.settle()
+    for made in parents:
+        client.ok(wire.create(made + "/child"))
+        client.ok(wire.delete(made + "/child"))
     eventually(lambda: not short & set(client.names(base)), "deletion of containers and short-lived znodes")
     look_again(client, base + "/last")
     equal(set(client.names(base)), other, "what stays")

@@ -137,7 +137,10 @@ impl State {
         let owned = self.sessions.get(session).into_iter().flat_map(|session| session.ephemerals.iter());
         let mut owned: Vec<(Slot, String)> = owned.map(|&slot| (slot, self.tree.path(slot))).collect();
         owned.sort_by_key(|&(slot, _)| self.tree.znode(slot).birth());
-        buckets(owned.len()).arrange(&mut owned, |(_, path)| hash_code(path.as_bytes()));
+        // The copy takes them as the session's own set lists them.
+        for buckets in [Buckets::DEFAULT.grown_for(owned.len()), buckets(owned.len())] {
+            buckets.arrange(&mut owned, |(_, path)| hash_code(path.as_bytes()));
+        }
         owned
     }
 

@@ -243,12 +243,19 @@ impl Watcher for Deleted {
 /// `HashSet.clone` makes a table as large as the members need, which is what is listed, and deleted in that order.
 #[test]
 fn ephemerals_are_listed_and_end_as_a_clone_of_their_set() {
-    for count in [1u16, 3, 6, 12, 13, 48, 49, 200] {
+    // Two names of each hash code; and names of which some share a bucket of the clone, but none of the set.
+    let twin = |number: u16| format!("{}{}", ["Aa", "BB"][usize::from(number % 2)], number / 2);
+    let twins = [1u16, 3, 6, 12, 13, 48, 49, 200].map(|count| (count, None));
+    let mixed = (0..200u64).map(|seed| (2 + (seed % 8) as u16, Some(seed)));
+    for (count, seed) in twins.into_iter().chain(mixed) {
+        let scattered = |seed: u64, number: u16| {
+            format!("{:x}", (seed << 16 | u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        };
         let mut pair = Pair::new();
         let (mut paths, mut clone) = (JavaSet::new(16), JavaSet::new(16));
         for number in 0..count {
-            // Two of each hash code.
-            let path = format!("{DIRECTORY}/{}{}", ["Aa", "BB"][usize::from(number % 2)], number / 2);
+            let name = seed.map_or_else(|| twin(number), |seed| scattered(seed, number));
+            let path = format!("{DIRECTORY}/{name}");
             let id = Id { scheme: Some("world".into()), id: Some("anyone".into()) };
             let acl = Some(vec![Acl { perms: 31, id }]);
             let body = bytes(CreateRequest { path: Some(path.as_str().into()), data: None, acl, flags: 1 });
