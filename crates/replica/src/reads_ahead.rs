@@ -33,6 +33,8 @@ pub(crate) struct Ahead {
     pub(crate) reads: Option<Box<ReadsAhead>>,
     /// Those at the start of the input, which no write has taken along.
     waiting: Reads,
+    /// Bytes of the frames of those.
+    waiting_len: usize,
     /// Those that writes have taken along, not answered yet.
     travelling: Reads,
     /// Bytes of the longest write since none was in flight: what it writes may be what is read.
@@ -43,8 +45,6 @@ pub(crate) struct Ahead {
 #[derive(Clone, Copy, Debug, Default)]
 struct Reads {
     count: u32,
-    /// Bytes of their frames.
-    len: usize,
     /// Bytes of their answers, about.
     answers_len: usize,
 }
@@ -68,9 +68,9 @@ impl Ahead {
 
     /// The reads that waited travel.
     fn depart(&mut self) {
-        let Reads { count, len, answers_len } = std::mem::take(&mut self.waiting);
+        let Reads { count, answers_len } = std::mem::take(&mut self.waiting);
+        self.waiting_len = 0;
         self.travelling.count += count;
-        self.travelling.len += len;
         self.travelling.answers_len += answers_len;
     }
 }
@@ -84,7 +84,7 @@ impl Connection {
             return None;
         }
         loop {
-            let (reads, behind) = input.split_at(self.ahead.waiting.len);
+            let (reads, behind) = input.split_at(self.ahead.waiting_len);
             let (body, rest) = frame::split_frame(behind, turn.config.frame_len_max).ok().flatten()?;
             let mut reader = Reader::new(body);
             let op = OpCode::from_wire(RequestHeader::decode(&mut reader).ok()?.op)?;
@@ -97,8 +97,8 @@ impl Connection {
             }
             let waiting = &mut self.ahead.waiting;
             waiting.count += 1;
-            waiting.len += behind.len() - rest.len();
             waiting.answers_len += answer_len;
+            self.ahead.waiting_len += behind.len() - rest.len();
         }
     }
 

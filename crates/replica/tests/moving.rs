@@ -397,7 +397,7 @@ fn a_session_resumed_at_the_same_server_leaves_its_older_connection() {
     pair.0[0].reply(old);
     let new = pair.0[0].resume(session, 2);
     assert_eq!(pair.0[0].superseded, [Takeover { holder: old, successor: Some(new) }], "the older one ends first");
-    // What had arrived there is ordered before the session goes on here.
+    // A request that had arrived there is ordered before the session goes on here.
     assert_eq!(pair.0[0].create(old, "/before", 2), Flow::More);
     assert!(!pair.0[0].clients[&old].connection.must_settle(&pair.0[0].config), "the log orders it");
     pair.0[0].hang_up(old, 2);

@@ -116,7 +116,7 @@ impl Server {
         self.receive(&[]);
     }
 
-    /// What was sent since this was last asked: xid, and the data or the error, or the path of an event.
+    /// Takes the answers since the last call: xid, and the data or the error, or the path of an event.
     fn answers(&mut self) -> Vec<(i32, String)> {
         let sent = std::mem::take(&mut self.sent);
         let (mut rest, mut answers) = (sent.as_slice(), Vec::new());

@@ -293,13 +293,11 @@ impl Client {
         Ok(sent)
     }
 
-    /// Looks whether the client takes what is sent to it, or has taken all of it. That is a sign of life, too.
+    /// Looks whether the client takes what is sent to it. That is a sign of life, too.
     pub(crate) fn look_for_progress(&self, inner: &mut Inner, now_ms: u64) {
         let taken = inner.written.saturating_sub(self.unacknowledged());
-        if taken > inner.taken.0 || inner.unsent.is_empty() {
-            if taken > inner.taken.0 {
-                inner.connection.renew(now_ms);
-            }
+        if taken > inner.taken.0 {
+            inner.connection.renew(now_ms);
             inner.taken = (taken, now_ms);
         }
     }
@@ -318,7 +316,7 @@ impl Inner {
         self.end.get_or_insert((farewell, now_ms));
     }
 
-    /// The client has been handled to its end.
+    /// Ends a client that has been handled to its end.
     pub(crate) fn end_over(&mut self, now_ms: u64) {
         let moved = self.successor.is_some();
         self.end(if moved { Farewell::Protocol(End::Disconnected) } else { Farewell::Gone }, now_ms);

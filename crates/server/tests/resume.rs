@@ -1,4 +1,4 @@
-//! What a client has sent over one connection comes before what it sends over the next, and is carried out although it has
+//! Requests sent over one connection come before those sent over the next, and are carried out although their client has
 //! gone.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
@@ -67,7 +67,7 @@ fn a_session_that_comes_back_sees_what_it_had_under_way() {
         drop(closed);
         let mut last = None;
         for mut second in seconds {
-            // Of several only the last that the server has met goes on.
+            // Only the last of several that the server has met goes on.
             let Ok(frame) = second.frame() else { continue };
             let id = ConnectResponse::decode(&mut Reader::new(&frame)).unwrap().session_id;
             assert_eq!(id, session.id);
@@ -78,7 +78,8 @@ fn a_session_that_comes_back_sees_what_it_had_under_way() {
     server.stop();
 }
 
-/// What its thread has not read yet, though it has come. (Now and then the system brings what was sent first later.)
+/// Covers requests that have arrived and that their connection's thread has not read yet. (Now and then the kernel delivers
+/// the first ones later.)
 #[test]
 fn a_session_that_comes_back_sees_what_has_only_arrived() {
     let server = support::start_in_memory(3, &[]);

@@ -57,7 +57,7 @@ impl JavaSet {
     }
 }
 
-/// What is asked for: names that come, or go where they are there.
+/// Change to the children: names that come, or go where they are there.
 #[derive(Clone, Debug)]
 enum Step {
     Flip(Vec<u16>),

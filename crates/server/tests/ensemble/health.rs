@@ -68,7 +68,7 @@ fn a_member_without_a_majority_is_alive_and_not_ready() {
     let mut client = group.client(follower);
     until("a proposal has a size", || client.set("/n", b"y").unwrap().is_ok() && by_any("last_proposal_size") > 20.0);
     assert!(counts(follower, "sync_processor_batch_size_count") >= 2.0);
-    // Who follows learns what is committed, and was timed until it served; who leads knows of a majority, and of peers in step.
+    // A follower learns of commits, and was timed until it served; a leader knows of a majority, and of peers in step.
     for name in ["learner_commit_received_count", "commit_propagation_latency_count", "follower_sync_time_count"] {
         assert!(counts(follower, name) >= 1.0, "{name}");
     }

@@ -56,7 +56,7 @@ fn a_rolling_restart_loses_no_server() {
     group.end();
 }
 
-/// What clients say of the members heals it, too.
+/// Shows that a reconfig of a client heals it, too.
 #[test]
 fn a_reconfig_names_a_host() {
     let mut group = running();
