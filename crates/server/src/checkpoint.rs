@@ -14,7 +14,7 @@ use std::time::Duration;
 use oxkeeper_replica::Shared;
 use oxkeeper_state::checkpoint::Head;
 use oxkeeper_store::{Kind, Snapshot, StoreError, Tree, TreeWriter};
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use rustix::process::nice;
 use tracing::{info, warn};
 
@@ -34,6 +34,8 @@ const STOP_LOG_LEN: u64 = 4 << 20;
 const QUIET_MS: u64 = 5;
 /// How much later than the threads that serve a thread behind the scenes gets a core.
 pub(crate) const NICENESS: i32 = 10;
+/// How often it is looked whether the log has all that is applied.
+const DISK_POLL: Duration = Duration::from_millis(1);
 /// How often it is looked whether an image may still come.
 const IMAGE_POLL: Duration = Duration::from_secs(1);
 /// Pause after a failed checkpoint.
@@ -50,6 +52,10 @@ pub(crate) struct Checkpoints {
     behind: AtomicU64,
     /// Held while an entry is applied, of which the state may be unlocked in between.
     entry: Mutex<()>,
+    /// Something is applied, or about to be, that the log does not have.
+    ahead: AtomicBool,
+    /// A checkpoint is about to begin: nothing is applied before the log has it.
+    begins: AtomicBool,
     asked: Mutex<Asked>,
     wake: Condvar,
     /// Who waits for an image of the state.
@@ -72,6 +78,8 @@ impl Checkpoints {
             committed: AtomicU64::new(committed),
             behind: AtomicU64::new(behind),
             entry: Mutex::default(),
+            ahead: AtomicBool::new(false),
+            begins: AtomicBool::new(false),
             asked: Mutex::default(),
             wake: Condvar::new(),
             waiting: Mutex::default(),
@@ -85,6 +93,7 @@ impl Checkpoints {
         self.applied.store(applied, Ordering::Release);
         self.committed.store(committed, Ordering::Release);
         self.behind.store(behind, Ordering::Relaxed);
+        self.ahead.store(false, Ordering::SeqCst);
         // Who came while there was no thread is still waiting.
         *self.asked.lock() = Asked { checkpoint: !self.waiting.lock().is_empty(), stop: false };
         self.readers.ending.store(false, Ordering::Release);
@@ -94,6 +103,38 @@ impl Checkpoints {
     /// Taken before the state.
     pub(crate) fn between_entries(&self) -> &Mutex<()> {
         &self.entry
+    }
+
+    /// Whether entries may be applied now that the log does not have. If so, [`Checkpoints::note_ahead`] follows.
+    pub(crate) fn allow_ahead(&self) -> bool {
+        let allowed = !self.begins.load(Ordering::SeqCst);
+        if allowed {
+            self.ahead.store(true, Ordering::SeqCst);
+        }
+        allowed
+    }
+
+    /// Whether entries are applied that the log does not have.
+    pub(crate) fn note_ahead(&self, ahead: bool) {
+        self.ahead.store(ahead, Ordering::SeqCst);
+    }
+
+    /// Waits until the log has all that is applied, and keeps more from being applied. `None` if the thread is to stop before.
+    fn begin(&self) -> Option<MutexGuard<'_, ()>> {
+        self.begins.store(true, Ordering::SeqCst);
+        let begun = loop {
+            let between_entries = self.entry.lock();
+            if !self.ahead.load(Ordering::SeqCst) {
+                break Some(between_entries);
+            }
+            drop(between_entries);
+            if self.asked.lock().stop {
+                break None;
+            }
+            std::thread::sleep(DISK_POLL);
+        };
+        self.begins.store(false, Ordering::SeqCst);
+        begun
     }
 
     /// One more entry of `len` bytes is applied; the state is still locked.
@@ -204,7 +245,8 @@ impl Checkpoints {
                 return;
             }
             let start_ms = clock.now_ms();
-            if let Err(problem) = self.checkpoint(shared, tree, clock) {
+            let Some(between_entries) = self.begin() else { return };
+            if let Err(problem) = self.checkpoint(between_entries, shared, tree, clock) {
                 warn!(%problem, "the checkpoint failed, the former one stands; the log keeps everything since");
                 self.stats.lock().failed += 1;
                 if stop {
@@ -226,8 +268,13 @@ impl Checkpoints {
         }
     }
 
-    fn checkpoint(&self, shared: &RwLock<Shared>, tree: &Tree, clock: Clock) -> Result<(), StoreError> {
-        let between_entries = self.entry.lock();
+    fn checkpoint(
+        &self,
+        between_entries: MutexGuard<'_, ()>,
+        shared: &RwLock<Shared>,
+        tree: &Tree,
+        clock: Clock,
+    ) -> Result<(), StoreError> {
         let mut locked = shared.write();
         let head = locked.state.begin_checkpoint();
         let applied = self.applied.load(Ordering::Acquire);

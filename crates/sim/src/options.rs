@@ -34,6 +34,8 @@ pub enum Bug {
     TrimTooFar,
     /// The log is never trimmed.
     NeverTrim,
+    /// A checkpoint holds entries that the log does not have yet.
+    EagerCheckpoint,
     /// Sessions do not expire.
     NeverExpire,
     /// The first command of an entry is applied twice.

@@ -112,11 +112,13 @@ fn every_bug_is_caught() {
     check("stale clocks", 20, &["sessions:"], core(Bugs { stale_clocks: true, ..NONE }));
     let names = ["frames:", "liveness:", "history:"];
     check("late end", 20, &names, |options| changes(core(Bugs { late_end: true, ..NONE })(options)));
-    check("uncut log", 20, &names, |options| changes(core(Bugs { uncut_log: true, ..NONE })(options)));
+    check("uncut log", 100, &names, |options| changes(core(Bugs { uncut_log: true, ..NONE })(options)));
     check("old promise", 20, &names, |options| changes(core(Bugs { old_promise: true, ..NONE })(options)));
     check("foreign frames", 20, &names, |options| changes(core(Bugs { foreign_frames: true, ..NONE })(options)));
     check("events after replies", 5, &["watches:"], shell(Bug::EventsAfterReplies));
     check("expiry by the wall's clock", 20, &["sessions:"], shell(Bug::ExpiryByWallClock));
+    let eager = |options| Options { checkpoint_every_ms: 30, ..disks(shell(Bug::EagerCheckpoint)(options)) };
+    check("a checkpoint ahead of the log", 100, &["recovery:"], eager);
     check("the log is never trimmed", 40, &["bounds:"], shell(Bug::NeverTrim));
     check("a turn before its mailbox", 20, &["watches:"], shell(Bug::TurnBeforeMailbox));
     check("replies swapped", 10, &["order:", "watches:", "zxids:"], shell(Bug::RepliesSwapped));

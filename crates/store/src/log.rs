@@ -29,7 +29,7 @@ use crate::disk::{Disk, is_full};
 use crate::error::{AppendError, StoreError, SyncError, io_error};
 use crate::index::{Index, Span};
 use crate::recover::{At, Reader, recover};
-use crate::segment::{self, HEADER_LEN, ROOM_STEP, Segment};
+use crate::segment::{self, HEADER_LEN, ROOM_STEP, Segment, Syncing};
 
 /// A segment is ended by the first group after it has this many bytes.
 pub const SEGMENT_LEN: u64 = 64 << 20;
@@ -83,6 +83,8 @@ pub struct Log {
     next: u64,
     /// Part of a refused group may lie at `offset..dirty`; it is cleared before anything else is staged.
     dirty: u64,
+    /// What is staged is written, and not known to be durable: bytes of records in it.
+    written: Option<usize>,
 }
 
 impl Log {
@@ -102,7 +104,19 @@ impl Log {
             }
         };
         let (dir, segment_len, next) = (dir.to_path_buf(), options.segment_len, index.next);
-        Ok(Self { disk, dir, segment_len, index, first_sequence, tail, offset, staged: Vec::new(), next, dirty: 0 })
+        Ok(Self {
+            disk,
+            dir,
+            segment_len,
+            index,
+            first_sequence,
+            tail,
+            offset,
+            staged: Vec::new(),
+            next,
+            dirty: 0,
+            written: None,
+        })
     }
 
     /// Index of the oldest durable entry; [`next_index`](Self::next_index) when there is none.
@@ -182,9 +196,31 @@ impl Log {
     /// # Panics
     /// When the write or the `fdatasync` fails for another reason: crash rather than corrupt.
     pub fn sync(&mut self) -> Result<(), SyncError> {
-        if self.staged.is_empty() {
-            return Ok(());
+        if !self.staged.is_empty() {
+            self.write_or_refuse()?;
+            self.tail.sync();
+            self.finish_sync();
         }
+        Ok(())
+    }
+
+    /// Writes what is staged. It is durable when what this returns has [run](Syncing::run), which any thread may do, and
+    /// [`Log::finish_sync`] then counts it. Nothing may be staged in between. `None`: nothing is staged.
+    ///
+    /// # Errors
+    /// As [`Log::sync`].
+    ///
+    /// # Panics
+    /// As [`Log::sync`].
+    pub fn begin_sync(&mut self) -> Result<Option<Syncing>, SyncError> {
+        if self.staged.is_empty() {
+            return Ok(None);
+        }
+        self.write_or_refuse()?;
+        Ok(Some(self.tail.syncing()))
+    }
+
+    fn write_or_refuse(&mut self) -> Result<(), SyncError> {
         let body_len = self.staged.len() - GRANULE;
         if self.write_staged(false).is_err() {
             self.dirty = self.offset + self.staged.len() as u64;
@@ -192,12 +228,18 @@ impl Log {
             self.empty_staged();
             return Err(SyncError::Full);
         }
+        self.written = Some(body_len);
+        Ok(())
+    }
+
+    /// What [`Log::begin_sync`] has written is durable.
+    pub fn finish_sync(&mut self) {
+        let body_len = self.written.take().expect("something was written");
         let applied = self.index.apply(self.tail.sequence, self.offset, &self.staged[GRANULE..], body_len);
         applied.expect("append, truncate and reset stage what fits");
         assert_eq!(self.index.next, self.next, "what was staged is what is durable");
         self.offset += self.staged.len() as u64;
         self.empty_staged();
-        Ok(())
     }
 
     /// Makes room ahead if little is left; call it when nobody waits. A full disk is not an error here:
@@ -279,6 +321,7 @@ impl Log {
         if self.staged.len() + len > STAGED_LEN_MAX && !self.staged.is_empty() {
             return Err(AppendError::SyncFirst);
         }
+        assert!(self.written.is_none(), "nothing is staged behind what is on its way to the disk");
         let before = self.staged.len();
         let staged = self.begin(len).and_then(|()| {
             batch::push(&mut self.staged, record);
@@ -322,7 +365,7 @@ impl Log {
         let sequence = self.tail.sequence + 1;
         let next = Segment::create(&*self.disk, &self.dir, sequence, self.index.next, room)?;
         self.staged.resize(GRANULE, 0);
-        let sealed = self.write_staged(true);
+        let sealed = self.write_staged(true).map(|()| self.tail.sync());
         self.staged.clear();
         if let Err(error) = sealed {
             self.dirty = self.offset + GRANULE as u64;
@@ -336,9 +379,7 @@ impl Log {
 
     fn write_staged(&mut self, seal: bool) -> io::Result<()> {
         batch::finish(&mut self.staged, self.tail.sequence, self.offset, seal);
-        self.tail.write(self.offset, &self.staged)?;
-        self.tail.sync();
-        Ok(())
+        self.tail.write(self.offset, &self.staged)
     }
 
     /// Fills again what a refused group left. Until that succeeds nothing is staged; after a crash

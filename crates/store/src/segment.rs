@@ -27,6 +27,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::batch::GRANULE;
 use crate::disk::{Disk, DiskFile, is_full};
@@ -47,12 +48,35 @@ const UNFINISHED: &str = "unfinished";
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) path: PathBuf,
-    pub(crate) file: Box<dyn DiskFile>,
+    pub(crate) file: Arc<dyn DiskFile>,
     pub(crate) sequence: u64,
     /// Index of the next entry when the segment was begun.
     pub(crate) first_index: u64,
     /// Length of the file; of the tail: all of it filled and synced.
     pub(crate) len: u64,
+}
+
+/// What makes bytes durable that are written already.
+#[derive(Debug)]
+pub struct Syncing {
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+}
+
+impl Syncing {
+    /// Blocks until they are.
+    ///
+    /// # Panics
+    /// When the `fdatasync` fails: crash rather than corrupt.
+    pub fn run(self) {
+        sync(&*self.file, &self.path);
+    }
+}
+
+fn sync(file: &dyn DiskFile, path: &Path) {
+    if let Err(error) = file.sync_data() {
+        panic!("{}: cannot sync: {error}", path.display());
+    }
 }
 
 /// Path of the segment with this sequence.
@@ -80,7 +104,7 @@ impl Segment {
     pub(crate) fn create(disk: &dyn Disk, dir: &Path, sequence: u64, first_index: u64, room: u64) -> io::Result<Self> {
         let unfinished = dir.join(UNFINISHED);
         let path = path_of(dir, sequence);
-        let file = disk.create(&unfinished)?;
+        let file: Arc<dyn DiskFile> = disk.create(&unfinished)?.into();
         let mut segment = Self { path, file, sequence, first_index, len: HEADER_LEN };
         let created =
             segment.file.write_at(0, &segment.header()).and_then(|()| segment.extend(HEADER_LEN + room.max(1)));
@@ -108,7 +132,7 @@ impl Segment {
         let mut header = [0; HEADER_LEN as usize];
         file.read_at(0, &mut header).map_err(io_error(&path, "read"))?;
         let first_index = check_header(&path, &header, sequence)?;
-        Ok(Self { path, file, sequence, first_index, len })
+        Ok(Self { path, file: file.into(), sequence, first_index, len })
     }
 
     /// Makes room up to offset `end`: fills whole steps and syncs them. No change when there is.
@@ -151,9 +175,12 @@ impl Segment {
     /// A failed `fdatasync` leaves unknown what is on the disk and marks it clean in memory, so trying
     /// again would report success for data that is gone. The restart reads what is really there.
     pub(crate) fn sync(&self) {
-        if let Err(error) = self.file.sync_data() {
-            panic!("{}: cannot sync: {error}", self.path.display());
-        }
+        sync(&*self.file, &self.path);
+    }
+
+    /// The same, for any thread.
+    pub(crate) fn syncing(&self) -> Syncing {
+        Syncing { file: self.file.clone(), path: self.path.clone() }
     }
 
     /// Reads `len` bytes at `offset` into `buffer`.

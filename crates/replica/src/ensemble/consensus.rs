@@ -22,7 +22,7 @@ use omnipaxos::{ClusterConfig, OmniPaxos, OmniPaxosConfig, ServerConfig};
 use super::companion;
 use super::configuration::Configuration;
 use super::frame::{BadFrame, Frame, Status};
-use super::journal::{Journal, JournalFull};
+use super::journal::{Journal, JournalFull, Syncing};
 use super::links::Link;
 use super::storage::{LogEntry, Store};
 use super::{Bugs, Pace};
@@ -50,6 +50,8 @@ pub(crate) struct Consensus {
     configuration: Configuration,
     paxos: OmniPaxos<LogEntry, Store>,
     pub(crate) store: Store,
+    /// So many entries are decided, as was overheard.
+    overheard: u64,
     /// By process: the ballot of the Prepare that it was sent on this link and has not answered.
     asked: Vec<Option<Ballot>>,
     /// Acceptances that wait for this server's own disk.
@@ -115,6 +117,7 @@ impl Consensus {
             paxos,
             store,
             held: Vec::new(),
+            overheard: 0,
             for_companion: Vec::new(),
             messages: Vec::new(),
             staged: 0,
@@ -265,6 +268,28 @@ impl Consensus {
             }
         }
         Ok(Received::Handled)
+    }
+
+    /// Process `from` has said in ballot `n` that so many entries are decided, in a frame that is not handled yet. If that is
+    /// whom this server follows, in the round in which it has accepted its log, the two logs are the same as far as both go; and
+    /// what is decided stays so, whatever stands in the frames in between.
+    pub(crate) fn overhear(&mut self, from: u64, n: Ballot, decided: u64) {
+        let follows = !self.leads() && self.leader() == Some(from) && self.promise() == n;
+        let store = self.store.lock();
+        if follows && store.round() == n {
+            self.overheard = self.overheard.max(decided.min(store.end()));
+        }
+    }
+
+    /// So many entries may be applied. A follower need not have them on its own disk, since a majority has (as in ZooKeeper),
+    /// if `early` says so.
+    pub(crate) fn applicable(&self, early: bool) -> u64 {
+        let early = early && !self.leads();
+        let store = self.store.lock();
+        match early {
+            true => store.decided().max(self.overheard).min(store.end()),
+            false => store.decided().min(store.durable_end()),
+        }
     }
 
     /// What no member in its right mind sends, and OmniPaxos would trust.
@@ -442,8 +467,35 @@ impl Consensus {
         if is_staged {
             store.persist()?;
         }
-        let end = store.end();
         drop(store);
+        self.note_written();
+        Ok(true)
+    }
+
+    /// The first half of [`Consensus::persist`], of a follower, if that would block.
+    pub(crate) fn begin_persist(&mut self) -> Result<Option<Syncing>, JournalFull> {
+        if self.leads() || self.is_alone() {
+            return Ok(None);
+        }
+        let mut store = self.store.lock();
+        let was_staged = store.is_staged();
+        let begun = store.begin_persist()?;
+        let is_done = was_staged && !store.is_staged();
+        drop(store);
+        if is_done {
+            self.note_written();
+        }
+        Ok(begun)
+    }
+
+    /// The other half: what was begun is durable.
+    pub(crate) fn finish_persist(&mut self) {
+        self.store.lock().finish_persist();
+        self.note_written();
+    }
+
+    fn note_written(&mut self) {
+        let end = self.store.lock().end();
         self.written = self.staged;
         let held = std::mem::take(&mut self.held).into_iter();
         let mut answers: Vec<_> = held.map(|(from, accepted)| (from, PaxosMsg::Accepted(accepted))).collect();
@@ -452,7 +504,6 @@ impl Consensus {
         for (from, msg) in answers {
             self.paxos.handle_incoming(Message::SequencePaxos(PaxosMessage { from, to: self.process, msg }));
         }
-        Ok(true)
     }
 }
 

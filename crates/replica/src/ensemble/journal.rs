@@ -49,6 +49,9 @@ impl JournalOp {
     }
 }
 
+/// Blocks until what was begun is durable.
+pub type Syncing = Box<dyn FnOnce() + Send>;
+
 /// A durable log with scalars.
 pub trait Journal: Send {
     /// Index of the oldest entry.
@@ -62,6 +65,16 @@ pub trait Journal: Send {
 
     /// Makes a group of changes durable. *Errors*: the disk is full; a prefix of the group may be there.
     fn write(&mut self, ops: &[JournalOp]) -> Result<(), JournalFull>;
+
+    /// Begins what [`Journal::write`] does. What it returns blocks until the group is durable, on any thread; only then the
+    /// caller says so by [`Journal::finish`], and until then it changes nothing. `None`: the group is durable. *Errors*: as
+    /// [`Journal::write`].
+    fn begin(&mut self, ops: &[JournalOp]) -> Result<Option<Syncing>, JournalFull> {
+        self.write(ops).map(|()| None)
+    }
+
+    /// The group begun is durable.
+    fn finish(&mut self) {}
 
     /// Reads entries in order.
     ///

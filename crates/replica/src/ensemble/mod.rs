@@ -7,8 +7,9 @@
 //! 1. link events and frames ([`Replica::link_up`], [`Replica::link_down`], [`Replica::receive`]), commands of own
 //!    clients ([`Replica::submit`]);
 //! 2. [`Replica::step`]: elections, sessions, packing; then frames that need no disk leave ([`Replica::next_frame`]);
-//! 3. [`Replica::apply`]: what is decided and durable;
-//! 4. [`Replica::persist`], after which the frames that waited for the disk leave, and 3 again.
+//! 3. [`Replica::apply`]: what is decided;
+//! 4. [`Replica::persist`], after which the frames that waited for the disk leave, and 3 again. A follower may do that in
+//!    two halves ([`Replica::begin_persist`]), between which frames are only overheard ([`Replica::overhear`]), and 3.
 //!
 //! * [`journal`]: the durable log as consensus needs it.
 //! * `storage`: OmniPaxos' view of it. `consensus`: OmniPaxos, driven by its rules. `ballot`: ballots as bytes.
@@ -42,7 +43,7 @@ pub use configuration::Configuration;
 pub use consensus::SYNC_LEN_MAX;
 pub use frame::BadFrame;
 pub use intake::Packed;
-pub use journal::{Journal, JournalFull, JournalOp, MemoryJournal};
+pub use journal::{Journal, JournalFull, JournalOp, MemoryJournal, Syncing};
 pub use replica::{Applying, Replica, ReplicaConfig, Role, Want};
 
 /// How fast an ensemble notices things.

@@ -21,7 +21,7 @@ use super::consensus::{Consensus, Received};
 use super::frame::{self, BadFrame, Frame, Roster, Status};
 use super::hand_over::Leaving;
 use super::intake::{Intake, Packed};
-use super::journal::{Journal, JournalFull, JournalOp, scalar};
+use super::journal::{Journal, JournalFull, JournalOp, Syncing, scalar};
 use super::learning::Learner;
 use super::links::Link;
 pub use super::parts::{LogPart, LogTail, OwnLog, compare_rounds, greater_ballot};
@@ -118,6 +118,8 @@ pub struct Applying<'a> {
     pub applied: &'a mut dyn FnMut(&[u8]),
     /// Monotonic, ms.
     pub now_ms: u64,
+    /// What this server follows may be applied before it is on this server's disk.
+    pub early: bool,
 }
 
 /// Of the leader only.
@@ -789,6 +791,38 @@ impl Replica {
         self.next.is_some() || self.store().is_some_and(|store| store.lock().is_staged())
     }
 
+    /// The first half of [`Replica::persist`], of a follower, if that would block: then whoever runs what it returns lets go of
+    /// the replica meanwhile. Until [`Replica::finish_persist`] it may only overhear and apply. *Errors*: as [`Replica::persist`].
+    pub fn begin_persist(&mut self) -> Result<Option<Syncing>, JournalFull> {
+        match &mut self.standing {
+            Some(Standing::Voter(consensus)) if self.next.is_none() => consensus.begin_persist(),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// The other half: what was begun is durable.
+    pub fn finish_persist(&mut self) {
+        if let Some(Standing::Voter(consensus)) = &mut self.standing {
+            consensus.finish_persist();
+            consensus.take_outgoing(&mut self.links);
+        }
+    }
+
+    /// A frame from `peer` that waits for [`Replica::receive`] until this server's disk has answered. All before it have been
+    /// received or overheard.
+    pub fn overhear(&mut self, peer: u8, bytes: &[u8]) {
+        if self.links.get(&peer).is_none_or(|link| !link.joined) {
+            return;
+        }
+        let Configuration { id, voters, .. } = &self.configuration;
+        let process = |server| self.configuration.process_of(server).unwrap_or_default();
+        let (from, to) = (process(peer), process(self.config.me));
+        let decided = Frame::decided(bytes, Roster { configuration: *id, from, to, processes: voters.len() as u64 });
+        if let (Some((n, decided)), Some(Standing::Voter(consensus))) = (decided, &mut self.standing) {
+            consensus.overhear(from, n, decided);
+        }
+    }
+
     /// Makes durable what must be; true if anything was. *Errors*: the disk is full; the replica must be started anew
     /// from what is on disk.
     pub fn persist(&mut self) -> Result<bool, JournalFull> {
@@ -819,7 +853,7 @@ impl Replica {
     /// Applies what is decided and durable. *Errors*: an entry that is none: the log is damaged.
     pub fn apply(&mut self, applying: &mut Applying<'_>) -> Result<(), DecodeError> {
         let before = self.applied;
-        while let Some(entry) = self.next_applicable() {
+        while let Some(entry) = self.next_applicable(applying.early) {
             self.apply_entry(&entry.0, applying)?;
             self.applied += 1;
             self.note_end(applying.shared);
@@ -832,7 +866,23 @@ impl Replica {
         Ok(())
     }
 
-    fn next_applicable(&mut self) -> Option<storage::LogEntry> {
+    fn applicable(&self, early: bool) -> u64 {
+        match &self.standing {
+            Some(Standing::Voter(consensus)) => consensus.applicable(early),
+            Some(Standing::Learner(learner)) => {
+                let store = learner.store.lock();
+                store.decided().min(store.durable_end())
+            }
+            Some(Standing::Blank { .. }) | None => 0,
+        }
+    }
+
+    /// Whether something is applied that this server's disk does not have.
+    pub fn is_ahead_of_disk(&self) -> bool {
+        self.store().is_some_and(|store| store.lock().durable_end() < self.applied)
+    }
+
+    fn next_applicable(&mut self, early: bool) -> Option<storage::LogEntry> {
         if self.next.is_some() && !self.config.bugs.late_end {
             return None;
         }
@@ -840,13 +890,11 @@ impl Replica {
             return Some(entry);
         }
         let applied = self.applied;
-        let store = self.store()?.lock();
-        let end = store.decided().min(store.durable_end()).min(applied + READ_ENTRIES);
+        let end = self.applicable(early).min(applied + READ_ENTRIES);
         if applied >= end {
             return None;
         }
-        let entries = store.entries(applied, end);
-        drop(store);
+        let entries = self.store()?.lock().entries(applied, end);
         self.ahead = entries.into();
         self.ahead.pop_front()
     }

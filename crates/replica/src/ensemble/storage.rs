@@ -18,7 +18,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::Bugs;
 use super::ballot;
 use super::configuration::Configuration;
-use super::journal::{Journal, JournalFull, JournalOp, MemoryJournal, scalar};
+use super::journal::{Journal, JournalFull, JournalOp, MemoryJournal, Syncing, scalar};
 
 /// Bytes of durable entries kept in memory for followers that are a little behind.
 const TAIL_KEPT: usize = 256 << 10;
@@ -175,6 +175,10 @@ impl Inner {
     /// The configuration ends before entry `end`. What is behind, written or not, is void, and what was promised, too.
     /// *Errors*: as [`Inner::persist`].
     pub(crate) fn cut(&mut self, end: u64, next: &Configuration, bugs: Bugs) -> Result<(), JournalFull> {
+        // A follower may have applied what its disk does not have yet.
+        if self.durable_end() < end {
+            self.persist()?;
+        }
         self.ops.clear();
         self.indivisible.clear();
         cut(&mut *self.journal, end, next, bugs)
@@ -198,6 +202,37 @@ impl Inner {
         self.ops = ops;
         self.shorten_tail();
         Ok(())
+    }
+
+    /// The same in two halves, if it is one group that blocks: the other one is [`Inner::finish_persist`], before which nothing is
+    /// staged. *Errors*: as [`Inner::persist`].
+    pub(crate) fn begin_persist(&mut self) -> Result<Option<Syncing>, JournalFull> {
+        if self.ops.iter().map(JournalOp::payload_len).sum::<usize>() > GROUP_LEN {
+            return Ok(None);
+        }
+        let mut ops = std::mem::take(&mut self.ops);
+        if !ops.is_empty() {
+            self.note_decided(self.end(), &mut ops);
+        }
+        let begun = self.journal.begin(&ops);
+        // Until it is durable it counts as staged.
+        self.ops = ops;
+        if let Ok(None) = begun {
+            self.forget_staged();
+        }
+        begun
+    }
+
+    /// What was begun is durable.
+    pub(crate) fn finish_persist(&mut self) {
+        self.journal.finish();
+        self.forget_staged();
+    }
+
+    fn forget_staged(&mut self) {
+        self.ops.clear();
+        self.indivisible.clear();
+        self.shorten_tail();
     }
 
     /// Writes all of it as one group, or each part that is indivisible and what is between them.

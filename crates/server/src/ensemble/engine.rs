@@ -1,22 +1,24 @@
 //! The engine's thread of an ensemble's server.
 //!
-//! Invariant: what the replica hands out for a peer leaves in that order; an entry is applied after it is on this
-//! server's disk; clients are served only while the replica says so.
+//! Invariant: what the replica hands out for a peer leaves in that order; an entry is applied after it is on the disks of a
+//! majority, and of this server if it leads; a checkpoint holds nothing that is not on this server's disk; clients are served only while the replica says so.
 
 use std::cell::Cell;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use oxkeeper_replica::Proposals;
 use oxkeeper_replica::ensemble::{Applying, JournalFull, Role, Want};
 use oxkeeper_state::State;
-
-use tracing::info;
+use parking_lot::{Mutex, MutexGuard};
+use tracing::{info, warn};
 
 use super::life::{Agreed, Life, Parts, Running, follow_own_line, linked_members};
 use crate::engine::{age_ms, deliver};
-use crate::peers::PeerEvent;
+use crate::peers::{Ear, PeerEvent};
 use crate::slow::Times;
 
 /// Bytes of log entries given to a peer that is sent the state at once.
@@ -36,6 +38,75 @@ enum End {
     /// This peer's state is needed, with so many entries.
     Install(u8, u64),
     DiskFull,
+}
+
+/// Where the engine's thread works, and lets another one hear the leader while it waits for its disk.
+struct Desk<'a> {
+    ear: Arc<Ear>,
+    /// The engine's thread waits for its disk, and nothing of it is locked.
+    syncing: AtomicBool,
+    engine: Mutex<&'a mut Ensemble>,
+}
+
+struct StopEar<'a>(&'a Ear);
+
+impl Drop for StopEar<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+impl Desk<'_> {
+    fn work(&self) -> End {
+        let mut proposals = Proposals::default();
+        let mut engine = self.engine.lock();
+        loop {
+            let stop = engine.gather(&mut proposals);
+            engine.begin_turn();
+            if let Err(JournalFull) = self.persist(&mut engine) {
+                return End::DiskFull;
+            }
+            engine.end_turn();
+            if let Some(end) = engine.settle(stop) {
+                return end;
+            }
+        }
+    }
+
+    fn persist(&self, engine: &mut MutexGuard<'_, &mut Ensemble>) -> Result<(), JournalFull> {
+        engine.parts.pulse.engine_is_excused();
+        let start = Instant::now();
+        let was_staged = match engine.running.replica.begin_persist()? {
+            Some(syncing) => {
+                self.syncing.store(true, Ordering::Release);
+                engine.listen_meanwhile();
+                MutexGuard::unlocked(engine, syncing);
+                self.syncing.store(false, Ordering::Release);
+                engine.running.peers.listen_no_more();
+                engine.running.replica.finish_persist();
+                true
+            }
+            None => engine.running.replica.persist()?,
+        };
+        if was_staged {
+            engine.parts.stats.lock().synced(start.elapsed().as_micros() as u64);
+        }
+        engine.parts.pulse.engine_beats();
+        Ok(())
+    }
+
+    /// The other thread.
+    fn overhear(&self) {
+        while self.ear.wait() {
+            if self.syncing.load(Ordering::Acquire) {
+                let mut engine = self.engine.lock();
+                // It may have been locked by the engine's thread, which is done.
+                if self.syncing.load(Ordering::Acquire) {
+                    engine.overhear();
+                }
+            }
+        }
+    }
 }
 
 impl Ensemble {
@@ -66,28 +137,39 @@ impl Ensemble {
     }
 
     fn live(&mut self) -> End {
-        let mut proposals = Proposals::default();
-        loop {
-            self.running.peers.wait(self.idle_time());
-            self.parts.pulse.engine_beats();
-            // Nobody else could end the sessions of a voter that is alone: it may stand still.
-            let is_alone = self.running.replica.configuration().is_sole();
-            self.running.watch.moved(if is_alone { u64::MAX } else { self.parts.clock.now_ms() });
-            self.listen();
-            let stop = self.parts.proposing.take_waiting(&mut proposals);
-            self.running.replica.submit(&mut proposals);
-            self.parts.proposing.note_unapplied(self.running.replica.waiting_len());
-            if let Err(JournalFull) = self.turn() {
-                return End::DiskFull;
+        let desk = Desk { ear: self.running.peers.ear(), syncing: AtomicBool::new(false), engine: Mutex::new(self) };
+        thread::scope(|scope| {
+            // However this ends, the other one ends, too.
+            let _stop = StopEar(&desk.ear);
+            let helper = thread::Builder::new().name("overhear".to_owned()).spawn_scoped(scope, || desk.overhear());
+            if let Err(error) = helper {
+                warn!(%error, "no thread: reads show what others have written only when this server's disk has it");
             }
-            // Now nothing is staged: what the log has, the disk has.
-            self.answer_questions();
-            if let Some(Want::Install { from, at }) = self.running.replica.take_want() {
-                return End::Install(from, at);
-            }
-            if stop && self.may_stop() {
-                return End::Stopped;
-            }
+            desk.work()
+        })
+    }
+
+    /// Takes what waits for it; whether it is to stop.
+    fn gather(&mut self, proposals: &mut Proposals) -> bool {
+        self.running.peers.wait(self.idle_time());
+        self.parts.pulse.engine_beats();
+        // Nobody else could end the sessions of a voter that is alone: it may stand still.
+        let is_alone = self.running.replica.configuration().is_sole();
+        self.running.watch.moved(if is_alone { u64::MAX } else { self.parts.clock.now_ms() });
+        self.listen();
+        let stop = self.parts.proposing.take_waiting(proposals);
+        self.running.replica.submit(proposals);
+        self.parts.proposing.note_unapplied(self.running.replica.waiting_len());
+        stop
+    }
+
+    /// After a turn; why this life ends, if it does.
+    fn settle(&mut self, stop: bool) -> Option<End> {
+        // Now nothing is staged: what the log has, the disk has.
+        self.answer_questions();
+        match self.running.replica.take_want() {
+            Some(Want::Install { from, at }) => Some(End::Install(from, at)),
+            None => (stop && self.may_stop()).then_some(End::Stopped),
         }
     }
 
@@ -149,25 +231,43 @@ impl Ensemble {
         }
     }
 
-    fn turn(&mut self) -> Result<(), JournalFull> {
+    fn begin_turn(&mut self) {
         self.tick();
         let clock = self.parts.clock;
         self.running.replica.step(&self.parts.shared, clock.now_ms(), clock.wall_ms());
         self.send();
         self.apply();
-        self.parts.pulse.engine_is_excused();
-        let start = Instant::now();
-        if self.running.replica.persist()? {
-            self.parts.stats.lock().synced(start.elapsed().as_micros() as u64);
-        }
-        self.parts.pulse.engine_beats();
+    }
+
+    fn end_turn(&mut self) {
+        self.note_ahead();
         self.send();
         self.apply();
         // Whom the last entries let in is told now, not with the next frame.
         self.send();
         self.show_role();
         self.running.replica.with_journal(|journal| journal.prepare());
-        Ok(())
+    }
+
+    /// While the disk works: what the leader says is decided, is shown.
+    fn overhear(&mut self) {
+        let Running { replica, peers, .. } = &mut self.running;
+        if let Role::Following(leader) = replica.role() {
+            peers.overhear(leader, &mut |frame| replica.overhear(leader, frame));
+            self.apply();
+            self.listen_meanwhile();
+        }
+    }
+
+    fn listen_meanwhile(&mut self) {
+        if let Role::Following(leader) = self.running.replica.role() {
+            self.running.peers.listen_meanwhile(leader);
+        }
+    }
+
+    /// A checkpoint must not hold what the log does not.
+    fn note_ahead(&self) {
+        self.parts.checkpoints.note_ahead(self.running.replica.is_ahead_of_disk());
     }
 
     fn send(&mut self) {
@@ -184,6 +284,7 @@ impl Ensemble {
     }
 
     fn apply(&mut self) {
+        let early = self.parts.checkpoints.allow_ahead();
         let (parts, Running { replica, writer, slow, agreed, ensemble_id, .. }) = (&self.parts, &mut self.running);
         let durable_ms = parts.clock.now_ms();
         let checkpoints = &parts.checkpoints;
@@ -211,6 +312,7 @@ impl Ensemble {
                 is_last.set(true);
             },
             now_ms: parts.clock.now_ms(),
+            early,
         };
         let applied = replica.apply(&mut applying);
         let slow = slow.report(writer, Times { taken_ms: None, durable_ms }, parts.clock);
@@ -231,6 +333,7 @@ impl Ensemble {
         // The last delivery may have woken them before that was so, and there may be no next one.
         parts.mailboxes.iter().for_each(|mailbox| mailbox.relieve());
         agreed.into_iter().for_each(|agreed| self.note_members(agreed));
+        self.note_ahead();
     }
 
     /// Links are made to whoever is a member now.

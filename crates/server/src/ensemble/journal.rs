@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use oxkeeper_replica::ensemble::{Journal, JournalFull, JournalOp};
+use oxkeeper_replica::ensemble::{Journal, JournalFull, JournalOp, Syncing};
 use oxkeeper_store::{AppendError, Log, SyncError};
 use tracing::warn;
 
@@ -43,18 +43,18 @@ impl Journal for LogJournal {
     }
 
     fn write(&mut self, ops: &[JournalOp]) -> Result<(), JournalFull> {
-        for op in ops {
-            match stage(&mut self.log, op) {
-                Err(AppendError::SyncFirst) => {
-                    self.log.sync().map_err(|SyncError::Full| JournalFull)?;
-                    stage(&mut self.log, op).map_err(|_| JournalFull)?;
-                }
-                Err(AppendError::Full) => return Err(JournalFull),
-                Err(problem @ AppendError::TooLarge { .. }) => unreachable!("the leader packed it: {problem}"),
-                Ok(()) => {}
-            }
-        }
+        stage_all(&mut self.log, ops)?;
         self.log.sync().map_err(|SyncError::Full| JournalFull)
+    }
+
+    fn begin(&mut self, ops: &[JournalOp]) -> Result<Option<Syncing>, JournalFull> {
+        stage_all(&mut self.log, ops)?;
+        let begun = self.log.begin_sync().map_err(|SyncError::Full| JournalFull)?;
+        Ok(begun.map(|syncing| Box::new(|| syncing.run()) as Syncing))
+    }
+
+    fn finish(&mut self) {
+        self.log.finish_sync();
     }
 
     fn read(&self, range: Range<u64>, entry: &mut dyn FnMut(&[u8])) {
@@ -77,6 +77,21 @@ impl Journal for LogJournal {
     fn prepare(&mut self) {
         self.log.prepare();
     }
+}
+
+fn stage_all(log: &mut Log, ops: &[JournalOp]) -> Result<(), JournalFull> {
+    for op in ops {
+        match stage(log, op) {
+            Err(AppendError::SyncFirst) => {
+                log.sync().map_err(|SyncError::Full| JournalFull)?;
+                stage(log, op).map_err(|_| JournalFull)?;
+            }
+            Err(AppendError::Full) => return Err(JournalFull),
+            Err(problem @ AppendError::TooLarge { .. }) => unreachable!("the leader packed it: {problem}"),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
 }
 
 fn stage(log: &mut Log, op: &JournalOp) -> Result<(), AppendError> {

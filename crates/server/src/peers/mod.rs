@@ -6,6 +6,9 @@
 //! which have been greeted ([`hello`] says how): [`dial`] and [`accept`]. State transfers have connections of their own to
 //! the same port, which those threads keep.
 //!
+//! While that thread waits for its disk, another one may hear the leader ([`ear`]): it takes frames off the link that the engine is
+//! told of afterwards, as if they had come then.
+//!
 //! The smaller id dials the larger. A new link replaces the old one of its peer. A link that loses a byte is ended, so
 //! what the engine sees of one link is a prefix of what its peer sent. A silent link is for the engine to end: nothing here
 //! sends on its own.
@@ -16,6 +19,7 @@
 
 mod accept;
 mod dial;
+mod ear;
 mod greet;
 mod hello;
 mod helpers;
@@ -47,6 +51,7 @@ use self::link::{End, Link};
 use crate::config::HostPort;
 
 pub(crate) use self::dial::Connector;
+pub(crate) use self::ear::Ear;
 pub(crate) use self::stream::PeerStream;
 pub(crate) use self::tls::PeerTls;
 pub(crate) use self::wake::Waker;
@@ -55,6 +60,8 @@ pub(crate) use self::wake::Waker;
 pub(crate) const FRAME_LEN_MAX: usize = 96 << 20;
 /// Bytes that may wait for one peer before its link is given up.
 pub(crate) const UNSENT_LEN_MAX: usize = 256 << 20;
+/// Bytes of frames that are overheard while the disk works; more stay where they are.
+const OVERHEARD_LEN_MAX: usize = 4 << 20;
 /// Stands for the waker among the peers' ids in events, which are bytes.
 const WAKER: u64 = u64::MAX;
 /// Events taken at a time; what is left over comes again.
@@ -164,6 +171,12 @@ pub(crate) struct Peers {
     /// Peers, and whether they did it, whose links ended and who have not been told of.
     ended: Vec<(u8, bool)>,
     entrance: Arc<Entrance>,
+    ear: Arc<Ear>,
+    /// Frames that were overheard, in order, and whose; nothing was taken off their links since.
+    overheard: Vec<(u8, Vec<u8>)>,
+    overheard_len: usize,
+    /// Whom the ear listens for.
+    listened: Option<u8>,
 }
 
 impl Peers {
@@ -192,6 +205,10 @@ impl Peers {
             collected: false,
             links: BTreeMap::new(),
             ended: Vec::new(),
+            ear: Arc::new(Ear::new()?),
+            overheard: Vec::new(),
+            overheard_len: 0,
+            listened: None,
         };
         peers.start_dialling()?;
         Ok(peers)
@@ -245,7 +262,7 @@ impl Peers {
 
     /// Until there is something for [`Peers::poll`], somebody wakes us, or time is up.
     pub(crate) fn wait(&mut self, timeout: Duration) {
-        let urgent = !self.ended.is_empty() || self.links.values().any(Link::is_broken);
+        let urgent = !self.ended.is_empty() || !self.overheard.is_empty() || self.links.values().any(Link::is_broken);
         let sleeps = !urgent && self.helpers.waker.fall_asleep();
         self.collect(if sleeps { timeout } else { Duration::ZERO });
         self.helpers.waker.awake();
@@ -273,6 +290,10 @@ impl Peers {
             self.collect(Duration::ZERO);
         }
         self.collected = false;
+        self.overheard_len = 0;
+        for (peer, frame) in self.overheard.drain(..) {
+            event(PeerEvent::Frame(peer, &frame));
+        }
         for at in 0..self.ready.len() {
             let (whose, flags) = self.ready[at];
             // The waker is nobody's id.
@@ -340,6 +361,39 @@ impl Peers {
         }
     }
 
+    /// For whoever hears a peer while the engine's thread cannot.
+    pub(crate) fn ear(&self) -> Arc<Ear> {
+        self.ear.clone()
+    }
+
+    /// The ear wakes once this peer says something, unless too much waits already for [`Peers::poll`].
+    pub(crate) fn listen_meanwhile(&mut self, peer: u8) {
+        if let Some(link) = self.links.get(&peer).filter(|_| self.overheard_len < OVERHEARD_LEN_MAX) {
+            self.ear.listen(peer, link.stream().socket());
+            self.listened = Some(peer);
+        }
+    }
+
+    /// The ear does not wake any more: the engine hears for itself.
+    pub(crate) fn listen_no_more(&mut self) {
+        let peer = self.listened.take();
+        if let Some((peer, link)) = peer.and_then(|peer| Some((peer, self.links.get(&peer)?))) {
+            self.ear.rest(peer, link.stream().socket());
+        }
+    }
+
+    /// Takes what has come from this peer; the next [`Peers::poll`] tells it first of all.
+    pub(crate) fn overhear(&mut self, peer: u8, heard: &mut dyn FnMut(&[u8])) {
+        let Some(link) = self.links.get_mut(&peer) else { return };
+        let read = link.read(&mut |frame| {
+            heard(frame);
+            self.overheard_len += frame.len();
+            self.overheard.push((peer, frame.to_vec()));
+        });
+        // An end is found again when the engine reads.
+        drop(read);
+    }
+
     /// Adds a frame to what leaves with the next [`Peers::flush`]. Without a link it is dropped, as all that is on its way
     /// when a link ends.
     pub(crate) fn send(&mut self, peer: u8, frame: &[u8]) {
@@ -381,6 +435,7 @@ impl Peers {
         // It leaves the event queue with its last descriptor anyway.
         let _ = epoll::delete(&self.epoll, link.stream().socket());
         link.reset();
+        self.overheard.retain(|(whose, _)| *whose != peer);
         self.ended.push((peer, end.by_peer));
         self.helpers.need(peer);
     }

@@ -21,5 +21,6 @@ mod restarts;
 mod sessions;
 #[path = "../support/mod.rs"]
 mod support;
+mod visible;
 mod wildcards;
 mod work;

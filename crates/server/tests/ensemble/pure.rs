@@ -23,6 +23,8 @@ pub(crate) struct Pure {
     pub(crate) replica: Replica,
     shared: RwLock<Shared>,
     writer: Writer,
+    /// What is decided is applied before it is durable.
+    pub(crate) early: bool,
 }
 
 impl Pure {
@@ -63,7 +65,7 @@ impl Pure {
         let replica = Replica::start(config, journal, &state, 0).unwrap();
         let sessions = SessionTable::new(me, 0, &state, Clocks::new(100, 0));
         let shared = RwLock::new(Shared::new(state, Settings::default(), sessions, 0));
-        Pure { replica, shared, writer: Writer::new(1) }
+        Pure { replica, shared, writer: Writer::new(1), early: true }
     }
 
     pub(crate) fn step(&mut self, now_ms: u64) {
@@ -76,7 +78,7 @@ impl Pure {
         self.apply(now_ms);
     }
 
-    fn apply(&mut self, now_ms: u64) {
+    pub(crate) fn apply(&mut self, now_ms: u64) {
         let entry = Mutex::new(());
         let mut applying = Applying {
             shared: &self.shared,
@@ -85,6 +87,7 @@ impl Pure {
             deliver: &mut |_, _| {},
             applied: &mut |_| {},
             now_ms,
+            early: self.early,
         };
         self.replica.apply(&mut applying).expect("all entries are entries");
     }

@@ -74,6 +74,7 @@ impl World {
                 return self.finish_persist(me, process, life);
             }
             if !self.options.disk_beside {
+                self.overhear(me, process, life);
                 return End::Going;
             }
         }
@@ -125,6 +126,17 @@ impl World {
         self.show_role(me, process, life);
         life.replica.lock().with_journal(|journal| journal.prepare());
         if self.hosts[me].has_crashed() { End::Crashed } else { self.wanted(life) }
+    }
+
+    /// What the leader says while the disk works.
+    fn overhear(&mut self, me: usize, process: &mut Process, life: &mut Life) {
+        let mut replica = life.replica.lock();
+        let Role::Following(leader) = replica.role() else { return };
+        for frame in self.wires.waiting(me, usize::from(leader) - 1, self.now_ms) {
+            replica.overhear(leader, frame);
+        }
+        drop(replica);
+        self.apply(me, process, life);
     }
 
     fn wanted(&self, life: &Life) -> End {
@@ -193,6 +205,7 @@ impl World {
             },
             applied: &mut |entry| entries.push(entry.to_vec()),
             now_ms: self.now_ms,
+            early: true,
         };
         replica.apply(&mut applying).expect("a log entry is one");
         let after = replica.applied();
@@ -337,7 +350,8 @@ impl World {
         }
         if let Mode::Persisting(until_ms) = mode {
             let early_ms = due_ms.min(next_step_ms).min(life.next_tick_ms).max(self.now_ms + 1);
-            at_ms = if self.options.disk_beside { early_ms.min(*until_ms) } else { *until_ms };
+            let news_ms = self.wires.news_ms(me, self.now_ms).unwrap_or(NEVER);
+            at_ms = (if self.options.disk_beside { early_ms } else { news_ms }).min(*until_ms);
         }
         self.wake_engine(me, at_ms.max(self.now_ms));
     }

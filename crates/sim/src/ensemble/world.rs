@@ -542,7 +542,12 @@ impl World {
             return;
         }
         let Some(life) = &mut process.life else { return };
-        let applied = life.replica.lock().applied();
+        let replica = life.replica.lock();
+        if replica.is_ahead_of_disk() && self.options.bug != Bug::EagerCheckpoint {
+            return;
+        }
+        let applied = replica.applied();
+        drop(replica);
         let mut shared = process.shared.write();
         let head = shared.state.begin_checkpoint();
         let done = life.tree.checkpoint(applied, |writer| {

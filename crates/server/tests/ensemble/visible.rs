@@ -1,0 +1,131 @@
+//! When what is decided is seen at a server that did not decide it: not later than its leader says so, however slow its
+//! own disk is.
+
+use oxkeeper_proto::{OpCode, SessionId};
+
+use crate::pure::Net;
+
+/// Three servers, one of which leads; and an entry that the leader and one follower have on disk. The other follower has
+/// been told of it, and its disk works. What the leader says of that, then.
+struct Slow {
+    net: Net,
+    leader: u8,
+    slow: u8,
+    said: Vec<Vec<u8>>,
+}
+
+impl Slow {
+    fn new() -> Slow {
+        let mut net = Net::new(3);
+        net.run(2_000);
+        let [leader] = net.leaders()[..] else { panic!("one leads: {:?}", net.leaders()) };
+        let followers: Vec<u8> = (1..=3).filter(|&id| id != leader).collect();
+        let (quick, slow) = (followers[0], followers[1]);
+        net.server(leader).replica.submit_own(SessionId(7), OpCode::CloseSession, &[]);
+        let now_ms = net.now_ms;
+        net.server(leader).step(now_ms);
+        for follower in [quick, slow] {
+            let proposed = frames(&mut net, leader, follower);
+            hear(&mut net, leader, follower, &proposed);
+            net.server(follower).step(now_ms);
+        }
+        net.server(leader).persist(now_ms);
+        net.server(quick).persist(now_ms);
+        let accepted = frames(&mut net, quick, leader);
+        hear(&mut net, quick, leader, &accepted);
+        // One turn decides, tells and applies.
+        let before = net.server(leader).replica.applied();
+        net.server(leader).step(now_ms);
+        assert_eq!(net.server(leader).replica.applied(), before + 1);
+        let (said, said_to_quick) = (frames(&mut net, leader, slow), frames(&mut net, leader, quick));
+        assert!(!said.is_empty() && !said_to_quick.is_empty(), "all followers are told in that turn");
+        hear(&mut net, leader, quick, &said_to_quick);
+        let slow_replica = &net.server(slow).replica;
+        assert!(slow_replica.applied() == before && slow_replica.is_staged());
+        Slow { net, leader, slow, said }
+    }
+
+    fn applied(&mut self) -> (u64, u64) {
+        let leader = self.net.server(self.leader).replica.applied();
+        (self.net.server(self.slow).replica.applied(), leader)
+    }
+
+    /// The disk has answered, and all that was said is heard.
+    fn finish(mut self) {
+        let (leader, slow, now_ms) = (self.leader, self.slow, self.net.now_ms);
+        self.net.server(slow).persist(now_ms);
+        assert!(!self.net.server(slow).replica.is_ahead_of_disk());
+        hear(&mut self.net, leader, slow, &self.said);
+        self.net.server(slow).step(now_ms);
+        let (applied, expected) = self.applied();
+        assert_eq!(applied, expected);
+        self.net.run(1_000);
+        let applied = self.net.servers.iter().map(|server| server.replica.applied()).collect::<Vec<_>>();
+        assert!(applied.iter().all(|&it| it == applied[0]), "{applied:?}");
+    }
+}
+
+fn frames(net: &mut Net, from: u8, to: u8) -> Vec<Vec<u8>> {
+    std::iter::from_fn(|| net.server(from).replica.next_frame(to)).collect()
+}
+
+fn hear(net: &mut Net, from: u8, to: u8, frames: &[Vec<u8>]) {
+    let now_ms = net.now_ms;
+    frames.iter().for_each(|frame| net.server(to).replica.receive(from, frame, now_ms).unwrap());
+}
+
+#[test]
+fn what_is_decided_is_applied_before_the_own_disk_has_it() {
+    let mut slow = Slow::new();
+    let (leader, id, now_ms) = (slow.leader, slow.slow, slow.net.now_ms);
+    hear(&mut slow.net, leader, id, &slow.said);
+    slow.net.server(id).step(now_ms);
+    let (applied, expected) = slow.applied();
+    assert_eq!(applied, expected);
+    assert!(slow.net.server(id).replica.is_ahead_of_disk());
+    slow.said.clear();
+    slow.finish();
+}
+
+#[test]
+fn what_is_overheard_while_the_disk_works_is_applied() {
+    let mut slow = Slow::new();
+    let (leader, id, now_ms) = (slow.leader, slow.slow, slow.net.now_ms);
+    for frame in &slow.said {
+        slow.net.server(id).replica.overhear(leader, frame);
+    }
+    slow.net.server(id).apply(now_ms);
+    let (applied, expected) = slow.applied();
+    assert_eq!(applied, expected);
+    slow.finish();
+}
+
+/// Who does not lead says nothing about what is decided.
+#[test]
+fn only_the_leader_is_overheard() {
+    let mut slow = Slow::new();
+    let (leader, id, now_ms) = (slow.leader, slow.slow, slow.net.now_ms);
+    let quick = (1..=3).find(|&other| other != leader && other != id).unwrap();
+    let before = slow.applied();
+    for frame in &slow.said {
+        slow.net.server(id).replica.overhear(quick, frame);
+        slow.net.server(id).replica.overhear(leader, &frame[..frame.len().min(20)]);
+    }
+    slow.net.server(id).apply(now_ms);
+    assert_eq!(slow.applied(), before);
+    slow.finish();
+}
+
+/// While a checkpoint is about to begin, nothing is applied that the disk does not have.
+#[test]
+fn a_checkpoint_waits_for_the_disk() {
+    let mut slow = Slow::new();
+    let (leader, id, now_ms) = (slow.leader, slow.slow, slow.net.now_ms);
+    slow.net.server(id).early = false;
+    hear(&mut slow.net, leader, id, &slow.said);
+    slow.net.server(id).step(now_ms);
+    let (applied, expected) = slow.applied();
+    assert!(applied < expected && !slow.net.server(id).replica.is_ahead_of_disk());
+    slow.said.clear();
+    slow.finish();
+}
