@@ -132,7 +132,7 @@ impl World {
     fn overhear(&mut self, me: usize, process: &mut Process, life: &mut Life) {
         let mut replica = life.replica.lock();
         let Role::Following(leader) = replica.role() else { return };
-        for frame in self.wires.waiting(me, usize::from(leader) - 1, self.now_ms) {
+        for frame in self.wires.waiting(me, self.options.place(leader), self.now_ms) {
             replica.overhear(leader, frame);
         }
         drop(replica);
