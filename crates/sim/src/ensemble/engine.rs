@@ -1,12 +1,13 @@
 //! The turns of an engine's thread. Mirrors `oxkeeper-server`'s `ensemble/engine.rs`: listen, take commands, step, send,
-//! apply, persist, send, apply. The disk takes its time between two events of the simulation.
+//! apply, persist, send, apply. The disk takes its time between two events of the simulation: a follower's has begun then,
+//! and its leader is overheard.
 
 use oxkeeper_proto::{OpCode, SessionId};
 use oxkeeper_replica::Serving;
 use oxkeeper_replica::ensemble::{Applying, JournalFull, Role, Want};
 use parking_lot::Mutex;
 
-use super::server::{Life, Mode, NEVER, Process, REAP_INTERVAL_MS};
+use super::server::{Begun, Life, Mode, NEVER, Process, REAP_INTERVAL_MS};
 use super::trace::note;
 use super::wires::Item;
 use super::world::World;
@@ -16,6 +17,8 @@ use crate::options::Bug;
 const GROUP_MIN: u64 = 8;
 /// Containers reaped at once at most.
 const REAP_MAX: usize = 10;
+/// How seldom a link ends while its peer is overheard.
+const LOST_ONCE_IN: u64 = 100;
 
 /// What a turn came to.
 enum End {
@@ -99,17 +102,38 @@ impl World {
             let at_ms = now_ms.max(self.hosts[me].stalled_until_ms) + takes_ms;
             if at_ms > now_ms {
                 process.mode = Mode::Persisting(at_ms);
-                return self.wanted(life);
+                return if self.options.disk_beside { self.wanted(life) } else { self.begin_persist(me, life) };
             }
         }
         self.finish_persist(me, process, life)
+    }
+
+    /// What is staged is on its way to the disk, if the disk is worked at in two halves: a crash from now on may find any
+    /// part of it there.
+    fn begin_persist(&mut self, me: usize, life: &mut Life) -> End {
+        let begun = life.replica.lock().begin_persist();
+        if self.hosts[me].has_crashed() {
+            return End::Crashed;
+        }
+        match begun {
+            Ok(begun) => life.begun = begun.map(Begun),
+            Err(JournalFull) => return End::Full,
+        }
+        End::Going
     }
 
     fn finish_persist(&mut self, me: usize, process: &mut Process, life: &mut Life) -> End {
         process.mode = Mode::Ready;
         let mut replica = life.replica.lock();
         let before = replica.with_journal(|journal| journal.next_index());
-        let persisted = replica.persist();
+        let persisted = match life.begun.take() {
+            Some(Begun(syncing)) => {
+                syncing();
+                replica.finish_persist();
+                Ok(())
+            }
+            None => replica.persist().map(drop),
+        };
         let after = replica.with_journal(|journal| journal.next_index());
         drop(replica);
         if after > before + GROUP_MIN {
@@ -132,11 +156,19 @@ impl World {
     fn overhear(&mut self, me: usize, process: &mut Process, life: &mut Life) {
         let mut replica = life.replica.lock();
         let Role::Following(leader) = replica.role() else { return };
-        for frame in self.wires.waiting(me, self.options.place(leader), self.now_ms) {
+        let place = self.options.place(leader);
+        let mut heard = false;
+        for frame in self.wires.waiting(me, place, self.now_ms) {
             replica.overhear(leader, frame);
+            heard = true;
         }
         drop(replica);
         self.apply(me, process, life);
+        // A link that is given up meanwhile takes with it what was overheard and not handled.
+        if heard && self.random.once_in(LOST_ONCE_IN) {
+            self.wires.kill(me, place, self.now_ms, &mut self.random);
+            self.wake_engine_when_due(place);
+        }
     }
 
     fn wanted(&self, life: &Life) -> End {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oxkeeper_replica::ensemble::journal::scalar;
-use oxkeeper_replica::ensemble::{JournalFull, Replica, ReplicaConfig};
+use oxkeeper_replica::ensemble::{JournalFull, Replica, ReplicaConfig, Syncing};
 use oxkeeper_replica::{Clocks, Serving, SessionTable, Shared, Writer};
 use oxkeeper_server::RecoveryError;
 use oxkeeper_server::ensemble::LogJournal;
@@ -143,6 +143,15 @@ pub struct Process {
     pub mode: Mode,
 }
 
+/// A write that has begun, and what ends it.
+pub struct Begun(pub Syncing);
+
+impl std::fmt::Debug for Begun {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("begun")
+    }
+}
+
 /// What one recovery gave.
 #[derive(Debug)]
 pub struct Life {
@@ -162,6 +171,8 @@ pub struct Life {
     pub next_reap_ms: u64,
     /// See `oxkeeper-server`'s engine.
     pub applied_last_tick: u64,
+    /// What the disk works on.
+    pub begun: Option<Begun>,
     _locks: Vec<DirLock>,
 }
 
@@ -220,6 +231,7 @@ impl Birth<'_> {
             next_tick_ms: 0,
             next_reap_ms: self.now_ms + REAP_INTERVAL_MS,
             applied_last_tick: 0,
+            begun: None,
             _locks: locks,
         };
         Some((life, state))
