@@ -1071,9 +1071,11 @@ impl Replica {
         if self.consensus().is_some_and(Consensus::is_candidate) {
             return;
         }
-        let applied = self.applied;
+        // What was overheard and never handled, because its link ended, OmniPaxos does not know to be decided: it may be offered
+        // these entries again.
+        let decided = self.consensus().map_or(self.applied, Consensus::decided);
         if let Some(store) = self.store() {
-            store.lock().journal.trim(index.min(applied));
+            store.lock().journal.trim(index.min(self.applied).min(decided));
         }
     }
 
