@@ -366,9 +366,10 @@ impl Peers {
         self.ear.clone()
     }
 
-    /// The ear wakes once this peer says something, unless too much waits already for [`Peers::poll`].
+    /// The ear wakes once this peer says something, unless too much waits already for [`Peers::poll`], or the link's end does.
     pub(crate) fn listen_meanwhile(&mut self, peer: u8) {
-        if let Some(link) = self.links.get(&peer).filter(|_| self.overheard_len < OVERHEARD_LEN_MAX) {
+        let may_take = |link: &&Link| self.overheard_len < OVERHEARD_LEN_MAX && !link.is_broken();
+        if let Some(link) = self.links.get(&peer).filter(may_take) {
             self.ear.listen(peer, link.stream().socket());
             self.listened = Some(peer);
         }
@@ -390,8 +391,10 @@ impl Peers {
             self.overheard_len += frame.len();
             self.overheard.push((peer, frame.to_vec()));
         });
-        // An end is found again when the engine reads.
-        drop(read);
+        // The next poll ends it, behind what came before. A link that cannot be written any more stays one that is given up.
+        if let Err(end) = read {
+            link.broken = Some(end);
+        }
     }
 
     /// Adds a frame to what leaves with the next [`Peers::flush`]. Without a link it is dropped, as all that is on its way
