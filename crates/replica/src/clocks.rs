@@ -190,6 +190,7 @@ impl Clocks {
 
     /// The sessions that have expired by `now_ms`; each is named once.
     pub fn tick(&mut self, now_ms: u64) -> Vec<SessionId> {
+        let now_ms = now_ms.max(self.last_tick_ms);
         let gap_ms = now_ms.saturating_sub(self.last_tick_ms);
         self.last_tick_ms = now_ms;
         if gap_ms > self.interval_ms() + PAUSE_TICKS * self.tick_ms {

@@ -9,6 +9,7 @@
 //! * [`local`]: sessions that only this server knows.
 //! * [`session_table`]: which connection holds which session.
 //! * [`writer`]: applies what was agreed on, and tells each connection what it must hear, in order.
+//! * [`engine`]: a server's turns.
 //! * [`ensemble`]: what servers of an ensemble say to each other and agree on.
 //! * [`load`]: what all connections together may have under way.
 //! * [`audit`]: who changed what, as lines.
@@ -21,6 +22,7 @@ pub mod auth;
 pub mod clocks;
 pub mod connection;
 pub mod delivery;
+pub mod engine;
 pub mod ensemble;
 pub mod load;
 pub mod local;

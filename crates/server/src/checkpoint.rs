@@ -51,7 +51,7 @@ pub(crate) struct Checkpoints {
     /// Bytes of the log behind the last checkpoint.
     behind: AtomicU64,
     /// Held while an entry is applied, of which the state may be unlocked in between.
-    entry: Mutex<()>,
+    entry: Arc<Mutex<()>>,
     /// Something is applied, or about to be, that the log does not have.
     ahead: AtomicBool,
     /// A checkpoint is about to begin: nothing is applied before the log has it.
@@ -77,7 +77,7 @@ impl Checkpoints {
             applied: AtomicU64::new(applied),
             committed: AtomicU64::new(committed),
             behind: AtomicU64::new(behind),
-            entry: Mutex::default(),
+            entry: Arc::default(),
             ahead: AtomicBool::new(false),
             begins: AtomicBool::new(false),
             asked: Mutex::default(),
@@ -101,7 +101,7 @@ impl Checkpoints {
 
     /// Held while an entry is applied, of which the state may be unlocked in between: it keeps checkpoints from beginning.
     /// Taken before the state.
-    pub(crate) fn between_entries(&self) -> &Mutex<()> {
+    pub(crate) fn between_entries(&self) -> &Arc<Mutex<()>> {
         &self.entry
     }
 

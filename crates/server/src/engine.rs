@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oxkeeper_proto::{OpCode, SessionId};
+use oxkeeper_replica::engine::Reaping;
 use oxkeeper_replica::{Origin, Proposals, Shared, Writer};
 use oxkeeper_state::command::{batch_extent, begin_batch};
-use oxkeeper_state::{Batch, Command, Expendable, Identities, Settings, State};
+use oxkeeper_state::{Batch, Command, Identities, Settings, State};
 use oxkeeper_store::{AppendError, Log, RECORD_LEN_MAX};
 use parking_lot::{Mutex, RwLock};
 use tracing::{error, info, warn};
@@ -121,7 +122,8 @@ impl Engine {
 
     /// Proposes to delete spent containers and overdue TTL znodes.
     fn reap(&self, proposals: &mut Proposals) {
-        for znode in expendable(&self.containers, &self.shared.read().state, self.clock) {
+        let Reaping { count_max, never_used_ms, .. } = reaping(&self.containers);
+        for znode in self.shared.read().state.expendable(self.clock.wall_ms(), never_used_ms, count_max) {
             info!(path = znode.path, "reaping a container or TTL znode");
             self.propose(proposals, SessionId::NONE, OpCode::DeleteContainer, &znode.encode());
         }
@@ -251,13 +253,15 @@ pub(crate) fn age_ms(state: &State, wall_ms: i64) -> u64 {
     u64::try_from(wall_ms.saturating_sub(state.time_ms())).unwrap_or(0)
 }
 
-/// Spent containers and overdue TTL znodes, as many as may be deleted in one check.
-pub(crate) fn expendable(containers: &Containers, state: &State, clock: Clock) -> Vec<Expendable> {
-    let per_check =
-        u64::from(containers.removals_per_minute_max) * u64::from(containers.check_interval_ms).min(60_000) / 60_000;
-    let limit = usize::try_from(per_check).unwrap_or(usize::MAX).max(1);
-    let never_used_ms = i64::try_from(containers.never_used_max_ms).unwrap_or(i64::MAX);
-    state.expendable(clock.wall_ms(), never_used_ms, limit)
+/// How spent containers and overdue TTL znodes are looked for.
+pub(crate) fn reaping(containers: &Containers) -> Reaping {
+    let interval_ms = u64::from(containers.check_interval_ms);
+    let per_check = u64::from(containers.removals_per_minute_max) * interval_ms.min(60_000) / 60_000;
+    Reaping {
+        interval_ms,
+        count_max: usize::try_from(per_check).unwrap_or(usize::MAX).max(1),
+        never_used_ms: i64::try_from(containers.never_used_max_ms).unwrap_or(i64::MAX),
+    }
 }
 
 /// Fills the mailboxes while the state is still locked, and wakes their threads once it is not.

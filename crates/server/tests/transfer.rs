@@ -68,7 +68,7 @@ fn start(disk: &FakeDisk, dirs: Dirs) -> Contents {
     assert!(log.first_index() <= contents.applied && contents.applied <= log.next_index(), "no gap");
     log.read(log.first_index()..log.next_index(), |index, entry| contents.entries.push((index, entry.to_vec())))
         .unwrap();
-    contents.round = log.scalar(ROUND).map(<[u8]>::to_vec);
+    contents.round = log.scalar(ROUND);
     contents
 }
 
@@ -194,7 +194,7 @@ fn a_state_arrives_in_any_pieces_and_replaces_the_old_one() {
             let installed = receiver.finish(all_of_it).unwrap();
             assert_eq!(installed, Installed { applied: 100, end: 120 });
             assert_eq!(start(&disk, dirs), copy);
-            assert_eq!(open_log(&disk, dirs, 0).scalar(DECIDED), Some(&115u64.to_be_bytes()[..]));
+            assert_eq!(open_log(&disk, dirs, 0).scalar(DECIDED), Some(115u64.to_be_bytes().to_vec()));
             let names = disk.list(Path::new(dirs.0)).unwrap();
             assert!(names.iter().all(|name| ["tree.redb", "log"].contains(&name.as_str())), "{names:?}");
         }

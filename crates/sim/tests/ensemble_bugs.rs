@@ -35,10 +35,9 @@ fn check(what: &str, seeds: u64, names: &[&str], wrong: impl Fn(Options) -> Opti
     assert!(names.iter().any(|name| said.contains(name)), "{what} is caught for another reason: {said}");
 }
 
-/// Slow disks beside which frames are handled, stalls, and power that fails everywhere; nothing else.
+/// Slow disks, stalls, and power that fails everywhere; nothing else.
 fn disks(options: Options) -> Options {
     Options {
-        disk_beside: true,
         disk_ms_max: options.heartbeat_ms / 5,
         blackout_every_ms: 400,
         stall_every_ms: 300,
@@ -94,6 +93,7 @@ fn every_bug_is_caught() {
         naive_install: false,
         hasty_intake: false,
         no_duplicate_filter: false,
+        lonely_clocks: false,
         stale_clocks: false,
         uncut_log: false,
         old_promise: false,

@@ -32,7 +32,6 @@ pub use disk::{Disk, DiskFile, RealDisk, parent};
 pub use error::{AppendError, StoreError, SyncError, io_error};
 pub use filling::Filling;
 pub use lock::{DirLock, lock};
-pub use log::{Log, LogOptions, RECORD_LEN_MAX, SCALAR_LEN_MAX, SEGMENT_LEN, STAGED_LEN_MAX, TRIM_SEGMENTS_MAX};
+pub use log::{Log, LogOptions, LogReader, RECORD_LEN_MAX, SCALAR_LEN_MAX, SEGMENT_LEN, STAGED_LEN_MAX, TRIM_SEGMENTS_MAX};
 pub use recover::{Logged, read_segment};
-pub use segment::Syncing;
 pub use tree::{Contents, Kind, Snapshot, Sum, TREE_FILE, Tree, TreeOptions, TreeWriter};

@@ -1,6 +1,7 @@
 //! The durable log: entries by index, and the scalars of consensus, in segment files.
 //!
-//! Owns a directory of segments, the records staged and not yet synced, and the place to write on.
+//! Owns a directory of segments, the records staged and not yet synced, and the place to write on. A [`LogReader`]
+//! shares what is durable: it reads while another thread writes.
 //!
 //! Invariants: an index is given to one entry at a time, without gaps; `sync` returns only when all that
 //! was staged is durable; a record refused, or dropped by a full disk, is in no file and never comes
@@ -8,9 +9,7 @@
 //! group goes into room that is already there.
 //!
 //! A group is one `pwrite` and one `fdatasync`. `prepare`, called when nobody waits, makes the next room
-//! ahead, so that a group rarely pays for it. Staging touches memory only (unless room is short) and
-//! `sync` needs only the segment and the staged bytes: that is the line along which a commit thread can
-//! take over later.
+//! ahead, so that a group rarely pays for it.
 //!
 //! Scalars survive trimming because each segment begins with those of its time. Trimming deletes whole
 //! segments from the front, never the one being written.
@@ -24,12 +23,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::{RwLock, RwLockReadGuard};
+
 use crate::batch::{self, GRANULE, RECORD_HEADER_LEN, Record};
 use crate::disk::{Disk, is_full};
 use crate::error::{AppendError, StoreError, SyncError, io_error};
 use crate::index::{Index, Span};
 use crate::recover::{At, Reader, recover};
-use crate::segment::{self, HEADER_LEN, ROOM_STEP, Segment, Syncing};
+use crate::segment::{self, HEADER_LEN, ROOM_STEP, Segment};
 
 /// A segment is ended by the first group after it has this many bytes.
 pub const SEGMENT_LEN: u64 = 64 << 20;
@@ -71,8 +72,7 @@ pub struct Log {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     segment_len: u64,
-    /// What is durable.
-    index: Index,
+    durable: Arc<RwLock<Durable>>,
     first_sequence: u64,
     tail: Segment,
     /// Where the next group goes in the tail.
@@ -83,8 +83,25 @@ pub struct Log {
     next: u64,
     /// Part of a refused group may lie at `offset..dirty`; it is cleared before anything else is staged.
     dirty: u64,
-    /// What is staged is written, and not known to be durable: bytes of records in it.
-    written: Option<usize>,
+}
+
+/// What is on the disk.
+#[derive(Debug)]
+struct Durable {
+    index: Index,
+    /// The segment that is written to, as it was at the last sync.
+    tail: Segment,
+    /// Where the next group goes in it.
+    offset: u64,
+}
+
+/// Reads what is durable, from any thread.
+#[derive(Clone, Debug)]
+pub struct LogReader {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    segment_len: u64,
+    durable: Arc<RwLock<Durable>>,
 }
 
 impl Log {
@@ -104,24 +121,19 @@ impl Log {
             }
         };
         let (dir, segment_len, next) = (dir.to_path_buf(), options.segment_len, index.next);
-        Ok(Self {
-            disk,
-            dir,
-            segment_len,
-            index,
-            first_sequence,
-            tail,
-            offset,
-            staged: Vec::new(),
-            next,
-            dirty: 0,
-            written: None,
-        })
+        let durable = Arc::new(RwLock::new(Durable { index, tail: tail.clone(), offset }));
+        Ok(Self { disk, dir, segment_len, durable, first_sequence, tail, offset, staged: Vec::new(), next, dirty: 0 })
+    }
+
+    /// Shares what is durable.
+    pub fn reader(&self) -> LogReader {
+        let Log { disk, dir, segment_len, durable, .. } = self;
+        LogReader { disk: disk.clone(), dir: dir.clone(), segment_len: *segment_len, durable: durable.clone() }
     }
 
     /// Index of the oldest durable entry; [`next_index`](Self::next_index) when there is none.
     pub fn first_index(&self) -> u64 {
-        self.index.first
+        self.durable.read().index.first
     }
 
     /// Index the next entry gets, counting those staged.
@@ -131,12 +143,12 @@ impl Log {
 
     /// One past the newest durable entry.
     pub fn durable_end(&self) -> u64 {
-        self.index.next
+        self.durable.read().index.next
     }
 
     /// The durable value of a scalar.
-    pub fn scalar(&self, key: u8) -> Option<&[u8]> {
-        self.index.scalars.get(&key).map(|value| &**value)
+    pub fn scalar(&self, key: u8) -> Option<Vec<u8>> {
+        self.reader().scalar(key)
     }
 
     /// Stages an entry and gives its index.
@@ -158,7 +170,7 @@ impl Log {
     /// # Panics
     /// When `from` lies outside `first_index()..=next_index()`.
     pub fn truncate(&mut self, from: u64) -> Result<(), AppendError> {
-        let (first, next) = (self.index.first, self.next);
+        let (first, next) = (self.first_index(), self.next);
         assert!(first <= from && from <= next, "cannot truncate at {from}: entries are {first}..{next}");
         self.stage(Record::Truncate { index: from }, 0)?;
         self.next = from;
@@ -196,58 +208,46 @@ impl Log {
     /// # Panics
     /// When the write or the `fdatasync` fails for another reason: crash rather than corrupt.
     pub fn sync(&mut self) -> Result<(), SyncError> {
-        if !self.staged.is_empty() {
-            self.write_or_refuse()?;
-            self.tail.sync();
-            self.finish_sync();
-        }
-        Ok(())
-    }
-
-    /// Writes what is staged. It is durable when what this returns has [run](Syncing::run), which any thread may do, and
-    /// [`Log::finish_sync`] then counts it. Nothing may be staged in between. `None`: nothing is staged.
-    ///
-    /// # Errors
-    /// As [`Log::sync`].
-    ///
-    /// # Panics
-    /// As [`Log::sync`].
-    pub fn begin_sync(&mut self) -> Result<Option<Syncing>, SyncError> {
         if self.staged.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
-        self.write_or_refuse()?;
-        Ok(Some(self.tail.syncing()))
-    }
-
-    fn write_or_refuse(&mut self) -> Result<(), SyncError> {
         let body_len = self.staged.len() - GRANULE;
         if self.write_staged(false).is_err() {
             self.dirty = self.offset + self.staged.len() as u64;
-            self.next = self.index.next;
+            self.next = self.durable_end();
             self.empty_staged();
             return Err(SyncError::Full);
         }
-        self.written = Some(body_len);
+        self.tail.sync();
+        self.count_as_durable(body_len);
         Ok(())
     }
 
-    /// What [`Log::begin_sync`] has written is durable.
-    pub fn finish_sync(&mut self) {
-        let body_len = self.written.take().expect("something was written");
-        let applied = self.index.apply(self.tail.sequence, self.offset, &self.staged[GRANULE..], body_len);
+    fn count_as_durable(&mut self, body_len: usize) {
+        let mut durable = self.durable.write();
+        let applied = durable.index.apply(self.tail.sequence, self.offset, &self.staged[GRANULE..], body_len);
         applied.expect("append, truncate and reset stage what fits");
-        assert_eq!(self.index.next, self.next, "what was staged is what is durable");
+        assert_eq!(durable.index.next, self.next, "what was staged is what is durable");
         self.offset += self.staged.len() as u64;
+        durable.offset = self.offset;
+        if (durable.tail.sequence, durable.tail.len) != (self.tail.sequence, self.tail.len) {
+            durable.tail = self.tail.clone();
+        }
+        drop(durable);
         self.empty_staged();
     }
 
     /// Makes room ahead if little is left; call it when nobody waits. A full disk is not an error here:
     /// the next append finds out.
     pub fn prepare(&mut self) {
-        if self.staged.is_empty() && self.dirty == 0 && self.tail.len - self.offset < ROOM_LOW {
+        if self.needs_room() {
             let _ = self.tail.extend(self.offset + ROOM_LOW);
         }
+    }
+
+    /// Whether [`Log::prepare`] has something to do.
+    pub fn needs_room(&self) -> bool {
+        self.staged.is_empty() && self.dirty == 0 && self.tail.len - self.offset < ROOM_LOW
     }
 
     /// Reads durable entries of `range` in order, as many as there are; memory is bounded by one group.
@@ -257,35 +257,21 @@ impl Log {
     ///
     /// # Panics
     /// When the range begins below `first_index()`: those entries were trimmed.
-    pub fn read(&self, range: Range<u64>, mut entry: impl FnMut(u64, &[u8])) -> Result<(), StoreError> {
-        let first = self.index.first;
-        assert!(range.is_empty() || first <= range.start, "entry {} is trimmed, the first is {first}", range.start);
-        let mut open: Option<Segment> = None;
-        for span in self.index.spans(range.start, range.end) {
-            let sequence = span.place.sequence;
-            let wanted = span.first.max(range.start)..span.end.min(range.end);
-            if sequence == self.tail.sequence {
-                read_span(&self.tail, span, wanted, &mut entry)?;
-                continue;
-            }
-            let segment = match open.take() {
-                Some(segment) if segment.sequence == sequence => segment,
-                Some(_) | None => Segment::open(&*self.disk, &self.dir, sequence)?,
-            };
-            read_span(&segment, span, wanted, &mut entry)?;
-            open = Some(segment);
-        }
-        Ok(())
+    pub fn read(&self, range: Range<u64>, entry: impl FnMut(u64, &[u8])) -> Result<(), StoreError> {
+        self.reader().read(range, entry)
     }
 
     /// The lowest index from which on the log has about `len_max` bytes at most.
     pub fn floor(&self, len_max: u64) -> u64 {
-        let behind = |span: &Span| {
-            let segments = self.tail.sequence - span.place.sequence;
-            (segments * self.segment_len + self.offset).saturating_sub(span.place.batch)
-        };
-        let mut spans = self.index.spans(self.index.first, self.index.next);
-        spans.find(|span| behind(span) <= len_max).map_or(self.index.next, |span| span.first)
+        self.reader().floor(len_max)
+    }
+
+    /// Whether [`Log::trim`] would delete something.
+    pub fn is_trimmable(&self, through: u64) -> bool {
+        // a tail without a group has no scalars yet
+        self.offset > HEADER_LEN
+            && self.first_sequence < self.tail.sequence
+            && !self.durable.read().index.needs(self.first_sequence, through)
     }
 
     /// Gives back the space of entries up to `through`, in whole segments, at most
@@ -294,20 +280,14 @@ impl Log {
     /// # Errors
     /// [`StoreError::Io`] when a file cannot be removed.
     pub fn trim(&mut self, through: u64) -> Result<usize, StoreError> {
-        // a tail without a group has no scalars yet
-        if self.offset == HEADER_LEN {
-            return Ok(0);
-        }
         let mut deleted = 0;
-        while deleted < TRIM_SEGMENTS_MAX
-            && self.first_sequence < self.tail.sequence
-            && !self.index.needs(self.first_sequence, through)
-        {
+        while deleted < TRIM_SEGMENTS_MAX && self.is_trimmable(through) {
+            // nobody reads what the index does not know
+            self.durable.write().index.forget(self.first_sequence);
             let path = segment::path_of(&self.dir, self.first_sequence);
             self.disk.remove(&path).map_err(io_error(&path, "remove"))?;
             // one by one: deletions that overtake each other at a crash would leave a hole
             self.disk.sync_dir(&self.dir).map_err(io_error(&self.dir, "sync"))?;
-            self.index.forget(self.first_sequence);
             self.first_sequence += 1;
             deleted += 1;
         }
@@ -321,7 +301,6 @@ impl Log {
         if self.staged.len() + len > STAGED_LEN_MAX && !self.staged.is_empty() {
             return Err(AppendError::SyncFirst);
         }
-        assert!(self.written.is_none(), "nothing is staged behind what is on its way to the disk");
         let before = self.staged.len();
         let staged = self.begin(len).and_then(|()| {
             batch::push(&mut self.staged, record);
@@ -346,7 +325,7 @@ impl Log {
         }
         self.staged.resize(GRANULE, 0);
         if self.offset == HEADER_LEN {
-            for (&key, payload) in &self.index.scalars {
+            for (&key, payload) in &self.durable.read().index.scalars {
                 batch::push(&mut self.staged, Record::Scalar { key, payload });
             }
         }
@@ -363,7 +342,7 @@ impl Log {
     /// seal without a successor means that the successor was lost.
     fn roll(&mut self, room: u64) -> io::Result<()> {
         let sequence = self.tail.sequence + 1;
-        let next = Segment::create(&*self.disk, &self.dir, sequence, self.index.next, room)?;
+        let next = Segment::create(&*self.disk, &self.dir, sequence, self.durable_end(), room)?;
         self.staged.resize(GRANULE, 0);
         let sealed = self.write_staged(true).map(|()| self.tail.sync());
         self.staged.clear();
@@ -396,6 +375,64 @@ impl Log {
     fn empty_staged(&mut self) {
         self.staged.clear();
         self.staged.shrink_to(BUFFER_KEPT);
+    }
+}
+
+impl LogReader {
+    /// See [`Log::first_index`].
+    pub fn first_index(&self) -> u64 {
+        self.durable.read().index.first
+    }
+
+    /// See [`Log::durable_end`].
+    pub fn durable_end(&self) -> u64 {
+        self.durable.read().index.next
+    }
+
+    /// See [`Log::scalar`].
+    pub fn scalar(&self, key: u8) -> Option<Vec<u8>> {
+        self.durable.read().index.scalars.get(&key).map(|value| value.to_vec())
+    }
+
+    /// See [`Log::read`].
+    ///
+    /// # Errors
+    /// See [`Log::read`].
+    ///
+    /// # Panics
+    /// See [`Log::read`].
+    pub fn read(&self, range: Range<u64>, mut entry: impl FnMut(u64, &[u8])) -> Result<(), StoreError> {
+        // Held to the end: what the index knows is not deleted.
+        let durable = self.durable.read();
+        let first = durable.index.first;
+        assert!(range.is_empty() || first <= range.start, "entry {} is trimmed, the first is {first}", range.start);
+        let mut open: Option<Segment> = None;
+        for span in durable.index.spans(range.start, range.end) {
+            let sequence = span.place.sequence;
+            let wanted = span.first.max(range.start)..span.end.min(range.end);
+            if sequence == durable.tail.sequence {
+                read_span(&durable.tail, span, wanted, &mut entry)?;
+                continue;
+            }
+            let segment = match open.take() {
+                Some(segment) if segment.sequence == sequence => segment,
+                Some(_) | None => Segment::open(&*self.disk, &self.dir, sequence)?,
+            };
+            read_span(&segment, span, wanted, &mut entry)?;
+            open = Some(segment);
+        }
+        Ok(())
+    }
+
+    /// See [`Log::floor`].
+    pub fn floor(&self, len_max: u64) -> u64 {
+        let durable: RwLockReadGuard<'_, Durable> = self.durable.read();
+        let behind = |span: &Span| {
+            let segments = durable.tail.sequence - span.place.sequence;
+            (segments * self.segment_len + durable.offset).saturating_sub(span.place.batch)
+        };
+        let mut spans = durable.index.spans(durable.index.first, durable.index.next);
+        spans.find(|span| behind(span) <= len_max).map_or(durable.index.next, |span| span.first)
     }
 }
 

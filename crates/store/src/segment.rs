@@ -45,7 +45,7 @@ const SUFFIX: &str = ".segment";
 const UNFINISHED: &str = "unfinished";
 
 /// An open segment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Segment {
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn DiskFile>,
@@ -54,29 +54,6 @@ pub(crate) struct Segment {
     pub(crate) first_index: u64,
     /// Length of the file; of the tail: all of it filled and synced.
     pub(crate) len: u64,
-}
-
-/// What makes bytes durable that are written already.
-#[derive(Debug)]
-pub struct Syncing {
-    file: Arc<dyn DiskFile>,
-    path: PathBuf,
-}
-
-impl Syncing {
-    /// Blocks until they are.
-    ///
-    /// # Panics
-    /// When the `fdatasync` fails: crash rather than corrupt.
-    pub fn run(self) {
-        sync(&*self.file, &self.path);
-    }
-}
-
-fn sync(file: &dyn DiskFile, path: &Path) {
-    if let Err(error) = file.sync_data() {
-        panic!("{}: cannot sync: {error}", path.display());
-    }
 }
 
 /// Path of the segment with this sequence.
@@ -175,12 +152,9 @@ impl Segment {
     /// A failed `fdatasync` leaves unknown what is on the disk and marks it clean in memory, so trying
     /// again would report success for data that is gone. The restart reads what is really there.
     pub(crate) fn sync(&self) {
-        sync(&*self.file, &self.path);
-    }
-
-    /// The same, for any thread.
-    pub(crate) fn syncing(&self) -> Syncing {
-        Syncing { file: self.file.clone(), path: self.path.clone() }
+        if let Err(error) = self.file.sync_data() {
+            panic!("{}: cannot sync: {error}", self.path.display());
+        }
     }
 
     /// Reads `len` bytes at `offset` into `buffer`.

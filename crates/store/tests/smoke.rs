@@ -19,7 +19,7 @@ fn a_log_keeps_entries_and_scalars_over_a_restart() {
     drop(log);
 
     let log = Log::open(Arc::new(RealDisk), &dir, &options).expect("opens");
-    assert_eq!((log.scalar(1), log.next_index()), (Some(&b"promise"[..]), 200));
+    assert_eq!((log.scalar(1), log.next_index()), (Some(b"promise".to_vec()), 200));
     let mut next = log.first_index();
     assert!(next > 50 && next <= 101);
     log.read(next..u64::MAX, |index, payload| {

@@ -22,7 +22,7 @@ use omnipaxos::{ClusterConfig, OmniPaxos, OmniPaxosConfig, ServerConfig};
 use super::companion;
 use super::configuration::Configuration;
 use super::frame::{BadFrame, Frame, Status};
-use super::journal::{Journal, JournalFull, Syncing};
+use super::journal::{DiskJob, Journal};
 use super::links::Link;
 use super::storage::{LogEntry, Store};
 use super::{Bugs, Pace};
@@ -50,8 +50,6 @@ pub(crate) struct Consensus {
     configuration: Configuration,
     paxos: OmniPaxos<LogEntry, Store>,
     pub(crate) store: Store,
-    /// So many entries are decided, as was overheard.
-    overheard: u64,
     /// By process: the ballot of the Prepare that it was sent on this link and has not answered.
     asked: Vec<Option<Ballot>>,
     /// Acceptances that wait for this server's own disk.
@@ -59,8 +57,9 @@ pub(crate) struct Consensus {
     /// Of a sole voter: what its companion answers when everything staged is durable.
     for_companion: Vec<PaxosMsg<LogEntry>>,
     messages: Vec<Message<LogEntry>>,
-    /// How often something was staged and persisted; frames wait for these numbers.
+    /// How often something was staged, given to the disk, and written; frames wait for these numbers.
     staged: u64,
+    begun: u64,
     pub(crate) written: u64,
     next_round_ms: u64,
     /// The number of the round that is under way.
@@ -117,10 +116,10 @@ impl Consensus {
             paxos,
             store,
             held: Vec::new(),
-            overheard: 0,
             for_companion: Vec::new(),
             messages: Vec::new(),
             staged: 0,
+            begun: 0,
             written: 0,
             next_round_ms: now_ms + FIRST_ROUND_MS,
             round: 0,
@@ -270,26 +269,13 @@ impl Consensus {
         Ok(Received::Handled)
     }
 
-    /// Process `from` has said in ballot `n` that so many entries are decided, in a frame that is not handled yet. If that is
-    /// whom this server follows, in the round in which it has accepted its log, the two logs are the same as far as both go; and
-    /// what is decided stays so, whatever stands in the frames in between.
-    pub(crate) fn overhear(&mut self, from: u64, n: Ballot, decided: u64) {
-        let follows = !self.leads() && self.leader() == Some(from) && self.promise() == n;
-        let store = self.store.lock();
-        if follows && store.round() == n {
-            self.overheard = self.overheard.max(decided.min(store.end()));
-        }
-    }
-
     /// So many entries may be applied. A follower need not have them on its own disk, since a majority has (as in ZooKeeper),
     /// if `early` says so.
     pub(crate) fn applicable(&self, early: bool) -> u64 {
         let early = early && !self.leads();
         let store = self.store.lock();
-        match early {
-            true => store.decided().max(self.overheard).min(store.end()),
-            false => store.decided().min(store.durable_end()),
-        }
+        let ready = if early { store.end() } else { store.durable_end() };
+        store.decided().min(ready)
     }
 
     /// What no member in its right mind sends, and OmniPaxos would trust.
@@ -342,7 +328,7 @@ impl Consensus {
         let store = self.store.lock();
         self.bugs.no_durability_gate
             || store.durable_end() >= accepted.accepted_idx as u64
-                && (!store.is_staged() || store.durable_round() == accepted.n)
+                && (store.is_durable() || store.durable_round() == accepted.n)
     }
 
     /// Appends an entry; the caller leads.
@@ -405,7 +391,7 @@ impl Consensus {
         let mut messages = std::mem::take(&mut self.messages);
         self.paxos.take_outgoing_messages(&mut messages);
         self.ask_latecomers(&mut messages);
-        if self.store.lock().is_staged() && self.staged == self.written {
+        if self.store.lock().is_staged() && self.staged == self.begun {
             self.staged += 1;
         }
         for message in messages.drain(..) {
@@ -457,53 +443,51 @@ impl Consensus {
         }
     }
 
-    /// Makes everything staged durable, then counts the acceptances that waited for it; whether there was anything.
-    pub(crate) fn persist(&mut self) -> Result<bool, JournalFull> {
-        let mut store = self.store.lock();
-        let is_staged = store.is_staged();
-        if !is_staged && self.for_companion.is_empty() {
-            return Ok(false);
-        }
-        if is_staged {
-            store.persist()?;
-        }
-        drop(store);
-        self.note_written();
-        Ok(true)
+    /// Returns the work that makes everything staged durable, if something is and no other work is under way.
+    pub(crate) fn begin_persist(&mut self) -> Option<DiskJob> {
+        let work = self.store.lock().begin()?;
+        self.begun = self.staged;
+        Some(work)
     }
 
-    /// The first half of [`Consensus::persist`], of a follower, if that would block.
-    pub(crate) fn begin_persist(&mut self) -> Result<Option<Syncing>, JournalFull> {
-        if self.leads() || self.is_alone() {
-            return Ok(None);
-        }
-        let mut store = self.store.lock();
-        let was_staged = store.is_staged();
-        let begun = store.begin_persist()?;
-        let is_done = was_staged && !store.is_staged();
-        drop(store);
-        if is_done {
+    /// What was begun is durable: counts the acceptances that waited for it.
+    pub(crate) fn finish_persist(&mut self) {
+        self.store.lock().finish();
+        self.written = self.begun;
+        self.note_written();
+    }
+
+    /// A companion answers once everything is durable; whether this one had to, which may bring about more to write.
+    pub(crate) fn settle_companion(&mut self) -> bool {
+        let settles = !self.for_companion.is_empty() && self.store.lock().is_durable();
+        if settles {
             self.note_written();
         }
-        Ok(begun)
-    }
-
-    /// The other half: what was begun is durable.
-    pub(crate) fn finish_persist(&mut self) {
-        self.store.lock().finish_persist();
-        self.note_written();
+        settles
     }
 
     fn note_written(&mut self) {
-        let end = self.store.lock().end();
-        self.written = self.staged;
-        let held = std::mem::take(&mut self.held).into_iter();
-        let mut answers: Vec<_> = held.map(|(from, accepted)| (from, PaxosMsg::Accepted(accepted))).collect();
-        let asked = std::mem::take(&mut self.for_companion);
-        answers.extend(asked.iter().filter_map(|message| Some((companion::PROCESS, companion::answer(message, end)?))));
+        let promise = self.promise();
+        // An acceptance of a former ballot counts for nothing.
+        let held = std::mem::take(&mut self.held).into_iter().filter(|(_, accepted)| accepted.n == promise);
+        let (durable, waiting): (Vec<_>, Vec<_>) = held.partition(|(_, accepted)| self.is_durable(*accepted));
+        self.held = waiting;
+        let mut answers: Vec<_> =
+            durable.into_iter().map(|(from, accepted)| (from, PaxosMsg::Accepted(accepted))).collect();
+        answers.extend(self.answers_of_companion());
         for (from, msg) in answers {
             self.paxos.handle_incoming(Message::SequencePaxos(PaxosMessage { from, to: self.process, msg }));
         }
+    }
+
+    /// It has what this server's disk has.
+    fn answers_of_companion(&mut self) -> Vec<(u64, PaxosMsg<LogEntry>)> {
+        let store = self.store.lock();
+        if !store.is_durable() {
+            return Vec::new();
+        }
+        let (end, asked) = (store.end(), std::mem::take(&mut self.for_companion));
+        asked.iter().filter_map(|message| Some((companion::PROCESS, companion::answer(message, end)?))).collect()
     }
 }
 

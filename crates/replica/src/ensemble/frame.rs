@@ -258,17 +258,6 @@ impl Frame {
         bytes.first().is_some_and(|&kind| kind < kind::PING)
     }
 
-    /// The ballot of a leader's frame and how many entries it says are decided; what else is in it is not looked at.
-    pub(crate) fn decided(bytes: &[u8], roster: Roster) -> Option<(Ballot, u64)> {
-        let from = roster.from;
-        let (&kind, rest) = bytes.split_first()?;
-        if kind != kind::ACCEPT_DECIDE && kind != kind::DECIDE {
-            return None;
-        }
-        let mut fields = Fields { reader: Reader::new(rest), roster };
-        Some((fields.ballot_of(from).ok()?, fields.index().ok()? as u64))
-    }
-
     /// Reads a frame. Who is who says `roster`; it does not matter if the frame [is not of
     /// consensus](Frame::is_of_consensus).
     pub fn decode(bytes: &[u8], roster: Roster) -> Result<Frame, BadFrame> {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use thiserror::Error;
 
 /// Keys of the scalars that consensus keeps beside the entries.
@@ -49,8 +50,8 @@ impl JournalOp {
     }
 }
 
-/// Blocks until what was begun is durable.
-pub type Syncing = Box<dyn FnOnce() + Send>;
+/// Work of a journal's disk, for any thread. It blocks until the work is done. *Errors*: the disk is full.
+pub type DiskJob = Box<dyn FnOnce() -> Result<(), JournalFull> + Send>;
 
 /// A durable log with scalars.
 pub trait Journal: Send {
@@ -63,18 +64,14 @@ pub trait Journal: Send {
     /// The value of a scalar.
     fn scalar(&self, key: u8) -> Option<Vec<u8>>;
 
+    /// Returns the work that makes groups of changes durable, one after the other. Until it is done everything else may be
+    /// asked of the journal, but no more work. If it fails, a prefix of the groups may be there.
+    fn work(&mut self, groups: Vec<Vec<JournalOp>>) -> DiskJob;
+
     /// Makes a group of changes durable. *Errors*: the disk is full; a prefix of the group may be there.
-    fn write(&mut self, ops: &[JournalOp]) -> Result<(), JournalFull>;
-
-    /// Begins what [`Journal::write`] does. What it returns blocks until the group is durable, on any thread; only then the
-    /// caller says so by [`Journal::finish`], and until then it changes nothing. `None`: the group is durable. *Errors*: as
-    /// [`Journal::write`].
-    fn begin(&mut self, ops: &[JournalOp]) -> Result<Option<Syncing>, JournalFull> {
-        self.write(ops).map(|()| None)
+    fn write(&mut self, ops: Vec<JournalOp>) -> Result<(), JournalFull> {
+        self.work(vec![ops])()
     }
-
-    /// The group begun is durable.
-    fn finish(&mut self) {}
 
     /// Reads entries in order.
     ///
@@ -85,61 +82,84 @@ pub trait Journal: Send {
     /// The lowest index from which on there are at most `len_max` bytes of entries.
     fn floor(&self, len_max: u64) -> u64;
 
-    /// Forgets entries below `index`, as far as that is convenient.
+    /// Allows entries below `index` to be forgotten, as far as that is convenient.
     fn trim(&mut self, index: u64);
 
-    /// Nobody waits: room for the next write can be made.
-    fn prepare(&mut self) {}
+    /// Returns work that can be done when nobody waits for the disk, if there is any: to make room for the next write, to delete
+    /// what was trimmed. It counts as [`Journal::work`] does.
+    fn upkeep(&mut self) -> Option<DiskJob> {
+        None
+    }
 }
 
 /// A journal in memory, for tests and for servers that keep nothing on disk.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryJournal {
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
     first: u64,
     entries: std::collections::VecDeque<Arc<[u8]>>,
     scalars: std::collections::BTreeMap<u8, Vec<u8>>,
 }
 
+impl Kept {
+    fn change(&mut self, op: JournalOp) {
+        match op {
+            JournalOp::Append(entry) => self.entries.push_back(entry),
+            JournalOp::Truncate(from) => self.entries.truncate((from - self.first) as usize),
+            JournalOp::Scalar(key, value) => drop(self.scalars.insert(key, value)),
+        }
+    }
+
+    fn next(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+}
+
 impl Journal for MemoryJournal {
     fn first_index(&self) -> u64 {
-        self.first
+        self.kept.lock().first
     }
 
     fn next_index(&self) -> u64 {
-        self.first + self.entries.len() as u64
+        self.kept.lock().next()
     }
 
     fn scalar(&self, key: u8) -> Option<Vec<u8>> {
-        self.scalars.get(&key).cloned()
+        self.kept.lock().scalars.get(&key).cloned()
     }
 
-    fn write(&mut self, ops: &[JournalOp]) -> Result<(), JournalFull> {
-        for op in ops {
-            match op {
-                JournalOp::Append(entry) => self.entries.push_back(entry.clone()),
-                JournalOp::Truncate(from) => self.entries.truncate((from - self.first) as usize),
-                JournalOp::Scalar(key, value) => drop(self.scalars.insert(*key, value.clone())),
-            }
-        }
-        Ok(())
+    fn work(&mut self, groups: Vec<Vec<JournalOp>>) -> DiskJob {
+        let kept = self.kept.clone();
+        Box::new(move || {
+            let mut kept = kept.lock();
+            groups.into_iter().flatten().for_each(|op| kept.change(op));
+            Ok(())
+        })
     }
 
     fn read(&self, range: Range<u64>, entry: &mut dyn FnMut(&[u8])) {
-        range.for_each(|index| entry(&self.entries[(index - self.first) as usize]));
+        let kept = self.kept.lock();
+        range.for_each(|index| entry(&kept.entries[(index - kept.first) as usize]));
     }
 
     fn floor(&self, len_max: u64) -> u64 {
+        let kept = self.kept.lock();
         let mut len = 0;
         let fits = |entry: &&Arc<[u8]>| {
             len += entry.len() as u64;
             len <= len_max
         };
-        self.next_index() - self.entries.iter().rev().take_while(fits).count() as u64
+        kept.next() - kept.entries.iter().rev().take_while(fits).count() as u64
     }
 
     fn trim(&mut self, index: u64) {
-        while self.first < index && self.entries.pop_front().is_some() {
-            self.first += 1;
+        let mut kept = self.kept.lock();
+        while kept.first < index && kept.entries.pop_front().is_some() {
+            kept.first += 1;
         }
     }
 }

@@ -3,13 +3,13 @@
 //! Frames, link events, commands, times and disk completions in; frames, entries to apply and wishes out. The server
 //! gives it sockets, a disk and a clock; the simulator gives it all three with faults.
 //!
-//! One iteration of its driver, in this order:
+//! [`MemberEngine`](crate::engine::MemberEngine) drives it, in this order:
 //! 1. link events and frames ([`Replica::link_up`], [`Replica::link_down`], [`Replica::receive`]), commands of own
 //!    clients ([`Replica::submit`]);
 //! 2. [`Replica::step`]: elections, sessions, packing; then frames that need no disk leave ([`Replica::next_frame`]);
 //! 3. [`Replica::apply`]: what is decided;
-//! 4. [`Replica::persist`], after which the frames that waited for the disk leave, and 3 again. A follower may do that in
-//!    two halves ([`Replica::begin_persist`]), between which frames are only overheard ([`Replica::overhear`]), and 3.
+//! 4. [`Replica::begin_persist`], the disk's work, during which 1 to 3 may go on, and [`Replica::finish_persist`], after which the
+//!    frames that waited for the disk leave, and 3 again.
 //!
 //! * [`journal`]: the durable log as consensus needs it.
 //! * `storage`: OmniPaxos' view of it. `consensus`: OmniPaxos, driven by its rules. `ballot`: ballots as bytes.
@@ -43,8 +43,8 @@ pub use configuration::Configuration;
 pub use consensus::SYNC_LEN_MAX;
 pub use frame::BadFrame;
 pub use intake::Packed;
-pub use journal::{Journal, JournalFull, JournalOp, MemoryJournal, Syncing};
-pub use replica::{Applying, Replica, ReplicaConfig, Role, Want};
+pub use journal::{DiskJob, Journal, JournalFull, JournalOp, MemoryJournal};
+pub use replica::{Replica, ReplicaConfig, Role, Want};
 
 /// How fast an ensemble notices things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +72,8 @@ pub struct Bugs {
     pub hasty_intake: bool,
     /// What is sent again to a new leader is taken as if it were new.
     pub no_duplicate_filter: bool,
+    /// A leader's clocks go on while it is in touch with no majority.
+    pub lonely_clocks: bool,
     /// A new leader goes on with the session clocks it has.
     pub stale_clocks: bool,
     /// What a log has behind the end of its configuration stays in the next one.

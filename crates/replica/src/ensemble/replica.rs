@@ -13,7 +13,7 @@ use oxkeeper_state::command::{BallotId, Entry, Epoch};
 use oxkeeper_state::membership::MEMBERS_MAX;
 use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{Command, Identities, Settings};
-use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
+use parking_lot::{Mutex, RwLock};
 
 use super::ballot;
 use super::configuration::Configuration;
@@ -21,7 +21,7 @@ use super::consensus::{Consensus, Received};
 use super::frame::{self, BadFrame, Frame, Roster, Status};
 use super::hand_over::Leaving;
 use super::intake::{Intake, Packed};
-use super::journal::{Journal, JournalFull, JournalOp, Syncing, scalar};
+use super::journal::{DiskJob, Journal, JournalFull, JournalOp, scalar};
 use super::learning::Learner;
 use super::links::Link;
 pub use super::parts::{LogPart, LogTail, OwnLog, compare_rounds, greater_ballot};
@@ -29,6 +29,7 @@ use super::storage::{self, Store};
 use super::window::Window;
 use super::{Bugs, Pace};
 use crate::delivery::Proposals;
+use crate::engine::Outside;
 use crate::{Shared, Writer};
 
 /// Commands applied under one exclusive lock: readers wait no longer than these take, about 0.2 ms.
@@ -104,24 +105,6 @@ pub enum Want {
     },
 }
 
-/// Where entries are applied to, and who is told.
-pub struct Applying<'a> {
-    /// The state and what goes with it.
-    pub shared: &'a RwLock<Shared>,
-    /// Held while an entry is applied, of which the state may be unlocked in between.
-    pub entry: &'a Mutex<()>,
-    /// Applies.
-    pub writer: &'a mut Writer,
-    /// Takes the writer's outboxes before it unlocks the state.
-    pub deliver: &'a mut dyn FnMut(&mut Writer, RwLockWriteGuard<'_, Shared>),
-    /// Is told of each entry, while the state is still locked.
-    pub applied: &'a mut dyn FnMut(&[u8]),
-    /// Monotonic, ms.
-    pub now_ms: u64,
-    /// What this server follows may be applied before it is on this server's disk.
-    pub early: bool,
-}
-
 /// Of the leader only.
 #[derive(Debug)]
 pub(super) struct Lead {
@@ -148,6 +131,17 @@ struct Joining {
     link: u64,
     /// From this index on it may.
     safe_from: Option<u64>,
+}
+
+/// What the disk works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writing {
+    /// What was staged.
+    Staged,
+    /// The end of the configuration.
+    End,
+    /// Nothing that anybody waits for.
+    Upkeep,
 }
 
 /// How this server takes part.
@@ -199,6 +193,7 @@ pub struct Replica {
     touched: Vec<SessionId>,
     next_touch_ms: u64,
     pub(super) want: Option<Want>,
+    writing: Option<Writing>,
     /// Entries read ahead from the journal, from `applied` on.
     pub(super) ahead: std::collections::VecDeque<storage::LogEntry>,
 }
@@ -217,7 +212,7 @@ impl Replica {
         let known = storage::number(&*journal, scalar::BOOT).unwrap_or(0);
         // A server that lost its disk does not know how often it was started; the wall's clock is later than all that.
         let boot = config.wall_ms.max(known + 1).max(state.last_admitted(config.me).unwrap_or_default().0 + 1);
-        journal.write(&[JournalOp::Scalar(scalar::BOOT, boot.to_be_bytes().to_vec())])?;
+        journal.write(vec![JournalOp::Scalar(scalar::BOOT, boot.to_be_bytes().to_vec())])?;
         let configuration = Configuration::of(&*journal);
         let mut replica = Replica {
             links: BTreeMap::new(),
@@ -239,6 +234,7 @@ impl Replica {
             touched: Vec::new(),
             next_touch_ms: now_ms,
             want: None,
+            writing: None,
             ahead: std::collections::VecDeque::new(),
             config,
         };
@@ -555,12 +551,12 @@ impl Replica {
 
     fn found(&mut self, now_ms: u64) {
         let configuration = Configuration::first(self.config.members.clone());
-        let scalars = [
+        let scalars = vec![
             JournalOp::Scalar(scalar::MEMBERS, configuration.voters.clone()),
             JournalOp::Scalar(scalar::CONFIGURATION, configuration.encode()),
         ];
         if let Some(Standing::Blank { journal, .. }) = &mut self.standing
-            && journal.write(&scalars).is_ok()
+            && journal.write(scalars).is_ok()
             && let Some(Standing::Blank { journal, .. }) = self.standing.take()
         {
             self.enter(configuration, journal, None, now_ms);
@@ -684,7 +680,8 @@ impl Replica {
     fn pack(&mut self, shared: &RwLock<Shared>, wall_ms: i64) {
         self.judge(shared);
         let (Some(Standing::Voter(consensus)), Some(lead)) = (&mut self.standing, &mut self.lead) else { return };
-        if !consensus.leads() || self.next.is_some() || lead.leaving.is_some() {
+        // What waits while the disk works is the next entry.
+        if !consensus.leads() || self.next.is_some() || lead.leaving.is_some() || self.writing.is_some() {
             return;
         }
         let ballot = ballot::to_id(lead.ballot);
@@ -754,9 +751,17 @@ impl Replica {
         }
     }
 
-    /// Whether it leads and its own epoch is applied: then sessions expire and znodes are reaped by it.
-    pub fn rules(&self) -> bool {
-        self.lead.as_ref().is_some_and(|lead| lead.intake.is_some())
+    /// Whether it leads, its own epoch is applied, and it is in touch with a majority: then znodes are reaped by it.
+    pub fn rules(&self, now_ms: u64) -> bool {
+        self.ruled_until_ms(now_ms).is_some() && self.is_in_contact(now_ms)
+    }
+
+    /// When a leader whose own epoch is applied was last in touch with a majority, ms: until then its clocks may go. What comes later
+    /// is time in which others may lead, and in which nobody's clients may be heard.
+    pub fn ruled_until_ms(&self, now_ms: u64) -> Option<u64> {
+        let leads = self.lead.as_ref().is_some_and(|lead| lead.intake.is_some());
+        let until_ms = if self.config.bugs.lonely_clocks { Some(now_ms) } else { self.contact_ms };
+        until_ms.filter(|_| leads)
     }
 
     /// Entries that are decided, as far as this server knows, and the bytes of those it has that are not.
@@ -786,77 +791,98 @@ impl Replica {
         self.links.get_mut(&peer)?.pop(written)
     }
 
-    /// Whether [`Replica::persist`] has something to do.
-    pub fn is_staged(&self) -> bool {
-        self.next.is_some() || self.store().is_some_and(|store| store.lock().is_staged())
+    /// Whether [`Replica::begin_persist`] has something to do.
+    pub fn wants_disk(&self) -> bool {
+        let is_staged = self.next.is_some() || self.store().is_some_and(|store| store.lock().is_staged());
+        self.writing.is_none() && is_staged
     }
 
-    /// The first half of [`Replica::persist`], of a follower, if that would block: then whoever runs what it returns lets go of
-    /// the replica meanwhile. Until [`Replica::finish_persist`] it may only overhear and apply. *Errors*: as [`Replica::persist`].
-    pub fn begin_persist(&mut self) -> Result<Option<Syncing>, JournalFull> {
-        match &mut self.standing {
-            Some(Standing::Voter(consensus)) if self.next.is_none() => consensus.begin_persist(),
-            Some(_) | None => Ok(None),
-        }
+    /// Whether the disk works, or has to.
+    pub fn is_durable(&self) -> bool {
+        self.next.is_none() && self.store().is_none_or(|store| store.lock().is_durable())
     }
 
-    /// The other half: what was begun is durable.
-    pub fn finish_persist(&mut self) {
-        if let Some(Standing::Voter(consensus)) = &mut self.standing {
-            consensus.finish_persist();
-            consensus.take_outgoing(&mut self.links);
+    /// Returns the work that makes durable what must be, if anything must. Any thread may do it, and meanwhile everything else may
+    /// go on here; [`Replica::finish_persist`] follows when it is done.
+    pub fn begin_persist(&mut self) -> Option<DiskJob> {
+        if self.writing.is_some() {
+            return None;
         }
-    }
-
-    /// A frame from `peer` that waits for [`Replica::receive`] until this server's disk has answered. All before it have been
-    /// received or overheard.
-    pub fn overhear(&mut self, peer: u8, bytes: &[u8]) {
-        if self.links.get(&peer).is_none_or(|link| !link.joined) {
-            return;
+        if let Some(next) = self.next.clone()
+            && self.store().is_some_and(|store| store.lock().durable_end() >= next.base)
+        {
+            self.writing = Some(Writing::End);
+            return Some(self.begin_succession(&next));
         }
-        let Configuration { id, voters, .. } = &self.configuration;
-        let process = |server| self.configuration.process_of(server).unwrap_or_default();
-        let (from, to) = (process(peer), process(self.config.me));
-        let decided = Frame::decided(bytes, Roster { configuration: *id, from, to, processes: voters.len() as u64 });
-        if let (Some((n, decided)), Some(Standing::Voter(consensus))) = (decided, &mut self.standing) {
-            consensus.overhear(from, n, decided);
-        }
-    }
-
-    /// Makes durable what must be; true if anything was. *Errors*: the disk is full; the replica must be started anew
-    /// from what is on disk.
-    pub fn persist(&mut self) -> Result<bool, JournalFull> {
-        if let Some(next) = self.next.clone() {
-            self.succeed(next)?;
-            return Ok(true);
-        }
-        match &mut self.standing {
-            Some(Standing::Voter(consensus)) => {
-                let mut written = false;
-                // What the companion of a sole voter says, brings about more to write.
-                while consensus.persist()? {
-                    written = true;
-                    // What was counted only now may be news for the others.
-                    consensus.take_outgoing(&mut self.links);
+        let work = match &mut self.standing {
+            Some(Standing::Voter(consensus)) => loop {
+                match consensus.begin_persist() {
+                    None if consensus.settle_companion() => consensus.take_outgoing(&mut self.links),
+                    work => break work,
                 }
-                Ok(written)
-            }
-            Some(Standing::Learner(learner)) => {
-                let mut store = learner.store.lock();
-                let staged = store.is_staged();
-                store.persist().map(|()| staged)
-            }
-            Some(Standing::Blank { .. }) | None => Ok(false),
-        }
+            },
+            Some(Standing::Learner(learner)) => learner.store.lock().begin(),
+            Some(Standing::Blank { .. }) | None => None,
+        }?;
+        self.writing = Some(Writing::Staged);
+        Some(work)
     }
 
-    /// Applies what is decided and durable. *Errors*: an entry that is none: the log is damaged.
-    pub fn apply(&mut self, applying: &mut Applying<'_>) -> Result<(), DecodeError> {
+    /// Returns work for a disk that nobody waits for, if there is any. As [`Replica::begin_persist`].
+    pub fn begin_upkeep(&mut self) -> Option<DiskJob> {
+        // A candidate may need everything it has.
+        if self.writing.is_some() || self.next.is_some() || self.consensus().is_some_and(Consensus::is_candidate) {
+            return None;
+        }
+        let work = self.store()?.lock().begin_upkeep()?;
+        self.writing = Some(Writing::Upkeep);
+        Some(work)
+    }
+
+    /// The work is done. *Errors*: the disk is full; the replica must be started anew from what is on disk.
+    pub fn finish_persist(&mut self, written: Result<(), JournalFull>) -> Result<(), JournalFull> {
+        written?;
+        match (self.writing.take().expect("work was under way"), &mut self.standing) {
+            (Writing::End, _) => self.finish_succession(),
+            (Writing::Staged, Some(Standing::Voter(consensus))) => {
+                consensus.finish_persist();
+                // What was counted only now may be news for the others.
+                consensus.take_outgoing(&mut self.links);
+            }
+            (Writing::Staged | Writing::Upkeep, _) => self.store().into_iter().for_each(|store| store.lock().finish()),
+        }
+        Ok(())
+    }
+
+    /// Makes durable what must be, at once; true if anything was. *Errors*: as [`Replica::finish_persist`].
+    pub fn persist(&mut self) -> Result<bool, JournalFull> {
+        let mut worked = false;
+        while let Some(work) = self.begin_persist() {
+            let written = work();
+            self.finish_persist(written)?;
+            worked = true;
+        }
+        Ok(worked)
+    }
+
+    /// Applies what is decided, and durable here unless `early` says that a follower need not wait for that. `entry` is held while
+    /// an entry is applied, of which the state may be unlocked in between. *Errors*: an entry that is none: the log is damaged.
+    pub fn apply(
+        &mut self,
+        shared: &RwLock<Shared>,
+        entry: &Mutex<()>,
+        writer: &mut Writer,
+        outside: &mut dyn Outside,
+        early: bool,
+        now_ms: u64,
+    ) -> Result<(), DecodeError> {
         let before = self.applied;
-        while let Some(entry) = self.next_applicable(applying.early) {
-            self.apply_entry(&entry.0, applying)?;
+        while let Some(bytes) = self.next_applicable(early) {
+            let between_entries = entry.lock();
+            self.apply_entry(&bytes.0, shared, writer, outside, now_ms)?;
+            drop(between_entries);
             self.applied += 1;
-            self.note_end(applying.shared);
+            self.note_end(shared);
         }
         if self.applied > before
             && let Some(store) = self.store()
@@ -899,27 +925,28 @@ impl Replica {
         self.ahead.pop_front()
     }
 
-    fn apply_entry(&mut self, bytes: &[u8], applying: &mut Applying<'_>) -> Result<(), DecodeError> {
-        let _entry = applying.entry.lock();
+    fn apply_entry(
+        &mut self,
+        bytes: &[u8],
+        shared: &RwLock<Shared>,
+        writer: &mut Writer,
+        outside: &mut dyn Outside,
+        now_ms: u64,
+    ) -> Result<(), DecodeError> {
         let mut batch = match Entry::decode(bytes)? {
             Entry::Epoch(epoch) => {
-                let mut shared = applying.shared.write();
-                applying.writer.begin_epoch(&mut shared, &epoch);
-                self.begin_epoch(epoch.ballot, &mut shared, applying.now_ms);
-                (applying.applied)(bytes);
-                (applying.deliver)(applying.writer, shared);
+                let mut shared = shared.write();
+                writer.begin_epoch(&mut shared, &epoch);
+                self.begin_epoch(epoch.ballot, &mut shared, now_ms);
+                outside.deliver(writer, shared, Some(bytes));
                 return Ok(());
             }
             Entry::Batch(batch) => batch,
         };
         loop {
-            let mut shared = applying.shared.write();
-            let (writer, window) = (&mut *applying.writer, &mut self.window);
-            let last = writer.apply(&mut shared, &mut batch, window, APPLY_MAX, applying.now_ms)? < APPLY_MAX;
-            if last {
-                (applying.applied)(bytes);
-            }
-            (applying.deliver)(applying.writer, shared);
+            let mut shared = shared.write();
+            let last = writer.apply(&mut shared, &mut batch, &mut self.window, APPLY_MAX, now_ms)? < APPLY_MAX;
+            outside.deliver(writer, shared, last.then_some(bytes));
             if last {
                 break;
             }
@@ -994,7 +1021,8 @@ impl Replica {
 
     /// Of a sole voter, whom nobody's frames wake: what the last turn has brought about is work for the next one.
     fn may_go_on(&self) -> bool {
-        let Some(consensus) = self.consensus().filter(|consensus| consensus.is_alone() && consensus.leads()) else {
+        let leads_alone = |consensus: &&Consensus| consensus.is_alone() && consensus.leads();
+        let Some(consensus) = self.consensus().filter(|consensus| leads_alone(consensus) && self.writing.is_none()) else {
             return false;
         };
         match &self.lead {
@@ -1027,10 +1055,13 @@ impl Replica {
         }
     }
 
-    /// Entries from `from` on, about `len_max` bytes of them; `None` if they are trimmed. Nothing may be staged.
+    /// Entries from `from` on, about `len_max` bytes of them; `None` if they are trimmed.
+    ///
+    /// What is promised and accepted goes along, durable here or not: the peer makes it durable before it says so to anybody, and
+    /// it is no more than what it could have been told by the leader itself.
     pub fn log_part(&self, from: u64, len_max: usize) -> Option<LogPart> {
         let store = self.store()?.lock();
-        if from < store.journal.first_index() || store.is_staged() || self.next.is_some() {
+        if from < store.journal.first_index() || self.next.is_some() {
             return None;
         }
         // What is decided behind that may be void.
@@ -1044,9 +1075,9 @@ impl Replica {
             part.entries.extend(entries.into_iter().map(|entry| entry.0));
         }
         if next >= decided {
-            let scalar = |key| store.journal.scalar(key).unwrap_or_default();
+            let bytes = |ballot: Option<Ballot>| ballot.map(|it| ballot::to_id(it).0.to_vec()).unwrap_or_default();
             let (promise, round, end) = match &self.standing {
-                Some(Standing::Voter(_)) => (scalar(scalar::PROMISE), scalar(scalar::ROUND), store.end()),
+                Some(Standing::Voter(_)) => (bytes(store.promised()), bytes(store.accepted()), store.end()),
                 Some(Standing::Learner(_) | Standing::Blank { .. }) | None => {
                     let heard = self.round_heard();
                     (heard.clone(), heard, decided)
@@ -1071,17 +1102,17 @@ impl Replica {
         if self.consensus().is_some_and(Consensus::is_candidate) {
             return;
         }
-        // What was overheard and never handled, because its link ended, OmniPaxos does not know to be decided: it may be offered
-        // these entries again.
-        let decided = self.consensus().map_or(self.applied, Consensus::decided);
+        let applied = self.applied;
         if let Some(store) = self.store() {
-            store.lock().journal.trim(index.min(self.applied).min(decided));
+            store.lock().journal.trim(index.min(applied));
         }
     }
 
-    /// Writes down how far everything is decided; worthwhile when nothing else is written.
-    pub fn persist_decided(&mut self) -> Result<(), JournalFull> {
-        self.store().map_or(Ok(()), |store| store.lock().persist_decided())
+    /// Has it written down how far everything is decided; worthwhile when nothing else is written.
+    pub fn stage_decided(&mut self) {
+        if let Some(store) = self.store() {
+            store.lock().stage_decided();
+        }
     }
 }
 

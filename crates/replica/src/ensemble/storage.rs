@@ -1,7 +1,7 @@
 //! OmniPaxos' storage: entries by index over a [`Journal`], with what is not durable yet in memory.
 //!
-//! Nothing is written while OmniPaxos runs: changes are noted, and [`Store::persist`] makes them durable, as one group
-//! unless it is large. Invariants: the tail in memory holds every entry that is not durable; entries that a leader's log
+//! Nothing is written while OmniPaxos runs: changes are staged, and [`Inner::begin`] returns the work that makes them
+//! durable, as one group unless it is large. What OmniPaxos changes while that work goes on is the next group. Invariants: the tail in memory holds every entry that is not durable; entries that a leader's log
 //! replaces or adds, and the round in which they were accepted, are written as one. (Apart, a crash between the two would
 //! leave entries of one round under the name of another, and servers with logs of the same round take each other's to be
 //! the same. Or it would leave a round without all its entries, which would outvote those that have decided ones.)
@@ -18,7 +18,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::Bugs;
 use super::ballot;
 use super::configuration::Configuration;
-use super::journal::{Journal, JournalFull, JournalOp, MemoryJournal, Syncing, scalar};
+use super::journal::{DiskJob, Journal, JournalOp, MemoryJournal, scalar};
 
 /// Bytes of durable entries kept in memory for followers that are a little behind.
 const TAIL_KEPT: usize = 256 << 10;
@@ -50,12 +50,20 @@ pub(crate) struct Inner {
     decided: u64,
     /// So many entries are known to count: what is decided behind them may be void, if one of them ends the configuration.
     applied: u64,
-    /// What the journal does not have yet.
+    /// What the journal does not have yet, and is not about to.
     ops: Vec<JournalOp>,
     /// Places among `ops` of those that are durable together or not at all.
     indivisible: Vec<Range<usize>>,
+    writing: Option<Writing>,
     /// `decided` as the journal knows it.
     decided_written: u64,
+}
+
+/// What the disk works on.
+#[derive(Clone, Copy, Debug)]
+struct Writing {
+    /// Entries from this index on are void, until others are there.
+    truncates: Option<u64>,
 }
 
 impl fmt::Debug for Inner {
@@ -88,6 +96,7 @@ impl Store {
             applied,
             ops: Vec::new(),
             indivisible: Vec::new(),
+            writing: None,
             decided_written,
         };
         Store { inner: Arc::new(Mutex::new(inner)) }
@@ -108,15 +117,15 @@ pub(crate) fn number(journal: &dyn Journal, key: u8) -> Option<u64> {
     journal.scalar(key).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes)
 }
 
-/// A configuration ends before entry `end` of a journal, and `next` begins, in one write. *Errors*: there is no room.
-pub(crate) fn cut(journal: &mut dyn Journal, end: u64, next: &Configuration, bugs: Bugs) -> Result<(), JournalFull> {
+/// A configuration ends before entry `end` of a journal, and `next` begins, in one write.
+pub(crate) fn cut(journal: &mut dyn Journal, end: u64, next: &Configuration, bugs: Bugs) -> DiskJob {
     let mut ops = Vec::new();
     if journal.next_index() > end && !bugs.uncut_log {
         ops.push(JournalOp::Truncate(end));
     }
     ops.push(JournalOp::Scalar(scalar::CONFIGURATION, next.encode()));
     ops.push(JournalOp::Scalar(scalar::DECIDED, end.to_be_bytes().to_vec()));
-    journal.write(&ops)
+    journal.work(vec![ops])
 }
 
 impl Inner {
@@ -129,23 +138,41 @@ impl Inner {
         self.round.unwrap_or_default()
     }
 
+    /// The ballot promised, durable or not.
+    pub(crate) fn promised(&self) -> Option<Ballot> {
+        self.promise
+    }
+
+    /// The round of the entries, durable or not.
+    pub(crate) fn accepted(&self) -> Option<Ballot> {
+        self.round
+    }
+
     /// Bytes of entries that are not decided yet, of those in memory.
     pub(crate) fn undecided_len(&self) -> usize {
         let decided = self.decided.saturating_sub(self.tail_first) as usize;
         self.tail.iter().skip(decided).map(|entry| entry.len()).sum()
     }
 
-    /// Whether something must be durable before it may be told to others.
+    /// Whether something waits for [`Inner::begin`].
     pub(crate) fn is_staged(&self) -> bool {
         !self.ops.is_empty()
     }
 
-    /// One past the newest durable entry that no staged change takes back.
+    /// Whether work is under way.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    /// Whether everything that must be durable before it may be told to others is so.
+    pub(crate) fn is_durable(&self) -> bool {
+        !self.is_staged() && !self.is_writing()
+    }
+
+    /// One past the newest durable entry that no change under way or staged takes back.
     pub(crate) fn durable_end(&self) -> u64 {
-        let cut = self.ops.iter().find_map(|op| match op {
-            JournalOp::Truncate(from) => Some(*from),
-            JournalOp::Append(_) | JournalOp::Scalar(..) => None,
-        });
+        let written = self.writing.and_then(|writing| writing.truncates);
+        let cut = written.into_iter().chain(truncations(&self.ops)).min();
         cut.unwrap_or(u64::MAX).min(self.journal.next_index())
     }
 
@@ -172,16 +199,19 @@ impl Inner {
         self.applied = self.applied.max(applied);
     }
 
-    /// The configuration ends before entry `end`. What is behind, written or not, is void, and what was promised, too.
-    /// *Errors*: as [`Inner::persist`].
-    pub(crate) fn cut(&mut self, end: u64, next: &Configuration, bugs: Bugs) -> Result<(), JournalFull> {
-        // A follower may have applied what its disk does not have yet.
-        if self.durable_end() < end {
-            self.persist()?;
-        }
+    /// Returns the work that ends the configuration before entry `end`: what is behind, written or not, is void, and what was
+    /// promised, too. All before is durable, and no work under way.
+    pub(crate) fn cut(&mut self, end: u64, next: &Configuration, bugs: Bugs) -> DiskJob {
+        assert!(self.durable_end() >= end, "what is applied is durable before the configuration ends");
+        self.forget_staged();
+        self.writing = Some(Writing { truncates: Some(end) });
+        cut(&mut *self.journal, end, next, bugs)
+    }
+
+    /// Forgets what is staged.
+    pub(crate) fn forget_staged(&mut self) {
         self.ops.clear();
         self.indivisible.clear();
-        cut(&mut *self.journal, end, next, bugs)
     }
 
     /// The journal, for the next configuration; this store is done with.
@@ -189,76 +219,45 @@ impl Inner {
         std::mem::replace(&mut self.journal, Box::new(MemoryJournal::default()))
     }
 
-    /// Makes everything staged durable. *Errors*: the disk is full; this server must start anew from what it has.
-    pub(crate) fn persist(&mut self) -> Result<(), JournalFull> {
-        if self.ops.is_empty() {
-            return Ok(());
+    /// Returns the work that makes everything staged durable, for any thread; [`Inner::finish`] follows when it is done. `None`:
+    /// nothing is staged, or work is under way. If the work fails, this server must start anew from what it has.
+    pub(crate) fn begin(&mut self) -> Option<DiskJob> {
+        if !self.is_staged() || self.is_writing() {
+            return None;
         }
         let mut ops = std::mem::take(&mut self.ops);
         // What is decided is not all there yet if a leader said so in front of the entries.
         self.note_decided(self.end(), &mut ops);
-        self.write(&ops)?;
-        ops.clear();
-        self.ops = ops;
-        self.shorten_tail();
-        Ok(())
+        self.writing = Some(Writing { truncates: truncations(&ops).min() });
+        let groups = split(ops, std::mem::take(&mut self.indivisible));
+        Some(self.journal.work(groups))
     }
 
-    /// The same in two halves, if it is one group that blocks: the other one is [`Inner::finish_persist`], before which nothing is
-    /// staged. *Errors*: as [`Inner::persist`].
-    pub(crate) fn begin_persist(&mut self) -> Result<Option<Syncing>, JournalFull> {
-        if self.ops.iter().map(JournalOp::payload_len).sum::<usize>() > GROUP_LEN {
-            return Ok(None);
+    /// Returns work for a disk that nobody waits for, if there is any. As [`Inner::begin`].
+    pub(crate) fn begin_upkeep(&mut self) -> Option<DiskJob> {
+        if !self.is_durable() {
+            return None;
         }
+        let work = self.journal.upkeep()?;
+        self.writing = Some(Writing { truncates: None });
+        Some(work)
+    }
+
+    /// The work under way is done.
+    pub(crate) fn finish(&mut self) {
+        self.writing = None;
+        self.shorten_tail();
+    }
+
+    /// Stages how far everything is decided, for a quicker next start.
+    pub(crate) fn stage_decided(&mut self) {
         let mut ops = std::mem::take(&mut self.ops);
-        if !ops.is_empty() {
-            self.note_decided(self.end(), &mut ops);
-        }
-        let begun = self.journal.begin(&ops);
-        // Until it is durable it counts as staged.
-        self.ops = ops;
-        if let Ok(None) = begun {
-            self.forget_staged();
-        }
-        begun
-    }
-
-    /// What was begun is durable.
-    pub(crate) fn finish_persist(&mut self) {
-        self.journal.finish();
-        self.forget_staged();
-    }
-
-    fn forget_staged(&mut self) {
-        self.ops.clear();
-        self.indivisible.clear();
-        self.shorten_tail();
-    }
-
-    /// Writes all of it as one group, or each part that is indivisible and what is between them.
-    fn write(&mut self, ops: &[JournalOp]) -> Result<(), JournalFull> {
-        let indivisible = std::mem::take(&mut self.indivisible);
-        if ops.iter().map(JournalOp::payload_len).sum::<usize>() <= GROUP_LEN {
-            return self.journal.write(ops);
-        }
-        let mut written = 0;
-        for part in indivisible {
-            self.journal.write(&ops[written..part.start])?;
-            self.journal.write(&ops[part.clone()])?;
-            written = part.end;
-        }
-        self.journal.write(&ops[written..])
-    }
-
-    /// Writes down how far everything is decided, for a quicker next start. *Errors*: as [`Inner::persist`].
-    pub(crate) fn persist_decided(&mut self) -> Result<(), JournalFull> {
-        let mut ops = Vec::new();
-        // Entries that are only staged may be lost: the log must not end before what it says is decided.
+        // Entries that are not durable may be lost: the log must not end before what it says is decided.
         self.note_decided(self.durable_end(), &mut ops);
-        if ops.is_empty() { Ok(()) } else { self.journal.write(&ops) }
+        self.ops = ops;
     }
 
-    /// Of `end` entries.
+    /// Adds how many of `end` entries are decided.
     fn note_decided(&mut self, end: u64, ops: &mut Vec<JournalOp>) {
         let decided = self.decided.min(end).min(self.applied);
         if decided > self.decided_written {
@@ -268,8 +267,9 @@ impl Inner {
     }
 
     fn shorten_tail(&mut self) {
+        let spare = self.decided.min(self.durable_end());
         while self.tail_len > TAIL_KEPT
-            && self.tail_first < self.decided
+            && self.tail_first < spare
             && let Some(entry) = self.tail.pop_front()
         {
             self.tail_len -= entry.len();
@@ -335,6 +335,30 @@ impl Inner {
             self.ops.push(JournalOp::Scalar(scalar::ROUND, ballot::to_id(round).0.to_vec()));
         }
     }
+}
+
+/// The indices from which on changes void entries.
+fn truncations(ops: &[JournalOp]) -> impl Iterator<Item = u64> {
+    ops.iter().filter_map(|op| match op {
+        JournalOp::Truncate(from) => Some(*from),
+        JournalOp::Append(_) | JournalOp::Scalar(..) => None,
+    })
+}
+
+/// One group of all changes, or, if they are long, of each part that is indivisible and of what is between.
+fn split(mut ops: Vec<JournalOp>, indivisible: Vec<Range<usize>>) -> Vec<Vec<JournalOp>> {
+    if ops.iter().map(JournalOp::payload_len).sum::<usize>() <= GROUP_LEN {
+        return vec![ops];
+    }
+    let mut groups = Vec::new();
+    for Range { start, end } in indivisible.into_iter().rev() {
+        groups.push(ops.split_off(end));
+        groups.push(ops.split_off(start));
+    }
+    groups.push(ops);
+    groups.reverse();
+    groups.retain(|group| !group.is_empty());
+    groups
 }
 
 /// The calls OmniPaxos 0.2.4 makes without snapshots, trimming and reconfiguration; see `shared/omnipaxos.md` §2.

@@ -16,7 +16,7 @@ use super::ballot;
 use super::configuration::Configuration;
 use super::consensus::Consensus;
 use super::frame::Status;
-use super::journal::{Journal, JournalFull, JournalOp};
+use super::journal::{DiskJob, Journal, JournalFull, JournalOp};
 use super::learning::Learner;
 use super::replica::{Replica, Standing};
 use super::storage::{self, Store};
@@ -33,11 +33,11 @@ impl Replica {
         let id = Configuration::id_of(state);
         let configuration = if id > written.id { Configuration::behind(state, self.applied) } else { written.clone() };
         if configuration != written {
-            storage::cut(&mut *journal, self.applied, &configuration, self.config.bugs)?;
+            storage::cut(&mut *journal, self.applied, &configuration, self.config.bugs)()?;
         }
         if !configuration.has(self.config.me) && journal.next_index() > self.applied {
             // It will be told again.
-            journal.write(&[JournalOp::Truncate(self.applied)])?;
+            journal.write(vec![JournalOp::Truncate(self.applied)])?;
         }
         self.enter(configuration, journal, None, now_ms);
         Ok(())
@@ -54,24 +54,27 @@ impl Replica {
         }
     }
 
-    /// Everything of the old configuration is applied, and nothing of it counts any more.
-    pub(super) fn succeed(&mut self, next: Configuration) -> Result<(), JournalFull> {
-        let now_ms = self.stepped_ms;
+    /// Everything of the old configuration is applied and durable: returns the work that ends it.
+    pub(super) fn begin_succession(&mut self, next: &Configuration) -> DiskJob {
         // The others may still need to hear what was decided.
         self.take_outgoing();
-        let leader = self.consensus().and_then(Consensus::leading_server).or(self.leader().map(|(leader, _)| leader));
         let Some(store) = self.store() else { unreachable!("it has applied something") };
-        let mut store = store.lock();
-        store.cut(next.base, &next, self.config.bugs)?;
-        let journal = store.take_journal();
-        drop(store);
+        store.lock().cut(next.base, next, self.config.bugs)
+    }
+
+    /// The old configuration has ended, and nothing of it counts any more.
+    pub(super) fn finish_succession(&mut self) {
+        let now_ms = self.stepped_ms;
+        let leader = self.consensus().and_then(Consensus::leading_server).or(self.leader().map(|(leader, _)| leader));
+        let Some(next) = self.next.take() else { unreachable!("its end was written") };
+        let Some(store) = self.store() else { unreachable!("it has applied something") };
+        let journal = store.lock().take_journal();
         let written = self.consensus().map_or(0, |consensus| consensus.written);
         for link in self.links.values_mut() {
             link.joined = false;
             link.asked_ms = None;
             link.forget_unwritten(written);
         }
-        self.next = None;
         self.lead = None;
         self.want = None;
         self.ahead.clear();
@@ -79,7 +82,6 @@ impl Replica {
         let leader = leader.filter(|&leader| next.has(leader)).or(next.voters.first().copied());
         let leads_first = leader == Some(self.config.me);
         self.enter(next, journal, Some(leads_first), now_ms);
-        Ok(())
     }
 
     /// Before it packs: the leader rules on the reconfigs that wait. One is enough at a time.

@@ -1,30 +1,33 @@
-//! The engine's thread of an ensemble's server.
+//! The engine's thread of an ensemble's server: it gives a [`MemberEngine`] its links, its own clients' commands, a clock and a disk.
 //!
-//! Invariant: what the replica hands out for a peer leaves in that order; an entry is applied after it is on the disks of a
-//! majority, and of this server if it leads; a checkpoint holds nothing that is not on this server's disk; clients are served only while the replica says so.
+//! While it waits for its disk, a second thread stands in for it: at once where this server follows, so that reads here show what the
+//! leader says is decided; elsewhere only when the disk is slow, since what comes meanwhile makes a better entry together.
+//!
+//! Invariants: one of the two has the engine at a time; a checkpoint holds nothing that is not on this server's disk.
 
-use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use oxkeeper_replica::Proposals;
-use oxkeeper_replica::ensemble::{Applying, JournalFull, Role, Want};
-use oxkeeper_state::State;
+use oxkeeper_replica::engine::{MemberEngine, Moment};
+use oxkeeper_replica::ensemble::{DiskJob, JournalFull, Role, Want};
 use parking_lot::{Mutex, MutexGuard};
 use tracing::{info, warn};
 
 use super::life::{Agreed, Life, Parts, Running, follow_own_line, linked_members};
-use crate::engine::{age_ms, deliver};
-use crate::peers::{Ear, PeerEvent};
+use super::outside::Surroundings;
+use crate::peers::{Alarm, PeerEvent};
 use crate::slow::Times;
 
 /// Bytes of log entries given to a peer that is sent the state at once.
 const PART_LEN: usize = 1 << 20;
 /// How long a stop waits for own clients' last commands.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
+/// A disk that takes longer is slow: the engine goes on without it.
+const SLOW_DISK_AFTER: Duration = Duration::from_millis(2);
 
 /// The thread's state.
 pub(crate) struct Ensemble {
@@ -40,69 +43,70 @@ enum End {
     DiskFull,
 }
 
-/// Where the engine's thread works, and lets another one hear the leader while it waits for its disk.
+/// What the two threads share.
 struct Desk<'a> {
-    ear: Arc<Ear>,
-    /// The engine's thread waits for its disk, and nothing of it is locked.
-    syncing: AtomicBool,
+    alarm: Arc<Alarm>,
+    /// The first thread waits for the disk, and does not have the engine.
+    disk_works: AtomicBool,
     engine: Mutex<&'a mut Ensemble>,
 }
 
-struct StopEar<'a>(&'a Ear);
+struct StopAlarm<'a>(&'a Alarm);
 
-impl Drop for StopEar<'_> {
+impl Drop for StopAlarm<'_> {
     fn drop(&mut self) {
         self.0.stop();
     }
 }
 
 impl Desk<'_> {
+    /// The first thread.
     fn work(&self) -> End {
         let mut proposals = Proposals::default();
         let mut engine = self.engine.lock();
         loop {
-            let stop = engine.gather(&mut proposals);
-            engine.begin_turn();
-            if let Err(JournalFull) = self.persist(&mut engine) {
-                return End::DiskFull;
+            let patience = engine.idle_time();
+            let stop = engine.gather(&mut proposals, patience);
+            engine.turn();
+            if let Some(work) = engine.begin_disk() {
+                let done = self.wait_for_disk(&mut engine, work);
+                if let Err(JournalFull) = engine.finish_disk(done) {
+                    return End::DiskFull;
+                }
             }
-            engine.end_turn();
-            if let Some(end) = engine.settle(stop) {
+            if let Some(end) = engine.finish_turn(stop) {
                 return end;
             }
         }
     }
 
-    fn persist(&self, engine: &mut MutexGuard<'_, &mut Ensemble>) -> Result<(), JournalFull> {
-        engine.parts.pulse.engine_is_excused();
+    fn wait_for_disk(&self, engine: &mut MutexGuard<'_, &mut Ensemble>, work: DiskJob) -> Result<(), JournalFull> {
         let start = Instant::now();
-        let was_staged = match engine.running.replica.begin_persist()? {
-            Some(syncing) => {
-                self.syncing.store(true, Ordering::Release);
-                engine.listen_meanwhile();
-                MutexGuard::unlocked(engine, syncing);
-                self.syncing.store(false, Ordering::Release);
-                engine.running.peers.listen_no_more();
-                engine.running.replica.finish_persist();
-                true
-            }
-            None => engine.running.replica.persist()?,
-        };
-        if was_staged {
+        engine.parts.pulse.engine_is_excused();
+        self.disk_works.store(true, Ordering::Release);
+        let listens = engine.follows();
+        self.alarm.set(listens, SLOW_DISK_AFTER);
+        let done = MutexGuard::unlocked(engine, work);
+        self.disk_works.store(false, Ordering::Release);
+        self.alarm.rest();
+        engine.parts.pulse.engine_beats();
+        if engine.running.engine.writing_since_ms().is_some() {
             engine.parts.stats.lock().synced(start.elapsed().as_micros() as u64);
         }
-        engine.parts.pulse.engine_beats();
-        Ok(())
+        done
     }
 
-    /// The other thread.
-    fn overhear(&self) {
-        while self.ear.wait() {
-            if self.syncing.load(Ordering::Acquire) {
+    /// The second thread.
+    fn stand_in(&self) {
+        let mut proposals = Proposals::default();
+        while self.alarm.wait() {
+            if self.disk_works.load(Ordering::Acquire) {
                 let mut engine = self.engine.lock();
-                // It may have been locked by the engine's thread, which is done.
-                if self.syncing.load(Ordering::Acquire) {
-                    engine.overhear();
+                // The disk may be done by now.
+                if self.disk_works.load(Ordering::Acquire) {
+                    engine.gather(&mut proposals, Duration::ZERO);
+                    engine.turn();
+                    engine.set_alarm(&self.alarm);
                 }
             }
         }
@@ -137,55 +141,91 @@ impl Ensemble {
     }
 
     fn live(&mut self) -> End {
-        let desk = Desk { ear: self.running.peers.ear(), syncing: AtomicBool::new(false), engine: Mutex::new(self) };
+        let alarm = self.running.peers.alarm();
+        let desk = Desk { alarm, disk_works: AtomicBool::new(false), engine: Mutex::new(self) };
         thread::scope(|scope| {
             // However this ends, the other one ends, too.
-            let _stop = StopEar(&desk.ear);
-            let helper = thread::Builder::new().name("overhear".to_owned()).spawn_scoped(scope, || desk.overhear());
-            if let Err(error) = helper {
-                warn!(%error, "no thread: reads show what others have written only when this server's disk has it");
+            let _stop = StopAlarm(&desk.alarm);
+            let second = thread::Builder::new().name("engine-2".to_owned()).spawn_scoped(scope, || desk.stand_in());
+            if let Err(error) = second {
+                warn!(%error, "cannot start the engine's second thread: a slow disk will hold up everything");
             }
             desk.work()
         })
     }
 
-    /// Takes what waits for it; whether it is to stop.
-    fn gather(&mut self, proposals: &mut Proposals) -> bool {
-        self.running.peers.wait(self.idle_time());
+    /// Takes what waits for it, or comes in so long; whether it is to stop.
+    fn gather(&mut self, proposals: &mut Proposals, patience: Duration) -> bool {
+        self.running.peers.wait(patience);
         self.parts.pulse.engine_beats();
         // Nobody else could end the sessions of a voter that is alone: it may stand still.
-        let is_alone = self.running.replica.configuration().is_sole();
+        let is_alone = self.running.engine.replica().configuration().is_sole();
         self.running.watch.moved(if is_alone { u64::MAX } else { self.parts.clock.now_ms() });
         self.listen();
         let stop = self.parts.proposing.take_waiting(proposals);
-        self.running.replica.submit(proposals);
-        self.parts.proposing.note_unapplied(self.running.replica.waiting_len());
+        self.running.engine.submit(proposals);
+        self.parts.proposing.note_unapplied(self.running.engine.replica().waiting_len());
         stop
     }
 
+    fn turn(&mut self) {
+        let moment = Moment { now_ms: self.parts.clock.now_ms(), wall_ms: self.parts.clock.wall_ms() };
+        self.drive(|engine, parts, outside| engine.turn(&parts.shared, moment, outside));
+    }
+
+    fn begin_disk(&mut self) -> Option<DiskJob> {
+        self.running.engine.begin_disk(self.parts.clock.now_ms())
+    }
+
+    fn finish_disk(&mut self, done: Result<(), JournalFull>) -> Result<(), JournalFull> {
+        let now_ms = self.parts.clock.now_ms();
+        self.drive(|engine, parts, outside| engine.finish_disk(done, &parts.shared, now_ms, outside))
+    }
+
+    /// What the engine brings about is done, counted and shown.
+    pub(super) fn drive<T>(&mut self, work: impl FnOnce(&mut MemberEngine, &Parts, &mut Surroundings<'_>) -> T) -> T {
+        let Running { engine, peers, pins, ensemble_id, agreed, .. } = &mut self.running;
+        let mut outside = Surroundings::new(&self.parts, peers, pins, ensemble_id, agreed);
+        let done = work(engine, &self.parts, &mut outside);
+        let Surroundings { entries, agreed, .. } = outside;
+        self.count(entries);
+        agreed.into_iter().for_each(|agreed| self.note_members(agreed));
+        self.show_role();
+        done
+    }
+
     /// After a turn; why this life ends, if it does.
-    fn settle(&mut self, stop: bool) -> Option<End> {
-        // Now nothing is staged: what the log has, the disk has.
+    fn finish_turn(&mut self, stop: bool) -> Option<End> {
+        self.keep_house();
         self.answer_questions();
-        match self.running.replica.take_want() {
+        match self.running.engine.take_want() {
             Some(Want::Install { from, at }) => Some(End::Install(from, at)),
             None => (stop && self.may_stop()).then_some(End::Stopped),
         }
     }
 
     fn idle_time(&self) -> Duration {
-        // What the last entry applied has brought about.
-        if self.running.replica.is_staged() {
-            return Duration::ZERO;
+        Duration::from_millis(self.running.engine.next_turn_ms().saturating_sub(self.parts.clock.now_ms()))
+    }
+
+    fn follows(&self) -> bool {
+        matches!(self.running.engine.replica().role(), Role::Following(_) | Role::Observing(_))
+    }
+
+    /// The disk is not done yet: who stands in has the next turn when it is due, or a peer says something. A leader that waits for
+    /// its disk can do nothing for its own clients.
+    fn set_alarm(&self, alarm: &Alarm) {
+        if self.follows() {
+            self.running.peers.hear_waker();
         }
-        let next_ms = self.running.replica.next_step_ms().min(self.running.next_tick_ms);
-        Duration::from_millis(next_ms.saturating_sub(self.parts.clock.now_ms()))
+        alarm.set(true, self.idle_time().max(Duration::from_millis(1)));
     }
 
     /// Own clients' commands are finished, as long as that does not take too long.
     fn may_stop(&mut self) -> bool {
         let now_ms = self.parts.clock.now_ms();
-        let Running { replica, stop_by, .. } = &mut self.running;
+        let Running { engine, stop_by, .. } = &mut self.running;
+        let replica = engine.replica_mut();
         let by = *stop_by.get_or_insert_with(|| {
             if replica.hand_over(now_ms) {
                 info!("this server stops: another one is to lead");
@@ -197,21 +237,21 @@ impl Ensemble {
 
     /// Takes what peers sent.
     fn listen(&mut self) {
-        let (parts, Running { peers, replica, .. }) = (&self.parts, &mut self.running);
+        let (parts, Running { peers, engine, .. }) = (&self.parts, &mut self.running);
         let now_ms = parts.clock.now_ms();
         let mut refused: Vec<(u8, String)> = Vec::new();
         peers.poll(&mut |event| match event {
             PeerEvent::LinkUp(peer) => {
                 refused.retain(|(known, _)| *known != peer);
-                replica.link_up(peer, now_ms);
+                engine.link_up(peer, now_ms);
             }
             PeerEvent::LinkDown { peer, .. } => {
                 refused.retain(|(known, _)| *known != peer);
-                replica.link_down(peer, now_ms);
+                engine.link_down(peer, now_ms);
             }
             PeerEvent::Frame(peer, frame) => {
                 if refused.iter().all(|(known, _)| *known != peer)
-                    && let Err(problem) = replica.receive(peer, frame, now_ms)
+                    && let Err(problem) = engine.receive(peer, frame, now_ms)
                 {
                     refused.push((peer, problem.to_string()));
                 }
@@ -222,101 +262,22 @@ impl Ensemble {
         }
     }
 
-    /// Gives out parts of the log, all of which is on disk by now.
+    /// Gives out parts of the log.
     fn answer_questions(&mut self) {
         while let Ok((from, answer)) = self.running.questions.try_recv() {
-            let part = self.running.replica.log_part(from, PART_LEN);
+            let part = self.running.engine.replica().log_part(from, PART_LEN);
             self.parts.stats.lock().states_sent += u64::from(part.as_ref().is_some_and(|part| part.last.is_some()));
             let _ = answer.send(part);
         }
     }
 
-    fn begin_turn(&mut self) {
-        self.tick();
-        let clock = self.parts.clock;
-        self.running.replica.step(&self.parts.shared, clock.now_ms(), clock.wall_ms());
-        self.send();
-        self.apply();
-    }
-
-    fn end_turn(&mut self) {
-        self.note_ahead();
-        self.send();
-        self.apply();
-        // Whom the last entries let in is told now, not with the next frame.
-        self.send();
-        self.show_role();
-        self.running.replica.with_journal(|journal| journal.prepare());
-    }
-
-    /// While the disk works: what the leader says is decided, is shown.
-    fn overhear(&mut self) {
-        let Running { replica, peers, .. } = &mut self.running;
-        if let Role::Following(leader) = replica.role() {
-            peers.overhear(leader, &mut |frame| replica.overhear(leader, frame));
-            self.apply();
-            self.listen_meanwhile();
-        }
-    }
-
-    fn listen_meanwhile(&mut self) {
-        if let Role::Following(leader) = self.running.replica.role() {
-            self.running.peers.listen_meanwhile(leader);
-        }
-    }
-
-    /// A checkpoint must not hold what the log does not.
-    fn note_ahead(&self) {
-        self.parts.checkpoints.note_ahead(self.running.replica.is_ahead_of_disk());
-    }
-
-    fn send(&mut self) {
-        let mut sent = false;
-        for peer in self.running.replica.linked() {
-            while let Some(frame) = self.running.replica.next_frame(peer) {
-                self.running.peers.send(peer, &frame);
-                sent = true;
-            }
-        }
-        if sent {
-            self.running.peers.flush();
-        }
-    }
-
-    fn apply(&mut self) {
-        let early = self.parts.checkpoints.allow_ahead();
-        let (parts, Running { replica, writer, slow, agreed, ensemble_id, .. }) = (&self.parts, &mut self.running);
-        let durable_ms = parts.clock.now_ms();
-        let checkpoints = &parts.checkpoints;
-        // The state is unlocked behind the last command of an entry.
-        let (is_last, mut entries) = (Cell::new(false), Vec::new());
-        let wall_ms = parts.clock.wall_ms();
-        let (version, epoch, mut agreed) = (agreed.version, agreed.epoch, None);
-        let mut applying = Applying {
-            shared: &parts.shared,
-            entry: checkpoints.between_entries(),
-            writer,
-            deliver: &mut |writer, locked| {
-                if is_last.take() {
-                    let age_ms = age_ms(&locked.state, wall_ms);
-                    entries.push((std::mem::take(&mut writer.applied), age_ms));
-                }
-                note_ensemble(ensemble_id, &locked.state);
-                if (locked.state.membership().version(), locked.state.epoch_ballot()) != (version, epoch) {
-                    agreed = Some(Agreed::of(&locked.state));
-                }
-                deliver(writer, &parts.mailboxes, parts.audit.as_deref(), locked);
-            },
-            applied: &mut |entry| {
-                checkpoints.applied(entry.len() as u64);
-                is_last.set(true);
-            },
-            now_ms: parts.clock.now_ms(),
-            early,
-        };
-        let applied = replica.apply(&mut applying);
-        let slow = slow.report(writer, Times { taken_ms: None, durable_ms }, parts.clock);
-        let packed = replica.take_packed();
+    /// `entries`: of each that is applied, how many commands it had and how old it is.
+    fn count(&mut self, entries: Vec<(u64, u64)>) {
+        let (parts, Running { engine, slow, .. }) = (&self.parts, &mut self.running);
+        let times = Times { taken_ms: None, durable_ms: parts.clock.now_ms() };
+        let slow = slow.report(engine.writer_mut(), times, parts.clock);
+        let packed = engine.take_packed();
+        let replica = engine.replica();
         if slow > 0 || packed.lens.count > 0 || !entries.is_empty() {
             let leads = replica.role() == Role::Leading;
             let mut stats = parts.stats.lock();
@@ -328,12 +289,9 @@ impl Ensemble {
             let entries = entries.into_iter().filter(|&(count, _)| count > 0);
             entries.for_each(|(count, age_ms)| stats.applied(count, age_ms, leads));
         }
-        applied.unwrap_or_else(|problem| panic!("log entry {} is none: {problem}", replica.applied()));
         parts.proposing.note_unapplied(replica.waiting_len());
         // The last delivery may have woken them before that was so, and there may be no next one.
         parts.mailboxes.iter().for_each(|mailbox| mailbox.relieve());
-        agreed.into_iter().for_each(|agreed| self.note_members(agreed));
-        self.note_ahead();
     }
 
     /// Links are made to whoever is a member now.
@@ -350,17 +308,12 @@ impl Ensemble {
 
     fn end(mut self) {
         // A full disk changes nothing any more.
-        let _ = self.running.replica.persist_decided();
+        let replica = self.running.engine.replica_mut();
+        replica.stage_decided();
+        let _ = replica.persist();
         if let Some(file) = &mut self.parts.config_file {
             file.finish(self.parts.shared.read().state.membership());
         }
         self.running.end(&self.parts);
-    }
-}
-
-/// From its first entry on the ensemble has an id, without which another one's members would be let in.
-fn note_ensemble(id: &AtomicU64, state: &State) {
-    if id.load(Ordering::Relaxed) == 0 {
-        id.store(state.ensemble(), Ordering::Release);
     }
 }

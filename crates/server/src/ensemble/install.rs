@@ -67,12 +67,12 @@ fn id_of(peer: &Tail) -> u32 {
 fn configuration_of(log: &Log) -> Vec<u8> {
     let Some(members) = log.scalar(scalar::MEMBERS) else { return Vec::new() };
     let first = || Configuration::first(members.to_vec()).encode();
-    log.scalar(scalar::CONFIGURATION).map_or_else(first, <[u8]>::to_vec)
+    log.scalar(scalar::CONFIGURATION).unwrap_or_else(first)
 }
 
 /// What of a log such a decision needs: its end, from index `from` on.
 pub fn own_log(log: &Log, members: &[u8], from: u64) -> OwnLog {
-    let scalar = |key| log.scalar(key).map(<[u8]>::to_vec).unwrap_or_default();
+    let scalar = |key| log.scalar(key).unwrap_or_default();
     let first = from.clamp(log.first_index(), log.durable_end());
     let mut entries = Vec::new();
     let read = log.read(first..log.durable_end(), |_, entry| entries.push(Arc::<[u8]>::from(entry)));

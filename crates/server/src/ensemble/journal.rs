@@ -1,9 +1,11 @@
-//! The durable log as consensus wants it.
+//! The durable log as consensus wants it: its work is for any thread, and does not hold up who reads meanwhile.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use oxkeeper_replica::ensemble::{Journal, JournalFull, JournalOp, Syncing};
-use oxkeeper_store::{AppendError, Log, SyncError};
+use oxkeeper_replica::ensemble::{DiskJob, Journal, JournalFull, JournalOp};
+use oxkeeper_store::{AppendError, Log, LogReader, SyncError};
+use parking_lot::Mutex;
 use tracing::warn;
 
 /// Bytes of entries kept although the durable tree has them, for peers that were away for a while: what they need is
@@ -13,74 +15,84 @@ const WINDOW_LEN: u64 = 32 << 20;
 /// See the module.
 #[derive(Debug)]
 pub struct LogJournal {
-    log: Log,
+    /// Locked by whoever does its work: only one at a time.
+    log: Arc<Mutex<Log>>,
+    reader: LogReader,
     window_len: u64,
+    /// Entries up to this one may be forgotten.
+    spent: Option<u64>,
 }
 
 impl LogJournal {
     /// Over a log.
     pub fn new(log: Log) -> LogJournal {
-        LogJournal { log, window_len: WINDOW_LEN }
+        LogJournal::with_window(log, WINDOW_LEN)
     }
 
     /// The same, with another window: the simulator's are short.
     pub fn with_window(log: Log, window_len: u64) -> LogJournal {
-        LogJournal { log, window_len }
+        let reader = log.reader();
+        LogJournal { log: Arc::new(Mutex::new(log)), reader, window_len, spent: None }
     }
 }
 
 impl Journal for LogJournal {
     fn first_index(&self) -> u64 {
-        self.log.first_index()
+        self.reader.first_index()
     }
 
     fn next_index(&self) -> u64 {
-        self.log.durable_end()
+        self.reader.durable_end()
     }
 
     fn scalar(&self, key: u8) -> Option<Vec<u8>> {
-        self.log.scalar(key).map(<[u8]>::to_vec)
+        self.reader.scalar(key)
     }
 
-    fn write(&mut self, ops: &[JournalOp]) -> Result<(), JournalFull> {
-        stage_all(&mut self.log, ops)?;
-        self.log.sync().map_err(|SyncError::Full| JournalFull)
-    }
-
-    fn begin(&mut self, ops: &[JournalOp]) -> Result<Option<Syncing>, JournalFull> {
-        stage_all(&mut self.log, ops)?;
-        let begun = self.log.begin_sync().map_err(|SyncError::Full| JournalFull)?;
-        Ok(begun.map(|syncing| Box::new(|| syncing.run()) as Syncing))
-    }
-
-    fn finish(&mut self) {
-        self.log.finish_sync();
+    fn work(&mut self, groups: Vec<Vec<JournalOp>>) -> DiskJob {
+        let log = self.log.clone();
+        Box::new(move || {
+            let mut log = log.lock();
+            groups.iter().try_for_each(|group| write(&mut log, group))
+        })
     }
 
     fn read(&self, range: Range<u64>, entry: &mut dyn FnMut(&[u8])) {
-        let read = self.log.read(range.clone(), |_, bytes| entry(bytes));
+        let read = self.reader.read(range.clone(), |_, bytes| entry(bytes));
         read.unwrap_or_else(|problem| panic!("log entries {range:?} cannot be read: {problem}"));
     }
 
     fn floor(&self, len_max: u64) -> u64 {
-        self.log.floor(len_max)
+        self.reader.floor(len_max)
     }
 
     fn trim(&mut self, index: u64) {
-        if let Some(through) = index.min(self.log.floor(self.window_len)).checked_sub(1)
-            && let Err(problem) = self.log.trim(through)
-        {
-            warn!(%problem, "old log segments stay for now");
-        }
+        self.spent = self.spent.max(index.min(self.reader.floor(self.window_len)).checked_sub(1));
     }
 
-    fn prepare(&mut self) {
-        self.log.prepare();
+    fn upkeep(&mut self) -> Option<DiskJob> {
+        let log = self.log.lock();
+        let spent = self.spent.filter(|&through| log.is_trimmable(through));
+        if spent.is_none() && !log.needs_room() {
+            return None;
+        }
+        drop(log);
+        let log = self.log.clone();
+        Some(Box::new(move || {
+            let mut log = log.lock();
+            log.prepare();
+            if let Some(through) = spent
+                && let Err(problem) = log.trim(through)
+            {
+                warn!(%problem, "old log segments stay for now");
+            }
+            Ok(())
+        }))
     }
 }
 
-fn stage_all(log: &mut Log, ops: &[JournalOp]) -> Result<(), JournalFull> {
-    for op in ops {
+fn write(log: &mut Log, group: &[JournalOp]) -> Result<(), JournalFull> {
+    for op in group {
         match stage(log, op) {
             Err(AppendError::SyncFirst) => {
                 log.sync().map_err(|SyncError::Full| JournalFull)?;
@@ -91,7 +103,7 @@ fn stage_all(log: &mut Log, ops: &[JournalOp]) -> Result<(), JournalFull> {
             Ok(()) => {}
         }
     }
-    Ok(())
+    log.sync().map_err(|SyncError::Full| JournalFull)
 }
 
 fn stage(log: &mut Log, op: &JournalOp) -> Result<(), AppendError> {

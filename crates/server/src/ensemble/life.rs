@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use oxkeeper_replica::audit::Audit;
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{Bugs, JournalFull, Pace, Replica, ReplicaConfig, Role, SYNC_LEN_MAX};
-use oxkeeper_replica::{Serving, Shared, Writer};
+use oxkeeper_replica::engine::{MemberEngine, MemberOptions};
+use oxkeeper_replica::{Shared, Writer};
 use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{BallotId, Settings, State};
 use oxkeeper_store::{DirLock, Disk, Log, LogOptions, RECORD_LEN_MAX, StoreError, Tree};
@@ -33,6 +34,7 @@ use crate::audit::AuditLog;
 use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
 use crate::config::{self, Containers, HostPort, Membership};
+use crate::engine::reaping;
 use crate::listening::Listening;
 use crate::mailbox::{Mailbox, Proposing};
 use crate::metrics::EngineStats;
@@ -53,6 +55,8 @@ const ENTRY_LEN_MAX: usize = RECORD_LEN_MAX / 2;
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How often it is looked whether this server is to stop while it does something else.
 const STOP_POLL: Duration = Duration::from_millis(50);
+/// A leader whose disk does not answer for so long has another server lead, ms.
+const DISK_STALL_MS: u64 = 5_000;
 /// A server whose peers are silent for so many heartbeats has lost touch, if `tickTime` is not longer.
 const CONTACT_HEARTBEATS: u64 = 5;
 
@@ -97,17 +101,14 @@ pub(crate) struct Life {
 }
 /// What a life has while it lasts.
 pub(super) struct Running {
-    pub(super) replica: Replica,
+    pub(super) engine: MemberEngine,
     pub(super) peers: Peers,
     pub(super) questions: Questions<Asked>,
     pub(super) pins: Arc<Pins>,
     pub(super) ensemble_id: Arc<AtomicU64>,
-    pub(super) writer: Writer,
     pub(super) checkpointing: JoinHandle<()>,
     pub(super) watch: Watch,
-    pub(super) next_tick_ms: u64,
-    pub(super) next_reap_ms: u64,
-    pub(super) applied_last_tick: u64,
+    pub(super) next_look_ms: u64,
     /// The file that lets it found an ensemble is there.
     pub(super) initialize: bool,
     /// As the log has told.
@@ -158,27 +159,23 @@ impl Running {
         let ensemble_id = Arc::new(AtomicU64::new(shared.state.ensemble()));
         drop(shared);
         let mut writer = Writer::new(parts.mailboxes.len());
-        writer.me = Some((me, boot));
         writer.slow_after_ms = parts.slow_after_ms;
         writer.audit = parts.audit.as_ref().map(|_| Audit::default());
-        let tree = Arc::new(tree);
+        let (tree, entry) = (Arc::new(tree), parts.checkpoints.between_entries().clone());
         let (states, questions) = States::new(tree.clone());
         let peers = start_peers(parts, &states, ensemble_id.clone())?;
         *states.waker.lock() = Some(peers.waker());
         parts.proposing.wake_by(peers.waker());
         let watch = start_watch(parts, contact_ms)?;
         Ok(Running {
-            replica,
+            engine: MemberEngine::new(replica, writer, member_options(parts), entry, now_ms),
             peers,
             questions,
             pins: states.pins.clone(),
             ensemble_id,
-            writer,
             checkpointing: parts.checkpoints.start(&parts.shared, tree, parts.clock)?,
             watch,
-            next_tick_ms: 0,
-            next_reap_ms: now_ms + u64::from(parts.containers.check_interval_ms),
-            applied_last_tick: 0,
+            next_look_ms: 0,
             initialize,
             told_role: Role::Looking,
             next_blank_log_ms: now_ms + BLANK_LOG_INTERVAL_MS,
@@ -217,9 +214,10 @@ impl Ensemble {
 
     /// It leaves the ensemble for a while.
     fn stop_serving(&mut self) {
+        let now_ms = self.parts.clock.now_ms();
+        self.drive(|engine, parts, outside| engine.stop_serving(&parts.shared, now_ms, outside));
         self.parts.pulse.engine_is_excused();
-        self.serve(Serving::No);
-        self.parts.role.set(role::Role::NotServing, self.parts.clock.now_ms());
+        self.parts.role.set(role::Role::NotServing, now_ms);
     }
 
     fn fetch(&self, peer: u8, at: u64) -> Result<(), TransferError> {
@@ -301,6 +299,14 @@ fn relive(parts: &Parts) -> Result<Life, RecoveryError> {
     *parts.shared.write() = (parts.renew)(state);
     parts.checkpoints.restart(applied, checkpointed, tail_len);
     Ok(Life { log, tree, applied, checkpointed, locks })
+}
+
+fn member_options(parts: &Parts) -> MemberOptions {
+    MemberOptions {
+        reaping: reaping(&parts.containers),
+        read_only_after_ms: parts.read_only_after_ms,
+        disk_stall_ms: DISK_STALL_MS,
+    }
 }
 
 fn replica_config(parts: &Parts, applied: u64, checkpointed: u64) -> ReplicaConfig {

@@ -16,6 +16,7 @@ mod house;
 pub mod install;
 pub mod journal;
 mod life;
+mod outside;
 mod source;
 mod watch;
 
@@ -26,5 +27,5 @@ pub(crate) use life::{Life, Parts, REPLAY, member_ids};
 
 /// The members a log belongs to, if it is that of an ensemble's member.
 pub(crate) fn members_of(log: &oxkeeper_store::Log) -> Option<Vec<u8>> {
-    log.scalar(oxkeeper_replica::ensemble::journal::scalar::MEMBERS).map(<[u8]>::to_vec)
+    log.scalar(oxkeeper_replica::ensemble::journal::scalar::MEMBERS)
 }

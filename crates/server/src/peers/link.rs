@@ -53,8 +53,8 @@ pub(super) struct Link {
     pub(super) blocked: bool,
     /// The event queue looks for room.
     pub(super) watched: bool,
-    /// Nothing can be written any more, or an end was read and not told. What came before that is read still.
-    pub(super) broken: Option<End>,
+    /// Nothing can be written any more. What came before that is read still.
+    broken: Option<End>,
 }
 
 impl Link {

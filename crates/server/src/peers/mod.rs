@@ -6,8 +6,7 @@
 //! which have been greeted ([`hello`] says how): [`dial`] and [`accept`]. State transfers have connections of their own to
 //! the same port, which those threads keep.
 //!
-//! While that thread waits for its disk, another one may hear the leader ([`ear`]): it takes frames off the link that the engine is
-//! told of afterwards, as if they had come then.
+//! While the engine's thread waits for its disk, an [`alarm`] may wake another one to stand in for it.
 //!
 //! The smaller id dials the larger. A new link replaces the old one of its peer. A link that loses a byte is ended, so
 //! what the engine sees of one link is a prefix of what its peer sent. A silent link is for the engine to end: nothing here
@@ -18,8 +17,8 @@
 //! Source: what `QuorumCnxManager` and `Leader`'s learner sockets are in ZooKeeper, on one port; rules of design.md §4.
 
 mod accept;
+mod alarm;
 mod dial;
-mod ear;
 mod greet;
 mod hello;
 mod helpers;
@@ -50,8 +49,8 @@ use self::helpers::Helpers;
 use self::link::{End, Link};
 use crate::config::HostPort;
 
+pub(crate) use self::alarm::Alarm;
 pub(crate) use self::dial::Connector;
-pub(crate) use self::ear::Ear;
 pub(crate) use self::stream::PeerStream;
 pub(crate) use self::tls::PeerTls;
 pub(crate) use self::wake::Waker;
@@ -60,8 +59,6 @@ pub(crate) use self::wake::Waker;
 pub(crate) const FRAME_LEN_MAX: usize = 96 << 20;
 /// Bytes that may wait for one peer before its link is given up.
 pub(crate) const UNSENT_LEN_MAX: usize = 256 << 20;
-/// Bytes of frames that are overheard while the disk works; more stay where they are.
-const OVERHEARD_LEN_MAX: usize = 4 << 20;
 /// Stands for the waker among the peers' ids in events, which are bytes.
 const WAKER: u64 = u64::MAX;
 /// Events taken at a time; what is left over comes again.
@@ -162,7 +159,7 @@ pub(crate) type OnState = Arc<dyn Fn(PeerStream, u8) + Send + Sync>;
 #[derive(Debug)]
 pub(crate) struct Peers {
     helpers: Arc<Helpers>,
-    epoll: OwnedFd,
+    epoll: Arc<OwnedFd>,
     /// What is ready, and for what.
     ready: Vec<(u64, EventFlags)>,
     /// That is newer than the last poll.
@@ -171,12 +168,7 @@ pub(crate) struct Peers {
     /// Peers, and whether they did it, whose links ended and who have not been told of.
     ended: Vec<(u8, bool)>,
     entrance: Arc<Entrance>,
-    ear: Arc<Ear>,
-    /// Frames that were overheard, in order, and whose; nothing was taken off their links since.
-    overheard: Vec<(u8, Vec<u8>)>,
-    overheard_len: usize,
-    /// Whom the ear listens for.
-    listened: Option<u8>,
+    alarm: Arc<Alarm>,
 }
 
 impl Peers {
@@ -195,8 +187,9 @@ impl Peers {
     /// As [`Peers::start`].
     pub(crate) fn start_on(listeners: Vec<TcpListener>, config: PeersConfig, on_state: OnState) -> io::Result<Peers> {
         let helpers = Arc::new(Helpers::new(config)?);
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, helpers.waker.descriptor(), EventData::new_u64(WAKER), EventFlags::IN)?;
+        let epoll = Arc::new(epoll::create(CreateFlags::CLOEXEC)?);
+        epoll::add(&*epoll, helpers.waker.descriptor(), EventData::new_u64(WAKER), EventFlags::IN)?;
+        let alarm = Arc::new(Alarm::new(epoll.clone())?);
         let peers = Peers {
             entrance: Entrance::start(helpers.clone(), listeners, on_state)?,
             helpers,
@@ -205,10 +198,7 @@ impl Peers {
             collected: false,
             links: BTreeMap::new(),
             ended: Vec::new(),
-            ear: Arc::new(Ear::new()?),
-            overheard: Vec::new(),
-            overheard_len: 0,
-            listened: None,
+            alarm,
         };
         peers.start_dialling()?;
         Ok(peers)
@@ -262,7 +252,7 @@ impl Peers {
 
     /// Until there is something for [`Peers::poll`], somebody wakes us, or time is up.
     pub(crate) fn wait(&mut self, timeout: Duration) {
-        let urgent = !self.ended.is_empty() || !self.overheard.is_empty() || self.links.values().any(Link::is_broken);
+        let urgent = !self.ended.is_empty() || self.links.values().any(Link::is_broken);
         let sleeps = !urgent && self.helpers.waker.fall_asleep();
         self.collect(if sleeps { timeout } else { Duration::ZERO });
         self.helpers.waker.awake();
@@ -273,7 +263,7 @@ impl Peers {
         let timeout = Timespec::try_from(timeout).ok();
         let mut room = [const { MaybeUninit::<Event>::uninit() }; EVENTS_MAX];
         self.ready.clear();
-        match epoll::wait(&self.epoll, &mut room, timeout.as_ref()) {
+        match epoll::wait(&*self.epoll, &mut room, timeout.as_ref()) {
             Ok((events, _)) => self.ready.extend(events.iter().map(|event| (event.data.u64(), event.flags))),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => panic!("the event queue is open: {error}"),
@@ -290,10 +280,6 @@ impl Peers {
             self.collect(Duration::ZERO);
         }
         self.collected = false;
-        self.overheard_len = 0;
-        for (peer, frame) in self.overheard.drain(..) {
-            event(PeerEvent::Frame(peer, &frame));
-        }
         for at in 0..self.ready.len() {
             let (whose, flags) = self.ready[at];
             // The waker is nobody's id.
@@ -347,7 +333,7 @@ impl Peers {
             }
             let link = Link::new(established.stream, established.number);
             let added =
-                epoll::add(&self.epoll, link.stream().socket(), EventData::new_u64(peer.into()), EventFlags::IN);
+                epoll::add(&*self.epoll, link.stream().socket(), EventData::new_u64(peer.into()), EventFlags::IN);
             if let Err(error) = added {
                 warn!(peer, %error, "a link could not be taken over");
                 self.helpers.need(peer);
@@ -361,40 +347,14 @@ impl Peers {
         }
     }
 
-    /// For whoever hears a peer while the engine's thread cannot.
-    pub(crate) fn ear(&self) -> Arc<Ear> {
-        self.ear.clone()
+    /// Wakes whoever stands in for the engine's thread.
+    pub(crate) fn alarm(&self) -> Arc<Alarm> {
+        self.alarm.clone()
     }
 
-    /// The ear wakes once this peer says something, unless too much waits already for [`Peers::poll`], or the link's end does.
-    pub(crate) fn listen_meanwhile(&mut self, peer: u8) {
-        let may_take = |link: &&Link| self.overheard_len < OVERHEARD_LEN_MAX && !link.is_broken();
-        if let Some(link) = self.links.get(&peer).filter(may_take) {
-            self.ear.listen(peer, link.stream().socket());
-            self.listened = Some(peer);
-        }
-    }
-
-    /// The ear does not wake any more: the engine hears for itself.
-    pub(crate) fn listen_no_more(&mut self) {
-        let peer = self.listened.take();
-        if let Some((peer, link)) = peer.and_then(|peer| Some((peer, self.links.get(&peer)?))) {
-            self.ear.rest(peer, link.stream().socket());
-        }
-    }
-
-    /// Takes what has come from this peer; the next [`Peers::poll`] tells it first of all.
-    pub(crate) fn overhear(&mut self, peer: u8, heard: &mut dyn FnMut(&[u8])) {
-        let Some(link) = self.links.get_mut(&peer) else { return };
-        let read = link.read(&mut |frame| {
-            heard(frame);
-            self.overheard_len += frame.len();
-            self.overheard.push((peer, frame.to_vec()));
-        });
-        // The next poll ends it, behind what came before. A link that cannot be written any more stays one that is given up.
-        if let Err(end) = read {
-            link.broken = Some(end);
-        }
+    /// From now on a [`Waker`] counts as a peer that says something.
+    pub(crate) fn hear_waker(&self) {
+        let _ = self.helpers.waker.fall_asleep();
     }
 
     /// Adds a frame to what leaves with the next [`Peers::flush`]. Without a link it is dropped, as all that is on its way
@@ -436,9 +396,8 @@ impl Peers {
         let Some(link) = self.links.remove(&peer) else { return };
         warn!(peer, by_peer = end.by_peer, "the link to server {peer} has ended: {}", end.reason);
         // It leaves the event queue with its last descriptor anyway.
-        let _ = epoll::delete(&self.epoll, link.stream().socket());
+        let _ = epoll::delete(&*self.epoll, link.stream().socket());
         link.reset();
-        self.overheard.retain(|(whose, _)| *whose != peer);
         self.ended.push((peer, end.by_peer));
         self.helpers.need(peer);
     }

@@ -320,40 +320,6 @@ fn what_came_before_the_end_is_told() {
     }
 }
 
-/// Overhears peer 1 as the other thread does, until that has given so many frames and the link's end.
-fn overhear(peers: &mut Peers, count: usize) {
-    let (until, mut heard) = (Instant::now() + PATIENCE, 0);
-    while heard < count || !peers.links[&1].is_broken() {
-        assert!(Instant::now() < until, "only {heard} frames, and no end");
-        peers.overhear(1, &mut |_| heard += 1);
-        thread::sleep(STEP);
-    }
-}
-
-#[test]
-fn an_end_that_is_overheard_is_told_behind_its_frames() {
-    let (mut one, address) = lone(|_| ());
-    let mut socket = dial(address, Purpose::Link);
-    assert_eq!(see(&mut one, 1), [Seen::Up(1)]);
-    socket.write_all(&prefixed(b"last")).unwrap();
-    drop(socket);
-    overhear(&mut one, 1);
-    one.listen_meanwhile(1);
-    assert_eq!(one.listened, None, "an end would wake the ear for as long as the disk works");
-    assert_eq!(see(&mut one, 2), [Seen::Frame(1, b"last".to_vec()), Seen::Down(1, true)]);
-}
-
-/// What was to be written on it since is lost: it must end.
-#[test]
-fn a_link_that_breaks_stays_broken_when_it_is_overheard() {
-    let (mut one, address) = lone(|_| ());
-    let _socket = dial(address, Purpose::Link);
-    assert_eq!(see(&mut one, 1), [Seen::Up(1)]);
-    one.links.get_mut(&1).unwrap().broken = Some(End { by_peer: false, reason: "no buffers".to_owned() });
-    one.overhear(1, &mut |_| {});
-    assert_eq!(see(&mut one, 1), [Seen::Down(1, false)]);
-}
-
 #[test]
 fn whoever_does_not_read_is_given_up() {
     let (mut peers, address) = lone(|config| config.unsent_len_max = 1 << 20);

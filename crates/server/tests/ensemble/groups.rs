@@ -128,7 +128,7 @@ fn open(disk: &FakeDisk) -> Log {
 fn a_long_group_is_durable_as_a_whole() {
     let found = |disk: &FakeDisk| {
         let log = open(disk);
-        (log.next_index(), log.scalar(scalar::ROUND).map(<[u8]>::to_vec))
+        (log.next_index(), log.scalar(scalar::ROUND))
     };
     let (whole, operations) = crashed_in_a_long_group(None);
     assert_eq!(found(&whole), (4, Some(vec![2])));

@@ -1,12 +1,13 @@
 //! Promise: no session of an ensemble expires before its timeout has passed without its client being heard. A new leader
-//! gives every session its full timeout anew; a server that stood still does not count that time.
+//! gives every session its full timeout anew; a server that stood still does not count that time; and time in which no server
+//! serves, so that no client could be heard, is no time.
 //!
 //! What a client said counts from when the leader must know of it: at once if the leader's own connection took it in;
 //! after half a tick and the way there if another server did which followed it undisturbed ever since; and a session
 //! begun or resumed counts from when the leader has applied that. (That sessions do end is asked for at the end of a
 //! run, and that their ephemerals end with them by the model.)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Of one session.
 #[derive(Clone, Debug, Default)]
@@ -38,12 +39,23 @@ pub struct Expiry {
     report_ms: u64,
     lives: BTreeMap<i64, Life>,
     servers: Vec<Standing>,
+    /// The servers that serve.
+    serving: BTreeSet<usize>,
+    /// When nobody served: from, until. The last one may not have ended.
+    outages: Vec<(u64, Option<u64>)>,
 }
 
 impl Expiry {
     /// `report_ms` is how long a follower takes at most to tell its leader whom it has heard.
     pub fn new(servers: usize, tick_ms: u64, report_ms: u64) -> Expiry {
-        Expiry { tick_ms, report_ms, lives: BTreeMap::new(), servers: vec![Standing::default(); servers] }
+        Expiry {
+            tick_ms,
+            report_ms,
+            lives: BTreeMap::new(),
+            servers: vec![Standing::default(); servers],
+            serving: BTreeSet::new(),
+            outages: vec![(0, None)],
+        }
     }
 
     /// A session begins, or goes on, at a server that has applied that.
@@ -81,6 +93,20 @@ impl Expiry {
         };
     }
 
+    /// Whether a server serves.
+    pub fn serves(&mut self, server: usize, serves: bool, now_ms: u64) {
+        if serves {
+            self.serving.insert(server);
+        } else {
+            self.serving.remove(&server);
+        }
+        match (self.outages.last_mut(), self.serving.is_empty()) {
+            (Some((_, until @ None)), false) => *until = Some(now_ms),
+            (Some((_, Some(_))) | None, true) => self.outages.push((now_ms, None)),
+            (Some((_, None)), true) | (Some((_, Some(_))) | None, false) => {}
+        }
+    }
+
     /// Something is wrong with a server, or with its links, until then.
     pub fn troubled(&mut self, server: usize, until_ms: u64) {
         for (place, standing) in self.servers.iter_mut().enumerate() {
@@ -95,6 +121,7 @@ impl Expiry {
     /// A server is gone.
     pub fn gone(&mut self, server: usize, now_ms: u64) {
         self.troubled(server, now_ms);
+        self.serves(server, false, now_ms);
         self.servers[server] = Standing::default();
         // Its clocks are, too.
         self.lives.values_mut().for_each(|life| (life.heard_ms[server], life.begun_ms[server]) = (None, None));
@@ -140,6 +167,15 @@ impl Expiry {
             );
         };
         check(rules_ms, "the leader began");
+        if let Some(heard_ms) = life.heard_ms.iter().flatten().max() {
+            let due_ms = self.due_after_outages_ms(*heard_ms, timeout_ms);
+            assert!(
+                now_ms >= due_ms,
+                "sessions: {session:x} expires early at server {}: at {now_ms}, due at {due_ms}: heard at {heard_ms}, timeout \
+                 {timeout_ms}, and for a while nobody served",
+                server + 1
+            );
+        }
         check(begun_ms, "it was begun");
         life.heard_ms[server].into_iter().for_each(|at_ms| check(at_ms, "the leader heard it"));
         for (other, heard_ms) in life.heard_ms.iter().enumerate().filter(|(other, _)| *other != server) {
@@ -151,6 +187,20 @@ impl Expiry {
                 check(heard_ms, "a follower heard it");
             }
         }
+    }
+
+    /// When a session may expire at the earliest that was heard at `heard_ms`, given that nobody could hear it while nobody
+    /// served: not before that time is added, or its full timeout has passed since somebody serves again.
+    fn due_after_outages_ms(&self, heard_ms: u64, timeout_ms: u64) -> u64 {
+        let later = self.outages.iter().filter(|(from_ms, _)| *from_ms >= heard_ms);
+        let long = later.filter_map(|(from_ms, until_ms)| Some((*from_ms, until_ms.unwrap_or(u64::MAX))));
+        let (mut lost_ms, mut last_ms) = (0u64, None);
+        for (from_ms, until_ms) in long.filter(|(from_ms, until_ms)| until_ms - from_ms > self.tick_ms * 3 / 2) {
+            lost_ms = lost_ms.saturating_add(until_ms - from_ms);
+            last_ms = Some(until_ms);
+        }
+        let due_ms = heard_ms.saturating_add(timeout_ms).saturating_add(lost_ms);
+        last_ms.map_or(0, |last_ms| due_ms.min(last_ms.saturating_add(timeout_ms)))
     }
 
     /// How long the server or its disk stood still since then.

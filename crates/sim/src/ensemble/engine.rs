@@ -1,24 +1,24 @@
-//! The turns of an engine's thread. Mirrors `oxkeeper-server`'s `ensemble/engine.rs`: listen, take commands, step, send,
-//! apply, persist, send, apply. The disk takes its time between two events of the simulation: a follower's has begun then,
-//! and its leader is overheard.
+//! The engine of a server of an ensemble has its turns. The engine is production's; here are its links, disk and clock, and the
+//! checkers that are told what it does.
+//!
+//! The disk takes its time between two events of the simulation. Meanwhile the engine has further turns, or none, as with the
+//! server's second thread, which may come at once or too late.
 
-use oxkeeper_proto::{OpCode, SessionId};
-use oxkeeper_replica::Serving;
-use oxkeeper_replica::ensemble::{Applying, JournalFull, Role, Want};
-use parking_lot::Mutex;
+use oxkeeper_proto::OpCode;
+use oxkeeper_replica::engine::{Event, MemberEngine, Moment, Outside};
+use oxkeeper_replica::ensemble::{JournalFull, Role, Want};
+use oxkeeper_replica::{Serving, Shared, Writer};
+use parking_lot::{RwLock, RwLockWriteGuard};
 
-use super::server::{Begun, Life, Mode, NEVER, Process, REAP_INTERVAL_MS};
+use super::server::{Life, Mode, NEVER, Process, Work};
 use super::trace::note;
 use super::wires::Item;
 use super::world::World;
 use crate::options::Bug;
+use crate::seats::Seats;
 
 /// Groups of no more entries are not worth a note.
 const GROUP_MIN: u64 = 8;
-/// Containers reaped at once at most.
-const REAP_MAX: usize = 10;
-/// How seldom a link ends while its peer is overheard.
-const LOST_ONCE_IN: u64 = 100;
 
 /// What a turn came to.
 enum End {
@@ -30,6 +30,80 @@ enum End {
     Full,
     /// The machine stopped within it.
     Crashed,
+}
+
+/// What the engine of a server has around it.
+struct Surroundings<'a> {
+    world: &'a mut World,
+    me: usize,
+    seats: &'a mut Seats,
+    /// Index of the next entry.
+    next: u64,
+    /// By zxid.
+    digests: Vec<(i64, u64)>,
+    /// Entries that the durable tree holds and that nobody is being sent.
+    spent: u64,
+}
+
+impl Outside for Surroundings<'_> {
+    fn send(&mut self, peer: u8, frame: Vec<u8>) {
+        let World { options, wires, hosts, queue, report, random, now_ms, .. } = &mut *self.world;
+        if hosts[self.me].has_crashed() {
+            return;
+        }
+        report.frames += 1;
+        let place = options.place(peer);
+        if let Some(at_ms) = wires.send(self.me, place, frame, *now_ms, random) {
+            queue.wake_engine(&mut hosts[place], place, at_ms);
+        }
+    }
+
+    fn flush(&mut self) {}
+
+    fn end_link(&mut self, peer: u8, _why: &str) {
+        let now_ms = self.world.now_ms;
+        note(now_ms, self.me, "a peer is silent:", [u64::from(peer), 0]);
+        let place = self.world.options.place(peer);
+        self.world.wires.kill(self.me, place, now_ms, &mut self.world.random);
+        self.world.wake_engine(self.me, now_ms);
+        self.world.wake_engine_when_due(place);
+    }
+
+    fn deliver(&mut self, writer: &mut Writer, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
+        self.digests.push((locked.state.zxid().0, locked.state.tree().digest()));
+        self.seats.fill_mailboxes(writer, self.world.options.bug);
+        if let Some(entry) = entry {
+            self.world.note_applied(self.me, self.next, entry);
+            self.next += 1;
+        }
+    }
+
+    fn spent(&mut self) -> u64 {
+        if self.world.options.bug == Bug::NeverTrim { 0 } else { self.spent }
+    }
+
+    fn happened(&mut self, event: Event<'_>) {
+        let now_ms = self.world.now_ms;
+        match event {
+            Event::SessionExpired { session, .. } => {
+                note(now_ms, self.me, "session expired:", [session.0 as u64, 0]);
+                self.world.report.expired += 1;
+                self.world.expiry.expires(session.0, self.me, now_ms);
+            }
+            Event::Serving { now: Serving::Yes, .. } => {
+                self.world.trouble(now_ms);
+                note(now_ms, self.me, "serves", [0; 2]);
+            }
+            Event::Serving { .. } => {
+                self.world.trouble(now_ms);
+                note(now_ms, self.me, "does not serve", [0; 2]);
+                self.seats.end_sessions(now_ms);
+                self.world.wake_io(self.me, now_ms);
+            }
+            Event::DiskStalled { stalled_ms } => note(now_ms, self.me, "disk stands still", [stalled_ms, 0]),
+            Event::LocalSessionExpired { .. } | Event::Reaped(_) => {}
+        }
+    }
 }
 
 impl World {
@@ -72,107 +146,116 @@ impl World {
 
     fn loop_turn(&mut self, me: usize, process: &mut Process, life: &mut Life) -> End {
         let now_ms = self.now_ms;
-        if let Mode::Persisting(until_ms) = process.mode {
-            if now_ms >= until_ms {
-                return self.finish_persist(me, process, life);
-            }
-            if !self.options.disk_beside {
-                self.overhear(me, process, life);
-                return End::Going;
-            }
+        let works = matches!(process.mode, Mode::Persisting(_));
+        if let Mode::Persisting(until_ms) = process.mode
+            && now_ms >= until_ms
+        {
+            return self.finish_disk(me, process, life);
+        }
+        if works && !life.stands_in {
+            return End::Going;
         }
         self.listen(me, life);
-        life.replica.lock().submit(&mut process.seats.waiting);
-        self.tick(me, process, life);
+        life.engine.lock().submit(&mut process.seats.waiting);
+        self.expire_by_wall(me, process, life);
+        let moment = Moment { now_ms, wall_ms: self.wall_ms(me) };
+        self.drive(me, process, life, |engine, shared, outside| engine.turn(shared, moment, outside));
         if self.hosts[me].has_crashed() {
             return End::Crashed;
         }
-        let wall_ms = self.wall_ms(me);
-        life.replica.lock().step(&process.shared, now_ms, wall_ms);
-        if self.hosts[me].has_crashed() {
-            return End::Crashed;
-        }
-        self.send(me, life);
-        self.apply(me, process, life);
-        if let Mode::Persisting(_) = process.mode {
-            return self.wanted(life);
-        }
-        if life.replica.lock().is_staged() {
-            let takes_ms = self.random.within(0, self.options.disk_ms_max);
-            let at_ms = now_ms.max(self.hosts[me].stalled_until_ms) + takes_ms;
-            if at_ms > now_ms {
-                process.mode = Mode::Persisting(at_ms);
-                return if self.options.disk_beside { self.wanted(life) } else { self.begin_persist(me, life) };
-            }
-        }
-        self.finish_persist(me, process, life)
+        if works { End::Going } else { self.begin_disk(me, process, life) }
     }
 
-    /// What is staged is on its way to the disk, if the disk is worked at in two halves: a crash from now on may find any
-    /// part of it there.
-    fn begin_persist(&mut self, me: usize, life: &mut Life) -> End {
-        let begun = life.replica.lock().begin_persist();
-        if self.hosts[me].has_crashed() {
-            return End::Crashed;
+    /// What the engine brings about is done, and the checkers are told.
+    fn drive<T>(
+        &mut self,
+        me: usize,
+        process: &mut Process,
+        life: &mut Life,
+        work: impl FnOnce(&mut MemberEngine, &RwLock<Shared>, &mut Surroundings<'_>) -> T,
+    ) -> T {
+        let mut engine = life.engine.lock();
+        let before = engine.replica().applied();
+        let spent = life.committed.min(life.pins.lowest());
+        let seats = &mut process.seats;
+        let mut outside = Surroundings { world: self, me, seats, next: before, digests: Vec::new(), spent };
+        let done = work(&mut engine, &process.shared, &mut outside);
+        let digests = outside.digests;
+        let replica = engine.replica();
+        let after = replica.applied();
+        if after > before {
+            if replica.role() == Role::Leading && replica.configuration().is_sole() {
+                self.report.alone += after - before;
+            }
+            for (zxid, digest) in digests {
+                self.history.digest(me, zxid, digest);
+            }
+            self.history.stands(me, after, &process.shared.read().state);
+            self.wake_io(me, self.now_ms);
         }
-        match begun {
-            Ok(begun) => life.begun = begun.map(Begun),
-            Err(JournalFull) => return End::Full,
+        drop(engine);
+        self.note_role(me, process, life);
+        done
+    }
+
+    /// Gives the disk what it has to do. It takes its time, and so may the engine to learn that it is done.
+    fn begin_disk(&mut self, me: usize, process: &mut Process, life: &mut Life) -> End {
+        let work = life.engine.lock().begin_disk(self.now_ms);
+        let Some(work) = work else { return self.wanted(life) };
+        let takes_ms = self.random.within(0, self.options.disk_ms_max);
+        let at_ms = self.now_ms.max(self.hosts[me].stalled_until_ms) + takes_ms;
+        life.stands_in = self.random.once_in(2);
+        life.work = Some(Work::ToDo(work));
+        if at_ms == self.now_ms {
+            return self.finish_disk(me, process, life);
         }
+        if self.random.once_in(4) {
+            let _known_later = self.work_of_disk(me, life);
+            if self.hosts[me].has_crashed() {
+                return End::Crashed;
+            }
+        }
+        process.mode = Mode::Persisting(at_ms);
         End::Going
     }
 
-    fn finish_persist(&mut self, me: usize, process: &mut Process, life: &mut Life) -> End {
-        process.mode = Mode::Ready;
-        let mut replica = life.replica.lock();
-        let before = replica.with_journal(|journal| journal.next_index());
-        let persisted = match life.begun.take() {
-            Some(Begun(syncing)) => {
-                syncing();
-                replica.finish_persist();
-                Ok(())
-            }
-            None => replica.persist().map(drop),
+    fn work_of_disk(&mut self, me: usize, life: &mut Life) -> Result<(), JournalFull> {
+        let next = |life: &Life| life.engine.lock().replica_mut().with_journal(|journal| journal.next_index());
+        let before = next(life);
+        let done = match life.work.take() {
+            Some(Work::ToDo(work)) => work(),
+            Some(Work::Done(done)) => done,
+            None => unreachable!("it has work"),
         };
-        let after = replica.with_journal(|journal| journal.next_index());
-        drop(replica);
+        life.work = Some(Work::Done(done));
+        let after = next(life);
         if after > before + GROUP_MIN {
             self.hosts[me].groups.push(before..after);
         }
+        done
+    }
+
+    fn finish_disk(&mut self, me: usize, process: &mut Process, life: &mut Life) -> End {
+        process.mode = Mode::Ready;
+        let done = self.work_of_disk(me, life);
+        life.work = None;
         if self.hosts[me].has_crashed() {
             return End::Crashed;
         }
-        if let Err(JournalFull) = persisted {
-            return End::Full;
+        let now_ms = self.now_ms;
+        let finished =
+            self.drive(me, process, life, |engine, shared, outside| engine.finish_disk(done, shared, now_ms, outside));
+        if self.hosts[me].has_crashed() {
+            return End::Crashed;
         }
-        self.send(me, life);
-        self.apply(me, process, life);
-        self.show_role(me, process, life);
-        life.replica.lock().with_journal(|journal| journal.prepare());
-        if self.hosts[me].has_crashed() { End::Crashed } else { self.wanted(life) }
-    }
-
-    /// What the leader says while the disk works.
-    fn overhear(&mut self, me: usize, process: &mut Process, life: &mut Life) {
-        let mut replica = life.replica.lock();
-        let Role::Following(leader) = replica.role() else { return };
-        let place = self.options.place(leader);
-        let mut heard = false;
-        for frame in self.wires.waiting(me, place, self.now_ms) {
-            replica.overhear(leader, frame);
-            heard = true;
-        }
-        drop(replica);
-        self.apply(me, process, life);
-        // A link that is given up meanwhile takes with it what was overheard and not handled.
-        if heard && self.random.once_in(LOST_ONCE_IN) {
-            self.wires.kill(me, place, self.now_ms, &mut self.random);
-            self.wake_engine_when_due(place);
+        match finished {
+            Ok(()) => self.wanted(life),
+            Err(JournalFull) => End::Full,
         }
     }
 
     fn wanted(&self, life: &Life) -> End {
-        match life.replica.lock().take_want() {
+        match life.engine.lock().take_want() {
             Some(Want::Install { from, .. }) => End::Install(self.options.place(from)),
             None => End::Going,
         }
@@ -183,24 +266,24 @@ impl World {
         for peer in (0..self.hosts.len()).filter(|&peer| peer != me) {
             let id = self.options.id(peer);
             while let Some(item) = self.wires.poll(me, peer, now_ms) {
-                let mut replica = life.replica.lock();
+                let mut engine = life.engine.lock();
                 match item {
                     Item::Up(_) => {
                         note(now_ms, me, "linked to", [u64::from(id), 0]);
                         self.trouble_ms = self.trouble_ms.max(now_ms);
-                        replica.link_up(id, now_ms);
+                        engine.link_up(id, now_ms);
                     }
                     Item::Down => {
                         note(now_ms, me, "link lost to", [u64::from(id), 0]);
                         self.trouble_ms = self.trouble_ms.max(now_ms);
-                        replica.link_down(id, now_ms);
-                        drop(replica);
+                        engine.link_down(id, now_ms);
+                        drop(engine);
                         self.expiry.troubled(me, now_ms);
                         self.expiry.troubled(peer, now_ms);
                         self.dial_soon(me, peer);
                     }
                     Item::Frame(frame) => {
-                        let received = replica.receive(id, &frame, now_ms);
+                        let received = engine.receive(id, &frame, now_ms);
                         received.unwrap_or_else(|problem| {
                             panic!("frames: server {} refuses one of server {}: {problem}", me + 1, peer + 1)
                         });
@@ -208,54 +291,6 @@ impl World {
                 }
             }
         }
-    }
-
-    pub(super) fn send(&mut self, me: usize, life: &mut Life) {
-        for peer in (0..self.hosts.len()).filter(|&peer| peer != me) {
-            let mut replica = life.replica.lock();
-            while let Some(frame) = replica.next_frame(self.options.id(peer)) {
-                self.report.frames += 1;
-                if let Some(at_ms) = self.wires.send(me, peer, frame, self.now_ms, &mut self.random) {
-                    self.queue.wake_engine(&mut self.hosts[peer], peer, at_ms);
-                }
-            }
-        }
-    }
-
-    fn apply(&mut self, me: usize, process: &mut Process, life: &mut Life) {
-        let mut replica = life.replica.lock();
-        let before = replica.applied();
-        let (seats, bug) = (&mut process.seats, self.options.bug);
-        let (mut digests, mut entries) = (Vec::new(), Vec::new());
-        let mut applying = Applying {
-            shared: &process.shared,
-            entry: &Mutex::new(()),
-            writer: &mut life.writer,
-            deliver: &mut |writer, locked| {
-                digests.push((locked.state.zxid().0, locked.state.tree().digest()));
-                seats.fill_mailboxes(writer, bug);
-            },
-            applied: &mut |entry| entries.push(entry.to_vec()),
-            now_ms: self.now_ms,
-            early: true,
-        };
-        replica.apply(&mut applying).expect("a log entry is one");
-        let after = replica.applied();
-        if replica.role() == Role::Leading && replica.configuration().voters.len() == 1 {
-            self.report.alone += after - before;
-        }
-        drop(replica);
-        if after == before {
-            return;
-        }
-        for (index, entry) in (before..).zip(&entries) {
-            self.note_applied(me, index, entry);
-        }
-        for (zxid, digest) in digests {
-            self.history.digest(me, zxid, digest);
-        }
-        self.history.stands(me, after, &process.shared.read().state);
-        self.wake_io(me, self.now_ms);
     }
 
     /// The checkers learn what was applied.
@@ -268,123 +303,61 @@ impl World {
         told.ended.iter().for_each(|session| self.expiry.ended(*session));
     }
 
-    /// What time alone brings about.
-    fn tick(&mut self, me: usize, process: &mut Process, life: &mut Life) {
+    /// A bug: the clocks go by the wall's, which has jumped.
+    fn expire_by_wall(&mut self, me: usize, process: &Process, life: &Life) {
         let now_ms = self.now_ms;
-        if now_ms < life.next_tick_ms {
+        let mut engine = life.engine.lock();
+        if engine.replica().ruled_until_ms(now_ms).is_none() || !std::mem::take(&mut self.hosts[me].expired_by_wall) {
             return;
         }
-        life.next_tick_ms = now_ms + process.shared.read().sessions.lock().clocks.interval_ms();
-        let silent = life.replica.lock().silent(now_ms);
-        for peer in silent {
-            note(now_ms, me, "a peer is silent:", [u64::from(peer), 0]);
-            self.wires.kill(me, self.options.place(peer), now_ms, &mut self.random);
-            self.wake_engine(me, now_ms);
-            self.wake_engine_when_due(self.options.place(peer));
-        }
-        let rules = life.replica.lock().rules();
-        if rules {
-            self.expire(me, process, life);
-            if now_ms >= life.next_reap_ms {
-                life.next_reap_ms = now_ms + REAP_INTERVAL_MS;
-                let wall_ms = self.wall_ms(me);
-                for znode in process.shared.read().state.expendable(wall_ms, 0, REAP_MAX) {
-                    life.replica.lock().submit_own(SessionId::NONE, OpCode::DeleteContainer, &znode.encode());
-                }
-            }
-        }
-        self.shorten_log(life);
-    }
-
-    fn expire(&mut self, me: usize, process: &mut Process, life: &mut Life) {
-        let now_ms = self.now_ms;
         let shared = process.shared.read();
         let mut sessions = shared.sessions.lock();
-        let mut expired = Vec::new();
-        if std::mem::take(&mut self.hosts[me].expired_by_wall) {
-            // a bug: the wall's clock, which has jumped
-            let (interval_ms, ahead_ms) = (sessions.clocks.interval_ms() as usize, 20 * self.options.tick_ms);
-            for at_ms in (now_ms..now_ms + ahead_ms).step_by(interval_ms) {
-                expired.append(&mut sessions.clocks.tick(at_ms));
-            }
-        }
-        expired.append(&mut sessions.clocks.tick(now_ms));
-        drop(sessions);
-        for session in expired {
-            note(now_ms, me, "session expired:", [session.0 as u64, 0]);
-            self.report.expired += 1;
+        let (interval_ms, ahead_ms) = (sessions.clocks.interval_ms() as usize, 20 * self.options.tick_ms);
+        let jump = (now_ms..now_ms + ahead_ms).step_by(interval_ms);
+        for session in jump.flat_map(|at_ms| sessions.clocks.tick(at_ms)) {
             self.expiry.expires(session.0, me, now_ms);
-            life.replica.lock().submit_own(session, OpCode::CloseSession, &[]);
+            engine.replica_mut().submit_own(session, OpCode::CloseSession, &[]);
         }
     }
 
-    fn shorten_log(&mut self, life: &mut Life) {
-        let mut replica = life.replica.lock();
-        let applied = replica.applied();
-        if std::mem::replace(&mut life.applied_last_tick, applied) == applied {
-            // A full disk is met by the next write.
-            let _ = replica.persist_decided();
-        }
-        if life.committed > 0 && self.options.bug != Bug::NeverTrim {
-            replica.trim(life.committed.min(life.pins.lowest()));
-        }
-    }
-
-    fn show_role(&mut self, me: usize, process: &mut Process, life: &mut Life) {
-        let replica = life.replica.lock();
-        let (serving, role, rules) = (replica.is_serving(), replica.role(), replica.rules());
-        drop(replica);
-        let follows = match role {
+    /// The checkers learn how the server stands.
+    fn note_role(&mut self, me: usize, process: &Process, life: &Life) {
+        let engine = life.engine.lock();
+        let replica = engine.replica();
+        let follows = match replica.role() {
             Role::Following(leader) | Role::Observing(leader) => Some(self.options.place(leader)),
             Role::Leading | Role::Looking | Role::Blank => None,
         };
         let follows = follows.filter(|&leader| self.wires.carries(me, leader));
-        self.expiry.stands(me, rules, follows, self.now_ms);
-        if role != Role::Blank {
+        self.expiry.stands(me, replica.ruled_until_ms(self.now_ms).is_some(), follows, self.now_ms);
+        self.expiry.serves(me, process.shared.read().serving == Serving::Yes, self.now_ms);
+        if replica.role() != Role::Blank {
             self.hosts[me].initialize = false;
-            self.hosts[me].blank &= !serving;
-        }
-        if (process.shared.read().serving == Serving::Yes) == serving {
-            return;
-        }
-        self.trouble(self.now_ms);
-        note(self.now_ms, me, if serving { "serves" } else { "does not serve" }, [0; 2]);
-        if serving {
-            process.shared.write().serve(Serving::Yes, self.now_ms);
-        } else {
-            self.stop_serving(me, process);
-            life.replica.lock().orphan();
+            self.hosts[me].blank &= !replica.is_serving();
         }
     }
 
     /// Clients are closed.
     pub(super) fn stop_serving(&mut self, me: usize, process: &mut Process) {
-        process.shared.write().serve(Serving::No, self.now_ms);
-        if let Some(life) = &process.life {
-            life.replica.lock().orphan();
+        let now_ms = self.now_ms;
+        if let Some(mut life) = process.life.take() {
+            self.drive(me, process, &mut life, |engine, shared, outside| engine.stop_serving(shared, now_ms, outside));
+            process.life = Some(life);
         }
-        process.seats.end_sessions(self.now_ms);
-        self.wake_io(me, self.now_ms);
     }
 
     /// When the engine has its next turn.
     fn schedule(&mut self, me: usize) {
         let due_ms = self.wires.due_ms(me).unwrap_or(NEVER);
-        let host = &self.hosts[me];
-        let Some(Process { seats, mode, life: Some(life), .. }) = &host.process else { return };
-        let replica = life.replica.lock();
-        let next_step_ms = replica.next_step_ms();
-        let mut at_ms = due_ms.min(next_step_ms).min(life.next_tick_ms);
-        let staged = replica.is_staged();
-        drop(replica);
-        if staged || !seats.waiting.is_empty() {
-            at_ms = self.now_ms;
-        }
-        if let Mode::Persisting(until_ms) = mode {
-            let early_ms = due_ms.min(next_step_ms).min(life.next_tick_ms).max(self.now_ms + 1);
-            let news_ms = self.wires.news_ms(me, self.now_ms).unwrap_or(NEVER);
-            at_ms = (if self.options.disk_beside { early_ms } else { news_ms }).min(*until_ms);
-        }
+        let Some(Process { seats, mode, life: Some(life), .. }) = &self.hosts[me].process else { return };
+        let turn_ms = life.engine.lock().next_turn_ms();
+        let waits = !seats.waiting.is_empty();
+        let at_ms = match mode {
+            Mode::Persisting(until_ms) if life.stands_in => due_ms.min(turn_ms).max(self.now_ms + 1).min(*until_ms),
+            Mode::Persisting(until_ms) => *until_ms,
+            Mode::Ready | Mode::Installing(_) | Mode::Resting(_) if waits => self.now_ms,
+            Mode::Ready | Mode::Installing(_) | Mode::Resting(_) => due_ms.min(turn_ms),
+        };
         self.wake_engine(me, at_ms.max(self.now_ms));
     }
 }

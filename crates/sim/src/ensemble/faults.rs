@@ -90,7 +90,7 @@ impl World {
             }
             Fault::LeaderCrash => {
                 let leads = |process: &Process| {
-                    process.life.as_ref().is_some_and(|life| life.replica.lock().role() == Role::Leading)
+                    process.life.as_ref().is_some_and(|life| life.engine.lock().replica().role() == Role::Leading)
                 };
                 let leader = self.hosts.iter().position(|host| host.process.as_ref().is_some_and(leads));
                 leader.into_iter().for_each(|leader| self.crash(leader));
@@ -198,7 +198,7 @@ impl World {
     fn hand_over(&mut self) {
         for host in &self.hosts {
             let life = host.process.as_ref().and_then(|process| process.life.as_ref());
-            let begun = life.is_some_and(|life| life.replica.lock().hand_over(self.now_ms));
+            let begun = life.is_some_and(|life| life.engine.lock().replica_mut().hand_over(self.now_ms));
             self.report.hand_overs += u64::from(begun);
         }
     }

@@ -106,7 +106,7 @@ impl World {
             return Ok(());
         }
         if install.sender.is_none() {
-            let source = Source::new(life.replica.clone(), life.tree.clone(), life.pins.clone());
+            let source = Source::new(life.engine.clone(), life.tree.clone(), life.pins.clone());
             install.sender = Some(Sender::new(source).map_err(|_| "the peer's state cannot be read")?);
         }
         let sender = install.sender.as_mut().expect("it is there");

@@ -42,8 +42,8 @@ pub struct Options {
     pub peer_delay_ms_max: u64,
     /// A write of the log takes at most this long, ms.
     pub disk_ms_max: u64,
-    /// Frames are handled while the disk works: no server does so, but the core must not mind.
-    pub disk_beside: bool,
+    /// A leader whose disk stands still for so long has another server lead, ms.
+    pub disk_stall_ms: u64,
     /// Bytes of a log entry at most, unless one command has more.
     pub entry_len_max: u64,
     /// Bytes of a log segment.
@@ -126,7 +126,7 @@ impl Options {
             window_len: random.one_of(&[200, 4 << 10, 1 << 20]),
             peer_delay_ms_max: random.one_of(&[0, 1, heartbeat_ms / 25]),
             disk_ms_max: random.one_of(&[0, 1, heartbeat_ms / 5]),
-            disk_beside: random.once_in(3),
+            disk_stall_ms: random.one_of(&[300, 2_000, 10_000]),
             entry_len_max: random.one_of(&[1, 600, 1 << 20]),
             // Each new one costs a quarter of a mebibyte of filling.
             segment_len: random.one_of(&[2 << 10, 16 << 10, 64 << 10, 64 << 10]),

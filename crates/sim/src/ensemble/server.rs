@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oxkeeper_replica::ensemble::journal::scalar;
-use oxkeeper_replica::ensemble::{JournalFull, Replica, ReplicaConfig, Syncing};
+use oxkeeper_replica::engine::{MemberEngine, MemberOptions, Reaping};
+use oxkeeper_replica::ensemble::{DiskJob, JournalFull, Replica, ReplicaConfig};
 use oxkeeper_replica::{Clocks, Serving, SessionTable, Shared, Writer};
 use oxkeeper_server::RecoveryError;
 use oxkeeper_server::ensemble::LogJournal;
@@ -143,41 +144,42 @@ pub struct Process {
     pub mode: Mode,
 }
 
-/// A write that has begun, and what ends it.
-pub struct Begun(pub Syncing);
+/// What the disk has to do.
+pub enum Work {
+    /// It is under way: a crash finds nothing of it.
+    ToDo(DiskJob),
+    /// It is done, and the engine does not know.
+    Done(Result<(), JournalFull>),
+}
 
-impl std::fmt::Debug for Begun {
+impl std::fmt::Debug for Work {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("begun")
+        formatter.write_str("work")
     }
 }
 
 /// What one recovery gave.
 #[derive(Debug)]
 pub struct Life {
-    /// Consensus and all that.
-    pub replica: Arc<Mutex<Replica>>,
-    /// Applies.
-    pub writer: Writer,
+    /// Production's.
+    pub engine: Arc<Mutex<MemberEngine>>,
     /// The durable tree.
     pub tree: Arc<Tree>,
     /// What states under way need of the log.
     pub pins: Arc<Pins>,
     /// Entries that the durable tree holds.
     pub committed: u64,
-    /// See `oxkeeper-server`'s engine.
-    pub next_tick_ms: u64,
-    /// See `oxkeeper-server`'s engine.
-    pub next_reap_ms: u64,
-    /// See `oxkeeper-server`'s engine.
-    pub applied_last_tick: u64,
     /// What the disk works on.
-    pub begun: Option<Begun>,
+    pub work: Option<Work>,
+    /// The engine has turns meanwhile.
+    pub stands_in: bool,
     _locks: Vec<DirLock>,
 }
 
 /// How often spent containers are looked for, ms.
-pub const REAP_INTERVAL_MS: u64 = 500;
+const REAP_INTERVAL_MS: u64 = 500;
+/// Containers reaped at once at most.
+const REAP_MAX: usize = 10;
 
 /// What a start needs to know.
 pub struct Birth<'a> {
@@ -220,18 +222,20 @@ impl Birth<'_> {
             Err(JournalFull) => return None,
         };
         let mut writer = Writer::new(self.options.threads as usize);
-        writer.me = Some(replica.origin());
         writer.repeats = self.options.bugs.no_duplicate_filter;
+        let options = MemberOptions {
+            reaping: Reaping { interval_ms: REAP_INTERVAL_MS, count_max: REAP_MAX, never_used_ms: 0 },
+            read_only_after_ms: None,
+            disk_stall_ms: self.options.disk_stall_ms,
+        };
+        let engine = MemberEngine::new(replica, writer, options, Arc::default(), self.now_ms);
         let life = Life {
-            replica: Arc::new(Mutex::new(replica)),
-            writer,
+            engine: Arc::new(Mutex::new(engine)),
             tree: Arc::new(tree),
             pins: Arc::default(),
             committed: checkpointed,
-            next_tick_ms: 0,
-            next_reap_ms: self.now_ms + REAP_INTERVAL_MS,
-            applied_last_tick: 0,
-            begun: None,
+            work: None,
+            stands_in: false,
             _locks: locks,
         };
         Some((life, state))
@@ -241,7 +245,7 @@ impl Birth<'_> {
     pub fn share(&self, state: State, life: &Life) -> Shared {
         let clocks = Clocks::new(self.options.tick_ms, self.now_ms);
         let mut sessions = SessionTable::new(self.options.id(self.place), self.wall_ms, &state, clocks);
-        let (me, boot) = life.replica.lock().origin();
+        let (me, boot) = life.engine.lock().replica().origin();
         sessions.start(me, boot);
         Shared { serving: Serving::No, ..Shared::new(state, Settings::default(), sessions, self.now_ms) }
     }

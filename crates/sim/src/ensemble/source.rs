@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use oxkeeper_replica::ensemble::Replica;
+use oxkeeper_replica::engine::MemberEngine;
 use oxkeeper_server::transfer::{LogPart, StateSource, TransferError};
 use oxkeeper_store::{Snapshot, StoreError, Tree};
 
@@ -35,7 +35,7 @@ impl Pins {
 /// One state on its way.
 #[derive(Debug)]
 pub struct Source {
-    replica: Arc<Mutex<Replica>>,
+    engine: Arc<Mutex<MemberEngine>>,
     tree: Arc<Tree>,
     pins: Arc<Pins>,
     pin: u64,
@@ -43,8 +43,8 @@ pub struct Source {
 
 impl Source {
     /// Of a server's life.
-    pub fn new(replica: Arc<Mutex<Replica>>, tree: Arc<Tree>, pins: Arc<Pins>) -> Source {
-        Source { pin: pins.add(), replica, tree, pins }
+    pub fn new(engine: Arc<Mutex<MemberEngine>>, tree: Arc<Tree>, pins: Arc<Pins>) -> Source {
+        Source { pin: pins.add(), engine, tree, pins }
     }
 }
 
@@ -62,7 +62,7 @@ impl StateSource for Source {
     }
 
     fn entries(&self, from: u64) -> Result<LogPart, TransferError> {
-        let part = self.replica.lock().log_part(from, PART_LEN);
+        let part = self.engine.lock().replica().log_part(from, PART_LEN);
         part.ok_or(TransferError::Source("the log does not reach back that far"))
     }
 

@@ -101,26 +101,6 @@ impl Wires {
         Some(item)
     }
 
-    /// The frames that `peer` has sent and `me` has not taken, up to whatever else has happened to the link.
-    pub fn waiting(&mut self, me: usize, peer: usize, now_ms: u64) -> impl Iterator<Item = &[u8]> {
-        let (wire, end) = self.wire(me, peer);
-        let here = wire.ends[end].inbox.iter().take_while(move |(at_ms, _)| *at_ms <= now_ms);
-        here.map_while(|(_, item)| match item {
-            Item::Frame(frame) => Some(&frame[..]),
-            Item::Up(_) | Item::Down => None,
-        })
-    }
-
-    /// When `me` hears something new next, whatever it has not taken yet.
-    pub fn news_ms(&mut self, me: usize, now_ms: u64) -> Option<u64> {
-        let peers = (0..self.servers).filter(|&peer| peer != me);
-        let news = peers.filter_map(|peer| {
-            let (wire, end) = self.wire(me, peer);
-            wire.ends[end].inbox.iter().map(|(at_ms, _)| *at_ms).find(|&at_ms| at_ms > now_ms)
-        });
-        news.collect::<Vec<_>>().into_iter().min()
-    }
-
     /// When `me` hears something next.
     pub fn due_ms(&mut self, me: usize) -> Option<u64> {
         let peers = (0..self.servers).filter(|&peer| peer != me);

@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 
 use oxkeeper_replica::End;
-use oxkeeper_replica::ensemble::Role;
+use oxkeeper_replica::ensemble::{Replica, Role};
 use oxkeeper_store::fake::FakeDisk;
 use parking_lot::RwLock;
 
@@ -106,6 +106,14 @@ pub fn run(options: &Options) -> Report {
     world.report.unsettled_epochs = world.epochs();
     world.settle();
     world.report()
+}
+
+/// As the engine does it.
+fn trim(replica: &mut Replica, index: u64) {
+    replica.trim(index);
+    if let Some(work) = replica.begin_upkeep() {
+        replica.finish_persist(work()).expect("there is room");
+    }
 }
 
 fn changes_of(host: &Host) -> u64 {
@@ -430,7 +438,7 @@ impl World {
             return self.queue.plan(now_ms + 100, Event::Start(me, self.hosts[me].start));
         };
         self.trouble(now_ms);
-        note(now_ms, me, "starts, applied", [life.replica.lock().applied(), self.hosts[me].start]);
+        note(now_ms, me, "starts, applied", [life.engine.lock().replica().applied(), self.hosts[me].start]);
         self.report.starts += 1;
         let threads = self.options.threads as usize;
         let seats = Seats::new(threads, self.options.tick_ms, Settings::default(), true);
@@ -446,7 +454,8 @@ impl World {
     /// What a server finds on its disk is a part of the history.
     pub(super) fn check_recovered(&mut self, me: usize) {
         let Some(Process { shared, life: Some(life), .. }) = &self.hosts[me].process else { return };
-        let mut replica = life.replica.lock();
+        let mut engine = life.engine.lock();
+        let replica = engine.replica_mut();
         let applied = replica.applied();
         let (history, books) = (&mut self.history, &mut self.books);
         replica.with_journal(|journal| {
@@ -542,12 +551,13 @@ impl World {
             return;
         }
         let Some(life) = &mut process.life else { return };
-        let replica = life.replica.lock();
+        let engine = life.engine.lock();
+        let replica = engine.replica();
         if replica.is_ahead_of_disk() && self.options.bug != Bug::EagerCheckpoint {
             return;
         }
         let applied = replica.applied();
-        drop(replica);
+        drop(engine);
         let mut shared = process.shared.write();
         let head = shared.state.begin_checkpoint();
         let done = life.tree.checkpoint(applied, |writer| {
@@ -626,10 +636,11 @@ impl World {
         let mut leaders = 0;
         let all = self.hosts.iter().all(|host| {
             let Some(Process { life: Some(life), seats, .. }) = &host.process else { return false };
-            let replica = life.replica.lock();
+            let engine = life.engine.lock();
+            let replica = engine.replica();
             leaders += usize::from(replica.role() == Role::Leading);
             let quiet = replica.waiting_len() == 0 && seats.is_idle();
-            quiet && replica.is_serving() && replica.applied() == self.history.len() && !replica.is_staged()
+            quiet && replica.is_serving() && replica.applied() == self.history.len() && replica.is_durable()
         });
         all && leaders == 1
     }
@@ -653,7 +664,8 @@ impl World {
     fn roles(&self) -> String {
         let role = |host: &Host| {
             let Some(Process { life: Some(life), mode, .. }) = &host.process else { return "down".to_owned() };
-            let replica = life.replica.lock();
+            let engine = life.engine.lock();
+            let replica = engine.replica();
             format!("{:?} {mode:?} serving {} applied {}", replica.role(), replica.is_serving(), replica.applied())
         };
         let roles: Vec<_> = self.hosts.iter().map(role).collect();
@@ -682,9 +694,10 @@ impl World {
         for me in 0..self.hosts.len() {
             self.checkpoint(me);
             let Some(Process { life: Some(life), .. }) = &self.hosts[me].process else { unreachable!("it runs") };
-            let mut replica = life.replica.lock();
+            let mut engine = life.engine.lock();
+        let replica = engine.replica_mut();
             // each call removes a few segments
-            (0..trims).for_each(|_| replica.trim(life.committed));
+            (0..trims).for_each(|_| trim(replica, life.committed));
             let (first, end) = replica.with_journal(|journal| (journal.first_index(), journal.next_index()));
             let kept = self.history.len_of(first..end.min(self.history.len()));
             let end_of_history = self.history.len();
@@ -710,7 +723,7 @@ impl World {
     fn fewest_voters(&self) -> usize {
         let voters = |host: &Host| {
             let life = host.process.as_ref().and_then(|process| process.life.as_ref());
-            life.map_or(0, |life| life.replica.lock().configuration().voters.len())
+            life.map_or(0, |life| life.engine.lock().replica().configuration().voters.len())
         };
         self.hosts.iter().map(voters).min().unwrap_or_default()
     }

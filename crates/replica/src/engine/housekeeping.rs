@@ -1,0 +1,92 @@
+//! What time alone brings about: sessions and znodes whose time is over.
+//!
+//! Invariant: time that a leader spends without a majority is no time. Its clients could not be heard, at whichever server, and
+//! what it proposed would take effect later, when they are back.
+
+use oxkeeper_proto::{OpCode, SessionId};
+
+use super::member::{MemberEngine, Moment};
+use super::outside::{Event, Outside};
+use crate::Shared;
+use crate::connection::Takeover;
+use parking_lot::RwLock;
+
+/// How spent containers and overdue TTL znodes are looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Reaping {
+    /// How often, ms.
+    pub interval_ms: u64,
+    /// How many are deleted at once, at most.
+    pub count_max: usize,
+    /// A container that never had a child is spent after so long, ms; 0 for never.
+    pub never_used_ms: i64,
+}
+
+impl MemberEngine {
+    /// Once an interval of the clocks.
+    pub(super) fn keep_house(&mut self, shared: &RwLock<Shared>, moment: Moment, outside: &mut dyn Outside) {
+        let Moment { now_ms, .. } = moment;
+        if now_ms < self.next_tick_ms {
+            return;
+        }
+        self.next_tick_ms = now_ms + shared.read().sessions.lock().clocks.interval_ms();
+        for peer in self.replica.silent(now_ms) {
+            outside.end_link(peer, "it is silent");
+        }
+        self.expire(shared, now_ms, outside);
+        self.reap(shared, moment, outside);
+        self.expire_local(shared, now_ms, outside);
+        self.shorten_log(outside);
+    }
+
+    /// A leader's clocks show when it last heard a majority.
+    fn expire(&mut self, shared: &RwLock<Shared>, now_ms: u64, outside: &mut dyn Outside) {
+        // What followers have heard may have come only now, all at once.
+        self.replica.settle_touches(shared, now_ms);
+        let Some(contact_ms) = self.replica.ruled_until_ms(now_ms) else { return };
+        let shared = shared.read();
+        let expired = shared.sessions.lock().clocks.tick(contact_ms);
+        for session in expired {
+            let ephemerals = shared.state.ephemerals_of(session);
+            outside.happened(Event::SessionExpired { session, ephemerals });
+            self.replica.submit_own(session, OpCode::CloseSession, &[]);
+        }
+    }
+
+    /// Sessions that only this server knows.
+    fn expire_local(&mut self, shared: &RwLock<Shared>, now_ms: u64, outside: &mut dyn Outside) {
+        let expired = shared.read().sessions.lock().expire_local(now_ms);
+        for (session, holder) in expired {
+            let holder = holder.map(|holder| Takeover { holder, successor: None });
+            outside.happened(Event::LocalSessionExpired { session, holder });
+        }
+    }
+
+    /// The interval begins anew when this server begins to rule, or hears a majority again: whoever has a znode kept alive must
+    /// have had time to say so.
+    fn reap(&mut self, shared: &RwLock<Shared>, moment: Moment, outside: &mut dyn Outside) {
+        let Moment { now_ms, wall_ms } = moment;
+        let Reaping { interval_ms, count_max, never_used_ms } = self.options.reaping;
+        if !self.replica.rules(now_ms) {
+            self.next_reap_ms = now_ms + interval_ms;
+        }
+        if now_ms < self.next_reap_ms {
+            return;
+        }
+        self.next_reap_ms = now_ms + interval_ms;
+        for znode in shared.read().state.expendable(wall_ms, never_used_ms, count_max) {
+            outside.happened(Event::Reaped(&znode));
+            self.replica.submit_own(SessionId::NONE, OpCode::DeleteContainer, &znode.encode());
+        }
+    }
+
+    /// What a checkpoint holds leaves the log; a tick without a write is time for one.
+    fn shorten_log(&mut self, outside: &mut dyn Outside) {
+        let applied = self.replica.applied();
+        if std::mem::replace(&mut self.applied_last_tick, applied) == applied {
+            outside.idle();
+            self.replica.stage_decided();
+        }
+        self.replica.trim(outside.spent());
+    }
+}

@@ -1,0 +1,237 @@
+//! An ensemble's server, in turns.
+//!
+//! Invariants: what the replica hands out for a peer leaves in that order; an entry is applied after it is on the disks of a
+//! majority, and of this server if it leads; clients are served only while the replica says so.
+
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::housekeeping::Reaping;
+use super::outside::{Event, Outside};
+use crate::delivery::Proposals;
+use crate::ensemble::{BadFrame, DiskJob, JournalFull, Packed, Replica, Role, Want};
+use crate::{Serving, Shared, Writer};
+
+/// A time, by both clocks of a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Monotonic, ms.
+    pub now_ms: u64,
+    /// Unix time, ms.
+    pub wall_ms: i64,
+}
+
+/// What a member's engine needs to know.
+#[derive(Clone, Copy, Debug)]
+pub struct MemberOptions {
+    /// How containers and TTL znodes are looked for.
+    pub reaping: Reaping,
+    /// Reads are served after so long without a quorum, ms, if at all.
+    pub read_only_after_ms: Option<u64>,
+    /// A leader whose disk does not answer for so long has another server lead, ms.
+    pub disk_stall_ms: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct MemberEngine {
+    pub(super) replica: Replica,
+    pub(super) writer: Writer,
+    pub(super) options: MemberOptions,
+    /// Held while an entry is applied, of which the state may be unlocked in between.
+    entry: Arc<Mutex<()>>,
+    pub(super) next_tick_ms: u64,
+    pub(super) next_reap_ms: u64,
+    pub(super) applied_last_tick: u64,
+    /// Since when the disk works on something that somebody waits for, ms.
+    writing_since_ms: Option<u64>,
+}
+
+impl MemberEngine {
+    /// Begins with a replica that has just started. Who holds `entry` keeps entries from being applied.
+    pub fn new(
+        replica: Replica,
+        mut writer: Writer,
+        options: MemberOptions,
+        entry: Arc<Mutex<()>>,
+        now_ms: u64,
+    ) -> MemberEngine {
+        writer.me = Some(replica.origin());
+        let next_reap_ms = now_ms + options.reaping.interval_ms;
+        MemberEngine {
+            replica,
+            writer,
+            options,
+            entry,
+            next_tick_ms: 0,
+            next_reap_ms,
+            applied_last_tick: 0,
+            writing_since_ms: None,
+        }
+    }
+
+    /// What servers say to each other and agree on.
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// The same.
+    pub fn replica_mut(&mut self) -> &mut Replica {
+        &mut self.replica
+    }
+
+    /// Applies.
+    pub fn writer_mut(&mut self) -> &mut Writer {
+        &mut self.writer
+    }
+
+    /// A new link; the former one to the same peer has ended.
+    pub fn link_up(&mut self, peer: u8, now_ms: u64) {
+        self.replica.link_up(peer, now_ms);
+    }
+
+    /// A link has ended.
+    pub fn link_down(&mut self, peer: u8, now_ms: u64) {
+        self.replica.link_down(peer, now_ms);
+    }
+
+    /// A frame from `peer`. *Errors*: it is none; the link must end.
+    pub fn receive(&mut self, peer: u8, frame: &[u8], now_ms: u64) -> Result<(), BadFrame> {
+        self.replica.receive(peer, frame, now_ms)
+    }
+
+    /// Takes commands of own clients; `proposals` is empty afterwards.
+    pub fn submit(&mut self, proposals: &mut Proposals) {
+        self.replica.submit(proposals);
+    }
+
+    /// What time and everything received bring about.
+    pub fn turn(&mut self, shared: &RwLock<Shared>, moment: Moment, outside: &mut dyn Outside) {
+        self.keep_house(shared, moment, outside);
+        self.mind_disk(moment.now_ms, outside);
+        self.replica.step(shared, moment.now_ms, moment.wall_ms);
+        self.settle(shared, moment.now_ms, outside);
+    }
+
+    /// Returns work of the disk, if there is any and no other is under way.
+    pub fn begin_disk(&mut self, now_ms: u64) -> Option<DiskJob> {
+        if let Some(work) = self.replica.begin_persist() {
+            self.writing_since_ms = Some(now_ms);
+            return Some(work);
+        }
+        self.replica.begin_upkeep()
+    }
+
+    /// The work is done. *Errors*: the disk is full: what was not written is lost, and this server must start anew.
+    pub fn finish_disk(
+        &mut self,
+        done: Result<(), JournalFull>,
+        shared: &RwLock<Shared>,
+        now_ms: u64,
+        outside: &mut dyn Outside,
+    ) -> Result<(), JournalFull> {
+        self.replica.finish_persist(done)?;
+        if self.writing_since_ms.take().is_some() {
+            self.settle(shared, now_ms, outside);
+        }
+        Ok(())
+    }
+
+    /// Since when the disk works on something that somebody waits for, ms.
+    pub fn writing_since_ms(&self) -> Option<u64> {
+        self.writing_since_ms
+    }
+
+    /// Sends what may leave, applies what is decided, and serves whom it may.
+    fn settle(&mut self, shared: &RwLock<Shared>, now_ms: u64, outside: &mut dyn Outside) {
+        self.send(outside);
+        self.apply(shared, now_ms, outside);
+        // Whom the last entries let in is told now, not with the next frame.
+        self.send(outside);
+        self.serve(shared, now_ms, outside);
+    }
+
+    fn send(&mut self, outside: &mut dyn Outside) {
+        let mut sent = false;
+        for peer in self.replica.linked() {
+            while let Some(frame) = self.replica.next_frame(peer) {
+                outside.send(peer, frame);
+                sent = true;
+            }
+        }
+        if sent {
+            outside.flush();
+        }
+    }
+
+    fn apply(&mut self, shared: &RwLock<Shared>, now_ms: u64, outside: &mut dyn Outside) {
+        let early = outside.may_run_ahead();
+        let applied = self.replica.apply(shared, &self.entry, &mut self.writer, outside, early, now_ms);
+        applied.unwrap_or_else(|problem| panic!("log entry {} is none: {problem}", self.replica.applied()));
+        // A checkpoint must not hold what the log does not.
+        outside.note_ahead(self.replica.is_ahead_of_disk());
+    }
+
+    /// A leader whose disk stands still holds up everybody; one whose disk is slow is better than none.
+    fn mind_disk(&mut self, now_ms: u64, outside: &mut dyn Outside) {
+        let Some(since_ms) = self.writing_since_ms else { return };
+        let stalled_ms = now_ms.saturating_sub(since_ms);
+        if stalled_ms >= self.options.disk_stall_ms && self.replica.rules(now_ms) && !self.replica.is_leaving() {
+            self.replica.hand_over(now_ms);
+            outside.happened(Event::DiskStalled { stalled_ms });
+        }
+    }
+
+    /// Clients of the former kind are to be closed: they come back if they are of the new one.
+    fn serve(&mut self, shared: &RwLock<Shared>, now_ms: u64, outside: &mut dyn Outside) {
+        let (former, now) = (shared.read().serving, self.whom_to_serve(now_ms));
+        if former == now {
+            return;
+        }
+        shared.write().serve(now, now_ms);
+        if former == Serving::Yes {
+            self.replica.orphan();
+        }
+        outside.happened(Event::Serving { former, now });
+    }
+
+    fn whom_to_serve(&self, now_ms: u64) -> Serving {
+        let is_long = |after_ms| self.replica.alone_ms(now_ms) >= after_ms;
+        match self.options.read_only_after_ms {
+            _ if self.replica.is_serving() => Serving::Yes,
+            // An empty server has nothing to read.
+            Some(after_ms) if is_long(after_ms) && self.replica.role() != Role::Blank => Serving::ReadOnly,
+            Some(_) | None => Serving::No,
+        }
+    }
+
+    /// Stops serving: this server leaves the ensemble for a while.
+    pub fn stop_serving(&mut self, shared: &RwLock<Shared>, now_ms: u64, outside: &mut dyn Outside) {
+        let former = shared.read().serving;
+        self.replica.orphan();
+        if former != Serving::No {
+            shared.write().serve(Serving::No, now_ms);
+            outside.happened(Event::Serving { former, now: Serving::No });
+        }
+    }
+
+    /// What it cannot do itself; asked for once, when the disk has nothing to do.
+    pub fn take_want(&mut self) -> Option<Want> {
+        self.replica.take_want()
+    }
+
+    /// What this server, as the leader, has packed since this was last asked.
+    pub fn take_packed(&mut self) -> Packed {
+        self.replica.take_packed()
+    }
+
+    /// When the next turn is due if nothing arrives before, ms.
+    pub fn next_turn_ms(&self) -> u64 {
+        // What the last entry applied has brought about.
+        if self.replica.wants_disk() {
+            return 0;
+        }
+        self.replica.next_step_ms().min(self.next_tick_ms)
+    }
+}
