@@ -13,7 +13,8 @@ use oxkeeper_store::{DirLock, StoreError};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, FullDisk};
+use crate::ensemble::LogJournal;
 use crate::mailbox::{Mailbox, Order};
 use crate::recovery::{self, Recovered, RecoveryError, Replay, StoreOptions};
 use crate::restore::{Dirs, Planted, Replacement, RestoreError};
@@ -47,16 +48,16 @@ impl Engine {
     }
 
     fn replace(&mut self, planted: &Planted) -> Result<(), RestoreError> {
-        if self.shared.read().state.zxid() >= planted.begin {
+        if self.surroundings.shared.read().state.zxid() >= planted.begin {
             return Err(RestoreError::Overtaken);
         }
-        self.pulse.engine_is_excused();
+        self.surroundings.pulse.engine_is_excused();
         warn!(zxid = %planted.zxid, "a snapshot is restored: every client is closed");
         self.close_clients();
         self.end_life();
         let counts = planted.count();
         self.begin_life();
-        self.pulse.engine_beats();
+        self.surroundings.pulse.engine_beats();
         Ok(counts?)
     }
 
@@ -65,38 +66,37 @@ impl Engine {
     /// (1) Nobody begins or resumes a session any more, once the state was locked. (2) Each thread ends its connections.
     /// (3) It reports, so all that it ever proposed for them is in the mailbox. (4) The mailbox is emptied.
     fn close_clients(&mut self) {
-        self.shared.write().serve(Serving::No, self.clock.now_ms());
+        self.surroundings.shared.write().serve(Serving::No, self.surroundings.clock.now_ms());
         let end = |mailbox: &Arc<Mailbox>| {
             let (answer, answered) = oneshot::channel();
             mailbox.order(Order::EndSessions { read_only: false });
             mailbox.order(Order::Report(answer));
             answered
         };
-        let reports: Vec<_> = self.mailboxes.iter().map(end).collect();
+        let reports: Vec<_> = self.surroundings.mailboxes.iter().map(end).collect();
         // A thread that has stopped has no connections.
         reports.into_iter().for_each(|answered| drop(answered.blocking_recv()));
-        self.proposing.take_waiting(&mut Proposals::default());
-        self.mailboxes.iter().for_each(|mailbox| mailbox.relieve());
+        self.surroundings.proposing.take_waiting(&mut Proposals::default());
+        self.surroundings.mailboxes.iter().for_each(|mailbox| mailbox.relieve());
     }
 
     /// Afterwards nothing writes to its files any more.
     fn end_life(&mut self) {
-        if let Some(checkpoints) = &self.checkpoints {
+        if let Some(checkpoints) = &self.surroundings.checkpoints {
             checkpoints.stop();
         }
         if let Some(thread) = self.home.as_mut().and_then(|home| home.checkpointing.take()) {
             let _ = thread.join();
         }
-        self.log = None;
-        self.unclosed.clear();
-        self.full_since_ms = None;
+        self.engine.end_life();
+        self.surroundings.full = FullDisk::default();
     }
 
     /// From what counts on disk, as if the process had been started again. Without that, it is to stop.
     fn begin_life(&mut self) {
-        while !self.proposing.is_to_stop() {
+        while !self.surroundings.proposing.is_to_stop() {
             match self.recover() {
-                Ok(()) => return info!(zxid = %self.shared.read().state.zxid(), "serving"),
+                Ok(()) => return info!(zxid = %self.surroundings.shared.read().state.zxid(), "serving"),
                 Err(RecoveryError::Store(problem @ StoreError::Full { .. })) => {
                     warn!(%problem, "this server cannot go on yet");
                     std::thread::sleep(RETRY_PAUSE);
@@ -108,7 +108,7 @@ impl Engine {
     }
 
     fn recover(&mut self) -> Result<(), RecoveryError> {
-        let (Some(home), Some(checkpoints)) = (&mut self.home, &self.checkpoints) else {
+        let (Some(home), Some(checkpoints)) = (&mut self.home, &self.surroundings.checkpoints) else {
             unreachable!("what keeps nothing on disk is not restored");
         };
         let Dirs { disk, data_dir, data_log_dir, seed } = &home.dirs;
@@ -117,7 +117,7 @@ impl Engine {
             recovery::recover_locked(Vec::new(), disk, data_dir, data_log_dir, *seed, &options, Replay::All)?;
         let Recovered { state, log, tree, applied, checkpointed, tail_len, last_checkpoint, .. } = recovered;
         let renewed = (home.renew)(state);
-        let mut shared = self.shared.write();
+        let mut shared = self.surroundings.shared.write();
         renewed.sessions.lock().succeed(shared.sessions.get_mut());
         renewed.watches.lock().fired = std::mem::take(&mut shared.watches.get_mut().fired);
         checkpoints.restart(applied, checkpointed, tail_len);
@@ -125,10 +125,9 @@ impl Engine {
         let former = std::mem::replace(&mut *shared, renewed);
         drop(shared);
         drop(former);
-        self.log = Some(log);
-        self.applied_last_tick = applied;
-        self.next_tick_ms = 0;
-        let thread = checkpoints.start(&self.shared, Arc::new(tree), self.clock);
+        let journal = Box::new(LogJournal::alone(log));
+        self.engine.restart(journal, applied, self.surroundings.clock.now_ms());
+        let thread = checkpoints.start(&self.surroundings.shared, Arc::new(tree), self.surroundings.clock);
         home.checkpointing = Some(thread.expect("the system has a thread: one has just ended"));
         Ok(())
     }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use oxkeeper_replica::audit::Audit;
 use oxkeeper_replica::auth::{AuthConfig, DigestAlgorithm, EnsembleNames, IDENTITIES_LEN_MAX, Sasl};
+use oxkeeper_replica::engine::{StandaloneEngine, StandaloneOptions};
+use oxkeeper_replica::ensemble::Journal;
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::{Clocks, ConnectionConfig, LocalSessions, Serving, SessionTable, Shared, Writer};
 use oxkeeper_state::{Settings, State};
@@ -27,8 +29,8 @@ use crate::auth::SaslError;
 use crate::checkpoint::{Checkpoints, SharedCheckpoints};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::engine::Engine;
-use crate::ensemble::{self, ConfigKeeper, Ensemble, Life, Parts};
+use crate::engine::{APPLY_MAX, Engine, FullDisk, Surroundings, reaping};
+use crate::ensemble::{self, ConfigKeeper, Ensemble, Life, LogJournal, Parts};
 use crate::io::{Io, IoShared};
 use crate::limits;
 use crate::listening::{Listeners, Listening};
@@ -446,27 +448,30 @@ fn assemble(
             let mut writer = Writer::new(threads);
             writer.slow_after_ms = slow_after_ms(&config);
             writer.audit = audit.as_ref().map(|_| Audit::default());
-            let engine = Engine {
-                shared,
-                proposing: proposing.clone(),
-                mailboxes: mailboxes.clone(),
-                log,
-                home,
-                checkpoints: checkpoints.clone(),
-                clock,
-                pulse: pulse.clone(),
-                containers: config.containers.clone(),
+            let options = StandaloneOptions {
+                reaping: reaping(&config.containers),
                 settings,
-                stats,
-                writer,
+                entry_len_max: RECORD_LEN_MAX / 2,
+                apply_max: APPLY_MAX,
+            };
+            let entry = checkpoints.as_ref().map(|it| it.between_entries().clone()).unwrap_or_default();
+            let applied = checkpoints.as_ref().map_or(0, |checkpoints| checkpoints.applied_count());
+            let journal = log.map(|log| Box::new(LogJournal::alone(log)) as Box<dyn Journal>);
+            let engine = Engine {
+                engine: StandaloneEngine::new(journal, writer, options, entry, applied, clock.now_ms()),
+                home,
                 slow: SlowLog::default(),
-                audit,
-                unclosed: Vec::new(),
-                next_tick_ms: 0,
-                applied_last_tick: 0,
-                next_reap_ms: clock.now_ms() + u64::from(config.containers.check_interval_ms),
-                full_since_ms: None,
-                next_full_log_ms: 0,
+                surroundings: Surroundings {
+                    shared,
+                    proposing: proposing.clone(),
+                    mailboxes: mailboxes.clone(),
+                    checkpoints: checkpoints.clone(),
+                    clock,
+                    pulse: pulse.clone(),
+                    stats,
+                    audit,
+                    full: FullDisk::default(),
+                },
             };
             spawn("engine", move || engine.run())?
         }

@@ -1,250 +1,168 @@
-//! The engine's turns: take what waits, append, sync, apply a few commands, deliver. Between any two of them
-//! connections have theirs, as in production, where only applying holds the lock.
-//!
-//! Mirrors `oxkeeper-server`'s `engine.rs`. Invariant: a command is applied after its log entry is durable.
+//! The engine of a server alone has its turns: it packs an entry, the disk writes it, a few commands are applied. Between any two of
+//! them connections have theirs, as in production, where only applying holds the lock. The engine is production's; here are its
+//! disk and clock, the checkers that are told what it does, and what lies to it.
 
 use oxkeeper_proto::{OpCode, SessionId};
-use oxkeeper_replica::{Origin, Proposals};
-use oxkeeper_state::command::{batch_extent, begin_batch};
+use oxkeeper_replica::engine::{Event, Moment, Outside};
+use oxkeeper_replica::{Origin, Proposals, Shared, Writer};
 use oxkeeper_state::{Batch, Command, Identities, Settings};
-use oxkeeper_store::AppendError;
+use parking_lot::RwLockWriteGuard;
 
+use crate::checkpoint::Progress;
 use crate::options::Bug;
+use crate::seats::Seats;
 use crate::server::{Around, Server};
 
-/// How often spent containers are looked for, ms.
-const REAP_INTERVAL_MS: u64 = 500;
-/// Containers reaped at once at most.
-const REAP_MAX: usize = 10;
-
-/// What is done with the entry at hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// There is none.
-    Idle,
-    /// It is staged.
-    Staged,
-    /// It is durable, and so many of its commands are applied.
-    Durable(usize),
+/// What the engine has around it.
+struct Surroundings<'a, 'b> {
+    around: &'a mut Around<'b>,
+    seats: &'a mut Seats,
+    progress: &'a mut Progress,
+    expired: Vec<i64>,
 }
 
-/// Where the engine stands.
-#[derive(Debug)]
-pub struct Engine {
-    taken: Proposals,
-    stage: Stage,
-    entry: Vec<u8>,
-    origins: Vec<Origin>,
-    /// Sessions to close that a full disk kept from closing.
-    pub(crate) unclosed: Vec<SessionId>,
-    next_tick_ms: u64,
-    next_reap_ms: u64,
-    /// When it last looked at the clocks.
-    last_tick_ms: u64,
-}
+impl Outside for Surroundings<'_, '_> {
+    fn send(&mut self, _peer: u8, _frame: Vec<u8>) {}
 
-impl Engine {
-    /// Nothing to do.
-    pub fn new(now_ms: u64) -> Engine {
-        Engine {
-            taken: Proposals::default(),
-            stage: Stage::Idle,
-            entry: Vec::new(),
-            origins: Vec::new(),
-            unclosed: Vec::new(),
-            next_tick_ms: now_ms,
-            next_reap_ms: now_ms + REAP_INTERVAL_MS,
-            last_tick_ms: now_ms,
+    fn flush(&mut self) {}
+
+    fn end_link(&mut self, _peer: u8, _why: &str) {}
+
+    fn deliver(&mut self, writer: &mut Writer, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
+        let Around { checks, options, random, now_ms, .. } = &mut *self.around;
+        let applied = std::mem::take(&mut writer.applied) as usize;
+        if applied > 0 {
+            checks.applied(applied, &locked.state, *now_ms);
+        }
+        self.seats.fill_mailboxes(writer, options.bug);
+        if entry.is_some() {
+            self.progress.applied += 1;
+            if random.once_in(16) {
+                locked.state.check();
+                locked.watches.lock().check();
+            }
         }
     }
 
-    /// Whether nothing was taken that is not done.
-    pub fn is_idle(&self) -> bool {
-        self.stage == Stage::Idle && self.taken.is_empty() && self.unclosed.is_empty()
+    fn spent(&mut self) -> u64 {
+        match self.around.options.bug {
+            Bug::TrimTooFar => self.progress.applied,
+            Bug::NeverTrim => 0,
+            _ => self.progress.committed,
+        }
     }
 
-    /// Whether an entry is applied in part.
-    pub fn is_within_entry(&self) -> bool {
-        matches!(self.stage, Stage::Durable(done) if done > 0)
+    fn happened(&mut self, event: Event<'_>) {
+        if let Event::SessionExpired { session, .. } = event {
+            self.expired.push(session.0);
+        }
     }
 }
 
 impl Server {
     /// One turn of the engine.
     pub fn engine_turn(&mut self, around: &mut Around<'_>) {
-        match self.engine.stage {
-            Stage::Idle => {
-                if self.engine.taken.is_empty() {
-                    std::mem::swap(&mut self.engine.taken, &mut self.seats.waiting);
-                    self.tick(around);
-                }
-                if self.engine.taken.is_empty() {
-                    self.keep_house(around);
-                } else {
-                    self.stage_entry(around);
-                }
-            }
-            Stage::Staged => self.sync_entry(around),
-            Stage::Durable(done) => {
-                let whole = matches!(around.options.bug, Bug::ReplyBeforeSync | Bug::ApplyBeforeSync);
-                if whole {
-                    self.fill_mailboxes(around);
-                    self.engine.stage = Stage::Idle;
-                } else {
-                    self.apply_some(done, around.options.apply_max as usize, around);
-                    self.fill_mailboxes(around);
-                }
-            }
+        if self.work.is_some() {
+            self.work_of_disk(around);
+        } else if self.engine.entry_at_hand().is_some() {
+            self.apply_twice(around);
+            let now_ms = around.now_ms;
+            let Server { engine, shared, seats, progress, .. } = self;
+            let outside = &mut Surroundings { around, seats, progress, expired: Vec::new() };
+            engine.apply_some(shared, now_ms, outside);
+        } else {
+            self.engine.submit(&mut self.seats.waiting);
+            self.tick(around);
+            self.begin_disk(around);
         }
     }
 
     /// What time alone brings about.
     fn tick(&mut self, around: &mut Around<'_>) {
-        let now_ms = around.now_ms;
-        if now_ms < self.engine.next_tick_ms {
+        let (now_ms, wall_ms) = (around.now_ms, around.wall_ms);
+        if now_ms < self.engine.next_turn_ms() {
             return;
         }
-        let clocks = &mut self.shared.sessions.get_mut().clocks;
-        self.engine.next_tick_ms = now_ms + clocks.interval_ms();
+        let mut expired = self.lie_about_time(around);
+        let Server { engine, shared, seats, progress, .. } = self;
+        let outside = &mut Surroundings { around, seats, progress, expired: Vec::new() };
+        engine.turn(shared, Moment { now_ms, wall_ms }, outside);
+        expired.append(&mut outside.expired);
+        around.checks.sessions.looked(expired.into_iter(), now_ms);
+        self.last_tick_ms = now_ms;
+    }
+
+    /// Bugs: clocks that were looked at all the time, or that start anew all the time. The sessions that have expired by them.
+    fn lie_about_time(&mut self, around: &Around<'_>) -> Vec<i64> {
+        let clocks = &mut self.shared.get_mut().sessions.get_mut().clocks;
         let mut expired = Vec::new();
         if around.options.bug == Bug::NoPauseGuard {
-            // as if it had looked at them all the time
-            let interval_ms = clocks.interval_ms() as usize;
-            for at_ms in (self.engine.last_tick_ms..now_ms).step_by(interval_ms) {
-                expired.append(&mut clocks.tick(at_ms));
-            }
+            let looks = (self.last_tick_ms..around.now_ms).step_by(clocks.interval_ms() as usize);
+            looks.for_each(|at_ms| expired.append(&mut clocks.tick(at_ms)));
         }
-        self.engine.last_tick_ms = now_ms;
-        if around.options.bug != Bug::NeverExpire {
-            expired.append(&mut clocks.tick(now_ms));
+        if around.options.bug == Bug::NeverExpire {
+            clocks.restart(around.now_ms);
         }
-        around.checks.sessions.looked(expired.iter().map(|session| session.0), now_ms);
-        for session in std::mem::take(&mut self.engine.unclosed).into_iter().chain(expired) {
-            self.propose(session, OpCode::CloseSession, &[], now_ms);
+        for &session in &expired {
+            let mut proposals = close(session, around.now_ms);
+            self.engine.submit(&mut proposals);
         }
-        if now_ms >= self.engine.next_reap_ms {
-            self.engine.next_reap_ms = now_ms + REAP_INTERVAL_MS;
-            for znode in self.shared.state.expendable(around.wall_ms, 0, REAP_MAX) {
-                self.propose(SessionId::NONE, OpCode::DeleteContainer, &znode.encode(), now_ms);
-            }
+        expired.into_iter().map(|session| session.0).collect()
+    }
+
+    fn begin_disk(&mut self, around: &mut Around<'_>) {
+        let index = self.progress.applied;
+        self.work = self.engine.begin_disk(around.wall_ms);
+        if let (Some(_), Some(entry)) = (&self.work, self.engine.entry_at_hand()) {
+            around.checks.durable.staged(index, entry);
         }
     }
 
-    fn propose(&mut self, session: SessionId, op: OpCode, body: &[u8], now_ms: u64) {
-        let (settings, identities) = (Settings::default(), Identities::default());
-        let taken = &mut self.engine.taken;
-        Command { from: None, session, xid: 0, op, settings, identities, body }.encode(&mut taken.commands);
-        taken.origins.push(Origin::own(now_ms));
-    }
-
-    /// Packs the next entry and stages it; refuses it if the disk is full.
-    fn stage_entry(&mut self, around: &mut Around<'_>) {
-        let taken = &mut self.engine.taken;
-        let (len, count) = batch_extent(&taken.commands, around.options.entry_len_max as usize);
-        self.engine.entry.clear();
-        begin_batch(around.wall_ms, &mut self.engine.entry);
-        self.engine.entry.extend(taken.commands.drain(..len));
-        self.engine.origins = taken.origins.drain(..count).collect();
-        match self.log.append(&self.engine.entry) {
-            Ok(index) => {
-                around.checks.durable.staged(index, &self.engine.entry);
-                self.engine.stage = Stage::Staged;
-                if !around.check_crash() {
-                    self.apply_too_early(around);
-                }
-            }
-            Err(AppendError::Full) => {
-                if !around.check_crash() {
-                    self.refuse(around);
-                }
-            }
-            Err(problem) => panic!("an entry of {len} bytes fits: {problem}"),
-        }
-    }
-
-    fn sync_entry(&mut self, around: &mut Around<'_>) {
-        let synced = self.log.sync();
+    fn work_of_disk(&mut self, around: &mut Around<'_>) {
+        let Some(work) = self.work.take() else { unreachable!("it has work") };
+        let done = work();
         if around.check_crash() {
             return;
         }
-        if synced.is_ok() {
-            around.checks.durable.synced();
-            self.engine.stage = Stage::Durable(0);
-        } else {
-            around.checks.durable.refused();
-            self.refuse(around);
-        }
-    }
-
-    /// Bugs: the state changes, and replies may leave, while the entry is only staged.
-    fn apply_too_early(&mut self, around: &mut Around<'_>) {
-        if matches!(around.options.bug, Bug::ReplyBeforeSync | Bug::ApplyBeforeSync) {
-            self.apply_some(0, usize::MAX, around);
-            self.engine.stage = Stage::Staged;
-            if around.options.bug == Bug::ReplyBeforeSync {
-                self.fill_mailboxes(around);
+        if self.engine.entry_at_hand().is_some() {
+            match done {
+                Ok(()) => around.checks.durable.synced(),
+                Err(_) => around.checks.durable.refused(),
             }
         }
+        let Server { engine, shared, seats, progress, .. } = self;
+        engine.finish_disk(done, shared, &mut Surroundings { around, seats, progress, expired: Vec::new() });
     }
 
-    /// Applies the commands of the entry from `done` on, at most `limit`.
-    fn apply_some(&mut self, done: usize, limit: usize, around: &mut Around<'_>) {
-        let mut batch = Batch::decode(&self.engine.entry).expect("the engine packed it");
-        let skipped = batch.by_ref().take(done).count();
-        assert_eq!(skipped, done, "the commands applied are there");
-        if around.options.bug == Bug::ApplyTwice && done == 0 && around.random.once_in(50) {
-            let again =
-                self.writer.apply(&mut self.shared, &mut batch.clone(), &mut std::iter::empty(), 1, around.now_ms);
-            assert_eq!(again, Ok(1), "an entry has a command");
-        }
-        let mut origins = self.engine.origins[done..].iter().cloned();
-        let applied = self.writer.apply(&mut self.shared, &mut batch, &mut origins, limit, around.now_ms);
-        let applied = applied.expect("the engine packed it");
-        around.checks.applied(applied, &self.shared.state, around.now_ms);
-        let last = done + applied == self.engine.origins.len();
-        self.engine.stage = if last { Stage::Idle } else { Stage::Durable(done + applied) };
-        if last {
-            self.progress.applied += 1;
-            if around.random.once_in(16) {
-                self.shared.state.check();
-                self.shared.watches.get_mut().check();
-            }
-        }
-    }
-
-    /// The disk is full: nothing was done, and everyone is told. Sessions that should end will, later.
-    fn refuse(&mut self, around: &mut Around<'_>) {
-        self.engine.stage = Stage::Idle;
-        let batch = || Batch::decode(&self.engine.entry).expect("the engine packed it");
-        let closing = batch().flatten().filter(|command| command.op == OpCode::CloseSession);
-        self.engine.unclosed.extend(closing.map(|command| command.session));
-        let origins = self.engine.origins.iter().cloned();
-        self.writer.refuse(&self.shared, batch(), origins).expect("the engine packed it");
-        self.fill_mailboxes(around);
-        if around.options.bug == Bug::RefusedIsLogged {
-            around.disk.set_room(None);
-            if self.log.append(&self.engine.entry).is_ok() && self.log.sync().is_ok() {
-                around.checks.durable.staged(self.log.next_index() - 1, &self.engine.entry);
-                around.checks.durable.synced();
-                self.engine.origins.iter_mut().for_each(|origin| origin.connection = None);
-                self.engine.stage = Stage::Durable(0);
-            }
-        }
+    /// A bug: the first command of an entry is applied once more.
+    fn apply_twice(&mut self, around: &mut Around<'_>) {
+        let applies = around.options.bug == Bug::ApplyTwice && !self.engine.is_within_entry() && around.random.once_in(50);
+        let Some(entry) = self.engine.entry_at_hand().filter(|_| applies).map(<[u8]>::to_vec) else { return };
+        let mut batch = Batch::decode(&entry).expect("the engine packed it");
+        let writer = self.engine.writer_mut();
+        let again = writer.apply(self.shared.get_mut(), &mut batch, &mut std::iter::empty(), 1, around.now_ms);
+        assert_eq!(again, Ok(1), "an entry has a command");
+        writer.applied = 0;
     }
 
     /// When nobody waits: room in the log, old segments gone.
     pub(crate) fn keep_house(&mut self, around: &mut Around<'_>) {
-        self.log.prepare();
-        if around.check_crash() {
-            return;
+        if self.work.is_none() {
+            let Server { engine, seats, progress, .. } = self;
+            engine.shorten_log(&mut Surroundings { around, seats, progress, expired: Vec::new() });
+            self.begin_disk(around);
         }
-        let through = match around.options.bug == Bug::TrimTooFar {
-            true => self.progress.applied,
-            false => self.progress.committed,
-        };
-        if through > 0 && around.options.bug != Bug::NeverTrim {
-            self.log.trim(through - 1).expect("segments can be removed");
-            around.check_crash();
+        if self.work.is_some() {
+            self.work_of_disk(around);
         }
     }
+}
+
+/// A command of the server's own.
+fn close(session: SessionId, now_ms: u64) -> Proposals {
+    let (settings, identities, op) = (Settings::default(), Identities::default(), OpCode::CloseSession);
+    let mut proposals = Proposals::default();
+    Command { from: None, session, xid: 0, op, settings, identities, body: &[] }.encode(&mut proposals.commands);
+    proposals.origins.push(Origin::own(now_ms));
+    proposals
 }

@@ -20,6 +20,7 @@ pub mod checkpoint;
 pub mod client;
 pub mod engine;
 pub mod ensemble;
+pub mod liar;
 pub mod link;
 pub mod model;
 pub mod options;

@@ -12,10 +12,8 @@ pub enum Bug {
     /// Nothing is wrong.
     #[default]
     None,
-    /// Replies leave before their log entry is durable.
-    ReplyBeforeSync,
-    /// The state changes before the log entry is durable; replies wait.
-    ApplyBeforeSync,
+    /// The log claims that an entry is durable when the next one is written.
+    EarlyDurability,
     /// A restart forgets the last entry that was durable.
     LoseLastEntry,
     /// Events reach their connection behind the replies of the same batch.

@@ -6,16 +6,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use oxkeeper_replica::engine::{Reaping, StandaloneEngine, StandaloneOptions};
+use oxkeeper_replica::ensemble::{DiskJob, Journal};
 use oxkeeper_replica::{Clocks, SessionTable, Shared, Writer};
 use oxkeeper_server::RecoveryError;
+use oxkeeper_server::ensemble::LogJournal;
 use oxkeeper_server::recovery::{Recovered, Replay, StoreOptions, recover_with};
 use oxkeeper_state::Settings;
 use oxkeeper_store::fake::FakeDisk;
-use oxkeeper_store::{DirLock, Disk, Log, LogOptions, StoreError, Tree, TreeOptions};
+use oxkeeper_store::{DirLock, Disk, Log, LogOptions, LogReader, StoreError, Tree, TreeOptions};
+use parking_lot::RwLock;
 
 use crate::check::Checks;
 use crate::checkpoint::Progress;
-use crate::engine::Engine;
+use crate::liar::Liar;
 use crate::link::{LinkId, Network};
 use crate::options::{Bug, Options};
 use crate::random::Random;
@@ -25,6 +29,11 @@ use crate::seats::{Hall, Seats};
 pub const DATA_DIR: &str = "/data";
 /// Where its log is.
 pub const LOG_DIR: &str = "/data/log";
+
+/// How often spent containers are looked for, ms.
+const REAP_INTERVAL_MS: u64 = 500;
+/// Containers reaped at once at most.
+const REAP_MAX: usize = 10;
 
 /// What is around the server while it has its turn.
 pub struct Around<'a> {
@@ -57,15 +66,17 @@ impl Around<'_> {
 }
 
 /// A running server.
-#[derive(Debug)]
 pub struct Server {
     /// What connections and the engine share.
-    pub shared: Shared,
-    pub(crate) writer: Writer,
-    pub(crate) log: Log,
+    pub shared: RwLock<Shared>,
+    pub(crate) log: LogReader,
+    /// What the disk works on.
+    pub(crate) work: Option<DiskJob>,
+    /// When the engine last looked at the clocks.
+    pub(crate) last_tick_ms: u64,
     pub(crate) tree: Rc<Tree>,
     pub(crate) progress: Progress,
-    pub(crate) engine: Engine,
+    pub(crate) engine: StandaloneEngine,
     /// Its connections.
     pub seats: Seats,
     _locks: Vec<DirLock>,
@@ -99,13 +110,24 @@ impl Server {
         let sessions = SessionTable::new(1, around.wall_ms, &state, Clocks::new(options.tick_ms, now_ms));
         let threads = options.threads as usize;
         let settings = Settings::default();
+        let reader = log.reader();
+        let journal =
+            Liar { journal: LogJournal::alone(log), bug: options.bug, disk: around.disk.clone(), late: Vec::new() };
+        let engine_options = StandaloneOptions {
+            reaping: Reaping { interval_ms: REAP_INTERVAL_MS, count_max: REAP_MAX, never_used_ms: 0 },
+            settings,
+            entry_len_max: options.entry_len_max as usize,
+            apply_max: options.apply_max as usize,
+        };
+        let (journal, writer) = (Some(Box::new(journal) as Box<dyn Journal>), Writer::new(threads));
         Server {
-            shared: Shared::new(state, settings, sessions, now_ms),
-            writer: Writer::new(threads),
-            log,
+            shared: RwLock::new(Shared::new(state, settings, sessions, now_ms)),
+            log: reader,
+            work: None,
+            last_tick_ms: now_ms,
             tree: Rc::new(tree),
             progress: Progress::new(applied, checkpointed),
-            engine: Engine::new(now_ms),
+            engine: StandaloneEngine::new(journal, writer, engine_options, Arc::default(), applied, now_ms),
             seats: Seats::new(threads, options.tick_ms, settings, false),
             _locks: locks,
         }
@@ -118,13 +140,14 @@ impl Server {
 
     /// Whether nothing waits anywhere.
     pub fn is_idle(&self) -> bool {
-        self.engine.is_idle() && self.seats.is_idle()
+        self.engine.is_idle() && self.work.is_none() && self.seats.is_idle()
     }
 
     /// The turn of some connection, or of some thread's mailbox.
     pub fn io_turn(&mut self, around: &mut Around<'_>) {
+        let shared = self.shared.read();
         let mut hall = Hall {
-            shared: &self.shared,
+            shared: &shared,
             now_ms: around.now_ms,
             random: around.random,
             network: around.network,
@@ -132,12 +155,8 @@ impl Server {
             bug: around.options.bug,
         };
         self.seats.io_turn(&mut hall);
-        self.engine.unclosed.append(&mut self.seats.unclosed);
-    }
-
-    /// Puts what the writer has to say into the mailboxes; the state is still locked.
-    pub(crate) fn fill_mailboxes(&mut self, around: &Around<'_>) {
-        self.seats.fill_mailboxes(&mut self.writer, around.options.bug);
+        drop(shared);
+        self.engine.close_later(&mut self.seats.unclosed);
     }
 }
 

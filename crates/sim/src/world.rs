@@ -132,7 +132,7 @@ impl World {
         report.replies = self.clients.iter().map(|client| client.replies).sum();
         report.events = self.clients.iter().map(|client| client.events).sum();
         report.virtual_ms = self.now_ms;
-        report.digest = self.server.as_ref().map_or(0, |server| server.shared.state.tree().digest());
+        report.digest = self.server.as_ref().map_or(0, |server| server.shared.read().state.tree().digest());
         report
     }
 
@@ -275,9 +275,9 @@ impl World {
             return;
         };
         self.report.starts += 1;
-        let (applied, state, log) = (server.progress.applied, &server.shared.state, &server.log);
-        state.check();
-        self.checks.recovered(applied, state, log, self.now_ms);
+        let (applied, shared, log) = (server.progress.applied, server.shared.read(), &server.log);
+        shared.state.check();
+        self.checks.recovered(applied, &shared.state, log, self.now_ms);
     }
 
     /// A checkpoint, with the world going on within it.
@@ -288,7 +288,7 @@ impl World {
             return;
         }
         self.checkpoint_due = false;
-        let head = server.shared.state.begin_checkpoint();
+        let head = server.shared.get_mut().state.begin_checkpoint();
         let (applied, tree) = (server.progress.applied, server.tree.clone());
         self.within_checkpoint = true;
         let done = tree.checkpoint(applied, |writer| {
@@ -306,7 +306,7 @@ impl World {
             return self.crash();
         }
         let committed = done.is_ok();
-        server.shared.state.end_checkpoint(&head, committed || bug == Bug::FailedCheckpointCounts);
+        server.shared.get_mut().state.end_checkpoint(&head, committed || bug == Bug::FailedCheckpointCounts);
         if committed {
             server.progress.committed = applied;
             self.report.checkpoints += 1;
@@ -320,7 +320,7 @@ impl World {
         let gone = || StoreError::Full { path: DATA_DIR.into() };
         loop {
             let count = 1 + self.random.place(12);
-            let captured = self.server.as_mut().ok_or_else(gone)?.shared.state.capture(count);
+            let captured = self.server.as_mut().ok_or_else(gone)?.shared.get_mut().state.capture(count);
             if captured.is_empty() {
                 return Ok(());
             }
@@ -383,10 +383,11 @@ impl World {
             self.with_server(Server::keep_house);
         }
         let server = self.server.as_mut().expect("it runs");
-        bounds::check_idle(&mut server.shared);
-        server.shared.state.check();
-        server.shared.watches.get_mut().check();
-        contents::check(&server.shared.state, &self.checks.books.model);
+        let shared = server.shared.get_mut();
+        bounds::check_idle(shared);
+        shared.state.check();
+        shared.watches.get_mut().check();
+        contents::check(&shared.state, &self.checks.books.model);
         let committed = server.progress.committed;
         let segments = self.disk.list(Path::new(LOG_DIR)).expect("the directory can be listed").len() as u64;
         let (needed_len, entries) = (self.checks.durable.len_from(committed), self.checks.durable.count() - committed);

@@ -99,3 +99,32 @@ fn a_seed_is_the_same_run_every_time() {
     let options = Options::new(7, 3, RUN_MS);
     assert_eq!(run(&options), run(&options));
 }
+
+/// A disk that is slow makes writes slow, and nothing else: nobody else leads.
+#[test]
+fn a_leader_with_a_slow_disk_goes_on_leading() {
+    for disk_ms in [200, 300, 600, 1_000] {
+        for seed in 0..5 {
+            let options = Options { disk_ms_min: disk_ms, disk_ms_max: disk_ms, ..slow(Options::new(seed, 3, 30_000)) };
+            let report = run(&options);
+            assert_eq!(report.unsettled_epochs, 1, "{disk_ms} ms, seed {seed}");
+            assert!(report.commands > 30, "{disk_ms} ms, seed {seed}: {} commands", report.commands);
+        }
+    }
+}
+
+/// As a server is by default, without faults.
+fn slow(options: Options) -> Options {
+    Options {
+        tick_ms: 2_000,
+        heartbeat_ms: 100,
+        clients: 4,
+        think_ms_max: 10,
+        peer_delay_ms_max: 1,
+        disk_stall_ms: 5_000,
+        founders: 3,
+        one_voter: false,
+        spares: 0,
+        ..options.calm()
+    }
+}

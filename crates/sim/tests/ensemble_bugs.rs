@@ -75,6 +75,11 @@ fn changes(options: Options) -> Options {
     }
 }
 
+/// The leader is alone again and again; nothing else.
+fn lonely(options: Options) -> Options {
+    Options { lost_quorum_every_ms: 700, clients: 4, think_ms_max: 200, ..options.calm() }
+}
+
 fn core(bugs: Bugs) -> impl Fn(Options) -> Options {
     move |options| Options { bugs, ..options }
 }
@@ -110,6 +115,8 @@ fn every_bug_is_caught() {
     check("hasty intake", 10, &["liveness:", "once:"], core(Bugs { hasty_intake: true, ..NONE }));
     check("no duplicate filter", 40, &["zxids:", "left == right"], core(Bugs { no_duplicate_filter: true, ..NONE }));
     check("stale clocks", 20, &["sessions:"], core(Bugs { stale_clocks: true, ..NONE }));
+    let lonely_clocks = Bugs { lonely_clocks: true, ..NONE };
+    check("clocks without a quorum", 20, &["sessions:"], |options| lonely(core(lonely_clocks)(options)));
     let names = ["frames:", "liveness:", "history:"];
     check("late end", 20, &names, |options| changes(core(Bugs { late_end: true, ..NONE })(options)));
     check("uncut log", 100, &names, |options| changes(core(Bugs { uncut_log: true, ..NONE })(options)));

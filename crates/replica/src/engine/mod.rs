@@ -18,14 +18,16 @@
 //! While the work goes on, the driver may have the engine take further turns: it hears its peers, answers heartbeats and elects,
 //! and what it stages meanwhile is the next work. So a slow disk makes writes slow and nothing else.
 //!
-//! * [`member`]: an ensemble's server.
+//! * [`member`]: an ensemble's server. [`standalone`]: a server alone.
 //! * `housekeeping`: what time alone brings about: sessions and znodes that are over, a shorter log.
 //! * [`outside`]: what the engine needs done, and what it tells.
 
 mod housekeeping;
 pub mod member;
 pub mod outside;
+pub mod standalone;
 
 pub use housekeeping::Reaping;
 pub use member::{MemberEngine, MemberOptions, Moment};
 pub use outside::{Event, Outside};
+pub use standalone::{StandaloneEngine, StandaloneOptions};

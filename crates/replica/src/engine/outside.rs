@@ -33,6 +33,8 @@ pub enum Event<'a> {
         /// From now on.
         now: Serving,
     },
+    /// The disk of a server alone is full: an entry was refused, and everybody who waits for it is told so.
+    DiskFull,
     /// The leader's disk stands still: another server is asked to lead.
     DiskStalled {
         /// For so long, ms.

@@ -29,6 +29,11 @@ impl LogJournal {
         LogJournal::with_window(log, WINDOW_LEN)
     }
 
+    /// Without peers: nothing is kept that the durable tree has.
+    pub fn alone(log: Log) -> LogJournal {
+        LogJournal::with_window(log, 0)
+    }
+
     /// The same, with another window: the simulator's are short.
     pub fn with_window(log: Log, window_len: u64) -> LogJournal {
         let reader = log.reader();

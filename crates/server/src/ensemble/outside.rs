@@ -102,6 +102,8 @@ impl Outside for Surroundings<'_> {
             }
             Event::Reaped(znode) => info!(path = znode.path, "reaping a container or TTL znode"),
             Event::Serving { former, now } => self.serve(former, now),
+            // Of a server alone; this one leaves the ensemble for a while.
+            Event::DiskFull => {}
             Event::DiskStalled { stalled_ms } => {
                 error!(stalled_ms, "the disk stands still: this server asks another one to lead; look at the disk");
             }

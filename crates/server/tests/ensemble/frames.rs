@@ -194,7 +194,7 @@ fn journal() -> MemoryJournal {
     let round = ballot_bytes(1, 1);
     let mut journal = MemoryJournal::default();
     for index in 0..end {
-        journal.write(&[JournalOp::Append(Arc::from(entry(index == 0, round)))]).unwrap();
+        journal.write(vec![JournalOp::Append(Arc::from(entry(index == 0, round)))]).unwrap();
     }
     let scalars = [
         (scalar::MEMBERS, MEMBERS.to_vec()),
@@ -202,7 +202,7 @@ fn journal() -> MemoryJournal {
         (scalar::PROMISE, round.to_vec()),
         (scalar::DECIDED, decided.to_be_bytes().to_vec()),
     ];
-    journal.write(&scalars.map(|(key, value)| JournalOp::Scalar(key, value))).unwrap();
+    journal.write(scalars.map(|(key, value)| JournalOp::Scalar(key, value)).to_vec()).unwrap();
     journal.trim(first);
     journal
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use oxkeeper_replica::ensemble::journal::scalar;
-use oxkeeper_replica::ensemble::{Journal, JournalFull, JournalOp, MemoryJournal};
+use oxkeeper_replica::ensemble::{DiskJob, Journal, JournalOp, MemoryJournal};
 use oxkeeper_server::ensemble::LogJournal;
 use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{Log, LogOptions};
@@ -34,9 +34,9 @@ impl Journal for Watched {
         self.inner.scalar(key)
     }
 
-    fn write(&mut self, ops: &[JournalOp]) -> Result<(), JournalFull> {
-        self.groups.lock().push(ops.to_vec());
-        self.inner.write(ops)
+    fn work(&mut self, groups: Vec<Vec<JournalOp>>) -> DiskJob {
+        self.groups.lock().extend(groups.iter().cloned());
+        self.inner.work(groups)
     }
 
     fn read(&self, range: std::ops::Range<u64>, entry: &mut dyn FnMut(&[u8])) {
@@ -78,7 +78,7 @@ fn a_leaders_entries_and_their_round_are_written_together() {
     for (len, groups_expected) in [(1 << 10, 1), (7 << 20, 2)] {
         let groups = Groups::default();
         let mut inner = MemoryJournal::default();
-        inner.write(&[JournalOp::Scalar(scalar::MEMBERS, vec![1, 2, 3])]).unwrap();
+        inner.write(vec![JournalOp::Scalar(scalar::MEMBERS, vec![1, 2, 3])]).unwrap();
         let mut server = Pure::new(2, &[1, 2, 3], Box::new(Watched { inner, groups: groups.clone() }), 0);
         server.replica.link_up(1, 0);
         server.replica.receive(1, &voter_ping(), 0).unwrap();
@@ -106,7 +106,7 @@ fn a_leaders_entries_and_their_round_are_written_together() {
 fn crashed_in_a_long_group(operation: Option<u64>) -> (FakeDisk, u64) {
     let disk = FakeDisk::new();
     let mut journal = LogJournal::new(open(&disk));
-    journal.write(&[b"a", b"b"].map(|entry| JournalOp::Append(Arc::from(*entry)))).unwrap();
+    journal.write([b"a", b"b"].map(|entry| JournalOp::Append(Arc::from(*entry))).to_vec()).unwrap();
     let before = disk.operations();
     if let Some(operation) = operation {
         disk.crash_at(before + operation);
@@ -115,7 +115,7 @@ fn crashed_in_a_long_group(operation: Option<u64>) -> (FakeDisk, u64) {
     let mut group = vec![JournalOp::Truncate(1)];
     group.extend((0..3).map(|_| JournalOp::Append(entry.clone())));
     group.push(JournalOp::Scalar(scalar::ROUND, vec![2]));
-    journal.write(&group).unwrap();
+    journal.write(group).unwrap();
     (disk.crash(1), disk.operations() - before)
 }
 

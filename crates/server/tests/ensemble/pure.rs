@@ -3,19 +3,39 @@
 use std::collections::BTreeSet;
 
 use oxkeeper_proto::{OpCode, SessionId};
+use oxkeeper_replica::engine::{Event, Outside};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{
-    Applying, Bugs, Journal, JournalOp, MemoryJournal, Pace, Replica, ReplicaConfig, Role, Want,
+    Bugs, Journal, JournalOp, MemoryJournal, Pace, Replica, ReplicaConfig, Role, Want,
 };
 use oxkeeper_replica::{Clocks, SessionTable, Shared, Writer};
 use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{Command, Identities, Settings, State};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
 /// The ping of a server that votes in the first configuration: consensus begins with it.
 pub(crate) fn voter_ping() -> Vec<u8> {
     let (configuration, base, promise, flags) = (1u32.to_be_bytes(), [0; 8], [0; 20], [1, 0, 0, 0]);
     [&[32][..], &configuration, &base, &promise, &flags, &[0; 40]].concat()
+}
+
+/// Nobody waits for what is applied.
+struct Nowhere;
+
+impl Outside for Nowhere {
+    fn send(&mut self, _peer: u8, _frame: Vec<u8>) {}
+
+    fn flush(&mut self) {}
+
+    fn end_link(&mut self, _peer: u8, _why: &str) {}
+
+    fn deliver(&mut self, _writer: &mut Writer, _locked: RwLockWriteGuard<'_, Shared>, _entry: Option<&[u8]>) {}
+
+    fn spent(&mut self) -> u64 {
+        0
+    }
+
+    fn happened(&mut self, _event: Event<'_>) {}
 }
 
 /// One server.
@@ -38,7 +58,7 @@ impl Pure {
         let (mut state, mut journal) = (State::new(1), MemoryJournal::default());
         if origin != 0 {
             state.dedicate(origin);
-            journal.write(&[JournalOp::Append([0][..].into())]).unwrap();
+            journal.write(vec![JournalOp::Append([0][..].into())]).unwrap();
             journal.trim(1);
         }
         Pure::with(me, members, Box::new(journal), u64::from(origin != 0), state, initialize)
@@ -79,17 +99,9 @@ impl Pure {
     }
 
     pub(crate) fn apply(&mut self, now_ms: u64) {
-        let entry = Mutex::new(());
-        let mut applying = Applying {
-            shared: &self.shared,
-            entry: &entry,
-            writer: &mut self.writer,
-            deliver: &mut |_, _| {},
-            applied: &mut |_| {},
-            now_ms,
-            early: self.early,
-        };
-        self.replica.apply(&mut applying).expect("all entries are entries");
+        let (shared, entry) = (&self.shared, Mutex::new(()));
+        let applied = self.replica.apply(shared, &entry, &mut self.writer, &mut Nowhere, self.early, now_ms);
+        applied.expect("all entries are entries");
     }
 }
 
@@ -106,7 +118,7 @@ impl Net {
         let members: Vec<u8> = (1..=count).collect();
         let server = |&me: &u8| {
             let mut journal = MemoryJournal::default();
-            journal.write(&[JournalOp::Scalar(scalar::MEMBERS, members.clone())]).unwrap();
+            journal.write(vec![JournalOp::Scalar(scalar::MEMBERS, members.clone())]).unwrap();
             Pure::new(me, &members, Box::new(journal), 0)
         };
         Net::of(members.iter().map(server).collect())

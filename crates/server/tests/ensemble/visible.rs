@@ -5,6 +5,9 @@ use oxkeeper_proto::{OpCode, SessionId};
 
 use crate::pure::Net;
 
+/// Kind of the frame that tells what is durable.
+const ACCEPTED: u8 = 6;
+
 /// Three servers, one of which leads; and an entry that the leader and one follower have on disk. The other follower has
 /// been told of it, and its disk works. What the leader says of that, then.
 struct Slow {
@@ -41,7 +44,7 @@ impl Slow {
         assert!(!said.is_empty() && !said_to_quick.is_empty(), "all followers are told in that turn");
         hear(&mut net, leader, quick, &said_to_quick);
         let slow_replica = &net.server(slow).replica;
-        assert!(slow_replica.applied() == before && slow_replica.is_staged());
+        assert!(slow_replica.applied() == before && slow_replica.wants_disk());
         Slow { net, leader, slow, said }
     }
 
@@ -88,31 +91,27 @@ fn what_is_decided_is_applied_before_the_own_disk_has_it() {
 }
 
 #[test]
-fn what_is_overheard_while_the_disk_works_is_applied() {
+fn what_is_heard_while_the_disk_works_is_applied_and_written_next() {
     let mut slow = Slow::new();
     let (leader, id, now_ms) = (slow.leader, slow.slow, slow.net.now_ms);
-    for frame in &slow.said {
-        slow.net.server(id).replica.overhear(leader, frame);
-    }
-    slow.net.server(id).apply(now_ms);
+    let work = slow.net.server(id).replica.begin_persist().expect("it was told of an entry");
+    hear(&mut slow.net, leader, id, &slow.said);
+    slow.net.server(leader).replica.submit_own(SessionId(8), OpCode::CloseSession, &[]);
+    slow.net.server(leader).step(now_ms);
+    let proposed = frames(&mut slow.net, leader, id);
+    hear(&mut slow.net, leader, id, &proposed);
+    slow.net.server(id).step(now_ms);
     let (applied, expected) = slow.applied();
     assert_eq!(applied, expected);
-    slow.finish();
-}
-
-/// Who does not lead says nothing about what is decided.
-#[test]
-fn only_the_leader_is_overheard() {
-    let mut slow = Slow::new();
-    let (leader, id, now_ms) = (slow.leader, slow.slow, slow.net.now_ms);
-    let quick = (1..=3).find(|&other| other != leader && other != id).unwrap();
-    let before = slow.applied();
-    for frame in &slow.said {
-        slow.net.server(id).replica.overhear(quick, frame);
-        slow.net.server(id).replica.overhear(leader, &frame[..frame.len().min(20)]);
-    }
-    slow.net.server(id).apply(now_ms);
-    assert_eq!(slow.applied(), before);
+    let says_accepted = |net: &mut Net| frames(net, id, leader).iter().filter(|frame| frame[0] == ACCEPTED).count();
+    assert_eq!(says_accepted(&mut slow.net), 0, "nothing of it is durable");
+    let replica = &mut slow.net.server(id).replica;
+    assert!(replica.is_ahead_of_disk() && replica.begin_persist().is_none(), "one work at a time");
+    let done = work();
+    replica.finish_persist(done).unwrap();
+    assert!(!replica.is_ahead_of_disk() && replica.wants_disk(), "the second entry is not written");
+    assert_eq!(says_accepted(&mut slow.net), 1, "the first one is");
+    slow.said.clear();
     slow.finish();
 }
 

@@ -3,7 +3,7 @@
 //! Keeps every log entry the server ever staged and how far it came. After a restart the log must hold all that were
 //! durable, byte for byte; one that was under way may be there or not; one that was refused must not.
 
-use oxkeeper_store::Log;
+use oxkeeper_store::LogReader;
 
 /// The log as it must be.
 #[derive(Debug, Default)]
@@ -64,12 +64,12 @@ impl Durable {
     }
 
     /// A restart found this log, with `applied` entries.
-    pub fn recovered(&mut self, applied: u64, log: &Log) {
+    pub fn recovered(&mut self, applied: u64, log: &LogReader) {
         let (count, durable) = (applied as usize, self.durable);
         assert!(count >= durable, "durable: {durable} entries were synced, {count} are left");
         assert!(count >= self.applied + usize::from(self.part > 0), "durable: what was applied is gone: {count}");
         assert!(count <= self.entries.len(), "durable: {count} entries, only {} were staged", self.entries.len());
-        let read = log.read(log.first_index()..log.next_index(), |index, entry| {
+        let read = log.read(log.first_index()..log.durable_end(), |index, entry| {
             assert_eq!(entry, self.entries[index as usize], "durable: entry {index} is not what was staged");
         });
         read.expect("durable: the log can be read");

@@ -65,7 +65,7 @@ impl Checks {
     }
 
     /// A restart found `applied` entries, giving `state`. `entry` reads one of the log.
-    pub fn recovered(&mut self, applied: u64, state: &State, log: &oxkeeper_store::Log, now_ms: u64) {
+    pub fn recovered(&mut self, applied: u64, state: &State, log: &oxkeeper_store::LogReader, now_ms: u64) {
         self.durable.recovered(applied, log);
         while self.durable.behind() {
             self.advance(usize::MAX, now_ms);

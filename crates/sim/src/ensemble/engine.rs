@@ -17,6 +17,8 @@ use super::world::World;
 use crate::options::Bug;
 use crate::seats::Seats;
 
+/// A disk that takes longer is slow: the engine goes on without it.
+const SLOW_DISK_AFTER_MS: u64 = 2;
 /// Groups of no more entries are not worth a note.
 const GROUP_MIN: u64 = 8;
 
@@ -101,7 +103,7 @@ impl Outside for Surroundings<'_> {
                 self.world.wake_io(self.me, now_ms);
             }
             Event::DiskStalled { stalled_ms } => note(now_ms, self.me, "disk stands still", [stalled_ms, 0]),
-            Event::LocalSessionExpired { .. } | Event::Reaped(_) => {}
+            Event::LocalSessionExpired { .. } | Event::Reaped(_) | Event::DiskFull => {}
         }
     }
 }
@@ -202,9 +204,9 @@ impl World {
     fn begin_disk(&mut self, me: usize, process: &mut Process, life: &mut Life) -> End {
         let work = life.engine.lock().begin_disk(self.now_ms);
         let Some(work) = work else { return self.wanted(life) };
-        let takes_ms = self.random.within(0, self.options.disk_ms_max);
+        let takes_ms = self.random.within(self.options.disk_ms_min, self.options.disk_ms_max);
         let at_ms = self.now_ms.max(self.hosts[me].stalled_until_ms) + takes_ms;
-        life.stands_in = self.random.once_in(2);
+        life.stands_in = at_ms > self.now_ms + SLOW_DISK_AFTER_MS || self.random.once_in(2);
         life.work = Some(Work::ToDo(work));
         if at_ms == self.now_ms {
             return self.finish_disk(me, process, life);

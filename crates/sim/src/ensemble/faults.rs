@@ -20,6 +20,7 @@ pub(super) enum Fault {
     Wipe,
     Cut,
     Partition,
+    LostQuorum,
     Pause,
     Stall,
     Full,
@@ -31,13 +32,14 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Fault; 14] = [
+    pub(super) const ALL: [Fault; 15] = [
         Fault::Crash,
         Fault::LeaderCrash,
         Fault::Blackout,
         Fault::Wipe,
         Fault::Cut,
         Fault::Partition,
+        Fault::LostQuorum,
         Fault::Pause,
         Fault::Stall,
         Fault::Full,
@@ -60,6 +62,7 @@ impl World {
             Fault::Wipe => options.wipe_every_ms,
             Fault::Cut => options.cut_every_ms,
             Fault::Partition => options.partition_every_ms,
+            Fault::LostQuorum => options.lost_quorum_every_ms,
             Fault::Pause => options.pause_every_ms,
             Fault::Stall => options.stall_every_ms,
             Fault::Full => options.full_every_ms,
@@ -89,10 +92,7 @@ impl World {
                 }
             }
             Fault::LeaderCrash => {
-                let leads = |process: &Process| {
-                    process.life.as_ref().is_some_and(|life| life.engine.lock().replica().role() == Role::Leading)
-                };
-                let leader = self.hosts.iter().position(|host| host.process.as_ref().is_some_and(leads));
+                let leader = self.leader();
                 leader.into_iter().for_each(|leader| self.crash(leader));
             }
             Fault::Blackout => self.black_out(),
@@ -108,16 +108,10 @@ impl World {
                 self.wake_engine_when_due(peer);
             }
             Fault::Partition => self.partition(),
+            Fault::LostQuorum => self.lose_quorum(),
             Fault::Pause => {
-                if self.hosts[me].paused_until_ms > now_ms {
-                    return;
-                }
                 let pause_ms = self.long_or_short(6_000);
-                note(now_ms, me, "is paused, ms", [pause_ms, 0]);
-                let until_ms = now_ms + pause_ms;
-                self.hosts[me].paused_until_ms = until_ms;
-                self.trouble(until_ms);
-                self.expiry.paused(me, now_ms, until_ms);
+                self.pause(me, pause_ms);
             }
             Fault::Stall => {
                 let stall_ms = self.long_or_short(3_000);
@@ -206,6 +200,50 @@ impl World {
     fn long_or_short(&mut self, longest_ms: u64) -> u64 {
         let most_ms = self.random.one_of(&[self.options.heartbeat_ms, 5 * self.options.heartbeat_ms, longest_ms]);
         self.random.within(1, most_ms)
+    }
+
+    fn pause(&mut self, me: usize, pause_ms: u64) {
+        let now_ms = self.now_ms;
+        if self.hosts[me].paused_until_ms > now_ms {
+            return;
+        }
+        note(now_ms, me, "is paused, ms", [pause_ms, 0]);
+        let until_ms = now_ms + pause_ms;
+        self.hosts[me].paused_until_ms = until_ms;
+        self.trouble(until_ms);
+        self.expiry.paused(me, now_ms, until_ms);
+    }
+
+    fn leader(&self) -> Option<usize> {
+        let leads = |process: &Process| {
+            process.life.as_ref().is_some_and(|life| life.engine.lock().replica().role() == Role::Leading)
+        };
+        self.hosts.iter().position(|host| host.process.as_ref().is_some_and(leads))
+    }
+
+    /// The leader is alone: all others stand still, or are gone, or nobody reaches anybody.
+    fn lose_quorum(&mut self) {
+        let (now_ms, leader) = (self.now_ms, self.leader());
+        let others: Vec<usize> = (0..self.hosts.len()).filter(|&place| Some(place) != leader).collect();
+        let pause_ms = self.long_or_short(6_000);
+        match self.random.below(3) {
+            0 => others.into_iter().for_each(|place| self.pause(place, pause_ms)),
+            1 => {
+                let running = others.into_iter().filter(|&place| self.hosts[place].process.is_some());
+                running.collect::<Vec<_>>().into_iter().for_each(|place| self.crash(place));
+            }
+            _ => {
+                let until_ms = now_ms + pause_ms;
+                note(now_ms, 0, "nobody reaches anybody, until ms", [until_ms, 0]);
+                self.trouble(until_ms);
+                for from in 0..self.hosts.len() {
+                    (0..self.hosts.len()).filter(|&to| to != from).for_each(|to| {
+                        self.wires.block(from, to, until_ms, now_ms);
+                    });
+                    self.expiry.troubled(from, until_ms);
+                }
+            }
+        }
     }
 
     /// Some cannot reach some others.

@@ -40,6 +40,8 @@ pub struct Options {
     pub window_len: u64,
     /// A frame between servers is mostly on its way at most this long, ms.
     pub peer_delay_ms_max: u64,
+    /// A write of the log takes at least this long, ms.
+    pub disk_ms_min: u64,
     /// A write of the log takes at most this long, ms.
     pub disk_ms_max: u64,
     /// A leader whose disk stands still for so long has another server lead, ms.
@@ -68,6 +70,8 @@ pub struct Options {
     pub cut_every_ms: u64,
     /// Some servers cannot reach some others, in one direction or both.
     pub partition_every_ms: u64,
+    /// The leader loses all others at once.
+    pub lost_quorum_every_ms: u64,
     /// A server stands still.
     pub pause_every_ms: u64,
     /// A disk stands still.
@@ -106,6 +110,7 @@ impl Options {
         let hand_over_every_ms = rate(changes, 1_500);
         let one_voter = reconfig_every_ms > 0 && changes.once_in(2);
         let founders = if one_voter && changes.once_in(2) { 1 } else { servers };
+        let quorum = &mut Random::new(seed ^ 0x6c6f_7374_5f71_756f);
         let numbering = &mut Random::new(seed ^ 0x6e75_6d62_6572_696e);
         let tick_ms = random.one_of(&[100, 200]);
         // A round must be longer than the way there and back and a write of the log, or leaders never last.
@@ -125,6 +130,7 @@ impl Options {
             delay_ms_max: random.one_of(&[0, 2, 10]),
             window_len: random.one_of(&[200, 4 << 10, 1 << 20]),
             peer_delay_ms_max: random.one_of(&[0, 1, heartbeat_ms / 25]),
+            disk_ms_min: 0,
             disk_ms_max: random.one_of(&[0, 1, heartbeat_ms / 5]),
             disk_stall_ms: random.one_of(&[300, 2_000, 10_000]),
             entry_len_max: random.one_of(&[1, 600, 1 << 20]),
@@ -141,6 +147,7 @@ impl Options {
             wipe_every_ms: Some(rate(random, 3_000)).filter(|_| founders > 1).unwrap_or_default(),
             cut_every_ms: rate(random, 700),
             partition_every_ms: rate(random, 1_500),
+            lost_quorum_every_ms: rate(quorum, 3_000),
             pause_every_ms: rate(random, 1_500),
             stall_every_ms: rate(random, 1_500),
             full_every_ms: rate(random, 3_000),
@@ -166,6 +173,7 @@ impl Options {
             wipe_every_ms: 0,
             cut_every_ms: 0,
             partition_every_ms: 0,
+            lost_quorum_every_ms: 0,
             pause_every_ms: 0,
             stall_every_ms: 0,
             full_every_ms: 0,
@@ -222,6 +230,7 @@ impl fmt::Display for Options {
             (self.wipe_every_ms, "a server loses its disk"),
             (self.cut_every_ms, "a link between servers breaks"),
             (self.partition_every_ms, "some servers cannot reach some others"),
+            (self.lost_quorum_every_ms, "the leader loses all others"),
             (self.pause_every_ms, "a server stands still"),
             (self.stall_every_ms, "a disk stands still"),
             (self.full_every_ms, "a disk is full"),

@@ -604,6 +604,8 @@ impl World {
     fn stop_faults(&mut self) {
         self.settling = true;
         let now_ms = self.now_ms;
+        let Options { disk_ms_max, heartbeat_ms, .. } = self.options;
+        (self.options.disk_ms_min, self.options.disk_ms_max) = (0, disk_ms_max.min(heartbeat_ms / 5));
         self.wires.heal(now_ms);
         self.trouble_ms = now_ms;
         self.expiry.healed(now_ms);
