@@ -54,6 +54,8 @@ pub struct Membership {
     pub heartbeat_ms: u32,
     /// Silence after which a link is given up.
     pub peer_timeout_ms: u32,
+    /// A leader whose disk does not answer for so long hands over, ms.
+    pub disk_stall_ms: u32,
     /// The unit of session expiry.
     pub tick_ms: u32,
     /// What `/zookeeper/config` holds.
@@ -90,6 +92,7 @@ impl Membership {
             one_voter_enabled: !ensemble.standalone_enabled,
             multi_address_enabled: ensemble.multi_address_enabled,
             heartbeat_ms: ensemble.heartbeat_ms,
+            disk_stall_ms: ensemble.disk_stall_ms,
             peer_timeout_ms: ensemble.peer_timeout_ms.unwrap_or(SILENT_HEARTBEATS * ensemble.heartbeat_ms),
             tick_ms: config.tick_time_ms.unsigned_abs(),
             text: membership::Membership::new(ensemble.members.clone(), version).to_string(),

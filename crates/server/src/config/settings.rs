@@ -288,6 +288,8 @@ pub struct Ensemble {
     pub heartbeat_ms: u32,
     /// Silence after which a link is given up; `None`: some heartbeats.
     pub peer_timeout_ms: Option<u32>,
+    /// A leader whose disk does not answer for so long hands over, ms.
+    pub disk_stall_ms: u32,
     /// Peers are accepted only from addresses of members.
     pub peer_addresses_only: bool,
     /// Observers may follow a follower, on this port.

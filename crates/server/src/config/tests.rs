@@ -315,6 +315,7 @@ const SETTERS: &[Shown] = &[
     ("observerMasterPort", "2191", |c| format!("{:?}", c.ensemble.observer_master_port), "Some(2191)"),
     ("peerType", "Observer", |c| format!("{:?}", c.ensemble.role), "Observer"),
     ("oxkeeper.heartbeatMs", "20", |c| c.ensemble.heartbeat_ms.to_string(), "20"),
+    ("oxkeeper.diskStallMs", "700", |c| c.ensemble.disk_stall_ms.to_string(), "700"),
     ("oxkeeper.peerTimeoutMs", "500", |c| format!("{:?}", c.ensemble.peer_timeout_ms), "Some(500)"),
     ("oxkeeper.peerAddressesOnly", "TRUE", |c| c.ensemble.peer_addresses_only.to_string(), "true"),
     ("connectToLearnerMasterLimit", "4", |c| c.ensemble.connect_to_learner_master_limit_ticks.to_string(), "4"),
@@ -498,6 +499,7 @@ fn an_ensemble_has_members_and_one_of_them_is_me() {
         multi_address_enabled: false,
         heartbeat_ms: 250,
         peer_timeout_ms: 1250,
+        disk_stall_ms: 5000,
         tick_ms: 3000,
         text: "server.1=[::1]:2888:3888:participant;0.0.0.0:2181\nserver.2=b:2889:3888:participant;10.0.0.2:2182\n\
                server.200=c:2888:3888:participant\nversion=0"

@@ -55,8 +55,6 @@ const ENTRY_LEN_MAX: usize = RECORD_LEN_MAX / 2;
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How often it is looked whether this server is to stop while it does something else.
 const STOP_POLL: Duration = Duration::from_millis(50);
-/// A leader whose disk does not answer for so long has another server lead, ms.
-const DISK_STALL_MS: u64 = 5_000;
 /// A server whose peers are silent for so many heartbeats has lost touch, if `tickTime` is not longer.
 const CONTACT_HEARTBEATS: u64 = 5;
 
@@ -305,7 +303,7 @@ fn member_options(parts: &Parts) -> MemberOptions {
     MemberOptions {
         reaping: reaping(&parts.containers),
         read_only_after_ms: parts.read_only_after_ms,
-        disk_stall_ms: DISK_STALL_MS,
+        disk_stall_ms: u64::from(parts.membership.disk_stall_ms),
     }
 }
 

@@ -256,6 +256,14 @@ pub(super) const KEYS: &[Key] = &[
     .unit("ms")
     .derived("5 × oxkeeper.heartbeatMs"),
     Key::new(
+        "oxkeeper.diskStallMs",
+        Form::File,
+        Kind::Int { min: 100, max: 600_000, set: |d, v| d.config.ensemble.disk_stall_ms = fit(v) },
+        "A leader whose disk does not answer for so long asks another server to lead; below that it leads slowly",
+    )
+    .unit("ms")
+    .default("5000"),
+    Key::new(
         "oxkeeper.peerAddressesOnly",
         Form::File,
         Kind::Flag(|d, v| d.config.ensemble.peer_addresses_only = v),
