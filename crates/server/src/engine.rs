@@ -9,6 +9,7 @@ use oxkeeper_replica::engine::{Event, Moment, Outside, Reaping, StandaloneEngine
 use oxkeeper_replica::ensemble::DiskJob;
 use oxkeeper_replica::{Proposals, Shared, Writer};
 use oxkeeper_state::State;
+use oxkeeper_store::RECORD_LEN_MAX;
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use tracing::{error, info};
 
@@ -24,6 +25,8 @@ use crate::slow::{SlowLog, Times};
 
 /// Commands applied under one exclusive lock: readers wait no longer than these take, about 0.2 ms.
 pub(crate) const APPLY_MAX: usize = 256;
+/// Bytes of commands in one log entry, unless one command alone has more.
+pub(crate) const ENTRY_LEN_MAX: usize = RECORD_LEN_MAX / 2;
 /// Bytes of buffers kept while nothing happens.
 const BUFFER_KEPT: usize = 256 << 10;
 /// How long a full disk is left alone before the next write tries it, ms.

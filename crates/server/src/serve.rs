@@ -29,7 +29,7 @@ use crate::auth::SaslError;
 use crate::checkpoint::{Checkpoints, SharedCheckpoints};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::engine::{APPLY_MAX, Engine, FullDisk, Surroundings, reaping};
+use crate::engine::{APPLY_MAX, ENTRY_LEN_MAX, Engine, FullDisk, Surroundings, reaping};
 use crate::ensemble::{self, ConfigKeeper, Ensemble, Life, LogJournal, Parts};
 use crate::io::{Io, IoShared};
 use crate::limits;
@@ -451,7 +451,7 @@ fn assemble(
             let options = StandaloneOptions {
                 reaping: reaping(&config.containers),
                 settings,
-                entry_len_max: RECORD_LEN_MAX / 2,
+                entry_len_max: ENTRY_LEN_MAX,
                 apply_max: APPLY_MAX,
             };
             let entry = checkpoints.as_ref().map(|it| it.between_entries().clone()).unwrap_or_default();

@@ -136,7 +136,8 @@ impl Server {
 
     /// A bug: the first command of an entry is applied once more.
     fn apply_twice(&mut self, around: &mut Around<'_>) {
-        let applies = around.options.bug == Bug::ApplyTwice && !self.engine.is_within_entry() && around.random.once_in(50);
+        let applies =
+            around.options.bug == Bug::ApplyTwice && !self.engine.is_within_entry() && around.random.once_in(50);
         let Some(entry) = self.engine.entry_at_hand().filter(|_| applies).map(<[u8]>::to_vec) else { return };
         let mut batch = Batch::decode(&entry).expect("the engine packed it");
         let writer = self.engine.writer_mut();

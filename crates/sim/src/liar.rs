@@ -40,7 +40,8 @@ impl<J: Journal> Journal for Liar<J> {
                 Box::new(move || work().or(Ok(())))
             }
             Bug::RefusedIsLogged => {
-                let (work, again, disk) = (self.journal.work(groups.clone()), self.journal.work(groups), self.disk.clone());
+                let (work, again, disk) =
+                    (self.journal.work(groups.clone()), self.journal.work(groups), self.disk.clone());
                 Box::new(move || {
                     work().or_else(|JournalFull| {
                         disk.set_room(None);

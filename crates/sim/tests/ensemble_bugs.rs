@@ -116,7 +116,7 @@ fn every_bug_is_caught() {
     check("no duplicate filter", 40, &["zxids:", "left == right"], core(Bugs { no_duplicate_filter: true, ..NONE }));
     check("stale clocks", 20, &["sessions:"], core(Bugs { stale_clocks: true, ..NONE }));
     let lonely_clocks = Bugs { lonely_clocks: true, ..NONE };
-    check("clocks without a quorum", 20, &["sessions:"], |options| lonely(core(lonely_clocks)(options)));
+    check("clocks without a quorum", 60, &["sessions:"], |options| lonely(core(lonely_clocks)(options)));
     let names = ["frames:", "liveness:", "history:"];
     check("late end", 20, &names, |options| changes(core(Bugs { late_end: true, ..NONE })(options)));
     check("uncut log", 100, &names, |options| changes(core(Bugs { uncut_log: true, ..NONE })(options)));

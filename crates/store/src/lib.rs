@@ -32,6 +32,8 @@ pub use disk::{Disk, DiskFile, RealDisk, parent};
 pub use error::{AppendError, StoreError, SyncError, io_error};
 pub use filling::Filling;
 pub use lock::{DirLock, lock};
-pub use log::{Log, LogOptions, LogReader, RECORD_LEN_MAX, SCALAR_LEN_MAX, SEGMENT_LEN, STAGED_LEN_MAX, TRIM_SEGMENTS_MAX};
+pub use log::{
+    Log, LogOptions, LogReader, RECORD_LEN_MAX, SCALAR_LEN_MAX, SEGMENT_LEN, STAGED_LEN_MAX, TRIM_SEGMENTS_MAX,
+};
 pub use recover::{Logged, read_segment};
 pub use tree::{Contents, Kind, Snapshot, Sum, TREE_FILE, Tree, TreeOptions, TreeWriter};

@@ -64,7 +64,7 @@ impl Model {
         if !kept.eq(read) {
             return Some("the entries differ".to_owned());
         }
-        let scalars = self.scalars.iter().all(|(key, value)| log.scalar(*key) .as_ref() == Some(value));
+        let scalars = self.scalars.iter().all(|(key, value)| log.scalar(*key).as_ref() == Some(value));
         let others = (0..=u8::MAX).filter(|key| log.scalar(*key).is_some()).count();
         (!scalars || others != self.scalars.len()).then(|| "the scalars differ".to_owned())
     }

@@ -269,7 +269,9 @@ impl StandaloneEngine {
         let _between_entries = entry.lock();
         let mut batch = Batch::decode(&packed.bytes).expect("the engine packed it");
         let mut origins = packed.origins.into_iter();
-        while self.apply_chunk(&packed.bytes, &mut batch, &mut origins, shared, now_ms, outside) == self.options.apply_max {}
+        while self.apply_chunk(&packed.bytes, &mut batch, &mut origins, shared, now_ms, outside)
+            == self.options.apply_max
+        {}
     }
 
     /// Applies as much of the entry at hand as may be under one exclusive lock: for a driver that has others' turns in between.

@@ -1022,7 +1022,8 @@ impl Replica {
     /// Of a sole voter, whom nobody's frames wake: what the last turn has brought about is work for the next one.
     fn may_go_on(&self) -> bool {
         let leads_alone = |consensus: &&Consensus| consensus.is_alone() && consensus.leads();
-        let Some(consensus) = self.consensus().filter(|consensus| leads_alone(consensus) && self.writing.is_none()) else {
+        let Some(consensus) = self.consensus().filter(|consensus| leads_alone(consensus) && self.writing.is_none())
+        else {
             return false;
         };
         match &self.lead {

@@ -13,9 +13,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use oxkeeper_replica::audit::Audit;
+use oxkeeper_replica::engine::{MemberEngine, MemberOptions};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{Bugs, JournalFull, Pace, Replica, ReplicaConfig, Role, SYNC_LEN_MAX};
-use oxkeeper_replica::engine::{MemberEngine, MemberOptions};
 use oxkeeper_replica::{Shared, Writer};
 use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{BallotId, Settings, State};

@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use oxkeeper_proto::{OpCode, SessionId};
 use oxkeeper_replica::engine::{Event, Outside};
 use oxkeeper_replica::ensemble::journal::scalar;
-use oxkeeper_replica::ensemble::{
-    Bugs, Journal, JournalOp, MemoryJournal, Pace, Replica, ReplicaConfig, Role, Want,
-};
+use oxkeeper_replica::ensemble::{Bugs, Journal, JournalOp, MemoryJournal, Pace, Replica, ReplicaConfig, Role, Want};
 use oxkeeper_replica::{Clocks, SessionTable, Shared, Writer};
 use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{Command, Identities, Settings, State};

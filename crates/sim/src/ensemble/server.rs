@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::engine::{MemberEngine, MemberOptions, Reaping};
+use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{DiskJob, JournalFull, Replica, ReplicaConfig};
 use oxkeeper_replica::{Clocks, Serving, SessionTable, Shared, Writer};
 use oxkeeper_server::RecoveryError;

@@ -697,7 +697,7 @@ impl World {
             self.checkpoint(me);
             let Some(Process { life: Some(life), .. }) = &self.hosts[me].process else { unreachable!("it runs") };
             let mut engine = life.engine.lock();
-        let replica = engine.replica_mut();
+            let replica = engine.replica_mut();
             // each call removes a few segments
             (0..trims).for_each(|_| trim(replica, life.committed));
             let (first, end) = replica.with_journal(|journal| (journal.first_index(), journal.next_index()));
