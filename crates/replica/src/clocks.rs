@@ -5,7 +5,9 @@
 //! connection's thread writes and this reads when a deadline comes due, so that a packet costs no more than a store.
 //!
 //! The own-pause guard: when this server itself stood still, its sessions could not be heard, so their deadlines move
-//! by the pause. ZooKeeper expires every session in that case.
+//! by the pause. ZooKeeper expires every session in that case. A session that stays silent between the pauses is forgiven as
+//! many of them as its timeout has looks at the clocks: it has had its timeout's worth of chances to be heard then, and must
+//! expire, however late each look comes.
 //!
 //! In an ensemble every server has clocks, but only the leader looks at them: the others tell it which sessions they have
 //! heard from. Invariant: a session that is not closing has exactly one place among the deadlines.
@@ -36,6 +38,8 @@ struct Clock {
     /// Its place among the deadlines.
     deadline_ms: u64,
     closing: Option<Closing>,
+    /// What was heard when a pause was last forgiven, and how many were since that changed.
+    forgiven: (u64, u64),
 }
 
 /// Why a session is about to end.
@@ -97,7 +101,8 @@ impl Clocks {
         let deadline_ms = self.bucket(now_ms + timeout_ms);
         let heard = Arc::new(AtomicU64::new(now_ms));
         self.close(session);
-        let clock = Clock { timeout_ms, heard, told_ms: now_ms, floor_ms: 0, deadline_ms, closing: None };
+        let forgiven = (now_ms, 0);
+        let clock = Clock { timeout_ms, heard, told_ms: now_ms, floor_ms: 0, deadline_ms, closing: None, forgiven };
         self.by_session.insert(session, clock);
         self.deadlines.insert((deadline_ms, session));
     }
@@ -169,6 +174,7 @@ impl Clocks {
         for (&session, clock) in &mut self.by_session {
             clock.closing = clock.closing.filter(|&closing| closing == Closing::Asked);
             clock.floor_ms = bucket(now_ms + clock.timeout_ms, self.tick_ms);
+            clock.forgiven.1 = 0;
             clock.deadline_ms = clock.floor_ms;
             self.deadlines.insert((clock.deadline_ms, session));
         }
@@ -219,19 +225,24 @@ impl Clocks {
     }
 
     /// Moves every deadline by a pause of this server; but nobody, heard of since or not, has more than a full timeout
-    /// from now.
+    /// from now, and nobody who stays silent is forgiven for ever.
     fn forgive(&mut self, gap_ms: u64, now_ms: u64) {
-        let moved = |clock: &Clock| (self.due_ms(clock) + gap_ms).min(self.bucket(now_ms + clock.timeout_ms));
-        let floors: Vec<_> = self.by_session.iter().map(|(&id, clock)| (id, moved(clock))).collect();
-        for (session, floor_ms) in floors {
-            if let Some(clock) = self.by_session.get_mut(&session) {
-                clock.floor_ms = floor_ms;
+        let (tick_ms, interval_ms) = (self.tick_ms, self.interval_ms());
+        for clock in self.by_session.values_mut() {
+            let heard_ms = clock.heard.load(Ordering::Relaxed);
+            if clock.forgiven.0 != heard_ms {
+                clock.forgiven = (heard_ms, 0);
+            }
+            if clock.forgiven.1 < (clock.timeout_ms / interval_ms).max(1) {
+                clock.forgiven.1 += 1;
+                let moved_ms = clock.due_ms(tick_ms) + gap_ms;
+                clock.floor_ms = moved_ms.min(bucket(now_ms + clock.timeout_ms, tick_ms));
             }
         }
     }
 
     fn due_ms(&self, clock: &Clock) -> u64 {
-        self.bucket(clock.heard.load(Ordering::Relaxed) + clock.timeout_ms).max(clock.floor_ms)
+        clock.due_ms(self.tick_ms)
     }
 
     fn bucket(&self, at_ms: u64) -> u64 {
@@ -246,6 +257,12 @@ impl Clocks {
         }
         deadlines.values_mut().for_each(|sessions| sessions.sort());
         deadlines
+    }
+}
+
+impl Clock {
+    fn due_ms(&self, tick_ms: u64) -> u64 {
+        bucket(self.heard.load(Ordering::Relaxed) + self.timeout_ms, tick_ms).max(self.floor_ms)
     }
 }
 
@@ -313,6 +330,40 @@ mod tests {
             assert_eq!(clocks.tick(now), [], "{now}");
         }
         assert_eq!(clocks.tick(8500), [A], "not at 16500");
+    }
+
+    /// A machine so slow that each look comes too late, for ever.
+    #[test]
+    fn late_looks_do_not_keep_the_dead_alive() {
+        for (gap_ms, timeout_ms) in [(151, 400), (1_000, 400), (400, 2_000)] {
+            // As many looks as its timeout has, then its timeout, and one look and one tick more.
+            let latest_ms = timeout_ms / 50 * gap_ms + timeout_ms + gap_ms + 100;
+            let mut clocks = Clocks::new(100, 0);
+            let (dead, alive) = (A, SessionId(2));
+            [dead, alive].into_iter().for_each(|session| clocks.open(session, timeout_ms as i32, 0));
+            let heard = clocks.attach(alive, timeout_ms as i32, 0).unwrap();
+            let mut expired = Vec::new();
+            for look in 1..100 {
+                let now_ms = look * gap_ms;
+                // Its client is heard as soon as the server is there, but the clocks are looked at before.
+                expired.extend(clocks.tick(now_ms).into_iter().map(|session| (session, now_ms)));
+                heard.store(now_ms, Ordering::Relaxed);
+            }
+            let [(session, at_ms)] = expired[..] else { panic!("one expires: {expired:?}") };
+            assert!(session == dead && at_ms >= timeout_ms && at_ms <= latest_ms, "{session} at {at_ms}");
+        }
+    }
+
+    /// As many as that only count if nothing is heard between them.
+    #[test]
+    fn every_pause_of_a_server_that_hears_its_clients_is_forgiven() {
+        let mut clocks = Clocks::new(100, 0);
+        clocks.open(A, 400, 0);
+        let heard = clocks.attach(A, 400, 0).unwrap();
+        for pause in 1..100 {
+            assert_eq!(clocks.tick(pause * 8_000), []);
+            heard.store(pause * 8_000 + 1, Ordering::Relaxed);
+        }
     }
 
     #[test]
