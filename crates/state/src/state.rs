@@ -30,6 +30,8 @@ pub struct State {
     pub(crate) zxid: Zxid,
     pub(crate) time_ms: i64,
     pub(crate) agreement: Agreement,
+    /// Time when it was last set back, or else first told, since this server began: not agreed on.
+    pub(crate) righted_ms: Option<i64>,
     /// Empty between entries of the log.
     pub(crate) unapplied: BTreeMap<Slot, Unapplied>,
 }
@@ -70,6 +72,7 @@ impl State {
             agreement: Agreement::default(),
             unapplied: BTreeMap::new(),
         }
+            righted_ms: None,
     }
 
     fn plant(&mut self, parent: Slot, path: &str, name: &str, cversion: i32, aversion: i32, acl: AclId) -> Slot {
@@ -157,13 +160,14 @@ impl State {
 
     fn container_is_spent(&self, slot: Slot, now_ms: i64, never_used_ms: i64) -> bool {
         let znode = self.tree.znode(slot);
-        let forgotten = never_used_ms > 0 && now_ms - znode.versions.mtime > never_used_ms;
+        let forgotten = never_used_ms > 0 && self.age_ms(znode.versions.mtime, now_ms) > never_used_ms;
         znode.num_children() == 0 && (znode.versions.cversion > 0 || forgotten)
     }
 
     fn ttl_is_over(&self, slot: Slot, now_ms: i64) -> bool {
         let znode = self.tree.znode(slot);
-        let over = znode.versions.owner.ttl_ms().is_some_and(|ttl_ms| now_ms - znode.versions.mtime > ttl_ms);
+        let over =
+            znode.versions.owner.ttl_ms().is_some_and(|ttl_ms| self.age_ms(znode.versions.mtime, now_ms) > ttl_ms);
         znode.num_children() == 0 && over
     }
 

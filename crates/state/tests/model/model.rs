@@ -513,6 +513,12 @@ impl Model {
         self.nodes.iter().filter_map(expendable).collect()
     }
 
+    /// Whether a znode was written by a clock that was wrong, as far as `now` shows. When it was written is not known from that:
+    /// `state/src/time.rs` says what is made of it.
+    pub(crate) fn is_ahead(&self, path: &str, now: i64) -> bool {
+        self.nodes[path].mtime - now > 10_000
+    }
+
     /// Source: `DigestCalculator`, version 2; `AdHash`.
     pub(crate) fn digest(&self) -> u64 {
         let counted = self.nodes.iter().filter(|(path, _)| !path.starts_with("/zookeeper/"));

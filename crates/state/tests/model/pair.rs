@@ -188,7 +188,9 @@ impl Pair {
                 .map(|e| (e.path, e.mzxid))
                 .collect();
             expendable.sort();
-            assert_eq!(expendable, self.model.expendable(self.now, never_used));
+            let expected = self.model.expendable(self.now, never_used);
+            expendable.retain(|it| expected.contains(it) || !self.model.is_ahead(&it.0, self.now));
+            assert_eq!(expendable, expected);
         }
     }
 }
