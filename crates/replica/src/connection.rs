@@ -485,6 +485,8 @@ impl Connection {
         if turn.config.distributed && !local && !self.read_only {
             // Any other connection of this server that asks for it has lost it.
             sessions.take_over(session, self.id);
+            // Its client is here, however long it takes until that is agreed on.
+            sessions.clocks.touch(session, turn.now_ms);
             drop(sessions);
             // Whether it exists is decided where all servers agree.
             self.propose_session(OpCode::ResumeSession, session, turn);

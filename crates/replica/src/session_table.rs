@@ -123,10 +123,12 @@ impl SessionTable {
         }
     }
 
-    /// The sessions of this server's clients that were heard from since this was last asked, for the leader's clocks.
+    /// The sessions of this server's clients, and of those that come back, that were heard from since this was last asked, for
+    /// the leader's clocks.
     pub fn take_touched(&mut self) -> Vec<SessionId> {
         let mut touched: Vec<_> = self.departed.drain().collect();
-        touched.extend(self.holders.keys().filter(|&&session| self.clocks.take_touched(session)));
+        let known = self.holders.keys().chain(self.asking.keys());
+        touched.extend(known.filter(|&&session| self.clocks.take_touched(session)));
         touched
     }
 

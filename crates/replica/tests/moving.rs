@@ -236,10 +236,15 @@ impl Pair {
 
     /// The leader's own command is agreed on.
     fn close(&mut self, session: SessionId, now_ms: u64) {
+        self.close_expired(session, &[], now_ms);
+    }
+
+    /// The same with what the leader knew of the session.
+    fn close_expired(&mut self, session: SessionId, known: &[u8], now_ms: u64) {
         let (mut commands, mut section) = (Vec::new(), Vec::new());
         let (settings, identities) = (Settings::default(), Identities::default());
         let command =
-            Command { from: None, session, xid: 0, op: OpCode::CloseSession, settings, identities, body: &[] };
+            Command { from: None, session, xid: 0, op: OpCode::CloseSession, settings, identities, body: known };
         command.encode(&mut commands);
         put_section(0, 0, 0, &commands, &mut section);
         for server in &mut self.0 {
@@ -572,4 +577,49 @@ fn the_leader_is_told_whom_this_server_has_heard_from() {
     pair.0[0].clients[&holder].connection.ended(&pair.0[0].shared);
     pair.close(session, 15);
     assert_eq!(touched(&mut pair.0[0]), []);
+}
+
+/// However long it takes until a resumption is agreed on, its client is here.
+#[test]
+fn a_client_that_comes_back_is_heard_before_that_is_agreed_on() {
+    for place in 0..2 {
+        let (mut pair, old, session) = Pair::with_session();
+        pair.0[0].clients[&old].connection.ended(&pair.0[0].shared);
+        pair.0[place].resume(session, 900);
+        let touched = pair.0[place].shared.sessions.get_mut().take_touched();
+        assert_eq!(touched, [session], "so the leader is told");
+        let clocks = &mut pair.0[place].shared.sessions.get_mut().clocks;
+        assert!((0..38).all(|look| clocks.tick(50 * look).is_empty()), "server {place} as the leader");
+    }
+}
+
+/// Who does not know its password is not its client.
+#[test]
+fn a_refused_client_keeps_no_session_alive() {
+    let (mut pair, old, session) = Pair::with_session();
+    pair.0[0].clients[&old].connection.ended(&pair.0[0].shared);
+    pair.0[1].connect(session, [0; 16], 900);
+    assert_eq!(pair.0[1].shared.sessions.get_mut().take_touched(), []);
+}
+
+/// It is told that it is connected, so it is: what ended it was found before.
+#[test]
+fn a_session_that_is_resumed_while_it_expires_goes_on() {
+    let (mut pair, old, session) = Pair::with_session();
+    pair.0[0].clients[&old].connection.ended(&pair.0[0].shared);
+    let new = pair.0[1].resume(session, 1_000);
+    let known = pair.0[0].shared.state.expiry(session);
+    pair.agree(1_200);
+    assert_eq!(pair.0[1].handshake(new), Some((TIMEOUT_MS, session.0)));
+    pair.close_expired(session, &known, 1_200);
+    assert_eq!((pair.0[1].end(new), pair.0[1].holder(session)), (None, Some(new)));
+    pair.0[1].create(new, "/a", 1_201);
+    pair.agree(1_201);
+    assert_eq!(pair.0[1].reply(new).map(|(_, err)| err), Some(0));
+    // Its clock runs: it expires later, unless it is heard.
+    let known = pair.0[0].shared.state.expiry(session);
+    let expired = (25..50).flat_map(|look| pair.0[0].shared.sessions.get_mut().clocks.tick(50 * look)).count();
+    assert_eq!(expired, 1);
+    pair.close_expired(session, &known, 2_400);
+    assert_eq!((pair.0[1].end(new), pair.0[1].holder(session)), (MOVED, None));
 }

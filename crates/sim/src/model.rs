@@ -103,6 +103,8 @@ pub struct Model {
     pub ended: BTreeSet<i64>,
     /// The server that owns each of them; 0 of a server alone.
     owners: BTreeMap<i64, u8>,
+    /// How often each was resumed in this epoch.
+    resumes: BTreeMap<i64, u32>,
     /// One for each command that took a zxid.
     pub outcomes: Vec<Outcome>,
     zxid: i64,
@@ -130,6 +132,7 @@ impl Default for Model {
             sessions: BTreeSet::new(),
             ended: BTreeSet::new(),
             owners: BTreeMap::new(),
+            resumes: BTreeMap::new(),
             outcomes: Vec::new(),
             zxid: 0,
             times: Times::default(),
@@ -171,6 +174,7 @@ impl Model {
     pub fn begin_epoch(&mut self, time_ms: i64) {
         self.zxid = ((self.zxid >> 32) + 1) << 32;
         self.times.told(time_ms);
+        self.resumes.clear();
     }
 
     /// A znode as it was after `zxid`.
@@ -200,11 +204,19 @@ impl Model {
         self.owners.get(&command.session.0).is_some_and(|&owner| owner != number.server)
     }
 
+    /// Whether a session is to end because it had expired, and was resumed since.
+    fn is_back(&self, command: &Command<'_>) -> bool {
+        let known = command.body.try_into().map(u32::from_be_bytes);
+        let own = command.op == OpCode::CloseSession && command.xid == 0;
+        own && known.is_ok_and(|known| self.resumes.get(&command.session.0).is_some_and(|&resumes| resumes > known))
+    }
+
     /// Applies one command: it takes the next zxid, unless it is a sync or resumes a session.
     pub fn apply(&mut self, command: &Command<'_>, time_ms: i64) {
         self.times.told(time_ms);
         let (session, server) = (command.session.0, command.from.map_or(0, |number| number.server));
         if command.op == OpCode::ResumeSession {
+            *self.resumes.entry(session).or_default() += 1;
             self.owners.entry(session).and_modify(|owner| *owner = server);
         }
         if matches!(command.op, OpCode::ResumeSession | OpCode::Sync) {
@@ -212,7 +224,7 @@ impl Model {
         }
         self.zxid += 1;
         let zxid = self.zxid;
-        let moved = self.has_moved(command);
+        let moved = self.has_moved(command) || self.is_back(command);
         let mut work = Work { model: self, zxid, session, body: Vec::new(), changes: Vec::new(), undo: Vec::new() };
         let tried = if moved { Err(ErrorCode::SessionMoved) } else { work.run(command) };
         let (mut body, mut changes) = (work.body, work.changes);

@@ -373,7 +373,7 @@ impl Seats {
         if seat.end_ms.is_some() {
             return Flow::More;
         }
-        let was_open = seat.connection.is_open();
+        let (was_open, had_begun) = (seat.connection.is_open(), seat.connection.has_begun());
         let mut superseded = Vec::new();
         let mut turn = Turn {
             shared: hall.shared,
@@ -389,6 +389,10 @@ impl Seats {
         let used: Vec<u8> = seat.unread.drain(..used).collect();
         // what comes with the end of a connection is thrown away unheard
         if !matches!(flow, Flow::End(_)) {
+            // A client that comes back is heard before its session is its own again.
+            if !had_begun && seat.connection.has_begun() {
+                hall.witness.heard(seat.connection.session().0, hall.now_ms);
+            }
             note_heard(&seat.connection, was_open, &used, hall);
         }
         for takeover in superseded {

@@ -126,6 +126,7 @@ impl State {
         // ZooKeeper: so that it counts for more than the files of servers that want to join. Source: `Leader.lead`.
         let membership = &mut self.agreement.membership;
         if epoch.config_version == VERSION_WANTED && membership.version() == 0 {
+        self.sessions.forget_resumes();
             *membership = Membership::new(membership.members().clone(), self.zxid.0);
         }
     }

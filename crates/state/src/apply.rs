@@ -128,6 +128,7 @@ impl State {
         let mut write = Write::new(self, command, watcher);
         match command.op {
             OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => {
+        self.check_expiry(command)?;
                 write.create(command.op, decoded(command.body)?, body)
             }
             OpCode::CreateTtl => write.create_ttl(decoded(command.body)?, body),
@@ -194,6 +195,25 @@ impl State {
     /// All or nothing: the operations in order, each seeing those before it; the first failure undoes them.
     fn multi(&mut self, command: &Command<'_>, body: &mut Vec<u8>, watcher: &mut dyn Watcher) -> Result<(), ErrorCode> {
         let ops = decode_multi(command.body).map_err(|_| ErrorCode::Marshalling)?;
+    /// A session that was resumed after its leader took it for expired lives on: its client was told so. A closeSession of the
+    /// server's own (nobody's identities are with it) says how often the session had been resumed then; one without that, from
+    /// an older log, counts.
+    fn check_expiry(&self, command: &Command<'_>) -> Result<(), ErrorCode> {
+        if command.op != OpCode::CloseSession || command.from.is_some() || !command.identities.0.is_empty() {
+            return Ok(());
+        }
+        let (known, session) = (command.body.try_into().map(u32::from_be_bytes), self.sessions.get(command.session));
+        match (known, session) {
+            (Ok(known), Some(session)) if session.resumes > known => Err(ErrorCode::SessionMoved),
+            _ => Ok(()),
+        }
+    }
+
+    /// The body of the closeSession of a session that has expired: how often it was resumed, as far as its leader knows.
+    pub fn expiry(&self, session: SessionId) -> [u8; 4] {
+        self.sessions.get(session).map_or(0, |session| session.resumes).to_be_bytes()
+    }
+
         // ZooKeeper: a null path is a NullPointerException before anything is tried.
         if ops.iter().any(|op| is_read(op) || op_path(op).is_none()) {
             return Err(ErrorCode::Marshalling);

@@ -24,7 +24,7 @@ pub struct Head {
     pub scalars: Vec<u8>,
     /// The ensemble's id, the ballot, and the last command of each server; empty of a server alone.
     pub ensemble: Vec<u8>,
-    /// Changed sessions: id → timeout and owner, or gone.
+    /// Changed sessions: id → timeout, owner and resumptions, or gone.
     pub sessions: Vec<(i64, Option<Vec<u8>>)>,
     /// Changed ACLs: id → list, or gone.
     pub acls: Vec<Captured>,
@@ -40,7 +40,8 @@ impl State {
         scalars.put_u64(self.tree.digest());
         scalars.put_u64(self.tree.size());
         self.sessions.newest.values().for_each(|newest| scalars.put_i64(newest.0));
-        let session = |&id: &SessionId| (id.0, self.sessions.get(id).map(encode_session));
+        let ballot = self.epoch_ballot();
+        let session = |&id: &SessionId| (id.0, self.sessions.get(id).map(|session| encode_session(session, ballot)));
         let acl = |&id: &u32| (id, self.acls.find(AclId(id)).map(|list| encode_list(list)));
         let head = Head {
             scalars,
@@ -121,8 +122,8 @@ impl Loading {
 
     /// A session's record.
     pub fn session(&mut self, id: i64, record: &[u8]) -> Result<(), DecodeError> {
-        let (timeout_ms, owner) = decode_session(record)?;
-        self.state.sessions.open(SessionId(id), timeout_ms, owner);
+        let session = decode_session(record, self.state.epoch_ballot())?;
+        self.state.sessions.load(SessionId(id), session);
         Ok(())
     }
 

@@ -204,19 +204,24 @@ pub fn count_commands(commands: &[u8]) -> Result<Counted, DecodeError> {
     let none = Reader::new(&[]);
     let commands = Reader::new(commands);
     let mut batch = Batch { time_ms: 0, ballot: None, commands, from: None, sections: none };
-    batch.try_fold(Counted::default(), |counted, command| {
-        let reconfigs = counted.reconfigs || command?.op == OpCode::Reconfig;
-        Ok(Counted { count: counted.count + 1, reconfigs })
+    batch.try_fold(Counted::default(), |mut counted, command| {
+        let command = command?;
+        counted.count += 1;
+        counted.reconfigs |= command.op == OpCode::Reconfig;
+        counted.resumed.extend((command.op == OpCode::ResumeSession).then_some(command.session));
+        Ok(counted)
     })
 }
 
 /// What there is among encoded commands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     /// How many.
     pub count: u64,
     /// Whether one is a reconfig, which a leader must rule on.
     pub reconfigs: bool,
+    /// Sessions whose clients have come back.
+    pub resumed: Vec<SessionId>,
 }
 
 /// A decoded batch: one time for all its commands.

@@ -9,6 +9,7 @@ use bytes::BufMut;
 use oxkeeper_proto::{DecodeError, Jute, Reader};
 
 use crate::acl::AclId;
+use crate::command::{BallotId, decode_ballot};
 use crate::hash_order::Buckets;
 use crate::session::Session;
 use crate::znode::{Owner, Slot, Versions, Znode};
@@ -66,20 +67,58 @@ pub fn decode_znode(bytes: &[u8]) -> Result<Znode, DecodeError> {
     Ok(znode)
 }
 
-/// Encodes a session: timeout, and the owner unless it is 0.
-pub(crate) fn encode_session(session: &Session) -> Vec<u8> {
+/// Encodes a session: timeout; the owner, unless it is 0; how often it was resumed in the epoch of `ballot`, if it was: the
+/// ballot and the count.
+pub(crate) fn encode_session(session: &Session, ballot: Option<BallotId>) -> Vec<u8> {
     let mut out = session.timeout_ms.to_be_bytes().to_vec();
-    out.extend((session.owner != 0).then_some(session.owner));
+    let resumed = ballot.filter(|_| session.resumes > 0);
+    out.extend((session.owner != 0 || resumed.is_some()).then_some(session.owner));
+    if let Some(ballot) = resumed {
+        out.put_slice(&ballot.0);
+        out.put_u32(session.resumes);
+    }
     out
 }
 
-/// Decodes what [`encode_session`] wrote: timeout and owner. *Errors*: see [`DecodeError`].
-pub(crate) fn decode_session(bytes: &[u8]) -> Result<(i32, u8), DecodeError> {
+/// Decodes what [`encode_session`] wrote. Resumptions under another ballot than `ballot` no longer count.
+/// *Errors*: see [`DecodeError`].
+pub(crate) fn decode_session(bytes: &[u8], ballot: Option<BallotId>) -> Result<Session, DecodeError> {
     let reader = &mut Reader::new(bytes);
     let timeout_ms = i32::decode(reader)?;
+    let owner = if reader.rest().is_empty() { 0 } else { reader.take(1)?[0] };
+    let mut session = Session { timeout_ms, owner, ..Session::default() };
+    if !reader.rest().is_empty() {
+        let counted = Some(decode_ballot(reader)?);
+        let resumes = i32::decode(reader)? as u32;
+        session.resumes = if counted == ballot { resumes } else { 0 };
+    }
     match reader.rest() {
-        [] => Ok((timeout_ms, 0)),
-        [owner] => Ok((timeout_ms, *owner)),
+        [] => Ok(session),
         _ => Err(DecodeError::NotAllowed("something behind a session")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_are_read_as_they_were_written() {
+        let (ballot, other) = (Some(BallotId([1; 20])), Some(BallotId([2; 20])));
+        let check = |owner, resumes, len, read_by, expected| {
+            let bytes = encode_session(&Session { timeout_ms: 9, owner, resumes, ..Session::default() }, ballot);
+            assert_eq!(bytes.len(), len);
+            let session = decode_session(&bytes, read_by).unwrap();
+            assert_eq!((session.timeout_ms, session.owner, session.resumes), (9, owner, expected));
+            (5..len).for_each(|len| assert!(decode_session(&bytes[..len], ballot).is_err() || len == 5, "{len}"));
+            assert!(len < 6 || decode_session(&[&bytes[..], &[0]].concat(), ballot).is_err());
+        };
+        check(0, 0, 4, ballot, 0);
+        check(3, 0, 5, ballot, 0);
+        check(0, 2, 29, ballot, 2);
+        check(255, 2, 29, ballot, 2);
+        // A leader has begun since.
+        check(3, 2, 29, other, 0);
+        check(3, 2, 29, None, 0);
     }
 }

@@ -17,6 +17,8 @@ pub struct Session {
     pub timeout_ms: i32,
     /// The server whose client it is; 0 also of a server alone.
     pub owner: u8,
+    /// How often it was resumed since the leader's epoch began.
+    pub resumes: u32,
     /// The znodes that end with it.
     pub ephemerals: BTreeSet<Slot>,
 }
@@ -68,8 +70,20 @@ impl Sessions {
     pub(crate) fn resume(&mut self, id: SessionId, timeout_ms: i32, owner: u8) -> bool {
         let Some(session) = self.by_id.get_mut(&id) else { return false };
         (session.timeout_ms, session.owner) = (timeout_ms, owner);
+        session.resumes = session.resumes.saturating_add(1);
         self.dirty.insert(id);
         true
+    }
+
+    /// A leader begins: it knows of every resumption before that.
+    pub(crate) fn forget_resumes(&mut self) {
+        self.by_id.values_mut().for_each(|session| session.resumes = 0);
+    }
+
+    /// A session from a checkpoint.
+    pub(crate) fn load(&mut self, id: SessionId, session: Session) {
+        self.open(id, session.timeout_ms, session.owner);
+        self.by_id.insert(id, session);
     }
 
     pub(crate) fn close(&mut self, id: SessionId) -> Option<Session> {

@@ -327,6 +327,66 @@ fn a_session_moves_by_being_resumed() {
     state.check();
 }
 
+/// What a leader proposes for an expired session is void once the session was resumed, wherever and however often.
+#[test]
+fn an_expiry_that_was_found_before_a_resumption_does_nothing() {
+    let mut state = state();
+    done(&mut state, 1, OpCode::Create, &create("/a", 1));
+    let mut known = vec![state.expiry(SESSION)];
+    for server in [2, 3, 3] {
+        done(&mut state, server, OpCode::ResumeSession, &TIMEOUT);
+        for known in &known {
+            assert_eq!(apply(&mut state, 0, OpCode::CloseSession, known), (Err(ErrorCode::SessionMoved), 1));
+        }
+        known.push(state.expiry(SESSION));
+    }
+    assert_eq!((owner(&state), state.ephemerals_of(SESSION)), (Some(3), 1));
+    // Not forgotten by a restart.
+    let mut loaded = reload(&mut state, None).unwrap();
+    assert_eq!(loaded.expiry(SESSION), state.expiry(SESSION));
+    for state in [&mut state, &mut loaded] {
+        // Clients may send any body.
+        assert_eq!(
+            apply(state, 1, OpCode::CloseSession, &known[0]),
+            (Err(ErrorCode::SessionMoved), 1),
+            "not its owner"
+        );
+        assert_eq!(apply(state, 0, OpCode::CloseSession, &known[3]), (Ok(vec![]), 1));
+        assert_eq!(owner(state), None);
+        assert_eq!(state.expiry(SESSION), [0; 4]);
+    }
+}
+
+#[test]
+fn only_what_a_server_proposes_of_itself_may_be_an_expiry() {
+    for (identities, from) in [(&[][..], Some(number(2, 1, 1))), (&[0, 0, 0, 0][..], None)] {
+        let mut state = state();
+        done(&mut state, 2, OpCode::ResumeSession, &TIMEOUT);
+        let client = Command { from, identities: Identities(identities), ..command(OpCode::CloseSession, &[0; 4]) };
+        assert_eq!(state.apply(&client, 1, &mut Vec::new(), &mut ()), Ok(()), "a client closes its session");
+        assert_eq!(owner(&state), None);
+    }
+}
+
+/// A leader knows what was agreed on before it began, so it counts anew: servers that learned of a resumption by a
+/// checkpoint of an older version agree with those that learned of it by the log.
+#[test]
+fn a_leader_counts_resumptions_from_its_beginning() {
+    let mut state = state();
+    done(&mut state, 2, OpCode::ResumeSession, &TIMEOUT);
+    let older = state.begin_checkpoint();
+    state.end_checkpoint(&older, false);
+    state.begin_epoch(&epoch(SECOND), &mut ());
+    assert_eq!(state.expiry(SESSION), [0; 4]);
+    let mut loaded = reload(&mut state, None).unwrap();
+    assert_eq!(loaded.expiry(SESSION), [0; 4]);
+    for record in [older.sessions[0].1.as_ref().unwrap(), &TIMEOUT.to_vec(), &[&TIMEOUT[..], &[2]].concat()] {
+        let mut loading = Loading::new(2, &older.scalars, &[]).unwrap();
+        assert_eq!(loading.session(SESSION.0, record), Ok(()), "{record:?}");
+    }
+    assert_eq!(apply(&mut loaded, 0, OpCode::CloseSession, &[0; 4]), (Ok(vec![]), 1));
+}
+
 #[test]
 fn a_session_that_has_ended_does_nothing() {
     let mut state = state();
@@ -386,7 +446,8 @@ fn a_checkpoint_keeps_what_an_ensemble_adds() {
     };
     assert_eq!(changed(&mut loaded), []);
     done(&mut loaded, 2, OpCode::ResumeSession, &TIMEOUT);
-    assert_eq!(changed(&mut loaded), [(SESSION.0, Some(vec![0, 0, 0x17, 0x70, 2]))]);
+    let resumed = [&TIMEOUT[..], &[2], &FIRST.0, &1u32.to_be_bytes()].concat();
+    assert_eq!(changed(&mut loaded), [(SESSION.0, Some(resumed))]);
 }
 
 #[test]

@@ -49,7 +49,7 @@ impl MemberEngine {
         for session in expired {
             let ephemerals = shared.state.ephemerals_of(session);
             outside.happened(Event::SessionExpired { session, ephemerals });
-            self.replica.submit_own(session, OpCode::CloseSession, &[]);
+            self.replica.submit_expiry(session, &shared.state);
         }
     }
 

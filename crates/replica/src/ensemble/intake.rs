@@ -6,6 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::FixedState;
+use oxkeeper_proto::SessionId;
 use oxkeeper_state::command::{self, BallotId, Counted, OWN_BOOT, batch_extent};
 use oxkeeper_state::reconfig::{self, Ruling};
 use oxkeeper_state::{Command, State};
@@ -46,6 +47,9 @@ pub(crate) struct Intake {
     next: HashMap<u8, (u64, u64), FixedState>,
     sections: VecDeque<Section>,
     len: usize,
+    /// Sessions whose clients have come back, until somebody takes that away: their clocks must know it before they are looked
+    /// at, however long it takes until it is agreed on.
+    pub(crate) resumed: Vec<SessionId>,
     /// A bug: nothing is dropped.
     pub(crate) takes_all: bool,
 }
@@ -59,7 +63,7 @@ impl Intake {
 
     /// Takes commands of a member. *Errors*: they are no commands; none is taken.
     pub(crate) fn take(&mut self, server: u8, boot: u64, first: u64, mut commands: Vec<u8>) -> Result<(), BadFrame> {
-        let Counted { count, reconfigs } = command::count_commands(&commands)?;
+        let Counted { count, reconfigs, mut resumed } = command::count_commands(&commands)?;
         if count == 0 {
             return Err(BadFrame::Forward("none"));
         }
@@ -79,6 +83,7 @@ impl Intake {
         if boot < *known_boot || first > *next || end <= *next {
             return Ok(());
         }
+        self.resumed.append(&mut resumed);
         let known = *next - first;
         commands.drain(..prefix_len(&commands, known));
         let section = Section { server, boot, first: *next, commands, reconfigs, judged: false };

@@ -78,6 +78,8 @@ pub struct Bugs {
     pub stale_clocks: bool,
     /// What a log has behind the end of its configuration stays in the next one.
     pub uncut_log: bool,
+    /// A session that has expired is closed although it was resumed since.
+    pub stale_expiry: bool,
     /// What was promised and accepted in a former configuration counts in the next one.
     pub old_promise: bool,
     /// Entries behind the end of their configuration are applied.

@@ -359,6 +359,7 @@ impl Replica {
             }
             Frame::Touches(mut sessions) => self.touched.append(&mut sessions),
             Frame::NeedState => self.want_state_of(peer),
+                    self.touched.append(&mut intake.resumed);
             Frame::Join => self.ask_for_blank(peer),
             Frame::JoinFor { blank, link } => self.admit_blank(blank, peer, link),
             Frame::JoinAt(at) if self.is_blank() => self.want = Some(Want::Install { from: peer, at }),
@@ -435,6 +436,13 @@ impl Replica {
         self.forgive_pause(now_ms);
         match &mut self.standing {
             Some(Standing::Voter(consensus)) => {
+    /// Takes the end of a session that has expired by the leader's clocks; dropped by a server that does not lead.
+    pub fn submit_expiry(&mut self, session: SessionId, state: &oxkeeper_state::State) {
+        let known = state.expiry(session);
+        let body = if self.config.bugs.stale_expiry { &[][..] } else { &known };
+        self.submit_own(session, OpCode::CloseSession, body);
+    }
+
                 let due = consensus.tick(&self.links, now_ms);
                 due.then(|| self.ping(None, now_ms));
             }

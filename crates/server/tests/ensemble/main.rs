@@ -19,6 +19,7 @@ mod read_only;
 mod refused;
 mod restarts;
 mod sessions;
+mod resumed;
 #[path = "../support/mod.rs"]
 mod support;
 mod visible;

@@ -39,8 +39,8 @@ impl Outside for Nowhere {
 /// One server.
 pub(crate) struct Pure {
     pub(crate) replica: Replica,
-    shared: RwLock<Shared>,
-    writer: Writer,
+    pub(crate) shared: RwLock<Shared>,
+    pub(crate) writer: Writer,
     /// What is decided is applied before it is durable.
     pub(crate) early: bool,
 }
@@ -48,7 +48,7 @@ pub(crate) struct Pure {
 impl Pure {
     /// Server `me` of `members` with what `journal` has, of which `decided` entries are applied.
     pub(crate) fn new(me: u8, members: &[u8], journal: Box<dyn Journal>, decided: u64) -> Pure {
-        Pure::with(me, members, journal, decided, State::new(1), false)
+        Pure::with(me, members, journal, decided, State::new(1), false, Bugs::default())
     }
 
     /// A server that holds an imported state of this origin, or nothing if that is 0, and was never a member.
@@ -59,10 +59,18 @@ impl Pure {
             journal.write(vec![JournalOp::Append([0][..].into())]).unwrap();
             journal.trim(1);
         }
-        Pure::with(me, members, Box::new(journal), u64::from(origin != 0), state, initialize)
+        Pure::with(me, members, Box::new(journal), u64::from(origin != 0), state, initialize, Bugs::default())
     }
 
-    fn with(me: u8, members: &[u8], journal: Box<dyn Journal>, decided: u64, state: State, initialize: bool) -> Pure {
+    fn with(
+        me: u8,
+        members: &[u8],
+        journal: Box<dyn Journal>,
+        decided: u64,
+        state: State,
+        initialize: bool,
+        bugs: Bugs,
+    ) -> Pure {
         let config = ReplicaConfig {
             me,
             members: members.to_vec(),
@@ -78,7 +86,7 @@ impl Pure {
             seed: 1,
             sync_len_max: 1 << 20,
             ruling: Ruling::default(),
-            bugs: Bugs::default(),
+            bugs,
         };
         let replica = Replica::start(config, journal, &state, 0).unwrap();
         let sessions = SessionTable::new(me, 0, &state, Clocks::new(100, 0));
@@ -113,11 +121,16 @@ pub(crate) struct Net {
 impl Net {
     /// Members with empty logs, all of them linked.
     pub(crate) fn new(count: u8) -> Net {
+        Net::with(count, Bugs::default())
+    }
+
+    /// The same with what is wrong on purpose.
+    pub(crate) fn with(count: u8, bugs: Bugs) -> Net {
         let members: Vec<u8> = (1..=count).collect();
         let server = |&me: &u8| {
             let mut journal = MemoryJournal::default();
             journal.write(vec![JournalOp::Scalar(scalar::MEMBERS, members.clone())]).unwrap();
-            Pure::new(me, &members, Box::new(journal), 0)
+            Pure::with(me, &members, Box::new(journal), 0, State::new(1), false, bugs)
         };
         Net::of(members.iter().map(server).collect())
     }
@@ -153,16 +166,21 @@ impl Net {
 
     /// Ten milliseconds of everybody's time; frames take one of them.
     pub(crate) fn turn(&mut self) {
-        for _ in 0..10 {
-            self.now_ms += 1;
-            let now_ms = self.now_ms;
-            for &(from, to) in &self.up.clone() {
-                while let Some(frame) = self.server(from).replica.next_frame(to) {
-                    self.server(to).replica.receive(from, &frame, now_ms).unwrap();
-                }
+        (0..10).for_each(|_| self.millisecond(|_| true));
+    }
+
+    /// One of them; only the disks of these servers work.
+    pub(crate) fn millisecond(&mut self, disk_works: impl Fn(u8) -> bool) {
+        self.now_ms += 1;
+        let now_ms = self.now_ms;
+        for &(from, to) in &self.up.clone() {
+            while let Some(frame) = self.server(from).replica.next_frame(to) {
+                self.server(to).replica.receive(from, &frame, now_ms).unwrap();
             }
-            for server in &mut self.servers {
-                server.step(now_ms);
+        }
+        for server in &mut self.servers {
+            server.step(now_ms);
+            if disk_works(server.replica.origin().0) {
                 server.persist(now_ms);
             }
         }

@@ -1,6 +1,7 @@
 //! Promise: there is one history. Whatever one server has applied at an index, every server applies there, byte for
 //! byte, for ever, whatever was lost in between; the same command has the same zxid everywhere; and servers that have
-//! applied equally much are equal.
+//! applied equally much are equal. A client that was told that its session goes on does not lose it by an expiry that was
+//! found before.
 //!
 //! The first server that applies an entry says what it is; the model then does what it must do. Which of an entry's
 //! commands count is worked out here again, from the rules: a batch counts in the epoch of its ballot, and the commands
@@ -17,7 +18,7 @@ use crate::check::zxids::listing;
 use crate::model::Model;
 
 /// What one entry came to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Told {
     /// Session and timeout of each CreateSession and ResumeSession that counts.
     pub begun: Vec<(i64, u64)>,
@@ -38,6 +39,10 @@ pub struct History {
     listings: HashMap<i64, u64>,
     ballot: Option<BallotId>,
     admitted: BTreeMap<u8, (u64, u64)>,
+    /// How many entries a leader had applied when it last took a session for expired.
+    expiries: BTreeMap<i64, u64>,
+    /// The entry in which a session was last resumed.
+    resumed: BTreeMap<i64, u64>,
 }
 
 impl History {
@@ -77,7 +82,7 @@ impl History {
     }
 
     fn advance(&mut self, entry: &[u8], books: &mut Books) -> Told {
-        let mut told = Told { begun: Vec::new(), ended: Vec::new() };
+        let mut told = Told::default();
         let batch = match Entry::decode(entry).expect("history: an entry is one") {
             Entry::Epoch(epoch) => {
                 self.ballot = Some(epoch.ballot);
@@ -95,13 +100,37 @@ impl History {
             if command.from.is_none_or(|number| self.admit(number)) {
                 let count = books.model.ended.len();
                 told.note(&command, &books.model);
+                if is_resumed(&command, &books.model) {
+                    self.resumed.insert(command.session.0, self.entries.len() as u64);
+                }
                 books.applied(&command, time_ms);
                 if books.model.ended.len() > count {
+                    self.check_end(&command);
                     told.ended.push(command.session.0);
                 }
             }
         }
         told
+    }
+
+    /// A leader that has applied so many entries takes a session for expired.
+    pub fn expires(&mut self, session: i64, applied: u64) {
+        self.expiries.insert(session, applied);
+    }
+
+    /// The entry at work ends a session.
+    fn check_end(&self, command: &Command<'_>) {
+        let (session, known) = (command.session.0, self.expiries.get(&command.session.0));
+        let resumed = self.resumed.get(&session);
+        if command.from.is_none()
+            && let (Some(resumed), Some(known)) = (resumed, known)
+        {
+            assert!(
+                resumed < known,
+                "told: the client of session {session:x} is back since entry {resumed}, and it ends because it had \
+                 expired when {known} entries were applied"
+            );
+        }
     }
 
     fn admit(&mut self, number: Number) -> bool {
@@ -133,11 +162,13 @@ impl History {
 
 impl Told {
     fn note(&mut self, command: &Command<'_>, model: &Model) {
-        let session = command.session.0;
-        let resumed = command.op == OpCode::ResumeSession && model.sessions.contains(&session);
-        if resumed || command.op == OpCode::CreateSession {
+        if is_resumed(command, model) || command.op == OpCode::CreateSession {
             let timeout_ms = i32::from_bytes(command.body).expect("a timeout");
-            self.begun.push((session, timeout_ms as u64));
+            self.begun.push((command.session.0, timeout_ms as u64));
         }
     }
+}
+
+fn is_resumed(command: &Command<'_>, model: &Model) -> bool {
+    command.op == OpCode::ResumeSession && model.sessions.contains(&command.session.0)
 }

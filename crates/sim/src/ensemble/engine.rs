@@ -91,6 +91,7 @@ impl Outside for Surroundings<'_> {
                 note(now_ms, self.me, "session expired:", [session.0 as u64, 0]);
                 self.world.report.expired += 1;
                 self.world.expiry.expires(session.0, self.me, now_ms);
+                self.world.history.expires(session.0, self.next);
             }
             Event::Serving { now: Serving::Yes, .. } => {
                 self.world.trouble(now_ms);
