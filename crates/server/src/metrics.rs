@@ -71,6 +71,8 @@ pub(crate) struct EngineStats {
     pub(crate) slow_requests: u64,
     /// Whole states sent to peers.
     pub(crate) states_sent: u64,
+    /// Times this server's state was found to differ from a peer's.
+    pub(crate) digest_mismatches: u64,
     /// In an ensemble: entries decided, and bytes of those on this server that are not.
     pub(crate) decided: (u64, usize),
     /// In an ensemble: bytes of own clients' commands that are not applied.
@@ -450,8 +452,8 @@ impl Figures {
             ("unrecoverable_error_count", "Always 0: such an error ends the process", 0),
             (
                 "digest_mismatches_count",
-                "Restored snapshots whose tree is not the one whose digest stands in them",
-                self.admin.digest_mismatches,
+                "Times this server's state was found to differ from a peer's, and restored snapshots whose tree is not the one whose digest stands in them",
+                engine.digest_mismatches + self.admin.digest_mismatches,
             ),
             ("looking_count", "Times this server began to look for a leader", self.outages.count),
             ("connection_request_count", "Handshakes asked for", stats.connects),

@@ -46,6 +46,8 @@ pub enum Bug {
     WatchesStay,
     /// A bit of what a client is sent is flipped.
     FlippedBit,
+    /// One server's state becomes another one than those of the others, without any client seeing that.
+    SilentDivergence,
     /// An ensemble's leader takes the wall's clock for the one that sessions expire by.
     ExpiryByWallClock,
 }

@@ -143,5 +143,6 @@ fn every_bug_is_caught() {
     check("a checkpoint ahead of the log", 100, &["recovery:"], eager);
     check("the log is never trimmed", 40, &["bounds:"], shell(Bug::NeverTrim));
     check("a turn before its mailbox", 20, &["watches:"], shell(Bug::TurnBeforeMailbox));
+    check("a divergence", 20, &["agreement:"], shell(Bug::SilentDivergence));
     check("replies swapped", 10, &["order:", "watches:", "zxids:"], shell(Bug::RepliesSwapped));
 }

@@ -12,6 +12,7 @@ use oxkeeper_proto::records::{Acl, Id};
 use oxkeeper_proto::{ErrorCode, Jute, Reader};
 
 use crate::address::{address_matches, is_address_pattern};
+use crate::digest;
 use crate::settings::Settings;
 use crate::x500::is_x500_name;
 
@@ -219,6 +220,8 @@ pub struct Acls {
     by_bytes: HashMap<Box<[u8]>, AclId, FixedState>,
     free: Vec<u32>,
     open: Arc<AclList>,
+    /// Of each use of each list the digest of that list.
+    digest: u64,
 }
 
 #[derive(Debug)]
@@ -226,6 +229,7 @@ struct Interned {
     list: Arc<AclList>,
     /// How many znodes have it.
     uses: u64,
+    digest: u64,
 }
 
 impl Acls {
@@ -237,9 +241,15 @@ impl Acls {
             by_bytes: HashMap::with_hasher(FixedState::with_seed(seed)),
             free: Vec::new(),
             open: open.clone(),
+            digest: 0,
         };
         acls.place(AclId::OPEN, open, 0);
         acls
+    }
+
+    /// Equal where as many znodes have the same lists.
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
     }
 
     /// The list behind an id.
@@ -262,14 +272,18 @@ impl Acls {
             return (id, false);
         }
         let id = AclId(self.free.pop().unwrap_or(self.lists.len() as u32));
-        self.place(id, Arc::new(list), 1);
+        self.place(id, Arc::new(list), 0);
+        self.retain(id);
         (id, true)
     }
 
     /// Counts one more use of a list already interned.
     pub fn retain(&mut self, id: AclId) {
         if id != AclId::OPEN {
-            self.interned_mut(id).uses += 1;
+            let interned = self.interned_mut(id);
+            interned.uses += 1;
+            let digest = interned.digest;
+            self.digest = self.digest.wrapping_add(digest);
         }
     }
 
@@ -280,9 +294,12 @@ impl Acls {
         }
         let interned = self.interned_mut(id);
         interned.uses -= 1;
-        if interned.uses > 0 {
+        let (uses, digest) = (interned.uses, interned.digest);
+        self.digest = self.digest.wrapping_sub(digest);
+        if uses > 0 {
             return false;
         }
+        let interned = self.interned_mut(id);
         let bytes = encode_list(&interned.list);
         self.by_bytes.remove(bytes.as_slice());
         self.lists[id.0 as usize] = None;
@@ -305,6 +322,9 @@ impl Acls {
         let interned = self.lists.iter().enumerate().skip(1);
         let counted = interned.filter_map(|(id, list)| Some((AclId(id as u32), list.as_ref()?.uses)));
         assert_eq!(&counted.collect::<BTreeMap<_, _>>(), uses, "interned ACLs and their uses");
+        let digest = |list: &Interned| digest::of_bytes(&encode_list(&list.list)).wrapping_mul(list.uses);
+        let digests = self.lists.iter().skip(1).flatten().map(digest);
+        assert_eq!(digests.fold(0, u64::wrapping_add), self.digest, "digest of the ACLs");
         assert_eq!(self.by_bytes.len(), uses.len() + 1, "every list is found by its bytes");
         assert_eq!(self.lists.len(), uses.len() + 1 + self.free.len(), "gaps are free");
     }
@@ -314,8 +334,10 @@ impl Acls {
         if self.lists.len() <= index {
             self.lists.resize_with(index + 1, || None);
         }
-        self.by_bytes.insert(encode_list(&list).into(), id);
-        self.lists[index] = Some(Interned { list, uses });
+        let bytes = encode_list(&list);
+        let digest = digest::of_bytes(&bytes);
+        self.by_bytes.insert(bytes.into(), id);
+        self.lists[index] = Some(Interned { list, uses, digest });
     }
 
     fn interned_mut(&mut self, id: AclId) -> &mut Interned {

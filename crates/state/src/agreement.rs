@@ -14,6 +14,7 @@ use oxkeeper_proto::{DecodeError, Jute, Reader, Zxid};
 
 use crate::apply::{Change, ChangeKind, Watcher};
 use crate::command::{BallotId, Batch, Epoch, Number, VERSION_WANTED, decode_ballot, decode_u64};
+use crate::digest;
 use crate::membership::Membership;
 use crate::state::State;
 
@@ -29,6 +30,8 @@ pub(crate) struct Agreement {
     admitted: BTreeMap<u8, (u64, u64)>,
     pub(crate) membership: Membership,
     pub(crate) voter_changes: u64,
+    /// Digest of the membership.
+    members: u64,
 }
 
 /// Not the id of the server that what follows is about: that is the membership, or what there is of server 0.
@@ -37,6 +40,28 @@ const MARK: u8 = 0;
 const SERVER_ZERO: u64 = u64::MAX;
 
 impl Agreement {
+    /// Equal where all of it is.
+    pub(crate) fn digest(&self) -> u64 {
+        let ballot = self.ballot.map_or(0, |ballot| digest::of_bytes(&ballot.0));
+        let admitted = self.admitted.iter().flat_map(|(&server, &(boot, seq))| [u64::from(server), boot, seq]);
+        digest::of_numbers([self.ensemble, ballot, self.voter_changes, self.members].into_iter().chain(admitted))
+    }
+
+    /// The membership has changed.
+    fn note_members(&mut self) {
+        self.members = match self.membership.is_empty() {
+            true => 0,
+            false => digest::of_bytes(self.membership.to_string().as_bytes()),
+        };
+    }
+
+    /// Panics if the digest of the members is not theirs.
+    pub(crate) fn check(&self) {
+        let mut noted = self.clone();
+        noted.note_members();
+        assert_eq!(noted.members, self.members, "digest of the members");
+    }
+
     /// Layout: ensemble (u64), whether there is a ballot (bool), the ballot (20 bytes), then of each server its id (u8),
     /// boot (u64) and last command (u64); then a 0, how often the voters were changed (u64), and the membership's text, if
     /// there is any. Server 0 has a 0 and [`SERVER_ZERO`] in place of its id. Without an ensemble nothing.
@@ -88,6 +113,7 @@ impl Agreement {
             let last = (decode_u64(reader)?, decode_u64(reader)?);
             agreement.admitted.insert(server, last);
         }
+        agreement.note_members();
         Ok(agreement)
     }
 }
@@ -100,10 +126,12 @@ impl State {
         self.zxid = zxid;
         self.tell_time(epoch.time_ms);
         self.agreement.ballot = Some(epoch.ballot);
+        self.sessions.forget_resumes();
         if self.agreement.ensemble == 0 {
             self.agreement.ensemble = epoch.ensemble;
         }
         self.adopt_membership(epoch);
+        self.agreement.note_members();
         self.show_membership(watcher);
     }
 
@@ -126,7 +154,6 @@ impl State {
         // ZooKeeper: so that it counts for more than the files of servers that want to join. Source: `Leader.lead`.
         let membership = &mut self.agreement.membership;
         if epoch.config_version == VERSION_WANTED && membership.version() == 0 {
-        self.sessions.forget_resumes();
             *membership = Membership::new(membership.members().clone(), self.zxid.0);
         }
     }
@@ -135,6 +162,7 @@ impl State {
     pub(crate) fn set_membership(&mut self, membership: Membership) {
         self.agreement.voter_changes += u64::from(membership.voters() != self.agreement.membership.voters());
         self.agreement.membership = membership;
+        self.agreement.note_members();
     }
 
     /// ZooKeeper: every server writes the membership by itself when it starts, with the configuration's version as mzxid

@@ -115,6 +115,9 @@ impl State {
         if result == Err(ErrorCode::Marshalling) && is_malformed(command) {
             self.zxid = before;
         }
+        if self.zxid != before {
+            self.history.note(self.zxid.0, self.tree.digest());
+        }
         result
     }
 
@@ -125,10 +128,10 @@ impl State {
         watcher: &mut dyn Watcher,
     ) -> Result<(), ErrorCode> {
         self.check_owner(command)?;
+        self.check_expiry(command)?;
         let mut write = Write::new(self, command, watcher);
         match command.op {
             OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => {
-        self.check_expiry(command)?;
                 write.create(command.op, decoded(command.body)?, body)
             }
             OpCode::CreateTtl => write.create_ttl(decoded(command.body)?, body),
@@ -192,9 +195,6 @@ impl State {
         Err(if is_malformed(command) { ErrorCode::Marshalling } else { ErrorCode::SessionMoved })
     }
 
-    /// All or nothing: the operations in order, each seeing those before it; the first failure undoes them.
-    fn multi(&mut self, command: &Command<'_>, body: &mut Vec<u8>, watcher: &mut dyn Watcher) -> Result<(), ErrorCode> {
-        let ops = decode_multi(command.body).map_err(|_| ErrorCode::Marshalling)?;
     /// A session that was resumed after its leader took it for expired lives on: its client was told so. A closeSession of the
     /// server's own (nobody's identities are with it) says how often the session had been resumed then; one without that, from
     /// an older log, counts.
@@ -214,6 +214,9 @@ impl State {
         self.sessions.get(session).map_or(0, |session| session.resumes).to_be_bytes()
     }
 
+    /// All or nothing: the operations in order, each seeing those before it; the first failure undoes them.
+    fn multi(&mut self, command: &Command<'_>, body: &mut Vec<u8>, watcher: &mut dyn Watcher) -> Result<(), ErrorCode> {
+        let ops = decode_multi(command.body).map_err(|_| ErrorCode::Marshalling)?;
         // ZooKeeper: a null path is a NullPointerException before anything is tried.
         if ops.iter().any(|op| is_read(op) || op_path(op).is_none()) {
             return Err(ErrorCode::Marshalling);

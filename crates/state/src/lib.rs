@@ -6,7 +6,7 @@
 //! Deliberately absent: connections, watches and session clocks (`oxkeeper-replica`), files (`oxkeeper-store`).
 //!
 //! Reading order: [`command`], [`znode`], [`tree`], [`acl`], [`session`], [`quota`], [`apply`], [`read`],
-//! [`checkpoint`], [`import`]; and what an ensemble adds: `agreement`, [`membership`], [`reconfig`].
+//! [`checkpoint`], [`digest`], [`import`]; and what an ensemble adds: `agreement`, [`membership`], [`reconfig`].
 
 pub mod acl;
 mod address;
@@ -14,6 +14,7 @@ mod agreement;
 pub mod apply;
 pub mod checkpoint;
 pub mod command;
+pub mod digest;
 mod dirty;
 pub mod hash_order;
 pub mod import;
@@ -37,6 +38,7 @@ pub mod znode;
 pub use acl::{AclList, Caller, Identities};
 pub use apply::{Change, ChangeKind, Watcher};
 pub use command::{BallotId, Batch, Command, Entry, Epoch, Number};
+pub use digest::Digest;
 pub use dirty::Captured;
 pub use membership::Membership;
 pub use settings::Settings;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use oxkeeper_proto::SessionId;
 use oxkeeper_proto::records::PASSWORD_LEN;
 
+use crate::digest;
 use crate::znode::Slot;
 
 /// A session.
@@ -30,6 +31,14 @@ pub struct Sessions {
     /// The highest id each server ever gave, by the id's top byte: ids do not repeat, whatever clocks do.
     pub(crate) newest: BTreeMap<u8, SessionId>,
     pub(crate) dirty: BTreeSet<SessionId>,
+    /// Sum of the digests of all of them.
+    digest: u64,
+}
+
+impl Session {
+    fn digest(&self, id: SessionId) -> u64 {
+        digest::of_numbers([id.0 as u64, self.timeout_ms as u64, u64::from(self.owner)])
+    }
 }
 
 impl Sessions {
@@ -61,15 +70,31 @@ impl Sessions {
     pub(crate) fn open(&mut self, id: SessionId, timeout_ms: i32, owner: u8) {
         let newest = self.newest.entry((id.0 >> 56) as u8).or_insert(id);
         *newest = id.max(*newest);
+        let former = self.by_id.get(&id).map_or(0, |session| session.digest(id));
         let session = self.by_id.entry(id).or_default();
         (session.timeout_ms, session.owner) = (timeout_ms, owner);
+        self.digest = self.digest.wrapping_sub(former).wrapping_add(session.digest(id));
         self.dirty.insert(id);
+    }
+
+    /// Equal for the same sessions, of which the same had the highest ids.
+    pub(crate) fn digest(&self) -> u64 {
+        let newest = self.newest.values().map(|newest| newest.0 as u64);
+        digest::of_numbers(std::iter::once(self.digest).chain(newest))
+    }
+
+    /// Panics if the digest is not that of the sessions.
+    pub(crate) fn check(&self) {
+        let digests = self.by_id.iter().map(|(&id, session)| session.digest(id));
+        assert_eq!(digests.fold(0, u64::wrapping_add), self.digest, "digest of the sessions");
     }
 
     /// The session goes on at `owner`. False: there is none.
     pub(crate) fn resume(&mut self, id: SessionId, timeout_ms: i32, owner: u8) -> bool {
         let Some(session) = self.by_id.get_mut(&id) else { return false };
+        let former = session.digest(id);
         (session.timeout_ms, session.owner) = (timeout_ms, owner);
+        self.digest = self.digest.wrapping_sub(former).wrapping_add(session.digest(id));
         session.resumes = session.resumes.saturating_add(1);
         self.dirty.insert(id);
         true
@@ -88,7 +113,9 @@ impl Sessions {
 
     pub(crate) fn close(&mut self, id: SessionId) -> Option<Session> {
         self.dirty.insert(id);
-        self.by_id.remove(&id)
+        let session = self.by_id.remove(&id);
+        self.digest = self.digest.wrapping_sub(session.as_ref().map_or(0, |session| session.digest(id)));
+        session
     }
 
     /// A znode that ends with session `id` came to be. ZooKeeper: the session need not exist (an imported tree).

@@ -6,6 +6,7 @@ use oxkeeper_proto::{SessionId, Zxid, op::perms};
 
 use crate::acl::{self, AclId, AclList, Acls};
 use crate::agreement::Agreement;
+use crate::digest::History;
 use crate::hash_order::{Buckets, hash_code, hash_code_of_long};
 use crate::membership::Membership;
 use crate::quota::Quotas;
@@ -29,9 +30,11 @@ pub struct State {
     pub(crate) ttls: BTreeSet<Slot>,
     pub(crate) zxid: Zxid,
     pub(crate) time_ms: i64,
-    pub(crate) agreement: Agreement,
     /// Time when it was last set back, or else first told, since this server began: not agreed on.
     pub(crate) righted_ms: Option<i64>,
+    pub(crate) agreement: Agreement,
+    /// What the tree was: not agreed on.
+    pub(crate) history: History,
     /// Empty between entries of the log.
     pub(crate) unapplied: BTreeMap<Slot, Unapplied>,
 }
@@ -69,10 +72,11 @@ impl State {
             ttls: BTreeSet::new(),
             zxid: Zxid(0),
             time_ms: 0,
+            righted_ms: None,
             agreement: Agreement::default(),
+            history: History::default(),
             unapplied: BTreeMap::new(),
         }
-            righted_ms: None,
     }
 
     fn plant(&mut self, parent: Slot, path: &str, name: &str, cversion: i32, aversion: i32, acl: AclId) -> Slot {
@@ -233,6 +237,8 @@ impl State {
         let owned = self.sessions.iter().flat_map(|(_, session)| session.ephemerals.iter().copied()).collect();
         assert_eq!(kinds, (self.containers.clone(), self.ttls.clone(), owned), "registries name their znodes");
         self.acls.check(&acl_uses);
+        self.sessions.check();
+        self.agreement.check();
         assert!(self.quotas.prefixes().eq(&self.limited_subtrees()), "the subtrees with limits are the counted ones");
     }
 }

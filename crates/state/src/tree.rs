@@ -39,6 +39,8 @@ pub struct Tree {
     seed: u64,
     count: usize,
     digest: u64,
+    /// The same of the znodes that `digest` leaves out. Their own fields are 0.
+    system: u64,
     /// Sum of the lengths of all paths and data, bytes.
     size: u64,
     pub(crate) changes: Changes,
@@ -55,6 +57,7 @@ impl Tree {
             seed,
             count: 0,
             digest: 0,
+            system: 0,
             size: 0,
             changes: Changes::default(),
         }
@@ -78,6 +81,11 @@ impl Tree {
     /// The tree digest: equal for equal trees, whatever led to them.
     pub fn digest(&self) -> u64 {
         self.digest
+    }
+
+    /// The same for the znodes below /zookeeper, which that leaves out.
+    pub(crate) fn system_digest(&self) -> u64 {
+        self.system
     }
 
     /// Bytes of all paths and data.
@@ -255,16 +263,20 @@ impl Tree {
     /// Changes the versions of the znode at `path`, at a cost that does not depend on its data.
     pub(crate) fn touch(&mut self, slot: Slot, path: &str, change: impl FnOnce(&mut Versions)) {
         self.save(slot);
+        if !is_digested(path) {
+            let before = crc(path, self.znode(slot));
+            change(&mut self.znode_mut(slot).versions);
+            self.system = replaced(self.system, before, crc(path, self.znode(slot)));
+            return;
+        }
         let znode = self.znode_mut(slot);
         let before = crc32fast::hash(&stat_block(&znode.versions));
         change(&mut znode.versions);
-        if is_digested(path) {
-            // CRC-32 is linear: what two messages with the same start differ in does not depend on that start.
-            let old = znode.digest;
-            let new = old ^ before ^ crc32fast::hash(&stat_block(&znode.versions));
-            znode.digest = new;
-            self.digest = self.digest.wrapping_sub(u64::from(old)).wrapping_add(u64::from(new));
-        }
+        // CRC-32 is linear: what two messages with the same start differ in does not depend on that start.
+        let old = znode.digest;
+        let new = old ^ before ^ crc32fast::hash(&stat_block(&znode.versions));
+        znode.digest = new;
+        self.digest = replaced(self.digest, old, new);
     }
 
     fn save(&mut self, slot: Slot) {
@@ -283,12 +295,20 @@ impl Tree {
     fn count_in(&mut self, slot: Slot, path: &str) {
         let znode = self.znode_mut(slot);
         znode.digest = znode_digest(path, znode);
+        if !is_digested(path) {
+            self.system = replaced(self.system, 0, crc(path, self.znode(slot)));
+        }
+        let znode = self.znode(slot);
         let (digest, size) = (znode.digest, znode_size(path, znode));
         self.digest = self.digest.wrapping_add(u64::from(digest));
         self.size += size;
     }
 
     fn count_out(&mut self, slot: Slot, path: &str) {
+        let znode = self.znode(slot);
+        if !is_digested(path) {
+            self.system = replaced(self.system, crc(path, znode), 0);
+        }
         let znode = self.znode(slot);
         let (digest, size) = (znode.digest, znode_size(path, znode));
         self.digest = self.digest.wrapping_sub(u64::from(digest));
@@ -446,7 +466,15 @@ impl Tree {
         disordered.sort_unstable();
         disordered.dedup();
         disordered.into_iter().for_each(|parent| self.order_siblings(parent));
+        self.system = self.sum_system();
         Ok(())
+    }
+
+    /// The digest of the znodes below /zookeeper, in time proportional to them.
+    fn sum_system(&self) -> u64 {
+        let root = self.get(Slot::ROOT).and_then(|_| self.lookup("/zookeeper"));
+        let below = root.into_iter().flat_map(|root| self.descendants(root));
+        below.fold(0, |sum, slot| replaced(sum, 0, crc(&self.path(slot), self.znode(slot))))
     }
 
     /// Every znode with its slot.
@@ -477,6 +505,7 @@ impl Tree {
             assert_eq!(znode.buckets(), znode.buckets().grown_for(births.len()), "room for them");
         }
         assert_eq!((seen, digest, size), (self.count, self.digest, self.size), "count, digest, size");
+        assert_eq!(self.sum_system(), self.system, "digest of /zookeeper");
         assert_eq!(self.index.len() + 1, self.count, "all but the root are indexed");
         assert_eq!(self.count + self.free.len(), self.high_water() as usize, "empty slots are free");
     }
@@ -522,9 +551,15 @@ fn spread(hash: u32) -> u64 {
 
 /// A znode's contribution to the tree digest: CRC-32 of path, data and stat block.
 fn znode_digest(path: &str, znode: &Znode) -> u32 {
-    if !is_digested(path) {
-        return 0;
-    }
+    if is_digested(path) { crc(path, znode) } else { 0 }
+}
+
+/// A sum of digests in which one takes the place of another.
+fn replaced(sum: u64, old: u32, new: u32) -> u64 {
+    sum.wrapping_sub(u64::from(old)).wrapping_add(u64::from(new))
+}
+
+fn crc(path: &str, znode: &Znode) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     crc.update(unaliased(path).as_bytes());
     crc.update(znode.data().unwrap_or_default());

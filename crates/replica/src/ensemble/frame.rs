@@ -15,6 +15,7 @@ use omnipaxos::messages::sequence_paxos::{
 };
 use omnipaxos::util::{LogSync, SequenceNumber};
 use oxkeeper_proto::{DecodeError, Jute, Reader, SessionId};
+use oxkeeper_state::Digest;
 use oxkeeper_state::command::BallotId;
 use oxkeeper_state::membership::MEMBERS_MAX;
 use thiserror::Error;
@@ -171,6 +172,13 @@ pub enum Frame {
     Learned(u64),
     /// The leader goes: the receiver should lead.
     TakeOver,
+    /// What the sender's state amounts to.
+    Digest {
+        /// Behind so many entries.
+        applied: u64,
+        /// What it amounts to.
+        digest: Digest,
+    },
 }
 
 mod kind {
@@ -199,6 +207,7 @@ mod kind {
     pub(super) const TAKE_OVER: u8 = 44;
     pub(super) const JOIN_FOR: u8 = 45;
     pub(super) const JOIN_AT_FOR: u8 = 46;
+    pub(super) const DIGEST: u8 = 47;
 }
 
 /// No ensemble elects as often: a ballot must have numbers above it.
@@ -250,6 +259,10 @@ impl Frame {
             }
             Frame::Learned(index) => put_index(kind::LEARNED, *index, out),
             Frame::TakeOver => out.put_u8(kind::TAKE_OVER),
+            Frame::Digest { applied, digest } => {
+                put_index(kind::DIGEST, *applied, out);
+                out.put_slice(&digest.encode());
+            }
         }
     }
 
@@ -435,6 +448,10 @@ impl Fields<'_> {
             kind::DECIDED => Frame::Decided { first: self.index()? as u64, entries: self.entries()? },
             kind::LEARNED => Frame::Learned(self.index()? as u64),
             kind::TAKE_OVER => Frame::TakeOver,
+            kind::DIGEST => {
+                let applied = self.index()? as u64;
+                Frame::Digest { applied, digest: Digest::decode(&mut self.reader)? }
+            }
             unknown => return Err(BadFrame::Kind(unknown)),
         })
     }

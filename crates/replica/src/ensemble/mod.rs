@@ -26,6 +26,7 @@ mod ballot;
 mod companion;
 pub mod configuration;
 mod consensus;
+mod digests;
 pub mod frame;
 mod hand_over;
 mod intake;
@@ -41,6 +42,7 @@ mod window;
 pub use ballot::ballot_number;
 pub use configuration::Configuration;
 pub use consensus::SYNC_LEN_MAX;
+pub use digests::Mismatch;
 pub use frame::BadFrame;
 pub use intake::Packed;
 pub use journal::{DiskJob, Journal, JournalFull, JournalOp, MemoryJournal};
@@ -76,10 +78,10 @@ pub struct Bugs {
     pub lonely_clocks: bool,
     /// A new leader goes on with the session clocks it has.
     pub stale_clocks: bool,
-    /// What a log has behind the end of its configuration stays in the next one.
-    pub uncut_log: bool,
     /// A session that has expired is closed although it was resumed since.
     pub stale_expiry: bool,
+    /// What a log has behind the end of its configuration stays in the next one.
+    pub uncut_log: bool,
     /// What was promised and accepted in a former configuration counts in the next one.
     pub old_promise: bool,
     /// Entries behind the end of their configuration are applied.

@@ -18,6 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use super::ballot;
 use super::configuration::Configuration;
 use super::consensus::{Consensus, Received};
+use super::digests::{Digests, Mismatch};
 use super::frame::{self, BadFrame, Frame, Roster, Status};
 use super::hand_over::Leaving;
 use super::intake::{Intake, Packed};
@@ -194,6 +195,7 @@ pub struct Replica {
     next_touch_ms: u64,
     pub(super) want: Option<Want>,
     writing: Option<Writing>,
+    digests: Digests,
     /// Entries read ahead from the journal, from `applied` on.
     pub(super) ahead: std::collections::VecDeque<storage::LogEntry>,
 }
@@ -235,9 +237,11 @@ impl Replica {
             next_touch_ms: now_ms,
             want: None,
             writing: None,
+            digests: Digests::default(),
             ahead: std::collections::VecDeque::new(),
             config,
         };
+        replica.digests.note(replica.applied, state.digest());
         if let Some(configuration) = configuration {
             replica.recover(configuration, state, now_ms)?;
         }
@@ -355,11 +359,11 @@ impl Replica {
             Frame::Forward { boot, first, commands } => {
                 if let Some(Lead { intake: Some(intake), .. }) = &mut self.lead {
                     intake.take(peer, boot, first, commands)?;
+                    self.touched.append(&mut intake.resumed);
                 }
             }
             Frame::Touches(mut sessions) => self.touched.append(&mut sessions),
             Frame::NeedState => self.want_state_of(peer),
-                    self.touched.append(&mut intake.resumed);
             Frame::Join => self.ask_for_blank(peer),
             Frame::JoinFor { blank, link } => self.admit_blank(blank, peer, link),
             Frame::JoinAt(at) if self.is_blank() => self.want = Some(Want::Install { from: peer, at }),
@@ -370,6 +374,7 @@ impl Replica {
             Frame::Decided { first, entries } => self.learn(peer, first, entries, now_ms),
             Frame::Learned(end) => self.go_on_with_stream(peer, end),
             Frame::TakeOver => self.take_over(peer),
+            Frame::Digest { applied, digest } => self.digests.said(peer, applied, digest),
         }
         Ok(())
     }
@@ -431,11 +436,6 @@ impl Replica {
         }
     }
 
-    /// What time and everything received bring about. `wall_ms` is Unix time.
-    pub fn step(&mut self, shared: &RwLock<Shared>, now_ms: u64, wall_ms: i64) {
-        self.forgive_pause(now_ms);
-        match &mut self.standing {
-            Some(Standing::Voter(consensus)) => {
     /// Takes the end of a session that has expired by the leader's clocks; dropped by a server that does not lead.
     pub fn submit_expiry(&mut self, session: SessionId, state: &oxkeeper_state::State) {
         let known = state.expiry(session);
@@ -443,6 +443,11 @@ impl Replica {
         self.submit_own(session, OpCode::CloseSession, body);
     }
 
+    /// What time and everything received bring about. `wall_ms` is Unix time.
+    pub fn step(&mut self, shared: &RwLock<Shared>, now_ms: u64, wall_ms: i64) {
+        self.forgive_pause(now_ms);
+        match &mut self.standing {
+            Some(Standing::Voter(consensus)) => {
                 let due = consensus.tick(&self.links, now_ms);
                 due.then(|| self.ping(None, now_ms));
             }
@@ -475,9 +480,33 @@ impl Replica {
     pub(super) fn ping(&mut self, to: Option<u8>, now_ms: u64) {
         let mut bytes = Vec::new();
         Frame::Ping { status: self.status(now_ms), sent_ms: now_ms }.encode(&mut bytes);
-        for (_, link) in self.links.iter_mut().filter(|(peer, _)| to.is_none_or(|to| to == **peer)) {
-            link.push(0, bytes.clone());
+        let mut frames = vec![bytes];
+        if !self.is_blank() {
+            frames.extend(self.digests.to_say().map(|(applied, digest)| {
+                let mut bytes = Vec::new();
+                Frame::Digest { applied, digest }.encode(&mut bytes);
+                bytes
+            }));
         }
+        for (_, link) in self.links.iter_mut().filter(|(peer, _)| to.is_none_or(|to| to == **peer)) {
+            frames.iter().for_each(|frame| link.push(0, frame.clone()));
+        }
+    }
+
+    /// Whose states differ from this server's, since this was last asked.
+    pub fn take_mismatches(&mut self) -> Vec<Mismatch> {
+        self.digests.take_news()
+    }
+
+    /// Whether this server's state is another one than that of a majority: it must stop.
+    pub fn is_wrong(&self) -> bool {
+        self.digests.is_minority(&self.configuration.voters)
+    }
+
+    /// Whether its state may be the wrong one: it differs from the leader's, and no majority says who is right.
+    pub fn is_doubtful(&self) -> bool {
+        let (me, voters) = (self.config.me, &self.configuration.voters);
+        self.leader().is_some_and(|(leader, _)| self.digests.is_doubtful(leader, me, voters))
     }
 
     fn status(&self, now_ms: u64) -> Status {
@@ -732,7 +761,7 @@ impl Replica {
             Some(consensus) => consensus.leader().map(|_| consensus.promise()),
             None => self.leader().map(|(_, ballot)| ballot),
         };
-        if !self.is_in_contact(now_ms) {
+        if !self.is_in_contact(now_ms) || self.is_doubtful() || self.is_wrong() {
             self.serving = false;
         } else if current.is_some_and(|ballot| self.epoch == Some(ballot::to_id(ballot))) {
             self.serving = true;
@@ -945,6 +974,7 @@ impl Replica {
             Entry::Epoch(epoch) => {
                 let mut shared = shared.write();
                 writer.begin_epoch(&mut shared, &epoch);
+                self.digests.note(self.applied + 1, shared.state.digest());
                 self.begin_epoch(epoch.ballot, &mut shared, now_ms);
                 outside.deliver(writer, shared, Some(bytes));
                 return Ok(());
@@ -954,6 +984,9 @@ impl Replica {
         loop {
             let mut shared = shared.write();
             let last = writer.apply(&mut shared, &mut batch, &mut self.window, APPLY_MAX, now_ms)? < APPLY_MAX;
+            if last {
+                self.digests.note(self.applied + 1, shared.state.digest());
+            }
             outside.deliver(writer, shared, last.then_some(bytes));
             if last {
                 break;

@@ -41,6 +41,8 @@ enum End {
     /// This peer's state is needed, with so many entries.
     Install(u8, u64),
     DiskFull,
+    /// Its state is not that of the others.
+    Wrong,
 }
 
 /// What the two threads share.
@@ -132,6 +134,7 @@ impl Ensemble {
                 End::Stopped => return self.end(),
                 End::Install(peer, at) => self.install(peer, at),
                 End::DiskFull => self.wait_for_room(),
+                End::Wrong => self.stop_wrong(),
             };
             match next {
                 Some(next) => self = next,
@@ -198,6 +201,9 @@ impl Ensemble {
     fn finish_turn(&mut self, stop: bool) -> Option<End> {
         self.keep_house();
         self.answer_questions();
+        if self.running.engine.replica().is_wrong() {
+            return Some(End::Wrong);
+        }
         match self.running.engine.take_want() {
             Some(Want::Install { from, at }) => Some(End::Install(from, at)),
             None => (stop && self.may_stop()).then_some(End::Stopped),

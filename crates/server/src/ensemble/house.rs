@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use oxkeeper_replica::Serving;
-use oxkeeper_replica::ensemble::Role;
-use tracing::{info, warn};
+use oxkeeper_replica::ensemble::{Mismatch, Role};
+use tracing::{error, info, warn};
 
 use super::engine::Ensemble;
 use super::life::{Agreed, INITIALIZE};
@@ -12,6 +12,8 @@ use crate::role::{self, Learners};
 
 /// How often it is looked whether there is something to say, ms.
 const LOOK_INTERVAL_MS: u64 = 100;
+/// ZooKeeper's exit code for a transaction that is not the one which was agreed on.
+const EXIT_CODE_WRONG: i32 = 12;
 /// How often an empty server says what it waits for, ms.
 pub(super) const BLANK_LOG_INTERVAL_MS: u64 = 10_000;
 /// How long a server that has data is out of service before it says why, ms.
@@ -27,6 +29,7 @@ impl Ensemble {
             return;
         }
         self.running.next_look_ms = now_ms + LOOK_INTERVAL_MS;
+        self.tell_mismatches();
         if let Some(file) = &mut self.parts.config_file {
             file.keep_up(self.parts.shared.read().state.membership());
         }
@@ -73,6 +76,41 @@ impl Ensemble {
         }
     }
 
+    /// An operator must know that servers differ, and in what.
+    fn tell_mismatches(&mut self) {
+        let mismatches = self.running.engine.replica_mut().take_mismatches();
+        self.parts.stats.lock().digest_mismatches += mismatches.len() as u64;
+        for Mismatch { peer, applied, own, peers } in mismatches {
+            error!(
+                peer,
+                entry = applied.saturating_sub(1),
+                zxid = format!("0x{:x}", peers.zxid),
+                differs = own.differences(&peers).join(", "),
+                %own,
+                %peers,
+                "this server's state differs from that of server {peer} behind the same log entry: one of them is damaged. \
+                 A server that a majority contradicts stops by itself. Without a majority, whoever differs from the leader serves \
+                 no clients: compare the servers (`dump`, `hash`), empty the data directory of the wrong one, and start it again"
+            );
+        }
+    }
+
+    /// A majority of the voters has another state. What this server serves is wrong, and it may lead one day.
+    pub(super) fn stop_wrong(mut self) -> ! {
+        self.tell_mismatches();
+        let now_ms = self.parts.clock.now_ms();
+        self.drive(|engine, parts, outside| engine.stop_serving(&parts.shared, now_ms, outside));
+        error!(
+            zxid = %self.parts.shared.read().state.zxid(),
+            data_dir = %self.parts.data_dir.display(),
+            exit_code = EXIT_CODE_WRONG,
+            "this server's state is not that of a majority of the voters: it stops. Keep a copy of its data directory for a \
+             report; empty dataDir (but for myid) and dataLogDir, and start it again: it fetches the state from the others. \
+             A start without that may find the same again"
+        );
+        std::process::exit(EXIT_CODE_WRONG)
+    }
+
     /// An operator must know which servers to look at.
     fn complain_if_lonely(&mut self, now_ms: u64) {
         let replica = self.running.engine.replica();
@@ -91,7 +129,10 @@ impl Ensemble {
                 voters = voters.len(),
                 needed,
                 "this server does not serve: {}",
-                lonely_because(linked.len() + usize::from(votes) >= needed)
+                match replica.is_doubtful() {
+                    true => "its state differs from the leader's, and no majority says which one is right",
+                    false => lonely_because(linked.len() + usize::from(votes) >= needed),
+                }
             );
         }
     }

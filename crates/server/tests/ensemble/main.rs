@@ -7,6 +7,7 @@
 
 mod bad_disks;
 mod bad_input;
+mod divergence;
 mod frames;
 mod group;
 mod groups;
@@ -18,8 +19,8 @@ mod pure;
 mod read_only;
 mod refused;
 mod restarts;
-mod sessions;
 mod resumed;
+mod sessions;
 #[path = "../support/mod.rs"]
 mod support;
 mod visible;

@@ -88,6 +88,16 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    /// Waits until it has ended by itself; its exit code.
+    pub fn until_ended(&mut self) -> Option<i32> {
+        let mut status = None;
+        until("the server ends by itself", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap().code()
+    }
+
     /// Waits for a line of the log that has all of these parts.
     pub fn until_logged(&self, parts: &[&str]) {
         let has = |line: &str| parts.iter().all(|part| line.contains(part));

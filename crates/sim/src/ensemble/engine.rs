@@ -8,6 +8,7 @@ use oxkeeper_proto::OpCode;
 use oxkeeper_replica::engine::{Event, MemberEngine, Moment, Outside};
 use oxkeeper_replica::ensemble::{JournalFull, Role, Want};
 use oxkeeper_replica::{Serving, Shared, Writer};
+use oxkeeper_state::{Command, Identities, Number, Settings, State};
 use parking_lot::{RwLock, RwLockWriteGuard};
 
 use super::server::{Life, Mode, NEVER, Process, Work};
@@ -194,9 +195,13 @@ impl World {
                 self.history.digest(me, zxid, digest);
             }
             self.history.stands(me, after, &process.shared.read().state);
+            if self.options.bug == Bug::SilentDivergence && self.random.once_in(100) {
+                diverge(&mut process.shared.write().state);
+            }
             self.wake_io(me, self.now_ms);
         }
         drop(engine);
+        self.check_digests(me, life);
         self.note_role(me, process, life);
         done
     }
@@ -296,6 +301,15 @@ impl World {
         }
     }
 
+    /// The servers compare what their states amount to.
+    fn check_digests(&self, me: usize, life: &Life) {
+        let mut engine = life.engine.lock();
+        let replica = engine.replica_mut();
+        let mismatches = replica.take_mismatches();
+        let wrong = replica.is_wrong();
+        assert!(mismatches.is_empty() && !wrong, "agreement: server {} finds {mismatches:?}, wrong {wrong}", me + 1);
+    }
+
     /// The checkers learn what was applied.
     fn note_applied(&mut self, me: usize, index: u64, entry: &[u8]) {
         self.history.applied(me, index, entry, &mut self.books);
@@ -363,4 +377,15 @@ impl World {
         };
         self.wake_engine(me, at_ms.max(self.now_ms));
     }
+}
+
+/// A bug: some session has another timeout here than at the other servers.
+fn diverge(state: &mut State) {
+    let Some((session, owner)) = state.sessions().iter().next().map(|(id, session)| (id, session.owner)) else {
+        return;
+    };
+    let (from, settings) = (Some(Number { server: owner, boot: 1, seq: 1 }), Settings::default());
+    let (identities, body) = (Identities::default(), &77i32.to_be_bytes()[..]);
+    let command = Command { from, session, xid: 0, op: OpCode::ResumeSession, settings, identities, body };
+    state.apply(&command, state.time_ms(), &mut Vec::new(), &mut ()).expect("the session exists");
 }
