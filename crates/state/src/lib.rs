@@ -6,7 +6,7 @@
 //! Deliberately absent: connections, watches and session clocks (`oxkeeper-replica`), files (`oxkeeper-store`).
 //!
 //! Reading order: [`command`], [`znode`], [`tree`], [`acl`], [`session`], [`quota`], [`apply`], [`read`],
-//! [`checkpoint`], [`digest`], [`import`]; and what an ensemble adds: `agreement`, [`membership`], [`reconfig`].
+//! [`checkpoint`], [`digest`], [`import`], [`level`]; and what an ensemble adds: `agreement`, [`membership`], [`reconfig`].
 
 pub mod acl;
 mod address;
@@ -18,6 +18,7 @@ pub mod digest;
 mod dirty;
 pub mod hash_order;
 pub mod import;
+pub mod level;
 pub mod membership;
 pub mod properties;
 pub mod quota;
@@ -40,6 +41,7 @@ pub use apply::{Change, ChangeKind, Watcher};
 pub use command::{BallotId, Batch, Command, Entry, Epoch, Number};
 pub use digest::Digest;
 pub use dirty::Captured;
+pub use level::Level;
 pub use membership::Membership;
 pub use settings::Settings;
 pub use state::{Expendable, State};

@@ -1,8 +1,9 @@
 //! Frames between servers: one kind byte, then fields in big-endian order. Their length and their link are the
 //! transport's: a frame says nothing about who sent it.
 //!
-//! Every frame is checked while it is decoded; what passes cannot make consensus panic, whoever sent it. The version of
-//! this format is part of the greeting.
+//! Every frame is checked while it is decoded; what passes cannot make consensus panic, whoever sent it. Two servers agree on
+//! the version of this format when they greet each other. Within one version a ping grows by *fields*: each has a tag (u8),
+//! a length (u8) and a value, and a server skips those whose tag it does not know (see `mod field`).
 
 use std::sync::Arc;
 
@@ -15,16 +16,13 @@ use omnipaxos::messages::sequence_paxos::{
 };
 use omnipaxos::util::{LogSync, SequenceNumber};
 use oxkeeper_proto::{DecodeError, Jute, Reader, SessionId};
-use oxkeeper_state::Digest;
+use oxkeeper_state::{Digest, Level};
 use oxkeeper_state::command::BallotId;
 use oxkeeper_state::membership::MEMBERS_MAX;
 use thiserror::Error;
 
 use super::ballot::{self, BALLOT_LEN};
 use super::storage::LogEntry;
-
-/// Version of everything that servers say to each other.
-pub const PEER_VERSION: u16 = 2;
 
 /// Why a frame is refused; its link ends.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -86,6 +84,8 @@ pub struct Status {
     pub origin: u64,
     /// Stands for those with whom it would found an ensemble.
     pub founders: u64,
+    /// The highest feature level that it knows. From here on, fields that an older server leaves out.
+    pub knows: Level,
 }
 
 impl Status {
@@ -210,6 +210,13 @@ mod kind {
     pub(super) const DIGEST: u8 = 47;
 }
 
+/// Tags of what a ping says behind its fixed part. A new one takes the next free number for good, in [`put_status`] and
+/// `Fields::status`; left out, it has its default.
+mod field {
+    /// [`Status::knows`](super::Status::knows), u32.
+    pub(super) const KNOWS: u8 = 1;
+}
+
 /// No ensemble elects as often: a ballot must have numbers above it.
 const BALLOT_NUMBER_MAX: u32 = u32::MAX / 2;
 /// No log has more entries.
@@ -223,8 +230,8 @@ impl Frame {
             Frame::Consensus(Message::BLE(message)) => encode_heartbeat(&message.msg, out),
             Frame::Ping { status, sent_ms } => {
                 out.put_u8(kind::PING);
-                put_status(status, out);
                 out.put_u64(*sent_ms);
+                put_status(status, out);
             }
             Frame::Pong(sent_ms) => {
                 out.put_u8(kind::PONG);
@@ -357,13 +364,20 @@ fn put_index(kind: u8, index: u64, out: &mut Vec<u8>) {
 }
 
 fn put_status(status: &Status, out: &mut Vec<u8>) {
-    let Status { configuration, base, votes, promise, accepting, leading, initialize, decided, end, origin, founders } =
-        status;
+    let Status { configuration, base, votes, promise, accepting, leading, initialize, .. } = status;
+    let Status { decided, end, origin, founders, knows, .. } = status;
     out.put_u32(*configuration);
     out.put_u64(*base);
     put_ballot(*promise, out);
     [votes, accepting, leading, initialize].iter().for_each(|&&flag| out.put_u8(u8::from(flag)));
     [decided, end, origin, founders].iter().for_each(|&&field| out.put_u64(field));
+    put_field(field::KNOWS, &knows.0.to_be_bytes(), out);
+}
+
+fn put_field(tag: u8, value: &[u8], out: &mut Vec<u8>) {
+    out.put_u8(tag);
+    out.put_u8(u8::try_from(value.len()).expect("fields are short"));
+    out.put_slice(value);
 }
 
 fn put_ballot(ballot: Ballot, out: &mut Vec<u8>) {
@@ -424,7 +438,10 @@ impl Fields<'_> {
                 let (round, ballot, leader) = (self.word()?, self.ballot_of(from)?, self.ballot()?);
                 heartbeat(HeartbeatMsg::Reply(HeartbeatReply { round, ballot, leader, happy: self.flag()? }))
             }
-            kind::PING => Frame::Ping { status: self.status()?, sent_ms: self.number()? },
+            kind::PING => {
+                let sent_ms = self.number()?;
+                Frame::Ping { status: self.status()?, sent_ms }
+            }
             kind::PONG => Frame::Pong(self.number()?),
             kind::READY => Frame::Ready(ballot::to_id(self.ready(from)?)),
             kind::FORWARD => {
@@ -477,7 +494,7 @@ impl Fields<'_> {
         let (configuration, base, promise) = (self.word()?, self.number()?, self.any_ballot()?);
         let (votes, accepting, leading, initialize) = (self.flag()?, self.flag()?, self.flag()?, self.flag()?);
         let (decided, end, origin, founders) = (self.number()?, self.number()?, self.number()?, self.number()?);
-        Ok(Status {
+        let mut status = Status {
             configuration,
             base,
             votes,
@@ -489,7 +506,19 @@ impl Fields<'_> {
             end,
             origin,
             founders,
-        })
+            ..Status::default()
+        };
+        while !self.reader.rest().is_empty() {
+            let (tag, len) = (self.byte()?, self.byte()?);
+            let value = Reader::new(self.reader.take(usize::from(len))?);
+            let mut value = Fields { reader: value, roster: self.roster };
+            match tag {
+                field::KNOWS => status.knows = Level(value.word()?),
+                // A newer server says more.
+                _ => {}
+            }
+        }
+        Ok(status)
     }
 
     /// Up to the end of the frame.

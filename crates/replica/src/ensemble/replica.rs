@@ -12,7 +12,7 @@ use oxkeeper_proto::{DecodeError, OpCode, SessionId};
 use oxkeeper_state::command::{BallotId, Entry, Epoch};
 use oxkeeper_state::membership::MEMBERS_MAX;
 use oxkeeper_state::reconfig::Ruling;
-use oxkeeper_state::{Command, Identities, Settings};
+use oxkeeper_state::{Command, Identities, Level, Settings};
 use parking_lot::{Mutex, RwLock};
 
 use super::ballot;
@@ -75,6 +75,8 @@ pub struct ReplicaConfig {
     pub sync_len_max: u64,
     /// What this server, as a leader, says of every reconfig.
     pub ruling: Ruling,
+    /// The highest feature level that this server knows.
+    pub knows: Level,
     /// None, but in the simulator.
     pub bugs: Bugs,
 }
@@ -519,6 +521,7 @@ impl Replica {
             founders,
             decided: self.applied,
             end: self.applied,
+            knows: self.config.knows,
             ..Status::default()
         };
         match &self.standing {

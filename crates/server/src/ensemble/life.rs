@@ -18,7 +18,7 @@ use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{Bugs, JournalFull, Pace, Replica, ReplicaConfig, Role, SYNC_LEN_MAX};
 use oxkeeper_replica::{Shared, Writer};
 use oxkeeper_state::reconfig::Ruling;
-use oxkeeper_state::{BallotId, Settings, State};
+use oxkeeper_state::{BallotId, Level, Settings, State};
 use oxkeeper_store::{DirLock, Disk, Log, LogOptions, RECORD_LEN_MAX, StoreError, Tree};
 use parking_lot::{Mutex, RwLock};
 use tracing::{error, info, warn};
@@ -329,6 +329,7 @@ fn replica_config(parts: &Parts, applied: u64, checkpointed: u64) -> ReplicaConf
         seed: parts.seed,
         sync_len_max: SYNC_LEN_MAX,
         ruling: ruling(membership),
+        knows: Level::KNOWN,
         bugs: Bugs::default(),
     }
 }

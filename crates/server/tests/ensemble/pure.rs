@@ -8,13 +8,13 @@ use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{Bugs, Journal, JournalOp, MemoryJournal, Pace, Replica, ReplicaConfig, Role, Want};
 use oxkeeper_replica::{Clocks, SessionTable, Shared, Writer};
 use oxkeeper_state::reconfig::Ruling;
-use oxkeeper_state::{Command, Identities, Settings, State};
+use oxkeeper_state::{Command, Identities, Level, Settings, State};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
 /// The ping of a server that votes in the first configuration: consensus begins with it.
 pub(crate) fn voter_ping() -> Vec<u8> {
     let (configuration, base, promise, flags) = (1u32.to_be_bytes(), [0; 8], [0; 20], [1, 0, 0, 0]);
-    [&[32][..], &configuration, &base, &promise, &flags, &[0; 40]].concat()
+    [&[32][..], &[0; 8], &configuration, &base, &promise, &flags, &[0; 32]].concat()
 }
 
 /// Nobody waits for what is applied.
@@ -86,6 +86,7 @@ impl Pure {
             seed: 1,
             sync_len_max: 1 << 20,
             ruling: Ruling::default(),
+            knows: Level::KNOWN,
             bugs,
         };
         let replica = Replica::start(config, journal, &state, 0).unwrap();

@@ -17,7 +17,7 @@ use oxkeeper_server::ensemble::LogJournal;
 use oxkeeper_server::recovery::{Recovered, Replay, StoreOptions, recover_with};
 use oxkeeper_server::transfer::{Receiver, Sender};
 use oxkeeper_state::reconfig::Ruling;
-use oxkeeper_state::{Settings, State};
+use oxkeeper_state::{Level, Settings, State};
 use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{DirLock, Disk, LogOptions, StoreError, Tree, TreeOptions};
 use parking_lot::{Mutex, RwLock};
@@ -270,6 +270,7 @@ impl Birth<'_> {
             seed: self.seed,
             sync_len_max: options.sync_len_max,
             ruling: if options.one_voter { Ruling::ONE_VOTER } else { Ruling::default() },
+            knows: Level::KNOWN,
             bugs: options.bugs,
         }
     }

@@ -1,0 +1,34 @@
+//! Feature levels: what a program knows, and what an ensemble agreed to use.
+//!
+//! Each program knows all levels up to its own highest, [`Level::KNOWN`]. The state holds the level that its servers agreed
+//! on; a log entry raises it once every member knows the next one, and nothing lowers it. Whatever a program of a lower
+//! level could not read or would apply differently hangs on the agreed level: kinds of log entries, operations, switches of
+//! commands, rules of `apply`, layouts of records. So a log is applied alike by every program that knows its levels.
+//!
+//! | level | brings |
+//! |---|---|
+//! | 0 | data written before there were levels, and imported data |
+//! | 1 | the level itself in the state; switches of commands beyond the first eight |
+//!
+//! To add a level: raise [`Level::KNOWN`] and give the new constant a line above.
+
+use std::fmt;
+
+/// A feature level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Level(pub u32);
+
+impl Level {
+    /// Data from before there were levels.
+    pub const NONE: Level = Level(0);
+    /// Commands may have switches beyond the first eight.
+    pub const WIDE_SETTINGS: Level = Level(1);
+    /// The highest level of this program.
+    pub const KNOWN: Level = Level::WIDE_SETTINGS;
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
