@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use oxkeeper_server::config::{Config, EXIT_CODE_INVALID, Properties, Source};
-use oxkeeper_server::{RecoveryError, Server, StartError, StartOptions};
+use oxkeeper_server::{Reason, RecoveryError, Server, StartError, StartOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 use tracing_subscriber::layer::SubscriberExt;
@@ -20,6 +20,10 @@ use crate::supervisor;
 
 /// ZooKeeper's exit code for a data directory that cannot be used.
 const EXIT_CODE_DATA: u8 = 3;
+/// Ours, when the ensemble has agreed on what this release does not know.
+const EXIT_CODE_OUTDATED: u8 = 5;
+/// ZooKeeper's exit code for a transaction that is not the one which was agreed on.
+const EXIT_CODE_DIVERGED: u8 = 12;
 /// ZooKeeper's exit code when administrators cannot be served.
 const EXIT_CODE_ADMIN: u8 = 4;
 
@@ -73,7 +77,7 @@ enum LogFormat {
     Json,
 }
 
-/// Serves until SIGTERM or SIGINT. The exit codes are ZooKeeper's.
+/// Serves until SIGTERM or SIGINT. The exit codes are ZooKeeper's, but for one.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let log = start_log(args.log_format);
     raise_file_limit();
@@ -94,8 +98,15 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     supervisor::serving(&server);
     signals.wait(&server, || reload_log(args, &log))?;
     supervisor::stopping();
+    let ended = server.ended();
     server.stop();
-    Ok(ExitCode::SUCCESS)
+    Ok(ended.map_or(ExitCode::SUCCESS, |reason| {
+        let code = match reason {
+            Reason::Diverged { .. } => EXIT_CODE_DIVERGED,
+            Reason::Entry(_) | Reason::State { .. } => EXIT_CODE_OUTDATED,
+        };
+        complain(&reason.to_string(), code)
+    }))
 }
 
 pub(crate) fn complain(problem: &str, code: u8) -> ExitCode {
@@ -114,6 +125,7 @@ fn exit_code(problem: &StartError) -> u8 {
             RecoveryError::Store(_)
             | RecoveryError::Record { .. }
             | RecoveryError::Entry { .. }
+            | RecoveryError::Newer { .. }
             | RecoveryError::Gap { .. }
             | RecoveryError::Decided { .. }
             | RecoveryError::Foreign(_)

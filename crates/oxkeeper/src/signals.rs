@@ -42,6 +42,7 @@ impl Signals {
             loop {
                 tokio::select! {
                     name = stop.asked() => return info!("{name}: stopping"),
+                    () = server.wait_for_end() => return info!("this server cannot go on: stopping"),
                     _ = hang_up.recv() => reload(),
                     () = watchdog.due() => watchdog.answer(server),
                 }

@@ -126,7 +126,8 @@ impl Engine {
         drop(shared);
         drop(former);
         let journal = Box::new(LogJournal::alone(log));
-        self.engine.restart(journal, applied, self.surroundings.clock.now_ms());
+        let level = self.surroundings.shared.read().state.level();
+        self.engine.restart(journal, (applied, level), self.surroundings.clock.now_ms());
         let thread = checkpoints.start(&self.surroundings.shared, Arc::new(tree), self.surroundings.clock);
         home.checkpointing = Some(thread.expect("the system has a thread: one has just ended"));
         Ok(())

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::metrics::CheckpointStats;
-use crate::recovery::{ENSEMBLE, SCALARS};
+use crate::recovery::{ENSEMBLE, LEVEL, SCALARS};
 use crate::serve::spawn;
 
 /// Bytes of log behind the last checkpoint that begin the next one.
@@ -384,6 +384,7 @@ impl Drop for Image {
 fn put_head(writer: &mut TreeWriter<'_>, head: &Head) -> Result<(), StoreError> {
     writer.put_meta(SCALARS, &head.scalars)?;
     writer.put_meta(ENSEMBLE, &head.ensemble)?;
+    writer.put_meta(LEVEL, &head.level)?;
     let acls = head.acls.iter().map(|(id, record)| (Kind::Acl, u64::from(*id), record));
     let sessions = head.sessions.iter().map(|(id, record)| (Kind::Session, *id as u64, record));
     for (kind, key, record) in acls.chain(sessions) {

@@ -166,6 +166,9 @@ impl Outside for Surroundings {
                 self.stats.lock().sessions_expired += 1;
             }
             Event::Reaped(znode) => info!(path = znode.path, "reaping a container or TTL znode"),
+            Event::LevelRaised(level) => {
+                info!(level = level.0, "the feature level was raised: an older release cannot read the data any more");
+            }
             Event::DiskFull => self.note_full(),
             Event::LocalSessionExpired { .. } | Event::Serving { .. } | Event::DiskStalled { .. } => {}
         }

@@ -20,6 +20,7 @@ mod checkpoint;
 mod client;
 mod clock;
 pub mod config;
+mod ended;
 mod engine;
 pub mod ensemble;
 mod io;
@@ -45,6 +46,7 @@ pub mod words;
 mod words_service;
 
 pub use auth::{SaslError, client_account};
+pub use ended::Reason;
 pub use prepare::check;
 pub use recovery::RecoveryError;
 pub use serve::{Server, StartError, StartOptions};

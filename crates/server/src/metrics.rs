@@ -20,8 +20,8 @@ use oxkeeper_proto::Zxid;
 use oxkeeper_replica::ensemble::Packed;
 use oxkeeper_replica::stats::{Distribution, ServerStats, Tally};
 use oxkeeper_replica::watches::Fired;
-use oxkeeper_state::State;
 use oxkeeper_state::quota::{self, Track};
+use oxkeeper_state::{Level, State};
 
 use self::family::Family;
 use self::histogram::Histogram;
@@ -273,6 +273,8 @@ pub(crate) struct Figures {
     pub(crate) behind_len: u64,
     /// The ballot under which entries count now.
     pub(crate) ballot: u64,
+    /// The feature level that was agreed on.
+    pub(crate) level: Level,
     /// Servers that vote.
     pub(crate) quorum_size: usize,
 }

@@ -20,7 +20,7 @@ use oxkeeper_store::{
 use thiserror::Error;
 
 use crate::ensemble;
-use crate::recovery::{self, ENSEMBLE, LOG_DIR, RecoveryError, Replay, SCALARS, StoreOptions};
+use crate::recovery::{self, ENSEMBLE, LEVEL, LOG_DIR, RecoveryError, Replay, SCALARS, StoreOptions};
 use crate::transfer::{INCOMING, INSTALLED};
 
 /// Says that what is beside it is not whole.
@@ -146,6 +146,7 @@ pub(crate) fn fill_tree(
     let head = state.begin_checkpoint();
     filling.put_meta(SCALARS, &head.scalars)?;
     filling.put_meta(ENSEMBLE, &head.ensemble)?;
+    filling.put_meta(LEVEL, &head.level)?;
     let mut written = 0;
     loop {
         let captured = state.capture(PORTION);
@@ -197,7 +198,7 @@ pub fn read_tree(data_dir: &Path, seed: u64) -> Result<(State, u64), RecoveryErr
     let _lock = oxkeeper_store::lock(&*disk, data_dir)?;
     let tree = Tree::open(disk, data_dir, &TreeOptions::default())?;
     let snapshot = tree.snapshot()?.ok_or_else(|| RecoveryError::Nothing(data_dir.display().to_string()))?;
-    Ok((recovery::load(&snapshot, seed)?, snapshot.applied_index()))
+    Ok((recovery::load(&snapshot, seed, recovery::KNOWS)?, snapshot.applied_index()))
 }
 
 /// Reads the state of a server that does not run.

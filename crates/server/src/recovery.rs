@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 
 use oxkeeper_proto::{DecodeError, Zxid};
 use oxkeeper_state::checkpoint::{Loading, Znodes};
-use oxkeeper_state::{Entry, State};
+use oxkeeper_state::{BadEntry, Entry, Level, State};
 use oxkeeper_store::{DirLock, Disk, Kind, Log, LogOptions, Snapshot, StoreError, TREE_FILE, Tree, TreeOptions};
 use thiserror::Error;
 use tracing::info;
@@ -19,10 +19,17 @@ use crate::metrics::StartupStats;
 use crate::offline;
 use crate::transfer::finish_install;
 
+/// The highest feature level of this program.
+#[cfg(not(feature = "next-version"))]
+pub(crate) const KNOWS: Level = Level::KNOWN;
+#[cfg(feature = "next-version")]
+pub(crate) const KNOWS: Level = Level::NEXT;
 /// Name of the log's directory below `dataLogDir`.
 pub(crate) const LOG_DIR: &str = "log";
 /// Name of the scalars among the durable tree's meta values.
 pub const SCALARS: &str = "scalars";
+/// Name of the feature level among the durable tree's meta values: it is read before anything else.
+pub const LEVEL: &str = "level";
 /// Name of what the durable tree knows of the ensemble among its meta values.
 pub const ENSEMBLE: &str = "ensemble";
 /// Threads that read the durable tree.
@@ -51,6 +58,20 @@ pub enum RecoveryError {
         index: u64,
         /// What is wrong with it.
         source: DecodeError,
+    },
+    /// A newer release wrote it.
+    #[error(
+        "{what} is of feature level {needs}, this release ({}) knows levels up to {knows}: start a release that knows it. \
+         Nothing was changed",
+        env!("CARGO_PKG_VERSION")
+    )]
+    Newer {
+        /// The data, or an entry of the log.
+        what: String,
+        /// Its level.
+        needs: Level,
+        /// The highest level known here.
+        knows: Level,
     },
     /// The log begins behind what the tree holds, or ends before it.
     #[error("the log has entries {first}..{end}, but the durable tree ends at {applied}: files are missing")]
@@ -105,13 +126,21 @@ pub struct Recovered {
     pub(crate) stats: StartupStats,
 }
 
-/// How the two halves of the store are opened.
-#[derive(Clone, Debug, Default)]
+/// How the two halves of the store are opened, and what may be in them.
+#[derive(Clone, Debug)]
 pub struct StoreOptions {
     /// The log.
     pub log: LogOptions,
     /// The durable tree.
     pub tree: TreeOptions,
+    /// The highest feature level that is read.
+    pub knows: Level,
+}
+
+impl Default for StoreOptions {
+    fn default() -> StoreOptions {
+        StoreOptions { log: LogOptions::default(), tree: TreeOptions::default(), knows: KNOWS }
+    }
 }
 
 /// How far the log is replayed.
@@ -177,7 +206,7 @@ pub fn recover_locked(
     let written_s = written_s(&data_dir.join(TREE_FILE));
     let tree = Tree::open(disk.clone(), data_dir, &options.tree)?;
     let (mut state, checkpointed) = match tree.snapshot()? {
-        Some(snapshot) if !is_unborn(&snapshot) => (load(&snapshot, seed)?, snapshot.applied_index()),
+        Some(snapshot) if !is_unborn(&snapshot) => (load(&snapshot, seed, options.knows)?, snapshot.applied_index()),
         Some(_) | None => (State::new(seed), 0),
     };
     let last_checkpoint = (checkpointed > 0).then(|| (state.zxid(), written_s));
@@ -188,6 +217,7 @@ pub fn recover_locked(
         return Err(RecoveryError::Gap { first, end, applied: checkpointed });
     }
     let applied = replay.end(&log, checkpointed)?;
+    check_entries(&log, checkpointed..log.next_index(), options.knows)?;
     let tail = replay_entries(&log, checkpointed..applied, &mut state)?;
     let replayed_ms = clock.now_ms() - loaded_ms;
     info!(
@@ -236,11 +266,17 @@ fn is_unborn(snapshot: &Snapshot) -> bool {
 }
 
 /// Reads the durable tree, the znodes on several threads.
-pub(crate) fn load(snapshot: &Snapshot, seed: u64) -> Result<State, RecoveryError> {
+pub(crate) fn load(snapshot: &Snapshot, seed: u64, knows: Level) -> Result<State, RecoveryError> {
     let bad = |what: &'static str, key: u64| move |source| RecoveryError::Record { what, key, source };
+    let level = snapshot.meta(LEVEL)?.unwrap_or_default();
+    let needs = Level::decode(&level).map_err(bad("meta value", 0))?;
+    if needs > knows {
+        return Err(RecoveryError::Newer { what: "the durable tree".to_owned(), needs, knows });
+    }
     let scalars = snapshot.meta(SCALARS)?.unwrap_or_default();
     let ensemble = snapshot.meta(ENSEMBLE)?.unwrap_or_default();
-    let mut loading = Loading::new(seed, &scalars, &ensemble).map_err(bad("meta value", 0))?;
+    let loading = Loading::new(seed, &scalars, &ensemble).and_then(|loading| loading.at_level(&level));
+    let mut loading = loading.map_err(bad("meta value", 0))?;
     let mut failed = Ok(());
     snapshot.load(Kind::Acl, |key, record| {
         if let Err(source) = loading.acl(key as u32, record) {
@@ -302,6 +338,22 @@ struct Tail {
     commands: u64,
 }
 
+/// Looks whether this release can read the log, before any of it is used: also what is not applied yet.
+fn check_entries(log: &Log, range: Range<u64>, knows: Level) -> Result<(), RecoveryError> {
+    let mut found = Ok(());
+    log.read(range, |index, entry| {
+        if found.is_ok() {
+            found = Entry::check(entry, knows).map_err(|problem| match problem {
+                BadEntry::Newer { kind, needs, knows } => {
+                    RecoveryError::Newer { what: format!("log entry {index}, of kind {kind},"), needs, knows }
+                }
+                BadEntry::Malformed(source) => RecoveryError::Entry { index, source },
+            });
+        }
+    })?;
+    found
+}
+
 /// Applies the log entries behind the durable tree.
 fn replay_entries(log: &Log, range: Range<u64>, state: &mut State) -> Result<Tail, RecoveryError> {
     let mut failed = Ok(());
@@ -310,9 +362,10 @@ fn replay_entries(log: &Log, range: Range<u64>, state: &mut State) -> Result<Tai
     log.read(range, |index, entry| {
         tail.len += entry.len() as u64;
         if failed.is_ok() {
-            let replayed = replay_entry(entry, state, &mut body);
-            failed =
-                replayed.map(|count| tail.commands += count).map_err(|source| RecoveryError::Entry { index, source });
+            match replay_entry(entry, state, &mut body) {
+                Ok(count) => tail.commands += count,
+                Err(source) => failed = Err(RecoveryError::Entry { index, source }),
+            }
         }
     })?;
     failed.map(|()| tail)
@@ -320,14 +373,21 @@ fn replay_entries(log: &Log, range: Range<u64>, state: &mut State) -> Result<Tai
 
 /// Applies one entry; how many commands it has.
 fn replay_entry(entry: &[u8], state: &mut State, body: &mut Vec<u8>) -> Result<u64, DecodeError> {
-    let batch = match Entry::decode(entry)? {
-        Entry::Epoch(epoch) => {
+    // What it needs was looked at before.
+    let batch = match Entry::decode(entry, Level(u32::MAX)) {
+        Err(BadEntry::Malformed(problem)) => return Err(problem),
+        Err(BadEntry::Newer { .. }) => return Err(DecodeError::NotAllowed("level")),
+        Ok(Entry::Raise(raise)) => {
+            state.raise(&raise);
+            return Ok(0);
+        }
+        Ok(Entry::Epoch(epoch)) => {
             state.begin_epoch(&epoch, &mut ());
             return Ok(0);
         }
         // of a leader that was none any more when this was decided
-        Entry::Batch(batch) if !state.accepts(&batch) => return Ok(0),
-        Entry::Batch(batch) => batch,
+        Ok(Entry::Batch(batch)) if !state.accepts(&batch) => return Ok(0),
+        Ok(Entry::Batch(batch)) => batch,
     };
     let time_ms = batch.time_ms;
     let mut count = 0;

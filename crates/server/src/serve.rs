@@ -12,7 +12,7 @@ use oxkeeper_replica::engine::{StandaloneEngine, StandaloneOptions};
 use oxkeeper_replica::ensemble::Journal;
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::{Clocks, ConnectionConfig, LocalSessions, Serving, SessionTable, Shared, Writer};
-use oxkeeper_state::{Settings, State};
+use oxkeeper_state::{Level, Settings, State};
 use oxkeeper_store::{Disk, RECORD_LEN_MAX, RealDisk};
 use oxkeeper_tls::TlsError;
 use parking_lot::{Mutex, RwLock};
@@ -29,6 +29,7 @@ use crate::auth::SaslError;
 use crate::checkpoint::{Checkpoints, SharedCheckpoints};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::ended::{Ended, Reason};
 use crate::engine::{APPLY_MAX, ENTRY_LEN_MAX, Engine, FullDisk, Surroundings, reaping};
 use crate::ensemble::{self, ConfigKeeper, Ensemble, Life, LogJournal, Parts};
 use crate::io::{Io, IoShared};
@@ -39,7 +40,7 @@ use crate::metrics::{EngineStats, StartupStats};
 use crate::peers::PeerTls;
 use crate::prepare::{self, Keys};
 use crate::pulse::Pulse;
-use crate::recovery::{self, Recovered, RecoveryError, Replay, StoreOptions};
+use crate::recovery::{self, KNOWS, Recovered, RecoveryError, Replay, StoreOptions};
 use crate::restore::{Dirs, Restorer};
 use crate::role::RoleCell;
 use crate::slow::SlowLog;
@@ -143,6 +144,7 @@ pub struct Server {
     pulse: Arc<Pulse>,
     /// Of a server alone it leaves what it had on disk.
     engine: JoinHandle<Option<Home>>,
+    ended: Arc<Ended>,
     others: Vec<JoinHandle<()>>,
     site: Arc<Site>,
     /// Ends after everything else: it tells of the stop.
@@ -228,6 +230,16 @@ impl Server {
     /// Where clients connect with TLS.
     pub fn secure_address(&self) -> Option<SocketAddr> {
         self.listening.secure_address()
+    }
+
+    /// Until this server must end by itself: for ever, mostly.
+    pub async fn wait_for_end(&self) {
+        self.ended.wait().await;
+    }
+
+    /// Why it must end by itself, if it must.
+    pub fn ended(&self) -> Option<Reason> {
+        self.ended.reason().cloned()
     }
 
     /// The threads that have not gone round for longer than `patience`, though nothing excuses them: a watchdog's question.
@@ -400,6 +412,7 @@ fn assemble(
     let auth_rules = io.config.auth.clone();
     // Before the members are asked where this server should listen; clients wait until there is a thread for them.
     listening.open(listeners);
+    let ended = Arc::new(Ended::default());
     let mut others = Vec::new();
     let mut restorer = None;
     let engine = match (membership, durable.life, &durable.checkpoints) {
@@ -426,6 +439,8 @@ fn assemble(
                 tls: peer_tls,
                 slow_after_ms: slow_after_ms(&config),
                 audit: audit.clone(),
+                ended: ended.clone(),
+                level_max: level_max(&config),
                 renew,
             };
             let ensemble = Ensemble::start(parts, life).map_err(|(_, problem)| StartError::Ensemble(problem))?;
@@ -453,12 +468,13 @@ fn assemble(
                 settings,
                 entry_len_max: ENTRY_LEN_MAX,
                 apply_max: APPLY_MAX,
+                raises_to: KNOWS.min(level_max(&config)),
             };
             let entry = checkpoints.as_ref().map(|it| it.between_entries().clone()).unwrap_or_default();
-            let applied = checkpoints.as_ref().map_or(0, |checkpoints| checkpoints.applied_count());
+            let (applied, level) = (checkpoints.as_ref().map_or(0, |checkpoints| checkpoints.applied_count()), shared.read().state.level());
             let journal = log.map(|log| Box::new(LogJournal::alone(log)) as Box<dyn Journal>);
             let engine = Engine {
-                engine: StandaloneEngine::new(journal, writer, options, entry, applied, clock.now_ms()),
+                engine: StandaloneEngine::new(journal, writer, options, entry, (applied, level), clock.now_ms()),
                 home,
                 slow: SlowLog::default(),
                 surroundings: Surroundings {
@@ -496,6 +512,7 @@ fn assemble(
         admission,
         pulse,
         engine,
+        ended,
         others,
         site,
         admin,
@@ -539,6 +556,10 @@ fn read_only_after_ms(config: &Config) -> Option<u64> {
 
 fn slow_after_ms(config: &Config) -> Option<u64> {
     Some(u64::from(config.slow_request_ms)).filter(|&after_ms| after_ms > 0)
+}
+
+fn level_max(config: &Config) -> Level {
+    config.feature_level_max.map_or(KNOWS, Level)
 }
 
 /// Unlike that of any other process.

@@ -192,11 +192,13 @@ impl Facts for Asked<'_> {
             zxid: shared.state.zxid().0,
             znode_count: znode_count(&shared),
             proposal_sizes: Some(proposal_sizes(&self.service.engine.lock())),
+            level: shared.state.level().0,
         }
     }
 
     fn configuration(&self) -> ConfigurationFacts {
         let config = &self.service.config;
+        let shared = self.service.state.read();
         ConfigurationFacts {
             client_port: self.service.listening.plain_port().map_or(-1, i32::from),
             secure_client_port: self.service.listening.secure_address().map_or(-1, |address| i32::from(address.port())),
@@ -208,7 +210,8 @@ impl Facts for Asked<'_> {
             session_timeout_max_ms: config.session_timeout_max_ms,
             listen_backlog: config.listen_backlog.into(),
             server_id: config.server_id(),
-            ensemble: ensemble_facts(config, self.place.role, agreed_members(&self.service.state.read())),
+            level: shared.state.level().0,
+            ensemble: ensemble_facts(config, self.place.role, agreed_members(&shared)),
         }
     }
 
@@ -440,6 +443,7 @@ impl Asked<'_> {
             checkpointed: service.checkpoints.as_ref().map_or(0, |all| all.committed_count()),
             behind_len: service.checkpoints.as_ref().map_or(0, |all| all.behind_len()),
             ballot: shared.state.epoch_ballot().map_or(0, |id| u64::from(ballot_number(id))),
+            level: shared.state.level(),
             quorum_size: voters(&service.config, &shared),
         }
     }

@@ -10,12 +10,14 @@ use std::time::Duration;
 use oxkeeper_proto::records::{Acl, CreateRequest, Id};
 use oxkeeper_proto::{Jute, OpCode, SessionId};
 use oxkeeper_server::RecoveryError;
-use oxkeeper_server::recovery::{ENSEMBLE, Recovered, Replay, SCALARS, StoreOptions, recover_locked, recover_with};
+use oxkeeper_server::recovery::{
+    ENSEMBLE, LEVEL, Recovered, Replay, SCALARS, StoreOptions, recover_locked, recover_with,
+};
 use oxkeeper_server::transfer::{
     InstalledScalars, LogPart, Receiver, Sender, StateSource, Tail, TransferError, finish_install,
 };
 use oxkeeper_state::command::{begin_agreed, begin_batch, put_section};
-use oxkeeper_state::{BallotId, Command, Epoch, Identities, Settings, State};
+use oxkeeper_state::{BallotId, Command, Epoch, Identities, Level, Raise, Settings, State};
 use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{Disk, Kind, Log, LogOptions, Snapshot, StoreError, Tree, TreeOptions};
 
@@ -133,6 +135,7 @@ fn write_checkpoint(tree: &Tree, state: &mut State, applied: u64) {
     let written = tree.checkpoint(applied, |writer| {
         writer.put_meta(SCALARS, &head.scalars)?;
         writer.put_meta(ENSEMBLE, &head.ensemble)?;
+        writer.put_meta(LEVEL, &head.level)?;
         for (id, record) in &head.sessions {
             writer.put(Kind::Session, *id as u64, record.as_deref().unwrap())?;
         }
@@ -232,6 +235,64 @@ fn files_that_do_not_fit_together_are_refused() {
         let short = recover(&disk, replay).map(|recovered| recovered.applied).unwrap_err();
         assert!(matches!(short, RecoveryError::Gap { first: 0, end: 5, applied: 6 }), "{short}");
     }
+}
+
+fn raise(level: Level, ballot: Option<BallotId>) -> Vec<u8> {
+    let mut out = Vec::new();
+    Raise { level, ballot, time_ms: 7 }.encode(&mut out);
+    out
+}
+
+#[test]
+fn the_feature_level_is_recovered_from_the_log_and_from_the_tree() {
+    let entries = [epoch(FIRST), raise(Level::KNOWN, Some(FIRST)), agreed(FIRST, 1, &[SESSION, "/a"])];
+    let disk = disk_of(&entries, 0, Some(3));
+    let Recovered { mut state, tree, .. } = recover(&disk, REPLAY).unwrap();
+    assert_eq!(state.level(), Level::KNOWN);
+    write_checkpoint(&tree, &mut state, 3);
+    drop(tree);
+    let recovered = recover(&disk.kill(), REPLAY).unwrap();
+    assert_eq!((recovered.state.level(), recovered.checkpointed), (Level::KNOWN, 3));
+    let older = disk_of(&entries[..1], 0, Some(1));
+    assert_eq!(recover(&older, REPLAY).unwrap().state.level(), Level::NONE, "data from before there were levels");
+}
+
+/// Whether a newer release has written something, applied or not: an older one says so, and leaves it as it is.
+#[test]
+fn data_of_a_newer_release_is_refused_by_its_level() {
+    let above = Level(Level::KNOWN.0 + 1);
+    let refused = |disk: &FakeDisk, replay| {
+        let problem = recover(disk, replay).map(|recovered| recovered.applied).unwrap_err();
+        assert!(
+            matches!(problem, RecoveryError::Newer { needs, knows: Level::KNOWN, .. } if needs == above),
+            "{problem}"
+        );
+        problem.to_string()
+    };
+    let entries = [epoch(FIRST), agreed(FIRST, 1, &[SESSION, "/a"]), raise(above, Some(FIRST))];
+    for decided in 1..=3 {
+        let disk = disk_of(&entries, 0, Some(decided));
+        let text = refused(&disk, REPLAY);
+        assert_eq!(
+            text,
+            format!(
+                "log entry 2, of kind 4, is of feature level {above}, this release ({}) knows levels up to {}: start a \
+                 release that knows it. Nothing was changed",
+                env!("CARGO_PKG_VERSION"),
+                Level::KNOWN
+            )
+        );
+        let newer = StoreOptions { knows: above, ..options() };
+        let shared: Arc<dyn Disk> = Arc::new(disk.kill());
+        let recovered = recover_with(&shared, Path::new(DIR), Path::new(DIR), 1, &newer, REPLAY).unwrap();
+        assert_eq!((recovered.log.next_index(), recovered.applied), (3, decided), "the newer one finds all of it");
+    }
+    let disk = disk_of(&entries[..2], 0, Some(2));
+    let Recovered { mut state, tree, .. } = recover(&disk, REPLAY).unwrap();
+    state.raise(&Raise { level: above, ballot: Some(FIRST), time_ms: 0 });
+    write_checkpoint(&tree, &mut state, 2);
+    drop(tree);
+    assert!(refused(&disk.kill(), REPLAY).starts_with("the durable tree is of feature level"));
 }
 
 /// Sends what a recovered server has.

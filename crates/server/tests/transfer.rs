@@ -6,12 +6,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use oxkeeper_proto::{OpCode, SessionId};
 use oxkeeper_server::RecoveryError;
 use oxkeeper_server::recovery::{Recovered, Replay, StoreOptions, recover_with};
 use oxkeeper_server::transfer::{
     CHUNK_LEN_MAX, Installed, InstalledScalars, LogPart, Receiver, Sender, StateSource, Tail, TransferError,
     finish_install,
 };
+use oxkeeper_state::command::begin_batch;
+use oxkeeper_state::{Command, Identities, Settings};
 use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{Disk, Kind, Log, LogOptions, RealDisk, Snapshot, StoreError, Tree, TreeOptions, TreeWriter};
 
@@ -26,11 +29,22 @@ fn options() -> StoreOptions {
     StoreOptions {
         log: LogOptions { segment_len: 2000, ..LogOptions::default() },
         tree: TreeOptions { pace_rest: Duration::ZERO, ..TreeOptions::default() },
+        ..StoreOptions::default()
     }
 }
 
 fn entry(server: u8, index: u64) -> Vec<u8> {
-    [&[server][..], &index.to_be_bytes()].concat().repeat(30)
+    entry_of(&[&[server][..], &index.to_be_bytes()].concat().repeat(30))
+}
+
+/// A batch of one command with this body.
+fn entry_of(body: &[u8]) -> Vec<u8> {
+    let (settings, identities) = (Settings::default(), Identities::default());
+    let mut out = Vec::new();
+    begin_batch(0, &mut out);
+    let (session, op) = (SessionId(1), OpCode::SetData);
+    Command { from: None, session, xid: 1, op, settings, identities, body }.encode(&mut out);
+    out
 }
 
 fn open_tree(disk: &FakeDisk, dirs: Dirs) -> Tree {
@@ -216,8 +230,8 @@ fn large_records_and_many_of_them_go_through() {
     tree.checkpoint(100, write).unwrap();
     drop(tree);
     let mut log = open_log(&disk, APART, 0);
-    for (index, len) in [(101, 16 << 20), (102, 5 << 20), (103, 0)] {
-        log.append(&random(index, len)).unwrap();
+    for (index, len) in [(101, (16 << 20) - 100), (102, 5 << 20), (103, 0)] {
+        log.append(&entry_of(&random(index, len))).unwrap();
         log.sync().unwrap();
     }
     drop(log);

@@ -3,7 +3,7 @@
 //! Mirrors `oxkeeper-server`'s `checkpoint.rs`. Invariants: it begins between two log entries, never within one, because
 //! a restart applies whole entries; the log is trimmed only up to what a committed checkpoint holds.
 
-use oxkeeper_server::recovery::{ENSEMBLE, SCALARS};
+use oxkeeper_server::recovery::{ENSEMBLE, LEVEL, SCALARS};
 use oxkeeper_state::Captured;
 use oxkeeper_state::checkpoint::Head;
 use oxkeeper_store::{Kind, StoreError, TreeWriter};
@@ -28,6 +28,7 @@ impl Progress {
 pub fn put_head(writer: &mut TreeWriter<'_>, head: &Head) -> Result<(), StoreError> {
     writer.put_meta(SCALARS, &head.scalars)?;
     writer.put_meta(ENSEMBLE, &head.ensemble)?;
+    writer.put_meta(LEVEL, &head.level)?;
     for (id, record) in &head.acls {
         put(writer, Kind::Acl, u64::from(*id), record.as_deref())?;
     }

@@ -50,6 +50,8 @@ pub enum Bug {
     SilentDivergence,
     /// An ensemble's leader takes the wall's clock for the one that sessions expire by.
     ExpiryByWallClock,
+    /// A server of an ensemble goes by the feature level that it knows, whatever is agreed on.
+    LevelOfItsOwn,
 }
 
 /// The options of a run. Rates are "once in so many steps"; 0 is never.

@@ -12,7 +12,7 @@ use oxkeeper_replica::{Clocks, SessionTable, Shared, Writer};
 use oxkeeper_server::RecoveryError;
 use oxkeeper_server::ensemble::LogJournal;
 use oxkeeper_server::recovery::{Recovered, Replay, StoreOptions, recover_with};
-use oxkeeper_state::Settings;
+use oxkeeper_state::{Level, Settings};
 use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{DirLock, Disk, Log, LogOptions, LogReader, StoreError, Tree, TreeOptions};
 use parking_lot::RwLock;
@@ -89,6 +89,7 @@ impl Server {
         let store = StoreOptions {
             log: LogOptions { segment_len: options.segment_len, ..LogOptions::default() },
             tree: TreeOptions { pace_rest: Duration::ZERO, ..TreeOptions::default() },
+            ..StoreOptions::default()
         };
         let disk: Arc<dyn Disk> = Arc::new(around.disk.clone());
         let seed = around.random.any();
@@ -118,7 +119,9 @@ impl Server {
             settings,
             entry_len_max: options.entry_len_max as usize,
             apply_max: options.apply_max as usize,
+            raises_to: Level::KNOWN,
         };
+        let level = state.level();
         let (journal, writer) = (Some(Box::new(journal) as Box<dyn Journal>), Writer::new(threads));
         Server {
             shared: RwLock::new(Shared::new(state, settings, sessions, now_ms)),
@@ -127,7 +130,7 @@ impl Server {
             last_tick_ms: now_ms,
             tree: Rc::new(tree),
             progress: Progress::new(applied, checkpointed),
-            engine: StandaloneEngine::new(journal, writer, engine_options, Arc::default(), applied, now_ms),
+            engine: StandaloneEngine::new(journal, writer, engine_options, Arc::default(), (applied, level), now_ms),
             seats: Seats::new(threads, options.tick_ms, settings, false),
             _locks: locks,
         }

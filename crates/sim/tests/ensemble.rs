@@ -4,6 +4,7 @@ use std::panic::catch_unwind;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use oxkeeper_sim::ensemble::{Options, RUN_MS, Report, replay_command, run, trace};
+use oxkeeper_state::Level;
 
 /// Every run of these seeds is the same on every machine.
 const FIXED: std::ops::Range<u64> = 0..60;
@@ -62,6 +63,19 @@ fn regressions_keep_every_promise() {
         println!("{seed}: {what}");
         check([seed].into_iter(), servers);
     }
+}
+
+/// Servers of this release and of the next one, in whatever order they come and go.
+#[test]
+fn upgrades_keep_every_promise() {
+    let (mut total, next) = (Report::default(), [Level::KNOWN, Level::NEXT]);
+    for (seed, servers) in (0..30).map(|seed| (seed, 3)).chain((0..6).map(|seed| (seed, 5))) {
+        let options = Options { releases: next, crash_every_ms: 400, ..Options::new(seed, servers, RUN_MS) };
+        let report = catch_unwind(|| run(&options));
+        total.add(&report.unwrap_or_else(|_| panic!("{}{options}", trace::text())));
+    }
+    println!("{total}");
+    assert!(total.outdated > 5, "older releases come too late: {total}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::sync::{LazyLock, Mutex};
 use oxkeeper_replica::ensemble::Bugs;
 use oxkeeper_sim::Bug;
 use oxkeeper_sim::ensemble::{Options, RUN_MS, run};
+use oxkeeper_state::Level;
 
 /// What the last panic said.
 static SAID: LazyLock<Mutex<String>> = LazyLock::new(|| {
@@ -93,6 +94,11 @@ fn absences(options: Options) -> Options {
     }
 }
 
+/// Servers of two releases that come and go.
+fn releases(options: Options) -> Options {
+    Options { releases: [Level::KNOWN, Level::NEXT], crash_every_ms: 300, leader_crash_every_ms: 500, ..options.calm() }
+}
+
 fn core(bugs: Bugs) -> impl Fn(Options) -> Options {
     move |options| Options { bugs, ..options }
 }
@@ -118,6 +124,9 @@ fn every_bug_is_caught() {
         old_promise: false,
         late_end: false,
         foreign_frames: false,
+        hasty_raise: false,
+        own_level: false,
+        unchecked_entries: false,
     };
     let early = Bugs { accepted_before_durable: true, ..NONE };
     check("accepted before durable", 100, &["history:"], |options| disks(core(early)(options)));
@@ -137,6 +146,13 @@ fn every_bug_is_caught() {
     check("uncut log", 100, &names, |options| changes(core(Bugs { uncut_log: true, ..NONE })(options)));
     check("old promise", 20, &names, |options| changes(core(Bugs { old_promise: true, ..NONE })(options)));
     check("foreign frames", 20, &names, |options| changes(core(Bugs { foreign_frames: true, ..NONE })(options)));
+    let levels = |bugs| move |options| releases(core(bugs)(options));
+    check("hasty raise", 10, &["levels:"], levels(Bugs { hasty_raise: true, ..NONE }));
+    check("entries of a level of one's own", 10, &["levels:"], levels(Bugs { own_level: true, ..NONE }));
+    let unchecked =
+        |options| Options { wipe_every_ms: 700, ..levels(Bugs { unchecked_entries: true, ..NONE })(options) };
+    check("entries that are not checked", 40, &["levels:"], unchecked);
+    check("a level of one's own", 10, &["levels:"], |options| releases(shell(Bug::LevelOfItsOwn)(options)));
     check("events after replies", 5, &["watches:"], shell(Bug::EventsAfterReplies));
     check("expiry by the wall's clock", 20, &["sessions:"], shell(Bug::ExpiryByWallClock));
     let eager = |options| Options { checkpoint_every_ms: 30, ..disks(shell(Bug::EagerCheckpoint)(options)) };

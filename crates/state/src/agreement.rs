@@ -13,7 +13,7 @@ use bytes::BufMut;
 use oxkeeper_proto::{DecodeError, Jute, Reader, Zxid};
 
 use crate::apply::{Change, ChangeKind, Watcher};
-use crate::command::{BallotId, Batch, Epoch, Number, VERSION_WANTED, decode_ballot, decode_u64};
+use crate::command::{BallotId, Batch, Epoch, Number, Raise, VERSION_WANTED, decode_ballot, decode_u64};
 use crate::digest;
 use crate::membership::Membership;
 use crate::state::State;
@@ -190,6 +190,13 @@ impl State {
     /// Whether the commands of `batch` count: it is the current leader's, or older than any ensemble.
     pub fn accepts(&self, batch: &Batch<'_>) -> bool {
         batch.ballot.is_none() || batch.ballot == self.agreement.ballot
+    }
+
+    /// A higher feature level counts from here on. That of a former leader does nothing, as a batch of it would.
+    pub fn raise(&mut self, raise: &Raise) {
+        if raise.ballot == self.agreement.ballot {
+            self.level = self.level.max(raise.level);
+        }
     }
 
     /// The ballot of the last epoch; `None` of a server alone.

@@ -118,6 +118,7 @@ impl State {
         if self.zxid != before {
             self.history.note(self.zxid.0, self.tree.digest());
         }
+        self.sum.applied(self.level, self.zxid.0);
         result
     }
 

@@ -11,6 +11,8 @@ use oxkeeper_proto::{DecodeError, Jute, Reader, SessionId, Zxid};
 use crate::acl::{AclId, encode_list};
 use crate::agreement::Agreement;
 use crate::dirty::Captured;
+use crate::level::Level;
+use crate::next_version::Sum;
 use crate::quota;
 use crate::record::{decode_session, decode_znode, encode_session};
 use crate::state::State;
@@ -24,6 +26,8 @@ pub struct Head {
     pub scalars: Vec<u8>,
     /// The ensemble's id, the ballot, and the last command of each server; empty of a server alone.
     pub ensemble: Vec<u8>,
+    /// The feature level; every program that reads the rest must know it. 4 bytes.
+    pub level: Vec<u8>,
     /// Changed sessions: id → timeout, owner and resumptions, or gone.
     pub sessions: Vec<(i64, Option<Vec<u8>>)>,
     /// Changed ACLs: id → list, or gone.
@@ -40,12 +44,15 @@ impl State {
         scalars.put_u64(self.tree.digest());
         scalars.put_u64(self.tree.size());
         self.sessions.newest.values().for_each(|newest| scalars.put_i64(newest.0));
+        let mut level = self.level.0.to_be_bytes().to_vec();
+        self.sum.encode(self.level, &mut level);
         let ballot = self.epoch_ballot();
         let session = |&id: &SessionId| (id.0, self.sessions.get(id).map(|session| encode_session(session, ballot)));
         let acl = |&id: &u32| (id, self.acls.find(AclId(id)).map(|list| encode_list(list)));
         let head = Head {
             scalars,
             ensemble: self.agreement.encode(),
+            level,
             sessions: self.sessions.dirty.iter().map(session).collect(),
             acls: self.dirty_acls.iter().map(acl).collect(),
         };
@@ -118,6 +125,14 @@ impl Loading {
             state.sessions.newest.insert((newest.0 >> 56) as u8, newest);
         }
         Ok(Loading { state, digest, size })
+    }
+
+    /// What the checkpoint says of the feature level, which its reader has found to be one that it knows. *Errors*: see
+    /// [`DecodeError`].
+    pub fn at_level(mut self, bytes: &[u8]) -> Result<Loading, DecodeError> {
+        self.state.level = Level::decode(bytes)?;
+        self.state.sum = Sum::decode(bytes.get(4..).unwrap_or_default());
+        Ok(self)
     }
 
     /// A session's record.

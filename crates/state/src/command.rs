@@ -1,7 +1,8 @@
 //! Commands: what is agreed on, logged and applied. A client's write travels as the bytes the client sent, with who
 //! asked in front; everything it leads to (names, versions, zxids, errors) is decided when it is applied.
 //!
-//! Layout of a command: session (i64), xid (i32), operation (i32), settings (u8), identities (Jute buffer), body.
+//! Layout of a command: session (i64), xid (i32), operation (i32), settings (u8), identities (Jute buffer), body. If a switch
+//! beyond the first eight is on, [`WIDE`] stands in place of the operation, which follows it, and the settings are a u32.
 //!
 //! Layouts of a log entry, by its first byte:
 //!
@@ -9,12 +10,21 @@
 //! 2. A batch that an ensemble agreed on: ballot (20 bytes), `time_ms` (i64), then sections, each the commands of one
 //!    server: the server (u8), its boot (u64), the number of the first command (u64), the length of all (u32), then the
 //!    commands as above. Server 0 stands for the leader's own, which have no numbers.
-//! 3. An *epoch*, with which a leader begins: ballot (20 bytes), `time_ms` (i64), the ensemble's id (u64).
+//! 3. An *epoch*, with which a leader begins: ballot (20 bytes), `time_ms` (i64), the ensemble's id (u64), the version of the
+//!    membership (i64), its text.
+//!
+//! Every later kind has the feature level that it needs behind that byte (u32), for good: so that a program which does not know
+//! the kind can say which level it lacks.
+//!
+//! 4. A *raise* of the agreed feature level to the level that it needs: ballot (20 bytes; 0 of a server alone), `time_ms` (i64).
+
+use std::fmt;
 
 use bytes::BufMut;
 use oxkeeper_proto::{DecodeError, Jute, OpCode, Reader, SessionId};
 
 use crate::acl::{Caller, Identities};
+use crate::level::Level;
 use crate::settings::Settings;
 
 /// A ballot of consensus, as its bytes: it is kept and compared, never looked into.
@@ -62,8 +72,17 @@ impl<'a> Command<'a> {
         out.put_u32(0);
         out.put_i64(self.session.0);
         out.put_i32(self.xid);
-        out.put_i32(self.op.wire());
-        out.put_u8(self.settings.0);
+        match u8::try_from(self.settings.0) {
+            Ok(settings) => {
+                out.put_i32(self.op.wire());
+                out.put_u8(settings);
+            }
+            Err(_) => {
+                out.put_i32(WIDE);
+                out.put_i32(self.op.wire());
+                out.put_u32(self.settings.0);
+            }
+        }
         Some(self.identities.0).encode(out);
         out.put_slice(self.body);
         let len = (out.len() - start - 4) as u32;
@@ -74,8 +93,12 @@ impl<'a> Command<'a> {
         let reader = &mut Reader::new(bytes);
         let session = SessionId(i64::decode(reader)?);
         let xid = i32::decode(reader)?;
-        let op = OpCode::from_wire(i32::decode(reader)?).ok_or(DecodeError::NotAllowed("operation"))?;
-        let settings = Settings(reader.take(1)?[0]);
+        let (op, settings) = match i32::decode(reader)? {
+            WIDE => (i32::decode(reader)?, i32::decode(reader)? as u32),
+            op => (op, u32::from(reader.take(1)?[0])),
+        };
+        let op = OpCode::from_wire(op).ok_or(DecodeError::NotAllowed("operation"))?;
+        let settings = Settings(settings);
         let identities = Identities(reader.buffer()?.unwrap_or_default());
         Ok(Command { from: None, session, xid, op, settings, identities, body: reader.rest() })
     }
@@ -86,10 +109,51 @@ impl<'a> Command<'a> {
     }
 }
 
+/// In place of the operation: a command with more than eight switches. No operation has this number.
+const WIDE: i32 = i32::MIN;
+
 /// Version bytes of the layouts above.
 const BATCH_VERSION: u8 = 1;
 const AGREED_VERSION: u8 = 2;
 const EPOCH_VERSION: u8 = 3;
+const RAISE_VERSION: u8 = 4;
+#[cfg(feature = "next-version")]
+const NEXT_VERSION: u8 = 5;
+
+/// Why bytes are no log entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadEntry {
+    /// A newer program wrote it.
+    Newer {
+        /// Its kind.
+        kind: u8,
+        /// The feature level that it needs.
+        needs: Level,
+        /// The highest level known here.
+        knows: Level,
+    },
+    /// It is damaged.
+    Malformed(DecodeError),
+}
+
+impl fmt::Display for BadEntry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadEntry::Newer { kind, needs, knows } => {
+                write!(formatter, "it is of kind {kind} and needs feature level {needs}, this program knows {knows}")
+            }
+            BadEntry::Malformed(problem) => problem.fmt(formatter),
+        }
+    }
+}
+
+impl std::error::Error for BadEntry {}
+
+impl From<DecodeError> for BadEntry {
+    fn from(problem: DecodeError) -> BadEntry {
+        BadEntry::Malformed(problem)
+    }
+}
 
 /// Appends the start of a batch of a server alone; encoded commands follow it.
 pub fn begin_batch(time_ms: i64, out: &mut Vec<u8>) {
@@ -97,11 +161,24 @@ pub fn begin_batch(time_ms: i64, out: &mut Vec<u8>) {
     out.put_i64(time_ms);
 }
 
-/// Appends the start of an ensemble's batch; sections follow it.
+/// Appends the start of an ensemble's batch, which every program reads; sections follow it.
 pub fn begin_agreed(ballot: BallotId, time_ms: i64, out: &mut Vec<u8>) {
     out.put_u8(AGREED_VERSION);
     out.put_slice(&ballot.0);
     out.put_i64(time_ms);
+}
+
+/// The same, of an ensemble that has agreed on `level`.
+pub fn begin_agreed_at(level: Level, ballot: BallotId, time_ms: i64, out: &mut Vec<u8>) {
+    #[cfg(feature = "next-version")]
+    if level >= Level::NEXT {
+        out.put_u8(NEXT_VERSION);
+        out.put_u32(Level::NEXT.0);
+        out.put_i64(time_ms);
+        return out.put_slice(&ballot.0);
+    }
+    debug_assert!(level <= Level::KNOWN, "level {level} has its own layouts");
+    begin_agreed(ballot, time_ms, out);
 }
 
 /// The boot of no server: in its place before a section of the leader's own commands, which have no numbers.
@@ -139,15 +216,59 @@ pub enum Entry<'a> {
     Batch(Batch<'a>),
     /// A leader begins.
     Epoch(Epoch<'a>),
+    /// A higher feature level begins.
+    Raise(Raise),
 }
 
 impl<'a> Entry<'a> {
-    /// Reads the start of an entry. *Errors*: an unknown version, a truncated header.
-    pub fn decode(bytes: &'a [u8]) -> Result<Entry<'a>, DecodeError> {
-        match bytes.split_first() {
-            Some((&EPOCH_VERSION, rest)) => Epoch::decode(rest).map(Entry::Epoch),
-            _ => Batch::decode(bytes).map(Entry::Batch),
+    /// Reads the start of an entry, if a server that `knows` so much can. *Errors*: an unknown kind, a truncated header.
+    pub fn decode(bytes: &'a [u8], knows: Level) -> Result<Entry<'a>, BadEntry> {
+        let (&kind, rest) = bytes.split_first().ok_or(DecodeError::Truncated)?;
+        let reader = &mut Reader::new(rest);
+        let needs = if kind < RAISE_VERSION { Level::NONE } else { Level(i32::decode(reader)? as u32) };
+        if needs > knows {
+            return Err(BadEntry::Newer { kind, needs, knows });
         }
+        Ok(match kind {
+            EPOCH_VERSION => Entry::Epoch(Epoch::decode(rest)?),
+            RAISE_VERSION => Entry::Raise(Raise::decode(needs, reader)?),
+            _ => Entry::Batch(Batch::decode(bytes)?),
+        })
+    }
+
+    /// Reads all of it, before it becomes durable: whatever passes can be applied. *Errors*: as [`Entry::decode`]; a command
+    /// that is none.
+    pub fn check(bytes: &[u8], knows: Level) -> Result<(), BadEntry> {
+        match Entry::decode(bytes, knows)? {
+            Entry::Batch(mut batch) => batch.try_for_each(|command| command.map(drop)).map_err(BadEntry::Malformed),
+            Entry::Epoch(_) | Entry::Raise(_) => Ok(()),
+        }
+    }
+}
+
+/// The entry with which a higher feature level begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raise {
+    /// It counts from here on.
+    pub level: Level,
+    /// Of the leader; `None` of a server alone.
+    pub ballot: Option<BallotId>,
+    /// When it was proposed, Unix ms.
+    pub time_ms: i64,
+}
+
+impl Raise {
+    /// Appends the entry.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u8(RAISE_VERSION);
+        out.put_u32(self.level.0);
+        out.put_slice(&self.ballot.map_or([0; BALLOT_LEN], |ballot| ballot.0));
+        out.put_i64(self.time_ms);
+    }
+
+    fn decode(level: Level, reader: &mut Reader<'_>) -> Result<Raise, DecodeError> {
+        let ballot = Some(decode_ballot(reader)?).filter(|ballot| ballot.0 != [0; BALLOT_LEN]);
+        Ok(Raise { level, ballot, time_ms: i64::decode(reader)? })
     }
 }
 
@@ -254,7 +375,14 @@ impl<'a> Batch<'a> {
                 let time_ms = i64::decode(&mut reader)?;
                 Ok(Batch { time_ms, ballot, commands: none, from: None, sections: reader })
             }
-            _ => Err(DecodeError::NotAllowed("batch version")),
+            #[cfg(feature = "next-version")]
+            [NEXT_VERSION] => {
+                reader.take(4)?;
+                let time_ms = i64::decode(&mut reader)?;
+                let ballot = Some(decode_ballot(&mut reader)?);
+                Ok(Batch { time_ms, ballot, commands: none, from: None, sections: reader })
+            }
+            _ => Err(DecodeError::NotAllowed("kind of entry")),
         }
     }
 

@@ -10,9 +10,12 @@
 //! | 0 | data written before there were levels, and imported data |
 //! | 1 | the level itself in the state; switches of commands beyond the first eight |
 //!
-//! To add a level: raise [`Level::KNOWN`] and give the new constant a line above.
+//! To add a level: raise [`Level::KNOWN`], give the new constant a line above, and ask [`State::level`](crate::State::level)
+//! wherever the new behaviour begins.
 
 use std::fmt;
+
+use oxkeeper_proto::{DecodeError, Jute, Reader};
 
 /// A feature level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +28,18 @@ impl Level {
     pub const WIDE_SETTINGS: Level = Level(1);
     /// The highest level of this program.
     pub const KNOWN: Level = Level::WIDE_SETTINGS;
+    /// The level of a version that is yet to come; see [`next_version`](crate::next_version).
+    #[cfg(feature = "next-version")]
+    pub const NEXT: Level = Level(Level::KNOWN.0 + 1);
+
+    /// A level as the durable tree has it: u32, and what later levels may put behind it. Nothing stands for
+    /// [`Level::NONE`]. *Errors*: it is none.
+    pub fn decode(bytes: &[u8]) -> Result<Level, DecodeError> {
+        match bytes {
+            [] => Ok(Level::NONE),
+            bytes => i32::decode(&mut Reader::new(bytes)).map(|level| Level(level as u32)),
+        }
+    }
 }
 
 impl fmt::Display for Level {

@@ -20,6 +20,7 @@ pub mod hash_order;
 pub mod import;
 pub mod level;
 pub mod membership;
+pub mod next_version;
 pub mod properties;
 pub mod quota;
 pub mod read;
@@ -38,7 +39,7 @@ pub mod znode;
 
 pub use acl::{AclList, Caller, Identities};
 pub use apply::{Change, ChangeKind, Watcher};
-pub use command::{BallotId, Batch, Command, Entry, Epoch, Number};
+pub use command::{BadEntry, BallotId, Batch, Command, Entry, Epoch, Number, Raise};
 pub use digest::Digest;
 pub use dirty::Captured;
 pub use level::Level;

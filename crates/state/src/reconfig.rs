@@ -1,7 +1,7 @@
 //! reconfig: who the members shall be from now on.
 //!
-//! What only the leader can know, it writes into the command before it packs it: the [`Ruling`], one byte behind the
-//! client's request. Everything else is decided here, from the state, alike on every server. A leader calls [`judge`] for
+//! What only the leader can know, it writes into the command before it packs it: the [`Ruling`], behind the client's request, in
+//! as much room as the server that took the request left there: 4 bytes, and 1 byte in older logs. Everything else is decided here, from the state, alike on every server. A leader calls [`judge`] for
 //! the commands it is about to pack, and [`preview`] for each reconfig among them. No ruling at all stands for "there is
 //! no majority": nothing changes then.
 //!
@@ -20,7 +20,10 @@ use crate::state::{State, next_zxid};
 
 /// What a leader says of one reconfig: a set of switches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ruling(pub u8);
+pub struct Ruling(pub u32);
+
+/// Bytes that a server leaves for a ruling.
+const RULING_LEN: usize = 4;
 
 impl Ruling {
     /// A majority of the new voters is connected and has what is decided.
@@ -48,7 +51,7 @@ pub fn put_body(request: &[u8], out: &mut Vec<u8>) {
     match ReconfigRequest::decode(reader) {
         Ok(_) => {
             out.put_slice(&request[..request.len() - reader.rest().len()]);
-            out.put_u8(Ruling::default().0);
+            out.put_bytes(0, RULING_LEN);
         }
         Err(_) => out.put_slice(request),
     }
@@ -57,7 +60,16 @@ pub fn put_body(request: &[u8], out: &mut Vec<u8>) {
 fn parts(body: &[u8]) -> Result<(ReconfigRequest<'_>, Ruling), DecodeError> {
     let reader = &mut Reader::new(body);
     let request = ReconfigRequest::decode(reader)?;
-    Ok((request, reader.rest().first().map_or(Ruling::default(), |&byte| Ruling(byte))))
+    let ruling = reader.rest();
+    let ruling = &ruling[ruling.len().saturating_sub(RULING_LEN)..];
+    Ok((request, Ruling(ruling.iter().fold(0, |ruling, &byte| ruling << 8 | u32::from(byte)))))
+}
+
+/// Bytes left for the ruling.
+fn room_of(body: &[u8]) -> Result<usize, DecodeError> {
+    let reader = &mut Reader::new(body);
+    ReconfigRequest::decode(reader)?;
+    Ok(reader.rest().len().min(RULING_LEN))
 }
 
 /// Writes the leader's ruling into each reconfig among `commands`, which are encoded one after the other.
@@ -67,9 +79,11 @@ pub fn judge(commands: &mut [u8], mut rule: impl FnMut(&Command<'_>) -> Ruling) 
         let end = start + 4 + u32::from_be_bytes(*prefix) as usize;
         let Some(encoded) = commands.get(start + 4..end) else { return };
         let Ok(command) = Command::decode(encoded) else { return };
-        if command.op == OpCode::Reconfig && parts(command.body).is_ok() {
-            let ruling = rule(&command);
-            commands[end - 1] = ruling.0;
+        if command.op == OpCode::Reconfig
+            && let Ok(room) = room_of(command.body)
+        {
+            let ruling = rule(&command).0.to_be_bytes();
+            commands[end - room..end].copy_from_slice(&ruling[RULING_LEN - room..]);
         }
         start = end;
     }

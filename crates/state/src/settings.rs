@@ -1,8 +1,11 @@
 //! Switches that change what a command does. They travel inside each command, so that every server applies it alike.
+//!
+//! The first eight are older than feature levels. One beyond them needs at least [`Level::WIDE_SETTINGS`](crate::Level) and
+//! belongs to the level that brings it: whoever makes a command leaves it out below that.
 
-/// A set of switches, one byte.
+/// A set of switches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Settings(pub u8);
+pub struct Settings(pub u32);
 
 impl Settings {
     /// `extendedTypesEnabled`: TTL znodes.

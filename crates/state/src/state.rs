@@ -8,7 +8,9 @@ use crate::acl::{self, AclId, AclList, Acls};
 use crate::agreement::Agreement;
 use crate::digest::History;
 use crate::hash_order::{Buckets, hash_code, hash_code_of_long};
+use crate::level::Level;
 use crate::membership::Membership;
+use crate::next_version::Sum;
 use crate::quota::Quotas;
 use crate::session::Sessions;
 use crate::tree::Tree;
@@ -35,6 +37,8 @@ pub struct State {
     pub(crate) agreement: Agreement,
     /// What the tree was: not agreed on.
     pub(crate) history: History,
+    pub(crate) level: Level,
+    pub(crate) sum: Sum,
     /// Empty between entries of the log.
     pub(crate) unapplied: BTreeMap<Slot, Unapplied>,
 }
@@ -75,6 +79,8 @@ impl State {
             righted_ms: None,
             agreement: Agreement::default(),
             history: History::default(),
+            level: Level::NONE,
+            sum: Sum::default(),
             unapplied: BTreeMap::new(),
         }
     }
@@ -110,6 +116,11 @@ impl State {
     /// Who the members are; empty for a server alone.
     pub fn membership(&self) -> &Membership {
         &self.agreement.membership
+    }
+
+    /// The feature level that was agreed on.
+    pub fn level(&self) -> Level {
+        self.level
     }
 
     /// How often the set of voters was changed.

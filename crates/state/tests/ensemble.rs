@@ -10,7 +10,7 @@ use oxkeeper_proto::records::{Acl, CreateRequest, Id, MultiHeader, PathRecord, S
 use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, SessionId, Zxid};
 use oxkeeper_state::checkpoint::Loading;
 use oxkeeper_state::command::{OWN_BOOT, begin_agreed, begin_batch, put_section};
-use oxkeeper_state::{BallotId, Batch, Command, Entry, Epoch, Identities, Number, Settings, State};
+use oxkeeper_state::{BadEntry, BallotId, Batch, Command, Entry, Epoch, Identities, Level, Number, Settings, State};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -85,7 +85,7 @@ fn sections_number_their_commands() {
     put_section(0, OWN_BOOT, 3, &two, &mut entry);
     put_section(0, 7, 5, &two, &mut entry);
     put_section(2, 2, u64::MAX - two.len() as u64, &two, &mut entry);
-    let Ok(Entry::Batch(batch)) = Entry::decode(&entry) else { panic!("it is a batch") };
+    let Ok(Entry::Batch(batch)) = Entry::decode(&entry, Level::KNOWN) else { panic!("it is a batch") };
     assert_eq!((batch.time_ms, batch.ballot), (9, Some(FIRST)));
     let commands: Vec<_> = batch.map(|command| command.map(|command| (command.from, command.op))).collect();
     let from = |server, boot, seq| Some(number(server, boot, seq));
@@ -133,14 +133,14 @@ fn a_batch_of_a_server_alone_is_what_it_was() {
 fn an_epoch_survives_its_encoding() {
     let mut entry = Vec::new();
     epoch(SECOND).encode(&mut entry);
-    assert!(matches!(Entry::decode(&entry), Ok(Entry::Epoch(decoded)) if decoded == epoch(SECOND)));
+    assert!(matches!(Entry::decode(&entry, Level::KNOWN), Ok(Entry::Epoch(decoded)) if decoded == epoch(SECOND)));
     assert!(Batch::decode(&entry).is_err(), "it is no batch");
     for len in 0..entry.len() {
-        assert!(Entry::decode(&entry[..len]).is_err(), "{len} bytes");
+        assert!(Entry::decode(&entry[..len], Level::KNOWN).is_err(), "{len} bytes");
     }
     entry.extend_from_slice(b"server.1=");
     let with_members = Epoch { config: b"server.1=", ..epoch(SECOND) };
-    assert!(matches!(Entry::decode(&entry), Ok(Entry::Epoch(decoded)) if decoded == with_members));
+    assert!(matches!(Entry::decode(&entry, Level::KNOWN), Ok(Entry::Epoch(decoded)) if decoded == with_members));
 }
 
 #[test]
@@ -180,10 +180,11 @@ fn agreed(sections: &[(u8, u64, u64, usize)]) -> Vec<u8> {
 
 /// Everything an entry holds, up to the first thing that cannot be.
 fn read(entry: &[u8]) -> (Vec<Option<Number>>, Option<DecodeError>) {
-    let batch = match Entry::decode(entry) {
+    let batch = match Entry::decode(entry, Level::KNOWN) {
         Ok(Entry::Batch(batch)) => batch,
-        Ok(Entry::Epoch(_)) => return (vec![], None),
-        Err(error) => return (vec![], Some(error)),
+        Ok(Entry::Epoch(_) | Entry::Raise(_)) => return (vec![], None),
+        Err(BadEntry::Malformed(error)) => return (vec![], Some(error)),
+        Err(BadEntry::Newer { .. }) => return (vec![], Some(DecodeError::NotAllowed("level"))),
     };
     let (mut numbers, mut failed) = (vec![], None);
     for command in batch {

@@ -15,10 +15,10 @@ use oxkeeper_proto::OpCode;
 use oxkeeper_proto::records::Acl;
 use oxkeeper_server::offline;
 use oxkeeper_server::words::java;
-use oxkeeper_state::Entry;
 use oxkeeper_state::acl::AclId;
 use oxkeeper_state::import::StoredStat;
 use oxkeeper_state::znode::{Owner, Slot};
+use oxkeeper_state::{Entry, Level};
 use oxkeeper_store::{Logged, RealDisk, parent, read_segment};
 use oxkeeper_zkfiles::log::End;
 use oxkeeper_zkfiles::snapshot::{Item, OPEN_ACL, Trailer};
@@ -384,17 +384,21 @@ fn show_record(args: &DumpArgs, out: &mut impl Write, offset: u64, record: Logge
             json!({ "kind": "scalar", "offset": offset, "key": key, "value": hex })
         }
         Logged::Entry { index, payload } => {
-            let damaged = |problem| anyhow::anyhow!("entry {index} at byte {offset} cannot be decoded: {problem}");
-            match Entry::decode(payload).map_err(damaged)? {
+            let damaged =
+                |problem: String| anyhow::anyhow!("entry {index} at byte {offset} cannot be decoded: {problem}");
+            match Entry::decode(payload, Level::KNOWN).map_err(|problem| damaged(problem.to_string()))? {
                 Entry::Epoch(epoch) => json!({
                     "kind": "epoch", "offset": offset, "index": index, "time": epoch.time_ms,
                     "ensemble": format!("{:016x}", epoch.ensemble), "config": String::from_utf8_lossy(epoch.config),
+                }),
+                Entry::Raise(raise) => json!({
+                    "kind": "raise", "offset": offset, "index": index, "time": raise.time_ms, "level": raise.level.0,
                 }),
                 Entry::Batch(batch) => {
                     let time_ms = batch.time_ms;
                     let mut commands = Vec::new();
                     for command in batch {
-                        let command = command.map_err(damaged)?;
+                        let command = command.map_err(|problem| damaged(problem.to_string()))?;
                         let body = if args.data || args.json { Some(BASE64.encode(command.body)) } else { None };
                         let from = command.from.map(|from| format!("{}/{}/{}", from.server, from.boot, from.seq));
                         commands.push(json!({

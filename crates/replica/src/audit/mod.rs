@@ -96,7 +96,7 @@ impl Audit {
         out.put_slice(&[doer as u8, u8::from(succeeded)]);
         out.put_i64(command.session.0);
         out.put_i32(command.op.wire());
-        out.put_u8(command.settings.0);
+        out.put_u32(command.settings.0);
         Some(command.identities.0).encode(out);
         Some(body).encode(out);
         out.put_slice(&self.changes);
@@ -127,7 +127,7 @@ impl<'a> Record<'a> {
             succeeded: succeeded == 1,
             session: SessionId(i64::decode(&mut reader)?),
             op: OpCode::from_wire(i32::decode(&mut reader)?).ok_or(DecodeError::NotAllowed("operation"))?,
-            settings: Settings(reader.take(1)?[0]),
+            settings: Settings(i32::decode(&mut reader)? as u32),
             identities: Identities(reader.buffer()?.unwrap_or_default()),
             body: reader.buffer()?.unwrap_or_default(),
             changes: reader,

@@ -1,7 +1,7 @@
 //! What an engine needs done by its driver, and what it tells it: what a checker of the simulator sees is what an operator sees.
 
 use oxkeeper_proto::SessionId;
-use oxkeeper_state::Expendable;
+use oxkeeper_state::{Expendable, Level};
 use parking_lot::RwLockWriteGuard;
 
 use crate::connection::Takeover;
@@ -33,6 +33,8 @@ pub enum Event<'a> {
         /// From now on.
         now: Serving,
     },
+    /// A server alone has raised the feature level of its data.
+    LevelRaised(Level),
     /// The disk of a server alone is full: an entry was refused, and everybody who waits for it is told so.
     DiskFull,
     /// The leader's disk stands still: another server is asked to lead.

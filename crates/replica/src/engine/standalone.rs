@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use oxkeeper_proto::{OpCode, SessionId};
 use oxkeeper_state::command::{batch_extent, begin_batch};
-use oxkeeper_state::{Batch, Command, Identities, Settings};
+use oxkeeper_state::{Batch, Command, Identities, Level, Raise, Settings};
 use parking_lot::{Mutex, RwLock};
 
 use super::housekeeping::Reaping;
@@ -29,6 +29,8 @@ pub struct StandaloneOptions {
     pub entry_len_max: usize,
     /// Commands applied under one exclusive lock.
     pub apply_max: usize,
+    /// The feature level is raised to this one.
+    pub raises_to: Level,
 }
 
 /// The entry at hand.
@@ -37,6 +39,8 @@ struct Packed {
     bytes: Arc<[u8]>,
     /// One of each of its commands.
     origins: Vec<Origin>,
+    /// It raises the feature level, and has no commands.
+    raise: Option<Raise>,
     stage: Stage,
 }
 
@@ -70,6 +74,7 @@ pub struct StandaloneEngine {
     /// Sessions to close that a full disk kept from closing.
     unclosed: Vec<SessionId>,
     applied: u64,
+    level: Level,
     applied_last_tick: u64,
     next_tick_ms: u64,
     next_reap_ms: u64,
@@ -82,13 +87,13 @@ impl std::fmt::Debug for StandaloneEngine {
 }
 
 impl StandaloneEngine {
-    /// Begins with `applied` entries, all that `journal` has. Who holds `entry` keeps entries from being applied.
+    /// Begins with a state at feature level `level` and `applied` entries, all that `journal` has. Who holds `entry` keeps entries from being applied.
     pub fn new(
         journal: Option<Box<dyn Journal>>,
         writer: Writer,
         options: StandaloneOptions,
         entry: Arc<Mutex<()>>,
-        applied: u64,
+        (applied, level): (u64, Level),
         now_ms: u64,
     ) -> StandaloneEngine {
         StandaloneEngine {
@@ -101,6 +106,7 @@ impl StandaloneEngine {
             writing: None,
             unclosed: Vec::new(),
             applied,
+            level,
             applied_last_tick: applied,
             next_tick_ms: 0,
             next_reap_ms: now_ms + options.reaping.interval_ms,
@@ -108,10 +114,10 @@ impl StandaloneEngine {
     }
 
     /// Goes on with another log and state, of which `applied` entries are applied; what was taken and not applied is forgotten.
-    pub fn restart(&mut self, journal: Box<dyn Journal>, applied: u64, now_ms: u64) {
+    pub fn restart(&mut self, journal: Box<dyn Journal>, (applied, level): (u64, Level), now_ms: u64) {
         self.end_life();
         self.journal = Some(journal);
-        (self.applied, self.applied_last_tick) = (applied, applied);
+        (self.applied, self.applied_last_tick, self.level) = (applied, applied, level);
         (self.next_tick_ms, self.next_reap_ms) = (0, now_ms + self.options.reaping.interval_ms);
     }
 
@@ -231,25 +237,33 @@ impl StandaloneEngine {
             self.writing = Some(Writing::Upkeep);
             return Some(work);
         }
-        let (bytes, origins) = self.pack(wall_ms);
-        let Some(journal) = &mut self.journal else {
-            self.packed = Some(Packed { bytes, origins, stage: Stage::Applying(0) });
-            return None;
-        };
-        let work = journal.work(vec![vec![JournalOp::Append(bytes.clone())]]);
-        self.packed = Some(Packed { bytes, origins, stage: Stage::Writing });
+        let packed = self.pack_raise(wall_ms).unwrap_or_else(|| self.pack(wall_ms));
+        let packed = self.packed.insert(packed);
+        let journal = self.journal.as_mut()?;
+        packed.stage = Stage::Writing;
+        let work = journal.work(vec![vec![JournalOp::Append(packed.bytes.clone())]]);
         self.writing = Some(Writing::Entry);
         Some(work)
     }
 
     /// As many of the commands taken as one entry may have.
-    fn pack(&mut self, wall_ms: i64) -> (Arc<[u8]>, Vec<Origin>) {
+    fn pack(&mut self, wall_ms: i64) -> Packed {
         let (len, count) = batch_extent(&self.taken.commands, self.options.entry_len_max);
         let mut entry = Vec::with_capacity(len + 64);
         begin_batch(wall_ms, &mut entry);
         entry.extend_from_slice(&self.taken.commands[..len]);
         self.taken.commands.drain(..len);
-        (entry.into(), self.taken.origins.drain(..count).collect())
+        let origins = self.taken.origins.drain(..count).collect();
+        Packed { bytes: entry.into(), origins, raise: None, stage: Stage::Applying(0) }
+    }
+
+    /// In front of a write: whoever only looks at the data with a newer release may still go back to the former one.
+    fn pack_raise(&self, wall_ms: i64) -> Option<Packed> {
+        let level = Some(self.options.raises_to).filter(|level| *level > self.level)?;
+        let raise = Raise { level, ballot: None, time_ms: wall_ms };
+        let mut entry = Vec::new();
+        raise.encode(&mut entry);
+        Some(Packed { bytes: entry.into(), origins: Vec::new(), raise: Some(raise), stage: Stage::Applying(0) })
     }
 
     /// The work is done, or the disk is full.
@@ -267,6 +281,9 @@ impl StandaloneEngine {
         let Some(packed) = self.packed.take_if(|packed| packed.stage == Stage::Applying(0)) else { return };
         let entry = self.entry.clone();
         let _between_entries = entry.lock();
+        if let Some(raise) = &packed.raise {
+            return self.raise(raise, &packed.bytes, shared, outside);
+        }
         let mut batch = Batch::decode(&packed.bytes).expect("the engine packed it");
         let mut origins = packed.origins.into_iter();
         while self.apply_chunk(&packed.bytes, &mut batch, &mut origins, shared, now_ms, outside)
@@ -278,6 +295,9 @@ impl StandaloneEngine {
     pub fn apply_some(&mut self, shared: &RwLock<Shared>, now_ms: u64, outside: &mut dyn Outside) {
         let Some(mut packed) = self.packed.take_if(|packed| packed.stage != Stage::Writing) else { return };
         let Stage::Applying(done) = packed.stage else { return };
+        if let Some(raise) = &packed.raise {
+            return self.raise(raise, &packed.bytes, shared, outside);
+        }
         let limit = self.options.apply_max;
         let mut batch = Batch::decode(&packed.bytes).expect("the engine packed it");
         let passed = batch.by_ref().take(done).count();
@@ -289,6 +309,14 @@ impl StandaloneEngine {
             packed.stage = Stage::Applying(done + applied);
             self.packed = Some(packed);
         }
+    }
+
+    fn raise(&mut self, raise: &Raise, entry: &[u8], shared: &RwLock<Shared>, outside: &mut dyn Outside) {
+        let mut locked = shared.write();
+        locked.state.raise(raise);
+        (self.level, self.applied) = (raise.level, self.applied + 1);
+        outside.deliver(&mut self.writer, locked, Some(entry));
+        outside.happened(Event::LevelRaised(raise.level));
     }
 
     /// Applies the next commands of `entry`; how many. Fewer than may be are the last.
@@ -312,7 +340,9 @@ impl StandaloneEngine {
 
     /// The disk is full: nothing was done, and everyone is told. Sessions that should end will, later.
     fn refuse(&mut self, shared: &RwLock<Shared>, outside: &mut dyn Outside) {
-        let Some(Packed { bytes, origins, .. }) = self.packed.take() else { return };
+        let Some(Packed { bytes, origins, raise: None, .. }) = self.packed.take() else {
+            return outside.happened(Event::DiskFull);
+        };
         let batch = || Batch::decode(&bytes).expect("the engine packed it");
         let closing = batch().flatten().filter(|command| command.op == OpCode::CloseSession);
         self.unclosed.extend(closing.map(|command| command.session));

@@ -16,8 +16,8 @@ use omnipaxos::messages::sequence_paxos::{
 };
 use omnipaxos::util::{LogSync, SequenceNumber};
 use oxkeeper_proto::{DecodeError, Jute, Reader, SessionId};
+use oxkeeper_state::command::{BadEntry, BallotId, Entry};
 use oxkeeper_state::{Digest, Level};
-use oxkeeper_state::command::BallotId;
 use oxkeeper_state::membership::MEMBERS_MAX;
 use thiserror::Error;
 
@@ -33,6 +33,16 @@ pub enum BadFrame {
     /// A kind this version does not know.
     #[error("unknown kind {0}")]
     Kind(u8),
+    /// A log entry that a newer program wrote. Nothing of the frame is used.
+    #[error("log entry of kind {kind} needs feature level {needs}, this server knows {knows}: upgrade this server")]
+    Newer {
+        /// Its kind.
+        kind: u8,
+        /// The feature level that it needs.
+        needs: Level,
+        /// The highest level known here.
+        knows: Level,
+    },
     /// A ballot of a server that is no member or has no say in this, of another configuration, or with a number that
     /// leaves none above it.
     #[error("a ballot of configuration {configuration}, number {number}, process {process}")]
@@ -50,6 +60,15 @@ pub enum BadFrame {
     /// Commands that do not follow the last ones, or are none.
     #[error("forwarded commands: {0}")]
     Forward(&'static str),
+}
+
+impl From<BadEntry> for BadFrame {
+    fn from(problem: BadEntry) -> BadFrame {
+        match problem {
+            BadEntry::Newer { kind, needs, knows } => BadFrame::Newer { kind, needs, knows },
+            BadEntry::Malformed(problem) => BadFrame::Malformed(problem),
+        }
+    }
 }
 
 impl BadFrame {
@@ -84,7 +103,7 @@ pub struct Status {
     pub origin: u64,
     /// Stands for those with whom it would found an ensemble.
     pub founders: u64,
-    /// The highest feature level that it knows. From here on, fields that an older server leaves out.
+    /// The highest feature level that it knows, and lets be agreed on. From here on, fields that an older server leaves out.
     pub knows: Level,
 }
 
@@ -106,6 +125,8 @@ pub struct Roster {
     pub to: u64,
     /// How many there are.
     pub processes: u64,
+    /// The feature level that the receiver knows: entries that need more are refused.
+    pub knows: Level,
 }
 
 /// What servers say to each other.
@@ -276,6 +297,13 @@ impl Frame {
     /// Whether these are the bytes of a frame that means something only to those who vote in one configuration.
     pub fn is_of_consensus(bytes: &[u8]) -> bool {
         bytes.first().is_some_and(|&kind| kind < kind::PING)
+    }
+
+    /// The ballot of a frame of consensus that brings entries.
+    pub(crate) fn ballot_of_entries(bytes: &[u8]) -> Option<Ballot> {
+        let (kind, rest) = bytes.split_first()?;
+        let brings = [kind::PROMISE, kind::ACCEPT_SYNC, kind::ACCEPT_DECIDE].contains(kind);
+        rest.get(..BALLOT_LEN).filter(|_| brings).and_then(ballot::from_bytes)
     }
 
     /// Reads a frame. Who is who says `roster`; it does not matter if the frame [is not of
@@ -526,7 +554,9 @@ impl Fields<'_> {
         let mut entries = Vec::new();
         while !self.reader.rest().is_empty() {
             let len = self.word()? as usize;
-            entries.push(LogEntry(Arc::from(self.reader.take(len)?)));
+            let entry = self.reader.take(len)?;
+            Entry::check(entry, self.roster.knows)?;
+            entries.push(LogEntry(Arc::from(entry)));
         }
         Ok(entries)
     }

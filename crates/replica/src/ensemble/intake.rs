@@ -9,7 +9,7 @@ use foldhash::fast::FixedState;
 use oxkeeper_proto::SessionId;
 use oxkeeper_state::command::{self, BallotId, Counted, OWN_BOOT, batch_extent};
 use oxkeeper_state::reconfig::{self, Ruling};
-use oxkeeper_state::{Command, State};
+use oxkeeper_state::{Command, Level, State};
 
 use super::frame::BadFrame;
 use crate::stats::Tally;
@@ -50,6 +50,8 @@ pub(crate) struct Intake {
     /// Sessions whose clients have come back, until somebody takes that away: their clocks must know it before they are looked
     /// at, however long it takes until it is agreed on.
     pub(crate) resumed: Vec<SessionId>,
+    /// The feature level that was agreed on, which says how entries are laid out.
+    pub(crate) level: Level,
     /// A bug: nothing is dropped.
     pub(crate) takes_all: bool,
 }
@@ -58,7 +60,7 @@ impl Intake {
     /// Opens for all servers, whose commands up to a number are in `state`.
     pub(crate) fn open(state: &State) -> Intake {
         let next = state.admitted().map(|(server, (boot, last))| (server, (boot, last + 1)));
-        Intake { next: next.collect(), ..Intake::default() }
+        Intake { next: next.collect(), level: state.level(), ..Intake::default() }
     }
 
     /// Takes commands of a member. *Errors*: they are no commands; none is taken.
@@ -118,7 +120,7 @@ impl Intake {
     /// be a reconfig in it.
     pub(crate) fn pack(&mut self, ballot: BallotId, time_ms: i64, len_max: usize) -> (Vec<u8>, bool) {
         let mut entry = Vec::with_capacity(self.len.min(len_max) + 64 * self.sections.len());
-        command::begin_agreed(ballot, time_ms, &mut entry);
+        command::begin_agreed_at(self.level, ballot, time_ms, &mut entry);
         let (mut packed, mut reconfigs) = (0, false);
         while let Some(section) = self.sections.front_mut()
             && (packed == 0 || packed < len_max)

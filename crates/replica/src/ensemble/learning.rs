@@ -82,6 +82,11 @@ impl Replica {
         }
     }
 
+    /// Whether this server learns, and from `peer`.
+    pub(super) fn is_told_by(&self, peer: u8) -> bool {
+        matches!(&self.standing, Some(Standing::Learner(learner)) if learner.source == Some(peer))
+    }
+
     /// A voter whose peers are in a later configuration.
     fn ask_for_the_end(&mut self, now_ms: u64) {
         let (id, applied) = (self.configuration.id, self.applied);

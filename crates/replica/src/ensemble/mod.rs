@@ -19,6 +19,7 @@
 //!   log, at the leader.
 //! * [`configuration`]: who votes, from where on. `succession`: one configuration after the other.
 //! * `learning`: servers that do not vote, or missed the end of their configuration. `hand_over`: a leader goes.
+//! * `upgrading`: which feature level is agreed on, and what is newer than this server.
 //! * `parts`: what of a log goes with a state from server to server.
 //! * [`replica`]: all of it together.
 
@@ -37,6 +38,7 @@ mod parts;
 pub mod replica;
 mod storage;
 mod succession;
+mod upgrading;
 mod window;
 
 pub use ballot::ballot_number;
@@ -47,6 +49,7 @@ pub use frame::BadFrame;
 pub use intake::Packed;
 pub use journal::{DiskJob, Journal, JournalFull, JournalOp, MemoryJournal};
 pub use replica::{Replica, ReplicaConfig, Role, Want};
+pub use upgrading::Outdated;
 
 /// How fast an ensemble notices things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,4 +91,10 @@ pub struct Bugs {
     pub late_end: bool,
     /// Frames of another configuration are taken for those of one's own.
     pub foreign_frames: bool,
+    /// A leader raises the feature level as soon as it knows a higher one itself.
+    pub hasty_raise: bool,
+    /// A leader packs entries of the highest level that it knows, whatever is agreed on.
+    pub own_level: bool,
+    /// Entries that need a level which the server does not know are taken.
+    pub unchecked_entries: bool,
 }

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use omnipaxos::ballot_leader_election::Ballot;
-use oxkeeper_proto::{DecodeError, OpCode, SessionId};
-use oxkeeper_state::command::{BallotId, Entry, Epoch};
+use oxkeeper_proto::{OpCode, SessionId};
+use oxkeeper_state::command::{BadEntry, BallotId, Entry, Epoch};
 use oxkeeper_state::membership::MEMBERS_MAX;
 use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{Command, Identities, Level, Settings};
@@ -27,6 +27,7 @@ use super::learning::Learner;
 use super::links::Link;
 pub use super::parts::{LogPart, LogTail, OwnLog, compare_rounds, greater_ballot};
 use super::storage::{self, Store};
+use super::upgrading::Outdated;
 use super::window::Window;
 use super::{Bugs, Pace};
 use crate::delivery::Proposals;
@@ -77,6 +78,8 @@ pub struct ReplicaConfig {
     pub ruling: Ruling,
     /// The highest feature level that this server knows.
     pub knows: Level,
+    /// The agreed level is not raised beyond it.
+    pub raises_to: Level,
     /// None, but in the simulator.
     pub bugs: Bugs,
 }
@@ -111,7 +114,9 @@ pub enum Want {
 /// Of the leader only.
 #[derive(Debug)]
 pub(super) struct Lead {
-    ballot: Ballot,
+    pub(super) ballot: Ballot,
+    /// The highest feature level that is agreed on, or that it has proposed; known once its epoch is applied.
+    pub(super) raised: Level,
     /// Its epoch is applied: commands are taken.
     pub(super) intake: Option<Intake>,
     /// Commands of its own, for the next entry.
@@ -198,6 +203,8 @@ pub struct Replica {
     pub(super) want: Option<Want>,
     writing: Option<Writing>,
     digests: Digests,
+    /// It must end: the others are newer.
+    pub(super) outdated: Option<Outdated>,
     /// Entries read ahead from the journal, from `applied` on.
     pub(super) ahead: std::collections::VecDeque<storage::LogEntry>,
 }
@@ -240,6 +247,7 @@ impl Replica {
             want: None,
             writing: None,
             digests: Digests::default(),
+            outdated: None,
             ahead: std::collections::VecDeque::new(),
             config,
         };
@@ -339,7 +347,11 @@ impl Replica {
         if Frame::is_of_consensus(bytes) && !counts {
             return Ok(());
         }
-        match Frame::decode(bytes, Roster { configuration: *id, from, to, processes: voters.len() as u64 })? {
+        let knows = if self.config.bugs.unchecked_entries { Level(u32::MAX) } else { self.config.knows };
+        let roster = Roster { configuration: *id, from, to, processes: voters.len() as u64, knows };
+        let frame = Frame::decode(bytes, roster).inspect_err(|problem| self.note_refused(peer, bytes, problem))?;
+        let Some(link) = self.links.get_mut(&peer) else { return Ok(()) };
+        match frame {
             Frame::Consensus(message) => {
                 let received = self.consensus_mut().map(|consensus| consensus.receive(from, message));
                 if received.transpose()? == Some(Received::NeedsState) {
@@ -473,6 +485,7 @@ impl Replica {
         self.settle_touches(shared, now_ms);
         self.forward();
         self.leave(now_ms);
+        self.propose_level(shared, wall_ms);
         self.pack(shared, wall_ms);
         self.note_serving(now_ms);
         self.take_outgoing();
@@ -521,7 +534,7 @@ impl Replica {
             founders,
             decided: self.applied,
             end: self.applied,
-            knows: self.config.knows,
+            knows: self.most(),
             ..Status::default()
         };
         match &self.standing {
@@ -664,6 +677,7 @@ impl Replica {
         if self.lead.as_ref().map(|lead| lead.ballot) != leading {
             self.lead = leading.map(|ballot| Lead {
                 ballot,
+                raised: Level::NONE,
                 intake: None,
                 own: Vec::new(),
                 joining: Vec::new(),
@@ -741,7 +755,7 @@ impl Replica {
         }
         if lead.joining.iter().any(|joining| joining.safe_from.is_none()) {
             // An entry without a command: it says only that it was decided.
-            consensus.append(intake_marker(ballot, wall_ms));
+            consensus.append(intake_marker(intake.level, ballot, wall_ms));
             let index = consensus.store.lock().end();
             lead.joining.iter_mut().for_each(|joining| joining.safe_from = joining.safe_from.or(Some(index)));
         }
@@ -915,7 +929,7 @@ impl Replica {
         outside: &mut dyn Outside,
         early: bool,
         now_ms: u64,
-    ) -> Result<(), DecodeError> {
+    ) -> Result<(), BadEntry> {
         let before = self.applied;
         while let Some(bytes) = self.next_applicable(early) {
             let between_entries = entry.lock();
@@ -972,13 +986,21 @@ impl Replica {
         writer: &mut Writer,
         outside: &mut dyn Outside,
         now_ms: u64,
-    ) -> Result<(), DecodeError> {
-        let mut batch = match Entry::decode(bytes)? {
+    ) -> Result<(), BadEntry> {
+        let mut batch = match Entry::decode(bytes, self.config.knows)? {
             Entry::Epoch(epoch) => {
                 let mut shared = shared.write();
                 writer.begin_epoch(&mut shared, &epoch);
                 self.digests.note(self.applied + 1, shared.state.digest());
                 self.begin_epoch(epoch.ballot, &mut shared, now_ms);
+                outside.deliver(writer, shared, Some(bytes));
+                return Ok(());
+            }
+            Entry::Raise(raise) => {
+                let mut shared = shared.write();
+                shared.state.raise(&raise);
+                self.digests.note(self.applied + 1, shared.state.digest());
+                self.note_level(shared.state.level());
                 outside.deliver(writer, shared, Some(bytes));
                 return Ok(());
             }
@@ -1007,8 +1029,12 @@ impl Replica {
         if !self.config.bugs.hasty_intake {
             let mut intake = Intake::open(&shared.state);
             intake.takes_all = self.config.bugs.no_duplicate_filter;
+            if self.config.bugs.own_level {
+                intake.level = self.config.knows;
+            }
             lead.intake = Some(intake);
         }
+        lead.raised = shared.state.level();
         if !self.config.bugs.stale_clocks {
             shared.sessions.get_mut().clocks.restart(now_ms);
         }
@@ -1166,8 +1192,8 @@ fn founders_of(members: &[u8]) -> u64 {
     members.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &member| (hash ^ u64::from(member)).wrapping_mul(0x100_0000_01b3))
 }
 
-fn intake_marker(ballot: BallotId, wall_ms: i64) -> Vec<u8> {
+fn intake_marker(level: Level, ballot: BallotId, wall_ms: i64) -> Vec<u8> {
     let mut entry = Vec::new();
-    oxkeeper_state::command::begin_agreed(ballot, wall_ms, &mut entry);
+    oxkeeper_state::command::begin_agreed_at(level, ballot, wall_ms, &mut entry);
     entry
 }

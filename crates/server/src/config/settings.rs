@@ -64,6 +64,8 @@ pub struct Config {
     pub ensemble: Ensemble,
     /// A write that takes longer is logged; 0: none is.
     pub slow_request_ms: u32,
+    /// The agreed feature level is not raised beyond it.
+    pub feature_level_max: Option<u32>,
     /// `oxkeeper.log`: what is logged.
     pub log: Option<String>,
     /// The file all of this was read from; `None` without one.

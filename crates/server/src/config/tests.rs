@@ -314,6 +314,7 @@ const SETTERS: &[Shown] = &[
     ("ssl.handshakeDetectionTimeoutMillis", "7", |c| c.security.client_tls.handshake_timeout_ms.to_string(), "7"),
     ("observerMasterPort", "2191", |c| format!("{:?}", c.ensemble.observer_master_port), "Some(2191)"),
     ("peerType", "Observer", |c| format!("{:?}", c.ensemble.role), "Observer"),
+    ("oxkeeper.featureLevelMax", "2", |c| format!("{:?}", c.feature_level_max), "Some(2)"),
     ("oxkeeper.heartbeatMs", "20", |c| c.ensemble.heartbeat_ms.to_string(), "20"),
     ("oxkeeper.diskStallMs", "700", |c| c.ensemble.disk_stall_ms.to_string(), "700"),
     ("oxkeeper.peerTimeoutMs", "500", |c| format!("{:?}", c.ensemble.peer_timeout_ms), "Some(500)"),

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use oxkeeper_replica::Proposals;
 use oxkeeper_replica::engine::{MemberEngine, Moment};
-use oxkeeper_replica::ensemble::{DiskJob, JournalFull, Role, Want};
+use oxkeeper_replica::ensemble::{DiskJob, JournalFull, Outdated, Role, Want};
 use parking_lot::{Mutex, MutexGuard};
 use tracing::{info, warn};
 
 use super::life::{Agreed, Life, Parts, Running, follow_own_line, linked_members};
 use super::outside::Surroundings;
+use crate::ended::Reason;
 use crate::peers::{Alarm, PeerEvent};
 use crate::slow::Times;
 
@@ -43,6 +44,8 @@ enum End {
     DiskFull,
     /// Its state is not that of the others.
     Wrong,
+    /// Others have agreed on what it does not know.
+    Outdated(Outdated),
 }
 
 /// What the two threads share.
@@ -134,7 +137,8 @@ impl Ensemble {
                 End::Stopped => return self.end(),
                 End::Install(peer, at) => self.install(peer, at),
                 End::DiskFull => self.wait_for_room(),
-                End::Wrong => self.stop_wrong(),
+                End::Wrong => return self.stop_wrong(),
+                End::Outdated(outdated) => return self.give_up(Reason::Entry(outdated)),
             };
             match next {
                 Some(next) => self = next,
@@ -187,8 +191,8 @@ impl Ensemble {
 
     /// What the engine brings about is done, counted and shown.
     pub(super) fn drive<T>(&mut self, work: impl FnOnce(&mut MemberEngine, &Parts, &mut Surroundings<'_>) -> T) -> T {
-        let Running { engine, peers, pins, ensemble_id, agreed, .. } = &mut self.running;
-        let mut outside = Surroundings::new(&self.parts, peers, pins, ensemble_id, agreed);
+        let Running { engine, peers, pins, ensemble_id, level, agreed, .. } = &mut self.running;
+        let mut outside = Surroundings::new(&self.parts, peers, pins, (ensemble_id, level), agreed);
         let done = work(engine, &self.parts, &mut outside);
         let Surroundings { entries, agreed, .. } = outside;
         self.count(entries);
@@ -203,6 +207,9 @@ impl Ensemble {
         self.answer_questions();
         if self.running.engine.replica().is_wrong() {
             return Some(End::Wrong);
+        }
+        if let Some(outdated) = self.running.engine.replica().outdated() {
+            return Some(End::Outdated(outdated));
         }
         match self.running.engine.take_want() {
             Some(Want::Install { from, at }) => Some(End::Install(from, at)),

@@ -8,12 +8,11 @@ use tracing::{error, info, warn};
 
 use super::engine::Ensemble;
 use super::life::{Agreed, INITIALIZE};
+use crate::ended::Reason;
 use crate::role::{self, Learners};
 
 /// How often it is looked whether there is something to say, ms.
 const LOOK_INTERVAL_MS: u64 = 100;
-/// ZooKeeper's exit code for a transaction that is not the one which was agreed on.
-const EXIT_CODE_WRONG: i32 = 12;
 /// How often an empty server says what it waits for, ms.
 pub(super) const BLANK_LOG_INTERVAL_MS: u64 = 10_000;
 /// How long a server that has data is out of service before it says why, ms.
@@ -96,19 +95,10 @@ impl Ensemble {
     }
 
     /// A majority of the voters has another state. What this server serves is wrong, and it may lead one day.
-    pub(super) fn stop_wrong(mut self) -> ! {
+    pub(super) fn stop_wrong(mut self) {
         self.tell_mismatches();
-        let now_ms = self.parts.clock.now_ms();
-        self.drive(|engine, parts, outside| engine.stop_serving(&parts.shared, now_ms, outside));
-        error!(
-            zxid = %self.parts.shared.read().state.zxid(),
-            data_dir = %self.parts.data_dir.display(),
-            exit_code = EXIT_CODE_WRONG,
-            "this server's state is not that of a majority of the voters: it stops. Keep a copy of its data directory for a \
-             report; empty dataDir (but for myid) and dataLogDir, and start it again: it fetches the state from the others. \
-             A start without that may find the same again"
-        );
-        std::process::exit(EXIT_CODE_WRONG)
+        let data_dir = self.parts.data_dir.clone();
+        self.give_up(Reason::Diverged { data_dir });
     }
 
     /// An operator must know which servers to look at.

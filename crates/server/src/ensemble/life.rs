@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::mpsc::Receiver as Questions;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -34,13 +34,14 @@ use crate::audit::AuditLog;
 use crate::checkpoint::Checkpoints;
 use crate::clock::Clock;
 use crate::config::{self, Containers, HostPort, Membership};
+use crate::ended::{Ended, Reason};
 use crate::engine::reaping;
 use crate::listening::Listening;
 use crate::mailbox::{Mailbox, Proposing};
 use crate::metrics::EngineStats;
 use crate::peers::{Member, PeerTls, Peers, PeersConfig};
 use crate::pulse::Pulse;
-use crate::recovery::{self, RecoveryError, Replay, StoreOptions};
+use crate::recovery::{self, KNOWS, RecoveryError, Replay, StoreOptions};
 use crate::role::{self, RoleCell};
 use crate::slow::SlowLog;
 use crate::transfer::{Receiver, Tail, TransferError};
@@ -85,6 +86,10 @@ pub(crate) struct Parts {
     /// A write that takes longer is logged, ms.
     pub(crate) slow_after_ms: Option<u64>,
     pub(crate) audit: Option<Arc<AuditLog>>,
+    /// Is told why the process must end, if it must.
+    pub(crate) ended: Arc<Ended>,
+    /// The agreed feature level is not raised beyond it.
+    pub(crate) level_max: Level,
     /// Makes the part of what is shared that a new state brings with it.
     pub(crate) renew: Box<dyn Fn(oxkeeper_state::State) -> Shared + Send>,
 }
@@ -104,6 +109,7 @@ pub(super) struct Running {
     pub(super) questions: Questions<Asked>,
     pub(super) pins: Arc<Pins>,
     pub(super) ensemble_id: Arc<AtomicU64>,
+    pub(super) level: Arc<AtomicU32>,
     pub(super) checkpointing: JoinHandle<()>,
     pub(super) watch: Watch,
     pub(super) next_look_ms: u64,
@@ -155,13 +161,14 @@ impl Running {
         let (me, boot) = replica.origin();
         shared.sessions.lock().start(me, boot);
         let ensemble_id = Arc::new(AtomicU64::new(shared.state.ensemble()));
+        let level = Arc::new(AtomicU32::new(shared.state.level().0));
         drop(shared);
         let mut writer = Writer::new(parts.mailboxes.len());
         writer.slow_after_ms = parts.slow_after_ms;
         writer.audit = parts.audit.as_ref().map(|_| Audit::default());
         let (tree, entry) = (Arc::new(tree), parts.checkpoints.between_entries().clone());
         let (states, questions) = States::new(tree.clone());
-        let peers = start_peers(parts, &states, ensemble_id.clone())?;
+        let peers = start_peers(parts, &states, (ensemble_id.clone(), level.clone()))?;
         *states.waker.lock() = Some(peers.waker());
         parts.proposing.wake_by(peers.waker());
         let watch = start_watch(parts, contact_ms)?;
@@ -171,6 +178,7 @@ impl Running {
             questions,
             pins: states.pins.clone(),
             ensemble_id,
+            level,
             checkpointing: parts.checkpoints.start(&parts.shared, tree, parts.clock)?,
             watch,
             next_look_ms: 0,
@@ -200,14 +208,30 @@ impl Ensemble {
     pub(super) fn install(mut self, peer: u8, at: u64) -> Option<Ensemble> {
         info!(peer, "this server lacks entries that its peers have no more: fetching the state");
         self.stop_serving();
+        let mut newer = None;
         let is_fetched = self.running.peers.connector().sources(peer).into_iter().any(|source| {
             let fetched = self.fetch(source, at);
             if let Err(problem) = &fetched {
                 warn!(peer = source, "the state could not be fetched: {problem}; the own one is as it was");
             }
+            if let Err(TransferError::Newer { needs, knows }) = fetched {
+                newer = Some(Reason::State { needs, knows });
+            }
             fetched.is_ok()
         });
+        if let Some(reason) = newer.filter(|_| !is_fetched) {
+            self.give_up(reason);
+            return None;
+        }
         self.start_anew(!is_fetched)
+    }
+
+    /// An operator must do something before this server can take part: the process ends.
+    pub(super) fn give_up(mut self, reason: Reason) {
+        self.stop_serving();
+        error!("{reason}");
+        self.parts.ended.tell(reason);
+        self.running.end(&self.parts);
     }
 
     /// It leaves the ensemble for a while.
@@ -329,7 +353,8 @@ fn replica_config(parts: &Parts, applied: u64, checkpointed: u64) -> ReplicaConf
         seed: parts.seed,
         sync_len_max: SYNC_LEN_MAX,
         ruling: ruling(membership),
-        knows: Level::KNOWN,
+        knows: KNOWS,
+        raises_to: KNOWS.min(parts.level_max),
         bugs: Bugs::default(),
     }
 }
@@ -383,7 +408,11 @@ pub(super) fn linked_members(parts: &Parts) -> (Vec<Member>, bool) {
     (agreed.iter().chain(own).map(link).collect(), is_member)
 }
 
-fn start_peers(parts: &Parts, states: &States, ensemble: Arc<AtomicU64>) -> std::io::Result<Peers> {
+fn start_peers(
+    parts: &Parts,
+    states: &States,
+    (ensemble, level): (Arc<AtomicU64>, Arc<AtomicU32>),
+) -> std::io::Result<Peers> {
     let membership = &parts.membership;
     let (members, agreed) = linked_members(parts);
     let start = |listen: &HostPort| {
@@ -391,6 +420,7 @@ fn start_peers(parts: &Parts, states: &States, ensemble: Arc<AtomicU64>) -> std:
             restrict: membership.peer_addresses_only,
             open: membership.reconfig_enabled,
             ensemble: ensemble.clone(),
+            level: level.clone(),
             tls: parts.tls.clone(),
             ..PeersConfig::new(membership.me, members.clone(), listen.clone())
         };

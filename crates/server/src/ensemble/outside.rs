@@ -1,6 +1,6 @@
 //! What an ensemble's engine has around it: peers, own clients' threads, checkpoints, the log for people.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use oxkeeper_replica::engine::{Event, Outside};
 use oxkeeper_replica::{Serving, Shared, Writer};
@@ -20,6 +20,7 @@ pub(super) struct Surroundings<'a> {
     peers: &'a mut Peers,
     pins: &'a Pins,
     ensemble_id: &'a AtomicU64,
+    level: &'a AtomicU32,
     /// The members' version, and who leads, as far as is known outside.
     known: (i64, Option<BallotId>),
     /// Others are agreed on.
@@ -33,11 +34,11 @@ impl<'a> Surroundings<'a> {
         parts: &'a Parts,
         peers: &'a mut Peers,
         pins: &'a Pins,
-        ensemble_id: &'a AtomicU64,
+        (ensemble_id, level): (&'a AtomicU64, &'a AtomicU32),
         agreed: &Agreed,
     ) -> Surroundings<'a> {
         let known = (agreed.version, agreed.epoch);
-        Surroundings { parts, peers, pins, ensemble_id, known, agreed: None, entries: Vec::new() }
+        Surroundings { parts, peers, pins, ensemble_id, level, known, agreed: None, entries: Vec::new() }
     }
 }
 
@@ -63,6 +64,11 @@ impl Outside for Surroundings<'_> {
         // From its first entry on the ensemble has an id, without which another one's members would be let in.
         if self.ensemble_id.load(Ordering::Relaxed) == 0 {
             self.ensemble_id.store(state.ensemble(), Ordering::Release);
+        }
+        // Whoever does not know the level is not linked any more.
+        let agreed = state.level();
+        if self.level.swap(agreed.0, Ordering::AcqRel) != agreed.0 {
+            info!(level = agreed.0, "the feature level was raised: an older release cannot take part any more");
         }
         if (state.membership().version(), state.epoch_ballot()) != self.known {
             self.agreed = Some(Agreed::of(state));
@@ -103,7 +109,7 @@ impl Outside for Surroundings<'_> {
             Event::Reaped(znode) => info!(path = znode.path, "reaping a container or TTL znode"),
             Event::Serving { former, now } => self.serve(former, now),
             // Of a server alone; this one leaves the ensemble for a while.
-            Event::DiskFull => {}
+            Event::DiskFull | Event::LevelRaised(_) => {}
             Event::DiskStalled { stalled_ms } => {
                 error!(stalled_ms, "the disk stands still: this server asks another one to lead; look at the disk");
             }

@@ -2,6 +2,7 @@
 
 use super::Figures;
 use super::family::{Family, Kind, Sample};
+use crate::recovery::KNOWS;
 use crate::role::Role;
 
 /// Every one.
@@ -31,6 +32,8 @@ pub(super) fn families(figures: &Figures) -> Vec<Family> {
             figures.behind_len as f64,
         ),
         gauge("oxkeeper_ballot", "Number of the ballot under which entries count now", figures.ballot as f64),
+        gauge("oxkeeper_feature_level", "Feature level that the servers have agreed on", figures.level.0.into()),
+        gauge("oxkeeper_feature_level_known", "Highest feature level that this release knows", KNOWS.0.into()),
     ];
     if figures.place.role != Role::Alone {
         families.extend(agreement(figures));

@@ -263,6 +263,7 @@ fn receive(
 
 fn judge(helpers: &Helpers, hello: &Hello, stream: &PeerStream, address: SocketAddr) -> Result<(), Refusal> {
     hello.check(helpers.config.me, &helpers.ids(), helpers.ensemble(), helpers.config.open)?;
+    hello.check_levels(helpers.config.me, helpers.levels())?;
     if helpers.config.restrict {
         check_address(helpers, hello.from, address)?;
     }

@@ -4,8 +4,9 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
+use tracing::debug;
 
-use super::hello::{self, BODY_LEN_MAX, CONFIRMATION, HEAD_LEN, Hello, Refusal, VERSION};
+use super::hello::{self, BODY_LEN_MAX, CONFIRMATION, HEAD_LEN, Hello, Refusal, Versions};
 use super::stream::PeerStream;
 
 /// Why a greeting came to nothing.
@@ -49,11 +50,12 @@ pub(super) fn dial(stream: &mut PeerStream, hello: &Hello, deadline: Instant) ->
     timed.write(&hello.encode())?;
     let (version, body) = timed.read_message(hello::answer_head)?;
     // A refusal is read in any version: that its versions differ is what it says.
-    let verdict = hello::verdict(&body);
-    if version != VERSION && verdict.is_ok() {
-        return Err(GreetError::RefusedThere(format!("it speaks version {version}, not {VERSION}")));
+    hello::verdict(&body).map_err(GreetError::RefusedThere)?;
+    let chosen = Versions { lowest: version, highest: version };
+    if Versions::HERE.shared(chosen).is_none() {
+        return Err(GreetError::RefusedThere(format!("it speaks {chosen}, this server {}", Versions::HERE)));
     }
-    verdict.map_err(GreetError::RefusedThere)?;
+    debug!(version, to = hello.to, "welcomed");
     timed.write(&[CONFIRMATION])?;
     stream.limit(None)?;
     Ok(())
@@ -68,15 +70,17 @@ pub(super) fn receive(
     judge: impl FnOnce(&Hello, &PeerStream) -> Result<(), Refusal>,
 ) -> Result<Hello, GreetError> {
     let mut timed = Timed { stream, deadline };
-    let (version, body) = timed.read_message(hello::hello_head)?;
-    if version != VERSION {
-        return timed.refuse(None, Refusal::Version(version));
-    }
+    let (lowest, body) = timed.read_message(hello::hello_head)?;
+    let there = Versions::of_hello(lowest, &body);
+    let Some(version) = Versions::HERE.shared(there) else {
+        return timed.refuse(None, Refusal::Version { here: Versions::HERE, there });
+    };
     let hello = Hello::decode(&body).ok_or(GreetError::Garbage)?;
     if let Err(reason) = judge(&hello, timed.stream) {
         return timed.refuse(Some(hello.from), reason);
     }
-    timed.write(&hello::answer(Ok(())))?;
+    timed.write(&hello::answer(Ok(version)))?;
+    debug!(version, from = hello.from, "greeted");
     let mut confirmation = [0];
     timed.read_exact(&mut confirmation)?;
     if confirmation != [CONFIRMATION] {

@@ -3,16 +3,60 @@
 //! The dialler says hello, the other answers with a welcome or a refusal, the dialler confirms a welcome with one byte.
 //! Only then is there a link: a hello that waited in a queue while its sender gave up never replaces a newer one.
 //!
-//! Each of the first two is a head of 8 bytes — magic (4), version (u16), length of the body (u16) — and a body. The version
-//! stands before all that may change with it. Hello: purpose (u8), from (u8), to (u8), ensemble id (u64, 0 = none yet),
-//! number of members (u8), their ids in ascending order (u8 each). Answer: verdict (u8, 0 = welcome), reason (UTF-8).
+//! Each of the first two is a head of 8 bytes — magic (4), version (u16), length of the body (u16) — and a body. What stands
+//! before all that may change, for good: the version in a hello's head is the lowest that its sender speaks, and its body begins with
+//! the highest (u16). In a welcome's head is the highest that both speak, which then is the version of everything on the link; in a
+//! refusal's the lowest of its sender.
+//!
+//! Hello, behind that: purpose (u8), from (u8), to (u8), ensemble id (u64, 0 = none yet), number of members (u8), their ids in
+//! ascending order (u8 each), then fields, each with a tag (u8), a length (u8) and a value: 1 is the feature level that its ensemble
+//! has agreed on, 2 the highest that it knows (u32 each). A field whose tag is not known is skipped. Answer: verdict (u8, 0 = welcome);
+//! behind a refusal's the reason (UTF-8), behind a welcome's what a newer server may have to say.
 
+use std::fmt;
 use std::net::IpAddr;
 
+use oxkeeper_state::Level;
 use thiserror::Error;
 
-/// Version of everything that passes between servers.
-pub(super) const VERSION: u16 = 2;
+/// Versions of everything that passes between servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Versions {
+    pub(super) lowest: u16,
+    pub(super) highest: u16,
+}
+
+impl Versions {
+    /// Those of this release. The release before a new version speaks the old one only, so `lowest` stays for one release more.
+    pub(super) const HERE: Versions = Versions { lowest: 3, highest: 3 };
+    /// Before it a hello named one version, and none before all that may change.
+    const FIRST_RANGE: u16 = 3;
+
+    /// The highest that both speak.
+    pub(super) fn shared(self, other: Versions) -> Option<u16> {
+        let highest = self.highest.min(other.highest);
+        (highest >= self.lowest.max(other.lowest)).then_some(highest)
+    }
+
+    /// Those of whoever sent a hello.
+    pub(super) fn of_hello(lowest: u16, body: &[u8]) -> Versions {
+        let highest = match body.first_chunk() {
+            Some(highest) if lowest >= Versions::FIRST_RANGE => u16::from_be_bytes(*highest),
+            Some(_) | None => lowest,
+        };
+        Versions { lowest, highest }
+    }
+}
+
+impl fmt::Display for Versions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Versions { lowest, highest } if lowest == highest => write!(formatter, "version {lowest}"),
+            Versions { lowest, highest } => write!(formatter, "versions {lowest} to {highest}"),
+        }
+    }
+}
+
 /// Bytes of a head.
 pub(super) const HEAD_LEN: usize = 8;
 /// Longest body, bytes.
@@ -23,7 +67,10 @@ pub(super) const CONFIRMATION: u8 = 1;
 const HELLO_MAGIC: [u8; 4] = *b"OXKH";
 const ANSWER_MAGIC: [u8; 4] = *b"OXKA";
 /// Bytes of a hello's body before the ids.
-const FIXED_LEN: usize = 12;
+const FIXED_LEN: usize = 14;
+/// Tags of a hello's fields.
+const AGREED: u8 = 1;
+const KNOWS: u8 = 2;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +91,16 @@ pub(super) struct Hello {
     pub(super) ensemble: u64,
     /// Ascending, with oneself.
     pub(super) members: Vec<u8>,
+    pub(super) levels: Levels,
+}
+
+/// Feature levels of a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Levels {
+    /// Of its state.
+    pub(super) agreed: Level,
+    /// The highest one.
+    pub(super) knows: Level,
 }
 
 impl Hello {
@@ -53,24 +110,38 @@ impl Hello {
             Purpose::State => 2,
         };
         let count = u8::try_from(self.members.len()).expect("ids are bytes and differ");
-        let mut body = vec![purpose, self.from, self.to];
+        let mut body = Versions::HERE.highest.to_be_bytes().to_vec();
+        body.extend_from_slice(&[purpose, self.from, self.to]);
         body.extend_from_slice(&self.ensemble.to_be_bytes());
         body.push(count);
         body.extend_from_slice(&self.members);
-        message(HELLO_MAGIC, &body)
+        for (tag, level) in [(AGREED, self.levels.agreed), (KNOWS, self.levels.knows)] {
+            body.extend_from_slice(&[tag, size_of::<u32>() as u8]);
+            body.extend_from_slice(&level.0.to_be_bytes());
+        }
+        message(HELLO_MAGIC, Versions::HERE.lowest, &body)
     }
 
     /// `None`: not a hello of this version.
     pub(super) fn decode(body: &[u8]) -> Option<Hello> {
-        let (fixed, members) = body.split_at_checked(FIXED_LEN)?;
-        let purpose = match fixed[0] {
+        let (fixed, rest) = body.split_at_checked(FIXED_LEN)?;
+        let purpose = match fixed[2] {
             1 => Purpose::Link,
             2 => Purpose::State,
             _ => return None,
         };
-        let ensemble = u64::from_be_bytes(fixed[3..11].try_into().expect("8 bytes"));
-        let whole = usize::from(fixed[11]) == members.len();
-        whole.then(|| Hello { purpose, from: fixed[1], to: fixed[2], ensemble, members: members.to_vec() })
+        let ensemble = u64::from_be_bytes(fixed[5..13].try_into().expect("8 bytes"));
+        let (members, fields) = rest.split_at_checked(fixed[13].into())?;
+        let levels = Levels::decode(fields)?;
+        Some(Hello { purpose, from: fixed[3], to: fixed[4], ensemble, members: members.to_vec(), levels })
+    }
+
+    /// Whether each of the two knows what the other one's state may hold.
+    pub(super) fn check_levels(&self, me: u8, mine: Levels) -> Result<(), Refusal> {
+        let lacks =
+            |server, knows, agreed| if knows < agreed { Err(Refusal::Level { server, knows, agreed }) } else { Ok(()) };
+        lacks(self.from, self.levels.knows, mine.agreed)?;
+        lacks(me, mine.knows, self.levels.agreed)
     }
 
     /// Whether server `me` of `members` takes this greeting. Where members change, the ensemble is `open`: whoever knows
@@ -99,11 +170,37 @@ impl Hello {
     }
 }
 
+impl Levels {
+    fn decode(mut fields: &[u8]) -> Option<Levels> {
+        let mut levels = Levels::default();
+        while let [tag, len, rest @ ..] = fields {
+            let (value, rest) = rest.split_at_checked((*len).into())?;
+            let level = || value.first_chunk().map(|level| Level(u32::from_be_bytes(*level)));
+            match *tag {
+                AGREED => levels.agreed = level()?,
+                KNOWS => levels.knows = level()?,
+                // A newer server says more.
+                _ => {}
+            }
+            fields = rest;
+        }
+        fields.is_empty().then_some(levels)
+    }
+}
+
 /// Why a greeting is refused. The text goes to the other server, too.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(super) enum Refusal {
-    #[error("servers here speak version {VERSION} to each other, not {0}")]
-    Version(u16),
+    #[error(
+        "the server that answers speaks {here} of the protocol between servers, the one that dials {there}: start a newer \
+         release on the older one; upgrade one release at a time"
+    )]
+    Version { here: Versions, there: Versions },
+    #[error(
+        "server {server} knows feature levels up to {knows}, the ensemble has agreed on {agreed}: start a newer release on \
+         server {server}, with the data it has"
+    )]
+    Level { server: u8, knows: Level, agreed: Level },
     #[error("this is server {me}, not {to}: look at the addresses in the server lines")]
     NotMe { me: u8, to: u8 },
     #[error("this is server {0} as well: two servers have the same myid")]
@@ -134,15 +231,15 @@ pub(super) fn answer_head(head: &[u8; HEAD_LEN]) -> Option<(u16, usize)> {
     split_head(ANSWER_MAGIC, head)
 }
 
-/// The answer to a hello.
-pub(super) fn answer(verdict: Result<(), &Refusal>) -> Vec<u8> {
+/// The answer to a hello: a welcome in a version, or a refusal.
+pub(super) fn answer(verdict: Result<u16, &Refusal>) -> Vec<u8> {
     match verdict {
-        Ok(()) => message(ANSWER_MAGIC, &[0]),
+        Ok(version) => message(ANSWER_MAGIC, version, &[0]),
         Err(refusal) => {
             let mut body = refusal.to_string().into_bytes();
             body.insert(0, 1);
             body.truncate(BODY_LEN_MAX);
-            message(ANSWER_MAGIC, &body)
+            message(ANSWER_MAGIC, Versions::HERE.lowest, &body)
         }
     }
 }
@@ -150,15 +247,15 @@ pub(super) fn answer(verdict: Result<(), &Refusal>) -> Vec<u8> {
 /// What an answer's body says. *Errors*: the reason for a refusal, fit for a log line.
 pub(super) fn verdict(body: &[u8]) -> Result<(), String> {
     match body {
-        [0] => Ok(()),
-        [0, ..] | [] => Err("its answer makes no sense".to_owned()),
+        [0, ..] => Ok(()),
+        [] => Err("its answer makes no sense".to_owned()),
         [_, reason @ ..] => Err(String::from_utf8_lossy(reason).replace(char::is_control, " ")),
     }
 }
 
-fn message(magic: [u8; 4], body: &[u8]) -> Vec<u8> {
+fn message(magic: [u8; 4], version: u16, body: &[u8]) -> Vec<u8> {
     let len = u16::try_from(body.len()).expect("bodies are short");
-    [&magic[..], &VERSION.to_be_bytes(), &len.to_be_bytes(), body].concat()
+    [&magic[..], &version.to_be_bytes(), &len.to_be_bytes(), body].concat()
 }
 
 fn split_head(magic: [u8; 4], head: &[u8; HEAD_LEN]) -> Option<(u16, usize)> {
@@ -172,8 +269,10 @@ mod tests {
 
     use super::*;
 
+    const LEVELS: Levels = Levels { agreed: Level(1), knows: Level(2) };
+
     fn hello(from: u8, to: u8) -> Hello {
-        Hello { purpose: Purpose::Link, from, to, ensemble: 7, members: vec![1, 2, 3] }
+        Hello { purpose: Purpose::Link, from, to, ensemble: 7, members: vec![1, 2, 3], levels: LEVELS }
     }
 
     #[test]
@@ -181,7 +280,8 @@ mod tests {
         for hello in [hello(1, 2), Hello { purpose: Purpose::State, ensemble: u64::MAX, ..hello(3, 255) }] {
             let bytes = hello.encode();
             let (head, body) = bytes.split_first_chunk().unwrap();
-            assert_eq!(hello_head(head), Some((VERSION, body.len())));
+            assert_eq!(hello_head(head), Some((Versions::HERE.lowest, body.len())));
+            assert_eq!(Versions::of_hello(Versions::HERE.lowest, body), Versions::HERE);
             assert_eq!(answer_head(head), None);
             assert_eq!(Hello::decode(body), Some(hello));
         }
@@ -189,10 +289,54 @@ mod tests {
 
     #[test]
     fn answers_say_why() {
-        assert_eq!(verdict(&answer(Ok(()))[HEAD_LEN..]), Ok(()));
+        assert_eq!(verdict(&answer(Ok(3))[HEAD_LEN..]), Ok(()));
+        assert_eq!(verdict(&[0, 9, 9]), Ok(()), "a newer server says more");
         let refused = answer(Err(&Refusal::NotMe { me: 2, to: 3 }));
         assert!(verdict(&refused[HEAD_LEN..]).unwrap_err().starts_with("this is server 2, not 3"));
         assert_eq!(verdict(b"\x01one\ntwo").unwrap_err(), "one two");
+    }
+
+    #[test]
+    fn the_highest_shared_version_is_taken() {
+        let versions = |lowest, highest| Versions { lowest, highest };
+        let shared = |a: Versions, b: Versions| {
+            assert_eq!(a.shared(b), b.shared(a));
+            a.shared(b)
+        };
+        assert_eq!(shared(versions(3, 3), versions(3, 3)), Some(3));
+        assert_eq!(shared(versions(3, 3), versions(3, 4)), Some(3));
+        assert_eq!(shared(versions(3, 5), versions(4, 9)), Some(5));
+        assert_eq!(shared(versions(3, 3), versions(4, 5)), None);
+        // Before there were ranges, the version in the head was the only one.
+        assert_eq!(Versions::of_hello(2, &[1, 1, 2]), versions(2, 2));
+        assert_eq!(Versions::of_hello(3, &[0, 5, 1]), versions(3, 5));
+        assert_eq!(Versions::of_hello(3, &[5]), versions(3, 3));
+        let refusal = Refusal::Version { here: versions(3, 3), there: versions(4, 5) }.to_string();
+        assert!(refusal.contains("speaks version 3 of") && refusal.contains("dials versions 4 to 5"), "{refusal}");
+    }
+
+    #[test]
+    fn a_hello_may_say_more() {
+        let bytes = hello(1, 2).encode();
+        let body = &bytes[HEAD_LEN..];
+        let more = [body, &[99, 2, 1, 1, 100, 0]].concat();
+        assert_eq!(Hello::decode(&more), Some(hello(1, 2)));
+        let (fixed, _) = body.split_at(body.len() - 12);
+        assert_eq!(Hello::decode(fixed), Some(Hello { levels: Levels::default(), ..hello(1, 2) }));
+        assert_eq!(Hello::decode(&more[..more.len() - 1]), None);
+    }
+
+    #[test]
+    fn nobody_is_linked_to_a_state_that_he_does_not_know() {
+        let check = |there: (u32, u32), here: (u32, u32)| {
+            let levels = |(agreed, knows)| Levels { agreed: Level(agreed), knows: Level(knows) };
+            Hello { levels: levels(there), ..hello(1, 2) }.check_levels(2, levels(here))
+        };
+        assert_eq!(check((1, 1), (1, 2)), Ok(()));
+        assert_eq!(check((0, 1), (1, 1)), Ok(()));
+        let lacks = |server| Err(Refusal::Level { server, knows: Level(1), agreed: Level(2) });
+        assert_eq!(check((1, 1), (2, 2)), lacks(1));
+        assert_eq!(check((2, 2), (1, 1)), lacks(2));
     }
 
     #[test]

@@ -9,9 +9,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use std::{io, vec};
 
+use oxkeeper_state::Level;
 use parking_lot::{Condvar, Mutex};
 
-use super::hello::{Hello, Purpose};
+use super::hello::{Hello, Levels, Purpose};
 use super::stream::{Guests, PeerStream};
 use super::wake::Waker;
 use super::{Member, PeersConfig};
@@ -120,7 +121,18 @@ impl Helpers {
 
     /// This server's greeting to a peer.
     pub(super) fn hello(&self, purpose: Purpose, to: u8) -> Hello {
-        Hello { purpose, from: self.config.me, to, ensemble: self.ensemble(), members: self.ids() }
+        Hello {
+            purpose,
+            from: self.config.me,
+            to,
+            ensemble: self.ensemble(),
+            members: self.ids(),
+            levels: self.levels(),
+        }
+    }
+
+    pub(super) fn levels(&self) -> Levels {
+        Levels { agreed: Level(self.config.level.load(Ordering::Acquire)), knows: self.config.knows }
     }
 
     pub(super) fn ensemble(&self) -> u64 {

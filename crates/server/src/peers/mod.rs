@@ -35,10 +35,11 @@ use std::mem::MaybeUninit;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use oxkeeper_state::Level;
 use oxkeeper_state::membership::is_wildcard;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::time::Timespec;
@@ -48,6 +49,7 @@ use self::accept::Entrance;
 use self::helpers::Helpers;
 use self::link::{End, Link};
 use crate::config::HostPort;
+use crate::recovery::KNOWS;
 
 pub(crate) use self::alarm::Alarm;
 pub(crate) use self::dial::Connector;
@@ -98,6 +100,10 @@ pub(crate) struct PeersConfig {
     pub(crate) open: bool,
     /// 0: none yet.
     pub(crate) ensemble: Arc<AtomicU64>,
+    /// The feature level that was agreed on.
+    pub(crate) level: Arc<AtomicU32>,
+    /// The highest feature level that this server knows.
+    pub(crate) knows: Level,
     /// `None`: links come without TLS, both ways.
     pub(crate) tls: Option<Arc<PeerTls>>,
     /// A whole greeting, the handshake of TLS included, takes no longer.
@@ -124,6 +130,8 @@ impl PeersConfig {
             restrict: false,
             open: false,
             ensemble: Arc::default(),
+            level: Arc::default(),
+            knows: KNOWS,
             tls: None,
             hello_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_millis(500),

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use socket2::SockRef;
 
-use super::hello::{self, CONFIRMATION, HEAD_LEN, Hello, Purpose};
+use super::hello::{self, CONFIRMATION, HEAD_LEN, Hello, Levels, Purpose};
 use super::stream::{GREETINGS_MAX, STATES_MAX};
 use super::*;
 
@@ -103,7 +103,7 @@ fn see(peers: &mut Peers, count: usize) -> Vec<Seen> {
 }
 
 fn greeting(purpose: Purpose) -> Hello {
-    Hello { purpose, from: 1, to: 2, ensemble: 0, members: vec![1, 2, 3] }
+    Hello { purpose, from: 1, to: 2, ensemble: 0, members: vec![1, 2, 3], levels: Levels::default() }
 }
 
 /// Says hello, and reads the answer.
@@ -159,8 +159,10 @@ fn each_refusal_says_why() {
     };
     let hello = || greeting(Purpose::Link);
     let mut newer = hello().encode();
-    newer[5] = 3;
-    check(false, &newer, "version 2 to each other, not 3");
+    (newer[5], newer[9]) = (4, 5);
+    check(false, &newer, "speaks version 3 of the protocol between servers, the one that dials versions 4 to 5");
+    let newer = Levels { agreed: Level(9), knows: Level(9) };
+    check(false, &Hello { levels: newer, ..hello() }.encode(), "server 2 knows feature levels up to 1");
     check(false, &Hello { to: 3, ..hello() }.encode(), "this is server 2, not 3");
     check(false, &Hello { from: 9, ..hello() }.encode(), "server 9 is not among the members here, [1, 2, 3]");
     check(false, &Hello { from: 2, ..hello() }.encode(), "two servers have the same myid");

@@ -29,6 +29,7 @@ mod sender;
 
 use std::sync::Arc;
 
+use oxkeeper_state::Level;
 use oxkeeper_store::{Snapshot, StoreError};
 use thiserror::Error;
 
@@ -106,6 +107,17 @@ pub enum TransferError {
         found: u32,
         /// Ours.
         supported: u32,
+    },
+    /// The peer's ensemble has agreed on more than this server knows.
+    #[error(
+        "the peer's state is of feature level {needs}, this server knows levels up to {knows}: start a newer release on \
+         this server, with the data it has"
+    )]
+    Newer {
+        /// Of the state, or of an entry behind it.
+        needs: Level,
+        /// The highest level known here.
+        knows: Level,
     },
     /// Bytes are not what was sent.
     #[error("the stream is damaged in chunk {chunk}: {what}")]

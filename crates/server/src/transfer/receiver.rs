@@ -6,13 +6,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use oxkeeper_state::{BadEntry, Entry, Level};
 use oxkeeper_store::{AppendError, Contents, Disk, Filling, Kind, Log, LogOptions, StoreError, SyncError};
 
 use super::chunk::Chunks;
 use super::install::{self, INCOMING, INCOMING_LOG};
 use super::item::Item;
 use super::{Tail, TransferError};
-use crate::recovery::StoreOptions;
+use crate::recovery::{LEVEL, StoreOptions};
 
 /// Bytes of log entries between syncs.
 const STAGED_LEN: usize = 4 << 20;
@@ -202,6 +203,7 @@ impl Receiver {
         self.stage = match (std::mem::replace(&mut self.stage, Stage::Failed), item) {
             (Stage::Begin, Item::Head { applied, contents }) => self.begin(applied, contents)?,
             (Stage::Tree(mut parts), Item::Value { name, value }) => {
+                self.check_value(name, value)?;
                 parts.value(name, value)?;
                 Stage::Tree(parts)
             }
@@ -226,6 +228,24 @@ impl Receiver {
         Ok(())
     }
 
+    /// A state of a higher level than this server knows is refused before it is anywhere.
+    fn check_value(&self, name: &str, value: &[u8]) -> Result<(), TransferError> {
+        let knows = self.options.knows;
+        match Level::decode(value) {
+            _ if name != LEVEL => Ok(()),
+            Ok(needs) if needs > knows => Err(TransferError::Newer { needs, knows }),
+            Ok(_) => Ok(()),
+            Err(_) => unexpected("its feature level cannot be decoded"),
+        }
+    }
+
+    fn check_entry(&self, entry: &[u8]) -> Result<(), TransferError> {
+        Entry::check(entry, self.options.knows).or_else(|problem| match problem {
+            BadEntry::Newer { needs, knows, .. } => Err(TransferError::Newer { needs, knows }),
+            BadEntry::Malformed(_) => unexpected("a log entry cannot be decoded"),
+        })
+    }
+
     fn begin(&mut self, applied: u64, announced: Contents) -> Result<Stage, TransferError> {
         self.progress.records_total = announced.records();
         let filling = Filling::begin(self.disk.clone(), &self.data_dir.join(INCOMING), &self.options.tree)?;
@@ -242,6 +262,7 @@ impl Receiver {
         let next = parts.log.log.next_index();
         match item {
             Item::Entry { index, entry } if index == next => {
+                self.check_entry(entry)?;
                 parts.log.append(entry)?;
                 self.progress.entries += 1;
                 Ok(Stage::Log(parts))
@@ -379,7 +400,8 @@ mod tests {
     }
 
     fn entry(index: u64) -> Item<'static> {
-        Item::Entry { index, entry: b"entry" }
+        // A batch of a server alone, without a command.
+        Item::Entry { index, entry: &[1, 0, 0, 0, 0, 0, 0, 0, 0] }
     }
 
     fn tail(decided: u64, end: u64) -> Item<'static> {
@@ -387,6 +409,31 @@ mod tests {
     }
 
     const VALUE: Item<'static> = Item::Value { name: "name", value: b"value" };
+
+    /// A state of a level that this server does not know is refused, whether its tree has it or an entry behind that.
+    #[test]
+    fn a_newer_state_is_refused() {
+        let refused = |items: &[Item<'_>]| {
+            let disk: Arc<dyn Disk> = Arc::new(FakeDisk::new());
+            let options = StoreOptions::default();
+            let mut receiver = Receiver::new(&disk, Path::new("/data"), Path::new("/data"), &options).expect("empty");
+            let taken = items.iter().enumerate().try_for_each(|(number, item)| {
+                let (mut content, mut chunk) = (Vec::new(), Vec::new());
+                item.encode(&mut content);
+                seal(number as u64, &content, &mut chunk);
+                receiver.take(&chunk).map(drop)
+            });
+            match taken {
+                Err(TransferError::Newer { needs, knows }) => Some((needs.0, knows)),
+                Ok(()) | Err(_) => None,
+            }
+        };
+        let level = |value: &'static [u8]| Item::Value { name: LEVEL, value };
+        assert_eq!(refused(&[head(&[]), level(&[0, 0, 0, 1])]), None);
+        assert_eq!(refused(&[head(&[]), level(&[0, 0, 0, 9, 7])]), Some((9, Level::KNOWN)));
+        let newer = Item::Entry { index: 5, entry: &[200, 0, 0, 0, 9] };
+        assert_eq!(refused(&[head(&[]), VALUE, newer]), Some((9, Level::KNOWN)));
+    }
 
     #[test]
     fn what_makes_no_state_is_refused_where_it_stands() {

@@ -135,6 +135,7 @@ fn conf(facts: &dyn Facts, out: &mut String) -> fmt::Result {
         session_timeout_max_ms,
         listen_backlog,
         server_id,
+        level,
         ensemble,
     } = facts.configuration();
     let sizes = facts.directories();
@@ -145,17 +146,23 @@ fn conf(facts: &dyn Facts, out: &mut String) -> fmt::Result {
     writeln!(out, "minSessionTimeout={session_timeout_min_ms}\nmaxSessionTimeout={session_timeout_max_ms}")?;
     writeln!(out, "clientPortListenBacklog={listen_backlog}\nserverId={server_id}")?;
     match ensemble {
-        Some(ensemble) => conf_of_ensemble(&ensemble, out),
-        None => Ok(()),
+        Some(ensemble) => conf_of_ensemble(&ensemble, level, out),
+        None => conf_of_level(level, out),
     }
 }
 
-fn conf_of_ensemble(ensemble: &EnsembleFacts, out: &mut String) -> fmt::Result {
+/// Ours. In front of the membership, whose text has no end of its own.
+fn conf_of_level(level: u32, out: &mut String) -> fmt::Result {
+    if level > 0 { writeln!(out, "featureLevel={level}") } else { Ok(()) }
+}
+
+fn conf_of_ensemble(ensemble: &EnsembleFacts, level: u32, out: &mut String) -> fmt::Result {
     let joined = |ports: &[u16]| ports.iter().map(u16::to_string).collect::<Vec<_>>().join("|");
     writeln!(out, "initLimit={}\nsyncLimit={}\nelectionAlg=3", ensemble.init_limit, ensemble.sync_limit)?;
     writeln!(out, "electionPort={}", joined(&ensemble.election_ports))?;
     writeln!(out, "quorumPort={}", joined(&ensemble.quorum_ports))?;
     writeln!(out, "peerType={}", u8::from(ensemble.is_observer))?;
+    conf_of_level(level, out)?;
     match &ensemble.membership {
         Some(membership) => write!(out, "membership: \n{membership}"),
         None => Ok(()),
@@ -180,8 +187,13 @@ fn server(facts: &dyn Facts, clients: Option<&[ConnectionFacts]>, out: &mut Stri
     writeln!(out, "Zxid: 0x{:x}\nMode: {}", server.zxid, server.mode.name())?;
     writeln!(out, "Node count: {}", server.znode_count)?;
     match server.proposal_sizes.filter(|_| server.mode == Mode::Leader) {
-        Some(sizes) => writeln!(out, "Proposal sizes last/min/max: {}/{}/{}", sizes.last, sizes.min, sizes.max),
-        None => Ok(()),
+        Some(sizes) => writeln!(out, "Proposal sizes last/min/max: {}/{}/{}", sizes.last, sizes.min, sizes.max)?,
+        None => {}
+    }
+    // Ours, where nobody reads on who knows ZooKeeper's lines.
+    match clients {
+        None if server.level > 0 => writeln!(out, "Feature level: {}", server.level),
+        None | Some(_) => Ok(()),
     }
 }
 

@@ -108,6 +108,8 @@ pub struct ServerFacts {
     pub znode_count: usize,
     /// On a leader: sizes of proposals in bytes, -1 without any.
     pub proposal_sizes: Option<ProposalSizes>,
+    /// The feature level that was agreed on; 0 before the first write.
+    pub level: u32,
 }
 
 /// Sizes of proposals in bytes; -1 without any.
@@ -144,6 +146,8 @@ pub struct ConfigurationFacts {
     pub listen_backlog: i64,
     /// 0 standalone.
     pub server_id: i64,
+    /// The feature level that was agreed on; 0 before the first write.
+    pub level: u32,
     /// `None` standalone.
     pub ensemble: Option<EnsembleFacts>,
 }

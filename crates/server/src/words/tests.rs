@@ -128,6 +128,7 @@ fn empty() -> Fixture {
             connections: 1,
             outstanding: 0,
             zxid: 0,
+            level: 0,
             znode_count: 5,
             proposal_sizes: None,
         },
@@ -142,6 +143,7 @@ fn empty() -> Fixture {
             session_timeout_max_ms: 40_000,
             listen_backlog: -1,
             server_id: 0,
+            level: 0,
             ensemble: None,
         },
         metrics: Vec::new(),
@@ -191,6 +193,7 @@ fn busy() -> Fixture {
             packets_sent: 298,
             connections: 3,
             zxid: 0x109,
+            level: 0,
             znode_count: 268,
             ..empty().server
         },
@@ -428,6 +431,7 @@ fn an_ensemble() {
         packets_sent: 2,
         connections: 2,
         zxid: 0x1_0000_0003,
+        level: 0,
         znode_count: 6,
         proposal_sizes: Some(ProposalSizes { last: 48, min: 48, max: 87 }),
         ..leader.server
@@ -474,6 +478,9 @@ fn rare_states() {
     facts.server.proposal_sizes = Some(ProposalSizes { last: -1, min: -1, max: -1 });
     facts.server.mode = Mode::Follower; // it keeps the sizes of its time as a leader to itself
     assert!(say(Word::Srvr, &facts).ends_with("Mode: follower\nNode count: 268\n"));
+    facts.server.level = 3;
+    assert!(say(Word::Srvr, &facts).ends_with("Node count: 268\nFeature level: 3\n"));
+    assert!(say(Word::Stat, &facts).ends_with("Node count: 268\n"), "it has ZooKeeper's lines only");
 
     let addresses = EnsembleFacts {
         init_limit: 10,
@@ -485,6 +492,8 @@ fn rare_states() {
     };
     facts.configuration.ensemble = Some(addresses);
     assert!(say(Word::Conf, &facts).ends_with("\nelectionPort=3888|3889\nquorumPort=2888|2889\npeerType=0\n"));
+    facts.configuration.level = 3;
+    assert!(say(Word::Conf, &facts).ends_with("\npeerType=0\nfeatureLevel=3\n"));
 
     facts.serving = Serving::ReadOnly;
     assert!(say(Word::Srvr, &facts).contains(" UTC\nREAD-ONLY mode; serving only read-only clients\nLatency"));

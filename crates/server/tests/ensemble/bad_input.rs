@@ -26,16 +26,18 @@ struct Hello {
 impl Hello {
     fn encode(&self) -> Vec<u8> {
         let link = 1;
-        let mut body = vec![link, self.from, self.to];
+        let mut body = vec![0, 3, link, self.from, self.to];
         body.extend_from_slice(&self.ensemble.to_be_bytes());
         body.push(self.members.len() as u8);
         body.extend_from_slice(&self.members);
+        // It knows the feature level that the others have agreed on.
+        body.extend_from_slice(&[2, 4, 0, 0, 0, 1]);
         message(b"OXKH", &body)
     }
 }
 
 fn message(magic: &[u8; 4], body: &[u8]) -> Vec<u8> {
-    [&magic[..], &2u16.to_be_bytes(), &(body.len() as u16).to_be_bytes(), body].concat()
+    [&magic[..], &3u16.to_be_bytes(), &(body.len() as u16).to_be_bytes(), body].concat()
 }
 
 fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
@@ -279,11 +281,11 @@ fn a_server_that_waits_for_a_state_stops() {
     let listener = TcpListener::bind(group.seat(2).peer).unwrap();
     group.start(1);
     let (mut link, hello) = accept(&listener);
-    assert_eq!(hello[0], 1, "a link");
+    assert_eq!(hello[2], 1, "a link");
     // the answer to a blank server that wants to join
     send(&mut link, &[&[38][..], &5u64.to_be_bytes()].concat()).unwrap();
     let (_state, hello) = accept(&listener);
-    assert_eq!(hello[0], 2, "a state");
+    assert_eq!(hello[2], 2, "a state");
     std::thread::sleep(Duration::from_millis(100));
     let start = Instant::now();
     group.stop(1);

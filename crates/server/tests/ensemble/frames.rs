@@ -5,7 +5,7 @@ use std::sync::Arc;
 use oxkeeper_proto::{OpCode, SessionId};
 use oxkeeper_replica::ensemble::frame::{Frame, Roster};
 use oxkeeper_replica::ensemble::journal::scalar;
-use oxkeeper_replica::ensemble::{Journal, JournalOp, MemoryJournal};
+use oxkeeper_replica::ensemble::{BadFrame, Journal, JournalOp, MemoryJournal};
 use oxkeeper_state::command::{begin_agreed, put_section};
 use oxkeeper_state::{BallotId, Command, Epoch, Identities, Level, Settings};
 use proptest::collection::vec;
@@ -20,7 +20,7 @@ const KINDS: [u8; 27] =
 const PING_LEN: usize = 1 + 8 + 4 + 8 + 20 + 4 + 32;
 /// Servers of the ensemble; the one under test is the second.
 const MEMBERS: [u8; 3] = [1, 2, 3];
-const ROSTER: Roster = Roster { configuration: 1, from: 1, to: 2, processes: 3 };
+const ROSTER: Roster = Roster { configuration: 1, from: 1, to: 2, processes: 3, knows: Level::KNOWN };
 /// What that has in its log, and how much of that is trimmed and decided.
 const LOG: (u64, u64, u64) = (4, 6, 8);
 
@@ -321,6 +321,29 @@ fn a_ping_of_an_older_or_newer_server_is_understood() {
     for broken in [&[1, 3, 0, 0, 9][..], &[1, 4, 0, 0], &[200], &[200, 2, 1]] {
         assert_eq!(knows(broken), None, "{broken:?}");
     }
+}
+
+/// An entry of a newer release, from whoever leads here, or would.
+#[test]
+fn a_newer_entry_is_refused_and_the_server_is_outdated() {
+    let newer = [200, 0, 0, 0, 9];
+    let frame = |number: u32, from: u64| {
+        let entries = [&(newer.len() as u32).to_be_bytes()[..], &newer].concat();
+        [&[5][..], &ballot_bytes(number, from), &6u64.to_be_bytes(), &[0; 16], &entries].concat()
+    };
+    let mut server = Server::new(journal(), LOG.1);
+    [1, 3].into_iter().for_each(|peer| server.link_up(peer));
+    let replica = &mut server.server.replica;
+    let refused =
+        |problem: Result<(), BadFrame>| matches!(problem, Err(BadFrame::Newer { kind: 200, needs: Level(9), .. }));
+    assert!(refused(replica.receive(3, &frame(9, 3), 0)));
+    assert_eq!(replica.outdated(), None, "nobody follows that one");
+    assert!(refused(replica.receive(1, &frame(1, 1), 0)));
+    let outdated = replica.outdated().unwrap();
+    assert_eq!((outdated.peer, outdated.kind, outdated.needs, outdated.knows), (1, 200, Level(9), Level::KNOWN));
+    assert!(!replica.is_staged(), "nothing of it is to be written");
+    let text = outdated.to_string();
+    assert!(text.contains("server 1 sends") && text.contains("start a newer release"), "{text}");
 }
 
 /// The generator makes frames that count: most of those above would be refused if it did not.

@@ -12,6 +12,7 @@ mod frames;
 mod group;
 mod groups;
 mod health;
+mod levels;
 mod members;
 mod numbers;
 mod one_voter;

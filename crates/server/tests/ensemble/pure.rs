@@ -87,6 +87,7 @@ impl Pure {
             sync_len_max: 1 << 20,
             ruling: Ruling::default(),
             knows: Level::KNOWN,
+            raises_to: Level::KNOWN,
             bugs,
         };
         let replica = Replica::start(config, journal, &state, 0).unwrap();

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use oxkeeper_proto::{Jute, OpCode};
 use oxkeeper_state::command::{BallotId, Entry, Number};
-use oxkeeper_state::{Command, State};
+use oxkeeper_state::{Command, Level, State};
 
 use crate::check::Books;
 use crate::check::zxids::listing;
@@ -43,6 +43,8 @@ pub struct History {
     expiries: BTreeMap<i64, u64>,
     /// The entry in which a session was last resumed.
     resumed: BTreeMap<i64, u64>,
+    /// The feature level behind so many entries, and what its rules have come to.
+    levels: HashMap<u64, (Level, u64)>,
 }
 
 impl History {
@@ -83,12 +85,13 @@ impl History {
 
     fn advance(&mut self, entry: &[u8], books: &mut Books) -> Told {
         let mut told = Told::default();
-        let batch = match Entry::decode(entry).expect("history: an entry is one") {
+        let batch = match Entry::decode(entry, Level(u32::MAX)).expect("history: an entry is one") {
             Entry::Epoch(epoch) => {
                 self.ballot = Some(epoch.ballot);
                 books.model.begin_epoch(epoch.time_ms);
                 return told;
             }
+            Entry::Raise(_) => return told,
             Entry::Batch(batch) => batch,
         };
         if batch.ballot != self.ballot {
@@ -154,6 +157,9 @@ impl History {
         let expected = applied.checked_sub(1).map_or(0, |last| self.zxids[last as usize]);
         assert_eq!(zxid, expected, "zxids: of server {} behind entry {applied}", server + 1);
         self.digest(server, zxid, state.tree().digest());
+        let level = (state.level(), state.next_sum());
+        let before = *self.levels.entry(applied).or_insert(level);
+        assert_eq!(level, before, "levels: server {} is at another one behind entry {applied}", server + 1);
         let listing = listing(state.tree());
         let before = *self.listings.entry(zxid).or_insert(listing);
         assert_eq!(listing, before, "order: server {} lists children in another one at zxid {zxid:x}", server + 1);

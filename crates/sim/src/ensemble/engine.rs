@@ -6,9 +6,9 @@
 
 use oxkeeper_proto::OpCode;
 use oxkeeper_replica::engine::{Event, MemberEngine, Moment, Outside};
-use oxkeeper_replica::ensemble::{JournalFull, Role, Want};
+use oxkeeper_replica::ensemble::{BadFrame, JournalFull, Role, Want};
 use oxkeeper_replica::{Serving, Shared, Writer};
-use oxkeeper_state::{Command, Identities, Number, Settings, State};
+use oxkeeper_state::{Command, Identities, Level, Number, Settings, State};
 use parking_lot::{RwLock, RwLockWriteGuard};
 
 use super::server::{Life, Mode, NEVER, Process, Work};
@@ -33,6 +33,8 @@ enum End {
     Full,
     /// The machine stopped within it.
     Crashed,
+    /// Others have agreed on what it does not know.
+    Outdated(Level),
 }
 
 /// What the engine of a server has around it.
@@ -105,7 +107,7 @@ impl Outside for Surroundings<'_> {
                 self.world.wake_io(self.me, now_ms);
             }
             Event::DiskStalled { stalled_ms } => note(now_ms, self.me, "disk stands still", [stalled_ms, 0]),
-            Event::LocalSessionExpired { .. } | Event::Reaped(_) | Event::DiskFull => {}
+            Event::LocalSessionExpired { .. } | Event::Reaped(_) | Event::LevelRaised(_) | Event::DiskFull => {}
         }
     }
 }
@@ -141,6 +143,12 @@ impl World {
                 self.stop_serving(me, &mut process);
                 self.start_anew(me, process);
             }
+            End::Outdated(needs) => {
+                self.note_outdated(me, needs);
+                self.hosts[me].process = Some(process);
+                self.hosts[me].crash_at = Some((0, false));
+                self.crash(me);
+            }
             End::Crashed => {
                 self.hosts[me].process = Some(process);
                 self.crash(me);
@@ -167,6 +175,7 @@ impl World {
         if self.hosts[me].has_crashed() {
             return End::Crashed;
         }
+        self.check_raise(process, life);
         if works { End::Going } else { self.begin_disk(me, process, life) }
     }
 
@@ -263,6 +272,9 @@ impl World {
     }
 
     fn wanted(&self, life: &Life) -> End {
+        if let Some(outdated) = life.engine.lock().replica().outdated() {
+            return End::Outdated(outdated.needs);
+        }
         match life.engine.lock().take_want() {
             Some(Want::Install { from, .. }) => End::Install(self.options.place(from)),
             None => End::Going,
@@ -292,9 +304,22 @@ impl World {
                     }
                     Item::Frame(frame) => {
                         let received = engine.receive(id, &frame, now_ms);
-                        received.unwrap_or_else(|problem| {
-                            panic!("frames: server {} refuses one of server {}: {problem}", me + 1, peer + 1)
-                        });
+                        drop(engine);
+                        match received {
+                            Ok(()) => {}
+                            Err(BadFrame::Newer { needs, .. }) => {
+                                assert!(
+                                    needs <= self.raised,
+                                    "levels: level {needs} is sent, and nobody has proposed it"
+                                );
+                                self.wires.kill(me, peer, now_ms, &mut self.random);
+                                self.wake_engine(me, now_ms);
+                                self.wake_engine_when_due(peer);
+                            }
+                            Err(problem) => {
+                                panic!("frames: server {} refuses one of server {}: {problem}", me + 1, peer + 1)
+                            }
+                        }
                     }
                 }
             }

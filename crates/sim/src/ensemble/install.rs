@@ -7,7 +7,7 @@ use oxkeeper_server::ensemble::install::{is_current, kept, own_log};
 use oxkeeper_server::transfer::{Receiver, Sender, TransferError};
 use oxkeeper_store::{Disk, Log};
 
-use super::server::{Install, Mode, Process, founders, store_options};
+use super::server::{Install, Mode, Process, Unfit, founders, store_options};
 use super::source::Source;
 use super::trace::note;
 use super::world::World;
@@ -26,7 +26,7 @@ impl World {
         self.expiry.troubled(me, self.now_ms);
         let disk: Arc<dyn Disk> = Arc::new(self.hosts[me].disk.clone());
         let dir = Path::new(DATA_DIR);
-        let receiver = Receiver::new(&disk, dir, dir, &store_options(&self.options));
+        let receiver = Receiver::new(&disk, dir, dir, &store_options(&self.options, self.hosts[me].knows));
         if self.hosts[me].has_crashed() {
             self.hosts[me].process = Some(process);
             return self.crash(me);
@@ -76,6 +76,12 @@ impl World {
             install.until_ms = now_ms + PATIENCE_MS;
             let taken = install.receiver.take(&bytes);
             let complete = taken.as_ref().is_ok_and(|progress| progress.complete);
+            if let Err(TransferError::Newer { needs, .. }) = taken {
+                self.note_outdated(me, needs);
+                self.hosts[me].process = Some(process);
+                self.hosts[me].crash_at = Some((0, false));
+                return self.crash(me);
+            }
             let full = matches!(taken, Err(TransferError::Store(_)));
             assert!(taken.is_ok() || full, "transfer: server {} refuses the state: {taken:?}", me + 1);
             if self.hosts[me].has_crashed() {
@@ -119,7 +125,7 @@ impl World {
 
     fn finish_install(&mut self, me: usize, install: Install, process: Process) {
         let disk: Arc<dyn Disk> = Arc::new(self.hosts[me].disk.clone());
-        let options = store_options(&self.options);
+        let options = store_options(&self.options, self.hosts[me].knows);
         let log = Log::open(disk, Path::new(LOG_DIR), &options.log).expect("its own log can be opened");
         if !install.receiver.tail().is_some_and(|tail| is_current(&log, tail)) {
             let mut process = process;
@@ -174,7 +180,10 @@ impl World {
             self.hosts[me].process = Some(process);
             return self.crash(me);
         }
-        let Some((life, shared)) = shared else {
+        if let Err(Unfit::Newer(needs)) = shared {
+            panic!("levels: server {} has taken what it does not know: level {needs}", me + 1);
+        }
+        let Ok((life, shared)) = shared else {
             process.mode = Mode::Resting(now_ms + RETRY_PAUSE_MS);
             self.hosts[me].process = Some(process);
             return self.wake_engine(me, now_ms + RETRY_PAUSE_MS);

@@ -3,7 +3,7 @@
 //! Each server is the production replica over the production store and recovery; connections, writer and clocks are
 //! production's, too. Checkers see what clients see and what is applied anywhere.
 //!
-//! Reading order: [`options`], `world` (time and clients), `faults`, [`server`], `engine`, `install`, [`source`],
+//! Reading order: [`options`], `world` (time and clients), `faults`, [`server`], `engine`, `install`, `upgrades`, [`source`],
 //! [`wires`], [`trace`]; then [`check`](crate::check).
 
 mod engine;
@@ -13,6 +13,7 @@ pub mod options;
 pub mod server;
 pub mod source;
 pub mod trace;
+mod upgrades;
 pub mod wires;
 mod world;
 
@@ -54,6 +55,8 @@ pub struct Report {
     pub starts: u64,
     /// Crashes of them.
     pub crashes: u64,
+    /// Times a server met what only a newer release knows.
+    pub outdated: u64,
     /// Disks lost.
     pub wipes: u64,
     /// States asked for.
@@ -92,6 +95,7 @@ impl Report {
         self.frames += other.frames;
         self.starts += other.starts;
         self.crashes += other.crashes;
+        self.outdated += other.outdated;
         self.wipes += other.wipes;
         self.installs += other.installs;
         self.installed += other.installed;

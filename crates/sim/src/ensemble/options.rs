@@ -5,6 +5,7 @@
 use std::fmt;
 
 use oxkeeper_replica::ensemble::{Bugs, Pace};
+use oxkeeper_state::Level;
 
 use crate::options::Bug;
 use crate::random::Random;
@@ -18,6 +19,9 @@ pub struct Options {
     pub servers: u64,
     /// Virtual time before the faults stop and the run settles, ms.
     pub run_ms: u64,
+    /// The highest feature levels of an older and a newer release. If they differ, each server begins with one of them, may come
+    /// back with the other whenever it starts, and ends with the newer one.
+    pub releases: [Level; 2],
     /// What is wrong on purpose around the replica.
     pub bug: Bug,
     /// What is wrong on purpose within it.
@@ -119,6 +123,7 @@ impl Options {
             seed,
             servers,
             run_ms,
+            releases: [Level::KNOWN; 2],
             bug: Bug::None,
             bugs: Bugs::default(),
             clients: random.within(1, 5),

@@ -17,13 +17,14 @@ use oxkeeper_server::ensemble::LogJournal;
 use oxkeeper_server::recovery::{Recovered, Replay, StoreOptions, recover_with};
 use oxkeeper_server::transfer::{Receiver, Sender};
 use oxkeeper_state::reconfig::Ruling;
-use oxkeeper_state::{Level, Settings, State};
+use oxkeeper_state::{Level, Raise, Settings, State};
 use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{DirLock, Disk, LogOptions, StoreError, Tree, TreeOptions};
 use parking_lot::{Mutex, RwLock};
 
 use super::options::Options;
 use super::source::{Pins, Source};
+use crate::options::Bug;
 use crate::seats::Seats;
 use crate::server::DATA_DIR;
 
@@ -57,6 +58,12 @@ pub struct Host {
     pub initialize: bool,
     /// Sessions that have expired by a jump of the wall clock: a bug.
     pub expired_by_wall: bool,
+    /// The highest feature level of the release that it runs.
+    pub knows: Level,
+    /// The highest one that it ever ran.
+    pub ever_knew: Level,
+    /// The ensemble has agreed on more than the older release knows, as this server has found out: it starts with the newer one.
+    pub outdated: bool,
     /// When its engine has its next turn.
     pub engine_at_ms: u64,
     /// When its connections have.
@@ -79,6 +86,9 @@ impl Host {
             blank: true,
             initialize: false,
             expired_by_wall: false,
+            knows: Level::NONE,
+            ever_knew: Level::NONE,
+            outdated: false,
             engine_at_ms: NEVER,
             io_at_ms: NEVER,
         }
@@ -197,30 +207,45 @@ pub struct Birth<'a> {
     pub disk: &'a FakeDisk,
     /// An empty disk may found the ensemble.
     pub initialize: bool,
+    /// The highest feature level that it knows.
+    pub knows: Level,
+}
+
+/// Why a server does not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// The disk is full.
+    Full,
+    /// The data is of this feature level, which it does not know.
+    Newer(Level),
 }
 
 impl Birth<'_> {
     /// How the store is opened.
     pub fn store_options(&self) -> StoreOptions {
-        store_options(self.options)
+        store_options(self.options, self.knows)
     }
 
-    /// Recovers; `None` if the disk is full.
-    pub fn recover(&self) -> Option<(Life, State)> {
+    /// Recovers. *Errors*: see [`Unfit`].
+    pub fn recover(&self) -> Result<(Life, State), Unfit> {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let dir = Path::new(DATA_DIR);
         let replay = Replay::Decided { scalar: scalar::DECIDED };
         let recovered = match recover_with(&disk, dir, dir, self.seed, &self.store_options(), replay) {
             Ok(recovered) => recovered,
-            Err(RecoveryError::Store(StoreError::Full { .. })) => return None,
+            Err(RecoveryError::Store(StoreError::Full { .. })) => return Err(Unfit::Full),
+            Err(RecoveryError::Newer { needs, .. }) => return Err(Unfit::Newer(needs)),
             Err(problem) => panic!("recovery: server {}: {problem}", self.place + 1),
         };
-        let Recovered { state, log, tree, applied, checkpointed, locks, .. } = recovered;
+        let Recovered { mut state, log, tree, applied, checkpointed, locks, .. } = recovered;
         let journal = Box::new(LogJournal::with_window(log, self.options.log_window_len));
         let replica = match Replica::start(self.config(applied, checkpointed), journal, &state, self.now_ms) {
             Ok(replica) => replica,
-            Err(JournalFull) => return None,
+            Err(JournalFull) => return Err(Unfit::Full),
         };
+        if self.options.bug == Bug::LevelOfItsOwn {
+            state.raise(&Raise { level: self.knows, ballot: state.epoch_ballot(), time_ms: 0 });
+        }
         let mut writer = Writer::new(self.options.threads as usize);
         writer.repeats = self.options.bugs.no_duplicate_filter;
         let options = MemberOptions {
@@ -238,7 +263,7 @@ impl Birth<'_> {
             stands_in: false,
             _locks: locks,
         };
-        Some((life, state))
+        Ok((life, state))
     }
 
     /// What connections and the engine share.
@@ -270,7 +295,8 @@ impl Birth<'_> {
             seed: self.seed,
             sync_len_max: options.sync_len_max,
             ruling: if options.one_voter { Ruling::ONE_VOTER } else { Ruling::default() },
-            knows: Level::KNOWN,
+            knows: self.knows,
+            raises_to: self.knows,
             bugs: options.bugs,
         }
     }
@@ -283,9 +309,10 @@ pub fn founders(options: &Options, place: usize) -> Vec<u8> {
 }
 
 /// How the store is opened.
-pub fn store_options(options: &Options) -> StoreOptions {
+pub fn store_options(options: &Options, knows: Level) -> StoreOptions {
     StoreOptions {
         log: LogOptions { segment_len: options.segment_len, ..LogOptions::default() },
         tree: TreeOptions { pace_rest: Duration::ZERO, ..TreeOptions::default() },
+        knows,
     }
 }

@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 use super::Report;
 use super::faults::Fault;
 use super::options::Options;
-use super::server::{Birth, Host, Mode, NEVER, Process};
+use super::server::{Birth, Host, Mode, NEVER, Process, Unfit};
 use super::trace::{self, note};
 use super::wires::Wires;
 use crate::check::expiry::Expiry;
@@ -27,7 +27,7 @@ use crate::link::Network;
 use crate::options::Bug;
 use crate::random::Random;
 use crate::seats::{Hall, Seats, Witness};
-use oxkeeper_state::Settings;
+use oxkeeper_state::{Level, Settings};
 
 /// Unix time at which every run begins, ms.
 const EPOCH_MS: i64 = 1_700_000_000_000;
@@ -94,6 +94,8 @@ pub(super) struct World {
     /// Until when something was wrong, as far as that is known.
     pub(super) trouble_ms: u64,
     pub(super) settling: bool,
+    /// The highest feature level that a leader has proposed.
+    pub(super) raised: Level,
     pub(super) report: Report,
 }
 
@@ -140,6 +142,7 @@ impl World {
             expiry: Expiry::new(servers, tick_ms, report_ms),
             trouble_ms: 0,
             settling: false,
+            raised: Level::NONE,
             report: Report::default(),
             options,
         }
@@ -407,7 +410,8 @@ impl World {
 
     pub(super) fn birth(&self, me: usize, seed: u64, wall_ms: i64, initialize: bool) -> Birth<'_> {
         let (options, now_ms, disk) = (&self.options, self.now_ms, &self.hosts[me].disk);
-        Birth { place: me, options, seed, now_ms, wall_ms, disk, initialize }
+        let knows = self.hosts[me].knows;
+        Birth { place: me, options, seed, now_ms, wall_ms, disk, initialize, knows }
     }
 
     /// A process starts; a crash may come within it.
@@ -423,6 +427,7 @@ impl World {
         }
         let initialize = self.hosts[me].initialize;
         self.hosts[me].start += 1;
+        self.choose_release(me);
         let (seed, wall_ms) = (self.random.any(), self.wall_ms(me));
         let birth = self.birth(me, seed, wall_ms, initialize);
         let recovered = birth.recover().map(|(life, state)| {
@@ -432,10 +437,17 @@ impl World {
         if self.hosts[me].has_crashed() {
             return self.crash(me);
         }
-        let Some((life, shared)) = recovered else {
-            // no room: somebody makes some, meanwhile it tries again
-            assert!(self.hosts[me].full_until_ms.is_some(), "recovery: a server does not start without a reason");
-            return self.queue.plan(now_ms + 100, Event::Start(me, self.hosts[me].start));
+        let (life, shared) = match recovered {
+            Ok(recovered) => recovered,
+            Err(Unfit::Newer(needs)) => {
+                self.note_outdated(me, needs);
+                return self.queue.plan(now_ms + 100, Event::Start(me, self.hosts[me].start));
+            }
+            Err(Unfit::Full) => {
+                // somebody makes room, meanwhile it tries again
+                assert!(self.hosts[me].full_until_ms.is_some(), "recovery: a server does not start without a reason");
+                return self.queue.plan(now_ms + 100, Event::Start(me, self.hosts[me].start));
+            }
         };
         self.trouble(now_ms);
         note(now_ms, me, "starts, applied", [life.engine.lock().replica().applied(), self.hosts[me].start]);
@@ -578,7 +590,9 @@ impl World {
     /// The faults stop: everybody comes back, everything is answered, every session ends, and nothing is left.
     fn settle(&mut self) {
         self.stop_faults();
+        self.upgrade_all();
         self.until("all servers serve and agree", World::agrees);
+        self.until("the feature level is raised", |world| world.agrees() && world.is_upgraded());
         self.until("answers", |world| world.clients.iter().all(Client::is_settled));
         for client in 0..self.clients.len() {
             let Options { tick_ms, depth, delay_ms_max, .. } = self.options;

@@ -51,9 +51,9 @@ fn batch(steps: &[Step], pair: &mut Pair) -> Vec<u8> {
     bytes
 }
 
-fn any_command() -> impl Strategy<Value = (i64, i32, OpCode, u8, Vec<u8>, Vec<u8>)> {
+fn any_command() -> impl Strategy<Value = (i64, i32, OpCode, u32, Vec<u8>, Vec<u8>)> {
     let bytes = || vec(any::<u8>(), 0..40);
-    (any::<i64>(), any::<i32>(), select(OpCode::ALL), any::<u8>(), bytes(), bytes())
+    (any::<i64>(), any::<i32>(), select(OpCode::ALL), prop_oneof![0..256u32, any::<u32>()], bytes(), bytes())
 }
 
 proptest! {

@@ -31,7 +31,7 @@ pub(crate) struct Identity {
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
     pub(crate) session: i64,
-    pub(crate) settings: u8,
+    pub(crate) settings: u32,
     pub(crate) identities: Vec<Identity>,
 }
 
@@ -194,7 +194,7 @@ pub(crate) fn orders() -> impl Strategy<Value = Order> {
     ];
     let sessions = select(vec![SESSIONS[0], SESSIONS[0], SESSIONS[1], SESSIONS[2], 0x99]);
     // Bits: extended types 1, quotas 2, skipACL 4, x509 8, sasl 16, no digest 32, reconfig 64, local session 128.
-    let settings = prop_oneof![8 => Just(3u8), 2 => Just(19u8), 3 => any::<u8>()];
+    let settings = prop_oneof![8 => Just(3u32), 2 => Just(19u32), 3 => 0..256u32, 1 => any::<u32>()];
     (sessions, settings, select(callers)).prop_map(|(session, settings, identities)| Order {
         session,
         settings,

@@ -26,6 +26,13 @@ pub(super) const KEYS: &[Key] = &[
     .unit("ms")
     .default("1000"),
     Key::new(
+        "oxkeeper.featureLevelMax",
+        Form::File,
+        int(0, |d, v| d.config.feature_level_max = Some(fit(v))),
+        "The agreed feature level is not raised beyond it: so long one can go back to the release that has it",
+    )
+    .derived("what the release knows"),
+    Key::new(
         "oxkeeper.log",
         Form::File,
         Kind::Text(|d, v| {

@@ -1,0 +1,104 @@
+//! Feature levels in an ensemble whose servers are upgraded one after the other.
+//!
+//! Each server tells with every ping which level it knows. The leader proposes the highest level that every member knows, as an
+//! entry of the log, once all of them are linked and have said so: a member that is away may come back as an older program. From
+//! where that entry is applied on, the level is agreed on. See `oxkeeper-state`'s `level`.
+//!
+//! A server that is older than what its ensemble agreed on takes nothing that it cannot read: an entry of a higher level is refused
+//! while its frame is decoded. If the frame is from the server that it follows, or would lead by, it will be sent that entry again
+//! and again: it is *outdated*, and its driver ends it. Nothing on its disk has changed.
+
+use oxkeeper_state::command::Raise;
+use oxkeeper_state::{Level, State};
+use parking_lot::RwLock;
+use thiserror::Error;
+
+use super::ballot;
+use super::consensus::Consensus;
+use super::frame::{BadFrame, Frame, Status};
+use super::replica::{Lead, Replica};
+use crate::Shared;
+
+/// Why a server cannot take part until it is upgraded.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error(
+    "server {peer} sends a log entry of kind {kind}, which needs feature level {needs}; this program knows levels up to \
+     {knows}. Nothing was written: start a newer release on this server, with the data it has"
+)]
+pub struct Outdated {
+    /// Who sent it.
+    pub peer: u8,
+    /// The kind of the entry.
+    pub kind: u8,
+    /// The level that it needs.
+    pub needs: Level,
+    /// The highest level known here.
+    pub knows: Level,
+}
+
+impl Replica {
+    /// As far as this server lets the level be raised.
+    pub(super) fn most(&self) -> Level {
+        self.config.knows.min(self.config.raises_to)
+    }
+
+    /// The level that every member knows, if that is a higher one than before.
+    fn next_level(&self, state: &State) -> Option<Level> {
+        let agreed = self.lead.as_ref()?.raised.max(state.level());
+        let knows = |server| match server {
+            _ if self.config.bugs.hasty_raise => Some(self.config.knows),
+            me if me == self.config.me => Some(self.most()),
+            peer => self.links.get(&peer).filter(|link| link.up)?.status.map(|status| status.knows),
+        };
+        let learners = state.membership().members().servers.keys().filter_map(|&id| u8::try_from(id).ok());
+        let mut members = self.configuration.voters.iter().copied().chain(learners);
+        let all = members.try_fold(self.most(), |least, member| Some(least.min(knows(member)?)))?;
+        (all > agreed).then_some(all)
+    }
+
+    /// The leader proposes a higher level, once it may.
+    pub(super) fn propose_level(&mut self, shared: &RwLock<Shared>, time_ms: i64) {
+        let Some(Lead { ballot, intake: Some(_), awaits, leaving: None, raised, .. }) = &self.lead else { return };
+        let is_busy = self.next.is_some() || awaits.is_some_and(|end| self.applied < end);
+        if is_busy || *raised >= self.most() || !self.consensus().is_some_and(Consensus::leads) {
+            return;
+        }
+        let ballot = Some(ballot::to_id(*ballot));
+        let Some(level) = self.next_level(&shared.read().state) else { return };
+        let mut entry = Vec::new();
+        Raise { level, ballot, time_ms }.encode(&mut entry);
+        self.consensus_mut().expect("it leads").append(entry);
+        self.lead.iter_mut().for_each(|lead| lead.raised = level);
+    }
+
+    /// An entry has raised the level: what is packed from now on may use it.
+    pub(super) fn note_level(&mut self, level: Level) {
+        if let Some(intake) = self.lead.as_mut().and_then(|lead| lead.intake.as_mut()) {
+            intake.level = level;
+        }
+    }
+
+    /// Of a leader: the highest level that is agreed on, or that it has proposed.
+    pub fn raised(&self) -> Option<Level> {
+        self.lead.as_ref().map(|lead| lead.raised)
+    }
+
+    /// A frame of `peer` was refused: whether this server can go on without what was in it.
+    pub(super) fn note_refused(&mut self, peer: u8, bytes: &[u8], problem: &BadFrame) {
+        let BadFrame::Newer { kind, needs, knows } = *problem else { return };
+        let is_ahead = |status: Status| status.configuration > self.configuration.id;
+        let counts = match (self.consensus(), Frame::ballot_of_entries(bytes)) {
+            (Some(consensus), Some(ballot)) => ballot == consensus.promise(),
+            (Some(_), None) => self.links.get(&peer).and_then(|link| link.status).is_some_and(is_ahead),
+            (None, _) => self.is_told_by(peer),
+        };
+        if counts {
+            self.outdated = Some(Outdated { peer, kind, needs, knows });
+        }
+    }
+
+    /// Why this server must end, if it must: others have agreed on what it does not know.
+    pub fn outdated(&self) -> Option<Outdated> {
+        self.outdated
+    }
+}

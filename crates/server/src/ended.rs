@@ -1,0 +1,71 @@
+//! Why a server must end by itself, if it must: for the thread that waits for signals.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use oxkeeper_replica::ensemble::Outdated;
+use oxkeeper_state::Level;
+use tokio::sync::Notify;
+
+/// What an operator must do something about before this server can go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Its peers have sent what it does not know.
+    Entry(Outdated),
+    /// A majority of the voters has another state behind the same log entry.
+    Diverged {
+        /// Where its data is.
+        data_dir: PathBuf,
+    },
+    /// The state that it needs is of a higher feature level.
+    State {
+        /// The level of the state.
+        needs: Level,
+        /// The highest level known here.
+        knows: Level,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Entry(outdated) => outdated.fmt(formatter),
+            Reason::Diverged { data_dir } => write!(
+                formatter,
+                "this server's state is not that of a majority of the voters: it stops. Keep a copy of {} for a report; empty dataDir \
+                 (but for myid) and dataLogDir, and start it again: it fetches the state from the others. A start without that may \
+                 find the same again",
+                data_dir.display()
+            ),
+            Reason::State { needs, knows } => write!(
+                formatter,
+                "the state of its ensemble is of feature level {needs}; this program knows levels up to {knows}. Nothing was \
+                 written: start a newer release on this server, with the data it has"
+            ),
+        }
+    }
+}
+
+/// Told once.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    reason: OnceLock<Reason>,
+    told: Notify,
+}
+
+impl Ended {
+    pub(crate) fn tell(&self, reason: Reason) {
+        let _ = self.reason.set(reason);
+        self.told.notify_one();
+    }
+
+    pub(crate) fn reason(&self) -> Option<&Reason> {
+        self.reason.get()
+    }
+
+    /// Until there is a reason; for ever if there is none.
+    pub(crate) async fn wait(&self) {
+        self.told.notified().await;
+    }
+}

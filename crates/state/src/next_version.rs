@@ -1,0 +1,65 @@
+//! A next version, played in tests: what hangs on the agreed level is proved before there is a version that needs it.
+//!
+//! With the cargo feature `next-version` there is one level more ([`Level::NEXT`]), and with it a kind of log entry, a rule of
+//! `apply` and a layout in the durable tree. A server plays that version if it is told that it knows the level; others in the same
+//! process play this one. Without the feature nothing of it is compiled.
+//!
+//! * The kind: batches of an ensemble have the time in front of the ballot.
+//! * The rule: the state keeps a sum over the zxids of all commands.
+//! * The layout: the sum stands behind the level.
+
+use crate::level::Level;
+
+/// What only the next version's rule changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    #[cfg(feature = "next-version")]
+    sum: u64,
+}
+
+#[cfg(feature = "next-version")]
+impl Sum {
+    /// A command was applied at `level`.
+    pub(crate) fn applied(&mut self, level: Level, zxid: i64) {
+        if level >= Level::NEXT {
+            self.sum = self.sum.wrapping_mul(31).wrapping_add(zxid as u64);
+        }
+    }
+
+    /// Appends it, if there is one at `level`.
+    pub(crate) fn encode(self, level: Level, out: &mut Vec<u8>) {
+        if level >= Level::NEXT {
+            out.extend_from_slice(&self.sum.to_be_bytes());
+        }
+    }
+
+    /// Reads what is behind a level.
+    pub(crate) fn decode(bytes: &[u8]) -> Sum {
+        Sum { sum: bytes.try_into().map_or(0, u64::from_be_bytes) }
+    }
+}
+
+#[cfg(not(feature = "next-version"))]
+impl Sum {
+    pub(crate) fn applied(&mut self, _level: Level, _zxid: i64) {}
+
+    pub(crate) fn encode(self, _level: Level, _out: &mut Vec<u8>) {}
+
+    pub(crate) fn decode(_bytes: &[u8]) -> Sum {
+        Sum {}
+    }
+}
+
+impl crate::State {
+    /// What only rules of a next version change: equal on servers that have applied equally much.
+    #[cfg(feature = "next-version")]
+    pub fn next_sum(&self) -> u64 {
+        self.sum.sum
+    }
+
+    /// There is no next version.
+    #[cfg(not(feature = "next-version"))]
+    pub fn next_sum(&self) -> u64 {
+        0
+    }
+}
