@@ -23,7 +23,7 @@ COUNTERS = (
 )
 # What a member of an ensemble adds, and a follower, which does not know when sessions expire, has instead.
 QUORUM = (
-    r"initLimit=20\nsyncLimit=10\nelectionAlg=3\nelectionPort=\d+\nquorumPort=\d+\npeerType=0\n"
+    r"initLimit=20\nsyncLimit=10\nelectionAlg=3\nelectionPort=\d+\nquorumPort=\d+\npeerType=0\n(featureLevel=\d+\n)?"
     f"membership: \n{configuration_pattern()}" if SERVERS > 1 else ""
 )
 EXPIRIES = f"Session Sets \\(\\d+\\)/\\(\\d+\\):\n(\\d+ expire at {DATE}:\n(\t0x[0-9a-f]+\n)*)*"
@@ -32,12 +32,13 @@ PATTERNS = {
     "ruok": "imok",
     "isro": "rw",
     "gtmk": r"\d+",
-    "srvr": f"Zookeeper version: {VERSION}\n" + COUNTERS,
+    # The last line is ours.
+    "srvr": f"Zookeeper version: {VERSION}\n" + COUNTERS + r"(Feature level: \d+\n)?",
     "stat": f"Zookeeper version: {VERSION}\nClients:\n({BRIEF})+\n" + COUNTERS,
     "cons": f"({FULL}|{BRIEF})+\n",
     "conf": r"clientPort=\d+\nsecureClientPort=-1\ndataDir=\S+\ndataDirSize=\d+\ndataLogDir=\S+\ndataLogSize=\d+\n"
     r"tickTime=500\nmaxClientCnxns=0\nminSessionTimeout=1000\nmaxSessionTimeout=10000\n"
-    rf"clientPortListenBacklog=-1\nserverId=\d+\n{QUORUM}",
+    rf"clientPortListenBacklog=-1\nserverId=\d+\n{QUORUM}(featureLevel=\d+\n)?",
     "dirs": r"datadir_size: \d+\nlogdir_size: \d+\n",
     "wchs": r"\d+ connections watching \d+ paths\nTotal watches:\d+\n",
     "crst": "Connection stats reset.\n",

@@ -341,7 +341,7 @@ fn a_newer_entry_is_refused_and_the_server_is_outdated() {
     assert!(refused(replica.receive(1, &frame(1, 1), 0)));
     let outdated = replica.outdated().unwrap();
     assert_eq!((outdated.peer, outdated.kind, outdated.needs, outdated.knows), (1, 200, Level(9), Level::KNOWN));
-    assert!(!replica.is_staged(), "nothing of it is to be written");
+    assert!(!replica.wants_disk(), "nothing of it is to be written");
     let text = outdated.to_string();
     assert!(text.contains("server 1 sends") && text.contains("start a newer release"), "{text}");
 }
