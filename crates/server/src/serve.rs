@@ -471,7 +471,10 @@ fn assemble(
                 raises_to: KNOWS.min(level_max(&config)),
             };
             let entry = checkpoints.as_ref().map(|it| it.between_entries().clone()).unwrap_or_default();
-            let (applied, level) = (checkpoints.as_ref().map_or(0, |checkpoints| checkpoints.applied_count()), shared.read().state.level());
+            let (applied, level) = (
+                checkpoints.as_ref().map_or(0, |checkpoints| checkpoints.applied_count()),
+                shared.read().state.level(),
+            );
             let journal = log.map(|log| Box::new(LogJournal::alone(log)) as Box<dyn Journal>);
             let engine = Engine {
                 engine: StandaloneEngine::new(journal, writer, options, entry, (applied, level), clock.now_ms()),

@@ -17,8 +17,8 @@ use omnipaxos::messages::sequence_paxos::{
 use omnipaxos::util::{LogSync, SequenceNumber};
 use oxkeeper_proto::{DecodeError, Jute, Reader, SessionId};
 use oxkeeper_state::command::{BadEntry, BallotId, Entry};
-use oxkeeper_state::{Digest, Level};
 use oxkeeper_state::membership::MEMBERS_MAX;
+use oxkeeper_state::{Digest, Level};
 use thiserror::Error;
 
 use super::ballot::{self, BALLOT_LEN};
