@@ -8,7 +8,7 @@ use oxkeeper_replica::ensemble::Outdated;
 use oxkeeper_state::Level;
 use tokio::sync::Notify;
 
-/// What an operator must do something about before this server can go on.
+/// The reason why a server ends until an operator has done something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// Its peers have sent what it does not know.

@@ -217,8 +217,8 @@ pub fn recover_locked(
         return Err(RecoveryError::Gap { first, end, applied: checkpointed });
     }
     let applied = replay.end(&log, checkpointed)?;
-    check_entries(&log, checkpointed..log.next_index(), options.knows)?;
-    let tail = replay_entries(&log, checkpointed..applied, &mut state)?;
+    let tail = replay_entries(&log, checkpointed..applied, &mut state, options.knows)?;
+    check_entries(&log, applied..log.next_index(), options.knows)?;
     let replayed_ms = clock.now_ms() - loaded_ms;
     info!(
         znodes = state.tree().len(),
@@ -338,33 +338,37 @@ struct Tail {
     commands: u64,
 }
 
-/// Looks whether this release can read the log, before any of it is used: also what is not applied yet.
+/// Looks whether this release can read the entries that are not applied yet.
 fn check_entries(log: &Log, range: Range<u64>, knows: Level) -> Result<(), RecoveryError> {
     let mut found = Ok(());
     log.read(range, |index, entry| {
         if found.is_ok() {
-            found = Entry::check(entry, knows).map_err(|problem| match problem {
-                BadEntry::Newer { kind, needs, knows } => {
-                    RecoveryError::Newer { what: format!("log entry {index}, of kind {kind},"), needs, knows }
-                }
-                BadEntry::Malformed(source) => RecoveryError::Entry { index, source },
-            });
+            found = Entry::check(entry, knows).map_err(|problem| unreadable(index, problem));
         }
     })?;
     found
 }
 
+fn unreadable(index: u64, problem: BadEntry) -> RecoveryError {
+    match problem {
+        BadEntry::Newer { kind, needs, knows } => {
+            RecoveryError::Newer { what: format!("log entry {index}, of kind {kind},"), needs, knows }
+        }
+        BadEntry::Malformed(source) => RecoveryError::Entry { index, source },
+    }
+}
+
 /// Applies the log entries behind the durable tree.
-fn replay_entries(log: &Log, range: Range<u64>, state: &mut State) -> Result<Tail, RecoveryError> {
+fn replay_entries(log: &Log, range: Range<u64>, state: &mut State, knows: Level) -> Result<Tail, RecoveryError> {
     let mut failed = Ok(());
     let mut tail = Tail::default();
     let mut body = Vec::new();
     log.read(range, |index, entry| {
         tail.len += entry.len() as u64;
         if failed.is_ok() {
-            match replay_entry(entry, state, &mut body) {
+            match replay_entry(entry, state, &mut body, knows) {
                 Ok(count) => tail.commands += count,
-                Err(source) => failed = Err(RecoveryError::Entry { index, source }),
+                Err(problem) => failed = Err(unreadable(index, problem)),
             }
         }
     })?;
@@ -372,22 +376,19 @@ fn replay_entries(log: &Log, range: Range<u64>, state: &mut State) -> Result<Tai
 }
 
 /// Applies one entry; how many commands it has.
-fn replay_entry(entry: &[u8], state: &mut State, body: &mut Vec<u8>) -> Result<u64, DecodeError> {
-    // What it needs was looked at before.
-    let batch = match Entry::decode(entry, Level(u32::MAX)) {
-        Err(BadEntry::Malformed(problem)) => return Err(problem),
-        Err(BadEntry::Newer { .. }) => return Err(DecodeError::NotAllowed("level")),
-        Ok(Entry::Raise(raise)) => {
+fn replay_entry(entry: &[u8], state: &mut State, body: &mut Vec<u8>, knows: Level) -> Result<u64, BadEntry> {
+    let batch = match Entry::decode(entry, knows)? {
+        Entry::Raise(raise) => {
             state.raise(&raise);
             return Ok(0);
         }
-        Ok(Entry::Epoch(epoch)) => {
+        Entry::Epoch(epoch) => {
             state.begin_epoch(&epoch, &mut ());
             return Ok(0);
         }
         // of a leader that was none any more when this was decided
-        Ok(Entry::Batch(batch)) if !state.accepts(&batch) => return Ok(0),
-        Ok(Entry::Batch(batch)) => batch,
+        Entry::Batch(batch) if !state.accepts(&batch) => return Ok(0),
+        Entry::Batch(batch) => batch,
     };
     let time_ms = batch.time_ms;
     let mut count = 0;

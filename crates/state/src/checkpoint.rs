@@ -127,7 +127,7 @@ impl Loading {
         Ok(Loading { state, digest, size })
     }
 
-    /// What the checkpoint says of the feature level, which its reader has found to be one that it knows. *Errors*: see
+    /// Takes the checkpoint's feature level, which its reader has found to be one that it knows. *Errors*: see
     /// [`DecodeError`].
     pub fn at_level(mut self, bytes: &[u8]) -> Result<Loading, DecodeError> {
         self.state.level = Level::decode(bytes)?;

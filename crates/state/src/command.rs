@@ -251,7 +251,7 @@ impl<'a> Entry<'a> {
 pub struct Raise {
     /// It counts from here on.
     pub level: Level,
-    /// Of the leader; `None` of a server alone.
+    /// The leader's; `None` of a server alone.
     pub ballot: Option<BallotId>,
     /// When it was proposed, Unix ms.
     pub time_ms: i64,

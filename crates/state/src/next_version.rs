@@ -10,7 +10,7 @@
 
 use crate::level::Level;
 
-/// What only the next version's rule changes.
+/// A sum that only the next version's rule changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sum {
     #[cfg(feature = "next-version")]
@@ -51,7 +51,7 @@ impl Sum {
 }
 
 impl crate::State {
-    /// What only rules of a next version change: equal on servers that have applied equally much.
+    /// The sum that only a next version's rule changes: equal on servers that have applied equally much.
     #[cfg(feature = "next-version")]
     pub fn next_sum(&self) -> u64 {
         self.sum.sum

@@ -26,7 +26,7 @@ use crate::Shared;
      {knows}. Nothing was written: start a newer release on this server, with the data it has"
 )]
 pub struct Outdated {
-    /// Who sent it.
+    /// The server that sent it.
     pub peer: u8,
     /// The kind of the entry.
     pub kind: u8,
@@ -78,7 +78,7 @@ impl Replica {
         }
     }
 
-    /// Of a leader: the highest level that is agreed on, or that it has proposed.
+    /// The highest level that is agreed on or proposed; `None` on a server that does not lead.
     pub fn raised(&self) -> Option<Level> {
         self.lead.as_ref().map(|lead| lead.raised)
     }

@@ -97,7 +97,7 @@ pub(super) struct Hello {
 /// Feature levels of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Levels {
-    /// Of its state.
+    /// That of its state.
     pub(super) agreed: Level,
     /// The highest one.
     pub(super) knows: Level,

@@ -99,9 +99,7 @@ pub enum TransferError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The peer is another release.
-    #[error(
-        "the peer sends its state in format {found}, this server reads format {supported}: run the same release on both"
-    )]
+    #[error("the peer sends its state in format {found}, this server reads format {supported}: upgrade the older one")]
     UnknownVersion {
         /// The peer's.
         found: u32,
@@ -114,7 +112,7 @@ pub enum TransferError {
          this server, with the data it has"
     )]
     Newer {
-        /// Of the state, or of an entry behind it.
+        /// The level of the state, or of an entry behind it.
         needs: Level,
         /// The highest level known here.
         knows: Level,

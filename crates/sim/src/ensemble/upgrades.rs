@@ -22,7 +22,7 @@ impl World {
         }
     }
 
-    /// Of a leader: whether it has proposed a level that somebody cannot know.
+    /// Checks that a leader proposes no level that somebody cannot know.
     pub(super) fn check_raise(&mut self, process: &Process, life: &Life) {
         let engine = life.engine.lock();
         let replica = engine.replica();
