@@ -119,7 +119,7 @@ impl Server {
             settings,
             entry_len_max: options.entry_len_max as usize,
             apply_max: options.apply_max as usize,
-            raises_to: Level::KNOWN,
+            raises_to: Level::NONE,
         };
         let level = state.level();
         let (journal, writer) = (Some(Box::new(journal) as Box<dyn Journal>), Writer::new(threads));

@@ -192,7 +192,7 @@ fn what_is_no_request_takes_no_zxid_and_needs_no_ruling() {
 fn a_client_cannot_rule() {
     let mut request = body((Some(D), None, None, -1));
     request.pop();
-    request.push(SYNCED.0);
+    request.push(SYNCED.0 as u8);
     let mut body = Vec::new();
     reconfig::put_body(&request, &mut body);
     let mut state = state();
