@@ -90,6 +90,22 @@ impl Outbox {
         }
     }
 
+    /// Moves what `connection` must hear, from the delivery in place `from` on and `most` of it, behind what `other` holds.
+    pub(crate) fn split_off(&mut self, connection: ConnectionId, from: usize, most: usize, other: &mut Outbox) {
+        let is_of = |delivery: &Delivery| delivery.connection == connection;
+        if !self.deliveries.iter().skip(from).any(is_of) {
+            return;
+        }
+        let (all, mut moved) = (std::mem::take(self), 0);
+        for (place, (delivery, bytes)) in all.iter().enumerate() {
+            let goes = place >= from && is_of(&delivery) && moved < most;
+            moved += usize::from(goes);
+            let to = if goes { &mut *other } else { &mut *self };
+            to.bytes.extend_from_slice(bytes);
+            to.deliveries.push(delivery);
+        }
+    }
+
     /// Whether there is nothing to deliver.
     pub fn is_empty(&self) -> bool {
         self.deliveries.is_empty()

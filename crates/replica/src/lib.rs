@@ -10,6 +10,7 @@
 //! * [`session_table`]: which connection holds which session.
 //! * [`writer`]: applies what was agreed on, and tells each connection what it must hear, in order.
 //! * [`engine`]: a server's turns.
+//! * `withheld`: what a connection hears only when those who vote from now on have begun.
 //! * [`ensemble`]: what servers of an ensemble say to each other and agree on.
 //! * [`load`]: what all connections together may have under way.
 //! * [`audit`]: who changed what, as lines.
@@ -32,6 +33,7 @@ mod request;
 pub mod session_table;
 pub mod stats;
 pub mod watches;
+mod withheld;
 pub mod writer;
 
 use oxkeeper_state::{Settings, State};

@@ -12,6 +12,7 @@ use crate::Shared;
 use crate::audit::Audit;
 use crate::delivery::{Answered, ConnectionId, DeliveryKind, Origin, Outbox};
 use crate::watches::Watches;
+use crate::withheld::Withheld;
 
 /// Slow writes kept with their names until they are taken away.
 pub const SLOW_MAX: usize = 64;
@@ -67,6 +68,8 @@ pub struct Writer {
     pub me: Option<(u8, u64)>,
     /// Commands that were applied before are applied again: never, but in the simulator, to show that it would notice.
     pub repeats: bool,
+    /// What follows the answer to a reconfig on its connection does not wait for that: never, but in the simulator.
+    pub overtakes: bool,
     /// A write of this server's own clients is slow that took so long until it is applied, ms.
     pub slow_after_ms: Option<u64>,
     /// Slow writes since somebody took them away, at most [`SLOW_MAX`].
@@ -77,8 +80,8 @@ pub struct Writer {
     pub audit: Option<Audit>,
     /// Commands applied since somebody took that away.
     pub applied: u64,
-    /// By thread: what waits until those who vote from now on have begun.
-    held: Vec<Outbox>,
+    /// What waits until those who vote from now on have begun.
+    withheld: Withheld,
     body: Vec<u8>,
 }
 
@@ -110,12 +113,13 @@ impl Writer {
             outboxes: (0..threads).map(|_| Outbox::default()).collect(),
             me: None,
             repeats: false,
+            overtakes: false,
             slow_after_ms: None,
             slow: Vec::new(),
             slow_unnamed: 0,
             audit: None,
             applied: 0,
-            held: (0..threads).map(|_| Outbox::default()).collect(),
+            withheld: Withheld::new(threads),
             body: Vec::new(),
         }
     }
@@ -136,6 +140,19 @@ impl Writer {
         if !shared.state.accepts(batch) {
             return Ok(0);
         }
+        let applied = self.apply_some(shared, batch, origins, limit, now_ms);
+        self.withheld.take_from(&mut self.outboxes, self.overtakes);
+        applied
+    }
+
+    fn apply_some(
+        &mut self,
+        shared: &mut Shared,
+        batch: &mut Batch<'_>,
+        origins: &mut dyn Iterator<Item = Origin>,
+        limit: usize,
+        now_ms: u64,
+    ) -> Result<usize, DecodeError> {
         let time_ms = batch.time_ms;
         for count in 0..limit {
             let Some(command) = batch.next() else {
@@ -155,11 +172,9 @@ impl Writer {
 
     /// Applies the entry with which a leader begins. So a majority of those who vote now has everything before it.
     pub fn begin_epoch(&mut self, shared: &mut Shared, epoch: &Epoch<'_>) {
+        self.withheld.release(&mut self.outboxes);
         let mut announcer = Announcer { watches: shared.watches.get_mut(), outboxes: &mut self.outboxes, audit: None };
         shared.state.begin_epoch(epoch, &mut announcer);
-        for (held, outbox) in self.held.iter_mut().zip(&mut self.outboxes).filter(|(held, _)| !held.is_empty()) {
-            held.append_to(outbox);
-        }
     }
 
     fn is_ours(&self, command: &Command<'_>) -> bool {
@@ -226,8 +241,8 @@ impl Writer {
             }
             // Whoever hears of it may take the disks of former voters away.
             OpCode::Reconfig if shared.state.voter_changes() > voter_changes => {
-                let Writer { held, body, .. } = self;
-                reply(held, body, asker, DeliveryKind::Reply, answered, result);
+                asker.into_iter().for_each(|asker| self.withheld.begin(asker, &self.outboxes));
+                self.reply(asker, DeliveryKind::Reply, answered, result);
             }
             _ => self.reply(asker, DeliveryKind::Reply, answered, result),
         }
@@ -249,8 +264,15 @@ impl Writer {
         answered: Answered,
         result: Result<(), ErrorCode>,
     ) {
+        let Some(asker) = asker else { return };
         let Writer { outboxes, body, .. } = self;
-        reply(outboxes, body, asker, kind, answered, result);
+        let err = result.map_or_else(ErrorCode::wire, |()| 0);
+        outboxes[usize::from(asker.thread)].push(asker, kind(answered), |out| {
+            frame::put_frame(out, |out| {
+                ReplyHeader { xid: answered.xid, zxid: answered.zxid, err }.encode(out);
+                out.extend_from_slice(body);
+            });
+        });
     }
 
     fn say(&mut self, whom: Option<ConnectionId>, kind: DeliveryKind, write: impl FnOnce(&mut Vec<u8>)) {
@@ -292,22 +314,4 @@ impl Writer {
 /// Whether no other connection than `asker` has the session here.
 fn is_of_holder(shared: &Shared, session: SessionId, asker: Option<ConnectionId>) -> bool {
     asker.is_none() || shared.sessions.lock().holder(session).is_none_or(|holder| Some(holder) == asker)
-}
-
-fn reply(
-    outboxes: &mut [Outbox],
-    body: &[u8],
-    asker: Option<ConnectionId>,
-    kind: fn(Answered) -> DeliveryKind,
-    answered: Answered,
-    result: Result<(), ErrorCode>,
-) {
-    let Some(asker) = asker else { return };
-    let err = result.map_or_else(ErrorCode::wire, |()| 0);
-    outboxes[usize::from(asker.thread)].push(asker, kind(answered), |out| {
-        frame::put_frame(out, |out| {
-            ReplyHeader { xid: answered.xid, zxid: answered.zxid, err }.encode(out);
-            out.extend_from_slice(body);
-        });
-    });
 }

@@ -290,6 +290,15 @@ impl Client {
         self.last_sent_ms = nearby.now_ms;
     }
 
+    /// Asks for something that it would not ask for by itself; whether it is connected.
+    pub fn ask_also(&mut self, request: Request, nearby: &mut Nearby<'_>) -> bool {
+        let is_open = matches!(self.phase, Phase::Open(_)) && !self.ending;
+        if is_open {
+            self.ask(request, nearby);
+        }
+        is_open
+    }
+
     fn close(&mut self, link: LinkId, nearby: &mut Nearby<'_>) {
         self.ask(Request::Write(OpCode::CloseSession, Vec::new()), nearby);
         self.phase = Phase::Closing(link);
@@ -382,10 +391,18 @@ impl Client {
                 assert_ne!(*op, OpCode::CloseSession, "a closing that is refused ends the connection");
                 nearby.books.origins.refused(session, xid);
             }
-            Request::Write(op, _) => {
+            Request::Write(op, asked) => {
                 let outcome = model.outcome(zxid).expect("zxids: a reply of one that is not there");
-                let theirs = (session, xid, *op, err, body);
-                let ours = (outcome.session, outcome.xid, outcome.op, outcome.err, &*outcome.body);
+                let (theirs, ours) = match op {
+                    // Who the members are, the model does not know.
+                    OpCode::Reconfig => {
+                        contents::check_reconfig(asked, zxid, err, body);
+                        (&[][..], &[][..])
+                    }
+                    _ => (body, &*outcome.body),
+                };
+                let theirs = (session, xid, *op, err, theirs);
+                let ours = (outcome.session, outcome.xid, outcome.op, outcome.err, ours);
                 assert_eq!(theirs, ours, "zxids: the reply to a write is not that of its zxid {zxid}");
                 if *op == OpCode::CloseSession {
                     self.forget_session();

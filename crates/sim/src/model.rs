@@ -393,8 +393,10 @@ impl Work<'_> {
     /// Of the members clients see that they change; whether they do, the leader has written behind the request.
     fn reconfig(&mut self, body: &[u8]) -> Tried {
         self.check_session()?;
-        if body.last().map(|&ruling| u32::from(ruling) & !Ruling::ONE_VOTER.0) != Some(Ruling::SYNCED.0) {
-            return Err(ErrorCode::NewConfigNoQuorum);
+        match body.last().map_or(0, |&ruling| u32::from(ruling) & !Ruling::ONE_VOTER.0) {
+            ruling if ruling == Ruling::SYNCED.0 => {}
+            ruling if ruling == Ruling::IN_PROGRESS.0 => return Err(ErrorCode::ReconfigInProgress),
+            _ => return Err(ErrorCode::NewConfigNoQuorum),
         }
         self.changes.push(Change { kind: ChangeKind::DataChanged, path: "/zookeeper/config".to_owned() });
         Ok(())

@@ -42,6 +42,8 @@ pub enum Bug {
     CloseWithConnection,
     /// Replies of one portion leave in the wrong order.
     RepliesSwapped,
+    /// What stands behind a reconfig on its connection is answered before it.
+    ReconfigOvertaken,
     /// The watches of a connection outlive it.
     WatchesStay,
     /// A bit of what a client is sent is flipped.

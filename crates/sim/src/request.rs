@@ -4,7 +4,7 @@ use oxkeeper_proto::multi::{MultiOp, encode_multi};
 use oxkeeper_proto::op::{CreateMode, WatcherType, perms};
 use oxkeeper_proto::records::{
     Acl, AddWatchRequest, CheckVersionRequest, CreateRequest, DeleteRequest, Id, PathRecord, ReadRequest,
-    SetDataRequest, SetWatches2, WatchesRequest,
+    ReconfigRequest, SetDataRequest, SetWatches2, WatchesRequest,
 };
 use oxkeeper_proto::{Jute, OpCode, Text};
 
@@ -59,6 +59,15 @@ impl Request {
             18 => Request::CheckWatches(path, random.one_of(&kinds)),
             _ => [Request::Ping, Request::Sync(path), Request::GetEphemerals][random.place(3)].clone(),
         }
+    }
+
+    /// These, and nobody else, are to be members.
+    pub fn voters(lines: &str) -> Request {
+        let new_members = Some(lines.into());
+        let request = ReconfigRequest { joining_servers: None, leaving_servers: None, new_members, cur_config_id: -1 };
+        let mut body = Vec::new();
+        request.encode(&mut body);
+        Request::Write(OpCode::Reconfig, body)
     }
 
     fn random_write(random: &mut Random, model: &Model) -> Request {

@@ -160,5 +160,7 @@ fn every_bug_is_caught() {
     check("the log is never trimmed", 40, &["bounds:"], shell(Bug::NeverTrim));
     check("a turn before its mailbox", 20, &["watches:"], shell(Bug::TurnBeforeMailbox));
     check("a divergence", 20, &["agreement:"], shell(Bug::SilentDivergence));
+    let overtaken = |options| changes(shell(Bug::ReconfigOvertaken)(options));
+    check("a reconfig is overtaken on its connection", 20, &["order:", "watches:"], overtaken);
     check("replies swapped", 10, &["order:", "watches:", "zxids:"], shell(Bug::RepliesSwapped));
 }

@@ -1,14 +1,16 @@
 //! Members that come and go while clients write, members that only observe, and leaders that hand over.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use oxkeeper_proto::OpCode;
 use oxkeeper_proto::op::CreateMode::Persistent;
+use oxkeeper_proto::op::{XID_NOTIFICATION, XID_PING};
 use oxkeeper_proto::records::ReconfigRequest;
 
 use crate::group::{Group, within, word};
-use crate::support::raw::{Raw, Session};
+use crate::support::raw::{Raw, Session, create_request, read_request};
 use crate::support::{LONG_MS, until};
 
 /// Longest pause of writes that a change of members or of the leader may cost; it takes a tenth of that.
@@ -24,13 +26,16 @@ pub(crate) fn zoo_cfg(group: &Group, id: u8, without: &[u8], role: &str) -> Stri
 }
 
 pub(crate) fn reconfig(client: &mut Raw, joining: Option<String>, leaving: Option<&str>) -> i32 {
-    let request = ReconfigRequest {
+    client.call(OpCode::Reconfig, &reconfig_request(joining, leaving)).unwrap().err
+}
+
+fn reconfig_request(joining: Option<String>, leaving: Option<&str>) -> ReconfigRequest<'_> {
+    ReconfigRequest {
         joining_servers: joining.map(Into::into),
         leaving_servers: leaving.map(Into::into),
         new_members: None,
         cur_config_id: -1,
-    };
-    client.call(OpCode::Reconfig, &request).unwrap().err
+    }
 }
 
 /// These, and nobody else, are members from now on.
@@ -101,6 +106,37 @@ fn members_change_while_clients_write() {
     group.start_with(1, &text).unwrap();
     group.wait_serving();
     group.assert_equal();
+    group.end();
+}
+
+/// Whatever stands behind a reconfig on its connection is answered behind it, and events come in between where they belong.
+#[test]
+fn nothing_overtakes_a_reconfig_on_its_connection() {
+    let group = Group::running(&[1, 2, 3], &["reconfigEnabled=true", "skipACL=yes"]);
+    for (round, id) in [1, 2, 3, 1, 2, 3].into_iter().enumerate() {
+        let (leaving, joining) = match round % 2 {
+            0 => (Some("3"), None),
+            _ => (None, Some(line_at(3, group.seat(3).peer, group.address(3)))),
+        };
+        let (a, b) = (format!("/a{round}"), format!("/b{round}"));
+        let mut client = group.client(id);
+        client.call(OpCode::Exists, &read_request(&b, true)).unwrap();
+        let requests = [
+            client.request(OpCode::Reconfig, &reconfig_request(joining, leaving)),
+            client.request(OpCode::Create, &create_request(&a, b"", Persistent)),
+            client.request(OpCode::GetData, &read_request(&a, false)),
+            client.request(OpCode::Create, &create_request(&b, b"", Persistent)),
+            client.request(OpCode::GetData, &read_request(&b, false)),
+            (XID_PING, client.request_with(OpCode::Ping, |_| {}).1),
+        ];
+        let (mut xids, frames): (Vec<i32>, Vec<Vec<u8>>) = requests.into_iter().unzip();
+        xids.insert(3, XID_NOTIFICATION);
+        client.stream.write_all(&frames.concat()).unwrap();
+        let replies: Vec<_> = xids.iter().map(|_| client.receive().unwrap()).collect();
+        assert_eq!(replies.iter().map(|reply| reply.xid).collect::<Vec<_>>(), xids, "through server {id}");
+        assert!(replies.iter().all(|reply| reply.err == 0), "{replies:?}");
+        assert!(replies.is_sorted_by_key(|reply| reply.zxid), "{replies:?}");
+    }
     group.end();
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use oxkeeper_proto::records::{
-    GetChildren2Response, GetDataResponse, GetEphemeralsResponse, PathRecord, Stat, StatResponse,
+    GetChildren2Response, GetDataResponse, GetEphemeralsResponse, PathRecord, ReconfigRequest, Stat, StatResponse,
 };
 use oxkeeper_proto::{ErrorCode, Jute, Text};
 use oxkeeper_state::State;
@@ -66,6 +66,18 @@ pub fn check_ephemerals(model: &Model, session: i64, zxid: i64, err: i32, body: 
     let response = GetEphemeralsResponse::from_bytes(body).expect("contents: a reply to getEphemerals");
     let ours = model.ephemerals(session, zxid);
     assert_eq!(sorted(response.ephemerals), ours, "ephemerals: of {session:x} at {zxid}");
+}
+
+/// A reply to reconfig: the members are those that were asked for, in a version of this zxid.
+pub fn check_reconfig(asked: &[u8], zxid: i64, err: i32, body: &[u8]) {
+    if err != 0 {
+        return assert!(body.is_empty(), "contents: an error of reconfig at {zxid}");
+    }
+    let request = ReconfigRequest::from_bytes(asked).expect("clients send sound requests");
+    let response = GetDataResponse::from_bytes(body).expect("contents: a reply to reconfig");
+    let expected = format!("{}\nversion={zxid:x}", request.new_members.expect("clients name all members"));
+    let found = response.data.map(String::from_utf8_lossy).unwrap_or_default();
+    assert_eq!((found.as_ref(), response.stat.mzxid), (&*expected, zxid), "contents: reconfig at {zxid}");
 }
 
 /// A reply to sync.

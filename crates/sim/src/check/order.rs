@@ -1,4 +1,4 @@
-//! Promise: a client is answered in the order in which it asked; it sees its own writes; what it sees never goes back,
+//! Promise: a client is answered in the order in which it asked, whatever it asks for; it sees its own writes; what it sees never goes back,
 //! also when it comes back on another connection.
 //!
 //! A reply's zxid says which state it shows. That zxids never fall among the replies of a client is all of it: an own

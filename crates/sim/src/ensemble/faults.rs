@@ -1,15 +1,12 @@
 //! Faults: what goes wrong, chosen by the seed.
 
-use oxkeeper_proto::records::ReconfigRequest;
-use oxkeeper_proto::{Jute, OpCode};
-use oxkeeper_replica::Origin;
 use oxkeeper_replica::ensemble::Role;
-use oxkeeper_state::{Command, Identities, Settings, reconfig};
 
 use super::server::Process;
 use super::trace::note;
 use super::world::{Event, World};
 use crate::options::Bug;
+use crate::request::Request;
 
 /// Kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,7 +132,7 @@ impl World {
                 self.hosts[me].wall_ahead_ms += self.random.within(0, 200_000) as i64 - 100_000;
                 self.hosts[me].expired_by_wall = self.options.bug == Bug::ExpiryByWallClock;
             }
-            Fault::Reconfig => self.reconfigure(me),
+            Fault::Reconfig => self.reconfigure(),
             Fault::HandOver => self.hand_over(),
             Fault::ClientCut => {
                 let client = self.random.place(self.clients.len());
@@ -150,8 +147,8 @@ impl World {
         }
     }
 
-    /// Server `me` has a client that asks for other voters.
-    fn reconfigure(&mut self, me: usize) {
+    /// A client asks for other voters, and goes on asking for other things.
+    fn reconfigure(&mut self) {
         let least = if self.options.wipe_every_ms > 0 { 3 } else { 2 };
         let mut voters: Vec<usize> = (0..self.hosts.len()).collect();
         while voters.len() > least && !self.random.once_in(3) {
@@ -162,27 +159,20 @@ impl World {
         }
         let role = |place: &usize| if voters.contains(place) { "participant" } else { "observer" };
         let listed = |place: &usize| voters.contains(place) || self.seed_says(*place);
-        let line =
-            |place: usize| format!("server.{0}=host{0}:2888:3888:{1};2181", self.options.id(place), role(&place));
+        let line = |place: usize| {
+            format!("server.{0}=host{0}:2888:3888:{1};0.0.0.0:2181", self.options.id(place), role(&place))
+        };
         let text: Vec<String> = (0..self.hosts.len()).filter(listed).map(line).collect();
-        let Some(process) = &mut self.hosts[me].process else { return };
-        let state = process.shared.read();
-        let owned = state.state.sessions().iter().find(|(_, session)| session.owner == self.options.id(me));
-        let Some(session) = owned.map(|(id, _)| id) else { return };
-        drop(state);
-        note(self.now_ms, me, "asks for the voters", [voters.iter().map(|place| 1 << place).sum(), 0]);
-        let new_members = Some(text.join("\n").into());
-        let request = ReconfigRequest { joining_servers: None, leaving_servers: None, new_members, cur_config_id: -1 };
-        let (mut bare, mut body) = (Vec::new(), Vec::new());
-        request.encode(&mut bare);
-        reconfig::put_body(&bare, &mut body);
-        let settings = Settings::RECONFIG.with(Settings::SKIP_ACL);
-        let (op, identities) = (OpCode::Reconfig, Identities::default());
-        let waiting = &mut process.seats.waiting;
-        Command { from: None, session, xid: 0, op, settings, identities, body: &body }.encode(&mut waiting.commands);
-        waiting.origins.push(Origin::own(self.now_ms));
-        self.report.reconfigs += 1;
-        self.wake_engine(me, self.now_ms);
+        let client = self.random.place(self.clients.len());
+        if self.ask(client, Request::voters(&text.join("\n"))) {
+            note(
+                self.now_ms,
+                client,
+                "this client asks for the voters",
+                [voters.iter().map(|place| 1 << place).sum(), 0],
+            );
+            self.report.reconfigs += 1;
+        }
     }
 
     fn seed_says(&self, place: usize) -> bool {

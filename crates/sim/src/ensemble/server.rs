@@ -248,6 +248,7 @@ impl Birth<'_> {
         }
         let mut writer = Writer::new(self.options.threads as usize);
         writer.repeats = self.options.bugs.no_duplicate_filter;
+        writer.overtakes = self.options.bug == Bug::ReconfigOvertaken;
         let options = MemberOptions {
             reaping: Reaping { interval_ms: REAP_INTERVAL_MS, count_max: REAP_MAX, never_used_ms: 0 },
             read_only_after_ms: None,

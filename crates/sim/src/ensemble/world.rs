@@ -26,6 +26,7 @@ use crate::client::{Client, Habits, Nearby};
 use crate::link::Network;
 use crate::options::Bug;
 use crate::random::Random;
+use crate::request::Request;
 use crate::seats::{Hall, Seats, Witness};
 use oxkeeper_state::{Level, Settings};
 
@@ -356,6 +357,22 @@ impl World {
         self.wake_client_when_due(client);
     }
 
+    /// A client asks for that, beside what it asks for by itself; whether it is connected.
+    pub(super) fn ask(&mut self, client: usize, request: Request) -> bool {
+        let Options { tick_ms, depth, delay_ms_max, .. } = self.options;
+        let mut nearby = Nearby {
+            now_ms: self.now_ms,
+            random: &mut self.random,
+            network: &mut self.network,
+            books: &mut self.books,
+            habits: Habits { tick_ms, depth, delay_ms_max, agreed: true },
+            settling: self.settling,
+        };
+        let asked = self.clients[client].ask_also(request, &mut nearby);
+        self.wake_client(client, self.now_ms);
+        asked
+    }
+
     /// How its server sees a client's connection.
     fn seat_of(&self, client: usize) -> String {
         let process = self.hosts[self.places[client]].process.as_ref();
@@ -453,7 +470,9 @@ impl World {
         note(now_ms, me, "starts, applied", [life.engine.lock().replica().applied(), self.hosts[me].start]);
         self.report.starts += 1;
         let threads = self.options.threads as usize;
-        let seats = Seats::new(threads, self.options.tick_ms, Settings::default(), true);
+        // Clients may ask for other voters.
+        let settings = Settings::RECONFIG.with(Settings::SKIP_ACL);
+        let seats = Seats::new(threads, self.options.tick_ms, settings, true);
         let (shared, mode) = (RwLock::new(shared), Mode::Ready);
         self.hosts[me].process = Some(Process { shared, seats, life: Some(life), mode });
         self.check_recovered(me);

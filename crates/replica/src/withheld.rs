@@ -1,0 +1,92 @@
+//! Deliveries that wait until a leader of the next voters has begun: the answer to a reconfig, and everything that its
+//! connection must hear behind it.
+//!
+//! Whoever hears that the voters are others may take the disks of former ones away, so the answer must wait. Replies leave
+//! in request order, and events in the order of zxids: so whatever follows it on the same connection waits, too. Reads and
+//! pings behind it wait in the connection, which counts the reconfig as in flight.
+//!
+//! Bounded: nothing is applied between the end of one configuration and the epoch of the next, so what waits is at most
+//! what the rest of one log entry says to one connection. It is forgotten with the server's incarnation, which closes its
+//! clients. Source: `CommitProcessor`, where a session's commits come strictly in order.
+
+use crate::delivery::{ConnectionId, Outbox};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Withheld {
+    /// By thread.
+    outboxes: Vec<Outbox>,
+    /// Each with the place of its answer among the deliveries at hand.
+    connections: Vec<(ConnectionId, usize)>,
+}
+
+impl Withheld {
+    pub(crate) fn new(threads: usize) -> Withheld {
+        Withheld { outboxes: (0..threads).map(|_| Outbox::default()).collect(), connections: Vec::new() }
+    }
+
+    /// The next delivery to `connection` waits, and all behind it.
+    pub(crate) fn begin(&mut self, connection: ConnectionId, outboxes: &[Outbox]) {
+        let place = outboxes[usize::from(connection.thread)].deliveries.len();
+        self.connections.push((connection, place));
+    }
+
+    /// Takes what must wait out of the deliveries at hand; `only_answers` is a bug of the simulator's.
+    pub(crate) fn take_from(&mut self, outboxes: &mut [Outbox], only_answers: bool) {
+        // The last one first: the places of the others stay what they are.
+        for (connection, place) in self.connections.iter_mut().rev() {
+            let thread = usize::from(connection.thread);
+            let most = if only_answers { 1 } else { usize::MAX };
+            outboxes[thread].split_off(*connection, std::mem::take(place), most, &mut self.outboxes[thread]);
+        }
+        if only_answers {
+            self.connections.clear();
+        }
+    }
+
+    /// Gives everything back: a leader of the next voters has begun.
+    pub(crate) fn release(&mut self, outboxes: &mut [Outbox]) {
+        self.connections.clear();
+        for (withheld, outbox) in self.outboxes.iter_mut().zip(outboxes).filter(|(withheld, _)| !withheld.is_empty()) {
+            withheld.append_to(outbox);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::DeliveryKind;
+
+    fn said(outbox: &Outbox) -> Vec<(u32, u8)> {
+        outbox.iter().map(|(delivery, bytes)| (delivery.connection.place, bytes[0])).collect()
+    }
+
+    #[test]
+    fn whatever_follows_on_the_same_connection_waits_in_order() {
+        let id = |place| ConnectionId { thread: 0, generation: 0, place };
+        let push = |outboxes: &mut [Outbox], place, byte| {
+            outboxes[0].push(id(place), DeliveryKind::Event, |out| out.push(byte));
+        };
+        let (mut outboxes, mut withheld) = (vec![Outbox::default()], Withheld::new(1));
+        push(&mut outboxes, 1, 0);
+        push(&mut outboxes, 2, 1);
+        withheld.begin(id(1), &outboxes);
+        push(&mut outboxes, 1, 2);
+        push(&mut outboxes, 2, 3);
+        push(&mut outboxes, 1, 4);
+        withheld.take_from(&mut outboxes, false);
+        assert_eq!(said(&outboxes[0]), [(1, 0), (2, 1), (2, 3)], "what came before is not held back");
+        outboxes[0].clear(0);
+        push(&mut outboxes, 1, 5);
+        push(&mut outboxes, 2, 6);
+        withheld.take_from(&mut outboxes, false);
+        assert_eq!(said(&outboxes[0]), [(2, 6)]);
+        outboxes[0].clear(0);
+        withheld.release(&mut outboxes);
+        assert_eq!(said(&outboxes[0]), [(1, 2), (1, 4), (1, 5)]);
+        push(&mut outboxes, 1, 7);
+        withheld.take_from(&mut outboxes, false);
+        assert_eq!(said(&outboxes[0]).last(), Some(&(1, 7)), "nothing waits any more");
+    }
+}
