@@ -386,6 +386,10 @@ fn replay_entry(entry: &[u8], state: &mut State, body: &mut Vec<u8>, knows: Leve
             state.begin_epoch(&epoch, &mut ());
             return Ok(0);
         }
+        Entry::Renewal(renewal) => {
+            state.renew(&renewal);
+            return Ok(0);
+        }
         // of a leader that was none any more when this was decided
         Entry::Batch(batch) if !state.accepts(&batch) => return Ok(0),
         Entry::Batch(batch) => batch,

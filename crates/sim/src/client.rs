@@ -393,13 +393,12 @@ impl Client {
             }
             Request::Write(op, asked) => {
                 let outcome = model.outcome(zxid).expect("zxids: a reply of one that is not there");
-                let (theirs, ours) = match op {
-                    // Who the members are, the model does not know.
-                    OpCode::Reconfig => {
-                        contents::check_reconfig(asked, zxid, err, body);
-                        (&[][..], &[][..])
-                    }
-                    _ => (body, &*outcome.body),
+                // Who the members are, the model does not know.
+                let (theirs, ours) = if *op == OpCode::Reconfig {
+                    contents::check_reconfig(asked, zxid, err, body);
+                    (&[][..], &[][..])
+                } else {
+                    (body, &*outcome.body)
                 };
                 let theirs = (session, xid, *op, err, theirs);
                 let ours = (outcome.session, outcome.xid, outcome.op, outcome.err, ours);

@@ -25,9 +25,13 @@ static SAID: LazyLock<Mutex<String>> = LazyLock::new(|| {
 
 /// Caught within so many seeds. `names` are those of the promises one of which must be found broken.
 fn check(what: &str, seeds: u64, names: &[&str], wrong: impl Fn(Options) -> Options) {
+    check_of(3, what, seeds, names, wrong);
+}
+
+fn check_of(servers: u64, what: &str, seeds: u64, names: &[&str], wrong: impl Fn(Options) -> Options) {
     LazyLock::force(&SAID);
     let caught = (0..seeds).find(|&seed| {
-        let options = wrong(Options::new(seed, 3, RUN_MS));
+        let options = wrong(Options::new(seed, servers, RUN_MS));
         catch_unwind(|| run(&options)).is_err()
     });
     let seed = caught.unwrap_or_else(|| panic!("{what} is not caught within {seeds} seeds"));
@@ -94,6 +98,21 @@ fn absences(options: Options) -> Options {
     }
 }
 
+/// Candidates are cut off while those that have promised them something lose their disks; leaders hand over, so that there
+/// are candidates.
+fn promises(options: Options) -> Options {
+    Options {
+        lost_promise_once_in: 1,
+        hand_over_every_ms: 150,
+        founders: options.servers,
+        spares: 0,
+        sync_len_max: 1 << 20,
+        clients: 4,
+        think_ms_max: 10,
+        ..options.calm()
+    }
+}
+
 /// Servers of two releases that come and go.
 fn releases(options: Options) -> Options {
     Options { releases: [Level::KNOWN, Level::NEXT], crash_every_ms: 300, leader_crash_every_ms: 500, ..options.calm() }
@@ -127,6 +146,7 @@ fn every_bug_is_caught() {
         hasty_raise: false,
         own_level: false,
         unchecked_entries: false,
+        lasting_configuration: false,
     };
     let early = Bugs { accepted_before_durable: true, ..NONE };
     check("accepted before durable", 100, &["history:"], |options| disks(core(early)(options)));
@@ -153,6 +173,8 @@ fn every_bug_is_caught() {
         |options| Options { wipe_every_ms: 700, ..levels(Bugs { unchecked_entries: true, ..NONE })(options) };
     check("entries that are not checked", 40, &["levels:"], unchecked);
     check("a level of one's own", 10, &["levels:"], |options| releases(shell(Bug::LevelOfItsOwn)(options)));
+    let lasting = Bugs { lasting_configuration: true, ..NONE };
+    check_of(5, "lost promises", 150, &["history:", "frames:"], |options| promises(core(lasting)(options)));
     check("events after replies", 5, &["watches:"], shell(Bug::EventsAfterReplies));
     check("expiry by the wall's clock", 20, &["sessions:"], shell(Bug::ExpiryByWallClock));
     let eager = |options| Options { checkpoint_every_ms: 30, ..disks(shell(Bug::EagerCheckpoint)(options)) };

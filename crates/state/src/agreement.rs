@@ -13,7 +13,7 @@ use bytes::BufMut;
 use oxkeeper_proto::{DecodeError, Jute, Reader, Zxid};
 
 use crate::apply::{Change, ChangeKind, Watcher};
-use crate::command::{BallotId, Batch, Epoch, Number, Raise, VERSION_WANTED, decode_ballot, decode_u64};
+use crate::command::{BallotId, Batch, Epoch, Number, Raise, Renewal, VERSION_WANTED, decode_ballot, decode_u64};
 use crate::digest;
 use crate::membership::Membership;
 use crate::state::State;
@@ -32,19 +32,22 @@ pub(crate) struct Agreement {
     pub(crate) voter_changes: u64,
     /// Digest of the membership.
     members: u64,
+    renewals: u64,
 }
 
 /// Not the id of the server that what follows is about: that is the membership, or what there is of server 0.
 const MARK: u8 = 0;
 /// In place of the number of voter changes, which never gets there: what follows is about server 0.
 const SERVER_ZERO: u64 = u64::MAX;
+/// As above: what follows is the number of renewals.
+const RENEWALS: u64 = u64::MAX - 1;
 
 impl Agreement {
     /// Equal where all of it is.
     pub(crate) fn digest(&self) -> u64 {
         let ballot = self.ballot.map_or(0, |ballot| digest::of_bytes(&ballot.0));
         let admitted = self.admitted.iter().flat_map(|(&server, &(boot, seq))| [u64::from(server), boot, seq]);
-        digest::of_numbers([self.ensemble, ballot, self.voter_changes, self.members].into_iter().chain(admitted))
+        digest::of_numbers([self.ensemble, ballot, self.voter_changes, self.renewals, self.members].into_iter().chain(admitted))
     }
 
     /// The membership has changed.
@@ -63,8 +66,9 @@ impl Agreement {
     }
 
     /// Layout: ensemble (u64), whether there is a ballot (bool), the ballot (20 bytes), then of each server its id (u8),
-    /// boot (u64) and last command (u64); then a 0, how often the voters were changed (u64), and the membership's text, if
-    /// there is any. Server 0 has a 0 and [`SERVER_ZERO`] in place of its id. Without an ensemble nothing.
+    /// boot (u64) and last command (u64); then a 0, [`RENEWALS`], and how often the voters began anew (u64), if they ever
+    /// did; then a 0, how often the voters were changed (u64), and the membership's text, if there is any. Server 0 has a
+    /// 0 and [`SERVER_ZERO`] in place of its id. Without an ensemble nothing.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         if *self == Agreement::default() {
@@ -80,6 +84,11 @@ impl Agreement {
             }
             out.put_u64(boot);
             out.put_u64(seq);
+        }
+        if self.renewals > 0 {
+            out.put_u8(MARK);
+            out.put_u64(RENEWALS);
+            out.put_u64(self.renewals);
         }
         if !self.membership.is_empty() {
             out.put_u8(MARK);
@@ -103,11 +112,17 @@ impl Agreement {
         while !reader.rest().is_empty() {
             let server = reader.take(1)?[0];
             if server == MARK {
-                let changes = decode_u64(reader)?;
-                if changes != SERVER_ZERO {
-                    agreement.voter_changes = changes;
-                    agreement.membership = read_membership(reader.rest())?;
-                    break;
+                match decode_u64(reader)? {
+                    SERVER_ZERO => {}
+                    RENEWALS => {
+                        agreement.renewals = decode_u64(reader)?;
+                        continue;
+                    }
+                    changes => {
+                        agreement.voter_changes = changes;
+                        agreement.membership = read_membership(reader.rest())?;
+                        break;
+                    }
                 }
             }
             let last = (decode_u64(reader)?, decode_u64(reader)?);
@@ -156,6 +171,17 @@ impl State {
         if epoch.config_version == VERSION_WANTED && membership.version() == 0 {
             *membership = Membership::new(membership.members().clone(), self.zxid.0);
         }
+    }
+
+    /// The same voters begin anew behind this entry, unless it is a former leader's. What clients see of the members stays.
+    pub fn renew(&mut self, renewal: &Renewal<'_>) {
+        let counts = self.agreement.ballot == Some(renewal.ballot) && !self.agreement.membership.is_empty();
+        self.agreement.renewals += u64::from(counts);
+    }
+
+    /// How many configurations have ended: by other voters, or by a renewal.
+    pub fn configurations_ended(&self) -> u64 {
+        self.agreement.voter_changes.saturating_add(self.agreement.renewals)
     }
 
     /// From now on these are the members.

@@ -17,6 +17,8 @@
 //! the kind can say which level it lacks.
 //!
 //! 4. A *raise* of the agreed feature level to the level that it needs: ballot (20 bytes; 0 of a server alone), `time_ms` (i64).
+//! 5. A *renewal*, with which a configuration ends and the same voters begin the next one: ballot (20 bytes), `time_ms`
+//!    (i64), then the servers that have lost their disks and are let in by it (u8 each).
 
 use std::fmt;
 
@@ -117,8 +119,9 @@ const BATCH_VERSION: u8 = 1;
 const AGREED_VERSION: u8 = 2;
 const EPOCH_VERSION: u8 = 3;
 const RAISE_VERSION: u8 = 4;
+const RENEWAL_VERSION: u8 = 5;
 #[cfg(feature = "next-version")]
-const NEXT_VERSION: u8 = 5;
+const NEXT_VERSION: u8 = 6;
 
 /// Why bytes are no log entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,6 +221,8 @@ pub enum Entry<'a> {
     Epoch(Epoch<'a>),
     /// A higher feature level begins.
     Raise(Raise),
+    /// The same voters begin anew.
+    Renewal(Renewal<'a>),
 }
 
 impl<'a> Entry<'a> {
@@ -232,6 +237,7 @@ impl<'a> Entry<'a> {
         Ok(match kind {
             EPOCH_VERSION => Entry::Epoch(Epoch::decode(rest)?),
             RAISE_VERSION => Entry::Raise(Raise::decode(needs, reader)?),
+            RENEWAL_VERSION => Entry::Renewal(Renewal::decode(reader)?),
             _ => Entry::Batch(Batch::decode(bytes)?),
         })
     }
@@ -241,7 +247,7 @@ impl<'a> Entry<'a> {
     pub fn check(bytes: &[u8], knows: Level) -> Result<(), BadEntry> {
         match Entry::decode(bytes, knows)? {
             Entry::Batch(mut batch) => batch.try_for_each(|command| command.map(drop)).map_err(BadEntry::Malformed),
-            Entry::Epoch(_) | Entry::Raise(_) => Ok(()),
+            Entry::Epoch(_) | Entry::Raise(_) | Entry::Renewal(_) => Ok(()),
         }
     }
 }
@@ -308,6 +314,38 @@ impl<'a> Epoch<'a> {
         let ensemble = decode_u64(reader)?;
         let config_version = i64::decode(reader)?;
         Ok(Epoch { ballot, time_ms, ensemble, config_version, config: reader.rest() })
+    }
+}
+
+/// The last entry of a configuration, behind which the same voters begin the next one: what a voter has promised or
+/// accepted and lost with its disk counts for nothing there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewal<'a> {
+    /// The leader's.
+    pub ballot: BallotId,
+    /// When the leader packed it, Unix ms.
+    pub time_ms: i64,
+    /// The voters that have lost their disks.
+    pub servers: &'a [u8],
+}
+
+impl<'a> Renewal<'a> {
+    /// The feature level that knows it.
+    const NEEDS: Level = Level(1);
+
+    /// Appends the entry.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u8(RENEWAL_VERSION);
+        out.put_u32(Renewal::NEEDS.0);
+        out.put_slice(&self.ballot.0);
+        out.put_i64(self.time_ms);
+        out.put_slice(self.servers);
+    }
+
+    fn decode(reader: &mut Reader<'a>) -> Result<Renewal<'a>, DecodeError> {
+        let ballot = decode_ballot(reader)?;
+        let time_ms = i64::decode(reader)?;
+        Ok(Renewal { ballot, time_ms, servers: reader.rest() })
     }
 }
 

@@ -8,7 +8,7 @@
 //! | level | brings |
 //! |---|---|
 //! | 0 | data written before there were levels, and imported data |
-//! | 1 | the level itself in the state; switches of commands beyond the first eight |
+//! | 1 | the level itself in the state; switches of commands beyond the first eight; renewals |
 //!
 //! To add a level: raise [`Level::KNOWN`], give the new constant a line above, and ask [`State::level`](crate::State::level)
 //! wherever the new behaviour begins.

@@ -39,7 +39,7 @@ pub mod znode;
 
 pub use acl::{AclList, Caller, Identities};
 pub use apply::{Change, ChangeKind, Watcher};
-pub use command::{BadEntry, BallotId, Batch, Command, Entry, Epoch, Number, Raise};
+pub use command::{BadEntry, BallotId, Batch, Command, Entry, Epoch, Number, Raise, Renewal};
 pub use digest::Digest;
 pub use dirty::Captured;
 pub use level::Level;

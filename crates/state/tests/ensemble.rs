@@ -10,7 +10,7 @@ use oxkeeper_proto::records::{Acl, CreateRequest, Id, MultiHeader, PathRecord, S
 use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, SessionId, Zxid};
 use oxkeeper_state::checkpoint::Loading;
 use oxkeeper_state::command::{OWN_BOOT, begin_agreed, begin_batch, put_section};
-use oxkeeper_state::{BadEntry, BallotId, Batch, Command, Entry, Epoch, Identities, Level, Number, Settings, State};
+use oxkeeper_state::{BadEntry, BallotId, Batch, Command, Entry, Epoch, Identities, Level, Number, Renewal, Settings, State};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -144,6 +144,43 @@ fn an_epoch_survives_its_encoding() {
 }
 
 #[test]
+fn a_renewal_survives_its_encoding() {
+    let renewal = Renewal { ballot: SECOND, time_ms: 5, servers: &[] };
+    let mut entry = Vec::new();
+    renewal.encode(&mut entry);
+    assert!(matches!(Entry::decode(&entry), Ok(Entry::Renewal(decoded)) if decoded == renewal));
+    assert!(Batch::decode(&entry).is_err(), "it is no batch");
+    for len in 0..entry.len() {
+        assert!(Entry::decode(&entry[..len]).is_err(), "{len} bytes");
+    }
+    entry.extend_from_slice(&[3, 200]);
+    let of_two = Renewal { servers: &[3, 200], ..renewal };
+    assert!(matches!(Entry::decode(&entry), Ok(Entry::Renewal(decoded)) if decoded == of_two));
+}
+
+/// Clients see nothing of it; a checkpoint keeps it.
+#[test]
+fn a_renewal_ends_a_configuration_and_nothing_else() {
+    let mut state = state();
+    let renew = |state: &mut State, ballot| {
+        let (before, digest) = (state.configurations_ended(), state.tree().digest());
+        let (zxid, membership) = (state.zxid(), state.membership().clone());
+        state.renew(&Renewal { ballot, time_ms: 9, servers: &[1] });
+        assert_eq!((state.tree().digest(), state.zxid(), state.membership()), (digest, zxid, &membership));
+        state.configurations_ended() - before
+    };
+    assert_eq!(renew(&mut state, FIRST), 0, "nobody is known to vote");
+    state.begin_epoch(&Epoch { config: b"server.1=a:1:2:participant\nversion=0", ..epoch(FIRST) }, &mut ());
+    assert_eq!([SECOND, FIRST, FIRST].map(|ballot| renew(&mut state, ballot)), [0, 1, 1], "a former leader's is void");
+    assert_eq!(state.voter_changes(), 0);
+    assert!(state.admit(number(0, 5, 1)), "its place in a checkpoint begins like that of the renewals");
+    let loaded = reload(&mut state, None).unwrap();
+    assert_eq!(loaded.last_admitted(0), Some((5, 1)));
+    assert_eq!((loaded.configurations_ended(), loaded.voter_changes()), (2, 0));
+    assert_eq!(loaded.membership(), state.membership());
+}
+
+#[test]
 fn an_epoch_shows_the_membership_once() {
     #[derive(Default)]
     struct Told(Vec<String>);
@@ -182,7 +219,7 @@ fn agreed(sections: &[(u8, u64, u64, usize)]) -> Vec<u8> {
 fn read(entry: &[u8]) -> (Vec<Option<Number>>, Option<DecodeError>) {
     let batch = match Entry::decode(entry, Level::KNOWN) {
         Ok(Entry::Batch(batch)) => batch,
-        Ok(Entry::Epoch(_) | Entry::Raise(_)) => return (vec![], None),
+        Ok(Entry::Epoch(_) | Entry::Raise(_) | Entry::Renewal(_)) => return (vec![], None),
         Err(BadEntry::Malformed(error)) => return (vec![], Some(error)),
         Err(BadEntry::Newer { .. }) => return (vec![], Some(DecodeError::NotAllowed("level"))),
     };

@@ -394,6 +394,10 @@ fn show_record(args: &DumpArgs, out: &mut impl Write, offset: u64, record: Logge
                 Entry::Raise(raise) => json!({
                     "kind": "raise", "offset": offset, "index": index, "time": raise.time_ms, "level": raise.level.0,
                 }),
+                Entry::Renewal(renewal) => json!({
+                    "kind": "renewal", "offset": offset, "index": index, "time": renewal.time_ms,
+                    "servers": renewal.servers,
+                }),
                 Entry::Batch(batch) => {
                     let time_ms = batch.time_ms;
                     let mut commands = Vec::new();

@@ -30,15 +30,15 @@ impl Configuration {
         Configuration { id: FIRST, base: 0, voters }
     }
 
-    /// The one whose first entry comes behind those that made `state`, `applied` of them; only the reconfigs among them
-    /// are asked, so it may have begun before.
+    /// The one whose first entry comes behind those that made `state`, `applied` of them; only those among them that end a
+    /// configuration are asked, so it may have begun before.
     pub(crate) fn behind(state: &State, applied: u64) -> Configuration {
         Configuration { id: Configuration::id_of(state), base: applied, voters: state.membership().voters() }
     }
 
     /// The id of the configuration that decides what comes behind `state`.
     pub fn id_of(state: &State) -> u32 {
-        u32::try_from(state.voter_changes()).unwrap_or(u32::MAX - FIRST) + FIRST
+        u32::try_from(state.configurations_ended()).unwrap_or(u32::MAX - FIRST).min(u32::MAX - FIRST) + FIRST
     }
 
     /// As a scalar: id (u32), base (u64), voters (u8 each).

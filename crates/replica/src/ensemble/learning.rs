@@ -102,6 +102,10 @@ impl Replica {
 
     /// `peer` lacks a state that only a transfer brings.
     pub(super) fn want_state_of(&mut self, peer: u8) {
+        if self.is_blank() {
+            // It must be let in first.
+            return;
+        }
         let configuration = self.links.get(&peer).and_then(|link| link.status).map_or(0, |status| status.configuration);
         if configuration >= self.configuration.id {
             self.want = Some(Want::Install { from: peer, at: self.applied });

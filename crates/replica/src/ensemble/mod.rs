@@ -89,6 +89,8 @@ pub struct Bugs {
     pub old_promise: bool,
     /// Entries behind the end of their configuration are applied.
     pub late_end: bool,
+    /// A server that lost its disk votes again in the configuration in which it has made promises.
+    pub lasting_configuration: bool,
     /// Frames of another configuration are taken for those of one's own.
     pub foreign_frames: bool,
     /// A leader raises the feature level as soon as it knows a higher one itself.

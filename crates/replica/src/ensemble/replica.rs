@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use omnipaxos::ballot_leader_election::Ballot;
 use oxkeeper_proto::{OpCode, SessionId};
-use oxkeeper_state::command::{BadEntry, BallotId, Entry, Epoch};
+use oxkeeper_state::command::{BadEntry, BallotId, Entry, Epoch, Renewal};
 use oxkeeper_state::membership::MEMBERS_MAX;
 use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{Command, Identities, Level, Settings};
@@ -44,6 +44,8 @@ pub(super) const READ_ENTRIES: u64 = 256;
 const TOUCHES_MAX: usize = 64 << 10;
 /// How often a blank server says how it stands, and asks to join, ms.
 const BLANK_PING_MS: u64 = 50;
+/// A blank server whose disk has no room asks again after this time, ms.
+const FULL_BLANK_PING_MS: u64 = 5_000;
 
 /// What an ensemble's server needs to know.
 #[derive(Clone, Debug)]
@@ -123,10 +125,19 @@ pub(super) struct Lead {
     own: Vec<u8>,
     /// Blank servers that asked to join.
     joining: Vec<Joining>,
-    /// Behind this entry it packs nothing until it is applied: it may end the configuration.
-    pub(super) awaits: Option<u64>,
+    /// Behind this entry it packs nothing until it is applied.
+    pub(super) awaits: Option<Awaited>,
     /// It wants another server to lead.
     pub(super) leaving: Option<Leaving>,
+}
+
+/// An entry that ends the configuration, or may.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Awaited {
+    /// One past it.
+    pub(super) end: u64,
+    /// There may be a reconfig in it; otherwise it is a renewal.
+    pub(super) is_reconfig: bool,
 }
 
 /// A blank server that wants to join.
@@ -290,7 +301,7 @@ impl Replica {
         }
     }
 
-    fn is_blank(&self) -> bool {
+    pub(super) fn is_blank(&self) -> bool {
         matches!(self.standing, Some(Standing::Blank { .. }))
     }
 
@@ -380,8 +391,7 @@ impl Replica {
             Frame::NeedState => self.want_state_of(peer),
             Frame::Join => self.ask_for_blank(peer),
             Frame::JoinFor { blank, link } => self.admit_blank(blank, peer, link),
-            Frame::JoinAt(at) if self.is_blank() => self.want = Some(Want::Install { from: peer, at }),
-            Frame::JoinAt(_) => {}
+            Frame::JoinAt(at) => self.note_admitted(peer, at, now_ms),
             Frame::JoinAtFor { blank, link, at } => self.answer_blank(blank, link, at),
             Frame::Follow(from) => self.begin_stream(peer, from),
             Frame::Lacks(from) => self.bring_along(peer, from),
@@ -417,12 +427,25 @@ impl Replica {
         }
     }
 
-    /// A server that lost everything may have acknowledged what only one other server has. What is decided from now on,
-    /// it took no part in: a state that has it has everything that was acknowledged. `via` has a link to it.
+    /// A server that lost everything may have acknowledged what only one other server has, and promised what only a
+    /// candidate knows. What is decided from now on, it took no part in: a state that has it has everything that was
+    /// acknowledged. If it votes, that ends the configuration: in the next one it has promised nothing yet. `via` has a
+    /// link to it.
     fn admit_blank(&mut self, blank: u8, via: u8, link: u64) {
         let Some(lead) = self.lead.as_mut().filter(|lead| lead.intake.is_some()) else { return };
         if lead.joining.iter().all(|joining| joining.blank != blank) {
             lead.joining.push(Joining { blank, via, link, safe_from: None });
+        }
+    }
+
+    /// This server is blank, and may join with a state of `at` entries. It need not ask again, whatever comes in between:
+    /// it takes part in nothing before, and another lost disk takes the note along.
+    fn note_admitted(&mut self, peer: u8, at: u64, now_ms: u64) {
+        if let Some(Standing::Blank { journal, next_ping_ms }) = &mut self.standing {
+            match journal.write(vec![JournalOp::Scalar(scalar::ADMITTED, at.to_be_bytes().to_vec())]) {
+                Ok(()) => self.want = Some(Want::Install { from: peer, at }),
+                Err(JournalFull) => *next_ping_ms = now_ms + FULL_BLANK_PING_MS,
+            }
         }
     }
 
@@ -560,12 +583,16 @@ impl Replica {
 
     /// A blank server, of an ensemble that is there: the leader, or a voter that may know one which has joined since this
     /// server was configured. Whoever answers is fetched from; a voter has its vote to give with it, a server without one only what
-    /// it heard (`round_heard`).
+    /// it heard (`round_heard`). Who was let in before, and has not got the state yet, only fetches it.
     fn ask_to_join(&mut self) {
+        let Some(Standing::Blank { journal, .. }) = &self.standing else { return };
+        let admitted = storage::number(&**journal, scalar::ADMITTED);
         let others = self.statuses().filter(|(_, status)| status.votes);
         let asked = others.max_by_key(|(_, status)| (status.leading, status.configuration, status.decided));
-        if let Some((peer, _)) = asked {
-            self.say(peer, &Frame::Join);
+        let Some((peer, status)) = asked else { return };
+        match admitted.filter(|&at| at <= status.decided) {
+            Some(at) => self.want = Some(Want::Install { from: peer, at }),
+            None => self.say(peer, &Frame::Join),
         }
     }
 
@@ -753,21 +780,34 @@ impl Replica {
         if !lead.own.is_empty() {
             intake.take_own(std::mem::take(&mut lead.own));
         }
-        if lead.joining.iter().any(|joining| joining.safe_from.is_none()) {
-            // An entry without a command: it says only that it was decided.
-            consensus.append(intake_marker(intake.level, ballot, wall_ms));
-            let index = consensus.store.lock().end();
-            lead.joining.iter_mut().for_each(|joining| joining.safe_from = joining.safe_from.or(Some(index)));
-        }
-        lead.awaits = lead.awaits.filter(|&end| self.applied < end);
+        lead.awaits = lead.awaits.filter(|awaited| self.applied < awaited.end);
         if lead.awaits.is_some() {
             return;
+        }
+        let new = |joining: &&mut Joining| joining.safe_from.is_none();
+        let blank: Vec<u8> = lead.joining.iter_mut().filter(new).map(|joining| joining.blank).collect();
+        if !blank.is_empty() {
+            let voters = |blank: &u8| self.configuration.has(*blank) && !self.config.bugs.lasting_configuration;
+            let servers: Vec<u8> = blank.into_iter().filter(voters).collect();
+            let mut entry = Vec::new();
+            match servers.is_empty() {
+                // An entry without a command: it says only that it was decided.
+                true => oxkeeper_state::command::begin_agreed_at(intake.level, ballot, wall_ms, &mut entry),
+                false => Renewal { ballot, time_ms: wall_ms, servers: &servers }.encode(&mut entry),
+            }
+            consensus.append(entry);
+            let end = consensus.store.lock().end();
+            lead.joining.iter_mut().filter(new).for_each(|joining| joining.safe_from = Some(end));
+            if !servers.is_empty() {
+                lead.awaits = Some(Awaited { end, is_reconfig: false });
+                return;
+            }
         }
         while !intake.is_empty() && consensus.undecided_len() < UNDECIDED_LEN_MAX {
             let (entry, reconfigs) = intake.pack(ballot, wall_ms, self.config.entry_len_max);
             consensus.append(entry);
             if reconfigs {
-                lead.awaits = Some(consensus.store.lock().end());
+                lead.awaits = Some(Awaited { end: consensus.store.lock().end(), is_reconfig: true });
                 return;
             }
         }
@@ -783,6 +823,11 @@ impl Replica {
         } else if current.is_some_and(|ballot| self.epoch == Some(ballot::to_id(ballot))) {
             self.serving = true;
         }
+    }
+
+    /// Whether it tries to lead, and has not heard from a majority.
+    pub fn is_candidate(&self) -> bool {
+        self.consensus().is_some_and(Consensus::is_candidate)
     }
 
     /// Whether clients are served.
@@ -937,6 +982,7 @@ impl Replica {
             drop(between_entries);
             self.applied += 1;
             self.note_end(shared);
+            self.settle_joining();
         }
         if self.applied > before
             && let Some(store) = self.store()
@@ -1004,6 +1050,13 @@ impl Replica {
                 outside.deliver(writer, shared, Some(bytes));
                 return Ok(());
             }
+            Entry::Renewal(renewal) => {
+                let mut shared = shared.write();
+                shared.state.renew(&renewal);
+                self.digests.note(self.applied + 1, shared.state.digest());
+                outside.deliver(writer, shared, Some(bytes));
+                return Ok(());
+            }
             Entry::Batch(batch) => batch,
         };
         loop {
@@ -1014,11 +1067,9 @@ impl Replica {
             }
             outside.deliver(writer, shared, last.then_some(bytes));
             if last {
-                break;
+                return Ok(());
             }
         }
-        self.settle_joining();
-        Ok(())
     }
 
     /// The leader is the one its clocks and its intake wait for.
@@ -1045,8 +1096,9 @@ impl Replica {
         self.ping(None, now_ms);
     }
 
+    /// Tells those who may join by now.
     fn settle_joining(&mut self) {
-        let applied = self.applied + 1;
+        let applied = self.applied;
         let Some(lead) = &mut self.lead else { return };
         if lead.joining.is_empty() {
             return;
@@ -1055,6 +1107,10 @@ impl Replica {
         let (safe, waiting): (Vec<_>, Vec<_>) =
             all.partition(|joining| joining.safe_from.is_some_and(|index| index <= applied));
         lead.joining = waiting;
+        // A voter may where nothing counts that it has ever promised: the configuration has ended.
+        let has_ended = self.next.is_some() || self.config.bugs.lasting_configuration;
+        let safe = safe.into_iter().filter(|joining| has_ended || !self.configuration.has(joining.blank));
+        let safe: Vec<Joining> = safe.collect();
         for Joining { blank, via, link, safe_from } in safe {
             let at = safe_from.unwrap_or_default();
             match via == blank {
@@ -1170,7 +1226,7 @@ impl Replica {
 
     /// Forgets entries below `index`, of which all are in the durable tree.
     pub fn trim(&mut self, index: u64) {
-        if self.consensus().is_some_and(Consensus::is_candidate) {
+        if self.is_candidate() {
             return;
         }
         let applied = self.applied;
@@ -1190,10 +1246,4 @@ impl Replica {
 /// Stands for a set of servers; FNV-1a.
 fn founders_of(members: &[u8]) -> u64 {
     members.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &member| (hash ^ u64::from(member)).wrapping_mul(0x100_0000_01b3))
-}
-
-fn intake_marker(level: Level, ballot: BallotId, wall_ms: i64) -> Vec<u8> {
-    let mut entry = Vec::new();
-    oxkeeper_state::command::begin_agreed_at(level, ballot, wall_ms, &mut entry);
-    entry
 }

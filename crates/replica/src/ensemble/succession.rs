@@ -1,7 +1,7 @@
 //! One configuration after the other.
 //!
-//! The entry whose reconfig changes who votes is the last one of its configuration. Whatever stands behind it in the log of
-//! that is void, decided or not: nobody applies it, and those whose commands it has send them again. A server that has
+//! The entry whose reconfig changes who votes is the last one of its configuration. So is a renewal, with which voters that
+//! have lost their disks are let in: the same voters begin anew. Whatever stands behind it in the log of that is void, decided or not: nobody applies it, and those whose commands it has send them again. A server that has
 //! applied the last entry, at index K - 1, cuts its log at K, forgets what it promised and accepted, and writes down the
 //! next configuration, in one write. Only then it speaks in the next one, if it votes there, or else learns.
 //!
@@ -87,7 +87,12 @@ impl Replica {
     /// Before it packs: the leader rules on the reconfigs that wait. One is enough at a time.
     pub(super) fn judge(&mut self, shared: &RwLock<Shared>) {
         let Some(lead) = &mut self.lead else { return };
-        let mut ruled = lead.awaits.is_some_and(|end| self.applied < end);
+        let awaited = lead.awaits.filter(|awaited| self.applied < awaited.end);
+        if awaited.is_some_and(|awaited| !awaited.is_reconfig) {
+            // Whoever leads behind the renewal rules on them.
+            return;
+        }
+        let mut ruled = awaited.is_some();
         let Some(mut intake) = lead.intake.take() else { return };
         intake.judge(|command| {
             if std::mem::replace(&mut ruled, true) {

@@ -59,7 +59,7 @@ impl Replica {
     /// The leader proposes a higher level, once it may.
     pub(super) fn propose_level(&mut self, shared: &RwLock<Shared>, time_ms: i64) {
         let Some(Lead { ballot, intake: Some(_), awaits, leaving: None, raised, .. }) = &self.lead else { return };
-        let is_busy = self.next.is_some() || awaits.is_some_and(|end| self.applied < end);
+        let is_busy = self.next.is_some() || awaits.is_some_and(|awaited| self.applied < awaited.end);
         if is_busy || *raised >= self.most() || !self.consensus().is_some_and(Consensus::leads) {
             return;
         }

@@ -11,23 +11,28 @@ use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{Command, Identities, Level, Settings, State};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
+/// The frame with which a leader asks another server to lead.
+const TAKE_OVER: u8 = 44;
+
 /// The ping of a server that votes in the first configuration: consensus begins with it.
 pub(crate) fn voter_ping() -> Vec<u8> {
     let (configuration, base, promise, flags) = (1u32.to_be_bytes(), [0; 8], [0; 20], [1, 0, 0, 0]);
     [&[32][..], &[0; 8], &configuration, &base, &promise, &flags, &[0; 32]].concat()
 }
 
-/// Nobody waits for what is applied.
-struct Nowhere;
+/// Takes down what is applied.
+struct Logged<'a>(&'a mut Vec<Vec<u8>>);
 
-impl Outside for Nowhere {
+impl Outside for Logged<'_> {
     fn send(&mut self, _peer: u8, _frame: Vec<u8>) {}
 
     fn flush(&mut self) {}
 
     fn end_link(&mut self, _peer: u8, _why: &str) {}
 
-    fn deliver(&mut self, _writer: &mut Writer, _locked: RwLockWriteGuard<'_, Shared>, _entry: Option<&[u8]>) {}
+    fn deliver(&mut self, _writer: &mut Writer, _locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
+        self.0.extend(entry.map(<[u8]>::to_vec));
+    }
 
     fn spent(&mut self) -> u64 {
         0
@@ -43,6 +48,8 @@ pub(crate) struct Pure {
     pub(crate) writer: Writer,
     /// What is decided is applied before it is durable.
     pub(crate) early: bool,
+    /// The entries applied.
+    log: Vec<Vec<u8>>,
 }
 
 impl Pure {
@@ -59,7 +66,8 @@ impl Pure {
             journal.write(vec![JournalOp::Append([0][..].into())]).unwrap();
             journal.trim(1);
         }
-        Pure::with(me, members, Box::new(journal), u64::from(origin != 0), state, initialize, Bugs::default())
+        let applied = u64::from(origin != 0);
+        Pure::with(me, members, Box::new(journal), applied, state, initialize, Bugs::default())
     }
 
     fn with(
@@ -74,7 +82,7 @@ impl Pure {
         let config = ReplicaConfig {
             me,
             members: members.to_vec(),
-            membership: String::new(),
+            membership: members.iter().map(|id| format!("server.{id}=host{id}:2888:3888\n")).collect(),
             membership_version: 0,
             pace: Pace { heartbeat_ms: 50, silence_ms: 250, contact_ms: 500 },
             entry_len_max: 1 << 10,
@@ -93,7 +101,7 @@ impl Pure {
         let replica = Replica::start(config, journal, &state, 0).unwrap();
         let sessions = SessionTable::new(me, 0, &state, Clocks::new(100, 0));
         let shared = RwLock::new(Shared::new(state, Settings::default(), sessions, 0));
-        Pure { replica, shared, writer: Writer::new(1), early: true }
+        Pure { replica, shared, writer: Writer::new(1), early: true, log: Vec::new() }
     }
 
     pub(crate) fn step(&mut self, now_ms: u64) {
@@ -107,8 +115,8 @@ impl Pure {
     }
 
     pub(crate) fn apply(&mut self, now_ms: u64) {
-        let (shared, entry) = (&self.shared, Mutex::new(()));
-        let applied = self.replica.apply(shared, &entry, &mut self.writer, &mut Nowhere, self.early, now_ms);
+        let (shared, entry, outside) = (&self.shared, Mutex::new(()), &mut Logged(&mut self.log));
+        let applied = self.replica.apply(shared, &entry, &mut self.writer, outside, self.early, now_ms);
         applied.expect("all entries are entries");
     }
 }
@@ -118,6 +126,8 @@ pub(crate) struct Net {
     pub(crate) servers: Vec<Pure>,
     up: BTreeSet<(u8, u8)>,
     pub(crate) now_ms: u64,
+    /// Frames that were refused; `None`: none may be.
+    refused: Option<u64>,
 }
 
 impl Net {
@@ -140,7 +150,7 @@ impl Net {
     /// All of them linked.
     fn of(servers: Vec<Pure>) -> Net {
         let count = servers.len() as u8;
-        let mut net = Net { servers, up: BTreeSet::new(), now_ms: 0 };
+        let mut net = Net { servers, up: BTreeSet::new(), now_ms: 0, refused: None };
         for a in 1..=count {
             (a + 1..=count).for_each(|b| net.link(a, b));
         }
@@ -177,7 +187,10 @@ impl Net {
         let now_ms = self.now_ms;
         for &(from, to) in &self.up.clone() {
             while let Some(frame) = self.server(from).replica.next_frame(to) {
-                self.server(to).replica.receive(from, &frame, now_ms).unwrap();
+                match (self.server(to).replica.receive(from, &frame, now_ms), &mut self.refused) {
+                    (Err(_), Some(refused)) => *refused += 1,
+                    (received, _) => received.unwrap(),
+                }
             }
         }
         for server in &mut self.servers {
@@ -269,6 +282,18 @@ fn a_blank_server_asks_through_whom_it_knows() {
     assert_eq!(net.leaders(), [leader]);
     let want = net.server(blank).replica.take_want();
     assert!(matches!(want, Some(Want::Install { from, at }) if from == between && at > 0), "{want:?}");
+    // What it has promised counts nowhere any more, and that is done once, however often the state cannot be fetched.
+    net.run(500);
+    let again = net.server(blank).replica.take_want();
+    assert!(
+        matches!(again, Some(Want::Install { at, .. }) if want == Some(Want::Install { from: between, at })),
+        "{again:?}"
+    );
+    for id in [leader, between] {
+        let configuration = net.server(id).replica.configuration().clone();
+        assert_eq!((configuration.id, configuration.voters), (2, vec![1, 2, 3]), "server {id}");
+        assert_eq!(net.server(id).shared.read().state.membership().version(), 0, "the members are the same");
+    }
     renew(&mut net);
     let now_ms = net.now_ms;
     for (link, is_passed_on) in [(1u64, false), (2, false), (3, true)] {
@@ -277,6 +302,86 @@ fn a_blank_server_asks_through_whom_it_knows() {
         net.server(between).replica.receive(leader, &answer, now_ms).unwrap();
         assert_eq!(net.server(between).replica.next_frame(blank).is_some(), is_passed_on, "link {link}");
     }
+}
+
+/// Five voters. A candidate is cut off with the promise of a server that then loses its disk and comes back; it meets one
+/// of the others first, and ends its election. Whether two servers have applied different entries, or one is told to take
+/// back what is decided.
+fn diverges_over_a_lost_promise(bugs: Bugs) -> bool {
+    let members = [1, 2, 3, 4, 5];
+    let journal = || {
+        let mut journal = MemoryJournal::default();
+        journal.write(vec![JournalOp::Scalar(scalar::MEMBERS, members.to_vec())]).unwrap();
+        journal
+    };
+    let pure = |me, journal| Pure::with(me, &members, Box::new(journal), 0, State::new(1), false, bugs);
+    let mut net = Net::of(members.map(|me| pure(me, journal())).into());
+    net.refused = Some(0);
+    net.run(2_000);
+    let [leader] = net.leaders()[..] else { panic!("one leads: {:?}", net.leaders()) };
+    let others: Vec<u8> = members.into_iter().filter(|&id| id != leader).collect();
+    let [loser, early, late, candidate] = others[..] else { unreachable!("there are five") };
+    // Only the one that is about to lose its disk hears of the new ballot.
+    [early, late].into_iter().for_each(|peer| net.cut(candidate, peer));
+    let now_ms = net.now_ms;
+    let server = net.server(candidate);
+    server.replica.receive(leader, &[TAKE_OVER], now_ms).unwrap();
+    server.step(now_ms);
+    net.cut(candidate, leader);
+    net.run(20);
+    assert!(net.server(candidate).replica.is_candidate());
+    net.cut(candidate, loser);
+    let empty = |net: &mut Net, journal| {
+        let peers = [leader, early, late];
+        peers.into_iter().for_each(|peer| net.cut(loser, peer));
+        *net.server(loser) = pure(loser, journal);
+        peers.into_iter().for_each(|peer| net.link(loser, peer));
+    };
+    empty(&mut net, MemoryJournal::default());
+    let want = loop {
+        net.turn();
+        if let Some(Want::Install { at, .. }) = net.server(loser).replica.take_want() {
+            break at;
+        }
+    };
+    net.run(500);
+    // As a transfer would leave it: here the log reaches back to its start.
+    let part = net.server(leader).replica.log_part(0, usize::MAX).unwrap();
+    let tail = part.last.unwrap();
+    assert!(tail.decided >= want);
+    let entries = part.entries.into_iter().map(JournalOp::Append);
+    let scalars = [
+        (scalar::PROMISE, tail.promise),
+        (scalar::ROUND, tail.round),
+        (scalar::DECIDED, tail.decided.to_be_bytes().to_vec()),
+        (scalar::MEMBERS, members.to_vec()),
+        (scalar::CONFIGURATION, tail.configuration),
+    ];
+    let scalars = scalars.into_iter().map(|(key, value)| JournalOp::Scalar(key, value));
+    let mut installed = MemoryJournal::default();
+    installed.write(entries.chain(scalars).collect()).unwrap();
+    empty(&mut net, installed);
+    net.run(1_000);
+    assert_eq!(net.leaders(), [leader]);
+    // The candidate meets one of the others, and then all.
+    [leader, loser, late].into_iter().for_each(|peer| net.cut(early, peer));
+    net.link(candidate, early);
+    net.run(100);
+    for _ in 0..5 {
+        net.server(leader).replica.submit_own(SessionId::NONE, OpCode::DeleteContainer, b"");
+        net.run(20);
+    }
+    [leader, loser, late].into_iter().for_each(|peer| net.link(candidate, peer));
+    net.run(3_000);
+    let longest = net.servers.iter().max_by_key(|server| server.log.len()).unwrap().log.clone();
+    net.refused > Some(0) || net.servers.iter().any(|server| server.log[..] != longest[..server.log.len()])
+}
+
+#[test]
+fn a_lost_promise_elects_nobody() {
+    assert!(!diverges_over_a_lost_promise(Bugs::default()));
+    let lasting = Bugs { lasting_configuration: true, ..Bugs::default() };
+    assert!(diverges_over_a_lost_promise(lasting), "what this is about");
 }
 
 /// A leader refuses commands whose numbers leave none above them.

@@ -91,7 +91,7 @@ impl History {
                 books.model.begin_epoch(epoch.time_ms);
                 return told;
             }
-            Entry::Raise(_) => return told,
+            Entry::Raise(_) | Entry::Renewal(_) => return told,
             Entry::Batch(batch) => batch,
         };
         if batch.ballot != self.ballot {

@@ -27,8 +27,8 @@ const GROUP_MIN: u64 = 8;
 enum End {
     /// It goes on.
     Going,
-    /// A peer's state is needed.
-    Install(usize),
+    /// A peer's state is needed, with so many entries.
+    Install(usize, u64),
     /// There was no room.
     Full,
     /// The machine stopped within it.
@@ -137,7 +137,7 @@ impl World {
                 self.hosts[me].process = Some(process);
                 self.schedule(me);
             }
-            End::Install(from) => self.begin_install(me, from, process),
+            End::Install(from, at) => self.begin_install(me, from, at, process),
             End::Full => {
                 note(now_ms, me, "disk full: a new life", [0; 2]);
                 self.stop_serving(me, &mut process);
@@ -174,6 +174,9 @@ impl World {
         self.drive(me, process, life, |engine, shared, outside| engine.turn(shared, moment, outside));
         if self.hosts[me].has_crashed() {
             return End::Crashed;
+        }
+        if life.engine.lock().replica().is_candidate() {
+            self.cut_candidate(me);
         }
         self.check_raise(process, life);
         if works { End::Going } else { self.begin_disk(me, process, life) }
@@ -276,7 +279,7 @@ impl World {
             return End::Outdated(outdated.needs);
         }
         match life.engine.lock().take_want() {
-            Some(Want::Install { from, .. }) => End::Install(self.options.place(from)),
+            Some(Want::Install { from, at }) => End::Install(self.options.place(from), at),
             None => End::Going,
         }
     }

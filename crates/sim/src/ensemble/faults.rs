@@ -93,7 +93,14 @@ impl World {
                 leader.into_iter().for_each(|leader| self.crash(leader));
             }
             Fault::Blackout => self.black_out(),
-            Fault::Wipe => self.wipe(me),
+            Fault::Wipe => {
+                self.wipe(me);
+                // Perhaps as many as may be.
+                while self.random.once_in(3) {
+                    let other = self.random.place(self.hosts.len());
+                    self.wipe(other);
+                }
+            }
             Fault::Cut => {
                 let peer = (me + 1 + self.random.place(self.hosts.len() - 1)) % self.hosts.len();
                 note(now_ms, me, "link breaks to", [peer as u64 + 1, 0]);
@@ -149,7 +156,8 @@ impl World {
 
     /// A client asks for other voters, and goes on asking for other things.
     fn reconfigure(&mut self) {
-        let least = if self.options.wipe_every_ms > 0 { 3 } else { 2 };
+        let loses_disks = self.options.wipe_every_ms > 0 || self.options.lost_promise_once_in > 0;
+        let least = if loses_disks { 3 } else { 2 };
         let mut voters: Vec<usize> = (0..self.hosts.len()).collect();
         while voters.len() > least && !self.random.once_in(3) {
             voters.remove(self.random.place(voters.len()));
@@ -233,6 +241,49 @@ impl World {
                     self.expiry.troubled(from, until_ms);
                 }
             }
+        }
+    }
+
+    /// A candidate may hear one promise more, whose giver then loses its disk; the others hear of its ballot late, each at
+    /// another time.
+    pub(super) fn cut_candidate(&mut self, me: usize) {
+        let once_in = self.options.lost_promise_once_in;
+        let (now_ms, count) = (self.now_ms, self.hosts.len());
+        if once_in == 0 || self.settling || now_ms < self.cut_off_until_ms || !self.random.once_in(once_in) {
+            return;
+        }
+        let giver = (me + 1 + self.random.place(count - 1)) % count;
+        let (mut last_ms, rest_ms) = (now_ms, 20 * self.options.heartbeat_ms);
+        for peer in (0..count).filter(|&peer| peer != me && peer != giver) {
+            let until_ms = now_ms + self.random.within(rest_ms / 4, rest_ms);
+            self.cut_off(me, peer, until_ms);
+            last_ms = last_ms.max(until_ms);
+        }
+        self.cut_off_until_ms = last_ms;
+        note(now_ms, me, "as a candidate is cut off from all but, until ms", [giver as u64 + 1, last_ms]);
+        let at_ms = now_ms + self.random.within(1, 2 * self.options.heartbeat_ms);
+        self.queue.plan(at_ms, Event::LosePromise { candidate: me, giver });
+    }
+
+    /// Who has given a promise that nobody else has heard of, forgets it.
+    pub(super) fn lose_promise(&mut self, candidate: usize, giver: usize) {
+        if self.settling {
+            return;
+        }
+        self.wipe(giver);
+        // It comes back while the candidate is away.
+        let event = Event::Start(giver, self.hosts[giver].start);
+        self.queue.plan(self.now_ms, event);
+        let until_ms = self.now_ms + self.random.within(1, 40 * self.options.heartbeat_ms);
+        self.cut_off(candidate, giver, until_ms);
+    }
+
+    /// In both directions.
+    fn cut_off(&mut self, one: usize, other: usize, until_ms: u64) {
+        self.trouble(until_ms);
+        for (from, to) in [(one, other), (other, one)] {
+            self.wires.block(from, to, until_ms, self.now_ms);
+            self.expiry.troubled(from, until_ms);
         }
     }
 

@@ -19,7 +19,7 @@ const RETRY_PAUSE_MS: u64 = 1_000;
 const PATIENCE_MS: u64 = 5_000;
 
 impl World {
-    pub(super) fn begin_install(&mut self, me: usize, from: usize, mut process: Process) {
+    pub(super) fn begin_install(&mut self, me: usize, from: usize, at: u64, mut process: Process) {
         note(self.now_ms, me, "installs the state of server", [from as u64 + 1, 0]);
         self.report.installs += 1;
         self.stop_serving(me, &mut process);
@@ -36,7 +36,7 @@ impl World {
         process.mode = match receiver {
             Ok(receiver) if reachable => {
                 let (until_ms, sender, coming) = (now_ms + PATIENCE_MS, None, Vec::new());
-                Mode::Installing(Box::new(Install { from, from_start: start, sender, receiver, until_ms, coming }))
+                Mode::Installing(Box::new(Install { from, from_start: start, at, sender, receiver, until_ms, coming }))
             }
             Ok(_) | Err(_) => self.give_up(me),
         };
@@ -127,7 +127,7 @@ impl World {
         let disk: Arc<dyn Disk> = Arc::new(self.hosts[me].disk.clone());
         let options = store_options(&self.options, self.hosts[me].knows);
         let log = Log::open(disk, Path::new(LOG_DIR), &options.log).expect("its own log can be opened");
-        if !install.receiver.tail().is_some_and(|tail| is_current(&log, tail)) {
+        if !install.receiver.tail().is_some_and(|tail| is_current(&log, tail) && tail.decided >= install.at) {
             let mut process = process;
             process.mode = self.give_up(me);
             self.hosts[me].process = Some(process);

@@ -15,7 +15,7 @@ use crate::random::Random;
 pub struct Options {
     /// All choices follow from it.
     pub seed: u64,
-    /// 3 or 5.
+    /// 3 to 7.
     pub servers: u64,
     /// Virtual time before the faults stop and the run settles, ms.
     pub run_ms: u64,
@@ -70,6 +70,8 @@ pub struct Options {
     pub blackout_every_ms: u64,
     /// A server loses its disk.
     pub wipe_every_ms: u64,
+    /// About one in so many candidates is cut off from all others but one, which then loses its disk; 0 is never.
+    pub lost_promise_once_in: u64,
     /// A link between servers breaks.
     pub cut_every_ms: u64,
     /// Some servers cannot reach some others, in one direction or both.
@@ -115,6 +117,7 @@ impl Options {
         let one_voter = reconfig_every_ms > 0 && changes.once_in(2);
         let founders = if one_voter && changes.once_in(2) { 1 } else { servers };
         let quorum = &mut Random::new(seed ^ 0x6c6f_7374_5f71_756f);
+        let losing = &mut Random::new(seed ^ 0x7072_6f6d_6973_6573);
         let numbering = &mut Random::new(seed ^ 0x6e75_6d62_6572_696e);
         let tick_ms = random.one_of(&[100, 200]);
         // A round must be longer than the way there and back and a write of the log, or leaders never last.
@@ -150,6 +153,7 @@ impl Options {
             blackout_every_ms: rate(random, 3_000),
             // What a voter alone loses is lost.
             wipe_every_ms: Some(rate(random, 3_000)).filter(|_| founders > 1).unwrap_or_default(),
+            lost_promise_once_in: if founders > 1 && losing.once_in(2) { losing.within(1, 8) } else { 0 },
             cut_every_ms: rate(random, 700),
             partition_every_ms: rate(random, 1_500),
             lost_quorum_every_ms: rate(quorum, 3_000),
@@ -176,6 +180,7 @@ impl Options {
             leader_crash_every_ms: 0,
             blackout_every_ms: 0,
             wipe_every_ms: 0,
+            lost_promise_once_in: 0,
             cut_every_ms: 0,
             partition_every_ms: 0,
             lost_quorum_every_ms: 0,

@@ -125,6 +125,8 @@ pub struct Install {
     pub from: usize,
     /// Which process of that server.
     pub from_start: u64,
+    /// So many entries must be in it.
+    pub at: u64,
     /// `None` until the connection is there.
     pub sender: Option<Sender<Source>>,
     /// Builds the files.

@@ -51,6 +51,7 @@ pub(super) enum Event {
     Start(usize, u64),
     Fault(Fault),
     Checkpoint(usize, u64),
+    LosePromise { candidate: usize, giver: usize },
     DiskHasRoom(usize),
 }
 
@@ -94,6 +95,8 @@ pub(super) struct World {
     pub(super) expiry: Expiry,
     /// Until when something was wrong, as far as that is known.
     pub(super) trouble_ms: u64,
+    /// A candidate is cut off until then; one at a time.
+    pub(super) cut_off_until_ms: u64,
     pub(super) settling: bool,
     /// The highest feature level that a leader has proposed.
     pub(super) raised: Level,
@@ -142,6 +145,7 @@ impl World {
             history: History::default(),
             expiry: Expiry::new(servers, tick_ms, report_ms),
             trouble_ms: 0,
+            cut_off_until_ms: 0,
             settling: false,
             raised: Level::NONE,
             report: Report::default(),
@@ -267,6 +271,7 @@ impl World {
                     self.plan_checkpoint(me);
                 }
             }
+            Event::LosePromise { candidate, giver } => self.lose_promise(candidate, giver),
             Event::DiskHasRoom(me) => {
                 if self.hosts[me].full_until_ms.is_some_and(|until_ms| until_ms <= self.now_ms) {
                     self.hosts[me].full_until_ms = None;
@@ -755,21 +760,33 @@ impl World {
         }
     }
 
-    fn fewest_voters(&self) -> usize {
-        let voters = |host: &Host| {
-            let life = host.process.as_ref().and_then(|process| process.life.as_ref());
-            life.map_or(0, |life| life.engine.lock().replica().configuration().voters.len())
-        };
-        self.hosts.iter().map(voters).min().unwrap_or_default()
+    /// Whether a majority of the voters keep their disks if this server loses its own: in each configuration that a server
+    /// is in, since each may have decided what counts.
+    fn may_lose_disk(&self, me: usize) -> bool {
+        if self.hosts[me].blank {
+            return false;
+        }
+        let keeps = |place: &usize| *place != me && !self.hosts[*place].blank;
+        let founders: Vec<usize> = (0..self.options.founders as usize).collect();
+        if self.options.reconfig_every_ms == 0 {
+            return founders.iter().copied().filter(keeps).count() > founders.len() / 2;
+        }
+        // Those who vote next may be three.
+        let is_alone = self.hosts.iter().all(|host| !host.blank);
+        is_alone
+            && self.hosts.iter().all(|host| {
+                let life = host.process.as_ref().and_then(|process| process.life.as_ref());
+                let Some(life) = life else { return false };
+                let voters = life.engine.lock().replica().configuration().voters.clone();
+                let places = voters.iter().map(|&voter| self.options.place(voter));
+                // Of two voters neither can come back without the other.
+                places.filter(keeps).count() > voters.len() / 2
+            })
     }
 
     /// A server's disk, empty again.
     pub(super) fn wipe(&mut self, me: usize) {
-        if self.hosts.iter().any(|host| host.blank) {
-            return;
-        }
-        // Of two voters neither can come back without the other.
-        if self.options.reconfig_every_ms > 0 && self.fewest_voters() < 3 {
+        if !self.may_lose_disk(me) {
             return;
         }
         self.hosts[me].crash_at = Some((0, true));
