@@ -148,14 +148,14 @@ fn a_renewal_survives_its_encoding() {
     let renewal = Renewal { ballot: SECOND, time_ms: 5, servers: &[] };
     let mut entry = Vec::new();
     renewal.encode(&mut entry);
-    assert!(matches!(Entry::decode(&entry), Ok(Entry::Renewal(decoded)) if decoded == renewal));
+    assert!(matches!(Entry::decode(&entry, Level::KNOWN), Ok(Entry::Renewal(decoded)) if decoded == renewal));
     assert!(Batch::decode(&entry).is_err(), "it is no batch");
     for len in 0..entry.len() {
-        assert!(Entry::decode(&entry[..len]).is_err(), "{len} bytes");
+        assert!(Entry::decode(&entry[..len], Level::KNOWN).is_err(), "{len} bytes");
     }
     entry.extend_from_slice(&[3, 200]);
     let of_two = Renewal { servers: &[3, 200], ..renewal };
-    assert!(matches!(Entry::decode(&entry), Ok(Entry::Renewal(decoded)) if decoded == of_two));
+    assert!(matches!(Entry::decode(&entry, Level::KNOWN), Ok(Entry::Renewal(decoded)) if decoded == of_two));
 }
 
 /// Clients see nothing of it; a checkpoint keeps it.

@@ -101,7 +101,7 @@ pub struct Status {
     pub end: u64,
     /// The ensemble's id in the state it began with: that of an imported state, before any ensemble was founded with it.
     pub origin: u64,
-    /// Stands for those with whom it would found an ensemble.
+    /// Stands for those with whom it would found an ensemble; 0 if the receiver is not among them any more.
     pub founders: u64,
     /// The highest feature level that it knows, and lets be agreed on. From here on, fields that an older server leaves out.
     pub knows: Level,

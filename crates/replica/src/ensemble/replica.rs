@@ -5,7 +5,7 @@
 //! either founds the ensemble with all others or has installed the leader's state. So does one that holds no more than an
 //! imported state: it founds the ensemble with all others that hold the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use omnipaxos::ballot_leader_election::Ballot;
 use oxkeeper_proto::{OpCode, SessionId};
@@ -216,6 +216,8 @@ pub struct Replica {
     digests: Digests,
     /// It must end: the others are newer.
     pub(super) outdated: Option<Outdated>,
+    /// Peers that have voted since this server began. One that is blank by now has lost what it promised.
+    pub(super) seen_voting: BTreeSet<u8>,
     /// Entries read ahead from the journal, from `applied` on.
     pub(super) ahead: std::collections::VecDeque<storage::LogEntry>,
 }
@@ -259,6 +261,7 @@ impl Replica {
             writing: None,
             digests: Digests::default(),
             outdated: None,
+            seen_voting: BTreeSet::new(),
             ahead: std::collections::VecDeque::new(),
             config,
         };
@@ -516,18 +519,21 @@ impl Replica {
     }
 
     pub(super) fn ping(&mut self, to: Option<u8>, now_ms: u64) {
-        let mut bytes = Vec::new();
-        Frame::Ping { status: self.status(now_ms), sent_ms: now_ms }.encode(&mut bytes);
-        let mut frames = vec![bytes];
-        if !self.is_blank() {
-            frames.extend(self.digests.to_say().map(|(applied, digest)| {
-                let mut bytes = Vec::new();
-                Frame::Digest { applied, digest }.encode(&mut bytes);
-                bytes
-            }));
-        }
-        for (_, link) in self.links.iter_mut().filter(|(peer, _)| to.is_none_or(|to| to == **peer)) {
-            frames.iter().for_each(|frame| link.push(0, frame.clone()));
+        let encoded = |frame: Frame| {
+            let mut bytes = Vec::new();
+            frame.encode(&mut bytes);
+            bytes
+        };
+        let status = self.status(now_ms);
+        let bytes = encoded(Frame::Ping { status, sent_ms: now_ms });
+        // Who has voted founds nothing any more: candidates may have its promises.
+        let founders = if self.is_blank() { status.founders } else { 0 };
+        let to_voters = encoded(Frame::Ping { status: Status { founders, ..status }, sent_ms: now_ms });
+        let said = self.digests.to_say().filter(|_| !self.is_blank());
+        let digests: Vec<_> = said.map(|(applied, digest)| encoded(Frame::Digest { applied, digest })).collect();
+        for (peer, link) in self.links.iter_mut().filter(|(peer, _)| to.is_none_or(|to| to == **peer)) {
+            link.push(0, if self.seen_voting.contains(peer) { to_voters.clone() } else { bytes.clone() });
+            digests.iter().for_each(|frame| link.push(0, frame.clone()));
         }
     }
 

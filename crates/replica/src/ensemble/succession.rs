@@ -154,6 +154,9 @@ impl Replica {
         let process = self.configuration.process_of(peer).filter(|_| together);
         let Some(link) = self.links.get_mut(&peer) else { return };
         link.status = Some(status);
+        if status.votes {
+            self.seen_voting.insert(peer);
+        }
         match (link.joined, process) {
             (false, Some(process)) => {
                 // What was said before was for nobody.

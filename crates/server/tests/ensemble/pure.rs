@@ -304,6 +304,25 @@ fn a_blank_server_asks_through_whom_it_knows() {
     }
 }
 
+/// A voter that lost its disk while the ensemble was founded does not found it once more: a candidate may have its promise.
+#[test]
+fn who_has_voted_founds_nothing_again() {
+    let blank = |me| Pure::blank(me, &[1, 2, 3], 0, false);
+    let mut net = Net::of([1, 2, 3].map(blank).into());
+    // All have founded the ensemble and nothing is in its log yet.
+    while net.servers.iter().any(|server| server.replica.role() == Role::Blank) {
+        net.turn();
+        assert!(net.leaders().is_empty());
+    }
+    [1, 2].into_iter().for_each(|peer| net.cut(3, peer));
+    *net.server(3) = blank(3);
+    [1, 2].into_iter().for_each(|peer| net.link(3, peer));
+    net.run(2_000);
+    assert_eq!(net.server(3).replica.role(), Role::Blank);
+    assert!(matches!(net.server(3).replica.take_want(), Some(Want::Install { .. })), "it is let in by those who lead");
+    assert_eq!(net.server(1).replica.configuration().id, 2);
+}
+
 /// Five voters. A candidate is cut off with the promise of a server that then loses its disk and comes back; it meets one
 /// of the others first, and ends its election. Whether two servers have applied different entries, or one is told to take
 /// back what is decided.

@@ -378,7 +378,9 @@ impl World {
         self.expiry.serves(me, process.shared.read().serving == Serving::Yes, self.now_ms);
         if replica.role() != Role::Blank {
             self.hosts[me].initialize = false;
-            self.hosts[me].blank &= !replica.is_serving();
+            // Who has founded the ensemble votes at once; who comes back is back once it serves.
+            self.hosts[me].lost &= !replica.is_serving();
+            self.hosts[me].blank &= self.hosts[me].lost;
         }
     }
 

@@ -54,6 +54,8 @@ pub struct Host {
     pub groups: Vec<Range<u64>>,
     /// It has lost its disk and is not back, or was never there.
     pub blank: bool,
+    /// It has lost its disk and is not back.
+    pub lost: bool,
     /// Its empty disk may found the ensemble: it has the file that says so.
     pub initialize: bool,
     /// Sessions that have expired by a jump of the wall clock: a bug.
@@ -84,6 +86,7 @@ impl Host {
             crash_at: None,
             groups: Vec::new(),
             blank: true,
+            lost: false,
             initialize: false,
             expired_by_wall: false,
             knows: Level::NONE,

@@ -794,7 +794,7 @@ impl World {
         note(self.now_ms, me, "loses its disk", [0; 2]);
         self.hosts[me].disk = FakeDisk::new();
         self.hosts[me].groups.clear();
-        self.hosts[me].blank = true;
+        (self.hosts[me].blank, self.hosts[me].lost) = (true, true);
         self.report.wipes += 1;
     }
 }
