@@ -38,7 +38,7 @@ struct Clock {
     /// Its place among the deadlines.
     deadline_ms: u64,
     closing: Option<Closing>,
-    /// What was heard when a pause was last forgiven, and how many were since that changed.
+    /// The last `heard` for which pauses were forgiven, and how many of them.
     forgiven: (u64, u64),
 }
 

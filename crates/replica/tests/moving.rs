@@ -593,7 +593,7 @@ fn a_client_that_comes_back_is_heard_before_that_is_agreed_on() {
     }
 }
 
-/// Who does not know its password is not its client.
+/// A client without the session's password does not renew it.
 #[test]
 fn a_refused_client_keeps_no_session_alive() {
     let (mut pair, old, session) = Pair::with_session();

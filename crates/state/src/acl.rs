@@ -220,7 +220,7 @@ pub struct Acls {
     by_bytes: HashMap<Box<[u8]>, AclId, FixedState>,
     free: Vec<u32>,
     open: Arc<AclList>,
-    /// Of each use of each list the digest of that list.
+    /// Sum of the lists' digests, each as often as its list is used.
     digest: u64,
 }
 

@@ -14,7 +14,7 @@ use oxkeeper_proto::{DecodeError, Jute, Reader};
 
 use crate::state::State;
 
-/// What a state amounts to. Equal for states that have applied the same.
+/// The digest of a state. Equal for states that have applied the same entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest {
     /// The last zxid.
@@ -25,7 +25,7 @@ pub struct Digest {
     pub tree: u64,
     /// The znodes below /zookeeper, which that leaves out.
     pub system: u64,
-    /// Who may do what, and how many znodes say so.
+    /// ACLs, each as often as a znode has it.
     pub acls: u64,
     /// The sessions.
     pub sessions: u64,
@@ -82,7 +82,7 @@ impl fmt::Display for Digest {
 }
 
 impl State {
-    /// What it amounts to, behind an entry of the log.
+    /// The digest, behind an entry of the log.
     pub fn digest(&self) -> Digest {
         Digest {
             zxid: self.zxid.0,

@@ -35,7 +35,7 @@ pub struct State {
     /// Time when it was last set back, or else first told, since this server began: not agreed on.
     pub(crate) righted_ms: Option<i64>,
     pub(crate) agreement: Agreement,
-    /// What the tree was: not agreed on.
+    /// Digests of former trees: not agreed on.
     pub(crate) history: History,
     pub(crate) level: Level,
     pub(crate) sum: Sum,

@@ -365,7 +365,7 @@ fn a_session_moves_by_being_resumed() {
     state.check();
 }
 
-/// What a leader proposes for an expired session is void once the session was resumed, wherever and however often.
+/// An expiry is void once the session was resumed, wherever and however often.
 #[test]
 fn an_expiry_that_was_found_before_a_resumption_does_nothing() {
     let mut state = state();

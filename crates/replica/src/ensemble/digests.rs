@@ -17,7 +17,7 @@ use oxkeeper_state::Digest;
 const KEPT: usize = 512;
 /// Every so many entries all servers say what their state amounts to: so several can be compared behind one entry.
 const ALIGNED: u64 = 64;
-/// What is kept of what one peer has said.
+/// Claims kept of one peer.
 const CLAIMS: usize = 16;
 
 /// Two servers whose states differ.
@@ -27,9 +27,9 @@ pub struct Mismatch {
     pub peer: u8,
     /// Entries that both had applied.
     pub applied: u64,
-    /// What this server's state amounts to behind them.
+    /// Digest of this server's state behind them.
     pub own: Digest,
-    /// What the other's does.
+    /// Digest of the other's.
     pub peers: Digest,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Digests {
     /// Behind how many entries, and what. Without gaps.
     own: VecDeque<(u64, Digest)>,
     claims: BTreeMap<u8, BTreeMap<u64, Digest>>,
-    /// Of each peer the last comparison: behind how many entries, and since how many it has differed.
+    /// The last comparison with each peer: behind how many entries, and since how many it has differed.
     compared: BTreeMap<u8, (u64, Option<u64>)>,
     /// Since somebody took them away.
     news: Vec<Mismatch>,
@@ -61,7 +61,7 @@ impl Digests {
         }
     }
 
-    /// What is to be said with a ping.
+    /// Claims to send with a ping.
     pub(crate) fn to_say(&self) -> impl Iterator<Item = (u64, Digest)> {
         let last = self.own.back().copied();
         let aligned = last.and_then(|(applied, _)| self.at(applied - applied % ALIGNED));
@@ -106,7 +106,7 @@ impl Digests {
         }
     }
 
-    /// Whom this server differs from, since this was last asked.
+    /// Mismatches found since the last call.
     pub(crate) fn take_news(&mut self) -> Vec<Mismatch> {
         std::mem::take(&mut self.news)
     }
@@ -216,7 +216,7 @@ mod tests {
         check(&[1, 2, 3], &[(2, 101, 7), (3, 101, 7)], false);
     }
 
-    /// Who differs from the leader alone, and has a majority behind it, is not the one who is wrong.
+    /// A server that differs from the leader and agrees with a majority is not the wrong one.
     #[test]
     fn a_majority_ends_all_doubt() {
         let check = |said: &[(u8, u64, u64)], is_doubtful: bool| {

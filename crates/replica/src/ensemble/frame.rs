@@ -193,11 +193,11 @@ pub enum Frame {
     Learned(u64),
     /// The leader goes: the receiver should lead.
     TakeOver,
-    /// What the sender's state amounts to.
+    /// Digest of the sender's state.
     Digest {
         /// Behind so many entries.
         applied: u64,
-        /// What it amounts to.
+        /// The digest.
         digest: Digest,
     },
 }

@@ -537,7 +537,7 @@ impl Replica {
         }
     }
 
-    /// Whose states differ from this server's, since this was last asked.
+    /// Peers found to have another state than this server, since the last call.
     pub fn take_mismatches(&mut self) -> Vec<Mismatch> {
         self.digests.take_news()
     }

@@ -46,7 +46,7 @@ fn write(net: &mut Net, at: u8, session: i64) {
     net.run(20);
 }
 
-/// What memory that flips a bit does, or a rule that is not the same everywhere.
+/// Changes one server's state behind the log's back, as memory that flips a bit does, or a rule that differs between servers.
 fn damage(net: &mut Net, id: u8, session: i64) {
     begin(session, |command| {
         let mut shared = net.server(id).shared.write();
@@ -76,7 +76,7 @@ fn the_one_that_differs_from_a_majority_must_stop() {
     }
 }
 
-/// Nobody knows who is right: the leader goes on, and nobody shows anything else. The follower votes on.
+/// It is unknown which state is right: only the leader's is served, and the follower goes on voting.
 #[test]
 fn without_a_majority_one_state_is_served() {
     for (count, away) in [(2, 0), (3, 1)] {
@@ -124,7 +124,7 @@ fn where_all_differ_the_leaders_state_is_served() {
     }
 }
 
-/// What a disk says that has changed what it was given, and knows a checksum for that.
+/// Changes a session's record on disk, with a checksum that holds.
 fn damage_tree(dir: &Path, session: i64) {
     let tree = Tree::open(Arc::new(RealDisk), dir, &TreeOptions::default()).unwrap();
     let (snapshot, key) = (tree.snapshot().unwrap().unwrap(), session as u64);
