@@ -50,6 +50,7 @@ pub use intake::Packed;
 pub use journal::{DiskJob, Journal, JournalFull, JournalOp, MemoryJournal};
 pub use replica::{Replica, ReplicaConfig, Role, Want};
 pub use upgrading::Outdated;
+pub use storage::LogEntry;
 
 /// How fast an ensemble notices things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
