@@ -241,6 +241,18 @@ impl Clocks {
         }
     }
 
+    /// Checks every invariant. Panics with what is broken.
+    pub fn check(&self) {
+        for &(deadline_ms, session) in &self.deadlines {
+            let known_ms = self.by_session.get(&session).map(|clock| clock.deadline_ms);
+            assert!(known_ms == Some(deadline_ms), "invariant: {session:?} is due at {deadline_ms}, not {known_ms:?}");
+        }
+        for (&session, clock) in &self.by_session {
+            let is_due = clock.closing.is_some() || self.deadlines.contains(&(clock.deadline_ms, session));
+            assert!(is_due, "invariant: {session:?} never expires");
+        }
+    }
+
     fn due_ms(&self, clock: &Clock) -> u64 {
         clock.due_ms(self.tick_ms)
     }
@@ -364,6 +376,20 @@ mod tests {
             assert_eq!(clocks.tick(pause * 8_000), []);
             heard.store(pause * 8_000 + 1, Ordering::Relaxed);
         }
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_clocks_is_found() {
+        let clocks = || {
+            let mut clocks = Clocks::new(100, 0);
+            clocks.open(A, 250, 0);
+            clocks
+        };
+        crate::ensemble::check::tests::assert_found(
+            clocks,
+            |clocks| clocks.check(),
+            &[("is due at 300, not None", |it| it.by_session.clear()), ("never expires", |it| it.deadlines.clear())],
+        );
     }
 
     #[test]

@@ -85,10 +85,46 @@ impl Shared {
         Shared { state, sessions: Mutex::new(sessions), watches, serving: Serving::Yes }
     }
 
+    /// Checks every invariant of what is shared, but for the state's own. Panics with what is broken.
+    pub fn check(&self) {
+        let sessions = self.sessions.lock();
+        sessions.clocks.check();
+        sessions.local.check();
+        let (known, clocks) = (self.state.sessions().len(), sessions.clocks.len());
+        assert!(known == clocks, "invariant: there are {known} sessions, and {clocks} clocks");
+        for (session, _) in self.state.sessions().iter() {
+            assert!(sessions.clocks.knows(session), "invariant: {session:?} has no clock");
+        }
+        drop(sessions);
+        self.watches.lock().check();
+    }
+
     /// Serves others than before. Sessions that only this server knows do not outlive that.
     pub fn serve(&mut self, serving: Serving, now_ms: u64) {
         self.serving = serving;
         let sessions = self.sessions.get_mut();
         sessions.local = sessions.local.emptied(now_ms);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oxkeeper_proto::SessionId;
+
+    use super::*;
+    use crate::ensemble::check::tests::assert_found;
+
+    #[test]
+    fn what_is_wrong_in_what_is_shared_is_found() {
+        let shared = || {
+            let state = State::new(1);
+            let sessions = SessionTable::new(1, 0, &state, Clocks::new(100, 0));
+            Shared::new(state, Settings::default(), sessions, 0)
+        };
+        assert_found(
+            shared,
+            |shared| shared.check(),
+            &[("there are 0 sessions, and 1 clocks", |it| it.sessions.get_mut().clocks.open(SessionId(1), 100, 0))],
+        );
     }
 }

@@ -118,7 +118,13 @@ fn releases(options: Options) -> Options {
     Options { releases: [Level::KNOWN, Level::NEXT], crash_every_ms: 300, leader_crash_every_ms: 500, ..options.calm() }
 }
 
+/// What servers promise to others must notice it, without a look at the replica's invariants.
 fn core(bugs: Bugs) -> impl Fn(Options) -> Options {
+    move |options| Options { bugs, check: false, ..options }
+}
+
+/// The invariants must notice it.
+fn invariants(bugs: Bugs) -> impl Fn(Options) -> Options {
     move |options| Options { bugs, ..options }
 }
 
@@ -175,6 +181,12 @@ fn every_bug_is_caught() {
     check("a level of one's own", 10, &["levels:"], |options| releases(shell(Bug::LevelOfItsOwn)(options)));
     let lasting = Bugs { lasting_configuration: true, ..NONE };
     check_of(5, "lost promises", 150, &["history:", "frames:"], |options| promises(core(lasting)(options)));
+    // Those that break an invariant of one server, which its peers may never notice.
+    const BROKEN: [&str; 1] = ["invariant:"];
+    check("naive install", 20, &BROKEN, invariants(Bugs { naive_install: true, ..NONE }));
+    check("hasty intake", 5, &BROKEN, invariants(Bugs { hasty_intake: true, ..NONE }));
+    check("late end", 5, &BROKEN, |options| changes(invariants(Bugs { late_end: true, ..NONE })(options)));
+    check("old promise", 5, &BROKEN, |options| changes(invariants(Bugs { old_promise: true, ..NONE })(options)));
     check("events after replies", 5, &["watches:"], shell(Bug::EventsAfterReplies));
     check("expiry by the wall's clock", 20, &["sessions:"], shell(Bug::ExpiryByWallClock));
     let eager = |options| Options { checkpoint_every_ms: 30, ..disks(shell(Bug::EagerCheckpoint)(options)) };

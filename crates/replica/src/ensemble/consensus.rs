@@ -58,8 +58,8 @@ pub(crate) struct Consensus {
     for_companion: Vec<PaxosMsg<LogEntry>>,
     messages: Vec<Message<LogEntry>>,
     /// How often something was staged, given to the disk, and written; frames wait for these numbers.
-    staged: u64,
-    begun: u64,
+    pub(crate) staged: u64,
+    pub(crate) begun: u64,
     pub(crate) written: u64,
     next_round_ms: u64,
     /// The number of the round that is under way.
@@ -248,7 +248,7 @@ impl Consensus {
                 self.paxos.handle_incoming(Message::BLE(message));
             }
             Message::SequencePaxos(message) => {
-                self.check(&message)?;
+                self.validate(&message)?;
                 if self.is_beyond_log(&message) {
                     return Ok(Received::NeedsState);
                 }
@@ -261,7 +261,10 @@ impl Consensus {
                     _ => {}
                 }
                 match message.msg {
-                    PaxosMsg::Accepted(accepted) if !self.is_durable(accepted) => self.held.push((from, accepted)),
+                    // One of a former ballot counts for nothing, and may be of a log that this server never has.
+                    PaxosMsg::Accepted(accepted) if accepted.n == promise && !self.is_durable(accepted) => {
+                        self.held.push((from, accepted));
+                    }
                     _ => self.paxos.handle_incoming(Message::SequencePaxos(message)),
                 }
             }
@@ -280,7 +283,7 @@ impl Consensus {
 
     /// What no member in its right mind sends, and OmniPaxos would trust.
     #[expect(clippy::wildcard_enum_match_arm, reason = "of the library's messages those that matter here")]
-    fn check(&self, message: &PaxosMessage<LogEntry>) -> Result<(), BadFrame> {
+    fn validate(&self, message: &PaxosMessage<LogEntry>) -> Result<(), BadFrame> {
         let store = self.store.lock();
         let (decided, end) = (self.decided() as usize, store.end() as usize);
         let promised = |ballot: Ballot| ballot == self.promise();
@@ -293,8 +296,13 @@ impl Consensus {
                 Err(BadFrame::Index(*decided_idx as u64))
             }
             PaxosMsg::AcceptSync(sync) if promised(sync.n) && !self.leads() && self.leader().is_none() => {
-                let start = sync.log_sync.sync_idx;
-                if start < decided { Err(BadFrame::Index(start as u64)) } else { known(start) }
+                let (start, count) = (sync.log_sync.sync_idx, sync.log_sync.suffix.len());
+                match sync.decided_idx > start + count {
+                    _ if start < decided => Err(BadFrame::Index(start as u64)),
+                    // A leader sends everything it has.
+                    true => Err(BadFrame::Index(sync.decided_idx as u64)),
+                    false => known(start),
+                }
             }
             PaxosMsg::Promise(promise) if promised(promise.n) && self.is_candidate() => match &promise.log_sync {
                 Some(sync) if sync.sync_idx < decided => Err(BadFrame::Index(sync.sync_idx as u64)),
@@ -466,6 +474,31 @@ impl Consensus {
         settles
     }
 
+    /// Panics with the invariant that is broken.
+    pub(crate) fn check(&self, configuration: &Configuration) {
+        let store = self.store.lock();
+        assert!(self.configuration == *configuration, "invariant: consensus is in {:?}", self.configuration);
+        let (staged, written) = (self.staged, self.written);
+        assert!((written..=written + 1).contains(&staged), "invariant: write {staged} is staged, {written} is done");
+        let (promise, round, id) = (store.promise(), store.round(), configuration.id);
+        assert!(promise == self.promise(), "invariant: {:?} is promised, {promise:?} is stored", self.promise());
+        assert!(round <= promise, "invariant: accepted in {round:?} above the promise {promise:?}");
+        let is_of_this = |ballot: Ballot| ballot == Ballot::default() || ballot.config_id == id;
+        assert!(is_of_this(promise) && is_of_this(round), "invariant: {promise:?}, {round:?} in configuration {id}");
+        let decided = (self.decided(), store.decided());
+        assert!(
+            decided.0 == decided.1,
+            "invariant: {} entries are decided, {} are stored as such",
+            decided.0,
+            decided.1
+        );
+        let is_own = promise.pid == self.process && round == promise;
+        assert!(!self.leads() || is_own, "invariant: it leads, promised is {promise:?}, accepted {round:?}");
+        assert!(self.held.is_empty() || store.is_staged(), "invariant: acceptances wait for no write");
+        let is_asked = |ballot: &Ballot| *ballot <= promise;
+        assert!(self.asked.iter().flatten().all(is_asked), "invariant: others were asked for more than {promise:?}");
+    }
+
     fn note_written(&mut self) {
         let promise = self.promise();
         // An acceptance of a former ballot counts for nothing.
@@ -494,4 +527,35 @@ impl Consensus {
 /// How many processes OmniPaxos has: the voters, and the companion of one that is alone.
 fn processes(configuration: &Configuration) -> usize {
     configuration.voters.len() + usize::from(configuration.is_sole())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ensemble::MemoryJournal;
+    use crate::ensemble::check::tests::assert_found;
+
+    fn consensus() -> Consensus {
+        let pace = Pace { heartbeat_ms: 100, silence_ms: 1_000, contact_ms: 600 };
+        let journal = Box::new(MemoryJournal::default());
+        Consensus::new(1, Configuration::first(vec![1, 2, 3]), journal, 0, pace, Bugs::default(), 0)
+    }
+
+    #[test]
+    fn what_is_wrong_in_consensus_is_found() {
+        assert_found(
+            consensus,
+            |consensus| consensus.check(&Configuration::first(vec![1, 2, 3])),
+            &[
+                ("consensus is in Configuration", |it| it.configuration.id = 2),
+                ("write 2 is staged, 0 is done", |it| it.staged = 2),
+                ("acceptances wait for no write", |it| {
+                    it.held.push((2, Accepted { n: Ballot::default(), accepted_idx: 1 }));
+                }),
+                ("others were asked for more", |it| {
+                    it.asked[1] = Some(Ballot { config_id: 1, n: 9, priority: 0, pid: 1 });
+                }),
+            ],
+        );
+    }
 }

@@ -318,6 +318,18 @@ impl Frame {
     }
 }
 
+/// The ballot of a frame that tells of what is on the sender's disk, and up to where it has accepted, if it says so.
+pub(crate) fn told_of_disk(bytes: &[u8]) -> Option<(Ballot, Option<u64>)> {
+    let (&kind, rest) = bytes.split_first()?;
+    let (told, rest) = rest.split_at_checked(BALLOT_LEN)?;
+    let accepted = || rest.first_chunk().copied().map(u64::from_be_bytes);
+    match kind {
+        kind::ACCEPTED => Some((ballot::from_bytes(told)?, accepted())),
+        kind::PREPARE | kind::PROMISE => Some((ballot::from_bytes(told)?, None)),
+        _ => None,
+    }
+}
+
 /// Appends a `Forward` frame.
 pub(crate) fn encode_forward(boot: u64, first: u64, commands: &[u8], out: &mut Vec<u8>) {
     out.put_u8(kind::FORWARD);

@@ -112,6 +112,26 @@ impl Intake {
         }
     }
 
+    /// Panics with the invariant that is broken.
+    pub(crate) fn check(&self) {
+        let len: usize = self.sections.iter().map(|section| section.commands.len()).sum();
+        assert!(len == self.len, "invariant: commands of {len} bytes wait for the log, counted {}", self.len);
+        let mut last = HashMap::<u8, (u64, u64), FixedState>::default();
+        for Section { server, boot, first, commands, .. } in &self.sections {
+            assert!(!commands.is_empty(), "invariant: a section of {server} is empty");
+            if *boot == OWN_BOOT {
+                continue;
+            }
+            let next = self.next.get(server).copied().unwrap_or_default();
+            assert!(
+                (*boot, *first) < next,
+                "invariant: {server} has sent {next:?}, in the log comes {first} of {boot}"
+            );
+            let before = last.insert(*server, (*boot, *first));
+            assert!(before < Some((*boot, *first)), "invariant: behind {before:?} of {server} comes {first} of {boot}");
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.sections.is_empty()
     }
@@ -156,4 +176,42 @@ fn prefix_len(commands: &[u8], count: u64) -> usize {
         len += 4 + u32::from_be_bytes(*prefix) as usize;
     }
     len
+}
+
+#[cfg(test)]
+mod tests {
+    use oxkeeper_proto::{OpCode, SessionId};
+    use oxkeeper_state::{Identities, Settings};
+
+    use super::*;
+    use crate::ensemble::check::tests::assert_found;
+
+    fn intake() -> Intake {
+        let mut intake = Intake::open(&State::new(1));
+        let (session, identities, op) = (SessionId(1), Identities::default(), OpCode::Sync);
+        let mut command = Vec::new();
+        Command { session, xid: 0, op, settings: Settings::default(), identities, body: b"", from: None }
+            .encode(&mut command);
+        intake.take(2, 7, 1, command.repeat(3)).unwrap();
+        intake.take_own(command.clone());
+        intake.take(2, 7, 4, command).unwrap();
+        intake
+    }
+
+    #[test]
+    fn what_is_wrong_in_an_intake_is_found() {
+        assert_found(
+            intake,
+            |intake| intake.check(),
+            &[
+                ("wait for the log, counted 1", |it| it.len = 1),
+                ("a section of 2 is empty", |it| {
+                    it.len -= it.sections[2].commands.len();
+                    it.sections[2].commands.clear();
+                }),
+                ("2 has sent (7, 5), in the log comes 5 of 7", |it| it.sections[2].first = 5),
+                ("behind Some((7, 1)) of 2 comes 1 of 7", |it| it.sections[2].first = 1),
+            ],
+        );
+    }
 }

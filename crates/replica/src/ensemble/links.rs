@@ -72,8 +72,46 @@ impl Link {
         self.waiting.iter_mut().for_each(|(needs_write, _)| *needs_write = 0);
     }
 
+    /// Panics with the invariant that is broken. `staged` writes of the journal are done or to come.
+    pub(crate) fn check(&self, peer: u8, staged: u64) {
+        let is_empty = !self.joined && self.status.is_none() && self.stream.is_none() && self.waiting.is_empty();
+        assert!(self.up || is_empty, "invariant: something is left of the link to {peer}: {self:?}");
+        assert!(!self.up || self.number > 0, "invariant: the link to {peer} has no number");
+        let needs = || self.waiting.iter().map(|(needs_write, _)| *needs_write).filter(|&needs_write| needs_write > 0);
+        assert!(needs().is_sorted(), "invariant: frames to {peer} wait for writes in another order");
+        let last = needs().next_back().unwrap_or_default();
+        assert!(last <= staged, "invariant: a frame to {peer} waits for write {last} of {staged}");
+    }
+
     /// Whether it was heard of at `since_ms` or later, and is up.
     pub(crate) fn heard_since(&self, since_ms: u64) -> bool {
         self.up && self.heard_ms.is_some_and(|heard_ms| heard_ms >= since_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ensemble::check::tests::assert_found;
+
+    fn link() -> Link {
+        let mut link = Link::default();
+        link.begin(0);
+        [1, 0, 2].into_iter().for_each(|needs_write| link.push(needs_write, Vec::new()));
+        link
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_link_is_found() {
+        assert_found(
+            link,
+            |link| link.check(2, 2),
+            &[
+                ("something is left of the link to 2", |it| it.up = false),
+                ("the link to 2 has no number", |it| it.number = 0),
+                ("frames to 2 wait for writes in another order", |it| it.push(1, Vec::new())),
+                ("a frame to 2 waits for write 3 of 2", |it| it.push(3, Vec::new())),
+            ],
+        );
     }
 }

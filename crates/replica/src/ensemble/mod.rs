@@ -21,9 +21,10 @@
 //! * `learning`: servers that do not vote, or missed the end of their configuration. `hand_over`: a leader goes.
 //! * `upgrading`: which feature level is agreed on, and what is newer than this server.
 //! * `parts`: what of a log goes with a state from server to server.
-//! * [`replica`]: all of it together.
+//! * [`replica`]: all of it together. `check`: what must hold between any two calls of it.
 
 mod ballot;
+pub(crate) mod check;
 mod companion;
 pub mod configuration;
 mod consensus;

@@ -16,6 +16,7 @@ use oxkeeper_state::{Command, Identities, Level, Settings};
 use parking_lot::{Mutex, RwLock};
 
 use super::ballot;
+use super::check::Seen;
 use super::configuration::Configuration;
 use super::consensus::{Consensus, Received};
 use super::digests::{Digests, Mismatch};
@@ -124,7 +125,7 @@ pub(super) struct Lead {
     /// Commands of its own, for the next entry.
     own: Vec<u8>,
     /// Blank servers that asked to join.
-    joining: Vec<Joining>,
+    pub(super) joining: Vec<Joining>,
     /// Behind this entry it packs nothing until it is applied.
     pub(super) awaits: Option<Awaited>,
     /// It wants another server to lead.
@@ -142,14 +143,14 @@ pub(super) struct Awaited {
 
 /// A blank server that wants to join.
 #[derive(Debug)]
-struct Joining {
-    blank: u8,
+pub(super) struct Joining {
+    pub(super) blank: u8,
     /// Who asked: it itself, or a server that it has a link to.
-    via: u8,
+    pub(super) via: u8,
     /// Which of the links of `via`.
-    link: u64,
+    pub(super) link: u64,
     /// From this index on it may.
-    safe_from: Option<u64>,
+    pub(super) safe_from: Option<u64>,
 }
 
 /// What the disk works on.
@@ -189,7 +190,7 @@ pub struct Replica {
     pub(super) configuration: Configuration,
     /// The last entry applied has ended the configuration; nothing is applied until this one has begun.
     pub(super) next: Option<Configuration>,
-    window: Window,
+    pub(super) window: Window,
     pub(super) lead: Option<Lead>,
     /// It leads a ballot whose epoch is not in the log yet.
     wants_epoch: bool,
@@ -197,15 +198,15 @@ pub struct Replica {
     pub(super) target: Option<(u8, Ballot)>,
     pub(super) applied: u64,
     /// The ballot of the last epoch applied.
-    epoch: Option<BallotId>,
+    pub(super) epoch: Option<BallotId>,
     /// When this server last was in touch with a majority, ms.
-    contact_ms: Option<u64>,
+    pub(super) contact_ms: Option<u64>,
     /// Of that, a pause of this server's own is not counted.
     forgave_pause: bool,
     /// When [`Replica::step`] last ran, ms.
     pub(super) stepped_ms: u64,
     started_ms: u64,
-    serving: bool,
+    pub(super) serving: bool,
     /// The ensemble's id in the state it began with; 0 for none.
     origin: u64,
     /// Sessions that followers have heard of.
@@ -220,6 +221,7 @@ pub struct Replica {
     pub(super) seen_voting: BTreeSet<u8>,
     /// Entries read ahead from the journal, from `applied` on.
     pub(super) ahead: std::collections::VecDeque<storage::LogEntry>,
+    pub(super) seen: Seen,
 }
 
 impl Replica {
@@ -263,6 +265,7 @@ impl Replica {
             outdated: None,
             seen_voting: BTreeSet::new(),
             ahead: std::collections::VecDeque::new(),
+            seen: Seen::default(),
             config,
         };
         replica.digests.note(replica.applied, state.digest());
@@ -516,6 +519,7 @@ impl Replica {
         self.note_serving(now_ms);
         self.take_outgoing();
         self.feed();
+        self.debug_check();
     }
 
     pub(super) fn ping(&mut self, to: Option<u8>, now_ms: u64) {
@@ -893,7 +897,9 @@ impl Replica {
     /// The next frame for `peer` that may leave now.
     pub fn next_frame(&mut self, peer: u8) -> Option<Vec<u8>> {
         let written = self.consensus().map_or(0, |consensus| consensus.written);
-        self.links.get_mut(&peer)?.pop(written)
+        let frame = self.links.get_mut(&peer)?.pop(written)?;
+        self.debug_check_leaving(&frame);
+        Some(frame)
     }
 
     /// Whether [`Replica::begin_persist`] has something to do.
@@ -956,6 +962,7 @@ impl Replica {
             }
             (Writing::Staged | Writing::Upkeep, _) => self.store().into_iter().for_each(|store| store.lock().finish()),
         }
+        self.debug_check();
         Ok(())
     }
 
@@ -995,6 +1002,7 @@ impl Replica {
         {
             store.lock().note_applied(self.applied);
         }
+        self.debug_check();
         Ok(())
     }
 

@@ -134,6 +134,10 @@ impl Inner {
         self.tail_first + self.tail.len() as u64
     }
 
+    pub(crate) fn promise(&self) -> Ballot {
+        self.promise.unwrap_or_default()
+    }
+
     pub(crate) fn round(&self) -> Ballot {
         self.round.unwrap_or_default()
     }
@@ -192,6 +196,46 @@ impl Inner {
         self.append_on_prefix(first, entries);
         self.indivisible.push(start..self.ops.len());
         self.decided = self.decided.max(end);
+    }
+
+    /// So many entries count.
+    pub(crate) fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// Panics with the invariant that is broken.
+    pub(crate) fn check(&self) {
+        let (tail, durable) = (self.tail_first, self.durable_end());
+        assert!(tail <= durable, "invariant: in memory are entries from {tail} on, durable are {durable}");
+        let mut len = self.ops.len();
+        assert!(
+            self.indivisible.iter().all(|part| part.start <= part.end && part.end <= len),
+            "invariant: of {len} changes {:?} are whole",
+            self.indivisible
+        );
+        assert!(
+            self.indivisible.is_sorted_by_key(|part| part.start),
+            "invariant: {:?} is not in order",
+            self.indivisible
+        );
+        let staged = self.ops.iter().fold(self.journal.next_index(), |end, op| match op {
+            JournalOp::Append(_) => end + 1,
+            JournalOp::Truncate(from) => end.min(*from),
+            JournalOp::Scalar(..) => end,
+        });
+        let end = self.end();
+        assert!(staged == end, "invariant: {end} entries are accepted, {staged} will be durable");
+        let (written, decided) = (self.decided_written, self.decided);
+        assert!(written <= decided, "invariant: {written} entries are durably decided, {decided} are decided");
+        let rounds = (ballot::order(self.durable_round()), ballot::order(self.round()));
+        assert!(
+            rounds.0 <= rounds.1 || self.round.is_none(),
+            "invariant: accepted in {:?}, durably in {:?}",
+            rounds.1,
+            rounds.0
+        );
+        len = self.tail.iter().map(|entry| entry.len()).sum();
+        assert!(len == self.tail_len, "invariant: entries of {len} bytes are in memory, counted {}", self.tail_len);
     }
 
     /// `applied` entries are applied: so many count.
@@ -361,6 +405,27 @@ fn split(mut ops: Vec<JournalOp>, indivisible: Vec<Range<usize>>) -> Vec<Vec<Jou
     groups
 }
 
+#[cfg(test)]
+impl Inner {
+    pub(crate) fn spoil_decided(&mut self, decided: u64) {
+        self.decided = decided;
+    }
+
+    pub(crate) fn spoil_promise(&mut self, promise: Ballot) {
+        self.promise = Some(promise);
+    }
+
+    pub(crate) fn spoil_round(&mut self, round: Ballot) {
+        self.round = Some(round);
+    }
+
+    pub(crate) fn spoil_by_writing_again(&mut self, from: u64) {
+        let entries = self.entries(from, self.end());
+        self.truncate(from);
+        entries.into_iter().for_each(|entry| self.append(entry));
+    }
+}
+
 /// The calls OmniPaxos 0.2.4 makes without snapshots, trimming and reconfiguration; see `shared/omnipaxos.md` §2.
 impl Storage<LogEntry> for Store {
     fn write_atomically(&mut self, ops: Vec<StorageOp<LogEntry>>) -> StorageResult<()> {
@@ -471,5 +536,55 @@ impl Storage<LogEntry> for Store {
 
     fn get_snapshot(&self) -> StorageResult<Option<NoSnapshot>> {
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ensemble::check::tests::assert_found;
+
+    fn ballot(n: u32) -> Ballot {
+        Ballot { config_id: 1, n, priority: 0, pid: 1 }
+    }
+
+    /// Two entries are durable, of which one is about to give way to two others.
+    fn store() -> Store {
+        let store = Store::new(Box::new(MemoryJournal::default()), 0, 1, Bugs::default());
+        let entry = |byte| LogEntry(Arc::from([byte].as_slice()));
+        let mut inner = store.lock();
+        inner.set_promise(ballot(1));
+        inner.set_round(ballot(1));
+        inner.append(entry(1));
+        inner.append(entry(2));
+        inner.persist().unwrap();
+        inner.set_promise(ballot(2));
+        inner.set_round(ballot(2));
+        let start = inner.ops.len();
+        inner.append_on_prefix(1, vec![entry(3), entry(4)]);
+        let end = inner.ops.len();
+        inner.indivisible.push(start..end);
+        drop(inner);
+        store
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_store_is_found() {
+        assert_found(
+            store,
+            |store| store.lock().check(),
+            &[
+                ("in memory are entries from 2 on, durable are 1", |it| it.lock().tail_first = 2),
+                ("of 5 changes [2..5, 4..6] are whole", |it| it.lock().indivisible.push(4..6)),
+                ("[2..5, 1..2] is not in order", |it| it.lock().indivisible.push(1..2)),
+                ("3 entries are accepted, 2 will be durable", |it| {
+                    it.lock().indivisible.clear();
+                    it.lock().ops.pop();
+                }),
+                ("7 entries are durably decided, 0 are decided", |it| it.lock().decided_written = 7),
+                ("accepted in (1, Ballot", |it| it.lock().round = Some(ballot(0))),
+                ("entries of 3 bytes are in memory, counted 4", |it| it.lock().tail_len = 4),
+            ],
+        );
     }
 }

@@ -73,6 +73,24 @@ impl Window {
         self.len
     }
 
+    /// Panics with the invariant that is broken.
+    pub(crate) fn check(&self) {
+        let Window { first, next, sent, .. } = *self;
+        let count = self.origins.len() as u64;
+        assert!(first + count == next, "invariant: {count} origins wait for commands {first}..{next}");
+        assert!(sent <= next, "invariant: command {sent} was sent, {next} comes next");
+        let mut end = self.chunks.front().map_or(next, |chunk| chunk.first);
+        assert!(end <= first, "invariant: command {first} waits, the first one is {end}");
+        for chunk in &self.chunks {
+            assert!(chunk.first == end, "invariant: behind command {end} waits {}", chunk.first);
+            end += chunk.count;
+            assert!(end > first, "invariant: commands {}..{end} are applied and wait", chunk.first);
+        }
+        assert!(end == next, "invariant: commands wait up to {end}, {next} comes next");
+        let len: usize = self.chunks.iter().map(|chunk| chunk.commands.len()).sum();
+        assert!(len == self.len, "invariant: commands of {len} bytes wait, counted {}", self.len);
+    }
+
     /// Ends with the clients: nobody waits for an answer any more. The commands themselves stay.
     pub(crate) fn orphan(&mut self) {
         self.origins.iter_mut().for_each(|origin| (origin.connection, origin.reads) = (None, None));
@@ -91,5 +109,41 @@ impl Iterator for Window {
             self.chunks.pop_front();
         }
         Some(origin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ensemble::check::tests::assert_found;
+
+    fn window() -> Window {
+        let mut window = Window::new(1);
+        for count in [2, 3] {
+            let origins = (0..count).map(|_| Origin::own(0)).collect();
+            window.push(&mut Proposals { commands: vec![0; 10 * count], origins });
+        }
+        window.next();
+        window
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_window_is_found() {
+        assert_found(
+            window,
+            |window| window.check(),
+            &[
+                ("3 origins wait for commands 2..6", |it| drop(it.origins.pop_back())),
+                ("command 9 was sent, 6 comes next", |it| it.sent = 9),
+                ("command 2 waits, the first one is 3", |it| drop(it.chunks.pop_front())),
+                ("behind command 3 waits 4", |it| it.chunks[1].first = 4),
+                ("commands 1..3 are applied and wait", |it| {
+                    it.first = 3;
+                    it.origins.pop_front();
+                }),
+                ("commands wait up to 5, 6 comes next", |it| it.chunks[1].count = 2),
+                ("commands of 50 bytes wait, counted 49", |it| it.len -= 1),
+            ],
+        );
     }
 }

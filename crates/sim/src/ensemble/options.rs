@@ -26,6 +26,8 @@ pub struct Options {
     pub bug: Bug,
     /// What is wrong on purpose within it.
     pub bugs: Bugs,
+    /// The replica's invariants are looked at after every event.
+    pub check: bool,
     /// Clients.
     pub clients: u64,
     /// Threads that the connections of a server are dealt out to.
@@ -129,6 +131,7 @@ impl Options {
             releases: [Level::KNOWN; 2],
             bug: Bug::None,
             bugs: Bugs::default(),
+            check: true,
             clients: random.within(1, 5),
             threads: random.within(1, 2),
             tick_ms,

@@ -40,6 +40,8 @@ const NARROW_LEN: u64 = 4 << 10;
 const GROUP_LEN: u64 = 16 << 10;
 /// Connections look around at least this often, ms.
 const IO_INTERVAL_MS: u64 = 250;
+/// Events between two looks at what connections and the engine share: they take long.
+const SHARED_EVERY: u64 = 16;
 
 /// What happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -225,8 +227,22 @@ impl World {
         self.now_ms = until_ms;
     }
 
-    /// The next event.
+    /// The next event, and whether what it left is sound.
     fn step(&mut self) {
+        self.next_event();
+        let looks_at_shared = self.report.steps.is_multiple_of(SHARED_EVERY);
+        for host in &self.hosts {
+            let Some(Process { life: Some(life), shared, .. }) = &host.process else { continue };
+            if self.options.check {
+                life.replica.lock().check();
+            }
+            if looks_at_shared {
+                shared.read().check();
+            }
+        }
+    }
+
+    fn next_event(&mut self) {
         let Some(Reverse((at_ms, _, event))) = self.queue.events.pop() else { unreachable!("servers always wake up") };
         self.now_ms = self.now_ms.max(at_ms);
         self.report.steps += 1;
