@@ -23,6 +23,7 @@ pub mod config;
 mod ended;
 mod engine;
 pub mod ensemble;
+mod handoff;
 mod io;
 mod limits;
 mod listening;

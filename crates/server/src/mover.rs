@@ -6,28 +6,20 @@
 use std::io;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::config::HostPort;
+use crate::handoff::errand::Errand;
 use crate::serve::spawn;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Mover {
-    errand: Mutex<Errand>,
-}
-
-#[derive(Debug, Default)]
-struct Errand {
-    wanted: Option<HostPort>,
-    /// A thread is on its way.
-    busy: bool,
+    errand: Errand<HostPort>,
 }
 
 impl Mover {
     /// Whether a place that was asked for before is still being tried.
     pub(crate) fn is_busy(&self) -> bool {
-        self.errand.lock().busy
+        self.errand.is_busy()
     }
 
     /// Has `go` called with `place`, unless another one is wanted before.
@@ -40,26 +32,13 @@ impl Mover {
         name: &str,
         go: impl Fn(&HostPort) + Send + 'static,
     ) -> io::Result<()> {
-        let mut errand = self.errand.lock();
-        errand.wanted = Some(place);
-        if errand.busy {
-            return Ok(());
-        }
         let mover = self.clone();
-        spawn(name, move || {
-            while let Some(place) = mover.next() {
+        let set_out = move || {
+            while let Some(place) = mover.errand.next() {
                 go(&place);
             }
-        })?;
-        errand.busy = true;
-        Ok(())
-    }
-
-    fn next(&self) -> Option<HostPort> {
-        let mut errand = self.errand.lock();
-        let next = errand.wanted.take();
-        errand.busy = next.is_some();
-        next
+        };
+        self.errand.ask(place, || spawn(name, set_out).map(drop))
     }
 }
 
@@ -92,6 +71,8 @@ mod tests {
     use std::cell::Cell;
     use std::sync::mpsc;
     use std::time::Duration;
+
+    use parking_lot::Mutex;
 
     use super::*;
 
