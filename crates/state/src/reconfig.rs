@@ -23,7 +23,7 @@ use crate::state::{State, next_zxid};
 pub struct Ruling(pub u32);
 
 /// Bytes that a server leaves for a ruling.
-const RULING_LEN: usize = 4;
+pub const RULING_LEN: usize = 4;
 
 impl Ruling {
     /// A majority of the new voters is connected and has what is decided.

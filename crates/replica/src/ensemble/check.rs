@@ -88,8 +88,9 @@ impl Replica {
         let leads = self.consensus().is_some_and(Consensus::leads);
         assert!(!leads || applied <= durable, "invariant: {applied} entries are applied, {durable} are durable");
         let written = store.journal.scalar(scalar::CONFIGURATION).and_then(|bytes| Configuration::decode(&bytes));
-        // A journal of the first release has none.
-        let is_written = written.is_none_or(|written| written == self.configuration);
+        // A journal of the first release has none; and the next one may be there before that is known.
+        let is_written =
+            written.is_none_or(|written| written == self.configuration || Some(&written) == self.next.as_ref());
         assert!(is_written, "invariant: the log is in another configuration than {:?}", self.configuration);
     }
 

@@ -478,8 +478,9 @@ impl Consensus {
     pub(crate) fn check(&self, configuration: &Configuration) {
         let store = self.store.lock();
         assert!(self.configuration == *configuration, "invariant: consensus is in {:?}", self.configuration);
-        let (staged, written) = (self.staged, self.written);
-        assert!((written..=written + 1).contains(&staged), "invariant: write {staged} is staged, {written} is done");
+        let (staged, begun, written) = (self.staged, self.begun, self.written);
+        assert!((begun..=begun + 1).contains(&staged), "invariant: write {staged} is staged, {begun} is begun");
+        assert!((written..=written + 1).contains(&begun), "invariant: write {begun} is begun, {written} is done");
         let (promise, round, id) = (store.promise(), store.round(), configuration.id);
         assert!(promise == self.promise(), "invariant: {:?} is promised, {promise:?} is stored", self.promise());
         assert!(round <= promise, "invariant: accepted in {round:?} above the promise {promise:?}");
@@ -494,7 +495,7 @@ impl Consensus {
         );
         let is_own = promise.pid == self.process && round == promise;
         assert!(!self.leads() || is_own, "invariant: it leads, promised is {promise:?}, accepted {round:?}");
-        assert!(self.held.is_empty() || store.is_staged(), "invariant: acceptances wait for no write");
+        assert!(self.held.is_empty() || !store.is_durable(), "invariant: acceptances wait for no write");
         let is_asked = |ballot: &Ballot| *ballot <= promise;
         assert!(self.asked.iter().flatten().all(is_asked), "invariant: others were asked for more than {promise:?}");
     }

@@ -64,6 +64,8 @@ pub(crate) struct Inner {
 struct Writing {
     /// Entries from this index on are void, until others are there.
     truncates: Option<u64>,
+    /// So many entries are durable when it is done; `None` if the configuration ends, and what is here with it.
+    end: Option<u64>,
 }
 
 impl fmt::Debug for Inner {
@@ -218,13 +220,9 @@ impl Inner {
             "invariant: {:?} is not in order",
             self.indivisible
         );
-        let staged = self.ops.iter().fold(self.journal.next_index(), |end, op| match op {
-            JournalOp::Append(_) => end + 1,
-            JournalOp::Truncate(from) => end.min(*from),
-            JournalOp::Scalar(..) => end,
-        });
-        let end = self.end();
-        assert!(staged == end, "invariant: {end} entries are accepted, {staged} will be durable");
+        let written = self.writing.map_or(Some(self.journal.next_index()), |writing| writing.end);
+        let (staged, end) = (written.map(|written| end_of(written, &self.ops)), self.end());
+        assert!(staged.is_none_or(|staged| staged == end), "invariant: {end} entries are accepted, {staged:?} will be durable");
         let (written, decided) = (self.decided_written, self.decided);
         assert!(written <= decided, "invariant: {written} entries are durably decided, {decided} are decided");
         let rounds = (ballot::order(self.durable_round()), ballot::order(self.round()));
@@ -248,7 +246,7 @@ impl Inner {
     pub(crate) fn cut(&mut self, end: u64, next: &Configuration, bugs: Bugs) -> DiskJob {
         assert!(self.durable_end() >= end, "what is applied is durable before the configuration ends");
         self.forget_staged();
-        self.writing = Some(Writing { truncates: Some(end) });
+        self.writing = Some(Writing { truncates: Some(end), end: None });
         cut(&mut *self.journal, end, next, bugs)
     }
 
@@ -272,7 +270,7 @@ impl Inner {
         let mut ops = std::mem::take(&mut self.ops);
         // What is decided is not all there yet if a leader said so in front of the entries.
         self.note_decided(self.end(), &mut ops);
-        self.writing = Some(Writing { truncates: truncations(&ops).min() });
+        self.writing = Some(Writing { truncates: truncations(&ops).min(), end: Some(end_of(self.journal.next_index(), &ops)) });
         let groups = split(ops, std::mem::take(&mut self.indivisible));
         Some(self.journal.work(groups))
     }
@@ -283,7 +281,7 @@ impl Inner {
             return None;
         }
         let work = self.journal.upkeep()?;
-        self.writing = Some(Writing { truncates: None });
+        self.writing = Some(Writing { truncates: None, end: Some(self.journal.next_index()) });
         Some(work)
     }
 
@@ -379,6 +377,15 @@ impl Inner {
             self.ops.push(JournalOp::Scalar(scalar::ROUND, ballot::to_id(round).0.to_vec()));
         }
     }
+}
+
+/// How many entries there are behind changes of so many.
+fn end_of(end: u64, ops: &[JournalOp]) -> u64 {
+    ops.iter().fold(end, |end, op| match op {
+        JournalOp::Append(_) => end + 1,
+        JournalOp::Truncate(from) => end.min(*from),
+        JournalOp::Scalar(..) => end,
+    })
 }
 
 /// The indices from which on changes void entries.

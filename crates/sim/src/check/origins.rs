@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use oxkeeper_proto::OpCode;
-use oxkeeper_state::Command;
+use oxkeeper_state::{Command, reconfig};
 
 /// A request: session and xid. Clients of the simulation never use an xid twice in a session.
 type Name = (i64, i32);
@@ -46,7 +46,7 @@ impl Origins {
         assert!(!self.refused.contains(&name), "refused: {op:?} {xid} of session {session:x} happens nevertheless");
         let sent = self.sent.get(&name).map(|(op, body)| (*op, body.as_slice()));
         // The leader's ruling stands behind what the client sent.
-        let ruling_len = usize::from(op == OpCode::Reconfig);
+        let ruling_len = if op == OpCode::Reconfig { reconfig::RULING_LEN } else { 0 };
         let asked = &command.body[..command.body.len() - ruling_len];
         assert_eq!(sent, Some((op, asked)), "invented: {xid} of session {session:x}");
         assert!(self.applied.insert(name), "once: {op:?} {xid} of session {session:x} is applied twice");

@@ -234,7 +234,7 @@ impl World {
         for host in &self.hosts {
             let Some(Process { life: Some(life), shared, .. }) = &host.process else { continue };
             if self.options.check {
-                life.replica.lock().check();
+                life.engine.lock().replica_mut().check();
             }
             if looks_at_shared {
                 shared.read().check();
