@@ -168,7 +168,7 @@ impl MemberEngine {
     fn apply(&mut self, shared: &RwLock<Shared>, now_ms: u64, outside: &mut dyn Outside) {
         let early = outside.may_run_ahead();
         let applied = self.replica.apply(shared, &self.entry, &mut self.writer, outside, early, now_ms);
-        applied.unwrap_or_else(|problem| panic!("log entry {} is none: {problem}", self.replica.applied()));
+        applied.unwrap_or_else(|problem| panic!("log entry {} cannot be decoded: {problem}", self.replica.applied()));
         // A checkpoint must not hold what the log does not.
         outside.note_ahead(self.replica.is_ahead_of_disk());
     }
