@@ -49,9 +49,9 @@ class GoodHistories(unittest.TestCase):
     def test_many_unknown_writes_stay_cheap(self):
         history = [write(at, at, f"lost-{at}", outcome=UNKNOWN) for at in range(200)]
         history += [write(300 + at, 300 + at, f"kept-{at}", version=2 * at + 2) for at in range(100)]
-        started = time.monotonic()
+        started = time.process_time()
         self.assert_good(*history)
-        self.assertLess(time.monotonic() - started, 5)
+        self.assertLess(time.process_time() - started, 5)
 
 
 class BadHistories(unittest.TestCase):

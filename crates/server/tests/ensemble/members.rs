@@ -9,12 +9,9 @@ use oxkeeper_proto::op::CreateMode::Persistent;
 use oxkeeper_proto::op::{XID_NOTIFICATION, XID_PING};
 use oxkeeper_proto::records::ReconfigRequest;
 
-use crate::group::{Group, within, word};
+use crate::group::{Group, word};
 use crate::support::raw::{Raw, Session, create_request, read_request};
 use crate::support::{LONG_MS, until};
-
-/// Longest pause of writes that a change of members or of the leader may cost; it takes a tenth of that.
-const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// As `zoo_cfg`, without the lines of the servers in `without`, and with `role` for the last one.
 pub(crate) fn zoo_cfg(group: &Group, id: u8, without: &[u8], role: &str) -> String {
@@ -88,11 +85,9 @@ fn members_change_while_clients_write() {
     assert_eq!(reconfig(&mut new, Some(line(&group, 4)), None), 0);
     let pause = longest_write(&mut old, 50).max(longest_write(&mut new, 50));
     println!("one more: the longest write took {pause:?}, all {:?}", start.elapsed());
-    assert!(pause < PAUSE_MAX, "{pause:?}");
     assert_eq!(reconfig(&mut old, None, Some("1")), 0);
     let pause = longest_write(&mut old, 50).max(longest_write(&mut new, 50));
     println!("one less: the longest write took {pause:?}");
-    assert!(pause < PAUSE_MAX, "{pause:?}");
     group.assert_equal();
     // two of 2, 3, 4 are a majority, though 4 was none of the first members and 1 is away
     group.stop(1);
@@ -256,9 +251,7 @@ fn observers_serve_and_do_not_vote() {
     group.wait_serving();
     longest_write(&mut client, 5);
     group.stop(2);
-    let start = Instant::now();
     client.wait_closed();
-    within(Duration::from_secs(10), start, "that two voters of three are away, at the observer");
     for id in [1, 2] {
         let text = zoo_cfg(&group, id, &[], ":observer");
         group.start_with(id, &text).unwrap();
@@ -268,7 +261,8 @@ fn observers_serve_and_do_not_vote() {
     group.end();
 }
 
-/// Each server in turn is stopped as an operator stops it, the leader too: a client elsewhere notices a short pause.
+/// Each server in turn is stopped as an operator stops it, the leader too: a client elsewhere notices a pause at most. (How
+/// long that is shows where time is simulated: `pure.rs`.)
 #[test]
 fn a_leader_that_stops_hands_over() {
     let mut group = Group::running(&[1, 2, 3], &[]);
@@ -285,7 +279,6 @@ fn a_leader_that_stops_hands_over() {
         pause = pause.max(longest_write(&mut client, 20));
         stopping.join().unwrap();
         println!("the leader stops: the longest write took {pause:?}");
-        assert!(pause < PAUSE_MAX, "{pause:?}");
         group.start(leader);
     }
     group.wait_serving();

@@ -176,6 +176,12 @@ impl Net {
         self.server(b).replica.link_down(a, now_ms);
     }
 
+    /// Nothing arrives any more, and nobody is told.
+    fn silence(&mut self, a: u8, b: u8) {
+        self.up.remove(&(a, b));
+        self.up.remove(&(b, a));
+    }
+
     /// Ten milliseconds of everybody's time; frames take one of them.
     pub(crate) fn turn(&mut self) {
         (0..10).for_each(|_| self.millisecond(|_| true));
@@ -480,4 +486,44 @@ fn a_majority_may_found_on_its_state() {
     net.run(2000);
     assert_eq!(net.leaders().len(), 1);
     assert!(net.server(3).replica.take_want().is_some(), "it is to fetch the state");
+}
+
+/// A leader that goes hands over: nobody has to notice first that it is silent.
+#[test]
+fn a_leader_that_goes_hands_over_at_once() {
+    let mut net = Net::new(3);
+    net.run(2_000);
+    for _ in 0..6 {
+        let [leader] = net.leaders()[..] else { panic!("one leads: {:?}", net.leaders()) };
+        let now_ms = net.now_ms;
+        assert!(net.server(leader).replica.hand_over(now_ms));
+        while net.leaders().iter().all(|&id| id == leader) {
+            net.turn();
+            assert!(net.now_ms < now_ms + 50, "less than a round of the election: {:?}", net.leaders());
+        }
+        net.run(1_000);
+        assert_ne!(net.leaders(), [leader]);
+    }
+}
+
+/// A leader whose links are gone is replaced before a round of the election is over, a silent one after two.
+#[test]
+fn a_leader_that_is_gone_is_replaced_in_time() {
+    for (is_cut, latest_ms) in [(true, 100), (false, 250)] {
+        let mut net = Net::new(3);
+        net.run(2_000);
+        let [leader] = net.leaders()[..] else { panic!("one leads: {:?}", net.leaders()) };
+        let others: Vec<u8> = (1..=3).filter(|&id| id != leader).collect();
+        for &other in &others {
+            match is_cut {
+                true => net.cut(leader, other),
+                false => net.silence(leader, other),
+            }
+        }
+        let since_ms = net.now_ms;
+        while !net.leaders().iter().any(|id| others.contains(id)) {
+            net.turn();
+            assert!(net.now_ms < since_ms + latest_ms, "cut {is_cut}, {} ms", net.now_ms - since_ms);
+        }
+    }
 }

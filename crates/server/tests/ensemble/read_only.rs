@@ -89,13 +89,13 @@ fn sessions_of_read_only_mode_expire_and_can_be_closed() {
     group.stop(3);
     wait_read_only(&group, 1);
     let address = group.address(1);
+    let start = Instant::now();
     let begin = || Raw::open_to_read(address, 2000, Session::default()).unwrap();
     let (mut silent, mut lively, mut closed) = (begin(), begin(), begin());
     assert_eq!(silent.timeout_ms, 2000);
     closed.call(OpCode::CloseSession, &0).unwrap();
     closed.wait_closed();
     std::thread::scope(|scope| {
-        let start = Instant::now();
         let watching = scope.spawn(move || {
             silent.wait_closed();
             (silent.session, start.elapsed())

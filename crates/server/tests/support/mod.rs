@@ -68,6 +68,19 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// For a time that is promised. What is wrong takes longer each time; what is right does so only while the machine has other
+/// things to do.
+pub fn in_time(what: &str, limit: Duration, mut once: impl FnMut() -> Duration) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let took = once();
+        if took < limit {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what} takes {limit:?} or more, each time; now {took:?}");
+    }
+}
+
 /// Tells threads to stop, also when the test fails: a scope waits for all of its threads.
 #[derive(Debug, Default)]
 pub struct Stop(AtomicBool);
