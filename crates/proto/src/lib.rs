@@ -21,4 +21,4 @@ pub mod records;
 pub use error::ErrorCode;
 pub use ids::{SessionId, Zxid};
 pub use jute::{DecodeError, Jute, Reader, Text};
-pub use op::OpCode;
+pub use op::{OpClass, OpCode};

@@ -101,6 +101,59 @@ wire_enum! {
     }
 }
 
+/// Where a request is carried out, and what it may do there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpClass {
+    /// Answered from the state as it is, or from the watches of its connection.
+    Read,
+    /// Goes through the log, and takes a zxid there.
+    Write,
+    /// Changes nothing, and comes behind whatever was decided before.
+    Barrier,
+    /// About the connection that sent it, and nothing else.
+    Connection,
+    /// No client's: of servers, logs, or within a multi.
+    Internal,
+}
+
+impl OpCode {
+    /// What kind of operation it is.
+    pub fn class(self) -> OpClass {
+        match self {
+            OpCode::Exists
+            | OpCode::GetData
+            | OpCode::GetAcl
+            | OpCode::GetChildren
+            | OpCode::GetChildren2
+            | OpCode::CheckWatches
+            | OpCode::RemoveWatches
+            | OpCode::MultiRead
+            | OpCode::GetEphemerals
+            | OpCode::GetAllChildrenNumber
+            | OpCode::AddWatch
+            | OpCode::WhoAmI => OpClass::Read,
+            OpCode::Create
+            | OpCode::Create2
+            | OpCode::CreateContainer
+            | OpCode::CreateTtl
+            | OpCode::Delete
+            | OpCode::SetData
+            | OpCode::SetAcl
+            | OpCode::Multi
+            | OpCode::Reconfig
+            | OpCode::CloseSession => OpClass::Write,
+            OpCode::Sync => OpClass::Barrier,
+            OpCode::Ping | OpCode::Auth | OpCode::Sasl | OpCode::SetWatches | OpCode::SetWatches2 => {
+                OpClass::Connection
+            }
+            // ZooKeeper: deleteContainer from a client is obeyed there without any permission; here it does not exist.
+            OpCode::Check | OpCode::CreateSession | OpCode::ResumeSession | OpCode::DeleteContainer | OpCode::Error => {
+                OpClass::Internal
+            }
+        }
+    }
+}
+
 wire_enum! {
     /// The `flags` of a CreateRequest: an enumeration, not a bit mask.
     CreateMode {
@@ -209,4 +262,18 @@ pub mod perms {
     pub const ADMIN: i32 = 16;
     /// Everything.
     pub const ALL: i32 = 31;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_cannot_ask_for_is_internal() {
+        let internal: Vec<_> = OpCode::ALL.iter().filter(|op| op.class() == OpClass::Internal).collect();
+        let known =
+            [OpCode::Check, OpCode::DeleteContainer, OpCode::CreateSession, OpCode::ResumeSession, OpCode::Error];
+        assert_eq!(internal, known.iter().collect::<Vec<_>>());
+        assert!(OpCode::ALL.iter().filter(|op| op.class() == OpClass::Barrier).eq([&OpCode::Sync]));
+    }
 }

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use oxkeeper_proto::records::{ConnectRequest, ConnectResponse, PASSWORD_LEN, ReplyHeader, RequestHeader};
-use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, SessionId, frame};
+use oxkeeper_proto::{ErrorCode, Jute, OpClass, OpCode, Reader, SessionId, frame};
 use oxkeeper_state::{Command, Identities, Settings, reconfig, session};
 use thiserror::Error;
 
@@ -551,7 +551,7 @@ impl Connection {
         }
         let mut reader = Reader::new(body);
         let header = RequestHeader::decode(&mut reader).map_err(|_| Flow::End(End::HeaderMalformed))?;
-        let op = OpCode::from_wire(header.op).filter(|&op| !is_internal(op));
+        let op = OpCode::from_wire(header.op).filter(|op| op.class() != OpClass::Internal);
         let ends_local = self.local && op == Some(OpCode::CloseSession);
         let is_write = op.is_some_and(|op| is_write(op, turn.config)) && !ends_local;
         let too_late = self.is_too_late(turn) && op.is_some_and(is_throttlable);
@@ -778,29 +778,12 @@ fn is_throttlable(op: OpCode) -> bool {
     !matches!(op, OpCode::Ping | OpCode::CloseSession | OpCode::CreateSession)
 }
 
-/// Operations that only servers and logs use.
-fn is_internal(op: OpCode) -> bool {
-    // ZooKeeper: deleteContainer from a client is obeyed there without any permission; here it does not exist.
-    matches!(
-        op,
-        OpCode::Check | OpCode::CreateSession | OpCode::ResumeSession | OpCode::DeleteContainer | OpCode::Error
-    )
-}
-
 /// Whether an operation goes through the log. Among several servers a sync does, too: only that shows that nothing is
 /// missing here.
 pub(crate) fn is_write(op: OpCode, config: &ConnectionConfig) -> bool {
-    matches!(
-        op,
-        OpCode::Create
-            | OpCode::Create2
-            | OpCode::CreateContainer
-            | OpCode::CreateTtl
-            | OpCode::Delete
-            | OpCode::SetData
-            | OpCode::SetAcl
-            | OpCode::Multi
-            | OpCode::Reconfig
-            | OpCode::CloseSession
-    ) || op == OpCode::Sync && config.distributed
+    match op.class() {
+        OpClass::Write => true,
+        OpClass::Barrier => config.distributed,
+        OpClass::Read | OpClass::Connection | OpClass::Internal => false,
+    }
 }

@@ -12,7 +12,7 @@ mod lines;
 
 use bytes::BufMut;
 use oxkeeper_proto::records::MultiHeader;
-use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, Reader, SessionId};
+use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpClass, OpCode, Reader, SessionId};
 use oxkeeper_state::{Change, ChangeKind, Command, Identities, Settings};
 
 pub use lines::Lines;
@@ -73,16 +73,7 @@ impl Audit {
             }
             // What has changed says all.
             OpCode::Delete | OpCode::SetData if ours && result.is_ok() => self.put(Doer::Client, true, command, &[]),
-            OpCode::Create
-            | OpCode::Create2
-            | OpCode::CreateContainer
-            | OpCode::CreateTtl
-            | OpCode::Delete
-            | OpCode::SetData
-            | OpCode::SetAcl
-            | OpCode::Reconfig
-                if ours =>
-            {
+            op if ours && op.class() == OpClass::Write && op != OpCode::CloseSession => {
                 self.put(Doer::Client, result.is_ok(), command, command.body);
             }
             _ => {}
