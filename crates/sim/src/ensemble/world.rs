@@ -229,9 +229,17 @@ impl World {
 
     /// The next event, and whether what it left is sound.
     fn step(&mut self) {
+        // Clients and their connections do not touch a replica.
+        let changed = match self.queue.events.peek() {
+            Some(Reverse((_, _, Event::Engine(me) | Event::Checkpoint(me, _)))) => *me..*me + 1,
+            Some(Reverse((_, _, Event::Fault(_) | Event::Start(..)))) => 0..self.hosts.len(),
+            Some(Reverse((_, _, Event::Io(_) | Event::Client(_) | Event::Dial(..) | Event::DiskHasRoom(_)))) | None => {
+                0..0
+            }
+        };
         self.next_event();
         let looks_at_shared = self.report.steps.is_multiple_of(SHARED_EVERY);
-        for host in &self.hosts {
+        for host in &self.hosts[changed] {
             let Some(Process { life: Some(life), shared, .. }) = &host.process else { continue };
             if self.options.check {
                 life.engine.lock().replica_mut().check();
