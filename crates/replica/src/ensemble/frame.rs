@@ -234,6 +234,8 @@ mod kind {
 /// Tags of what a ping says behind its fixed part. A new one takes the next free number for good, in [`put_status`] and
 /// `Fields::status`; left out, it has its default.
 mod field {
+    /// No field has it.
+    pub(super) const NONE: u8 = 0;
     /// [`Status::knows`](super::Status::knows), u32.
     pub(super) const KNOWS: u8 = 1;
 }
@@ -553,6 +555,7 @@ impl Fields<'_> {
             let value = Reader::new(self.reader.take(usize::from(len))?);
             let mut value = Fields { reader: value, roster: self.roster };
             match tag {
+                field::NONE => return Err(DecodeError::NotAllowed("tag 0").into()),
                 field::KNOWS => status.knows = Level(value.word()?),
                 // A newer server says more.
                 _ => {}

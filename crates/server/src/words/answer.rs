@@ -186,9 +186,8 @@ fn server(facts: &dyn Facts, clients: Option<&[ConnectionFacts]>, out: &mut Stri
     writeln!(out, "Connections: {}\nOutstanding: {}", server.connections, server.outstanding)?;
     writeln!(out, "Zxid: 0x{:x}\nMode: {}", server.zxid, server.mode.name())?;
     writeln!(out, "Node count: {}", server.znode_count)?;
-    match server.proposal_sizes.filter(|_| server.mode == Mode::Leader) {
-        Some(sizes) => writeln!(out, "Proposal sizes last/min/max: {}/{}/{}", sizes.last, sizes.min, sizes.max)?,
-        None => {}
+    if let Some(sizes) = server.proposal_sizes.filter(|_| server.mode == Mode::Leader) {
+        writeln!(out, "Proposal sizes last/min/max: {}/{}/{}", sizes.last, sizes.min, sizes.max)?;
     }
     // Ours, where nobody reads on who knows ZooKeeper's lines.
     match clients {
