@@ -279,10 +279,11 @@ proptest! {
             if let Ok(frame) = Frame::decode(&bytes, ROSTER) {
                 let mut again = Vec::new();
                 frame.encode(&mut again);
-                match frame {
+                if let Frame::Ping { .. } = frame {
                     // Fields that this version does not know are left out.
-                    Frame::Ping { .. } => prop_assert_eq!(bytes.get(..PING_LEN), again.get(..PING_LEN)),
-                    _ => prop_assert_eq!(&bytes, &again),
+                    prop_assert_eq!(bytes.get(..PING_LEN), again.get(..PING_LEN));
+                } else {
+                    prop_assert_eq!(&bytes, &again);
                 }
             }
         }
