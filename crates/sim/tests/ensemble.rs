@@ -101,7 +101,14 @@ fn one_voter_keeps_every_promise() {
     let mut total = Report::default();
     for seed in 0..12 {
         let options = Options::new(seed, 3, RUN_MS);
-        let options = Options { founders: 1, one_voter: true, reconfig_every_ms: 200, wipe_every_ms: 0, lost_promise_once_in: 0, ..options };
+        let options = Options {
+            founders: 1,
+            one_voter: true,
+            reconfig_every_ms: 200,
+            wipe_every_ms: 0,
+            lost_promise_once_in: 0,
+            ..options
+        };
         total.add(&run(&options));
     }
     println!("{total}");

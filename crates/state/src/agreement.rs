@@ -47,7 +47,9 @@ impl Agreement {
     pub(crate) fn digest(&self) -> u64 {
         let ballot = self.ballot.map_or(0, |ballot| digest::of_bytes(&ballot.0));
         let admitted = self.admitted.iter().flat_map(|(&server, &(boot, seq))| [u64::from(server), boot, seq]);
-        digest::of_numbers([self.ensemble, ballot, self.voter_changes, self.renewals, self.members].into_iter().chain(admitted))
+        digest::of_numbers(
+            [self.ensemble, ballot, self.voter_changes, self.renewals, self.members].into_iter().chain(admitted),
+        )
     }
 
     /// The membership has changed.

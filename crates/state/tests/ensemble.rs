@@ -10,7 +10,9 @@ use oxkeeper_proto::records::{Acl, CreateRequest, Id, MultiHeader, PathRecord, S
 use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, SessionId, Zxid};
 use oxkeeper_state::checkpoint::Loading;
 use oxkeeper_state::command::{OWN_BOOT, begin_agreed, begin_batch, put_section};
-use oxkeeper_state::{BadEntry, BallotId, Batch, Command, Entry, Epoch, Identities, Level, Number, Renewal, Settings, State};
+use oxkeeper_state::{
+    BadEntry, BallotId, Batch, Command, Entry, Epoch, Identities, Level, Number, Renewal, Settings, State,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -59,7 +59,7 @@ impl Link {
     pub(crate) fn pop(&mut self, written: u64) -> Option<Vec<u8>> {
         let (needs_write, _) = self.waiting.front()?;
         if *needs_write > written {
-            let urgent = |(_, frame): &(u64, Vec<u8>)| matches!(frame.first(), Some(16 | 17 | 32 | 39));
+            let urgent = |(_, frame): &(u64, Vec<u8>)| matches!(frame.first(), Some(16 | 17 | 32 | 34 | 35 | 39));
             let at = self.waiting.iter().position(urgent)?;
             return self.waiting.remove(at).map(|(_, frame)| frame);
         }

@@ -50,8 +50,8 @@ pub use frame::BadFrame;
 pub use intake::Packed;
 pub use journal::{DiskJob, Journal, JournalFull, JournalOp, MemoryJournal};
 pub use replica::{Replica, ReplicaConfig, Role, Want};
-pub use upgrading::Outdated;
 pub use storage::LogEntry;
+pub use upgrading::Outdated;
 
 /// How fast an ensemble notices things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

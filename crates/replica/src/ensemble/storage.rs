@@ -222,7 +222,10 @@ impl Inner {
         );
         let written = self.writing.map_or(Some(self.journal.next_index()), |writing| writing.end);
         let (staged, end) = (written.map(|written| end_of(written, &self.ops)), self.end());
-        assert!(staged.is_none_or(|staged| staged == end), "invariant: {end} entries are accepted, {staged:?} will be durable");
+        assert!(
+            staged.is_none_or(|staged| staged == end),
+            "invariant: {end} entries are accepted, {staged:?} will be durable"
+        );
         let (written, decided) = (self.decided_written, self.decided);
         assert!(written <= decided, "invariant: {written} entries are durably decided, {decided} are decided");
         let rounds = (ballot::order(self.durable_round()), ballot::order(self.round()));
@@ -270,7 +273,8 @@ impl Inner {
         let mut ops = std::mem::take(&mut self.ops);
         // What is decided is not all there yet if a leader said so in front of the entries.
         self.note_decided(self.end(), &mut ops);
-        self.writing = Some(Writing { truncates: truncations(&ops).min(), end: Some(end_of(self.journal.next_index(), &ops)) });
+        self.writing =
+            Some(Writing { truncates: truncations(&ops).min(), end: Some(end_of(self.journal.next_index(), &ops)) });
         let groups = split(ops, std::mem::take(&mut self.indivisible));
         Some(self.journal.work(groups))
     }

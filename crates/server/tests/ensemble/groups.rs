@@ -6,6 +6,7 @@ use std::sync::Arc;
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{DiskJob, Journal, JournalOp, MemoryJournal};
 use oxkeeper_server::ensemble::LogJournal;
+use oxkeeper_state::{BallotId, Epoch};
 use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{Log, LogOptions};
 use parking_lot::Mutex;
@@ -64,9 +65,13 @@ fn prepare(number: u32) -> Vec<u8> {
 /// A leader's whole log: three entries of so many bytes.
 fn accept_sync(number: u32, len: usize) -> Vec<u8> {
     let mut frame = [&[4][..], &ballot(number), &[0; 8], &1u64.to_be_bytes(), &1u64.to_be_bytes(), &[0; 8]].concat();
+    let config = vec![number as u8; len];
+    let (ballot, config) = (BallotId(ballot(number).try_into().unwrap()), &config[..]);
+    let mut entry = Vec::new();
+    Epoch { ballot, time_ms: 0, ensemble: 1, config_version: 0, config }.encode(&mut entry);
     for _ in 0..3 {
-        frame.extend_from_slice(&(len as u32).to_be_bytes());
-        frame.resize(frame.len() + len, number as u8);
+        frame.extend_from_slice(&(entry.len() as u32).to_be_bytes());
+        frame.extend_from_slice(&entry);
     }
     frame
 }

@@ -8,7 +8,7 @@ use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{Bugs, Journal, JournalOp, MemoryJournal, Pace, Replica, ReplicaConfig, Role, Want};
 use oxkeeper_replica::{Clocks, SessionTable, Shared, Writer};
 use oxkeeper_state::reconfig::Ruling;
-use oxkeeper_state::{Command, Identities, Level, Settings, State};
+use oxkeeper_state::{Command, Entry, Identities, Level, Settings, State};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
 /// The frame with which a leader asks another server to lead.
@@ -332,6 +332,26 @@ fn who_has_voted_founds_nothing_again() {
 /// Five voters. A candidate is cut off with the promise of a server that then loses its disk and comes back; it meets one
 /// of the others first, and ends its election. Whether two servers have applied different entries, or one is told to take
 /// back what is decided.
+/// The state that these entries amount to.
+fn replayed(entries: &[Vec<u8>]) -> State {
+    let mut state = State::new(1);
+    for entry in entries {
+        match Entry::decode(entry, Level::KNOWN).unwrap() {
+            Entry::Epoch(epoch) => state.begin_epoch(&epoch, &mut ()),
+            Entry::Raise(raise) => state.raise(&raise),
+            Entry::Renewal(renewal) => state.renew(&renewal),
+            Entry::Batch(batch) => {
+                let time_ms = batch.time_ms;
+                for command in batch {
+                    let _ = state.apply(&command.unwrap(), time_ms, &mut Vec::new(), &mut ());
+                }
+                state.end_entry();
+            }
+        }
+    }
+    state
+}
+
 fn diverges_over_a_lost_promise(bugs: Bugs) -> bool {
     let members = [1, 2, 3, 4, 5];
     let journal = || {
@@ -356,13 +376,13 @@ fn diverges_over_a_lost_promise(bugs: Bugs) -> bool {
     net.run(20);
     assert!(net.server(candidate).replica.is_candidate());
     net.cut(candidate, loser);
-    let empty = |net: &mut Net, journal| {
+    let replace = |net: &mut Net, server| {
         let peers = [leader, early, late];
         peers.into_iter().for_each(|peer| net.cut(loser, peer));
-        *net.server(loser) = pure(loser, journal);
+        *net.server(loser) = server;
         peers.into_iter().for_each(|peer| net.link(loser, peer));
     };
-    empty(&mut net, MemoryJournal::default());
+    replace(&mut net, pure(loser, MemoryJournal::default()));
     let want = loop {
         net.turn();
         if let Some(Want::Install { at, .. }) = net.server(loser).replica.take_want() {
@@ -374,6 +394,7 @@ fn diverges_over_a_lost_promise(bugs: Bugs) -> bool {
     let part = net.server(leader).replica.log_part(0, usize::MAX).unwrap();
     let tail = part.last.unwrap();
     assert!(tail.decided >= want);
+    let log: Vec<Vec<u8>> = part.entries.iter().map(|entry| entry.to_vec()).collect();
     let entries = part.entries.into_iter().map(JournalOp::Append);
     let scalars = [
         (scalar::PROMISE, tail.promise),
@@ -385,7 +406,11 @@ fn diverges_over_a_lost_promise(bugs: Bugs) -> bool {
     let scalars = scalars.into_iter().map(|(key, value)| JournalOp::Scalar(key, value));
     let mut installed = MemoryJournal::default();
     installed.write(entries.chain(scalars).collect()).unwrap();
-    empty(&mut net, installed);
+    let applied = tail.decided as usize;
+    let state = replayed(&log[..applied]);
+    let mut server = Pure::with(loser, &members, Box::new(installed), tail.decided, state, false, bugs);
+    server.log = log[..applied].to_vec();
+    replace(&mut net, server);
     net.run(1_000);
     assert_eq!(net.leaders(), [leader]);
     // The candidate meets one of the others, and then all.

@@ -232,7 +232,9 @@ impl World {
         // Clients and their connections do not touch a replica.
         let changed = match self.queue.events.peek() {
             Some(Reverse((_, _, Event::Engine(me) | Event::Checkpoint(me, _)))) => *me..*me + 1,
-            Some(Reverse((_, _, Event::Fault(_) | Event::Start(..)))) => 0..self.hosts.len(),
+            Some(Reverse((_, _, Event::Fault(_) | Event::Start(..) | Event::LosePromise { .. }))) => {
+                0..self.hosts.len()
+            }
             Some(Reverse((_, _, Event::Io(_) | Event::Client(_) | Event::Dial(..) | Event::DiskHasRoom(_)))) | None => {
                 0..0
             }
