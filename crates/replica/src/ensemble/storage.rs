@@ -568,7 +568,8 @@ mod tests {
         inner.set_round(ballot(1));
         inner.append(entry(1));
         inner.append(entry(2));
-        inner.persist().unwrap();
+        inner.begin().expect("entries are staged")().unwrap();
+        inner.finish();
         inner.set_promise(ballot(2));
         inner.set_round(ballot(2));
         let start = inner.ops.len();

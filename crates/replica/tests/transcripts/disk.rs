@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use oxkeeper_replica::ensemble::{Journal, JournalFull, JournalOp, MemoryJournal, Syncing};
+use oxkeeper_replica::ensemble::{DiskJob, Journal, JournalFull, JournalOp, MemoryJournal};
 use parking_lot::Mutex;
 
 /// How the disk answers.
@@ -21,8 +21,6 @@ pub(crate) enum Mood {
 #[derive(Debug, Default)]
 struct Contents {
     journal: MemoryJournal,
-    /// A write that has begun: it is there once it is finished, and lost in a crash.
-    begun: Vec<JournalOp>,
     mood: Mood,
 }
 
@@ -39,11 +37,6 @@ impl MemoryDisk {
 
     pub(crate) fn set_mood(&self, mood: Mood) {
         self.contents.lock().mood = mood;
-    }
-
-    /// The process dies: what has begun is lost.
-    pub(crate) fn lose_begun(&self) {
-        self.contents.lock().begun.clear();
     }
 
     /// Puts another journal in the place of this one.
@@ -65,28 +58,15 @@ impl Journal for MemoryDisk {
         self.contents.lock().journal.scalar(key)
     }
 
-    fn write(&mut self, ops: &[JournalOp]) -> Result<(), JournalFull> {
-        let mut contents = self.contents.lock();
-        match contents.mood {
-            Mood::Full => Err(JournalFull),
-            Mood::Fast | Mood::Slow => contents.journal.write(ops),
-        }
-    }
-
-    fn begin(&mut self, ops: &[JournalOp]) -> Result<Option<Syncing>, JournalFull> {
-        match self.mood() {
-            Mood::Slow => {
-                self.contents.lock().begun = ops.to_vec();
-                Ok(Some(Box::new(|| {})))
+    fn work(&mut self, groups: Vec<Vec<JournalOp>>) -> DiskJob {
+        let contents = Arc::clone(&self.contents);
+        Box::new(move || {
+            let mut contents = contents.lock();
+            match contents.mood {
+                Mood::Full => Err(JournalFull),
+                Mood::Fast | Mood::Slow => contents.journal.work(groups)(),
             }
-            Mood::Fast | Mood::Full => self.write(ops).map(|()| None),
-        }
-    }
-
-    fn finish(&mut self) {
-        let mut contents = self.contents.lock();
-        let begun = std::mem::take(&mut contents.begun);
-        contents.journal.write(&begun).expect("a journal in memory takes everything");
+        })
     }
 
     fn read(&self, range: Range<u64>, entry: &mut dyn FnMut(&[u8])) {

@@ -9,7 +9,7 @@
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `servers 1 2 3 [founders=1,2] [initialize=1] [sync-len=N] [entry-len=N] [one-voter]` | starts servers, each with an empty disk |
+//! | `servers 1 2 3 [founders=1,2] [initialize=1] [sync-len=N] [entry-len=N] [level=N] [one-voter]` | starts servers, each with an empty disk |
 //! | `founded 1 2 3 ...` | the same, links them, lets them found an ensemble, and gives each a client with a session |
 //! | `session 4`, `touch 4` | a client of a server begins a session, without which its other commands fail; it is heard of |
 //! | `link 1 2`, `cut 1 2`, `link all`, `cut 3 all` | begins and ends links; a link that ends takes what is under way with it |
@@ -17,7 +17,7 @@
 //! | `run MS [frames] [chatter]`, `settle`, `turn 1` | everybody has turns for so long; at this moment; one server has one |
 //! | `create 1 /a /b`, `reconfig 1 1 2 3:observer` | clients of a server ask |
 //! | `hand-over 1` | a leader wants another one |
-//! | `disk 1 fast|slow|full`, `persist 1`, `begin 2`, `finish 2` | how a disk answers; it does once; a write beside the follower |
+//! | `disk 1 fast|slow|full`, `persist 1`, `begin 2`, `finish 2` | how a disk answers; it does once; a write beside the turns |
 //! | `crash 1`, `restart 1`, `wipe 1`, `pause 1`, `resume 1` | of processes and machines |
 //! | `checkpoint 1`, `install 3 1` | the durable tree takes over from the log; 3 takes over the state of 1 |
 //! | `forge 1 2 HEX` | 2 hears bytes in the name of 1 |
@@ -37,6 +37,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use oxkeeper_replica::ensemble::Bugs;
+use oxkeeper_state::Level;
 
 use disk::Mood;
 use script::Part;
@@ -154,8 +155,8 @@ fn perform(world: &mut World, command: &str) {
         ["disk", id, "slow"] => world.set_disk(number(id), Mood::Slow),
         ["disk", id, "full"] => world.set_disk(number(id), Mood::Full),
         ["persist", id] => drop(world.persist(number(id))),
-        ["begin", id] => world.begin_persist(number(id)),
-        ["finish", id] => world.finish_persist(number(id)),
+        ["begin", id] => world.begin_disk(number(id)),
+        ["finish", id] => drop(world.finish_disk(number(id))),
         ["crash", ids @ ..] => ids.iter().for_each(|id| world.crash(number(id))),
         ["restart", ids @ ..] => ids.iter().for_each(|id| world.start(number(id))),
         ["wipe", id] => world.wipe(number(id)),
@@ -186,6 +187,8 @@ fn add_servers(world: &mut World, words: &[&str]) {
             sync_len_max: option("sync-len").map_or(1 << 20, number),
             one_voter: words.contains(&"one-voter"),
             entry_len_max: option("entry-len").map_or(1 << 10, number),
+            knows: Level::KNOWN,
+            raises_to: option("level").map_or(Level::NONE, |level| Level(number(level))),
             bugs: world.bugs(),
         });
     }

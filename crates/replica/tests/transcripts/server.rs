@@ -1,18 +1,21 @@
-//! One server: the only file that knows how a replica is driven.
+//! One server: the only file that knows how the engine of a member is driven.
+
+use std::sync::Arc;
 
 use oxkeeper_proto::records::{CreateRequest, ReconfigRequest};
 use oxkeeper_proto::{Jute, OpCode, SessionId};
 use oxkeeper_replica::delivery::DeliveryKind;
+use oxkeeper_replica::engine::{Event, MemberEngine, MemberOptions, Moment, Outside, Reaping};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::replica::{LogPart, LogTail, OwnLog, compare_rounds, greater_ballot};
 use oxkeeper_replica::ensemble::{
-    Applying, BadFrame, Bugs, Configuration, Journal, JournalFull, JournalOp, MemoryJournal, Pace, Replica,
-    ReplicaConfig, Role, Syncing, Want,
+    BadFrame, Bugs, Configuration, DiskJob, Journal, JournalFull, JournalOp, MemoryJournal, Pace, Replica,
+    ReplicaConfig, Role, Want,
 };
 use oxkeeper_replica::{Clocks, ConnectionId, Origin, Proposals, SessionTable, Shared, Writer};
 use oxkeeper_state::reconfig::{self, Ruling};
-use oxkeeper_state::{Command, Entry, Identities, Settings, State};
-use parking_lot::{Mutex, RwLock};
+use oxkeeper_state::{Command, Entry, Identities, Level, Settings, State};
+use parking_lot::{RwLock, RwLockWriteGuard};
 
 use super::disk::{MemoryDisk, Mood};
 
@@ -20,6 +23,9 @@ use super::disk::{MemoryDisk, Mood};
 pub(crate) const PACE: Pace = Pace { heartbeat_ms: 100, silence_ms: 1_000, contact_ms: 600 };
 const TICK_MS: u64 = 500;
 const SESSION_TIMEOUT_MS: i32 = 4_000;
+/// Nothing is reaped in the scripts.
+const REAPING: Reaping = Reaping { interval_ms: 3_600_000, count_max: 1, never_used_ms: 0 };
+const OPTIONS: MemberOptions = MemberOptions { reaping: REAPING, read_only_after_ms: None, disk_stall_ms: 2_000 };
 
 /// What a server was told to be.
 #[derive(Clone, Debug)]
@@ -32,6 +38,9 @@ pub(crate) struct Plan {
     /// One voter is enough.
     pub(crate) one_voter: bool,
     pub(crate) entry_len_max: usize,
+    /// The highest feature level that it knows; the agreed one is raised no further than `raises_to`.
+    pub(crate) knows: Level,
+    pub(crate) raises_to: Level,
     pub(crate) bugs: Bugs,
 }
 
@@ -42,12 +51,73 @@ pub(crate) struct Answer {
     pub(crate) err: i32,
 }
 
+/// What an engine did, in order.
+pub(crate) enum Deed {
+    Applied { index: u64, entry: Vec<u8> },
+    Answered(Answer),
+    Expired(SessionId),
+    Silent(u8),
+    DiskStalled,
+}
+
+/// What came of a call of the engine.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    pub(crate) frames: Vec<(u8, Vec<u8>)>,
+    pub(crate) deeds: Vec<Deed>,
+}
+
+/// Takes down what the engine does.
+struct Recorder<'a> {
+    outcome: Outcome,
+    applied: &'a mut Vec<Vec<u8>>,
+    spent: u64,
+}
+
+impl Outside for Recorder<'_> {
+    fn send(&mut self, peer: u8, frame: Vec<u8>) {
+        self.outcome.frames.push((peer, frame));
+    }
+
+    fn flush(&mut self) {}
+
+    /// Links end by the scripts' commands.
+    fn end_link(&mut self, peer: u8, _why: &str) {
+        self.outcome.deeds.push(Deed::Silent(peer));
+    }
+
+    fn deliver(&mut self, writer: &mut Writer, _locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
+        if let Some(entry) = entry {
+            let index = self.applied.len() as u64;
+            self.applied.push(entry.to_vec());
+            self.outcome.deeds.push(Deed::Applied { index, entry: entry.to_vec() });
+        }
+        take_answers(writer, &mut self.outcome.deeds);
+    }
+
+    fn spent(&mut self) -> u64 {
+        self.spent
+    }
+
+    fn happened(&mut self, event: Event<'_>) {
+        match event {
+            Event::SessionExpired { session, .. } => self.outcome.deeds.push(Deed::Expired(session)),
+            Event::DiskStalled { .. } => self.outcome.deeds.push(Deed::DiskStalled),
+            // Whom it serves is one of its facts.
+            Event::Serving { .. } => {}
+            Event::LocalSessionExpired { .. } | Event::Reaped(_) | Event::LevelRaised(_) | Event::DiskFull => {
+                unreachable!("there are no local sessions, containers and servers alone")
+            }
+        }
+    }
+}
+
 /// What a server shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub(crate) role: Role,
     pub(crate) serving: bool,
-    /// It takes commands: its own epoch is applied.
+    /// It takes commands, and may let sessions expire: its own epoch is applied, and it is in touch with a majority.
     pub(crate) rules: bool,
     pub(crate) leaving: bool,
     pub(crate) configuration: Configuration,
@@ -58,11 +128,10 @@ pub(crate) struct Facts {
 }
 
 struct Process {
-    replica: Replica,
+    engine: MemberEngine,
     shared: RwLock<Shared>,
-    writer: Writer,
-    syncing: Option<Syncing>,
-    next_tick_ms: u64,
+    /// What the disk works on.
+    work: Option<DiskJob>,
 }
 
 /// A machine with its disk, and the process on it.
@@ -106,15 +175,16 @@ impl Server {
         let (me, boot) = replica.origin();
         sessions.start(me, boot);
         let mut writer = Writer::new(1);
-        writer.me = Some((me, boot));
         writer.repeats = self.plan.bugs.no_duplicate_filter;
         let shared = RwLock::new(Shared::new(state, Settings::default(), sessions, now_ms));
-        self.process = Some(Process { replica, shared, writer, syncing: None, next_tick_ms: now_ms });
+        let engine = MemberEngine::new(replica, writer, OPTIONS, Arc::default(), now_ms);
+        self.process = Some(Process { engine, shared, work: None });
         Ok(())
     }
 
     fn config(&self, now_ms: u64) -> ReplicaConfig {
-        let Plan { id, founders, initialize, sync_len_max, one_voter, entry_len_max, bugs } = &self.plan;
+        let Plan { id, founders, initialize, sync_len_max, one_voter, entry_len_max, knows, raises_to, bugs } =
+            &self.plan;
         ReplicaConfig {
             me: *id,
             members: founders.clone(),
@@ -130,6 +200,8 @@ impl Server {
             seed: 1,
             sync_len_max: *sync_len_max,
             ruling: if *one_voter { Ruling::ONE_VOTER } else { Ruling::default() },
+            knows: *knows,
+            raises_to: *raises_to,
             bugs: *bugs,
         }
     }
@@ -137,7 +209,6 @@ impl Server {
     /// The process ends: what has begun to be written is lost.
     pub(crate) fn crash(&mut self) {
         self.process = None;
-        self.disk.lose_begun();
     }
 
     /// Another disk, with nothing on it.
@@ -145,22 +216,18 @@ impl Server {
         (self.disk, self.tree, self.applied) = (MemoryDisk::default(), Vec::new(), Vec::new());
     }
 
-    // The verbs of a replica, in the order in which a turn has them.
+    // The verbs of an engine, in the order in which a driver has them.
 
     pub(crate) fn link_up(&mut self, peer: u8, now_ms: u64) {
-        self.process().replica.link_up(peer, now_ms);
+        self.process().engine.link_up(peer, now_ms);
     }
 
     pub(crate) fn link_down(&mut self, peer: u8, now_ms: u64) {
-        self.process().replica.link_down(peer, now_ms);
+        self.process().engine.link_down(peer, now_ms);
     }
 
     pub(crate) fn receive(&mut self, peer: u8, frame: &[u8], now_ms: u64) -> Result<(), BadFrame> {
-        self.process().replica.receive(peer, frame, now_ms)
-    }
-
-    pub(crate) fn overhear(&mut self, peer: u8, frame: &[u8]) {
-        self.process().replica.overhear(peer, frame);
+        self.process().engine.receive(peer, frame, now_ms)
     }
 
     /// The session of this server's client.
@@ -209,99 +276,61 @@ impl Server {
         Command { from: None, session, xid, op, settings, identities, body }.encode(&mut proposals.commands);
         let connection = Some(ConnectionId { thread: 0, generation: 0, place: 0 });
         proposals.origins.push(Origin { connection, received_ms: now_ms, reads: None });
-        self.process().replica.submit(&mut proposals);
+        self.process().engine.submit(&mut proposals);
     }
 
     pub(crate) fn hand_over(&mut self, now_ms: u64) -> bool {
-        self.process().replica.hand_over(now_ms)
+        self.process().engine.replica_mut().hand_over(now_ms)
     }
 
-    /// What time alone brings about: sessions whose time has passed by the clocks of a leader.
-    pub(crate) fn expire(&mut self, now_ms: u64) -> Vec<SessionId> {
-        let Process { replica, shared, next_tick_ms, .. } = self.process();
-        if now_ms < *next_tick_ms {
-            return Vec::new();
+    /// What time and everything received bring about.
+    pub(crate) fn turn(&mut self, now_ms: u64) -> Outcome {
+        let moment = Moment { now_ms, wall_ms: now_ms as i64 };
+        self.drive(|engine, shared, outside| engine.turn(shared, moment, outside)).1
+    }
+
+    fn drive<T>(
+        &mut self,
+        act: impl FnOnce(&mut MemberEngine, &RwLock<Shared>, &mut Recorder<'_>) -> T,
+    ) -> (T, Outcome) {
+        let Server { process, applied, tree, plan, .. } = self;
+        let Process { engine, shared, .. } =
+            process.as_mut().unwrap_or_else(|| panic!("server {} does not run", plan.id));
+        let mut recorder = Recorder { outcome: Outcome::default(), applied, spent: tree.len() as u64 };
+        let done = act(engine, shared, &mut recorder);
+        (done, recorder.outcome)
+    }
+
+    /// Whether work is under way now.
+    pub(crate) fn begin_disk(&mut self, now_ms: u64) -> bool {
+        let process = self.process();
+        if process.work.is_none() {
+            process.work = process.engine.begin_disk(now_ms);
         }
-        let shared = shared.read();
-        let clocks = &mut shared.sessions.lock().clocks;
-        *next_tick_ms = now_ms + clocks.interval_ms();
-        let expired = if replica.rules() { clocks.tick(now_ms) } else { Vec::new() };
-        expired.iter().for_each(|session| replica.submit_own(*session, OpCode::CloseSession, &[]));
-        expired
+        process.work.is_some()
     }
 
-    pub(crate) fn step(&mut self, now_ms: u64) {
-        let Process { replica, shared, .. } = self.process();
-        replica.step(shared, now_ms, now_ms as i64);
-    }
-
-    pub(crate) fn next_frame(&mut self, peer: u8) -> Option<Vec<u8>> {
-        self.process().replica.next_frame(peer)
-    }
-
-    /// Entries applied, and answers to this server's clients.
-    pub(crate) fn apply(&mut self, now_ms: u64) -> (Vec<Vec<u8>>, Vec<Answer>) {
-        let Process { replica, shared, writer, .. } = self.process();
-        let (mut entries, mut answers) = (Vec::new(), Vec::new());
-        let mut applying = Applying {
-            shared,
-            entry: &Mutex::new(()),
-            writer,
-            deliver: &mut |writer, _locked| take_answers(writer, &mut answers),
-            applied: &mut |entry| entries.push(entry.to_vec()),
-            now_ms,
-            early: true,
-        };
-        replica.apply(&mut applying).expect("a log entry is one");
-        self.applied.extend_from_slice(&entries);
-        (entries, answers)
-    }
-
-    pub(crate) fn is_staged(&mut self) -> bool {
-        self.process().replica.is_staged()
-    }
-
-    pub(crate) fn persist(&mut self) -> Result<bool, JournalFull> {
-        self.process().replica.persist()
-    }
-
-    /// Whether the write is under way now.
-    pub(crate) fn begin_persist(&mut self) -> Result<bool, JournalFull> {
-        let process = self.process();
-        process.syncing = process.replica.begin_persist()?;
-        Ok(process.syncing.is_some())
-    }
-
-    /// Whether a write is under way: then frames are only overheard.
-    pub(crate) fn is_syncing(&self) -> bool {
-        self.process.as_ref().is_some_and(|process| process.syncing.is_some())
-    }
-
-    pub(crate) fn finish_persist(&mut self) {
-        let process = self.process();
-        let syncing = process.syncing.take().expect("a write is under way");
-        syncing();
-        process.replica.finish_persist();
+    pub(crate) fn finish_disk(&mut self, now_ms: u64) -> Result<Outcome, JournalFull> {
+        let done = self.process().work.take().expect("work is under way")();
+        let (finished, outcome) =
+            self.drive(|engine, shared, outside| engine.finish_disk(done, shared, now_ms, outside));
+        finished.map(|()| outcome)
     }
 
     pub(crate) fn take_want(&mut self) -> Option<Want> {
-        self.process().replica.take_want()
+        self.process().engine.take_want()
     }
 
-    pub(crate) fn next_step_ms(&self) -> Option<u64> {
-        self.process.as_ref().map(|process| process.replica.next_step_ms().min(process.next_tick_ms))
+    pub(crate) fn next_turn_ms(&self) -> Option<u64> {
+        self.process.as_ref().map(|process| process.engine.next_turn_ms())
     }
 
-    pub(crate) fn silent(&mut self, now_ms: u64) -> Vec<u8> {
-        self.process().replica.silent(now_ms)
-    }
-
-    pub(crate) fn facts(&self) -> Option<Facts> {
-        let Process { replica, .. } = self.process.as_ref()?;
+    pub(crate) fn facts(&self, now_ms: u64) -> Option<Facts> {
+        let replica = self.process.as_ref()?.engine.replica();
         Some(Facts {
             role: replica.role(),
             serving: replica.is_serving(),
-            rules: replica.rules(),
+            rules: replica.rules(now_ms),
             leaving: replica.is_leaving(),
             configuration: replica.configuration().clone(),
             linked: replica.linked(),
@@ -322,14 +351,14 @@ impl Server {
         let durable = self.disk.next_index() as usize;
         self.tree = self.applied.iter().take(durable).cloned().collect();
         let index = self.tree.len() as u64;
-        self.process().replica.trim(index);
+        self.process().engine.replica_mut().trim(index);
     }
 
     /// Takes over the state of `source`, as `oxkeeper-server` does: what survives of the own log, says `kept` there.
     pub(crate) fn install(&mut self, source: &mut Server, now_ms: u64) -> Result<(), JournalFull> {
         self.crash();
         let from = source.applied.len() as u64;
-        let part = source.process().replica.log_part(from, usize::MAX).expect("nothing is staged at the source");
+        let part = source.process().engine.replica().log_part(from, usize::MAX).expect("its log has the end");
         self.disk.replace(merged(&self.disk, &self.plan, &part));
         self.tree.clone_from(&source.applied);
         self.start(now_ms)
@@ -348,8 +377,10 @@ fn replayed(entries: &[Vec<u8>]) -> State {
     let mut shared = Shared::new(state, Settings::default(), sessions, 0);
     let mut writer = Writer::new(1);
     for bytes in entries {
-        match Entry::decode(bytes).expect("it was applied") {
+        match Entry::decode(bytes, Level::KNOWN).expect("it was applied") {
             Entry::Epoch(epoch) => writer.begin_epoch(&mut shared, &epoch),
+            Entry::Raise(raise) => shared.state.raise(&raise),
+            Entry::Renewal(renewal) => shared.state.renew(&renewal),
             Entry::Batch(mut batch) => {
                 let applied = writer.apply(&mut shared, &mut batch, &mut std::iter::empty(), usize::MAX, 0);
                 applied.expect("it was applied");
@@ -359,12 +390,12 @@ fn replayed(entries: &[Vec<u8>]) -> State {
     shared.state
 }
 
-fn take_answers(writer: &mut Writer, answers: &mut Vec<Answer>) {
+fn take_answers(writer: &mut Writer, deeds: &mut Vec<Deed>) {
     for outbox in &mut writer.outboxes {
         for (delivery, bytes) in outbox.iter() {
             if let DeliveryKind::Reply(answered) = delivery.kind {
                 let err = bytes.get(16..20).map_or(0, |err| i32::from_be_bytes(err.try_into().expect("four bytes")));
-                answers.push(Answer { xid: answered.xid, zxid: answered.zxid, err });
+                deeds.push(Deed::Answered(Answer { xid: answered.xid, zxid: answered.zxid, err }));
             }
         }
         outbox.clear(0);
@@ -396,7 +427,7 @@ fn merged(disk: &MemoryDisk, plan: &Plan, part: &LogPart) -> MemoryJournal {
     let scalars = scalars.into_iter().filter(|(_, value)| !value.is_empty());
     let scalars = scalars.map(|(key, value)| JournalOp::Scalar(key, value));
     let ops: Vec<JournalOp> = placeholders.chain(suffix.into_iter().map(JournalOp::Append)).chain(scalars).collect();
-    journal.write(&ops).expect("a journal in memory takes everything");
+    journal.write(ops).expect("a journal in memory takes everything");
     journal.trim(peer.decided);
     journal
 }

@@ -5,7 +5,7 @@ use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, SessionId};
 use oxkeeper_replica::ensemble::frame::{Frame, Roster, Status};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{Configuration, LogEntry};
-use oxkeeper_state::{BallotId, Batch, Command, Entry};
+use oxkeeper_state::{BallotId, Batch, Command, Entry, Level};
 
 use omnipaxos::messages::Message;
 use omnipaxos::messages::ballot_leader_election::HeartbeatMsg;
@@ -32,11 +32,13 @@ fn ballot_of(ballot: omnipaxos::ballot_leader_election::Ballot) -> String {
     format!("{}.{}{priority}@{}", ballot.config_id, ballot.n, ballot.pid)
 }
 
-/// `epoch BALLOT`, or `batch BALLOT: commands`.
+/// `epoch BALLOT`, `batch BALLOT: commands`, `renewal BALLOT of servers`, or `level N`.
 pub(crate) fn entry(bytes: &[u8]) -> String {
-    match Entry::decode(bytes) {
+    match Entry::decode(bytes, Level::KNOWN) {
         Ok(Entry::Epoch(epoch)) => format!("epoch {}", ballot(&epoch.ballot.0)),
         Ok(Entry::Batch(batch)) => batch_text(batch),
+        Ok(Entry::Raise(raise)) => format!("level {}", raise.level),
+        Ok(Entry::Renewal(renewal)) => format!("renewal {} of {:?}", ballot(&renewal.ballot.0), renewal.servers),
         Err(problem) => format!("no entry: {problem}"),
     }
 }
@@ -109,7 +111,7 @@ pub(crate) const ROUND: u8 = scalar::ROUND;
 /// Talk that goes on all the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Talk {
-    /// Pings, pongs and heartbeats.
+    /// Pings, what goes with them, pongs and heartbeats.
     Chatter,
     /// Everything else.
     News,
@@ -119,7 +121,13 @@ pub(crate) enum Talk {
 pub(crate) fn frame(bytes: &[u8], configuration: &Configuration, from: u8, to: u8) -> (Talk, String) {
     let process = |id: u8| configuration.voters.iter().position(|&voter| voter == id).map_or(0, |at| at as u64 + 1);
     let processes = configuration.voters.len() as u64;
-    let roster = Roster { configuration: configuration.id, from: process(from), to: process(to), processes };
+    let roster = Roster {
+        configuration: configuration.id,
+        from: process(from),
+        to: process(to),
+        processes,
+        knows: Level::KNOWN,
+    };
     match Frame::decode(bytes, roster) {
         Ok(frame) => frame_text(&frame),
         Err(problem) => (Talk::News, format!("(not of this configuration: {problem})")),
@@ -132,6 +140,7 @@ fn frame_text(frame: &Frame) -> (Talk, String) {
         Frame::Consensus(Message::BLE(message)) => (Talk::Chatter, heartbeat(&message.msg)),
         Frame::Consensus(Message::SequencePaxos(message)) => news(paxos(&message.msg)),
         Frame::Ping { status, .. } => (Talk::Chatter, format!("Ping: {}", status_text(status))),
+        Frame::Digest { applied, .. } => (Talk::Chatter, format!("Digest of {applied} entries")),
         Frame::Pong(_) => (Talk::Chatter, "Pong".to_owned()),
         Frame::Ready(id) => news(format!("Ready {}", ballot(&id.0))),
         Frame::Forward { boot: _, first, commands } => {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use oxkeeper_replica::ensemble::{Bugs, Journal, JournalFull, Role, Want};
 
 use super::disk::Mood;
-use super::server::{Answer, Facts, Plan, Server, is_fast};
+use super::server::{Answer, Deed, Facts, Outcome, Plan, Server, is_fast};
 use super::show::{self, Talk};
 
 /// Rounds of turns at one moment: more of them mean that the servers never come to rest.
@@ -32,8 +32,6 @@ pub(crate) struct World {
     under_way: BTreeMap<(u8, u8), VecDeque<Vec<u8>>>,
     /// Directions in which nothing arrives.
     held: BTreeSet<(u8, u8)>,
-    /// What of a held direction its receiver has overheard.
-    overheard: BTreeMap<(u8, u8), usize>,
     known: BTreeMap<u8, Facts>,
     silent: BTreeSet<(u8, u8)>,
     asked: BTreeMap<i32, String>,
@@ -151,8 +149,9 @@ impl World {
         }
         self.settle();
         self.lines.clear();
+        let now_ms = self.now_ms;
         for id in self.ids() {
-            let facts = self.server(id).facts().expect("it runs");
+            let facts = self.server(id).facts(now_ms).expect("it runs");
             assert!(facts.serving, "server {id} does not serve");
             if facts.rules {
                 self.say(id, &format!("leads, all serve, {} entries are applied", facts.applied));
@@ -183,7 +182,6 @@ impl World {
         for (from, to) in [(one, other), (other, one)] {
             self.under_way.insert((from, to), VecDeque::new());
             self.silent.remove(&(from, to));
-            self.overheard.remove(&(from, to));
         }
         self.server(one).link_up(other, now_ms);
         self.server(other).link_up(one, now_ms);
@@ -193,7 +191,6 @@ impl World {
         let now_ms = self.now_ms;
         for (from, to) in [(one, other), (other, one)] {
             self.held.remove(&(from, to));
-            self.overheard.remove(&(from, to));
             if self.under_way.remove(&(from, to)).is_some() && self.server(from).is_running() {
                 self.server(from).link_down(to, now_ms);
             }
@@ -206,7 +203,6 @@ impl World {
 
     pub(crate) fn release(&mut self, from: u8, to: u8) {
         self.held.remove(&(from, to));
-        self.overheard.remove(&(from, to));
     }
 
     /// Up to `count` frames arrive, whether they are held or not.
@@ -233,7 +229,8 @@ impl World {
     }
 
     fn show_frame(&mut self, from: u8, to: u8, frame: &[u8], arrow: &str, shown: Shown) {
-        let Some(facts) = self.server(from).facts().or_else(|| self.server(to).facts()) else { return };
+        let now_ms = self.now_ms;
+        let Some(facts) = self.server(from).facts(now_ms).or_else(|| self.server(to).facts(now_ms)) else { return };
         let (talk, text) = show::frame(frame, &facts.configuration, from, to);
         if shown.frames && (talk == Talk::News || shown.chatter) {
             self.lines.push(format!("{:>5} {from}{arrow}{to} {text}", self.now_ms));
@@ -281,7 +278,7 @@ impl World {
         loop {
             self.settle();
             let running = self.servers.iter().filter(|(id, _)| !self.paused.contains(id));
-            let next_ms = running.filter_map(|(_, server)| server.next_step_ms()).min().unwrap_or(until_ms);
+            let next_ms = running.filter_map(|(_, server)| server.next_turn_ms()).min().unwrap_or(until_ms);
             if self.now_ms >= until_ms {
                 return;
             }
@@ -300,24 +297,44 @@ impl World {
         panic!("the servers do not come to rest at {} ms", self.now_ms);
     }
 
-    /// One turn; whether anything happened.
+    /// One turn, and what its disk does at once; whether anything happened.
     pub(crate) fn turn(&mut self, id: u8) -> bool {
         if !self.server(id).is_running() || self.paused.contains(&id) {
             return false;
         }
-        if self.server(id).is_syncing() {
-            return self.overhear(id);
-        }
         let now_ms = self.now_ms;
         let mut happened = self.listen(id);
-        self.expire(id);
-        self.server(id).step(now_ms);
-        happened |= self.send(id);
-        happened |= self.apply(id);
+        let outcome = self.server(id).turn(now_ms);
+        happened |= self.note(id, outcome);
         if is_fast(&self.server(id).disk) {
             happened |= self.persist(id);
         }
         happened | self.look(id)
+    }
+
+    /// Sends what an engine has sent, and says what it did; whether that was anything.
+    fn note(&mut self, id: u8, outcome: Outcome) -> bool {
+        let Outcome { frames, deeds } = outcome;
+        let happened = !frames.is_empty() || !deeds.is_empty();
+        for (peer, frame) in frames {
+            self.under_way.entry((id, peer)).or_default().push_back(frame);
+        }
+        for deed in deeds {
+            match deed {
+                Deed::Applied { index, entry } => self.say(id, &format!("applies {index}: {}", show::entry(&entry))),
+                Deed::Answered(Answer { xid, zxid, err }) => {
+                    let asked = self.asked.get(&xid).cloned().unwrap_or_default();
+                    self.say(id, &format!("answers {asked}: {}, zxid {}", show::outcome(err), show::zxid(zxid)));
+                }
+                Deed::Expired(session) => self.say(id, &format!("session {} expires", show::session(session))),
+                Deed::Silent(peer) if self.silent.insert((id, peer)) => {
+                    self.say(id, &format!("hears nothing of {peer}"))
+                }
+                Deed::Silent(_) => {}
+                Deed::DiskStalled => self.say(id, "its disk stands still: another server is to lead"),
+            }
+        }
+        happened
     }
 
     fn listen(&mut self, id: u8) -> bool {
@@ -335,83 +352,37 @@ impl World {
         heard
     }
 
-    fn overhear(&mut self, id: u8) -> bool {
-        let mut heard = false;
-        for from in self.ids() {
-            let frames = self.under_way.get(&(from, id)).cloned().unwrap_or_default();
-            let known = self.overheard.insert((from, id), frames.len()).unwrap_or(0);
-            for frame in frames.iter().skip(known) {
-                self.server(id).overhear(from, frame);
-                heard = true;
-            }
-        }
-        self.apply(id) | heard
-    }
-
-    fn expire(&mut self, id: u8) {
-        let now_ms = self.now_ms;
-        for session in self.server(id).expire(now_ms) {
-            self.say(id, &format!("session {} expires", show::session(session)));
-        }
-    }
-
-    fn send(&mut self, id: u8) -> bool {
-        let mut sent = false;
-        for peer in self.ids() {
-            while let Some(frame) = self.server(id).next_frame(peer) {
-                sent = true;
-                self.under_way.entry((id, peer)).or_default().push_back(frame);
-            }
-        }
-        sent
-    }
-
-    fn apply(&mut self, id: u8) -> bool {
-        let now_ms = self.now_ms;
-        let first = self.server(id).facts().map_or(0, |facts| facts.applied);
-        let (entries, answers) = self.server(id).apply(now_ms);
-        for (index, entry) in (first..).zip(&entries) {
-            self.say(id, &format!("applies {index}: {}", show::entry(entry)));
-        }
-        for Answer { xid, zxid, err } in answers {
-            let asked = self.asked.get(&xid).cloned().unwrap_or_default();
-            self.say(id, &format!("answers {asked}: {}, zxid {}", show::outcome(err), show::zxid(zxid)));
-        }
-        !entries.is_empty()
-    }
-
-    /// The disk answers.
+    /// The disk answers: it does what is under way, and all that has come of the turns since.
     pub(crate) fn persist(&mut self, id: u8) -> bool {
-        if !self.server(id).is_staged() {
-            return false;
+        let (mut worked, now_ms) = (false, self.now_ms);
+        while self.server(id).begin_disk(now_ms) && self.finish_disk(id) {
+            worked = true;
         }
-        match self.server(id).persist() {
-            Ok(written) => {
-                self.send(id);
-                self.apply(id);
+        worked
+    }
+
+    /// The disk works; turns go on meanwhile.
+    pub(crate) fn begin_disk(&mut self, id: u8) {
+        let now_ms = self.now_ms;
+        let begun = self.server(id).begin_disk(now_ms);
+        self.say(id, if begun { "its disk works" } else { "its disk has nothing to do" });
+    }
+
+    /// The work under way is done; whether the server goes on.
+    pub(crate) fn finish_disk(&mut self, id: u8) -> bool {
+        let now_ms = self.now_ms;
+        match self.server(id).finish_disk(now_ms) {
+            Ok(outcome) => {
+                self.note(id, outcome);
                 self.look(id);
-                written
+                true
             }
             Err(JournalFull) => {
                 self.say(id, "its disk is full");
                 self.crash(id);
-                true
+                false
             }
         }
-    }
-
-    /// A follower's disk works, and the others are only overheard meanwhile.
-    pub(crate) fn begin_persist(&mut self, id: u8) {
-        let begun = self.server(id).begin_persist().expect("the disk has room");
-        self.say(id, if begun { "its disk works" } else { "nothing is written beside it" });
-    }
-
-    pub(crate) fn finish_persist(&mut self, id: u8) {
-        self.server(id).finish_persist();
-        self.overheard.retain(|(_, to), _| *to != id);
-        self.send(id);
-        self.apply(id);
-        self.look(id);
     }
 
     /// Says what is new at a server.
@@ -419,22 +390,17 @@ impl World {
         if !self.server(id).is_running() {
             return false;
         }
-        let now_ms = self.now_ms;
         let want = self.server(id).take_want();
         if let Some(Want::Install { from, at }) = want {
             self.say(id, &format!("wants the state of {from}, with {at} entries"));
             self.paused.insert(id);
         }
-        for peer in self.server(id).silent(now_ms) {
-            if self.silent.insert((id, peer)) {
-                self.say(id, &format!("hears nothing of {peer}"));
-            }
-        }
         self.note_facts(id) | want.is_some()
     }
 
     fn note_facts(&mut self, id: u8) -> bool {
-        let Some(facts) = self.server(id).facts() else { return false };
+        let now_ms = self.now_ms;
+        let Some(facts) = self.server(id).facts(now_ms) else { return false };
         let former = self.known.insert(id, facts.clone());
         let is_new = |same: fn(&Facts, &Facts) -> bool| former.as_ref().is_none_or(|former| !same(former, &facts));
         let mut news = Vec::new();
@@ -459,6 +425,7 @@ impl World {
 
     /// How a server stands.
     pub(crate) fn show(&mut self, id: u8) {
+        let now_ms = self.now_ms;
         let server = self.server(id);
         let disk = server.disk.clone();
         let on_disk = format!(
@@ -468,7 +435,7 @@ impl World {
             show::scalar_ballot(disk.scalar(show::PROMISE)),
             show::scalar_ballot(disk.scalar(show::ROUND))
         );
-        let Some(facts) = server.facts() else { return self.say(id, &format!("down; {on_disk}")) };
+        let Some(facts) = server.facts(now_ms) else { return self.say(id, &format!("down; {on_disk}")) };
         let Facts { applied, decided, ahead_of_disk, ref linked, .. } = facts;
         let early = if ahead_of_disk { " ahead of its disk" } else { "" };
         let text =
@@ -478,9 +445,10 @@ impl World {
 
     /// Whether all servers that run hold the same.
     pub(crate) fn compare(&mut self) {
+        let now_ms = self.now_ms;
         let mut states = BTreeMap::<(u64, u64), Vec<u8>>::new();
         for id in self.ids() {
-            if let Some(facts) = self.server(id).facts() {
+            if let Some(facts) = self.server(id).facts(now_ms) {
                 let digest = self.server(id).digest();
                 states.entry((facts.applied, digest)).or_default().push(id);
             }

@@ -4,13 +4,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use oxkeeper_proto::{OpCode, SessionId};
 use oxkeeper_state::reconfig::Ruling;
-use oxkeeper_state::{BallotId, Command, Identities, Settings, State};
-use parking_lot::{Mutex, RwLock};
+use oxkeeper_state::{BallotId, Command, Identities, Level, Settings, State};
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
 use super::*;
 use crate::delivery::{Origin, Proposals};
-use crate::ensemble::replica::Joining;
-use crate::ensemble::{Applying, JournalOp, MemoryJournal, Pace, ReplicaConfig};
+use crate::engine::{Event, Outside};
+use crate::ensemble::replica::{Awaited, Joining};
+use crate::ensemble::{JournalOp, MemoryJournal, Pace, ReplicaConfig};
 use crate::{Clocks, SessionTable, Shared, Writer};
 
 /// A fault, and how it is named.
@@ -37,6 +38,27 @@ pub(crate) fn assert_found<T>(sound: impl Fn() -> T, check: impl Fn(&mut T), fau
     assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
 
+/// Drops what is outside.
+struct Nobody;
+
+impl Outside for Nobody {
+    fn send(&mut self, _peer: u8, _frame: Vec<u8>) {}
+
+    fn flush(&mut self) {}
+
+    fn end_link(&mut self, _peer: u8, _why: &str) {}
+
+    fn deliver(&mut self, writer: &mut Writer, _locked: RwLockWriteGuard<'_, Shared>, _entry: Option<&[u8]>) {
+        writer.outboxes.iter_mut().for_each(|outbox| outbox.clear(0));
+    }
+
+    fn spent(&mut self) -> u64 {
+        0
+    }
+
+    fn happened(&mut self, _event: Event<'_>) {}
+}
+
 struct Server {
     replica: Replica,
     shared: RwLock<Shared>,
@@ -60,6 +82,8 @@ impl Server {
             seed: 1,
             sync_len_max: 1 << 20,
             ruling: Ruling::default(),
+            knows: Level::KNOWN,
+            raises_to: Level::NONE,
             bugs: Bugs::default(),
         };
         let state = State::new(1);
@@ -71,16 +95,8 @@ impl Server {
     }
 
     fn apply(&mut self, now_ms: u64) {
-        let mut applying = Applying {
-            shared: &self.shared,
-            entry: &Mutex::new(()),
-            writer: &mut self.writer,
-            deliver: &mut |writer, _| writer.outboxes.iter_mut().for_each(|outbox| outbox.clear(0)),
-            applied: &mut |_| {},
-            now_ms,
-            early: true,
-        };
-        self.replica.apply(&mut applying).unwrap();
+        let (shared, entry) = (&self.shared, Mutex::new(()));
+        self.replica.apply(shared, &entry, &mut self.writer, &mut Nobody, true, now_ms).unwrap();
     }
 
     fn submit(&mut self) {
@@ -137,7 +153,7 @@ fn turns(servers: &mut [Server], now_ms: u64) {
 /// The leader, with a command on its way into the log, and one behind that.
 fn leader() -> Server {
     let mut servers = ensemble();
-    let place = servers.iter().position(|server| server.replica.rules()).expect("one leads");
+    let place = servers.iter().position(|server| server.replica.rules(310)).expect("one leads");
     let mut leader = servers.swap_remove(place);
     leader.submit();
     leader.replica.step(&leader.shared, 310, 310);
@@ -149,7 +165,7 @@ fn leader() -> Server {
 /// A follower that has accepted what it has not written.
 fn follower() -> Server {
     let mut servers = ensemble();
-    let place = servers.iter().position(|server| server.replica.rules()).expect("one leads");
+    let place = servers.iter().position(|server| server.replica.rules(310)).expect("one leads");
     servers[place].submit();
     let server = &mut servers[place];
     let me = server.replica.config.me;
@@ -213,7 +229,7 @@ fn what_is_wrong_in_a_leader_is_found() {
             ("2 entries are applied, 1 are durable", |it| store(it).lock().spoil_by_writing_again(1)),
             ("the log is in another configuration", |it| {
                 let other = JournalOp::Scalar(scalar::CONFIGURATION, Configuration::first(vec![9]).encode());
-                store(it).lock().journal.write(&[other]).unwrap();
+                store(it).lock().journal.write(vec![other]).unwrap();
             }),
             ("a link to itself", |it| it.replica.links.entry(it.replica.config.me).or_default().begin(0)),
             ("consensus speaks to 9, which does not vote", |it| {
@@ -229,7 +245,7 @@ fn what_is_wrong_in_a_leader_is_found() {
                 it.replica.target = it.replica.target.map(|(leader, _)| (leader, Default::default()));
             }),
             ("it leads Ballot", |it| lead(it).ballot = ballot::from_id(LATER)),
-            ("it awaits Some(9) of 3 entries", |it| lead(it).awaits = Some(9)),
+            ("of 3 entries", |it| lead(it).awaits = Some(Awaited { end: 9, is_reconfig: false })),
             ("it takes commands for Ballot", |it| it.replica.epoch = Some(LATER)),
             ("joins twice", |it| {
                 let joining = || Joining { blank: 9, via: 9, link: 1, safe_from: None };
