@@ -549,7 +549,8 @@ mod tests {
             |consensus| consensus.check(&Configuration::first(vec![1, 2, 3])),
             &[
                 ("consensus is in Configuration", |it| it.configuration.id = 2),
-                ("write 2 is staged, 0 is done", |it| it.staged = 2),
+                ("write 2 is staged, 0 is begun", |it| it.staged = 2),
+                ("write 2 is begun, 0 is done", |it| it.begun = 2),
                 ("acceptances wait for no write", |it| {
                     it.held.push((2, Accepted { n: Ballot::default(), accepted_idx: 1 }));
                 }),

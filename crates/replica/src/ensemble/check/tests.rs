@@ -269,6 +269,7 @@ fn what_is_wrong_in_a_leader_is_found() {
                 it.replica.epoch = Some(LATER);
             }),
             ("write 9 is staged", |it| consensus(it).staged = 9),
+            ("write 9 is begun", |it| consensus(it).begun = 9),
             ("a frame to", |it| link(it).push(9, Vec::new())),
             ("something is left of the link", |it| link(it).up = false),
         ],
