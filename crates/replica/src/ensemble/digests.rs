@@ -65,7 +65,7 @@ impl Digests {
     pub(crate) fn to_say(&self) -> impl Iterator<Item = (u64, Digest)> {
         let last = self.own.back().copied();
         let aligned = last.and_then(|(applied, _)| self.at(applied - applied % ALIGNED));
-        aligned.into_iter().chain(last)
+        aligned.filter(|_| aligned != last).into_iter().chain(last)
     }
 
     fn at(&self, applied: u64) -> Option<(u64, Digest)> {
@@ -163,6 +163,9 @@ mod tests {
         let said = |digests: &Digests| digests.to_say().map(|(applied, _)| applied).collect::<Vec<_>>();
         assert_eq!(said(&Digests::default()), []);
         assert_eq!(said(&digests()), [64, 100]);
+        let mut even = Digests::default();
+        (1..=64).for_each(|applied| even.note(applied, digest(applied)));
+        assert_eq!(said(&even), [64], "once is enough");
         let mut late = Digests::default();
         late.note(70, digest(70));
         assert_eq!(said(&late), [70], "it began behind 64");
