@@ -8,9 +8,17 @@ fn promises() {
         let options = Options::new(seed, 5, RUN_MS);
         let options = Options {
             bugs: Bugs { lasting_configuration: true, ..Bugs::default() },
-            lost_promise_once_in: 1, hand_over_every_ms: 150, founders: options.servers, spares: 0, sync_len_max: 1 << 20, clients: 4, think_ms_max: 10,
+            lost_promise_once_in: 1,
+            hand_over_every_ms: 150,
+            founders: options.servers,
+            spares: 0,
+            sync_len_max: 1 << 20,
+            clients: 4,
+            think_ms_max: 10,
             ..options.calm()
         };
-        if std::panic::catch_unwind(|| run(&options)).is_err() { println!("CAUGHT {seed}"); }
+        if std::panic::catch_unwind(|| run(&options)).is_err() {
+            println!("CAUGHT {seed}");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! What is known of each peer's link: whether it is up, when the peer was last heard of, how the peer stands; and the
 //! frames that wait to be sent, in the one order in which they must arrive.
 //!
-//! Invariant: frames leave a link strictly in order; a frame that tells of something leaves after that is durable.
+//! Invariant: frames leave a link in order; a frame that tells of something leaves after that is durable. Heartbeats and pings are
+//! about the moment: they overtake what waits for the disk, so that a slow disk is no silence.
 
 use std::collections::VecDeque;
 
