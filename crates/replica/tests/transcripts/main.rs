@@ -9,16 +9,17 @@
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `servers 1 2 3 [founders=1,2] [initialize=1] [sync-len=N] [entry-len=N] [level=N] [one-voter]` | starts servers, each with an empty disk |
+//! | `servers 1 2 3 [founders=1,2] [initialize=1] [sync-len=N] [entry-len=N] [level=N] [older=3] [one-voter]` | starts servers, each with an empty disk |
 //! | `founded 1 2 3 ...` | the same, links them, lets them found an ensemble, and gives each a client with a session |
 //! | `session 4`, `touch 4` | a client of a server begins a session, without which its other commands fail; it is heard of |
+//! | `come 2 1`, `sessions 1` | the client of 1 comes to 2 with its session; which sessions there are |
 //! | `link 1 2`, `cut 1 2`, `link all`, `cut 3 all` | begins and ends links; a link that ends takes what is under way with it |
 //! | `hold 1 2`, `release 1 2`, `deliver 1 2 [N]` | nothing of 1 arrives at 2; everything does; N frames do, or all |
 //! | `run MS [frames] [chatter]`, `settle`, `turn 1` | everybody has turns for so long; at this moment; one server has one |
 //! | `create 1 /a /b`, `reconfig 1 1 2 3:observer` | clients of a server ask |
 //! | `hand-over 1` | a leader wants another one |
 //! | `disk 1 fast|slow|full`, `persist 1`, `begin 2`, `finish 2` | how a disk answers; it does once; a write beside the turns |
-//! | `crash 1`, `restart 1`, `wipe 1`, `pause 1`, `resume 1` | of processes and machines |
+//! | `crash 1`, `restart 1`, `wipe 1`, `upgrade 1`, `downgrade 1`, `pause 1`, `resume 1` | of processes and machines |
 //! | `checkpoint 1`, `install 3 1` | the durable tree takes over from the log; 3 takes over the state of 1 |
 //! | `forge 1 2 HEX` | 2 hears bytes in the name of 1 |
 //! | `under-way`, `show [1]`, `compare` | frames that are not there yet; how servers stand; whether they hold the same |
@@ -75,11 +76,16 @@ fn each_fault_on_purpose_makes_its_script_fail() {
         ("install_takes_a_later_round", Bugs { naive_install: true, ..none }),
         ("epoch", Bugs { hasty_intake: true, ..none }),
         ("resend_twice", Bugs { no_duplicate_filter: true, ..none }),
-        ("expiry", Bugs { stale_clocks: true, ..none }),
+        ("expiry_led_before", Bugs { stale_clocks: true, ..none }),
+        ("expiry_without_a_majority", Bugs { lonely_clocks: true, ..none }),
+        ("expiry_came_too_late", Bugs { stale_expiry: true, ..none }),
         ("reconfig_void", Bugs { uncut_log: true, ..none }),
         ("reconfig_remove", Bugs { old_promise: true, ..none }),
         ("reconfig_void", Bugs { late_end: true, ..none }),
+        ("join_blank", Bugs { lasting_configuration: true, ..none }),
         ("foreign_frames", Bugs { foreign_frames: true, ..none }),
+        ("level_of_an_older_server", Bugs { hasty_raise: true, ..none }),
+        ("level_of_an_older_server", Bugs { unchecked_entries: true, ..none }),
     ] {
         let path = PathBuf::from(format!("{SCRIPTS}/{script}.txt"));
         let mut parts = script::parse(&fs::read_to_string(&path).unwrap());
@@ -135,6 +141,8 @@ fn perform(world: &mut World, command: &str) {
         }
         ["touch", id] => world.touch(number(id)),
         ["session", id] => world.open_session(number(id)),
+        ["come", id, of] => world.come(number(id), number(of)),
+        ["sessions", ids @ ..] => ids.iter().for_each(|id| world.list_sessions(number(id))),
         ["link", "all"] => each_pair(world, "all", "all", World::link),
         ["link", one, other] => each_pair(world, one, other, World::link),
         ["cut", one, other] => each_pair(world, one, other, World::cut),
@@ -159,6 +167,8 @@ fn perform(world: &mut World, command: &str) {
         ["finish", id] => drop(world.finish_disk(number(id))),
         ["crash", ids @ ..] => ids.iter().for_each(|id| world.crash(number(id))),
         ["restart", ids @ ..] => ids.iter().for_each(|id| world.start(number(id))),
+        ["upgrade", id] => world.replace_program(number(id), Level::KNOWN),
+        ["downgrade", id] => world.replace_program(number(id), Level::NONE),
         ["wipe", id] => world.wipe(number(id)),
         ["pause", id] => world.pause(number(id)),
         ["resume", id] => world.resume(number(id)),
@@ -179,6 +189,7 @@ fn add_servers(world: &mut World, words: &[&str]) {
     let list = |name: &str| option(name).map(|ids| ids.split(',').map(number).collect::<Vec<u8>>());
     let ids: Vec<u8> = words.iter().filter_map(|word| word.parse().ok()).collect();
     let founders = list("founders").unwrap_or_else(|| ids.clone());
+    let is_older = |id| list("older").is_some_and(|ids| ids.contains(&id));
     for id in ids {
         world.add(Plan {
             id,
@@ -187,8 +198,9 @@ fn add_servers(world: &mut World, words: &[&str]) {
             sync_len_max: option("sync-len").map_or(1 << 20, number),
             one_voter: words.contains(&"one-voter"),
             entry_len_max: option("entry-len").map_or(1 << 10, number),
-            knows: Level::KNOWN,
-            raises_to: option("level").map_or(Level::NONE, |level| Level(number(level))),
+            knows: if is_older(id) { Level::NONE } else { Level::KNOWN },
+            // The level has stories of its own.
+            raises_to: option("level").filter(|_| !is_older(id)).map_or(Level::NONE, |level| Level(number(level))),
             bugs: world.bugs(),
         });
     }

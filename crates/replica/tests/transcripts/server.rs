@@ -9,7 +9,7 @@ use oxkeeper_replica::engine::{Event, MemberEngine, MemberOptions, Moment, Outsi
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::replica::{LogPart, LogTail, OwnLog, compare_rounds, greater_ballot};
 use oxkeeper_replica::ensemble::{
-    BadFrame, Bugs, Configuration, DiskJob, Journal, JournalFull, JournalOp, MemoryJournal, Pace, Replica,
+    BadFrame, Bugs, Configuration, DiskJob, Journal, JournalFull, JournalOp, MemoryJournal, Outdated, Pace, Replica,
     ReplicaConfig, Role, Want,
 };
 use oxkeeper_replica::{Clocks, ConnectionId, Origin, Proposals, SessionTable, Shared, Writer};
@@ -230,11 +230,6 @@ impl Server {
         self.process().engine.receive(peer, frame, now_ms)
     }
 
-    /// The session of this server's client.
-    fn session(&self) -> SessionId {
-        SessionId(i64::from(self.plan.id) << 56 | 1)
-    }
-
     /// A client of this server begins its session.
     pub(crate) fn open_session(&mut self, xid: i32, now_ms: u64) {
         let mut body = Vec::new();
@@ -242,9 +237,21 @@ impl Server {
         self.submit(OpCode::CreateSession, Settings::default(), &body, xid, now_ms);
     }
 
+    /// The client of another server comes with its session.
+    pub(crate) fn resume_session(&mut self, of: u8, xid: i32, now_ms: u64) {
+        let mut body = Vec::new();
+        SESSION_TIMEOUT_MS.encode(&mut body);
+        self.submit_for(session_of(of), OpCode::ResumeSession, Settings::default(), &body, xid, now_ms);
+    }
+
+    /// The sessions of its state.
+    pub(crate) fn sessions(&mut self) -> Vec<SessionId> {
+        self.process().shared.read().state.sessions().iter().map(|(session, _)| session).collect()
+    }
+
     /// Its client says that it lives.
     pub(crate) fn touch(&mut self, now_ms: u64) {
-        let session = self.session();
+        let session = session_of(self.plan.id);
         self.process().shared.read().sessions.lock().clocks.touch(session, now_ms);
     }
 
@@ -271,8 +278,12 @@ impl Server {
     }
 
     fn submit(&mut self, op: OpCode, settings: Settings, body: &[u8], xid: i32, now_ms: u64) {
+        self.submit_for(session_of(self.plan.id), op, settings, body, xid, now_ms);
+    }
+
+    fn submit_for(&mut self, session: SessionId, op: OpCode, settings: Settings, body: &[u8], xid: i32, now_ms: u64) {
         let mut proposals = Proposals::default();
-        let (session, identities) = (self.session(), Identities::default());
+        let identities = Identities::default();
         Command { from: None, session, xid, op, settings, identities, body }.encode(&mut proposals.commands);
         let connection = Some(ConnectionId { thread: 0, generation: 0, place: 0 });
         proposals.origins.push(Origin { connection, received_ms: now_ms, reads: None });
@@ -321,6 +332,11 @@ impl Server {
         self.process().engine.take_want()
     }
 
+    /// Why it must end.
+    pub(crate) fn outdated(&mut self) -> Option<Outdated> {
+        self.process().engine.replica().outdated()
+    }
+
     pub(crate) fn next_turn_ms(&self) -> Option<u64> {
         self.process.as_ref().map(|process| process.engine.next_turn_ms())
     }
@@ -363,6 +379,11 @@ impl Server {
         self.tree.clone_from(&source.applied);
         self.start(now_ms)
     }
+}
+
+/// The session of a server's client.
+fn session_of(id: u8) -> SessionId {
+    SessionId(i64::from(id) << 56 | 1)
 }
 
 /// A line of the configuration.

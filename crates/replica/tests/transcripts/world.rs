@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use oxkeeper_replica::ensemble::{Bugs, Journal, JournalFull, Role, Want};
 
+use oxkeeper_state::Level;
+
 use super::disk::Mood;
 use super::server::{Answer, Deed, Facts, Outcome, Plan, Server, is_fast};
 use super::show::{self, Talk};
@@ -163,6 +165,25 @@ impl World {
     pub(crate) fn open_session(&mut self, id: u8) {
         let (xid, now_ms) = (self.next_xid("a session"), self.now_ms);
         self.server(id).open_session(xid, now_ms);
+    }
+
+    /// The client of another server comes to this one.
+    pub(crate) fn come(&mut self, id: u8, of: u8) {
+        let (xid, now_ms) = (self.next_xid("the session"), self.now_ms);
+        self.server(id).resume_session(of, xid, now_ms);
+    }
+
+    /// Which sessions there are by the state of a server.
+    pub(crate) fn list_sessions(&mut self, id: u8) {
+        let sessions: Vec<String> = self.server(id).sessions().into_iter().map(show::session).collect();
+        self.say(id, &format!("has sessions {}", sessions.join(", ")));
+    }
+
+    /// The program of a server is replaced by one that knows this level.
+    pub(crate) fn replace_program(&mut self, id: u8, knows: Level) {
+        assert!(!self.server(id).is_running(), "server {id} runs");
+        let plan = &mut self.server(id).plan;
+        (plan.knows, plan.raises_to) = (knows, knows);
     }
 
     /// The client of a server says that it lives.
@@ -394,6 +415,11 @@ impl World {
         if let Some(Want::Install { from, at }) = want {
             self.say(id, &format!("wants the state of {from}, with {at} entries"));
             self.paused.insert(id);
+        }
+        if let Some(problem) = self.server(id).outdated() {
+            self.say(id, &format!("ends: {problem}"));
+            self.crash(id);
+            return true;
         }
         self.note_facts(id) | want.is_some()
     }
