@@ -331,7 +331,7 @@ pub struct Renewal<'a> {
 
 impl<'a> Renewal<'a> {
     /// The feature level that knows it.
-    const NEEDS: Level = Level(1);
+    pub const NEEDS: Level = Level(1);
 
     /// Appends the entry.
     pub fn encode(&self, out: &mut Vec<u8>) {

@@ -794,10 +794,12 @@ impl Replica {
         if lead.awaits.is_some() {
             return;
         }
-        let new = |joining: &&mut Joining| joining.safe_from.is_none();
+        let voters = |blank: &u8| self.configuration.has(*blank) && !self.config.bugs.lasting_configuration;
+        // Voters wait until everybody knows what a renewal is.
+        let may_renew = intake.level >= Renewal::NEEDS || self.config.bugs.own_level;
+        let new = |joining: &&mut Joining| joining.safe_from.is_none() && (may_renew || !voters(&joining.blank));
         let blank: Vec<u8> = lead.joining.iter_mut().filter(new).map(|joining| joining.blank).collect();
         if !blank.is_empty() {
-            let voters = |blank: &u8| self.configuration.has(*blank) && !self.config.bugs.lasting_configuration;
             let servers: Vec<u8> = blank.into_iter().filter(voters).collect();
             let mut entry = Vec::new();
             match servers.is_empty() {

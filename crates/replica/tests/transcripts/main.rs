@@ -84,6 +84,7 @@ fn each_fault_on_purpose_makes_its_script_fail() {
         ("reconfig_void", Bugs { late_end: true, ..none }),
         ("join_blank", Bugs { lasting_configuration: true, ..none }),
         ("foreign_frames", Bugs { foreign_frames: true, ..none }),
+        ("join_blank_below_the_level", Bugs { own_level: true, ..none }),
         ("level_of_an_older_server", Bugs { hasty_raise: true, ..none }),
         ("level_of_an_older_server", Bugs { unchecked_entries: true, ..none }),
     ] {
