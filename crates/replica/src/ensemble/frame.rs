@@ -308,6 +308,13 @@ impl Frame {
         rest.get(..BALLOT_LEN).filter(|_| brings).and_then(ballot::from_bytes)
     }
 
+    /// Whether these are the bytes of a frame that may overtake those that wait for the disk: it tells nothing of the log, and among
+    /// frames of its kind it stays in order.
+    pub(crate) fn may_overtake(bytes: &[u8]) -> bool {
+        use kind::{FORWARD, HEARTBEAT, HEARTBEAT_REPLY, PING, PONG, TOUCHES};
+        bytes.first().is_some_and(|kind| [HEARTBEAT, HEARTBEAT_REPLY, PING, PONG, FORWARD, TOUCHES].contains(kind))
+    }
+
     /// Reads a frame. Who is who says `roster`; it does not matter if the frame [is not of
     /// consensus](Frame::is_of_consensus).
     pub fn decode(bytes: &[u8], roster: Roster) -> Result<Frame, BadFrame> {

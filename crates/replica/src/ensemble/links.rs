@@ -1,12 +1,12 @@
 //! What is known of each peer's link: whether it is up, when the peer was last heard of, how the peer stands; and the
 //! frames that wait to be sent, in the one order in which they must arrive.
 //!
-//! Invariant: frames leave a link in order; a frame that tells of something leaves after that is durable. Heartbeats and pings are
-//! about the moment: they overtake what waits for the disk, so that a slow disk is no silence.
+//! Invariant: frames leave a link in order; a frame that tells of something leaves after that is durable. Those that tell nothing of
+//! the log ([`Frame::may_overtake`]) overtake what waits for the disk, so that a slow disk is no silence.
 
 use std::collections::VecDeque;
 
-use super::frame::Status;
+use super::frame::{Frame, Status};
 
 /// What a peer that does not vote is told: every decided entry, a part at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +60,7 @@ impl Link {
     pub(crate) fn pop(&mut self, written: u64) -> Option<Vec<u8>> {
         let (needs_write, _) = self.waiting.front()?;
         if *needs_write > written {
-            let urgent = |(_, frame): &(u64, Vec<u8>)| matches!(frame.first(), Some(16 | 17 | 32 | 34 | 35 | 39));
-            let at = self.waiting.iter().position(urgent)?;
+            let at = self.waiting.iter().position(|(_, frame)| Frame::may_overtake(frame))?;
             return self.waiting.remove(at).map(|(_, frame)| frame);
         }
         self.waiting.pop_front().map(|(_, frame)| frame)
