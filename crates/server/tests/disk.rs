@@ -42,7 +42,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_heals() {
     let server = start_on(&disk).unwrap();
     let mut client = Raw::connect(server.address(), LONG_MS).unwrap();
     client.create("/a", b"", Persistent).unwrap().unwrap();
-    let mut doomed = Raw::connect(server.address(), 2 * TICK_MS as i32).unwrap();
+    let mut doomed = Raw::connect(server.address(), LONG_MS).unwrap();
     doomed.create("/doomed", b"", Ephemeral).unwrap().unwrap();
     let doomed = doomed.session;
 
@@ -57,7 +57,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_heals() {
     Raw::connect(server.address(), LONG_MS).expect_err("no session can be created");
 
     // The doomed session expires, which nobody can be told: it is over, but its ephemeral stays.
-    // A look at it renews it: the looks are far apart.
+    // A look at it renews it, and makes its timeout short: the looks are far apart.
     until("the session is over", || {
         thread::sleep(Duration::from_millis(20 * u64::from(TICK_MS)));
         Raw::open(server.address(), 2 * TICK_MS as i32, doomed).unwrap().session.id == 0

@@ -45,10 +45,13 @@ impl Outside for Surroundings<'_, '_> {
     }
 
     fn spent(&mut self) -> u64 {
-        match self.around.options.bug {
-            Bug::TrimTooFar => self.progress.applied,
-            Bug::NeverTrim => 0,
-            _ => self.progress.committed,
+        let bug = self.around.options.bug;
+        if bug == Bug::NeverTrim {
+            0
+        } else if bug == Bug::TrimTooFar {
+            self.progress.applied
+        } else {
+            self.progress.committed
         }
     }
 

@@ -34,23 +34,20 @@ impl<J: Journal> Journal for Liar<J> {
     }
 
     fn work(&mut self, groups: Vec<Vec<JournalOp>>) -> DiskJob {
-        match self.bug {
-            Bug::EarlyDurability => {
-                let work = self.journal.work(std::mem::replace(&mut self.late, groups));
-                Box::new(move || work().or(Ok(())))
-            }
-            Bug::RefusedIsLogged => {
-                let (work, again, disk) =
-                    (self.journal.work(groups.clone()), self.journal.work(groups), self.disk.clone());
-                Box::new(move || {
-                    work().or_else(|JournalFull| {
-                        disk.set_room(None);
-                        again().and(Err(JournalFull))
-                    })
-                })
-            }
-            _ => self.journal.work(groups),
+        if self.bug == Bug::EarlyDurability {
+            let work = self.journal.work(std::mem::replace(&mut self.late, groups));
+            return Box::new(move || work().or(Ok(())));
         }
+        if self.bug != Bug::RefusedIsLogged {
+            return self.journal.work(groups);
+        }
+        let (work, again, disk) = (self.journal.work(groups.clone()), self.journal.work(groups), self.disk.clone());
+        Box::new(move || {
+            work().or_else(|JournalFull| {
+                disk.set_room(None);
+                again().and(Err(JournalFull))
+            })
+        })
     }
 
     fn read(&self, range: Range<u64>, entry: &mut dyn FnMut(&[u8])) {

@@ -103,6 +103,8 @@ fn absences(options: Options) -> Options {
 fn promises(options: Options) -> Options {
     Options {
         lost_promise_once_in: 1,
+        disk_ms_max: 20,
+        peer_delay_ms_max: 5,
         hand_over_every_ms: 150,
         founders: options.servers,
         spares: 0,
@@ -179,7 +181,7 @@ fn every_bug_is_caught() {
     check("entries that are not checked", 60, &["levels:", "cannot be decoded"], unchecked);
     check("a level of one's own", 10, &["levels:"], |options| releases(shell(Bug::LevelOfItsOwn)(options)));
     let lasting = Bugs { lasting_configuration: true, ..NONE };
-    check_of(5, "lost promises", 150, &["history:", "frames:"], |options| promises(core(lasting)(options)));
+    check_of(5, "lost promises", 60, &["history:", "frames:"], |options| promises(core(lasting)(options)));
     // Those that break an invariant of one server, which its peers may never notice.
     const BROKEN: [&str; 1] = ["invariant:"];
     check("naive install", 20, &BROKEN, invariants(Bugs { naive_install: true, ..NONE }));

@@ -479,8 +479,8 @@ impl Consensus {
         let store = self.store.lock();
         assert!(self.configuration == *configuration, "invariant: consensus is in {:?}", self.configuration);
         let (staged, begun, written) = (self.staged, self.begun, self.written);
-        assert!((begun..=begun + 1).contains(&staged), "invariant: write {staged} is staged, {begun} is begun");
         assert!((written..=written + 1).contains(&begun), "invariant: write {begun} is begun, {written} is done");
+        assert!((begun..=begun + 1).contains(&staged), "invariant: write {staged} is staged, {begun} is begun");
         let (promise, round, id) = (store.promise(), store.round(), configuration.id);
         assert!(promise == self.promise(), "invariant: {:?} is promised, {promise:?} is stored", self.promise());
         assert!(round <= promise, "invariant: accepted in {round:?} above the promise {promise:?}");

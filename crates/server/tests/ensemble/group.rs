@@ -149,7 +149,7 @@ impl Group {
         let answer = before();
         let left: Vec<_> = self.seats.iter().map(|seat| seat.disk.as_ref().unwrap().crash(seed)).collect();
         drop(closed);
-        self.ids().into_iter().for_each(|id| _ = self.stop(id));
+        self.ids().into_iter().for_each(|id| self.stop(id));
         self.seats.iter_mut().zip(left).for_each(|(seat, left)| seat.disk = Some(left));
         self.start_all();
         answer
@@ -245,7 +245,7 @@ impl Group {
 
     /// Stops whatever runs.
     pub(crate) fn end(mut self) {
-        self.running_ids().into_iter().for_each(|id| _ = self.stop(id));
+        self.running_ids().into_iter().for_each(|id| self.stop(id));
     }
 }
 

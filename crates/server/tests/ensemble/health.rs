@@ -91,7 +91,7 @@ fn a_member_without_a_majority_is_alive_and_not_ready() {
 #[test]
 fn a_member_with_data_and_no_majority_says_whom_it_misses() {
     let mut group = Group::running_on_files(&[1, 2, 3]);
-    group.ids().into_iter().for_each(|id| _ = group.stop(id));
+    group.ids().into_iter().for_each(|id| group.stop(id));
     let dir = group.seat(1).dir.clone();
     std::fs::write(dir.join("myid"), "1").unwrap();
     let alone = Process::start_on(&dir, &group.zoo_cfg(1));

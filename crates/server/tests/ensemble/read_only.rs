@@ -120,7 +120,7 @@ fn sessions_of_read_only_mode_expire_and_can_be_closed() {
 fn only_a_server_that_has_a_state_and_was_asked_to_serves_reads() {
     let mut group = readers();
     group.client(1).create("/a", b"kept", Persistent).unwrap().unwrap();
-    group.ids().into_iter().for_each(|id| _ = group.stop(id));
+    group.ids().into_iter().for_each(|id| group.stop(id));
     group.wipe(2);
     group.start(1);
     wait_read_only(&group, 1);

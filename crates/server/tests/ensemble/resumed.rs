@@ -59,7 +59,7 @@ impl Ensemble {
             let leader = self.leader;
             self.net.millisecond(|me| disks_work || me == leader);
             let now_ms = self.net.now_ms;
-            if now_ms % 50 != 0 {
+            if !now_ms.is_multiple_of(50) {
                 continue;
             }
             let server = self.net.server(leader);

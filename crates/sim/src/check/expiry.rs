@@ -193,7 +193,7 @@ impl Expiry {
     /// served: not before that time is added, or its full timeout has passed since somebody serves again.
     fn due_after_outages_ms(&self, heard_ms: u64, timeout_ms: u64) -> u64 {
         let later = self.outages.iter().filter(|(from_ms, _)| *from_ms >= heard_ms);
-        let long = later.filter_map(|(from_ms, until_ms)| Some((*from_ms, until_ms.unwrap_or(u64::MAX))));
+        let long = later.map(|(from_ms, until_ms)| (*from_ms, until_ms.unwrap_or(u64::MAX)));
         let (mut lost_ms, mut last_ms) = (0u64, None);
         for (from_ms, until_ms) in long.filter(|(from_ms, until_ms)| until_ms - from_ms > self.tick_ms * 3 / 2) {
             lost_ms = lost_ms.saturating_add(until_ms - from_ms);

@@ -75,6 +75,9 @@ impl Outside for Surroundings<'_> {
     }
 
     fn deliver(&mut self, writer: &mut Writer, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
+        if self.world.hosts[self.me].has_crashed() {
+            return;
+        }
         self.digests.push((locked.state.zxid().0, locked.state.tree().digest()));
         self.seats.fill_mailboxes(writer, self.world.options.bug);
         if let Some(entry) = entry {
@@ -89,6 +92,9 @@ impl Outside for Surroundings<'_> {
 
     fn happened(&mut self, event: Event<'_>) {
         let now_ms = self.world.now_ms;
+        if self.world.hosts[self.me].has_crashed() {
+            return;
+        }
         match event {
             Event::SessionExpired { session, .. } => {
                 note(now_ms, self.me, "session expired:", [session.0 as u64, 0]);
@@ -197,6 +203,9 @@ impl World {
         let mut outside = Surroundings { world: self, me, seats, next: before, digests: Vec::new(), spent };
         let done = work(&mut engine, &process.shared, &mut outside);
         let digests = outside.digests;
+        if self.hosts[me].has_crashed() {
+            return done;
+        }
         let replica = engine.replica();
         let after = replica.applied();
         if after > before {
