@@ -117,7 +117,7 @@ pub enum OpClass {
 }
 
 impl OpCode {
-    /// What kind of operation it is.
+    /// Returns the kind of operation.
     pub fn class(self) -> OpClass {
         match self {
             OpCode::Exists

@@ -1,7 +1,7 @@
 //! Deliveries that wait until a leader of the next voters has begun: the answer to a reconfig, and everything that its
 //! connection must hear behind it.
 //!
-//! Whoever hears that the voters are others may take the disks of former ones away, so the answer must wait. Replies leave
+//! A client that hears of other voters may take the disks of former ones away, so the answer must wait. Replies leave
 //! in request order, and events in the order of zxids: so whatever follows it on the same connection waits, too. Reads and
 //! pings behind it wait in the connection, which counts the reconfig as in flight.
 //!

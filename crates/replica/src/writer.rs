@@ -68,7 +68,7 @@ pub struct Writer {
     pub me: Option<(u8, u64)>,
     /// Commands that were applied before are applied again: never, but in the simulator, to show that it would notice.
     pub repeats: bool,
-    /// What follows the answer to a reconfig on its connection does not wait for that: never, but in the simulator.
+    /// Answers behind a reconfig on its connection do not wait for it: never, but in the simulator.
     pub overtakes: bool,
     /// A write of this server's own clients is slow that took so long until it is applied, ms.
     pub slow_after_ms: Option<u64>,
@@ -80,7 +80,7 @@ pub struct Writer {
     pub audit: Option<Audit>,
     /// Commands applied since somebody took that away.
     pub applied: u64,
-    /// What waits until those who vote from now on have begun.
+    /// Answers that wait until the next configuration has begun.
     withheld: Withheld,
     body: Vec<u8>,
 }

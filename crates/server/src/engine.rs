@@ -42,7 +42,7 @@ pub(crate) struct Engine {
     pub(crate) surroundings: Surroundings,
 }
 
-/// What the engine has around it.
+/// Surroundings of the engine.
 #[derive(Debug)]
 pub(crate) struct Surroundings {
     pub(crate) shared: Arc<RwLock<Shared>>,

@@ -1,4 +1,4 @@
-//! What threads hand to each other: proposals to the engine, deliveries and orders to the threads that own connections. How: `handoff`.
+//! Hand-overs between threads: proposals to the engine, deliveries and orders to the threads that own connections. See `handoff` for how.
 //!
 //! Invariant: a delivery is in its mailbox before the state it tells of can be read.
 
@@ -24,7 +24,7 @@ const DELIVERIES_LEN_MAX: usize = 64 << 20;
 /// Proposals on their way to the engine.
 pub(crate) type Proposing = handoff::proposing::Proposing<Proposals, Replacement, Waker>;
 
-/// What waits for one thread that owns connections.
+/// Mailbox of one thread that owns connections.
 pub(crate) type Mailbox = handoff::mailbox::Mailbox<Outbox, Order>;
 
 impl Batch for Proposals {

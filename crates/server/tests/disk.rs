@@ -25,7 +25,7 @@ fn fill_up(client: &mut Raw, disk: &FakeDisk) -> (Vec<u8>, i32) {
         let data = vec![len as u8; len];
         match client.set("/a", &data).unwrap() {
             Ok(stat) => kept = (data, stat.version),
-            // What is written is a multiple of so many bytes.
+            // Writes are padded to a multiple of 16 bytes.
             Err(code) => {
                 assert_eq!(code, ErrorCode::SystemError);
                 len = len.saturating_sub(16);

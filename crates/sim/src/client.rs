@@ -393,7 +393,7 @@ impl Client {
             }
             Request::Write(op, asked) => {
                 let outcome = model.outcome(zxid).expect("zxids: a reply of one that is not there");
-                // Who the members are, the model does not know.
+                // The model does not know the members.
                 let (theirs, ours) = if *op == OpCode::Reconfig {
                     contents::check_reconfig(asked, zxid, err, body);
                     (&[][..], &[][..])

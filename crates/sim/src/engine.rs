@@ -13,7 +13,7 @@ use crate::options::Bug;
 use crate::seats::Seats;
 use crate::server::{Around, Server};
 
-/// What the engine has around it.
+/// Surroundings of the engine.
 struct Surroundings<'a, 'b> {
     around: &'a mut Around<'b>,
     seats: &'a mut Seats,

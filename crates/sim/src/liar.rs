@@ -16,7 +16,7 @@ pub struct Liar<J> {
     pub bug: Bug,
     /// Where the journal is.
     pub disk: FakeDisk,
-    /// What it has claimed to have done.
+    /// Groups that it has claimed to have written.
     pub late: Vec<Vec<JournalOp>>,
 }
 

@@ -42,7 +42,7 @@ pub enum Bug {
     CloseWithConnection,
     /// Replies of one portion leave in the wrong order.
     RepliesSwapped,
-    /// What stands behind a reconfig on its connection is answered before it.
+    /// Requests behind a reconfig on its connection are answered before it.
     ReconfigOvertaken,
     /// The watches of a connection outlive it.
     WatchesStay,

@@ -70,7 +70,7 @@ pub struct Server {
     /// What connections and the engine share.
     pub shared: RwLock<Shared>,
     pub(crate) log: LogReader,
-    /// What the disk works on.
+    /// Work of the disk.
     pub(crate) work: Option<DiskJob>,
     /// When the engine last looked at the clocks.
     pub(crate) last_tick_ms: u64,

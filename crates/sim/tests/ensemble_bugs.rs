@@ -120,7 +120,7 @@ fn releases(options: Options) -> Options {
     Options { releases: [Level::KNOWN, Level::NEXT], crash_every_ms: 300, leader_crash_every_ms: 500, ..options.calm() }
 }
 
-/// What servers promise to others must notice it, without a look at the replica's invariants.
+/// Promises to others must notice it, without a look at the replica's invariants.
 fn core(bugs: Bugs) -> impl Fn(Options) -> Options {
     move |options| Options { bugs, check: false, ..options }
 }

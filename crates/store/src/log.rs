@@ -85,7 +85,7 @@ pub struct Log {
     dirty: u64,
 }
 
-/// What is on the disk.
+/// Contents of the disk.
 #[derive(Debug)]
 struct Durable {
     index: Index,

@@ -1,4 +1,4 @@
-//! What time alone brings about: sessions and znodes whose time is over.
+//! Housekeeping: sessions and znodes whose time is over, and a shorter log.
 //!
 //! Invariant: time that a leader spends without a majority is no time. Its clients could not be heard, at whichever server, and
 //! what it proposed would take effect later, when they are back.
@@ -41,7 +41,7 @@ impl MemberEngine {
 
     /// A leader's clocks show when it last heard a majority.
     fn expire(&mut self, shared: &RwLock<Shared>, now_ms: u64, outside: &mut dyn Outside) {
-        // What followers have heard may have come only now, all at once.
+        // Followers' touches may have come only now, all at once.
         self.replica.settle_touches(shared, now_ms);
         let Some(contact_ms) = self.replica.ruled_until_ms(now_ms) else { return };
         let shared = shared.read();
@@ -80,7 +80,7 @@ impl MemberEngine {
         }
     }
 
-    /// What a checkpoint holds leaves the log; a tick without a write is time for one.
+    /// Trims what a checkpoint holds from the log; a tick without a write is time for one.
     fn shorten_log(&mut self, outside: &mut dyn Outside) {
         let applied = self.replica.applied();
         if std::mem::replace(&mut self.applied_last_tick, applied) == applied {

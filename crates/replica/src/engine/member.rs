@@ -22,7 +22,7 @@ pub struct Moment {
     pub wall_ms: i64,
 }
 
-/// What a member's engine needs to know.
+/// Settings of a member's engine.
 #[derive(Clone, Copy, Debug)]
 pub struct MemberOptions {
     /// How containers and TTL znodes are looked for.
@@ -71,7 +71,7 @@ impl MemberEngine {
         }
     }
 
-    /// What servers say to each other and agree on.
+    /// The replica.
     pub fn replica(&self) -> &Replica {
         &self.replica
     }
@@ -106,7 +106,7 @@ impl MemberEngine {
         self.replica.submit(proposals);
     }
 
-    /// What time and everything received bring about.
+    /// Does what time and everything received bring about.
     pub fn turn(&mut self, shared: &RwLock<Shared>, moment: Moment, outside: &mut dyn Outside) {
         self.keep_house(shared, moment, outside);
         self.mind_disk(moment.now_ms, outside);
@@ -147,7 +147,7 @@ impl MemberEngine {
     fn settle(&mut self, shared: &RwLock<Shared>, now_ms: u64, outside: &mut dyn Outside) {
         self.send(outside);
         self.apply(shared, now_ms, outside);
-        // Whom the last entries let in is told now, not with the next frame.
+        // Servers let in by the last entries are told now, not with the next frame.
         self.send(outside);
         self.serve(shared, now_ms, outside);
     }
@@ -216,19 +216,19 @@ impl MemberEngine {
         }
     }
 
-    /// What it cannot do itself; asked for once, when the disk has nothing to do.
+    /// Takes what it cannot do itself; asked for once, when the disk has nothing to do.
     pub fn take_want(&mut self) -> Option<Want> {
         self.replica.take_want()
     }
 
-    /// What this server, as the leader, has packed since this was last asked.
+    /// Takes the counts of what this server, as the leader, has packed since the last call.
     pub fn take_packed(&mut self) -> Packed {
         self.replica.take_packed()
     }
 
     /// When the next turn is due if nothing arrives before, ms.
     pub fn next_turn_ms(&self) -> u64 {
-        // What the last entry applied has brought about.
+        // The last entry applied has brought about more to write.
         if self.replica.wants_disk() {
             return 0;
         }

@@ -1,4 +1,4 @@
-//! What an engine needs done by its driver, and what it tells it: what a checker of the simulator sees is what an operator sees.
+//! The engine's side of its driver: what it needs done, and what it tells. A checker of the simulator sees what an operator sees.
 
 use oxkeeper_proto::SessionId;
 use oxkeeper_state::{Expendable, Level};

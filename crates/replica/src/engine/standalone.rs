@@ -18,7 +18,7 @@ use crate::delivery::{Origin, Proposals};
 use crate::ensemble::{DiskJob, Journal, JournalFull, JournalOp};
 use crate::{Shared, Writer};
 
-/// What a server alone needs to know.
+/// Settings of a server alone.
 #[derive(Clone, Copy, Debug)]
 pub struct StandaloneOptions {
     /// How containers and TTL znodes are looked for.
@@ -44,7 +44,7 @@ struct Packed {
     stage: Stage,
 }
 
-/// What is done with the entry at hand.
+/// Progress of the entry at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// The disk has it to write.
@@ -53,7 +53,7 @@ enum Stage {
     Applying(usize),
 }
 
-/// What the disk works on.
+/// Work of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writing {
     Entry,
@@ -177,7 +177,7 @@ impl StandaloneEngine {
         self.unclosed.append(sessions);
     }
 
-    /// What time alone brings about, once an interval of the clocks.
+    /// Does what time alone brings about, once an interval of the clocks.
     pub fn turn(&mut self, shared: &RwLock<Shared>, moment: Moment, outside: &mut dyn Outside) {
         let Moment { now_ms, wall_ms } = moment;
         if now_ms < self.next_tick_ms {
@@ -210,7 +210,7 @@ impl StandaloneEngine {
         }
     }
 
-    /// What a checkpoint holds leaves the log; a tick without a write is time for one.
+    /// Trims what a checkpoint holds from the log; a tick without a write is time for one.
     pub fn shorten_log(&mut self, outside: &mut dyn Outside) {
         if std::mem::replace(&mut self.applied_last_tick, self.applied) == self.applied {
             outside.idle();

@@ -13,7 +13,7 @@ use super::journal::scalar;
 use super::links::Link;
 use super::replica::{Lead, Replica, Standing};
 
-/// What was seen at the last look, and never goes back.
+/// Values seen at the last look, which never go back.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     applied: u64,

@@ -458,7 +458,7 @@ impl Consensus {
         Some(work)
     }
 
-    /// What was begun is durable: counts the acceptances that waited for it.
+    /// Notes that the work begun is durable, and counts the acceptances that waited for it.
     pub(crate) fn finish_persist(&mut self) {
         self.store.lock().finish();
         self.written = self.begun;

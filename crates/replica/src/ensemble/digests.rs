@@ -78,7 +78,7 @@ impl Digests {
         let reached = self.own.back().map_or(0, |&(last, _)| last);
         let claims = self.claims.entry(peer).or_default();
         if claims.len() >= CLAIMS {
-            // What is still to be compared is not given up for what comes later.
+            // A claim still to be compared is not given up for a later one.
             match claims.first_key_value() {
                 Some((&oldest, _)) if oldest <= reached => drop(claims.remove(&oldest)),
                 _ => return,
@@ -191,7 +191,7 @@ mod tests {
         digests.said(4, 102, digest(102));
         digests.said(4, 101, digest(7));
         assert!(!differs(&digests, 4), "an older one does not count");
-        // What nobody has any more is not compared.
+        // An entry that no server keeps is not compared.
         digests.said(7, 5_000, digest(7));
         digests.note(5_000, digest(7));
         digests.said(8, 4_000, digest(1));

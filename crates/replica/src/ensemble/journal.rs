@@ -20,7 +20,7 @@ pub mod scalar {
     pub const MEMBERS: u8 = 5;
     /// Who votes, from where on: a [`Configuration`](super::super::configuration::Configuration).
     pub const CONFIGURATION: u8 = 6;
-    /// Of a blank server that was let in: it takes part once it has a state of this many entries, u64.
+    /// Entries that a blank server's state must have before it takes part, u64: it was let in.
     pub const ADMITTED: u8 = 7;
 }
 

@@ -153,10 +153,10 @@ pub(super) struct Joining {
     pub(super) safe_from: Option<u64>,
 }
 
-/// What the disk works on.
+/// Work of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writing {
-    /// What was staged.
+    /// Changes that were staged.
     Staged,
     /// The end of the configuration.
     End,
@@ -530,7 +530,7 @@ impl Replica {
         };
         let status = self.status(now_ms);
         let bytes = encoded(Frame::Ping { status, sent_ms: now_ms });
-        // Who has voted founds nothing any more: candidates may have its promises.
+        // A server that has voted founds nothing any more: candidates may have its promises.
         let founders = if self.is_blank() { status.founders } else { 0 };
         let to_voters = encoded(Frame::Ping { status: Status { founders, ..status }, sent_ms: now_ms });
         let said = self.digests.to_say().filter(|_| !self.is_blank());
@@ -771,7 +771,7 @@ impl Replica {
     fn pack(&mut self, shared: &RwLock<Shared>, wall_ms: i64) {
         self.judge(shared);
         let (Some(Standing::Voter(consensus)), Some(lead)) = (&mut self.standing, &mut self.lead) else { return };
-        // What waits while the disk works is the next entry.
+        // Commands that wait while the disk works are the next entry.
         if !consensus.leads() || self.next.is_some() || lead.leaving.is_some() || self.writing.is_some() {
             return;
         }
@@ -959,7 +959,7 @@ impl Replica {
             (Writing::End, _) => self.finish_succession(),
             (Writing::Staged, Some(Standing::Voter(consensus))) => {
                 consensus.finish_persist();
-                // What was counted only now may be news for the others.
+                // Entries counted only now may be news for the others.
                 consensus.take_outgoing(&mut self.links);
             }
             (Writing::Staged | Writing::Upkeep, _) => self.store().into_iter().for_each(|store| store.lock().finish()),
@@ -1182,7 +1182,7 @@ impl Replica {
         self.applied
     }
 
-    /// What this server, as the leader, has packed since this was last asked.
+    /// Takes the counts of what this server, as the leader, has packed since the last call.
     pub fn take_packed(&mut self) -> Packed {
         let intake = self.lead.as_mut().and_then(|lead| lead.intake.as_mut());
         intake.map(|intake| std::mem::take(&mut intake.packed)).unwrap_or_default()
@@ -1200,7 +1200,7 @@ impl Replica {
 
     /// Entries from `from` on, about `len_max` bytes of them; `None` if they are trimmed.
     ///
-    /// What is promised and accepted goes along, durable here or not: the peer makes it durable before it says so to anybody, and
+    /// The promise and the accepted entries go along, durable here or not: the peer makes them durable before it tells anybody, and
     /// it is no more than what it could have been told by the leader itself.
     pub fn log_part(&self, from: u64, len_max: usize) -> Option<LogPart> {
         let store = self.store()?.lock();

@@ -50,7 +50,7 @@ pub(crate) struct Inner {
     decided: u64,
     /// So many entries are known to count: what is decided behind them may be void, if one of them ends the configuration.
     applied: u64,
-    /// What the journal does not have yet, and is not about to.
+    /// Changes that the journal does not have, and is not about to.
     ops: Vec<JournalOp>,
     /// Places among `ops` of those that are durable together or not at all.
     indivisible: Vec<Range<usize>>,
@@ -59,7 +59,7 @@ pub(crate) struct Inner {
     decided_written: u64,
 }
 
-/// What the disk works on.
+/// Work of the disk.
 #[derive(Clone, Copy, Debug)]
 struct Writing {
     /// Entries from this index on are void, until others are there.

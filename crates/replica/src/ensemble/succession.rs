@@ -89,7 +89,7 @@ impl Replica {
         let Some(lead) = &mut self.lead else { return };
         let awaited = lead.awaits.filter(|awaited| self.applied < awaited.end);
         if awaited.is_some_and(|awaited| !awaited.is_reconfig) {
-            // Whoever leads behind the renewal rules on them.
+            // The leader behind the renewal rules on them.
             return;
         }
         let mut ruled = awaited.is_some();

@@ -27,7 +27,7 @@ const SESSION_TIMEOUT_MS: i32 = 4_000;
 const REAPING: Reaping = Reaping { interval_ms: 3_600_000, count_max: 1, never_used_ms: 0 };
 const OPTIONS: MemberOptions = MemberOptions { reaping: REAPING, read_only_after_ms: None, disk_stall_ms: 2_000 };
 
-/// What a server was told to be.
+/// Settings of a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) id: u8,
@@ -51,7 +51,7 @@ pub(crate) struct Answer {
     pub(crate) err: i32,
 }
 
-/// What an engine did, in order.
+/// Deeds of an engine, in order.
 pub(crate) enum Deed {
     Applied { index: u64, entry: Vec<u8> },
     Answered(Answer),
@@ -60,7 +60,7 @@ pub(crate) enum Deed {
     DiskStalled,
 }
 
-/// What came of a call of the engine.
+/// Outcome of a call of the engine.
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) frames: Vec<(u8, Vec<u8>)>,
@@ -103,7 +103,7 @@ impl Outside for Recorder<'_> {
         match event {
             Event::SessionExpired { session, .. } => self.outcome.deeds.push(Deed::Expired(session)),
             Event::DiskStalled { .. } => self.outcome.deeds.push(Deed::DiskStalled),
-            // Whom it serves is one of its facts.
+            // The clients it serves are one of its facts.
             Event::Serving { .. } => {}
             Event::LocalSessionExpired { .. } | Event::Reaped(_) | Event::LevelRaised(_) | Event::DiskFull => {
                 unreachable!("there are no local sessions, containers and servers alone")
@@ -112,7 +112,7 @@ impl Outside for Recorder<'_> {
     }
 }
 
-/// What a server shows.
+/// Facts that a server shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub(crate) role: Role,
@@ -130,7 +130,7 @@ pub(crate) struct Facts {
 struct Process {
     engine: MemberEngine,
     shared: RwLock<Shared>,
-    /// What the disk works on.
+    /// Work of the disk.
     work: Option<DiskJob>,
 }
 
@@ -294,7 +294,7 @@ impl Server {
         self.process().engine.replica_mut().hand_over(now_ms)
     }
 
-    /// What time and everything received bring about.
+    /// Does what time and everything received bring about.
     pub(crate) fn turn(&mut self, now_ms: u64) -> Outcome {
         let moment = Moment { now_ms, wall_ms: now_ms as i64 };
         self.drive(|engine, shared, outside| engine.turn(shared, moment, outside)).1
@@ -360,7 +360,7 @@ impl Server {
         self.process().shared.read().state.tree().digest()
     }
 
-    // What the server around the replica does with its files.
+    // These mirror what the server around the replica does with its files.
 
     /// The durable tree has all that is applied and on disk; the log lets go of what it need not keep.
     pub(crate) fn checkpoint(&mut self) {

@@ -11,7 +11,7 @@ use omnipaxos::messages::Message;
 use omnipaxos::messages::ballot_leader_election::HeartbeatMsg;
 use omnipaxos::messages::sequence_paxos::PaxosMsg;
 
-/// Of more entries than this in one frame only the first and the last one are shown.
+/// Entries of one frame that are shown; of more only the first and the last one are.
 const ENTRIES_SHOWN: usize = 4;
 
 /// `configuration.number@process`; `-` for none. A priority is shown if there is one.

@@ -42,7 +42,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Of servers with these faults.
+    /// Builds servers with these faults.
     pub(crate) fn new(bugs: Bugs) -> World {
         World { bugs, ..World::default() }
     }
@@ -51,7 +51,7 @@ impl World {
         self.bugs
     }
 
-    /// What came of the last command.
+    /// Outcome of the last command.
     pub(crate) fn take_lines(&mut self) -> Vec<String> {
         std::mem::take(&mut self.lines)
     }
@@ -293,7 +293,7 @@ impl World {
 
     // Turns, and time.
 
-    /// Everybody has turns for so long.
+    /// Gives every server turns for so long.
     pub(crate) fn run(&mut self, for_ms: u64) {
         let until_ms = self.now_ms + for_ms;
         loop {
@@ -307,7 +307,7 @@ impl World {
         }
     }
 
-    /// Everybody has turns until nothing happens any more at this moment.
+    /// Gives every server turns until nothing happens any more at this moment.
     pub(crate) fn settle(&mut self) {
         for _ in 0..TURNS_MAX {
             let ids = self.ids();
@@ -364,7 +364,7 @@ impl World {
             if self.held.contains(&(from, id)) {
                 continue;
             }
-            // Who runs hears at once what the others say; a frame of its own turn waits for the next one.
+            // A running server hears the others at once; a frame of its own turn waits for the next one.
             while let Some(frame) = self.under_way.get_mut(&(from, id)).and_then(VecDeque::pop_front) {
                 self.arrive(from, id, &frame);
                 heard = true;

@@ -48,7 +48,7 @@ enum End {
     Outdated(Outdated),
 }
 
-/// What the two threads share.
+/// State that the two threads share.
 struct Desk<'a> {
     alarm: Arc<Alarm>,
     /// The first thread waits for the disk, and does not have the engine.
@@ -189,7 +189,7 @@ impl Ensemble {
         self.drive(|engine, parts, outside| engine.finish_disk(done, &parts.shared, now_ms, outside))
     }
 
-    /// What the engine brings about is done, counted and shown.
+    /// Drives the engine; does, counts and shows what it brings about.
     pub(super) fn drive<T>(&mut self, work: impl FnOnce(&mut MemberEngine, &Parts, &mut Surroundings<'_>) -> T) -> T {
         let Running { engine, peers, pins, ensemble_id, level, agreed, .. } = &mut self.running;
         let mut outside = Surroundings::new(&self.parts, peers, pins, (ensemble_id, level), agreed);

@@ -1,4 +1,4 @@
-//! What a member shows: its role for all to see, and in the log what it waits for.
+//! Shows a member's role, and says in the log what it waits for.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ pub(super) const LONELY_LOG_AFTER_MS: u64 = 10_000;
 const LONELY_LOG_INTERVAL_MS: u64 = 60_000;
 
 impl Ensemble {
-    /// What only an operator's server does once in a while.
+    /// Does, once in a while, what only a real server needs.
     pub(super) fn keep_house(&mut self) {
         let now_ms = self.parts.clock.now_ms();
         if now_ms < self.running.next_look_ms {

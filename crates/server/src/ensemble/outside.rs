@@ -1,4 +1,4 @@
-//! What an ensemble's engine has around it: peers, own clients' threads, checkpoints, the log for people.
+//! The surroundings of a member's engine: peers, threads of own clients, checkpoints, the log for people.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -25,7 +25,7 @@ pub(super) struct Surroundings<'a> {
     known: (i64, Option<BallotId>),
     /// Others are agreed on.
     pub(super) agreed: Option<Agreed>,
-    /// Of each entry that is applied: how many commands it had, and how old it was, ms.
+    /// Commands and age, ms, of each entry that is applied.
     pub(super) entries: Vec<(u64, u64)>,
 }
 
@@ -65,7 +65,7 @@ impl Outside for Surroundings<'_> {
         if self.ensemble_id.load(Ordering::Relaxed) == 0 {
             self.ensemble_id.store(state.ensemble(), Ordering::Release);
         }
-        // Whoever does not know the level is not linked any more.
+        // A server that does not know the level is not linked any more.
         let agreed = state.level();
         if self.level.swap(agreed.0, Ordering::AcqRel) != agreed.0 {
             info!(level = agreed.0, "the feature level was raised: an older release cannot take part any more");
@@ -108,7 +108,7 @@ impl Outside for Surroundings<'_> {
             }
             Event::Reaped(znode) => info!(path = znode.path, "reaping a container or TTL znode"),
             Event::Serving { former, now } => self.serve(former, now),
-            // Of a server alone; this one leaves the ensemble for a while.
+            // Only a server alone refuses; this one leaves the ensemble for a while.
             Event::DiskFull | Event::LevelRaised(_) => {}
             Event::DiskStalled { stalled_ms } => {
                 error!(stalled_ms, "the disk stands still: this server asks another one to lead; look at the disk");

@@ -1,4 +1,4 @@
-//! What waits for one thread that owns connections.
+//! Mailbox of one thread that owns connections.
 //!
 //! Invariant: whatever is put in before a wake is found by the thread after it; who waits for room is woken once there is.
 

@@ -22,7 +22,7 @@ pub(crate) struct Proposing<P, R, W> {
 
 struct Waiting<P, R> {
     proposals: P,
-    /// What is to replace the engine's data.
+    /// Replacement of the engine's data.
     replacement: Option<R>,
     engine_sleeps: bool,
     stop: bool,
@@ -68,7 +68,7 @@ impl<P: Batch, R, W: Wake> Proposing<P, R, W> {
 
     /// Whether so much waits that nothing should be added.
     pub(crate) fn is_congested(&self) -> bool {
-        // Who finds this after it has said that it waits, is relieved by whoever makes it untrue: one of the two sees the other.
+        // A thread that finds this after it has said that it waits is relieved by the one that makes it untrue: one of the two sees the other.
         self.len.load(Ordering::SeqCst) + self.unapplied.load(Ordering::SeqCst) > P::LEN_MAX
     }
 
@@ -114,7 +114,7 @@ impl<P: Batch, R, W: Wake> Proposing<P, R, W> {
         }
     }
 
-    /// What is to replace the engine's data, if something is.
+    /// Takes the replacement of the engine's data, if there is one.
     pub(crate) fn take_replacement(&self) -> Option<R> {
         self.waiting.lock().replacement.take()
     }

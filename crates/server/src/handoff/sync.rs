@@ -1,11 +1,11 @@
-//! What hand-offs are made of. The tests have another file in the place of this one.
+//! Primitives that hand-offs are made of. The tests have another file in the place of this one.
 
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize};
 
 pub(crate) use parking_lot::{Condvar, Mutex};
 pub(crate) use tokio::sync::Notify;
 
-/// What waits at a hand-off.
+/// Items that wait at a hand-off.
 pub(crate) trait Batch: Default {
     /// So many bytes wait before somebody else must.
     const LEN_MAX: usize;
@@ -22,6 +22,6 @@ pub(crate) trait Batch: Default {
 
 /// Ends a sleep.
 pub(crate) trait Wake {
-    /// Whoever sleeps looks again.
+    /// Makes a sleeping thread look again.
     fn wake(&self);
 }

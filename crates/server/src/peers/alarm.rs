@@ -1,6 +1,6 @@
 //! Wakes the engine's second thread while the first one waits for its disk: when a peer says something, or after a time.
 //!
-//! Whoever waits in [`Alarm::wait`] is woken once for each [`Alarm::set`]. One that comes too late wakes somebody who finds that
+//! A thread in [`Alarm::wait`] is woken once for each [`Alarm::set`]. An alarm that comes too late wakes a thread which finds that
 //! there is nothing to do.
 
 use std::io;
@@ -53,7 +53,7 @@ impl Alarm {
         timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &at).expect("the timer is open, and the time is one");
     }
 
-    /// What peers say wakes nobody any more.
+    /// Stops waking for what peers say.
     pub(crate) fn rest(&self) {
         self.attend(EventFlags::ONESHOT);
     }
@@ -78,7 +78,7 @@ impl Alarm {
         events.iter().all(|event: &epoll::Event| event.data.u64() != BELL)
     }
 
-    /// Nobody is to wait any more.
+    /// Ends all waits, for good.
     pub(crate) fn stop(&self) {
         // Refused only when the counter is full: then it is readable, which is all that is wanted.
         let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());

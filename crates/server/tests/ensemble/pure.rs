@@ -288,7 +288,7 @@ fn a_blank_server_asks_through_whom_it_knows() {
     assert_eq!(net.leaders(), [leader]);
     let want = net.server(blank).replica.take_want();
     assert!(matches!(want, Some(Want::Install { from, at }) if from == between && at > 0), "{want:?}");
-    // What it has promised counts nowhere any more, and that is done once, however often the state cannot be fetched.
+    // Its promises count nowhere any more, and that is done once, however often the state cannot be fetched.
     net.run(500);
     let again = net.server(blank).replica.take_want();
     assert!(

@@ -44,7 +44,7 @@ fn assert_found(model: fn()) {
     assert!(random.is_err() || worst().is_err(), "the wrong variant is not found");
 }
 
-/// What is handed over, each of one byte.
+/// Items handed over, each of one byte.
 #[derive(Debug, Default)]
 struct Things(Vec<u32>);
 

@@ -12,7 +12,7 @@ use crate::{Things, assert_found, assert_sound};
 
 const FOR_EVER: Duration = Duration::from_secs(1 << 32);
 
-/// Of an engine that sleeps elsewhere.
+/// Waker of an engine that sleeps elsewhere.
 #[derive(Clone, Default)]
 struct Bell(Arc<(Option<Doze>, Notify)>);
 

@@ -37,7 +37,7 @@ enum End {
     Outdated(Level),
 }
 
-/// What the engine of a server has around it.
+/// Surroundings of a server's engine.
 struct Surroundings<'a> {
     world: &'a mut World,
     me: usize,
@@ -188,7 +188,7 @@ impl World {
         if works { End::Going } else { self.begin_disk(me, process, life) }
     }
 
-    /// What the engine brings about is done, and the checkers are told.
+    /// Drives the engine, and tells the checkers what it does.
     fn drive<T>(
         &mut self,
         me: usize,
@@ -387,7 +387,7 @@ impl World {
         self.expiry.serves(me, process.shared.read().serving == Serving::Yes, self.now_ms);
         if replica.role() != Role::Blank {
             self.hosts[me].initialize = false;
-            // Who has founded the ensemble votes at once; who comes back is back once it serves.
+            // A founder votes at once; a server that comes back is back once it serves.
             self.hosts[me].lost &= !replica.is_serving();
             self.hosts[me].blank &= self.hosts[me].lost;
         }

@@ -265,7 +265,7 @@ impl World {
         self.queue.plan(at_ms, Event::LosePromise { candidate: me, giver });
     }
 
-    /// Who has given a promise that nobody else has heard of, forgets it.
+    /// Makes the giver of a promise that no other server has heard of forget it.
     pub(super) fn lose_promise(&mut self, candidate: usize, giver: usize) {
         if self.settling {
             return;

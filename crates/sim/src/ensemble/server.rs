@@ -159,7 +159,7 @@ pub struct Process {
     pub mode: Mode,
 }
 
-/// What the disk has to do.
+/// Work that the disk has to do.
 pub enum Work {
     /// It is under way: a crash finds nothing of it.
     ToDo(DiskJob),
@@ -184,7 +184,7 @@ pub struct Life {
     pub pins: Arc<Pins>,
     /// Entries that the durable tree holds.
     pub committed: u64,
-    /// What the disk works on.
+    /// Work of the disk.
     pub work: Option<Work>,
     /// The engine has turns meanwhile.
     pub stands_in: bool,
