@@ -50,6 +50,10 @@ pub enum Bug {
     FlippedBit,
     /// An ensemble's leader takes the wall's clock for the one that sessions expire by.
     ExpiryByWallClock,
+    /// Between servers heartbeats wait behind all other frames.
+    HeartbeatsBehindBulk,
+    /// The same, and of a frame that comes nobody hears before all of it is there.
+    OneLane,
 }
 
 /// The options of a run. Rates are "once in so many steps"; 0 is never.

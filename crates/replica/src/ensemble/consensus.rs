@@ -234,38 +234,35 @@ impl Consensus {
         }
     }
 
+    pub(crate) fn receive_heartbeat(&mut self, from: u64, message: BLEMessage) {
+        let leader = self.paxos.get_current_leader().map(|(leader, _)| leader);
+        if let HeartbeatMsg::Reply(reply) = &message.msg {
+            self.leader_answered |= leader == Some(from);
+            // OmniPaxos counts answers, not who gave them.
+            if reply.round == self.round && std::mem::replace(&mut self.answered[from as usize - 1], true) {
+                return;
+            }
+        }
+        self.paxos.handle_incoming(Message::BLE(message));
+    }
+
     #[expect(clippy::wildcard_enum_match_arm, reason = "of the library's messages those that matter here")]
-    pub(crate) fn receive(&mut self, from: u64, message: Message<LogEntry>) -> Result<Received, BadFrame> {
-        match message {
-            Message::BLE(message) => {
-                let leader = self.paxos.get_current_leader().map(|(leader, _)| leader);
-                if let HeartbeatMsg::Reply(reply) = &message.msg {
-                    self.leader_answered |= leader == Some(from);
-                    // OmniPaxos counts answers, not who gave them.
-                    if reply.round == self.round && std::mem::replace(&mut self.answered[from as usize - 1], true) {
-                        return Ok(Received::Handled);
-                    }
-                }
-                self.paxos.handle_incoming(Message::BLE(message));
-            }
-            Message::SequencePaxos(message) => {
-                self.check(&message)?;
-                if self.is_beyond_log(&message) {
-                    return Ok(Received::NeedsState);
-                }
-                let promise = self.promise();
-                let asked = &mut self.asked[from as usize - 1];
-                match &message.msg {
-                    PaxosMsg::Promise(answer) if *asked != Some(answer.n) => return Ok(Received::Handled),
-                    PaxosMsg::PrepareReq(_) if *asked == Some(promise) => return Ok(Received::Handled),
-                    PaxosMsg::Promise(_) => *asked = None,
-                    _ => {}
-                }
-                match message.msg {
-                    PaxosMsg::Accepted(accepted) if !self.is_durable(accepted) => self.held.push((from, accepted)),
-                    _ => self.paxos.handle_incoming(Message::SequencePaxos(message)),
-                }
-            }
+    pub(crate) fn receive(&mut self, from: u64, message: PaxosMessage<LogEntry>) -> Result<Received, BadFrame> {
+        self.check(&message)?;
+        if self.is_beyond_log(&message) {
+            return Ok(Received::NeedsState);
+        }
+        let promise = self.promise();
+        let asked = &mut self.asked[from as usize - 1];
+        match &message.msg {
+            PaxosMsg::Promise(answer) if *asked != Some(answer.n) => return Ok(Received::Handled),
+            PaxosMsg::PrepareReq(_) if *asked == Some(promise) => return Ok(Received::Handled),
+            PaxosMsg::Promise(_) => *asked = None,
+            _ => {}
+        }
+        match message.msg {
+            PaxosMsg::Accepted(accepted) if !self.is_durable(accepted) => self.held.push((from, accepted)),
+            _ => self.paxos.handle_incoming(Message::SequencePaxos(message)),
         }
         Ok(Received::Handled)
     }
@@ -425,7 +422,11 @@ impl Consensus {
             }
             let needs_write = if self.tells_of_disk(&message) { self.staged } else { 0 };
             let mut frame = Vec::new();
-            Frame::Consensus(message).encode(&mut frame);
+            let configuration = self.configuration.id;
+            match message {
+                Message::BLE(message) => Frame::Heartbeat { configuration, message }.encode(&mut frame),
+                Message::SequencePaxos(message) => Frame::Consensus(message).encode(&mut frame),
+            }
             link.push(needs_write, frame);
         }
         self.messages = messages;

@@ -3,12 +3,14 @@
 //!
 //! Every frame is checked while it is decoded; what passes cannot make consensus panic, whoever sent it. The version of
 //! this format is part of the greeting.
+//!
+//! Urgent frames ([`Frame::is_urgent`]) may overtake others on their link, and are never overtaken. What they say therefore means
+//! the same in any order: a heartbeat names its configuration, and a pulse only repeats where the last ping said its sender is.
 
 use std::sync::Arc;
 
 use bytes::BufMut;
 use omnipaxos::ballot_leader_election::Ballot;
-use omnipaxos::messages::Message;
 use omnipaxos::messages::ballot_leader_election::{BLEMessage, HeartbeatMsg, HeartbeatReply, HeartbeatRequest};
 use omnipaxos::messages::sequence_paxos::{
     AcceptDecide, AcceptSync, Accepted, Decide, NotAccepted, PaxosMessage, PaxosMsg, Prepare, PrepareReq, Promise,
@@ -85,6 +87,8 @@ pub struct Status {
     pub origin: u64,
     /// Stands for those with whom it would found an ensemble.
     pub founders: u64,
+    /// Which of the processes that have had its id: numbers grow, and none is given twice.
+    pub boot: u64,
 }
 
 impl Status {
@@ -110,10 +114,19 @@ pub struct Roster {
 /// What servers say to each other.
 #[derive(Clone, Debug)]
 pub enum Frame {
-    /// Of OmniPaxos.
-    Consensus(Message<LogEntry>),
+    /// Of OmniPaxos' log.
+    Consensus(PaxosMessage<LogEntry>),
+    /// Of OmniPaxos' election.
+    Heartbeat {
+        /// Where the sender votes: it may be ahead of what else it has said on this link.
+        configuration: u32,
+        /// The message.
+        message: BLEMessage,
+    },
     /// How the sender stands, and when it said so by its own clock; answered at once.
     Ping {
+        /// It may overtake other frames: a pulse.
+        urgent: bool,
         /// How it stands.
         status: Status,
         /// Sender's clock, ms.
@@ -171,6 +184,8 @@ pub enum Frame {
     Learned(u64),
     /// The leader goes: the receiver should lead.
     TakeOver,
+    /// Two processes have the receiver's id.
+    Twin,
 }
 
 mod kind {
@@ -199,6 +214,8 @@ mod kind {
     pub(super) const TAKE_OVER: u8 = 44;
     pub(super) const JOIN_FOR: u8 = 45;
     pub(super) const JOIN_AT_FOR: u8 = 46;
+    pub(super) const PULSE: u8 = 47;
+    pub(super) const TWIN: u8 = 48;
 }
 
 /// No ensemble elects as often: a ballot must have numbers above it.
@@ -210,10 +227,10 @@ impl Frame {
     /// Appends the frame, without its length.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Frame::Consensus(Message::SequencePaxos(message)) => encode_paxos(&message.msg, out),
-            Frame::Consensus(Message::BLE(message)) => encode_heartbeat(&message.msg, out),
-            Frame::Ping { status, sent_ms } => {
-                out.put_u8(kind::PING);
+            Frame::Consensus(message) => encode_paxos(&message.msg, out),
+            Frame::Heartbeat { configuration, message } => encode_heartbeat(*configuration, &message.msg, out),
+            Frame::Ping { urgent, status, sent_ms } => {
+                out.put_u8(if *urgent { kind::PULSE } else { kind::PING });
                 put_status(status, out);
                 out.put_u64(*sent_ms);
             }
@@ -250,12 +267,26 @@ impl Frame {
             }
             Frame::Learned(index) => put_index(kind::LEARNED, *index, out),
             Frame::TakeOver => out.put_u8(kind::TAKE_OVER),
+            Frame::Twin => out.put_u8(kind::TWIN),
         }
     }
 
     /// Whether these are the bytes of a frame that means something only to those who vote in one configuration.
     pub fn is_of_consensus(bytes: &[u8]) -> bool {
         bytes.first().is_some_and(|&kind| kind < kind::PING)
+    }
+
+    /// Whether these are the bytes of a frame that may overtake others, and should.
+    pub fn is_urgent(bytes: &[u8]) -> bool {
+        use kind::{HEARTBEAT, HEARTBEAT_REPLY, PONG, PULSE, TOUCHES};
+        bytes.first().is_some_and(|kind| [HEARTBEAT, HEARTBEAT_REPLY, PULSE, PONG, TOUCHES].contains(kind))
+    }
+
+    /// Whether these are the bytes of a heartbeat of another configuration: its sender has come from there, or is there already.
+    pub(crate) fn is_foreign_heartbeat(bytes: &[u8], configuration: u32) -> bool {
+        let Some((&kind, rest)) = bytes.split_first() else { return false };
+        matches!(kind, kind::HEARTBEAT | kind::HEARTBEAT_REPLY)
+            && rest.first_chunk().is_some_and(|id| u32::from_be_bytes(*id) != configuration)
     }
 
     /// The ballot of a leader's frame and how many entries it says are decided; what else is in it is not looked at.
@@ -327,14 +358,16 @@ fn encode_paxos(message: &PaxosMsg<LogEntry>, out: &mut Vec<u8>) {
     }
 }
 
-fn encode_heartbeat(message: &HeartbeatMsg, out: &mut Vec<u8>) {
+fn encode_heartbeat(configuration: u32, message: &HeartbeatMsg, out: &mut Vec<u8>) {
     match message {
         HeartbeatMsg::Request(HeartbeatRequest { round }) => {
             out.put_u8(kind::HEARTBEAT);
+            out.put_u32(configuration);
             out.put_u32(*round);
         }
         HeartbeatMsg::Reply(HeartbeatReply { round, ballot, leader, happy }) => {
             out.put_u8(kind::HEARTBEAT_REPLY);
+            out.put_u32(configuration);
             out.put_u32(*round);
             put_ballot(*ballot, out);
             put_ballot(*leader, out);
@@ -355,13 +388,13 @@ fn put_index(kind: u8, index: u64, out: &mut Vec<u8>) {
 }
 
 fn put_status(status: &Status, out: &mut Vec<u8>) {
-    let Status { configuration, base, votes, promise, accepting, leading, initialize, decided, end, origin, founders } =
-        status;
+    let Status { configuration, base, votes, promise, accepting, leading, initialize, .. } = status;
+    let Status { decided, end, origin, founders, boot, .. } = status;
     out.put_u32(*configuration);
     out.put_u64(*base);
     put_ballot(*promise, out);
     [votes, accepting, leading, initialize].iter().for_each(|&&flag| out.put_u8(u8::from(flag)));
-    [decided, end, origin, founders].iter().for_each(|&&field| out.put_u64(field));
+    [decided, end, origin, founders, boot].iter().for_each(|&&field| out.put_u64(field));
 }
 
 fn put_ballot(ballot: Ballot, out: &mut Vec<u8>) {
@@ -395,8 +428,8 @@ impl Fields<'_> {
     fn frame(&mut self) -> Result<Frame, BadFrame> {
         let Roster { from, to, .. } = self.roster;
         let kind = self.byte()?;
-        let paxos = |msg| Frame::Consensus(Message::SequencePaxos(PaxosMessage { from, to, msg }));
-        let heartbeat = |msg| Frame::Consensus(Message::BLE(BLEMessage { from, to, msg }));
+        let paxos = |msg| Frame::Consensus(PaxosMessage { from, to, msg });
+        let heartbeat = |configuration, msg| Frame::Heartbeat { configuration, message: BLEMessage { from, to, msg } };
         Ok(match kind {
             kind::PREPARE_REQ => paxos(PaxosMsg::PrepareReq(PrepareReq { n: self.ballot()? })),
             kind::PREPARE => paxos(PaxosMsg::Prepare(self.prepare(from)?)),
@@ -417,12 +450,19 @@ impl Fields<'_> {
                 let (n, decided_idx, seq_num) = (self.ballot_of(from)?, self.index()?, self.sequence()?);
                 paxos(PaxosMsg::Decide(Decide { n, seq_num, decided_idx }))
             }
-            kind::HEARTBEAT => heartbeat(HeartbeatMsg::Request(HeartbeatRequest { round: self.word()? })),
-            kind::HEARTBEAT_REPLY => {
-                let (round, ballot, leader) = (self.word()?, self.ballot_of(from)?, self.ballot()?);
-                heartbeat(HeartbeatMsg::Reply(HeartbeatReply { round, ballot, leader, happy: self.flag()? }))
+            kind::HEARTBEAT => {
+                let configuration = self.configuration()?;
+                heartbeat(configuration, HeartbeatMsg::Request(HeartbeatRequest { round: self.word()? }))
             }
-            kind::PING => Frame::Ping { status: self.status()?, sent_ms: self.number()? },
+            kind::HEARTBEAT_REPLY => {
+                let configuration = self.configuration()?;
+                let (round, ballot, leader) = (self.word()?, self.ballot_of(from)?, self.ballot()?);
+                let reply = HeartbeatReply { round, ballot, leader, happy: self.flag()? };
+                heartbeat(configuration, HeartbeatMsg::Reply(reply))
+            }
+            kind::PING | kind::PULSE => {
+                Frame::Ping { urgent: kind == kind::PULSE, status: self.status()?, sent_ms: self.number()? }
+            }
             kind::PONG => Frame::Pong(self.number()?),
             kind::READY => Frame::Ready(ballot::to_id(self.ready(from)?)),
             kind::FORWARD => {
@@ -446,8 +486,17 @@ impl Fields<'_> {
             kind::DECIDED => Frame::Decided { first: self.index()? as u64, entries: self.entries()? },
             kind::LEARNED => Frame::Learned(self.index()? as u64),
             kind::TAKE_OVER => Frame::TakeOver,
+            kind::TWIN => Frame::Twin,
             unknown => return Err(BadFrame::Kind(unknown)),
         })
+    }
+
+    /// The one that both ends are in.
+    fn configuration(&mut self) -> Result<u32, BadFrame> {
+        let configuration = self.word()?;
+        let (known, number) = (self.roster.configuration, 0);
+        let other = BadFrame::Ballot { configuration, number, process: self.roster.from };
+        if configuration == known { Ok(configuration) } else { Err(other) }
     }
 
     fn prepare(&mut self, leader: u64) -> Result<Prepare, BadFrame> {
@@ -471,6 +520,7 @@ impl Fields<'_> {
         let (configuration, base, promise) = (self.word()?, self.number()?, self.any_ballot()?);
         let (votes, accepting, leading, initialize) = (self.flag()?, self.flag()?, self.flag()?, self.flag()?);
         let (decided, end, origin, founders) = (self.number()?, self.number()?, self.number()?, self.number()?);
+        let boot = self.number()?;
         Ok(Status {
             configuration,
             base,
@@ -483,6 +533,7 @@ impl Fields<'_> {
             end,
             origin,
             founders,
+            boot,
         })
     }
 

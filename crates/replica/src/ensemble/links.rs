@@ -1,11 +1,12 @@
 //! What is known of each peer's link: whether it is up, when the peer was last heard of, how the peer stands; and the
 //! frames that wait to be sent, in the one order in which they must arrive.
 //!
-//! Invariant: frames leave a link strictly in order; a frame that tells of something leaves after that is durable.
+//! Invariant: frames leave a link strictly in order, but for urgent ones, which leave at once; a frame that tells of something
+//! leaves after that is durable.
 
 use std::collections::VecDeque;
 
-use super::frame::Status;
+use super::frame::{Frame, Status};
 
 /// What a peer that does not vote is told: every decided entry, a part at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,20 @@ pub(crate) struct Stream {
     pub(crate) next: u64,
     /// It has not said that it has the last part.
     pub(crate) waits: bool,
+}
+
+/// Where a server is: frames of consensus mean something only to one that is in the same place. Told in order with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    configuration: u32,
+    base: u64,
+    votes: bool,
+}
+
+impl Place {
+    pub(crate) fn of(status: &Status) -> Place {
+        Place { configuration: status.configuration, base: status.base, votes: status.votes }
+    }
 }
 
 /// One peer.
@@ -28,12 +43,18 @@ pub(crate) struct Link {
     pub(crate) stream: Option<Stream>,
     /// When it was asked for what this server lacks, ms.
     pub(crate) asked_ms: Option<u64>,
-    /// When it last said anything, ms.
+    /// When it last said anything, or a part of something, ms.
     pub(crate) heard_ms: Option<u64>,
+    /// When it last took bytes of those that waited for it, ms.
+    pub(crate) drained_ms: Option<u64>,
     /// How it stands, as it said on this link.
     pub(crate) status: Option<Status>,
+    /// Where this server is, as it was told on this link.
+    pub(crate) told: Option<Place>,
     /// There and back, ms: the last one measured.
     pub(crate) rtt_ms: u64,
+    /// Frames that leave in front of all others.
+    urgent: VecDeque<Vec<u8>>,
     /// Each with the number of the journal's write that must come before it; 0 for none.
     waiting: VecDeque<(u64, Vec<u8>)>,
 }
@@ -50,13 +71,19 @@ impl Link {
     }
 
     pub(crate) fn push(&mut self, needs_write: u64, frame: Vec<u8>) {
-        if self.up {
-            self.waiting.push_back((needs_write, frame));
+        match self.up {
+            true if Frame::is_urgent(&frame) => self.urgent.push_back(frame),
+            true => self.waiting.push_back((needs_write, frame)),
+            false => {}
         }
     }
 
-    /// The next frame, if everything it needs is among the journal's writes up to `written`.
+    /// The next frame: an urgent one, or the first of the others if everything it needs is among the journal's writes up to
+    /// `written`.
     pub(crate) fn pop(&mut self, written: u64) -> Option<Vec<u8>> {
+        if let Some(frame) = self.urgent.pop_front() {
+            return Some(frame);
+        }
         let (needs_write, _) = self.waiting.front()?;
         if *needs_write > written {
             return None;
@@ -70,8 +97,8 @@ impl Link {
         self.waiting.iter_mut().for_each(|(needs_write, _)| *needs_write = 0);
     }
 
-    /// Whether it was heard of at `since_ms` or later, and is up.
-    pub(crate) fn heard_since(&self, since_ms: u64) -> bool {
-        self.up && self.heard_ms.is_some_and(|heard_ms| heard_ms >= since_ms)
+    /// Whether nothing has passed over it since `since_ms`, in either direction, although it is up.
+    pub(crate) fn is_silent_since(&self, since_ms: u64) -> bool {
+        self.up && self.heard_ms.max(self.drained_ms).is_none_or(|passed_ms| passed_ms < since_ms)
     }
 }

@@ -19,6 +19,7 @@
 //!   log, at the leader.
 //! * [`configuration`]: who votes, from where on. `succession`: one configuration after the other.
 //! * `learning`: servers that do not vote, or missed the end of their configuration. `hand_over`: a leader goes.
+//! * `twins`: two processes with one id.
 //! * `parts`: what of a log goes with a state from server to server.
 //! * [`replica`]: all of it together.
 
@@ -36,6 +37,7 @@ mod parts;
 pub mod replica;
 mod storage;
 mod succession;
+mod twins;
 mod window;
 
 pub use ballot::ballot_number;
@@ -45,6 +47,7 @@ pub use frame::BadFrame;
 pub use intake::Packed;
 pub use journal::{Journal, JournalFull, JournalOp, MemoryJournal, Syncing};
 pub use replica::{Applying, Replica, ReplicaConfig, Role, Want};
+pub use twins::TwinReport;
 
 /// How fast an ensemble notices things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

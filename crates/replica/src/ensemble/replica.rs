@@ -23,9 +23,10 @@ use super::hand_over::Leaving;
 use super::intake::{Intake, Packed};
 use super::journal::{Journal, JournalFull, JournalOp, Syncing, scalar};
 use super::learning::Learner;
-use super::links::Link;
+use super::links::{Link, Place};
 pub use super::parts::{LogPart, LogTail, OwnLog, compare_rounds, greater_ballot};
 use super::storage::{self, Store};
+use super::twins::Twins;
 use super::window::Window;
 use super::{Bugs, Pace};
 use crate::delivery::Proposals;
@@ -37,8 +38,8 @@ const APPLY_MAX: usize = 256;
 const UNDECIDED_LEN_MAX: usize = 32 << 20;
 /// Entries read from the journal at once to be applied.
 pub(super) const READ_ENTRIES: u64 = 256;
-/// Sessions named in one frame.
-const TOUCHES_MAX: usize = 64 << 10;
+/// Sessions named in one frame, which is urgent: it should fit into a piece on the wire.
+const TOUCHES_MAX: usize = 8_000;
 /// How often a blank server says how it stands, and asks to join, ms.
 const BLANK_PING_MS: u64 = 50;
 
@@ -199,6 +200,7 @@ pub struct Replica {
     touched: Vec<SessionId>,
     next_touch_ms: u64,
     pub(super) want: Option<Want>,
+    pub(super) twins: Twins,
     /// Entries read ahead from the journal, from `applied` on.
     pub(super) ahead: std::collections::VecDeque<storage::LogEntry>,
 }
@@ -239,6 +241,7 @@ impl Replica {
             touched: Vec::new(),
             next_touch_ms: now_ms,
             want: None,
+            twins: Twins::default(),
             ahead: std::collections::VecDeque::new(),
             config,
         };
@@ -325,6 +328,20 @@ impl Replica {
         }
     }
 
+    /// A part of a frame has come from `peer`: it lives, however long the frame takes.
+    pub fn stirred(&mut self, peer: u8, now_ms: u64) {
+        if let Some(link) = self.links.get_mut(&peer).filter(|link| link.up) {
+            link.heard_ms = Some(now_ms);
+        }
+    }
+
+    /// The link to `peer` was full, and bytes leave again: the link is alive, whatever the peer's process does.
+    pub fn drained(&mut self, peer: u8, now_ms: u64) {
+        if let Some(link) = self.links.get_mut(&peer).filter(|link| link.up) {
+            link.drained_ms = Some(now_ms);
+        }
+    }
+
     /// A frame from `peer`. *Errors*: it is none; the link must end.
     pub fn receive(&mut self, peer: u8, bytes: &[u8], now_ms: u64) -> Result<(), BadFrame> {
         let Some(link) = self.links.get_mut(&peer).filter(|link| link.up) else { return Ok(()) };
@@ -334,18 +351,29 @@ impl Replica {
         let (from, to) = (process(peer), process(self.config.me));
         // What was said in another configuration says nothing in this one.
         let counts = link.joined || self.config.bugs.foreign_frames && from > 0 && to > 0;
-        if Frame::is_of_consensus(bytes) && !counts {
+        if Frame::is_of_consensus(bytes) && !counts || Frame::is_foreign_heartbeat(bytes, *id) {
             return Ok(());
         }
         match Frame::decode(bytes, Roster { configuration: *id, from, to, processes: voters.len() as u64 })? {
+            Frame::Heartbeat { message, .. } => {
+                if let Some(consensus) = self.consensus_mut() {
+                    consensus.receive_heartbeat(from, message);
+                }
+            }
             Frame::Consensus(message) => {
                 let received = self.consensus_mut().map(|consensus| consensus.receive(from, message));
                 if received.transpose()? == Some(Received::NeedsState) {
                     self.say(peer, &Frame::NeedState);
                 }
             }
-            Frame::Ping { status, sent_ms } => {
-                self.note_status(peer, status, now_ms);
+            Frame::Ping { urgent, status, sent_ms } => {
+                // What a pulse says of a place that was not told in order yet is not for now: it has overtaken the ping that
+                // says so, and frames of the former place in front of that.
+                let is_known = link.status.is_some_and(|known| Place::of(&known) == Place::of(&status));
+                self.note_boot(peer, status.boot);
+                if !urgent || is_known {
+                    self.note_status(peer, status, now_ms);
+                }
                 self.say(peer, &Frame::Pong(sent_ms));
             }
             Frame::Pong(sent_ms) => link.rtt_ms = now_ms.saturating_sub(sent_ms),
@@ -373,6 +401,7 @@ impl Replica {
             Frame::Decided { first, entries } => self.learn(peer, first, entries, now_ms),
             Frame::Learned(end) => self.go_on_with_stream(peer, end),
             Frame::TakeOver => self.take_over(peer),
+            Frame::Twin => self.note_accusation(peer),
         }
         Ok(())
     }
@@ -469,10 +498,13 @@ impl Replica {
     }
 
     pub(super) fn ping(&mut self, to: Option<u8>, now_ms: u64) {
-        let mut bytes = Vec::new();
-        Frame::Ping { status: self.status(now_ms), sent_ms: now_ms }.encode(&mut bytes);
-        for (_, link) in self.links.iter_mut().filter(|(peer, _)| to.is_none_or(|to| to == **peer)) {
-            link.push(0, bytes.clone());
+        let status = self.status(now_ms);
+        let place = Some(Place::of(&status));
+        for (_, link) in self.links.iter_mut().filter(|(peer, link)| link.up && to.is_none_or(|to| to == **peer)) {
+            let urgent = std::mem::replace(&mut link.told, place) == place;
+            let mut bytes = Vec::new();
+            Frame::Ping { urgent, status, sent_ms: now_ms }.encode(&mut bytes);
+            link.push(0, bytes);
         }
     }
 
@@ -484,6 +516,7 @@ impl Replica {
             base,
             origin,
             founders,
+            boot: self.window.boot,
             decided: self.applied,
             end: self.applied,
             ..Status::default()
@@ -976,7 +1009,7 @@ impl Replica {
     /// Peers whose links are silent for too long: they should get new ones.
     pub fn silent(&self, now_ms: u64) -> Vec<u8> {
         let since_ms = now_ms.saturating_sub(self.config.pace.silence_ms);
-        let silent = |(&peer, link): (&u8, &Link)| (link.up && !link.heard_since(since_ms)).then_some(peer);
+        let silent = |(&peer, link): (&u8, &Link)| link.is_silent_since(since_ms).then_some(peer);
         self.links.iter().filter_map(silent).collect()
     }
 

@@ -209,6 +209,8 @@ impl Ensemble {
                 refused.retain(|(known, _)| *known != peer);
                 replica.link_down(peer, now_ms);
             }
+            PeerEvent::Stirs(peer) => replica.stirred(peer, now_ms),
+            PeerEvent::Drains(peer) => replica.drained(peer, now_ms),
             PeerEvent::Frame(peer, frame) => {
                 if refused.iter().all(|(known, _)| *known != peer)
                     && let Err(problem) = replica.receive(peer, frame, now_ms)

@@ -15,7 +15,7 @@ use parking_lot::{Mutex, RwLock};
 /// The ping of a server that votes in the first configuration: consensus begins with it.
 pub(crate) fn voter_ping() -> Vec<u8> {
     let (configuration, base, promise, flags) = (1u32.to_be_bytes(), [0; 8], [0; 20], [1, 0, 0, 0]);
-    [&[32][..], &configuration, &base, &promise, &flags, &[0; 40]].concat()
+    [&[32][..], &configuration, &base, &promise, &flags, &[0; 48]].concat()
 }
 
 /// One server.

@@ -199,6 +199,9 @@ impl World {
                         self.expiry.troubled(peer, now_ms);
                         self.dial_soon(me, peer);
                     }
+                    Item::Moves(_) if self.options.bug == Bug::OneLane => {}
+                    Item::Moves(true) => replica.stirred(id, now_ms),
+                    Item::Moves(false) => replica.drained(id, now_ms),
                     Item::Frame(frame) => {
                         let received = replica.receive(id, &frame, now_ms);
                         received.unwrap_or_else(|problem| {
@@ -241,6 +244,9 @@ impl World {
         };
         replica.apply(&mut applying).expect("a log entry is one");
         let after = replica.applied();
+        if after > before {
+            self.progress.applied(self.now_ms);
+        }
         if replica.role() == Role::Leading && replica.configuration().voters.len() == 1 {
             self.report.alone += after - before;
         }

@@ -26,12 +26,13 @@ pub(super) enum Fault {
     WallJump,
     Reconfig,
     HandOver,
+    Isolation,
     ClientCut,
     ClientPause,
 }
 
 impl Fault {
-    pub(super) const ALL: [Fault; 14] = [
+    pub(super) const ALL: [Fault; 15] = [
         Fault::Crash,
         Fault::LeaderCrash,
         Fault::Blackout,
@@ -46,6 +47,7 @@ impl Fault {
         Fault::ClientPause,
         Fault::Reconfig,
         Fault::HandOver,
+        Fault::Isolation,
     ];
 }
 
@@ -66,6 +68,7 @@ impl World {
             Fault::WallJump => options.wall_jump_every_ms,
             Fault::Reconfig => options.reconfig_every_ms,
             Fault::HandOver => options.hand_over_every_ms,
+            Fault::Isolation => options.isolation_every_ms,
             Fault::ClientCut => options.client_cut_every_ms,
             Fault::ClientPause => options.client_pause_every_ms,
         };
@@ -143,6 +146,7 @@ impl World {
             }
             Fault::Reconfig => self.reconfigure(me),
             Fault::HandOver => self.hand_over(),
+            Fault::Isolation => self.isolate(me),
             Fault::ClientCut => {
                 let client = self.random.place(self.clients.len());
                 self.cut_client(client);
@@ -206,6 +210,23 @@ impl World {
     fn long_or_short(&mut self, longest_ms: u64) -> u64 {
         let most_ms = self.random.one_of(&[self.options.heartbeat_ms, 5 * self.options.heartbeat_ms, longest_ms]);
         self.random.within(1, most_ms)
+    }
+
+    /// Server `me` is cut off, unless it leads.
+    fn isolate(&mut self, me: usize) {
+        let life = self.hosts[me].process.as_ref().and_then(|process| process.life.as_ref());
+        if life.is_none_or(|life| life.replica.lock().role() == Role::Leading) {
+            return;
+        }
+        let (now_ms, until_ms) = (self.now_ms, self.now_ms + self.options.isolation_ms);
+        note(now_ms, me, "is cut off until ms", [until_ms, 0]);
+        self.trouble(until_ms);
+        for peer in (0..self.hosts.len()).filter(|&peer| peer != me) {
+            self.wires.block(me, peer, until_ms, now_ms);
+            self.wires.block(peer, me, until_ms, now_ms);
+            self.expiry.troubled(peer, until_ms);
+        }
+        self.expiry.troubled(me, until_ms);
     }
 
     /// Some cannot reach some others.

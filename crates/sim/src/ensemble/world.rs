@@ -20,6 +20,7 @@ use super::trace::{self, note};
 use super::wires::Wires;
 use crate::check::expiry::Expiry;
 use crate::check::history::History;
+use crate::check::progress::Progress;
 use crate::check::{Books, bounds, contents};
 use crate::checkpoint::{put_head, put_znodes};
 use crate::client::{Client, Habits, Nearby};
@@ -91,6 +92,7 @@ pub(super) struct World {
     pub(super) books: Books,
     pub(super) history: History,
     pub(super) expiry: Expiry,
+    pub(super) progress: Progress,
     /// Until when something was wrong, as far as that is known.
     pub(super) trouble_ms: u64,
     pub(super) settling: bool,
@@ -104,6 +106,7 @@ pub fn run(options: &Options) -> Report {
     world.begin();
     world.go_on_until(options.run_ms);
     world.report.unsettled_epochs = world.epochs();
+    world.progress.check(world.now_ms, world.epochs());
     world.settle();
     world.report()
 }
@@ -116,13 +119,16 @@ impl World {
     fn new(options: Options) -> World {
         let (servers, clients) = (options.hosts(), options.clients as usize);
         let Options { tick_ms, peer_delay_ms_max, disk_ms_max, .. } = options;
-        let report_ms = tick_ms / 2 + 5 * peer_delay_ms_max + 6 * disk_ms_max + 10;
+        let report_ms = tick_ms / 2 + 5 * peer_delay_ms_max + 6 * disk_ms_max + 15;
         World {
             random: Random::new(options.seed),
             now_ms: 0,
             queue: Queue::default(),
             hosts: (0..servers).map(|_| Host::new()).collect(),
-            wires: Wires::new(servers, options.peer_delay_ms_max),
+            wires: {
+                let one_lane = matches!(options.bug, Bug::HeartbeatsBehindBulk | Bug::OneLane);
+                Wires::new(servers, options.peer_delay_ms_max, options.peer_bytes_per_ms, one_lane)
+            },
             network: Network::new(options.window_len, options.delay_ms_max),
             clients: (0..clients).map(|_| Client::new()).collect(),
             places: vec![0; clients],
@@ -130,6 +136,7 @@ impl World {
             books: Books::default(),
             history: History::default(),
             expiry: Expiry::new(servers, tick_ms, report_ms),
+            progress: Progress::new(options.steady, options.patience_ms()),
             trouble_ms: 0,
             settling: false,
             report: Report::default(),
