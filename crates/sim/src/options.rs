@@ -54,6 +54,8 @@ pub enum Bug {
     HeartbeatsBehindBulk,
     /// The same, and of a frame that comes nobody hears before all of it is there.
     OneLane,
+    /// What a peer lacks that loads a state it was sent is trimmed meanwhile.
+    PinEndsWithTransfer,
 }
 
 /// The options of a run. Rates are "once in so many steps"; 0 is never.

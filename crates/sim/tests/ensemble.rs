@@ -99,3 +99,26 @@ fn a_seed_is_the_same_run_every_time() {
     let options = Options::new(7, 3, RUN_MS);
     assert_eq!(run(&options), run(&options));
 }
+
+/// Links so narrow that what a follower missed takes longer than a link may be silent.
+#[test]
+fn a_narrow_network_keeps_its_leader() {
+    let mut total = Report::default();
+    for seed in 0..40 {
+        let options = Options::new(seed, 3, RUN_MS).narrow();
+        total.add(&catch_unwind(|| run(&options)).unwrap_or_else(|_| panic!("{}{options}", trace::text())));
+    }
+    println!("{total}");
+    assert!(total.commands > 5_000, "there is load: {total}");
+}
+
+#[test]
+fn a_blank_server_joins_while_the_load_goes_on() {
+    let mut total = Report::default();
+    for seed in 0..40 {
+        let options = Options::new(seed, 3, RUN_MS).replaced_disk();
+        total.add(&catch_unwind(|| run(&options)).unwrap_or_else(|_| panic!("{}{options}", trace::text())));
+    }
+    println!("{total}");
+    assert!(total.wipes > 40 && total.installed <= 2 * total.wipes, "a state is fetched once: {total}");
+}

@@ -5,7 +5,8 @@
 //!   copies; each copy of a Promise would make the leader synchronise the follower's log once more, while entries that
 //!   were said in between are on their way.
 //! * An acceptance counts only once this server's own log is as durable as the others'.
-//! * A peer that needs entries which are trimmed is told to fetch the state; OmniPaxos never learns of it.
+//! * A peer that needs more entries than one message should have is told to follow until it has almost all of them, and one that
+//!   needs entries which are trimmed to fetch the state; OmniPaxos never learns of it.
 //! * Rounds of the election have this driver's pace: slow while a leader is there, fast while there is none. A peer whose
 //!   link comes up during a round is asked in that round, once: had it no say, a round without the leader's answer would
 //!   elect another one.
@@ -41,8 +42,8 @@ const FAST_ROUND_RTTS: u64 = 4;
 const FAST_FOR_MS: u64 = 5_000;
 /// A peer must have promised more than the leader's ballot for so many rounds before the leader raises it.
 const STUCK_ROUNDS: u64 = 4;
-/// Bytes of log that are sent to a peer as entries; one that needs more fetches the state.
-pub const SYNC_LEN_MAX: u64 = 48 << 20;
+/// Bytes of log that are sent to a peer at once; one that needs more is told them a part at a time, or fetches the state.
+pub const SYNC_LEN_MAX: u64 = 16 << 20;
 
 /// See the module.
 pub(crate) struct Consensus {
@@ -90,6 +91,8 @@ impl std::fmt::Debug for Consensus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
     Handled,
+    /// The peer needs more entries than are sent at once.
+    IsBehind,
     /// The peer needs entries that are trimmed here.
     NeedsState,
 }
@@ -249,8 +252,9 @@ impl Consensus {
     #[expect(clippy::wildcard_enum_match_arm, reason = "of the library's messages those that matter here")]
     pub(crate) fn receive(&mut self, from: u64, message: PaxosMessage<LogEntry>) -> Result<Received, BadFrame> {
         self.check(&message)?;
-        if self.is_beyond_log(&message) {
-            return Ok(Received::NeedsState);
+        if let Some(from) = self.first_beyond(&message) {
+            let is_here = from >= self.store.lock().journal.first_index();
+            return Ok(if is_here { Received::IsBehind } else { Received::NeedsState });
         }
         let promise = self.promise();
         let asked = &mut self.asked[from as usize - 1];
@@ -317,21 +321,21 @@ impl Consensus {
         }
     }
 
-    /// Whether answering would need entries that are trimmed, or more of them than one frame should have.
+    /// The first entry that an answer would need, if that is trimmed, or if one message should not have so many of them.
     #[expect(clippy::wildcard_enum_match_arm, reason = "of the library's messages those that matter here")]
-    fn is_beyond_log(&self, message: &PaxosMessage<LogEntry>) -> bool {
+    fn first_beyond(&self, message: &PaxosMessage<LogEntry>) -> Option<u64> {
         let store = self.store.lock();
-        // A state brings no more than what is decided: what is not must be sent as entries, however long it is.
-        let floor = || store.journal.floor(self.sync_len_max).min(self.decided());
-        match &message.msg {
-            PaxosMsg::Promise(promise) if promise.n == self.promise() => (promise.decided_idx as u64) < floor(),
+        let from = match &message.msg {
+            PaxosMsg::Promise(promise) if promise.n == self.promise() => Some(promise.decided_idx as u64),
             PaxosMsg::Prepare(Prepare { n, decided_idx, n_accepted, accepted_idx }) if *n >= self.promise() => {
                 let (round, decided, accepted) = (store.round(), *decided_idx as u64, *accepted_idx as u64);
-                round > *n_accepted && decided < floor()
-                    || round == *n_accepted && store.end() > accepted && accepted < floor()
+                let is_longer = round == *n_accepted && store.end() > accepted;
+                if round > *n_accepted { Some(decided) } else { Some(accepted).filter(|_| is_longer) }
             }
-            _ => false,
-        }
+            _ => None,
+        };
+        // What is not decided must be sent as entries, however long it is: nothing else brings it.
+        from.filter(|&from| from < store.journal.floor(self.sync_len_max).min(self.decided()))
     }
 
     /// Whether this server's own log has on disk what a follower says it has accepted.

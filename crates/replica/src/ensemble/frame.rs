@@ -186,6 +186,8 @@ pub enum Frame {
     TakeOver,
     /// Two processes have the receiver's id.
     Twin,
+    /// The receiver lacks more than is sent at once, and the sender has it: it should be told it, a part at a time.
+    Behind,
 }
 
 mod kind {
@@ -216,6 +218,7 @@ mod kind {
     pub(super) const JOIN_AT_FOR: u8 = 46;
     pub(super) const PULSE: u8 = 47;
     pub(super) const TWIN: u8 = 48;
+    pub(super) const BEHIND: u8 = 49;
 }
 
 /// No ensemble elects as often: a ballot must have numbers above it.
@@ -268,6 +271,7 @@ impl Frame {
             Frame::Learned(index) => put_index(kind::LEARNED, *index, out),
             Frame::TakeOver => out.put_u8(kind::TAKE_OVER),
             Frame::Twin => out.put_u8(kind::TWIN),
+            Frame::Behind => out.put_u8(kind::BEHIND),
         }
     }
 
@@ -487,6 +491,7 @@ impl Fields<'_> {
             kind::LEARNED => Frame::Learned(self.index()? as u64),
             kind::TAKE_OVER => Frame::TakeOver,
             kind::TWIN => Frame::Twin,
+            kind::BEHIND => Frame::Behind,
             unknown => return Err(BadFrame::Kind(unknown)),
         })
     }

@@ -20,6 +20,7 @@
 //! * [`configuration`]: who votes, from where on. `succession`: one configuration after the other.
 //! * `learning`: servers that do not vote, or missed the end of their configuration. `hand_over`: a leader goes.
 //! * `twins`: two processes with one id.
+//! * `pins`: what the log keeps for peers that are sent a state.
 //! * `parts`: what of a log goes with a state from server to server.
 //! * [`replica`]: all of it together.
 
@@ -34,6 +35,7 @@ pub mod journal;
 mod learning;
 mod links;
 mod parts;
+mod pins;
 pub mod replica;
 mod storage;
 mod succession;
@@ -46,6 +48,7 @@ pub use consensus::SYNC_LEN_MAX;
 pub use frame::BadFrame;
 pub use intake::Packed;
 pub use journal::{Journal, JournalFull, JournalOp, MemoryJournal, Syncing};
+pub use pins::{PINNED_LEN_MAX, Pins};
 pub use replica::{Applying, Replica, ReplicaConfig, Role, Want};
 pub use twins::TwinReport;
 

@@ -25,7 +25,8 @@ use super::journal::{Journal, JournalFull, JournalOp, Syncing, scalar};
 use super::learning::Learner;
 use super::links::{Link, Place};
 pub use super::parts::{LogPart, LogTail, OwnLog, compare_rounds, greater_ballot};
-use super::storage::{self, Store};
+use super::pins::{PINNED_LEN_MAX, Pins};
+use super::storage::{self, READ_ENTRIES, Store};
 use super::twins::Twins;
 use super::window::Window;
 use super::{Bugs, Pace};
@@ -36,8 +37,6 @@ use crate::{Shared, Writer};
 const APPLY_MAX: usize = 256;
 /// Bytes of entries that are not decided yet before the leader packs no more of them.
 const UNDECIDED_LEN_MAX: usize = 32 << 20;
-/// Entries read from the journal at once to be applied.
-pub(super) const READ_ENTRIES: u64 = 256;
 /// Sessions named in one frame, which is urgent: it should fit into a piece on the wire.
 const TOUCHES_MAX: usize = 8_000;
 /// How often a blank server says how it stands, and asks to join, ms.
@@ -362,8 +361,10 @@ impl Replica {
             }
             Frame::Consensus(message) => {
                 let received = self.consensus_mut().map(|consensus| consensus.receive(from, message));
-                if received.transpose()? == Some(Received::NeedsState) {
-                    self.say(peer, &Frame::NeedState);
+                match received.transpose()? {
+                    Some(Received::NeedsState) => self.say(peer, &Frame::NeedState),
+                    Some(Received::IsBehind) => self.say(peer, &Frame::Behind),
+                    Some(Received::Handled) | None => {}
                 }
             }
             Frame::Ping { urgent, status, sent_ms } => {
@@ -402,6 +403,7 @@ impl Replica {
             Frame::Learned(end) => self.go_on_with_stream(peer, end),
             Frame::TakeOver => self.take_over(peer),
             Frame::Twin => self.note_accusation(peer),
+            Frame::Behind => self.fall_behind(peer, now_ms),
         }
         Ok(())
     }
@@ -760,7 +762,7 @@ impl Replica {
             Some(consensus) => consensus.leader().map(|_| consensus.promise()),
             None => self.leader().map(|(_, ballot)| ballot),
         };
-        if !self.is_in_contact(now_ms) {
+        if !self.is_in_contact(now_ms) || self.is_catching_up() {
             self.serving = false;
         } else if current.is_some_and(|ballot| self.epoch == Some(ballot::to_id(ballot))) {
             self.serving = true;
@@ -804,7 +806,9 @@ impl Replica {
         self.links.iter().filter(|(_, link)| link.up).filter_map(move |(&peer, link)| {
             let status = link.status?;
             let accepts = link.joined && status.accepting && Some(status.promise) == promise;
-            Some((peer, accepts || link.stream.is_some()))
+            // A voter that is only told has not caught up yet.
+            let is_told = link.stream.is_some() && !self.configuration.has(peer);
+            Some((peer, accepts || is_told))
         })
     }
 
@@ -877,7 +881,10 @@ impl Replica {
             Some(Standing::Learner(learner)) => {
                 let mut store = learner.store.lock();
                 let staged = store.is_staged();
-                store.persist().map(|()| staged)
+                store.persist()?;
+                drop(store);
+                self.vote_again();
+                Ok(staged)
             }
             Some(Standing::Blank { .. }) | None => Ok(false),
         }
@@ -1068,14 +1075,9 @@ impl Replica {
         }
         // What is decided behind that may be void.
         let decided = self.applied;
-        let mut part = LogPart::default();
-        let (mut next, mut len) = (from, 0);
-        while next < decided && len < len_max {
-            let entries = store.entries(next, (next + READ_ENTRIES).min(decided));
-            next += entries.len() as u64;
-            len += entries.iter().map(|entry| entry.0.len()).sum::<usize>();
-            part.entries.extend(entries.into_iter().map(|entry| entry.0));
-        }
+        let entries = store.entries_of(from, decided, len_max);
+        let next = from + entries.len() as u64;
+        let mut part = LogPart { entries: entries.into_iter().map(|entry| entry.0).collect(), last: None };
         if next >= decided {
             let scalar = |key| store.journal.scalar(key).unwrap_or_default();
             let (promise, round, end) = match &self.standing {
@@ -1110,6 +1112,15 @@ impl Replica {
         if let Some(store) = self.store() {
             store.lock().journal.trim(index.min(self.applied).min(decided));
         }
+    }
+
+    /// The same, but keeps what others need who are sent a state, or were and are not in step yet.
+    pub fn trim_for(&mut self, index: u64, pins: &Pins) {
+        let now_ms = self.stepped_ms;
+        let in_step: Vec<u8> = self.learners().filter(|&(_, is_in_step)| is_in_step).map(|(peer, _)| peer).collect();
+        let (sending, kept) = pins.lowest(now_ms, &in_step);
+        let floor = self.with_journal(|journal| journal.floor(PINNED_LEN_MAX));
+        self.trim(index.min(sending).min(kept.max(floor)));
     }
 
     /// Writes down how far everything is decided; worthwhile when nothing else is written.

@@ -151,7 +151,8 @@ impl Replica {
             (false, Some(process)) => {
                 // What was said before was for nobody.
                 self.take_outgoing();
-                self.links.entry(peer).and_modify(|link| link.joined = true);
+                // Nor is it told any more what it accepts itself.
+                self.links.entry(peer).and_modify(|link| (link.joined, link.stream) = (true, None));
                 if let Some(consensus) = self.consensus_mut() {
                     consensus.reconnected(process, now_ms);
                 }

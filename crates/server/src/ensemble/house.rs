@@ -97,7 +97,7 @@ impl Ensemble {
             let _ = self.running.replica.persist_decided();
         }
         if let Some(through) = self.parts.checkpoints.trimmable() {
-            self.running.replica.trim((through + 1).min(self.running.pins.lowest()));
+            self.running.replica.trim_for(through + 1, &self.running.pins);
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use oxkeeper_replica::audit::Audit;
 use oxkeeper_replica::ensemble::journal::scalar;
-use oxkeeper_replica::ensemble::{Bugs, JournalFull, Pace, Replica, ReplicaConfig, Role, SYNC_LEN_MAX};
+use oxkeeper_replica::ensemble::{Bugs, JournalFull, Pace, Pins, Replica, ReplicaConfig, Role, SYNC_LEN_MAX};
 use oxkeeper_replica::{Serving, Shared, Writer};
 use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{BallotId, Settings, State};
@@ -27,7 +27,7 @@ use super::engine::Ensemble;
 use super::house::{BLANK_LOG_INTERVAL_MS, LONELY_LOG_AFTER_MS};
 use super::install::{fetch, is_current, kept, own_log};
 use super::journal::LogJournal;
-use super::source::{Asked, Pins, States};
+use super::source::{Asked, States};
 use super::watch::{Watch, Watched};
 use crate::audit::AuditLog;
 use crate::checkpoint::Checkpoints;

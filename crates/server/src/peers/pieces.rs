@@ -114,7 +114,8 @@ impl Output {
     /// Adds a frame, cut into pieces.
     pub(super) fn push(&mut self, frame: &[u8]) {
         let mut rest = frame;
-        while let Some((piece, behind)) = rest.split_at_checked(PIECE_LEN_MAX).filter(|(_, behind)| !behind.is_empty()) {
+        while let Some((piece, behind)) = rest.split_at_checked(PIECE_LEN_MAX).filter(|(_, behind)| !behind.is_empty())
+        {
             put(MORE, piece, &mut self.bulk);
             rest = behind;
         }

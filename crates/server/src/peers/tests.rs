@@ -13,8 +13,8 @@ use socket2::SockRef;
 
 use super::hello::{self, CONFIRMATION, HEAD_LEN, Hello, Purpose};
 use super::stream::{GREETINGS_MAX, STATES_MAX};
-use oxkeeper_replica::ensemble::frame::Frame as PeerFrame;
 use super::*;
+use oxkeeper_replica::ensemble::frame::Frame as PeerFrame;
 
 mod tls;
 
@@ -162,8 +162,8 @@ fn each_refusal_says_why() {
     };
     let hello = || greeting(Purpose::Link);
     let mut newer = hello().encode();
-    newer[5] = 3;
-    check(false, &newer, "version 2 to each other, not 3");
+    newer[5] = 4;
+    check(false, &newer, "version 3 to each other, not 4");
     check(false, &Hello { to: 3, ..hello() }.encode(), "this is server 2, not 3");
     check(false, &Hello { from: 9, ..hello() }.encode(), "server 9 is not among the members here, [1, 2, 3]");
     check(false, &Hello { from: 2, ..hello() }.encode(), "two servers have the same myid");
@@ -475,7 +475,11 @@ fn a_heartbeat_overtakes_a_long_frame() {
     let (mut peers, address) = lone(|_| {});
     let mut link = dial(address, Purpose::Link);
     assert_eq!(see(&mut peers, 1), [Seen::Up(1)]);
-    let urgent = { let mut bytes = Vec::new(); PeerFrame::Pong(5).encode(&mut bytes); bytes };
+    let urgent = {
+        let mut bytes = Vec::new();
+        PeerFrame::Pong(5).encode(&mut bytes);
+        bytes
+    };
     assert!(PeerFrame::is_urgent(&urgent));
     peers.send(1, &vec![0; 40 << 20]);
     peers.flush();

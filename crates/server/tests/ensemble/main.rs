@@ -7,6 +7,7 @@
 
 mod bad_disks;
 mod bad_input;
+mod behind;
 mod frames;
 mod group;
 mod groups;

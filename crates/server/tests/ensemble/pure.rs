@@ -98,6 +98,10 @@ pub(crate) struct Net {
     pub(crate) servers: Vec<Pure>,
     up: BTreeSet<(u8, u8)>,
     pub(crate) now_ms: u64,
+    /// Bytes of the longest frame so far.
+    pub(crate) longest: usize,
+    /// A server has only learned for a while, and did not serve.
+    pub(crate) learned: bool,
 }
 
 impl Net {
@@ -115,7 +119,7 @@ impl Net {
     /// All of them linked.
     fn of(servers: Vec<Pure>) -> Net {
         let count = servers.len() as u8;
-        let mut net = Net { servers, up: BTreeSet::new(), now_ms: 0 };
+        let mut net = Net { servers, up: BTreeSet::new(), now_ms: 0, longest: 0, learned: false };
         for a in 1..=count {
             (a + 1..=count).for_each(|b| net.link(a, b));
         }
@@ -148,12 +152,15 @@ impl Net {
             let now_ms = self.now_ms;
             for &(from, to) in &self.up.clone() {
                 while let Some(frame) = self.server(from).replica.next_frame(to) {
+                    self.longest = self.longest.max(frame.len());
                     self.server(to).replica.receive(from, &frame, now_ms).unwrap();
                 }
             }
             for server in &mut self.servers {
                 server.step(now_ms);
                 server.persist(now_ms);
+                let learns = matches!(server.replica.role(), Role::Observing(_));
+                self.learned |= learns && !server.replica.is_serving();
             }
         }
     }

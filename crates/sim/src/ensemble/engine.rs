@@ -165,7 +165,7 @@ impl World {
         drop(replica);
         self.apply(me, process, life);
         // A link that is given up meanwhile takes with it what was overheard and not handled.
-        if heard && self.random.once_in(LOST_ONCE_IN) {
+        if heard && !self.options.steady && self.random.once_in(LOST_ONCE_IN) {
             self.wires.kill(me, place, self.now_ms, &mut self.random);
             self.wake_engine_when_due(place);
         }
@@ -332,7 +332,7 @@ impl World {
             let _ = replica.persist_decided();
         }
         if life.committed > 0 && self.options.bug != Bug::NeverTrim {
-            replica.trim(life.committed.min(life.pins.lowest()));
+            replica.trim_for(life.committed, &life.pins);
         }
     }
 
@@ -346,6 +346,10 @@ impl World {
         };
         let follows = follows.filter(|&leader| self.wires.carries(me, leader));
         self.expiry.stands(me, rules, follows, self.now_ms);
+        let epoch = process.shared.read().state.epoch_ballot();
+        if rules && std::mem::replace(&mut self.epoch_told, epoch) != epoch {
+            note(self.now_ms, me, "leads, epoch", [self.epochs(), 0]);
+        }
         if role != Role::Blank {
             self.hosts[me].initialize = false;
             self.hosts[me].blank &= !serving;
@@ -356,6 +360,7 @@ impl World {
         self.trouble(self.now_ms);
         note(self.now_ms, me, if serving { "serves" } else { "does not serve" }, [0; 2]);
         if serving {
+            self.progress.serves(me);
             process.shared.write().serve(Serving::Yes, self.now_ms);
         } else {
             self.stop_serving(me, process);

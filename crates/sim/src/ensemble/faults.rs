@@ -212,13 +212,18 @@ impl World {
         self.random.within(1, most_ms)
     }
 
-    /// Server `me` is cut off, unless it leads.
+    /// Server `me` is cut off, unless it leads, or another one is.
     fn isolate(&mut self, me: usize) {
+        let now_ms = self.now_ms;
+        let pairs = (0..self.hosts.len()).flat_map(|one| (0..one).map(move |other| (one, other)));
+        if pairs.collect::<Vec<_>>().into_iter().any(|(one, other)| !self.wires.is_open(one, other, now_ms)) {
+            return;
+        }
         let life = self.hosts[me].process.as_ref().and_then(|process| process.life.as_ref());
         if life.is_none_or(|life| life.replica.lock().role() == Role::Leading) {
             return;
         }
-        let (now_ms, until_ms) = (self.now_ms, self.now_ms + self.options.isolation_ms);
+        let until_ms = now_ms + self.options.isolation_ms;
         note(now_ms, me, "is cut off until ms", [until_ms, 0]);
         self.trouble(until_ms);
         for peer in (0..self.hosts.len()).filter(|&peer| peer != me) {

@@ -96,6 +96,10 @@ pub struct Options {
     pub isolation_every_ms: u64,
     /// For so long, ms.
     pub isolation_ms: u64,
+    /// A state that was fetched takes so long to load, ms.
+    pub load_ms: u64,
+    /// Nothing happens but that disks are lost: a server that lost its own must soon be [in step](crate::check::progress).
+    pub lone_wipes: bool,
     /// Nothing worse happens than what an ensemble takes without a new leader: it must [progress](crate::check::progress).
     pub steady: bool,
     /// A client's connection is cut.
@@ -140,6 +144,8 @@ impl Options {
             peer_bytes_per_ms: network.one_of(&[0, 0, 0, 2_000, 500]),
             isolation_every_ms: rate(network, 3_000),
             isolation_ms: network.one_of(&[10, 100, 1_000]),
+            load_ms: network.one_of(&[0, 0, 100, 500]),
+            lone_wipes: false,
             steady: false,
             disk_ms_max: random.one_of(&[0, 1, heartbeat_ms / 5]),
             disk_beside: random.once_in(3),
@@ -192,6 +198,53 @@ impl Options {
             client_cut_every_ms: 0,
             client_pause_every_ms: 0,
             ..self
+        }
+    }
+
+    /// Narrow links under load, and followers that are cut off now and then: what they lack takes longer than a link may be
+    /// silent. Nothing else.
+    pub fn narrow(self) -> Options {
+        Options {
+            peer_bytes_per_ms: 200,
+            tick_ms: 200,
+            heartbeat_ms: 100,
+            peer_delay_ms_max: 1,
+            disk_ms_max: self.disk_ms_max.min(10),
+            isolation_every_ms: 1_000,
+            isolation_ms: 1_000,
+            clients: 5,
+            think_ms_max: 4,
+            depth: 16,
+            window_len: 1 << 20,
+            entry_len_max: 1 << 20,
+            founders: self.servers,
+            spares: 0,
+            log_window_len: 8 << 20,
+            load_ms: 0,
+            sync_len_max: 1 << 20,
+            initialize: false,
+            steady: true,
+            ..self.calm()
+        }
+    }
+
+    /// A server loses its disk under load, while the others' logs are kept short; and what it fetches takes long to load.
+    /// Nothing else.
+    pub fn replaced_disk(self) -> Options {
+        Options {
+            lone_wipes: true,
+            wipe_every_ms: 600,
+            load_ms: 600,
+            checkpoint_every_ms: 60,
+            founders: self.servers,
+            spares: 0,
+            log_window_len: 0,
+            segment_len: 2 << 10,
+            clients: 4,
+            think_ms_max: 10,
+            depth: 4,
+            window_len: 1 << 20,
+            ..self.calm()
         }
     }
 

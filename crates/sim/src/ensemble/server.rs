@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oxkeeper_replica::ensemble::journal::scalar;
-use oxkeeper_replica::ensemble::{JournalFull, Replica, ReplicaConfig, Syncing};
+use oxkeeper_replica::ensemble::{JournalFull, Pins, Replica, ReplicaConfig, Syncing};
 use oxkeeper_replica::{Clocks, Serving, SessionTable, Shared, Writer};
 use oxkeeper_server::RecoveryError;
 use oxkeeper_server::ensemble::LogJournal;
@@ -22,7 +22,7 @@ use oxkeeper_store::{DirLock, Disk, LogOptions, StoreError, Tree, TreeOptions};
 use parking_lot::{Mutex, RwLock};
 
 use super::options::Options;
-use super::source::{Pins, Source};
+use super::source::{Pin, Source};
 use crate::seats::Seats;
 use crate::server::DATA_DIR;
 
@@ -116,6 +116,8 @@ pub struct Install {
     pub from_start: u64,
     /// `None` until the connection is there.
     pub sender: Option<Sender<Source>>,
+    /// What the other server's log keeps for that.
+    pub pin: Option<Pin>,
     /// Builds the files.
     pub receiver: Receiver,
     /// It is given up then, unless something arrives.

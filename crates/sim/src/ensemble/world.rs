@@ -28,7 +28,7 @@ use crate::link::Network;
 use crate::options::Bug;
 use crate::random::Random;
 use crate::seats::{Hall, Seats, Witness};
-use oxkeeper_state::Settings;
+use oxkeeper_state::{BallotId, Settings};
 
 /// Unix time at which every run begins, ms.
 const EPOCH_MS: i64 = 1_700_000_000_000;
@@ -93,6 +93,8 @@ pub(super) struct World {
     pub(super) history: History,
     pub(super) expiry: Expiry,
     pub(super) progress: Progress,
+    /// The ballot of the last epoch that the trace has.
+    pub(super) epoch_told: Option<BallotId>,
     /// Until when something was wrong, as far as that is known.
     pub(super) trouble_ms: u64,
     pub(super) settling: bool,
@@ -136,7 +138,8 @@ impl World {
             books: Books::default(),
             history: History::default(),
             expiry: Expiry::new(servers, tick_ms, report_ms),
-            progress: Progress::new(options.steady, options.patience_ms()),
+            epoch_told: None,
+            progress: Progress::new(servers, options.steady, options.lone_wipes, options.patience_ms()),
             trouble_ms: 0,
             settling: false,
             report: Report::default(),
@@ -160,7 +163,7 @@ impl World {
         }
     }
 
-    fn epochs(&self) -> u64 {
+    pub(super) fn epochs(&self) -> u64 {
         (self.books.model.zxid() >> 32) as u64
     }
 
