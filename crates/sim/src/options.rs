@@ -50,9 +50,7 @@ pub enum Bug {
     FlippedBit,
     /// An ensemble's leader takes the wall's clock for the one that sessions expire by.
     ExpiryByWallClock,
-    /// Between servers heartbeats wait behind all other frames.
-    HeartbeatsBehindBulk,
-    /// The same, and of a frame that comes nobody hears before all of it is there.
+    /// Between servers heartbeats wait behind all other frames, and of a frame that comes nobody hears before all of it is there.
     OneLane,
     /// What a peer lacks that loads a state it was sent is trimmed meanwhile.
     PinEndsWithTransfer,

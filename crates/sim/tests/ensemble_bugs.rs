@@ -122,7 +122,6 @@ fn every_bug_is_caught() {
     check("the log is never trimmed", 40, &["bounds:"], shell(Bug::NeverTrim));
     check("a turn before its mailbox", 20, &["watches:"], shell(Bug::TurnBeforeMailbox));
     let narrow = |bug| move |options: Options| Options { bug, ..options.narrow() };
-    check("heartbeats behind bulk", 20, &["progress:"], narrow(Bug::HeartbeatsBehindBulk));
     check("one lane", 20, &["progress:", "liveness:"], narrow(Bug::OneLane));
     let replaced = |options: Options| Options { bug: Bug::PinEndsWithTransfer, ..options.replaced_disk() };
     check("a pin ends with its transfer", 20, &["progress:"], replaced);

@@ -128,7 +128,7 @@ impl World {
             queue: Queue::default(),
             hosts: (0..servers).map(|_| Host::new()).collect(),
             wires: {
-                let one_lane = matches!(options.bug, Bug::HeartbeatsBehindBulk | Bug::OneLane);
+                let one_lane = options.bug == Bug::OneLane;
                 Wires::new(servers, options.peer_delay_ms_max, options.peer_bytes_per_ms, one_lane)
             },
             network: Network::new(options.window_len, options.delay_ms_max),
