@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use oxkeeper_sim::ensemble::{self, trace};
+use oxkeeper_sim::ensemble::{self, Scenario, trace};
 use oxkeeper_sim::{Options, Report, STEPS, replay_command, run};
 
 /// How often a long run says how far it is.
@@ -22,6 +22,10 @@ pub(crate) struct SimArgs {
     /// Servers: an ensemble, or 1 for a server alone
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=7))]
     servers: u64,
+    /// Troubles of an ensemble: everything, power, links, changes, lonely, absences, promises, releases, narrow, replaced-disk,
+    /// failover
+    #[arg(long, default_value = "everything")]
+    scenario: Scenario,
     /// Simulated minutes of each run of an ensemble before its faults stop [default: 3 seconds]
     #[arg(long, conflicts_with = "steps", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     minutes: Option<u64>,
@@ -40,11 +44,11 @@ fn run_ensembles(args: &SimArgs) {
     let run_ms = args.minutes.map_or(ensemble::RUN_MS, |minutes| minutes * MINUTE_MS);
     let mut total = ensemble::Report::default();
     each(args, |seed| {
-        let options = ensemble::Options::new(seed, args.servers, run_ms);
+        let options = args.scenario.shape(ensemble::Options::new(seed, args.servers, run_ms));
         if args.count == 1 {
             say!("{options}");
         }
-        let text = format!("{options}\nreplay: {}", ensemble::replay_command(&options));
+        let text = format!("{options}\nreplay: {}", ensemble::replay_command(&options, args.scenario));
         std::panic::set_hook(Box::new(move |panic| eprintln!("{}\n{panic}\n\n{text}", trace::text())));
         total.add(&ensemble::run(&options));
     });

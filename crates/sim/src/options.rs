@@ -54,6 +54,10 @@ pub enum Bug {
     ExpiryByWallClock,
     /// A server of an ensemble goes by the feature level that it knows, whatever is agreed on.
     LevelOfItsOwn,
+    /// Between servers heartbeats wait behind all other frames, and of a frame that comes nobody hears before all of it is there.
+    OneLane,
+    /// What a peer lacks that loads a state it was sent is trimmed meanwhile.
+    PinEndsWithTransfer,
 }
 
 /// The options of a run. Rates are "once in so many steps"; 0 is never.

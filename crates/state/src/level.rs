@@ -31,6 +31,8 @@ impl Level {
     /// The level of a version that is yet to come; see [`next_version`](crate::next_version).
     #[cfg(feature = "next-version")]
     pub const NEXT: Level = Level(Level::KNOWN.0 + 1);
+    /// The highest level there is, that of a next version included.
+    pub const LAST: Level = if cfg!(feature = "next-version") { Level(Level::KNOWN.0 + 1) } else { Level::KNOWN };
 
     /// A level as the durable tree has it: u32, and what later levels may put behind it. Nothing stands for
     /// [`Level::NONE`]. *Errors*: it is none.

@@ -87,6 +87,6 @@ impl MemberEngine {
             outside.idle();
             self.replica.stage_decided();
         }
-        self.replica.trim(outside.spent());
+        self.replica.trim_for(outside.spent(), &self.pins);
     }
 }

@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use super::housekeeping::Reaping;
 use super::outside::{Event, Outside};
 use crate::delivery::Proposals;
-use crate::ensemble::{BadFrame, DiskJob, JournalFull, Packed, Replica, Role, Want};
+use crate::ensemble::{BadFrame, DiskJob, JournalFull, Packed, Pins, Replica, Role, Want};
 use crate::{Serving, Shared, Writer};
 
 /// A time, by both clocks of a server.
@@ -41,6 +41,8 @@ pub struct MemberEngine {
     pub(super) options: MemberOptions,
     /// Held while an entry is applied, of which the state may be unlocked in between.
     entry: Arc<Mutex<()>>,
+    /// What the log keeps for peers that are sent a state.
+    pub(super) pins: Arc<Pins>,
     pub(super) next_tick_ms: u64,
     pub(super) next_reap_ms: u64,
     pub(super) applied_last_tick: u64,
@@ -49,12 +51,14 @@ pub struct MemberEngine {
 }
 
 impl MemberEngine {
-    /// Begins with a replica that has just started. Who holds `entry` keeps entries from being applied.
+    /// Begins with a replica that has just started. Who holds `entry` keeps entries from being applied; who sends a state to a
+    /// peer keeps the log for it in `pins`.
     pub fn new(
         replica: Replica,
         mut writer: Writer,
         options: MemberOptions,
         entry: Arc<Mutex<()>>,
+        pins: Arc<Pins>,
         now_ms: u64,
     ) -> MemberEngine {
         writer.me = Some(replica.origin());
@@ -64,6 +68,7 @@ impl MemberEngine {
             writer,
             options,
             entry,
+            pins,
             next_tick_ms: 0,
             next_reap_ms,
             applied_last_tick: 0,

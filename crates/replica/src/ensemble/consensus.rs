@@ -5,7 +5,8 @@
 //!   copies; each copy of a Promise would make the leader synchronise the follower's log once more, while entries that
 //!   were said in between are on their way.
 //! * An acceptance counts only once this server's own log is as durable as the others'.
-//! * A peer that needs entries which are trimmed is told to fetch the state; OmniPaxos never learns of it.
+//! * A peer that needs more entries than one message should have is told to follow until it has almost all of them, and one that
+//!   needs entries which are trimmed to fetch the state; OmniPaxos never learns of it.
 //! * Rounds of the election have this driver's pace: slow while a leader is there, fast while there is none. A peer whose
 //!   link comes up during a round is asked in that round, once: had it no say, a round without the leader's answer would
 //!   elect another one.
@@ -41,8 +42,8 @@ const FAST_ROUND_RTTS: u64 = 4;
 const FAST_FOR_MS: u64 = 5_000;
 /// A peer must have promised more than the leader's ballot for so many rounds before the leader raises it.
 const STUCK_ROUNDS: u64 = 4;
-/// Bytes of log that are sent to a peer as entries; one that needs more fetches the state.
-pub const SYNC_LEN_MAX: u64 = 48 << 20;
+/// Bytes of log that are sent to a peer at once; one that needs more is told them a part at a time, or fetches the state.
+pub const SYNC_LEN_MAX: u64 = 16 << 20;
 
 /// See the module.
 pub(crate) struct Consensus {
@@ -64,10 +65,13 @@ pub(crate) struct Consensus {
     next_round_ms: u64,
     /// The number of the round that is under way.
     round: u32,
-    /// By process: whether it has answered in this round.
-    answered: Vec<bool>,
-    /// Processes that are to be asked in this round, too.
+    /// By process: what it answered last in this round. OmniPaxos hears it when the round ends: it counts answers, not who gave
+    /// them, and what was said before a new leader was there would elect another one.
+    answers: Vec<Option<BLEMessage>>,
+    /// Processes that are to be asked in this round, too, or once more.
     latecomers: Vec<u64>,
+    /// The last ballot whose process has answered with it, or was asked once more.
+    heard_of: Ballot,
     pace: Pace,
     /// The leader answered in this round, and in the one before.
     leader_answered: bool,
@@ -89,6 +93,8 @@ impl std::fmt::Debug for Consensus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
     Handled,
+    /// The peer needs more entries than are sent at once; so many are decided here.
+    IsBehind(u64),
     /// The peer needs entries that are trimmed here.
     NeedsState,
 }
@@ -110,8 +116,9 @@ impl Consensus {
         Consensus {
             process,
             asked: vec![None; processes(&configuration)],
-            answered: vec![false; processes(&configuration)],
+            answers: vec![None; processes(&configuration)],
             latecomers: Vec::new(),
+            heard_of: Ballot::default(),
             configuration,
             paxos,
             store,
@@ -233,41 +240,45 @@ impl Consensus {
         }
     }
 
+    pub(crate) fn receive_heartbeat(&mut self, from: u64, message: BLEMessage) {
+        let leader = self.paxos.get_current_leader().map(|(leader, _)| leader);
+        match &message.msg {
+            HeartbeatMsg::Reply(reply) => {
+                self.leader_answered |= leader == Some(from);
+                if reply.round == self.round {
+                    self.answers[from as usize - 1] = Some(message);
+                }
+            }
+            HeartbeatMsg::Request(_) => self.paxos.handle_incoming(Message::BLE(message)),
+        }
+    }
+
     #[expect(clippy::wildcard_enum_match_arm, reason = "of the library's messages those that matter here")]
-    pub(crate) fn receive(&mut self, from: u64, message: Message<LogEntry>) -> Result<Received, BadFrame> {
-        match message {
-            Message::BLE(message) => {
-                let leader = self.paxos.get_current_leader().map(|(leader, _)| leader);
-                if let HeartbeatMsg::Reply(reply) = &message.msg {
-                    self.leader_answered |= leader == Some(from);
-                    // OmniPaxos counts answers, not who gave them.
-                    if reply.round == self.round && std::mem::replace(&mut self.answered[from as usize - 1], true) {
-                        return Ok(Received::Handled);
-                    }
-                }
-                self.paxos.handle_incoming(Message::BLE(message));
+    pub(crate) fn receive(&mut self, from: u64, message: PaxosMessage<LogEntry>) -> Result<Received, BadFrame> {
+        // What was asked for before this server fell behind says nothing of the log that it has now.
+        if let PaxosMsg::Promise(answer) = &message.msg
+            && self.asked[from as usize - 1] != Some(answer.n)
+        {
+            return Ok(Received::Handled);
+        }
+        self.validate(&message)?;
+        if let Some(from) = self.first_beyond(&message) {
+            let is_here = from >= self.store.lock().journal.first_index();
+            return Ok(if is_here { Received::IsBehind(self.decided()) } else { Received::NeedsState });
+        }
+        let promise = self.promise();
+        let asked = &mut self.asked[from as usize - 1];
+        match &message.msg {
+            PaxosMsg::PrepareReq(_) if *asked == Some(promise) => return Ok(Received::Handled),
+            PaxosMsg::Promise(_) => *asked = None,
+            _ => {}
+        }
+        match message.msg {
+            // One of a former ballot counts for nothing, and may be of a log that this server never has.
+            PaxosMsg::Accepted(accepted) if accepted.n == promise && !self.is_durable(accepted) => {
+                self.held.push((from, accepted));
             }
-            Message::SequencePaxos(message) => {
-                self.validate(&message)?;
-                if self.is_beyond_log(&message) {
-                    return Ok(Received::NeedsState);
-                }
-                let promise = self.promise();
-                let asked = &mut self.asked[from as usize - 1];
-                match &message.msg {
-                    PaxosMsg::Promise(answer) if *asked != Some(answer.n) => return Ok(Received::Handled),
-                    PaxosMsg::PrepareReq(_) if *asked == Some(promise) => return Ok(Received::Handled),
-                    PaxosMsg::Promise(_) => *asked = None,
-                    _ => {}
-                }
-                match message.msg {
-                    // One of a former ballot counts for nothing, and may be of a log that this server never has.
-                    PaxosMsg::Accepted(accepted) if accepted.n == promise && !self.is_durable(accepted) => {
-                        self.held.push((from, accepted));
-                    }
-                    _ => self.paxos.handle_incoming(Message::SequencePaxos(message)),
-                }
-            }
+            _ => self.paxos.handle_incoming(Message::SequencePaxos(message)),
         }
         Ok(Received::Handled)
     }
@@ -314,21 +325,21 @@ impl Consensus {
         }
     }
 
-    /// Whether answering would need entries that are trimmed, or more of them than one frame should have.
+    /// The first entry that an answer would need, if that is trimmed, or if one message should not have so many of them.
     #[expect(clippy::wildcard_enum_match_arm, reason = "of the library's messages those that matter here")]
-    fn is_beyond_log(&self, message: &PaxosMessage<LogEntry>) -> bool {
+    fn first_beyond(&self, message: &PaxosMessage<LogEntry>) -> Option<u64> {
         let store = self.store.lock();
-        // A state brings no more than what is decided: what is not must be sent as entries, however long it is.
-        let floor = || store.journal.floor(self.sync_len_max).min(self.decided());
-        match &message.msg {
-            PaxosMsg::Promise(promise) if promise.n == self.promise() => (promise.decided_idx as u64) < floor(),
+        let from = match &message.msg {
+            PaxosMsg::Promise(promise) if promise.n == self.promise() => Some(promise.decided_idx as u64),
             PaxosMsg::Prepare(Prepare { n, decided_idx, n_accepted, accepted_idx }) if *n >= self.promise() => {
                 let (round, decided, accepted) = (store.round(), *decided_idx as u64, *accepted_idx as u64);
-                round > *n_accepted && decided < floor()
-                    || round == *n_accepted && store.end() > accepted && accepted < floor()
+                let is_longer = round == *n_accepted && store.end() > accepted;
+                if round > *n_accepted { Some(decided) } else { Some(accepted).filter(|_| is_longer) }
             }
-            _ => false,
-        }
+            _ => None,
+        };
+        // What is not decided must be sent as entries, however long it is: nothing else brings it.
+        from.filter(|&from| from < store.journal.floor(self.sync_len_max).min(self.decided()))
     }
 
     /// Whether this server's own log has on disk what a follower says it has accepted.
@@ -359,24 +370,52 @@ impl Consensus {
         if now_ms < self.next_round_ms {
             return false;
         }
+        if let Some(candidate) = self.unheard_of(links) {
+            self.latecomers.push(candidate);
+            self.next_round_ms = now_ms + self.fast_round_ms(links);
+            return false;
+        }
         let settled = self.leads() || self.leader().is_some() && self.leader_answered;
         self.unsettled_since_ms = if settled { None } else { self.unsettled_since_ms.or(Some(now_ms)) };
         self.leader_answered = false;
+        for answer in self.answers.iter_mut().filter_map(Option::take) {
+            self.paxos.handle_incoming(Message::BLE(answer));
+        }
         self.paxos.tick();
         self.raise_ballot(links);
         self.next_round_ms = now_ms + self.round_ms(links, now_ms);
         true
     }
 
+    /// Another process leads, or is about to, and what it answered in this round is out of date, or nothing: who it is. Once
+    /// for each ballot.
+    fn unheard_of(&mut self, links: &BTreeMap<u8, Link>) -> Option<u64> {
+        let promise = self.promise();
+        if promise <= self.heard_of || promise.pid == self.process || self.is_alone() {
+            return None;
+        }
+        let answer = self.answers[promise.pid as usize - 1].as_ref();
+        let is_joined = links.get(&self.configuration.server(promise.pid)).is_some_and(|link| link.joined);
+        let is_up_to_date =
+            |answer: &BLEMessage| matches!(&answer.msg, HeartbeatMsg::Reply(reply) if reply.ballot >= promise);
+        let is_unheard_of = is_joined && !answer.is_some_and(is_up_to_date);
+        if is_joined {
+            self.heard_of = promise;
+        }
+        is_unheard_of.then_some(promise.pid)
+    }
+
     fn round_ms(&self, links: &BTreeMap<u8, Link>, now_ms: u64) -> u64 {
         let slow_ms = self.pace.heartbeat_ms;
         match self.unsettled_since_ms {
-            Some(since_ms) if now_ms < since_ms + FAST_FOR_MS => {
-                let rtt_ms = links.values().filter(|link| link.joined).map(|link| link.rtt_ms).max().unwrap_or(0);
-                (rtt_ms * FAST_ROUND_RTTS).max(FAST_ROUND_MS).min(slow_ms)
-            }
+            Some(since_ms) if now_ms < since_ms + FAST_FOR_MS => self.fast_round_ms(links),
             _ => slow_ms,
         }
+    }
+
+    fn fast_round_ms(&self, links: &BTreeMap<u8, Link>) -> u64 {
+        let rtt_ms = links.values().filter(|link| link.joined).map(|link| link.rtt_ms).max().unwrap_or(0);
+        (rtt_ms * FAST_ROUND_RTTS).max(FAST_ROUND_MS).min(self.pace.heartbeat_ms)
     }
 
     /// A peer that promised a ballot whose candidate then vanished hears nothing of a lower one. One that follows a
@@ -419,7 +458,11 @@ impl Consensus {
             }
             let needs_write = if self.tells_of_disk(&message) { self.staged } else { 0 };
             let mut frame = Vec::new();
-            Frame::Consensus(message).encode(&mut frame);
+            let configuration = self.configuration.id;
+            match message {
+                Message::BLE(message) => Frame::Heartbeat { configuration, message }.encode(&mut frame),
+                Message::SequencePaxos(message) => Frame::Consensus(message).encode(&mut frame),
+            }
             link.push(needs_write, frame);
         }
         self.messages = messages;
@@ -433,7 +476,7 @@ impl Consensus {
         });
         if let Some(round) = begun {
             self.round = round;
-            self.answered.fill(false);
+            self.answers.fill(None);
             self.latecomers.clear();
         }
         let (from, request) = (self.process, HeartbeatRequest { round: self.round });

@@ -4,12 +4,14 @@
 //! Every frame is checked while it is decoded; what passes cannot make consensus panic, whoever sent it. Two servers agree on
 //! the version of this format when they greet each other. Within one version a ping grows by *fields*: each has a tag (u8),
 //! a length (u8) and a value, and a server skips those whose tag it does not know (see `mod field`).
+//!
+//! Urgent frames ([`Frame::is_urgent`]) may overtake others on their link, and are never overtaken. What they say therefore means
+//! the same in any order: a heartbeat names its configuration, and a pulse only repeats where the last ping said its sender is.
 
 use std::sync::Arc;
 
 use bytes::BufMut;
 use omnipaxos::ballot_leader_election::Ballot;
-use omnipaxos::messages::Message;
 use omnipaxos::messages::ballot_leader_election::{BLEMessage, HeartbeatMsg, HeartbeatReply, HeartbeatRequest};
 use omnipaxos::messages::sequence_paxos::{
     AcceptDecide, AcceptSync, Accepted, Decide, NotAccepted, PaxosMessage, PaxosMsg, Prepare, PrepareReq, Promise,
@@ -105,6 +107,8 @@ pub struct Status {
     pub founders: u64,
     /// The highest feature level that it knows, and lets be agreed on. From here on, fields that an older server leaves out.
     pub knows: Level,
+    /// Which of the processes that have had its id: numbers grow, and none is given twice.
+    pub boot: u64,
 }
 
 impl Status {
@@ -132,10 +136,19 @@ pub struct Roster {
 /// What servers say to each other.
 #[derive(Clone, Debug)]
 pub enum Frame {
-    /// Of OmniPaxos.
-    Consensus(Message<LogEntry>),
+    /// Of OmniPaxos' log.
+    Consensus(PaxosMessage<LogEntry>),
+    /// Of OmniPaxos' election.
+    Heartbeat {
+        /// Where the sender votes: it may be ahead of what else it has said on this link.
+        configuration: u32,
+        /// The message.
+        message: BLEMessage,
+    },
     /// How the sender stands, and when it said so by its own clock; answered at once.
     Ping {
+        /// It may overtake other frames: a pulse.
+        urgent: bool,
         /// How it stands.
         status: Status,
         /// Sender's clock, ms.
@@ -200,6 +213,10 @@ pub enum Frame {
         /// The digest.
         digest: Digest,
     },
+    /// Two processes have the receiver's id.
+    Twin,
+    /// The receiver lacks more than is sent at once: it should be told it, a part at a time, up to this index at least.
+    Behind(u64),
 }
 
 mod kind {
@@ -229,6 +246,9 @@ mod kind {
     pub(super) const JOIN_FOR: u8 = 45;
     pub(super) const JOIN_AT_FOR: u8 = 46;
     pub(super) const DIGEST: u8 = 47;
+    pub(super) const PULSE: u8 = 48;
+    pub(super) const TWIN: u8 = 49;
+    pub(super) const BEHIND: u8 = 50;
 }
 
 /// Tags of what a ping says behind its fixed part. A new one takes the next free number for good, in [`put_status`] and
@@ -238,6 +258,8 @@ mod field {
     pub(super) const NONE: u8 = 0;
     /// [`Status::knows`](super::Status::knows), u32.
     pub(super) const KNOWS: u8 = 1;
+    /// [`Status::boot`](super::Status::boot), u64.
+    pub(super) const BOOT: u8 = 2;
 }
 
 /// No ensemble elects as often: a ballot must have numbers above it.
@@ -249,10 +271,10 @@ impl Frame {
     /// Appends the frame, without its length.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Frame::Consensus(Message::SequencePaxos(message)) => encode_paxos(&message.msg, out),
-            Frame::Consensus(Message::BLE(message)) => encode_heartbeat(&message.msg, out),
-            Frame::Ping { status, sent_ms } => {
-                out.put_u8(kind::PING);
+            Frame::Consensus(message) => encode_paxos(&message.msg, out),
+            Frame::Heartbeat { configuration, message } => encode_heartbeat(*configuration, &message.msg, out),
+            Frame::Ping { urgent, status, sent_ms } => {
+                out.put_u8(if *urgent { kind::PULSE } else { kind::PING });
                 out.put_u64(*sent_ms);
                 put_status(status, out);
             }
@@ -293,6 +315,8 @@ impl Frame {
                 put_index(kind::DIGEST, *applied, out);
                 out.put_slice(&digest.encode());
             }
+            Frame::Twin => out.put_u8(kind::TWIN),
+            Frame::Behind(decided) => put_index(kind::BEHIND, *decided, out),
         }
     }
 
@@ -308,11 +332,26 @@ impl Frame {
         rest.get(..BALLOT_LEN).filter(|_| brings).and_then(ballot::from_bytes)
     }
 
-    /// Whether these are the bytes of a frame that may overtake those that wait for the disk: it tells nothing of the log, and among
-    /// frames of its kind it stays in order.
-    pub(crate) fn may_overtake(bytes: &[u8]) -> bool {
-        use kind::{FORWARD, HEARTBEAT, HEARTBEAT_REPLY, PING, PONG, TOUCHES};
-        bytes.first().is_some_and(|kind| [HEARTBEAT, HEARTBEAT_REPLY, PING, PONG, FORWARD, TOUCHES].contains(kind))
+    /// Whether these are the bytes of a frame that may overtake others, and should.
+    pub fn is_urgent(bytes: &[u8]) -> bool {
+        use kind::{HEARTBEAT, HEARTBEAT_REPLY, PONG, PULSE, TOUCHES};
+        bytes.first().is_some_and(|kind| [HEARTBEAT, HEARTBEAT_REPLY, PULSE, PONG, TOUCHES].contains(kind))
+    }
+
+    /// Whether these are the bytes of a heartbeat, or of the answer to one.
+    pub(crate) fn is_heartbeat(bytes: &[u8]) -> bool {
+        bytes.first().is_some_and(|kind| [kind::HEARTBEAT, kind::HEARTBEAT_REPLY].contains(kind))
+    }
+
+    /// Whether these are the bytes of a heartbeat of another configuration: its sender has come from there, or is there already.
+    pub(crate) fn is_foreign_heartbeat(bytes: &[u8], configuration: u32) -> bool {
+        let named = || bytes[1..].first_chunk().map(|id| u32::from_be_bytes(*id));
+        Frame::is_heartbeat(bytes) && named().is_some_and(|id| id != configuration)
+    }
+
+    /// Whether these are the bytes of commands that are forwarded: they tell nothing of the log, and wait for no disk.
+    pub(crate) fn is_forward(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&kind::FORWARD)
     }
 
     /// Reads a frame. Who is who says `roster`; it does not matter if the frame [is not of
@@ -385,14 +424,16 @@ fn encode_paxos(message: &PaxosMsg<LogEntry>, out: &mut Vec<u8>) {
     }
 }
 
-fn encode_heartbeat(message: &HeartbeatMsg, out: &mut Vec<u8>) {
+fn encode_heartbeat(configuration: u32, message: &HeartbeatMsg, out: &mut Vec<u8>) {
     match message {
         HeartbeatMsg::Request(HeartbeatRequest { round }) => {
             out.put_u8(kind::HEARTBEAT);
+            out.put_u32(configuration);
             out.put_u32(*round);
         }
         HeartbeatMsg::Reply(HeartbeatReply { round, ballot, leader, happy }) => {
             out.put_u8(kind::HEARTBEAT_REPLY);
+            out.put_u32(configuration);
             out.put_u32(*round);
             put_ballot(*ballot, out);
             put_ballot(*leader, out);
@@ -414,13 +455,14 @@ fn put_index(kind: u8, index: u64, out: &mut Vec<u8>) {
 
 fn put_status(status: &Status, out: &mut Vec<u8>) {
     let Status { configuration, base, votes, promise, accepting, leading, initialize, .. } = status;
-    let Status { decided, end, origin, founders, knows, .. } = status;
+    let Status { decided, end, origin, founders, knows, boot, .. } = status;
     out.put_u32(*configuration);
     out.put_u64(*base);
     put_ballot(*promise, out);
     [votes, accepting, leading, initialize].iter().for_each(|&&flag| out.put_u8(u8::from(flag)));
     [decided, end, origin, founders].iter().for_each(|&&field| out.put_u64(field));
     put_field(field::KNOWS, &knows.0.to_be_bytes(), out);
+    put_field(field::BOOT, &boot.to_be_bytes(), out);
 }
 
 fn put_field(tag: u8, value: &[u8], out: &mut Vec<u8>) {
@@ -460,8 +502,8 @@ impl Fields<'_> {
     fn frame(&mut self) -> Result<Frame, BadFrame> {
         let Roster { from, to, .. } = self.roster;
         let kind = self.byte()?;
-        let paxos = |msg| Frame::Consensus(Message::SequencePaxos(PaxosMessage { from, to, msg }));
-        let heartbeat = |msg| Frame::Consensus(Message::BLE(BLEMessage { from, to, msg }));
+        let paxos = |msg| Frame::Consensus(PaxosMessage { from, to, msg });
+        let heartbeat = |configuration, msg| Frame::Heartbeat { configuration, message: BLEMessage { from, to, msg } };
         Ok(match kind {
             kind::PREPARE_REQ => paxos(PaxosMsg::PrepareReq(PrepareReq { n: self.ballot()? })),
             kind::PREPARE => paxos(PaxosMsg::Prepare(self.prepare(from)?)),
@@ -482,14 +524,19 @@ impl Fields<'_> {
                 let (n, decided_idx, seq_num) = (self.ballot_of(from)?, self.index()?, self.sequence()?);
                 paxos(PaxosMsg::Decide(Decide { n, seq_num, decided_idx }))
             }
-            kind::HEARTBEAT => heartbeat(HeartbeatMsg::Request(HeartbeatRequest { round: self.word()? })),
-            kind::HEARTBEAT_REPLY => {
-                let (round, ballot, leader) = (self.word()?, self.ballot_of(from)?, self.ballot()?);
-                heartbeat(HeartbeatMsg::Reply(HeartbeatReply { round, ballot, leader, happy: self.flag()? }))
+            kind::HEARTBEAT => {
+                let configuration = self.configuration()?;
+                heartbeat(configuration, HeartbeatMsg::Request(HeartbeatRequest { round: self.word()? }))
             }
-            kind::PING => {
+            kind::HEARTBEAT_REPLY => {
+                let configuration = self.configuration()?;
+                let (round, ballot, leader) = (self.word()?, self.ballot_of(from)?, self.ballot()?);
+                let reply = HeartbeatReply { round, ballot, leader, happy: self.flag()? };
+                heartbeat(configuration, HeartbeatMsg::Reply(reply))
+            }
+            kind::PING | kind::PULSE => {
                 let sent_ms = self.number()?;
-                Frame::Ping { status: self.status()?, sent_ms }
+                Frame::Ping { urgent: kind == kind::PULSE, status: self.status()?, sent_ms }
             }
             kind::PONG => Frame::Pong(self.number()?),
             kind::READY => Frame::Ready(ballot::to_id(self.ready(from)?)),
@@ -518,8 +565,18 @@ impl Fields<'_> {
                 let applied = self.index()? as u64;
                 Frame::Digest { applied, digest: Digest::decode(&mut self.reader)? }
             }
+            kind::TWIN => Frame::Twin,
+            kind::BEHIND => Frame::Behind(self.index()? as u64),
             unknown => return Err(BadFrame::Kind(unknown)),
         })
+    }
+
+    /// The one that both ends are in.
+    fn configuration(&mut self) -> Result<u32, BadFrame> {
+        let configuration = self.word()?;
+        let (known, number) = (self.roster.configuration, 0);
+        let other = BadFrame::Ballot { configuration, number, process: self.roster.from };
+        if configuration == known { Ok(configuration) } else { Err(other) }
     }
 
     fn prepare(&mut self, leader: u64) -> Result<Prepare, BadFrame> {
@@ -564,6 +621,7 @@ impl Fields<'_> {
             match tag {
                 field::NONE => return Err(DecodeError::NotAllowed("tag 0").into()),
                 field::KNOWS => status.knows = Level(value.word()?),
+                field::BOOT => status.boot = value.number()?,
                 // A newer server says more.
                 _ => {}
             }

@@ -1,5 +1,5 @@
-//! Servers that are told what is decided, because they do not vote, or because they missed the end of the configuration
-//! that they vote in.
+//! Servers that are told what is decided, because they do not vote, or because they lack more than is sent to a voter at once,
+//! or because they missed the end of the configuration that they vote in.
 //!
 //! A learner follows the leader, or whoever is ahead of it: it names an index, and gets every entry from there on that its
 //! source has applied, a part at a time. It promises and accepts nothing, so nothing it has counts for anybody else.
@@ -9,13 +9,22 @@
 //! gone since had accepted would be lost. Who lacks more than a frame holds fetches the state, which is kept beside the own
 //! one until it is whole.
 //!
+//! A voter that lacks much gives up its part in consensus, not its promise nor what it has accepted, and learns until it has what
+//! its peers said was decided; then it votes again, as if it had started anew. It takes a mebibyte at a time, so neither side needs
+//! room for more, and heartbeats wait for nothing.
+//!
 //! Invariant: entries that are told are applied where they come from, so none of them is behind the end of its
 //! configuration.
 
+use omnipaxos::ballot_leader_election::Ballot;
+use oxkeeper_state::Level;
+use oxkeeper_state::command::Entry;
+
 use super::ballot;
+use super::consensus::Consensus;
 use super::frame::{Frame, Status};
 use super::links::{Link, Stream};
-use super::replica::{READ_ENTRIES, Replica, Standing, Want};
+use super::replica::{Replica, Standing, Want};
 use super::storage::{LogEntry, Store};
 
 /// Bytes of entries told at once.
@@ -24,6 +33,9 @@ const PART_LEN: usize = 1 << 20;
 const BRING_LEN_MAX: usize = 8 << 20;
 /// A voter that sees a later configuration has so long to come there by itself, ms.
 const GRACE_MS: u64 = 100;
+/// A voter that learns for now votes again after this time without news: its source cannot tell it more, ms. On a slow network a
+/// part takes long, but not so long.
+const STALL_MS: u64 = 20_000;
 /// It asks again after this time, ms.
 const ASK_AGAIN_MS: u64 = 500;
 
@@ -34,11 +46,28 @@ pub(super) struct Learner {
     /// Who tells it.
     source: Option<u8>,
     pub(super) next_ping_ms: u64,
+    /// It is a voter, and will be again; when it was last told something new, ms.
+    returns: Option<u64>,
+    /// It lacks decided entries up to there at least.
+    lacks_until: u64,
+    /// It has what it lacked, takes no more, and votes again once that is durable and applied.
+    is_complete: bool,
 }
 
 impl Learner {
     pub(super) fn new(store: Store, now_ms: u64) -> Learner {
-        Learner { store, source: None, next_ping_ms: now_ms }
+        Learner { store, source: None, next_ping_ms: now_ms, returns: None, lacks_until: 0, is_complete: false }
+    }
+
+    /// Whether it only learns for now, and votes otherwise.
+    pub(super) fn returns(&self) -> bool {
+        self.returns.is_some()
+    }
+
+    /// What it knows begins to be unknown here: of its own log as a voter only what is decided counts.
+    fn known(&self) -> u64 {
+        let store = self.store.lock();
+        if self.returns() { store.decided() } else { store.end() }
     }
 
     /// Whether it is time to say how it stands.
@@ -63,7 +92,8 @@ impl Replica {
 
     fn follow(&mut self) {
         let leader = self.leader().map(|(leader, _)| leader);
-        let end = self.store().map_or(0, |store| store.lock().end());
+        let Some(Standing::Learner(learner)) = &self.standing else { return };
+        let end = learner.known();
         let ahead = self.statuses().filter(|(_, status)| !status.is_blank() && status.decided > end);
         let source = leader.or(ahead.max_by_key(|(_, status)| (status.configuration, status.decided)).map(|it| it.0));
         let Some(Standing::Learner(learner)) = &mut self.standing else { return };
@@ -176,21 +206,28 @@ impl Replica {
         if from < store.journal.first_index() {
             return None;
         }
-        let (mut entries, mut len) = (Vec::new(), 0);
-        let mut next = from;
-        while next < end && len < len_max {
-            let more = store.entries(next, (next + READ_ENTRIES).min(end));
-            next += more.len() as u64;
-            len += more.iter().map(|entry| entry.0.len()).sum::<usize>();
-            entries.extend(more);
-        }
-        Some(entries)
+        Some(store.entries_of(from, end, len_max))
     }
 
     /// Entries that are decided, as `peer` says, from `first` on.
     pub(super) fn learn(&mut self, peer: u8, first: u64, mut entries: Vec<LogEntry>, now_ms: u64) {
         let end = first + entries.len() as u64;
         match &mut self.standing {
+            Some(Standing::Learner(learner)) if learner.returns() => {
+                if learner.is_complete {
+                    return;
+                }
+                let epoch = last_epoch(&entries, self.configuration.id, self.config.knows);
+                let mut store = learner.store.lock();
+                let before = store.decided();
+                store.catch_up(first, entries, epoch);
+                let is_new = store.decided() > before;
+                drop(store);
+                learner.returns = learner.returns.map(|since_ms| if is_new { now_ms } else { since_ms });
+                if learner.source == Some(peer) {
+                    self.say(peer, &Frame::Learned(end));
+                }
+            }
             Some(Standing::Learner(learner)) => {
                 let mut store = learner.store.lock();
                 let own_end = store.end();
@@ -204,6 +241,50 @@ impl Replica {
             }
             Some(Standing::Voter(_)) => self.give_up_the_vote(peer, first, entries, now_ms),
             Some(Standing::Blank { .. }) | None => {}
+        }
+    }
+
+    /// `peer` has `decided` entries, so much that this voter lacks that it is told a part at a time.
+    pub(super) fn fall_behind(&mut self, peer: u8, decided: u64, now_ms: u64) {
+        // As with a state: whoever leads by now has all that a majority has.
+        let is_joined = self.links.get(&peer).is_some_and(|link| link.joined);
+        if !is_joined || self.next.is_some() || self.leads_all() || self.consensus().is_none_or(Consensus::is_alone) {
+            return;
+        }
+        self.take_outgoing();
+        let Some(Standing::Voter(consensus)) = self.standing.take() else { return };
+        let store = consensus.store.clone();
+        store.lock().note_decided_by(self.applied);
+        self.ahead.clear();
+        self.lead = None;
+        self.links.values_mut().for_each(Link::part);
+        self.links.values_mut().for_each(|link| link.forget_unwritten(consensus.written));
+        let learner = Learner { returns: Some(now_ms), lacks_until: decided, ..Learner::new(store, now_ms) };
+        self.standing = Some(Standing::Learner(Box::new(learner)));
+        self.ping(None, now_ms);
+        self.follow();
+    }
+
+    /// Whether this server is a voter that only learns for now.
+    pub(super) fn is_catching_up(&self) -> bool {
+        matches!(&self.standing, Some(Standing::Learner(learner)) if learner.returns())
+    }
+
+    /// A voter that has all that its peers said is decided, or is told nothing any more, votes again.
+    pub(super) fn vote_again(&mut self, now_ms: u64) {
+        let Some(Standing::Learner(learner)) = &self.standing else { return };
+        let Some(since_ms) = learner.returns.filter(|_| self.next.is_none()) else { return };
+        let decided = learner.store.lock().decided();
+        // How the others stood when it fell behind is old news.
+        let said = |status: Status| status.configuration >= self.configuration.id && status.decided > decided;
+        let lacks = decided < learner.lacks_until || self.statuses().any(|(_, status)| said(status));
+        let is_settled = self.writing.is_none() && self.is_durable() && self.applied >= decided;
+        let Some(Standing::Learner(learner)) = &mut self.standing else { return };
+        learner.is_complete |= !lacks || now_ms >= since_ms + STALL_MS;
+        if learner.is_complete && is_settled {
+            let journal = learner.store.lock().take_journal();
+            self.ahead.clear();
+            self.enter(self.configuration.clone(), journal, None, now_ms);
         }
     }
 
@@ -226,10 +307,19 @@ impl Replica {
         self.ahead.clear();
         self.lead = None;
         self.target = self.target.filter(|(_, ballot)| ballot::order(*ballot).0 > self.configuration.id);
-        self.links.values_mut().for_each(|link| link.joined = false);
+        self.links.values_mut().for_each(Link::part);
         self.links.values_mut().for_each(|link| link.forget_unwritten(consensus.written));
         self.standing = Some(Standing::Learner(Box::new(Learner::new(store, now_ms))));
     }
+}
+
+/// The ballot of the last epoch among entries, of this configuration.
+fn last_epoch(entries: &[LogEntry], configuration: u32, knows: Level) -> Option<Ballot> {
+    let epochs = entries.iter().rev().filter_map(|entry| match Entry::decode(&entry.0, knows) {
+        Ok(Entry::Epoch(epoch)) => Some(ballot::from_id(epoch.ballot)),
+        Ok(Entry::Batch(_) | Entry::Raise(_) | Entry::Renewal(_)) | Err(_) => None,
+    });
+    epochs.into_iter().find(|ballot| ballot.config_id == configuration)
 }
 
 fn is_hungry(link: &Link, applied: u64) -> bool {

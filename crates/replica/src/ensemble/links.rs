@@ -1,10 +1,12 @@
 //! What is known of each peer's link: whether it is up, when the peer was last heard of, how the peer stands; and the
 //! frames that wait to be sent, in the one order in which they must arrive.
 //!
-//! Invariant: frames leave a link in order; a frame that tells of something leaves after that is durable. Those that tell nothing of
-//! the log ([`Frame::may_overtake`]) overtake what waits for the disk, so that a slow disk is no silence.
+//! Invariant: frames leave a link in order; a frame that tells of something leaves after that is durable. Urgent ones leave at once,
+//! and forwarded commands overtake what waits for the disk, so that a slow disk is no silence.
 
 use std::collections::VecDeque;
+
+use omnipaxos::messages::ballot_leader_election::BLEMessage;
 
 use super::frame::{Frame, Status};
 
@@ -17,6 +19,20 @@ pub(crate) struct Stream {
     pub(crate) waits: bool,
 }
 
+/// Where a server is: frames of consensus mean something only to one that is in the same place. Told in order with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    configuration: u32,
+    base: u64,
+    votes: bool,
+}
+
+impl Place {
+    pub(crate) fn of(status: &Status) -> Place {
+        Place { configuration: status.configuration, base: status.base, votes: status.votes }
+    }
+}
+
 /// One peer.
 #[derive(Debug, Default)]
 pub(crate) struct Link {
@@ -25,16 +41,25 @@ pub(crate) struct Link {
     pub(crate) number: u64,
     /// Both ends vote in the same configuration, and said so on this link: only then consensus speaks over it.
     pub(crate) joined: bool,
+    /// The heartbeat that has overtaken the ping with which its sender joins: it is answered when that is here. Without an
+    /// answer its sender may elect itself.
+    pub(crate) early: Option<BLEMessage>,
     /// The peer is told what is decided.
     pub(crate) stream: Option<Stream>,
     /// When it was asked for what this server lacks, ms.
     pub(crate) asked_ms: Option<u64>,
-    /// When it last said anything, ms.
+    /// When it last said anything, or a part of something, ms.
     pub(crate) heard_ms: Option<u64>,
+    /// When it last took bytes of those that waited for it, ms.
+    pub(crate) drained_ms: Option<u64>,
     /// How it stands, as it said on this link.
     pub(crate) status: Option<Status>,
+    /// Where this server is, as it was told on this link.
+    pub(crate) told: Option<Place>,
     /// There and back, ms: the last one measured.
     pub(crate) rtt_ms: u64,
+    /// Frames that leave in front of all others.
+    urgent: VecDeque<Vec<u8>>,
     /// Each with the number of the journal's write that must come before it; 0 for none.
     waiting: VecDeque<(u64, Vec<u8>)>,
 }
@@ -50,17 +75,28 @@ impl Link {
         *self = Link { number: self.number, heard_ms: self.heard_ms, rtt_ms: self.rtt_ms, ..Link::default() };
     }
 
+    /// Consensus ends on it.
+    pub(crate) fn part(&mut self) {
+        (self.joined, self.early) = (false, None);
+    }
+
     pub(crate) fn push(&mut self, needs_write: u64, frame: Vec<u8>) {
-        if self.up {
-            self.waiting.push_back((needs_write, frame));
+        match self.up {
+            true if Frame::is_urgent(&frame) => self.urgent.push_back(frame),
+            true => self.waiting.push_back((needs_write, frame)),
+            false => {}
         }
     }
 
-    /// The next frame, if everything it needs is among the journal's writes up to `written`.
+    /// The next frame: an urgent one, or the first of the others if everything it needs is among the journal's writes up to
+    /// `written`.
     pub(crate) fn pop(&mut self, written: u64) -> Option<Vec<u8>> {
+        if let Some(frame) = self.urgent.pop_front() {
+            return Some(frame);
+        }
         let (needs_write, _) = self.waiting.front()?;
         if *needs_write > written {
-            let at = self.waiting.iter().position(|(_, frame)| Frame::may_overtake(frame))?;
+            let at = self.waiting.iter().position(|(_, frame)| Frame::is_forward(frame))?;
             return self.waiting.remove(at).map(|(_, frame)| frame);
         }
         self.waiting.pop_front().map(|(_, frame)| frame)
@@ -83,9 +119,9 @@ impl Link {
         assert!(last <= staged, "invariant: a frame to {peer} waits for write {last} of {staged}");
     }
 
-    /// Whether it was heard of at `since_ms` or later, and is up.
-    pub(crate) fn heard_since(&self, since_ms: u64) -> bool {
-        self.up && self.heard_ms.is_some_and(|heard_ms| heard_ms >= since_ms)
+    /// Whether nothing has passed over it since `since_ms`, in either direction, although it is up.
+    pub(crate) fn is_silent_since(&self, since_ms: u64) -> bool {
+        self.up && self.heard_ms.max(self.drained_ms).is_none_or(|passed_ms| passed_ms < since_ms)
     }
 }
 

@@ -20,6 +20,8 @@
 //! * [`configuration`]: who votes, from where on. `succession`: one configuration after the other.
 //! * `learning`: servers that do not vote, or missed the end of their configuration. `hand_over`: a leader goes.
 //! * `upgrading`: which feature level is agreed on, and what is newer than this server.
+//! * `twins`: two processes with one id.
+//! * `pins`: what the log keeps for peers that are sent a state.
 //! * `parts`: what of a log goes with a state from server to server.
 //! * [`replica`]: all of it together. `check`: what must hold between any two calls of it.
 
@@ -36,9 +38,11 @@ pub mod journal;
 mod learning;
 mod links;
 mod parts;
+mod pins;
 pub mod replica;
 mod storage;
 mod succession;
+mod twins;
 mod upgrading;
 mod window;
 
@@ -49,8 +53,10 @@ pub use digests::Mismatch;
 pub use frame::BadFrame;
 pub use intake::Packed;
 pub use journal::{DiskJob, Journal, JournalFull, JournalOp, MemoryJournal};
+pub use pins::{PINNED_LEN_MAX, Pins};
 pub use replica::{Replica, ReplicaConfig, Role, Want};
 pub use storage::LogEntry;
+pub use twins::TwinReport;
 pub use upgrading::Outdated;
 
 /// How fast an ensemble notices things.

@@ -25,9 +25,11 @@ use super::hand_over::Leaving;
 use super::intake::{Intake, Packed};
 use super::journal::{DiskJob, Journal, JournalFull, JournalOp, scalar};
 use super::learning::Learner;
-use super::links::Link;
+use super::links::{Link, Place};
 pub use super::parts::{LogPart, LogTail, OwnLog, compare_rounds, greater_ballot};
-use super::storage::{self, Store};
+use super::pins::{PINNED_LEN_MAX, Pins};
+use super::storage::{self, READ_ENTRIES, Store};
+use super::twins::Twins;
 use super::upgrading::Outdated;
 use super::window::Window;
 use super::{Bugs, Pace};
@@ -39,10 +41,8 @@ use crate::{Shared, Writer};
 const APPLY_MAX: usize = 256;
 /// Bytes of entries that are not decided yet before the leader packs no more of them.
 const UNDECIDED_LEN_MAX: usize = 32 << 20;
-/// Entries read from the journal at once to be applied.
-pub(super) const READ_ENTRIES: u64 = 256;
-/// Sessions named in one frame.
-const TOUCHES_MAX: usize = 64 << 10;
+/// Sessions named in one frame, which is urgent: it should fit into a piece on the wire.
+const TOUCHES_MAX: usize = 8_000;
 /// How often a blank server says how it stands, and asks to join, ms.
 const BLANK_PING_MS: u64 = 50;
 /// A blank server whose disk has no room asks again after this time, ms.
@@ -155,7 +155,7 @@ pub(super) struct Joining {
 
 /// Work of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Writing {
+pub(super) enum Writing {
     /// Changes that were staged.
     Staged,
     /// The end of the configuration.
@@ -213,12 +213,13 @@ pub struct Replica {
     touched: Vec<SessionId>,
     next_touch_ms: u64,
     pub(super) want: Option<Want>,
-    writing: Option<Writing>,
+    pub(super) writing: Option<Writing>,
     digests: Digests,
     /// It must end: the others are newer.
     pub(super) outdated: Option<Outdated>,
     /// Peers that have voted since this server began. One that is blank by now has lost what it promised.
     pub(super) seen_voting: BTreeSet<u8>,
+    pub(super) twins: Twins,
     /// Entries read ahead from the journal, from `applied` on.
     pub(super) ahead: std::collections::VecDeque<storage::LogEntry>,
     pub(super) seen: Seen,
@@ -264,6 +265,7 @@ impl Replica {
             digests: Digests::default(),
             outdated: None,
             seen_voting: BTreeSet::new(),
+            twins: Twins::default(),
             ahead: std::collections::VecDeque::new(),
             seen: Seen::default(),
             config,
@@ -352,6 +354,20 @@ impl Replica {
         }
     }
 
+    /// A part of a frame has come from `peer`: it lives, however long the frame takes.
+    pub fn stirred(&mut self, peer: u8, now_ms: u64) {
+        if let Some(link) = self.links.get_mut(&peer).filter(|link| link.up) {
+            link.heard_ms = Some(now_ms);
+        }
+    }
+
+    /// The link to `peer` was full, and bytes leave again: the link is alive, whatever the peer's process does.
+    pub fn drained(&mut self, peer: u8, now_ms: u64) {
+        if let Some(link) = self.links.get_mut(&peer).filter(|link| link.up) {
+            link.drained_ms = Some(now_ms);
+        }
+    }
+
     /// A frame from `peer`. *Errors*: it is none; the link must end.
     pub fn receive(&mut self, peer: u8, bytes: &[u8], now_ms: u64) -> Result<(), BadFrame> {
         let Some(link) = self.links.get_mut(&peer).filter(|link| link.up) else { return Ok(()) };
@@ -359,9 +375,11 @@ impl Replica {
         let Configuration { id, voters, .. } = &self.configuration;
         let process = |server| self.configuration.process_of(server).unwrap_or_default();
         let (from, to) = (process(peer), process(self.config.me));
+        let both_vote = from > 0 && to > 0;
+        let is_early = !link.joined && both_vote && Frame::is_heartbeat(bytes);
         // What was said in another configuration says nothing in this one.
-        let counts = link.joined || self.config.bugs.foreign_frames && from > 0 && to > 0;
-        if Frame::is_of_consensus(bytes) && !counts {
+        let counts = link.joined || is_early || self.config.bugs.foreign_frames && both_vote;
+        if Frame::is_of_consensus(bytes) && !counts || Frame::is_foreign_heartbeat(bytes, *id) {
             return Ok(());
         }
         let knows = if self.config.bugs.unchecked_entries { Level(u32::MAX) } else { self.config.knows };
@@ -369,14 +387,28 @@ impl Replica {
         let frame = Frame::decode(bytes, roster).inspect_err(|problem| self.note_refused(peer, bytes, problem))?;
         let Some(link) = self.links.get_mut(&peer) else { return Ok(()) };
         match frame {
-            Frame::Consensus(message) => {
-                let received = self.consensus_mut().map(|consensus| consensus.receive(from, message));
-                if received.transpose()? == Some(Received::NeedsState) {
-                    self.say(peer, &Frame::NeedState);
+            Frame::Heartbeat { message, .. } if is_early => link.early = Some(message),
+            Frame::Heartbeat { message, .. } => {
+                if let Some(consensus) = self.consensus_mut() {
+                    consensus.receive_heartbeat(from, message);
                 }
             }
-            Frame::Ping { status, sent_ms } => {
-                self.note_status(peer, status, now_ms);
+            Frame::Consensus(message) => {
+                let received = self.consensus_mut().map(|consensus| consensus.receive(from, message));
+                match received.transpose()? {
+                    Some(Received::NeedsState) => self.say(peer, &Frame::NeedState),
+                    Some(Received::IsBehind(decided)) => self.say(peer, &Frame::Behind(decided)),
+                    Some(Received::Handled) | None => {}
+                }
+            }
+            Frame::Ping { urgent, status, sent_ms } => {
+                // What a pulse says of a place that was not told in order yet is not for now: it has overtaken the ping that
+                // says so, and frames of the former place in front of that.
+                let is_known = link.status.is_some_and(|known| Place::of(&known) == Place::of(&status));
+                self.note_boot(peer, status.boot);
+                if !urgent || is_known {
+                    self.note_status(peer, status, now_ms);
+                }
                 self.say(peer, &Frame::Pong(sent_ms));
             }
             Frame::Pong(sent_ms) => link.rtt_ms = now_ms.saturating_sub(sent_ms),
@@ -405,6 +437,8 @@ impl Replica {
             Frame::Learned(end) => self.go_on_with_stream(peer, end),
             Frame::TakeOver => self.take_over(peer),
             Frame::Digest { applied, digest } => self.digests.said(peer, applied, digest),
+            Frame::Twin => self.note_accusation(peer),
+            Frame::Behind(decided) => self.fall_behind(peer, decided, now_ms),
         }
         Ok(())
     }
@@ -508,6 +542,7 @@ impl Replica {
             }
             None => {}
         }
+        self.vote_again(now_ms);
         self.catch_up(now_ms);
         self.note_contact(now_ms);
         self.note_leadership();
@@ -523,20 +558,21 @@ impl Replica {
     }
 
     pub(super) fn ping(&mut self, to: Option<u8>, now_ms: u64) {
+        let status = self.status(now_ms);
+        let place = Some(Place::of(&status));
+        // A server that has voted founds nothing any more: candidates may have its promises.
+        let founders = if self.is_blank() { status.founders } else { 0 };
         let encoded = |frame: Frame| {
             let mut bytes = Vec::new();
             frame.encode(&mut bytes);
             bytes
         };
-        let status = self.status(now_ms);
-        let bytes = encoded(Frame::Ping { status, sent_ms: now_ms });
-        // A server that has voted founds nothing any more: candidates may have its promises.
-        let founders = if self.is_blank() { status.founders } else { 0 };
-        let to_voters = encoded(Frame::Ping { status: Status { founders, ..status }, sent_ms: now_ms });
         let said = self.digests.to_say().filter(|_| !self.is_blank());
         let digests: Vec<_> = said.map(|(applied, digest)| encoded(Frame::Digest { applied, digest })).collect();
-        for (peer, link) in self.links.iter_mut().filter(|(peer, _)| to.is_none_or(|to| to == **peer)) {
-            link.push(0, if self.seen_voting.contains(peer) { to_voters.clone() } else { bytes.clone() });
+        for (peer, link) in self.links.iter_mut().filter(|(peer, link)| link.up && to.is_none_or(|to| to == **peer)) {
+            let urgent = std::mem::replace(&mut link.told, place) == place;
+            let founders = if self.seen_voting.contains(peer) { founders } else { status.founders };
+            link.push(0, encoded(Frame::Ping { urgent, status: Status { founders, ..status }, sent_ms: now_ms }));
             digests.iter().for_each(|frame| link.push(0, frame.clone()));
         }
     }
@@ -565,6 +601,7 @@ impl Replica {
             base,
             origin,
             founders,
+            boot: self.window.boot,
             decided: self.applied,
             end: self.applied,
             knows: self.most(),
@@ -830,7 +867,7 @@ impl Replica {
             Some(consensus) => consensus.leader().map(|_| consensus.promise()),
             None => self.leader().map(|(_, ballot)| ballot),
         };
-        if !self.is_in_contact(now_ms) || self.is_doubtful() || self.is_wrong() {
+        if !self.is_in_contact(now_ms) || self.is_doubtful() || self.is_wrong() || self.is_catching_up() {
             self.serving = false;
         } else if current.is_some_and(|ballot| self.epoch == Some(ballot::to_id(ballot))) {
             self.serving = true;
@@ -887,7 +924,9 @@ impl Replica {
         self.links.iter().filter(|(_, link)| link.up).filter_map(move |(&peer, link)| {
             let status = link.status?;
             let accepts = link.joined && status.accepting && Some(status.promise) == promise;
-            Some((peer, accepts || link.stream.is_some()))
+            // A voter that is only told has not caught up yet.
+            let is_told = link.stream.is_some() && !self.configuration.has(peer);
+            Some((peer, accepts || is_told))
         })
     }
 
@@ -1145,7 +1184,7 @@ impl Replica {
     /// Peers whose links are silent for too long: they should get new ones.
     pub fn silent(&self, now_ms: u64) -> Vec<u8> {
         let since_ms = now_ms.saturating_sub(self.config.pace.silence_ms);
-        let silent = |(&peer, link): (&u8, &Link)| (link.up && !link.heard_since(since_ms)).then_some(peer);
+        let silent = |(&peer, link): (&u8, &Link)| link.is_silent_since(since_ms).then_some(peer);
         self.links.iter().filter_map(silent).collect()
     }
 
@@ -1209,14 +1248,9 @@ impl Replica {
         }
         // What is decided behind that may be void.
         let decided = self.applied;
-        let mut part = LogPart::default();
-        let (mut next, mut len) = (from, 0);
-        while next < decided && len < len_max {
-            let entries = store.entries(next, (next + READ_ENTRIES).min(decided));
-            next += entries.len() as u64;
-            len += entries.iter().map(|entry| entry.0.len()).sum::<usize>();
-            part.entries.extend(entries.into_iter().map(|entry| entry.0));
-        }
+        let entries = store.entries_of(from, decided, len_max);
+        let next = from + entries.len() as u64;
+        let mut part = LogPart { entries: entries.into_iter().map(|entry| entry.0).collect(), last: None };
         if next >= decided {
             let bytes = |ballot: Option<Ballot>| ballot.map(|it| ballot::to_id(it).0.to_vec()).unwrap_or_default();
             let (promise, round, end) = match &self.standing {
@@ -1249,6 +1283,15 @@ impl Replica {
         if let Some(store) = self.store() {
             store.lock().journal.trim(index.min(applied));
         }
+    }
+
+    /// The same, but keeps what others need who are sent a state, or were and are not in step yet.
+    pub fn trim_for(&mut self, index: u64, pins: &Pins) {
+        let now_ms = self.stepped_ms;
+        let in_step: Vec<u8> = self.learners().filter(|&(_, is_in_step)| is_in_step).map(|(peer, _)| peer).collect();
+        let (sending, kept) = pins.lowest(now_ms, &in_step);
+        let floor = self.with_journal(|journal| journal.floor(PINNED_LEN_MAX));
+        self.trim(index.min(sending).min(kept.max(floor)));
     }
 
     /// Has it written down how far everything is decided; worthwhile when nothing else is written.

@@ -25,6 +25,9 @@ const TAIL_KEPT: usize = 256 << 10;
 /// Bytes of entries that are written as one group, unless they must be; less than a journal does at once.
 const GROUP_LEN: usize = 16 << 20;
 
+/// Entries read from the journal at once.
+pub(super) const READ_ENTRIES: u64 = 256;
+
 /// One entry of the replicated log: a batch or an epoch, encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry(pub Arc<[u8]>);
@@ -242,6 +245,39 @@ impl Inner {
         assert!(len == self.tail_len, "invariant: entries of {len} bytes are in memory, counted {}", self.tail_len);
     }
 
+    /// Of a voter that is told what is decided: takes entries from `first` on, unless that leaves a gap. `epoch` is the ballot of
+    /// the last epoch among them that is of this configuration.
+    ///
+    /// Where they differ from what it had accepted, that was never decided, and nothing behind it was; what it had accepted
+    /// besides stays, with its round. A later epoch among them makes their round that of the epoch: whoever leads appends it
+    /// behind all that may have been decided before, so these entries are a prefix of that leader's log which has all of this,
+    /// as if it had sent them. What was accepted in an earlier round behind them was not decided. To accept in that round is to
+    /// promise it, too: no earlier leader may write over these entries.
+    pub(crate) fn catch_up(&mut self, first: u64, mut entries: Vec<LogEntry>, epoch: Option<Ballot>) {
+        let (start, decided, end) = (self.ops.len(), self.decided, first + entries.len() as u64);
+        if first > decided || end <= decided {
+            return;
+        }
+        let entries = entries.split_off((decided - first) as usize);
+        let known = self.entries(decided, self.end().min(end));
+        let same = known.iter().zip(&entries).take_while(|(known, entry)| known == entry).count() as u64;
+        let round = epoch.filter(|epoch| *epoch > self.round());
+        if decided + same < end || round.is_some() {
+            self.append_on_prefix(decided, entries);
+        }
+        if let Some(round) = round {
+            self.set_promise(round.max(self.promise()));
+            self.set_round(round);
+        }
+        self.indivisible.push(start..self.ops.len());
+        self.decided = end;
+    }
+
+    /// `applied` entries are applied, so all of them are decided.
+    pub(crate) fn note_decided_by(&mut self, applied: u64) {
+        self.decided = self.decided.max(applied);
+    }
+
     /// `applied` entries are applied: so many count.
     pub(crate) fn note_applied(&mut self, applied: u64) {
         self.applied = self.applied.max(applied);
@@ -252,7 +288,8 @@ impl Inner {
     pub(crate) fn cut(&mut self, end: u64, next: &Configuration, bugs: Bugs) -> DiskJob {
         assert!(self.durable_end() >= end, "what is applied is durable before the configuration ends");
         self.forget_staged();
-        self.writing = Some(Writing { truncates: Some(end), end: self.end() });
+        self.forget_from(end);
+        self.writing = Some(Writing { truncates: Some(end), end });
         cut(&mut *self.journal, end, next, bugs)
     }
 
@@ -340,6 +377,21 @@ impl Inner {
         entries
     }
 
+    /// Entries from `from` on, below `end`, until they have `len_max` bytes, or somewhat more: how long an entry is shows when it
+    /// is read, so that few are read at first.
+    pub(crate) fn entries_of(&self, from: u64, end: u64, len_max: usize) -> Vec<LogEntry> {
+        let (mut entries, mut len, mut count) = (Vec::new(), 0, 1);
+        let mut next = from;
+        while next < end && len < len_max {
+            let more = self.entries(next, (next + count).min(end));
+            next += more.len() as u64;
+            len += more.iter().map(|entry| entry.0.len()).sum::<usize>();
+            count = (2 * count).min(READ_ENTRIES);
+            entries.extend(more);
+        }
+        entries
+    }
+
     fn append(&mut self, entry: LogEntry) {
         self.tail_len += entry.0.len();
         self.tail.push_back(entry.0.clone());
@@ -360,6 +412,11 @@ impl Inner {
 
     fn truncate(&mut self, from: u64) {
         self.ops.push(JournalOp::Truncate(from));
+        self.forget_from(from);
+    }
+
+    /// Of what is in memory.
+    fn forget_from(&mut self, from: u64) {
         if from < self.tail_first {
             self.tail.clear();
             (self.tail_first, self.tail_len) = (from, 0);

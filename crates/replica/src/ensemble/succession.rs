@@ -18,6 +18,7 @@ use super::consensus::Consensus;
 use super::frame::Status;
 use super::journal::{DiskJob, Journal, JournalFull, JournalOp};
 use super::learning::Learner;
+use super::links::Link;
 use super::replica::{Replica, Standing};
 use super::storage::{self, Store};
 use crate::Shared;
@@ -71,7 +72,7 @@ impl Replica {
         let journal = store.lock().take_journal();
         let written = self.consensus().map_or(0, |consensus| consensus.written);
         for link in self.links.values_mut() {
-            link.joined = false;
+            link.part();
             link.asked_ms = None;
             link.forget_unwritten(written);
         }
@@ -161,9 +162,13 @@ impl Replica {
             (false, Some(process)) => {
                 // What was said before was for nobody.
                 self.take_outgoing();
-                self.links.entry(peer).and_modify(|link| link.joined = true);
+                // Nor is it told any more what it accepts itself.
+                let link = self.links.entry(peer).or_default();
+                (link.joined, link.stream) = (true, None);
+                let early = link.early.take();
                 if let Some(consensus) = self.consensus_mut() {
                     consensus.reconnected(process, now_ms);
+                    early.into_iter().for_each(|message| consensus.receive_heartbeat(process, message));
                 }
                 self.take_outgoing();
             }
@@ -175,7 +180,7 @@ impl Replica {
     /// Consensus ends on the link to `peer`.
     pub(super) fn part_from(&mut self, peer: u8, now_ms: u64) {
         self.take_outgoing();
-        self.links.entry(peer).and_modify(|link| link.joined = false);
+        self.links.entry(peer).and_modify(Link::part);
         let process = self.configuration.process_of(peer);
         if let (Some(process), Some(consensus)) = (process, self.consensus_mut()) {
             consensus.disconnected(process, now_ms);

@@ -177,7 +177,7 @@ impl Server {
         let mut writer = Writer::new(1);
         writer.repeats = self.plan.bugs.no_duplicate_filter;
         let shared = RwLock::new(Shared::new(state, Settings::default(), sessions, now_ms));
-        let engine = MemberEngine::new(replica, writer, OPTIONS, Arc::default(), now_ms);
+        let engine = MemberEngine::new(replica, writer, OPTIONS, Arc::default(), Arc::default(), now_ms);
         self.process = Some(Process { engine, shared, work: None });
         Ok(())
     }

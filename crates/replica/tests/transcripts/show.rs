@@ -7,7 +7,6 @@ use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{Configuration, LogEntry};
 use oxkeeper_state::{BallotId, Batch, Command, Entry, Level};
 
-use omnipaxos::messages::Message;
 use omnipaxos::messages::ballot_leader_election::HeartbeatMsg;
 use omnipaxos::messages::sequence_paxos::PaxosMsg;
 
@@ -137,8 +136,8 @@ pub(crate) fn frame(bytes: &[u8], configuration: &Configuration, from: u8, to: u
 fn frame_text(frame: &Frame) -> (Talk, String) {
     let news = |text: String| (Talk::News, text);
     match frame {
-        Frame::Consensus(Message::BLE(message)) => (Talk::Chatter, heartbeat(&message.msg)),
-        Frame::Consensus(Message::SequencePaxos(message)) => news(paxos(&message.msg)),
+        Frame::Heartbeat { message, .. } => (Talk::Chatter, heartbeat(&message.msg)),
+        Frame::Consensus(message) => news(paxos(&message.msg)),
         Frame::Ping { status, .. } => (Talk::Chatter, format!("Ping: {}", status_text(status))),
         Frame::Digest { applied, .. } => (Talk::Chatter, format!("Digest of {applied} entries")),
         Frame::Pong(_) => (Talk::Chatter, "Pong".to_owned()),
@@ -161,6 +160,8 @@ fn frame_text(frame: &Frame) -> (Talk, String) {
         Frame::Decided { first, entries: told } => news(format!("Decided from {first}: {}", entries(told))),
         Frame::Learned(index) => news(format!("Learned to {index}")),
         Frame::TakeOver => news("TakeOver".to_owned()),
+        Frame::Twin => news("Twin".to_owned()),
+        Frame::Behind(decided) => news(format!("Behind {decided}")),
     }
 }
 

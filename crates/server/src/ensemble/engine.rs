@@ -191,8 +191,8 @@ impl Ensemble {
 
     /// Drives the engine; does, counts and shows what it brings about.
     pub(super) fn drive<T>(&mut self, work: impl FnOnce(&mut MemberEngine, &Parts, &mut Surroundings<'_>) -> T) -> T {
-        let Running { engine, peers, pins, ensemble_id, level, agreed, .. } = &mut self.running;
-        let mut outside = Surroundings::new(&self.parts, peers, pins, (ensemble_id, level), agreed);
+        let Running { engine, peers, ensemble_id, level, agreed, .. } = &mut self.running;
+        let mut outside = Surroundings::new(&self.parts, peers, (ensemble_id, level), agreed);
         let done = work(engine, &self.parts, &mut outside);
         let Surroundings { entries, agreed, .. } = outside;
         self.count(entries);
@@ -262,6 +262,8 @@ impl Ensemble {
                 refused.retain(|(known, _)| *known != peer);
                 engine.link_down(peer, now_ms);
             }
+            PeerEvent::Stirs(peer) => engine.replica_mut().stirred(peer, now_ms),
+            PeerEvent::Drains(peer) => engine.replica_mut().drained(peer, now_ms),
             PeerEvent::Frame(peer, frame) => {
                 if refused.iter().all(|(known, _)| *known != peer)
                     && let Err(problem) = engine.receive(peer, frame, now_ms)

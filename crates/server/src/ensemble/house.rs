@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use oxkeeper_replica::Serving;
-use oxkeeper_replica::ensemble::{Mismatch, Role};
+use oxkeeper_replica::ensemble::{Mismatch, Role, TwinReport};
 use tracing::{error, info, warn};
 
 use super::engine::Ensemble;
@@ -19,6 +19,8 @@ pub(super) const BLANK_LOG_INTERVAL_MS: u64 = 10_000;
 pub(super) const LONELY_LOG_AFTER_MS: u64 = 10_000;
 /// How often it says so again, ms.
 const LONELY_LOG_INTERVAL_MS: u64 = 60_000;
+/// How often a server says that one runs twice, ms.
+const TWIN_LOG_INTERVAL_MS: u64 = 10_000;
 
 impl Ensemble {
     /// Does, once in a while, what only a real server needs.
@@ -35,6 +37,7 @@ impl Ensemble {
         self.use_up_initialize();
         self.complain_if_blank(now_ms);
         self.complain_if_lonely(now_ms);
+        self.complain_of_twins(now_ms);
     }
 
     /// The permission to found an ensemble is for once: with the disk that it is lost on, it must not be there again.
@@ -99,6 +102,34 @@ impl Ensemble {
         self.tell_mismatches();
         let data_dir = self.parts.data_dir.clone();
         self.give_up(Reason::Diverged { data_dir });
+    }
+
+    /// Two processes with one id throw each other's links out for ever.
+    fn complain_of_twins(&mut self, now_ms: u64) {
+        if now_ms < self.running.next_twin_log_ms {
+            return;
+        }
+        let TwinReport { peers, accused_by } = self.running.engine.replica_mut().take_twins();
+        if peers.is_empty() && accused_by.is_empty() {
+            return;
+        }
+        self.running.next_twin_log_ms = now_ms + TWIN_LOG_INTERVAL_MS;
+        for peer in peers {
+            error!(
+                peer,
+                "two processes run as server {peer} and throw each other out: stop one of them, and give it an id of its own \
+                 in its file `myid` (the addresses of both are in the lines `linked to server {peer}`)"
+            );
+        }
+        if !accused_by.is_empty() {
+            let (me, file) = (self.parts.membership.me, self.parts.data_dir.join("myid"));
+            error!(
+                ?accused_by,
+                "another process runs as server {me}, too, and each throws the other out: stop one of the two, and give it an \
+                 id of its own in its file `myid` (here {})",
+                file.display()
+            );
+        }
     }
 
     /// An operator must know which servers to look at.

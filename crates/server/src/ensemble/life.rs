@@ -28,7 +28,7 @@ use super::engine::Ensemble;
 use super::house::{BLANK_LOG_INTERVAL_MS, LONELY_LOG_AFTER_MS};
 use super::install::{fetch, is_current, kept, own_log};
 use super::journal::LogJournal;
-use super::source::{Asked, Pins, States};
+use super::source::{Asked, States};
 use super::watch::{Watch, Watched};
 use crate::audit::AuditLog;
 use crate::checkpoint::Checkpoints;
@@ -107,7 +107,6 @@ pub(super) struct Running {
     pub(super) engine: MemberEngine,
     pub(super) peers: Peers,
     pub(super) questions: Questions<Asked>,
-    pub(super) pins: Arc<Pins>,
     pub(super) ensemble_id: Arc<AtomicU64>,
     pub(super) level: Arc<AtomicU32>,
     pub(super) checkpointing: JoinHandle<()>,
@@ -119,6 +118,7 @@ pub(super) struct Running {
     pub(super) told_role: Role,
     pub(super) next_blank_log_ms: u64,
     pub(super) next_lonely_log_ms: u64,
+    pub(super) next_twin_log_ms: u64,
     pub(super) slow: SlowLog,
     pub(super) stop_by: Option<Instant>,
     pub(super) agreed: Agreed,
@@ -173,10 +173,9 @@ impl Running {
         parts.proposing.wake_by(peers.waker());
         let watch = start_watch(parts, contact_ms)?;
         Ok(Running {
-            engine: MemberEngine::new(replica, writer, member_options(parts), entry, now_ms),
+            engine: MemberEngine::new(replica, writer, member_options(parts), entry, states.pins.clone(), now_ms),
             peers,
             questions,
-            pins: states.pins.clone(),
             ensemble_id,
             level,
             checkpointing: parts.checkpoints.start(&parts.shared, tree, parts.clock)?,
@@ -186,6 +185,7 @@ impl Running {
             told_role: Role::Looking,
             next_blank_log_ms: now_ms + BLANK_LOG_INTERVAL_MS,
             next_lonely_log_ms: now_ms + LONELY_LOG_AFTER_MS,
+            next_twin_log_ms: now_ms,
             slow: SlowLog::default(),
             stop_by: None,
             agreed: Agreed::of(&parts.shared.read().state),

@@ -9,7 +9,6 @@ use parking_lot::RwLockWriteGuard;
 use tracing::{error, info, warn};
 
 use super::life::{Agreed, Parts};
-use super::source::Pins;
 use crate::engine::{age_ms, deliver};
 use crate::mailbox::Order;
 use crate::peers::Peers;
@@ -18,7 +17,6 @@ use crate::peers::Peers;
 pub(super) struct Surroundings<'a> {
     parts: &'a Parts,
     peers: &'a mut Peers,
-    pins: &'a Pins,
     ensemble_id: &'a AtomicU64,
     level: &'a AtomicU32,
     /// The members' version, and who leads, as far as is known outside.
@@ -33,12 +31,11 @@ impl<'a> Surroundings<'a> {
     pub(super) fn new(
         parts: &'a Parts,
         peers: &'a mut Peers,
-        pins: &'a Pins,
         (ensemble_id, level): (&'a AtomicU64, &'a AtomicU32),
         agreed: &Agreed,
     ) -> Surroundings<'a> {
         let known = (agreed.version, agreed.epoch);
-        Surroundings { parts, peers, pins, ensemble_id, level, known, agreed: None, entries: Vec::new() }
+        Surroundings { parts, peers, ensemble_id, level, known, agreed: None, entries: Vec::new() }
     }
 }
 
@@ -90,7 +87,7 @@ impl Outside for Surroundings<'_> {
 
     fn spent(&mut self) -> u64 {
         let through = self.parts.checkpoints.trimmable();
-        through.map_or(0, |through| (through + 1).min(self.pins.lowest()))
+        through.map_or(0, |through| through + 1)
     }
 
     fn happened(&mut self, event: Event<'_>) {

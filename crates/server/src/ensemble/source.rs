@@ -1,12 +1,13 @@
 //! The state of this server, as it is sent to a peer that lacks it: the durable tree of the last checkpoint, and the log
 //! from there on, which the engine's thread is asked for, a part at a time.
 //!
-//! Invariant: while a source lives, the log keeps what it will ask for.
+//! Invariant: while a source lives, the log keeps what it will ask for, and then what the peer lacks until it is in step ([`Pins`]).
 
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender as Channel};
 
+use oxkeeper_replica::ensemble::Pins;
 use oxkeeper_store::{Snapshot, StoreError, Tree};
 use parking_lot::Mutex;
 use rustix::process::nice;
@@ -18,32 +19,6 @@ use crate::transfer::{LogPart, Sender, StateSource, TransferError};
 
 /// A question to the engine: the entries from this index on.
 pub(crate) type Asked = (u64, Channel<Option<LogPart>>);
-
-/// From which index on the log must stay, for each state that is being sent.
-#[derive(Debug, Default)]
-pub(crate) struct Pins(Mutex<Vec<(u64, u64)>>);
-
-impl Pins {
-    /// The lowest index that must stay.
-    pub(crate) fn lowest(&self) -> u64 {
-        self.0.lock().iter().map(|(_, from)| *from).min().unwrap_or(u64::MAX)
-    }
-
-    fn add(&self) -> u64 {
-        let mut pins = self.0.lock();
-        let id = pins.iter().map(|(id, _)| id + 1).max().unwrap_or(0);
-        pins.push((id, 0));
-        id
-    }
-
-    fn set(&self, id: u64, from: u64) {
-        self.0.lock().iter_mut().filter(|(known, _)| *known == id).for_each(|pin| pin.1 = from);
-    }
-
-    fn remove(&self, id: u64) {
-        self.0.lock().retain(|(known, _)| *known != id);
-    }
-}
 
 /// What threads that send states share with the engine.
 #[derive(Clone)]
@@ -68,15 +43,16 @@ impl States {
         // Those who serve go first. A system that does not know niceness shares evenly.
         let _ = nice(NICENESS);
         info!(peer, "sending the state");
-        match self.write(&mut stream) {
+        match self.write(&mut stream, peer) {
             Ok(len) => info!(peer, len, "the state is sent"),
             Err(problem) => warn!(peer, "the state could not be sent: {problem}"),
         }
     }
 
-    fn write(&self, stream: &mut PeerStream) -> Result<u64, String> {
+    fn write(&self, stream: &mut PeerStream, peer: u8) -> Result<u64, String> {
         let text = |problem: TransferError| problem.to_string();
-        let mut sender = Sender::new(Source::new(self)).map_err(text)?;
+        let pinned = Pinned { pins: self.pins.clone(), number: self.pins.begin() };
+        let mut sender = Sender::new(Source { states: self.clone(), pin: pinned.number }).map_err(text)?;
         let (mut chunk, mut len) = (Vec::new(), 0);
         while sender.next_chunk(&mut chunk).map_err(text)? {
             stream.write_all(&chunk).map_err(|problem| problem.to_string())?;
@@ -84,7 +60,20 @@ impl States {
             chunk.clear();
         }
         stream.flush().map_err(|problem| problem.to_string())?;
+        self.pins.end(pinned.number, Some(peer));
         Ok(len)
+    }
+}
+
+/// Keeps the log for one state, until it is dropped.
+struct Pinned {
+    pins: Arc<Pins>,
+    number: u64,
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.pins.end(self.number, None);
     }
 }
 
@@ -92,18 +81,6 @@ impl States {
 struct Source {
     states: States,
     pin: u64,
-}
-
-impl Source {
-    fn new(states: &States) -> Source {
-        Source { pin: states.pins.add(), states: states.clone() }
-    }
-}
-
-impl Drop for Source {
-    fn drop(&mut self) {
-        self.states.pins.remove(self.pin);
-    }
 }
 
 impl StateSource for Source {

@@ -9,8 +9,9 @@
 //! While the engine's thread waits for its disk, an [`alarm`] may wake another one to stand in for it.
 //!
 //! The smaller id dials the larger. A new link replaces the old one of its peer. A link that loses a byte is ended, so
-//! what the engine sees of one link is a prefix of what its peer sent. A silent link is for the engine to end: nothing here
-//! sends on its own.
+//! what the engine sees of one link is a prefix of what its peer sent, but for urgent frames (heartbeats): they leave between two
+//! pieces of a long one ([`pieces`]), and the system is given little at a time. A silent link is for the engine to end: nothing
+//! here sends on its own. A link over which a part of a frame comes is not silent, nor is one that was full and drains.
 //!
 //! TLS ([`tls`]) is within [`PeerStream`], the one type that reads and writes.
 //!
@@ -23,6 +24,7 @@ mod greet;
 mod hello;
 mod helpers;
 mod link;
+mod pieces;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -39,6 +41,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use oxkeeper_replica::ensemble::frame::Frame;
 use oxkeeper_state::Level;
 use oxkeeper_state::membership::is_wildcard;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -157,6 +160,10 @@ pub(crate) enum PeerEvent<'a> {
     },
     /// A frame of this peer, whole.
     Frame(u8, &'a [u8]),
+    /// Bytes of this peer have come, and no whole frame: it lives.
+    Stirs(u8),
+    /// The link to this peer was full, and bytes leave again: its machine lives.
+    Drains(u8),
 }
 
 /// Sends the state to whoever asks. Called on a thread of its own, at most [`stream::STATES_MAX`] at a time; the stream
@@ -299,8 +306,21 @@ impl Peers {
         for peer in broken {
             self.attend(peer, EventFlags::IN, event);
         }
+        self.tell_life(event);
         self.tell_ended(event);
         self.take_arrived(event);
+    }
+
+    /// Tells of links over which no frame has come, and yet something has passed.
+    fn tell_life(&mut self, event: &mut dyn FnMut(PeerEvent<'_>)) {
+        for (&peer, link) in &mut self.links {
+            if std::mem::take(&mut link.stirs) {
+                event(PeerEvent::Stirs(peer));
+            }
+            if std::mem::take(&mut link.drains) {
+                event(PeerEvent::Drains(peer));
+            }
+        }
     }
 
     /// Writes to and reads from a link that is ready.
@@ -365,15 +385,15 @@ impl Peers {
         let _ = self.helpers.waker.fall_asleep();
     }
 
-    /// Adds a frame to what leaves with the next [`Peers::flush`]. Without a link it is dropped, as all that is on its way
-    /// when a link ends.
+    /// Adds a frame to what leaves with the next [`Peers::flush`]; one that [is urgent](Frame::is_urgent) in front of what has not
+    /// begun to leave. Without a link it is dropped, as all that is on its way when a link ends.
     pub(crate) fn send(&mut self, peer: u8, frame: &[u8]) {
         let Some(link) = self.links.get_mut(&peer) else { return };
         if frame.len() > FRAME_LEN_MAX {
             error!(peer, len = frame.len(), "a frame to a peer is too long; the limit is {FRAME_LEN_MAX}");
             return self.kill(peer, "a frame to it is too long");
         }
-        link.push(frame);
+        link.push(frame, Frame::is_urgent(frame));
         let unsent = link.unsent();
         if unsent > self.helpers.config.unsent_len_max {
             self.kill(peer, &format!("{unsent} bytes wait for it"));

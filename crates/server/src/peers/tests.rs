@@ -14,6 +14,7 @@ use socket2::SockRef;
 use super::hello::{self, CONFIRMATION, HEAD_LEN, Hello, Levels, Purpose};
 use super::stream::{GREETINGS_MAX, STATES_MAX};
 use super::*;
+use oxkeeper_replica::ensemble::frame::Frame as PeerFrame;
 
 mod tls;
 
@@ -28,12 +29,14 @@ enum Seen {
     Frame(u8, Vec<u8>),
 }
 
-impl From<PeerEvent<'_>> for Seen {
-    fn from(event: PeerEvent<'_>) -> Seen {
+impl Seen {
+    /// When bytes come is the network's business: only tests that are about that look at it.
+    fn of(event: PeerEvent<'_>) -> Option<Seen> {
         match event {
-            PeerEvent::LinkUp(peer) => Seen::Up(peer),
-            PeerEvent::LinkDown { peer, by_peer } => Seen::Down(peer, by_peer),
-            PeerEvent::Frame(peer, frame) => Seen::Frame(peer, frame.to_vec()),
+            PeerEvent::LinkUp(peer) => Some(Seen::Up(peer)),
+            PeerEvent::LinkDown { peer, by_peer } => Some(Seen::Down(peer, by_peer)),
+            PeerEvent::Frame(peer, frame) => Some(Seen::Frame(peer, frame.to_vec())),
+            PeerEvent::Stirs(_) | PeerEvent::Drains(_) => None,
         }
     }
 }
@@ -91,7 +94,7 @@ fn turn(servers: &mut [&mut Peers], mut enough: impl FnMut(&[Vec<Seen>]) -> bool
         assert!(Instant::now() < until, "only this happened: {seen:.200?}");
         for (peers, seen) in servers.iter_mut().zip(&mut seen) {
             peers.wait(STEP);
-            peers.poll(&mut |event| seen.push(event.into()));
+            peers.poll(&mut |event| seen.extend(Seen::of(event)));
         }
     }
     seen
@@ -334,7 +337,7 @@ fn whoever_does_not_read_is_given_up() {
         peers.send(1, &frame);
         assert!(peers.unsent(1) <= 1 << 20);
         peers.flush();
-        peers.poll(&mut |event| seen.push(Seen::from(event)));
+        peers.poll(&mut |event| seen.extend(Seen::of(event)));
         sent += frame.len();
         assert!(sent < 512 << 20, "nobody reads, yet everything is taken");
     }
@@ -434,6 +437,59 @@ fn big_frames_pass_in_pieces() {
     assert_eq!((one.unsent(2), two.unsent(1)), (0, 0));
 }
 
+/// Whoever is sent a frame that takes long hears heartbeats meanwhile, and neither end is dead to the other.
+#[test]
+fn a_heartbeat_overtakes_a_long_frame() {
+    let (mut peers, address) = lone(|_| {});
+    let mut link = dial(address, Purpose::Link);
+    assert_eq!(see(&mut peers, 1), [Seen::Up(1)]);
+    let urgent = {
+        let mut bytes = Vec::new();
+        PeerFrame::Pong(5).encode(&mut bytes);
+        bytes
+    };
+    assert!(PeerFrame::is_urgent(&urgent));
+    peers.send(1, &vec![0; 40 << 20]);
+    peers.flush();
+    assert!(peers.unsent(1) > 30 << 20, "the system takes little");
+    peers.send(1, &urgent);
+    let until = Instant::now() + PATIENCE;
+    let (mut heard, mut buffer, mut drains) = (0, vec![0; 256 << 10], false);
+    link.set_nonblocking(true).unwrap();
+    // A frame of one piece: its head and its bytes.
+    let wanted = [&(1u32 << 30 | urgent.len() as u32).to_be_bytes()[..], &urgent].concat();
+    let mut tail = Vec::new();
+    while !tail.windows(wanted.len()).any(|bytes| bytes == wanted) {
+        assert!(Instant::now() < until && heard < 20 << 20, "{heard} bytes came before it");
+        if let Ok(len) = link.read(&mut buffer) {
+            heard += len;
+            tail.extend_from_slice(&buffer[..len]);
+        }
+        peers.wait(Duration::ZERO);
+        peers.poll(&mut |event| drains |= event == PeerEvent::Drains(1));
+    }
+    assert!(drains, "what takes bytes again is not dead");
+}
+
+#[test]
+fn a_part_of_a_frame_is_life() {
+    let (mut peers, address) = lone(|_| {});
+    let mut link = dial(address, Purpose::Link);
+    assert_eq!(see(&mut peers, 1), [Seen::Up(1)]);
+    let frame = prefixed(b"slow");
+    for byte in &frame[..frame.len() - 1] {
+        link.write_all(&[*byte]).unwrap();
+        let (until, mut stirs) = (Instant::now() + PATIENCE, false);
+        while !stirs {
+            assert!(Instant::now() < until, "nobody heard of it");
+            peers.wait(STEP);
+            peers.poll(&mut |event| stirs |= event == PeerEvent::Stirs(1));
+        }
+    }
+    link.write_all(&frame[frame.len() - 1..]).unwrap();
+    assert_eq!(see(&mut peers, 1), [Seen::Frame(1, b"slow".to_vec())]);
+}
+
 #[test]
 fn many_frames_stay_in_order() {
     const COUNT: u64 = 100_000;
@@ -453,7 +509,8 @@ fn many_frames_stay_in_order() {
             peers.flush();
             peers.wait(if sent < COUNT { Duration::ZERO } else { STEP });
             peers.poll(&mut |event| {
-                assert_eq!(event, PeerEvent::Frame(to, &frame(received)));
+                let Some(seen) = Seen::of(event) else { return };
+                assert_eq!(seen, Seen::Frame(to, frame(received)));
                 received += 1;
             });
         }

@@ -7,6 +7,7 @@
 
 mod bad_disks;
 mod bad_input;
+mod behind;
 mod divergence;
 mod frames;
 mod group;

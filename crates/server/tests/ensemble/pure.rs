@@ -128,6 +128,10 @@ pub(crate) struct Net {
     pub(crate) now_ms: u64,
     /// Frames that were refused; `None`: none may be.
     refused: Option<u64>,
+    /// Bytes of the longest frame so far.
+    pub(crate) longest: usize,
+    /// A server has only learned for a while, and did not serve.
+    pub(crate) learned: bool,
 }
 
 impl Net {
@@ -150,7 +154,7 @@ impl Net {
     /// All of them linked.
     fn of(servers: Vec<Pure>) -> Net {
         let count = servers.len() as u8;
-        let mut net = Net { servers, up: BTreeSet::new(), now_ms: 0, refused: None };
+        let mut net = Net { servers, up: BTreeSet::new(), now_ms: 0, refused: None, longest: 0, learned: false };
         for a in 1..=count {
             (a + 1..=count).for_each(|b| net.link(a, b));
         }
@@ -193,6 +197,7 @@ impl Net {
         let now_ms = self.now_ms;
         for &(from, to) in &self.up.clone() {
             while let Some(frame) = self.server(from).replica.next_frame(to) {
+                self.longest = self.longest.max(frame.len());
                 match (self.server(to).replica.receive(from, &frame, now_ms), &mut self.refused) {
                     (Err(_), Some(refused)) => *refused += 1,
                     (received, _) => received.unwrap(),
@@ -203,6 +208,8 @@ impl Net {
             server.step(now_ms);
             if disk_works(server.replica.origin().0) {
                 server.persist(now_ms);
+                let learns = matches!(server.replica.role(), Role::Observing(_));
+                self.learned |= learns && !server.replica.is_serving();
             }
         }
     }

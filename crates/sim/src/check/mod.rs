@@ -11,6 +11,7 @@ pub mod expiry;
 pub mod history;
 pub mod order;
 pub mod origins;
+pub mod progress;
 pub mod sessions;
 pub mod times;
 pub mod watches;

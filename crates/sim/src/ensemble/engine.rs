@@ -105,6 +105,7 @@ impl Outside for Surroundings<'_> {
             Event::Serving { now: Serving::Yes, .. } => {
                 self.world.trouble(now_ms);
                 note(now_ms, self.me, "serves", [0; 2]);
+                self.world.progress.serves(self.me);
             }
             Event::Serving { .. } => {
                 self.world.trouble(now_ms);
@@ -198,7 +199,7 @@ impl World {
     ) -> T {
         let mut engine = life.engine.lock();
         let before = engine.replica().applied();
-        let spent = life.committed.min(life.pins.lowest());
+        let spent = life.committed;
         let seats = &mut process.seats;
         let mut outside = Surroundings { world: self, me, seats, next: before, digests: Vec::new(), spent };
         let done = work(&mut engine, &process.shared, &mut outside);
@@ -209,6 +210,7 @@ impl World {
         let replica = engine.replica();
         let after = replica.applied();
         if after > before {
+            self.progress.applied(self.now_ms);
             if replica.role() == Role::Leading && replica.configuration().is_sole() {
                 self.report.alone += after - before;
             }
@@ -314,6 +316,9 @@ impl World {
                         self.expiry.troubled(peer, now_ms);
                         self.dial_soon(me, peer);
                     }
+                    Item::Moves(_) if self.options.bug == Bug::OneLane => {}
+                    Item::Moves(true) => engine.replica_mut().stirred(id, now_ms),
+                    Item::Moves(false) => engine.replica_mut().drained(id, now_ms),
                     Item::Frame(frame) => {
                         let received = engine.receive(id, &frame, now_ms);
                         drop(engine);
@@ -383,6 +388,13 @@ impl World {
             Role::Leading | Role::Looking | Role::Blank => None,
         };
         let follows = follows.filter(|&leader| self.wires.carries(me, leader));
+        if std::mem::replace(&mut self.hosts[me].stands, replica.is_candidate()) != replica.is_candidate() {
+            note(self.now_ms, me, if replica.is_candidate() { "stands for election" } else { "stood" }, [0; 2]);
+        }
+        let epoch = process.shared.read().state.epoch_ballot();
+        if replica.ruled_until_ms(self.now_ms).is_some() && std::mem::replace(&mut self.epoch_told, epoch) != epoch {
+            note(self.now_ms, me, "leads, epoch", [self.epochs(), 0]);
+        }
         self.expiry.stands(me, replica.ruled_until_ms(self.now_ms).is_some(), follows, self.now_ms);
         self.expiry.serves(me, process.shared.read().serving == Serving::Yes, self.now_ms);
         if replica.role() != Role::Blank {

@@ -24,12 +24,13 @@ pub(super) enum Fault {
     WallJump,
     Reconfig,
     HandOver,
+    Isolation,
     ClientCut,
     ClientPause,
 }
 
 impl Fault {
-    pub(super) const ALL: [Fault; 15] = [
+    pub(super) const ALL: [Fault; 16] = [
         Fault::Crash,
         Fault::LeaderCrash,
         Fault::Blackout,
@@ -45,6 +46,7 @@ impl Fault {
         Fault::ClientPause,
         Fault::Reconfig,
         Fault::HandOver,
+        Fault::Isolation,
     ];
 }
 
@@ -66,6 +68,7 @@ impl World {
             Fault::WallJump => options.wall_jump_every_ms,
             Fault::Reconfig => options.reconfig_every_ms,
             Fault::HandOver => options.hand_over_every_ms,
+            Fault::Isolation => options.isolation_every_ms,
             Fault::ClientCut => options.client_cut_every_ms,
             Fault::ClientPause => options.client_pause_every_ms,
         };
@@ -141,6 +144,7 @@ impl World {
             }
             Fault::Reconfig => self.reconfigure(),
             Fault::HandOver => self.hand_over(),
+            Fault::Isolation => self.isolate(me),
             Fault::ClientCut => {
                 let client = self.random.place(self.clients.len());
                 self.cut_client(client);
@@ -285,6 +289,28 @@ impl World {
             self.wires.block(from, to, until_ms, self.now_ms);
             self.expiry.troubled(from, until_ms);
         }
+    }
+
+    /// Server `me` is cut off, unless it leads, or another one is.
+    fn isolate(&mut self, me: usize) {
+        let now_ms = self.now_ms;
+        let pairs = (0..self.hosts.len()).flat_map(|one| (0..one).map(move |other| (one, other)));
+        if pairs.collect::<Vec<_>>().into_iter().any(|(one, other)| !self.wires.is_open(one, other, now_ms)) {
+            return;
+        }
+        let life = self.hosts[me].process.as_ref().and_then(|process| process.life.as_ref());
+        if life.is_none_or(|life| life.engine.lock().replica().role() == Role::Leading) {
+            return;
+        }
+        let until_ms = now_ms + self.options.isolation_ms;
+        note(now_ms, me, "is cut off until ms", [until_ms, 0]);
+        self.trouble(until_ms);
+        for peer in (0..self.hosts.len()).filter(|&peer| peer != me) {
+            self.wires.block(me, peer, until_ms, now_ms);
+            self.wires.block(peer, me, until_ms, now_ms);
+            self.expiry.troubled(peer, until_ms);
+        }
+        self.expiry.troubled(me, until_ms);
     }
 
     /// Some cannot reach some others.

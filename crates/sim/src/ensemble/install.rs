@@ -8,9 +8,10 @@ use oxkeeper_server::transfer::{Receiver, Sender, TransferError};
 use oxkeeper_store::{Disk, Log};
 
 use super::server::{Install, Mode, Process, Unfit, founders, store_options};
-use super::source::Source;
+use super::source::{Pin, Source};
 use super::trace::note;
 use super::world::World;
+use crate::options::Bug;
 use crate::server::{DATA_DIR, LOG_DIR};
 
 /// Pause after a state could not be fetched, and between attempts while the disk is full, ms.
@@ -35,8 +36,17 @@ impl World {
         let reachable = self.hosts[from].process.is_some() && self.wires.is_open(me, from, now_ms);
         process.mode = match receiver {
             Ok(receiver) if reachable => {
-                let (until_ms, sender, coming) = (now_ms + PATIENCE_MS, None, Vec::new());
-                Mode::Installing(Box::new(Install { from, from_start: start, at, sender, receiver, until_ms, coming }))
+                let (until_ms, sender, pin, coming) = (now_ms + PATIENCE_MS, None, None, Vec::new());
+                Mode::Installing(Box::new(Install {
+                    from,
+                    from_start: start,
+                    at,
+                    sender,
+                    pin,
+                    receiver,
+                    until_ms,
+                    coming,
+                }))
             }
             Ok(_) | Err(_) => self.give_up(me),
         };
@@ -95,9 +105,12 @@ impl World {
         }
         let at_ms = match &process.mode {
             Mode::Resting(until_ms) => *until_ms,
-            Mode::Installing(install) if install.coming.is_empty() => now_ms + 5,
+            Mode::Installing(install) if install.coming.is_empty() || !open => now_ms + 5,
             Mode::Ready | Mode::Persisting(_) | Mode::Installing(_) => {
-                now_ms + self.random.within(0, 2 * self.options.peer_delay_ms_max)
+                let coming =
+                    if let Mode::Installing(install) = &process.mode { install.coming.len() as u64 } else { 0 };
+                let passes_ms = coming.checked_div(self.options.peer_bytes_per_ms).unwrap_or_default();
+                now_ms + passes_ms + self.random.within(0, 2 * self.options.peer_delay_ms_max)
             }
         };
         self.hosts[me].process = Some(process);
@@ -112,7 +125,8 @@ impl World {
             return Ok(());
         }
         if install.sender.is_none() {
-            let source = Source::new(life.engine.clone(), life.tree.clone(), life.pins.clone());
+            let pin = install.pin.insert(Pin::new(life.pins.clone()));
+            let source = Source::new(life.engine.clone(), life.tree.clone(), pin);
             install.sender = Some(Sender::new(source).map_err(|_| "the peer's state cannot be read")?);
         }
         let sender = install.sender.as_mut().expect("it is there");
@@ -123,7 +137,12 @@ impl World {
         }
     }
 
-    fn finish_install(&mut self, me: usize, install: Install, process: Process) {
+    fn finish_install(&mut self, me: usize, mut install: Install, process: Process) {
+        if let Some(pin) = &mut install.pin
+            && self.options.bug != Bug::PinEndsWithTransfer
+        {
+            pin.is_sent_to(self.options.id(me));
+        }
         let disk: Arc<dyn Disk> = Arc::new(self.hosts[me].disk.clone());
         let options = store_options(&self.options, self.hosts[me].knows);
         let log = Log::open(disk, Path::new(LOG_DIR), &options.log).expect("its own log can be opened");
@@ -144,8 +163,9 @@ impl World {
             Ok(installed) => {
                 note(self.now_ms, me, "has a peer's state, applied and end", [installed.applied, installed.end]);
                 self.report.installed += 1;
+                self.progress.fetched(me);
                 self.hosts[me].groups.push(installed.applied..installed.end);
-                self.start_anew(me, process);
+                self.load(me, process);
             }
             Err(_) => {
                 let mut process = process;
@@ -156,19 +176,37 @@ impl World {
         }
     }
 
-    /// A new life from what is on disk, as if the process had been started again.
-    pub(super) fn start_anew(&mut self, me: usize, mut process: Process) {
+    /// A state is loaded, which takes the longer the larger it is; then a new life begins.
+    fn load(&mut self, me: usize, mut process: Process) {
+        let load_ms = self.options.load_ms;
+        if load_ms == 0 {
+            return self.start_anew(me, process);
+        }
+        self.end_life(me, &mut process);
+        process.mode = Mode::Resting(self.now_ms + load_ms);
+        self.hosts[me].process = Some(process);
+        self.wake_engine(me, self.now_ms + load_ms);
+    }
+
+    /// Nobody is linked any more, and nobody is sent anything.
+    fn end_life(&mut self, me: usize, process: &mut Process) {
         let now_ms = self.now_ms;
         process.life = None;
-        process.mode = Mode::Ready;
         self.expiry.gone(me, now_ms);
         self.end_states_of(me);
         for peer in (0..self.hosts.len()).filter(|&peer| peer != me) {
             self.wires.kill(me, peer, now_ms, &mut self.random);
             while self.wires.poll(me, peer, now_ms).is_some() {}
             self.wake_engine_when_due(peer);
-            self.dial_soon(me, peer);
         }
+    }
+
+    /// A new life from what is on disk, as if the process had been started again.
+    pub(super) fn start_anew(&mut self, me: usize, mut process: Process) {
+        let now_ms = self.now_ms;
+        process.mode = Mode::Ready;
+        self.end_life(me, &mut process);
+        (0..self.hosts.len()).filter(|&peer| peer != me).for_each(|peer| self.dial_soon(me, peer));
         let (seed, wall_ms) = (self.random.any(), self.wall_ms(me));
         let birth = self.birth(me, seed, wall_ms, self.hosts[me].initialize);
         let recovered = birth.recover();

@@ -3,13 +3,14 @@
 //! Each server is the production replica over the production store and recovery; connections, writer and clocks are
 //! production's, too. Checkers see what clients see and what is applied anywhere.
 //!
-//! Reading order: [`options`], `world` (time and clients), `faults`, [`server`], `engine`, `install`, `upgrades`, [`source`],
+//! Reading order: [`options`], [`scenario`], `world` (time and clients), `faults`, [`server`], `engine`, `install`, `upgrades`, [`source`],
 //! [`wires`], [`trace`]; then [`check`](crate::check).
 
 mod engine;
 mod faults;
 mod install;
 pub mod options;
+pub mod scenario;
 pub mod server;
 pub mod source;
 pub mod trace;
@@ -18,16 +19,19 @@ pub mod wires;
 mod world;
 
 pub use options::Options;
+pub use scenario::Scenario;
 pub use world::run;
 
 /// Virtual time of a run before its faults stop when nothing else is said, ms.
 pub const RUN_MS: u64 = 3_000;
 
-/// The command that replays a run.
-pub fn replay_command(options: &Options) -> String {
+/// The command that replays a run of a scenario.
+pub fn replay_command(options: &Options, scenario: Scenario) -> String {
     let Options { seed, servers, run_ms, .. } = options;
+    let scenario =
+        if scenario == Scenario::Everything { String::new() } else { format!(" --scenario {}", scenario.name()) };
     let minutes = if *run_ms == RUN_MS { String::new() } else { format!(" --minutes {}", run_ms / 60_000) };
-    format!("oxkeeper sim --servers {servers} --seed {seed}{minutes}")
+    format!("oxkeeper sim --servers {servers} --seed {seed}{scenario}{minutes}")
 }
 
 /// What a run came to.

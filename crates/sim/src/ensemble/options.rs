@@ -48,6 +48,8 @@ pub struct Options {
     pub peer_delay_ms_max: u64,
     /// A write of the log takes at least this long, ms.
     pub disk_ms_min: u64,
+    /// Bytes that a link between servers carries in a millisecond; 0 for any number.
+    pub peer_bytes_per_ms: u64,
     /// A write of the log takes at most this long, ms.
     pub disk_ms_max: u64,
     /// A leader whose disk stands still for so long has another server lead, ms.
@@ -102,11 +104,24 @@ pub struct Options {
     pub last_is_255: bool,
     /// The leader is told to go.
     pub hand_over_every_ms: u64,
+    /// A server that does not lead hears nobody, and nobody hears it.
+    pub isolation_every_ms: u64,
+    /// For so long, ms.
+    pub isolation_ms: u64,
+    /// A state that was fetched takes so long to load, ms.
+    pub load_ms: u64,
+    /// Nothing happens but that disks are lost: a server that lost its own must soon be [in step](crate::check::progress).
+    pub lone_wipes: bool,
+    /// Nothing worse happens than what an ensemble takes without a new leader: it must [progress](crate::check::progress).
+    pub steady: bool,
     /// A client's connection is cut.
     pub client_cut_every_ms: u64,
     /// A client stands still.
     pub client_pause_every_ms: u64,
 }
+
+/// Bytes that a server lacks at most in a short run, about.
+const CATCH_UP_LEN: u64 = 300_000;
 
 impl Options {
     /// The options that `seed` chooses for `servers` servers.
@@ -121,6 +136,7 @@ impl Options {
         let quorum = &mut Random::new(seed ^ 0x6c6f_7374_5f71_756f);
         let losing = &mut Random::new(seed ^ 0x7072_6f6d_6973_6573);
         let numbering = &mut Random::new(seed ^ 0x6e75_6d62_6572_696e);
+        let network = &mut Random::new(seed ^ 0x6261_6e64_7769_6474);
         let tick_ms = random.one_of(&[100, 200]);
         // A round must be longer than the way there and back and a write of the log, or leaders never last.
         let heartbeat_ms = random.one_of(&[tick_ms / 4, tick_ms / 2]).max(40);
@@ -142,6 +158,12 @@ impl Options {
             window_len: random.one_of(&[200, 4 << 10, 1 << 20]),
             peer_delay_ms_max: random.one_of(&[0, 1, heartbeat_ms / 25]),
             disk_ms_min: 0,
+            peer_bytes_per_ms: network.one_of(&[0, 0, 0, 2_000, 500]),
+            isolation_every_ms: rate(network, 3_000),
+            isolation_ms: network.one_of(&[10, 100, 1_000]),
+            load_ms: network.one_of(&[0, 0, 100, 500]),
+            lone_wipes: false,
+            steady: false,
             disk_ms_max: random.one_of(&[0, 1, heartbeat_ms / 5]),
             disk_stall_ms: random.one_of(&[300, 2_000, 10_000]),
             entry_len_max: random.one_of(&[1, 600, 1 << 20]),
@@ -193,9 +215,27 @@ impl Options {
             wall_jump_every_ms: 0,
             reconfig_every_ms: 0,
             hand_over_every_ms: 0,
+            isolation_every_ms: 0,
             client_cut_every_ms: 0,
             client_pause_every_ms: 0,
             ..self
+        }
+    }
+
+    /// Servers with the pace that they have by default, without faults.
+    pub fn by_default(self) -> Options {
+        Options {
+            tick_ms: 2_000,
+            heartbeat_ms: 100,
+            clients: 4,
+            think_ms_max: 10,
+            peer_delay_ms_max: 1,
+            peer_bytes_per_ms: 0,
+            disk_stall_ms: 5_000,
+            founders: self.servers,
+            one_voter: false,
+            spares: 0,
+            ..self.calm()
         }
     }
 
@@ -216,9 +256,9 @@ impl Options {
     }
 
     /// How long clients wait at most when nothing is wrong, ms: a silent link is given up, dialled again, a leader is
-    /// found, and all of it twice.
+    /// found, and all of it twice; and what a server lacks comes over a narrow link.
     pub fn patience_ms(&self) -> u64 {
-        25 * self.heartbeat_ms
+        25 * self.heartbeat_ms + CATCH_UP_LEN.checked_div(self.peer_bytes_per_ms).unwrap_or_default()
     }
 
     /// How fast the servers notice things, as `oxkeeper-server` derives it.
@@ -250,6 +290,7 @@ impl fmt::Display for Options {
             (self.wall_jump_every_ms, "a wall clock jumps"),
             (self.reconfig_every_ms, "others vote"),
             (self.hand_over_every_ms, "the leader hands over"),
+            (self.isolation_every_ms, "a follower is cut off"),
             (self.client_cut_every_ms, "a client's connection breaks"),
             (self.client_pause_every_ms, "a client stands still"),
         ];

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use oxkeeper_replica::engine::{MemberEngine, MemberOptions, Reaping};
 use oxkeeper_replica::ensemble::journal::scalar;
-use oxkeeper_replica::ensemble::{DiskJob, JournalFull, Replica, ReplicaConfig};
+use oxkeeper_replica::ensemble::{DiskJob, JournalFull, Pins, Replica, ReplicaConfig};
 use oxkeeper_replica::{Clocks, Serving, SessionTable, Shared, Writer};
 use oxkeeper_server::RecoveryError;
 use oxkeeper_server::ensemble::LogJournal;
@@ -23,7 +23,7 @@ use oxkeeper_store::{DirLock, Disk, LogOptions, StoreError, Tree, TreeOptions};
 use parking_lot::{Mutex, RwLock};
 
 use super::options::Options;
-use super::source::{Pins, Source};
+use super::source::{Pin, Source};
 use crate::options::Bug;
 use crate::seats::Seats;
 use crate::server::DATA_DIR;
@@ -58,6 +58,8 @@ pub struct Host {
     pub lost: bool,
     /// Its empty disk may found the ensemble: it has the file that says so.
     pub initialize: bool,
+    /// It stands for election.
+    pub stands: bool,
     /// Sessions that have expired by a jump of the wall clock: a bug.
     pub expired_by_wall: bool,
     /// The highest feature level of the release that it runs.
@@ -88,6 +90,7 @@ impl Host {
             blank: true,
             lost: false,
             initialize: false,
+            stands: false,
             expired_by_wall: false,
             knows: Level::NONE,
             ever_knew: Level::NONE,
@@ -132,6 +135,8 @@ pub struct Install {
     pub at: u64,
     /// `None` until the connection is there.
     pub sender: Option<Sender<Source>>,
+    /// What the other server's log keeps for that.
+    pub pin: Option<Pin>,
     /// Builds the files.
     pub receiver: Receiver,
     /// It is given up then, unless something arrives.
@@ -259,11 +264,12 @@ impl Birth<'_> {
             read_only_after_ms: None,
             disk_stall_ms: self.options.disk_stall_ms,
         };
-        let engine = MemberEngine::new(replica, writer, options, Arc::default(), self.now_ms);
+        let pins: Arc<Pins> = Arc::default();
+        let engine = MemberEngine::new(replica, writer, options, Arc::default(), pins.clone(), self.now_ms);
         let life = Life {
             engine: Arc::new(Mutex::new(engine)),
             tree: Arc::new(tree),
-            pins: Arc::default(),
+            pins,
             committed: checkpointed,
             work: None,
             stands_in: false,

@@ -1,10 +1,10 @@
 //! A server's state as its peers are sent it. Mirrors `oxkeeper-server`'s `source.rs`, but for its questions to the engine's
 //! thread: here the replica is asked itself, between two turns of the engine.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use oxkeeper_replica::engine::MemberEngine;
+use oxkeeper_replica::ensemble::Pins;
 use oxkeeper_server::transfer::{LogPart, StateSource, TransferError};
 use oxkeeper_store::{Snapshot, StoreError, Tree};
 
@@ -13,22 +13,29 @@ use parking_lot::Mutex;
 /// Bytes of log entries in one part: few, so that there are several.
 const PART_LEN: usize = 2_000;
 
-/// From which index on the log must stay, for each state that is being sent.
-#[derive(Debug, Default)]
-pub struct Pins(Mutex<(u64, BTreeMap<u64, u64>)>);
+/// Keeps the log of the sending server for one state.
+#[derive(Debug)]
+pub struct Pin {
+    pins: Arc<Pins>,
+    number: u64,
+    sent_to: Option<u8>,
+}
 
-impl Pins {
-    /// The lowest index that must stay.
-    pub fn lowest(&self) -> u64 {
-        self.0.lock().1.values().copied().min().unwrap_or(u64::MAX)
+impl Pin {
+    /// Everything stays at first.
+    pub fn new(pins: Arc<Pins>) -> Pin {
+        Pin { number: pins.begin(), pins, sent_to: None }
     }
 
-    fn add(&self) -> u64 {
-        let mut pins = self.0.lock();
-        pins.0 += 1;
-        let id = pins.0;
-        pins.1.insert(id, 0);
-        id
+    /// Server `peer` has all of it: what comes next stays until it is in step.
+    pub fn is_sent_to(&mut self, peer: u8) {
+        self.sent_to = Some(peer);
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.pins.end(self.number, self.sent_to);
     }
 }
 
@@ -43,14 +50,8 @@ pub struct Source {
 
 impl Source {
     /// Of a server's life.
-    pub fn new(engine: Arc<Mutex<MemberEngine>>, tree: Arc<Tree>, pins: Arc<Pins>) -> Source {
-        Source { pin: pins.add(), engine, tree, pins }
-    }
-}
-
-impl Drop for Source {
-    fn drop(&mut self) {
-        self.pins.0.lock().1.remove(&self.pin);
+    pub fn new(engine: Arc<Mutex<MemberEngine>>, tree: Arc<Tree>, pin: &Pin) -> Source {
+        Source { engine, tree, pins: pin.pins.clone(), pin: pin.number }
     }
 }
 
@@ -67,6 +68,6 @@ impl StateSource for Source {
     }
 
     fn progress(&self, from: u64) {
-        self.pins.0.lock().1.insert(self.pin, from);
+        self.pins.set(self.pin, from);
     }
 }

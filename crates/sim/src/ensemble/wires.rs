@@ -1,11 +1,24 @@
 //! Links between servers: frames arrive in order, late; a link breaks and loses what is on its way from some frame on;
 //! a direction may be silent for a while, which each end only notices by its patience.
 //!
+//! A link may be narrow: each direction passes so many bytes in a millisecond, and frames wait for those in front of them. An
+//! urgent one waits for a piece of a long frame only. It also overtakes frames that are late for another reason; but none that
+//! was sent behind it arrives before it.
+//!
 //! Mirrors `oxkeeper-server`'s `peers`: one link for each pair, dialled by the smaller place, a new one replaces the old.
 
 use std::collections::VecDeque;
 
+use oxkeeper_replica::ensemble::frame::Frame;
+
 use crate::random::Random;
+
+/// An urgent frame waits so long for the piece that is under way, and for what the system holds, µs.
+const PIECE_US: u64 = 3_000;
+/// While a frame is on its way the ends see that something moves, about so often, ms.
+const MOVES_EVERY_MS: u64 = 10;
+/// At most so often for one frame.
+const MOVES_MAX: u64 = 64;
 
 /// What an end hears of its peer, in order.
 #[derive(Clone, Debug)]
@@ -14,8 +27,17 @@ pub enum Item {
     Up(u64),
     /// A frame on it.
     Frame(Vec<u8>),
+    /// A part of a frame has come (`true`), or left.
+    Moves(bool),
     /// It has ended.
     Down,
+}
+
+impl Item {
+    /// Whether it is lost when the link is.
+    fn is_on_its_way(&self) -> bool {
+        matches!(self, Item::Frame(_) | Item::Moves(_))
+    }
 }
 
 /// One end's view.
@@ -23,10 +45,19 @@ pub enum Item {
 struct End {
     inbox: VecDeque<(u64, Item)>,
     last_ms: u64,
+    /// When the last urgent frame came, or will.
+    urgent_ms: u64,
     /// The newest link that it has not heard the end of.
     uses: Option<u64>,
     /// The link that its engine has taken over: what it sends goes there.
     sends: Option<u64>,
+}
+
+/// What a direction of a link has to carry: until when each kind of frame keeps it busy, µs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Line {
+    bulk_us: u64,
+    urgent_us: u64,
 }
 
 /// A pair of servers.
@@ -34,6 +65,8 @@ struct End {
 struct Wire {
     /// Of the smaller place first.
     ends: [End; 2],
+    /// What each end sends.
+    lines: [Line; 2],
     /// Until when what each end sends does not arrive.
     blocked_until_ms: [u64; 2],
     /// The newest link, and whether it still carries anything.
@@ -47,12 +80,17 @@ pub struct Wires {
     wires: Vec<Wire>,
     servers: usize,
     delay_ms_max: u64,
+    /// 0: a frame takes no time but its delay.
+    bytes_per_ms: u64,
+    /// A bug: urgent frames wait behind all others.
+    one_lane: bool,
 }
 
 impl Wires {
     /// Without links.
-    pub fn new(servers: usize, delay_ms_max: u64) -> Wires {
-        Wires { wires: (0..servers * servers).map(|_| Wire::default()).collect(), servers, delay_ms_max }
+    pub fn new(servers: usize, delay_ms_max: u64, bytes_per_ms: u64, one_lane: bool) -> Wires {
+        let wires = (0..servers * servers).map(|_| Wire::default()).collect();
+        Wires { wires, servers, delay_ms_max, bytes_per_ms, one_lane }
     }
 
     /// The pair, and which of its ends `me` is.
@@ -61,16 +99,31 @@ impl Wires {
         (&mut self.wires[low * self.servers + high], usize::from(me > peer))
     }
 
-    /// Sends a frame; when it arrives, unless it is lost.
+    /// Sends a frame; when it arrives, or begins to, unless it is lost.
     pub fn send(&mut self, me: usize, peer: usize, frame: Vec<u8>, now_ms: u64, random: &mut Random) -> Option<u64> {
         let delay_ms = self.delay(random);
+        let (bytes_per_ms, one_lane) = (self.bytes_per_ms, self.one_lane);
         let (wire, end) = self.wire(me, peer);
         if !wire.carries || wire.ends[end].sends != Some(wire.link) {
             return None;
         }
         // What is not acknowledged is sent again once the way is free.
-        let at_ms = now_ms.max(wire.blocked_until_ms[end]) + delay_ms;
-        Some(wire.ends[1 - end].push(at_ms, Item::Frame(frame)))
+        let now_us = 1_000 * now_ms.max(wire.blocked_until_ms[end]);
+        let len_us = (1_000 * frame.len() as u64).checked_div(bytes_per_ms).unwrap_or_default();
+        let is_urgent = !one_lane && Frame::is_urgent(&frame);
+        let (start_us, end_us) = wire.lines[end].carry(now_us, len_us, is_urgent);
+        let (start_ms, end_ms) = (start_us / 1_000, end_us / 1_000);
+        let moves = ((end_ms - start_ms) / MOVES_EVERY_MS).min(MOVES_MAX);
+        for at_ms in (1..=moves).map(|part| start_ms + part * (end_ms - start_ms) / (moves + 1)) {
+            wire.ends[end].insert(at_ms, Item::Moves(false));
+            wire.ends[1 - end].insert(at_ms + delay_ms, Item::Moves(true));
+        }
+        let (at_ms, other) = (end_ms + delay_ms, &mut wire.ends[1 - end]);
+        let at_ms = match is_urgent {
+            true => other.insert_urgent(at_ms, Item::Frame(frame)),
+            false => other.push(at_ms, Item::Frame(frame)),
+        };
+        Some(if moves > 0 { start_ms + delay_ms } else { at_ms })
     }
 
     fn delay(&self, random: &mut Random) -> u64 {
@@ -96,7 +149,7 @@ impl Wires {
                     end.uses = None;
                 }
             }
-            Item::Frame(_) => {}
+            Item::Frame(_) | Item::Moves(_) => {}
         }
         Some(item)
     }
@@ -141,6 +194,7 @@ impl Wires {
         let (wire, _) = self.wire(me, peer);
         wire.link += 1;
         wire.carries = true;
+        wire.lines = Default::default();
         for (end, delay_ms) in wire.ends.iter_mut().zip(delays) {
             end.forget_what_comes(now_ms);
             if end.uses.is_some() && !matches!(end.inbox.back(), Some((_, Item::Down))) {
@@ -212,6 +266,7 @@ impl Wires {
         let (wire, end) = self.wire(from, to);
         wire.blocked_until_ms[end] = wire.blocked_until_ms[end].max(until_ms);
         let until_ms = wire.blocked_until_ms[end];
+        wire.ends[end].inbox.retain(|(at_ms, item)| *at_ms <= now_ms || !matches!(item, Item::Moves(false)));
         let other = &mut wire.ends[1 - end];
         for (at_ms, _) in other.inbox.iter_mut().filter(|(at_ms, _)| *at_ms > now_ms) {
             *at_ms = (*at_ms).max(until_ms);
@@ -223,6 +278,7 @@ impl Wires {
     pub fn heal(&mut self, now_ms: u64) {
         for wire in &mut self.wires {
             wire.blocked_until_ms = [0; 2];
+            wire.lines = Default::default();
             for end in &mut wire.ends {
                 end.inbox.iter_mut().for_each(|(at_ms, _)| *at_ms = (*at_ms).min(now_ms + 1));
                 end.last_ms = end.last_ms.min(now_ms + 1);
@@ -231,7 +287,41 @@ impl Wires {
     }
 }
 
+impl Line {
+    /// When a frame that takes `len_us` begins to leave, and when all of it has.
+    fn carry(&mut self, now_us: u64, len_us: u64, is_urgent: bool) -> (u64, u64) {
+        let Line { bulk_us, urgent_us } = self;
+        if !is_urgent {
+            let start_us = now_us.max(*bulk_us);
+            *bulk_us = start_us + len_us;
+            return (start_us, *bulk_us);
+        }
+        let waits_us = bulk_us.saturating_sub(now_us).min(PIECE_US);
+        let start_us = (now_us + waits_us).max(*urgent_us);
+        *urgent_us = start_us + len_us;
+        *bulk_us = (*bulk_us).max(now_us) + len_us;
+        (start_us, *urgent_us)
+    }
+}
+
 impl End {
+    /// In front of what comes later, but of nothing that tells of the link.
+    fn insert(&mut self, at_ms: u64, item: Item) -> u64 {
+        let comes = |(there_ms, item): &&(u64, Item)| *there_ms > at_ms && item.is_on_its_way();
+        let place = self.inbox.len() - self.inbox.iter().rev().take_while(comes).count();
+        let at_ms = place.checked_sub(1).map_or(at_ms, |before| self.inbox[before].0.max(at_ms));
+        self.inbox.insert(place, (at_ms, item));
+        at_ms
+    }
+
+    /// The same; what is pushed from now on comes behind it.
+    fn insert_urgent(&mut self, at_ms: u64, item: Item) -> u64 {
+        let at_ms = self.insert(at_ms.max(self.urgent_ms.min(self.last_ms)), item);
+        self.urgent_ms = at_ms;
+        self.last_ms = self.last_ms.max(at_ms);
+        at_ms
+    }
+
     fn push(&mut self, at_ms: u64, item: Item) -> u64 {
         self.last_ms = self.last_ms.max(at_ms);
         self.inbox.push_back((self.last_ms, item));
@@ -240,7 +330,7 @@ impl End {
 
     /// What has not arrived will not.
     fn forget_what_comes(&mut self, now_ms: u64) {
-        while self.inbox.back().is_some_and(|(at_ms, item)| *at_ms > now_ms && matches!(item, Item::Frame(_))) {
+        while self.inbox.back().is_some_and(|(at_ms, item)| *at_ms > now_ms && item.is_on_its_way()) {
             self.inbox.pop_back();
         }
         self.last_ms = self.inbox.back().map_or(now_ms, |(at_ms, _)| *at_ms);
@@ -251,7 +341,7 @@ impl End {
         let arrived = self.inbox.iter().take_while(|(at_ms, _)| *at_ms <= now_ms).count();
         let coming = self.inbox.len() - arrived;
         let kept = arrived + random.place(coming + 1);
-        while self.inbox.len() > kept && self.inbox.back().is_some_and(|(_, item)| matches!(item, Item::Frame(_))) {
+        while self.inbox.len() > kept && self.inbox.back().is_some_and(|(_, item)| item.is_on_its_way()) {
             self.inbox.pop_back();
         }
         self.last_ms = self.inbox.back().map_or(now_ms, |(at_ms, _)| *at_ms);

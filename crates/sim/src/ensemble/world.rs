@@ -20,6 +20,7 @@ use super::trace::{self, note};
 use super::wires::Wires;
 use crate::check::expiry::Expiry;
 use crate::check::history::History;
+use crate::check::progress::Progress;
 use crate::check::{Books, bounds, contents};
 use crate::checkpoint::{put_head, put_znodes};
 use crate::client::{Client, Habits, Nearby};
@@ -28,7 +29,7 @@ use crate::options::Bug;
 use crate::random::Random;
 use crate::request::Request;
 use crate::seats::{Hall, Seats, Witness};
-use oxkeeper_state::{Level, Settings};
+use oxkeeper_state::{BallotId, Level, Settings};
 
 /// Unix time at which every run begins, ms.
 const EPOCH_MS: i64 = 1_700_000_000_000;
@@ -42,6 +43,8 @@ const GROUP_LEN: u64 = 16 << 10;
 const IO_INTERVAL_MS: u64 = 250;
 /// Events between two looks at what connections and the engine share: they take long.
 const SHARED_EVERY: u64 = 16;
+/// More events in one millisecond are a circle of servers that answer each other.
+const STEPS_PER_MS_MAX: u64 = 100_000;
 
 /// What happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,6 +87,8 @@ pub(super) struct World {
     pub(super) options: Options,
     pub(super) random: Random,
     pub(super) now_ms: u64,
+    /// Events since then.
+    steps_now: u64,
     pub(super) queue: Queue,
     pub(super) hosts: Vec<Host>,
     pub(super) wires: Wires,
@@ -95,6 +100,9 @@ pub(super) struct World {
     pub(super) books: Books,
     pub(super) history: History,
     pub(super) expiry: Expiry,
+    pub(super) progress: Progress,
+    /// The ballot of the last epoch that the trace has.
+    pub(super) epoch_told: Option<BallotId>,
     /// Until when something was wrong, as far as that is known.
     pub(super) trouble_ms: u64,
     /// A candidate is cut off until then; one at a time.
@@ -112,6 +120,7 @@ pub fn run(options: &Options) -> Report {
     world.begin();
     world.go_on_until(options.run_ms);
     world.report.unsettled_epochs = world.epochs();
+    world.progress.check(world.now_ms, world.epochs());
     world.settle();
     world.report()
 }
@@ -132,13 +141,17 @@ impl World {
     fn new(options: Options) -> World {
         let (servers, clients) = (options.hosts(), options.clients as usize);
         let Options { tick_ms, peer_delay_ms_max, disk_ms_max, .. } = options;
-        let report_ms = tick_ms / 2 + 5 * peer_delay_ms_max + 6 * disk_ms_max + 10;
+        let report_ms = tick_ms / 2 + 5 * peer_delay_ms_max + 6 * disk_ms_max + 15;
         World {
             random: Random::new(options.seed),
             now_ms: 0,
+            steps_now: 0,
             queue: Queue::default(),
             hosts: (0..servers).map(|_| Host::new()).collect(),
-            wires: Wires::new(servers, options.peer_delay_ms_max),
+            wires: {
+                let one_lane = options.bug == Bug::OneLane;
+                Wires::new(servers, options.peer_delay_ms_max, options.peer_bytes_per_ms, one_lane)
+            },
             network: Network::new(options.window_len, options.delay_ms_max),
             clients: (0..clients).map(|_| Client::new()).collect(),
             places: vec![0; clients],
@@ -146,6 +159,8 @@ impl World {
             books: Books::default(),
             history: History::default(),
             expiry: Expiry::new(servers, tick_ms, report_ms),
+            epoch_told: None,
+            progress: Progress::new(servers, options.steady, options.lone_wipes, options.patience_ms()),
             trouble_ms: 0,
             cut_off_until_ms: 0,
             settling: false,
@@ -171,7 +186,7 @@ impl World {
         }
     }
 
-    fn epochs(&self) -> u64 {
+    pub(super) fn epochs(&self) -> u64 {
         (self.books.model.zxid() >> 32) as u64
     }
 
@@ -254,6 +269,9 @@ impl World {
 
     fn next_event(&mut self) {
         let Some(Reverse((at_ms, _, event))) = self.queue.events.pop() else { unreachable!("servers always wake up") };
+        let is_later = at_ms > self.now_ms;
+        self.steps_now = if is_later { 0 } else { self.steps_now + 1 };
+        assert!(self.steps_now < STEPS_PER_MS_MAX, "servers go on saying something, and time does not: {event:?}");
         self.now_ms = self.now_ms.max(at_ms);
         self.report.steps += 1;
         match event {

@@ -42,6 +42,11 @@ final class Capture {
         return taken;
     }
 
+    /** Whether an event with this state was printed since lines were last taken. */
+    synchronized boolean hasEvent(String state) {
+        return events.stream().anyMatch(line -> line.contains("state:" + state));
+    }
+
     private PrintStream stream(String mark) {
         return new PrintStream(new LineStream(mark), true, StandardCharsets.UTF_8);
     }

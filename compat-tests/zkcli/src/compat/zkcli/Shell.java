@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import org.apache.zookeeper.ZooKeeper;
 import org.apache.zookeeper.ZooKeeper.States;
 import org.apache.zookeeper.ZooKeeperMain;
 import org.apache.zookeeper.util.ServiceUtils;
@@ -19,6 +20,7 @@ final class Shell extends ZooKeeperMain {
     private final String server;
     private final Capture capture;
     private Integer exited;
+    private ZooKeeper refused;
 
     Shell(String server, Capture capture) throws IOException, InterruptedException {
         super(new String[] {"-server", server, "-timeout", "8000", "-waitforconnection"});
@@ -62,6 +64,13 @@ final class Shell extends ZooKeeperMain {
             CountDownLatch passed = new CountDownLatch(1);
             zk.sync("/", (rc, path, ctx) -> passed.countDown(), null);
             passed.await(LIMIT_MS, TimeUnit.MILLISECONDS);
+        }
+        // The state changes before the event is there.
+        if (zk.getState() == States.AUTH_FAILED && zk != refused) {
+            refused = zk;
+            while (!capture.hasEvent("AuthFailed") && System.currentTimeMillis() < deadline) {
+                Thread.sleep(5);
+            }
         }
     }
 }

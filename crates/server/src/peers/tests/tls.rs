@@ -150,7 +150,7 @@ fn a_server_that_joined_later_is_whom_its_certificate_names() {
         one.set_members(members, true);
         one.wait(STEP);
         let mut seen = Vec::new();
-        one.poll(&mut |event| seen.push(Seen::from(event)));
+        one.poll(&mut |event| seen.extend(Seen::of(event)));
         assert_eq!(seen, if stays { vec![] } else { vec![Seen::Down(2, false)] }, "{name} at {host}");
     }
 }

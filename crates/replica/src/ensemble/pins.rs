@@ -1,0 +1,93 @@
+//! What the log keeps for peers that are sent the state.
+//!
+//! While a state is sent, the log keeps what is still to be sent. Afterwards it keeps what came since, until the peer is in step:
+//! that has to install the state and to load it, which takes the longer the larger it is, and would find the log trimmed under
+//! its feet. This ends when the peer takes no part within [`KEPT_MS`], or what is kept for it exceeds [`PINNED_LEN_MAX`] bytes.
+//!
+//! Threads that send states share this with the engine.
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+
+/// Bytes of log kept for peers that were sent a state and are not in step yet; one that needs more begins anew.
+pub const PINNED_LEN_MAX: u64 = 2 << 30;
+/// A peer that was sent a state has so long to be in step, ms.
+const KEPT_MS: u64 = 600_000;
+
+/// From which index on the log must stay, for each state.
+#[derive(Debug, Default)]
+pub struct Pins(Mutex<Pinned>);
+
+#[derive(Debug, Default)]
+struct Pinned {
+    next: u64,
+    /// By number: states on their way.
+    sending: BTreeMap<u64, u64>,
+    /// By peer: states that were sent, and until when that counts, once somebody has looked at the clock.
+    kept: BTreeMap<u8, (u64, Option<u64>)>,
+}
+
+impl Pins {
+    /// A state is sent: everything stays until more is known. Its number.
+    pub fn begin(&self) -> u64 {
+        let mut pinned = self.0.lock();
+        pinned.next += 1;
+        let number = pinned.next;
+        pinned.sending.insert(number, 0);
+        number
+    }
+
+    /// Of this state nothing below `from` is needed any more.
+    pub fn set(&self, number: u64, from: u64) {
+        self.0.lock().sending.entry(number).and_modify(|pin| *pin = from);
+    }
+
+    /// This state is no longer sent. If `peer` has all of it, it needs what comes next.
+    pub fn end(&self, number: u64, peer: Option<u8>) {
+        let mut pinned = self.0.lock();
+        if let (Some(from), Some(peer)) = (pinned.sending.remove(&number), peer) {
+            pinned.kept.insert(peer, (from, None));
+        }
+    }
+
+    /// The lowest index that must stay for states on their way, and for peers that were sent one; these are forgotten once they
+    /// are among those in step, or after a while.
+    pub fn lowest(&self, now_ms: u64, in_step: &[u8]) -> (u64, u64) {
+        let mut pinned = self.0.lock();
+        pinned.kept.retain(|peer, (_, until_ms)| {
+            !in_step.contains(peer) && now_ms < *until_ms.get_or_insert(now_ms.saturating_add(KEPT_MS))
+        });
+        let sending = pinned.sending.values().copied().min().unwrap_or(u64::MAX);
+        let kept = pinned.kept.values().map(|(from, _)| *from).min().unwrap_or(u64::MAX);
+        (sending, kept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_needs_stays_until_it_is_in_step() {
+        let pins = Pins::default();
+        assert_eq!(pins.lowest(0, &[]), (u64::MAX, u64::MAX));
+        let (one, other) = (pins.begin(), pins.begin());
+        pins.set(one, 7);
+        assert_eq!(pins.lowest(0, &[3]), (0, u64::MAX));
+        pins.set(other, 9);
+        pins.end(one, Some(3));
+        pins.end(other, None);
+        assert_eq!(pins.lowest(0, &[2]), (u64::MAX, 7));
+        assert_eq!(pins.lowest(KEPT_MS - 1, &[2]), (u64::MAX, 7));
+        assert_eq!(pins.lowest(KEPT_MS - 1, &[2, 3]), (u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn a_peer_that_does_not_come_back_is_forgotten() {
+        let pins = Pins::default();
+        pins.end(pins.begin(), Some(3));
+        assert_eq!(pins.lowest(5, &[]), (u64::MAX, 0));
+        assert_eq!(pins.lowest(5 + KEPT_MS, &[]), (u64::MAX, u64::MAX));
+    }
+}
