@@ -51,6 +51,9 @@ fn run_ensembles(args: &SimArgs) {
         let text = format!("{options}\nreplay: {}", ensemble::replay_command(&options, args.scenario));
         std::panic::set_hook(Box::new(move |panic| eprintln!("{}\n{panic}\n\n{text}", trace::text())));
         total.add(&ensemble::run(&options));
+        if args.count == 1 {
+            say!("{}", trace::text());
+        }
     });
     say!("{total}");
 }

@@ -27,6 +27,10 @@ impl Withheld {
 
     /// The next delivery to `connection` waits, and all behind it.
     pub(crate) fn begin(&mut self, connection: ConnectionId, outboxes: &[Outbox]) {
+        // One entry may bring the answers to several reconfigs of one connection.
+        if self.connections.iter().any(|(waiting, _)| *waiting == connection) {
+            return;
+        }
         let place = outboxes[usize::from(connection.thread)].deliveries.len();
         self.connections.push((connection, place));
     }
@@ -73,6 +77,7 @@ mod tests {
         push(&mut outboxes, 2, 1);
         withheld.begin(id(1), &outboxes);
         push(&mut outboxes, 1, 2);
+        withheld.begin(id(1), &outboxes);
         push(&mut outboxes, 2, 3);
         push(&mut outboxes, 1, 4);
         withheld.take_from(&mut outboxes, false);

@@ -5,8 +5,9 @@
 //! The first only of runs that are [steady](crate::ensemble::Options::steady): where servers crash, leaders change. The second
 //! only of runs in which nothing but disks is lost ([`Options::lone_wipes`](crate::ensemble::Options::lone_wipes)).
 
-/// Leaderships of a steady run: the first, and one for those who came late to it.
-const EPOCHS_MAX: u64 = 2;
+/// Leaderships of a steady run: the first; that of a server which began at the same time, with a ballot of its own; and one for
+/// those who came late.
+const EPOCHS_MAX: u64 = 3;
 /// States that a server fetches before it is in step: another one if there is a new leader meanwhile.
 const FETCHES_MAX: u64 = 3;
 
@@ -56,5 +57,7 @@ impl Progress {
     pub fn check(&mut self, now_ms: u64, epochs: u64) {
         self.applied(now_ms);
         assert!(!self.steady || epochs <= EPOCHS_MAX, "progress: {epochs} leaderships although nothing was wrong");
+        // Nobody asks for anything any more.
+        self.steady = false;
     }
 }
