@@ -96,7 +96,8 @@ fn every_bug_is_caught() {
     check("stale clocks", Everything, 20, &["sessions:"], core(Bugs { stale_clocks: true, ..NONE }));
     check("clocks without a quorum", Lonely, 60, &["sessions:"], core(Bugs { lonely_clocks: true, ..NONE }));
     check("stale expiry", Absences, 100, &["told:"], core(Bugs { stale_expiry: true, ..NONE }));
-    check("late end", Changes, 20, &LIVENESS, core(Bugs { late_end: true, ..NONE }));
+    let any = [&LIVENESS[..], &["invariant: the log ends"]].concat();
+    check("late end", Changes, 20, &any, core(Bugs { late_end: true, ..NONE }));
     check("uncut log", Changes, 100, &LIVENESS, core(Bugs { uncut_log: true, ..NONE }));
     check("old promise", Changes, 20, &LIVENESS, core(Bugs { old_promise: true, ..NONE }));
     check("foreign frames", Changes, 20, &LIVENESS, core(Bugs { foreign_frames: true, ..NONE }));

@@ -385,6 +385,7 @@ impl Inner {
         let mut next = from;
         while next < end && len < len_max {
             let more = self.entries(next, (next + count).min(end));
+            assert!(!more.is_empty(), "invariant: the log ends before entry {next}, {end} are applied");
             next += more.len() as u64;
             len += more.iter().map(|entry| entry.0.len()).sum::<usize>();
             count = (2 * count).min(READ_ENTRIES);
