@@ -141,6 +141,8 @@ fn damage_tree(dir: &Path, session: i64) {
 /// takes its place.
 #[test]
 fn a_member_whose_disk_has_changed_stops() {
+    // The session that is changed must not expire meanwhile.
+    Process::prepare();
     let mut group = Group::running_on_files(&[1, 2, 3]);
     let wrong = group.follower();
     let mut client = group.client(group.wait_serving());

@@ -39,6 +39,11 @@ fn binary() -> &'static PathBuf {
 }
 
 impl Process {
+    /// Builds the binary, for a test that cannot wait for that later.
+    pub fn prepare() {
+        binary();
+    }
+
     /// Starts one that keeps nothing, with these lines of zoo.cfg and these JVM flags.
     pub fn start(lines: &str, jvm_flags: &str) -> Process {
         let dir = tempfile::tempdir().unwrap();
