@@ -163,7 +163,7 @@ fn below_the_next_level_batches_are_laid_out_as_every_program_reads_them() {
 fn the_next_version_has_a_kind_of_entry_that_this_one_refuses() {
     let mut entry = Vec::new();
     begin_agreed_at(Level::NEXT, BALLOT, 5, &mut entry);
-    assert!(matches!(Entry::check(&entry, Level::KNOWN), Err(BadEntry::Newer { kind: 5, needs: Level::NEXT, .. })));
+    assert!(matches!(Entry::check(&entry, Level::KNOWN), Err(BadEntry::Newer { kind: 6, needs: Level::NEXT, .. })));
     let Ok(Entry::Batch(batch)) = Entry::decode(&entry, Level::NEXT) else { panic!("it is a batch") };
     assert_eq!((batch.time_ms, batch.ballot), (5, Some(BALLOT)));
 }
