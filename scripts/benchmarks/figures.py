@@ -12,6 +12,7 @@ import subprocess
 NAMES = {"zookeeper": "ZooKeeper", "oxkeeper": "oxkeeper", "bound": "bound"}
 LABELS = {
     "ops_per_s": "",
+    "per_s": "",
     "p50_us": "p50",
     "p99_us": "p99",
     "server_cpu_us_per_op": "CPU",
@@ -24,9 +25,10 @@ LABELS = {
     "kept": "",
     "lost": "sessions lost",
     "disconnects": "disconnects",
+    "changes": "changes",
 }
 # Of these the worst run counts, not the median: they are about what must not happen.
-WORST = ("max_seconds", "lost", "disconnects")
+WORST = ("max_seconds", "lost", "disconnects", "changes")
 # Where a failure is filed that is not one row's.
 WHOLE_TURN = "(whole turn)"
 
@@ -144,13 +146,15 @@ def amount(metric, value):
     match metric:
         case "ops_per_s":
             return f"{value / 1e3:.3g} k/s" if value < 1e6 else f"{value / 1e6:.3g} M/s"
+        case "per_s":
+            return f"{value:.3g}/s"
         case "p50_us" | "p99_us" | "server_cpu_us_per_op":
             return f"{value:.3g} µs" if value < 1000 else f"{value / 1e3:.3g} ms"
         case "seconds" | "max_seconds":
             return f"{value:.2g} s" if value >= 0.1 else f"{value * 1e3:.3g} ms"
         case "bytes" | "peak_bytes":
             return f"{value:.3g} B" if abs(value) < 1000 else f"{value / 1e3:.3g} kB" if abs(value) < 1e6 else f"{value / 1e6:.3g} MB"
-        case "kept" | "lost" | "disconnects":
+        case "kept" | "lost" | "disconnects" | "changes":
             return f"{value:g}"
         case "ratio":
             return f"{value:.2f}"

@@ -1,0 +1,310 @@
+"""The benchmark of an ensemble of three servers in trouble, beside one of Apache ZooKeeper.
+
+Owns the ensembles it starts, each with data of its own in a temporary directory, the network between their servers, and the library
+that makes their disks slow. Every round starts each ensemble in turn, once for each trouble.
+
+Needs root (network namespaces, `tc`) and a C compiler.
+"""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import wire
+from alone import START_TIMEOUT_S, server_argv
+from connection import Closed, Connection, read_handshake
+from ensemble import Ensemble
+from figures import WHOLE_TURN, Row, Target, Turn as AnyTurn
+from network import ip
+from server import four_letter_word
+from three import COUNT, LOOK_S, WORD_TIMEOUT_S, ZOO_CFG, Servers
+
+KEY = "trouble"
+TITLE = "Three servers in trouble"
+SERVERS = COLUMNS = ("zookeeper", "oxkeeper")
+SLOW_MS = (200, 300, 600, 1000)
+# Of a slow disk: closed loop, one request outstanding each.
+SLOW_SESSIONS = 24
+# What a server may send and receive, and what it missed.
+LINK_MBIT, MISSED_ZNODES, MISSED_SIZE = 100, 3_000, 10_000
+# Writes a second while a wiped server comes back, and how long each is.
+WIPED_RATE, WIPED_SIZE = 2_000, 10_000
+RETURN_LIMIT_S = 120
+SESSIONS, SESSION_TIMEOUT_MS, PING_S = 12, 4_000, 1.0
+# More than twice the session timeout.
+WITHOUT_QUORUM_S = 10
+# For clients to find a server again once there is a quorum.
+FIND_S = 15
+LOST = (OSError, Closed)
+
+ROWS = (
+    *(
+        Row(f"disk {ms}", f"+{ms} ms a sync, set {SLOW_SESSIONS}×1: writes, changes of leader", ("per_s", "changes"), (Target("per_s", "≥", 1, "zookeeper"), Target("changes", "≤", 0)))
+        for ms in SLOW_MS
+    ),
+    Row("narrow", "a follower away for {missed_mb} MB, at {link_mb} MB/s: exec → caught up", ("seconds", "changes"), (Target("seconds", "≤", 1, "zookeeper"), Target("changes", "≤", 0))),
+    Row("wiped", "an empty disk of {znodes} znodes, {load_mb} MB/s of writes: exec → caught up", ("seconds",), (Target("seconds", "≤", 1, "zookeeper"),)),
+    Row("killed", f"both followers killed for {WITHOUT_QUORUM_S} s: of {SESSIONS} sessions", ("kept",), (Target("kept", "≥", SESSIONS),)),
+    Row("stopped", "both followers stopped (SIGSTOP) likewise", ("kept",), (Target("kept", "≥", SESSIONS),)),
+    Row("cut", "all three cut off from each other likewise", ("kept",), (Target("kept", "≥", SESSIONS),)),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How much of everything."""
+
+    rounds: int
+    duration: float
+    warmup: float
+    znodes: int
+
+
+FULL = Scale(rounds=3, duration=15, warmup=2, znodes=1_000_000)
+QUICK = Scale(rounds=1, duration=5, warmup=1, znodes=50_000)
+
+
+class Three:
+    """A fresh ensemble whose servers are in network namespaces, with disks that can be slow; a context manager that ends it."""
+
+    def __init__(self, kind, oxkeeper):
+        self.directory = Path(tempfile.mkdtemp(prefix=f"bench-{kind}-{KEY}-"))
+        self.delay = self.directory / "delay"
+        self.library = self.directory / "slow_disk.so"
+        self.slow_disk(0)
+        source = Path(__file__).with_name("slow_disk.c")
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", self.library, source, "-ldl"], check=True)
+        self.ensemble = Ensemble.create(kind, COUNT, self.directory / "ensemble", "namespaces", ZOO_CFG)
+        self.members = self.ensemble.members
+        for number, member in self.members.items():
+            preload = ["env", f"LD_PRELOAD={self.library}", f"SLOW_DISK={self.delay}"]
+            argv = server_argv(kind, oxkeeper, member.directory / "zoo.cfg")
+            member.argv = self.ensemble.network.wrap(number, [*preload, *argv])
+
+    def __enter__(self):
+        try:
+            self.ensemble.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        for number in self.members:
+            self.ensemble.kill(number)
+        self.ensemble.network.down()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def slow_disk(self, ms):
+        """All three."""
+        self.delay.with_suffix(".new").write_text(str(ms * 1000))
+        self.delay.with_suffix(".new").rename(self.delay)
+
+    def narrow(self, number):
+        """What the server receives, and what it sends."""
+        network = self.ensemble.network
+        limit = ["root", "tbf", "rate", f"{LINK_MBIT}mbit", "burst", "64kb", "latency", "100ms"]
+        subprocess.run(["tc", "qdisc", "add", "dev", f"{network.bridge}v{number}", *limit], check=True)
+        ip("netns", "exec", network.namespace(number), "tc", "qdisc", "add", "dev", "eth0", *limit)
+
+    def servers(self, numbers):
+        members = [self.members[number] for number in numbers]
+        return Servers(",".join(member.address for member in members), [member.pid() for member in members])
+
+    def followers(self):
+        leader = self.ensemble.leader()
+        return [number for number in self.members if number != leader]
+
+    def state(self, number):
+        """The mode of a server, and the last zxid it has applied."""
+        member = self.members[number]
+        answer = four_letter_word(member.port, "srvr", WORD_TIMEOUT_S, member.host)
+        words = dict(line.split(": ", 1) for line in answer.splitlines() if ": " in line)
+        return words.get("Mode"), int(words.get("Zxid", "0x0"), 16)
+
+    def epoch(self):
+        """Each leader has a number of its own."""
+        return self.state(self.ensemble.leader(START_TIMEOUT_S))[1] >> 32
+
+    def wait_caught_up(self, number):
+        """Until the server serves and has applied all that the leader had applied by then. Returns how long it took."""
+        begun, goal = time.monotonic(), None
+        while time.monotonic() - begun < RETURN_LIMIT_S:
+            try:
+                mode, zxid = self.state(number)
+                if mode == "follower" and goal is None:
+                    goal = self.state(self.ensemble.leader())[1]
+            except OSError:
+                mode, zxid = None, 0
+            if mode == "follower" and goal is not None and zxid >= goal:
+                return time.monotonic() - begun
+            if self.members[number].died():
+                raise RuntimeError(f"failed: server {number} ended: {self.members[number].log_tail(3)}")
+            time.sleep(LOOK_S)
+        raise RuntimeError(f"failed: server {number} had not caught up after {RETURN_LIMIT_S} s")
+
+
+class Client(threading.Thread):
+    """A session with an ephemeral that pings, and turns to another server when it has to."""
+
+    def __init__(self, number, members):
+        super().__init__(daemon=True)
+        self.members, self.home = list(members.values()), number
+        self.session, self.password, self.zxid = 0, bytes(16), 0
+        self.connection, self.ended, self.lost = None, False, False
+        self.resume()
+        self.connection.ask(wire.create(f"/session-{number}", flags=wire.Flags.EPHEMERAL))
+
+    def resume(self):
+        member = self.members[self.home % len(self.members)]
+        self.connection = Connection((member.host, member.port))
+        request = wire.connect_body(SESSION_TIMEOUT_MS, self.session, self.password, self.zxid)
+        self.connection.send_raw(wire.frame(request))
+        answer = read_handshake(self.connection.receive_frame(PING_S))
+        self.lost = bool(self.session) and answer.session != self.session
+        self.session, self.password = answer.session, answer.password
+
+    def run(self):
+        while not self.ended and not self.lost:
+            try:
+                if self.connection is None:
+                    self.resume()
+                else:
+                    self.connection.ask(wire.exists("/"))
+                    self.zxid = self.connection.last_zxid
+                time.sleep(PING_S)
+            except LOST:
+                if self.connection:
+                    self.connection.close()
+                self.connection, self.home = None, self.home + 1
+                time.sleep(0.1)
+
+    def is_kept(self):
+        return self.connection is not None and not self.lost
+
+
+class Turn(AnyTurn):
+    """One ensemble's turn."""
+
+    def run(self):
+        for trouble in (self.slow_disks, self.narrow, self.wiped, self.without_quorum):
+            try:
+                with Three(self.kind, self.oxkeeper) as three:
+                    trouble(three)
+            except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+                self.file(WHOLE_TURN, f"failed: {trouble.__name__}: {error}")
+
+    def slow_disks(self, three):
+        servers = three.servers(three.members)
+        self.bench(servers, "--workload", "mixed:50", "--warmup", "0", "--duration", str(self.scale.warmup))
+        for ms in SLOW_MS:
+            three.slow_disk(ms)
+            self.take(f"disk {ms}", lambda: self.slow(three, servers))
+            three.slow_disk(0)
+            three.ensemble.wait_serving()
+
+    def slow(self, three, servers):
+        epoch = three.epoch()
+        load = ("--workload", "set", "--sessions", str(SLOW_SESSIONS), "--in-flight", "1")
+        report = self.bench(servers, *load, "--warmup", str(self.scale.warmup), "--duration", str(self.scale.duration))
+        return {"per_s": report["ops_per_s"], "changes": three.epoch() - epoch}
+
+    def narrow(self, three):
+        away, *_ = three.followers()
+        three.ensemble.kill(away)
+        others = three.servers([number for number in three.members if number != away])
+        self.bench(others, "fill", "--znodes", str(MISSED_ZNODES), "--size", str(MISSED_SIZE))
+        three.narrow(away)
+        epoch = three.epoch()
+        three.ensemble.spawn(away)
+        self.take("narrow", lambda: {"seconds": three.wait_caught_up(away), "changes": three.epoch() - epoch})
+
+    def wiped(self, three):
+        wiped, *_ = three.followers()
+        others = three.servers([number for number in three.members if number != wiped])
+        self.bench(others, "fill", "--znodes", str(self.scale.znodes))
+        three.ensemble.wipe(wiped)
+        load = ("--workload", "set", "--sessions", "16", "--in-flight", "16", "--size", str(WIPED_SIZE), "--rate", str(WIPED_RATE))
+        command = self.command(others, *load, "--warmup", "0", "--duration", "3600")
+        load = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            load.stderr.readline()
+            time.sleep(self.scale.warmup)
+            three.ensemble.spawn(wiped)
+            self.take("wiped", lambda: {"seconds": three.wait_caught_up(wiped)})
+        finally:
+            load.kill()
+            load.wait()
+
+    def without_quorum(self, three):
+        ensemble = three.ensemble
+        for key, trouble, end in (
+            ("killed", ensemble.kill, ensemble.spawn),
+            ("stopped", ensemble.pause, ensemble.resume),
+            ("cut", ensemble.isolate, lambda _: ensemble.heal()),
+        ):
+            self.take(key, lambda trouble=trouble, end=end: self.sessions_over(three, trouble, end))
+            ensemble.wait_serving()
+
+    def sessions_over(self, three, trouble, end):
+        followers = three.followers()
+        clients = [Client(number, three.members) for number in range(SESSIONS)]
+        for client in clients:
+            client.start()
+        time.sleep(2 * PING_S)
+        try:
+            if trouble == three.ensemble.isolate:
+                three.ensemble.partition([[number] for number in three.members])
+            else:
+                for number in followers:
+                    trouble(number)
+            time.sleep(WITHOUT_QUORUM_S)
+        finally:
+            for number in followers:
+                end(number)
+        three.ensemble.wait_serving()
+        time.sleep(FIND_S)
+        for client in clients:
+            client.ended = True
+        for client in clients:
+            client.join()
+        return {"kept": sum(client.is_kept() for client in clients)}
+
+
+def names(scale):
+    """What the labels leave open."""
+    return {
+        "missed_mb": f"{MISSED_ZNODES * MISSED_SIZE / 1e6:g}",
+        "link_mb": f"{LINK_MBIT / 8:g}",
+        "load_mb": f"{WIPED_RATE * WIPED_SIZE / 1e6:g}",
+        "znodes": f"{scale.znodes:,}",
+    }
+
+
+INTRO = """\
+All three on the same machine, each in a network namespace of its own, and the load with them. `changes` are changes of the leader
+while the row was measured. What cannot be done is a failure, and says how long it was waited for."""
+
+
+def method(scale):
+    return f"""\
+A disk is slow by a library in front of the C library's `fsync` and `fdatasync` (`scripts/benchmarks/slow_disk.c`), on all three servers at once; {scale.duration:g} s are measured.
+A narrow server sends and receives through `tc`'s token bucket. Sessions have a timeout of {SESSION_TIMEOUT_MS / 1000:g} s and ping every second; one is
+kept if its client resumes it with its id and password."""
+
+
+def command_lines(scale):
+    return f"""\
+- both with zoo.cfg: `{"; ".join(ZOO_CFG.split())}; dataDir; server.1 to server.3`, and myid
+- slow disks: `oxkeeper bench --workload set --sessions {SLOW_SESSIONS} --in-flight 1 --server A,B,C --duration {scale.duration:g} --warmup {scale.warmup:g}`
+- a follower away: `oxkeeper bench fill --znodes {MISSED_ZNODES} --size {MISSED_SIZE}`
+- an empty disk: `oxkeeper bench fill --znodes {scale.znodes}`, then `oxkeeper bench --workload set --sessions 16 --in-flight 16 --size {WIPED_SIZE} --rate {WIPED_RATE}`
+- all of it: `scripts/bench-compare --trouble`"""
