@@ -189,7 +189,8 @@ class Three:
 
     def state(self, number):
         """The mode of a server, and the last zxid it has applied."""
-        answer = four_letter_word(self.members[number].port, "srvr", WORD_TIMEOUT_S)
+        member = self.members[number]
+        answer = four_letter_word(member.port, "srvr", WORD_TIMEOUT_S, member.host)
         words = dict(line.split(": ", 1) for line in answer.splitlines() if ": " in line)
         return words.get("Mode"), int(words.get("Zxid", "0x0"), 16)
 

@@ -7,7 +7,6 @@ Needs root (network namespaces, `tc`) and a C compiler.
 """
 
 import dataclasses
-import os
 import shutil
 import subprocess
 import tempfile
@@ -15,14 +14,13 @@ import threading
 import time
 from pathlib import Path
 
+import three
 import wire
 from alone import START_TIMEOUT_S, server_argv
 from connection import Closed, Connection, read_handshake
 from ensemble import Ensemble
 from figures import WHOLE_TURN, Row, Target, Turn as AnyTurn
 from network import ip
-from server import four_letter_word
-from three import COUNT, LOOK_S, WORD_TIMEOUT_S, ZOO_CFG, Servers
 
 KEY = "trouble"
 TITLE = "Three servers in trouble"
@@ -36,7 +34,6 @@ SLOW_SHARE = 0.9
 LINK_MBIT, MISSED_ZNODES, MISSED_SIZE = 100, 3_000, 10_000
 # Writes a second while a wiped server comes back, and how long each is.
 WIPED_RATE, WIPED_SIZE = 2_000, 10_000
-RETURN_LIMIT_S = 120
 SESSIONS, SESSION_TIMEOUT_MS, PING_S = 12, 4_000, 1.0
 # More than twice the session timeout.
 WITHOUT_QUORUM_S = 10
@@ -71,33 +68,24 @@ FULL = Scale(rounds=3, duration=15, warmup=2, znodes=1_000_000)
 QUICK = Scale(rounds=1, duration=5, warmup=1, znodes=50_000)
 
 
-class Three:
+class Troubled(three.Three):
     """A fresh ensemble whose servers are in network namespaces, with disks that can be slow; a context manager that ends it."""
 
     def __init__(self, kind, oxkeeper):
         self.directory = Path(tempfile.mkdtemp(prefix=f"bench-{kind}-{KEY}-"))
         self.delay = self.directory / "delay"
-        self.library = self.directory / "slow_disk.so"
         self.slow_disk(0)
-        source = Path(__file__).with_name("slow_disk.c")
-        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", self.library, source, "-ldl"], check=True)
-        self.ensemble = Ensemble.create(kind, COUNT, self.directory / "ensemble", "namespaces", ZOO_CFG)
+        library, source = self.directory / "slow_disk.so", Path(__file__).with_name("slow_disk.c")
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+        self.ensemble = Ensemble.create(kind, three.COUNT, self.directory / "ensemble", "namespaces", three.ZOO_CFG)
         self.members = self.ensemble.members
         for number, member in self.members.items():
-            preload = ["env", f"LD_PRELOAD={self.library}", f"SLOW_DISK={self.delay}"]
             argv = server_argv(kind, oxkeeper, member.directory / "zoo.cfg")
+            preload = ["env", f"LD_PRELOAD={library}", f"SLOW_DISK={self.delay}"]
             member.argv = self.ensemble.network.wrap(number, [*preload, *argv])
 
-    def __enter__(self):
-        try:
-            self.ensemble.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self.close()
+    def start(self):
+        self.ensemble.start()
 
     def close(self):
         for number in self.members:
@@ -117,41 +105,9 @@ class Three:
         subprocess.run(["tc", "qdisc", "add", "dev", f"{network.bridge}v{number}", *limit], check=True)
         ip("netns", "exec", network.namespace(number), "tc", "qdisc", "add", "dev", "eth0", *limit)
 
-    def servers(self, numbers):
-        members = [self.members[number] for number in numbers]
-        return Servers(",".join(member.address for member in members), [member.pid() for member in members])
-
-    def followers(self):
-        leader = self.ensemble.leader()
-        return [number for number in self.members if number != leader]
-
-    def state(self, number):
-        """The mode of a server, and the last zxid it has applied."""
-        member = self.members[number]
-        answer = four_letter_word(member.port, "srvr", WORD_TIMEOUT_S, member.host)
-        words = dict(line.split(": ", 1) for line in answer.splitlines() if ": " in line)
-        return words.get("Mode"), int(words.get("Zxid", "0x0"), 16)
-
     def epoch(self):
-        """Each leader has a number of its own."""
+        """The number of the present leadership."""
         return self.state(self.ensemble.leader(START_TIMEOUT_S))[1] >> 32
-
-    def wait_caught_up(self, number):
-        """Until the server serves and has applied all that the leader had applied by then. Returns how long it took."""
-        begun, goal = time.monotonic(), None
-        while time.monotonic() - begun < RETURN_LIMIT_S:
-            try:
-                mode, zxid = self.state(number)
-                if mode == "follower" and goal is None:
-                    goal = self.state(self.ensemble.leader())[1]
-            except OSError:
-                mode, zxid = None, 0
-            if mode == "follower" and goal is not None and zxid >= goal:
-                return time.monotonic() - begun
-            if self.members[number].died():
-                raise RuntimeError(f"failed: server {number} ended: {self.members[number].log_tail(3)}")
-            time.sleep(LOOK_S)
-        raise RuntimeError(f"failed: server {number} had not caught up after {RETURN_LIMIT_S} s")
 
 
 class Client(threading.Thread):
@@ -199,72 +155,72 @@ class Turn(AnyTurn):
     def run(self):
         for trouble in (self.slow_disks, self.narrow, self.wiped, self.without_quorum):
             try:
-                with Three(self.kind, self.oxkeeper) as three:
-                    trouble(three)
+                with Troubled(self.kind, self.oxkeeper) as ensemble:
+                    trouble(ensemble)
             except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
                 self.file(WHOLE_TURN, f"failed: {trouble.__name__}: {error}")
 
-    def slow_disks(self, three):
-        servers = three.servers(three.members)
+    def slow_disks(self, troubled):
+        servers = troubled.servers(troubled.members)
         self.bench(servers, "--workload", "mixed:50", "--warmup", "0", "--duration", str(self.scale.warmup))
         for ms in SLOW_MS:
-            three.slow_disk(ms)
-            self.take(f"disk {ms}", lambda: self.slow(three, servers))
-            three.slow_disk(0)
-            three.ensemble.wait_serving()
+            troubled.slow_disk(ms)
+            self.take(f"disk {ms}", lambda: self.slow(troubled, servers))
+            troubled.slow_disk(0)
+            troubled.ensemble.wait_serving()
 
-    def slow(self, three, servers):
-        epoch = three.epoch()
+    def slow(self, troubled, servers):
+        epoch = troubled.epoch()
         load = ("--workload", "set", "--sessions", str(SLOW_SESSIONS), "--in-flight", "1")
         report = self.bench(servers, *load, "--warmup", str(self.scale.warmup), "--duration", str(self.scale.duration))
-        return {"per_s": report["ops_per_s"], "changes": three.epoch() - epoch}
+        return {"per_s": report["ops_per_s"], "changes": troubled.epoch() - epoch}
 
-    def narrow(self, three):
-        away, *_ = three.followers()
-        three.ensemble.kill(away)
-        others = three.servers([number for number in three.members if number != away])
+    def narrow(self, troubled):
+        away, _, leader = troubled.followers_first()
+        troubled.ensemble.kill(away)
+        others = troubled.servers([number for number in troubled.members if number != away])
         self.bench(others, "fill", "--znodes", str(MISSED_ZNODES), "--size", str(MISSED_SIZE))
-        three.narrow(away)
-        epoch = three.epoch()
-        three.ensemble.spawn(away)
-        self.take("narrow", lambda: {"seconds": three.wait_caught_up(away), "changes": three.epoch() - epoch})
+        troubled.narrow(away)
+        epoch = troubled.epoch()
+        troubled.ensemble.spawn(away)
+        self.take("narrow", lambda: {"seconds": troubled.wait_caught_up(away, leader), "changes": troubled.epoch() - epoch})
 
-    def wiped(self, three):
-        wiped, *_ = three.followers()
-        others = three.servers([number for number in three.members if number != wiped])
+    def wiped(self, troubled):
+        wiped, _, leader = troubled.followers_first()
+        others = troubled.servers([number for number in troubled.members if number != wiped])
         self.bench(others, "fill", "--znodes", str(self.scale.znodes))
-        three.ensemble.wipe(wiped)
+        troubled.ensemble.wipe(wiped)
         load = ("--workload", "set", "--sessions", "16", "--in-flight", "16", "--size", str(WIPED_SIZE), "--rate", str(WIPED_RATE))
         command = self.command(others, *load, "--warmup", "0", "--duration", "3600")
         load = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
             load.stderr.readline()
             time.sleep(self.scale.warmup)
-            three.ensemble.spawn(wiped)
-            self.take("wiped", lambda: {"seconds": three.wait_caught_up(wiped)})
+            troubled.ensemble.spawn(wiped)
+            self.take("wiped", lambda: {"seconds": troubled.wait_caught_up(wiped, leader)})
         finally:
             load.kill()
             load.wait()
 
-    def without_quorum(self, three):
-        ensemble = three.ensemble
+    def without_quorum(self, troubled):
+        ensemble = troubled.ensemble
         for key, trouble, end in (
             ("killed", ensemble.kill, ensemble.spawn),
             ("stopped", ensemble.pause, ensemble.resume),
             ("cut", ensemble.isolate, lambda _: ensemble.heal()),
         ):
-            self.take(key, lambda trouble=trouble, end=end: self.sessions_over(three, trouble, end))
+            self.take(key, lambda trouble=trouble, end=end: self.sessions_over(troubled, trouble, end))
             ensemble.wait_serving()
 
-    def sessions_over(self, three, trouble, end):
-        followers = three.followers()
-        clients = [Client(number, three.members) for number in range(SESSIONS)]
+    def sessions_over(self, troubled, trouble, end):
+        *followers, _ = troubled.followers_first()
+        clients = [Client(number, troubled.members) for number in range(SESSIONS)]
         for client in clients:
             client.start()
         time.sleep(2 * PING_S)
         try:
-            if trouble == three.ensemble.isolate:
-                three.ensemble.partition([[number] for number in three.members])
+            if trouble == troubled.ensemble.isolate:
+                troubled.ensemble.partition([[number] for number in troubled.members])
             else:
                 for number in followers:
                     trouble(number)
@@ -272,7 +228,7 @@ class Turn(AnyTurn):
         finally:
             for number in followers:
                 end(number)
-        three.ensemble.wait_serving()
+        troubled.ensemble.wait_serving()
         time.sleep(FIND_S)
         for client in clients:
             client.ended = True
@@ -305,7 +261,7 @@ kept if its client resumes it with its id and password."""
 
 def command_lines(scale):
     return f"""\
-- both with zoo.cfg: `{"; ".join(ZOO_CFG.split())}; dataDir; server.1 to server.3`, and myid
+- both with zoo.cfg: `{"; ".join(three.ZOO_CFG.split())}; dataDir; server.1 to server.3`, and myid
 - slow disks: `oxkeeper bench --workload set --sessions {SLOW_SESSIONS} --in-flight 1 --server A,B,C --duration {scale.duration:g} --warmup {scale.warmup:g}`
 - a follower away: `oxkeeper bench fill --znodes {MISSED_ZNODES} --size {MISSED_SIZE}`
 - an empty disk: `oxkeeper bench fill --znodes {scale.znodes}`, then `oxkeeper bench --workload set --sessions 16 --in-flight 16 --size {WIPED_SIZE} --rate {WIPED_RATE}`
