@@ -41,7 +41,7 @@ pub struct MemberEngine {
     pub(super) options: MemberOptions,
     /// Held while an entry is applied, of which the state may be unlocked in between.
     entry: Arc<Mutex<()>>,
-    /// What the log keeps for peers that are sent a state.
+    /// Holds the parts of the log that peers need once they have been sent a state.
     pub(super) pins: Arc<Pins>,
     pub(super) next_tick_ms: u64,
     pub(super) next_reap_ms: u64,

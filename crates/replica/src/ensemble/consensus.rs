@@ -255,7 +255,7 @@ impl Consensus {
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "of the library's messages those that matter here")]
     pub(crate) fn receive(&mut self, from: u64, message: PaxosMessage<LogEntry>) -> Result<Received, BadFrame> {
-        // What was asked for before this server fell behind says nothing of the log that it has now.
+        // An answer to a Prepare from before this server fell behind does not fit the log that it has now.
         if let PaxosMsg::Promise(answer) = &message.msg
             && self.asked[from as usize - 1] != Some(answer.n)
         {
@@ -338,7 +338,7 @@ impl Consensus {
             }
             _ => None,
         };
-        // What is not decided must be sent as entries, however long it is: nothing else brings it.
+        // Only entries can bring what is not decided, so these are sent however long they are.
         from.filter(|&from| from < store.journal.floor(self.sync_len_max).min(self.decided()))
     }
 

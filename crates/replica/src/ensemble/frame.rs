@@ -136,9 +136,9 @@ pub struct Roster {
 /// What servers say to each other.
 #[derive(Clone, Debug)]
 pub enum Frame {
-    /// Of OmniPaxos' log.
+    /// A message about the log, from OmniPaxos.
     Consensus(PaxosMessage<LogEntry>),
-    /// Of OmniPaxos' election.
+    /// A message of the election, from OmniPaxos.
     Heartbeat {
         /// Where the sender votes: it may be ahead of what else it has said on this link.
         configuration: u32,

@@ -64,7 +64,7 @@ impl Learner {
         self.returns.is_some()
     }
 
-    /// What it knows begins to be unknown here: of its own log as a voter only what is decided counts.
+    /// Returns how many entries it need not be told. Of the log that it had as a voter, only decided entries count.
     fn known(&self) -> u64 {
         let store = self.store.lock();
         if self.returns() { store.decided() } else { store.end() }
@@ -255,14 +255,21 @@ impl Replica {
         let Some(Standing::Voter(consensus)) = self.standing.take() else { return };
         let store = consensus.store.clone();
         store.lock().note_decided_by(self.applied);
-        self.ahead.clear();
-        self.lead = None;
-        self.links.values_mut().for_each(Link::part);
-        self.links.values_mut().for_each(|link| link.forget_unwritten(consensus.written));
+        self.stop_voting(consensus.written);
         let learner = Learner { returns: Some(now_ms), lacks_until: decided, ..Learner::new(store, now_ms) };
         self.standing = Some(Standing::Learner(Box::new(learner)));
         self.ping(None, now_ms);
         self.follow();
+    }
+
+    /// Ends consensus on every link. Frames that wait for more than the journal's first `written` writes are forgotten.
+    fn stop_voting(&mut self, written: u64) {
+        self.ahead.clear();
+        self.lead = None;
+        for link in self.links.values_mut() {
+            link.part();
+            link.forget_unwritten(written);
+        }
     }
 
     /// Whether this server is a voter that only learns for now.
@@ -304,11 +311,8 @@ impl Replica {
         // All of it counts, whichever entries are the ends of configurations.
         inner.note_applied(end);
         drop(inner);
-        self.ahead.clear();
-        self.lead = None;
+        self.stop_voting(consensus.written);
         self.target = self.target.filter(|(_, ballot)| ballot::order(*ballot).0 > self.configuration.id);
-        self.links.values_mut().for_each(Link::part);
-        self.links.values_mut().for_each(|link| link.forget_unwritten(consensus.written));
         self.standing = Some(Standing::Learner(Box::new(Learner::new(store, now_ms))));
     }
 }

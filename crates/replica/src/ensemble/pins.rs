@@ -1,4 +1,4 @@
-//! What the log keeps for peers that are sent the state.
+//! Holds the log for peers that are sent the state, until they are in step.
 //!
 //! While a state is sent, the log keeps what is still to be sent. Afterwards it keeps what came since, until the peer is in step:
 //! that has to install the state and to load it, which takes the longer the larger it is, and would find the log trimmed under
@@ -38,7 +38,7 @@ impl Pins {
         number
     }
 
-    /// Of this state nothing below `from` is needed any more.
+    /// Lets the log below `from` go: nobody needs it for this state any more.
     pub fn set(&self, number: u64, from: u64) {
         self.0.lock().sending.entry(number).and_modify(|pin| *pin = from);
     }
