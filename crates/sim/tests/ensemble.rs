@@ -10,7 +10,7 @@ use oxkeeper_state::Level;
 const FIXED: std::ops::Range<u64> = 0..60;
 const FIXED_OF_FIVE: std::ops::Range<u64> = 0..15;
 /// Seeds that find a defect again if its repair is taken back, of how many servers, and which.
-const REGRESSIONS: [(u64, u64, &str); 7] = [
+const REGRESSIONS: [(u64, u64, &str); 8] = [
     (19, 3, "a server was told, again and again, to fetch a state although all it lacked was not decided yet"),
     (
         669,
@@ -26,6 +26,7 @@ const REGRESSIONS: [(u64, u64, &str); 7] = [
     ),
     (209_898, 3, "the same, after its disk was lost"),
     (1_000_661, 3, "copies of a Promise, each answered with a synchronisation from the same index"),
+    (300_600, 3, "a leader without its majority forgave itself a pause, and its session clocks went by that"),
 ];
 /// Seeds nobody has run before.
 const FRESH_COUNT: u64 = 20;

@@ -144,11 +144,7 @@ impl Replica {
     }
 
     fn check_service(&self) {
-        let (contact_ms, stepped_ms) = (self.contact_ms, self.stepped_ms);
-        assert!(
-            contact_ms <= Some(stepped_ms),
-            "invariant: it was in contact at {contact_ms:?}, now it is {stepped_ms}"
-        );
+        self.contact.check();
         assert!(!self.serving || self.epoch.is_some(), "invariant: it serves without an epoch");
         if let (Some(epoch), Some(consensus)) = (self.epoch.map(ballot::from_id), self.consensus()) {
             let round = consensus.store.lock().round();

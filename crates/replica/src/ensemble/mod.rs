@@ -20,6 +20,7 @@
 //! * [`configuration`]: who votes, from where on. `succession`: one configuration after the other.
 //! * `learning`: servers that do not vote, or missed the end of their configuration. `hand_over`: a leader goes.
 //! * `upgrading`: which feature level is agreed on, and what is newer than this server.
+//! * `contact`: when a majority, or the leader, was last heard.
 //! * `twins`: two processes with one id.
 //! * `pins`: what the log keeps for peers that are sent a state.
 //! * `parts`: what of a log goes with a state from server to server.
@@ -30,6 +31,7 @@ pub(crate) mod check;
 mod companion;
 pub mod configuration;
 mod consensus;
+mod contact;
 mod digests;
 pub mod frame;
 mod hand_over;

@@ -19,6 +19,7 @@ use super::ballot;
 use super::check::Seen;
 use super::configuration::Configuration;
 use super::consensus::{Consensus, Received};
+use super::contact::Contact;
 use super::digests::{Digests, Mismatch};
 use super::frame::{self, BadFrame, Frame, Roster, Status};
 use super::hand_over::Leaving;
@@ -199,13 +200,8 @@ pub struct Replica {
     pub(super) applied: u64,
     /// The ballot of the last epoch applied.
     pub(super) epoch: Option<BallotId>,
-    /// When this server last was in touch with a majority, ms.
-    pub(super) contact_ms: Option<u64>,
-    /// Of that, a pause of this server's own is not counted.
-    forgave_pause: bool,
-    /// When [`Replica::step`] last ran, ms.
-    pub(super) stepped_ms: u64,
-    started_ms: u64,
+    /// With a majority, or with the leader.
+    pub(super) contact: Contact,
     pub(super) serving: bool,
     /// The ensemble's id in the state it began with; 0 for none.
     origin: u64,
@@ -252,10 +248,7 @@ impl Replica {
             target: None,
             applied: config.applied,
             epoch: state.epoch_ballot(),
-            contact_ms: None,
-            forgave_pause: false,
-            stepped_ms: now_ms,
-            started_ms: now_ms,
+            contact: Contact::new(config.pace.contact_ms, now_ms),
             serving: false,
             origin: state.ensemble(),
             touched: Vec::new(),
@@ -522,7 +515,7 @@ impl Replica {
 
     /// What time and everything received bring about. `wall_ms` is Unix time.
     pub fn step(&mut self, shared: &RwLock<Shared>, now_ms: u64, wall_ms: i64) {
-        self.forgive_pause(now_ms);
+        self.contact.advance(now_ms);
         match &mut self.standing {
             Some(Standing::Voter(consensus)) => {
                 let due = consensus.tick(&self.links, now_ms);
@@ -544,7 +537,7 @@ impl Replica {
         }
         self.vote_again(now_ms);
         self.catch_up(now_ms);
-        self.note_contact(now_ms);
+        self.contact.note_heard(self.last_heard_ms(now_ms));
         self.note_leadership();
         self.settle_touches(shared, now_ms);
         self.forward();
@@ -613,7 +606,7 @@ impl Replica {
                 promise: consensus.promise(),
                 accepting: consensus.leader().is_some(),
                 // Followers serve for as long as their leader has a majority.
-                leading: consensus.leads() && self.is_in_contact(now_ms),
+                leading: consensus.leads() && self.contact.is_recent(now_ms),
                 decided: consensus.decided(),
                 end: consensus.store.lock().end(),
                 ..status
@@ -690,13 +683,10 @@ impl Replica {
         }
     }
 
-    fn is_in_contact(&self, now_ms: u64) -> bool {
-        self.contact_ms.is_some_and(|contact_ms| now_ms <= contact_ms + self.config.pace.contact_ms)
-    }
-
-    fn note_contact(&mut self, now_ms: u64) {
+    /// When a leader last heard a majority, and anybody else its leader.
+    fn last_heard_ms(&self, now_ms: u64) -> Option<u64> {
         let heard = |link: &Link| link.heard_ms.filter(|_| link.up);
-        let contact_ms = match self.consensus().filter(|consensus| consensus.leads()) {
+        match self.consensus().filter(|consensus| consensus.leads()) {
             Some(consensus) if consensus.is_alone() => Some(now_ms),
             Some(consensus) => {
                 // Who follows another leader by now, or takes no part, does not count.
@@ -712,20 +702,6 @@ impl Replica {
                 let leader = self.leader().and_then(|(leader, _)| self.links.get(&leader));
                 leader.and_then(heard)
             }
-        };
-        let contact_ms = contact_ms.map(|at_ms| at_ms.min(now_ms));
-        if contact_ms > self.contact_ms {
-            (self.contact_ms, self.forgave_pause) = (contact_ms, false);
-        }
-    }
-
-    /// What was not heard while this server itself stood still is no silence of the others. That is believed once, until
-    /// they are heard again: a leader without anybody must step back however slow its disk is.
-    fn forgive_pause(&mut self, now_ms: u64) {
-        let gap_ms = now_ms.saturating_sub(std::mem::replace(&mut self.stepped_ms, now_ms));
-        if gap_ms > self.config.pace.contact_ms / 2 && !self.forgave_pause {
-            self.contact_ms = self.contact_ms.map(|at_ms| at_ms + gap_ms);
-            self.forgave_pause = true;
         }
     }
 
@@ -867,7 +843,7 @@ impl Replica {
             Some(consensus) => consensus.leader().map(|_| consensus.promise()),
             None => self.leader().map(|(_, ballot)| ballot),
         };
-        if !self.is_in_contact(now_ms) || self.is_doubtful() || self.is_wrong() || self.is_catching_up() {
+        if !self.contact.is_recent(now_ms) || self.is_doubtful() || self.is_wrong() || self.is_catching_up() {
             self.serving = false;
         } else if current.is_some_and(|ballot| self.epoch == Some(ballot::to_id(ballot))) {
             self.serving = true;
@@ -886,7 +862,7 @@ impl Replica {
 
     /// How long it has been out of touch with a majority, ms: at most since it started.
     pub fn alone_ms(&self, now_ms: u64) -> u64 {
-        now_ms.saturating_sub(self.contact_ms.unwrap_or(self.started_ms))
+        self.contact.silent_for_ms(now_ms)
     }
 
     /// What this server is to its ensemble.
@@ -901,14 +877,14 @@ impl Replica {
 
     /// Whether it leads, its own epoch is applied, and it is in touch with a majority: then znodes are reaped by it.
     pub fn rules(&self, now_ms: u64) -> bool {
-        self.ruled_until_ms(now_ms).is_some() && self.is_in_contact(now_ms)
+        self.ruled_until_ms(now_ms).is_some() && self.contact.is_recent(now_ms)
     }
 
     /// When a leader whose own epoch is applied was last in touch with a majority, ms: until then its clocks may go. What comes later
     /// is time in which others may lead, and in which nobody's clients may be heard.
     pub fn ruled_until_ms(&self, now_ms: u64) -> Option<u64> {
         let leads = self.lead.as_ref().is_some_and(|lead| lead.intake.is_some());
-        let until_ms = if self.config.bugs.lonely_clocks { Some(now_ms) } else { self.contact_ms };
+        let until_ms = if self.config.bugs.lonely_clocks { Some(now_ms) } else { self.contact.heard_ms() };
         until_ms.filter(|_| leads)
     }
 
@@ -1287,7 +1263,7 @@ impl Replica {
 
     /// The same, but keeps what others need who are sent a state, or were and are not in step yet.
     pub fn trim_for(&mut self, index: u64, pins: &Pins) {
-        let now_ms = self.stepped_ms;
+        let now_ms = self.contact.now_ms();
         let in_step: Vec<u8> = self.learners().filter(|&(_, is_in_step)| is_in_step).map(|(peer, _)| peer).collect();
         let (sending, kept) = pins.lowest(now_ms, &in_step);
         let floor = self.with_journal(|journal| journal.floor(PINNED_LEN_MAX));

@@ -65,7 +65,7 @@ impl Replica {
 
     /// The old configuration has ended, and nothing of it counts any more.
     pub(super) fn finish_succession(&mut self) {
-        let now_ms = self.stepped_ms;
+        let now_ms = self.contact.now_ms();
         let leader = self.consensus().and_then(Consensus::leading_server).or(self.leader().map(|(leader, _)| leader));
         let Some(next) = self.next.take() else { unreachable!("its end was written") };
         let Some(store) = self.store() else { unreachable!("it has applied something") };

@@ -259,7 +259,7 @@ fn what_is_wrong_in_a_leader_is_found() {
             ("9 joins over no link", |it| {
                 lead(it).joining = vec![Joining { blank: 9, via: 9, link: 1, safe_from: None }];
             }),
-            ("it was in contact at Some(311), now it is 310", |it| it.replica.contact_ms = Some(311)),
+            ("now it is 0", |it| it.replica.contact.advance(0)),
             ("it serves without an epoch", |it| {
                 lead(it).intake = None;
                 it.replica.epoch = None;
