@@ -7,9 +7,9 @@ use anyhow::Context;
 use clap::Args;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use oxkeeper_durable::recovery::refuse_foreign;
 use oxkeeper_server::check;
 use oxkeeper_server::config::{Config, EXIT_CODE_INVALID, Properties, explain};
-use oxkeeper_server::recovery::refuse_foreign;
 use tracing::Level;
 
 /// What to check.

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use oxkeeper_durable::RecoveryError;
 use oxkeeper_server::config::{Config, EXIT_CODE_INVALID, Properties, Source};
-use oxkeeper_server::{Reason, RecoveryError, Server, StartError, StartOptions};
+use oxkeeper_server::{Reason, Server, StartError, StartOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 use tracing_subscriber::layer::SubscriberExt;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use oxkeeper_durable::recovery::{self, Recovered, Replay};
+use oxkeeper_durable::{LogJournal, RecoveryError, StoreOptions};
 use oxkeeper_replica::{Proposals, Serving, Shared};
 use oxkeeper_state::State;
 use oxkeeper_store::{DirLock, StoreError};
@@ -14,9 +16,7 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use crate::engine::{Engine, FullDisk};
-use crate::ensemble::LogJournal;
 use crate::mailbox::{Mailbox, Order};
-use crate::recovery::{self, Recovered, RecoveryError, Replay, StoreOptions};
 use crate::restore::{Dirs, Planted, Replacement, RestoreError};
 
 /// Between attempts to go on while the disk is full.

@@ -6,6 +6,7 @@
 
 use std::io::{self, Write};
 
+use oxkeeper_durable::checkpoint::SCALARS;
 use oxkeeper_proto::records::Acl;
 use oxkeeper_proto::{DecodeError, Jute, Zxid};
 use oxkeeper_state::checkpoint::position;
@@ -18,7 +19,6 @@ use oxkeeper_zkfiles::write::Writer;
 use thiserror::Error;
 
 use crate::checkpoint::Image;
-use crate::recovery::SCALARS;
 
 /// The tree digest we keep.
 const DIGEST_VERSION: i32 = 2;

@@ -11,16 +11,15 @@ use std::sync::mpsc::{self, Sender as Channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use oxkeeper_durable::checkpoint::{put_head, put_znodes};
 use oxkeeper_replica::Shared;
-use oxkeeper_state::checkpoint::Head;
-use oxkeeper_store::{Kind, Snapshot, StoreError, Tree, TreeWriter};
+use oxkeeper_store::{Snapshot, StoreError, Tree, TreeWriter};
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use rustix::process::nice;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::metrics::CheckpointStats;
-use crate::recovery::{ENSEMBLE, LEVEL, SCALARS};
 use crate::serve::spawn;
 
 /// Bytes of log behind the last checkpoint that begin the next one.
@@ -311,9 +310,7 @@ impl Checkpoints {
             if captured.is_empty() {
                 return Ok(());
             }
-            for (slot, record) in captured {
-                put(writer, Kind::Znode, u64::from(slot), record.as_deref())?;
-            }
+            put_znodes(writer, captured)?;
             let now = (self.applied.load(Ordering::Relaxed), clock.now_ms());
             if now.0 != applied {
                 (applied, applied_ms) = now;
@@ -378,25 +375,6 @@ impl Drop for Image {
         drop(self.snapshot.take());
         *self.readers.count.lock() -= 1;
         self.readers.none.notify_all();
-    }
-}
-
-fn put_head(writer: &mut TreeWriter<'_>, head: &Head) -> Result<(), StoreError> {
-    writer.put_meta(SCALARS, &head.scalars)?;
-    writer.put_meta(ENSEMBLE, &head.ensemble)?;
-    writer.put_meta(LEVEL, &head.level)?;
-    let acls = head.acls.iter().map(|(id, record)| (Kind::Acl, u64::from(*id), record));
-    let sessions = head.sessions.iter().map(|(id, record)| (Kind::Session, *id as u64, record));
-    for (kind, key, record) in acls.chain(sessions) {
-        put(writer, kind, key, record.as_deref())?;
-    }
-    Ok(())
-}
-
-fn put(writer: &mut TreeWriter<'_>, kind: Kind, key: u64, record: Option<&[u8]>) -> Result<(), StoreError> {
-    match record {
-        Some(record) => writer.put(kind, key, record),
-        None => writer.remove(kind, key),
     }
 }
 

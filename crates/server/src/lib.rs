@@ -5,9 +5,9 @@
 //! [`mailbox`]es and share the state under one lock.
 //!
 //! Deliberately absent: what an operation does, and in which order replies leave (`oxkeeper-state`,
-//! `oxkeeper-replica`); the command line (`oxkeeper`).
+//! `oxkeeper-replica`); what is in the data directory (`oxkeeper-durable`); the command line (`oxkeeper`).
 //!
-//! Reading order: [`serve`], [`prepare`], [`io`], [`client`], [`engine`], [`checkpoint`], [`recovery`], [`offline`], [`transfer`], [`restore`], [`alone`], [`config`],
+//! Reading order: [`serve`], [`prepare`], [`io`], [`client`], [`engine`], [`checkpoint`], [`restore`], [`alone`], [`config`],
 //! [`words`].
 
 mod admin;
@@ -22,7 +22,7 @@ mod clock;
 pub mod config;
 mod ended;
 mod engine;
-pub mod ensemble;
+mod ensemble;
 mod handoff;
 mod io;
 mod limits;
@@ -30,11 +30,9 @@ mod listening;
 mod mailbox;
 mod metrics;
 mod mover;
-pub mod offline;
 mod peers;
 mod prepare;
 mod pulse;
-pub mod recovery;
 mod report;
 pub mod restore;
 mod role;
@@ -42,12 +40,10 @@ mod serve;
 mod slow;
 mod socket_queue;
 mod tls;
-pub mod transfer;
 pub mod words;
 mod words_service;
 
 pub use auth::{SaslError, client_account};
 pub use ended::Reason;
 pub use prepare::check;
-pub use recovery::RecoveryError;
 pub use serve::{Server, StartError, StartOptions};

@@ -15,7 +15,9 @@ mod process;
 pub(crate) mod windows;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use oxkeeper_durable::recovery::Recovered;
 use oxkeeper_proto::Zxid;
 use oxkeeper_replica::ensemble::Packed;
 use oxkeeper_replica::stats::{Distribution, ServerStats, Tally};
@@ -182,18 +184,20 @@ pub(crate) struct StartupStats {
 }
 
 impl StartupStats {
-    /// Data was recovered.
-    pub(crate) fn recovered(load_ms: u64, replay_ms: u64, replayed: u64) -> StartupStats {
+    /// Of a recovery.
+    pub(crate) fn of(recovered: &Recovered) -> StartupStats {
         let once = |value| {
             let mut values = Distribution::default();
             values.record(value);
             values
         };
+        let ms = |time: Duration| time.as_millis() as u64;
+        let Recovered { loading, replaying, replayed, .. } = *recovered;
         StartupStats {
-            load_ms: once(load_ms),
-            replay_ms: once(replay_ms),
+            load_ms: once(ms(loading)),
+            replay_ms: once(ms(replaying)),
             replayed: once(replayed),
-            whole_ms: once(load_ms + replay_ms),
+            whole_ms: once(ms(loading + replaying)),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! new state beside the ones in use; the server serves meanwhile. Then the engine ends its life, makes the new files count
 //! ([`Planted::count`]) and begins the next life from them (`alone.rs`).
 //! Owns `incoming` and `incoming-log` while it writes them. Invariant: whenever the process or the machine stops, the next start has the
-//! old data or the new, whole; one rename decides, and `transfer/install.rs` has the argument.
+//! old data or the new, whole; one rename decides, and `durable/src/transfer/install.rs` has the argument.
 //! Source: `Commands.RestoreCommand`, `ZooKeeperServer#restoreFromSnapshot`; the files, the order and the epoch are ours.
 
 use std::io::Read;
@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender as Channel};
 
+use oxkeeper_durable::offline::{fill_log, fill_tree};
+use oxkeeper_durable::transfer::{INCOMING, INCOMING_LOG, begin_install, commit_install, remove_leftovers};
 use oxkeeper_proto::Zxid;
 use oxkeeper_replica::Shared;
 use oxkeeper_state::State;
@@ -23,8 +25,6 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use crate::mailbox::Proposing;
-use crate::offline::{fill_log, fill_tree};
-use crate::transfer::{INCOMING, INCOMING_LOG, begin_install, commit_install, remove_leftovers};
 
 /// Why nothing was restored: the old data counts.
 #[derive(Debug, Error)]

@@ -8,10 +8,9 @@ use oxkeeper_replica::{Origin, Proposals, Shared, Writer};
 use oxkeeper_state::{Batch, Command, Identities, Settings};
 use parking_lot::RwLockWriteGuard;
 
-use crate::checkpoint::Progress;
 use crate::options::Bug;
 use crate::seats::Seats;
-use crate::server::{Around, Server};
+use crate::server::{Around, Progress, Server};
 
 /// Surroundings of the engine.
 struct Surroundings<'a, 'b> {

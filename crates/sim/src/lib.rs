@@ -12,11 +12,10 @@
 //! Deliberately absent: threads, real time, real files, ACLs and quotas (the state's own tests have them), four-letter
 //! words, read-only mode.
 //!
-//! Reading order: [`options`], [`world`], [`server`], [`seats`], [`engine`], [`checkpoint`], [`client`], [`request`],
+//! Reading order: [`options`], [`world`], [`server`], [`seats`], [`engine`], [`client`], [`request`],
 //! [`link`], [`model`], [`check`]; then [`ensemble`].
 
 pub mod check;
-pub mod checkpoint;
 pub mod client;
 pub mod engine;
 pub mod ensemble;

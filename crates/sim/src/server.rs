@@ -6,19 +6,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use oxkeeper_durable::LogJournal;
+use oxkeeper_durable::RecoveryError;
+use oxkeeper_durable::recovery::{Recovered, Replay, StoreOptions, recover_with};
 use oxkeeper_replica::engine::{Reaping, StandaloneEngine, StandaloneOptions};
 use oxkeeper_replica::ensemble::{DiskJob, Journal};
 use oxkeeper_replica::{Clocks, SessionTable, Shared, Writer};
-use oxkeeper_server::RecoveryError;
-use oxkeeper_server::ensemble::LogJournal;
-use oxkeeper_server::recovery::{Recovered, Replay, StoreOptions, recover_with};
 use oxkeeper_state::{Level, Settings};
 use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{DirLock, Disk, Log, LogOptions, LogReader, StoreError, Tree, TreeOptions};
 use parking_lot::RwLock;
 
 use crate::check::Checks;
-use crate::checkpoint::Progress;
 use crate::liar::Liar;
 use crate::link::{LinkId, Network};
 use crate::options::{Bug, Options};
@@ -63,6 +62,15 @@ impl Around<'_> {
         self.crashed |= self.crash_at.is_some_and(|operation| self.disk.operations() > operation);
         self.crashed
     }
+}
+
+/// How far the log and the durable tree have come, in entries.
+#[derive(Debug)]
+pub struct Progress {
+    /// Applied to the state.
+    pub applied: u64,
+    /// Held by the durable tree.
+    pub committed: u64,
 }
 
 /// A running server.
@@ -129,7 +137,7 @@ impl Server {
             work: None,
             last_tick_ms: now_ms,
             tree: Rc::new(tree),
-            progress: Progress::new(applied, checkpointed),
+            progress: Progress { applied, committed: checkpointed },
             engine: StandaloneEngine::new(journal, writer, engine_options, Arc::default(), (applied, level), now_ms),
             seats: Seats::new(threads, options.tick_ms, settings, false),
             _locks: locks,

@@ -6,11 +6,11 @@
 use std::fmt;
 use std::path::Path;
 
+use oxkeeper_durable::checkpoint::{put_head, put_znodes};
 use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{Disk, StoreError, TreeWriter};
 
 use crate::check::{Checks, bounds, contents};
-use crate::checkpoint::{put_head, put_znodes};
 use crate::client::{Client, Habits, Nearby};
 use crate::link::Network;
 use crate::options::{Bug, Options};

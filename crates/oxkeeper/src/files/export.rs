@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
-use oxkeeper_server::offline;
+use oxkeeper_durable::offline;
 use oxkeeper_state::State;
 use oxkeeper_zkfiles::{Compression, export as zk};
 

@@ -12,9 +12,12 @@ use std::sync::mpsc::Receiver as Questions;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use oxkeeper_durable::own_log::{is_current, kept, own_log};
+use oxkeeper_durable::recovery::{self, KNOWS, Replay};
+use oxkeeper_durable::transfer::{Receiver, Tail, TransferError};
+use oxkeeper_durable::{LogJournal, RecoveryError, StoreOptions};
 use oxkeeper_replica::audit::Audit;
 use oxkeeper_replica::engine::{MemberEngine, MemberOptions};
-use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{Bugs, JournalFull, Pace, Replica, ReplicaConfig, Role, SYNC_LEN_MAX};
 use oxkeeper_replica::{Shared, Writer};
 use oxkeeper_state::reconfig::Ruling;
@@ -25,10 +28,9 @@ use tracing::{error, info, warn};
 
 use super::config_file::ConfigKeeper;
 use super::engine::Ensemble;
+use super::fetch::fetch;
 use super::house::{BLANK_LOG_INTERVAL_MS, LONELY_LOG_AFTER_MS};
-use super::install::{fetch, is_current, kept, own_log};
-use super::journal::LogJournal;
-use super::source::{Asked, States};
+use super::states::{Asked, States};
 use super::watch::{Watch, Watched};
 use crate::audit::AuditLog;
 use crate::checkpoint::Checkpoints;
@@ -41,15 +43,11 @@ use crate::mailbox::{Mailbox, Proposing};
 use crate::metrics::EngineStats;
 use crate::peers::{Member, PeerTls, Peers, PeersConfig};
 use crate::pulse::Pulse;
-use crate::recovery::{self, KNOWS, RecoveryError, Replay, StoreOptions};
 use crate::role::{self, RoleCell};
 use crate::slow::SlowLog;
-use crate::transfer::{Receiver, Tail, TransferError};
 
 /// ZooKeeper's: a file of this name in the data directory says that an empty server may count as a new one.
 pub(super) const INITIALIZE: &str = "initialize";
-/// Entries that are not decided may be taken back: they are not applied.
-pub(crate) const REPLAY: Replay = Replay::Decided { scalar: scalar::DECIDED };
 /// Bytes of commands in one log entry, unless one command alone has more.
 const ENTRY_LEN_MAX: usize = RECORD_LEN_MAX / 2;
 /// Pause after a state could not be fetched, and between attempts while the disk is full.
@@ -316,7 +314,8 @@ impl Parts {
 /// Recovers from disk, and puts the recovered state in the place of the one that is served.
 fn relive(parts: &Parts) -> Result<Life, RecoveryError> {
     let Parts { disk, data_dir, data_log_dir, seed, .. } = parts;
-    let recovered = recovery::recover_with(disk, data_dir, data_log_dir, *seed, &StoreOptions::default(), REPLAY)?;
+    let recovered =
+        recovery::recover_with(disk, data_dir, data_log_dir, *seed, &StoreOptions::default(), Replay::DECIDED)?;
     let recovery::Recovered { state, log, tree, applied, checkpointed, tail_len, locks, .. } = recovered;
     *parts.shared.write() = (parts.renew)(state);
     parts.checkpoints.restart(applied, checkpointed, tail_len);

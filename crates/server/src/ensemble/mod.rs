@@ -6,26 +6,17 @@
 //!
 //! * `engine`: the thread. `house`: what it does once in a while. `watch`: looks whether it moves.
 //! * `config_file`: `zoo.cfg`, when the members change.
-//! * [`journal`]: the durable log as consensus wants it.
-//! * `life`: what one recovery from disk begins, and what ends it. [`install`]: fetching a peer's state, and what of the
-//!   own log survives that. `source`: sending it.
+//! * `life`: what one recovery from disk begins, and what ends it. `fetch`: fetching a peer's state. `states`: sending it.
 
 mod config_file;
 mod engine;
+mod fetch;
 mod house;
-pub mod install;
-pub mod journal;
 mod life;
 mod outside;
-mod source;
+mod states;
 mod watch;
 
 pub(crate) use config_file::{ConfigKeeper, compare};
 pub(crate) use engine::Ensemble;
-pub use journal::LogJournal;
-pub(crate) use life::{Life, Parts, REPLAY, member_ids};
-
-/// The members a log belongs to, if it is that of an ensemble's member.
-pub(crate) fn members_of(log: &oxkeeper_store::Log) -> Option<Vec<u8>> {
-    log.scalar(oxkeeper_replica::ensemble::journal::scalar::MEMBERS)
-}
+pub(crate) use life::{Life, Parts, member_ids};

@@ -2,8 +2,8 @@
 
 use super::Figures;
 use super::family::{Family, Kind, Sample};
-use crate::recovery::KNOWS;
 use crate::role::Role;
+use oxkeeper_durable::recovery::KNOWS;
 
 /// Every one.
 pub(super) fn families(figures: &Figures) -> Vec<Family> {

@@ -41,6 +41,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use oxkeeper_durable::recovery::KNOWS;
 use oxkeeper_replica::ensemble::frame::Frame;
 use oxkeeper_state::Level;
 use oxkeeper_state::membership::is_wildcard;
@@ -52,7 +53,6 @@ use self::accept::Entrance;
 use self::helpers::Helpers;
 use self::link::{End, Link};
 use crate::config::HostPort;
-use crate::recovery::KNOWS;
 
 pub(crate) use self::alarm::Alarm;
 pub(crate) use self::dial::Connector;

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use oxkeeper_durable::LogJournal;
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{DiskJob, Journal, JournalOp, MemoryJournal};
-use oxkeeper_server::ensemble::LogJournal;
 use oxkeeper_state::{BallotId, Epoch};
 use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{Log, LogOptions};

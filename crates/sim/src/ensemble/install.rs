@@ -3,12 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use oxkeeper_server::ensemble::install::{is_current, kept, own_log};
-use oxkeeper_server::transfer::{Receiver, Sender, TransferError};
+use oxkeeper_durable::own_log::{is_current, kept, own_log};
+use oxkeeper_durable::transfer::{Receiver, Sender, TransferError};
 use oxkeeper_store::{Disk, Log};
 
 use super::server::{Install, Mode, Process, Unfit, founders, store_options};
-use super::source::{Pin, Source};
 use super::trace::note;
 use super::world::World;
 use crate::options::Bug;
@@ -36,17 +35,8 @@ impl World {
         let reachable = self.hosts[from].process.is_some() && self.wires.is_open(me, from, now_ms);
         process.mode = match receiver {
             Ok(receiver) if reachable => {
-                let (until_ms, sender, pin, coming) = (now_ms + PATIENCE_MS, None, None, Vec::new());
-                Mode::Installing(Box::new(Install {
-                    from,
-                    from_start: start,
-                    at,
-                    sender,
-                    pin,
-                    receiver,
-                    until_ms,
-                    coming,
-                }))
+                let (until_ms, sender, coming) = (now_ms + PATIENCE_MS, None, Vec::new());
+                Mode::Installing(Box::new(Install { from, from_start: start, at, sender, receiver, until_ms, coming }))
             }
             Ok(_) | Err(_) => self.give_up(me),
         };
@@ -125,9 +115,7 @@ impl World {
             return Ok(());
         }
         if install.sender.is_none() {
-            let pin = install.pin.insert(Pin::new(life.pins.clone()));
-            let source = Source::new(life.engine.clone(), life.tree.clone(), pin);
-            install.sender = Some(Sender::new(source).map_err(|_| "the peer's state cannot be read")?);
+            install.sender = Some(Sender::new(life.source()).map_err(|_| "the peer's state cannot be read")?);
         }
         let sender = install.sender.as_mut().expect("it is there");
         match sender.next_chunk(&mut install.coming) {
@@ -138,10 +126,10 @@ impl World {
     }
 
     fn finish_install(&mut self, me: usize, mut install: Install, process: Process) {
-        if let Some(pin) = &mut install.pin
+        if let Some(sender) = install.sender.take()
             && self.options.bug != Bug::PinEndsWithTransfer
         {
-            pin.is_sent_to(self.options.id(me));
+            sender.into_source().is_sent_to(self.options.id(me));
         }
         let disk: Arc<dyn Disk> = Arc::new(self.hosts[me].disk.clone());
         let options = store_options(&self.options, self.hosts[me].knows);

@@ -3,7 +3,7 @@
 //! Each server is the production replica over the production store and recovery; connections, writer and clocks are
 //! production's, too. Checkers see what clients see and what is applied anywhere.
 //!
-//! Reading order: [`options`], [`scenario`], `world` (time and clients), `faults`, [`server`], `engine`, `install`, `upgrades`, [`source`],
+//! Reading order: [`options`], [`scenario`], `world` (time and clients), `faults`, [`server`], `engine`, `install`, `upgrades`,
 //! [`wires`], [`trace`]; then [`check`](crate::check).
 
 mod engine;
@@ -12,7 +12,6 @@ mod install;
 pub mod options;
 pub mod scenario;
 pub mod server;
-pub mod source;
 pub mod trace;
 mod upgrades;
 pub mod wires;

@@ -8,14 +8,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use oxkeeper_durable::LogJournal;
+use oxkeeper_durable::RecoveryError;
+use oxkeeper_durable::recovery::{Recovered, Replay, StoreOptions, recover_with};
+use oxkeeper_durable::transfer::{LogPart, Receiver, RunningServer, Sender, TransferError};
 use oxkeeper_replica::engine::{MemberEngine, MemberOptions, Reaping};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{DiskJob, JournalFull, Pins, Replica, ReplicaConfig};
 use oxkeeper_replica::{Clocks, Serving, SessionTable, Shared, Writer};
-use oxkeeper_server::RecoveryError;
-use oxkeeper_server::ensemble::LogJournal;
-use oxkeeper_server::recovery::{Recovered, Replay, StoreOptions, recover_with};
-use oxkeeper_server::transfer::{Receiver, Sender};
 use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{Level, Raise, Settings, State};
 use oxkeeper_store::fake::FakeDisk;
@@ -23,7 +23,6 @@ use oxkeeper_store::{DirLock, Disk, LogOptions, StoreError, Tree, TreeOptions};
 use parking_lot::{Mutex, RwLock};
 
 use super::options::Options;
-use super::source::{Pin, Source};
 use crate::options::Bug;
 use crate::seats::Seats;
 use crate::server::DATA_DIR;
@@ -125,6 +124,9 @@ pub enum Mode {
     Resting(u64),
 }
 
+/// Asks an engine for log entries.
+pub type Ask = Box<dyn Fn(u64) -> Result<Option<LogPart>, TransferError> + Send + Sync>;
+
 /// A state on its way.
 pub struct Install {
     /// Whose.
@@ -134,9 +136,7 @@ pub struct Install {
     /// So many entries must be in it.
     pub at: u64,
     /// `None` until the connection is there.
-    pub sender: Option<Sender<Source>>,
-    /// What the other server's log keeps for that.
-    pub pin: Option<Pin>,
+    pub sender: Option<Sender<RunningServer<Ask>>>,
     /// Builds the files.
     pub receiver: Receiver,
     /// It is given up then, unless something arrives.
@@ -196,6 +196,17 @@ pub struct Life {
     _locks: Vec<DirLock>,
 }
 
+impl Life {
+    /// The state, as a peer is sent it: the engine is asked between two of its turns.
+    pub fn source(&self) -> RunningServer<Ask> {
+        let engine = self.engine.clone();
+        let ask: Ask = Box::new(move |from| Ok(engine.lock().replica().log_part(from, PART_LEN)));
+        RunningServer::new(self.tree.clone(), self.pins.clone(), ask)
+    }
+}
+
+/// Bytes of log entries that a peer is sent at once: few, so that there are several parts.
+const PART_LEN: usize = 2_000;
 /// How often spent containers are looked for, ms.
 const REAP_INTERVAL_MS: u64 = 500;
 /// Containers reaped at once at most.

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
 
+use oxkeeper_durable::checkpoint::{put_head, put_znodes};
 use oxkeeper_replica::End;
 use oxkeeper_replica::ensemble::{Replica, Role};
 use oxkeeper_store::fake::FakeDisk;
@@ -22,7 +23,6 @@ use crate::check::expiry::Expiry;
 use crate::check::history::History;
 use crate::check::progress::Progress;
 use crate::check::{Books, bounds, contents};
-use crate::checkpoint::{put_head, put_znodes};
 use crate::client::{Client, Habits, Nearby};
 use crate::link::Network;
 use crate::options::Bug;

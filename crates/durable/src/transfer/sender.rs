@@ -64,6 +64,11 @@ impl<S: StateSource> Sender<S> {
         Ok(Self { source, stage, number: 0, items, sent: 0 })
     }
 
+    /// Returns where the state came from.
+    pub fn into_source(self) -> S {
+        self.source
+    }
+
     /// Appends the next chunk to `out`, of at most [`CHUNK_LEN_MAX`](super::CHUNK_LEN_MAX) bytes. False, and nothing
     /// appended: there is none, everything was sent.
     ///

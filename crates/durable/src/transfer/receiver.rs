@@ -13,7 +13,8 @@ use super::chunk::Chunks;
 use super::install::{self, INCOMING, INCOMING_LOG};
 use super::item::Item;
 use super::{Tail, TransferError};
-use crate::recovery::{LEVEL, StoreOptions};
+use crate::checkpoint::LEVEL;
+use crate::recovery::StoreOptions;
 
 /// Bytes of log entries between syncs.
 const STAGED_LEN: usize = 4 << 20;

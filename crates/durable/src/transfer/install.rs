@@ -11,16 +11,19 @@ use tracing::info;
 
 use crate::recovery::LOG_DIR;
 
-pub(crate) const INCOMING: &str = "incoming";
-pub(crate) const INCOMING_LOG: &str = "incoming-log";
-pub(crate) const INSTALLED: &str = "installed";
+/// Where a state is being built, below `dataDir`.
+pub const INCOMING: &str = "incoming";
+/// Where its log is, below `dataLogDir`.
+pub const INCOMING_LOG: &str = "incoming-log";
+/// The new name of [`INCOMING`], once the state counts.
+pub const INSTALLED: &str = "installed";
 
 /// Before a new state is written to `incoming` and `incoming-log`: what a former attempt left is removed. False, and nothing
 /// is removed, while an installed state waits for a recovery.
 ///
 /// # Errors
 /// [`StoreError::Io`], [`StoreError::Full`].
-pub(crate) fn begin_install(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> Result<bool, StoreError> {
+pub fn begin_install(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> Result<bool, StoreError> {
     // an `installed` whose removal is not durable must not come back beside a half `incoming-log`
     sync_dir(disk, data_dir)?;
     if has(disk, data_dir, INSTALLED)? {
@@ -37,7 +40,7 @@ pub(crate) fn begin_install(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Pat
 ///
 /// # Panics
 /// When the new name cannot be made durable: nobody could tell whether the old state counts or the new one.
-pub(crate) fn commit_install(disk: &dyn Disk, data_dir: &Path) -> Result<(), StoreError> {
+pub fn commit_install(disk: &dyn Disk, data_dir: &Path) -> Result<(), StoreError> {
     let (from, to) = (data_dir.join(INCOMING), data_dir.join(INSTALLED));
     disk.rename(&from, &to).map_err(io_error(&to, "name"))?;
     disk.sync_dir(data_dir).unwrap_or_else(|error| panic!("{}: cannot sync: {error}", data_dir.display()));
@@ -64,7 +67,7 @@ pub fn finish_install(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> 
 }
 
 /// Removes what a transfer or a restore left that came to nothing.
-pub(crate) fn remove_leftovers(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> Result<(), StoreError> {
+pub fn remove_leftovers(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> Result<(), StoreError> {
     remove_all(disk, data_dir, INCOMING)?;
     remove_all(disk, data_log_dir, INCOMING_LOG)
 }

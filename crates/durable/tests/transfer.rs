@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use oxkeeper_proto::{OpCode, SessionId};
-use oxkeeper_server::RecoveryError;
-use oxkeeper_server::recovery::{Recovered, Replay, StoreOptions, recover_with};
-use oxkeeper_server::transfer::{
+use oxkeeper_durable::RecoveryError;
+use oxkeeper_durable::recovery::{Recovered, Replay, StoreOptions, recover_with};
+use oxkeeper_durable::transfer::{
     CHUNK_LEN_MAX, Installed, InstalledScalars, LogPart, Receiver, Sender, StateSource, Tail, TransferError,
     finish_install,
 };
+use oxkeeper_proto::{OpCode, SessionId};
 use oxkeeper_state::command::begin_batch;
 use oxkeeper_state::{Command, Identities, Settings};
 use oxkeeper_store::fake::FakeDisk;

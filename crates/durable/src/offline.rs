@@ -19,12 +19,13 @@ use oxkeeper_store::{
 };
 use thiserror::Error;
 
-use crate::ensemble;
-use crate::recovery::{self, ENSEMBLE, LEVEL, LOG_DIR, RecoveryError, Replay, SCALARS, StoreOptions};
+use crate::checkpoint::{ENSEMBLE, LEVEL, SCALARS};
+use crate::own_log;
+use crate::recovery::{self, LOG_DIR, RecoveryError, Replay, StoreOptions};
 use crate::transfer::{INCOMING, INSTALLED};
 
 /// Says that what is beside it is not whole.
-pub(crate) const UNFINISHED: &str = "import.unfinished";
+pub const UNFINISHED: &str = "import.unfinished";
 /// The log entries that a state from elsewhere counts as.
 const APPLIED: u64 = 1;
 /// Znodes encoded at once.
@@ -129,14 +130,20 @@ impl Plot {
 }
 
 /// Writes the log that goes with [`fill_tree`]: an empty one.
-pub(crate) fn fill_log(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(), StoreError> {
+///
+/// # Errors
+/// Any [`StoreError`].
+pub fn fill_log(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(), StoreError> {
     let options = LogOptions { first_index: APPLIED, ..LogOptions::default() };
     Log::open(disk.clone(), dir, &options)?.prepare();
     Ok(())
 }
 
 /// Writes the durable tree of a state that comes from elsewhere; `progress` is told how many of its znodes are written.
-pub(crate) fn fill_tree(
+///
+/// # Errors
+/// Any [`StoreError`].
+pub fn fill_tree(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     state: &mut State,
@@ -214,8 +221,8 @@ pub fn read(data_dir: &Path, data_log_dir: &Path, seed: u64) -> Result<AtRest, R
     let options = StoreOptions::default();
     // What a log says of its members tells how far it may be replayed.
     let recover = |replay| recovery::recover_with(&disk, data_dir, data_log_dir, seed, &options, replay);
-    let recovered = recover(ensemble::REPLAY)?;
-    let members = ensemble::members_of(&recovered.log);
+    let recovered = recover(Replay::DECIDED)?;
+    let members = own_log::members_of(&recovered.log);
     let undecided = recovered.log.next_index() - recovered.applied;
     if members.is_some() || undecided == 0 {
         return Ok(AtRest { state: recovered.state, undecided, members, _locks: recovered.locks });

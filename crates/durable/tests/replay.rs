@@ -7,15 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use oxkeeper_proto::records::{Acl, CreateRequest, Id};
-use oxkeeper_proto::{Jute, OpCode, SessionId};
-use oxkeeper_server::RecoveryError;
-use oxkeeper_server::recovery::{
-    ENSEMBLE, LEVEL, Recovered, Replay, SCALARS, StoreOptions, recover_locked, recover_with,
-};
-use oxkeeper_server::transfer::{
+use oxkeeper_durable::RecoveryError;
+use oxkeeper_durable::checkpoint::{ENSEMBLE, LEVEL, SCALARS};
+use oxkeeper_durable::recovery::{Recovered, Replay, StoreOptions, recover_locked, recover_with};
+use oxkeeper_durable::transfer::{
     InstalledScalars, LogPart, Receiver, Sender, StateSource, Tail, TransferError, finish_install,
 };
+use oxkeeper_proto::records::{Acl, CreateRequest, Id};
+use oxkeeper_proto::{Jute, OpCode, SessionId};
 use oxkeeper_state::command::{begin_agreed, begin_batch, put_section};
 use oxkeeper_state::{BallotId, Command, Epoch, Identities, Level, Raise, Settings, State};
 use oxkeeper_store::fake::FakeDisk;

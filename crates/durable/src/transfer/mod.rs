@@ -19,13 +19,14 @@
 //! Why the round travels with the suffix of the log, and which server's suffix counts: omnipaxos keeps its own rules
 //! (`sync_log`); a state installed without them loses decided entries. So the caller decides, in [`Receiver::finish`].
 //!
-//! Reading order: `item` (what is sent), `chunk` (how it is cut up and checked), `sender`, `receiver`, `install`.
+//! Reading order: `item` (what is sent), `chunk` (how it is cut up and checked), `sender`, `source`, `receiver`, `install`.
 
 mod chunk;
 mod install;
 mod item;
 mod receiver;
 mod sender;
+mod source;
 
 use std::sync::Arc;
 
@@ -34,11 +35,11 @@ use oxkeeper_store::{Snapshot, StoreError};
 use thiserror::Error;
 
 pub use chunk::CHUNK_LEN_MAX;
-pub use install::finish_install;
-pub(crate) use install::{INCOMING, INCOMING_LOG, INSTALLED, begin_install, commit_install, remove_leftovers};
+pub use install::{INCOMING, INCOMING_LOG, INSTALLED, begin_install, commit_install, finish_install, remove_leftovers};
 pub use oxkeeper_replica::ensemble::replica::{LogPart, LogTail as Tail};
 pub use receiver::{Installed, InstalledScalars, Progress, Receiver};
 pub use sender::Sender;
+pub use source::RunningServer;
 
 /// Where a [`Sender`] gets the state from.
 pub trait StateSource: Send + Sync {

@@ -5,33 +5,27 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use oxkeeper_proto::{DecodeError, Zxid};
+use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_state::checkpoint::{Loading, Znodes};
 use oxkeeper_state::{BadEntry, Entry, Level, State};
 use oxkeeper_store::{DirLock, Disk, Kind, Log, LogOptions, Snapshot, StoreError, TREE_FILE, Tree, TreeOptions};
 use thiserror::Error;
 use tracing::info;
 
-use crate::clock::Clock;
-use crate::metrics::StartupStats;
+use crate::checkpoint::{ENSEMBLE, LEVEL, SCALARS};
 use crate::offline;
 use crate::transfer::finish_install;
 
 /// The highest feature level of this program.
 #[cfg(not(feature = "next-version"))]
-pub(crate) const KNOWS: Level = Level::KNOWN;
+pub const KNOWS: Level = Level::KNOWN;
 #[cfg(feature = "next-version")]
-pub(crate) const KNOWS: Level = Level::NEXT;
+pub const KNOWS: Level = Level::NEXT;
 /// Name of the log's directory below `dataLogDir`.
-pub(crate) const LOG_DIR: &str = "log";
-/// Name of the scalars among the durable tree's meta values.
-pub const SCALARS: &str = "scalars";
-/// Name of the feature level among the durable tree's meta values: it is read before anything else.
-pub const LEVEL: &str = "level";
-/// Name of what the durable tree knows of the ensemble among its meta values.
-pub const ENSEMBLE: &str = "ensemble";
+pub const LOG_DIR: &str = "log";
 /// Threads that read the durable tree.
 const LOADERS: u64 = 2;
 
@@ -122,8 +116,13 @@ pub struct Recovered {
     /// Keep other processes out for as long as they are held.
     pub locks: Vec<DirLock>,
     /// Of the durable tree: its zxid, and when it was last written, Unix s.
-    pub(crate) last_checkpoint: Option<(Zxid, i64)>,
-    pub(crate) stats: StartupStats,
+    pub last_checkpoint: Option<(Zxid, i64)>,
+    /// To load the durable tree.
+    pub loading: Duration,
+    /// To replay the log behind it.
+    pub replaying: Duration,
+    /// Commands replayed.
+    pub replayed: u64,
 }
 
 /// How the two halves of the store are opened, and what may be in them.
@@ -157,6 +156,9 @@ pub enum Replay {
 }
 
 impl Replay {
+    /// A member's, as far as its log says.
+    pub const DECIDED: Replay = Replay::Decided { scalar: scalar::DECIDED };
+
     /// One past the last entry to replay, of a log that goes on from `checkpointed`.
     fn end(self, log: &Log, checkpointed: u64) -> Result<u64, RecoveryError> {
         let end = log.next_index();
@@ -201,7 +203,7 @@ pub fn recover_locked(
     options: &StoreOptions,
     replay: Replay,
 ) -> Result<Recovered, RecoveryError> {
-    let clock = Clock::start();
+    let start = Instant::now();
     finish_install(&**disk, data_dir, data_log_dir)?;
     let written_s = written_s(&data_dir.join(TREE_FILE));
     let tree = Tree::open(disk.clone(), data_dir, &options.tree)?;
@@ -210,7 +212,7 @@ pub fn recover_locked(
         Some(_) | None => (State::new(seed), 0),
     };
     let last_checkpoint = (checkpointed > 0).then(|| (state.zxid(), written_s));
-    let loaded_ms = clock.now_ms();
+    let loading = start.elapsed();
     let log = Log::open(disk.clone(), &data_log_dir.join(LOG_DIR), &options.log)?;
     if log.first_index() > checkpointed || log.next_index() < checkpointed {
         let (first, end) = (log.first_index(), log.next_index());
@@ -219,19 +221,30 @@ pub fn recover_locked(
     let applied = replay.end(&log, checkpointed)?;
     let tail = replay_entries(&log, checkpointed..applied, &mut state, options.knows)?;
     check_entries(&log, applied..log.next_index(), options.knows)?;
-    let replayed_ms = clock.now_ms() - loaded_ms;
+    let replaying = start.elapsed() - loading;
     info!(
         znodes = state.tree().len(),
         sessions = state.sessions().len(),
         zxid = %state.zxid(),
-        loaded_ms,
+        loaded_ms = loading.as_millis() as u64,
         replayed = applied - checkpointed,
-        replayed_ms,
+        replayed_ms = replaying.as_millis() as u64,
         undecided = log.next_index() - applied,
         "data recovered"
     );
-    let stats = StartupStats::recovered(loaded_ms, replayed_ms, tail.commands);
-    Ok(Recovered { state, log, tree, applied, checkpointed, tail_len: tail.len, locks, last_checkpoint, stats })
+    Ok(Recovered {
+        state,
+        log,
+        tree,
+        applied,
+        checkpointed,
+        tail_len: tail.len,
+        locks,
+        last_checkpoint,
+        loading,
+        replaying,
+        replayed: tail.commands,
+    })
 }
 
 /// When a file was last written, Unix s; 0 if the system does not tell.

@@ -1,0 +1,60 @@
+//! A running server's state, as it is sent to a peer that lacks it: the durable tree of the last checkpoint, and the log from
+//! there on, which the engine is asked for, a part at a time.
+//!
+//! Invariant: while a source lives, the log keeps what it will ask for; afterwards it keeps what a peer that has all of it lacks,
+//! until that is in step ([`Pins`]).
+
+use std::sync::Arc;
+
+use oxkeeper_replica::ensemble::Pins;
+use oxkeeper_store::{Snapshot, StoreError, Tree};
+
+use super::{LogPart, StateSource, TransferError};
+
+/// See the module. `A` asks the engine for log entries.
+#[derive(Debug)]
+pub struct RunningServer<A> {
+    tree: Arc<Tree>,
+    pins: Arc<Pins>,
+    pin: u64,
+    sent_to: Option<u8>,
+    ask: A,
+}
+
+impl<A> RunningServer<A> {
+    /// Everything in the log stays until it is known from where on it is needed. `ask` returns the entries from an index on, or
+    /// `None` if the log does not reach back that far.
+    pub fn new(tree: Arc<Tree>, pins: Arc<Pins>, ask: A) -> RunningServer<A> {
+        RunningServer { pin: pins.begin(), tree, pins, sent_to: None, ask }
+    }
+
+    /// Notes that `peer` has all of it: what comes next stays until it is in step.
+    pub fn is_sent_to(mut self, peer: u8) {
+        self.sent_to = Some(peer);
+    }
+}
+
+impl<A> Drop for RunningServer<A> {
+    fn drop(&mut self) {
+        self.pins.end(self.pin, self.sent_to);
+    }
+}
+
+impl<A> StateSource for RunningServer<A>
+where
+    A: Fn(u64) -> Result<Option<LogPart>, TransferError> + Send + Sync,
+{
+    fn snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
+        let snapshot = self.tree.snapshot()?;
+        self.progress(snapshot.as_ref().map_or(0, Snapshot::applied_index));
+        Ok(snapshot)
+    }
+
+    fn entries(&self, from: u64) -> Result<LogPart, TransferError> {
+        (self.ask)(from)?.ok_or(TransferError::Source("the log does not reach back that far"))
+    }
+
+    fn progress(&self, from: u64) {
+        self.pins.set(self.pin, from);
+    }
+}
