@@ -11,7 +11,8 @@ use super::consensus::Consensus;
 use super::frame;
 use super::journal::scalar;
 use super::links::Link;
-use super::replica::{Lead, Replica, Standing};
+use super::replica::{Lead, Replica};
+use super::standing::Standing;
 
 /// Values seen at the last look, which never go back.
 #[derive(Clone, Debug, Default)]
@@ -51,16 +52,15 @@ impl Replica {
         assert!(voters.is_sorted_by(|a, b| a < b), "invariant: voters {voters:?} are not in order");
         assert!(*base <= self.applied, "invariant: configuration {id} begins at {base}, {} are applied", self.applied);
         match &self.standing {
-            Some(Standing::Blank { .. }) => assert!(*id == 0, "invariant: a blank server is in configuration {id}"),
-            Some(Standing::Voter(consensus)) => {
+            Standing::Blank(_) => assert!(*id == 0, "invariant: a blank server is in configuration {id}"),
+            Standing::Voter(consensus) => {
                 assert!(
                     *id > 0 && self.configuration.has(self.config.me),
                     "invariant: it votes, and is no voter of {id}"
                 );
                 consensus.check(&self.configuration);
             }
-            Some(Standing::Learner(_)) => assert!(*id > 0, "invariant: a learner is in no configuration"),
-            None => panic!("invariant: it takes part in nothing"),
+            Standing::Learner(_) => assert!(*id > 0, "invariant: a learner is in no configuration"),
         }
         if let Some(next) = &self.next {
             assert!(next.id > *id, "invariant: configuration {} comes behind {id}", next.id);

@@ -24,7 +24,8 @@ use super::ballot;
 use super::consensus::Consensus;
 use super::frame::{Frame, Status};
 use super::links::{Link, Stream};
-use super::replica::{Replica, Standing, Want};
+use super::replica::{Replica, Want};
+use super::standing::Standing;
 use super::storage::{LogEntry, Store};
 
 /// Bytes of entries told at once.
@@ -84,19 +85,19 @@ impl Replica {
     /// Looks whom to follow, or whom to ask.
     pub(super) fn catch_up(&mut self, now_ms: u64) {
         match &self.standing {
-            Some(Standing::Learner(_)) => self.follow(),
-            Some(Standing::Voter(_)) => self.ask_for_the_end(now_ms),
-            Some(Standing::Blank { .. }) | None => {}
+            Standing::Learner(_) => self.follow(),
+            Standing::Voter(_) => self.ask_for_the_end(now_ms),
+            Standing::Blank(_) => {}
         }
     }
 
     fn follow(&mut self) {
         let leader = self.leader().map(|(leader, _)| leader);
-        let Some(Standing::Learner(learner)) = &self.standing else { return };
+        let Standing::Learner(learner) = &self.standing else { return };
         let end = learner.known();
         let ahead = self.statuses().filter(|(_, status)| !status.is_blank() && status.decided > end);
         let source = leader.or(ahead.max_by_key(|(_, status)| (status.configuration, status.decided)).map(|it| it.0));
-        let Some(Standing::Learner(learner)) = &mut self.standing else { return };
+        let Standing::Learner(learner) = &mut self.standing else { return };
         if source.is_some() && source != learner.source {
             learner.source = source;
             source.into_iter().for_each(|source| self.say(source, &Frame::Follow(end)));
@@ -105,7 +106,7 @@ impl Replica {
 
     /// Nothing comes from `peer` any more.
     pub(super) fn unfollow(&mut self, peer: u8) {
-        if let Some(Standing::Learner(learner)) = &mut self.standing
+        if let Standing::Learner(learner) = &mut self.standing
             && learner.source == Some(peer)
         {
             learner.source = None;
@@ -114,7 +115,7 @@ impl Replica {
 
     /// Whether this server learns, and from `peer`.
     pub(super) fn is_told_by(&self, peer: u8) -> bool {
-        matches!(&self.standing, Some(Standing::Learner(learner)) if learner.source == Some(peer))
+        matches!(&self.standing, Standing::Learner(learner) if learner.source == Some(peer))
     }
 
     /// A voter whose peers are in a later configuration.
@@ -132,7 +133,7 @@ impl Replica {
 
     /// `peer` lacks a state that only a transfer brings.
     pub(super) fn want_state_of(&mut self, peer: u8) {
-        if self.is_blank() {
+        if self.standing.is_blank() {
             // It must be let in first.
             return;
         }
@@ -213,7 +214,7 @@ impl Replica {
     pub(super) fn learn(&mut self, peer: u8, first: u64, mut entries: Vec<LogEntry>, now_ms: u64) {
         let end = first + entries.len() as u64;
         match &mut self.standing {
-            Some(Standing::Learner(learner)) if learner.returns() => {
+            Standing::Learner(learner) if learner.returns() => {
                 if learner.is_complete {
                     return;
                 }
@@ -228,7 +229,7 @@ impl Replica {
                     self.say(peer, &Frame::Learned(end));
                 }
             }
-            Some(Standing::Learner(learner)) => {
+            Standing::Learner(learner) => {
                 let mut store = learner.store.lock();
                 let own_end = store.end();
                 if first <= own_end && end > own_end {
@@ -239,8 +240,8 @@ impl Replica {
                     self.say(peer, &Frame::Learned(end));
                 }
             }
-            Some(Standing::Voter(_)) => self.give_up_the_vote(peer, first, entries, now_ms),
-            Some(Standing::Blank { .. }) | None => {}
+            Standing::Voter(_) => self.give_up_the_vote(peer, first, entries, now_ms),
+            Standing::Blank(_) => {}
         }
     }
 
@@ -252,12 +253,12 @@ impl Replica {
             return;
         }
         self.take_outgoing();
-        let Some(Standing::Voter(consensus)) = self.standing.take() else { return };
-        let store = consensus.store.clone();
+        let Standing::Voter(consensus) = &self.standing else { return };
+        let (store, written) = (consensus.store.clone(), consensus.written);
         store.lock().note_decided_by(self.applied);
-        self.stop_voting(consensus.written);
+        self.stop_voting(written);
         let learner = Learner { returns: Some(now_ms), lacks_until: decided, ..Learner::new(store, now_ms) };
-        self.standing = Some(Standing::Learner(Box::new(learner)));
+        self.standing = Standing::Learner(Box::new(learner));
         self.ping(None, now_ms);
         self.follow();
     }
@@ -274,19 +275,19 @@ impl Replica {
 
     /// Whether this server is a voter that only learns for now.
     pub(super) fn is_catching_up(&self) -> bool {
-        matches!(&self.standing, Some(Standing::Learner(learner)) if learner.returns())
+        matches!(&self.standing, Standing::Learner(learner) if learner.returns())
     }
 
     /// A voter that has all that its peers said is decided, or is told nothing any more, votes again.
     pub(super) fn vote_again(&mut self, now_ms: u64) {
-        let Some(Standing::Learner(learner)) = &self.standing else { return };
+        let Standing::Learner(learner) = &self.standing else { return };
         let Some(since_ms) = learner.returns.filter(|_| self.next.is_none()) else { return };
         let decided = learner.store.lock().decided();
         // How the others stood when it fell behind is old news.
         let said = |status: Status| status.configuration >= self.configuration.id && status.decided > decided;
         let lacks = decided < learner.lacks_until || self.statuses().any(|(_, status)| said(status));
         let is_settled = self.writing.is_none() && self.is_durable() && self.applied >= decided;
-        let Some(Standing::Learner(learner)) = &mut self.standing else { return };
+        let Standing::Learner(learner) = &mut self.standing else { return };
         learner.is_complete |= !lacks || now_ms >= since_ms + STALL_MS;
         if learner.is_complete && is_settled {
             let journal = learner.store.lock().take_journal();
@@ -304,16 +305,16 @@ impl Replica {
             return;
         }
         self.take_outgoing();
-        let Some(Standing::Voter(consensus)) = self.standing.take() else { return };
-        let store = consensus.store.clone();
+        let Standing::Voter(consensus) = &self.standing else { return };
+        let (store, written) = (consensus.store.clone(), consensus.written);
         let mut inner = store.lock();
         inner.learn(self.applied, entries.split_off((self.applied - first) as usize));
         // All of it counts, whichever entries are the ends of configurations.
         inner.note_applied(end);
         drop(inner);
-        self.stop_voting(consensus.written);
+        self.stop_voting(written);
         self.target = self.target.filter(|(_, ballot)| ballot::order(*ballot).0 > self.configuration.id);
-        self.standing = Some(Standing::Learner(Box::new(Learner::new(store, now_ms))));
+        self.standing = Standing::Learner(Box::new(Learner::new(store, now_ms)));
     }
 }
 

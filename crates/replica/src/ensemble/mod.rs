@@ -42,6 +42,7 @@ mod links;
 mod parts;
 mod pins;
 pub mod replica;
+mod standing;
 mod storage;
 mod succession;
 mod twins;

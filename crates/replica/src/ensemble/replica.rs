@@ -25,10 +25,10 @@ use super::frame::{self, BadFrame, Frame, Roster, Status};
 use super::hand_over::Leaving;
 use super::intake::{Intake, Packed};
 use super::journal::{DiskJob, Journal, JournalFull, JournalOp, scalar};
-use super::learning::Learner;
 use super::links::{Link, Place};
 pub use super::parts::{LogPart, LogTail, OwnLog, compare_rounds, greater_ballot};
 use super::pins::{PINNED_LEN_MAX, Pins};
+use super::standing::{Blank, Standing};
 use super::storage::{self, READ_ENTRIES, Store};
 use super::twins::Twins;
 use super::upgrading::Outdated;
@@ -165,28 +165,13 @@ pub(super) enum Writing {
     Upkeep,
 }
 
-/// How this server takes part.
-#[derive(Debug)]
-pub(super) enum Standing {
-    Blank { journal: Box<dyn Journal>, next_ping_ms: u64 },
-    Voter(Box<Consensus>),
-    Learner(Box<Learner>),
-}
-
-impl std::fmt::Debug for dyn Journal {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "journal {}..{}", self.first_index(), self.next_index())
-    }
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Replica {
     pub(super) config: ReplicaConfig,
     /// By server.
     pub(super) links: BTreeMap<u8, Link>,
-    /// `None` only while it changes.
-    pub(super) standing: Option<Standing>,
+    pub(super) standing: Standing,
     /// Nobody's while it is blank.
     pub(super) configuration: Configuration,
     /// The last entry applied has ended the configuration; nothing is applied until this one has begun.
@@ -239,7 +224,7 @@ impl Replica {
         let configuration = Configuration::of(&*journal);
         let mut replica = Replica {
             links: BTreeMap::new(),
-            standing: Some(Standing::Blank { journal, next_ping_ms: now_ms }),
+            standing: Standing::Blank(Blank { journal, next_ping_ms: now_ms }),
             configuration: Configuration::default(),
             next: None,
             window: Window::new(boot),
@@ -281,29 +266,15 @@ impl Replica {
     }
 
     pub(super) fn consensus(&self) -> Option<&Consensus> {
-        match &self.standing {
-            Some(Standing::Voter(consensus)) => Some(consensus),
-            Some(Standing::Blank { .. } | Standing::Learner(_)) | None => None,
-        }
+        self.standing.consensus()
     }
 
     pub(super) fn consensus_mut(&mut self) -> Option<&mut Consensus> {
-        match &mut self.standing {
-            Some(Standing::Voter(consensus)) => Some(consensus),
-            Some(Standing::Blank { .. } | Standing::Learner(_)) | None => None,
-        }
+        self.standing.consensus_mut()
     }
 
     pub(super) fn store(&self) -> Option<&Store> {
-        match &self.standing {
-            Some(Standing::Voter(consensus)) => Some(&consensus.store),
-            Some(Standing::Learner(learner)) => Some(&learner.store),
-            Some(Standing::Blank { .. }) | None => None,
-        }
-    }
-
-    pub(super) fn is_blank(&self) -> bool {
-        matches!(self.standing, Some(Standing::Blank { .. }))
+        self.standing.store()
     }
 
     /// A new link to `peer`; the old one, if there was one, has ended. Consensus begins on it when the peer has said that
@@ -334,7 +305,7 @@ impl Replica {
     }
 
     pub(super) fn take_outgoing(&mut self) {
-        if let Some(Standing::Voter(consensus)) = &mut self.standing {
+        if let Standing::Voter(consensus) = &mut self.standing {
             consensus.take_outgoing(&mut self.links);
         }
     }
@@ -474,7 +445,7 @@ impl Replica {
     /// This server is blank, and may join with a state of `at` entries. It need not ask again, whatever comes in between:
     /// it takes part in nothing before, and another lost disk takes the note along.
     fn note_admitted(&mut self, peer: u8, at: u64, now_ms: u64) {
-        if let Some(Standing::Blank { journal, next_ping_ms }) = &mut self.standing {
+        if let Some(Blank { journal, next_ping_ms }) = self.standing.blank_mut() {
             match journal.write(vec![JournalOp::Scalar(scalar::ADMITTED, at.to_be_bytes().to_vec())]) {
                 Ok(()) => self.want = Some(Want::Install { from: peer, at }),
                 Err(JournalFull) => *next_ping_ms = now_ms + FULL_BLANK_PING_MS,
@@ -517,23 +488,22 @@ impl Replica {
     pub fn step(&mut self, shared: &RwLock<Shared>, now_ms: u64, wall_ms: i64) {
         self.contact.advance(now_ms);
         match &mut self.standing {
-            Some(Standing::Voter(consensus)) => {
+            Standing::Voter(consensus) => {
                 let due = consensus.tick(&self.links, now_ms);
                 due.then(|| self.ping(None, now_ms));
             }
-            Some(Standing::Learner(learner)) => {
+            Standing::Learner(learner) => {
                 let due = learner.is_due(now_ms, self.config.pace.heartbeat_ms);
                 due.then(|| self.ping(None, now_ms));
             }
-            Some(Standing::Blank { next_ping_ms, .. }) => {
-                if now_ms >= *next_ping_ms {
-                    *next_ping_ms = now_ms + BLANK_PING_MS;
+            Standing::Blank(blank) => {
+                if now_ms >= blank.next_ping_ms {
+                    blank.next_ping_ms = now_ms + BLANK_PING_MS;
                     self.ping(None, now_ms);
                     self.ask_to_join();
                 }
                 self.found_if_new(now_ms);
             }
-            None => {}
         }
         self.vote_again(now_ms);
         self.catch_up(now_ms);
@@ -554,13 +524,13 @@ impl Replica {
         let status = self.status(now_ms);
         let place = Some(Place::of(&status));
         // A server that has voted founds nothing any more: candidates may have its promises.
-        let founders = if self.is_blank() { status.founders } else { 0 };
+        let founders = if self.standing.is_blank() { status.founders } else { 0 };
         let encoded = |frame: Frame| {
             let mut bytes = Vec::new();
             frame.encode(&mut bytes);
             bytes
         };
-        let said = self.digests.to_say().filter(|_| !self.is_blank());
+        let said = self.digests.to_say().filter(|_| !self.standing.is_blank());
         let digests: Vec<_> = said.map(|(applied, digest)| encoded(Frame::Digest { applied, digest })).collect();
         for (peer, link) in self.links.iter_mut().filter(|(peer, link)| link.up && to.is_none_or(|to| to == **peer)) {
             let urgent = std::mem::replace(&mut link.told, place) == place;
@@ -601,7 +571,7 @@ impl Replica {
             ..Status::default()
         };
         match &self.standing {
-            Some(Standing::Voter(consensus)) => Status {
+            Standing::Voter(consensus) => Status {
                 votes: true,
                 promise: consensus.promise(),
                 accepting: consensus.leader().is_some(),
@@ -611,8 +581,8 @@ impl Replica {
                 end: consensus.store.lock().end(),
                 ..status
             },
-            Some(Standing::Learner(learner)) => Status { end: learner.store.lock().end(), ..status },
-            Some(Standing::Blank { .. }) | None => Status { initialize: self.config.initialize, ..status },
+            Standing::Learner(learner) => Status { end: learner.store.lock().end(), ..status },
+            Standing::Blank(_) => Status { initialize: self.config.initialize, ..status },
         }
     }
 
@@ -625,7 +595,7 @@ impl Replica {
     /// server was configured. Whoever answers is fetched from; a voter has its vote to give with it, a server without one only what
     /// it heard (`round_heard`). Who was let in before, and has not got the state yet, only fetches it.
     fn ask_to_join(&mut self) {
-        let Some(Standing::Blank { journal, .. }) = &self.standing else { return };
+        let Standing::Blank(Blank { journal, .. }) = &self.standing else { return };
         let admitted = storage::number(&**journal, scalar::ADMITTED);
         let others = self.statuses().filter(|(_, status)| status.votes);
         let asked = others.max_by_key(|(_, status)| (status.leading, status.configuration, status.decided));
@@ -675,10 +645,8 @@ impl Replica {
             JournalOp::Scalar(scalar::MEMBERS, configuration.voters.clone()),
             JournalOp::Scalar(scalar::CONFIGURATION, configuration.encode()),
         ];
-        if let Some(Standing::Blank { journal, .. }) = &mut self.standing
-            && journal.write(scalars).is_ok()
-            && let Some(Standing::Blank { journal, .. }) = self.standing.take()
-        {
+        if self.standing.with_journal(|journal| journal.write(scalars)).is_ok() {
+            let journal = self.standing.take_journal();
             self.enter(configuration, journal, None, now_ms);
         }
     }
@@ -709,16 +677,16 @@ impl Replica {
     pub(super) fn leader(&self) -> Option<(u8, Ballot)> {
         let mut leading = self.statuses().filter(|(_, status)| status.leading);
         match &self.standing {
-            Some(Standing::Voter(consensus)) => {
+            Standing::Voter(consensus) => {
                 let (leader, promise) = (consensus.leading_server()?, consensus.promise());
                 let said = |(peer, status): &(u8, Status)| *peer == leader && status.promise == promise;
                 leading.find(said).map(|_| (leader, promise))
             }
-            Some(Standing::Learner(_)) => {
+            Standing::Learner(_) => {
                 let ballots = leading.map(|(peer, status)| (peer, status.promise));
                 ballots.max_by_key(|(_, promise)| ballot::order(*promise))
             }
-            Some(Standing::Blank { .. }) | None => None,
+            Standing::Blank(_) => None,
         }
     }
 
@@ -783,7 +751,7 @@ impl Replica {
     /// The leader: into the log with what waits.
     fn pack(&mut self, shared: &RwLock<Shared>, wall_ms: i64) {
         self.judge(shared);
-        let (Some(Standing::Voter(consensus)), Some(lead)) = (&mut self.standing, &mut self.lead) else { return };
+        let (Standing::Voter(consensus), Some(lead)) = (&mut self.standing, &mut self.lead) else { return };
         // Commands that wait while the disk works are the next entry.
         if !consensus.leads() || self.next.is_some() || lead.leaving.is_some() || self.writing.is_some() {
             return;
@@ -868,10 +836,10 @@ impl Replica {
     /// What this server is to its ensemble.
     pub fn role(&self) -> Role {
         match &self.standing {
-            Some(Standing::Voter(consensus)) if consensus.leads() => Role::Leading,
-            Some(Standing::Voter(consensus)) => consensus.leading_server().map_or(Role::Looking, Role::Following),
-            Some(Standing::Learner(_)) => self.leader().map_or(Role::Looking, |(leader, _)| Role::Observing(leader)),
-            Some(Standing::Blank { .. }) | None => Role::Blank,
+            Standing::Voter(consensus) if consensus.leads() => Role::Leading,
+            Standing::Voter(consensus) => consensus.leading_server().map_or(Role::Looking, Role::Following),
+            Standing::Learner(_) => self.leader().map_or(Role::Looking, |(leader, _)| Role::Observing(leader)),
+            Standing::Blank(_) => Role::Blank,
         }
     }
 
@@ -943,14 +911,14 @@ impl Replica {
             return Some(self.begin_succession(&next));
         }
         let work = match &mut self.standing {
-            Some(Standing::Voter(consensus)) => loop {
+            Standing::Voter(consensus) => loop {
                 match consensus.begin_persist() {
                     None if consensus.settle_companion() => consensus.take_outgoing(&mut self.links),
                     work => break work,
                 }
             },
-            Some(Standing::Learner(learner)) => learner.store.lock().begin(),
-            Some(Standing::Blank { .. }) | None => None,
+            Standing::Learner(learner) => learner.store.lock().begin(),
+            Standing::Blank(_) => None,
         }?;
         self.writing = Some(Writing::Staged);
         Some(work)
@@ -972,7 +940,7 @@ impl Replica {
         written?;
         match (self.writing.take().expect("work was under way"), &mut self.standing) {
             (Writing::End, _) => self.finish_succession(),
-            (Writing::Staged, Some(Standing::Voter(consensus))) => {
+            (Writing::Staged, Standing::Voter(consensus)) => {
                 consensus.finish_persist();
                 // Entries counted only now may be news for the others.
                 consensus.take_outgoing(&mut self.links);
@@ -1023,17 +991,6 @@ impl Replica {
         Ok(())
     }
 
-    fn applicable(&self, early: bool) -> u64 {
-        match &self.standing {
-            Some(Standing::Voter(consensus)) => consensus.applicable(early),
-            Some(Standing::Learner(learner)) => {
-                let store = learner.store.lock();
-                store.decided().min(store.durable_end())
-            }
-            Some(Standing::Blank { .. }) | None => 0,
-        }
-    }
-
     /// Whether something is applied that this server's disk does not have.
     pub fn is_ahead_of_disk(&self) -> bool {
         self.store().is_some_and(|store| store.lock().durable_end() < self.applied)
@@ -1047,7 +1004,7 @@ impl Replica {
             return Some(entry);
         }
         let applied = self.applied;
-        let end = self.applicable(early).min(applied + READ_ENTRIES);
+        let end = self.standing.applicable(early).min(applied + READ_ENTRIES);
         if applied >= end {
             return None;
         }
@@ -1166,13 +1123,8 @@ impl Replica {
 
     /// When [`Replica::step`] has something to do, if nothing arrives before, ms.
     pub fn next_step_ms(&self) -> u64 {
-        let next_ms = match &self.standing {
-            _ if self.may_feed() || self.may_go_on() => 0,
-            Some(Standing::Voter(consensus)) => consensus.next_round_ms(),
-            Some(Standing::Learner(learner)) => learner.next_ping_ms,
-            Some(Standing::Blank { next_ping_ms, .. }) => *next_ping_ms,
-            None => 0,
-        };
+        let is_due = self.may_feed() || self.may_go_on();
+        let next_ms = if is_due { 0 } else { self.standing.next_step_ms() };
         next_ms.min(self.next_touch_ms)
     }
 
@@ -1205,12 +1157,7 @@ impl Replica {
 
     /// With the journal; for trimming and for sending the state.
     pub fn with_journal<T>(&mut self, work: impl FnOnce(&mut dyn Journal) -> T) -> T {
-        match &mut self.standing {
-            Some(Standing::Voter(consensus)) => work(&mut *consensus.store.lock().journal),
-            Some(Standing::Learner(learner)) => work(&mut *learner.store.lock().journal),
-            Some(Standing::Blank { journal, .. }) => work(&mut **journal),
-            None => unreachable!("it has one or the other"),
-        }
+        self.standing.with_journal(work)
     }
 
     /// Entries from `from` on, about `len_max` bytes of them; `None` if they are trimmed.
@@ -1230,8 +1177,8 @@ impl Replica {
         if next >= decided {
             let bytes = |ballot: Option<Ballot>| ballot.map(|it| ballot::to_id(it).0.to_vec()).unwrap_or_default();
             let (promise, round, end) = match &self.standing {
-                Some(Standing::Voter(_)) => (bytes(store.promised()), bytes(store.accepted()), store.end()),
-                Some(Standing::Learner(_) | Standing::Blank { .. }) | None => {
+                Standing::Voter(_) => (bytes(store.promised()), bytes(store.accepted()), store.end()),
+                Standing::Learner(_) | Standing::Blank(_) => {
                     let heard = self.round_heard();
                     (heard.clone(), heard, decided)
                 }

@@ -19,7 +19,8 @@ use super::frame::Status;
 use super::journal::{DiskJob, Journal, JournalFull, JournalOp};
 use super::learning::Learner;
 use super::links::Link;
-use super::replica::{Replica, Standing};
+use super::replica::Replica;
+use super::standing::Standing;
 use super::storage::{self, Store};
 use crate::Shared;
 
@@ -30,7 +31,7 @@ impl Replica {
     /// Begins where the journal and the state are: a crash may have come after the end of a configuration was applied and
     /// before the next one was written.
     pub(super) fn recover(&mut self, written: Configuration, state: &State, now_ms: u64) -> Result<(), JournalFull> {
-        let Some(Standing::Blank { mut journal, .. }) = self.standing.take() else { unreachable!("it starts") };
+        let mut journal = self.standing.take_journal();
         let id = Configuration::id_of(state);
         let configuration = if id > written.id { Configuration::behind(state, self.applied) } else { written.clone() };
         if configuration != written {
@@ -129,7 +130,7 @@ impl Replica {
     ) {
         let (me, pace, bugs) = (self.config.me, self.config.pace, self.config.bugs);
         self.configuration = configuration;
-        self.standing = Some(if self.configuration.has(me) {
+        self.standing = if self.configuration.has(me) {
             let configuration = self.configuration.clone();
             let mut consensus = Consensus::new(me, configuration, journal, self.applied, pace, bugs, now_ms);
             consensus.sync_len_max = self.config.sync_len_max;
@@ -143,7 +144,7 @@ impl Replica {
         } else {
             let store = Store::new(journal, self.applied, self.configuration.id, bugs);
             Standing::Learner(Box::new(Learner::new(store, now_ms)))
-        });
+        };
         self.ping(None, now_ms);
         let known: Vec<(u8, Status)> = self.statuses().collect();
         known.into_iter().for_each(|(peer, status)| self.note_status(peer, status, now_ms));

@@ -205,7 +205,6 @@ fn what_is_wrong_in_a_leader_is_found() {
             ("voters [2, 1] are not in order", |it| it.replica.configuration.voters = vec![2, 1]),
             ("configuration 1 begins at 9, 2 are applied", |it| it.replica.configuration.base = 9),
             ("it votes, and is no voter", |it| it.replica.configuration.voters = vec![200]),
-            ("it takes part in nothing", |it| it.replica.standing = None),
             ("consensus is in Configuration { id: 1", |it| it.replica.configuration.id = 2),
             ("configuration 1 comes behind 1", |it| it.replica.next = Some(it.replica.configuration.clone())),
             ("begins, 2 are applied", |it| {
