@@ -11,7 +11,7 @@ use super::consensus::Consensus;
 use super::frame;
 use super::journal::scalar;
 use super::links::Link;
-use super::replica::{Lead, Replica};
+use super::replica::Replica;
 use super::standing::Standing;
 
 /// Values seen at the last look, which never go back.
@@ -118,29 +118,11 @@ impl Replica {
     }
 
     fn check_lead(&self) {
-        let Some(Lead { ballot, intake, joining, awaits, .. }) = &self.lead else { return };
+        let Some(lead) = &self.lead else { return };
         let Some(consensus) = self.consensus() else { panic!("invariant: it leads without a vote") };
-        let promise = consensus.promise();
-        assert!(*ballot <= promise, "invariant: it leads {ballot:?}, and has promised {promise:?}");
         let end = consensus.store.lock().end();
-        assert!(awaits.is_none_or(|awaited| awaited.end <= end), "invariant: it awaits {awaits:?} of {end} entries");
-        if let Some(intake) = intake {
-            let epoch = self.epoch.map(ballot::from_id);
-            assert!(epoch == Some(*ballot), "invariant: it takes commands for {ballot:?} in {epoch:?}");
-            intake.check();
-        }
-        for (place, candidate) in joining.iter().enumerate() {
-            let is_known = joining[..place].iter().any(|other| other.blank == candidate.blank);
-            assert!(!is_known, "invariant: {} joins twice", candidate.blank);
-            let safe_from = candidate.safe_from;
-            assert!(
-                safe_from.is_none_or(|index| index <= end),
-                "invariant: {} joins at {safe_from:?}",
-                candidate.blank
-            );
-            let is_up = self.links.get(&candidate.via).is_some_and(|link| link.up);
-            assert!(is_up, "invariant: {} joins over no link", candidate.blank);
-        }
+        let is_up = |peer| self.links.get(&peer).is_some_and(|link| link.up);
+        lead.check(consensus.promise(), end, self.epoch.map(ballot::from_id), is_up);
     }
 
     fn check_service(&self) {

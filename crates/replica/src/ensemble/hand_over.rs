@@ -27,7 +27,7 @@ impl Replica {
         if self.consensus().is_some_and(Consensus::is_alone) {
             return false;
         }
-        if let Some(lead) = self.lead.as_mut().filter(|lead| lead.intake.is_some()) {
+        if let Some(lead) = self.lead.as_mut().filter(|lead| lead.is_open()) {
             lead.leaving.get_or_insert(Leaving { until_ms, asked: Vec::new(), next_ms: now_ms });
             return true;
         }

@@ -15,8 +15,8 @@
 //! * `storage`: OmniPaxos' view of it. `consensus`: OmniPaxos, driven by its rules. `ballot`: ballots as bytes.
 //! * `companion`: the other process where one server votes alone.
 //! * [`frame`]: what servers say to each other. `links`: to whom, in which order.
-//! * `window`: commands of this server's clients until they are applied here. `intake`: commands on their way into the
-//!   log, at the leader.
+//! * `window`: commands of this server's clients until they are applied here. `leadership`: what a leader does as one.
+//!   `intake`: commands on their way into its log.
 //! * [`configuration`]: who votes, from where on. `succession`: one configuration after the other.
 //! * `learning`: servers that do not vote, or missed the end of their configuration. `hand_over`: a leader goes.
 //! * `upgrading`: which feature level is agreed on, and what is newer than this server.
@@ -37,6 +37,7 @@ pub mod frame;
 mod hand_over;
 mod intake;
 pub mod journal;
+mod leadership;
 mod learning;
 mod links;
 mod parts;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use omnipaxos::ballot_leader_election::Ballot;
 use oxkeeper_proto::{OpCode, SessionId};
-use oxkeeper_state::command::{BadEntry, BallotId, Entry, Epoch, Renewal};
+use oxkeeper_state::command::{BadEntry, BallotId, Entry, Epoch};
 use oxkeeper_state::membership::MEMBERS_MAX;
 use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{Command, Identities, Level, Settings};
@@ -22,9 +22,9 @@ use super::consensus::{Consensus, Received};
 use super::contact::Contact;
 use super::digests::{Digests, Mismatch};
 use super::frame::{self, BadFrame, Frame, Roster, Status};
-use super::hand_over::Leaving;
-use super::intake::{Intake, Packed};
+use super::intake::Packed;
 use super::journal::{DiskJob, Journal, JournalFull, JournalOp, scalar};
+use super::leadership::{Joining, Leadership, Packing};
 use super::links::{Link, Place};
 pub use super::parts::{LogPart, LogTail, OwnLog, compare_rounds, greater_ballot};
 use super::pins::{PINNED_LEN_MAX, Pins};
@@ -40,8 +40,6 @@ use crate::{Shared, Writer};
 
 /// Commands applied under one exclusive lock: readers wait no longer than these take, about 0.2 ms.
 const APPLY_MAX: usize = 256;
-/// Bytes of entries that are not decided yet before the leader packs no more of them.
-const UNDECIDED_LEN_MAX: usize = 32 << 20;
 /// Sessions named in one frame, which is urgent: it should fit into a piece on the wire.
 const TOUCHES_MAX: usize = 8_000;
 /// How often a blank server says how it stands, and asks to join, ms.
@@ -115,45 +113,6 @@ pub enum Want {
     },
 }
 
-/// Of the leader only.
-#[derive(Debug)]
-pub(super) struct Lead {
-    pub(super) ballot: Ballot,
-    /// The highest feature level that is agreed on, or that it has proposed; known once its epoch is applied.
-    pub(super) raised: Level,
-    /// Its epoch is applied: commands are taken.
-    pub(super) intake: Option<Intake>,
-    /// Commands of its own, for the next entry.
-    own: Vec<u8>,
-    /// Blank servers that asked to join.
-    pub(super) joining: Vec<Joining>,
-    /// Behind this entry it packs nothing until it is applied.
-    pub(super) awaits: Option<Awaited>,
-    /// It wants another server to lead.
-    pub(super) leaving: Option<Leaving>,
-}
-
-/// An entry that ends the configuration, or may.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Awaited {
-    /// One past it.
-    pub(super) end: u64,
-    /// There may be a reconfig in it; otherwise it is a renewal.
-    pub(super) is_reconfig: bool,
-}
-
-/// A blank server that wants to join.
-#[derive(Debug)]
-pub(super) struct Joining {
-    pub(super) blank: u8,
-    /// Who asked: it itself, or a server that it has a link to.
-    pub(super) via: u8,
-    /// Which of the links of `via`.
-    pub(super) link: u64,
-    /// From this index on it may.
-    pub(super) safe_from: Option<u64>,
-}
-
 /// Work of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Writing {
@@ -177,9 +136,8 @@ pub struct Replica {
     /// The last entry applied has ended the configuration; nothing is applied until this one has begun.
     pub(super) next: Option<Configuration>,
     pub(super) window: Window,
-    pub(super) lead: Option<Lead>,
-    /// It leads a ballot whose epoch is not in the log yet.
-    wants_epoch: bool,
+    /// Of the leader only.
+    pub(super) lead: Option<Leadership>,
     /// To whom commands go, and the ballot it leads.
     pub(super) target: Option<(u8, Ballot)>,
     pub(super) applied: u64,
@@ -229,7 +187,6 @@ impl Replica {
             next: None,
             window: Window::new(boot),
             lead: None,
-            wants_epoch: false,
             target: None,
             applied: config.applied,
             epoch: state.epoch_ballot(),
@@ -283,8 +240,8 @@ impl Replica {
         self.link_down(peer, now_ms);
         self.links.entry(peer).or_default().begin(now_ms);
         self.ping(Some(peer), now_ms);
-        if let Some(Lead { ballot, intake: Some(_), .. }) = &self.lead {
-            let ready = Frame::Ready(ballot::to_id(*ballot));
+        if let Some(lead) = self.lead.as_ref().filter(|lead| lead.is_open()) {
+            let ready = Frame::Ready(ballot::to_id(lead.ballot()));
             self.say(peer, &ready);
         }
     }
@@ -299,8 +256,7 @@ impl Replica {
         if self.target.is_some_and(|(target, _)| target == peer) {
             self.target = None;
         }
-        // Whoever comes over the next link may have had something meanwhile.
-        self.lead.iter_mut().for_each(|lead| lead.joining.retain(|joining| joining.via != peer));
+        self.lead.iter_mut().for_each(|lead| lead.forget_joining_via(peer));
         self.unfollow(peer);
     }
 
@@ -384,9 +340,8 @@ impl Replica {
                 }
             }
             Frame::Forward { boot, first, commands } => {
-                if let Some(Lead { intake: Some(intake), .. }) = &mut self.lead {
-                    intake.take(peer, boot, first, commands)?;
-                    self.touched.append(&mut intake.resumed);
+                if let Some(lead) = &mut self.lead {
+                    self.touched.append(&mut lead.take(peer, boot, first, commands)?);
                 }
             }
             Frame::Touches(mut sessions) => self.touched.append(&mut sessions),
@@ -431,15 +386,9 @@ impl Replica {
         }
     }
 
-    /// A server that lost everything may have acknowledged what only one other server has, and promised what only a
-    /// candidate knows. What is decided from now on, it took no part in: a state that has it has everything that was
-    /// acknowledged. If it votes, that ends the configuration: in the next one it has promised nothing yet. `via` has a
-    /// link to it.
+    /// `via` has a link to the server that wants to join.
     fn admit_blank(&mut self, blank: u8, via: u8, link: u64) {
-        let Some(lead) = self.lead.as_mut().filter(|lead| lead.intake.is_some()) else { return };
-        if lead.joining.iter().all(|joining| joining.blank != blank) {
-            lead.joining.push(Joining { blank, via, link, safe_from: None });
-        }
+        self.lead.iter_mut().for_each(|lead| lead.ask_to_join(blank, via, link));
     }
 
     /// This server is blank, and may join with a state of `at` entries. It need not ask again, whatever comes in between:
@@ -473,7 +422,7 @@ impl Replica {
         let settings = self.config.settings;
         if let Some(lead) = &mut self.lead {
             let identities = Identities::default();
-            Command { session, xid: 0, op, settings, identities, body, from: None }.encode(&mut lead.own);
+            lead.take_own(&Command { session, xid: 0, op, settings, identities, body, from: None });
         }
     }
 
@@ -692,17 +641,8 @@ impl Replica {
 
     fn note_leadership(&mut self) {
         let leading = self.consensus().filter(|consensus| consensus.leads()).map(Consensus::promise);
-        if self.lead.as_ref().map(|lead| lead.ballot) != leading {
-            self.lead = leading.map(|ballot| Lead {
-                ballot,
-                raised: Level::NONE,
-                intake: None,
-                own: Vec::new(),
-                joining: Vec::new(),
-                awaits: None,
-                leaving: None,
-            });
-            self.wants_epoch = leading.is_some();
+        if self.lead.as_ref().map(Leadership::ballot) != leading {
+            self.lead = leading.map(Leadership::new);
         }
     }
 
@@ -736,9 +676,9 @@ impl Replica {
         let (me, boot) = self.origin();
         while let Some((first, commands)) = self.window.next_unsent() {
             if target == me {
-                if let Some(Lead { intake: Some(intake), .. }) = &mut self.lead {
-                    let taken = intake.take(me, boot, first, commands.to_vec());
-                    taken.expect("own clients' commands were encoded here");
+                if let Some(lead) = &mut self.lead {
+                    let taken = lead.take(me, boot, first, commands.to_vec());
+                    self.touched.append(&mut taken.expect("own clients' commands were encoded here"));
                 }
             } else if let Some(link) = self.links.get_mut(&target) {
                 let mut bytes = Vec::with_capacity(commands.len() + 32);
@@ -756,54 +696,23 @@ impl Replica {
         if !consensus.leads() || self.next.is_some() || lead.leaving.is_some() || self.writing.is_some() {
             return;
         }
-        let ballot = ballot::to_id(lead.ballot);
-        if std::mem::take(&mut self.wants_epoch) {
+        let config = &self.config;
+        let epoch = |ballot| {
             let mut entry = Vec::new();
-            let (config_version, config) = (self.config.membership_version, self.config.membership.as_bytes());
-            let ensemble = self.config.seed.max(1);
-            Epoch { ballot, time_ms: wall_ms, ensemble, config_version, config }.encode(&mut entry);
-            consensus.append(entry);
-            if self.config.bugs.hasty_intake {
-                lead.intake = Some(Intake::default());
-            }
-        }
-        let Some(intake) = &mut lead.intake else { return };
-        if !lead.own.is_empty() {
-            intake.take_own(std::mem::take(&mut lead.own));
-        }
-        lead.awaits = lead.awaits.filter(|awaited| self.applied < awaited.end);
-        if lead.awaits.is_some() {
-            return;
-        }
-        let voters = |blank: &u8| self.configuration.has(*blank) && !self.config.bugs.lasting_configuration;
-        // Voters wait until everybody knows what a renewal is.
-        let may_renew = intake.level >= Renewal::NEEDS || self.config.bugs.own_level;
-        let new = |joining: &&mut Joining| joining.safe_from.is_none() && (may_renew || !voters(&joining.blank));
-        let blank: Vec<u8> = lead.joining.iter_mut().filter(new).map(|joining| joining.blank).collect();
-        if !blank.is_empty() {
-            let servers: Vec<u8> = blank.into_iter().filter(voters).collect();
-            let mut entry = Vec::new();
-            match servers.is_empty() {
-                // An entry without a command: it says only that it was decided.
-                true => oxkeeper_state::command::begin_agreed_at(intake.level, ballot, wall_ms, &mut entry),
-                false => Renewal { ballot, time_ms: wall_ms, servers: &servers }.encode(&mut entry),
-            }
-            consensus.append(entry);
-            let end = consensus.store.lock().end();
-            lead.joining.iter_mut().filter(new).for_each(|joining| joining.safe_from = Some(end));
-            if !servers.is_empty() {
-                lead.awaits = Some(Awaited { end, is_reconfig: false });
-                return;
-            }
-        }
-        while !intake.is_empty() && consensus.undecided_len() < UNDECIDED_LEN_MAX {
-            let (entry, reconfigs) = intake.pack(ballot, wall_ms, self.config.entry_len_max);
-            consensus.append(entry);
-            if reconfigs {
-                lead.awaits = Some(Awaited { end: consensus.store.lock().end(), is_reconfig: true });
-                return;
-            }
-        }
+            let (config_version, config_text) = (config.membership_version, config.membership.as_bytes());
+            let ensemble = config.seed.max(1);
+            Epoch { ballot, time_ms: wall_ms, ensemble, config_version, config: config_text }.encode(&mut entry);
+            entry
+        };
+        let packing = Packing {
+            applied: self.applied,
+            wall_ms,
+            entry_len_max: config.entry_len_max,
+            configuration: &self.configuration,
+            bugs: config.bugs,
+            epoch: &epoch,
+        };
+        lead.pack(consensus, &packing);
     }
 
     fn note_serving(&mut self, now_ms: u64) {
@@ -851,7 +760,7 @@ impl Replica {
     /// When a leader whose own epoch is applied was last in touch with a majority, ms: until then its clocks may go. What comes later
     /// is time in which others may lead, and in which nobody's clients may be heard.
     pub fn ruled_until_ms(&self, now_ms: u64) -> Option<u64> {
-        let leads = self.lead.as_ref().is_some_and(|lead| lead.intake.is_some());
+        let leads = self.lead.as_ref().is_some_and(Leadership::is_open);
         let until_ms = if self.config.bugs.lonely_clocks { Some(now_ms) } else { self.contact.heard_ms() };
         until_ms.filter(|_| leads)
     }
@@ -1034,7 +943,7 @@ impl Replica {
                 let mut shared = shared.write();
                 shared.state.raise(&raise);
                 self.digests.note(self.applied + 1, shared.state.digest());
-                self.note_level(shared.state.level());
+                self.lead.iter_mut().for_each(|lead| lead.note_level(shared.state.level()));
                 outside.deliver(writer, shared, Some(bytes));
                 return Ok(());
             }
@@ -1064,16 +973,8 @@ impl Replica {
     fn begin_epoch(&mut self, id: BallotId, shared: &mut Shared, now_ms: u64) {
         self.epoch = Some(id);
         let ballot = ballot::from_id(id);
-        let Some(lead) = self.lead.as_mut().filter(|lead| lead.ballot == ballot) else { return };
-        if !self.config.bugs.hasty_intake {
-            let mut intake = Intake::open(&shared.state);
-            intake.takes_all = self.config.bugs.no_duplicate_filter;
-            if self.config.bugs.own_level {
-                intake.level = self.config.knows;
-            }
-            lead.intake = Some(intake);
-        }
-        lead.raised = shared.state.level();
+        let Some(lead) = self.lead.as_mut().filter(|lead| lead.ballot() == ballot) else { return };
+        lead.open(&shared.state, self.config.knows, self.config.bugs);
         if !self.config.bugs.stale_clocks {
             shared.sessions.get_mut().clocks.restart(now_ms);
         }
@@ -1086,19 +987,10 @@ impl Replica {
 
     /// Tells those who may join by now.
     fn settle_joining(&mut self) {
-        let applied = self.applied;
         let Some(lead) = &mut self.lead else { return };
-        if lead.joining.is_empty() {
-            return;
-        }
-        let all = std::mem::take(&mut lead.joining).into_iter();
-        let (safe, waiting): (Vec<_>, Vec<_>) =
-            all.partition(|joining| joining.safe_from.is_some_and(|index| index <= applied));
-        lead.joining = waiting;
         // A voter may where nothing counts that it has ever promised: the configuration has ended.
         let has_ended = self.next.is_some() || self.config.bugs.lasting_configuration;
-        let safe = safe.into_iter().filter(|joining| has_ended || !self.configuration.has(joining.blank));
-        let safe: Vec<Joining> = safe.collect();
+        let safe = lead.take_joined(self.applied, |blank| has_ended || !self.configuration.has(blank));
         for Joining { blank, via, link, safe_from } in safe {
             let at = safe_from.unwrap_or_default();
             match via == blank {
@@ -1136,10 +1028,9 @@ impl Replica {
             return false;
         };
         match &self.lead {
-            Some(lead) if lead.ballot == consensus.promise() => match &lead.intake {
-                Some(intake) => !self.serving || !intake.is_empty() || self.window.has_unsent(),
-                None => self.wants_epoch,
-            },
+            Some(lead) if lead.ballot() == consensus.promise() => {
+                lead.has_work() || lead.is_open() && (!self.serving || self.window.has_unsent())
+            }
             Some(_) | None => true,
         }
     }
@@ -1151,8 +1042,7 @@ impl Replica {
 
     /// Takes the counts of what this server, as the leader, has packed since the last call.
     pub fn take_packed(&mut self) -> Packed {
-        let intake = self.lead.as_mut().and_then(|lead| lead.intake.as_mut());
-        intake.map(|intake| std::mem::take(&mut intake.packed)).unwrap_or_default()
+        self.lead.as_mut().map(Leadership::take_packed).unwrap_or_default()
     }
 
     /// With the journal; for trimming and for sending the state.

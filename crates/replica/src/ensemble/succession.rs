@@ -88,25 +88,21 @@ impl Replica {
 
     /// Before it packs: the leader rules on the reconfigs that wait. One is enough at a time.
     pub(super) fn judge(&mut self, shared: &RwLock<Shared>) {
-        let Some(lead) = &mut self.lead else { return };
-        let awaited = lead.awaits.filter(|awaited| self.applied < awaited.end);
-        if awaited.is_some_and(|awaited| !awaited.is_reconfig) {
-            // The leader behind the renewal rules on them.
-            return;
+        let Some(mut lead) = self.lead.take() else { return };
+        let awaited = lead.awaited(self.applied);
+        // The leader behind a renewal rules on them.
+        if awaited.is_none_or(|awaited| awaited.is_reconfig) {
+            let mut ruled = awaited.is_some();
+            lead.judge(|command| {
+                if std::mem::replace(&mut ruled, true) {
+                    return self.config.ruling.with(Ruling::IN_PROGRESS);
+                }
+                let wanted = reconfig::preview(&shared.read().state, command, self.config.ruling);
+                let has_quorum = wanted.is_ok_and(|membership| self.is_quorum(&membership.voters()));
+                self.config.ruling.with(if has_quorum { Ruling::SYNCED } else { Ruling::default() })
+            });
         }
-        let mut ruled = awaited.is_some();
-        let Some(mut intake) = lead.intake.take() else { return };
-        intake.judge(|command| {
-            if std::mem::replace(&mut ruled, true) {
-                return self.config.ruling.with(Ruling::IN_PROGRESS);
-            }
-            let wanted = reconfig::preview(&shared.read().state, command, self.config.ruling);
-            let has_quorum = wanted.is_ok_and(|membership| self.is_quorum(&membership.voters()));
-            self.config.ruling.with(if has_quorum { Ruling::SYNCED } else { Ruling::default() })
-        });
-        if let Some(lead) = &mut self.lead {
-            lead.intake = Some(intake);
-        }
+        self.lead = Some(lead);
     }
 
     /// Whether a majority of `voters` is here and has almost everything.

@@ -16,7 +16,8 @@ use thiserror::Error;
 use super::ballot;
 use super::consensus::Consensus;
 use super::frame::{BadFrame, Frame, Status};
-use super::replica::{Lead, Replica};
+use super::leadership::Leadership;
+use super::replica::Replica;
 use crate::Shared;
 
 /// Why a server cannot take part until it is upgraded.
@@ -44,7 +45,7 @@ impl Replica {
 
     /// The level that every member knows, if that is a higher one than before.
     fn next_level(&self, state: &State) -> Option<Level> {
-        let agreed = self.lead.as_ref()?.raised.max(state.level());
+        let agreed = self.lead.as_ref()?.raised().max(state.level());
         let knows = |server| match server {
             _ if self.config.bugs.hasty_raise => Some(self.config.knows),
             me if me == self.config.me => Some(self.most()),
@@ -58,29 +59,22 @@ impl Replica {
 
     /// The leader proposes a higher level, once it may.
     pub(super) fn propose_level(&mut self, shared: &RwLock<Shared>, time_ms: i64) {
-        let Some(Lead { ballot, intake: Some(_), awaits, leaving: None, raised, .. }) = &self.lead else { return };
-        let is_busy = self.next.is_some() || awaits.is_some_and(|awaited| self.applied < awaited.end);
-        if is_busy || *raised >= self.most() || !self.consensus().is_some_and(Consensus::leads) {
+        let Some(lead) = self.lead.as_ref().filter(|lead| lead.is_open() && lead.leaving.is_none()) else { return };
+        let is_busy = self.next.is_some() || lead.awaited(self.applied).is_some();
+        if is_busy || lead.raised() >= self.most() || !self.consensus().is_some_and(Consensus::leads) {
             return;
         }
-        let ballot = Some(ballot::to_id(*ballot));
+        let ballot = Some(ballot::to_id(lead.ballot()));
         let Some(level) = self.next_level(&shared.read().state) else { return };
         let mut entry = Vec::new();
         Raise { level, ballot, time_ms }.encode(&mut entry);
         self.consensus_mut().expect("it leads").append(entry);
-        self.lead.iter_mut().for_each(|lead| lead.raised = level);
-    }
-
-    /// An entry has raised the level: what is packed from now on may use it.
-    pub(super) fn note_level(&mut self, level: Level) {
-        if let Some(intake) = self.lead.as_mut().and_then(|lead| lead.intake.as_mut()) {
-            intake.level = level;
-        }
+        self.lead.iter_mut().for_each(|lead| lead.propose(level));
     }
 
     /// The highest level that is agreed on or proposed; `None` on a server that does not lead.
     pub fn raised(&self) -> Option<Level> {
-        self.lead.as_ref().map(|lead| lead.raised)
+        self.lead.as_ref().map(Leadership::raised)
     }
 
     /// A frame of `peer` was refused: whether this server can go on without what was in it.

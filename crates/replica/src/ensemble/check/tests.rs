@@ -10,7 +10,6 @@ use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use super::*;
 use crate::delivery::{Origin, Proposals};
 use crate::engine::{Event, Outside};
-use crate::ensemble::replica::{Awaited, Joining};
 use crate::ensemble::{JournalOp, MemoryJournal, Pace, ReplicaConfig};
 use crate::{Clocks, SessionTable, Shared, Writer};
 
@@ -182,10 +181,6 @@ fn store(server: &Server) -> &crate::ensemble::storage::Store {
     server.replica.store().expect("it votes")
 }
 
-fn lead(server: &mut Server) -> &mut Lead {
-    server.replica.lead.as_mut().expect("it leads")
-}
-
 fn link(server: &mut Server) -> &mut Link {
     server.replica.links.values_mut().find(|link| link.up).expect("there is one")
 }
@@ -243,28 +238,13 @@ fn what_is_wrong_in_a_leader_is_found() {
             ("commands go to a leader of configuration 0 in 1", |it| {
                 it.replica.target = it.replica.target.map(|(leader, _)| (leader, Default::default()));
             }),
-            ("it leads Ballot", |it| lead(it).ballot = ballot::from_id(LATER)),
-            ("of 3 entries", |it| lead(it).awaits = Some(Awaited { end: 9, is_reconfig: false })),
-            ("it takes commands for Ballot", |it| it.replica.epoch = Some(LATER)),
-            ("joins twice", |it| {
-                let joining = || Joining { blank: 9, via: 9, link: 1, safe_from: None };
-                it.replica.links.entry(9).or_default().begin(0);
-                lead(it).joining = vec![joining(), joining()];
-            }),
-            ("9 joins at Some(8)", |it| {
-                it.replica.links.entry(9).or_default().begin(0);
-                lead(it).joining = vec![Joining { blank: 9, via: 9, link: 1, safe_from: Some(8) }];
-            }),
-            ("9 joins over no link", |it| {
-                lead(it).joining = vec![Joining { blank: 9, via: 9, link: 1, safe_from: None }];
-            }),
             ("now it is 0", |it| it.replica.contact.advance(0)),
             ("it serves without an epoch", |it| {
-                lead(it).intake = None;
+                it.replica.lead = None;
                 it.replica.epoch = None;
             }),
             ("what is accepted is of Ballot", |it| {
-                lead(it).intake = None;
+                it.replica.lead = None;
                 it.replica.epoch = Some(LATER);
             }),
             ("write 9 is staged", |it| consensus(it).staged = 9),

@@ -1,0 +1,324 @@
+//! What a leader does as one, from its election until another server leads: it takes commands, lets blank servers join, and
+//! packs both into entries of the log.
+//!
+//! Invariants: commands are taken once its own epoch is applied; behind an entry that ends the configuration, or may, nothing
+//! is packed until that is applied.
+
+use omnipaxos::ballot_leader_election::Ballot;
+use oxkeeper_proto::SessionId;
+use oxkeeper_state::command::{BallotId, Renewal, begin_agreed_at};
+use oxkeeper_state::reconfig::Ruling;
+use oxkeeper_state::{Command, Level, State};
+
+use super::Bugs;
+use super::ballot;
+use super::configuration::Configuration;
+use super::consensus::Consensus;
+use super::frame::BadFrame;
+use super::hand_over::Leaving;
+use super::intake::{Intake, Packed};
+
+/// Bytes of entries that are not decided yet before the leader packs no more of them.
+const UNDECIDED_LEN_MAX: usize = 32 << 20;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Leadership {
+    ballot: Ballot,
+    /// Its epoch is not in the log yet.
+    wants_epoch: bool,
+    /// The highest feature level that is agreed on, or that it has proposed; known once its epoch is applied.
+    raised: Level,
+    /// Its epoch is applied: commands are taken.
+    intake: Option<Intake>,
+    /// Commands of its own, for the next entry.
+    own: Vec<u8>,
+    /// Blank servers that asked to join.
+    joining: Vec<Joining>,
+    /// Behind this entry it packs nothing until it is applied.
+    awaits: Option<Awaited>,
+    /// It wants another server to lead.
+    pub(super) leaving: Option<Leaving>,
+}
+
+/// An entry that ends the configuration, or may.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Awaited {
+    /// One past it.
+    pub(super) end: u64,
+    /// There may be a reconfig in it; otherwise it is a renewal.
+    pub(super) is_reconfig: bool,
+}
+
+/// A blank server that wants to join.
+#[derive(Debug)]
+pub(super) struct Joining {
+    pub(super) blank: u8,
+    /// Who asked: it itself, or a server that it has a link to.
+    pub(super) via: u8,
+    /// Which of the links of `via`.
+    pub(super) link: u64,
+    /// From this index on it may.
+    pub(super) safe_from: Option<u64>,
+}
+
+/// What packing depends on.
+pub(super) struct Packing<'a> {
+    pub(super) applied: u64,
+    pub(super) wall_ms: i64,
+    pub(super) entry_len_max: usize,
+    pub(super) configuration: &'a Configuration,
+    pub(super) bugs: Bugs,
+    /// The epoch as a log entry.
+    pub(super) epoch: &'a dyn Fn(BallotId) -> Vec<u8>,
+}
+
+impl Leadership {
+    /// Begins: its epoch is the first entry.
+    pub(super) fn new(ballot: Ballot) -> Leadership {
+        Leadership {
+            ballot,
+            wants_epoch: true,
+            raised: Level::NONE,
+            intake: None,
+            own: Vec::new(),
+            joining: Vec::new(),
+            awaits: None,
+            leaving: None,
+        }
+    }
+
+    pub(super) fn ballot(&self) -> Ballot {
+        self.ballot
+    }
+
+    /// Takes commands from now on: its epoch is applied to `state`.
+    pub(super) fn open(&mut self, state: &State, knows: Level, bugs: Bugs) {
+        self.raised = state.level();
+        if bugs.hasty_intake {
+            return;
+        }
+        let mut intake = Intake::open(state);
+        intake.takes_all = bugs.no_duplicate_filter;
+        if bugs.own_level {
+            intake.level = knows;
+        }
+        self.intake = Some(intake);
+    }
+
+    /// Returns whether it takes commands.
+    pub(super) fn is_open(&self) -> bool {
+        self.intake.is_some()
+    }
+
+    /// Takes commands of a member, and returns the sessions whose clients have come back.
+    ///
+    /// # Errors
+    /// They are no commands; none is taken.
+    pub(super) fn take(
+        &mut self,
+        server: u8,
+        boot: u64,
+        first: u64,
+        commands: Vec<u8>,
+    ) -> Result<Vec<SessionId>, BadFrame> {
+        let Some(intake) = &mut self.intake else { return Ok(Vec::new()) };
+        intake.take(server, boot, first, commands)?;
+        Ok(std::mem::take(&mut intake.resumed))
+    }
+
+    /// Takes a command of its own.
+    pub(super) fn take_own(&mut self, command: &Command<'_>) {
+        command.encode(&mut self.own);
+    }
+
+    /// Takes the counts of what it has packed since the last call.
+    pub(super) fn take_packed(&mut self) -> Packed {
+        self.intake.as_mut().map(|intake| std::mem::take(&mut intake.packed)).unwrap_or_default()
+    }
+
+    /// Returns whether commands wait, or the epoch does.
+    pub(super) fn has_work(&self) -> bool {
+        self.intake.as_ref().map_or(self.wants_epoch, |intake| !intake.is_empty())
+    }
+
+    /// A blank server wants to join.
+    pub(super) fn ask_to_join(&mut self, blank: u8, via: u8, link: u64) {
+        if self.is_open() && self.joining.iter().all(|joining| joining.blank != blank) {
+            self.joining.push(Joining { blank, via, link, safe_from: None });
+        }
+    }
+
+    /// The link to `peer` has ended: whoever comes over the next one may have had something meanwhile.
+    pub(super) fn forget_joining_via(&mut self, peer: u8) {
+        self.joining.retain(|joining| joining.via != peer);
+    }
+
+    /// Takes those who may join now that `applied` entries are applied; `may` says who of them may at all.
+    pub(super) fn take_joined(&mut self, applied: u64, may: impl Fn(u8) -> bool) -> Vec<Joining> {
+        let all = std::mem::take(&mut self.joining).into_iter();
+        let (safe, waiting): (Vec<_>, Vec<_>) =
+            all.partition(|joining| joining.safe_from.is_some_and(|index| index <= applied));
+        self.joining = waiting;
+        safe.into_iter().filter(|joining| may(joining.blank)).collect()
+    }
+
+    /// Returns the entry behind which nothing is packed, if it is not applied.
+    pub(super) fn awaited(&self, applied: u64) -> Option<Awaited> {
+        self.awaits.filter(|awaited| applied < awaited.end)
+    }
+
+    /// Rules on the reconfigs that wait.
+    pub(super) fn judge(&mut self, rule: impl FnMut(&Command<'_>) -> Ruling) {
+        if let Some(intake) = &mut self.intake {
+            intake.judge(rule);
+        }
+    }
+
+    /// Returns the highest level that is agreed on or proposed.
+    pub(super) fn raised(&self) -> Level {
+        self.raised
+    }
+
+    /// It has proposed `level`.
+    pub(super) fn propose(&mut self, level: Level) {
+        self.raised = level;
+    }
+
+    /// An entry has raised the level: what is packed from now on may use it.
+    pub(super) fn note_level(&mut self, level: Level) {
+        self.intake.iter_mut().for_each(|intake| intake.level = level);
+    }
+
+    /// Packs what waits into entries of the log.
+    pub(super) fn pack(&mut self, consensus: &mut Consensus, packing: &Packing<'_>) {
+        if std::mem::take(&mut self.wants_epoch) {
+            consensus.append((packing.epoch)(ballot::to_id(self.ballot)));
+            if packing.bugs.hasty_intake {
+                self.intake = Some(Intake::default());
+            }
+        }
+        let Some(intake) = &mut self.intake else { return };
+        if !self.own.is_empty() {
+            intake.take_own(std::mem::take(&mut self.own));
+        }
+        self.awaits = self.awaited(packing.applied);
+        if self.awaits.is_none() {
+            self.pack_joining(consensus, packing);
+        }
+        if self.awaits.is_none() {
+            self.pack_commands(consensus, packing);
+        }
+    }
+
+    /// A server that lost everything may have acknowledged what only one other server has, and promised what only a
+    /// candidate knows. What is decided from now on, it took no part in: a state that has it has everything that was
+    /// acknowledged. If it votes, that ends the configuration: in the next one it has promised nothing yet.
+    fn pack_joining(&mut self, consensus: &mut Consensus, packing: &Packing<'_>) {
+        let Some(intake) = &self.intake else { return };
+        let (ballot, time_ms, level) = (ballot::to_id(self.ballot), packing.wall_ms, intake.level);
+        let votes = |blank: u8| packing.configuration.has(blank) && !packing.bugs.lasting_configuration;
+        // Voters wait until everybody knows what a renewal is.
+        let may_renew = level >= Renewal::NEEDS || packing.bugs.own_level;
+        let is_new = |joining: &&mut Joining| joining.safe_from.is_none() && (may_renew || !votes(joining.blank));
+        let new: Vec<&mut Joining> = self.joining.iter_mut().filter(is_new).collect();
+        if new.is_empty() {
+            return;
+        }
+        let servers: Vec<u8> = new.iter().map(|joining| joining.blank).filter(|&blank| votes(blank)).collect();
+        let mut entry = Vec::new();
+        match servers.is_empty() {
+            // An entry without a command: it says only that it was decided.
+            true => begin_agreed_at(level, ballot, time_ms, &mut entry),
+            false => Renewal { ballot, time_ms, servers: &servers }.encode(&mut entry),
+        }
+        consensus.append(entry);
+        let end = consensus.store.lock().end();
+        new.into_iter().for_each(|joining| joining.safe_from = Some(end));
+        if !servers.is_empty() {
+            self.awaits = Some(Awaited { end, is_reconfig: false });
+        }
+    }
+
+    fn pack_commands(&mut self, consensus: &mut Consensus, packing: &Packing<'_>) {
+        let Some(intake) = &mut self.intake else { return };
+        let ballot = ballot::to_id(self.ballot);
+        while !intake.is_empty() && consensus.undecided_len() < UNDECIDED_LEN_MAX {
+            let (entry, reconfigs) = intake.pack(ballot, packing.wall_ms, packing.entry_len_max);
+            consensus.append(entry);
+            if reconfigs {
+                self.awaits = Some(Awaited { end: consensus.store.lock().end(), is_reconfig: true });
+                return;
+            }
+        }
+    }
+
+    /// Asserts every invariant: of a server that has promised `promise`, has a log of `end` entries and has applied `epoch`.
+    pub(super) fn check(&self, promise: Ballot, end: u64, epoch: Option<Ballot>, is_up: impl Fn(u8) -> bool) {
+        let Leadership { ballot, intake, joining, awaits, .. } = self;
+        assert!(*ballot <= promise, "invariant: it leads {ballot:?}, and has promised {promise:?}");
+        assert!(awaits.is_none_or(|awaited| awaited.end <= end), "invariant: it awaits {awaits:?} of {end} entries");
+        if let Some(intake) = intake {
+            assert!(epoch == Some(*ballot), "invariant: it takes commands for {ballot:?} in {epoch:?}");
+            intake.check();
+        }
+        for (place, Joining { blank, via, safe_from, .. }) in joining.iter().enumerate() {
+            let is_known = joining[..place].iter().any(|other| other.blank == *blank);
+            assert!(!is_known, "invariant: {blank} joins twice");
+            assert!(safe_from.is_none_or(|index| index <= end), "invariant: {blank} joins at {safe_from:?}");
+            assert!(is_up(*via), "invariant: {blank} joins over no link");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ensemble::check::tests::assert_found;
+
+    const BALLOT: Ballot = Ballot { config_id: 1, n: 2, priority: 0, pid: 1 };
+    const LATER: Ballot = Ballot { config_id: 1, n: 3, priority: 0, pid: 2 };
+
+    fn joining(blank: u8, via: u8) -> Joining {
+        Joining { blank, via, link: 1, safe_from: None }
+    }
+
+    fn leadership() -> Leadership {
+        let mut leadership = Leadership::new(BALLOT);
+        leadership.open(&State::new(1), Level::KNOWN, Bugs::default());
+        leadership.ask_to_join(8, 8, 1);
+        leadership
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_leadership_is_found() {
+        assert_found(
+            leadership,
+            |leadership| leadership.check(BALLOT, 3, Some(BALLOT), |peer| peer < 9),
+            &[
+                ("it leads Ballot", |it| it.ballot = LATER),
+                ("of 3 entries", |it| it.awaits = Some(Awaited { end: 9, is_reconfig: false })),
+                ("8 joins twice", |it| it.joining.push(joining(8, 7))),
+                ("7 joins at Some(8)", |it| it.joining.push(Joining { safe_from: Some(8), ..joining(7, 7) })),
+                ("7 joins over no link", |it| it.joining.push(joining(7, 9))),
+            ],
+        );
+    }
+
+    #[test]
+    fn commands_are_taken_in_the_leaders_own_epoch_only() {
+        let wrong = std::panic::catch_unwind(|| leadership().check(BALLOT, 3, Some(LATER), |_| true));
+        let said = *wrong.expect_err("it is found").downcast::<String>().expect("it is said");
+        assert!(said.contains("it takes commands for Ballot"), "{said}");
+    }
+
+    #[test]
+    fn who_asks_twice_joins_once_and_over_a_link_that_lasts() {
+        let mut leadership = leadership();
+        leadership.ask_to_join(8, 7, 2);
+        leadership.forget_joining_via(7);
+        assert_eq!(leadership.joining.len(), 1);
+        leadership.forget_joining_via(8);
+        assert_eq!(leadership.joining.len(), 0);
+    }
+}
