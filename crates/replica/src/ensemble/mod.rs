@@ -17,6 +17,7 @@
 //! * [`frame`]: what servers say to each other. `links`: to whom, in which order.
 //! * `window`: commands of this server's clients until they are applied here. `leadership`: what a leader does as one.
 //!   `intake`: commands on their way into its log.
+//! * `founding`: when servers that have nothing may begin.
 //! * [`configuration`]: who votes, from where on. `succession`: one configuration after the other.
 //! * `learning`: servers that do not vote, or missed the end of their configuration. `hand_over`: a leader goes.
 //! * `upgrading`: which feature level is agreed on, and what is newer than this server.
@@ -33,6 +34,7 @@ pub mod configuration;
 mod consensus;
 mod contact;
 mod digests;
+mod founding;
 pub mod frame;
 mod hand_over;
 mod intake;

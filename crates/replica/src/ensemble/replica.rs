@@ -5,7 +5,7 @@
 //! either founds the ensemble with all others or has installed the leader's state. So does one that holds no more than an
 //! imported state: it founds the ensemble with all others that hold the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use omnipaxos::ballot_leader_election::Ballot;
 use oxkeeper_proto::{OpCode, SessionId};
@@ -21,6 +21,7 @@ use super::configuration::Configuration;
 use super::consensus::{Consensus, Received};
 use super::contact::Contact;
 use super::digests::{Digests, Mismatch};
+use super::founding::Founding;
 use super::frame::{self, BadFrame, Frame, Roster, Status};
 use super::intake::Packed;
 use super::journal::{DiskJob, Journal, JournalFull, JournalOp, scalar};
@@ -146,8 +147,7 @@ pub struct Replica {
     /// With a majority, or with the leader.
     pub(super) contact: Contact,
     pub(super) serving: bool,
-    /// The ensemble's id in the state it began with; 0 for none.
-    origin: u64,
+    pub(super) founding: Founding,
     /// Sessions that followers have heard of.
     touched: Vec<SessionId>,
     next_touch_ms: u64,
@@ -156,8 +156,6 @@ pub struct Replica {
     digests: Digests,
     /// It must end: the others are newer.
     pub(super) outdated: Option<Outdated>,
-    /// Peers that have voted since this server began. One that is blank by now has lost what it promised.
-    pub(super) seen_voting: BTreeSet<u8>,
     pub(super) twins: Twins,
     /// Entries read ahead from the journal, from `applied` on.
     pub(super) ahead: std::collections::VecDeque<storage::LogEntry>,
@@ -192,14 +190,13 @@ impl Replica {
             epoch: state.epoch_ballot(),
             contact: Contact::new(config.pace.contact_ms, now_ms),
             serving: false,
-            origin: state.ensemble(),
+            founding: Founding::new(&config, state.ensemble()),
             touched: Vec::new(),
             next_touch_ms: now_ms,
             want: None,
             writing: None,
             digests: Digests::default(),
             outdated: None,
-            seen_voting: BTreeSet::new(),
             twins: Twins::default(),
             ahead: std::collections::VecDeque::new(),
             seen: Seen::default(),
@@ -451,7 +448,7 @@ impl Replica {
                     self.ping(None, now_ms);
                     self.ask_to_join();
                 }
-                self.found_if_new(now_ms);
+                self.found_if_due(now_ms);
             }
         }
         self.vote_again(now_ms);
@@ -483,7 +480,7 @@ impl Replica {
         let digests: Vec<_> = said.map(|(applied, digest)| encoded(Frame::Digest { applied, digest })).collect();
         for (peer, link) in self.links.iter_mut().filter(|(peer, link)| link.up && to.is_none_or(|to| to == **peer)) {
             let urgent = std::mem::replace(&mut link.told, place) == place;
-            let founders = if self.seen_voting.contains(peer) { founders } else { status.founders };
+            let founders = if self.founding.has_seen_voting(*peer) { founders } else { status.founders };
             link.push(0, encoded(Frame::Ping { urgent, status: Status { founders, ..status }, sent_ms: now_ms }));
             digests.iter().for_each(|frame| link.push(0, frame.clone()));
         }
@@ -507,7 +504,7 @@ impl Replica {
 
     fn status(&self, now_ms: u64) -> Status {
         let Configuration { id: configuration, base, .. } = self.configuration;
-        let (origin, founders) = (self.origin, founders_of(&self.config.members));
+        let (origin, founders) = (self.founding.origin(), self.founding.founders());
         let status = Status {
             configuration,
             base,
@@ -555,41 +552,12 @@ impl Replica {
         }
     }
 
-    /// A blank server: with everyone else as blank, or without a single entry, there is nothing to lose. Those that hold an
-    /// imported state count as each other's like if it is the same state.
-    fn found_if_new(&mut self, now_ms: u64) {
-        let (me, members) = (self.config.me, &self.config.members);
-        if !members.contains(&me) {
+    fn found_if_due(&mut self, now_ms: u64) {
+        let statuses: Vec<_> = self.statuses().collect();
+        if !self.founding.is_due(&statuses) {
             return;
         }
-        let servers = members.len();
-        let (origin, begin, founders) = (self.origin, self.config.applied, founders_of(members));
-        // Others would found, or have founded, something else.
-        let new = |status: &Status| {
-            let is_like = (status.founders, status.origin) == (founders, origin);
-            is_like && (status.is_blank() || status.configuration == 1 && status.end == begin)
-        };
-        let count = |is: &dyn Fn(&Status) -> bool| {
-            1 + self.statuses().filter(|(peer, status)| members.contains(peer) && is(status)).count()
-        };
-        let all = count(&new) == servers;
-        let eager = count(&|status| new(status) && (status.initialize || !status.is_blank()));
-        // One that is empty takes over what the others hold; one that holds something else must not lose it.
-        let yields = |status: &Status| status.is_blank() && status.origin == 0;
-        let old = count(&|status| !(new(status) || yields(status))) > 1;
-        if all || !old && self.config.initialize && eager > servers / 2 {
-            self.found(now_ms);
-        }
-    }
-
-    /// Of a server that holds no more than an imported state, if that: which of its peers are blank, but hold another one, or none.
-    pub fn unlike(&self) -> Vec<u8> {
-        let unlike = |(_, status): &(u8, Status)| status.is_blank() && status.origin != self.origin;
-        self.statuses().filter(unlike).map(|(peer, _)| peer).collect()
-    }
-
-    fn found(&mut self, now_ms: u64) {
-        let configuration = Configuration::first(self.config.members.clone());
+        let configuration = Configuration::first(self.founding.members().to_vec());
         let scalars = vec![
             JournalOp::Scalar(scalar::MEMBERS, configuration.voters.clone()),
             JournalOp::Scalar(scalar::CONFIGURATION, configuration.encode()),
@@ -598,6 +566,11 @@ impl Replica {
             let journal = self.standing.take_journal();
             self.enter(configuration, journal, None, now_ms);
         }
+    }
+
+    /// Of a server that holds no more than an imported state, if that: which of its peers are blank, but hold another one, or none.
+    pub fn unlike(&self) -> Vec<u8> {
+        self.founding.unlike(self.statuses())
     }
 
     /// When a leader last heard a majority, and anybody else its leader.
@@ -1113,9 +1086,4 @@ impl Replica {
             store.lock().stage_decided();
         }
     }
-}
-
-/// Stands for a set of servers; FNV-1a.
-fn founders_of(members: &[u8]) -> u64 {
-    members.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &member| (hash ^ u64::from(member)).wrapping_mul(0x100_0000_01b3))
 }

@@ -153,7 +153,7 @@ impl Replica {
         let Some(link) = self.links.get_mut(&peer) else { return };
         link.status = Some(status);
         if status.votes {
-            self.seen_voting.insert(peer);
+            self.founding.note_voting(peer);
         }
         match (link.joined, process) {
             (false, Some(process)) => {

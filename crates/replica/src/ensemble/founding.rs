@@ -1,0 +1,97 @@
+//! When servers that have nothing may found an ensemble.
+//!
+//! With all members as blank, or without a single entry, there is nothing to lose. Those that hold an imported state count as each
+//! other's like if it is the same state. A server that has voted founds nothing any more: candidates may have its promises.
+
+use std::collections::BTreeSet;
+
+use super::frame::Status;
+use super::replica::ReplicaConfig;
+
+/// What this server could found.
+#[derive(Debug)]
+pub(super) struct Founding {
+    me: u8,
+    /// Those who found the ensemble, in order; without this server if it only learns.
+    members: Vec<u8>,
+    /// Stands for the members.
+    founders: u64,
+    /// The ensemble's id in the state it began with; 0 for none.
+    origin: u64,
+    /// The entries that this state counts as.
+    begin: u64,
+    /// A majority of blank servers may found the ensemble.
+    initialize: bool,
+    /// Peers that have voted since this server began. One that is blank by now has lost what it promised.
+    seen_voting: BTreeSet<u8>,
+}
+
+impl Founding {
+    pub(super) fn new(config: &ReplicaConfig, origin: u64) -> Founding {
+        Founding {
+            me: config.me,
+            members: config.members.clone(),
+            founders: founders_of(&config.members),
+            origin,
+            begin: config.applied,
+            initialize: config.initialize,
+            seen_voting: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn members(&self) -> &[u8] {
+        &self.members
+    }
+
+    pub(super) fn origin(&self) -> u64 {
+        self.origin
+    }
+
+    /// Returns what stands for the members.
+    pub(super) fn founders(&self) -> u64 {
+        self.founders
+    }
+
+    /// `peer` votes.
+    pub(super) fn note_voting(&mut self, peer: u8) {
+        self.seen_voting.insert(peer);
+    }
+
+    /// Returns whether `peer` has voted since this server began.
+    pub(super) fn has_seen_voting(&self, peer: u8) -> bool {
+        self.seen_voting.contains(&peer)
+    }
+
+    /// Returns whether this server, which is blank, founds the ensemble, given how its peers stand.
+    pub(super) fn is_due(&self, statuses: &[(u8, Status)]) -> bool {
+        if !self.members.contains(&self.me) {
+            return false;
+        }
+        let members = self.members.len();
+        let count = |is: &dyn Fn(&Status) -> bool| {
+            1 + statuses.iter().filter(|(peer, status)| self.members.contains(peer) && is(status)).count()
+        };
+        // Others would found, or have founded, something else.
+        let is_new = |status: &Status| {
+            let is_like = (status.founders, status.origin) == (self.founders, self.origin);
+            is_like && (status.is_blank() || status.configuration == 1 && status.end == self.begin)
+        };
+        let all = count(&is_new) == members;
+        let eager = count(&|status| is_new(status) && (status.initialize || !status.is_blank()));
+        // One that is empty takes over what the others hold; one that holds something else must not lose it.
+        let yields = |status: &Status| status.is_blank() && status.origin == 0;
+        let old = count(&|status| !(is_new(status) || yields(status))) > 1;
+        all || !old && self.initialize && eager > members / 2
+    }
+
+    /// Returns which blank peers hold another imported state than this server, or none.
+    pub(super) fn unlike(&self, statuses: impl Iterator<Item = (u8, Status)>) -> Vec<u8> {
+        let unlike = |(_, status): &(u8, Status)| status.is_blank() && status.origin != self.origin;
+        statuses.filter(unlike).map(|(peer, _)| peer).collect()
+    }
+}
+
+/// Stands for a set of servers; FNV-1a.
+fn founders_of(members: &[u8]) -> u64 {
+    members.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &member| (hash ^ u64::from(member)).wrapping_mul(0x100_0000_01b3))
+}
