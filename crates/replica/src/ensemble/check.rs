@@ -50,7 +50,11 @@ impl Replica {
     fn check_standing(&self) {
         let Configuration { id, base, voters } = &self.configuration;
         assert!(voters.is_sorted_by(|a, b| a < b), "invariant: voters {voters:?} are not in order");
-        assert!(*base <= self.applied, "invariant: configuration {id} begins at {base}, {} are applied", self.applied);
+        assert!(
+            *base <= self.applied.end(),
+            "invariant: configuration {id} begins at {base}, {} are applied",
+            self.applied.end()
+        );
         match &self.standing {
             Standing::Blank(_) => assert!(*id == 0, "invariant: a blank server is in configuration {id}"),
             Standing::Voter(consensus) => {
@@ -64,8 +68,11 @@ impl Replica {
         }
         if let Some(next) = &self.next {
             assert!(next.id > *id, "invariant: configuration {} comes behind {id}", next.id);
-            assert!(next.base == self.applied, "invariant: {next:?} begins, {} are applied", self.applied);
-            assert!(self.ahead.is_empty(), "invariant: entries behind the end of a configuration are to be applied");
+            assert!(next.base == self.applied.end(), "invariant: {next:?} begins, {} are applied", self.applied.end());
+            assert!(
+                self.applied.ahead_end() == self.applied.end(),
+                "invariant: entries behind the end of a configuration are to be applied"
+            );
         }
     }
 
@@ -73,11 +80,11 @@ impl Replica {
         let Some(store) = self.store() else { return };
         let store = store.lock();
         store.check();
-        let (applied, end) = (self.applied, store.end());
+        let (applied, end) = (self.applied.end(), store.end());
         let decided = store.decided();
         assert!(applied <= decided, "invariant: {applied} entries are applied, {decided} are decided");
         assert!(decided <= end, "invariant: {decided} entries are decided, {end} are accepted");
-        let ahead = applied + self.ahead.len() as u64;
+        let ahead = self.applied.ahead_end();
         assert!(ahead <= decided, "invariant: {ahead} entries are to be applied, {decided} are decided");
         let first = store.journal.first_index();
         assert!(first <= applied, "invariant: the log begins at {first}, {applied} entries are applied");
@@ -122,13 +129,13 @@ impl Replica {
         let Some(consensus) = self.consensus() else { panic!("invariant: it leads without a vote") };
         let end = consensus.store.lock().end();
         let is_up = |peer| self.links.get(&peer).is_some_and(|link| link.up);
-        lead.check(consensus.promise(), end, self.epoch.map(ballot::from_id), is_up);
+        lead.check(consensus.promise(), end, self.applied.epoch().map(ballot::from_id), is_up);
     }
 
     fn check_service(&self) {
         self.contact.check();
-        assert!(!self.serving || self.epoch.is_some(), "invariant: it serves without an epoch");
-        if let (Some(epoch), Some(consensus)) = (self.epoch.map(ballot::from_id), self.consensus()) {
+        assert!(!self.serving || self.applied.epoch().is_some(), "invariant: it serves without an epoch");
+        if let (Some(epoch), Some(consensus)) = (self.applied.epoch().map(ballot::from_id), self.consensus()) {
             let round = consensus.store.lock().round();
             let is_accepted = epoch.config_id != self.configuration.id || epoch <= round;
             assert!(is_accepted, "invariant: {epoch:?} is applied, what is accepted is of {round:?}");
@@ -139,11 +146,11 @@ impl Replica {
     fn check_course(&mut self) {
         let promise = self.consensus().map(|consensus| ballot::order(consensus.promise())).unwrap_or_default();
         let now = Seen {
-            applied: self.applied,
+            applied: self.applied.end(),
             decided: self.consensus().map_or(0, Consensus::decided),
             configuration: self.configuration.id,
             promise,
-            epoch: self.epoch.map(|epoch| ballot::order(ballot::from_id(epoch))).unwrap_or_default(),
+            epoch: self.applied.epoch().map(|epoch| ballot::order(ballot::from_id(epoch))).unwrap_or_default(),
         };
         let seen = std::mem::replace(&mut self.seen, now.clone());
         assert!(now.applied >= seen.applied, "invariant: {} entries were applied, now {}", seen.applied, now.applied);

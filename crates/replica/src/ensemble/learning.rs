@@ -120,7 +120,7 @@ impl Replica {
 
     /// A voter whose peers are in a later configuration.
     fn ask_for_the_end(&mut self, now_ms: u64) {
-        let (id, applied) = (self.configuration.id, self.applied);
+        let (id, applied) = (self.configuration.id, self.applied.end());
         let later = self.statuses().filter(|(_, status)| status.configuration > id && status.base > applied);
         let latest = later.max_by_key(|(peer, status)| (status.leading, status.configuration, *peer));
         let Some((peer, link)) = latest.and_then(|(peer, _)| Some((peer, self.links.get_mut(&peer)?))) else { return };
@@ -139,7 +139,7 @@ impl Replica {
         }
         let configuration = self.links.get(&peer).and_then(|link| link.status).map_or(0, |status| status.configuration);
         if configuration >= self.configuration.id {
-            self.want = Some(Want::Install { from: peer, at: self.applied });
+            self.want = Some(Want::Install { from: peer, at: self.applied.end() });
         }
     }
 
@@ -167,12 +167,12 @@ impl Replica {
 
     /// Whether somebody can be told something.
     pub(super) fn may_feed(&self) -> bool {
-        self.store().is_some() && self.links.values().any(|link| is_hungry(link, self.applied))
+        self.store().is_some() && self.links.values().any(|link| is_hungry(link, self.applied.end()))
     }
 
     /// Tells those who follow this server.
     pub(super) fn feed(&mut self) {
-        let applied = self.applied;
+        let applied = self.applied.end();
         let hungry = self.links.iter().filter(|(_, link)| is_hungry(link, applied));
         for peer in hungry.map(|(&peer, _)| peer).collect::<Vec<_>>() {
             let stream = self.links.get_mut(&peer).and_then(|link| link.stream.take());
@@ -192,7 +192,7 @@ impl Replica {
     /// `peer` has `from` entries, and votes in a configuration that has ended.
     pub(super) fn bring_along(&mut self, peer: u8, from: u64) {
         let base = self.configuration.base;
-        if from >= base || self.applied < base {
+        if from >= base || self.applied.end() < base {
             return;
         }
         match self.part(from, base, BRING_LEN_MAX).filter(|entries| from + entries.len() as u64 == base) {
@@ -255,7 +255,7 @@ impl Replica {
         self.take_outgoing();
         let Standing::Voter(consensus) = &self.standing else { return };
         let (store, written) = (consensus.store.clone(), consensus.written);
-        store.lock().note_decided_by(self.applied);
+        store.lock().note_decided_by(self.applied.end());
         self.stop_voting(written);
         let learner = Learner { returns: Some(now_ms), lacks_until: decided, ..Learner::new(store, now_ms) };
         self.standing = Standing::Learner(Box::new(learner));
@@ -265,7 +265,7 @@ impl Replica {
 
     /// Ends consensus on every link. Frames that wait for more than the journal's first `written` writes are forgotten.
     fn stop_voting(&mut self, written: u64) {
-        self.ahead.clear();
+        self.applied.forget_ahead();
         self.lead = None;
         for link in self.links.values_mut() {
             link.part();
@@ -286,12 +286,12 @@ impl Replica {
         // How the others stood when it fell behind is old news.
         let said = |status: Status| status.configuration >= self.configuration.id && status.decided > decided;
         let lacks = decided < learner.lacks_until || self.statuses().any(|(_, status)| said(status));
-        let is_settled = self.writing.is_none() && self.is_durable() && self.applied >= decided;
+        let is_settled = self.writing.is_none() && self.is_durable() && self.applied.end() >= decided;
         let Standing::Learner(learner) = &mut self.standing else { return };
         learner.is_complete |= !lacks || now_ms >= since_ms + STALL_MS;
         if learner.is_complete && is_settled {
             let journal = learner.store.lock().take_journal();
-            self.ahead.clear();
+            self.applied.forget_ahead();
             self.enter(self.configuration.clone(), journal, None, now_ms);
         }
     }
@@ -301,14 +301,14 @@ impl Replica {
         let end = first + entries.len() as u64;
         let status = self.links.get(&peer).and_then(|link| link.status);
         let brings_the_end = status.is_some_and(|it| it.configuration > self.configuration.id && it.base <= end);
-        if !brings_the_end || first > self.applied || end <= self.applied || self.next.is_some() {
+        if !brings_the_end || first > self.applied.end() || end <= self.applied.end() || self.next.is_some() {
             return;
         }
         self.take_outgoing();
         let Standing::Voter(consensus) = &self.standing else { return };
         let (store, written) = (consensus.store.clone(), consensus.written);
         let mut inner = store.lock();
-        inner.learn(self.applied, entries.split_off((self.applied - first) as usize));
+        inner.learn(self.applied.end(), entries.split_off((self.applied.end() - first) as usize));
         // All of it counts, whichever entries are the ends of configurations.
         inner.note_applied(end);
         drop(inner);

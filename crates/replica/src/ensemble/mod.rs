@@ -13,6 +13,8 @@
 //!
 //! * [`journal`]: the durable log as consensus needs it.
 //! * `storage`: OmniPaxos' view of it. `consensus`: OmniPaxos, driven by its rules. `ballot`: ballots as bytes.
+//! * `standing`: how a server takes part. `joining`: servers that have nothing join.
+//! * `apply`: what is decided takes effect. `disk`: what the disk has to do.
 //! * `companion`: the other process where one server votes alone.
 //! * [`frame`]: what servers say to each other. `links`: to whom, in which order.
 //! * `window`: commands of this server's clients until they are applied here. `leadership`: what a leader does as one.
@@ -27,6 +29,7 @@
 //! * `parts`: what of a log goes with a state from server to server.
 //! * [`replica`]: all of it together. `check`: what must hold between any two calls of it.
 
+mod apply;
 mod ballot;
 pub(crate) mod check;
 mod companion;
@@ -34,10 +37,12 @@ pub mod configuration;
 mod consensus;
 mod contact;
 mod digests;
+mod disk;
 mod founding;
 pub mod frame;
 mod hand_over;
 mod intake;
+mod joining;
 pub mod journal;
 mod leadership;
 mod learning;

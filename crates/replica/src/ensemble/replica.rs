@@ -9,44 +9,41 @@ use std::collections::BTreeMap;
 
 use omnipaxos::ballot_leader_election::Ballot;
 use oxkeeper_proto::{OpCode, SessionId};
-use oxkeeper_state::command::{BadEntry, BallotId, Entry, Epoch};
+use oxkeeper_state::command::{BallotId, Epoch};
 use oxkeeper_state::membership::MEMBERS_MAX;
 use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{Command, Identities, Level, Settings};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
+use super::apply::Applied;
 use super::ballot;
 use super::check::Seen;
 use super::configuration::Configuration;
 use super::consensus::{Consensus, Received};
 use super::contact::Contact;
 use super::digests::{Digests, Mismatch};
+use super::disk::Writing;
 use super::founding::Founding;
 use super::frame::{self, BadFrame, Frame, Roster, Status};
 use super::intake::Packed;
-use super::journal::{DiskJob, Journal, JournalFull, JournalOp, scalar};
-use super::leadership::{Joining, Leadership, Packing};
+use super::journal::{Journal, JournalFull, JournalOp, scalar};
+use super::leadership::{Leadership, Packing};
 use super::links::{Link, Place};
 pub use super::parts::{LogPart, LogTail, OwnLog, compare_rounds, greater_ballot};
 use super::pins::{PINNED_LEN_MAX, Pins};
 use super::standing::{Blank, Standing};
-use super::storage::{self, READ_ENTRIES, Store};
+use super::storage::{self, Store};
 use super::twins::Twins;
 use super::upgrading::Outdated;
 use super::window::Window;
 use super::{Bugs, Pace};
+use crate::Shared;
 use crate::delivery::Proposals;
-use crate::engine::Outside;
-use crate::{Shared, Writer};
 
-/// Commands applied under one exclusive lock: readers wait no longer than these take, about 0.2 ms.
-const APPLY_MAX: usize = 256;
 /// Sessions named in one frame, which is urgent: it should fit into a piece on the wire.
 const TOUCHES_MAX: usize = 8_000;
 /// How often a blank server says how it stands, and asks to join, ms.
 const BLANK_PING_MS: u64 = 50;
-/// A blank server whose disk has no room asks again after this time, ms.
-const FULL_BLANK_PING_MS: u64 = 5_000;
 
 /// What an ensemble's server needs to know.
 #[derive(Clone, Debug)]
@@ -114,17 +111,6 @@ pub enum Want {
     },
 }
 
-/// Work of the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Writing {
-    /// Changes that were staged.
-    Staged,
-    /// The end of the configuration.
-    End,
-    /// Nothing that anybody waits for.
-    Upkeep,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Replica {
@@ -141,9 +127,7 @@ pub struct Replica {
     pub(super) lead: Option<Leadership>,
     /// To whom commands go, and the ballot it leads.
     pub(super) target: Option<(u8, Ballot)>,
-    pub(super) applied: u64,
-    /// The ballot of the last epoch applied.
-    pub(super) epoch: Option<BallotId>,
+    pub(super) applied: Applied,
     /// With a majority, or with the leader.
     pub(super) contact: Contact,
     pub(super) serving: bool,
@@ -153,12 +137,10 @@ pub struct Replica {
     next_touch_ms: u64,
     pub(super) want: Option<Want>,
     pub(super) writing: Option<Writing>,
-    digests: Digests,
+    pub(super) digests: Digests,
     /// It must end: the others are newer.
     pub(super) outdated: Option<Outdated>,
     pub(super) twins: Twins,
-    /// Entries read ahead from the journal, from `applied` on.
-    pub(super) ahead: std::collections::VecDeque<storage::LogEntry>,
     pub(super) seen: Seen,
 }
 
@@ -186,8 +168,7 @@ impl Replica {
             window: Window::new(boot),
             lead: None,
             target: None,
-            applied: config.applied,
-            epoch: state.epoch_ballot(),
+            applied: Applied::new(config.applied, state.epoch_ballot()),
             contact: Contact::new(config.pace.contact_ms, now_ms),
             serving: false,
             founding: Founding::new(&config, state.ensemble()),
@@ -198,11 +179,10 @@ impl Replica {
             digests: Digests::default(),
             outdated: None,
             twins: Twins::default(),
-            ahead: std::collections::VecDeque::new(),
             seen: Seen::default(),
             config,
         };
-        replica.digests.note(replica.applied, state.digest());
+        replica.digests.note(replica.applied.end(), state.digest());
         if let Some(configuration) = configuration {
             replica.recover(configuration, state, now_ms)?;
         }
@@ -360,42 +340,10 @@ impl Replica {
     }
 
     /// `peer` leads `ballot` and takes commands.
-    fn aim(&mut self, peer: u8, ballot: Ballot) {
+    pub(super) fn aim(&mut self, peer: u8, ballot: Ballot) {
         if self.target.is_none_or(|(_, known)| ballot::order(known) <= ballot::order(ballot)) {
             self.target = Some((peer, ballot));
             self.window.rewind();
-        }
-    }
-
-    /// `peer` is blank. Who does not lead passes the question on, and later the answer: over the same link only, since what
-    /// was true for a server that had nothing then may not be true for one that has lost everything once more.
-    fn ask_for_blank(&mut self, peer: u8) {
-        let link = self.links.get(&peer).map_or(0, |link| link.number);
-        match self.leader() {
-            Some((leader, _)) if leader != self.config.me => self.say(leader, &Frame::JoinFor { blank: peer, link }),
-            Some(_) | None => self.admit_blank(peer, peer, link),
-        }
-    }
-
-    fn answer_blank(&mut self, blank: u8, link: u64, at: u64) {
-        if self.links.get(&blank).is_some_and(|known| known.up && known.number == link) {
-            self.say(blank, &Frame::JoinAt(at));
-        }
-    }
-
-    /// `via` has a link to the server that wants to join.
-    fn admit_blank(&mut self, blank: u8, via: u8, link: u64) {
-        self.lead.iter_mut().for_each(|lead| lead.ask_to_join(blank, via, link));
-    }
-
-    /// This server is blank, and may join with a state of `at` entries. It need not ask again, whatever comes in between:
-    /// it takes part in nothing before, and another lost disk takes the note along.
-    fn note_admitted(&mut self, peer: u8, at: u64, now_ms: u64) {
-        if let Some(Blank { journal, next_ping_ms }) = self.standing.blank_mut() {
-            match journal.write(vec![JournalOp::Scalar(scalar::ADMITTED, at.to_be_bytes().to_vec())]) {
-                Ok(()) => self.want = Some(Want::Install { from: peer, at }),
-                Err(JournalFull) => *next_ping_ms = now_ms + FULL_BLANK_PING_MS,
-            }
         }
     }
 
@@ -511,8 +459,8 @@ impl Replica {
             origin,
             founders,
             boot: self.window.boot,
-            decided: self.applied,
-            end: self.applied,
+            decided: self.applied.end(),
+            end: self.applied.end(),
             knows: self.most(),
             ..Status::default()
         };
@@ -535,21 +483,6 @@ impl Replica {
     /// How the others stand, as far as they are linked.
     pub(super) fn statuses(&self) -> impl Iterator<Item = (u8, Status)> {
         self.links.iter().filter_map(|(&peer, link)| link.status.map(|status| (peer, status)))
-    }
-
-    /// A blank server, of an ensemble that is there: the leader, or a voter that may know one which has joined since this
-    /// server was configured. Whoever answers is fetched from; a voter has its vote to give with it, a server without one only what
-    /// it heard (`round_heard`). Who was let in before, and has not got the state yet, only fetches it.
-    fn ask_to_join(&mut self) {
-        let Standing::Blank(Blank { journal, .. }) = &self.standing else { return };
-        let admitted = storage::number(&**journal, scalar::ADMITTED);
-        let others = self.statuses().filter(|(_, status)| status.votes);
-        let asked = others.max_by_key(|(_, status)| (status.leading, status.configuration, status.decided));
-        let Some((peer, status)) = asked else { return };
-        match admitted.filter(|&at| at <= status.decided) {
-            Some(at) => self.want = Some(Want::Install { from: peer, at }),
-            None => self.say(peer, &Frame::Join),
-        }
     }
 
     fn found_if_due(&mut self, now_ms: u64) {
@@ -678,7 +611,7 @@ impl Replica {
             entry
         };
         let packing = Packing {
-            applied: self.applied,
+            applied: self.applied.end(),
             wall_ms,
             entry_len_max: config.entry_len_max,
             configuration: &self.configuration,
@@ -695,7 +628,7 @@ impl Replica {
         };
         if !self.contact.is_recent(now_ms) || self.is_doubtful() || self.is_wrong() || self.is_catching_up() {
             self.serving = false;
-        } else if current.is_some_and(|ballot| self.epoch == Some(ballot::to_id(ballot))) {
+        } else if current.is_some_and(|ballot| self.applied.epoch() == Some(ballot::to_id(ballot))) {
             self.serving = true;
         }
     }
@@ -740,7 +673,7 @@ impl Replica {
 
     /// Entries that are decided, as far as this server knows, and the bytes of those it has that are not.
     pub fn decided(&self) -> (u64, usize) {
-        self.consensus().map_or((self.applied, 0), |consensus| (consensus.decided(), consensus.undecided_len()))
+        self.consensus().map_or((self.applied.end(), 0), |consensus| (consensus.decided(), consensus.undecided_len()))
     }
 
     /// On a leader: the peers linked to it, and whether each is in step: it accepts what this server proposes, or is told
@@ -767,210 +700,6 @@ impl Replica {
         let frame = self.links.get_mut(&peer)?.pop(written)?;
         self.debug_check_leaving(&frame);
         Some(frame)
-    }
-
-    /// Whether [`Replica::begin_persist`] has something to do.
-    pub fn wants_disk(&self) -> bool {
-        let is_staged = self.next.is_some() || self.store().is_some_and(|store| store.lock().is_staged());
-        self.writing.is_none() && is_staged
-    }
-
-    /// Whether the disk works, or has to.
-    pub fn is_durable(&self) -> bool {
-        self.next.is_none() && self.store().is_none_or(|store| store.lock().is_durable())
-    }
-
-    /// Returns the work that makes durable what must be, if anything must. Any thread may do it, and meanwhile everything else may
-    /// go on here; [`Replica::finish_persist`] follows when it is done.
-    pub fn begin_persist(&mut self) -> Option<DiskJob> {
-        if self.writing.is_some() {
-            return None;
-        }
-        if let Some(next) = self.next.clone()
-            && self.store().is_some_and(|store| store.lock().durable_end() >= next.base)
-        {
-            self.writing = Some(Writing::End);
-            return Some(self.begin_succession(&next));
-        }
-        let work = match &mut self.standing {
-            Standing::Voter(consensus) => loop {
-                match consensus.begin_persist() {
-                    None if consensus.settle_companion() => consensus.take_outgoing(&mut self.links),
-                    work => break work,
-                }
-            },
-            Standing::Learner(learner) => learner.store.lock().begin(),
-            Standing::Blank(_) => None,
-        }?;
-        self.writing = Some(Writing::Staged);
-        Some(work)
-    }
-
-    /// Returns work for a disk that nobody waits for, if there is any. As [`Replica::begin_persist`].
-    pub fn begin_upkeep(&mut self) -> Option<DiskJob> {
-        // A candidate may need everything it has.
-        if self.writing.is_some() || self.next.is_some() || self.consensus().is_some_and(Consensus::is_candidate) {
-            return None;
-        }
-        let work = self.store()?.lock().begin_upkeep()?;
-        self.writing = Some(Writing::Upkeep);
-        Some(work)
-    }
-
-    /// The work is done. *Errors*: the disk is full; the replica must be started anew from what is on disk.
-    pub fn finish_persist(&mut self, written: Result<(), JournalFull>) -> Result<(), JournalFull> {
-        written?;
-        match (self.writing.take().expect("work was under way"), &mut self.standing) {
-            (Writing::End, _) => self.finish_succession(),
-            (Writing::Staged, Standing::Voter(consensus)) => {
-                consensus.finish_persist();
-                // Entries counted only now may be news for the others.
-                consensus.take_outgoing(&mut self.links);
-            }
-            (Writing::Staged | Writing::Upkeep, _) => self.store().into_iter().for_each(|store| store.lock().finish()),
-        }
-        self.debug_check();
-        Ok(())
-    }
-
-    /// Makes durable what must be, at once; true if anything was. *Errors*: as [`Replica::finish_persist`].
-    pub fn persist(&mut self) -> Result<bool, JournalFull> {
-        let mut worked = false;
-        while let Some(work) = self.begin_persist() {
-            let written = work();
-            self.finish_persist(written)?;
-            worked = true;
-        }
-        Ok(worked)
-    }
-
-    /// Applies what is decided, and durable here unless `early` says that a follower need not wait for that. `entry` is held while
-    /// an entry is applied, of which the state may be unlocked in between. *Errors*: an entry that is none: the log is damaged.
-    pub fn apply(
-        &mut self,
-        shared: &RwLock<Shared>,
-        entry: &Mutex<()>,
-        writer: &mut Writer,
-        outside: &mut dyn Outside,
-        early: bool,
-        now_ms: u64,
-    ) -> Result<(), BadEntry> {
-        let before = self.applied;
-        while let Some(bytes) = self.next_applicable(early) {
-            let between_entries = entry.lock();
-            self.apply_entry(&bytes.0, shared, writer, outside, now_ms)?;
-            drop(between_entries);
-            self.applied += 1;
-            self.note_end(shared);
-            self.settle_joining();
-        }
-        if self.applied > before
-            && let Some(store) = self.store()
-        {
-            store.lock().note_applied(self.applied);
-        }
-        self.debug_check();
-        Ok(())
-    }
-
-    /// Whether something is applied that this server's disk does not have.
-    pub fn is_ahead_of_disk(&self) -> bool {
-        self.store().is_some_and(|store| store.lock().durable_end() < self.applied)
-    }
-
-    fn next_applicable(&mut self, early: bool) -> Option<storage::LogEntry> {
-        if self.next.is_some() && !self.config.bugs.late_end {
-            return None;
-        }
-        if let Some(entry) = self.ahead.pop_front() {
-            return Some(entry);
-        }
-        let applied = self.applied;
-        let end = self.standing.applicable(early).min(applied + READ_ENTRIES);
-        if applied >= end {
-            return None;
-        }
-        let entries = self.store()?.lock().entries(applied, end);
-        self.ahead = entries.into();
-        self.ahead.pop_front()
-    }
-
-    fn apply_entry(
-        &mut self,
-        bytes: &[u8],
-        shared: &RwLock<Shared>,
-        writer: &mut Writer,
-        outside: &mut dyn Outside,
-        now_ms: u64,
-    ) -> Result<(), BadEntry> {
-        let mut batch = match Entry::decode(bytes, self.config.knows)? {
-            Entry::Epoch(epoch) => {
-                let mut shared = shared.write();
-                writer.begin_epoch(&mut shared, &epoch);
-                self.digests.note(self.applied + 1, shared.state.digest());
-                self.begin_epoch(epoch.ballot, &mut shared, now_ms);
-                outside.deliver(writer, shared, Some(bytes));
-                return Ok(());
-            }
-            Entry::Raise(raise) => {
-                let mut shared = shared.write();
-                shared.state.raise(&raise);
-                self.digests.note(self.applied + 1, shared.state.digest());
-                self.lead.iter_mut().for_each(|lead| lead.note_level(shared.state.level()));
-                outside.deliver(writer, shared, Some(bytes));
-                return Ok(());
-            }
-            Entry::Renewal(renewal) => {
-                let mut shared = shared.write();
-                shared.state.renew(&renewal);
-                self.digests.note(self.applied + 1, shared.state.digest());
-                outside.deliver(writer, shared, Some(bytes));
-                return Ok(());
-            }
-            Entry::Batch(batch) => batch,
-        };
-        loop {
-            let mut shared = shared.write();
-            let last = writer.apply(&mut shared, &mut batch, &mut self.window, APPLY_MAX, now_ms)? < APPLY_MAX;
-            if last {
-                self.digests.note(self.applied + 1, shared.state.digest());
-            }
-            outside.deliver(writer, shared, last.then_some(bytes));
-            if last {
-                return Ok(());
-            }
-        }
-    }
-
-    /// The leader is the one its clocks and its intake wait for.
-    fn begin_epoch(&mut self, id: BallotId, shared: &mut Shared, now_ms: u64) {
-        self.epoch = Some(id);
-        let ballot = ballot::from_id(id);
-        let Some(lead) = self.lead.as_mut().filter(|lead| lead.ballot() == ballot) else { return };
-        lead.open(&shared.state, self.config.knows, self.config.bugs);
-        if !self.config.bugs.stale_clocks {
-            shared.sessions.get_mut().clocks.restart(now_ms);
-        }
-        self.aim(self.config.me, ballot);
-        for peer in self.linked() {
-            self.say(peer, &Frame::Ready(id));
-        }
-        self.ping(None, now_ms);
-    }
-
-    /// Tells those who may join by now.
-    fn settle_joining(&mut self) {
-        let Some(lead) = &mut self.lead else { return };
-        // A voter may where nothing counts that it has ever promised: the configuration has ended.
-        let has_ended = self.next.is_some() || self.config.bugs.lasting_configuration;
-        let safe = lead.take_joined(self.applied, |blank| has_ended || !self.configuration.has(blank));
-        for Joining { blank, via, link, safe_from } in safe {
-            let at = safe_from.unwrap_or_default();
-            match via == blank {
-                true => self.answer_blank(blank, link, at),
-                false => self.say(via, &Frame::JoinAtFor { blank, link, at }),
-            }
-        }
     }
 
     /// What it cannot do itself; asked for once.
@@ -1010,7 +739,7 @@ impl Replica {
 
     /// Entries applied.
     pub fn applied(&self) -> u64 {
-        self.applied
+        self.applied.end()
     }
 
     /// Takes the counts of what this server, as the leader, has packed since the last call.
@@ -1033,7 +762,7 @@ impl Replica {
             return None;
         }
         // What is decided behind that may be void.
-        let decided = self.applied;
+        let decided = self.applied.end();
         let entries = store.entries_of(from, decided, len_max);
         let next = from + entries.len() as u64;
         let mut part = LogPart { entries: entries.into_iter().map(|entry| entry.0).collect(), last: None };
@@ -1057,7 +786,7 @@ impl Replica {
     /// would claim to have accepted nothing, and a leader would offer it entries again that are decided.
     fn round_heard(&self) -> Vec<u8> {
         let of_this = |id: &BallotId| ballot::from_id(*id).config_id == self.configuration.id;
-        self.epoch.filter(of_this).map(|id| id.0.to_vec()).unwrap_or_default()
+        self.applied.epoch().filter(of_this).map(|id| id.0.to_vec()).unwrap_or_default()
     }
 
     /// Forgets entries below `index`, of which all are in the durable tree.
@@ -1065,7 +794,7 @@ impl Replica {
         if self.is_candidate() {
             return;
         }
-        let applied = self.applied;
+        let applied = self.applied.end();
         if let Some(store) = self.store() {
             store.lock().journal.trim(index.min(applied));
         }

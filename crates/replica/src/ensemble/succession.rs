@@ -33,13 +33,14 @@ impl Replica {
     pub(super) fn recover(&mut self, written: Configuration, state: &State, now_ms: u64) -> Result<(), JournalFull> {
         let mut journal = self.standing.take_journal();
         let id = Configuration::id_of(state);
-        let configuration = if id > written.id { Configuration::behind(state, self.applied) } else { written.clone() };
+        let configuration =
+            if id > written.id { Configuration::behind(state, self.applied.end()) } else { written.clone() };
         if configuration != written {
-            storage::cut(&mut *journal, self.applied, &configuration, self.config.bugs)()?;
+            storage::cut(&mut *journal, self.applied.end(), &configuration, self.config.bugs)()?;
         }
-        if !configuration.has(self.config.me) && journal.next_index() > self.applied {
+        if !configuration.has(self.config.me) && journal.next_index() > self.applied.end() {
             // It will be told again.
-            journal.write(vec![JournalOp::Truncate(self.applied)])?;
+            journal.write(vec![JournalOp::Truncate(self.applied.end())])?;
         }
         self.enter(configuration, journal, None, now_ms);
         Ok(())
@@ -49,9 +50,9 @@ impl Replica {
     pub(super) fn note_end(&mut self, shared: &RwLock<Shared>) {
         let shared = shared.read();
         if Configuration::id_of(&shared.state) > self.configuration.id && self.next.is_none() {
-            self.next = Some(Configuration::behind(&shared.state, self.applied));
+            self.next = Some(Configuration::behind(&shared.state, self.applied.end()));
             if !self.config.bugs.late_end {
-                self.ahead.clear();
+                self.applied.forget_ahead();
             }
         }
     }
@@ -79,7 +80,7 @@ impl Replica {
         }
         self.lead = None;
         self.want = None;
-        self.ahead.clear();
+        self.applied.forget_ahead();
         self.target = self.target.filter(|(_, ballot)| ballot::order(*ballot).0 >= next.id);
         let leader = leader.filter(|&leader| next.has(leader)).or(next.voters.first().copied());
         let leads_first = leader == Some(self.config.me);
@@ -89,7 +90,7 @@ impl Replica {
     /// Before it packs: the leader rules on the reconfigs that wait. One is enough at a time.
     pub(super) fn judge(&mut self, shared: &RwLock<Shared>) {
         let Some(mut lead) = self.lead.take() else { return };
-        let awaited = lead.awaited(self.applied);
+        let awaited = lead.awaited(self.applied.end());
         // The leader behind a renewal rules on them.
         if awaited.is_none_or(|awaited| awaited.is_reconfig) {
             let mut ruled = awaited.is_some();
@@ -128,7 +129,7 @@ impl Replica {
         self.configuration = configuration;
         self.standing = if self.configuration.has(me) {
             let configuration = self.configuration.clone();
-            let mut consensus = Consensus::new(me, configuration, journal, self.applied, pace, bugs, now_ms);
+            let mut consensus = Consensus::new(me, configuration, journal, self.applied.end(), pace, bugs, now_ms);
             consensus.sync_len_max = self.config.sync_len_max;
             match leads_first {
                 Some(true) => consensus.lead_first(),
@@ -138,7 +139,7 @@ impl Replica {
             }
             Standing::Voter(Box::new(consensus))
         } else {
-            let store = Store::new(journal, self.applied, self.configuration.id, bugs);
+            let store = Store::new(journal, self.applied.end(), self.configuration.id, bugs);
             Standing::Learner(Box::new(Learner::new(store, now_ms)))
         };
         self.ping(None, now_ms);

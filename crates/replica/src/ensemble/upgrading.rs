@@ -60,7 +60,7 @@ impl Replica {
     /// The leader proposes a higher level, once it may.
     pub(super) fn propose_level(&mut self, shared: &RwLock<Shared>, time_ms: i64) {
         let Some(lead) = self.lead.as_ref().filter(|lead| lead.is_open() && lead.leaving.is_none()) else { return };
-        let is_busy = self.next.is_some() || lead.awaited(self.applied).is_some();
+        let is_busy = self.next.is_some() || lead.awaited(self.applied.end()).is_some();
         if is_busy || lead.raised() >= self.most() || !self.consensus().is_some_and(Consensus::leads) {
             return;
         }

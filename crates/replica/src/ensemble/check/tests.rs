@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use super::*;
 use crate::delivery::{Origin, Proposals};
 use crate::engine::{Event, Outside};
+use crate::ensemble::apply::Applied;
 use crate::ensemble::{JournalOp, MemoryJournal, Pace, ReplicaConfig};
 use crate::{Clocks, SessionTable, Shared, Writer};
 
@@ -208,16 +209,16 @@ fn what_is_wrong_in_a_leader_is_found() {
             ("entries behind the end of a configuration are to be applied", |it| {
                 it.replica.next = Some(Configuration { id: 2, base: 2, voters: vec![1] });
                 let entries = store(it).lock().entries(1, 2);
-                it.replica.ahead = entries.into();
+                it.replica.applied.read_ahead(entries);
             }),
-            ("3 entries are applied, 2 are decided", |it| it.replica.applied = 3),
+            ("3 entries are applied, 2 are decided", |it| it.replica.applied = Applied::new(3, None)),
             ("3 entries are to be applied, 2 are decided", |it| {
                 let entries = store(it).lock().entries(1, 2);
-                it.replica.ahead = entries.into();
+                it.replica.applied.read_ahead(entries);
             }),
             ("the log begins at 2, 1 entries are applied", |it| {
                 store(it).lock().journal.trim(2);
-                it.replica.applied = 1;
+                it.replica.applied = Applied::new(1, None);
             }),
             ("3 entries count, 2 are applied", |it| store(it).lock().note_applied(3)),
             ("2 entries are applied, 1 are durable", |it| store(it).lock().spoil_by_writing_again(1)),
@@ -241,11 +242,11 @@ fn what_is_wrong_in_a_leader_is_found() {
             ("now it is 0", |it| it.replica.contact.advance(0)),
             ("it serves without an epoch", |it| {
                 it.replica.lead = None;
-                it.replica.epoch = None;
+                it.replica.applied = Applied::new(2, None);
             }),
             ("what is accepted is of Ballot", |it| {
                 it.replica.lead = None;
-                it.replica.epoch = Some(LATER);
+                it.replica.applied.begin_epoch(LATER);
             }),
             ("write 9 is staged", |it| consensus(it).staged = 9),
             ("write 9 is begun", |it| consensus(it).begun = 9),
@@ -261,7 +262,7 @@ fn what_is_wrong_in_a_follower_is_found() {
         follower,
         |server| server.replica.check(),
         &[
-            ("3 entries are applied, 2 are decided", |it| it.replica.applied = 3),
+            ("3 entries are applied, 2 are decided", |it| it.replica.applied = Applied::new(3, None)),
             ("is promised, Ballot", |it| store(it).lock().spoil_promise(ballot::from_id(LATER))),
             ("above the promise", |it| store(it).lock().spoil_round(ballot::from_id(LATER))),
             ("in configuration 1", |it| {
@@ -270,7 +271,7 @@ fn what_is_wrong_in_a_follower_is_found() {
             }),
             ("2 entries are decided, 1 are stored as such", |it| {
                 store(it).lock().spoil_decided(1);
-                it.replica.applied = 1;
+                it.replica.applied = Applied::new(1, None);
             }),
         ],
     );

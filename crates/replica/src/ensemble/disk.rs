@@ -1,0 +1,94 @@
+//! What a server has its disk do, and what follows when it is done.
+
+use super::consensus::Consensus;
+use super::journal::{DiskJob, JournalFull};
+use super::replica::Replica;
+use super::standing::Standing;
+
+/// Work of the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writing {
+    /// Changes that were staged.
+    Staged,
+    /// The end of the configuration.
+    End,
+    /// Nothing that anybody waits for.
+    Upkeep,
+}
+
+impl Replica {
+    /// Whether [`Replica::begin_persist`] has something to do.
+    pub fn wants_disk(&self) -> bool {
+        let is_staged = self.next.is_some() || self.store().is_some_and(|store| store.lock().is_staged());
+        self.writing.is_none() && is_staged
+    }
+
+    /// Whether the disk works, or has to.
+    pub fn is_durable(&self) -> bool {
+        self.next.is_none() && self.store().is_none_or(|store| store.lock().is_durable())
+    }
+
+    /// Returns the work that makes durable what must be, if anything must. Any thread may do it, and meanwhile everything else may
+    /// go on here; [`Replica::finish_persist`] follows when it is done.
+    pub fn begin_persist(&mut self) -> Option<DiskJob> {
+        if self.writing.is_some() {
+            return None;
+        }
+        if let Some(next) = self.next.clone()
+            && self.store().is_some_and(|store| store.lock().durable_end() >= next.base)
+        {
+            self.writing = Some(Writing::End);
+            return Some(self.begin_succession(&next));
+        }
+        let work = match &mut self.standing {
+            Standing::Voter(consensus) => loop {
+                match consensus.begin_persist() {
+                    None if consensus.settle_companion() => consensus.take_outgoing(&mut self.links),
+                    work => break work,
+                }
+            },
+            Standing::Learner(learner) => learner.store.lock().begin(),
+            Standing::Blank(_) => None,
+        }?;
+        self.writing = Some(Writing::Staged);
+        Some(work)
+    }
+
+    /// Returns work for a disk that nobody waits for, if there is any. As [`Replica::begin_persist`].
+    pub fn begin_upkeep(&mut self) -> Option<DiskJob> {
+        // A candidate may need everything it has.
+        if self.writing.is_some() || self.next.is_some() || self.consensus().is_some_and(Consensus::is_candidate) {
+            return None;
+        }
+        let work = self.store()?.lock().begin_upkeep()?;
+        self.writing = Some(Writing::Upkeep);
+        Some(work)
+    }
+
+    /// The work is done. *Errors*: the disk is full; the replica must be started anew from what is on disk.
+    pub fn finish_persist(&mut self, written: Result<(), JournalFull>) -> Result<(), JournalFull> {
+        written?;
+        match (self.writing.take().expect("work was under way"), &mut self.standing) {
+            (Writing::End, _) => self.finish_succession(),
+            (Writing::Staged, Standing::Voter(consensus)) => {
+                consensus.finish_persist();
+                // Entries counted only now may be news for the others.
+                consensus.take_outgoing(&mut self.links);
+            }
+            (Writing::Staged | Writing::Upkeep, _) => self.store().into_iter().for_each(|store| store.lock().finish()),
+        }
+        self.debug_check();
+        Ok(())
+    }
+
+    /// Makes durable what must be, at once; true if anything was. *Errors*: as [`Replica::finish_persist`].
+    pub fn persist(&mut self) -> Result<bool, JournalFull> {
+        let mut worked = false;
+        while let Some(work) = self.begin_persist() {
+            let written = work();
+            self.finish_persist(written)?;
+            worked = true;
+        }
+        Ok(worked)
+    }
+}

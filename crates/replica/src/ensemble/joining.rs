@@ -1,0 +1,78 @@
+//! Servers that have nothing join an ensemble that is there.
+//!
+//! A blank server asks its peers, and who does not lead asks the leader for it. The leader answers once an entry is decided in
+//! which the blank server took no part (see `leadership`): with a state that has that entry, it may take part.
+
+use super::frame::Frame;
+use super::journal::{JournalFull, JournalOp, scalar};
+use super::leadership::Joining;
+use super::replica::{Replica, Want};
+use super::standing::{Blank, Standing};
+use super::storage;
+
+/// A blank server whose disk has no room asks again after this time, ms.
+const FULL_BLANK_PING_MS: u64 = 5_000;
+
+impl Replica {
+    /// A blank server, of an ensemble that is there: the leader, or a voter that may know one which has joined since this
+    /// server was configured. Whoever answers is fetched from; a voter has its vote to give with it, a server without one only what
+    /// it heard (`round_heard`). Who was let in before, and has not got the state yet, only fetches it.
+    pub(super) fn ask_to_join(&mut self) {
+        let Standing::Blank(Blank { journal, .. }) = &self.standing else { return };
+        let admitted = storage::number(&**journal, scalar::ADMITTED);
+        let others = self.statuses().filter(|(_, status)| status.votes);
+        let asked = others.max_by_key(|(_, status)| (status.leading, status.configuration, status.decided));
+        let Some((peer, status)) = asked else { return };
+        match admitted.filter(|&at| at <= status.decided) {
+            Some(at) => self.want = Some(Want::Install { from: peer, at }),
+            None => self.say(peer, &Frame::Join),
+        }
+    }
+
+    /// `peer` is blank. Who does not lead passes the question on, and later the answer: over the same link only, since what
+    /// was true for a server that had nothing then may not be true for one that has lost everything once more.
+    pub(super) fn ask_for_blank(&mut self, peer: u8) {
+        let link = self.links.get(&peer).map_or(0, |link| link.number);
+        match self.leader() {
+            Some((leader, _)) if leader != self.config.me => self.say(leader, &Frame::JoinFor { blank: peer, link }),
+            Some(_) | None => self.admit_blank(peer, peer, link),
+        }
+    }
+
+    pub(super) fn answer_blank(&mut self, blank: u8, link: u64, at: u64) {
+        if self.links.get(&blank).is_some_and(|known| known.up && known.number == link) {
+            self.say(blank, &Frame::JoinAt(at));
+        }
+    }
+
+    /// `via` has a link to the server that wants to join.
+    pub(super) fn admit_blank(&mut self, blank: u8, via: u8, link: u64) {
+        self.lead.iter_mut().for_each(|lead| lead.ask_to_join(blank, via, link));
+    }
+
+    /// This server is blank, and may join with a state of `at` entries. It need not ask again, whatever comes in between:
+    /// it takes part in nothing before, and another lost disk takes the note along.
+    pub(super) fn note_admitted(&mut self, peer: u8, at: u64, now_ms: u64) {
+        if let Some(Blank { journal, next_ping_ms }) = self.standing.blank_mut() {
+            match journal.write(vec![JournalOp::Scalar(scalar::ADMITTED, at.to_be_bytes().to_vec())]) {
+                Ok(()) => self.want = Some(Want::Install { from: peer, at }),
+                Err(JournalFull) => *next_ping_ms = now_ms + FULL_BLANK_PING_MS,
+            }
+        }
+    }
+
+    /// Tells those who may join by now.
+    pub(super) fn settle_joining(&mut self) {
+        let Some(lead) = &mut self.lead else { return };
+        // A voter may where nothing counts that it has ever promised: the configuration has ended.
+        let has_ended = self.next.is_some() || self.config.bugs.lasting_configuration;
+        let safe = lead.take_joined(self.applied.end(), |blank| has_ended || !self.configuration.has(blank));
+        for Joining { blank, via, link, safe_from } in safe {
+            let at = safe_from.unwrap_or_default();
+            match via == blank {
+                true => self.answer_blank(blank, link, at),
+                false => self.say(via, &Frame::JoinAtFor { blank, link, at }),
+            }
+        }
+    }
+}
