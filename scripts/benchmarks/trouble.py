@@ -30,6 +30,11 @@ SLOW_MS = (200, 300, 600, 1000)
 SLOW_SESSIONS = 24
 # The disk decides, and every write counts 24-fold: what is as good differs by a few percent.
 SLOW_SHARE = 0.9
+# Of slow followers.
+FOLLOWERS_MS = 400
+# What is outstanding while a network, or nothing, is in trouble: sessions, requests of each, bytes of each.
+BULK, BUSY_MBIT = (256, 1, 50_000), 200
+BUSY = (64, 16, 10_000)
 # What a server may send and receive, and what it missed.
 LINK_MBIT, MISSED_ZNODES, MISSED_SIZE = 100, 3_000, 10_000
 # Writes a second while a wiped server comes back, and how long each is.
@@ -46,9 +51,13 @@ ROWS = (
         Row(f"disk {ms}", f"+{ms} ms a sync, set {SLOW_SESSIONS}×1: writes, changes of leader", ("per_s", "changes"), (Target("per_s", "≥", SLOW_SHARE, "zookeeper"), Target("changes", "≤", 0)))
         for ms in SLOW_MS
     ),
+    Row("followers", f"+{FOLLOWERS_MS} ms a sync at both followers, set {SLOW_SESSIONS}×1", ("per_s", "changes"), (Target("per_s", "≥", SLOW_SHARE, "zookeeper"), Target("changes", "≤", 0))),
+    Row("bulk", "set of {bulk_kb} kB, {bulk_count}×1, no fault", ("per_s", "changes"), (Target("per_s", "≥", 1, "zookeeper"), Target("changes", "≤", 0))),
+    Row("busy", "set of {busy_kb} kB, {busy_count} outstanding, {busy_mb} MB/s at each server", ("per_s", "changes"), (Target("changes", "≤", 0),)),
     Row("narrow", "a follower away for {missed_mb} MB, at {link_mb} MB/s: exec → caught up", ("seconds", "changes"), (Target("seconds", "≤", 1, "zookeeper"), Target("changes", "≤", 0))),
     Row("wiped", "an empty disk of {znodes} znodes, {load_mb} MB/s of writes: exec → caught up", ("seconds",), (Target("seconds", "≤", 1, "zookeeper"),)),
     Row("killed", f"both followers killed for {WITHOUT_QUORUM_S} s: of {SESSIONS} sessions", ("kept",), (Target("kept", "≥", SESSIONS),)),
+    Row("in turn", "the leader killed, and the next one, likewise", ("kept",), (Target("kept", "≥", SESSIONS),)),
     Row("stopped", "both followers stopped (SIGSTOP) likewise", ("kept",), (Target("kept", "≥", SESSIONS),)),
     Row("cut", "all three cut off from each other likewise", ("kept",), (Target("kept", "≥", SESSIONS),)),
 )
@@ -73,15 +82,14 @@ class Troubled(three.Three):
 
     def __init__(self, kind, oxkeeper):
         self.directory = Path(tempfile.mkdtemp(prefix=f"bench-{kind}-{KEY}-"))
-        self.delay = self.directory / "delay"
-        self.slow_disk(0)
         library, source = self.directory / "slow_disk.so", Path(__file__).with_name("slow_disk.c")
         subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
         self.ensemble = Ensemble.create(kind, three.COUNT, self.directory / "ensemble", "namespaces", three.ZOO_CFG)
         self.members = self.ensemble.members
         for number, member in self.members.items():
             argv = server_argv(kind, oxkeeper, member.directory / "zoo.cfg")
-            preload = ["env", f"LD_PRELOAD={library}", f"SLOW_DISK={self.delay}"]
+            self.slow_disk(0, [number])
+            preload = ["env", f"LD_PRELOAD={library}", f"SLOW_DISK={self.delay(number)}"]
             member.argv = self.ensemble.network.wrap(number, [*preload, *argv])
 
     def start(self):
@@ -93,17 +101,23 @@ class Troubled(three.Three):
         self.ensemble.network.down()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def slow_disk(self, ms):
-        """All three."""
-        self.delay.with_suffix(".new").write_text(str(ms * 1000))
-        self.delay.with_suffix(".new").rename(self.delay)
+    def delay(self, number):
+        return self.directory / f"delay-{number}"
 
-    def narrow(self, number):
-        """What the server receives, and what it sends."""
+    def slow_disk(self, ms, numbers=None):
+        """Of these servers, or of all."""
+        for number in numbers or self.members:
+            delay = self.delay(number)
+            delay.with_suffix(".new").write_text(str(ms * 1000))
+            delay.with_suffix(".new").rename(delay)
+
+    def narrow(self, mbit, numbers):
+        """What these servers receive, and what they send."""
         network = self.ensemble.network
-        limit = ["root", "tbf", "rate", f"{LINK_MBIT}mbit", "burst", "64kb", "latency", "100ms"]
-        subprocess.run(["tc", "qdisc", "add", "dev", f"{network.bridge}v{number}", *limit], check=True)
-        ip("netns", "exec", network.namespace(number), "tc", "qdisc", "add", "dev", "eth0", *limit)
+        limit = ["root", "tbf", "rate", f"{mbit}mbit", "burst", "64kb", "latency", "100ms"]
+        for number in numbers:
+            subprocess.run(["tc", "qdisc", "add", "dev", f"{network.bridge}v{number}", *limit], check=True)
+            ip("netns", "exec", network.namespace(number), "tc", "qdisc", "add", "dev", "eth0", *limit)
 
     def epoch(self):
         """The number of the present leadership."""
@@ -153,7 +167,7 @@ class Turn(AnyTurn):
     """One ensemble's turn."""
 
     def run(self):
-        for trouble in (self.slow_disks, self.narrow, self.wiped, self.without_quorum):
+        for trouble in (self.slow_disks, self.bulk, self.busy, self.narrow, self.wiped, self.without_quorum):
             try:
                 with Troubled(self.kind, self.oxkeeper) as ensemble:
                     trouble(ensemble)
@@ -165,13 +179,23 @@ class Turn(AnyTurn):
         self.bench(servers, "--workload", "mixed:50", "--warmup", "0", "--duration", str(self.scale.warmup))
         for ms in SLOW_MS:
             troubled.slow_disk(ms)
-            self.take(f"disk {ms}", lambda: self.slow(troubled, servers))
+            self.take(f"disk {ms}", lambda: self.sets(troubled, servers, SLOW_SESSIONS, 1))
             troubled.slow_disk(0)
             troubled.ensemble.wait_serving()
+        *followers, _ = troubled.followers_first()
+        troubled.slow_disk(FOLLOWERS_MS, followers)
+        self.take("followers", lambda: self.sets(troubled, servers, SLOW_SESSIONS, 1))
 
-    def slow(self, troubled, servers):
+    def bulk(self, troubled):
+        self.take("bulk", lambda: self.sets(troubled, troubled.servers(troubled.members), *BULK))
+
+    def busy(self, troubled):
+        troubled.narrow(BUSY_MBIT, troubled.members)
+        self.take("busy", lambda: self.sets(troubled, troubled.servers(troubled.members), *BUSY))
+
+    def sets(self, troubled, servers, sessions, in_flight, size=100):
         epoch = troubled.epoch()
-        load = ("--workload", "set", "--sessions", str(SLOW_SESSIONS), "--in-flight", "1")
+        load = ("--workload", "set", "--sessions", str(sessions), "--in-flight", str(in_flight), "--size", str(size))
         report = self.bench(servers, *load, "--warmup", str(self.scale.warmup), "--duration", str(self.scale.duration))
         return {"per_s": report["ops_per_s"], "changes": troubled.epoch() - epoch}
 
@@ -180,7 +204,7 @@ class Turn(AnyTurn):
         troubled.ensemble.kill(away)
         others = troubled.servers([number for number in troubled.members if number != away])
         self.bench(others, "fill", "--znodes", str(MISSED_ZNODES), "--size", str(MISSED_SIZE))
-        troubled.narrow(away)
+        troubled.narrow(LINK_MBIT, [away])
         epoch = troubled.epoch()
         troubled.ensemble.spawn(away)
         self.take("narrow", lambda: {"seconds": troubled.wait_caught_up(away, leader), "changes": troubled.epoch() - epoch})
@@ -205,29 +229,45 @@ class Turn(AnyTurn):
     def without_quorum(self, troubled):
         ensemble = troubled.ensemble
         for key, trouble, end in (
-            ("killed", ensemble.kill, ensemble.spawn),
-            ("stopped", ensemble.pause, ensemble.resume),
-            ("cut", ensemble.isolate, lambda _: ensemble.heal()),
+            ("killed", self.to_followers(troubled, ensemble.kill), ensemble.spawn),
+            ("in turn", lambda: [self.kill_leader(ensemble) for _ in range(2)], ensemble.spawn),
+            ("stopped", self.to_followers(troubled, ensemble.pause), ensemble.resume),
+            ("cut", lambda: self.cut_all(ensemble), lambda _: ensemble.heal()),
         ):
             self.take(key, lambda trouble=trouble, end=end: self.sessions_over(troubled, trouble, end))
             ensemble.wait_serving()
 
+    @staticmethod
+    def to_followers(troubled, trouble):
+        def begin():
+            *followers, _ = troubled.followers_first()
+            for number in followers:
+                trouble(number)
+            return followers
+
+        return begin
+
+    @staticmethod
+    def kill_leader(ensemble):
+        leader = ensemble.leader(START_TIMEOUT_S)
+        ensemble.kill(leader)
+        return leader
+
+    @staticmethod
+    def cut_all(ensemble):
+        ensemble.partition([[number] for number in ensemble.members])
+        return [None]
+
     def sessions_over(self, troubled, trouble, end):
-        *followers, _ = troubled.followers_first()
+        """`trouble` returns which servers it is to `end` at."""
         clients = [Client(number, troubled.members) for number in range(SESSIONS)]
         for client in clients:
             client.start()
         time.sleep(2 * PING_S)
-        try:
-            if trouble == troubled.ensemble.isolate:
-                troubled.ensemble.partition([[number] for number in troubled.members])
-            else:
-                for number in followers:
-                    trouble(number)
-            time.sleep(WITHOUT_QUORUM_S)
-        finally:
-            for number in followers:
-                end(number)
+        troubled_servers = trouble()
+        time.sleep(WITHOUT_QUORUM_S)
+        for number in troubled_servers:
+            end(number)
         troubled.ensemble.wait_serving()
         time.sleep(FIND_S)
         for client in clients:
@@ -242,6 +282,11 @@ def names(scale):
     return {
         "missed_mb": f"{MISSED_ZNODES * MISSED_SIZE / 1e6:g}",
         "link_mb": f"{LINK_MBIT / 8:g}",
+        "bulk_count": str(BULK[0]),
+        "bulk_kb": f"{BULK[2] / 1e3:g}",
+        "busy_count": f"{BUSY[0] * BUSY[1]:,}",
+        "busy_kb": f"{BUSY[2] / 1e3:g}",
+        "busy_mb": f"{BUSY_MBIT / 8:g}",
         "load_mb": f"{WIPED_RATE * WIPED_SIZE / 1e6:g}",
         "znodes": f"{scale.znodes:,}",
     }
@@ -254,7 +299,7 @@ while the row was measured. What cannot be done is a failure, and says how long 
 
 def method(scale):
     return f"""\
-A disk is slow by a library in front of the C library's `fsync` and `fdatasync` (`scripts/benchmarks/slow_disk.c`), on all three servers at once; {scale.duration:g} s are measured.
+A disk is slow by a library in front of the C library's `fsync` and `fdatasync` (`scripts/benchmarks/slow_disk.c`), on all three servers at once or on the followers; {scale.duration:g} s are measured.
 A narrow server sends and receives through `tc`'s token bucket. Sessions have a timeout of {SESSION_TIMEOUT_MS / 1000:g} s and ping every second; one is
 kept if its client resumes it with its id and password."""
 
@@ -263,6 +308,7 @@ def command_lines(scale):
     return f"""\
 - both with zoo.cfg: `{"; ".join(three.ZOO_CFG.split())}; dataDir; server.1 to server.3`, and myid
 - slow disks: `oxkeeper bench --workload set --sessions {SLOW_SESSIONS} --in-flight 1 --server A,B,C --duration {scale.duration:g} --warmup {scale.warmup:g}`
+- bulk: the same with `--sessions {BULK[0]} --in-flight {BULK[1]} --size {BULK[2]}`; busy links: `--sessions {BUSY[0]} --in-flight {BUSY[1]} --size {BUSY[2]}`
 - a follower away: `oxkeeper bench fill --znodes {MISSED_ZNODES} --size {MISSED_SIZE}`
 - an empty disk: `oxkeeper bench fill --znodes {scale.znodes}`, then `oxkeeper bench --workload set --sessions 16 --in-flight 16 --size {WIPED_SIZE} --rate {WIPED_RATE}`
 - all of it: `scripts/bench-compare --trouble`"""
