@@ -5,11 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::mpsc::Receiver as Questions;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use oxkeeper_durable::own_log::{is_current, kept, own_log};
@@ -24,6 +25,7 @@ use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{BallotId, Level, Settings, State};
 use oxkeeper_store::{DirLock, Disk, Log, LogOptions, RECORD_LEN_MAX, StoreError, Tree};
 use parking_lot::{Mutex, RwLock};
+use rustix::process::nice;
 use tracing::{error, info, warn};
 
 use super::config_file::ConfigKeeper;
@@ -33,7 +35,7 @@ use super::house::{BLANK_LOG_INTERVAL_MS, LONELY_LOG_AFTER_MS};
 use super::states::{Asked, States};
 use super::watch::{Watch, Watched};
 use crate::audit::AuditLog;
-use crate::checkpoint::Checkpoints;
+use crate::checkpoint::{Checkpoints, NICENESS};
 use crate::clock::Clock;
 use crate::config::{self, Containers, HostPort, Membership};
 use crate::ended::{Ended, Reason};
@@ -41,7 +43,7 @@ use crate::engine::reaping;
 use crate::listening::Listening;
 use crate::mailbox::{Mailbox, Proposing};
 use crate::metrics::EngineStats;
-use crate::peers::{Member, PeerTls, Peers, PeersConfig};
+use crate::peers::{Connector, Member, PeerTls, Peers, PeersConfig};
 use crate::pulse::Pulse;
 use crate::role::{self, RoleCell};
 use crate::slow::SlowLog;
@@ -206,9 +208,9 @@ impl Ensemble {
     pub(super) fn install(mut self, peer: u8, at: u64) -> Option<Ensemble> {
         info!(peer, "this server lacks entries that its peers have no more: fetching the state");
         self.stop_serving();
-        let mut newer = None;
-        let is_fetched = self.running.peers.connector().sources(peer).into_iter().any(|source| {
-            let fetched = self.fetch(source, at);
+        let (mut newer, connector) = (None, self.running.peers.connector());
+        let is_fetched = connector.sources(peer).into_iter().any(|source| {
+            let fetched = fetch_from(source, at, &connector, &self.parts);
             if let Err(problem) = &fetched {
                 warn!(peer = source, "the state could not be fetched: {problem}; the own one is as it was");
             }
@@ -238,30 +240,6 @@ impl Ensemble {
         self.drive(|engine, parts, outside| engine.stop_serving(&parts.shared, now_ms, outside));
         self.parts.pulse.engine_is_excused();
         self.parts.role.set(role::Role::NotServing, now_ms);
-    }
-
-    fn fetch(&self, peer: u8, at: u64) -> Result<(), TransferError> {
-        let parts = &self.parts;
-        let options = StoreOptions::default();
-        let mut receiver = Receiver::new(&parts.disk, &parts.data_dir, &parts.data_log_dir, &options)?;
-        let stream = self.running.peers.connector().connect_for_state(peer);
-        let mut stream = stream.map_err(|problem| {
-            warn!(peer, %problem, "no connection");
-            TransferError::Source("the peer does not answer")
-        })?;
-        fetch(&mut stream, &mut receiver, &|| parts.proposing.is_to_stop())?;
-        let members = member_ids(&parts.membership);
-        let log = Log::open(parts.disk.clone(), &parts.data_log_dir.join(recovery::LOG_DIR), &LogOptions::default())?;
-        if !receiver.tail().is_some_and(|tail| is_current(&log, tail)) {
-            return Err(TransferError::Source("the peer has missed a change of the members"));
-        }
-        if receiver.tail().is_some_and(|tail| tail.decided < at) {
-            return Err(TransferError::Source("the peer is behind, too"));
-        }
-        let decide = |tail: &Tail| kept(&own_log(&log, &members, tail.decided), tail, false);
-        let installed = receiver.finish(decide)?;
-        info!(applied = installed.applied, end = installed.end, "the state is here");
-        Ok(())
     }
 
     /// The disk is full: what was not written yet is forgotten, as a crash would have it, and the server stays out of
@@ -311,12 +289,49 @@ impl Parts {
     }
 }
 
+/// Puts the state of `peer`, of at least `at` entries, where the next recovery finds it.
+fn fetch_from(peer: u8, at: u64, connector: &Connector, parts: &Parts) -> Result<(), TransferError> {
+    let Parts { disk, data_dir, data_log_dir, proposing, membership, .. } = parts;
+    let members = member_ids(membership);
+    let stream = connector.connect_for_state(peer);
+    let mut stream = stream.map_err(|problem| {
+        warn!(peer, %problem, "no connection");
+        TransferError::Source("the peer does not answer")
+    })?;
+    let installed = politely(move || {
+        let mut receiver = Receiver::new(disk, data_dir, data_log_dir, &StoreOptions::default())?;
+        fetch(&mut stream, &mut receiver, &|| proposing.is_to_stop())?;
+        let log = Log::open(disk.clone(), &data_log_dir.join(recovery::LOG_DIR), &LogOptions::default())?;
+        if !receiver.tail().is_some_and(|tail| is_current(&log, tail)) {
+            return Err(TransferError::Source("the peer has missed a change of the members"));
+        }
+        if receiver.tail().is_some_and(|tail| tail.decided < at) {
+            return Err(TransferError::Source("the peer is behind, too"));
+        }
+        receiver.finish(|tail: &Tail| kept(&own_log(&log, &members, tail.decided), tail, false))
+    })?;
+    info!(applied = installed.applied, end = installed.end, "the state is here");
+    Ok(())
+}
+
+/// Does `work` on a thread of low priority: this server serves nobody meanwhile, and others on this machine may.
+fn politely<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            // A system that does not know niceness shares evenly.
+            let _ = nice(NICENESS);
+            work()
+        });
+        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
 /// Recovers from disk, and puts the recovered state in the place of the one that is served.
 fn relive(parts: &Parts) -> Result<Life, RecoveryError> {
     let Parts { disk, data_dir, data_log_dir, seed, .. } = parts;
-    let recovered =
-        recovery::recover_with(disk, data_dir, data_log_dir, *seed, &StoreOptions::default(), Replay::DECIDED)?;
-    let recovery::Recovered { state, log, tree, applied, checkpointed, tail_len, locks, .. } = recovered;
+    let options = StoreOptions::default();
+    let recover = || recovery::recover_with(disk, data_dir, data_log_dir, *seed, &options, Replay::DECIDED);
+    let recovery::Recovered { state, log, tree, applied, checkpointed, tail_len, locks, .. } = politely(recover)?;
     *parts.shared.write() = (parts.renew)(state);
     parts.checkpoints.restart(applied, checkpointed, tail_len);
     Ok(Life { log, tree, applied, checkpointed, locks })
