@@ -4,6 +4,7 @@
 //! watches; a simulation in one thread never waits for it.
 //!
 //! * [`connection`]: one client connection: frames in, replies and commands out, in order.
+//! * [`client_io`]: its bytes: what is not handled, what is not sent, and how it ends.
 //! * [`watches`]: who wants to know of which change.
 //! * [`clocks`]: when a session was last heard of, and when it expires.
 //! * [`local`]: sessions that only this server knows.
@@ -20,6 +21,7 @@
 
 pub mod audit;
 pub mod auth;
+pub mod client_io;
 pub mod clocks;
 pub mod connection;
 pub mod delivery;

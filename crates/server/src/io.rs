@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use oxkeeper_replica::client_io::{Around, ClientIo, Farewell, UNREAD_LEN_MAX};
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
     ConnectionConfig, ConnectionId, Delivery, End, Flow, Load, Outbox, Proposals, Shared, Takeover, Turn,
@@ -24,7 +24,7 @@ use tokio::task::spawn_local;
 use tracing::{debug, info, warn};
 
 use crate::admission::Admission;
-use crate::client::{Client, Farewell, Gone, Inner};
+use crate::client::{Client, Gone};
 use crate::clock::Clock;
 use crate::listening::accept;
 use crate::mailbox::{Mailbox, Order, Proposing};
@@ -35,12 +35,6 @@ use crate::words_service::WordsService;
 
 /// Bytes read from a socket at once.
 const READ_LEN: usize = 64 << 10;
-/// Bytes of a client's input that may wait: while its replies wait to be sent, or other clients' requests are handled.
-const UNREAD_LEN_MAX: usize = 32 << 20;
-/// Bytes a client may leave unread before it is cut off: events, and replies to what it asked for.
-const UNSENT_LEN_MAX: usize = 32 << 20;
-/// Times a client's replies fill a turn and leave at once before others have theirs.
-const FLUSHES_MAX: usize = 16;
 /// Bytes of output buffers kept for the next turn.
 const BUFFER_KEPT: usize = 256 << 10;
 /// Spare output buffers kept.
@@ -199,7 +193,7 @@ impl Io {
         let times = (self.shared.clock.wall_ms(), self.now_ms());
         let client = self.places.borrow_mut().seat(self.thread, |id| Client::new(id, stream, wire, peer, times));
         if self.stage.get() != Stage::Serving {
-            client.inner.borrow_mut().end(Farewell::Stopping, times.1);
+            client.io.borrow_mut().end(Farewell::Stopping, times.1);
         }
         self.count_plain(&client);
         let io = self.clone();
@@ -213,28 +207,24 @@ impl Io {
 
     /// One wake-up of a client's task: writes what waits, reads what came.
     fn poll(self: &Rc<Io>, client: &Rc<Client>, context: &mut Context<'_>) -> Poll<()> {
-        if client.inner.borrow().paused {
-            self.handle_unread(client, &mut client.inner.borrow_mut());
+        if client.io.borrow().is_paused() {
+            client.io.borrow_mut().resume(&mut self.around(client));
         }
         loop {
             self.write_unsent(client, context);
-            let inner = client.inner.borrow();
-            if inner.end.is_some() && inner.unsent.is_empty() {
-                drop(inner);
-                if client.say_goodbye(&mut client.inner.borrow_mut().unsent) {
+            if client.io.borrow().is_done() {
+                if client.say_goodbye(&mut client.io.borrow_mut().unsent) {
                     continue;
                 }
                 return self.part(client, context);
             }
-            let (is_over, wants_input) = (inner.is_over(), self.wants_input(&inner));
-            drop(inner);
-            if is_over {
-                client.inner.borrow_mut().end_over(self.now_ms());
+            if client.io.borrow_mut().end_if_over(self.now_ms()) {
                 continue;
             }
+            let wants_input = self.wants_input(&client.io.borrow());
             if (!wants_input || self.read(client, context).is_pending()) && !self.dismiss(client) {
                 client.sleep(context.waker());
-                if client.inner.borrow().paused {
+                if client.io.borrow().is_paused() {
                     client.wake();
                 }
                 return Poll::Pending;
@@ -242,20 +232,25 @@ impl Io {
         }
     }
 
-    fn wants_input(&self, inner: &Inner) -> bool {
-        inner.wants_input(UNREAD_LEN_MAX) && self.stage.get() != Stage::Leaving
+    /// What the bytes of `client` need.
+    fn around<'a>(self: &'a Rc<Io>, client: &'a Rc<Client>) -> Hands<'a> {
+        Hands { io: self, client }
+    }
+
+    fn wants_input(&self, io: &ClientIo) -> bool {
+        io.wants_input(UNREAD_LEN_MAX) && self.stage.get() != Stage::Leaving
     }
 
     /// The server stops: the client ends if it is a moment at which it waits for nothing it has asked.
     fn dismiss(&self, client: &Client) -> bool {
-        let mut inner = client.inner.borrow_mut();
+        let mut io = client.io.borrow_mut();
         let may_go = match self.stage.get() {
             Stage::Serving => false,
-            Stage::Draining => inner.is_settled() && inner.unread.is_empty() && !client.has_input(),
-            Stage::Leaving | Stage::Stopped => inner.is_settled(),
+            Stage::Draining => io.is_settled() && io.has_read_all() && !client.has_input(),
+            Stage::Leaving | Stage::Stopped => io.is_settled(),
         };
         if may_go {
-            inner.end(Farewell::Stopping, self.now_ms());
+            io.end(Farewell::Stopping, self.now_ms());
         }
         may_go
     }
@@ -263,11 +258,11 @@ impl Io {
     /// The end of a client that has everything. While the server stops at leisure it is left to the client to close:
     /// what it sends meanwhile would otherwise be answered by a reset, which may cost it replies it has not read.
     fn part(&self, client: &Client, context: &mut Context<'_>) -> Poll<()> {
-        let dismissed = matches!(client.inner.borrow().end, Some((Farewell::Stopping, _)));
+        let dismissed = client.io.borrow().farewell() == Some(&Farewell::Stopping);
         if !dismissed || self.stage.get() == Stage::Stopped {
             return Poll::Ready(());
         }
-        if !std::mem::replace(&mut client.inner.borrow_mut().parting, true) {
+        if !client.parting.replace(true) {
             client.close_output();
             self.shared.admission.parts(1);
         }
@@ -284,20 +279,20 @@ impl Io {
 
     fn write_unsent(self: &Rc<Io>, client: &Rc<Client>, context: &mut Context<'_>) {
         loop {
-            let mut inner = client.inner.borrow_mut();
-            if inner.unsent.is_empty() {
+            let mut io = client.io.borrow_mut();
+            if io.unsent.is_empty() {
                 return;
             }
             match client.poll_write_ready(context) {
-                Poll::Pending if !inner.deaf => return,
+                Poll::Pending if !io.is_deaf() => return,
                 Poll::Pending | Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(Gone)) => inner.deaf = true,
+                Poll::Ready(Err(Gone)) => io.turn_deaf(),
             }
-            client.flush(&mut inner);
-            if inner.unsent.is_empty() {
-                inner.unsent = Vec::new();
-                inner.taken.1 = self.now_ms();
-                self.handle_unread(client, &mut inner);
+            client.flush(&mut io);
+            if io.unsent.is_empty() {
+                io.unsent = Vec::new();
+                io.note_all_taken(self.now_ms());
+                io.resume(&mut self.around(client));
             }
         }
     }
@@ -306,40 +301,23 @@ impl Io {
     fn read(self: &Rc<Io>, client: &Rc<Client>, context: &mut Context<'_>) -> Poll<()> {
         let mut buffer = self.input.borrow_mut();
         let read = if client.is_peer_closed() { Err(Gone) } else { ready!(client.poll_read(&mut buffer, context)) };
-        let mut inner = client.inner.borrow_mut();
+        let mut io = client.io.borrow_mut();
         match read {
-            Ok(count) => self.receive(client, &mut inner, &mut buffer[..count]),
-            Err(Gone) => inner.input_ended_ms = Some(self.now_ms()),
+            Ok(count) => self.receive(client, &mut io, &mut buffer[..count]),
+            Err(Gone) => io.end_input(self.now_ms()),
         }
         Poll::Ready(())
     }
 
     /// Handles what came off the wire.
-    fn receive(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner, input: &mut [u8]) {
+    fn receive(self: &Rc<Io>, client: &Rc<Client>, io: &mut ClientIo, input: &mut [u8]) {
         if client.is_plain() {
-            self.handle_input(client, inner, input);
+            io.received(input, &mut self.around(client));
         } else {
-            self.handle_sealed(client, inner, input);
+            self.receive_sealed(client, io, input);
         }
         // A client that is not answered yet, or sends a long request, is alive nevertheless.
-        if !inner.unread.is_empty() {
-            inner.connection.renew(self.now_ms());
-        }
-    }
-
-    fn handle_input(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner, input: &[u8]) {
-        if inner.word {
-            return;
-        }
-        if inner.unread.is_empty() && !inner.is_held_back() {
-            let used = self.turn(client, inner, input);
-            if used < input.len() {
-                inner.unread.extend_from_slice(&input[used..]);
-            }
-        } else {
-            inner.unread.extend_from_slice(input);
-            self.handle_unread(client, inner);
-        }
+        io.renew_if_waiting(self.now_ms());
     }
 
     /// Counts a connection that has turned out to be without TLS.
@@ -351,123 +329,37 @@ impl Io {
     }
 
     /// Handles what came over TLS, or may turn out to be so.
-    fn handle_sealed(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner, input: &mut [u8]) {
+    fn receive_sealed(self: &Rc<Io>, client: &Rc<Client>, io: &mut ClientIo, input: &mut [u8]) {
         let mut plain = self.plain.take();
-        let received = client.receive(inner, input, &mut plain);
+        let received = client.receive(io, input, &mut plain);
         // From now on it does not come here any more.
         self.count_plain(client);
         match received {
-            Ok(()) if plain.is_empty() => client.flush(inner),
-            Ok(()) => self.handle_input(client, inner, &plain),
+            Ok(()) if plain.is_empty() => client.flush(io),
+            Ok(()) => io.received(&plain, &mut self.around(client)),
             Err(end) => {
-                inner.end(Farewell::Wire(end), self.now_ms());
-                client.flush(inner);
+                io.end(Farewell::Transport(end.to_string()), self.now_ms());
+                client.flush(io);
             }
         }
-        if inner.unsent.is_empty() {
-            inner.unsent = Vec::new();
+        if io.unsent.is_empty() {
+            io.unsent = Vec::new();
         }
         plain.clear();
         plain.shrink_to(BUFFER_KEPT);
         self.plain.replace(plain);
     }
 
-    /// Handles input that was held back or incomplete.
-    fn handle_unread(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner) {
-        if inner.is_held_back() || inner.end.is_some() {
-            return;
-        }
-        (inner.blocked, inner.paused) = (false, false);
-        if !inner.unread.is_empty() || inner.connection.is_cleared() {
-            let unread = std::mem::take(&mut inner.unread);
-            let used = self.turn(client, inner, &unread);
-            inner.used(unread, used);
-        }
-    }
-
-    /// Handles the frames at the start of `input` and writes the replies; how many bytes were used up.
-    fn turn(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner, input: &[u8]) -> usize {
-        let (mut used, mut flushes) = (0, 0);
-        loop {
-            if self.shared.proposing.is_congested() {
-                inner.blocked = true;
-                inner.connection.hold(self.now_ms());
-                self.queue_up(client, inner);
-                return used;
-            }
-            let (count, flow) = self.handle(client, inner, &input[used..]);
-            used += count;
-            client.flush(inner);
-            let more = flow == Flow::Flush && inner.unsent.is_empty();
-            inner.blocked = matches!(flow, Flow::Blocked | Flow::Throttled | Flow::Flush);
-            if inner.unsent.is_empty() {
-                self.scratch.borrow_mut().keep(std::mem::take(&mut inner.unsent));
-            }
-            match flow {
-                Flow::More | Flow::Blocked | Flow::Flush => {}
-                Flow::Throttled => self.queue_up(client, inner),
-                Flow::Word(word) => {
-                    self.answer_word(client, word, &input[used..]);
-                    (inner.word, used) = (true, input.len());
-                }
-                Flow::End(end) => inner.end(Farewell::Protocol(end), self.now_ms()),
-            }
-            if !more {
-                return used;
-            }
-            flushes += 1;
-            if flushes == FLUSHES_MAX {
-                inner.paused = true;
-                client.wake();
-                return used;
-            }
-        }
-    }
-
-    /// The part of a turn under the lock.
-    fn handle(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner, input: &[u8]) -> (usize, Flow) {
-        let shared = self.shared.state.read();
-        // Whatever this turn can see, its events come first.
-        self.collect(Some((client, inner)));
-        if inner.end.is_some() {
-            return (input.len(), Flow::More);
-        }
-        let mut scratch = self.scratch.borrow_mut();
-        let scratch = &mut *scratch;
-        if inner.unsent.capacity() == 0 {
-            inner.unsent = scratch.spares.pop().unwrap_or_default();
-        }
-        let mut turn = Turn {
-            shared: &shared,
-            config: &self.shared.config,
-            load: &self.shared.load,
-            now_ms: self.now_ms(),
-            proposals: &mut scratch.proposals,
-            out: &mut inner.unsent,
-            superseded: &mut scratch.superseded,
-            stats: &mut self.stats.borrow_mut(),
-        };
-        let result = inner.connection.handle(input, &mut turn);
-        drop(shared);
-        if !scratch.proposals.is_empty() {
-            self.shared.proposing.push(&mut scratch.proposals);
-        }
-        for takeover in scratch.superseded.drain(..) {
-            self.shared.mailboxes[usize::from(takeover.holder.thread)].order(Order::Supersede(takeover));
-        }
-        result
-    }
-
     /// Takes deliveries out of the mailbox and puts their bytes to what their clients have unsent. `current` is a
     /// client that is borrowed already.
-    fn collect(&self, mut current: Option<(&Rc<Client>, &mut Inner)>) {
+    fn collect(&self, mut current: Option<(&Rc<Client>, &mut ClientIo)>) {
         let mut outbox = std::mem::take(&mut self.scratch.borrow_mut().outbox);
         if self.mailbox.empty_into(&mut outbox) {
             let now_ms = self.now_ms();
             for (delivery, bytes) in outbox.iter() {
                 match &mut current {
-                    Some((client, inner)) if client.id == delivery.connection => {
-                        self.deliver(client, inner, delivery, bytes, now_ms);
+                    Some((client, io)) if client.id == delivery.connection => {
+                        self.deliver(client, io, delivery, bytes, now_ms);
                     }
                     _ => self.deliver_to_other(delivery, bytes, now_ms),
                 }
@@ -479,46 +371,20 @@ impl Io {
 
     fn deliver_to_other(&self, delivery: Delivery, bytes: &[u8], now_ms: u64) {
         let Some(client) = self.places.borrow().client(delivery.connection) else { return };
-        let mut inner = client.inner.borrow_mut();
-        self.deliver(&client, &mut inner, delivery, bytes, now_ms);
+        let mut io = client.io.borrow_mut();
+        self.deliver(&client, &mut io, delivery, bytes, now_ms);
     }
 
-    fn deliver(&self, client: &Rc<Client>, inner: &mut Inner, delivery: Delivery, bytes: &[u8], now_ms: u64) {
-        if !std::mem::replace(&mut inner.touched, true) {
+    fn deliver(&self, client: &Rc<Client>, io: &mut ClientIo, delivery: Delivery, bytes: &[u8], now_ms: u64) {
+        if !io.touch() {
             self.touched.borrow_mut().push(client.clone());
         }
-        if inner.end.is_some() {
-            let len = inner.unsent.len();
-            self.take_note(inner, delivery, now_ms);
-            return inner.unsent.truncate(len);
+        if io.unsent.capacity() == 0 {
+            io.unsent = self.scratch.borrow_mut().spares.pop().unwrap_or_default();
         }
-        if inner.unsent.is_empty() {
-            inner.delivered_len = 0;
-        }
-        if inner.unsent.capacity() == 0 {
-            inner.unsent = self.scratch.borrow_mut().spares.pop().unwrap_or_default();
-        }
-        inner.unsent.extend_from_slice(bytes);
-        inner.delivered_len += bytes.len();
-        self.take_note(inner, delivery, now_ms);
-        // A reply on its way may be long. Only what was delivered behind it counts, and only if the socket is full.
-        if inner.delivered_len.min(inner.unsent.len()) > UNSENT_LEN_MAX {
-            client.flush(inner);
-            if inner.unsent.len() > UNSENT_LEN_MAX {
-                inner.end(Farewell::Unread(inner.unsent.len()), now_ms);
-                inner.unsent = Vec::new();
-            }
-        }
-    }
-
-    /// Tells the connection what it was sent; to one that has ended only its count of writes in flight matters.
-    fn take_note(&self, inner: &mut Inner, delivery: Delivery, now_ms: u64) {
-        let Inner { connection, unsent, .. } = inner;
-        let before = (connection.in_flight(), connection.large_bytes());
-        let delivered = connection.delivered(delivery, now_ms, unsent, &mut self.stats.borrow_mut());
-        self.shared.load.finish(before.0 - connection.in_flight(), before.1 - connection.large_bytes());
-        if let Err(end) = delivered {
-            inner.end(Farewell::Protocol(end), now_ms);
+        if io.deliver(delivery, bytes, now_ms, &self.shared.load, &mut self.stats.borrow_mut()) {
+            client.flush(io);
+            io.cut_off(now_ms);
         }
     }
 
@@ -526,7 +392,7 @@ impl Io {
     fn settle_touched(self: &Rc<Io>) {
         let mut touched = std::mem::take(&mut *self.touched.borrow_mut());
         for client in touched.drain(..) {
-            client.inner.borrow_mut().touched = false;
+            client.io.borrow_mut().take_touched();
             self.go_on(&client);
         }
         let mut place = self.touched.borrow_mut();
@@ -537,27 +403,14 @@ impl Io {
 
     /// Writes what a client has unsent and handles what it has unread; wakes its task if that is not all.
     fn go_on(self: &Rc<Io>, client: &Rc<Client>) {
-        let mut inner = client.inner.borrow_mut();
-        let was_read = self.wants_input(&inner);
-        client.flush(&mut inner);
-        if inner.unsent.is_empty() {
-            self.scratch.borrow_mut().keep(std::mem::take(&mut inner.unsent));
-            self.handle_unread(client, &mut inner);
-        }
+        let mut io = client.io.borrow_mut();
+        let was_read = self.wants_input(&io);
+        io.go_on(&mut self.around(client));
         // Its task waits for input. For anything else it must be woken.
-        let only_reads = was_read && self.wants_input(&inner) && inner.unsent.is_empty();
+        let only_reads = was_read && self.wants_input(&io) && io.unsent.is_empty();
         if !only_reads || self.stage.get() != Stage::Serving {
             client.wake();
         }
-    }
-
-    /// The client's next frame waits until less is under way.
-    fn queue_up(&self, client: &Rc<Client>, inner: &mut Inner) {
-        self.stats.borrow_mut().held_back += 1;
-        if !std::mem::replace(&mut inner.queued, true) {
-            self.congested.borrow_mut().push(client.clone());
-        }
-        self.await_relief();
     }
 
     fn is_congested(&self) -> bool {
@@ -583,7 +436,7 @@ impl Io {
         if !self.is_congested() {
             let waiting = std::mem::take(&mut *self.congested.borrow_mut());
             for client in waiting {
-                client.inner.borrow_mut().queued = false;
+                client.io.borrow_mut().leave_queue();
                 if !self.is_stale(&client) {
                     self.go_on(&client);
                 }
@@ -598,7 +451,7 @@ impl Io {
         let stale = self.shared.drop_stale && client.is_gone();
         if stale {
             self.stats.borrow_mut().stale_dropped += 1;
-            client.inner.borrow_mut().end(Farewell::Gone, self.now_ms());
+            client.io.borrow_mut().end(Farewell::Gone, self.now_ms());
             client.wake();
         }
         stale
@@ -610,33 +463,26 @@ impl Io {
         let Some(client) = self.places.borrow().client(holder) else {
             return successor.into_iter().for_each(|successor| self.clear_way(successor));
         };
-        let mut inner = client.inner.borrow_mut();
-        if let Some(former) = successor.and_then(|successor| inner.successor.replace(successor)) {
+        let mut io = client.io.borrow_mut();
+        if let Some(former) = successor.and_then(|successor| io.set_successor(successor)) {
             self.end_elsewhere(former);
         }
-        let now_ms = self.now_ms();
         if successor.is_some() {
-            if inner.end.is_none() {
-                self.read_everything(&client, &mut inner);
-                inner.input_ended_ms.get_or_insert(now_ms);
-            }
-            inner.deaf = true;
-        } else {
-            inner.end(Farewell::Protocol(End::Disconnected), now_ms);
-            inner.unsent = Vec::new();
+            self.read_everything(&client, &mut io);
         }
-        drop(inner);
+        io.give_way(successor.is_some(), self.now_ms());
+        drop(io);
         client.wake();
     }
 
     /// Reads what has arrived by now. A client that goes on sending is not read for ever.
-    fn read_everything(self: &Rc<Io>, client: &Rc<Client>, inner: &mut Inner) {
+    fn read_everything(self: &Rc<Io>, client: &Rc<Client>, io: &mut ClientIo) {
         let mut buffer = self.input.borrow_mut();
         let mut budget = UNREAD_LEN_MAX;
-        while self.wants_input(inner) && budget > 0 {
+        while self.wants_input(io) && budget > 0 {
             match client.read_now(&mut buffer) {
                 0 => return,
-                count => self.receive(client, inner, &mut buffer[..count]),
+                count => self.receive(client, io, &mut buffer[..count]),
             }
             budget = budget.saturating_sub(READ_LEN);
         }
@@ -656,7 +502,7 @@ impl Io {
     /// The connection that had this one's session has ended.
     fn cleared(self: &Rc<Io>, id: ConnectionId) {
         let Some(client) = self.places.borrow().client(id) else { return };
-        client.inner.borrow_mut().connection.clear();
+        client.io.borrow_mut().connection.clear();
         self.go_on(&client);
     }
 
@@ -665,9 +511,9 @@ impl Io {
         let argument = rest.get(4..).unwrap_or_default().to_vec();
         spawn_local(async move {
             let text = io.shared.words.answer(word, &argument).await;
-            let mut inner = client.inner.borrow_mut();
-            inner.unsent.extend_from_slice(text.as_bytes());
-            inner.end(Farewell::Answered, io.now_ms());
+            let mut answered = client.io.borrow_mut();
+            answered.unsent.extend_from_slice(text.as_bytes());
+            answered.end(Farewell::Answered, io.now_ms());
             client.wake();
         });
     }
@@ -678,16 +524,16 @@ impl Io {
         if self.stage.get() == Stage::Stopped {
             self.mailbox.wake();
         }
-        let mut inner = client.inner.borrow_mut();
-        inner.connection.ended(&self.shared.state.read());
-        self.shared.load.finish(inner.connection.in_flight(), inner.connection.large_bytes());
+        let mut io = client.io.borrow_mut();
+        io.connection.ended(&self.shared.state.read());
+        self.shared.load.finish(io.connection.in_flight(), io.connection.large_bytes());
         self.relieve_others();
-        inner.successor.take().into_iter().for_each(|successor| self.clear_way(successor));
+        io.take_successor().into_iter().for_each(|successor| self.clear_way(successor));
     }
 
     /// Waits until a client that has ended owes its session nothing: whoever takes it over must see what it has written.
     fn settle(&self, client: &Client, context: &mut Context<'_>) -> Poll<()> {
-        let waits = client.inner.borrow().must_settle(&self.shared.config) && self.stage.get() != Stage::Stopped;
+        let waits = client.io.borrow().must_settle(&self.shared.config) && self.stage.get() != Stage::Stopped;
         if waits {
             client.sleep(context.waker());
             return Poll::Pending;
@@ -698,13 +544,12 @@ impl Io {
     /// Closes the socket of a client that has ended.
     fn bid_farewell(&self, client: &Client) {
         client.shut_down();
-        let mut inner = client.inner.borrow_mut();
-        inner.closed = true;
-        inner.unread = BytesMut::new();
-        self.shared.admission.parts(-i32::from(inner.parting));
+        let mut io = client.io.borrow_mut();
+        io.close();
+        self.shared.admission.parts(-i32::from(client.parting.get()));
         self.shared.admission.leave(client.peer);
-        let (peer, session) = (client.peer, inner.connection.session());
-        let farewell = inner.end.as_ref().map_or(Farewell::Gone, |(farewell, _)| farewell.clone());
+        let (peer, session) = (client.peer, io.connection.session());
+        let farewell = io.farewell().cloned().unwrap_or(Farewell::Gone);
         match &farewell {
             Farewell::Gone => self.stats.borrow_mut().dropped += 1,
             Farewell::Silent => self.stats.borrow_mut().silent += 1,
@@ -712,8 +557,7 @@ impl Io {
             | Farewell::Stopping
             | Farewell::Protocol(_)
             | Farewell::Unread(_)
-            | Farewell::Wire(_)
-            | Farewell::Handshake => {}
+            | Farewell::Transport(_) => {}
         }
         match farewell {
             Farewell::Gone | Farewell::Answered | Farewell::Stopping => debug!(%peer, %session, ?farewell, "closed"),
@@ -724,8 +568,7 @@ impl Io {
             Farewell::Protocol(end) => warn!(%peer, %session, "closed: {end}"),
             Farewell::Unread(len) => warn!(%peer, %session, "closed: the client leaves {len} bytes unread"),
             Farewell::Silent => warn!(%peer, "closed: the client did not begin a session in time"),
-            Farewell::Wire(end) => warn!(%peer, %session, "closed: {end}"),
-            Farewell::Handshake => warn!(%peer, "closed: the handshake of TLS took too long"),
+            Farewell::Transport(end) => warn!(%peer, %session, "closed: {end}"),
         }
     }
 
@@ -742,23 +585,23 @@ impl Io {
     fn sweep(&self) {
         let now_ms = self.now_ms();
         for client in self.places.borrow().clients() {
-            let mut inner = client.inner.borrow_mut();
-            if !inner.connection.has_begun() && now_ms > client.opened_ms + self.shared.sessionless_timeout_ms {
-                inner.end(Farewell::Silent, now_ms);
+            let mut io = client.io.borrow_mut();
+            if !io.connection.has_begun() && now_ms > client.opened_ms + self.shared.sessionless_timeout_ms {
+                io.end(Farewell::Silent, now_ms);
                 client.wake();
             }
             if let Some(tls) = &self.shared.tls
                 && client.is_handshaking()
                 && now_ms > client.opened_ms + tls.handshake_timeout_ms
             {
-                inner.end(Farewell::Handshake, now_ms);
+                io.end(Farewell::Transport("the handshake of TLS took too long".to_owned()), now_ms);
                 client.wake();
             }
-            if !inner.closed && !inner.unsent.is_empty() {
-                client.look_for_progress(&mut inner, now_ms);
+            if !io.is_closed() && !io.unsent.is_empty() {
+                client.look_for_progress(&mut io, now_ms);
             }
-            if inner.takes_nothing(now_ms) {
-                inner.deaf = true;
+            if io.takes_nothing(now_ms) {
+                io.turn_deaf();
                 client.wake();
             }
         }
@@ -767,19 +610,19 @@ impl Io {
     fn report(&self) -> ThreadReport {
         let mut report = ThreadReport { stats: self.stats.borrow().clone(), ..ThreadReport::default() };
         for client in self.places.borrow().clients() {
-            let inner = client.inner.borrow();
-            if inner.closed {
+            let io = client.io.borrow();
+            if io.is_closed() {
                 continue;
             }
-            report.outstanding += u64::from(inner.connection.in_flight());
+            report.outstanding += u64::from(io.connection.in_flight());
             report.connections.push(ConnectionReport {
                 peer: client.peer,
                 secure: client.is_secure(),
-                session: inner.connection.session(),
-                timeout_ms: inner.connection.timeout_ms(),
+                session: io.connection.session(),
+                timeout_ms: io.connection.timeout_ms(),
                 established_ms: client.established_ms,
-                outstanding: inner.connection.in_flight(),
-                stats: inner.connection.stats,
+                outstanding: io.connection.in_flight(),
+                stats: io.connection.stats,
             });
         }
         report
@@ -788,7 +631,7 @@ impl Io {
     fn reset_stats(&self, connections: bool) {
         if connections {
             let places = self.places.borrow();
-            places.clients().for_each(|client| client.inner.borrow_mut().connection.stats.reset());
+            places.clients().for_each(|client| client.io.borrow_mut().connection.stats.reset());
         } else {
             self.stats.borrow_mut().reset();
         }
@@ -797,10 +640,9 @@ impl Io {
     fn end_sessions(&self, read_only: bool) {
         let now_ms = self.now_ms();
         for client in self.places.borrow().clients() {
-            let mut inner = client.inner.borrow_mut();
-            if inner.connection.has_begun() && inner.connection.is_read_only() == read_only {
-                inner.end(Farewell::Protocol(End::NotServing), now_ms);
-                inner.abandoned = true;
+            let mut io = client.io.borrow_mut();
+            if io.connection.has_begun() && io.connection.is_read_only() == read_only {
+                io.abandon(now_ms);
                 client.wake();
             }
         }
@@ -816,9 +658,81 @@ impl Io {
         self.stage.set(Stage::Stopped);
         let now_ms = self.now_ms();
         for client in self.places.borrow().clients() {
-            client.inner.borrow_mut().end(Farewell::Stopping, now_ms);
+            client.io.borrow_mut().end(Farewell::Stopping, now_ms);
             client.wake();
         }
+    }
+}
+
+/// What the bytes of one client need of its thread.
+struct Hands<'a> {
+    io: &'a Rc<Io>,
+    client: &'a Rc<Client>,
+}
+
+impl Around for Hands<'_> {
+    fn now_ms(&self) -> u64 {
+        self.io.now_ms()
+    }
+
+    fn is_congested(&self) -> bool {
+        self.io.shared.proposing.is_congested()
+    }
+
+    fn handle(&mut self, client: &mut ClientIo, input: &[u8]) -> (usize, Flow) {
+        let Io { shared, scratch, stats, .. } = &**self.io;
+        let locked = shared.state.read();
+        // Whatever this turn can see, its events come first.
+        self.io.collect(Some((self.client, client)));
+        if client.farewell().is_some() {
+            return (input.len(), Flow::More);
+        }
+        let mut scratch = scratch.borrow_mut();
+        let scratch = &mut *scratch;
+        if client.unsent.capacity() == 0 {
+            client.unsent = scratch.spares.pop().unwrap_or_default();
+        }
+        let mut turn = Turn {
+            shared: &locked,
+            config: &shared.config,
+            load: &shared.load,
+            now_ms: self.io.now_ms(),
+            proposals: &mut scratch.proposals,
+            out: &mut client.unsent,
+            superseded: &mut scratch.superseded,
+            stats: &mut stats.borrow_mut(),
+        };
+        let result = client.connection.handle(input, &mut turn);
+        drop(locked);
+        if !scratch.proposals.is_empty() {
+            shared.proposing.push(&mut scratch.proposals);
+        }
+        for takeover in scratch.superseded.drain(..) {
+            shared.mailboxes[usize::from(takeover.holder.thread)].order(Order::Supersede(takeover));
+        }
+        result
+    }
+
+    fn flush(&mut self, client: &mut ClientIo) {
+        self.client.flush(client);
+    }
+
+    fn reuse(&mut self, buffer: Vec<u8>) {
+        self.io.scratch.borrow_mut().keep(buffer);
+    }
+
+    fn queue_up(&mut self) {
+        self.io.stats.borrow_mut().held_back += 1;
+        self.io.congested.borrow_mut().push(self.client.clone());
+        self.io.await_relief();
+    }
+
+    fn go_on_later(&mut self) {
+        self.client.wake();
+    }
+
+    fn answer_word(&mut self, word: [u8; 4], rest: &[u8]) {
+        self.io.answer_word(self.client, word, rest);
     }
 }
 

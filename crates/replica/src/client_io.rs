@@ -1,0 +1,447 @@
+//! The bytes of one client, on either side of its connection: what came and is not handled, what it is owed and is not sent,
+//! and how it ends.
+//!
+//! The server gives it a socket, the simulator a link ([`Around`]); both hear the same of it. Its owner
+//! * hands over what comes ([`ClientIo::received`]), and what the engine delivers ([`ClientIo::deliver`]);
+//! * writes what it is owed, says how much left ([`ClientIo::wrote`]), and has it go on ([`ClientIo::resume`]);
+//! * reads while it [wants input](ClientIo::wants_input), and closes it when it [is done](ClientIo::is_done).
+//!
+//! Invariants: requests are handled in order, and none while replies to those before it wait to be sent; whatever came before
+//! the end of the input is carried out, also for a client that takes no output any more.
+
+use bytes::{Buf, BytesMut};
+
+use crate::connection::{Connection, ConnectionConfig, End, Flow};
+use crate::delivery::{ConnectionId, Delivery};
+use crate::load::Load;
+use crate::stats::ServerStats;
+
+/// Bytes of a client's input that may wait: while its replies wait to be sent, or other clients' requests are handled.
+pub const UNREAD_LEN_MAX: usize = 32 << 20;
+/// Bytes a client may leave unread before it is cut off: events, and replies to what it asked for.
+pub const UNSENT_LEN_MAX: usize = 32 << 20;
+/// Times a client's replies fill a turn and leave at once before others have theirs.
+pub const FLUSHES_MAX: usize = 16;
+/// How long an ending connection may take none of its last bytes, ms.
+pub const FAREWELL_MS: u64 = 5_000;
+
+/// What a client's bytes need of whoever owns them.
+pub trait Around {
+    /// Returns the monotonic time, ms.
+    fn now_ms(&self) -> u64;
+
+    /// Returns whether so much waits for the engine that nothing may be added.
+    fn is_congested(&self) -> bool;
+
+    /// Handles the requests at the start of `input` with [`Connection::handle`], with the state locked; before that, whatever was
+    /// delivered to clients of this thread is put where it belongs, so that no reply overtakes an event. Returns how many bytes
+    /// were used up.
+    fn handle(&mut self, client: &mut ClientIo, input: &[u8]) -> (usize, Flow);
+
+    /// Writes what the client is owed, as far as it takes it without waiting.
+    fn flush(&mut self, client: &mut ClientIo);
+
+    /// Takes an empty buffer for another use.
+    fn reuse(&mut self, buffer: Vec<u8>) {
+        drop(buffer);
+    }
+
+    /// The client's next request waits until less is under way: its owner has it [go on](ClientIo::leave_queue) then.
+    fn queue_up(&mut self);
+
+    /// The client has had its share of a turn: its owner has it go on when others have had theirs.
+    fn go_on_later(&mut self);
+
+    /// The client has asked for a four-letter word; `rest` came with it.
+    fn answer_word(&mut self, word: [u8; 4], rest: &[u8]);
+}
+
+/// How a client ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// It closed its side, or the network did.
+    Gone,
+    /// A four-letter word was answered.
+    Answered,
+    /// The protocol says so.
+    Protocol(End),
+    /// It does not read what it asked for: so many bytes.
+    Unread(usize),
+    /// It did not say who it is in time.
+    Silent,
+    /// What carries the bytes says so, for example TLS.
+    Transport(String),
+    /// The server stops.
+    Stopping,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct ClientIo {
+    /// What the bytes mean.
+    pub connection: Connection,
+    /// Input that is not a complete frame yet, or waits.
+    unread: BytesMut,
+    /// Output that was not taken yet.
+    pub unsent: Vec<u8>,
+    /// Bytes delivered by the engine since `unsent` was last empty.
+    delivered_len: usize,
+    /// The next frame waits for an answer, or for room.
+    blocked: bool,
+    /// It has had its share of the thread, and goes on later.
+    paused: bool,
+    /// It waits until less is under way.
+    queued: bool,
+    /// A four-letter word is being answered: nothing else is.
+    word: bool,
+    /// Since when its client has sent all that it will, ms.
+    input_ended_ms: Option<u64>,
+    /// Its client takes no output any more: what it has sent is still carried out.
+    deaf: bool,
+    /// Bytes that left so far.
+    written: u64,
+    /// Bytes of those that the client had taken at the last look, and when that last grew, ms.
+    taken: (u64, u64),
+    /// It is closed.
+    closed: bool,
+    /// The server will not answer its writes.
+    abandoned: bool,
+    /// The connection that waits for this one's end: the last of those that asked for its session.
+    successor: Option<ConnectionId>,
+    /// Deliveries have reached it, and it has not gone on since.
+    touched: bool,
+    /// Why and since when it is to end, ms; what is unsent goes out first.
+    end: Option<(Farewell, u64)>,
+}
+
+impl ClientIo {
+    /// A client that has just been accepted.
+    pub fn new(connection: Connection, now_ms: u64) -> ClientIo {
+        ClientIo {
+            connection,
+            unread: BytesMut::new(),
+            unsent: Vec::new(),
+            delivered_len: 0,
+            blocked: false,
+            paused: false,
+            queued: false,
+            word: false,
+            input_ended_ms: None,
+            deaf: false,
+            written: 0,
+            taken: (0, now_ms),
+            closed: false,
+            abandoned: false,
+            successor: None,
+            touched: false,
+            end: None,
+        }
+    }
+
+    /// Takes bytes of the client, and handles what it may of them.
+    pub fn received(&mut self, input: &[u8], around: &mut impl Around) {
+        if self.word {
+            return;
+        }
+        if self.unread.is_empty() && !self.is_held_back() {
+            let used = self.turn(input, around);
+            if used < input.len() {
+                self.unread.extend_from_slice(&input[used..]);
+            }
+        } else {
+            self.unread.extend_from_slice(input);
+            self.resume(around);
+        }
+    }
+
+    /// Notes that the client lives, if a part of a request is here or one waits: its owner calls this after input.
+    /// Returns whether that renewed its session.
+    pub fn renew_if_waiting(&mut self, now_ms: u64) -> bool {
+        !self.unread.is_empty() && self.connection.renew(now_ms)
+    }
+
+    /// Handles input that was held back or incomplete, if it may now.
+    pub fn resume(&mut self, around: &mut impl Around) {
+        if self.is_held_back() || self.end.is_some() {
+            return;
+        }
+        (self.blocked, self.paused) = (false, false);
+        if !self.unread.is_empty() || self.connection.is_cleared() {
+            let mut unread = std::mem::take(&mut self.unread);
+            let used = self.turn(&unread, around);
+            if used < unread.len() {
+                unread.advance(used);
+                self.unread = unread;
+            }
+        }
+    }
+
+    /// Handles the frames at the start of `input` and writes the replies. Returns how many bytes were used up.
+    fn turn(&mut self, input: &[u8], around: &mut impl Around) -> usize {
+        let (mut used, mut flushes) = (0, 0);
+        loop {
+            if around.is_congested() {
+                self.blocked = true;
+                self.connection.hold(around.now_ms());
+                self.queue_up(around);
+                return used;
+            }
+            let (count, flow) = around.handle(self, &input[used..]);
+            used += count;
+            around.flush(self);
+            let more = flow == Flow::Flush && self.unsent.is_empty();
+            self.blocked = matches!(flow, Flow::Blocked | Flow::Throttled | Flow::Flush);
+            self.reuse_unsent(around);
+            match flow {
+                Flow::More | Flow::Blocked | Flow::Flush => {}
+                Flow::Throttled => self.queue_up(around),
+                Flow::Word(word) => {
+                    around.answer_word(word, &input[used..]);
+                    (self.word, used) = (true, input.len());
+                }
+                Flow::End(end) => self.end(Farewell::Protocol(end), around.now_ms()),
+            }
+            if !more {
+                return used;
+            }
+            flushes += 1;
+            if flushes == FLUSHES_MAX {
+                self.paused = true;
+                around.go_on_later();
+                return used;
+            }
+        }
+    }
+
+    fn queue_up(&mut self, around: &mut impl Around) {
+        self.queued = true;
+        around.queue_up();
+    }
+
+    fn reuse_unsent(&mut self, around: &mut impl Around) {
+        if self.unsent.is_empty() {
+            around.reuse(std::mem::take(&mut self.unsent));
+        }
+    }
+
+    /// Writes what the client is owed, and handles what was held back for that.
+    pub fn go_on(&mut self, around: &mut impl Around) {
+        around.flush(self);
+        if self.unsent.is_empty() {
+            self.reuse_unsent(around);
+            self.resume(around);
+        }
+    }
+
+    /// Takes a delivery of the engine. Returns true if so much is unsent that the client is [cut off](ClientIo::cut_off) unless
+    /// it takes some of it now.
+    pub fn deliver(
+        &mut self,
+        delivery: Delivery,
+        bytes: &[u8],
+        now_ms: u64,
+        load: &Load,
+        stats: &mut ServerStats,
+    ) -> bool {
+        if self.end.is_some() {
+            // Only its count of writes in flight matters.
+            let len = self.unsent.len();
+            self.take_note(delivery, now_ms, load, stats);
+            self.unsent.truncate(len);
+            return false;
+        }
+        if self.unsent.is_empty() {
+            self.delivered_len = 0;
+        }
+        self.unsent.extend_from_slice(bytes);
+        self.delivered_len += bytes.len();
+        self.take_note(delivery, now_ms, load, stats);
+        self.leaves_unread()
+    }
+
+    /// Tells the connection what it was sent.
+    fn take_note(&mut self, delivery: Delivery, now_ms: u64, load: &Load, stats: &mut ServerStats) {
+        let ClientIo { connection, unsent, .. } = self;
+        let before = (connection.in_flight(), connection.large_bytes());
+        let delivered = connection.delivered(delivery, now_ms, unsent, stats);
+        load.finish(before.0 - connection.in_flight(), before.1 - connection.large_bytes());
+        if let Err(end) = delivered {
+            self.end(Farewell::Protocol(end), now_ms);
+        }
+    }
+
+    /// Whether the client leaves too much unread. A reply on its way may be long: only what was delivered behind it counts.
+    fn leaves_unread(&self) -> bool {
+        self.delivered_len.min(self.unsent.len()) > UNSENT_LEN_MAX
+    }
+
+    /// Ends a client that takes nothing of too much.
+    pub fn cut_off(&mut self, now_ms: u64) {
+        if self.unsent.len() > UNSENT_LEN_MAX {
+            self.end(Farewell::Unread(self.unsent.len()), now_ms);
+            self.unsent = Vec::new();
+        }
+    }
+
+    /// Notes that `count` bytes left, or that the client takes nothing any more.
+    pub fn wrote(&mut self, count: Option<usize>) {
+        match count {
+            Some(count) => self.written += count as u64,
+            None => self.deaf = true,
+        }
+    }
+
+    /// Forgets what a client is owed that takes nothing any more.
+    pub fn forget_unheard(&mut self) {
+        if self.deaf {
+            self.unsent.clear();
+        }
+    }
+
+    /// Notes that the client has taken all it was owed.
+    pub fn note_all_taken(&mut self, now_ms: u64) {
+        self.taken.1 = now_ms;
+    }
+
+    /// Notes that of what left, so many bytes are not acknowledged: the others the client has taken, which is a sign of life.
+    pub fn note_unacknowledged(&mut self, count: u64, now_ms: u64) {
+        let taken = self.written.saturating_sub(count);
+        if taken > self.taken.0 {
+            self.connection.renew(now_ms);
+            self.taken = (taken, now_ms);
+        }
+    }
+
+    /// The client sends nothing more.
+    pub fn end_input(&mut self, now_ms: u64) {
+        self.input_ended_ms.get_or_insert(now_ms);
+    }
+
+    /// The client takes nothing any more: what it has sent is still carried out.
+    pub fn turn_deaf(&mut self) {
+        self.deaf = true;
+    }
+
+    /// Returns whether it takes nothing any more.
+    pub fn is_deaf(&self) -> bool {
+        self.deaf
+    }
+
+    /// Has the connection end once everything is sent; the first reason counts.
+    pub fn end(&mut self, farewell: Farewell, now_ms: u64) {
+        self.end.get_or_insert((farewell, now_ms));
+    }
+
+    /// Returns why it ends, if it does.
+    pub fn farewell(&self) -> Option<&Farewell> {
+        self.end.as_ref().map(|(farewell, _)| farewell)
+    }
+
+    /// Ends a client that has been handled to its end. Returns whether it was one.
+    pub fn end_if_over(&mut self, now_ms: u64) -> bool {
+        let is_over = self.end.is_none() && self.input_ended_ms.is_some() && !self.is_held_back() && !self.blocked;
+        if is_over {
+            let moved = self.successor.is_some();
+            self.end(if moved { Farewell::Protocol(End::Disconnected) } else { Farewell::Gone }, now_ms);
+        }
+        is_over
+    }
+
+    /// Returns whether it is to be closed: it ends, and has everything.
+    pub fn is_done(&self) -> bool {
+        self.end.is_some() && self.unsent.is_empty()
+    }
+
+    /// Notes that it is closed.
+    pub fn close(&mut self) {
+        self.closed = true;
+        self.unread = BytesMut::new();
+    }
+
+    /// Returns whether it is closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// The server serves nobody for now, and answers none of its writes.
+    pub fn abandon(&mut self, now_ms: u64) {
+        self.end(Farewell::Protocol(End::NotServing), now_ms);
+        self.abandoned = true;
+    }
+
+    /// Another connection waits for the end of this one. Returns the one that did so far, which must end.
+    pub fn set_successor(&mut self, successor: ConnectionId) -> Option<ConnectionId> {
+        self.successor.replace(successor)
+    }
+
+    /// Takes the connection that waits for its end.
+    pub fn take_successor(&mut self) -> Option<ConnectionId> {
+        self.successor.take()
+    }
+
+    /// Its session is wanted elsewhere, or over. Whatever had arrived was [received](ClientIo::received) before, if it is wanted
+    /// elsewhere: that is carried out as if the client had left.
+    pub fn give_way(&mut self, is_moved: bool, now_ms: u64) {
+        if is_moved {
+            if self.end.is_none() {
+                self.end_input(now_ms);
+            }
+            self.deaf = true;
+        } else {
+            self.end(Farewell::Protocol(End::Disconnected), now_ms);
+            self.unsent = Vec::new();
+        }
+    }
+
+    /// Returns whether its writes in flight must be answered before its session goes on elsewhere.
+    pub fn must_settle(&self, config: &ConnectionConfig) -> bool {
+        !self.abandoned && self.connection.must_settle(config)
+    }
+
+    /// Returns whether input only gathers: replies must leave first, or other clients' requests.
+    pub fn is_held_back(&self) -> bool {
+        self.queued || self.word || !self.unsent.is_empty()
+    }
+
+    /// Returns whether it has had its share, and goes on.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// It waits no longer until less is under way.
+    pub fn leave_queue(&mut self) {
+        self.queued = false;
+    }
+
+    /// Notes that deliveries have reached it. Returns whether that is known already.
+    pub fn touch(&mut self) -> bool {
+        std::mem::replace(&mut self.touched, true)
+    }
+
+    /// Returns whether deliveries have reached it since it was last asked.
+    pub fn take_touched(&mut self) -> bool {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Returns whether the client leaves, or sends nothing more, and takes none of the output it is owed.
+    pub fn takes_nothing(&self, now_ms: u64) -> bool {
+        let leaving_since_ms = self.end.as_ref().map(|&(_, since_ms)| since_ms).or(self.input_ended_ms);
+        let is_stuck = |since_ms: u64| now_ms > since_ms.max(self.taken.1) + FAREWELL_MS;
+        !self.unsent.is_empty() && leaving_since_ms.is_some_and(is_stuck)
+    }
+
+    /// Returns whether everything that was read is answered, and every answer sent.
+    pub fn is_settled(&self) -> bool {
+        self.connection.in_flight() == 0 && !self.blocked && self.unsent.is_empty()
+    }
+
+    /// Returns whether nothing waits to be handled.
+    pub fn has_read_all(&self) -> bool {
+        self.unread.is_empty()
+    }
+
+    /// Returns whether more input is wanted. Input that waits is read up to a limit: pings may be in it, and writes.
+    pub fn wants_input(&self, unread_len_max: usize) -> bool {
+        !self.word && self.end.is_none() && self.input_ended_ms.is_none() && self.unread.len() < unread_len_max
+    }
+}
