@@ -16,6 +16,7 @@ use oxkeeper_durable::own_log::{is_current, kept, own_log};
 use oxkeeper_durable::recovery::{self, KNOWS, Replay};
 use oxkeeper_durable::transfer::{Receiver, Tail, TransferError};
 use oxkeeper_durable::{LogJournal, RecoveryError, StoreOptions};
+use oxkeeper_proto::ServerId;
 use oxkeeper_replica::audit::Audit;
 use oxkeeper_replica::engine::{MemberEngine, MemberOptions};
 use oxkeeper_replica::ensemble::{Bugs, JournalFull, Pace, Replica, ReplicaConfig, Role, SYNC_LEN_MAX};
@@ -121,7 +122,7 @@ pub(super) struct Running {
     pub(super) stop_by: Option<Instant>,
     pub(super) agreed: Agreed,
     /// On a leader: the peers that were in step with it when it looked last.
-    pub(super) in_step: BTreeSet<u8>,
+    pub(super) in_step: BTreeSet<ServerId>,
     pub(super) _locks: Vec<DirLock>,
 }
 
@@ -131,8 +132,8 @@ pub(super) struct Agreed {
     pub(super) version: i64,
     /// A new leader may know hosts of servers that nobody knew before.
     pub(super) epoch: Option<BallotId>,
-    pub(super) voters: Vec<u8>,
-    pub(super) observers: Vec<u8>,
+    pub(super) voters: Vec<ServerId>,
+    pub(super) observers: Vec<ServerId>,
 }
 
 impl Agreed {
@@ -203,14 +204,14 @@ impl Running {
 }
 impl Ensemble {
     /// Puts a peer's state, of at least `at` entries, in the place of this server's own. `None` if it is to stop.
-    pub(super) fn install(mut self, peer: u8, at: u64) -> Option<Ensemble> {
-        info!(peer, "this server lacks entries that its peers have no more: fetching the state");
+    pub(super) fn install(mut self, peer: ServerId, at: u64) -> Option<Ensemble> {
+        info!(peer = peer.0, "this server lacks entries that its peers have no more: fetching the state");
         self.stop_serving();
         let mut newer = None;
         let is_fetched = self.running.peers.connector().sources(peer).into_iter().any(|source| {
             let fetched = self.fetch(source, at);
             if let Err(problem) = &fetched {
-                warn!(peer = source, "the state could not be fetched: {problem}; the own one is as it was");
+                warn!(peer = source.0, "the state could not be fetched: {problem}; the own one is as it was");
             }
             if let Err(TransferError::Newer { needs, knows }) = fetched {
                 newer = Some(Reason::State { needs, knows });
@@ -240,13 +241,13 @@ impl Ensemble {
         self.parts.role.set(role::Role::NotServing, now_ms);
     }
 
-    fn fetch(&self, peer: u8, at: u64) -> Result<(), TransferError> {
+    fn fetch(&self, peer: ServerId, at: u64) -> Result<(), TransferError> {
         let parts = &self.parts;
         let options = StoreOptions::default();
         let mut receiver = Receiver::new(&parts.disk, &parts.data_dir, &parts.data_log_dir, &options)?;
         let stream = self.running.peers.connector().connect_for_state(peer);
         let mut stream = stream.map_err(|problem| {
-            warn!(peer, %problem, "no connection");
+            warn!(peer = peer.0, %problem, "no connection");
             TransferError::Source("the peer does not answer")
         })?;
         fetch(&mut stream, &mut receiver, &|| parts.proposing.is_to_stop())?;
@@ -368,7 +369,7 @@ fn ruling(membership: &Membership) -> Ruling {
     on.fold(Ruling::default(), |ruling, (_, switch)| ruling.with(switch))
 }
 
-pub(crate) fn member_ids(membership: &Membership) -> Vec<u8> {
+pub(crate) fn member_ids(membership: &Membership) -> Vec<ServerId> {
     membership.members.iter().filter(|member| member.votes).map(|member| member.id).collect()
 }
 
