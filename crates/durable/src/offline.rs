@@ -13,6 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use oxkeeper_proto::ServerId;
 use oxkeeper_state::State;
 use oxkeeper_store::{
     DirLock, Disk, Filling, Kind, Log, LogOptions, RealDisk, StoreError, TREE_FILE, Tree, TreeOptions, io_error,
@@ -192,7 +193,7 @@ pub struct AtRest {
     /// Log entries of an ensemble's member that are not known to be decided.
     pub undecided: u64,
     /// Of which ensemble's member it is, if it is one.
-    pub members: Option<Vec<u8>>,
+    pub members: Option<Vec<ServerId>>,
     _locks: Vec<DirLock>,
 }
 

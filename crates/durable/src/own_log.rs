@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use oxkeeper_proto::ServerId;
 use oxkeeper_replica::ensemble::Configuration;
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::replica::{OwnLog, compare_rounds, greater_ballot};
@@ -12,8 +13,8 @@ use oxkeeper_store::Log;
 use crate::transfer::{InstalledScalars, Tail};
 
 /// Returns the voters a log began with, if it is that of an ensemble's member.
-pub fn members_of(log: &Log) -> Option<Vec<u8>> {
-    log.scalar(scalar::MEMBERS)
+pub fn members_of(log: &Log) -> Option<Vec<ServerId>> {
+    log.scalar(scalar::MEMBERS).map(|members| members.into_iter().map(ServerId).collect())
 }
 
 /// What a server keeps of its own log and scalars when it installs a peer's state.
@@ -57,13 +58,13 @@ fn id_of(peer: &Tail) -> u32 {
 }
 
 fn configuration_of(log: &Log) -> Vec<u8> {
-    let Some(members) = log.scalar(scalar::MEMBERS) else { return Vec::new() };
-    let first = || Configuration::first(members.to_vec()).encode();
+    let Some(members) = members_of(log) else { return Vec::new() };
+    let first = || Configuration::first(members).encode();
     log.scalar(scalar::CONFIGURATION).unwrap_or_else(first)
 }
 
 /// What of a log such a decision needs: its end, from index `from` on.
-pub fn own_log(log: &Log, members: &[u8], from: u64) -> OwnLog {
+pub fn own_log(log: &Log, members: &[ServerId], from: u64) -> OwnLog {
     let scalar = |key| log.scalar(key).unwrap_or_default();
     let first = from.clamp(log.first_index(), log.durable_end());
     let mut entries = Vec::new();
@@ -74,7 +75,7 @@ pub fn own_log(log: &Log, members: &[u8], from: u64) -> OwnLog {
         round: scalar(scalar::ROUND),
         end: log.durable_end(),
         boot: scalar(scalar::BOOT),
-        members: members.to_vec(),
+        members: members.iter().map(|member| member.0).collect(),
         configuration: configuration_of(log),
         first,
         entries,

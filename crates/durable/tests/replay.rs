@@ -14,7 +14,7 @@ use oxkeeper_durable::transfer::{
     InstalledScalars, LogPart, Receiver, Sender, StateSource, Tail, TransferError, finish_install,
 };
 use oxkeeper_proto::records::{Acl, CreateRequest, Id};
-use oxkeeper_proto::{Jute, OpCode, SessionId};
+use oxkeeper_proto::{Jute, OpCode, ServerId, SessionId};
 use oxkeeper_state::command::{begin_agreed, begin_batch, put_section};
 use oxkeeper_state::{BallotId, Command, Epoch, Identities, Level, Raise, Settings, State};
 use oxkeeper_store::fake::FakeDisk;
@@ -70,7 +70,7 @@ fn epoch(ballot: BallotId) -> Vec<u8> {
 fn agreed(ballot: BallotId, first: u64, paths: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
     begin_agreed(ballot, 6, &mut out);
-    put_section(1, 9, first, &commands(SessionId(1 << 56), paths), &mut out);
+    put_section(ServerId(1), 9, first, &commands(SessionId(1 << 56), paths), &mut out);
     out
 }
 
@@ -187,7 +187,7 @@ fn a_member_replays_what_is_decided_and_keeps_the_rest() {
     assert_eq!(recovered.applied, entries.len() as u64);
     check(&recovered, 2 << 32 | 1, history.last().unwrap().2);
     assert_eq!(recovered.state.epoch_ballot(), Some(SECOND));
-    assert_eq!(recovered.state.last_admitted(1), Some((9, 5)));
+    assert_eq!(recovered.state.last_admitted(ServerId(1)), Some((9, 5)));
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn every_checkpoint_and_the_tail_behind_it_are_the_same_state() {
         let recovered = recover(&disk, REPLAY).unwrap();
         assert_eq!((recovered.applied, recovered.checkpointed), (last - 1, applied));
         check(&recovered, before.1, before.2);
-        assert_eq!(recovered.state.last_admitted(1), Some((9, 4)), "checkpoint at {applied}");
+        assert_eq!(recovered.state.last_admitted(ServerId(1)), Some((9, 4)), "checkpoint at {applied}");
         drop(recovered);
         // the scalar is written lazily: the checkpoint may know of more
         let mut log = open_log(&disk, 0);
@@ -337,7 +337,7 @@ fn a_transferred_state_recovers_as_the_senders() {
     assert_eq!((new.log.first_index(), new.log.next_index()), (6, 9));
     let facts = |recovered: &Recovered| {
         let state = &recovered.state;
-        let agreement = (state.epoch_ballot(), state.ensemble(), state.last_admitted(1));
+        let agreement = (state.epoch_ballot(), state.ensemble(), state.last_admitted(ServerId(1)));
         (state.zxid(), state.tree().digest(), znodes(state), agreement)
     };
     assert_eq!(facts(new), facts(peer));

@@ -19,6 +19,6 @@ pub mod path;
 pub mod records;
 
 pub use error::ErrorCode;
-pub use ids::{SessionId, Zxid};
+pub use ids::{ServerId, SessionId, Zxid};
 pub use jute::{DecodeError, Jute, Reader, Text};
 pub use op::{OpClass, OpCode};

@@ -111,7 +111,7 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use oxkeeper_proto::SessionId;
+    use oxkeeper_proto::{ServerId, SessionId};
 
     use super::*;
     use crate::ensemble::check::tests::assert_found;
@@ -120,7 +120,7 @@ mod tests {
     fn what_is_wrong_in_what_is_shared_is_found() {
         let shared = || {
             let state = State::new(1);
-            let sessions = SessionTable::new(1, 0, &state, Clocks::new(100, 0));
+            let sessions = SessionTable::new(ServerId(1), 0, &state, Clocks::new(100, 0));
             Shared::new(state, Settings::default(), sessions, 0)
         };
         assert_found(

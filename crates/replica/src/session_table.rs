@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::FixedState;
-use oxkeeper_proto::SessionId;
+use oxkeeper_proto::{ServerId, SessionId};
 use oxkeeper_state::State;
 use oxkeeper_state::znode::Owner;
 
@@ -30,7 +30,7 @@ pub struct SessionTable {
 impl SessionTable {
     /// Ids go by `wall_ms`, but never below one that a session of `state` has had, also if that has ended and the clock
     /// was set back since.
-    pub fn new(server_id: u8, wall_ms: i64, state: &State, clocks: Clocks) -> SessionTable {
+    pub fn new(server_id: ServerId, wall_ms: i64, state: &State, clocks: Clocks) -> SessionTable {
         let start_ms = u64::try_from(wall_ms).unwrap_or(0);
         let by_time = first_id(server_id, start_ms);
         let newest = state.sessions().newest(server_id);
@@ -44,7 +44,7 @@ impl SessionTable {
 
     /// In an ensemble: sessions that a former start of this server gave ids to may yet come to be. `boot` is later than
     /// that of every former start, which the wall's clock need not be.
-    pub fn start(&mut self, server_id: u8, boot: u64) {
+    pub fn start(&mut self, server_id: ServerId, boot: u64) {
         self.next_id = self.next_id.max(first_id(server_id, boot));
     }
 
@@ -164,9 +164,9 @@ impl SessionTable {
 ///
 /// For server 255 one bit of the time is always set: without it, ids could look like owners of TTL znodes.
 // ZooKeeper: has no such bit, and a server 255 with TTL znodes does not serve.
-fn first_id(server_id: u8, time_ms: u64) -> i64 {
-    let unlike_ttl = if server_id == u8::MAX { UNLIKE_TTL } else { 0 };
-    (i64::from(server_id) << 56) | ((time_ms << 24) >> 8) as i64 | unlike_ttl
+fn first_id(server_id: ServerId, time_ms: u64) -> i64 {
+    let unlike_ttl = if server_id == ServerId(u8::MAX) { UNLIKE_TTL } else { 0 };
+    (i64::from(server_id.0) << 56) | ((time_ms << 24) >> 8) as i64 | unlike_ttl
 }
 
 const UNLIKE_TTL: i64 = 1 << 55;
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn an_id_is_not_given_twice_when_the_clock_was_set_back() {
         let mut state = State::new(1);
-        let table = |wall_ms, state: &State| SessionTable::new(1, wall_ms, state, Clocks::new(100, 0));
+        let table = |wall_ms, state: &State| SessionTable::new(ServerId(1), wall_ms, state, Clocks::new(100, 0));
         let first = table(5_000, &state).next_id();
         apply(&mut state, first, OpCode::CreateSession);
         apply(&mut state, first, OpCode::CloseSession);
@@ -202,7 +202,7 @@ mod tests {
         // Where the time says nothing, as ZooKeeper's does after a start: 0, that of a container, those of TTLs.
         for wall_ms in [0, 1 << 24, 1 << 40, 1_800_000_000_000] {
             for server in 0..=u8::MAX {
-                let mut table = SessionTable::new(server, wall_ms, &state, Clocks::new(100, 0));
+                let mut table = SessionTable::new(ServerId(server), wall_ms, &state, Clocks::new(100, 0));
                 let (id, next) = (table.next_id(), table.next_id());
                 assert_eq!((id.0 >> 56) as u8, server, "{id:?}");
                 assert!(Owner(id.0).session().is_some() && next > id, "{id:?}, {next:?}");
@@ -214,8 +214,8 @@ mod tests {
     fn an_id_that_is_under_way_is_not_given_again() {
         let state = State::new(1);
         let start = |boot, wall_ms| {
-            let mut table = SessionTable::new(2, wall_ms, &state, Clocks::new(100, 0));
-            table.start(2, boot);
+            let mut table = SessionTable::new(ServerId(2), wall_ms, &state, Clocks::new(100, 0));
+            table.start(ServerId(2), boot);
             table
         };
         let under_way = start(5_000, 5_000).next_id();
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn an_id_that_a_replaced_state_knew_is_not_given_again() {
         let state = State::new(1);
-        let table = |wall_ms| SessionTable::new(1, wall_ms, &state, Clocks::new(100, 0));
+        let table = |wall_ms| SessionTable::new(ServerId(1), wall_ms, &state, Clocks::new(100, 0));
         let mut former = table(5_000);
         let known = former.next_id();
         let mut restored = table(4_000);

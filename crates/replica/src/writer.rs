@@ -4,7 +4,7 @@
 //! new state afterwards finds its events already waiting. Source: `FinalRequestProcessor`.
 
 use oxkeeper_proto::records::ReplyHeader;
-use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, Reader, SessionId, Text, frame};
+use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, Reader, ServerId, SessionId, Text, frame};
 use oxkeeper_state::command::Epoch;
 use oxkeeper_state::{Batch, Change, Command, Watcher};
 
@@ -65,7 +65,7 @@ pub struct Writer {
     /// What each thread's connections must hear; the caller takes it away before it unlocks the state.
     pub outboxes: Vec<Outbox>,
     /// In an ensemble, this server and its boot: the commands so numbered are its own clients'.
-    pub me: Option<(u8, u64)>,
+    pub me: Option<(ServerId, u64)>,
     /// Commands that were applied before are applied again: never, but in the simulator, to show that it would notice.
     pub repeats: bool,
     /// Answers behind a reconfig on its connection do not wait for it: never, but in the simulator.

@@ -8,7 +8,7 @@ use oxkeeper_proto::records::{
     Acl, AddWatchRequest, AuthPacket, ConnectRequest, CreateRequest, DeleteRequest, Id, ReadRequest, RequestHeader,
     SetDataRequest, SetWatches, WatchesRequest,
 };
-use oxkeeper_proto::{Jute, OpCode, frame};
+use oxkeeper_proto::{Jute, OpCode, ServerId, frame};
 use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
@@ -37,7 +37,7 @@ impl Server {
     fn new() -> Server {
         let id = ConnectionId { thread: 0, generation: 0, place: 0 };
         let state = State::new(1);
-        let sessions = SessionTable::new(1, 0, &state, Clocks::new(1000, 0));
+        let sessions = SessionTable::new(ServerId(1), 0, &state, Clocks::new(1000, 0));
         let settings = Settings::EXTENDED_TYPES;
         let config = ConnectionConfig {
             frame_len_max: FRAME_LEN_MAX,

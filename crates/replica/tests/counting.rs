@@ -1,7 +1,7 @@
 //! What a conversation of one client leaves in the counters of its connection and of the server.
 
 use oxkeeper_proto::records::{ConnectRequest, DeleteRequest, ReadRequest, ReplyHeader, RequestHeader, SetWatches};
-use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, frame};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, ServerId, frame};
 use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::load::LoadLimits;
 use oxkeeper_replica::stats::ServerStats;
@@ -29,7 +29,7 @@ impl Conversation {
     fn begin() -> Conversation {
         let id = ConnectionId { thread: 0, generation: 0, place: 0 };
         let state = State::new(1);
-        let sessions = SessionTable::new(1, 0, &state, Clocks::new(1000, 0));
+        let sessions = SessionTable::new(ServerId(1), 0, &state, Clocks::new(1000, 0));
         let mut conversation = Conversation {
             shared: Shared::new(state, Settings::default(), sessions, 0),
             config: ConnectionConfig {

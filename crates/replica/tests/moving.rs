@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use oxkeeper_proto::records::{
     Acl, ConnectRequest, ConnectResponse, CreateRequest, Id, PathRecord, ReadRequest, ReplyHeader, RequestHeader,
 };
-use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId, Zxid, frame};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, ServerId, SessionId, Zxid, frame};
 use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
@@ -33,7 +33,7 @@ struct Client {
 }
 
 struct Server {
-    id: u8,
+    id: ServerId,
     shared: Shared,
     config: ConnectionConfig,
     writer: Writer,
@@ -49,7 +49,7 @@ impl Server {
     fn new(id: u8) -> Server {
         let mut state = State::new(1);
         state.begin_epoch(&Epoch { ballot: BALLOT, time_ms: 0, ensemble: 1, config_version: 0, config: b"" }, &mut ());
-        let sessions = SessionTable::new(id, 0, &state, Clocks::new(TICK_MS, 0));
+        let sessions = SessionTable::new(ServerId(id), 0, &state, Clocks::new(TICK_MS, 0));
         let config = ConnectionConfig {
             frame_len_max: 4096,
             session_timeout_min_ms: 200,
@@ -61,9 +61,9 @@ impl Server {
             local_sessions: oxkeeper_replica::LocalSessions::Off,
         };
         let mut writer = Writer::new(1);
-        writer.me = Some((id, 1));
+        writer.me = Some((ServerId(id), 1));
         Server {
-            id,
+            id: ServerId(id),
             shared: Shared::new(state, Settings::default(), sessions, 0),
             config,
             writer,
@@ -246,7 +246,7 @@ impl Pair {
         let command =
             Command { from: None, session, xid: 0, op: OpCode::CloseSession, settings, identities, body: known };
         command.encode(&mut commands);
-        put_section(0, 0, 0, &commands, &mut section);
+        put_section(ServerId(0), 0, 0, &commands, &mut section);
         for server in &mut self.0 {
             server.apply(&entry(BALLOT, &[&section]), &[], 9, now_ms);
         }
@@ -263,7 +263,7 @@ impl Pair {
     }
 
     fn owner(&self, session: SessionId) -> [Option<u8>; 2] {
-        self.0.each_ref().map(|server| server.shared.state.sessions().get(session).map(|session| session.owner))
+        self.0.each_ref().map(|server| server.shared.state.sessions().get(session).map(|session| session.owner.0))
     }
 }
 
@@ -315,14 +315,14 @@ fn what_comes_twice_is_applied_and_answered_once() {
     assert_eq!(server.reply(client), None);
     assert!(server.apply(&entry(BALLOT, &[&first, &first, &second, &first]), &origins, 1, 2));
     assert_eq!((server.reply(client), server.reply(client)), (Some((zxid(2), 0)), Some((zxid(3), 0))));
-    assert_eq!((server.reply(client), server.shared.state.last_admitted(1)), (None, Some((1, 3))));
+    assert_eq!((server.reply(client), server.shared.state.last_admitted(ServerId(1))), (None, Some((1, 3))));
 }
 
 #[test]
 fn a_former_boot_of_this_server_is_not_this_one() {
     let mut pair = Pair::new();
     let server = &mut pair.0[0];
-    server.writer.me = Some((1, 2));
+    server.writer.me = Some((ServerId(1), 2));
     server.begin(0);
     // The boot that this section names is 1.
     let (section, origins) = server.section();
@@ -338,7 +338,7 @@ fn a_batch_of_a_former_leader_does_nothing() {
     let (section, origins) = server.section();
     let before = server.shared.state.zxid();
     assert!(!server.apply(&entry(BallotId([6; 20]), &[&section]), &origins, 9, 0));
-    assert_eq!((server.shared.state.zxid(), server.shared.state.last_admitted(1)), (before, None));
+    assert_eq!((server.shared.state.zxid(), server.shared.state.last_admitted(ServerId(1))), (before, None));
     assert!(server.apply(&entry(BALLOT, &[&section]), &origins, 9, 0), "it comes again");
     assert_eq!(server.shared.state.sessions().len(), 1);
 }

@@ -7,7 +7,7 @@
 use oxkeeper_proto::records::{
     ConnectRequest, ConnectResponse, PathRecord, ReadRequest, ReplyHeader, RequestHeader, SetDataRequest,
 };
-use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, SessionId, frame};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, ServerId, SessionId, frame};
 use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
@@ -47,7 +47,7 @@ impl Server {
         let begin =
             Command { from: None, session: AGREED, xid: 0, op: OpCode::CreateSession, settings, identities, body };
         state.apply(&begin, 0, &mut Vec::new(), &mut ()).unwrap();
-        let sessions = SessionTable::new(1, 5000, &state, Clocks::new(TICK_MS, 0));
+        let sessions = SessionTable::new(ServerId(1), 5000, &state, Clocks::new(TICK_MS, 0));
         let config = ConnectionConfig {
             frame_len_max: 4096,
             session_timeout_min_ms: 200,

@@ -7,7 +7,7 @@ use oxkeeper_proto::records::{
     AddWatchRequest, AuthPacket, ConnectRequest, GetDataResponse, ReadRequest, ReplyHeader, RequestHeader,
     SetDataRequest, WatcherEvent,
 };
-use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, frame};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, ServerId, frame};
 use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
@@ -33,7 +33,7 @@ struct Server {
 impl Server {
     fn new() -> Server {
         let state = State::new(1);
-        let sessions = SessionTable::new(1, 0, &state, Clocks::new(1000, 0));
+        let sessions = SessionTable::new(ServerId(1), 0, &state, Clocks::new(1000, 0));
         let config = ConnectionConfig {
             frame_len_max: 1 << 20,
             session_timeout_min_ms: 1000,

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use oxkeeper_proto::ServerId;
 use oxkeeper_replica::engine::{Event, Moment, Outside, Reaping, StandaloneEngine};
 use oxkeeper_replica::ensemble::DiskJob;
 use oxkeeper_replica::{Proposals, Shared, Writer};
@@ -132,11 +133,11 @@ impl Engine {
 }
 
 impl Outside for Surroundings {
-    fn send(&mut self, _peer: u8, _frame: Vec<u8>) {}
+    fn send(&mut self, _peer: ServerId, _frame: Vec<u8>) {}
 
     fn flush(&mut self) {}
 
-    fn end_link(&mut self, _peer: u8, _why: &str) {}
+    fn end_link(&mut self, _peer: ServerId, _why: &str) {}
 
     fn deliver(&mut self, writer: &mut Writer, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
         if let Some(entry) = entry {

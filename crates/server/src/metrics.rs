@@ -578,6 +578,8 @@ impl<'a> Row<'a> {
 
 #[cfg(test)]
 mod tests {
+    use oxkeeper_proto::ServerId;
+
     use super::*;
     use crate::role::Learners;
 
@@ -620,7 +622,7 @@ mod tests {
 
     #[test]
     fn a_leader_tells_its_followers_and_proposals() {
-        let learners = Learners { linked: 4, followers: 2, non_voting: 1, observers: vec![4] };
+        let learners = Learners { linked: 4, followers: 2, non_voting: 1, observers: vec![ServerId(4)] };
         let place = Place { role: Role::Leader, since_ms: 400, learners, ..Place::default() };
         let mut figures = Figures { place, uptime_ms: 1000, quorum_size: 3, ..Figures::default() };
         let shown = |figures: &Figures| {

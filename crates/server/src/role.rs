@@ -5,6 +5,7 @@
 //! Invariant: learners are counted on a leader only.
 //! Source: `QuorumPeer#setPeerState`, `#setZabState`, `Leader#getLearners`, `#getForwardingFollowers`.
 
+use oxkeeper_proto::ServerId;
 use oxkeeper_replica::stats::Distribution;
 use parking_lot::Mutex;
 
@@ -65,7 +66,7 @@ pub(crate) struct Place {
     /// When it took this role, ms of the server's clock.
     pub(crate) since_ms: u64,
     /// Who leads, as far as this server knows; `None` without peers.
-    pub(crate) leader: Option<u8>,
+    pub(crate) leader: Option<ServerId>,
     /// On a leader: who learns from it.
     pub(crate) learners: Learners,
 }
@@ -80,12 +81,16 @@ pub(crate) struct Learners {
     /// Those of these that do not vote: they are no members yet, or not any more.
     pub(crate) non_voting: usize,
     /// Observers in step with it.
-    pub(crate) observers: Vec<u8>,
+    pub(crate) observers: Vec<ServerId>,
 }
 
 impl Learners {
     /// Counts peers, each with whether it is in step.
-    pub(crate) fn count(peers: impl Iterator<Item = (u8, bool)>, voters: &[u8], observers: &[u8]) -> Learners {
+    pub(crate) fn count(
+        peers: impl Iterator<Item = (ServerId, bool)>,
+        voters: &[ServerId],
+        observers: &[ServerId],
+    ) -> Learners {
         let mut learners = Learners::default();
         for (peer, in_step) in peers {
             learners.linked += 1;
@@ -154,7 +159,7 @@ impl RoleCell {
     }
 
     /// The engine's: who leads from now on. The same again changes nothing.
-    pub(crate) fn set_leader(&self, leader: Option<u8>, now_ms: u64) {
+    pub(crate) fn set_leader(&self, leader: Option<ServerId>, now_ms: u64) {
         let mut place = self.place.lock();
         let former = std::mem::replace(&mut place.leader, leader);
         drop(place);
@@ -224,23 +229,23 @@ mod tests {
     #[test]
     fn an_election_lasts_until_somebody_leads() {
         let cell = RoleCell::looking(100);
-        cell.set_leader(Some(2), 350);
-        cell.set_leader(Some(3), 400);
+        cell.set_leader(Some(ServerId(2)), 350);
+        cell.set_leader(Some(ServerId(3)), 400);
         cell.set_leader(None, 1000);
         cell.set_leader(None, 1100);
-        cell.set_leader(Some(1), 1030);
+        cell.set_leader(Some(ServerId(1)), 1030);
         let elections = cell.outages().elections_ms.tally;
-        assert_eq!((elections.count, elections.sum, cell.place().leader), (2, 280, Some(1)));
+        assert_eq!((elections.count, elections.sum, cell.place().leader), (2, 280, Some(ServerId(1))));
     }
 
     #[test]
     fn a_learner_is_timed_from_when_it_knows_its_leader() {
         let cell = RoleCell::looking(100);
-        cell.set_leader(Some(2), 350);
-        cell.set_leader(Some(2), 360);
+        cell.set_leader(Some(ServerId(2)), 350);
+        cell.set_leader(Some(ServerId(2)), 360);
         cell.set(Role::Follower, 380);
         cell.set(Role::NotServing, 400);
-        cell.set_leader(Some(3), 410);
+        cell.set_leader(Some(ServerId(3)), 410);
         cell.set(Role::Observer, 450);
         let outages = cell.outages();
         let syncs = [outages.follower_syncs_ms.tally, outages.observer_syncs_ms.tally];
@@ -259,9 +264,10 @@ mod tests {
     #[test]
     fn only_a_leader_has_learners() {
         // 1 leads, 2 and 3 vote, 4 and 5 observe, 6 is about to join.
-        let peers = [(2, true), (3, false), (4, true), (5, false), (6, true)];
-        let learners = Learners::count(peers.into_iter(), &[1, 2, 3], &[4, 5]);
-        assert_eq!(learners, Learners { linked: 5, followers: 2, non_voting: 1, observers: vec![4] });
+        let peers =
+            [(2, true), (3, false), (4, true), (5, false), (6, true)].map(|(id, in_step)| (ServerId(id), in_step));
+        let learners = Learners::count(peers.into_iter(), &[1, 2, 3].map(ServerId), &[4, 5].map(ServerId));
+        assert_eq!(learners, Learners { linked: 5, followers: 2, non_voting: 1, observers: vec![ServerId(4)] });
         let cell = RoleCell::looking(0);
         cell.set_learners(learners.clone());
         assert_eq!(cell.place().learners, Learners::default());

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use oxkeeper_durable::own_log::members_of;
 use oxkeeper_durable::recovery::{self, KNOWS, Recovered, Replay};
 use oxkeeper_durable::{LogJournal, RecoveryError, StoreOptions};
+use oxkeeper_proto::ServerId;
 use oxkeeper_replica::audit::Audit;
 use oxkeeper_replica::auth::{AuthConfig, DigestAlgorithm, EnsembleNames, IDENTITIES_LEN_MAX, Sasl};
 use oxkeeper_replica::engine::{StandaloneEngine, StandaloneOptions};
 use oxkeeper_replica::ensemble::Journal;
-use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::{Clocks, ConnectionConfig, LocalSessions, Serving, SessionTable, Shared, Writer};
 use oxkeeper_state::{Level, Settings, State};
 use oxkeeper_store::{Disk, RECORD_LEN_MAX, RealDisk};
@@ -50,7 +51,7 @@ use crate::words::Word;
 use crate::words_service::WordsService;
 
 /// ZooKeeper: the id of a server alone, which is the top byte of its session ids.
-const STANDALONE_ID: u8 = 1;
+const STANDALONE_ID: ServerId = ServerId(1);
 /// Longest frame whatever `jute.maxbuffer` says: a write with its identities must fit into one log entry, bytes.
 const FRAME_LEN_MAX: usize = RECORD_LEN_MAX - 2 * IDENTITIES_LEN_MAX;
 /// ZooKeeper: read-only mode does not begin earlier, however short a tick is.
@@ -312,7 +313,7 @@ fn open(config: &Config, options: StartOptions, disk: &Arc<dyn Disk>, seed: u64)
 
 /// The data of a server alone is not that of an ensemble's member, nor that of another ensemble's.
 fn check_kind(config: &Config, recovered: &Recovered) -> Result<(), StartError> {
-    let founded = recovered.log.scalar(scalar::MEMBERS);
+    let founded = members_of(&recovered.log);
     let dedicated = recovered.state.ensemble() != 0;
     let refuse = |reason: String| Err(StartError::OtherData { dir: config.data_dir.display().to_string(), reason });
     match (&config.ensemble.membership, founded) {

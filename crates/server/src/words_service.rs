@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use oxkeeper_proto::ServerId;
 use oxkeeper_replica::ensemble::ballot_number;
 use oxkeeper_replica::watches::Fired;
 use oxkeeper_replica::{Clocks, Load, Shared};
@@ -237,7 +238,7 @@ impl Facts for Asked<'_> {
         Some(state.to_owned())
     }
 
-    fn observer_master(&self) -> Option<u8> {
+    fn observer_master(&self) -> Option<ServerId> {
         self.place.leader.filter(|_| self.place.role == Role::Observer)
     }
 
@@ -343,7 +344,7 @@ fn proposal_sizes(stats: &EngineStats) -> ProposalSizes {
 fn ensemble_facts(config: &Config, role: Role, agreed: Option<String>) -> Option<EnsembleFacts> {
     let ensemble = &config.ensemble;
     let membership = ensemble.membership.as_ref()?;
-    let me = &ensemble.members.servers[&i64::from(membership.me)];
+    let me = &ensemble.members.servers[&i64::from(membership.me.0)];
     Some(EnsembleFacts {
         init_limit: ensemble.init_limit_ticks,
         sync_limit: ensemble.sync_limit_ticks,
@@ -539,7 +540,7 @@ server.3=127.0.0.1:21494:28324:participant;127.0.0.1:30520
         let config = Config::from_properties(&properties).and_then(|config| config.with_my_id(Some(3))).expect("legal");
         let clock = Clock::start();
         let state = State::new(1);
-        let mut sessions = SessionTable::new(3, clock.wall_ms(), &state, Clocks::new(500, 0));
+        let mut sessions = SessionTable::new(ServerId(3), clock.wall_ms(), &state, Clocks::new(500, 0));
         sessions.clocks.open(SessionId(0x7), 4000, 0);
         let shared = Shared::new(state, Settings::default(), sessions, 0);
         let cell = RoleCell::looking(0);

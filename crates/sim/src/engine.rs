@@ -2,7 +2,7 @@
 //! them connections have theirs, as in production, where only applying holds the lock. The engine is production's; here are its
 //! disk and clock, the checkers that are told what it does, and what lies to it.
 
-use oxkeeper_proto::{OpCode, SessionId};
+use oxkeeper_proto::{OpCode, ServerId, SessionId};
 use oxkeeper_replica::engine::{Event, Moment, Outside};
 use oxkeeper_replica::{Origin, Proposals, Shared, Writer};
 use oxkeeper_state::{Batch, Command, Identities, Settings};
@@ -21,11 +21,11 @@ struct Surroundings<'a, 'b> {
 }
 
 impl Outside for Surroundings<'_, '_> {
-    fn send(&mut self, _peer: u8, _frame: Vec<u8>) {}
+    fn send(&mut self, _peer: ServerId, _frame: Vec<u8>) {}
 
     fn flush(&mut self) {}
 
-    fn end_link(&mut self, _peer: u8, _why: &str) {}
+    fn end_link(&mut self, _peer: ServerId, _why: &str) {}
 
     fn deliver(&mut self, writer: &mut Writer, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
         let Around { checks, options, random, now_ms, .. } = &mut *self.around;

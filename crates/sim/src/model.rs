@@ -14,7 +14,7 @@ use oxkeeper_proto::op::CreateMode;
 use oxkeeper_proto::records::{
     Create2Response, CreateRequest, CreateResponse, DeleteRequest, MultiHeader, SetDataRequest, Stat, StatResponse,
 };
-use oxkeeper_proto::{ErrorCode, Jute, OpCode};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, ServerId};
 use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{ChangeKind, Command};
 
@@ -102,7 +102,7 @@ pub struct Model {
     /// Sessions that have ended.
     pub ended: BTreeSet<i64>,
     /// The server that owns each of them; 0 of a server alone.
-    owners: BTreeMap<i64, u8>,
+    owners: BTreeMap<i64, ServerId>,
     /// How often each was resumed in this epoch.
     resumes: BTreeMap<i64, u32>,
     /// One for each command that took a zxid.
@@ -214,7 +214,7 @@ impl Model {
     /// Applies one command: it takes the next zxid, unless it is a sync or resumes a session.
     pub fn apply(&mut self, command: &Command<'_>, time_ms: i64) {
         self.times.told(time_ms);
-        let (session, server) = (command.session.0, command.from.map_or(0, |number| number.server));
+        let (session, server) = (command.session.0, command.from.map_or(ServerId(0), |number| number.server));
         if command.op == OpCode::ResumeSession {
             *self.resumes.entry(session).or_default() += 1;
             self.owners.entry(session).and_modify(|owner| *owner = server);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use oxkeeper_durable::LogJournal;
 use oxkeeper_durable::RecoveryError;
 use oxkeeper_durable::recovery::{Recovered, Replay, StoreOptions, recover_with};
+use oxkeeper_proto::ServerId;
 use oxkeeper_replica::engine::{Reaping, StandaloneEngine, StandaloneOptions};
 use oxkeeper_replica::ensemble::{DiskJob, Journal};
 use oxkeeper_replica::{Clocks, SessionTable, Shared, Writer};
@@ -116,7 +117,7 @@ impl Server {
     fn assemble(recovered: Recovered, around: &mut Around<'_>) -> Server {
         let Recovered { state, log, tree, applied, checkpointed, tail_len: _, locks, .. } = recovered;
         let (options, now_ms) = (around.options, around.now_ms);
-        let sessions = SessionTable::new(1, around.wall_ms, &state, Clocks::new(options.tick_ms, now_ms));
+        let sessions = SessionTable::new(ServerId(1), around.wall_ms, &state, Clocks::new(options.tick_ms, now_ms));
         let threads = options.threads as usize;
         let settings = Settings::default();
         let reader = log.reader();

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use bytes::BufMut;
-use oxkeeper_proto::{DecodeError, Jute, Reader, Zxid};
+use oxkeeper_proto::{DecodeError, Jute, Reader, ServerId, Zxid};
 
 use crate::apply::{Change, ChangeKind, Watcher};
 use crate::command::{BallotId, Batch, Epoch, Number, Raise, Renewal, VERSION_WANTED, decode_ballot, decode_u64};
@@ -27,7 +27,7 @@ pub(crate) struct Agreement {
     ballot: Option<BallotId>,
     ensemble: u64,
     /// The last boot of each server, and the last command of that.
-    admitted: BTreeMap<u8, (u64, u64)>,
+    admitted: BTreeMap<ServerId, (u64, u64)>,
     pub(crate) membership: Membership,
     pub(crate) voter_changes: u64,
     /// Digest of the membership.
@@ -46,7 +46,7 @@ impl Agreement {
     /// Equal where all of it is.
     pub(crate) fn digest(&self) -> u64 {
         let ballot = self.ballot.map_or(0, |ballot| digest::of_bytes(&ballot.0));
-        let admitted = self.admitted.iter().flat_map(|(&server, &(boot, seq))| [u64::from(server), boot, seq]);
+        let admitted = self.admitted.iter().flat_map(|(&server, &(boot, seq))| [u64::from(server.0), boot, seq]);
         digest::of_numbers(
             [self.ensemble, ballot, self.voter_changes, self.renewals, self.members].into_iter().chain(admitted),
         )
@@ -80,8 +80,8 @@ impl Agreement {
         self.ballot.is_some().encode(&mut out);
         self.ballot.iter().for_each(|ballot| out.put_slice(&ballot.0));
         for (&server, &(boot, seq)) in &self.admitted {
-            out.put_u8(server);
-            if server == MARK {
+            out.put_u8(server.0);
+            if server.0 == MARK {
                 out.put_u64(SERVER_ZERO);
             }
             out.put_u64(boot);
@@ -128,7 +128,7 @@ impl Agreement {
                 }
             }
             let last = (decode_u64(reader)?, decode_u64(reader)?);
-            agreement.admitted.insert(server, last);
+            agreement.admitted.insert(ServerId(server), last);
         }
         agreement.note_members();
         Ok(agreement)
@@ -176,7 +176,7 @@ impl State {
     }
 
     /// The same voters begin anew behind this entry, unless it is a former leader's. What clients see of the members stays.
-    pub fn renew(&mut self, renewal: &Renewal<'_>) {
+    pub fn renew(&mut self, renewal: &Renewal) {
         let counts = self.agreement.ballot == Some(renewal.ballot) && !self.agreement.membership.is_empty();
         self.agreement.renewals += u64::from(counts);
     }
@@ -260,12 +260,12 @@ impl State {
     }
 
     /// Of every server that ever had a command applied, the same as [`State::last_admitted`].
-    pub fn admitted(&self) -> impl Iterator<Item = (u8, (u64, u64))> {
+    pub fn admitted(&self) -> impl Iterator<Item = (ServerId, (u64, u64))> {
         self.agreement.admitted.iter().map(|(&server, &last)| (server, last))
     }
 
     /// The last boot of `server` of which a command was applied, and the last of that boot's commands.
-    pub fn last_admitted(&self, server: u8) -> Option<(u64, u64)> {
+    pub fn last_admitted(&self, server: ServerId) -> Option<(u64, u64)> {
         self.agreement.admitted.get(&server).copied()
     }
 }

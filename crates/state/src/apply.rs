@@ -10,7 +10,7 @@ use oxkeeper_proto::records::{
     CreateRequest, CreateTtlRequest, DeleteRequest, MultiHeader, PathRecord, ReconfigRequest, SetAclRequest,
     SetDataRequest,
 };
-use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, SessionId, Zxid};
+use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, ServerId, SessionId, Zxid};
 
 use crate::acl::AclList;
 use crate::command::Command;
@@ -248,8 +248,8 @@ impl State {
     }
 }
 
-fn asking_server(command: &Command<'_>) -> u8 {
-    command.from.map_or(0, |number| number.server)
+fn asking_server(command: &Command<'_>) -> ServerId {
+    command.from.map_or(ServerId(0), |number| number.server)
 }
 
 /// A body as the record its operation needs.

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use bytes::BufMut;
-use oxkeeper_proto::{DecodeError, Jute, Reader, SessionId, Zxid};
+use oxkeeper_proto::{DecodeError, Jute, Reader, ServerId, SessionId, Zxid};
 
 use crate::acl::{AclId, encode_list};
 use crate::agreement::Agreement;
@@ -122,7 +122,7 @@ impl Loading {
         let size = i64::decode(reader)? as u64;
         while !reader.rest().is_empty() {
             let newest = SessionId(i64::decode(reader)?);
-            state.sessions.newest.insert((newest.0 >> 56) as u8, newest);
+            state.sessions.newest.insert(ServerId((newest.0 >> 56) as u8), newest);
         }
         Ok(Loading { state, digest, size })
     }

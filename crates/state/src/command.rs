@@ -23,7 +23,7 @@
 use std::fmt;
 
 use bytes::BufMut;
-use oxkeeper_proto::{DecodeError, Jute, OpCode, Reader, SessionId};
+use oxkeeper_proto::{DecodeError, Jute, OpCode, Reader, ServerId, SessionId};
 
 use crate::acl::{Caller, Identities};
 use crate::level::Level;
@@ -40,7 +40,7 @@ pub const BALLOT_LEN: usize = 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Number {
     /// Never 0.
-    pub server: u8,
+    pub server: ServerId,
     /// Which start of that server.
     pub boot: u64,
     /// From 1 on in each boot.
@@ -189,8 +189,8 @@ pub const OWN_BOOT: u64 = 0;
 
 /// Appends a section of encoded commands, numbered from `first_seq` on. Of `server` 0 in [`OWN_BOOT`], the leader's own,
 /// they have no numbers, and `first_seq` says nothing.
-pub fn put_section(server: u8, boot: u64, first_seq: u64, commands: &[u8], out: &mut Vec<u8>) {
-    out.put_u8(server);
+pub fn put_section(server: ServerId, boot: u64, first_seq: u64, commands: &[u8], out: &mut Vec<u8>) {
+    out.put_u8(server.0);
     out.put_u64(boot);
     out.put_u64(first_seq);
     out.put_u32(u32::try_from(commands.len()).expect("a log entry is shorter than 4 GiB"));
@@ -222,7 +222,7 @@ pub enum Entry<'a> {
     /// A higher feature level begins.
     Raise(Raise),
     /// The same voters begin anew.
-    Renewal(Renewal<'a>),
+    Renewal(Renewal),
 }
 
 impl<'a> Entry<'a> {
@@ -319,17 +319,17 @@ impl<'a> Epoch<'a> {
 
 /// The last entry of a configuration, behind which the same voters begin the next one: what a voter has promised or
 /// accepted and lost with its disk counts for nothing there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Renewal<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewal {
     /// The leader's.
     pub ballot: BallotId,
     /// When the leader packed it, Unix ms.
     pub time_ms: i64,
     /// The voters that have lost their disks.
-    pub servers: &'a [u8],
+    pub servers: Vec<ServerId>,
 }
 
-impl<'a> Renewal<'a> {
+impl Renewal {
     /// The feature level that knows it.
     pub const NEEDS: Level = Level(1);
 
@@ -339,13 +339,13 @@ impl<'a> Renewal<'a> {
         out.put_u32(Renewal::NEEDS.0);
         out.put_slice(&self.ballot.0);
         out.put_i64(self.time_ms);
-        out.put_slice(self.servers);
+        out.extend(self.servers.iter().map(|server| server.0));
     }
 
-    fn decode(reader: &mut Reader<'a>) -> Result<Renewal<'a>, DecodeError> {
+    fn decode(reader: &mut Reader<'_>) -> Result<Renewal, DecodeError> {
         let ballot = decode_ballot(reader)?;
         let time_ms = i64::decode(reader)?;
-        Ok(Renewal { ballot, time_ms, servers: reader.rest() })
+        Ok(Renewal { ballot, time_ms, servers: reader.rest().iter().copied().map(ServerId).collect() })
     }
 }
 
@@ -425,10 +425,10 @@ impl<'a> Batch<'a> {
     }
 
     fn begin_section(&mut self) -> Result<(), DecodeError> {
-        let server = self.sections.take(1)?[0];
+        let server = ServerId(self.sections.take(1)?[0]);
         let (boot, seq) = (decode_u64(&mut self.sections)?, decode_u64(&mut self.sections)?);
         let commands = self.sections.buffer()?.ok_or(DecodeError::NegativeLength)?;
-        let is_numbered = server != 0 || boot != OWN_BOOT;
+        let is_numbered = server != ServerId(0) || boot != OWN_BOOT;
         // Each command has bytes: no number behind the first can overflow.
         if is_numbered && (seq == 0 || seq.checked_add(commands.len() as u64).is_none()) {
             return Err(DecodeError::NotAllowed("number of a command"));

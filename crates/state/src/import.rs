@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use oxkeeper_proto::records::{Acl, Id};
-use oxkeeper_proto::{SessionId, Zxid};
+use oxkeeper_proto::{ServerId, SessionId, Zxid};
 
 use crate::acl::{AclId, AclList};
 use crate::agreement::CONFIG;
@@ -345,7 +345,7 @@ impl Importing {
         kept.ephemerals = self.ephemerals.values().map(BTreeSet::len).sum();
         let mut state = self.state;
         for (id, timeout_ms) in sessions {
-            state.sessions.open(SessionId(id), timeout_ms, 0);
+            state.sessions.open(SessionId(id), timeout_ms, ServerId(0));
         }
         let special: Vec<Slot> = state
             .tree

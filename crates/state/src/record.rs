@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use bytes::BufMut;
-use oxkeeper_proto::{DecodeError, Jute, Reader};
+use oxkeeper_proto::{DecodeError, Jute, Reader, ServerId};
 
 use crate::acl::AclId;
 use crate::command::{BallotId, decode_ballot};
@@ -72,7 +72,7 @@ pub fn decode_znode(bytes: &[u8]) -> Result<Znode, DecodeError> {
 pub(crate) fn encode_session(session: &Session, ballot: Option<BallotId>) -> Vec<u8> {
     let mut out = session.timeout_ms.to_be_bytes().to_vec();
     let resumed = ballot.filter(|_| session.resumes > 0);
-    out.extend((session.owner != 0 || resumed.is_some()).then_some(session.owner));
+    out.extend((session.owner != ServerId(0) || resumed.is_some()).then_some(session.owner.0));
     if let Some(ballot) = resumed {
         out.put_slice(&ballot.0);
         out.put_u32(session.resumes);
@@ -85,7 +85,7 @@ pub(crate) fn encode_session(session: &Session, ballot: Option<BallotId>) -> Vec
 pub(crate) fn decode_session(bytes: &[u8], ballot: Option<BallotId>) -> Result<Session, DecodeError> {
     let reader = &mut Reader::new(bytes);
     let timeout_ms = i32::decode(reader)?;
-    let owner = if reader.rest().is_empty() { 0 } else { reader.take(1)?[0] };
+    let owner = ServerId(if reader.rest().is_empty() { 0 } else { reader.take(1)?[0] });
     let mut session = Session { timeout_ms, owner, ..Session::default() };
     if !reader.rest().is_empty() {
         let counted = Some(decode_ballot(reader)?);
@@ -106,6 +106,7 @@ mod tests {
     fn sessions_are_read_as_they_were_written() {
         let (ballot, other) = (Some(BallotId([1; 20])), Some(BallotId([2; 20])));
         let check = |owner, resumes, len, read_by, expected| {
+            let owner = ServerId(owner);
             let bytes = encode_session(&Session { timeout_ms: 9, owner, resumes, ..Session::default() }, ballot);
             assert_eq!(bytes.len(), len);
             let session = decode_session(&bytes, read_by).unwrap();

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use oxkeeper_proto::SessionId;
 use oxkeeper_proto::records::PASSWORD_LEN;
+use oxkeeper_proto::{ServerId, SessionId};
 
 use crate::digest;
 use crate::znode::Slot;
@@ -17,7 +17,7 @@ pub struct Session {
     /// As negotiated when it was created, ms; in an ensemble, when it was last resumed.
     pub timeout_ms: i32,
     /// The server whose client it is; 0 also of a server alone.
-    pub owner: u8,
+    pub owner: ServerId,
     /// How often it was resumed since the leader's epoch began.
     pub resumes: u32,
     /// The znodes that end with it.
@@ -29,7 +29,7 @@ pub struct Session {
 pub struct Sessions {
     by_id: BTreeMap<SessionId, Session>,
     /// The highest id each server ever gave, by the id's top byte: ids do not repeat, whatever clocks do.
-    pub(crate) newest: BTreeMap<u8, SessionId>,
+    pub(crate) newest: BTreeMap<ServerId, SessionId>,
     pub(crate) dirty: BTreeSet<SessionId>,
     /// Sum of the digests of all of them.
     digest: u64,
@@ -37,7 +37,7 @@ pub struct Sessions {
 
 impl Session {
     fn digest(&self, id: SessionId) -> u64 {
-        digest::of_numbers([id.0 as u64, self.timeout_ms as u64, u64::from(self.owner)])
+        digest::of_numbers([id.0 as u64, self.timeout_ms as u64, u64::from(self.owner.0)])
     }
 }
 
@@ -63,12 +63,12 @@ impl Sessions {
     }
 
     /// The highest id that `server` ever gave, also if that session has ended.
-    pub fn newest(&self, server: u8) -> Option<SessionId> {
+    pub fn newest(&self, server: ServerId) -> Option<SessionId> {
         self.newest.get(&server).copied()
     }
 
-    pub(crate) fn open(&mut self, id: SessionId, timeout_ms: i32, owner: u8) {
-        let newest = self.newest.entry((id.0 >> 56) as u8).or_insert(id);
+    pub(crate) fn open(&mut self, id: SessionId, timeout_ms: i32, owner: ServerId) {
+        let newest = self.newest.entry(ServerId((id.0 >> 56) as u8)).or_insert(id);
         *newest = id.max(*newest);
         let former = self.by_id.get(&id).map_or(0, |session| session.digest(id));
         let session = self.by_id.entry(id).or_default();
@@ -90,7 +90,7 @@ impl Sessions {
     }
 
     /// The session goes on at `owner`. False: there is none.
-    pub(crate) fn resume(&mut self, id: SessionId, timeout_ms: i32, owner: u8) -> bool {
+    pub(crate) fn resume(&mut self, id: SessionId, timeout_ms: i32, owner: ServerId) -> bool {
         let Some(session) = self.by_id.get_mut(&id) else { return false };
         let former = session.digest(id);
         (session.timeout_ms, session.owner) = (timeout_ms, owner);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use oxkeeper_proto::multi::{MULTI_END, encode_multi_error};
 use oxkeeper_proto::records::{Acl, CreateRequest, Id, MultiHeader, PathRecord, SetDataRequest};
-use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, SessionId, Zxid};
+use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, ServerId, SessionId, Zxid};
 use oxkeeper_state::checkpoint::Loading;
 use oxkeeper_state::command::{OWN_BOOT, begin_agreed, begin_batch, put_section};
 use oxkeeper_state::{
@@ -43,7 +43,7 @@ fn encoded(commands: &[(OpCode, &[u8])]) -> Vec<u8> {
 }
 
 fn number(server: u8, boot: u64, seq: u64) -> Number {
-    Number { server, boot, seq }
+    Number { server: ServerId(server), boot, seq }
 }
 
 fn epoch(ballot: BallotId) -> Epoch<'static> {
@@ -73,7 +73,7 @@ fn state() -> State {
 }
 
 fn owner(state: &State) -> Option<u8> {
-    state.sessions().get(SESSION).map(|session| session.owner)
+    state.sessions().get(SESSION).map(|session| session.owner.0)
 }
 
 #[test]
@@ -82,11 +82,11 @@ fn sections_number_their_commands() {
         (encoded(&[(OpCode::Delete, b"a"), (OpCode::Create, b"")]), encoded(&[(OpCode::CloseSession, b"")]));
     let mut entry = Vec::new();
     begin_agreed(FIRST, 9, &mut entry);
-    put_section(3, 7, 41, &one, &mut entry);
-    put_section(2, 1, 1, &[], &mut entry);
-    put_section(0, OWN_BOOT, 3, &two, &mut entry);
-    put_section(0, 7, 5, &two, &mut entry);
-    put_section(2, 2, u64::MAX - two.len() as u64, &two, &mut entry);
+    put_section(ServerId(3), 7, 41, &one, &mut entry);
+    put_section(ServerId(2), 1, 1, &[], &mut entry);
+    put_section(ServerId(0), OWN_BOOT, 3, &two, &mut entry);
+    put_section(ServerId(0), 7, 5, &two, &mut entry);
+    put_section(ServerId(2), 2, u64::MAX - two.len() as u64, &two, &mut entry);
     let Ok(Entry::Batch(batch)) = Entry::decode(&entry, Level::KNOWN) else { panic!("it is a batch") };
     assert_eq!((batch.time_ms, batch.ballot), (9, Some(FIRST)));
     let commands: Vec<_> = batch.map(|command| command.map(|command| (command.from, command.op))).collect();
@@ -107,7 +107,7 @@ fn numbers_that_cannot_be_are_refused() {
     for (server, seq) in [(1, 0), (1, u64::MAX), (0, 0), (0, u64::MAX)] {
         let mut entry = Vec::new();
         begin_agreed(FIRST, 9, &mut entry);
-        put_section(server, 1, seq, &commands, &mut entry);
+        put_section(ServerId(server), 1, seq, &commands, &mut entry);
         let mut batch = Batch::decode(&entry).unwrap();
         assert_eq!(batch.next().map(|command| command.is_err()), Some(true), "{seq}");
         assert!(batch.next().is_none(), "{seq}");
@@ -147,7 +147,7 @@ fn an_epoch_survives_its_encoding() {
 
 #[test]
 fn a_renewal_survives_its_encoding() {
-    let renewal = Renewal { ballot: SECOND, time_ms: 5, servers: &[] };
+    let renewal = Renewal { ballot: SECOND, time_ms: 5, servers: vec![] };
     let mut entry = Vec::new();
     renewal.encode(&mut entry);
     assert!(matches!(Entry::decode(&entry, Level::KNOWN), Ok(Entry::Renewal(decoded)) if decoded == renewal));
@@ -156,7 +156,7 @@ fn a_renewal_survives_its_encoding() {
         assert!(Entry::decode(&entry[..len], Level::KNOWN).is_err(), "{len} bytes");
     }
     entry.extend_from_slice(&[3, 200]);
-    let of_two = Renewal { servers: &[3, 200], ..renewal };
+    let of_two = Renewal { servers: [3, 200].map(ServerId).into(), ..renewal };
     assert!(matches!(Entry::decode(&entry, Level::KNOWN), Ok(Entry::Renewal(decoded)) if decoded == of_two));
 }
 
@@ -167,7 +167,7 @@ fn a_renewal_ends_a_configuration_and_nothing_else() {
     let renew = |state: &mut State, ballot| {
         let (before, digest) = (state.configurations_ended(), state.tree().digest());
         let (zxid, membership) = (state.zxid(), state.membership().clone());
-        state.renew(&Renewal { ballot, time_ms: 9, servers: &[1] });
+        state.renew(&Renewal { ballot, time_ms: 9, servers: vec![ServerId(1)] });
         assert_eq!((state.tree().digest(), state.zxid(), state.membership()), (digest, zxid, &membership));
         state.configurations_ended() - before
     };
@@ -177,7 +177,7 @@ fn a_renewal_ends_a_configuration_and_nothing_else() {
     assert_eq!(state.voter_changes(), 0);
     assert!(state.admit(number(0, 5, 1)), "its place in a checkpoint begins like that of the renewals");
     let loaded = reload(&mut state, None).unwrap();
-    assert_eq!(loaded.last_admitted(0), Some((5, 1)));
+    assert_eq!(loaded.last_admitted(ServerId(0)), Some((5, 1)));
     assert_eq!((loaded.configurations_ended(), loaded.voter_changes()), (2, 0));
     assert_eq!(loaded.membership(), state.membership());
 }
@@ -212,7 +212,7 @@ fn agreed(sections: &[(u8, u64, u64, usize)]) -> Vec<u8> {
     let mut entry = Vec::new();
     begin_agreed(FIRST, 9, &mut entry);
     for &(server, boot, first, count) in sections {
-        put_section(server, boot, first, &encoded(&vec![(OpCode::Delete, &b"abc"[..]); count]), &mut entry);
+        put_section(ServerId(server), boot, first, &encoded(&vec![(OpCode::Delete, &b"abc"[..]); count]), &mut entry);
     }
     entry
 }
@@ -284,7 +284,7 @@ proptest! {
         let mut state = State::new(1);
         let mut admitted: BTreeMap<u8, Vec<(u64, u64)>> = BTreeMap::new();
         for (server, boot, seq) in numbers {
-            let before = state.last_admitted(server);
+            let before = state.last_admitted(ServerId(server));
             let expected = match before {
                 Some((last_boot, last)) if last_boot == boot => seq == last + 1,
                 Some((last_boot, _)) => boot > last_boot && seq == 1,
@@ -294,7 +294,7 @@ proptest! {
             if expected {
                 admitted.entry(server).or_default().push((boot, seq));
             }
-            prop_assert_eq!(state.last_admitted(server), if expected { Some((boot, seq)) } else { before });
+            prop_assert_eq!(state.last_admitted(ServerId(server)), if expected { Some((boot, seq)) } else { before });
         }
         for all in admitted.values() {
             prop_assert!(all.is_sorted_by(|one, next| one < next), "{all:?}");
@@ -311,7 +311,7 @@ fn an_epoch_begins_zxids_anew_and_voids_former_ballots() {
         entry
     };
     let accepts = |state: &State, ballot| state.accepts(&Batch::decode(&batch(ballot)).unwrap());
-    assert_eq!((state.epoch_ballot(), state.ensemble(), state.last_admitted(1)), (None, 0, None));
+    assert_eq!((state.epoch_ballot(), state.ensemble(), state.last_admitted(ServerId(1))), (None, 0, None));
     assert!(!accepts(&state, FIRST), "no leader has begun");
     state.begin_epoch(&epoch(FIRST), &mut ());
     assert_eq!((state.zxid(), state.time_ms(), state.ensemble()), (Zxid::new(1, 0), 5, 77));
@@ -355,7 +355,7 @@ fn a_session_moves_by_being_resumed() {
     done(&mut state, 1, OpCode::Create, &create("/a", 1));
     assert_eq!(apply(&mut state, 2, OpCode::ResumeSession, &7000i32.to_be_bytes()), (Ok(vec![]), 0));
     let session = state.sessions().get(SESSION).unwrap();
-    assert_eq!((session.owner, session.timeout_ms, session.ephemerals.len()), (2, 7000, 1));
+    assert_eq!((session.owner.0, session.timeout_ms, session.ephemerals.len()), (2, 7000, 1));
     assert_eq!(apply(&mut state, 1, OpCode::Create, &create("/b", 0)), (Err(ErrorCode::SessionMoved), 1));
     assert_eq!(apply(&mut state, 1, OpCode::CloseSession, &[]), (Err(ErrorCode::SessionMoved), 1));
     assert_eq!(apply(&mut state, 2, OpCode::Create, &create("/b", 0)).1, 1);
@@ -474,7 +474,7 @@ fn a_checkpoint_keeps_what_an_ensemble_adds() {
     assert!(state.admit(number(1, 4, 1)) && state.admit(number(200, 9, 1)) && state.admit(number(200, 9, 2)));
     let mut loaded = reload(&mut state, None).unwrap();
     assert_eq!((loaded.epoch_ballot(), loaded.ensemble(), loaded.zxid()), (Some(FIRST), 77, state.zxid()));
-    assert_eq!([1, 2, 200].map(|server| loaded.last_admitted(server)), [Some((4, 1)), None, Some((9, 2))]);
+    assert_eq!([1, 2, 200].map(|server| loaded.last_admitted(ServerId(server))), [Some((4, 1)), None, Some((9, 2))]);
     assert_eq!((owner(&loaded), loaded.ephemerals_of(SESSION)), (Some(1), 1));
     assert!(!loaded.admit(number(200, 9, 2)) && loaded.admit(number(200, 9, 3)));
     loaded.check();
@@ -498,8 +498,11 @@ fn a_checkpoint_knows_server_0_beside_the_members() {
     let admits = |state: &mut State, boot, seq| state.admit(number(0, boot, seq));
     assert!(admits(&mut state, 5, 1) && !admits(&mut state, 5, 1) && state.admit(number(255, 1, 1)));
     let mut loaded = reload(&mut state, None).unwrap();
-    assert_eq!([0, 1, 255].map(|server| loaded.last_admitted(server)), [Some((5, 1)), None, Some((1, 1))]);
-    assert_eq!((loaded.membership(), loaded.membership().voters()), (state.membership(), vec![0, 255]));
+    assert_eq!([0, 1, 255].map(|server| loaded.last_admitted(ServerId(server))), [Some((5, 1)), None, Some((1, 1))]);
+    assert_eq!(
+        (loaded.membership(), loaded.membership().voters()),
+        (state.membership(), [0, 255].map(ServerId).into())
+    );
     assert!(!admits(&mut loaded, 5, 1) && admits(&mut loaded, 5, 2));
 }
 
@@ -511,7 +514,7 @@ fn a_checkpoint_without_an_ensemble_loads_as_one_of_a_server_alone() {
     assert_eq!((head.ensemble.len(), &head.sessions), (0, &vec![(SESSION.0, Some(TIMEOUT.to_vec()))]), "as ever");
     state.end_checkpoint(&head, false);
     let loaded = reload(&mut state, None).unwrap();
-    assert_eq!((loaded.epoch_ballot(), loaded.ensemble(), loaded.last_admitted(1)), (None, 0, None));
+    assert_eq!((loaded.epoch_ballot(), loaded.ensemble(), loaded.last_admitted(ServerId(1))), (None, 0, None));
     assert_eq!(owner(&loaded), Some(0));
 }
 

@@ -1,6 +1,6 @@
 //! Feature levels: entries that need one, commands with more switches, and what is kept of it.
 
-use oxkeeper_proto::{DecodeError, OpCode, SessionId, Zxid};
+use oxkeeper_proto::{DecodeError, OpCode, ServerId, SessionId, Zxid};
 use oxkeeper_state::checkpoint::Loading;
 use oxkeeper_state::command::{begin_agreed, begin_agreed_at, put_section};
 use oxkeeper_state::{BadEntry, BallotId, Batch, Command, Entry, Epoch, Identities, Level, Raise, Settings, State};
@@ -64,7 +64,7 @@ fn a_check_finds_what_apply_would_stumble_over() {
     let entry = |commands: &[u8]| {
         let mut entry = Vec::new();
         begin_agreed(BALLOT, 5, &mut entry);
-        put_section(1, 1, 1, commands, &mut entry);
+        put_section(ServerId(1), 1, 1, commands, &mut entry);
         entry
     };
     assert_eq!(Entry::check(&entry(&commands), Level::NONE), Ok(()));
@@ -91,7 +91,7 @@ fn the_first_eight_switches_have_one_byte_and_the_others_find_room() {
     for settings in [Settings(0), Settings(255), Settings(256), Settings(u32::MAX)] {
         let mut entry = Vec::new();
         begin_agreed(BALLOT, 5, &mut entry);
-        put_section(1, 1, 1, &encoded(settings), &mut entry);
+        put_section(ServerId(1), 1, 1, &encoded(settings), &mut entry);
         let decoded = Batch::decode(&entry).unwrap().next().unwrap().unwrap();
         let Command { session, xid, op, identities, body, .. } = command(settings);
         assert_eq!(

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use oxkeeper_proto::records::{GetDataResponse, Id, ReconfigRequest, SetDataRequest};
-use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, ServerId, SessionId};
 use oxkeeper_state::checkpoint::Loading;
 use oxkeeper_state::command::VERSION_WANTED;
 use oxkeeper_state::reconfig::{self, Ruling};
@@ -55,7 +55,7 @@ fn state() -> State {
 }
 
 fn command<'a>(identities: &'a [u8], body: &'a [u8]) -> Command<'a> {
-    let from = Some(Number { server: 1, boot: 1, seq: 1 });
+    let from = Some(Number { server: ServerId(1), boot: 1, seq: 1 });
     let (op, settings, identities) = (OpCode::Reconfig, Settings::RECONFIG, Identities(identities));
     Command { from, session: SESSION, xid: 3, op, settings, identities, body }
 }
@@ -115,7 +115,7 @@ fn a_wildcard_gives_way_to_a_host_that_anybody_knows() {
 fn the_first_and_the_last_number_there_is_join() {
     let mut state = state();
     reconfigure(&mut state, (Some("server.0=d:1:2;3,server.255=e:1:2;3"), None, None, -1)).unwrap();
-    assert_eq!(state.membership().voters(), [0, 1, 2, 3, 255]);
+    assert_eq!(state.membership().voters(), [0, 1, 2, 3, 255].map(ServerId));
 }
 
 const D: &str = "server.4=d:2888:3888;2181";
@@ -216,7 +216,10 @@ fn servers_join_leave_and_change() {
     let ruled = ruled(&add, SYNCED);
     state.apply(&Command { body: &ruled, ..add }, 7, &mut reply, &mut told).unwrap();
     assert_eq!((state.membership(), state.voter_changes()), (&expected, 1));
-    assert_eq!((state.membership().voters(), state.membership().observers()), (vec![1, 2], vec![4]));
+    assert_eq!(
+        (state.membership().voters(), state.membership().observers()),
+        ([1, 2].map(ServerId).into(), [4].map(ServerId).into())
+    );
     assert_eq!(told.0, [("/zookeeper/config".to_owned(), state.zxid().0)]);
     let text = format!(
         "server.1=a:2888:3888:participant;0.0.0.0:2181\nserver.2=e:1:2:participant;0.0.0.0:3\n\
@@ -232,10 +235,10 @@ fn servers_join_leave_and_change() {
     assert!(reconfigure(&mut state, (None, Some("4"), None, -1)).is_ok());
     assert_eq!((state.voter_changes(), state.membership().observers()), (1, vec![]));
     assert!(reconfigure(&mut state, (None, None, Some("server.7=x:1:2,server.8=y:1:2"), -1)).is_ok());
-    assert_eq!((state.voter_changes(), state.membership().voters()), (2, vec![7, 8]));
+    assert_eq!((state.voter_changes(), state.membership().voters()), (2, [7, 8].map(ServerId).into()));
     let one = body((None, Some("8"), None, -1));
     assert!(apply(&mut state, &command(&root, &one), SYNCED.with(Ruling::ONE_VOTER)).is_ok());
-    assert_eq!(state.membership().voters(), [7]);
+    assert_eq!(state.membership().voters(), [ServerId(7)]);
     state.check();
 }
 
@@ -295,7 +298,7 @@ fn a_checkpoint_keeps_the_members_whatever_their_znode_says() {
     head.sessions.iter().for_each(|(id, record)| loading.session(*id, record.as_ref().unwrap()).unwrap());
     let loaded = loading.finish().unwrap();
     assert_eq!((loaded.membership(), loaded.voter_changes()), (state.membership(), 1));
-    assert_eq!(loaded.membership().voters(), [1, 2]);
+    assert_eq!(loaded.membership().voters(), [1, 2].map(ServerId));
     // A server alone has none.
     assert_eq!(State::new(1).membership(), &Membership::default());
 }

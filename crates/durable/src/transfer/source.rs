@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use oxkeeper_proto::ServerId;
 use oxkeeper_replica::ensemble::Pins;
 use oxkeeper_store::{Snapshot, StoreError, Tree};
 
@@ -17,7 +18,7 @@ pub struct RunningServer<A> {
     tree: Arc<Tree>,
     pins: Arc<Pins>,
     pin: u64,
-    sent_to: Option<u8>,
+    sent_to: Option<ServerId>,
     ask: A,
 }
 
@@ -29,7 +30,7 @@ impl<A> RunningServer<A> {
     }
 
     /// Notes that `peer` has all of it: what comes next stays until it is in step.
-    pub fn is_sent_to(mut self, peer: u8) {
+    pub fn is_sent_to(mut self, peer: ServerId) {
         self.sent_to = Some(peer);
     }
 }

@@ -396,7 +396,7 @@ fn show_record(args: &DumpArgs, out: &mut impl Write, offset: u64, record: Logge
                 }),
                 Entry::Renewal(renewal) => json!({
                     "kind": "renewal", "offset": offset, "index": index, "time": renewal.time_ms,
-                    "servers": renewal.servers,
+                    "servers": renewal.servers.iter().map(|server| server.0).collect::<Vec<_>>(),
                 }),
                 Entry::Batch(batch) => {
                     let time_ms = batch.time_ms;

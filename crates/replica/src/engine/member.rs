@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use oxkeeper_proto::ServerId;
 use parking_lot::{Mutex, RwLock};
 
 use super::housekeeping::Reaping;
@@ -92,17 +93,17 @@ impl MemberEngine {
     }
 
     /// A new link; the former one to the same peer has ended.
-    pub fn link_up(&mut self, peer: u8, now_ms: u64) {
+    pub fn link_up(&mut self, peer: ServerId, now_ms: u64) {
         self.replica.link_up(peer, now_ms);
     }
 
     /// A link has ended.
-    pub fn link_down(&mut self, peer: u8, now_ms: u64) {
+    pub fn link_down(&mut self, peer: ServerId, now_ms: u64) {
         self.replica.link_down(peer, now_ms);
     }
 
     /// A frame from `peer`. *Errors*: it is none; the link must end.
-    pub fn receive(&mut self, peer: u8, frame: &[u8], now_ms: u64) -> Result<(), BadFrame> {
+    pub fn receive(&mut self, peer: ServerId, frame: &[u8], now_ms: u64) -> Result<(), BadFrame> {
         self.replica.receive(peer, frame, now_ms)
     }
 

@@ -1,6 +1,6 @@
 //! The engine's side of its driver: what it needs done, and what it tells. A checker of the simulator sees what an operator sees.
 
-use oxkeeper_proto::SessionId;
+use oxkeeper_proto::{ServerId, SessionId};
 use oxkeeper_state::{Expendable, Level};
 use parking_lot::RwLockWriteGuard;
 
@@ -47,13 +47,13 @@ pub enum Event<'a> {
 /// The driver of an engine.
 pub trait Outside {
     /// Adds a frame to what leaves for `peer`. Without a link it is dropped.
-    fn send(&mut self, peer: u8, frame: Vec<u8>);
+    fn send(&mut self, peer: ServerId, frame: Vec<u8>);
 
     /// All that was added may leave.
     fn flush(&mut self);
 
     /// Ends the link to `peer`, which is told as the link's end.
-    fn end_link(&mut self, peer: u8, why: &str);
+    fn end_link(&mut self, peer: ServerId, why: &str);
 
     /// Takes the writer's outboxes, before it unlocks the state. If `entry` is there, it is applied as a whole with this.
     fn deliver(&mut self, writer: &mut Writer, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>);

@@ -4,6 +4,7 @@
 //! Invariant: ids of configurations grow by one; the voters of one are the same on every server that knows it.
 
 use bytes::BufMut;
+use oxkeeper_proto::ServerId;
 use oxkeeper_state::State;
 
 use super::journal::{Journal, scalar};
@@ -21,12 +22,12 @@ pub struct Configuration {
     /// The index of its first entry: everything below was decided before.
     pub base: u64,
     /// The ids of those who vote, ascending.
-    pub voters: Vec<u8>,
+    pub voters: Vec<ServerId>,
 }
 
 impl Configuration {
     /// What an ensemble of these servers begins with.
-    pub fn first(voters: Vec<u8>) -> Configuration {
+    pub fn first(voters: Vec<ServerId>) -> Configuration {
         Configuration { id: FIRST, base: 0, voters }
     }
 
@@ -46,7 +47,7 @@ impl Configuration {
         let mut out = Vec::with_capacity(FIXED_LEN + self.voters.len());
         out.put_u32(self.id);
         out.put_u64(self.base);
-        out.put_slice(&self.voters);
+        out.extend(self.voters.iter().map(|voter| voter.0));
         out
     }
 
@@ -54,7 +55,8 @@ impl Configuration {
     pub fn decode(bytes: &[u8]) -> Option<Configuration> {
         let (id, rest) = bytes.split_first_chunk()?;
         let (base, voters) = rest.split_first_chunk()?;
-        Some(Configuration { id: u32::from_be_bytes(*id), base: u64::from_be_bytes(*base), voters: voters.to_vec() })
+        let voters = voters.iter().copied().map(ServerId).collect();
+        Some(Configuration { id: u32::from_be_bytes(*id), base: u64::from_be_bytes(*base), voters })
     }
 
     /// The one that a journal is in; `None` of a server that has nothing.
@@ -62,16 +64,16 @@ impl Configuration {
         let founders = journal.scalar(scalar::MEMBERS)?;
         let known = journal.scalar(scalar::CONFIGURATION).and_then(|bytes| Configuration::decode(&bytes));
         // A journal of the first release says only who founded the ensemble.
-        Some(known.unwrap_or_else(|| Configuration::first(founders)))
+        Some(known.unwrap_or_else(|| Configuration::first(founders.into_iter().map(ServerId).collect())))
     }
 
     /// A voter's place, from 1 on: OmniPaxos wants its process ids without gaps.
-    pub(crate) fn process_of(&self, server: u8) -> Option<u64> {
+    pub(crate) fn process_of(&self, server: ServerId) -> Option<u64> {
         self.voters.iter().position(|&voter| voter == server).map(|place| place as u64 + 1)
     }
 
     /// The voter in a place.
-    pub(crate) fn server(&self, process: u64) -> u8 {
+    pub(crate) fn server(&self, process: u64) -> ServerId {
         self.voters[process as usize - 1]
     }
 
@@ -80,7 +82,7 @@ impl Configuration {
         self.voters.len() == 1
     }
 
-    pub(crate) fn has(&self, server: u8) -> bool {
+    pub(crate) fn has(&self, server: ServerId) -> bool {
         self.voters.contains(&server)
     }
 }
@@ -91,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_configuration_is_read_as_it_was_written() {
-        let configuration = Configuration { id: 7, base: 1 << 40, voters: vec![1, 3, 200] };
+        let configuration = Configuration { id: 7, base: 1 << 40, voters: [1, 3, 200].map(ServerId).into() };
         let bytes = configuration.encode();
         assert_eq!(Configuration::decode(&bytes), Some(configuration));
         assert_eq!(Configuration::decode(&bytes[..FIXED_LEN - 1]), None);

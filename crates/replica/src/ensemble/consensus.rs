@@ -19,6 +19,7 @@ use omnipaxos::messages::Message;
 use omnipaxos::messages::ballot_leader_election::{BLEMessage, HeartbeatMsg, HeartbeatRequest};
 use omnipaxos::messages::sequence_paxos::{Accepted, PaxosMessage, PaxosMsg, Prepare, Promise};
 use omnipaxos::{ClusterConfig, OmniPaxos, OmniPaxosConfig, ServerConfig};
+use oxkeeper_proto::ServerId;
 
 use super::companion;
 use super::configuration::Configuration;
@@ -102,7 +103,7 @@ pub(crate) enum Received {
 impl Consensus {
     /// Server `me` votes in `configuration`. `applied` entries are applied.
     pub(crate) fn new(
-        me: u8,
+        me: ServerId,
         configuration: Configuration,
         journal: Box<dyn Journal>,
         applied: u64,
@@ -196,7 +197,7 @@ impl Consensus {
     }
 
     /// The server that leads.
-    pub(crate) fn leading_server(&self) -> Option<u8> {
+    pub(crate) fn leading_server(&self) -> Option<ServerId> {
         self.leader().map(|process| self.configuration.server(process))
     }
 
@@ -366,7 +367,7 @@ impl Consensus {
     }
 
     /// A round of the election, when it is due.
-    pub(crate) fn tick(&mut self, links: &BTreeMap<u8, Link>, now_ms: u64) -> bool {
+    pub(crate) fn tick(&mut self, links: &BTreeMap<ServerId, Link>, now_ms: u64) -> bool {
         if now_ms < self.next_round_ms {
             return false;
         }
@@ -389,7 +390,7 @@ impl Consensus {
 
     /// Another process leads, or is about to, and what it answered in this round is out of date, or nothing: who it is. Once
     /// for each ballot.
-    fn unheard_of(&mut self, links: &BTreeMap<u8, Link>) -> Option<u64> {
+    fn unheard_of(&mut self, links: &BTreeMap<ServerId, Link>) -> Option<u64> {
         let promise = self.promise();
         if promise <= self.heard_of || promise.pid == self.process || self.is_alone() {
             return None;
@@ -405,7 +406,7 @@ impl Consensus {
         is_unheard_of.then_some(promise.pid)
     }
 
-    fn round_ms(&self, links: &BTreeMap<u8, Link>, now_ms: u64) -> u64 {
+    fn round_ms(&self, links: &BTreeMap<ServerId, Link>, now_ms: u64) -> u64 {
         let slow_ms = self.pace.heartbeat_ms;
         match self.unsettled_since_ms {
             Some(since_ms) if now_ms < since_ms + FAST_FOR_MS => self.fast_round_ms(links),
@@ -413,14 +414,14 @@ impl Consensus {
         }
     }
 
-    fn fast_round_ms(&self, links: &BTreeMap<u8, Link>) -> u64 {
+    fn fast_round_ms(&self, links: &BTreeMap<ServerId, Link>) -> u64 {
         let rtt_ms = links.values().filter(|link| link.joined).map(|link| link.rtt_ms).max().unwrap_or(0);
         (rtt_ms * FAST_ROUND_RTTS).max(FAST_ROUND_MS).min(self.pace.heartbeat_ms)
     }
 
     /// A peer that promised a ballot whose candidate then vanished hears nothing of a lower one. One that follows a
     /// higher ballot is not stuck: a majority does, and to raise this one would only depose its leader.
-    fn raise_ballot(&mut self, links: &BTreeMap<u8, Link>) {
+    fn raise_ballot(&mut self, links: &BTreeMap<ServerId, Link>) {
         let promise = self.promise();
         let stuck = |status: Status| !status.accepting && status.promise > promise;
         if !(self.leads() && links.values().filter(|link| link.joined).filter_map(|link| link.status).any(stuck)) {
@@ -434,7 +435,7 @@ impl Consensus {
     }
 
     /// Moves OmniPaxos' messages to the links.
-    pub(crate) fn take_outgoing(&mut self, links: &mut BTreeMap<u8, Link>) {
+    pub(crate) fn take_outgoing(&mut self, links: &mut BTreeMap<ServerId, Link>) {
         let mut messages = std::mem::take(&mut self.messages);
         self.paxos.take_outgoing_messages(&mut messages);
         self.ask_latecomers(&mut messages);
@@ -582,14 +583,15 @@ mod tests {
     fn consensus() -> Consensus {
         let pace = Pace { heartbeat_ms: 100, silence_ms: 1_000, contact_ms: 600 };
         let journal = Box::new(MemoryJournal::default());
-        Consensus::new(1, Configuration::first(vec![1, 2, 3]), journal, 0, pace, Bugs::default(), 0)
+        let configuration = Configuration::first([1, 2, 3].map(ServerId).into());
+        Consensus::new(ServerId(1), configuration, journal, 0, pace, Bugs::default(), 0)
     }
 
     #[test]
     fn what_is_wrong_in_consensus_is_found() {
         assert_found(
             consensus,
-            |consensus| consensus.check(&Configuration::first(vec![1, 2, 3])),
+            |consensus| consensus.check(&Configuration::first([1, 2, 3].map(ServerId).into())),
             &[
                 ("consensus is in Configuration", |it| it.configuration.id = 2),
                 ("write 2 is staged, 0 is begun", |it| it.staged = 2),

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use oxkeeper_proto::ServerId;
 use oxkeeper_state::Digest;
 
 /// Own digests that are kept, one for each entry.
@@ -24,7 +25,7 @@ const CLAIMS: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mismatch {
     /// The other one.
-    pub peer: u8,
+    pub peer: ServerId,
     /// Entries that both had applied.
     pub applied: u64,
     /// Digest of this server's state behind them.
@@ -38,9 +39,9 @@ pub struct Mismatch {
 pub(crate) struct Digests {
     /// Behind how many entries, and what. Without gaps.
     own: VecDeque<(u64, Digest)>,
-    claims: BTreeMap<u8, BTreeMap<u64, Digest>>,
+    claims: BTreeMap<ServerId, BTreeMap<u64, Digest>>,
     /// The last comparison with each peer: behind how many entries, and since how many it has differed.
-    compared: BTreeMap<u8, (u64, Option<u64>)>,
+    compared: BTreeMap<ServerId, (u64, Option<u64>)>,
     /// Since somebody took them away.
     news: Vec<Mismatch>,
 }
@@ -74,7 +75,7 @@ impl Digests {
     }
 
     /// `peer` has said what its state amounts to.
-    pub(crate) fn said(&mut self, peer: u8, applied: u64, peers: Digest) {
+    pub(crate) fn said(&mut self, peer: ServerId, applied: u64, peers: Digest) {
         let reached = self.own.back().map_or(0, |&(last, _)| last);
         let claims = self.claims.entry(peer).or_default();
         if claims.len() >= CLAIMS {
@@ -113,14 +114,14 @@ impl Digests {
 
     /// Whether this server's state differs from that of `leader`, and no majority has the same state as this server, which is
     /// `me`.
-    pub(crate) fn is_doubtful(&self, leader: u8, me: u8, voters: &[u8]) -> bool {
+    pub(crate) fn is_doubtful(&self, leader: ServerId, me: ServerId, voters: &[ServerId]) -> bool {
         let Some((_, Some(since))) = self.compared.get(&leader).copied() else { return false };
         let confirmed = |&(applied, own): &(u64, Digest)| self.votes(applied, own, Some(me), voters) > voters.len() / 2;
         !self.own.iter().rev().take_while(|(applied, _)| *applied >= since).any(confirmed)
     }
 
     /// Whether a majority of the voters has one state, and this server another.
-    pub(crate) fn is_minority(&self, voters: &[u8]) -> bool {
+    pub(crate) fn is_minority(&self, voters: &[ServerId]) -> bool {
         if self.compared.values().all(|(_, since)| since.is_none()) {
             return false;
         }
@@ -132,9 +133,9 @@ impl Digests {
     }
 
     /// How many of the voters, `me` among them, say that this is the state behind so many entries.
-    fn votes(&self, applied: u64, digest: Digest, me: Option<u8>, voters: &[u8]) -> usize {
-        let claim = |voter: &u8| self.claims.get(voter).and_then(|claims| claims.get(&applied));
-        let agrees = |voter: &&u8| me == Some(**voter) || claim(voter) == Some(&digest);
+    fn votes(&self, applied: u64, digest: Digest, me: Option<ServerId>, voters: &[ServerId]) -> usize {
+        let claim = |voter: &ServerId| self.claims.get(voter).and_then(|claims| claims.get(&applied));
+        let agrees = |voter: &&ServerId| me == Some(**voter) || claim(voter) == Some(&digest);
         voters.iter().filter(agrees).count()
     }
 }
@@ -155,7 +156,7 @@ mod tests {
     }
 
     fn differs(digests: &Digests, peer: u8) -> bool {
-        digests.compared.get(&peer).is_some_and(|(_, since)| since.is_some())
+        digests.compared.get(&ServerId(peer)).is_some_and(|(_, since)| since.is_some())
     }
 
     #[test]
@@ -177,33 +178,34 @@ mod tests {
         for (peer, applied, tree, expected) in
             [(2, 100, 100, false), (3, 99, 99, false), (4, 100, 7, true), (5, 50, 7, true), (6, 101, 7, false)]
         {
-            digests.said(peer, applied, digest(tree));
+            digests.said(ServerId(peer), applied, digest(tree));
             assert_eq!(differs(&digests, peer), expected, "{peer}");
         }
         digests.note(101, digest(101));
         assert!(differs(&digests, 6), "it had said it before");
-        let news: Vec<_> = digests.take_news().iter().map(|it| (it.peer, it.applied, it.peers.tree)).collect();
+        let news: Vec<_> = digests.take_news().iter().map(|it| (it.peer.0, it.applied, it.peers.tree)).collect();
         assert_eq!(news, [(4, 100, 7), (5, 50, 7), (6, 101, 7)]);
         // It is told once, until they agree again.
-        digests.said(4, 101, digest(7));
+        digests.said(ServerId(4), 101, digest(7));
         assert_eq!(digests.take_news(), []);
         digests.note(102, digest(102));
-        digests.said(4, 102, digest(102));
-        digests.said(4, 101, digest(7));
+        digests.said(ServerId(4), 102, digest(102));
+        digests.said(ServerId(4), 101, digest(7));
         assert!(!differs(&digests, 4), "an older one does not count");
         // An entry that no server keeps is not compared.
-        digests.said(7, 5_000, digest(7));
+        digests.said(ServerId(7), 5_000, digest(7));
         digests.note(5_000, digest(7));
-        digests.said(8, 4_000, digest(1));
+        digests.said(ServerId(8), 4_000, digest(1));
         assert!(!differs(&digests, 7) && !differs(&digests, 8));
     }
 
     #[test]
     fn who_differs_from_a_majority_is_wrong() {
         let check = |voters: &[u8], said: &[(u8, u64, u64)], is_minority: bool| {
+            let voters: Vec<ServerId> = voters.iter().copied().map(ServerId).collect();
             let mut digests = digests();
-            said.iter().for_each(|&(peer, applied, tree)| digests.said(peer, applied, digest(tree)));
-            assert_eq!(digests.is_minority(voters), is_minority, "{voters:?} {said:?}");
+            said.iter().for_each(|&(peer, applied, tree)| digests.said(ServerId(peer), applied, digest(tree)));
+            assert_eq!(digests.is_minority(&voters), is_minority, "{voters:?} {said:?}");
         };
         check(&[1, 2, 3], &[(2, 100, 7), (3, 100, 7)], true);
         check(&[1, 2, 3], &[(2, 100, 7), (3, 100, 100)], false);
@@ -224,8 +226,9 @@ mod tests {
     fn a_majority_ends_all_doubt() {
         let check = |said: &[(u8, u64, u64)], is_doubtful: bool| {
             let mut digests = digests();
-            said.iter().for_each(|&(peer, applied, tree)| digests.said(peer, applied, digest(tree)));
-            assert_eq!(digests.is_doubtful(2, 1, &[1, 2, 3]), is_doubtful, "{said:?}");
+            said.iter().for_each(|&(peer, applied, tree)| digests.said(ServerId(peer), applied, digest(tree)));
+            let voters = [1, 2, 3].map(ServerId);
+            assert_eq!(digests.is_doubtful(ServerId(2), ServerId(1), &voters), is_doubtful, "{said:?}");
         };
         check(&[], false);
         check(&[(2, 90, 90)], false);
@@ -241,11 +244,11 @@ mod tests {
     #[test]
     fn what_is_still_to_come_is_kept() {
         let mut digests = digests();
-        (0..1_000).for_each(|more| digests.said(2, 101 + more, digest(0)));
-        assert_eq!(digests.claims[&2].len(), CLAIMS);
+        (0..1_000).for_each(|more| digests.said(ServerId(2), 101 + more, digest(0)));
+        assert_eq!(digests.claims[&ServerId(2)].len(), CLAIMS);
         digests.note(101, digest(101));
         assert!(differs(&digests, 2));
-        (0..10_000).for_each(|applied| digests.said(2, applied % 100, digest(0)));
-        assert!(digests.claims[&2].len() <= CLAIMS);
+        (0..10_000).for_each(|applied| digests.said(ServerId(2), applied % 100, digest(0)));
+        assert!(digests.claims[&ServerId(2)].len() <= CLAIMS);
     }
 }

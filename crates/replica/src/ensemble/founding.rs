@@ -5,15 +5,17 @@
 
 use std::collections::BTreeSet;
 
+use oxkeeper_proto::ServerId;
+
 use super::frame::Status;
 use super::replica::ReplicaConfig;
 
 /// What this server could found.
 #[derive(Debug)]
 pub(super) struct Founding {
-    me: u8,
+    me: ServerId,
     /// Those who found the ensemble, in order; without this server if it only learns.
-    members: Vec<u8>,
+    members: Vec<ServerId>,
     /// Stands for the members.
     founders: u64,
     /// The ensemble's id in the state it began with; 0 for none.
@@ -23,7 +25,7 @@ pub(super) struct Founding {
     /// A majority of blank servers may found the ensemble.
     initialize: bool,
     /// Peers that have voted since this server began. One that is blank by now has lost what it promised.
-    seen_voting: BTreeSet<u8>,
+    seen_voting: BTreeSet<ServerId>,
 }
 
 impl Founding {
@@ -39,7 +41,7 @@ impl Founding {
         }
     }
 
-    pub(super) fn members(&self) -> &[u8] {
+    pub(super) fn members(&self) -> &[ServerId] {
         &self.members
     }
 
@@ -53,17 +55,17 @@ impl Founding {
     }
 
     /// `peer` votes.
-    pub(super) fn note_voting(&mut self, peer: u8) {
+    pub(super) fn note_voting(&mut self, peer: ServerId) {
         self.seen_voting.insert(peer);
     }
 
     /// Returns whether `peer` has voted since this server began.
-    pub(super) fn has_seen_voting(&self, peer: u8) -> bool {
+    pub(super) fn has_seen_voting(&self, peer: ServerId) -> bool {
         self.seen_voting.contains(&peer)
     }
 
     /// Returns whether this server, which is blank, founds the ensemble, given how its peers stand.
-    pub(super) fn is_due(&self, statuses: &[(u8, Status)]) -> bool {
+    pub(super) fn is_due(&self, statuses: &[(ServerId, Status)]) -> bool {
         if !self.members.contains(&self.me) {
             return false;
         }
@@ -85,13 +87,14 @@ impl Founding {
     }
 
     /// Returns which blank peers hold another imported state than this server, or none.
-    pub(super) fn unlike(&self, statuses: impl Iterator<Item = (u8, Status)>) -> Vec<u8> {
-        let unlike = |(_, status): &(u8, Status)| status.is_blank() && status.origin != self.origin;
+    pub(super) fn unlike(&self, statuses: impl Iterator<Item = (ServerId, Status)>) -> Vec<ServerId> {
+        let unlike = |(_, status): &(ServerId, Status)| status.is_blank() && status.origin != self.origin;
         statuses.filter(unlike).map(|(peer, _)| peer).collect()
     }
 }
 
 /// Stands for a set of servers; FNV-1a.
-fn founders_of(members: &[u8]) -> u64 {
-    members.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &member| (hash ^ u64::from(member)).wrapping_mul(0x100_0000_01b3))
+fn founders_of(members: &[ServerId]) -> u64 {
+    let ids = members.iter().map(|member| u64::from(member.0));
+    ids.fold(0xcbf2_9ce4_8422_2325, |hash, id| (hash ^ id).wrapping_mul(0x100_0000_01b3))
 }

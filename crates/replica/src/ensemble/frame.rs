@@ -17,7 +17,7 @@ use omnipaxos::messages::sequence_paxos::{
     AcceptDecide, AcceptSync, Accepted, Decide, NotAccepted, PaxosMessage, PaxosMsg, Prepare, PrepareReq, Promise,
 };
 use omnipaxos::util::{LogSync, SequenceNumber};
-use oxkeeper_proto::{DecodeError, Jute, Reader, SessionId};
+use oxkeeper_proto::{DecodeError, Jute, Reader, ServerId, SessionId};
 use oxkeeper_state::command::{BadEntry, BallotId, Entry};
 use oxkeeper_state::membership::MEMBERS_MAX;
 use oxkeeper_state::{Digest, Level};
@@ -176,7 +176,7 @@ pub enum Frame {
     /// Another server has nothing, and asks how to join over a link to the sender.
     JoinFor {
         /// Who asks.
-        blank: u8,
+        blank: ServerId,
         /// Which of the sender's links to it: the answer goes over no other.
         link: u64,
     },
@@ -185,7 +185,7 @@ pub enum Frame {
     /// The same for another one, which the receiver asked for.
     JoinAtFor {
         /// Who joins.
-        blank: u8,
+        blank: ServerId,
         /// As it was asked.
         link: u64,
         /// From this index on.
@@ -295,13 +295,13 @@ impl Frame {
             Frame::Join => out.put_u8(kind::JOIN),
             Frame::JoinFor { blank, link } => {
                 put_index(kind::JOIN_FOR, *link, out);
-                out.put_u8(*blank);
+                out.put_u8(blank.0);
             }
             Frame::JoinAt(index) => put_index(kind::JOIN_AT, *index, out),
             Frame::JoinAtFor { blank, link, at } => {
                 put_index(kind::JOIN_AT_FOR, *at, out);
                 out.put_u64(*link);
-                out.put_u8(*blank);
+                out.put_u8(blank.0);
             }
             Frame::Follow(index) => put_index(kind::FOLLOW, *index, out),
             Frame::Lacks(index) => put_index(kind::LACKS, *index, out),
@@ -549,12 +549,12 @@ impl Fields<'_> {
             kind::JOIN => Frame::Join,
             kind::JOIN_FOR => {
                 let link = self.number()?;
-                Frame::JoinFor { blank: self.byte()?, link }
+                Frame::JoinFor { blank: ServerId(self.byte()?), link }
             }
             kind::JOIN_AT => Frame::JoinAt(self.number()?),
             kind::JOIN_AT_FOR => {
                 let (at, link) = (self.number()?, self.number()?);
-                Frame::JoinAtFor { blank: self.byte()?, link, at }
+                Frame::JoinAtFor { blank: ServerId(self.byte()?), link, at }
             }
             kind::FOLLOW => Frame::Follow(self.index()? as u64),
             kind::LACKS => Frame::Lacks(self.index()? as u64),

@@ -4,6 +4,8 @@
 //! has all of them. Whatever was not packed is sent again to the new leader by those whose it is. If nobody leads in time,
 //! it goes on leading: a hand-over is a courtesy.
 
+use oxkeeper_proto::ServerId;
+
 use super::consensus::Consensus;
 use super::frame::Frame;
 use super::replica::Replica;
@@ -14,7 +16,7 @@ pub(super) struct Leaving {
     /// Then it stays.
     until_ms: u64,
     /// The followers that were asked.
-    asked: Vec<u8>,
+    asked: Vec<ServerId>,
     /// When the next one is.
     next_ms: u64,
 }
@@ -45,7 +47,7 @@ impl Replica {
         if now_ms < leaving.next_ms {
             return;
         }
-        let fit = |(peer, link): (&u8, &super::links::Link)| {
+        let fit = |(peer, link): (&ServerId, &super::links::Link)| {
             let status = link.status.filter(|status| link.joined && status.accepting)?;
             (!leaving.asked.contains(peer)).then_some((status.end, *peer))
         };
@@ -64,7 +66,7 @@ impl Replica {
     }
 
     /// The leader asks this server to lead.
-    pub(super) fn take_over(&mut self, leader: u8) {
+    pub(super) fn take_over(&mut self, leader: ServerId) {
         if let Some(consensus) = self.consensus_mut()
             && consensus.leading_server() == Some(leader)
         {

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::FixedState;
-use oxkeeper_proto::SessionId;
+use oxkeeper_proto::{ServerId, SessionId};
 use oxkeeper_state::command::{self, BallotId, Counted, OWN_BOOT, batch_extent};
 use oxkeeper_state::reconfig::{self, Ruling};
 use oxkeeper_state::{Command, Level, State};
@@ -17,7 +17,7 @@ use crate::stats::Tally;
 /// Commands of one server that follow each other.
 #[derive(Debug)]
 struct Section {
-    server: u8,
+    server: ServerId,
     boot: u64,
     first: u64,
     commands: Vec<u8>,
@@ -44,7 +44,7 @@ pub(crate) struct Intake {
     /// What was packed since somebody took that away.
     pub(crate) packed: Packed,
     /// Of each server: how often it was started, and the number that comes next.
-    next: HashMap<u8, (u64, u64), FixedState>,
+    next: HashMap<ServerId, (u64, u64), FixedState>,
     sections: VecDeque<Section>,
     len: usize,
     /// Sessions whose clients have come back, until somebody takes that away: their clocks must know it before they are looked
@@ -64,7 +64,13 @@ impl Intake {
     }
 
     /// Takes commands of a member. *Errors*: they are no commands; none is taken.
-    pub(crate) fn take(&mut self, server: u8, boot: u64, first: u64, mut commands: Vec<u8>) -> Result<(), BadFrame> {
+    pub(crate) fn take(
+        &mut self,
+        server: ServerId,
+        boot: u64,
+        first: u64,
+        mut commands: Vec<u8>,
+    ) -> Result<(), BadFrame> {
         let Counted { count, reconfigs, mut resumed } = command::count_commands(&commands)?;
         if count == 0 {
             return Err(BadFrame::Forward("none"));
@@ -96,7 +102,7 @@ impl Intake {
 
     /// Takes commands of the leader itself.
     pub(crate) fn take_own(&mut self, commands: Vec<u8>) {
-        self.push(Section { server: 0, boot: OWN_BOOT, first: 0, commands, reconfigs: false, judged: false });
+        self.push(Section { server: ServerId(0), boot: OWN_BOOT, first: 0, commands, reconfigs: false, judged: false });
     }
 
     fn push(&mut self, section: Section) {
@@ -116,7 +122,7 @@ impl Intake {
     pub(crate) fn check(&self) {
         let len: usize = self.sections.iter().map(|section| section.commands.len()).sum();
         assert!(len == self.len, "invariant: commands of {len} bytes wait for the log, counted {}", self.len);
-        let mut last = HashMap::<u8, (u64, u64), FixedState>::default();
+        let mut last = HashMap::<ServerId, (u64, u64), FixedState>::default();
         for Section { server, boot, first, commands, .. } in &self.sections {
             assert!(!commands.is_empty(), "invariant: a section of {server} is empty");
             if *boot == OWN_BOOT {
@@ -192,9 +198,9 @@ mod tests {
         let mut command = Vec::new();
         Command { session, xid: 0, op, settings: Settings::default(), identities, body: b"", from: None }
             .encode(&mut command);
-        intake.take(2, 7, 1, command.repeat(3)).unwrap();
+        intake.take(ServerId(2), 7, 1, command.repeat(3)).unwrap();
         intake.take_own(command.clone());
-        intake.take(2, 7, 4, command).unwrap();
+        intake.take(ServerId(2), 7, 4, command).unwrap();
         intake
     }
 

@@ -3,6 +3,8 @@
 //! A blank server asks its peers, and who does not lead asks the leader for it. The leader answers once an entry is decided in
 //! which the blank server took no part (see `leadership`): with a state that has that entry, it may take part.
 
+use oxkeeper_proto::ServerId;
+
 use super::frame::Frame;
 use super::journal::{JournalFull, JournalOp, scalar};
 use super::leadership::Joining;
@@ -31,7 +33,7 @@ impl Replica {
 
     /// `peer` is blank. Who does not lead passes the question on, and later the answer: over the same link only, since what
     /// was true for a server that had nothing then may not be true for one that has lost everything once more.
-    pub(super) fn ask_for_blank(&mut self, peer: u8) {
+    pub(super) fn ask_for_blank(&mut self, peer: ServerId) {
         let link = self.links.get(&peer).map_or(0, |link| link.number);
         match self.leader() {
             Some((leader, _)) if leader != self.config.me => self.say(leader, &Frame::JoinFor { blank: peer, link }),
@@ -39,20 +41,20 @@ impl Replica {
         }
     }
 
-    pub(super) fn answer_blank(&mut self, blank: u8, link: u64, at: u64) {
+    pub(super) fn answer_blank(&mut self, blank: ServerId, link: u64, at: u64) {
         if self.links.get(&blank).is_some_and(|known| known.up && known.number == link) {
             self.say(blank, &Frame::JoinAt(at));
         }
     }
 
     /// `via` has a link to the server that wants to join.
-    pub(super) fn admit_blank(&mut self, blank: u8, via: u8, link: u64) {
+    pub(super) fn admit_blank(&mut self, blank: ServerId, via: ServerId, link: u64) {
         self.lead.iter_mut().for_each(|lead| lead.ask_to_join(blank, via, link));
     }
 
     /// This server is blank, and may join with a state of `at` entries. It need not ask again, whatever comes in between:
     /// it takes part in nothing before, and another lost disk takes the note along.
-    pub(super) fn note_admitted(&mut self, peer: u8, at: u64, now_ms: u64) {
+    pub(super) fn note_admitted(&mut self, peer: ServerId, at: u64, now_ms: u64) {
         if let Some(Blank { journal, next_ping_ms }) = self.standing.blank_mut() {
             match journal.write(vec![JournalOp::Scalar(scalar::ADMITTED, at.to_be_bytes().to_vec())]) {
                 Ok(()) => self.want = Some(Want::Install { from: peer, at }),

@@ -5,7 +5,7 @@
 //! is packed until that is applied.
 
 use omnipaxos::ballot_leader_election::Ballot;
-use oxkeeper_proto::SessionId;
+use oxkeeper_proto::{ServerId, SessionId};
 use oxkeeper_state::command::{BallotId, Renewal, begin_agreed_at};
 use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{Command, Level, State};
@@ -53,9 +53,9 @@ pub(super) struct Awaited {
 /// A blank server that wants to join.
 #[derive(Debug)]
 pub(super) struct Joining {
-    pub(super) blank: u8,
+    pub(super) blank: ServerId,
     /// Who asked: it itself, or a server that it has a link to.
-    pub(super) via: u8,
+    pub(super) via: ServerId,
     /// Which of the links of `via`.
     pub(super) link: u64,
     /// From this index on it may.
@@ -117,7 +117,7 @@ impl Leadership {
     /// They are no commands; none is taken.
     pub(super) fn take(
         &mut self,
-        server: u8,
+        server: ServerId,
         boot: u64,
         first: u64,
         commands: Vec<u8>,
@@ -143,19 +143,19 @@ impl Leadership {
     }
 
     /// A blank server wants to join.
-    pub(super) fn ask_to_join(&mut self, blank: u8, via: u8, link: u64) {
+    pub(super) fn ask_to_join(&mut self, blank: ServerId, via: ServerId, link: u64) {
         if self.is_open() && self.joining.iter().all(|joining| joining.blank != blank) {
             self.joining.push(Joining { blank, via, link, safe_from: None });
         }
     }
 
     /// The link to `peer` has ended: whoever comes over the next one may have had something meanwhile.
-    pub(super) fn forget_joining_via(&mut self, peer: u8) {
+    pub(super) fn forget_joining_via(&mut self, peer: ServerId) {
         self.joining.retain(|joining| joining.via != peer);
     }
 
     /// Takes those who may join now that `applied` entries are applied; `may` says who of them may at all.
-    pub(super) fn take_joined(&mut self, applied: u64, may: impl Fn(u8) -> bool) -> Vec<Joining> {
+    pub(super) fn take_joined(&mut self, applied: u64, may: impl Fn(ServerId) -> bool) -> Vec<Joining> {
         let all = std::mem::take(&mut self.joining).into_iter();
         let (safe, waiting): (Vec<_>, Vec<_>) =
             all.partition(|joining| joining.safe_from.is_some_and(|index| index <= applied));
@@ -217,7 +217,7 @@ impl Leadership {
     fn pack_joining(&mut self, consensus: &mut Consensus, packing: &Packing<'_>) {
         let Some(intake) = &self.intake else { return };
         let (ballot, time_ms, level) = (ballot::to_id(self.ballot), packing.wall_ms, intake.level);
-        let votes = |blank: u8| packing.configuration.has(blank) && !packing.bugs.lasting_configuration;
+        let votes = |blank: ServerId| packing.configuration.has(blank) && !packing.bugs.lasting_configuration;
         // Voters wait until everybody knows what a renewal is.
         let may_renew = level >= Renewal::NEEDS || packing.bugs.own_level;
         let is_new = |joining: &&mut Joining| joining.safe_from.is_none() && (may_renew || !votes(joining.blank));
@@ -225,17 +225,18 @@ impl Leadership {
         if new.is_empty() {
             return;
         }
-        let servers: Vec<u8> = new.iter().map(|joining| joining.blank).filter(|&blank| votes(blank)).collect();
+        let servers = new.iter().map(|joining| joining.blank).filter(|&blank| votes(blank)).collect();
+        let renewal = Renewal { ballot, time_ms, servers };
         let mut entry = Vec::new();
-        match servers.is_empty() {
+        match renewal.servers.is_empty() {
             // An entry without a command: it says only that it was decided.
             true => begin_agreed_at(level, ballot, time_ms, &mut entry),
-            false => Renewal { ballot, time_ms, servers: &servers }.encode(&mut entry),
+            false => renewal.encode(&mut entry),
         }
         consensus.append(entry);
         let end = consensus.store.lock().end();
         new.into_iter().for_each(|joining| joining.safe_from = Some(end));
-        if !servers.is_empty() {
+        if !renewal.servers.is_empty() {
             self.awaits = Some(Awaited { end, is_reconfig: false });
         }
     }
@@ -254,7 +255,7 @@ impl Leadership {
     }
 
     /// Asserts every invariant: of a server that has promised `promise`, has a log of `end` entries and has applied `epoch`.
-    pub(super) fn check(&self, promise: Ballot, end: u64, epoch: Option<Ballot>, is_up: impl Fn(u8) -> bool) {
+    pub(super) fn check(&self, promise: Ballot, end: u64, epoch: Option<Ballot>, is_up: impl Fn(ServerId) -> bool) {
         let Leadership { ballot, intake, joining, awaits, .. } = self;
         assert!(*ballot <= promise, "invariant: it leads {ballot:?}, and has promised {promise:?}");
         assert!(awaits.is_none_or(|awaited| awaited.end <= end), "invariant: it awaits {awaits:?} of {end} entries");
@@ -280,13 +281,13 @@ mod tests {
     const LATER: Ballot = Ballot { config_id: 1, n: 3, priority: 0, pid: 2 };
 
     fn joining(blank: u8, via: u8) -> Joining {
-        Joining { blank, via, link: 1, safe_from: None }
+        Joining { blank: ServerId(blank), via: ServerId(via), link: 1, safe_from: None }
     }
 
     fn leadership() -> Leadership {
         let mut leadership = Leadership::new(BALLOT);
         leadership.open(&State::new(1), Level::KNOWN, Bugs::default());
-        leadership.ask_to_join(8, 8, 1);
+        leadership.ask_to_join(ServerId(8), ServerId(8), 1);
         leadership
     }
 
@@ -294,7 +295,7 @@ mod tests {
     fn what_is_wrong_in_a_leadership_is_found() {
         assert_found(
             leadership,
-            |leadership| leadership.check(BALLOT, 3, Some(BALLOT), |peer| peer < 9),
+            |leadership| leadership.check(BALLOT, 3, Some(BALLOT), |peer| peer < ServerId(9)),
             &[
                 ("it leads Ballot", |it| it.ballot = LATER),
                 ("of 3 entries", |it| it.awaits = Some(Awaited { end: 9, is_reconfig: false })),
@@ -315,10 +316,10 @@ mod tests {
     #[test]
     fn who_asks_twice_joins_once_and_over_a_link_that_lasts() {
         let mut leadership = leadership();
-        leadership.ask_to_join(8, 7, 2);
-        leadership.forget_joining_via(7);
+        leadership.ask_to_join(ServerId(8), ServerId(7), 2);
+        leadership.forget_joining_via(ServerId(7));
         assert_eq!(leadership.joining.len(), 1);
-        leadership.forget_joining_via(8);
+        leadership.forget_joining_via(ServerId(8));
         assert_eq!(leadership.joining.len(), 0);
     }
 }

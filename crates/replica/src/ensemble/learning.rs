@@ -17,6 +17,7 @@
 //! configuration.
 
 use omnipaxos::ballot_leader_election::Ballot;
+use oxkeeper_proto::ServerId;
 use oxkeeper_state::Level;
 use oxkeeper_state::command::Entry;
 
@@ -45,7 +46,7 @@ const ASK_AGAIN_MS: u64 = 500;
 pub(super) struct Learner {
     pub(super) store: Store,
     /// Who tells it.
-    source: Option<u8>,
+    source: Option<ServerId>,
     pub(super) next_ping_ms: u64,
     /// It is a voter, and will be again; when it was last told something new, ms.
     returns: Option<u64>,
@@ -105,7 +106,7 @@ impl Replica {
     }
 
     /// Nothing comes from `peer` any more.
-    pub(super) fn unfollow(&mut self, peer: u8) {
+    pub(super) fn unfollow(&mut self, peer: ServerId) {
         if let Standing::Learner(learner) = &mut self.standing
             && learner.source == Some(peer)
         {
@@ -114,7 +115,7 @@ impl Replica {
     }
 
     /// Whether this server learns, and from `peer`.
-    pub(super) fn is_told_by(&self, peer: u8) -> bool {
+    pub(super) fn is_told_by(&self, peer: ServerId) -> bool {
         matches!(&self.standing, Standing::Learner(learner) if learner.source == Some(peer))
     }
 
@@ -132,7 +133,7 @@ impl Replica {
     }
 
     /// `peer` lacks a state that only a transfer brings.
-    pub(super) fn want_state_of(&mut self, peer: u8) {
+    pub(super) fn want_state_of(&mut self, peer: ServerId) {
         if self.standing.is_blank() {
             // It must be let in first.
             return;
@@ -145,19 +146,19 @@ impl Replica {
 
     /// Whether this server leads, and nobody is further: then it has all that a majority has.
     pub(super) fn leads_all(&self) -> bool {
-        let later = |(_, status): (u8, Status)| status.configuration > self.configuration.id;
+        let later = |(_, status): (ServerId, Status)| status.configuration > self.configuration.id;
         self.lead.is_some() && !self.statuses().any(later)
     }
 
     /// `peer` is told everything from now on.
-    pub(super) fn begin_stream(&mut self, peer: u8, from: u64) {
+    pub(super) fn begin_stream(&mut self, peer: ServerId, from: u64) {
         if let Some(link) = self.links.get_mut(&peer) {
             link.stream = Some(Stream { next: from, waits: false });
         }
     }
 
     /// `peer` has what it was told.
-    pub(super) fn go_on_with_stream(&mut self, peer: u8, end: u64) {
+    pub(super) fn go_on_with_stream(&mut self, peer: ServerId, end: u64) {
         if let Some(stream) = self.links.get_mut(&peer).and_then(|link| link.stream.as_mut())
             && stream.next == end
         {
@@ -190,7 +191,7 @@ impl Replica {
     }
 
     /// `peer` has `from` entries, and votes in a configuration that has ended.
-    pub(super) fn bring_along(&mut self, peer: u8, from: u64) {
+    pub(super) fn bring_along(&mut self, peer: ServerId, from: u64) {
         let base = self.configuration.base;
         if from >= base || self.applied.end() < base {
             return;
@@ -211,7 +212,7 @@ impl Replica {
     }
 
     /// Entries that are decided, as `peer` says, from `first` on.
-    pub(super) fn learn(&mut self, peer: u8, first: u64, mut entries: Vec<LogEntry>, now_ms: u64) {
+    pub(super) fn learn(&mut self, peer: ServerId, first: u64, mut entries: Vec<LogEntry>, now_ms: u64) {
         let end = first + entries.len() as u64;
         match &mut self.standing {
             Standing::Learner(learner) if learner.returns() => {
@@ -246,7 +247,7 @@ impl Replica {
     }
 
     /// `peer` has `decided` entries, so much that this voter lacks that it is told a part at a time.
-    pub(super) fn fall_behind(&mut self, peer: u8, decided: u64, now_ms: u64) {
+    pub(super) fn fall_behind(&mut self, peer: ServerId, decided: u64, now_ms: u64) {
         // As with a state: whoever leads by now has all that a majority has.
         let is_joined = self.links.get(&peer).is_some_and(|link| link.joined);
         if !is_joined || self.next.is_some() || self.leads_all() || self.consensus().is_none_or(Consensus::is_alone) {
@@ -297,7 +298,7 @@ impl Replica {
     }
 
     /// Everything up to the end of this server's configuration is here: it takes no part in that any more.
-    fn give_up_the_vote(&mut self, peer: u8, first: u64, mut entries: Vec<LogEntry>, now_ms: u64) {
+    fn give_up_the_vote(&mut self, peer: ServerId, first: u64, mut entries: Vec<LogEntry>, now_ms: u64) {
         let end = first + entries.len() as u64;
         let status = self.links.get(&peer).and_then(|link| link.status);
         let brings_the_end = status.is_some_and(|it| it.configuration > self.configuration.id && it.base <= end);

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use omnipaxos::messages::ballot_leader_election::BLEMessage;
+use oxkeeper_proto::ServerId;
 
 use super::frame::{Frame, Status};
 
@@ -109,7 +110,7 @@ impl Link {
     }
 
     /// Panics with the invariant that is broken. `staged` writes of the journal are done or to come.
-    pub(crate) fn check(&self, peer: u8, staged: u64) {
+    pub(crate) fn check(&self, peer: ServerId, staged: u64) {
         let is_empty = !self.joined && self.status.is_none() && self.stream.is_none() && self.waiting.is_empty();
         assert!(self.up || is_empty, "invariant: something is left of the link to {peer}: {self:?}");
         assert!(!self.up || self.number > 0, "invariant: the link to {peer} has no number");
@@ -141,7 +142,7 @@ mod tests {
     fn what_is_wrong_in_a_link_is_found() {
         assert_found(
             link,
-            |link| link.check(2, 2),
+            |link| link.check(ServerId(2), 2),
             &[
                 ("something is left of the link to 2", |it| it.up = false),
                 ("the link to 2 has no number", |it| it.number = 0),

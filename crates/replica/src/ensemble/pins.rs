@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use oxkeeper_proto::ServerId;
 use parking_lot::Mutex;
 
 /// Bytes of log kept for peers that were sent a state and are not in step yet; one that needs more begins anew.
@@ -25,7 +26,7 @@ struct Pinned {
     /// By number: states on their way.
     sending: BTreeMap<u64, u64>,
     /// By peer: states that were sent, and until when that counts, once somebody has looked at the clock.
-    kept: BTreeMap<u8, (u64, Option<u64>)>,
+    kept: BTreeMap<ServerId, (u64, Option<u64>)>,
 }
 
 impl Pins {
@@ -44,7 +45,7 @@ impl Pins {
     }
 
     /// This state is no longer sent. If `peer` has all of it, it needs what comes next.
-    pub fn end(&self, number: u64, peer: Option<u8>) {
+    pub fn end(&self, number: u64, peer: Option<ServerId>) {
         let mut pinned = self.0.lock();
         if let (Some(from), Some(peer)) = (pinned.sending.remove(&number), peer) {
             pinned.kept.insert(peer, (from, None));
@@ -53,7 +54,7 @@ impl Pins {
 
     /// The lowest index that must stay for states on their way, and for peers that were sent one; these are forgotten once they
     /// are among those in step, or after a while.
-    pub fn lowest(&self, now_ms: u64, in_step: &[u8]) -> (u64, u64) {
+    pub fn lowest(&self, now_ms: u64, in_step: &[ServerId]) -> (u64, u64) {
         let mut pinned = self.0.lock();
         pinned.kept.retain(|peer, (_, until_ms)| {
             !in_step.contains(peer) && now_ms < *until_ms.get_or_insert(now_ms.saturating_add(KEPT_MS))
@@ -74,19 +75,19 @@ mod tests {
         assert_eq!(pins.lowest(0, &[]), (u64::MAX, u64::MAX));
         let (one, other) = (pins.begin(), pins.begin());
         pins.set(one, 7);
-        assert_eq!(pins.lowest(0, &[3]), (0, u64::MAX));
+        assert_eq!(pins.lowest(0, &[ServerId(3)]), (0, u64::MAX));
         pins.set(other, 9);
-        pins.end(one, Some(3));
+        pins.end(one, Some(ServerId(3)));
         pins.end(other, None);
-        assert_eq!(pins.lowest(0, &[2]), (u64::MAX, 7));
-        assert_eq!(pins.lowest(KEPT_MS - 1, &[2]), (u64::MAX, 7));
-        assert_eq!(pins.lowest(KEPT_MS - 1, &[2, 3]), (u64::MAX, u64::MAX));
+        assert_eq!(pins.lowest(0, &[ServerId(2)]), (u64::MAX, 7));
+        assert_eq!(pins.lowest(KEPT_MS - 1, &[ServerId(2)]), (u64::MAX, 7));
+        assert_eq!(pins.lowest(KEPT_MS - 1, &[ServerId(2), ServerId(3)]), (u64::MAX, u64::MAX));
     }
 
     #[test]
     fn a_peer_that_does_not_come_back_is_forgotten() {
         let pins = Pins::default();
-        pins.end(pins.begin(), Some(3));
+        pins.end(pins.begin(), Some(ServerId(3)));
         assert_eq!(pins.lowest(5, &[]), (u64::MAX, 0));
         assert_eq!(pins.lowest(5 + KEPT_MS, &[]), (u64::MAX, u64::MAX));
     }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use omnipaxos::ballot_leader_election::Ballot;
-use oxkeeper_proto::{OpCode, SessionId};
+use oxkeeper_proto::{OpCode, ServerId, SessionId};
 use oxkeeper_state::command::{BallotId, Epoch};
 use oxkeeper_state::membership::MEMBERS_MAX;
 use oxkeeper_state::reconfig::Ruling;
@@ -49,9 +49,9 @@ const BLANK_PING_MS: u64 = 50;
 #[derive(Clone, Debug)]
 pub struct ReplicaConfig {
     /// This server's id.
-    pub me: u8,
+    pub me: ServerId,
     /// The ids of those who found the ensemble, in order; without this server if it only learns.
-    pub members: Vec<u8>,
+    pub members: Vec<ServerId>,
     /// The members as the configuration has them, for clients to read.
     pub membership: String,
     /// The version of that, or `VERSION_WANTED`.
@@ -92,9 +92,9 @@ pub enum Role {
     /// It knows of no leader.
     Looking,
     /// It follows this server.
-    Following(u8),
+    Following(ServerId),
     /// It does not vote, and is told by this server.
-    Observing(u8),
+    Observing(ServerId),
     /// It leads.
     Leading,
 }
@@ -105,7 +105,7 @@ pub enum Want {
     /// To be ended, and started anew with a peer's state.
     Install {
         /// Whose state; or that of any other, if it has enough.
-        from: u8,
+        from: ServerId,
         /// So many entries must be in it.
         at: u64,
     },
@@ -116,7 +116,7 @@ pub enum Want {
 pub struct Replica {
     pub(super) config: ReplicaConfig,
     /// By server.
-    pub(super) links: BTreeMap<u8, Link>,
+    pub(super) links: BTreeMap<ServerId, Link>,
     pub(super) standing: Standing,
     /// Nobody's while it is blank.
     pub(super) configuration: Configuration,
@@ -126,7 +126,7 @@ pub struct Replica {
     /// Of the leader only.
     pub(super) lead: Option<Leadership>,
     /// To whom commands go, and the ballot it leads.
-    pub(super) target: Option<(u8, Ballot)>,
+    pub(super) target: Option<(ServerId, Ballot)>,
     pub(super) applied: Applied,
     /// With a majority, or with the leader.
     pub(super) contact: Contact,
@@ -190,7 +190,7 @@ impl Replica {
     }
 
     /// What its commands are numbered by.
-    pub fn origin(&self) -> (u8, u64) {
+    pub fn origin(&self) -> (ServerId, u64) {
         (self.config.me, self.window.boot)
     }
 
@@ -213,7 +213,7 @@ impl Replica {
 
     /// A new link to `peer`; the old one, if there was one, has ended. Consensus begins on it when the peer has said that
     /// it votes where this server does.
-    pub fn link_up(&mut self, peer: u8, now_ms: u64) {
+    pub fn link_up(&mut self, peer: ServerId, now_ms: u64) {
         self.link_down(peer, now_ms);
         self.links.entry(peer).or_default().begin(now_ms);
         self.ping(Some(peer), now_ms);
@@ -224,7 +224,7 @@ impl Replica {
     }
 
     /// The link to `peer` has ended.
-    pub fn link_down(&mut self, peer: u8, now_ms: u64) {
+    pub fn link_down(&mut self, peer: ServerId, now_ms: u64) {
         let Some(link) = self.links.get(&peer).filter(|link| link.up) else { return };
         if link.joined {
             self.part_from(peer, now_ms);
@@ -243,7 +243,7 @@ impl Replica {
         }
     }
 
-    pub(super) fn say(&mut self, peer: u8, frame: &Frame) {
+    pub(super) fn say(&mut self, peer: ServerId, frame: &Frame) {
         if let Some(link) = self.links.get_mut(&peer) {
             let mut bytes = Vec::new();
             frame.encode(&mut bytes);
@@ -252,21 +252,21 @@ impl Replica {
     }
 
     /// A part of a frame has come from `peer`: it lives, however long the frame takes.
-    pub fn stirred(&mut self, peer: u8, now_ms: u64) {
+    pub fn stirred(&mut self, peer: ServerId, now_ms: u64) {
         if let Some(link) = self.links.get_mut(&peer).filter(|link| link.up) {
             link.heard_ms = Some(now_ms);
         }
     }
 
     /// The link to `peer` was full, and bytes leave again: the link is alive, whatever the peer's process does.
-    pub fn drained(&mut self, peer: u8, now_ms: u64) {
+    pub fn drained(&mut self, peer: ServerId, now_ms: u64) {
         if let Some(link) = self.links.get_mut(&peer).filter(|link| link.up) {
             link.drained_ms = Some(now_ms);
         }
     }
 
     /// A frame from `peer`. *Errors*: it is none; the link must end.
-    pub fn receive(&mut self, peer: u8, bytes: &[u8], now_ms: u64) -> Result<(), BadFrame> {
+    pub fn receive(&mut self, peer: ServerId, bytes: &[u8], now_ms: u64) -> Result<(), BadFrame> {
         let Some(link) = self.links.get_mut(&peer).filter(|link| link.up) else { return Ok(()) };
         link.heard_ms = Some(now_ms);
         let Configuration { id, voters, .. } = &self.configuration;
@@ -340,7 +340,7 @@ impl Replica {
     }
 
     /// `peer` leads `ballot` and takes commands.
-    pub(super) fn aim(&mut self, peer: u8, ballot: Ballot) {
+    pub(super) fn aim(&mut self, peer: ServerId, ballot: Ballot) {
         if self.target.is_none_or(|(_, known)| ballot::order(known) <= ballot::order(ballot)) {
             self.target = Some((peer, ballot));
             self.window.rewind();
@@ -414,7 +414,7 @@ impl Replica {
         self.debug_check();
     }
 
-    pub(super) fn ping(&mut self, to: Option<u8>, now_ms: u64) {
+    pub(super) fn ping(&mut self, to: Option<ServerId>, now_ms: u64) {
         let status = self.status(now_ms);
         let place = Some(Place::of(&status));
         // A server that has voted founds nothing any more: candidates may have its promises.
@@ -481,7 +481,7 @@ impl Replica {
     }
 
     /// How the others stand, as far as they are linked.
-    pub(super) fn statuses(&self) -> impl Iterator<Item = (u8, Status)> {
+    pub(super) fn statuses(&self) -> impl Iterator<Item = (ServerId, Status)> {
         self.links.iter().filter_map(|(&peer, link)| link.status.map(|status| (peer, status)))
     }
 
@@ -492,7 +492,7 @@ impl Replica {
         }
         let configuration = Configuration::first(self.founding.members().to_vec());
         let scalars = vec![
-            JournalOp::Scalar(scalar::MEMBERS, configuration.voters.clone()),
+            JournalOp::Scalar(scalar::MEMBERS, configuration.voters.iter().map(|voter| voter.0).collect()),
             JournalOp::Scalar(scalar::CONFIGURATION, configuration.encode()),
         ];
         if self.standing.with_journal(|journal| journal.write(scalars)).is_ok() {
@@ -502,7 +502,7 @@ impl Replica {
     }
 
     /// Of a server that holds no more than an imported state, if that: which of its peers are blank, but hold another one, or none.
-    pub fn unlike(&self) -> Vec<u8> {
+    pub fn unlike(&self) -> Vec<ServerId> {
         self.founding.unlike(self.statuses())
     }
 
@@ -529,12 +529,12 @@ impl Replica {
     }
 
     /// The server that says that it leads whom this server follows, and the ballot.
-    pub(super) fn leader(&self) -> Option<(u8, Ballot)> {
+    pub(super) fn leader(&self) -> Option<(ServerId, Ballot)> {
         let mut leading = self.statuses().filter(|(_, status)| status.leading);
         match &self.standing {
             Standing::Voter(consensus) => {
                 let (leader, promise) = (consensus.leading_server()?, consensus.promise());
-                let said = |(peer, status): &(u8, Status)| *peer == leader && status.promise == promise;
+                let said = |(peer, status): &(ServerId, Status)| *peer == leader && status.promise == promise;
                 leading.find(said).map(|_| (leader, promise))
             }
             Standing::Learner(_) => {
@@ -678,7 +678,7 @@ impl Replica {
 
     /// On a leader: the peers linked to it, and whether each is in step: it accepts what this server proposes, or is told
     /// what is decided.
-    pub fn learners(&self) -> impl Iterator<Item = (u8, bool)> {
+    pub fn learners(&self) -> impl Iterator<Item = (ServerId, bool)> {
         let promise = self.consensus().map(Consensus::promise);
         self.links.iter().filter(|(_, link)| link.up).filter_map(move |(&peer, link)| {
             let status = link.status?;
@@ -690,12 +690,12 @@ impl Replica {
     }
 
     /// Peers whose link is up.
-    pub fn linked(&self) -> Vec<u8> {
+    pub fn linked(&self) -> Vec<ServerId> {
         self.links.iter().filter(|(_, link)| link.up).map(|(&peer, _)| peer).collect()
     }
 
     /// The next frame for `peer` that may leave now.
-    pub fn next_frame(&mut self, peer: u8) -> Option<Vec<u8>> {
+    pub fn next_frame(&mut self, peer: ServerId) -> Option<Vec<u8>> {
         let written = self.consensus().map_or(0, |consensus| consensus.written);
         let frame = self.links.get_mut(&peer)?.pop(written)?;
         self.debug_check_leaving(&frame);
@@ -709,9 +709,9 @@ impl Replica {
     }
 
     /// Peers whose links are silent for too long: they should get new ones.
-    pub fn silent(&self, now_ms: u64) -> Vec<u8> {
+    pub fn silent(&self, now_ms: u64) -> Vec<ServerId> {
         let since_ms = now_ms.saturating_sub(self.config.pace.silence_ms);
-        let silent = |(&peer, link): (&u8, &Link)| link.is_silent_since(since_ms).then_some(peer);
+        let silent = |(&peer, link): (&ServerId, &Link)| link.is_silent_since(since_ms).then_some(peer);
         self.links.iter().filter_map(silent).collect()
     }
 
@@ -803,7 +803,8 @@ impl Replica {
     /// The same, but keeps what others need who are sent a state, or were and are not in step yet.
     pub fn trim_for(&mut self, index: u64, pins: &Pins) {
         let now_ms = self.contact.now_ms();
-        let in_step: Vec<u8> = self.learners().filter(|&(_, is_in_step)| is_in_step).map(|(peer, _)| peer).collect();
+        let in_step: Vec<ServerId> =
+            self.learners().filter(|&(_, is_in_step)| is_in_step).map(|(peer, _)| peer).collect();
         let (sending, kept) = pins.lowest(now_ms, &in_step);
         let floor = self.with_journal(|journal| journal.floor(PINNED_LEN_MAX));
         self.trim(index.min(sending).min(kept.max(floor)));

@@ -8,6 +8,7 @@
 //! Invariants: whoever votes in a configuration began with the same log, all of it decided; of a server's log no more
 //! counts than what is applied, until the write.
 
+use oxkeeper_proto::ServerId;
 use oxkeeper_state::State;
 use oxkeeper_state::reconfig::{self, Ruling};
 use parking_lot::RwLock;
@@ -107,9 +108,9 @@ impl Replica {
     }
 
     /// Whether a majority of `voters` is here and has almost everything.
-    fn is_quorum(&self, voters: &[u8]) -> bool {
+    fn is_quorum(&self, voters: &[ServerId]) -> bool {
         let decided = self.consensus().map_or(0, Consensus::decided);
-        let is_here = |&&voter: &&u8| {
+        let is_here = |&&voter: &&ServerId| {
             let status = self.links.get(&voter).and_then(|link| link.status.filter(|_| link.up));
             let is_synced = |status: Status| !status.is_blank() && status.end + LAG_MAX >= decided;
             voter == self.config.me || status.is_some_and(is_synced)
@@ -143,12 +144,12 @@ impl Replica {
             Standing::Learner(Box::new(Learner::new(store, now_ms)))
         };
         self.ping(None, now_ms);
-        let known: Vec<(u8, Status)> = self.statuses().collect();
+        let known: Vec<(ServerId, Status)> = self.statuses().collect();
         known.into_iter().for_each(|(peer, status)| self.note_status(peer, status, now_ms));
     }
 
     /// `peer` stands like that: consensus begins or ends on its link.
-    pub(super) fn note_status(&mut self, peer: u8, status: Status, now_ms: u64) {
+    pub(super) fn note_status(&mut self, peer: ServerId, status: Status, now_ms: u64) {
         let together = status.votes && status.configuration == self.configuration.id && self.consensus().is_some();
         let process = self.configuration.process_of(peer).filter(|_| together);
         let Some(link) = self.links.get_mut(&peer) else { return };
@@ -176,7 +177,7 @@ impl Replica {
     }
 
     /// Consensus ends on the link to `peer`.
-    pub(super) fn part_from(&mut self, peer: u8, now_ms: u64) {
+    pub(super) fn part_from(&mut self, peer: ServerId, now_ms: u64) {
         self.take_outgoing();
         self.links.entry(peer).and_modify(Link::part);
         let process = self.configuration.process_of(peer);

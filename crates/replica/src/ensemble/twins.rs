@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use oxkeeper_proto::ServerId;
+
 use super::frame::Frame;
 use super::replica::Replica;
 
@@ -12,25 +14,25 @@ use super::replica::Replica;
 #[derive(Debug, Default)]
 pub(super) struct Twins {
     /// By peer: the process that was heard of last, and the one before.
-    boots: BTreeMap<u8, (u64, u64)>,
+    boots: BTreeMap<ServerId, (u64, u64)>,
     /// Peers that run twice, since it was last asked.
-    found: Vec<u8>,
+    found: Vec<ServerId>,
     /// Peers that say so of this server, since it was last asked.
-    accused_by: Vec<u8>,
+    accused_by: Vec<ServerId>,
 }
 
 /// What an operator should know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TwinReport {
     /// Peers of which two processes run.
-    pub peers: Vec<u8>,
+    pub peers: Vec<ServerId>,
     /// Peers that say that two processes have this server's id.
-    pub accused_by: Vec<u8>,
+    pub accused_by: Vec<ServerId>,
 }
 
 impl Replica {
     /// `peer` is the process `boot`.
-    pub(super) fn note_boot(&mut self, peer: u8, boot: u64) {
+    pub(super) fn note_boot(&mut self, peer: ServerId, boot: u64) {
         let (last, before) = self.twins.boots.get(&peer).copied().unwrap_or_default();
         if boot == last {
             return;
@@ -43,7 +45,7 @@ impl Replica {
     }
 
     /// `peer` has heard of two processes with this server's id.
-    pub(super) fn note_accusation(&mut self, peer: u8) {
+    pub(super) fn note_accusation(&mut self, peer: ServerId) {
         note(&mut self.twins.accused_by, peer);
     }
 
@@ -54,7 +56,7 @@ impl Replica {
     }
 }
 
-fn note(list: &mut Vec<u8>, peer: u8) {
+fn note(list: &mut Vec<ServerId>, peer: ServerId) {
     if !list.contains(&peer) {
         list.push(peer);
     }

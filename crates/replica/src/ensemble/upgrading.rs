@@ -8,6 +8,7 @@
 //! while its frame is decoded. If the frame is from the server that it follows, or would lead by, it will be sent that entry again
 //! and again: it is *outdated*, and its driver ends it. Nothing on its disk has changed.
 
+use oxkeeper_proto::ServerId;
 use oxkeeper_state::command::Raise;
 use oxkeeper_state::{Level, State};
 use parking_lot::RwLock;
@@ -28,7 +29,7 @@ use crate::Shared;
 )]
 pub struct Outdated {
     /// The server that sent it.
-    pub peer: u8,
+    pub peer: ServerId,
     /// The kind of the entry.
     pub kind: u8,
     /// The level that it needs.
@@ -51,7 +52,7 @@ impl Replica {
             me if me == self.config.me => Some(self.most()),
             peer => self.links.get(&peer).filter(|link| link.up)?.status.map(|status| status.knows),
         };
-        let learners = state.membership().members().servers.keys().filter_map(|&id| u8::try_from(id).ok());
+        let learners = state.membership().ids();
         let mut members = self.configuration.voters.iter().copied().chain(learners);
         let all = members.try_fold(self.most(), |least, member| Some(least.min(knows(member)?)))?;
         (all > agreed).then_some(all)
@@ -78,7 +79,7 @@ impl Replica {
     }
 
     /// A frame of `peer` was refused: whether this server can go on without what was in it.
-    pub(super) fn note_refused(&mut self, peer: u8, bytes: &[u8], problem: &BadFrame) {
+    pub(super) fn note_refused(&mut self, peer: ServerId, bytes: &[u8], problem: &BadFrame) {
         let BadFrame::Newer { kind, needs, knows } = *problem else { return };
         let is_ahead = |status: Status| status.configuration > self.configuration.id;
         let counts = match (self.consensus(), Frame::ballot_of_entries(bytes)) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use oxkeeper_proto::records::{CreateRequest, ReconfigRequest};
-use oxkeeper_proto::{Jute, OpCode, SessionId};
+use oxkeeper_proto::{Jute, OpCode, ServerId, SessionId};
 use oxkeeper_replica::delivery::DeliveryKind;
 use oxkeeper_replica::engine::{Event, MemberEngine, MemberOptions, Moment, Outside, Reaping};
 use oxkeeper_replica::ensemble::journal::scalar;
@@ -75,15 +75,15 @@ struct Recorder<'a> {
 }
 
 impl Outside for Recorder<'_> {
-    fn send(&mut self, peer: u8, frame: Vec<u8>) {
-        self.outcome.frames.push((peer, frame));
+    fn send(&mut self, peer: ServerId, frame: Vec<u8>) {
+        self.outcome.frames.push((peer.0, frame));
     }
 
     fn flush(&mut self) {}
 
     /// Links end by the scripts' commands.
-    fn end_link(&mut self, peer: u8, _why: &str) {
-        self.outcome.deeds.push(Deed::Silent(peer));
+    fn end_link(&mut self, peer: ServerId, _why: &str) {
+        self.outcome.deeds.push(Deed::Silent(peer.0));
     }
 
     fn deliver(&mut self, writer: &mut Writer, _locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
@@ -121,7 +121,7 @@ pub(crate) struct Facts {
     pub(crate) rules: bool,
     pub(crate) leaving: bool,
     pub(crate) configuration: Configuration,
-    pub(crate) linked: Vec<u8>,
+    pub(crate) linked: Vec<ServerId>,
     pub(crate) applied: u64,
     pub(crate) decided: u64,
     pub(crate) ahead_of_disk: bool,
@@ -171,7 +171,7 @@ impl Server {
         let id = self.plan.id;
         let state = replayed(&self.applied);
         let replica = Replica::start(self.config(now_ms), Box::new(self.disk.clone()), &state, now_ms)?;
-        let mut sessions = SessionTable::new(id, now_ms as i64, &state, Clocks::new(TICK_MS, now_ms));
+        let mut sessions = SessionTable::new(ServerId(id), now_ms as i64, &state, Clocks::new(TICK_MS, now_ms));
         let (me, boot) = replica.origin();
         sessions.start(me, boot);
         let mut writer = Writer::new(1);
@@ -186,8 +186,8 @@ impl Server {
         let Plan { id, founders, initialize, sync_len_max, one_voter, entry_len_max, knows, raises_to, bugs } =
             &self.plan;
         ReplicaConfig {
-            me: *id,
-            members: founders.clone(),
+            me: ServerId(*id),
+            members: founders.iter().copied().map(ServerId).collect(),
             membership: founders.iter().map(|id| member(*id, "participant")).collect(),
             membership_version: 0,
             pace: PACE,
@@ -219,15 +219,15 @@ impl Server {
     // The verbs of an engine, in the order in which a driver has them.
 
     pub(crate) fn link_up(&mut self, peer: u8, now_ms: u64) {
-        self.process().engine.link_up(peer, now_ms);
+        self.process().engine.link_up(ServerId(peer), now_ms);
     }
 
     pub(crate) fn link_down(&mut self, peer: u8, now_ms: u64) {
-        self.process().engine.link_down(peer, now_ms);
+        self.process().engine.link_down(ServerId(peer), now_ms);
     }
 
     pub(crate) fn receive(&mut self, peer: u8, frame: &[u8], now_ms: u64) -> Result<(), BadFrame> {
-        self.process().engine.receive(peer, frame, now_ms)
+        self.process().engine.receive(ServerId(peer), frame, now_ms)
     }
 
     /// A client of this server begins its session.
@@ -394,7 +394,7 @@ fn member(id: u8, role: &str) -> String {
 /// The state that these entries make.
 fn replayed(entries: &[Vec<u8>]) -> State {
     let state = State::new(1);
-    let sessions = SessionTable::new(0, 0, &state, Clocks::new(TICK_MS, 0));
+    let sessions = SessionTable::new(ServerId(0), 0, &state, Clocks::new(TICK_MS, 0));
     let mut shared = Shared::new(state, Settings::default(), sessions, 0);
     let mut writer = Writer::new(1);
     for bytes in entries {

@@ -1,7 +1,7 @@
 //! Ballots, entries, frames and answers as text: stable, and short enough to be read.
 
 use oxkeeper_proto::records::CreateRequest;
-use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, SessionId};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, ServerId, SessionId};
 use oxkeeper_replica::ensemble::frame::{Frame, Roster, Status};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{Configuration, LogEntry};
@@ -94,7 +94,7 @@ pub(crate) fn zxid(zxid: i64) -> String {
 
 /// The ids of voters.
 pub(crate) fn configuration(configuration: &Configuration) -> String {
-    let voters: Vec<String> = configuration.voters.iter().map(u8::to_string).collect();
+    let voters: Vec<String> = configuration.voters.iter().map(ServerId::to_string).collect();
     format!("configuration {} from {}: {}", configuration.id, configuration.base, voters.join(" "))
 }
 
@@ -118,7 +118,7 @@ pub(crate) enum Talk {
 
 /// A frame by its name, as one of `configuration` from `from` to `to`.
 pub(crate) fn frame(bytes: &[u8], configuration: &Configuration, from: u8, to: u8) -> (Talk, String) {
-    let process = |id: u8| configuration.voters.iter().position(|&voter| voter == id).map_or(0, |at| at as u64 + 1);
+    let process = |id: u8| configuration.voters.iter().position(|&voter| voter.0 == id).map_or(0, |at| at as u64 + 1);
     let processes = configuration.voters.len() as u64;
     let roster = Roster {
         configuration: configuration.id,

@@ -165,14 +165,14 @@ pub(super) async fn leader(asked: &Asked<'_>) -> Fields {
     }
     let leader = asked.place.leader;
     let members = members(asked);
-    let server = leader.and_then(|id| members.servers.get(&i64::from(id)));
+    let server = leader.and_then(|id| members.servers.get(&i64::from(id.0)));
     let address = match server.and_then(|server| server.addresses.first()) {
         Some(address) => address_of(address).await,
         None => String::new(),
     };
     fields([
         ("is_leader", (asked.place.role == Role::Leader).into()),
-        ("leader_id", leader.map_or(-1, i64::from).into()),
+        ("leader_id", leader.map_or(-1, |id| i64::from(id.0)).into()),
         ("leader_ip", address.into()),
     ])
 }
@@ -190,7 +190,7 @@ pub(super) fn monitor(asked: &Asked<'_>) -> Fields {
         members.push(("server_state".to_owned(), asked.server().mode.name().into()));
     }
     members.extend(asked.peer_state().map(|state| ("peer_state".to_owned(), Json::Text(state))));
-    members.extend(asked.observer_master().map(|id| ("observer_master_id".to_owned(), i64::from(id).into())));
+    members.extend(asked.observer_master().map(|id| ("observer_master_id".to_owned(), i64::from(id.0).into())));
     for metric in Facts::metrics(asked) {
         members.extend(metric.lines().into_iter().map(|(name, line)| (name, number(&metric.value, &line))));
     }
@@ -214,7 +214,7 @@ fn number(value: &Value, line: &str) -> Json {
 /// master, which none is here, tells of its own.
 pub(super) fn observers(asked: &Asked<'_>) -> Fields {
     let observers = &asked.place.learners.observers;
-    let shown = observers.iter().map(|&id| Json::Object(fields([("sid", i64::from(id).into())])));
+    let shown = observers.iter().map(|&id| Json::Object(fields([("sid", i64::from(id.0).into())])));
     fields([("synced_observers", (observers.len() as i64).into()), ("observers", Json::List(shown.collect()))])
 }
 
@@ -343,7 +343,7 @@ pub(super) fn zab_state(asked: &Asked<'_>) -> Fields {
         return fields([("voting", false.into()), ("zabstate", "".into())]);
     };
     let members = members(asked);
-    let Some(me) = members.servers.get(&i64::from(membership.me)) else { return Fields::new() };
+    let Some(me) = members.servers.get(&i64::from(membership.me.0)) else { return Fields::new() };
     let zxid = asked.service.state.read().state.zxid().0;
     let state = if asked.place.role == Role::NotServing { "election" } else { "broadcast" };
     let client = HostPort {
@@ -351,7 +351,7 @@ pub(super) fn zab_state(asked: &Asked<'_>) -> Fields {
         ..me.client.clone().unwrap_or(HostPort { host: None, port: 0 })
     };
     fields([
-        ("myid", i64::from(membership.me).into()),
+        ("myid", i64::from(membership.me.0).into()),
         ("is_leader", (asked.place.role == Role::Leader).into()),
         ("quorum_address", addresses(me, |address| address.quorum_port)),
         ("election_address", addresses(me, |address| address.election_port)),

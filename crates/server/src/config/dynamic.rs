@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use oxkeeper_proto::ServerId;
 use oxkeeper_state::membership::{Members, is_wildcard};
 use oxkeeper_state::{Membership, properties};
 
@@ -19,13 +20,13 @@ const NEXT: &str = ".dynamic.next";
 pub(crate) struct ConfigFile {
     path: PathBuf,
     /// This server.
-    me: u8,
+    me: ServerId,
     /// Members when it was read.
     known: Members,
 }
 
 impl ConfigFile {
-    pub(crate) fn new(path: PathBuf, me: u8, known: Members) -> ConfigFile {
+    pub(crate) fn new(path: PathBuf, me: ServerId, known: Members) -> ConfigFile {
         ConfigFile { path, me, known }
     }
 
@@ -51,7 +52,7 @@ impl ConfigFile {
     fn lines(&self, membership: &Membership) -> String {
         let mut members = membership.members().clone();
         members.locate_by(&self.known);
-        let me = i64::from(self.me);
+        let me = i64::from(self.me.0);
         if let (Some(own), Some(known)) = (members.servers.get_mut(&me), self.known.servers.get(&me))
             && let ([own], [known]) = (&mut own.addresses[..], &known.addresses[..])
             && is_wildcard(&known.host)
@@ -127,12 +128,12 @@ mod tests {
         tempfile::tempdir().expect("a temporary directory")
     }
 
-    fn written(me: u8, text: &str) -> (String, String) {
+    fn written(me: ServerId, text: &str) -> (String, String) {
         written_by(me, text, "")
     }
 
     /// By a server that once read `known`.
-    fn written_by(me: u8, text: &str, known: &str) -> (String, String) {
+    fn written_by(me: ServerId, text: &str, known: &str) -> (String, String) {
         let dir = directory();
         let path = dir.path().canonicalize().expect("it exists").join("zoo.cfg");
         fs::write(&path, text).expect("a file");
@@ -154,7 +155,7 @@ mod tests {
     fn the_members_move_into_a_file_of_their_own() {
         let text = "# comment\nserver.1=a:\\\n  2888:3888\nclientPort=2181\r\nclientPortListenBacklog=5\n\npeerType=observer\n\
                     dataDir=/d\nserver.2=b:1:2";
-        let (fixed, dynamic) = written(1, text);
+        let (fixed, dynamic) = written(ServerId(1), text);
         assert_eq!(fixed, "# comment\nclientPortListenBacklog=5\n\ndataDir=/d\n");
         assert_eq!(
             dynamic,
@@ -162,21 +163,24 @@ mod tests {
              server.2=b:2888:3888:observer"
         );
         // Whose line has no client address keeps its clientPort.
-        assert_eq!(written(2, "clientPort=2181\ndynamicConfigFile=/x\n").0, "clientPort=2181\n");
+        assert_eq!(written(ServerId(2), "clientPort=2181\ndynamicConfigFile=/x\n").0, "clientPort=2181\n");
     }
 
     #[test]
     fn a_wildcard_stays_where_one_listens() {
         let known = "server.1=w:2888:3888\nserver.2=[::]:2888:3888\nserver.10=x:1:2";
-        let dynamic = written_by(2, "clientPort=2181\n", known).1;
+        let dynamic = written_by(ServerId(2), "clientPort=2181\n", known).1;
         assert_eq!(
             dynamic,
             "server.10=c:2888:3888:participant\nserver.1=a:2888:3888:participant;0.0.0.0:2181\n\
              server.2=[::]:2888:3888:observer"
         );
         let agreed = MEMBERS.replace("=c:", "=0.0.0.0:");
-        let file =
-            ConfigFile::new(PathBuf::new(), 1, Membership::parse(known, false).expect("legal").members().clone());
+        let file = ConfigFile::new(
+            PathBuf::new(),
+            ServerId(1),
+            Membership::parse(known, false).expect("legal").members().clone(),
+        );
         let lines = file.lines(&Membership::parse(&agreed, false).expect("legal"));
         assert!(lines.starts_with("server.10=x:2888:3888:participant\n"), "{lines}");
     }
@@ -186,7 +190,7 @@ mod tests {
         let dir = directory();
         let path = dir.path().join("zoo.cfg");
         fs::write(&path, "a=1").expect("a file");
-        ConfigFile::new(path, 1, Members::default()).back_up().expect("a directory one can write to");
+        ConfigFile::new(path, ServerId(1), Members::default()).back_up().expect("a directory one can write to");
         assert_eq!(fs::read(dir.path().join("zoo.cfg.bak")).expect("the copy"), b"a=1");
     }
 }

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use oxkeeper_proto::ServerId;
 use oxkeeper_state::command::VERSION_WANTED;
 pub use oxkeeper_state::membership::MEMBERS_MAX;
 use oxkeeper_state::membership::{self, HostPort, Role, Server, is_wildcard};
@@ -16,13 +17,13 @@ use super::settings::Config;
 const SILENT_HEARTBEATS: u32 = 5;
 
 /// The largest id of a server where there are TTL znodes.
-const ID_MAX_BESIDE_TTL: u8 = 254;
+const ID_MAX_BESIDE_TTL: ServerId = ServerId(254);
 
 /// One server of an ensemble.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// The `N` of `server.N`, and the top byte of the session ids it gives out.
-    pub id: u8,
+    pub id: ServerId,
     /// Name or address, as written; IPv6 literals stand without brackets.
     pub host: String,
     /// Where its peers reach it: the first port of its line.
@@ -37,7 +38,7 @@ pub struct Member {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
     /// This server.
-    pub me: u8,
+    pub me: ServerId,
     /// Every server, this one too.
     pub members: Vec<Member>,
     /// Where peers are accepted.
@@ -71,7 +72,7 @@ impl Membership {
     pub(super) fn new(config: &Config, my_id: i64) -> Result<Self, String> {
         let ensemble = &config.ensemble;
         let members: Vec<_> = ensemble.members.servers.iter().map(|(&id, server)| member(id, server)).collect();
-        let Some(me) = members.iter().find(|member| i64::from(member.id) == my_id) else {
+        let Some(me) = members.iter().find(|member| i64::from(member.id.0) == my_id) else {
             return Err(format!("My id {my_id} not in the peer list")); // ZooKeeper's words
         };
         // ZooKeeper: starts, says so in its log again and again, and never serves.
@@ -120,7 +121,7 @@ pub(crate) fn members_of(agreed: &membership::Membership) -> Vec<Member> {
 }
 
 fn member(id: i64, server: &Server) -> Member {
-    let id = u8::try_from(id).expect("checked when the lines were read");
+    let id = ServerId(u8::try_from(id).expect("checked when the lines were read"));
     let address = server.addresses.first().expect("a server has at least one address");
     let (host, port, votes) = (address.host.clone(), address.quorum_port, server.role == Role::Participant);
     Member { id, host, port, client: server.client.clone(), votes }

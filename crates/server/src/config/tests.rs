@@ -7,6 +7,8 @@ use std::path::Path;
 use oxkeeper_tls::Password;
 use proptest::prelude::*;
 
+use oxkeeper_proto::ServerId;
+
 use super::*;
 use crate::words::Word;
 
@@ -487,11 +489,11 @@ fn an_ensemble_has_members_and_one_of_them_is_me() {
     let membership = second.ensemble.membership.expect("an ensemble with an id");
     let member = |id, host: &str, port, client| Member { id, host: host.to_owned(), port, client, votes: true };
     let expected = Membership {
-        me: 2,
+        me: ServerId(2),
         members: vec![
-            member(1, "::1", 2888, at(Some("0.0.0.0"), 2181)),
-            member(2, "b", 2889, at(Some("10.0.0.2"), 2182)),
-            member(200, "c", 2888, None),
+            member(ServerId(1), "::1", 2888, at(Some("0.0.0.0"), 2181)),
+            member(ServerId(2), "b", 2889, at(Some("10.0.0.2"), 2182)),
+            member(ServerId(200), "c", 2888, None),
         ],
         listen: HostPort { host: Some("b".to_owned()), port: 2889 },
         peer_addresses_only: false,
@@ -584,8 +586,8 @@ fn ids_go_from_0_to_255_but_not_beside_ttl_znodes() {
     let text = ENSEMBLE.replace("server.1=", "server.0=").replace("server.200=", "server.255=");
     let me = |id, more: &str| config(&format!("{text}{more}"), "").with_my_id(Some(id));
     let place = |config: Config| config.ensemble.membership.map(|membership| membership.me);
-    assert_eq!(me(0, "extendedTypesEnabled=true\n").map(place).expect("a member"), Some(0));
-    assert_eq!(me(255, "").map(place).expect("a member"), Some(255));
+    assert_eq!(me(0, "extendedTypesEnabled=true\n").map(place).expect("a member"), Some(ServerId(0)));
+    assert_eq!(me(255, "").map(place).expect("a member"), Some(ServerId(255)));
     let error = me(255, "extendedTypesEnabled=true\n").expect_err("too large").to_string();
     assert!(
         error.starts_with("myid: extendedTypesEnabled is true but Server ID is too large. Cannot be larger than 254"),
@@ -653,7 +655,7 @@ fn the_largest_ensemble() {
     let lines: String = (1..=MEMBERS_MAX).map(|id| format!("server.{}=h{id}:1:2\n", 240 + id)).collect();
     let config = config(&format!("dataDir=/d\nclientPort=1\ninitLimit=5\nsyncLimit=2\n{lines}"), "");
     let membership = config.with_my_id(Some(255)).expect("a member").ensemble.membership.expect("an ensemble");
-    assert_eq!((membership.me, membership.members.len()), (255, MEMBERS_MAX));
+    assert_eq!((membership.me.0, membership.members.len()), (255, MEMBERS_MAX));
     assert!(membership.members.is_sorted_by_key(|member| member.id));
 }
 
@@ -683,7 +685,10 @@ fn ensembles_of_kinds_that_are_not_served() {
     let observed = config(&format!("{ENSEMBLE}server.4=d:1:2:observer\n"), "").with_my_id(Some(4)).expect("legal");
     assert!(!observed.unserved().iter().any(|line| line.contains("observers")), "{:?}", observed.unserved());
     let members = observed.ensemble.membership.expect("an ensemble").members;
-    assert_eq!(members.iter().filter(|member| !member.votes).map(|member| member.id).collect::<Vec<_>>(), [4]);
+    assert_eq!(
+        members.iter().filter(|member| !member.votes).map(|member| member.id).collect::<Vec<_>>(),
+        [ServerId(4)]
+    );
 }
 
 #[test]
@@ -735,7 +740,7 @@ fn files_are_loaded_with_their_dynamic_part_and_myid() {
     let membership = load(Some("7")).expect("complete").ensemble.membership.expect("an ensemble");
     let text =
         "server.7=localhost:2888:3888:participant\nserver.9=localhost:2889:3889:participant;0.0.0.0:2182\nversion=1f";
-    assert_eq!((membership.me, membership.text.as_str(), membership.version), (7, text, 0x1f));
+    assert_eq!((membership.me.0, membership.text.as_str(), membership.version), (7, text, 0x1f));
     for (my_id, expected) in [
         (Some("seven"), "myid: serverid seven is not a number"),
         (Some(""), "myid: serverid  is not a number"),

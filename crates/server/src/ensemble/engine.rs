@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use oxkeeper_proto::ServerId;
 use oxkeeper_replica::Proposals;
 use oxkeeper_replica::engine::{MemberEngine, Moment};
 use oxkeeper_replica::ensemble::{DiskJob, JournalFull, Outdated, Role, Want};
@@ -40,7 +41,7 @@ pub(crate) struct Ensemble {
 enum End {
     Stopped,
     /// This peer's state is needed, with so many entries.
-    Install(u8, u64),
+    Install(ServerId, u64),
     DiskFull,
     /// Its state is not that of the others.
     Wrong,
@@ -252,7 +253,7 @@ impl Ensemble {
     fn listen(&mut self) {
         let (parts, Running { peers, engine, .. }) = (&self.parts, &mut self.running);
         let now_ms = parts.clock.now_ms();
-        let mut refused: Vec<(u8, String)> = Vec::new();
+        let mut refused: Vec<(ServerId, String)> = Vec::new();
         peers.poll(&mut |event| match event {
             PeerEvent::LinkUp(peer) => {
                 refused.retain(|(known, _)| *known != peer);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use oxkeeper_proto::ServerId;
 use oxkeeper_replica::Serving;
 use oxkeeper_replica::ensemble::{Mismatch, Role, TwinReport};
 use tracing::{error, info, warn};
@@ -84,7 +85,7 @@ impl Ensemble {
         self.parts.stats.lock().digest_mismatches += mismatches.len() as u64;
         for Mismatch { peer, applied, own, peers } in mismatches {
             error!(
-                peer,
+                peer = peer.0,
                 entry = applied.saturating_sub(1),
                 zxid = format!("0x{:x}", peers.zxid),
                 differs = own.differences(&peers).join(", "),
@@ -116,7 +117,7 @@ impl Ensemble {
         self.running.next_twin_log_ms = now_ms + TWIN_LOG_INTERVAL_MS;
         for peer in peers {
             error!(
-                peer,
+                peer = peer.0,
                 "two processes run as server {peer} and throw each other out: stop one of them, and give it an id of its own \
                  in its file `myid` (the addresses of both are in the lines `linked to server {peer}`)"
             );
@@ -142,7 +143,7 @@ impl Ensemble {
             let (me, up) = (self.parts.membership.me, replica.linked());
             let voters = &replica.configuration().voters;
             let others = voters.iter().copied().filter(|&voter| voter != me);
-            let (linked, missing): (Vec<u8>, Vec<u8>) = others.partition(|voter| up.contains(voter));
+            let (linked, missing): (Vec<ServerId>, Vec<ServerId>) = others.partition(|voter| up.contains(voter));
             let (needed, votes) = (voters.len() / 2 + 1, voters.contains(&me));
             warn!(
                 ?linked,
@@ -164,8 +165,8 @@ impl Ensemble {
         if role != self.running.told_role && matches!(role, Role::Leading | Role::Following(_) | Role::Observing(_)) {
             self.running.told_role = role;
             match role {
-                Role::Following(leader) => info!(leader, "following"),
-                Role::Observing(leader) => info!(leader, "observing"),
+                Role::Following(leader) => info!(leader = leader.0, "following"),
+                Role::Observing(leader) => info!(leader = leader.0, "observing"),
                 Role::Leading | Role::Looking | Role::Blank => info!("leading"),
             }
         }
@@ -203,7 +204,7 @@ impl Ensemble {
 
     /// A peer has what it lacked and takes part from now on.
     fn count_joined(&mut self) {
-        let in_step: BTreeSet<u8> =
+        let in_step: BTreeSet<ServerId> =
             self.running.engine.replica().learners().filter(|&(_, in_step)| in_step).map(|(peer, _)| peer).collect();
         if in_step != self.running.in_step {
             let joined = in_step.difference(&self.running.in_step).count();

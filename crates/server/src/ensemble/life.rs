@@ -17,6 +17,7 @@ use oxkeeper_durable::own_log::{is_current, kept, own_log};
 use oxkeeper_durable::recovery::{self, KNOWS, Replay};
 use oxkeeper_durable::transfer::{Receiver, Tail, TransferError};
 use oxkeeper_durable::{LogJournal, RecoveryError, StoreOptions};
+use oxkeeper_proto::ServerId;
 use oxkeeper_replica::audit::Audit;
 use oxkeeper_replica::engine::{MemberEngine, MemberOptions};
 use oxkeeper_replica::ensemble::{Bugs, JournalFull, Pace, Replica, ReplicaConfig, Role, SYNC_LEN_MAX};
@@ -123,7 +124,7 @@ pub(super) struct Running {
     pub(super) stop_by: Option<Instant>,
     pub(super) agreed: Agreed,
     /// On a leader: the peers that were in step with it when it looked last.
-    pub(super) in_step: BTreeSet<u8>,
+    pub(super) in_step: BTreeSet<ServerId>,
     pub(super) _locks: Vec<DirLock>,
 }
 
@@ -133,8 +134,8 @@ pub(super) struct Agreed {
     pub(super) version: i64,
     /// A new leader may know hosts of servers that nobody knew before.
     pub(super) epoch: Option<BallotId>,
-    pub(super) voters: Vec<u8>,
-    pub(super) observers: Vec<u8>,
+    pub(super) voters: Vec<ServerId>,
+    pub(super) observers: Vec<ServerId>,
 }
 
 impl Agreed {
@@ -205,14 +206,14 @@ impl Running {
 }
 impl Ensemble {
     /// Puts a peer's state, of at least `at` entries, in the place of this server's own. `None` if it is to stop.
-    pub(super) fn install(mut self, peer: u8, at: u64) -> Option<Ensemble> {
-        info!(peer, "this server lacks entries that its peers have no more: fetching the state");
+    pub(super) fn install(mut self, peer: ServerId, at: u64) -> Option<Ensemble> {
+        info!(peer = peer.0, "this server lacks entries that its peers have no more: fetching the state");
         self.stop_serving();
         let (mut newer, connector) = (None, self.running.peers.connector());
         let is_fetched = connector.sources(peer).into_iter().any(|source| {
             let fetched = fetch_from(source, at, &connector, &self.parts);
             if let Err(problem) = &fetched {
-                warn!(peer = source, "the state could not be fetched: {problem}; the own one is as it was");
+                warn!(peer = source.0, "the state could not be fetched: {problem}; the own one is as it was");
             }
             if let Err(TransferError::Newer { needs, knows }) = fetched {
                 newer = Some(Reason::State { needs, knows });
@@ -290,12 +291,12 @@ impl Parts {
 }
 
 /// Puts the state of `peer`, of at least `at` entries, where the next recovery finds it.
-fn fetch_from(peer: u8, at: u64, connector: &Connector, parts: &Parts) -> Result<(), TransferError> {
+fn fetch_from(peer: ServerId, at: u64, connector: &Connector, parts: &Parts) -> Result<(), TransferError> {
     let Parts { disk, data_dir, data_log_dir, proposing, membership, .. } = parts;
     let members = member_ids(membership);
     let stream = connector.connect_for_state(peer);
     let mut stream = stream.map_err(|problem| {
-        warn!(peer, %problem, "no connection");
+        warn!(peer = peer.0, %problem, "no connection");
         TransferError::Source("the peer does not answer")
     })?;
     let installed = politely(move || {
@@ -383,7 +384,7 @@ fn ruling(membership: &Membership) -> Ruling {
     on.fold(Ruling::default(), |ruling, (_, switch)| ruling.with(switch))
 }
 
-pub(crate) fn member_ids(membership: &Membership) -> Vec<u8> {
+pub(crate) fn member_ids(membership: &Membership) -> Vec<ServerId> {
     membership.members.iter().filter(|member| member.votes).map(|member| member.id).collect()
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use oxkeeper_proto::ServerId;
 use oxkeeper_replica::engine::{Event, Outside};
 use oxkeeper_replica::{Serving, Shared, Writer};
 use oxkeeper_state::BallotId;
@@ -40,7 +41,7 @@ impl<'a> Surroundings<'a> {
 }
 
 impl Outside for Surroundings<'_> {
-    fn send(&mut self, peer: u8, frame: Vec<u8>) {
+    fn send(&mut self, peer: ServerId, frame: Vec<u8>) {
         self.peers.send(peer, &frame);
     }
 
@@ -48,7 +49,7 @@ impl Outside for Surroundings<'_> {
         self.peers.flush();
     }
 
-    fn end_link(&mut self, peer: u8, why: &str) {
+    fn end_link(&mut self, peer: ServerId, why: &str) {
         self.peers.kill(peer, why);
     }
 

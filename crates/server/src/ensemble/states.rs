@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender as Channel};
 
 use oxkeeper_durable::transfer::{LogPart, RunningServer, Sender, TransferError};
+use oxkeeper_proto::ServerId;
 use oxkeeper_replica::ensemble::Pins;
 use oxkeeper_store::Tree;
 use parking_lot::Mutex;
@@ -36,17 +37,17 @@ impl States {
     }
 
     /// Sends the state to `peer`; the stream ends with it.
-    pub(crate) fn send(&self, mut stream: PeerStream, peer: u8) {
+    pub(crate) fn send(&self, mut stream: PeerStream, peer: ServerId) {
         // Those who serve go first. A system that does not know niceness shares evenly.
         let _ = nice(NICENESS);
-        info!(peer, "sending the state");
+        info!(peer = peer.0, "sending the state");
         match self.write(&mut stream, peer) {
-            Ok(len) => info!(peer, len, "the state is sent"),
-            Err(problem) => warn!(peer, "the state could not be sent: {problem}"),
+            Ok(len) => info!(peer = peer.0, len, "the state is sent"),
+            Err(problem) => warn!(peer = peer.0, "the state could not be sent: {problem}"),
         }
     }
 
-    fn write(&self, stream: &mut PeerStream, peer: u8) -> Result<u64, String> {
+    fn write(&self, stream: &mut PeerStream, peer: ServerId) -> Result<u64, String> {
         let text = |problem: TransferError| problem.to_string();
         let ask = |from| self.ask(from);
         let mut sender = Sender::new(RunningServer::new(self.tree.clone(), self.pins.clone(), ask)).map_err(text)?;

@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
+use oxkeeper_proto::ServerId;
 use oxkeeper_tls::{SecureSocket, check_name};
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -254,7 +255,7 @@ fn receive(
         Purpose::Link => helpers.hand_over(hello.from, stream)?,
         Purpose::State => {
             stream.limit(Some(helpers.config.state_timeout))?;
-            info!(peer = hello.from, %address, "server {} asks for the state", hello.from);
+            info!(peer = hello.from.0, %address, "server {} asks for the state", hello.from);
             on_state(stream, hello.from);
         }
     }
@@ -275,7 +276,7 @@ fn judge(helpers: &Helpers, hello: &Hello, stream: &PeerStream, address: SocketA
 }
 
 /// A name that does not resolve has no address.
-fn check_address(helpers: &Helpers, from: u8, address: SocketAddr) -> Result<(), Refusal> {
+fn check_address(helpers: &Helpers, from: ServerId, address: SocketAddr) -> Result<(), Refusal> {
     let unknown = || Refusal::Unknown { from, members: helpers.ids() };
     let member = helpers.member(from).ok_or_else(unknown)?;
     let known = resolve(&member.host, member.port)
@@ -286,7 +287,7 @@ fn check_address(helpers: &Helpers, from: u8, address: SocketAddr) -> Result<(),
 
 /// A certificate speaks for the host of its server's line.
 // ZooKeeper: compares it with the address, and with the name that a name server has for that.
-pub(super) fn check_certificate(helpers: &Helpers, from: u8, stream: &PeerStream) -> Result<(), Refusal> {
+pub(super) fn check_certificate(helpers: &Helpers, from: ServerId, stream: &PeerStream) -> Result<(), Refusal> {
     let checks = helpers.config.tls.as_ref().is_some_and(|tls| tls.checks_names);
     let Some(certificate) = stream.secure().and_then(SecureSocket::peer_certificate).filter(|_| checks) else {
         return Ok(());
@@ -301,7 +302,7 @@ fn complain(helpers: &Helpers, address: SocketAddr, error: &GreetError) {
     let due = |topic, peer| !helpers.is_stopped() && helpers.complaints.due(topic, peer);
     match error {
         GreetError::Refused { from, .. } if due(Topic::Refused, *from) => {
-            warn!(peer = from, %address, "a server is refused: {error}");
+            warn!(peer = from.map(|from| from.0), %address, "a server is refused: {error}");
         }
         GreetError::Io(_) | GreetError::Garbage if due(Topic::Stranger, None) => {
             info!(%address, "a connection to the peers' port came to nothing: {error}");

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use oxkeeper_proto::ServerId;
 use thiserror::Error;
 use tracing::{debug, warn};
 
@@ -32,7 +33,7 @@ pub(crate) struct Connector {
 impl Connector {
     /// Whose state to ask for, if `peer` has it: of a server that has joined since this one was configured, only the others
     /// know where it is.
-    pub(crate) fn sources(&self, peer: u8) -> Vec<u8> {
+    pub(crate) fn sources(&self, peer: ServerId) -> Vec<ServerId> {
         match self.helpers.member(peer) {
             Some(_) => vec![peer],
             None => self.helpers.ids().into_iter().filter(|&id| id != self.helpers.config.me).collect(),
@@ -44,7 +45,7 @@ impl Connector {
     ///
     /// # Errors
     /// The peer is not a member, is not reachable, or refuses.
-    pub(crate) fn connect_for_state(&self, peer: u8) -> io::Result<PeerStream> {
+    pub(crate) fn connect_for_state(&self, peer: ServerId) -> io::Result<PeerStream> {
         let member = self.helpers.member(peer);
         let member =
             member.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no member has id {peer}")))?;
@@ -105,7 +106,7 @@ impl DialError {
 }
 
 /// The thread of one peer; it ends when that is none any more.
-pub(super) fn run(helpers: &Helpers, id: u8) {
+pub(super) fn run(helpers: &Helpers, id: ServerId) {
     // Who should be dialled by the peer gives it time to do so.
     let mut pause = if helpers.config.me < id { Duration::ZERO } else { helpers.config.redial_max };
     while helpers.pause(pause) && helpers.await_need(id) {
@@ -115,7 +116,7 @@ pub(super) fn run(helpers: &Helpers, id: u8) {
                 let since = Instant::now();
                 helpers.satisfied(peer.id);
                 if let Err(error) = helpers.hand_over(peer.id, stream) {
-                    debug!(peer = peer.id, %error, "a link was lost before it stood");
+                    debug!(peer = peer.id.0, %error, "a link was lost before it stood");
                     helpers.need(peer.id);
                 }
                 if !helpers.await_need(peer.id) {
@@ -144,10 +145,10 @@ fn complain(helpers: &Helpers, peer: &Member, error: &DialError) {
     if is_worth_a_warning(error, lacking) {
         if helpers.complaints.due(error.topic(), Some(*id)) {
             let (seconds, advice) = (lacking.as_secs(), error.advice());
-            warn!(peer = id, "no link to server {id} at {host}:{port} for {seconds} s: {error}; {advice}");
+            warn!(peer = id.0, "no link to server {id} at {host}:{port} for {seconds} s: {error}; {advice}");
         }
     } else {
-        debug!(peer = id, "no link to server {id} at {host}:{port} yet: {error}");
+        debug!(peer = id.0, "no link to server {id} at {host}:{port} yet: {error}");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
+use oxkeeper_proto::ServerId;
 use thiserror::Error;
 use tracing::debug;
 
@@ -25,7 +26,7 @@ pub(super) enum GreetError {
     #[error("{reason}")]
     Refused {
         /// Who asked, when that could be read.
-        from: Option<u8>,
+        from: Option<ServerId>,
         /// Why not.
         reason: Refusal,
     },
@@ -55,7 +56,7 @@ pub(super) fn dial(stream: &mut PeerStream, hello: &Hello, deadline: Instant) ->
     if Versions::HERE.shared(chosen).is_none() {
         return Err(GreetError::RefusedThere(format!("it speaks {chosen}, this server {}", Versions::HERE)));
     }
-    debug!(version, to = hello.to, "welcomed");
+    debug!(version, to = hello.to.0, "welcomed");
     timed.write(&[CONFIRMATION])?;
     stream.limit(None)?;
     Ok(())
@@ -80,7 +81,7 @@ pub(super) fn receive(
         return timed.refuse(Some(hello.from), reason);
     }
     timed.write(&hello::answer(Ok(version)))?;
-    debug!(version, from = hello.from, "greeted");
+    debug!(version, from = hello.from.0, "greeted");
     let mut confirmation = [0];
     timed.read_exact(&mut confirmation)?;
     if confirmation != [CONFIRMATION] {
@@ -136,7 +137,7 @@ impl Timed<'_> {
         Ok((version, body))
     }
 
-    fn refuse<T>(&mut self, from: Option<u8>, reason: Refusal) -> Result<T, GreetError> {
+    fn refuse<T>(&mut self, from: Option<ServerId>, reason: Refusal) -> Result<T, GreetError> {
         // Whoever does not want to hear it need not.
         let _ = self.write(&hello::answer(Err(&reason)));
         Err(GreetError::Refused { from, reason })

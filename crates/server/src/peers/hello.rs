@@ -16,6 +16,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use oxkeeper_proto::ServerId;
 use oxkeeper_state::Level;
 use thiserror::Error;
 
@@ -85,12 +86,12 @@ pub(super) enum Purpose {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Hello {
     pub(super) purpose: Purpose,
-    pub(super) from: u8,
-    pub(super) to: u8,
+    pub(super) from: ServerId,
+    pub(super) to: ServerId,
     /// 0: none yet.
     pub(super) ensemble: u64,
     /// Ascending, with oneself.
-    pub(super) members: Vec<u8>,
+    pub(super) members: Vec<ServerId>,
     pub(super) levels: Levels,
 }
 
@@ -111,10 +112,10 @@ impl Hello {
         };
         let count = u8::try_from(self.members.len()).expect("ids are bytes and differ");
         let mut body = Versions::HERE.highest.to_be_bytes().to_vec();
-        body.extend_from_slice(&[purpose, self.from, self.to]);
+        body.extend_from_slice(&[purpose, self.from.0, self.to.0]);
         body.extend_from_slice(&self.ensemble.to_be_bytes());
         body.push(count);
-        body.extend_from_slice(&self.members);
+        body.extend(self.members.iter().map(|member| member.0));
         for (tag, level) in [(AGREED, self.levels.agreed), (KNOWS, self.levels.knows)] {
             body.extend_from_slice(&[tag, size_of::<u32>() as u8]);
             body.extend_from_slice(&level.0.to_be_bytes());
@@ -133,11 +134,12 @@ impl Hello {
         let ensemble = u64::from_be_bytes(fixed[5..13].try_into().expect("8 bytes"));
         let (members, fields) = rest.split_at_checked(fixed[13].into())?;
         let levels = Levels::decode(fields)?;
-        Some(Hello { purpose, from: fixed[3], to: fixed[4], ensemble, members: members.to_vec(), levels })
+        let members = members.iter().copied().map(ServerId).collect();
+        Some(Hello { purpose, from: ServerId(fixed[3]), to: ServerId(fixed[4]), ensemble, members, levels })
     }
 
     /// Whether each of the two knows what the other one's state may hold.
-    pub(super) fn check_levels(&self, me: u8, mine: Levels) -> Result<(), Refusal> {
+    pub(super) fn check_levels(&self, me: ServerId, mine: Levels) -> Result<(), Refusal> {
         let lacks =
             |server, knows, agreed| if knows < agreed { Err(Refusal::Level { server, knows, agreed }) } else { Ok(()) };
         lacks(self.from, self.levels.knows, mine.agreed)?;
@@ -146,7 +148,7 @@ impl Hello {
 
     /// Whether server `me` of `members` takes this greeting. Where members change, the ensemble is `open`: whoever knows
     /// others may be behind, or before, and who is no member may become one. The address is judged elsewhere.
-    pub(super) fn check(&self, me: u8, members: &[u8], ensemble: u64, open: bool) -> Result<(), Refusal> {
+    pub(super) fn check(&self, me: ServerId, members: &[ServerId], ensemble: u64, open: bool) -> Result<(), Refusal> {
         let from = self.from;
         if self.to != me {
             return Err(Refusal::NotMe { me, to: self.to });
@@ -200,21 +202,21 @@ pub(super) enum Refusal {
         "server {server} knows feature levels up to {knows}, the ensemble has agreed on {agreed}: start a newer release on \
          server {server}, with the data it has"
     )]
-    Level { server: u8, knows: Level, agreed: Level },
+    Level { server: ServerId, knows: Level, agreed: Level },
     #[error("this is server {me}, not {to}: look at the addresses in the server lines")]
-    NotMe { me: u8, to: u8 },
+    NotMe { me: ServerId, to: ServerId },
     #[error("this is server {0} as well: two servers have the same myid")]
-    Same(u8),
+    Same(ServerId),
     #[error("server {from} is not among the members here, {members:?}")]
-    Unknown { from: u8, members: Vec<u8> },
+    Unknown { from: ServerId, members: Vec<ServerId> },
     #[error("the members here are {here:?}, not {there:?}: the server lines differ")]
-    Members { here: Vec<u8>, there: Vec<u8> },
+    Members { here: Vec<ServerId>, there: Vec<ServerId> },
     #[error("this server belongs to ensemble {here:016x}, not {there:016x}")]
     Ensemble { here: u64, there: u64 },
     #[error("server {me} dials server {from}, not the other way round")]
-    Direction { me: u8, from: u8 },
+    Direction { me: ServerId, from: ServerId },
     #[error("{address} is not an address of server {from}'s host {host}")]
-    Address { address: IpAddr, from: u8, host: String },
+    Address { address: IpAddr, from: ServerId, host: String },
     #[error("{0}: look at the server lines, or set ssl.quorum.clientHostnameVerification=false")]
     Certificate(String),
     #[error("too many state transfers are under way")]
@@ -272,7 +274,14 @@ mod tests {
     const LEVELS: Levels = Levels { agreed: Level(1), knows: Level(2) };
 
     fn hello(from: u8, to: u8) -> Hello {
-        Hello { purpose: Purpose::Link, from, to, ensemble: 7, members: vec![1, 2, 3], levels: LEVELS }
+        Hello {
+            purpose: Purpose::Link,
+            from: ServerId(from),
+            to: ServerId(to),
+            ensemble: 7,
+            members: [1, 2, 3].map(ServerId).into(),
+            levels: LEVELS,
+        }
     }
 
     #[test]
@@ -291,7 +300,7 @@ mod tests {
     fn answers_say_why() {
         assert_eq!(verdict(&answer(Ok(3))[HEAD_LEN..]), Ok(()));
         assert_eq!(verdict(&[0, 9, 9]), Ok(()), "a newer server says more");
-        let refused = answer(Err(&Refusal::NotMe { me: 2, to: 3 }));
+        let refused = answer(Err(&Refusal::NotMe { me: ServerId(2), to: ServerId(3) }));
         assert!(verdict(&refused[HEAD_LEN..]).unwrap_err().starts_with("this is server 2, not 3"));
         assert_eq!(verdict(b"\x01one\ntwo").unwrap_err(), "one two");
     }
@@ -330,34 +339,41 @@ mod tests {
     fn nobody_is_linked_to_a_state_that_he_does_not_know() {
         let check = |there: (u32, u32), here: (u32, u32)| {
             let levels = |(agreed, knows)| Levels { agreed: Level(agreed), knows: Level(knows) };
-            Hello { levels: levels(there), ..hello(1, 2) }.check_levels(2, levels(here))
+            Hello { levels: levels(there), ..hello(1, 2) }.check_levels(ServerId(2), levels(here))
         };
         assert_eq!(check((1, 1), (1, 2)), Ok(()));
         assert_eq!(check((0, 1), (1, 1)), Ok(()));
         let lacks = |server| Err(Refusal::Level { server, knows: Level(1), agreed: Level(2) });
-        assert_eq!(check((1, 1), (2, 2)), lacks(1));
-        assert_eq!(check((2, 2), (1, 1)), lacks(2));
+        assert_eq!(check((1, 1), (2, 2)), lacks(ServerId(1)));
+        assert_eq!(check((2, 2), (1, 1)), lacks(ServerId(2)));
     }
 
     #[test]
     fn each_mismatch_has_its_refusal() {
-        let check = |hello: Hello| hello.check(2, &[1, 2, 3], 7, false);
+        let check = |hello: Hello| hello.check(ServerId(2), &[1, 2, 3].map(ServerId), 7, false);
         assert_eq!(check(hello(1, 2)), Ok(()));
         assert_eq!(check(Hello { ensemble: 0, ..hello(1, 2) }), Ok(()));
-        assert_eq!(hello(1, 2).check(2, &[1, 2, 3], 0, false), Ok(()));
-        assert_eq!(check(hello(1, 3)), Err(Refusal::NotMe { me: 2, to: 3 }));
-        assert_eq!(check(hello(2, 2)), Err(Refusal::Same(2)));
-        assert_eq!(check(hello(4, 2)), Err(Refusal::Unknown { from: 4, members: vec![1, 2, 3] }));
-        assert_eq!(check(hello(3, 2)), Err(Refusal::Direction { me: 2, from: 3 }));
+        assert_eq!(hello(1, 2).check(ServerId(2), &[1, 2, 3].map(ServerId), 0, false), Ok(()));
+        assert_eq!(check(hello(1, 3)), Err(Refusal::NotMe { me: ServerId(2), to: ServerId(3) }));
+        assert_eq!(check(hello(2, 2)), Err(Refusal::Same(ServerId(2))));
+        assert_eq!(
+            check(hello(4, 2)),
+            Err(Refusal::Unknown { from: ServerId(4), members: [1, 2, 3].map(ServerId).into() })
+        );
+        assert_eq!(check(hello(3, 2)), Err(Refusal::Direction { me: ServerId(2), from: ServerId(3) }));
         assert_eq!(check(Hello { purpose: Purpose::State, ..hello(3, 2) }), Ok(()));
-        let there = vec![1, 2];
-        let other = Refusal::Members { here: vec![1, 2, 3], there: there.clone() };
+        let there: Vec<ServerId> = [1, 2].map(ServerId).into();
+        let other = Refusal::Members { here: [1, 2, 3].map(ServerId).into(), there: there.clone() };
         assert_eq!(check(Hello { members: there, ..hello(1, 2) }), Err(other));
-        for greeting in [hello(4, 2), Hello { members: vec![1, 2], ..hello(1, 2) }] {
-            assert_eq!(greeting.check(2, &[1, 2, 3], 7, true), Ok(()));
+        for greeting in [hello(4, 2), Hello { members: [1, 2].map(ServerId).into(), ..hello(1, 2) }] {
+            assert_eq!(greeting.check(ServerId(2), &[1, 2, 3].map(ServerId), 7, true), Ok(()));
         }
         assert_eq!(check(Hello { ensemble: 8, ..hello(1, 2) }), Err(Refusal::Ensemble { here: 7, there: 8 }));
-        assert_eq!(hello(0, 2).check(2, &[0, 1, 2], 7, true), Ok(()), "0 is a number like any other");
+        assert_eq!(
+            hello(0, 2).check(ServerId(2), &[0, 1, 2].map(ServerId), 7, true),
+            Ok(()),
+            "0 is a number like any other"
+        );
     }
 
     proptest! {

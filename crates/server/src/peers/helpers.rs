@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use std::{io, vec};
 
+use oxkeeper_proto::ServerId;
 use oxkeeper_state::Level;
 use parking_lot::{Condvar, Mutex};
 
@@ -28,7 +29,7 @@ pub(super) struct Helpers {
     pub(super) guests: Arc<Guests>,
     pub(super) complaints: Complaints,
     /// `None` once everything has stopped.
-    arrived: Mutex<Option<BTreeMap<u8, Established>>>,
+    arrived: Mutex<Option<BTreeMap<ServerId, Established>>>,
     needs: Mutex<Needs>,
     needed: Condvar,
 }
@@ -36,16 +37,16 @@ pub(super) struct Helpers {
 /// Who belongs to the ensemble.
 #[derive(Debug)]
 struct Roster {
-    members: BTreeMap<u8, Member>,
+    members: BTreeMap<ServerId, Member>,
     /// The others know that this server is one of them, and dial it if they should.
     agreed: bool,
     /// Peers that have a dialling thread.
-    dialled: BTreeSet<u8>,
+    dialled: BTreeSet<ServerId>,
 }
 
 impl Roster {
     /// Peers dialled by this server: those with larger ids. All of them, if they do not know it.
-    fn dials(&self, config: &PeersConfig, peer: u8) -> bool {
+    fn dials(&self, config: &PeersConfig, peer: ServerId) -> bool {
         self.members.contains_key(&peer) && (config.me < peer || config.open && !self.agreed && config.me != peer)
     }
 }
@@ -62,7 +63,7 @@ pub(super) struct Established {
 #[derive(Debug, Default)]
 struct Needs {
     /// Peers to dial, and since when.
-    peers: BTreeMap<u8, Instant>,
+    peers: BTreeMap<ServerId, Instant>,
     stopped: bool,
 }
 
@@ -84,12 +85,12 @@ impl Helpers {
         })
     }
 
-    pub(super) fn member(&self, id: u8) -> Option<Member> {
+    pub(super) fn member(&self, id: ServerId) -> Option<Member> {
         self.roster.lock().members.get(&id).cloned()
     }
 
     /// The ids of the members, ascending.
-    pub(super) fn ids(&self) -> Vec<u8> {
+    pub(super) fn ids(&self) -> Vec<ServerId> {
         self.roster.lock().members.keys().copied().collect()
     }
 
@@ -102,15 +103,15 @@ impl Helpers {
     }
 
     /// Peers to dial for which there is no thread yet; there will be.
-    pub(super) fn begin_dialling(&self) -> Vec<u8> {
+    pub(super) fn begin_dialling(&self) -> Vec<ServerId> {
         let mut roster = self.roster.lock();
-        let dialled: Vec<u8> =
+        let dialled: Vec<ServerId> =
             roster.members.keys().copied().filter(|&peer| roster.dials(&self.config, peer)).collect();
         dialled.into_iter().filter(|&peer| roster.dialled.insert(peer)).collect()
     }
 
     /// Where the peer is; `None` if it is not to be dialled any more: its thread ends.
-    pub(super) fn stop_dialling(&self, peer: u8) -> Option<Member> {
+    pub(super) fn stop_dialling(&self, peer: ServerId) -> Option<Member> {
         let mut roster = self.roster.lock();
         if roster.dials(&self.config, peer) {
             return roster.members.get(&peer).cloned();
@@ -120,7 +121,7 @@ impl Helpers {
     }
 
     /// This server's greeting to a peer.
-    pub(super) fn hello(&self, purpose: Purpose, to: u8) -> Hello {
+    pub(super) fn hello(&self, purpose: Purpose, to: ServerId) -> Hello {
         Hello {
             purpose,
             from: self.config.me,
@@ -140,7 +141,7 @@ impl Helpers {
     }
 
     /// Gives the engine a link. *Errors*: the socket is unusable.
-    pub(super) fn hand_over(&self, peer: u8, mut stream: PeerStream) -> io::Result<()> {
+    pub(super) fn hand_over(&self, peer: ServerId, mut stream: PeerStream) -> io::Result<()> {
         let number = stream.leave()?;
         if let Some(arrived) = self.arrived.lock().as_mut()
             && arrived.get(&peer).is_none_or(|other| other.number < number)
@@ -152,12 +153,12 @@ impl Helpers {
     }
 
     /// What was handed over since.
-    pub(super) fn take_arrived(&self) -> BTreeMap<u8, Established> {
+    pub(super) fn take_arrived(&self) -> BTreeMap<ServerId, Established> {
         self.arrived.lock().as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// There is no link to this peer any more: whoever dials it should.
-    pub(super) fn need(&self, peer: u8) {
+    pub(super) fn need(&self, peer: ServerId) {
         if self.roster.lock().dials(&self.config, peer) {
             self.needs.lock().peers.entry(peer).or_insert_with(Instant::now);
             self.needed.notify_all();
@@ -165,7 +166,7 @@ impl Helpers {
     }
 
     /// Until a peer is to be dialled, and not before `earliest`. False once everything stops.
-    pub(super) fn await_need(&self, peer: u8) -> bool {
+    pub(super) fn await_need(&self, peer: ServerId) -> bool {
         let mut needs = self.needs.lock();
         self.needed.wait_while(&mut needs, |needs| !needs.stopped && !needs.peers.contains_key(&peer));
         !needs.stopped
@@ -179,12 +180,12 @@ impl Helpers {
     }
 
     /// The peer is dialled: enough, until the engine says otherwise.
-    pub(super) fn satisfied(&self, peer: u8) {
+    pub(super) fn satisfied(&self, peer: ServerId) {
         self.needs.lock().peers.remove(&peer);
     }
 
     /// How long there has been no link to a peer that this server dials.
-    pub(super) fn lacking_for(&self, peer: u8) -> Duration {
+    pub(super) fn lacking_for(&self, peer: ServerId) -> Duration {
         self.needs.lock().peers.get(&peer).map_or(Duration::ZERO, Instant::elapsed)
     }
 
@@ -201,7 +202,7 @@ impl Helpers {
     }
 }
 
-fn by_id(members: &[Member]) -> BTreeMap<u8, Member> {
+fn by_id(members: &[Member]) -> BTreeMap<ServerId, Member> {
     members.iter().map(|member| (member.id, member.clone())).collect()
 }
 
@@ -247,12 +248,12 @@ impl Topic {
 /// Keeps repeated complaints out of the log.
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
-    next: Mutex<BTreeMap<(Topic, Option<u8>), Instant>>,
+    next: Mutex<BTreeMap<(Topic, Option<ServerId>), Instant>>,
 }
 
 impl Complaints {
     /// Whether to complain now. `peer`: `None` when nobody knows whose it is.
-    pub(super) fn due(&self, topic: Topic, peer: Option<u8>) -> bool {
+    pub(super) fn due(&self, topic: Topic, peer: Option<ServerId>) -> bool {
         let now = Instant::now();
         let mut next = self.next.lock();
         let due = next.get(&(topic, peer)).is_none_or(|next| *next <= now);
@@ -270,23 +271,25 @@ mod tests {
     #[test]
     fn a_complaint_is_made_once_at_first() {
         let complaints = Complaints::default();
-        assert!(complaints.due(Topic::Refused, Some(1)));
-        assert!(!complaints.due(Topic::Refused, Some(1)));
-        assert!(complaints.due(Topic::Refused, Some(2)));
-        assert!(complaints.due(Topic::Stranger, Some(1)));
+        assert!(complaints.due(Topic::Refused, Some(ServerId(1))));
+        assert!(!complaints.due(Topic::Refused, Some(ServerId(1))));
+        assert!(complaints.due(Topic::Refused, Some(ServerId(2))));
+        assert!(complaints.due(Topic::Stranger, Some(ServerId(1))));
     }
 
     #[test]
     fn a_link_is_lacking_until_there_is_one() {
         let member = |id| Member { id, host: "127.0.0.1".to_owned(), port: 1 };
         let listen = crate::config::HostPort { host: None, port: 1 };
-        let helpers = Helpers::new(PeersConfig::new(1, vec![member(1), member(2)], listen)).unwrap();
-        helpers.need(2);
-        let since = helpers.needs.lock().peers[&2];
-        helpers.need(2);
-        assert_eq!(helpers.needs.lock().peers[&2], since);
-        helpers.satisfied(2);
-        assert_eq!(helpers.lacking_for(2), Duration::ZERO);
+        let helpers =
+            Helpers::new(PeersConfig::new(ServerId(1), vec![member(ServerId(1)), member(ServerId(2))], listen))
+                .unwrap();
+        helpers.need(ServerId(2));
+        let since = helpers.needs.lock().peers[&ServerId(2)];
+        helpers.need(ServerId(2));
+        assert_eq!(helpers.needs.lock().peers[&ServerId(2)], since);
+        helpers.satisfied(ServerId(2));
+        assert_eq!(helpers.lacking_for(ServerId(2)), Duration::ZERO);
     }
 
     #[test]

@@ -42,6 +42,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use oxkeeper_durable::recovery::KNOWS;
+use oxkeeper_proto::ServerId;
 use oxkeeper_replica::ensemble::frame::Frame;
 use oxkeeper_state::Level;
 use oxkeeper_state::membership::is_wildcard;
@@ -73,7 +74,7 @@ const EVENTS_MAX: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     /// The `N` of its line.
-    pub(crate) id: u8,
+    pub(crate) id: ServerId,
     /// A name or an address; IPv6 literals stand without brackets.
     pub(crate) host: String,
     /// Where it accepts its peers.
@@ -92,7 +93,7 @@ impl Member {
 #[derive(Clone, Debug)]
 pub(crate) struct PeersConfig {
     /// This server's id.
-    pub(crate) me: u8,
+    pub(crate) me: ServerId,
     /// With this server.
     pub(crate) members: Vec<Member>,
     /// Where peers are accepted.
@@ -125,7 +126,7 @@ pub(crate) struct PeersConfig {
 
 impl PeersConfig {
     /// The usual times and limits.
-    pub(crate) fn new(me: u8, members: Vec<Member>, listen: HostPort) -> PeersConfig {
+    pub(crate) fn new(me: ServerId, members: Vec<Member>, listen: HostPort) -> PeersConfig {
         PeersConfig {
             me,
             members,
@@ -150,25 +151,25 @@ impl PeersConfig {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum PeerEvent<'a> {
     /// There is a link to this peer, and nothing has passed over it.
-    LinkUp(u8),
+    LinkUp(ServerId),
     /// It is gone; what was on its way is lost.
     LinkDown {
         /// Whose it was.
-        peer: u8,
+        peer: ServerId,
         /// The peer closed it, died, or dialled anew; otherwise we gave it up, or the network did.
         by_peer: bool,
     },
     /// A frame of this peer, whole.
-    Frame(u8, &'a [u8]),
+    Frame(ServerId, &'a [u8]),
     /// Bytes of this peer have come, and no whole frame: it lives.
-    Stirs(u8),
+    Stirs(ServerId),
     /// The link to this peer was full, and bytes leave again: its machine lives.
-    Drains(u8),
+    Drains(ServerId),
 }
 
 /// Sends the state to whoever asks. Called on a thread of its own, at most [`stream::STATES_MAX`] at a time; the stream
 /// blocks, and ends with an error when the server stops or nothing moves for `state_timeout`.
-pub(crate) type OnState = Arc<dyn Fn(PeerStream, u8) + Send + Sync>;
+pub(crate) type OnState = Arc<dyn Fn(PeerStream, ServerId) + Send + Sync>;
 
 /// The links, for the engine's thread. Dropping it ends them and stops the helper threads.
 #[derive(Debug)]
@@ -179,9 +180,9 @@ pub(crate) struct Peers {
     ready: Vec<(u64, EventFlags)>,
     /// That is newer than the last poll.
     collected: bool,
-    links: BTreeMap<u8, Link>,
+    links: BTreeMap<ServerId, Link>,
     /// Peers, and whether they did it, whose links ended and who have not been told of.
-    ended: Vec<(u8, bool)>,
+    ended: Vec<(ServerId, bool)>,
     entrance: Arc<Entrance>,
     alarm: Arc<Alarm>,
 }
@@ -237,7 +238,7 @@ impl Peers {
         let PeersConfig { me, listen, .. } = &self.helpers.config;
         let own = members.iter().find(|member| member.id == *me);
         let place = own.map(|own| own.place(listen));
-        let strangers: Vec<u8> =
+        let strangers: Vec<ServerId> =
             self.links.keys().copied().filter(|&peer| self.helpers.member(peer).is_none()).collect();
         self.helpers.set_members(members, agreed);
         for peer in strangers {
@@ -299,10 +300,11 @@ impl Peers {
             let (whose, flags) = self.ready[at];
             // The waker is nobody's id.
             if let Ok(peer) = u8::try_from(whose) {
-                self.attend(peer, flags, event);
+                self.attend(ServerId(peer), flags, event);
             }
         }
-        let broken: Vec<u8> = self.links.iter().filter(|(_, link)| link.is_broken()).map(|(peer, _)| *peer).collect();
+        let broken: Vec<ServerId> =
+            self.links.iter().filter(|(_, link)| link.is_broken()).map(|(peer, _)| *peer).collect();
         for peer in broken {
             self.attend(peer, EventFlags::IN, event);
         }
@@ -324,7 +326,7 @@ impl Peers {
     }
 
     /// Writes to and reads from a link that is ready.
-    fn attend(&mut self, peer: u8, flags: EventFlags, event: &mut dyn FnMut(PeerEvent<'_>)) {
+    fn attend(&mut self, peer: ServerId, flags: EventFlags, event: &mut dyn FnMut(PeerEvent<'_>)) {
         let Some(link) = self.links.get_mut(&peer) else { return };
         if flags.contains(EventFlags::OUT) {
             write(&self.epoll, peer, link);
@@ -355,20 +357,20 @@ impl Peers {
             self.tell_ended(event);
             // Its line may be newer than its greeting.
             if let Err(refusal) = accept::check_certificate(&self.helpers, peer, &established.stream) {
-                warn!(peer, "a link to server {peer} is not taken over: {refusal}");
+                warn!(peer = peer.0, "a link to server {peer} is not taken over: {refusal}");
                 self.helpers.need(peer);
                 continue;
             }
             let link = Link::new(established.stream, established.number);
             let added =
-                epoll::add(&*self.epoll, link.stream().socket(), EventData::new_u64(peer.into()), EventFlags::IN);
+                epoll::add(&*self.epoll, link.stream().socket(), EventData::new_u64(peer.0.into()), EventFlags::IN);
             if let Err(error) = added {
-                warn!(peer, %error, "a link could not be taken over");
+                warn!(peer = peer.0, %error, "a link could not be taken over");
                 self.helpers.need(peer);
                 continue;
             }
             let address = link.stream().socket().peer_addr().ok();
-            info!(peer, address = address.map(tracing::field::display), "linked to server {peer}");
+            info!(peer = peer.0, address = address.map(tracing::field::display), "linked to server {peer}");
             self.links.insert(peer, link);
             self.helpers.satisfied(peer);
             event(PeerEvent::LinkUp(peer));
@@ -387,10 +389,10 @@ impl Peers {
 
     /// Adds a frame to what leaves with the next [`Peers::flush`]; one that [is urgent](Frame::is_urgent) in front of what has not
     /// begun to leave. Without a link it is dropped, as all that is on its way when a link ends.
-    pub(crate) fn send(&mut self, peer: u8, frame: &[u8]) {
+    pub(crate) fn send(&mut self, peer: ServerId, frame: &[u8]) {
         let Some(link) = self.links.get_mut(&peer) else { return };
         if frame.len() > FRAME_LEN_MAX {
-            error!(peer, len = frame.len(), "a frame to a peer is too long; the limit is {FRAME_LEN_MAX}");
+            error!(peer = peer.0, len = frame.len(), "a frame to a peer is too long; the limit is {FRAME_LEN_MAX}");
             return self.kill(peer, "a frame to it is too long");
         }
         link.push(frame, Frame::is_urgent(frame));
@@ -411,18 +413,18 @@ impl Peers {
 
     /// Bytes that wait for a peer here, besides what the system holds.
     #[cfg(test)]
-    fn unsent(&self, peer: u8) -> usize {
+    fn unsent(&self, peer: ServerId) -> usize {
         self.links.get(&peer).map_or(0, Link::unsent)
     }
 
     /// Ends a link at once; the next [`Peers::poll`] tells it. Does nothing without one.
-    pub(crate) fn kill(&mut self, peer: u8, reason: &str) {
+    pub(crate) fn kill(&mut self, peer: ServerId, reason: &str) {
         self.end(peer, &End { by_peer: false, reason: reason.to_owned() });
     }
 
-    fn end(&mut self, peer: u8, end: &End) {
+    fn end(&mut self, peer: ServerId, end: &End) {
         let Some(link) = self.links.remove(&peer) else { return };
-        warn!(peer, by_peer = end.by_peer, "the link to server {peer} has ended: {}", end.reason);
+        warn!(peer = peer.0, by_peer = end.by_peer, "the link to server {peer} has ended: {}", end.reason);
         // It leaves the event queue with its last descriptor anyway.
         let _ = epoll::delete(&*self.epoll, link.stream().socket());
         link.reset();
@@ -432,12 +434,12 @@ impl Peers {
 }
 
 /// Writes, and has the event queue say when there is room for more.
-fn write(epoll: &OwnedFd, peer: u8, link: &mut Link) {
+fn write(epoll: &OwnedFd, peer: ServerId, link: &mut Link) {
     let was_watched = link.watched;
     link.write();
     if was_watched != link.blocked {
         let flags = if link.blocked { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
-        epoll::modify(epoll, link.stream().socket(), EventData::new_u64(peer.into()), flags)
+        epoll::modify(epoll, link.stream().socket(), EventData::new_u64(peer.0.into()), flags)
             .expect("the link is in the event queue");
         link.watched = link.blocked;
     }

@@ -33,9 +33,9 @@ impl Seen {
     /// When bytes come is the network's business: only tests that are about that look at it.
     fn of(event: PeerEvent<'_>) -> Option<Seen> {
         match event {
-            PeerEvent::LinkUp(peer) => Some(Seen::Up(peer)),
-            PeerEvent::LinkDown { peer, by_peer } => Some(Seen::Down(peer, by_peer)),
-            PeerEvent::Frame(peer, frame) => Some(Seen::Frame(peer, frame.to_vec())),
+            PeerEvent::LinkUp(peer) => Some(Seen::Up(peer.0)),
+            PeerEvent::LinkDown { peer, by_peer } => Some(Seen::Down(peer.0, by_peer)),
+            PeerEvent::Frame(peer, frame) => Some(Seen::Frame(peer.0, frame.to_vec())),
             PeerEvent::Stirs(_) | PeerEvent::Drains(_) => None,
         }
     }
@@ -46,14 +46,14 @@ fn ensemble(count: u8) -> (Vec<TcpListener>, Vec<Member>) {
     let bound = (1..=count).map(|id| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        (listener, Member { id, host: "127.0.0.1".to_owned(), port })
+        (listener, Member { id: ServerId(id), host: "127.0.0.1".to_owned(), port })
     });
     bound.unzip()
 }
 
 fn config(me: u8, members: &[Member]) -> PeersConfig {
     let port = members[usize::from(me) - 1].port;
-    PeersConfig::new(me, members.to_vec(), HostPort { host: Some("127.0.0.1".to_owned()), port })
+    PeersConfig::new(ServerId(me), members.to_vec(), HostPort { host: Some("127.0.0.1".to_owned()), port })
 }
 
 fn no_state() -> OnState {
@@ -106,7 +106,14 @@ fn see(peers: &mut Peers, count: usize) -> Vec<Seen> {
 }
 
 fn greeting(purpose: Purpose) -> Hello {
-    Hello { purpose, from: 1, to: 2, ensemble: 0, members: vec![1, 2, 3], levels: Levels::default() }
+    Hello {
+        purpose,
+        from: ServerId(1),
+        to: ServerId(2),
+        ensemble: 0,
+        members: [1, 2, 3].map(ServerId).into(),
+        levels: Levels::default(),
+    }
 }
 
 /// Says hello, and reads the answer.
@@ -166,12 +173,16 @@ fn each_refusal_says_why() {
     check(false, &newer, "speaks version 3 of the protocol between servers, the one that dials versions 4 to 5");
     let newer = Levels { agreed: Level(9), knows: Level(9) };
     check(false, &Hello { levels: newer, ..hello() }.encode(), "server 2 knows feature levels up to 1");
-    check(false, &Hello { to: 3, ..hello() }.encode(), "this is server 2, not 3");
-    check(false, &Hello { from: 9, ..hello() }.encode(), "server 9 is not among the members here, [1, 2, 3]");
-    check(false, &Hello { from: 2, ..hello() }.encode(), "two servers have the same myid");
-    check(false, &Hello { members: vec![1, 2], ..hello() }.encode(), "the members here are [1, 2, 3], not [1, 2]");
+    check(false, &Hello { to: ServerId(3), ..hello() }.encode(), "this is server 2, not 3");
+    check(false, &Hello { from: ServerId(9), ..hello() }.encode(), "server 9 is not among the members here, [1, 2, 3]");
+    check(false, &Hello { from: ServerId(2), ..hello() }.encode(), "two servers have the same myid");
+    check(
+        false,
+        &Hello { members: [1, 2].map(ServerId).into(), ..hello() }.encode(),
+        "the members here are [1, 2, 3], not [1, 2]",
+    );
     check(false, &Hello { ensemble: 8, ..hello() }.encode(), "ensemble 0000000000000007, not 0000000000000008");
-    check(false, &Hello { from: 3, ..hello() }.encode(), "server 2 dials server 3");
+    check(false, &Hello { from: ServerId(3), ..hello() }.encode(), "server 2 dials server 3");
     check(true, &hello().encode(), "127.0.0.1 is not an address of server 1's host 127.0.0.2");
 }
 
@@ -192,9 +203,9 @@ fn the_dialler_learns_why_it_is_refused() {
     let (two, one) = (listeners.pop().unwrap(), listeners.pop().unwrap());
     let _two = Peers::start_on(vec![two], config(2, &members), no_state()).unwrap();
     let one = Peers::start_on(vec![one], config(1, &members[..2]), no_state()).unwrap();
-    let refused = one.connector().connect_for_state(2).unwrap_err().to_string();
+    let refused = one.connector().connect_for_state(ServerId(2)).unwrap_err().to_string();
     assert!(refused.contains("it refuses: the members here are [1, 2, 3], not [1, 2]"), "{refused}");
-    assert_eq!(one.connector().connect_for_state(3).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_eq!(one.connector().connect_for_state(ServerId(3)).unwrap_err().kind(), io::ErrorKind::NotFound);
 }
 
 #[test]
@@ -315,13 +326,13 @@ fn what_came_before_the_end_is_told() {
         drop(link);
         // Writing fails before anything is read.
         for _ in 0..3 {
-            peers.send(1, b"too late");
+            peers.send(ServerId(1), b"too late");
             peers.flush();
         }
         let seen = turn(&mut [&mut peers], |seen| seen[0].last() == Some(&Seen::Down(1, true))).remove(0);
         assert_eq!(seen, [Seen::Frame(1, b"last".to_vec()), Seen::Down(1, true)]);
-        peers.send(1, b"no link");
-        assert_eq!(peers.unsent(1), 0);
+        peers.send(ServerId(1), b"no link");
+        assert_eq!(peers.unsent(ServerId(1)), 0);
     }
 }
 
@@ -334,8 +345,8 @@ fn whoever_does_not_read_is_given_up() {
     let mut sent = 0;
     let mut seen = Vec::new();
     while seen.is_empty() {
-        peers.send(1, &frame);
-        assert!(peers.unsent(1) <= 1 << 20);
+        peers.send(ServerId(1), &frame);
+        assert!(peers.unsent(ServerId(1)) <= 1 << 20);
         peers.flush();
         peers.poll(&mut |event| seen.extend(Seen::of(event)));
         sent += frame.len();
@@ -348,13 +359,13 @@ fn whoever_does_not_read_is_given_up() {
 #[test]
 fn a_killed_link_is_dialled_anew() {
     let (mut one, mut two) = pair();
-    one.kill(2, "a test");
-    one.kill(2, "a test");
-    one.send(2, b"lost");
+    one.kill(ServerId(2), "a test");
+    one.kill(ServerId(2), "a test");
+    one.send(ServerId(2), b"lost");
     let seen = turn(&mut [&mut one, &mut two], |seen| seen.iter().all(|seen| seen.len() >= 2));
     assert_eq!(seen[0], [Seen::Down(2, false), Seen::Up(2)]);
     assert_eq!(seen[1], [Seen::Down(1, true), Seen::Up(1)]);
-    two.kill(1, "a test");
+    two.kill(ServerId(1), "a test");
     let seen = turn(&mut [&mut one, &mut two], |seen| seen.iter().all(|seen| seen.len() >= 2));
     assert_eq!(seen[0], [Seen::Down(2, true), Seen::Up(2)]);
     assert_eq!(seen[1], [Seen::Down(1, false), Seen::Up(1)]);
@@ -366,7 +377,7 @@ fn a_member_that_was_none_for_a_while_is_dialled_again() {
     let (mut one, mut two) = pair();
     let members: Vec<Member> = one.helpers.ids().iter().filter_map(|&id| one.helpers.member(id)).collect();
     one.set_members(members[..1].to_vec(), true);
-    two.kill(1, "a test");
+    two.kill(ServerId(1), "a test");
     turn(&mut [&mut one, &mut two], |seen| seen.iter().all(|seen| !seen.is_empty()));
     one.set_members(members, true);
     let seen = turn(&mut [&mut one, &mut two], |seen| seen.iter().all(|seen| !seen.is_empty()));
@@ -393,12 +404,12 @@ fn a_stopped_server_frees_its_port_and_is_found_again() {
 #[test]
 fn nobody_dials_a_wildcard() {
     let (mut listeners, mut members) = ensemble(2);
-    members[1] = Member { id: 2, host: "0".to_owned(), port: members[0].port };
+    members[1] = Member { id: ServerId(2), host: "0".to_owned(), port: members[0].port };
     let one = Peers::start_on(vec![listeners.remove(0)], config(1, &members), no_state()).unwrap();
     for host in ["0", "0.0.0.0", "::", "::ffff:0.0.0.0"] {
         members[1].host = host.to_owned();
         one.helpers.set_members(members.clone(), true);
-        let error = one.connector().connect_for_state(2).unwrap_err().to_string();
+        let error = one.connector().connect_for_state(ServerId(2)).unwrap_err().to_string();
         assert!(error.starts_with(&format!("{host} says where it listens, not where it is")), "{error}");
     }
 }
@@ -423,18 +434,18 @@ fn big_frames_pass_in_pieces() {
     let frame = |len: usize, salt: u8| -> Vec<u8> { (0..len).map(|at| (at % 251) as u8 ^ salt).collect() };
     let lens = [0, 1, 40 << 20, 3, (64 << 10) - 4, 1 << 20, 17 << 20, 5];
     for (salt, len) in lens.into_iter().enumerate() {
-        one.send(2, &frame(len, salt as u8));
-        two.send(1, &frame(len, salt as u8 + 100));
+        one.send(ServerId(2), &frame(len, salt as u8));
+        two.send(ServerId(1), &frame(len, salt as u8 + 100));
     }
     one.flush();
     two.flush();
-    assert!(one.unsent(2) > 0 && two.unsent(1) > 0, "no socket takes that at once");
+    assert!(one.unsent(ServerId(2)) > 0 && two.unsent(ServerId(1)) > 0, "no socket takes that at once");
     let seen = turn(&mut [&mut one, &mut two], |seen| seen.iter().all(|seen| seen.len() == lens.len()));
     for (salt, len) in lens.into_iter().enumerate() {
         assert!(seen[0][salt] == Seen::Frame(2, frame(len, salt as u8 + 100)), "frame {salt} to server 1");
         assert!(seen[1][salt] == Seen::Frame(1, frame(len, salt as u8)), "frame {salt} to server 2");
     }
-    assert_eq!((one.unsent(2), two.unsent(1)), (0, 0));
+    assert_eq!((one.unsent(ServerId(2)), two.unsent(ServerId(1))), (0, 0));
 }
 
 /// Whoever is sent a frame that takes long hears heartbeats meanwhile, and neither end is dead to the other.
@@ -449,10 +460,10 @@ fn a_heartbeat_overtakes_a_long_frame() {
         bytes
     };
     assert!(PeerFrame::is_urgent(&urgent));
-    peers.send(1, &vec![0; 40 << 20]);
+    peers.send(ServerId(1), &vec![0; 40 << 20]);
     peers.flush();
-    assert!(peers.unsent(1) > 30 << 20, "the system takes little");
-    peers.send(1, &urgent);
+    assert!(peers.unsent(ServerId(1)) > 30 << 20, "the system takes little");
+    peers.send(ServerId(1), &urgent);
     let until = Instant::now() + PATIENCE;
     let (mut heard, mut buffer, mut drains) = (0, vec![0; 256 << 10], false);
     link.set_nonblocking(true).unwrap();
@@ -466,7 +477,7 @@ fn a_heartbeat_overtakes_a_long_frame() {
             tail.extend_from_slice(&buffer[..len]);
         }
         peers.wait(Duration::ZERO);
-        peers.poll(&mut |event| drains |= event == PeerEvent::Drains(1));
+        peers.poll(&mut |event| drains |= event == PeerEvent::Drains(ServerId(1)));
     }
     assert!(drains, "what takes bytes again is not dead");
 }
@@ -483,7 +494,7 @@ fn a_part_of_a_frame_is_life() {
         while !stirs {
             assert!(Instant::now() < until, "nobody heard of it");
             peers.wait(STEP);
-            peers.poll(&mut |event| stirs |= event == PeerEvent::Stirs(1));
+            peers.poll(&mut |event| stirs |= event == PeerEvent::Stirs(ServerId(1)));
         }
     }
     link.write_all(&frame[frame.len() - 1..]).unwrap();
@@ -500,10 +511,10 @@ fn many_frames_stay_in_order() {
     let exchange = move |mut peers: Peers, to: u8| {
         let until = Instant::now() + PATIENCE;
         let (mut sent, mut received) = (0, 0);
-        while received < COUNT || sent < COUNT || peers.unsent(to) > 0 {
+        while received < COUNT || sent < COUNT || peers.unsent(ServerId(to)) > 0 {
             assert!(Instant::now() < until, "{sent} sent, {received} received");
             for _ in 0..BATCH.min(COUNT - sent) {
-                peers.send(to, &frame(sent));
+                peers.send(ServerId(to), &frame(sent));
                 sent += 1;
             }
             peers.flush();
@@ -555,14 +566,14 @@ fn a_waker_ends_the_wait() {
 #[test]
 fn state_has_its_own_connections() {
     let (listeners, members) = ensemble(2);
-    let on_state: OnState = Arc::new(|mut stream, peer| stream.write_all(&vec![peer; 1 << 20]).unwrap());
+    let on_state: OnState = Arc::new(|mut stream, peer| stream.write_all(&vec![peer.0; 1 << 20]).unwrap());
     let mut started = listeners
         .into_iter()
         .zip(1..)
         .map(|(listener, me)| Peers::start_on(vec![listener], config(me, &members), on_state.clone()).unwrap());
     let (one, two) = (started.next().unwrap(), started.next().unwrap());
     for (from, to) in [(&one, 2), (&two, 1)] {
-        let mut stream = from.connector().connect_for_state(to).unwrap();
+        let mut stream = from.connector().connect_for_state(ServerId(to)).unwrap();
         let mut state = Vec::new();
         stream.read_to_end(&mut state).unwrap();
         assert!(state == vec![3 - to; 1 << 20], "the whole state");
@@ -592,7 +603,7 @@ fn a_silent_sender_of_state_is_given_up() {
     let two = Peers::start_on(listeners.split_off(1), config(2, &members), on_state.clone()).unwrap();
     let impatient = PeersConfig { state_timeout: Duration::from_millis(50), ..config(1, &members) };
     let one = Peers::start_on(listeners, impatient, on_state).unwrap();
-    let mut stream = one.connector().connect_for_state(2).unwrap();
+    let mut stream = one.connector().connect_for_state(ServerId(2)).unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     drop((stream, one, two));
 }
@@ -639,6 +650,6 @@ fn an_unknown_name_harms_nobody_else() {
     let (mut peers, address) = lone(|config| config.members[2].host = "x".repeat(64));
     let _link = dial(address, Purpose::Link);
     assert_eq!(see(&mut peers, 1), [Seen::Up(1)]);
-    let error = peers.connector().connect_for_state(3).unwrap_err().to_string();
+    let error = peers.connector().connect_for_state(ServerId(3)).unwrap_err().to_string();
     assert!(error.contains("xxx does not resolve"), "{error}");
 }

@@ -6,6 +6,8 @@
 
 use std::net::SocketAddr;
 
+use oxkeeper_proto::ServerId;
+
 use super::metrics::{Metric, Summary};
 
 /// Everything a word may ask.
@@ -29,7 +31,7 @@ pub trait Facts {
     /// `mntr` on an ensemble: `leading - broadcast`.
     fn peer_state(&self) -> Option<String>;
     /// `mntr` on an observer: whom it learns from.
-    fn observer_master(&self) -> Option<u8>;
+    fn observer_master(&self) -> Option<ServerId>;
     /// `cons`, `stat`: every connection, this one included.
     fn connections(&self) -> Vec<ConnectionFacts>;
     /// `dump`.

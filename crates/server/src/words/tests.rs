@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use proptest::prelude::*;
 
+use oxkeeper_proto::ServerId;
+
 use super::metrics::{Metric, Number, Percentiles, Summary, Value};
 use super::*;
 
@@ -55,7 +57,7 @@ impl Facts for Fixture {
     fn metrics(&self) -> Vec<Metric> {
         self.metrics.clone()
     }
-    fn observer_master(&self) -> Option<u8> {
+    fn observer_master(&self) -> Option<ServerId> {
         None
     }
 

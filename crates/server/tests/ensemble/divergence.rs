@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use oxkeeper_proto::op::CreateMode::Persistent;
-use oxkeeper_proto::{OpCode, SessionId};
+use oxkeeper_proto::{OpCode, ServerId, SessionId};
 use oxkeeper_replica::ensemble::Role;
 use oxkeeper_replica::{Origin, Proposals};
 use oxkeeper_state::{Command, Identities, Settings};
@@ -99,7 +99,7 @@ fn without_a_majority_one_state_is_served() {
             }
             let applied = net.server(leader).replica.applied();
             assert_eq!(net.server(follower).replica.applied(), applied, "it votes and applies");
-            assert_eq!(net.server(follower).replica.role(), Role::Following(leader));
+            assert_eq!(net.server(follower).replica.role(), Role::Following(ServerId(leader)));
             // The third one says who is right.
             if away > 0 {
                 let gone = (1..=count).find(|&id| id != leader && id != follower).unwrap();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use oxkeeper_proto::{OpCode, SessionId};
+use oxkeeper_proto::{OpCode, ServerId, SessionId};
 use oxkeeper_replica::ensemble::frame::{Frame, Roster};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{BadFrame, Journal, JournalOp, MemoryJournal};
@@ -52,7 +52,7 @@ fn entry(epoch: bool, ballot: [u8; 20]) -> Vec<u8> {
         }
         .encode(&mut commands);
         begin_agreed(BallotId(ballot), 5, &mut entry);
-        put_section(1, 1, 1, &commands, &mut entry);
+        put_section(ServerId(1), 1, 1, &commands, &mut entry);
     }
     entry
 }
@@ -238,13 +238,13 @@ impl Server {
         Server { server: Pure::new(2, &MEMBERS, Box::new(journal), decided), now_ms: 0 }
     }
 
-    fn link_up(&mut self, peer: u8) {
+    fn link_up(&mut self, peer: ServerId) {
         self.server.replica.link_up(peer, self.now_ms);
         self.server.replica.receive(peer, &voter_ping(), self.now_ms).unwrap();
     }
 
     fn meet(&mut self, happening: &Happening) {
-        let peer = |first: bool| if first { 1 } else { 3 };
+        let peer = |first: bool| ServerId(if first { 1 } else { 3 });
         match happening {
             Happening::Frame(first, bytes) => {
                 // A refused frame ends the link, which comes up again.
@@ -262,7 +262,7 @@ impl Server {
             Happening::Persist => {
                 self.server.persist(self.now_ms);
                 for peer in MEMBERS {
-                    while self.server.replica.next_frame(peer).is_some() {}
+                    while self.server.replica.next_frame(ServerId(peer)).is_some() {}
                 }
             }
             Happening::Trim => self.server.replica.trim(self.server.replica.applied()),
@@ -306,7 +306,7 @@ proptest! {
             false => Server::new(journal(), LOG.1),
         };
         for peer in [1, 3] {
-            server.link_up(peer);
+            server.link_up(ServerId(peer));
         }
         for happening in &happenings {
             server.meet(happening);
@@ -343,15 +343,15 @@ fn a_newer_entry_is_refused_and_the_server_is_outdated() {
         [&[5][..], &ballot_bytes(number, from), &6u64.to_be_bytes(), &[0; 16], &entries].concat()
     };
     let mut server = Server::new(journal(), LOG.1);
-    [1, 3].into_iter().for_each(|peer| server.link_up(peer));
+    [1, 3].into_iter().for_each(|peer| server.link_up(ServerId(peer)));
     let replica = &mut server.server.replica;
     let refused =
         |problem: Result<(), BadFrame>| matches!(problem, Err(BadFrame::Newer { kind: 200, needs: Level(9), .. }));
-    assert!(refused(replica.receive(3, &frame(9, 3), 0)));
+    assert!(refused(replica.receive(ServerId(3), &frame(9, 3), 0)));
     assert_eq!(replica.outdated(), None, "nobody follows that one");
-    assert!(refused(replica.receive(1, &frame(1, 1), 0)));
+    assert!(refused(replica.receive(ServerId(1), &frame(1, 1), 0)));
     let outdated = replica.outdated().unwrap();
-    assert_eq!((outdated.peer, outdated.kind, outdated.needs, outdated.knows), (1, 200, Level(9), Level::KNOWN));
+    assert_eq!((outdated.peer.0, outdated.kind, outdated.needs, outdated.knows), (1, 200, Level(9), Level::KNOWN));
     assert!(!replica.wants_disk(), "nothing of it is to be written");
     let text = outdated.to_string();
     assert!(text.contains("server 1 sends") && text.contains("start a newer release"), "{text}");

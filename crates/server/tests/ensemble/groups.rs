@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use oxkeeper_durable::LogJournal;
+use oxkeeper_proto::ServerId;
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{DiskJob, Journal, JournalOp, MemoryJournal};
 use oxkeeper_state::{BallotId, Epoch};
@@ -85,12 +86,12 @@ fn a_leaders_entries_and_their_round_are_written_together() {
         let mut inner = MemoryJournal::default();
         inner.write(vec![JournalOp::Scalar(scalar::MEMBERS, vec![1, 2, 3])]).unwrap();
         let mut server = Pure::new(2, &[1, 2, 3], Box::new(Watched { inner, groups: groups.clone() }), 0);
-        server.replica.link_up(1, 0);
-        server.replica.receive(1, &voter_ping(), 0).unwrap();
+        server.replica.link_up(ServerId(1), 0);
+        server.replica.receive(ServerId(1), &voter_ping(), 0).unwrap();
         groups.lock().clear();
         for number in [2, 3] {
-            server.replica.receive(1, &prepare(number), 0).unwrap();
-            server.replica.receive(1, &accept_sync(number, len), 0).unwrap();
+            server.replica.receive(ServerId(1), &prepare(number), 0).unwrap();
+            server.replica.receive(ServerId(1), &accept_sync(number, len), 0).unwrap();
         }
         server.replica.persist().unwrap();
         let groups = groups.lock();

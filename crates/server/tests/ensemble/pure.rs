@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use oxkeeper_proto::{OpCode, SessionId};
+use oxkeeper_proto::{OpCode, ServerId, SessionId};
 use oxkeeper_replica::engine::{Event, Outside};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{Bugs, Journal, JournalOp, MemoryJournal, Pace, Replica, ReplicaConfig, Role, Want};
@@ -24,11 +24,11 @@ pub(crate) fn voter_ping() -> Vec<u8> {
 struct Logged<'a>(&'a mut Vec<Vec<u8>>);
 
 impl Outside for Logged<'_> {
-    fn send(&mut self, _peer: u8, _frame: Vec<u8>) {}
+    fn send(&mut self, _peer: ServerId, _frame: Vec<u8>) {}
 
     fn flush(&mut self) {}
 
-    fn end_link(&mut self, _peer: u8, _why: &str) {}
+    fn end_link(&mut self, _peer: ServerId, _why: &str) {}
 
     fn deliver(&mut self, _writer: &mut Writer, _locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
         self.0.extend(entry.map(<[u8]>::to_vec));
@@ -80,8 +80,8 @@ impl Pure {
         bugs: Bugs,
     ) -> Pure {
         let config = ReplicaConfig {
-            me,
-            members: members.to_vec(),
+            me: ServerId(me),
+            members: members.iter().copied().map(ServerId).collect(),
             membership: members.iter().map(|id| format!("server.{id}=host{id}:2888:3888\n")).collect(),
             membership_version: 0,
             pace: Pace { heartbeat_ms: 50, silence_ms: 250, contact_ms: 500 },
@@ -99,7 +99,7 @@ impl Pure {
             bugs,
         };
         let replica = Replica::start(config, journal, &state, 0).unwrap();
-        let sessions = SessionTable::new(me, 0, &state, Clocks::new(100, 0));
+        let sessions = SessionTable::new(ServerId(me), 0, &state, Clocks::new(100, 0));
         let shared = RwLock::new(Shared::new(state, Settings::default(), sessions, 0));
         Pure { replica, shared, writer: Writer::new(1), early: true, log: Vec::new() }
     }
@@ -168,16 +168,16 @@ impl Net {
     pub(crate) fn link(&mut self, a: u8, b: u8) {
         self.up.extend([(a, b), (b, a)]);
         let now_ms = self.now_ms;
-        self.server(a).replica.link_up(b, now_ms);
-        self.server(b).replica.link_up(a, now_ms);
+        self.server(a).replica.link_up(ServerId(b), now_ms);
+        self.server(b).replica.link_up(ServerId(a), now_ms);
     }
 
     pub(crate) fn cut(&mut self, a: u8, b: u8) {
         self.up.remove(&(a, b));
         self.up.remove(&(b, a));
         let now_ms = self.now_ms;
-        self.server(a).replica.link_down(b, now_ms);
-        self.server(b).replica.link_down(a, now_ms);
+        self.server(a).replica.link_down(ServerId(b), now_ms);
+        self.server(b).replica.link_down(ServerId(a), now_ms);
     }
 
     /// Nothing arrives any more, and nobody is told.
@@ -196,9 +196,9 @@ impl Net {
         self.now_ms += 1;
         let now_ms = self.now_ms;
         for &(from, to) in &self.up.clone() {
-            while let Some(frame) = self.server(from).replica.next_frame(to) {
+            while let Some(frame) = self.server(from).replica.next_frame(ServerId(to)) {
                 self.longest = self.longest.max(frame.len());
-                match (self.server(to).replica.receive(from, &frame, now_ms), &mut self.refused) {
+                match (self.server(to).replica.receive(ServerId(from), &frame, now_ms), &mut self.refused) {
                     (Err(_), Some(refused)) => *refused += 1,
                     (received, _) => received.unwrap(),
                 }
@@ -206,7 +206,7 @@ impl Net {
         }
         for server in &mut self.servers {
             server.step(now_ms);
-            if disk_works(server.replica.origin().0) {
+            if disk_works(server.replica.origin().0.0) {
                 server.persist(now_ms);
                 let learns = matches!(server.replica.role(), Role::Observing(_));
                 self.learned |= learns && !server.replica.is_serving();
@@ -221,7 +221,7 @@ impl Net {
     /// Who leads and serves.
     pub(crate) fn leaders(&self) -> Vec<u8> {
         let leads = |server: &&Pure| server.replica.role() == Role::Leading && server.replica.is_serving();
-        self.servers.iter().filter(leads).map(|server| server.replica.origin().0).collect()
+        self.servers.iter().filter(leads).map(|server| server.replica.origin().0.0).collect()
     }
 }
 
@@ -294,26 +294,26 @@ fn a_blank_server_asks_through_whom_it_knows() {
     net.run(500);
     assert_eq!(net.leaders(), [leader]);
     let want = net.server(blank).replica.take_want();
-    assert!(matches!(want, Some(Want::Install { from, at }) if from == between && at > 0), "{want:?}");
+    assert!(matches!(want, Some(Want::Install { from, at }) if from.0 == between && at > 0), "{want:?}");
     // Its promises count nowhere any more, and that is done once, however often the state cannot be fetched.
     net.run(500);
     let again = net.server(blank).replica.take_want();
     assert!(
-        matches!(again, Some(Want::Install { at, .. }) if want == Some(Want::Install { from: between, at })),
+        matches!(again, Some(Want::Install { at, .. }) if want == Some(Want::Install { from: ServerId(between), at })),
         "{again:?}"
     );
     for id in [leader, between] {
         let configuration = net.server(id).replica.configuration().clone();
-        assert_eq!((configuration.id, configuration.voters), (2, vec![1, 2, 3]), "server {id}");
+        assert_eq!((configuration.id, configuration.voters), (2, [1, 2, 3].map(ServerId).into()), "server {id}");
         assert_eq!(net.server(id).shared.read().state.membership().version(), 0, "the members are the same");
     }
     renew(&mut net);
     let now_ms = net.now_ms;
     for (link, is_passed_on) in [(1u64, false), (2, false), (3, true)] {
-        while net.server(between).replica.next_frame(blank).is_some() {}
+        while net.server(between).replica.next_frame(ServerId(blank)).is_some() {}
         let answer = [&[46][..], &9u64.to_be_bytes(), &link.to_be_bytes(), &[blank]].concat();
-        net.server(between).replica.receive(leader, &answer, now_ms).unwrap();
-        assert_eq!(net.server(between).replica.next_frame(blank).is_some(), is_passed_on, "link {link}");
+        net.server(between).replica.receive(ServerId(leader), &answer, now_ms).unwrap();
+        assert_eq!(net.server(between).replica.next_frame(ServerId(blank)).is_some(), is_passed_on, "link {link}");
     }
 }
 
@@ -377,7 +377,7 @@ fn diverges_over_a_lost_promise(bugs: Bugs) -> bool {
     [early, late].into_iter().for_each(|peer| net.cut(candidate, peer));
     let now_ms = net.now_ms;
     let server = net.server(candidate);
-    server.replica.receive(leader, &[TAKE_OVER], now_ms).unwrap();
+    server.replica.receive(ServerId(leader), &[TAKE_OVER], now_ms).unwrap();
     server.step(now_ms);
     net.cut(candidate, leader);
     net.run(20);
@@ -455,7 +455,11 @@ fn commands_are_not_numbered_to_the_end() {
     Command { from: None, session, xid: 1, op, settings, identities, body: b"" }.encode(&mut command);
     for (first, refused) in [(u64::MAX, true), (1, false)] {
         let frame = [&[34][..], &7u64.to_be_bytes(), &first.to_be_bytes(), &command].concat();
-        assert_eq!(net.server(leader).replica.receive(peer, &frame, now_ms).is_err(), refused, "from {first} on");
+        assert_eq!(
+            net.server(leader).replica.receive(ServerId(peer), &frame, now_ms).is_err(),
+            refused,
+            "from {first} on"
+        );
     }
 }
 

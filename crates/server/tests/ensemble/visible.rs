@@ -1,7 +1,7 @@
 //! When what is decided is seen at a server that did not decide it: not later than its leader says so, however slow its
 //! own disk is.
 
-use oxkeeper_proto::{OpCode, SessionId};
+use oxkeeper_proto::{OpCode, ServerId, SessionId};
 
 use crate::pure::Net;
 
@@ -69,12 +69,12 @@ impl Slow {
 }
 
 fn frames(net: &mut Net, from: u8, to: u8) -> Vec<Vec<u8>> {
-    std::iter::from_fn(|| net.server(from).replica.next_frame(to)).collect()
+    std::iter::from_fn(|| net.server(from).replica.next_frame(ServerId(to))).collect()
 }
 
 fn hear(net: &mut Net, from: u8, to: u8, frames: &[Vec<u8>]) {
     let now_ms = net.now_ms;
-    frames.iter().for_each(|frame| net.server(to).replica.receive(from, frame, now_ms).unwrap());
+    frames.iter().for_each(|frame| net.server(to).replica.receive(ServerId(from), frame, now_ms).unwrap());
 }
 
 #[test]

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use oxkeeper_proto::{Jute, OpCode};
+use oxkeeper_proto::{Jute, OpCode, ServerId};
 use oxkeeper_state::command::{BallotId, Entry, Number};
 use oxkeeper_state::{Command, Level, State};
 
@@ -38,7 +38,7 @@ pub struct History {
     /// In which order its znodes were listed.
     listings: HashMap<i64, u64>,
     ballot: Option<BallotId>,
-    admitted: BTreeMap<u8, (u64, u64)>,
+    admitted: BTreeMap<ServerId, (u64, u64)>,
     /// How many entries a leader had applied when it last took a session for expired.
     expiries: BTreeMap<i64, u64>,
     /// The entry in which a session was last resumed.

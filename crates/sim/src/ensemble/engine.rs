@@ -4,7 +4,7 @@
 //! The disk takes its time between two events of the simulation. Meanwhile the engine has further turns, or none, as with the
 //! server's second thread, which may come at once or too late.
 
-use oxkeeper_proto::OpCode;
+use oxkeeper_proto::{OpCode, ServerId};
 use oxkeeper_replica::engine::{Event, MemberEngine, Moment, Outside};
 use oxkeeper_replica::ensemble::{BadFrame, JournalFull, Role, Want};
 use oxkeeper_replica::{Serving, Shared, Writer};
@@ -51,7 +51,7 @@ struct Surroundings<'a> {
 }
 
 impl Outside for Surroundings<'_> {
-    fn send(&mut self, peer: u8, frame: Vec<u8>) {
+    fn send(&mut self, peer: ServerId, frame: Vec<u8>) {
         let World { options, wires, hosts, queue, report, random, now_ms, .. } = &mut *self.world;
         if hosts[self.me].has_crashed() {
             return;
@@ -65,9 +65,9 @@ impl Outside for Surroundings<'_> {
 
     fn flush(&mut self) {}
 
-    fn end_link(&mut self, peer: u8, _why: &str) {
+    fn end_link(&mut self, peer: ServerId, _why: &str) {
         let now_ms = self.world.now_ms;
-        note(now_ms, self.me, "a peer is silent:", [u64::from(peer), 0]);
+        note(now_ms, self.me, "a peer is silent:", [u64::from(peer.0), 0]);
         let place = self.world.options.place(peer);
         self.world.wires.kill(self.me, place, now_ms, &mut self.world.random);
         self.world.wake_engine(self.me, now_ms);
@@ -303,12 +303,12 @@ impl World {
                 let mut engine = life.engine.lock();
                 match item {
                     Item::Up(_) => {
-                        note(now_ms, me, "linked to", [u64::from(id), 0]);
+                        note(now_ms, me, "linked to", [u64::from(id.0), 0]);
                         self.trouble_ms = self.trouble_ms.max(now_ms);
                         engine.link_up(id, now_ms);
                     }
                     Item::Down => {
-                        note(now_ms, me, "link lost to", [u64::from(id), 0]);
+                        note(now_ms, me, "link lost to", [u64::from(id.0), 0]);
                         self.trouble_ms = self.trouble_ms.max(now_ms);
                         engine.link_down(id, now_ms);
                         drop(engine);

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use oxkeeper_proto::ServerId;
 use oxkeeper_replica::ensemble::{Bugs, Pace};
 use oxkeeper_state::Level;
 
@@ -245,13 +246,13 @@ impl Options {
     }
 
     /// The id of the server in `place`, which count from 0.
-    pub fn id(&self, place: usize) -> u8 {
+    pub fn id(&self, place: usize) -> ServerId {
         let is_last = place + 1 == self.hosts();
-        if is_last && self.last_is_255 { u8::MAX } else { self.first_id + place as u8 }
+        ServerId(if is_last && self.last_is_255 { u8::MAX } else { self.first_id + place as u8 })
     }
 
     /// The place of the server with this id.
-    pub fn place(&self, id: u8) -> usize {
+    pub fn place(&self, id: ServerId) -> usize {
         (0..self.hosts()).find(|&place| self.id(place) == id).expect("ids are those of servers")
     }
 

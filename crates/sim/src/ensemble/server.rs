@@ -12,6 +12,7 @@ use oxkeeper_durable::LogJournal;
 use oxkeeper_durable::RecoveryError;
 use oxkeeper_durable::recovery::{Recovered, Replay, StoreOptions, recover_with};
 use oxkeeper_durable::transfer::{LogPart, Receiver, RunningServer, Sender, TransferError};
+use oxkeeper_proto::ServerId;
 use oxkeeper_replica::engine::{MemberEngine, MemberOptions, Reaping};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{DiskJob, JournalFull, Pins, Replica, ReplicaConfig};
@@ -326,7 +327,7 @@ impl Birth<'_> {
 }
 
 /// The members as the configuration of the server in `place` has them: those who found the ensemble, and itself.
-pub fn founders(options: &Options, place: usize) -> Vec<u8> {
+pub fn founders(options: &Options, place: usize) -> Vec<ServerId> {
     let spare = Some(place).filter(|_| place as u64 >= options.founders);
     (0..options.founders as usize).chain(spare).map(|place| options.id(place)).collect()
 }

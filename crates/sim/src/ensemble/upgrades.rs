@@ -29,7 +29,7 @@ impl World {
         let Some(raised) = replica.raised().filter(|raised| *raised > self.raised) else { return };
         self.raised = raised;
         let shared = process.shared.read();
-        let learners = shared.state.membership().members().servers.keys().filter_map(|&id| u8::try_from(id).ok());
+        let learners = shared.state.membership().ids();
         for id in replica.configuration().voters.iter().copied().chain(learners) {
             let host = &self.hosts[self.options.place(id)];
             assert!(host.ever_knew >= raised, "levels: level {raised} is proposed, and server {id} never knew it");

@@ -9,7 +9,7 @@ mod members;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use oxkeeper_proto::ErrorCode;
+use oxkeeper_proto::{ErrorCode, ServerId};
 
 pub use members::{HostPort, Members, PeerAddress, Role, Server, ServerLineError, is_wildcard, parse_id};
 
@@ -123,28 +123,28 @@ impl Membership {
     }
 
     /// Who votes, ascending.
-    pub fn voters(&self) -> Vec<u8> {
+    pub fn voters(&self) -> Vec<ServerId> {
         self.with_role(Role::Participant)
     }
 
     /// Who only learns, ascending.
-    pub fn observers(&self) -> Vec<u8> {
+    pub fn observers(&self) -> Vec<ServerId> {
         self.with_role(Role::Observer)
     }
 
     /// Everybody, ascending.
-    pub fn ids(&self) -> Vec<u8> {
-        self.members.servers.keys().filter_map(|&id| u8::try_from(id).ok()).collect()
+    pub fn ids(&self) -> Vec<ServerId> {
+        self.members.servers.keys().filter_map(|&id| u8::try_from(id).ok().map(ServerId)).collect()
     }
 
     /// What the line of `server` says.
-    pub fn server(&self, server: u8) -> Option<&Server> {
-        self.members.servers.get(&i64::from(server))
+    pub fn server(&self, server: ServerId) -> Option<&Server> {
+        self.members.servers.get(&i64::from(server.0))
     }
 
-    fn with_role(&self, role: Role) -> Vec<u8> {
+    fn with_role(&self, role: Role) -> Vec<ServerId> {
         let servers = self.members.servers.iter().filter(|(_, server)| server.role == role);
-        servers.filter_map(|(&id, _)| u8::try_from(id).ok()).collect()
+        servers.filter_map(|(&id, _)| u8::try_from(id).ok().map(ServerId)).collect()
     }
 }
 
@@ -204,7 +204,10 @@ mod tests {
                         server.3=[::1]:2888:3888:observer\nversion=100000002";
         assert_eq!(membership.to_string(), expected);
         assert_eq!(Membership::parse(expected, false).as_ref(), Ok(&membership));
-        assert_eq!((membership.voters(), membership.observers()), (vec![1, 2], vec![3]));
+        assert_eq!(
+            (membership.voters(), membership.observers()),
+            ([1, 2].map(ServerId).into(), [3].map(ServerId).into())
+        );
         assert_eq!(membership.version(), 0x1_0000_0002);
     }
 

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use oxkeeper_proto::{OpCode, SessionId};
+use oxkeeper_proto::{OpCode, ServerId, SessionId};
 use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{BallotId, Command, Identities, Level, Settings, State};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
@@ -42,11 +42,11 @@ pub(crate) fn assert_found<T>(sound: impl Fn() -> T, check: impl Fn(&mut T), fau
 struct Nobody;
 
 impl Outside for Nobody {
-    fn send(&mut self, _peer: u8, _frame: Vec<u8>) {}
+    fn send(&mut self, _peer: ServerId, _frame: Vec<u8>) {}
 
     fn flush(&mut self) {}
 
-    fn end_link(&mut self, _peer: u8, _why: &str) {}
+    fn end_link(&mut self, _peer: ServerId, _why: &str) {}
 
     fn deliver(&mut self, writer: &mut Writer, _locked: RwLockWriteGuard<'_, Shared>, _entry: Option<&[u8]>) {
         writer.outboxes.iter_mut().for_each(|outbox| outbox.clear(0));
@@ -66,10 +66,10 @@ struct Server {
 }
 
 impl Server {
-    fn new(me: u8) -> Server {
+    fn new(me: ServerId) -> Server {
         let config = ReplicaConfig {
             me,
-            members: vec![1, 2, 3],
+            members: [1, 2, 3].map(ServerId).into(),
             membership: (1..=3).map(|id| format!("server.{id}=host{id}:2888:3888\n")).collect(),
             membership_version: 0,
             pace: Pace { heartbeat_ms: 100, silence_ms: 1_000, contact_ms: 600 },
@@ -120,9 +120,9 @@ impl Server {
 
 /// Three servers that have founded an ensemble and applied a command of each.
 fn ensemble() -> Vec<Server> {
-    let mut servers: Vec<Server> = (1..=3).map(Server::new).collect();
+    let mut servers: Vec<Server> = (1..=3).map(ServerId).map(Server::new).collect();
     for (one, other) in [(1, 2), (2, 1), (1, 3), (3, 1), (2, 3), (3, 2)] {
-        servers[one as usize - 1].replica.link_up(other, 0);
+        servers[one as usize - 1].replica.link_up(ServerId(other), 0);
     }
     for now_ms in 0..300 {
         turns(&mut servers, now_ms);
@@ -143,7 +143,7 @@ fn turns(servers: &mut [Server], now_ms: u64) {
         server.replica.persist().unwrap();
         server.apply(now_ms);
         for peer in 1..=3 {
-            while let Some(frame) = servers[place].replica.next_frame(peer) {
+            while let Some(frame) = servers[place].replica.next_frame(ServerId(peer)) {
                 servers[peer as usize - 1].replica.receive(me, &frame, now_ms).unwrap();
             }
         }
@@ -198,16 +198,16 @@ fn what_is_wrong_in_a_leader_is_found() {
         leader,
         |server| server.replica.check(),
         &[
-            ("voters [2, 1] are not in order", |it| it.replica.configuration.voters = vec![2, 1]),
+            ("voters [2, 1] are not in order", |it| it.replica.configuration.voters = [2, 1].map(ServerId).into()),
             ("configuration 1 begins at 9, 2 are applied", |it| it.replica.configuration.base = 9),
-            ("it votes, and is no voter", |it| it.replica.configuration.voters = vec![200]),
+            ("it votes, and is no voter", |it| it.replica.configuration.voters = vec![ServerId(200)]),
             ("consensus is in Configuration { id: 1", |it| it.replica.configuration.id = 2),
             ("configuration 1 comes behind 1", |it| it.replica.next = Some(it.replica.configuration.clone())),
             ("begins, 2 are applied", |it| {
-                it.replica.next = Some(Configuration { id: 2, base: 1, voters: vec![1] });
+                it.replica.next = Some(Configuration { id: 2, base: 1, voters: vec![ServerId(1)] });
             }),
             ("entries behind the end of a configuration are to be applied", |it| {
-                it.replica.next = Some(Configuration { id: 2, base: 2, voters: vec![1] });
+                it.replica.next = Some(Configuration { id: 2, base: 2, voters: vec![ServerId(1)] });
                 let entries = store(it).lock().entries(1, 2);
                 it.replica.applied.read_ahead(entries);
             }),
@@ -223,18 +223,18 @@ fn what_is_wrong_in_a_leader_is_found() {
             ("3 entries count, 2 are applied", |it| store(it).lock().note_applied(3)),
             ("2 entries are applied, 1 are durable", |it| store(it).lock().spoil_by_writing_again(1)),
             ("the log is in another configuration", |it| {
-                let other = JournalOp::Scalar(scalar::CONFIGURATION, Configuration::first(vec![9]).encode());
+                let other = JournalOp::Scalar(scalar::CONFIGURATION, Configuration::first(vec![ServerId(9)]).encode());
                 store(it).lock().journal.write(vec![other]).unwrap();
             }),
             ("a link to itself", |it| it.replica.links.entry(it.replica.config.me).or_default().begin(0)),
             ("consensus speaks to 9, which does not vote", |it| {
-                let link = it.replica.links.entry(9).or_default();
+                let link = it.replica.links.entry(ServerId(9)).or_default();
                 link.begin(0);
                 link.joined = true;
             }),
             ("which is not in its configuration", |it| link(it).status = None),
             ("commands go to 9, to which there is no link", |it| {
-                it.replica.target = it.replica.target.map(|(_, ballot)| (9, ballot));
+                it.replica.target = it.replica.target.map(|(_, ballot)| (ServerId(9), ballot));
             }),
             ("commands go to a leader of configuration 0 in 1", |it| {
                 it.replica.target = it.replica.target.map(|(leader, _)| (leader, Default::default()));
@@ -300,13 +300,13 @@ fn what_goes_back_is_found() {
 #[test]
 fn a_blank_server_is_in_no_configuration_and_a_learner_is_in_one() {
     assert_found(
-        || Server::new(1),
+        || Server::new(ServerId(1)),
         |server| server.replica.check(),
         &[("a blank server is in configuration 1", |it: &mut Server| it.replica.configuration.id = 1)],
     );
     let learner = || {
-        let mut server = Server::new(4);
-        let configuration = Configuration::first(vec![1, 2, 3]);
+        let mut server = Server::new(ServerId(4));
+        let configuration = Configuration::first([1, 2, 3].map(ServerId).into());
         let journal = Box::new(MemoryJournal::default());
         server.replica.enter(configuration, journal, None, 0);
         server

@@ -52,7 +52,7 @@ fn meet(
         Peers::start_on(vec![listener], config, on_state.clone()).unwrap()
     });
     let (one, two) = (started.next().unwrap(), started.next().unwrap());
-    let answer = one.connector().connect_for_state(2);
+    let answer = one.connector().connect_for_state(ServerId(2));
     (one, two, answer)
 }
 
@@ -75,8 +75,8 @@ fn frames_and_states_pass() {
     assert_eq!(ups, [[Seen::Up(2)], [Seen::Up(1)]]);
     let frames: Vec<Vec<u8>> = [0, 1, 70_000, 5, 9 << 20].iter().zip(1..).map(|(len, byte)| vec![byte; *len]).collect();
     for frame in &frames {
-        one.send(2, frame);
-        two.send(1, frame);
+        one.send(ServerId(2), frame);
+        two.send(ServerId(1), frame);
     }
     one.flush();
     two.flush();
