@@ -148,7 +148,8 @@ impl World {
             End::Full => {
                 note(now_ms, me, "disk full: a new life", [0; 2]);
                 self.stop_serving(me, &mut process);
-                self.start_anew(me, process);
+                let takes_ms = self.recovers_anew_ms(me, &process);
+                self.load(me, process, takes_ms);
             }
             End::Outdated(needs) => {
                 self.note_outdated(me, needs);

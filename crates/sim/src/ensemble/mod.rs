@@ -3,13 +3,14 @@
 //! Each server is the production replica over the production store and recovery; connections, writer and clocks are
 //! production's, too. Checkers see what clients see and what is applied anywhere.
 //!
-//! Reading order: [`options`], [`scenario`], `world` (time and clients), `faults`, [`server`], `engine`, `install`, `upgrades`, [`source`],
+//! Reading order: [`options`], [`scenario`], `world` (time and clients), `faults`, [`server`], `engine`, `recovering`, `install`, `upgrades`, [`source`],
 //! [`wires`], [`trace`]; then [`check`](crate::check).
 
 mod engine;
 mod faults;
 mod install;
 pub mod options;
+mod recovering;
 pub mod scenario;
 pub mod server;
 pub mod source;

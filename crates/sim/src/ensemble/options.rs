@@ -110,6 +110,10 @@ pub struct Options {
     pub isolation_ms: u64,
     /// A state that was fetched takes so long to load, ms.
     pub load_ms: u64,
+    /// A process that starts takes at least so long until it has recovered, ms.
+    pub start_ms: u64,
+    /// For each znode and each log entry it takes so much longer, µs.
+    pub recovers_one_us: u64,
     /// Nothing happens but that disks are lost: a server that lost its own must soon be [in step](crate::check::progress).
     pub lone_wipes: bool,
     /// Nothing worse happens than what an ensemble takes without a new leader: it must [progress](crate::check::progress).
@@ -137,6 +141,7 @@ impl Options {
         let losing = &mut Random::new(seed ^ 0x7072_6f6d_6973_6573);
         let numbering = &mut Random::new(seed ^ 0x6e75_6d62_6572_696e);
         let network = &mut Random::new(seed ^ 0x6261_6e64_7769_6474);
+        let recovery = &mut Random::new(seed ^ 0x7265_636f_7665_7279);
         let tick_ms = random.one_of(&[100, 200]);
         // A round must be longer than the way there and back and a write of the log, or leaders never last.
         let heartbeat_ms = random.one_of(&[tick_ms / 4, tick_ms / 2]).max(40);
@@ -162,6 +167,8 @@ impl Options {
             isolation_every_ms: rate(network, 3_000),
             isolation_ms: network.one_of(&[10, 100, 1_000]),
             load_ms: network.one_of(&[0, 0, 100, 500]),
+            start_ms: recovery.one_of(&[0, 0, 50, 300]),
+            recovers_one_us: recovery.one_of(&[0, 0, 300, 3_000]),
             lone_wipes: false,
             steady: false,
             disk_ms_max: random.one_of(&[0, 1, heartbeat_ms / 5]),
@@ -220,6 +227,11 @@ impl Options {
             client_pause_every_ms: 0,
             ..self
         }
+    }
+
+    /// The same without the troubles that later versions of the simulator have brought: what a seed meant before.
+    pub fn as_it_was(self) -> Options {
+        Options { start_ms: 0, recovers_one_us: 0, ..self }
     }
 
     /// Servers with the pace that they have by default, without faults.

@@ -68,6 +68,10 @@ pub struct Host {
     pub ever_knew: Level,
     /// The ensemble has agreed on more than the older release knows, as this server has found out: it starts with the newer one.
     pub outdated: bool,
+    /// Znodes and log entries that a restart has to recover.
+    pub to_recover: u64,
+    /// A process that starts recovers until then.
+    pub recovers_until_ms: Option<u64>,
     /// When its engine has its next turn.
     pub engine_at_ms: u64,
     /// When its connections have.
@@ -95,6 +99,8 @@ impl Host {
             knows: Level::NONE,
             ever_knew: Level::NONE,
             outdated: false,
+            to_recover: 0,
+            recovers_until_ms: None,
             engine_at_ms: NEVER,
             io_at_ms: NEVER,
         }

@@ -487,6 +487,9 @@ impl World {
             let event = Event::Start(me, self.hosts[me].start);
             return self.queue.plan(self.hosts[me].paused_until_ms, event);
         }
+        if let Some(until_ms) = self.still_recovers(me) {
+            return self.queue.plan(until_ms, Event::Start(me, self.hosts[me].start));
+        }
         if self.random.once_in(10) && !self.settling && self.options.crash_every_ms > 0 {
             let operation = self.hosts[me].disk.operations() + self.random.below(12);
             self.plan_crash(me, operation);
@@ -568,6 +571,8 @@ impl World {
         let planned = self.hosts[me].crash_at.take();
         let power = planned.map_or_else(|| self.random.once_in(2), |(_, power)| power);
         note(now_ms, me, if power { "loses power" } else { "is killed" }, [0; 2]);
+        self.hosts[me].note_what_to_recover();
+        self.hosts[me].recovers_until_ms = None;
         if let Some(process) = self.hosts[me].process.take() {
             for link in process.seats.links() {
                 self.network.cut(link, now_ms, &mut self.random);
@@ -836,7 +841,7 @@ impl World {
         self.hosts[me].crash_at = Some((0, true));
         self.crash(me);
         note(self.now_ms, me, "loses its disk", [0; 2]);
-        self.hosts[me].disk = FakeDisk::new();
+        (self.hosts[me].disk, self.hosts[me].to_recover) = (FakeDisk::new(), 0);
         self.hosts[me].groups.clear();
         (self.hosts[me].blank, self.hosts[me].lost) = (true, true);
         self.report.wipes += 1;
