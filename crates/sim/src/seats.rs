@@ -43,8 +43,10 @@ pub trait Witness {
 pub struct Hall<'a> {
     /// What they share with the engine.
     pub shared: &'a Shared,
-    /// Monotonic, ms.
+    /// True time, ms.
     pub now_ms: u64,
+    /// What the server's monotonic clock shows, ms.
+    pub host_ms: u64,
     /// Of the run.
     pub random: &'a mut Random,
     /// Links to clients.
@@ -275,7 +277,7 @@ impl Seats {
             seat.input_ended = true;
             seat.deaf = true;
         } else {
-            seat.end(hall.now_ms);
+            seat.end(hall.host_ms);
             seat.unsent.clear();
         }
     }
@@ -329,7 +331,7 @@ impl Seats {
         seat.unread.extend_from_slice(bytes);
         self.handle_unread(id, hall);
         let Some(seat) = self.seats.get(&id) else { return };
-        if !seat.unread.is_empty() && seat.connection.renew(hall.now_ms) {
+        if !seat.unread.is_empty() && seat.connection.renew(hall.host_ms) {
             hall.witness.heard(seat.connection.session().0, hall.now_ms);
         }
     }
@@ -356,7 +358,7 @@ impl Seats {
                 Flow::Word(word) => panic!("nobody sends {word:?}"),
                 Flow::End(end) => {
                     hall.witness.ends(&end);
-                    seat.end(hall.now_ms);
+                    seat.end(hall.host_ms);
                 }
             }
             return;
@@ -379,7 +381,7 @@ impl Seats {
             shared: hall.shared,
             config: &self.config,
             load: &Load::default(),
-            now_ms: hall.now_ms,
+            now_ms: hall.host_ms,
             proposals: &mut self.waiting,
             out: &mut seat.unsent,
             superseded: &mut superseded,
@@ -413,7 +415,7 @@ impl Seats {
         let Some(seat) = self.seats.get_mut(&delivery.connection) else { return };
         if seat.end_ms.is_some() {
             // Only its count of writes in flight matters.
-            let _ = seat.connection.delivered(delivery, hall.now_ms, &mut Vec::new(), &mut self.stats);
+            let _ = seat.connection.delivered(delivery, hall.host_ms, &mut Vec::new(), &mut self.stats);
             return self.settle(delivery.connection, hall);
         }
         seat.unsent.extend_from_slice(bytes);
@@ -421,9 +423,9 @@ impl Seats {
             seat.unsent.iter_mut().last().into_iter().for_each(|byte| *byte ^= 1);
         }
         let (unsent, stats) = (&mut seat.unsent, &mut self.stats);
-        if let Err(end) = seat.connection.delivered(delivery, hall.now_ms, unsent, stats) {
+        if let Err(end) = seat.connection.delivered(delivery, hall.host_ms, unsent, stats) {
             hall.witness.ends(&end);
-            seat.end(hall.now_ms);
+            seat.end(hall.host_ms);
         }
         seat.touched = true;
     }
@@ -441,7 +443,7 @@ impl Seats {
     }
 
     fn sweep(&mut self, thread: usize, hall: &mut Hall<'_>) {
-        let now_ms = hall.now_ms;
+        let now_ms = hall.host_ms;
         for (id, seat) in &mut self.seats {
             if usize::from(id.thread) == thread {
                 if !seat.connection.has_begun() && now_ms > seat.opened_ms + SILENT_MS {
@@ -457,7 +459,7 @@ impl Seats {
     /// Closes the link of a connection.
     fn bid_farewell(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        seat.end(hall.now_ms);
+        seat.end(hall.host_ms);
         seat.closed = true;
         let link = hall.network.link(seat.link);
         link.down.end(hall.now_ms);

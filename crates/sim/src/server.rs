@@ -152,6 +152,7 @@ impl Server {
         let mut hall = Hall {
             shared: &shared,
             now_ms: around.now_ms,
+            host_ms: around.now_ms,
             random: around.random,
             network: around.network,
             witness: &mut around.checks.sessions,

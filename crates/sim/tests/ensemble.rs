@@ -99,7 +99,7 @@ fn fresh_seeds_keep_every_promise() {
 #[test]
 fn an_ensemble_is_founded_with_one_election() {
     for seed in 0..30 {
-        let options = Options { initialize: false, ..Options::new(seed, 3, 500).calm() };
+        let options = Options { initialize: false, ..Options::new(seed, 3, 1_000).calm() };
         assert_eq!(run(&options).unsettled_epochs, 1, "{}{options}", trace::text());
     }
 }
@@ -166,7 +166,7 @@ fn a_blank_server_joins_while_the_load_goes_on() {
 fn a_leader_that_crashes_is_replaced_by_one_election() {
     let (mut crashes, mut epochs) = (0, 0);
     for seed in 0..20 {
-        let options = Scenario::Failover.shape(Options::new(seed, 3, 30_000));
+        let options = Scenario::Failover.shape(Options::new(seed, 3, 30_000)).as_it_was();
         let report = run(&options);
         // At the end power fails everywhere.
         crashes += report.crashes - 3;

@@ -7,6 +7,7 @@ use std::fmt;
 use oxkeeper_replica::ensemble::{Bugs, Pace};
 use oxkeeper_state::Level;
 
+use super::clock::slowest_takes_ms;
 use crate::options::Bug;
 use crate::random::Random;
 
@@ -114,6 +115,8 @@ pub struct Options {
     pub start_ms: u64,
     /// For each znode and each log entry it takes so much longer, µs.
     pub recovers_one_us: u64,
+    /// The monotonic clocks of hosts are wrong by at most so many parts in a million, each in its own way; 0 for true ones.
+    pub drift_ppm_max: u64,
     /// Nothing happens but that disks are lost: a server that lost its own must soon be [in step](crate::check::progress).
     pub lone_wipes: bool,
     /// Nothing worse happens than what an ensemble takes without a new leader: it must [progress](crate::check::progress).
@@ -142,6 +145,7 @@ impl Options {
         let numbering = &mut Random::new(seed ^ 0x6e75_6d62_6572_696e);
         let network = &mut Random::new(seed ^ 0x6261_6e64_7769_6474);
         let recovery = &mut Random::new(seed ^ 0x7265_636f_7665_7279);
+        let drift = &mut Random::new(seed ^ 0x6472_6966_7469_6e67);
         let tick_ms = random.one_of(&[100, 200]);
         // A round must be longer than the way there and back and a write of the log, or leaders never last.
         let heartbeat_ms = random.one_of(&[tick_ms / 4, tick_ms / 2]).max(40);
@@ -169,6 +173,7 @@ impl Options {
             load_ms: network.one_of(&[0, 0, 100, 500]),
             start_ms: recovery.one_of(&[0, 0, 50, 300]),
             recovers_one_us: recovery.one_of(&[0, 0, 300, 3_000]),
+            drift_ppm_max: drift.one_of(&[0, 0, 200, 20_000, 100_000]),
             lone_wipes: false,
             steady: false,
             disk_ms_max: random.one_of(&[0, 1, heartbeat_ms / 5]),
@@ -231,7 +236,7 @@ impl Options {
 
     /// The same without the troubles that later versions of the simulator have brought: what a seed meant before.
     pub fn as_it_was(self) -> Options {
-        Options { start_ms: 0, recovers_one_us: 0, ..self }
+        Options { start_ms: 0, recovers_one_us: 0, drift_ppm_max: 0, ..self }
     }
 
     /// Servers with the pace that they have by default, without faults.
@@ -268,9 +273,10 @@ impl Options {
     }
 
     /// How long clients wait at most when nothing is wrong, ms: a silent link is given up, dialled again, a leader is
-    /// found, and all of it twice; and what a server lacks comes over a narrow link.
+    /// found, and all of it twice, by the slowest clock there may be; and what a server lacks comes over a narrow link.
     pub fn patience_ms(&self) -> u64 {
-        25 * self.heartbeat_ms + CATCH_UP_LEN.checked_div(self.peer_bytes_per_ms).unwrap_or_default()
+        slowest_takes_ms(25 * self.heartbeat_ms, self.drift_ppm_max)
+            + CATCH_UP_LEN.checked_div(self.peer_bytes_per_ms).unwrap_or_default()
     }
 
     /// How fast the servers notice things, as `oxkeeper-server` derives it.

@@ -22,6 +22,7 @@ use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{DirLock, Disk, LogOptions, StoreError, Tree, TreeOptions};
 use parking_lot::{Mutex, RwLock};
 
+use super::clock::HostClock;
 use super::options::Options;
 use super::source::{Pin, Source};
 use crate::options::Bug;
@@ -46,6 +47,8 @@ pub struct Host {
     pub stalled_until_ms: u64,
     /// The disk is full until then.
     pub full_until_ms: Option<u64>,
+    /// Its monotonic clock.
+    pub clock: HostClock,
     /// How far its wall clock is ahead.
     pub wall_ahead_ms: i64,
     /// The operation of the disk in which the machine stops, and whether power fails.
@@ -80,8 +83,9 @@ pub struct Host {
 
 impl Host {
     /// With an empty disk.
-    pub fn new() -> Host {
+    pub fn new(clock: HostClock) -> Host {
         Host {
+            clock,
             disk: FakeDisk::new(),
             process: None,
             start: 0,
@@ -109,12 +113,6 @@ impl Host {
     /// Whether the moment of a planned crash has passed: nothing after it has happened.
     pub fn has_crashed(&self) -> bool {
         self.crash_at.is_some_and(|(operation, _)| self.disk.operations() > operation)
-    }
-}
-
-impl Default for Host {
-    fn default() -> Host {
-        Host::new()
     }
 }
 
@@ -215,7 +213,7 @@ pub struct Birth<'a> {
     pub options: &'a Options,
     /// Its own randomness.
     pub seed: u64,
-    /// Monotonic, ms.
+    /// By the host's monotonic clock, ms.
     pub now_ms: u64,
     /// Unix, ms.
     pub wall_ms: i64,

@@ -13,6 +13,7 @@ use oxkeeper_store::fake::FakeDisk;
 use parking_lot::RwLock;
 
 use super::Report;
+use super::clock::HostClock;
 use super::faults::Fault;
 use super::options::Options;
 use super::server::{Birth, Host, Mode, NEVER, Process, Unfit};
@@ -141,13 +142,14 @@ impl World {
     fn new(options: Options) -> World {
         let (servers, clients) = (options.hosts(), options.clients as usize);
         let Options { tick_ms, peer_delay_ms_max, disk_ms_max, .. } = options;
-        let report_ms = tick_ms / 2 + 5 * peer_delay_ms_max + 6 * disk_ms_max + 15;
+        let clocks = HostClock::choose(servers, options.seed, options.drift_ppm_max);
+        let report_ms = 5 * peer_delay_ms_max + 6 * disk_ms_max + 15;
         World {
             random: Random::new(options.seed),
             now_ms: 0,
             steps_now: 0,
             queue: Queue::default(),
-            hosts: (0..servers).map(|_| Host::new()).collect(),
+            hosts: clocks.iter().copied().map(Host::new).collect(),
             wires: {
                 let one_lane = options.bug == Bug::OneLane;
                 Wires::new(servers, options.peer_delay_ms_max, options.peer_bytes_per_ms, one_lane)
@@ -158,7 +160,7 @@ impl World {
             client_at_ms: vec![NEVER; clients],
             books: Books::default(),
             history: History::default(),
-            expiry: Expiry::new(servers, tick_ms, report_ms),
+            expiry: Expiry::new(clocks, tick_ms, report_ms),
             epoch_told: None,
             progress: Progress::new(servers, options.steady, options.lone_wipes, options.patience_ms()),
             trouble_ms: 0,
@@ -208,6 +210,11 @@ impl World {
 
     pub(super) fn wall_ms(&self, me: usize) -> i64 {
         EPOCH_MS + self.now_ms as i64 + self.hosts[me].wall_ahead_ms
+    }
+
+    /// What the monotonic clock of a host shows.
+    pub(super) fn host_ms(&self, me: usize) -> u64 {
+        self.hosts[me].clock.at(self.now_ms)
     }
 
     pub(super) fn wake_engine(&mut self, me: usize, at_ms: u64) {
@@ -333,7 +340,8 @@ impl World {
 
     /// A turn of all connections of a server.
     fn io_turn(&mut self, me: usize) {
-        let now_ms = self.now_ms;
+        let of = if self.options.bug == Bug::ForeignClock { (me + 1) % self.hosts.len() } else { me };
+        let (now_ms, host_ms) = (self.now_ms, self.host_ms(of));
         if self.hosts[me].paused_until_ms > now_ms {
             return self.wake_io(me, self.hosts[me].paused_until_ms);
         }
@@ -343,6 +351,7 @@ impl World {
         let mut hall = Hall {
             shared: &shared,
             now_ms,
+            host_ms,
             random: &mut self.random,
             network: &mut self.network,
             witness: &mut ears,
@@ -384,8 +393,9 @@ impl World {
         if let Some(link) = self.clients[client].turn(&mut nearby, true) {
             let place = self.random.place(self.hosts.len());
             self.places[client] = place;
+            let host_ms = self.host_ms(place);
             match &mut self.hosts[place].process {
-                Some(process) => process.seats.accept(link, self.now_ms),
+                Some(process) => process.seats.accept(link, host_ms),
                 None => {
                     self.network.link(link).up.end(self.now_ms);
                     self.network.link(link).down.end(self.now_ms);
@@ -475,7 +485,7 @@ impl World {
     }
 
     pub(super) fn birth(&self, me: usize, seed: u64, wall_ms: i64, initialize: bool) -> Birth<'_> {
-        let (options, now_ms, disk) = (&self.options, self.now_ms, &self.hosts[me].disk);
+        let (options, now_ms, disk) = (&self.options, self.host_ms(me), &self.hosts[me].disk);
         let knows = self.hosts[me].knows;
         Birth { place: me, options, seed, now_ms, wall_ms, disk, initialize, knows }
     }
