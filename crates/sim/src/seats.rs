@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 
 use oxkeeper_proto::records::RequestHeader;
-use oxkeeper_proto::{Jute, OpCode, SessionId, frame};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId, frame};
 use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
-    Connection, ConnectionConfig, ConnectionId, Delivery, DeliveryKind, End, Flow, Load, Outbox, Proposals, Shared,
-    Takeover, Turn, Writer,
+    Connection, ConnectionConfig, ConnectionId, Delivery, DeliveryKind, End, Flow, Load, LocalSessions, Outbox,
+    Proposals, Serving, Shared, Takeover, Turn, Writer,
 };
 use oxkeeper_state::Settings;
 
@@ -31,6 +31,10 @@ const SILENT_MS: u64 = 10_000;
 pub trait Witness {
     /// A connection has a session now.
     fn attached(&mut self, session: i64, timeout_ms: i32, now_ms: u64);
+    /// A connection has a session now that only its server knows.
+    fn attached_local(&mut self, _session: i64, _timeout_ms: i32, _now_ms: u64) {}
+    /// Such a session is about to be known to all.
+    fn upgraded(&mut self, _session: i64) {}
     /// A connection has taken in a request.
     fn heard(&mut self, session: i64, now_ms: u64);
     /// It was closeSession.
@@ -113,7 +117,13 @@ pub struct Seats {
 
 impl Seats {
     /// None yet. Session timeouts are in `tick_ms`.
-    pub fn new(threads: usize, tick_ms: u64, settings: Settings, distributed: bool) -> Seats {
+    pub fn new(
+        threads: usize,
+        tick_ms: u64,
+        settings: Settings,
+        distributed: bool,
+        local_sessions: LocalSessions,
+    ) -> Seats {
         Seats {
             waiting: Proposals::default(),
             unclosed: Vec::new(),
@@ -124,7 +134,7 @@ impl Seats {
             free: Vec::new(),
             places: 0,
             next_thread: 0,
-            config: config(tick_ms, settings, distributed),
+            config: config(tick_ms, settings, distributed, local_sessions),
             stats: ServerStats::default(),
         }
     }
@@ -187,12 +197,18 @@ impl Seats {
         self.waiting.is_empty() && self.mailboxes.iter().all(Outbox::is_empty) && orders()
     }
 
-    /// The server serves nobody for now: whoever has a session, or wants one, is closed.
-    pub fn end_sessions(&mut self, now_ms: u64) {
-        for seat in self.seats.values_mut().filter(|seat| seat.connection.has_begun()) {
+    /// The server serves others from now on: whoever has a session of the former kind, or wants one, is closed.
+    pub fn end_sessions(&mut self, read_only: bool, now_ms: u64) {
+        let is_of_kind = |seat: &&mut Seat| seat.connection.has_begun() && seat.connection.is_read_only() == read_only;
+        for seat in self.seats.values_mut().filter(is_of_kind) {
             seat.end(now_ms);
             seat.abandoned = true;
         }
+    }
+
+    /// A connection is to end: its thread learns of it with its next turn.
+    pub fn end_soon(&mut self, takeover: Takeover) {
+        self.superseded[usize::from(takeover.holder.thread)].push(takeover);
     }
 
     /// When a connection has something to read.
@@ -376,6 +392,7 @@ impl Seats {
             return Flow::More;
         }
         let (was_open, had_begun) = (seat.connection.is_open(), seat.connection.has_begun());
+        let (was_local, unsent_len) = (seat.connection.is_local(), seat.unsent.len());
         let mut superseded = Vec::new();
         let mut turn = Turn {
             shared: hall.shared,
@@ -389,6 +406,12 @@ impl Seats {
         };
         let (used, flow) = seat.connection.handle(&seat.unread, &mut turn);
         let used: Vec<u8> = seat.unread.drain(..used).collect();
+        if was_local {
+            note_local(&seat.connection, &flow, hall);
+        }
+        if hall.bug == Bug::ReadOnlyWrites && hall.shared.serving == Serving::ReadOnly {
+            agree_to_writes(&mut seat.unsent[unsent_len..]);
+        }
         // what comes with the end of a connection is thrown away unheard
         if !matches!(flow, Flow::End(_)) {
             // A client that comes back is heard before its session is its own again.
@@ -483,8 +506,33 @@ impl Seats {
         if hall.bug == Bug::CloseWithConnection {
             self.unclosed.push(session);
         }
+        if hall.bug == Bug::LocalEndsWithConnection {
+            hall.shared.sessions.lock().local.close(session);
+        }
         seat.successor.into_iter().for_each(|id| self.cleared[usize::from(id.thread)].push(id));
         self.free.push(id);
+    }
+}
+
+/// Tells the checkers what a turn has made of a session that only its server knew.
+fn note_local(connection: &Connection, flow: &Flow, hall: &mut Hall<'_>) {
+    let session = connection.session().0;
+    if !connection.is_local() {
+        hall.witness.upgraded(session);
+    } else if *flow == Flow::End(End::SessionClosed) {
+        hall.witness.closing(session);
+    }
+}
+
+/// A bug: writes that are refused because reads only are served are said to be done.
+fn agree_to_writes(mut out: &mut [u8]) {
+    let refused = ErrorCode::NotReadOnly.wire().to_be_bytes();
+    while let Some((prefix, rest)) = out.split_first_chunk_mut::<{ frame::PREFIX_LEN }>() {
+        let (body, behind) = rest.split_at_mut(u32::from_be_bytes(*prefix) as usize);
+        if let Some(err) = body.last_chunk_mut::<4>().filter(|err| **err == refused) {
+            *err = [0; 4];
+        }
+        out = behind;
     }
 }
 
@@ -492,7 +540,10 @@ impl Seats {
 fn note_heard(connection: &Connection, was_open: bool, used: &[u8], hall: &mut Hall<'_>) {
     let (witness, session) = (&mut hall.witness, connection.session());
     if !was_open && connection.is_open() {
-        witness.attached(session.0, connection.timeout_ms(), hall.now_ms);
+        match connection.is_local() {
+            true => witness.attached_local(session.0, connection.timeout_ms(), hall.now_ms),
+            false => witness.attached(session.0, connection.timeout_ms(), hall.now_ms),
+        }
     }
     if session == SessionId::NONE || !was_open {
         return;
@@ -508,7 +559,7 @@ fn note_heard(connection: &Connection, was_open: bool, used: &[u8], hall: &mut H
     }
 }
 
-fn config(tick_ms: u64, settings: Settings, distributed: bool) -> ConnectionConfig {
+fn config(tick_ms: u64, settings: Settings, distributed: bool, local_sessions: LocalSessions) -> ConnectionConfig {
     ConnectionConfig {
         frame_len_max: frame::FRAME_LEN_MAX,
         session_timeout_min_ms: 2 * tick_ms as i32,
@@ -517,7 +568,7 @@ fn config(tick_ms: u64, settings: Settings, distributed: bool) -> ConnectionConf
         auth: AuthConfig::default(),
         is_word: |_| false,
         distributed,
-        local_sessions: oxkeeper_replica::LocalSessions::Off,
+        local_sessions,
     }
 }
 

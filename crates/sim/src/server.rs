@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use oxkeeper_replica::engine::{Reaping, StandaloneEngine, StandaloneOptions};
 use oxkeeper_replica::ensemble::{DiskJob, Journal};
-use oxkeeper_replica::{Clocks, SessionTable, Shared, Writer};
+use oxkeeper_replica::{Clocks, LocalSessions, SessionTable, Shared, Writer};
 use oxkeeper_server::RecoveryError;
 use oxkeeper_server::ensemble::LogJournal;
 use oxkeeper_server::recovery::{Recovered, Replay, StoreOptions, recover_with};
@@ -131,7 +131,7 @@ impl Server {
             tree: Rc::new(tree),
             progress: Progress::new(applied, checkpointed),
             engine: StandaloneEngine::new(journal, writer, engine_options, Arc::default(), (applied, level), now_ms),
-            seats: Seats::new(threads, options.tick_ms, settings, false),
+            seats: Seats::new(threads, options.tick_ms, settings, false, LocalSessions::Off),
             _locks: locks,
         }
     }

@@ -95,6 +95,16 @@ fn fresh_seeds_keep_every_promise() {
     check(first..first + FRESH_COUNT, 3);
 }
 
+/// Servers that have lost their quorum serve who only reads.
+#[test]
+fn read_only_mode_keeps_every_promise() {
+    let options = |seed| Options { read_only_after_ms: 100, read_only_clients: 5, ..Options::new(seed, 3, RUN_MS) };
+    let all = (0..40).map(|seed| Scenario::Lonely.shape(options(seed)));
+    let total = check_all(Scenario::Lonely, all.chain((0..20).map(options)));
+    println!("{total}");
+    assert!(total.read_only_replies > 1_000 && total.local > 50, "reads are served: {total}");
+}
+
 /// A second leader right after the first costs clients a pause.
 #[test]
 fn an_ensemble_is_founded_with_one_election() {

@@ -120,6 +120,8 @@ fn every_bug_is_caught() {
     let eager = |options| Options { checkpoint_every_ms: 30, ..shell(Bug::EagerCheckpoint)(options) };
     let drifting = |options| Options { drift_ppm_max: 20_000, ..shell(Bug::ForeignClock)(options) };
     check("sessions are heard by another clock", Everything, 20, &["sessions:"], drifting);
+    let alone = |options| Options { read_only_after_ms: 100, ..shell(Bug::ReadOnlyWrites)(options) };
+    check("reads-only service takes writes", Lonely, 20, &["read-only:"], alone);
     check("a checkpoint ahead of the log", Power, 100, &["recovery:"], eager);
     check("the log is never trimmed", Everything, 40, &["bounds:"], shell(Bug::NeverTrim));
     check("a turn before its mailbox", Everything, 20, &["watches:"], shell(Bug::TurnBeforeMailbox));

@@ -208,6 +208,11 @@ impl Expiry {
         }
     }
 
+    /// Whether a session may be over for `server` that this server last heard at `since_ms`.
+    pub fn is_due(&self, server: usize, since_ms: u64, timeout_ms: u64, now_ms: u64) -> bool {
+        self.clocks[server].at(now_ms) >= self.due_ms(server, since_ms, timeout_ms)
+    }
+
     /// When, by the clock of `server`, a session may expire at the earliest that was heard at `heard_ms`, given that nobody could
     /// hear it while nobody served: not before that time is added, or its full timeout has passed since somebody serves again.
     fn due_after_outages_ms(&self, server: usize, heard_ms: u64, timeout_ms: u64) -> u64 {

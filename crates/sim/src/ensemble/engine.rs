@@ -102,19 +102,36 @@ impl Outside for Surroundings<'_> {
                 self.world.expiry.expires(session.0, self.me, now_ms);
                 self.world.history.expires(session.0, self.next);
             }
-            Event::Serving { now: Serving::Yes, .. } => {
-                self.world.trouble(now_ms);
-                note(now_ms, self.me, "serves", [0; 2]);
-                self.world.progress.serves(self.me);
-            }
-            Event::Serving { .. } => {
-                self.world.trouble(now_ms);
-                note(now_ms, self.me, "does not serve", [0; 2]);
-                self.seats.end_sessions(self.world.host_ms(self.me));
+            Event::LocalSessionExpired { session, holder } => {
+                note(now_ms, self.me, "a session of its own expired:", [session.0 as u64, 0]);
+                self.world.locals.expires(session.0, self.me, now_ms, &self.world.expiry);
+                holder.into_iter().for_each(|takeover| self.seats.end_soon(takeover));
                 self.world.wake_io(self.me, now_ms);
             }
+            Event::Serving { former, now } => self.serve(former, now),
             Event::DiskStalled { stalled_ms } => note(now_ms, self.me, "disk stands still", [stalled_ms, 0]),
-            Event::LocalSessionExpired { .. } | Event::Reaped(_) | Event::LevelRaised(_) | Event::DiskFull => {}
+            Event::Reaped(_) | Event::LevelRaised(_) | Event::DiskFull => {}
+        }
+    }
+}
+
+impl Surroundings<'_> {
+    /// Clients of the former kind are closed.
+    fn serve(&mut self, former: Serving, now: Serving) {
+        let (me, now_ms) = (self.me, self.world.now_ms);
+        self.world.trouble(now_ms);
+        self.world.locals.gone(me);
+        match now {
+            Serving::Yes => {
+                note(now_ms, me, "serves", [0; 2]);
+                self.world.progress.serves(me);
+            }
+            Serving::ReadOnly => note(now_ms, me, "serves reads only", [0; 2]),
+            Serving::No => note(now_ms, me, "does not serve", [0; 2]),
+        }
+        if former != Serving::No {
+            self.seats.end_sessions(former == Serving::ReadOnly, self.world.host_ms(me));
+            self.world.wake_io(me, now_ms);
         }
     }
 }
@@ -358,6 +375,7 @@ impl World {
         self.history.applied(me, index, entry, &mut self.books);
         let told = self.history.told(index);
         for (session, timeout_ms) in &told.begun {
+            self.locals.check_agreed(*session);
             self.expiry.begun(*session, *timeout_ms, me, self.now_ms);
         }
         told.ended.iter().for_each(|session| self.expiry.ended(*session));

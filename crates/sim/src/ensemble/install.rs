@@ -193,6 +193,7 @@ impl World {
         let now_ms = self.now_ms;
         process.life = None;
         self.expiry.gone(me, now_ms);
+        self.locals.gone(me);
         self.end_states_of(me);
         for peer in (0..self.hosts.len()).filter(|&peer| peer != me) {
             self.wires.kill(me, peer, now_ms, &mut self.random);

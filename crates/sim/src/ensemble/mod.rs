@@ -81,6 +81,14 @@ pub struct Report {
     pub sessions: u64,
     /// Sessions that expired.
     pub expired: u64,
+    /// Sessions that only one server knew.
+    pub local: u64,
+    /// Of these, made the ensemble's.
+    pub upgraded: u64,
+    /// Of these, expired.
+    pub local_expired: u64,
+    /// Replies that a server gave which served reads only.
+    pub read_only_replies: u64,
     /// Virtual time, ms.
     pub virtual_ms: u64,
     /// Of the last tree.
@@ -111,6 +119,10 @@ impl Report {
         self.checkpoints += other.checkpoints;
         self.sessions += other.sessions;
         self.expired += other.expired;
+        self.local += other.local;
+        self.upgraded += other.upgraded;
+        self.local_expired += other.local_expired;
+        self.read_only_replies += other.read_only_replies;
         self.virtual_ms += other.virtual_ms;
         self.digest ^= other.digest;
     }

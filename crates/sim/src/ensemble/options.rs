@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use oxkeeper_replica::LocalSessions;
 use oxkeeper_replica::ensemble::{Bugs, Pace};
 use oxkeeper_state::Level;
 
@@ -117,6 +118,12 @@ pub struct Options {
     pub recovers_one_us: u64,
     /// The monotonic clocks of hosts are wrong by at most so many parts in a million, each in its own way; 0 for true ones.
     pub drift_ppm_max: u64,
+    /// A server that has no quorum for so long serves reads, ms; 0 for never.
+    pub read_only_after_ms: u64,
+    /// So many clients will do with that.
+    pub read_only_clients: u64,
+    /// Which new sessions only their server knows.
+    pub local_sessions: LocalSessions,
     /// Nothing happens but that disks are lost: a server that lost its own must soon be [in step](crate::check::progress).
     pub lone_wipes: bool,
     /// Nothing worse happens than what an ensemble takes without a new leader: it must [progress](crate::check::progress).
@@ -146,6 +153,7 @@ impl Options {
         let network = &mut Random::new(seed ^ 0x6261_6e64_7769_6474);
         let recovery = &mut Random::new(seed ^ 0x7265_636f_7665_7279);
         let drift = &mut Random::new(seed ^ 0x6472_6966_7469_6e67);
+        let reading = &mut Random::new(seed ^ 0x7265_6164_5f6f_6e6c);
         let tick_ms = random.one_of(&[100, 200]);
         // A round must be longer than the way there and back and a write of the log, or leaders never last.
         let heartbeat_ms = random.one_of(&[tick_ms / 4, tick_ms / 2]).max(40);
@@ -174,6 +182,9 @@ impl Options {
             start_ms: recovery.one_of(&[0, 0, 50, 300]),
             recovers_one_us: recovery.one_of(&[0, 0, 300, 3_000]),
             drift_ppm_max: drift.one_of(&[0, 0, 200, 20_000, 100_000]),
+            read_only_after_ms: reading.one_of(&[0, 0, tick_ms, 4 * tick_ms]),
+            read_only_clients: reading.within(1, 5),
+            local_sessions: LocalSessions::Off,
             lone_wipes: false,
             steady: false,
             disk_ms_max: random.one_of(&[0, 1, heartbeat_ms / 5]),
@@ -236,7 +247,15 @@ impl Options {
 
     /// The same without the troubles that later versions of the simulator have brought: what a seed meant before.
     pub fn as_it_was(self) -> Options {
-        Options { start_ms: 0, recovers_one_us: 0, drift_ppm_max: 0, ..self }
+        Options {
+            start_ms: 0,
+            recovers_one_us: 0,
+            drift_ppm_max: 0,
+            read_only_after_ms: 0,
+            read_only_clients: 0,
+            local_sessions: LocalSessions::Off,
+            ..self
+        }
     }
 
     /// Servers with the pace that they have by default, without faults.

@@ -265,7 +265,7 @@ impl Birth<'_> {
         writer.overtakes = self.options.bug == Bug::ReconfigOvertaken;
         let options = MemberOptions {
             reaping: Reaping { interval_ms: REAP_INTERVAL_MS, count_max: REAP_MAX, never_used_ms: 0 },
-            read_only_after_ms: None,
+            read_only_after_ms: Some(self.options.read_only_after_ms).filter(|&after_ms| after_ms > 0),
             disk_stall_ms: self.options.disk_stall_ms,
         };
         let pins: Arc<Pins> = Arc::default();

@@ -21,6 +21,7 @@ use super::trace::{self, note};
 use super::wires::Wires;
 use crate::check::expiry::Expiry;
 use crate::check::history::History;
+use crate::check::locals::Locals;
 use crate::check::progress::Progress;
 use crate::check::{Books, bounds, contents};
 use crate::checkpoint::{put_head, put_znodes};
@@ -101,6 +102,7 @@ pub(super) struct World {
     pub(super) books: Books,
     pub(super) history: History,
     pub(super) expiry: Expiry,
+    pub(super) locals: Locals,
     pub(super) progress: Progress,
     /// The ballot of the last epoch that the trace has.
     pub(super) epoch_told: Option<BallotId>,
@@ -134,6 +136,16 @@ fn trim(replica: &mut Replica, index: u64) {
     }
 }
 
+fn habits(options: &Options) -> Habits {
+    let Options { tick_ms, depth, delay_ms_max, local_sessions, .. } = *options;
+    Habits { tick_ms, depth, delay_ms_max, agreed: true, local_sessions }
+}
+
+fn new_client(options: &Options, number: u64) -> Client {
+    let client = Client::new();
+    if number < options.read_only_clients { client.taking_read_only() } else { client }
+}
+
 fn changes_of(host: &Host) -> u64 {
     host.process.as_ref().map_or(0, |process| process.shared.read().state.voter_changes())
 }
@@ -155,11 +167,12 @@ impl World {
                 Wires::new(servers, options.peer_delay_ms_max, options.peer_bytes_per_ms, one_lane)
             },
             network: Network::new(options.window_len, options.delay_ms_max),
-            clients: (0..clients).map(|_| Client::new()).collect(),
+            clients: (0..options.clients).map(|client| new_client(&options, client)).collect(),
             places: vec![0; clients],
             client_at_ms: vec![NEVER; clients],
             books: Books::default(),
             history: History::default(),
+            locals: Locals::default(),
             expiry: Expiry::new(clocks, tick_ms, report_ms),
             epoch_told: None,
             progress: Progress::new(servers, options.steady, options.lone_wipes, options.patience_ms()),
@@ -199,6 +212,9 @@ impl World {
         report.epochs = self.epochs();
         report.sessions = self.books.model.ended.len() as u64;
         report.replies = self.clients.iter().map(|client| client.replies).sum();
+        report.read_only_replies = self.clients.iter().map(|client| client.read_only_replies).sum();
+        (report.local, report.upgraded, report.local_expired) =
+            (self.locals.begun, self.locals.upgraded, self.locals.expired);
         report.events = self.clients.iter().map(|client| client.events).sum();
         report.configurations = self.hosts.iter().map(changes_of).max().unwrap_or_default();
         report.virtual_ms = self.now_ms;
@@ -346,7 +362,7 @@ impl World {
             return self.wake_io(me, self.hosts[me].paused_until_ms);
         }
         let Some(process) = &mut self.hosts[me].process else { return };
-        let mut ears = Ears { expiry: &mut self.expiry, server: me };
+        let mut ears = Ears { expiry: &mut self.expiry, locals: &mut self.locals, server: me };
         let shared = process.shared.read();
         let mut hall = Hall {
             shared: &shared,
@@ -381,13 +397,13 @@ impl World {
     }
 
     fn client_turn(&mut self, client: usize) {
-        let Options { tick_ms, depth, delay_ms_max, think_ms_max, .. } = self.options;
+        let think_ms_max = self.options.think_ms_max;
         let mut nearby = Nearby {
             now_ms: self.now_ms,
             random: &mut self.random,
             network: &mut self.network,
             books: &mut self.books,
-            habits: Habits { tick_ms, depth, delay_ms_max, agreed: true },
+            habits: habits(&self.options),
             settling: self.settling,
         };
         if let Some(link) = self.clients[client].turn(&mut nearby, true) {
@@ -418,13 +434,12 @@ impl World {
 
     /// A client asks for that, beside what it asks for by itself; whether it is connected.
     pub(super) fn ask(&mut self, client: usize, request: Request) -> bool {
-        let Options { tick_ms, depth, delay_ms_max, .. } = self.options;
         let mut nearby = Nearby {
             now_ms: self.now_ms,
             random: &mut self.random,
             network: &mut self.network,
             books: &mut self.books,
-            habits: Habits { tick_ms, depth, delay_ms_max, agreed: true },
+            habits: habits(&self.options),
             settling: self.settling,
         };
         let asked = self.clients[client].ask_also(request, &mut nearby);
@@ -534,7 +549,7 @@ impl World {
         let threads = self.options.threads as usize;
         // Clients may ask for other voters.
         let settings = Settings::RECONFIG.with(Settings::SKIP_ACL);
-        let seats = Seats::new(threads, self.options.tick_ms, settings, true);
+        let seats = Seats::new(threads, self.options.tick_ms, settings, true, self.options.local_sessions);
         let (shared, mode) = (RwLock::new(shared), Mode::Ready);
         self.hosts[me].process = Some(Process { shared, seats, life: Some(life), mode });
         self.check_recovered(me);
@@ -594,6 +609,7 @@ impl World {
         }
         self.end_states_of(me);
         self.expiry.gone(me, now_ms);
+        self.locals.gone(me);
         let seed = self.random.any();
         let host = &mut self.hosts[me];
         host.disk = if power { host.disk.crash(seed) } else { host.disk.kill() };
@@ -678,13 +694,12 @@ impl World {
         self.until("the feature level is raised", |world| world.agrees() && world.is_upgraded());
         self.until("answers", |world| world.clients.iter().all(Client::is_settled));
         for client in 0..self.clients.len() {
-            let Options { tick_ms, depth, delay_ms_max, .. } = self.options;
             let mut nearby = Nearby {
                 now_ms: self.now_ms,
                 random: &mut self.random,
                 network: &mut self.network,
                 books: &mut self.books,
-                habits: Habits { tick_ms, depth, delay_ms_max, agreed: true },
+                habits: habits(&self.options),
                 settling: true,
             };
             self.clients[client].finish(&mut nearby);
@@ -745,7 +760,10 @@ impl World {
     }
 
     fn is_empty(&self) -> bool {
-        self.hosts.iter().all(|host| host.process.as_ref().is_some_and(|process| process.seats.links().is_empty()))
+        let is_empty = |process: &Process| {
+            process.seats.links().is_empty() && process.shared.read().sessions.lock().local.is_empty()
+        };
+        self.locals.is_empty() && self.hosts.iter().all(|host| host.process.as_ref().is_some_and(is_empty))
     }
 
     fn until(&mut self, what: &str, done: impl Fn(&World) -> bool) {
@@ -861,22 +879,42 @@ impl World {
 /// What connections of a server take in.
 struct Ears<'a> {
     expiry: &'a mut Expiry,
+    locals: &'a mut Locals,
     server: usize,
 }
 
 impl Witness for Ears<'_> {
     fn attached(&mut self, _session: i64, _timeout_ms: i32, _now_ms: u64) {}
 
-    fn heard(&mut self, session: i64, now_ms: u64) {
-        self.expiry.heard(session, self.server, now_ms);
+    fn attached_local(&mut self, session: i64, timeout_ms: i32, now_ms: u64) {
+        self.locals.attached(session, self.server, timeout_ms, now_ms);
     }
 
-    fn closing(&mut self, _session: i64) {}
+    fn upgraded(&mut self, session: i64) {
+        self.locals.upgraded(session);
+    }
+
+    fn heard(&mut self, session: i64, now_ms: u64) {
+        self.expiry.heard(session, self.server, now_ms);
+        self.locals.heard(session, self.server, now_ms);
+    }
+
+    fn closing(&mut self, session: i64) {
+        self.locals.closed(session);
+    }
 
     fn ends(&mut self, end: &End) {
+        if let End::SessionExpired(session) = end {
+            return self.locals.check_over(session.0, self.server);
+        }
         let expected = matches!(
             end,
-            End::SessionClosed | End::Disconnected | End::SessionExpired(_) | End::NotServing | End::ZxidAhead { .. }
+            End::SessionClosed
+                | End::Disconnected
+                | End::NotServing
+                | End::ZxidAhead { .. }
+                | End::ServesReadOnly
+                | End::SessionOfEnsemble(_)
         );
         assert!(expected, "a server ends a connection: {end}");
     }
