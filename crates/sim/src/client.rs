@@ -55,8 +55,6 @@ struct Session {
     timeout_ms: i32,
     /// A server that serves reads only has begun it.
     read_only: bool,
-    /// Something that was asked for in it is answered.
-    answered: bool,
     /// It was known to be agreed on, or over, when the client last presented it.
     agreed: bool,
 }
@@ -376,7 +374,8 @@ impl Client {
         } else {
             let (request, floor) = self.order.answered(header.xid, header.zxid);
             let (zxid, refused) = (header.zxid, header.err == ErrorCode::SystemError.wire());
-            self.note_answer();
+            let in_read_only = self.session.as_ref().is_some_and(|session| session.read_only);
+            self.read_only_replies += u64::from(in_read_only);
             let is_agreed_on = self.answered(&request, header, reader.rest(), nearby);
             if is_agreed_on && !refused {
                 nearby.books.answered(request.op(), zxid, floor);
@@ -396,13 +395,12 @@ impl Client {
             return self.forget_session();
         }
         let (id, timeout_ms) = (response.session_id, response.timeout_ms);
-        let answered = self.session.as_ref().is_some_and(|session| session.answered);
         if let Some(session) = &self.session {
             assert_eq!(session.id, id, "sessions: the client gets back the one it had");
             assert_eq!(session.read_only, read_only, "read-only: session {id:x} goes on as one of another kind");
         }
         let password = response.passwd.expect("a session has a password").to_vec();
-        self.session = Some(Session { id, password, timeout_ms, read_only, answered, agreed: false });
+        self.session = Some(Session { id, password, timeout_ms, read_only, agreed: false });
         self.phase = Phase::Open(link);
         let lists = std::mem::take(&mut self.to_watch);
         if lists != Lists::default() {
@@ -413,22 +411,17 @@ impl Client {
     /// The client is told that its session is over. It is, or nobody else ever knew it.
     ///
     /// A server that serves reads only cannot tell a session that it has not heard of yet from one that is over; nor can
-    /// ZooKeeper's. Its client has then been answered nothing in that session: whoever was answered has seen a zxid that such a
-    /// server does not have, and is not let in.
+    /// ZooKeeper's. Its client has then seen nothing since its session was agreed on: whoever has seen a later zxid than such a
+    /// server is not let in.
     fn check_refusal(&self, read_only: bool, nearby: &Nearby<'_>) {
         let session = self.session.as_ref().expect("sessions: a new one is never refused");
         let Habits { agreed, local_sessions, .. } = nearby.habits;
         let (id, ended) = (session.id, nearby.books.model.ended.contains(&session.id));
         let is_own = session.read_only || local_sessions != LocalSessions::Off;
         assert!(!agreed || session.agreed || is_own, "sessions: {id:x} is its client's, and was never agreed on");
-        let unheard_of = !session.agreed || read_only && !session.answered;
+        let begun = nearby.books.model.begun(id);
+        let unheard_of = !session.agreed || read_only && begun.is_some_and(|zxid| self.order.last_zxid() < zxid);
         assert!(ended || unheard_of || !agreed, "sessions: {id:x} lives, and its client is told otherwise");
-    }
-
-    fn note_answer(&mut self) {
-        let session = self.session.as_mut().expect("it is connected");
-        session.answered = true;
-        self.read_only_replies += u64::from(session.read_only);
     }
 
     /// A reply: everything about it is checked. Says whether the request went through the log of all.

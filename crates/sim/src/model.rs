@@ -169,6 +169,12 @@ impl Model {
         self.outcomes.get(self.count(zxid).checked_sub(1)?).filter(|outcome| outcome.zxid == zxid)
     }
 
+    /// The zxid at which a session was agreed on.
+    pub fn begun(&self, session: i64) -> Option<i64> {
+        let begins = |outcome: &&Outcome| outcome.session == session && outcome.op == OpCode::CreateSession;
+        self.outcomes.iter().rev().find(begins).map(|outcome| outcome.zxid)
+    }
+
     /// How many outcomes there are up to `zxid`.
     pub fn count(&self, zxid: i64) -> usize {
         self.outcomes.partition_point(|outcome| outcome.zxid <= zxid)
@@ -225,7 +231,7 @@ impl Model {
     pub fn apply(&mut self, command: &Command<'_>, time_ms: i64) {
         self.times.told(time_ms);
         let (session, server) = (command.session.0, command.from.map_or(0, |number| number.server));
-        if command.op == OpCode::ResumeSession {
+        if command.op == OpCode::ResumeSession && self.sessions.contains(&session) {
             *self.resumes.entry(session).or_default() += 1;
             self.owners.entry(session).and_modify(|owner| *owner = server);
         }

@@ -181,12 +181,14 @@ impl Seats {
     pub fn describe(&self, link: LinkId) -> String {
         let seat = self.seats.values().find(|seat| seat.link == link);
         seat.map_or("no seat".to_owned(), |seat| {
-            let Seat { unread, unsent, blocked, end_ms, connection, .. } = seat;
+            let Seat { unread, unsent, blocked, end_ms, connection, closed, .. } = seat;
             let (in_flight, open) = (connection.in_flight(), connection.is_open());
             format!(
-                "unread {}, unsent {}, blocked {blocked}, end {end_ms:?}, in flight {in_flight}, open {open}",
+                "unread {}, unsent {}, blocked {blocked}, end {end_ms:?}, closed {closed}, in flight {in_flight}, \
+                 open {open}, local {}",
                 unread.len(),
-                unsent.len()
+                unsent.len(),
+                connection.is_local()
             )
         })
     }
@@ -203,6 +205,8 @@ impl Seats {
         for seat in self.seats.values_mut().filter(is_of_kind) {
             seat.end(now_ms);
             seat.abandoned = true;
+            // Its task is woken: it need not wait for answers any more.
+            seat.touched |= seat.closed;
         }
     }
 

@@ -3,6 +3,7 @@
 use std::panic::catch_unwind;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use oxkeeper_replica::LocalSessions;
 use oxkeeper_sim::ensemble::{Options, RUN_MS, Report, Scenario, replay_command, run, trace};
 use oxkeeper_state::Level;
 
@@ -103,6 +104,19 @@ fn read_only_mode_keeps_every_promise() {
     let total = check_all(Scenario::Lonely, all.chain((0..20).map(options)));
     println!("{total}");
     assert!(total.read_only_replies > 1_000 && total.local > 50, "reads are served: {total}");
+}
+
+/// New sessions are known to one server only, for life or until they want an ephemeral.
+#[test]
+fn local_sessions_keep_every_promise() {
+    for local_sessions in [LocalSessions::Fixed, LocalSessions::Upgrading] {
+        let options = |seed| Options { local_sessions, ..Options::new(seed, 3, RUN_MS) };
+        let absences = (0..20).map(|seed| Scenario::Absences.shape(options(seed)));
+        let total = check_all(Scenario::Everything, (0..20).map(options).chain(absences));
+        println!("{local_sessions:?}: {total}");
+        assert!(total.local > 100 && total.local_expired > 30, "there are such sessions: {total}");
+        assert_eq!(total.upgraded > 30, local_sessions == LocalSessions::Upgrading, "they are upgraded: {total}");
+    }
 }
 
 /// A second leader right after the first costs clients a pause.

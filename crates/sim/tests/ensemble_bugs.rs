@@ -6,6 +6,7 @@
 use std::panic::{catch_unwind, set_hook};
 use std::sync::{LazyLock, Mutex};
 
+use oxkeeper_replica::LocalSessions::Fixed;
 use oxkeeper_replica::ensemble::Bugs;
 use oxkeeper_sim::Bug;
 use oxkeeper_sim::ensemble::Scenario::{
@@ -87,7 +88,7 @@ fn every_bug_is_caught() {
     const HISTORY: [&str; 2] = ["history:", "frames:"];
     const LIVENESS: [&str; 3] = ["liveness:", "frames:", "history:"];
     check("accepted before durable", Power, 100, &HISTORY, core(Bugs { accepted_before_durable: true, ..NONE }));
-    check("no durability gate", Power, 100, &HISTORY, core(Bugs { no_durability_gate: true, ..NONE }));
+    check("no durability gate", Power, 150, &HISTORY, core(Bugs { no_durability_gate: true, ..NONE }));
     check("lost reconnected", Links, 50, &LIVENESS, core(Bugs { forget_reconnected: true, ..NONE }));
     check("naive install", Everything, 50, &HISTORY, core(Bugs { naive_install: true, ..NONE }));
     check("hasty intake", Everything, 10, &["liveness:", "once:"], core(Bugs { hasty_intake: true, ..NONE }));
@@ -122,6 +123,8 @@ fn every_bug_is_caught() {
     check("sessions are heard by another clock", Everything, 20, &["sessions:"], drifting);
     let alone = |options| Options { read_only_after_ms: 100, ..shell(Bug::ReadOnlyWrites)(options) };
     check("reads-only service takes writes", Lonely, 20, &["read-only:"], alone);
+    let local = |options| Options { local_sessions: Fixed, ..shell(Bug::LocalEndsWithConnection)(options) };
+    check("local sessions end with their connections", Absences, 10, &["local:"], local);
     check("a checkpoint ahead of the log", Power, 100, &["recovery:"], eager);
     check("the log is never trimmed", Everything, 40, &["bounds:"], shell(Bug::NeverTrim));
     check("a turn before its mailbox", Everything, 20, &["watches:"], shell(Bug::TurnBeforeMailbox));

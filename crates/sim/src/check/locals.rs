@@ -87,6 +87,12 @@ impl Locals {
         assert!(!self.own.contains(&session), "local: session {session:x} is the ensemble's, and was not upgraded");
     }
 
+    /// `server` knows so many such sessions.
+    pub fn check_count(&self, server: usize, count: usize) {
+        let alive = self.lives.values().filter(|life| life.server == server).count();
+        assert_eq!(count, alive, "local: server {} has not the sessions that live there", server + 1);
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.lives.is_empty()

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use oxkeeper_replica::LocalSessions;
+use oxkeeper_replica::LocalSessions::{self, Fixed, Off, Upgrading};
 use oxkeeper_replica::ensemble::{Bugs, Pace};
 use oxkeeper_state::Level;
 
@@ -154,6 +154,7 @@ impl Options {
         let recovery = &mut Random::new(seed ^ 0x7265_636f_7665_7279);
         let drift = &mut Random::new(seed ^ 0x6472_6966_7469_6e67);
         let reading = &mut Random::new(seed ^ 0x7265_6164_5f6f_6e6c);
+        let locals = &mut Random::new(seed ^ 0x6c6f_6361_6c5f_7365);
         let tick_ms = random.one_of(&[100, 200]);
         // A round must be longer than the way there and back and a write of the log, or leaders never last.
         let heartbeat_ms = random.one_of(&[tick_ms / 4, tick_ms / 2]).max(40);
@@ -184,7 +185,7 @@ impl Options {
             drift_ppm_max: drift.one_of(&[0, 0, 200, 20_000, 100_000]),
             read_only_after_ms: reading.one_of(&[0, 0, tick_ms, 4 * tick_ms]),
             read_only_clients: reading.within(1, 5),
-            local_sessions: LocalSessions::Off,
+            local_sessions: locals.one_of(&[Off, Off, Off, Off, Fixed, Upgrading]),
             lone_wipes: false,
             steady: false,
             disk_ms_max: random.one_of(&[0, 1, heartbeat_ms / 5]),
@@ -253,7 +254,7 @@ impl Options {
             drift_ppm_max: 0,
             read_only_after_ms: 0,
             read_only_clients: 0,
-            local_sessions: LocalSessions::Off,
+            local_sessions: Off,
             ..self
         }
     }

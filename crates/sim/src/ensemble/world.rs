@@ -279,13 +279,15 @@ impl World {
         };
         self.next_event();
         let looks_at_shared = self.report.steps.is_multiple_of(SHARED_EVERY);
-        for host in &self.hosts[changed] {
-            let Some(Process { life: Some(life), shared, .. }) = &host.process else { continue };
+        for me in changed {
+            let Some(Process { life: Some(life), shared, .. }) = &self.hosts[me].process else { continue };
             if self.options.check {
                 life.engine.lock().replica_mut().check();
             }
             if looks_at_shared {
-                shared.read().check();
+                let shared = shared.read();
+                shared.check();
+                self.locals.check_count(me, shared.sessions.lock().local.len());
             }
         }
     }
@@ -786,8 +788,11 @@ impl World {
             format!("{:?} {mode:?} serving {} applied {}", replica.role(), replica.is_serving(), replica.applied())
         };
         let roles: Vec<_> = self.hosts.iter().map(role).collect();
-        let links: Vec<_> =
-            self.hosts.iter().map(|host| host.process.as_ref().map(|process| process.seats.links().len())).collect();
+        let seats = |process: &Process| {
+            let links = process.seats.links();
+            links.into_iter().map(|link| process.seats.describe(link)).collect::<Vec<_>>()
+        };
+        let links: Vec<_> = self.hosts.iter().map(|host| host.process.as_ref().map(seats)).collect();
         let sessions: Vec<_> = self.books.model.sessions.iter().map(|session| format!("{session:x}")).collect();
         format!("{}; history {}, links {links:?}, sessions {sessions:?}", roles.join("; "), self.history.len())
     }
