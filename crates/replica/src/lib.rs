@@ -96,6 +96,7 @@ impl Shared {
         assert!(known == clocks, "invariant: there are {known} sessions, and {clocks} clocks");
         for (session, _) in self.state.sessions().iter() {
             assert!(sessions.clocks.knows(session), "invariant: {session:?} has no clock");
+            assert!(!sessions.local.knows(session), "invariant: {session:?} is agreed on, and is this server's own");
         }
         drop(sessions);
         self.watches.lock().check();

@@ -8,6 +8,7 @@ use oxkeeper_proto::records::{
     ConnectRequest, ConnectResponse, ErrorResponse, ReplyHeader, RequestHeader, WatcherEvent,
 };
 use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, frame};
+use oxkeeper_replica::LocalSessions;
 
 use crate::check::order::Order;
 use crate::check::watches::{Lists, Watching};
@@ -43,6 +44,8 @@ pub struct Habits {
     pub delay_ms_max: u64,
     /// Whether the end of a session is agreed on before a client hears of it.
     pub agreed: bool,
+    /// Which new sessions only their server knows.
+    pub local_sessions: LocalSessions,
 }
 
 #[derive(Clone, Debug)]
@@ -50,6 +53,10 @@ struct Session {
     id: i64,
     password: Vec<u8>,
     timeout_ms: i32,
+    /// A server that serves reads only has begun it.
+    read_only: bool,
+    /// It was known to be agreed on, or over, when the client last presented it.
+    agreed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +90,10 @@ pub struct Client {
     paused_until_ms: u64,
     /// It wants its session to be over, and then nothing any more.
     ending: bool,
+    /// It will do with a server that serves reads only.
+    takes_read_only: bool,
+    /// Replies checked that such a server gave.
+    pub read_only_replies: u64,
     /// Replies checked.
     pub replies: u64,
     /// Events checked.
@@ -105,9 +116,16 @@ impl Client {
             last_heard_ms: 0,
             paused_until_ms: 0,
             ending: false,
+            takes_read_only: false,
+            read_only_replies: 0,
             replies: 0,
             events: 0,
         }
+    }
+
+    /// Says at each connection that it will do with a server that serves reads only.
+    pub fn taking_read_only(self) -> Client {
+        Client { takes_read_only: true, ..self }
     }
 
     /// The connection it has, if any.
@@ -184,6 +202,7 @@ impl Client {
     }
 
     fn connect(&mut self, nearby: &mut Nearby<'_>) -> LinkId {
+        self.choose_session(nearby);
         let link = nearby.network.open();
         let wanted_ms = nearby.random.within(1, 24 * nearby.habits.tick_ms) as i32;
         let (session_id, passwd) =
@@ -196,11 +215,28 @@ impl Client {
             session_id,
             passwd: Some(passwd),
         };
-        frame::put_frame(&mut self.output, |out| request.encode(out));
+        let takes_read_only = self.takes_read_only;
+        frame::put_frame(&mut self.output, |out| {
+            request.encode(out);
+            // Old libraries do not know of it.
+            takes_read_only.then(|| true.encode(out));
+        });
         (self.last_sent_ms, self.last_heard_ms) = (nearby.now_ms, nearby.now_ms);
         self.phase = Phase::Greeting(link);
         nearby.network.write_up(link, &mut self.output, nearby.now_ms, nearby.random);
         link
+    }
+
+    /// A session of read-only mode is worth nothing to other servers: some libraries present it nevertheless, some begin anew. What
+    /// they have seen, and what they watch, stays.
+    fn choose_session(&mut self, nearby: &mut Nearby<'_>) {
+        if self.session.as_ref().is_some_and(|session| session.read_only) && nearby.random.once_in(2) {
+            (self.session, self.next_xid) = (None, 1);
+        }
+        let model = &nearby.books.model;
+        if let Some(session) = &mut self.session {
+            session.agreed = model.sessions.contains(&session.id) || model.ended.contains(&session.id);
+        }
     }
 
     /// The connection is gone, or given up.
@@ -338,8 +374,10 @@ impl Client {
         } else {
             let (request, floor) = self.order.answered(header.xid, header.zxid);
             let (zxid, refused) = (header.zxid, header.err == ErrorCode::SystemError.wire());
-            self.answered(&request, header, reader.rest(), nearby);
-            if matches!(request, Request::Write(..) | Request::Sync(_)) && !refused {
+            let in_read_only = self.session.as_ref().is_some_and(|session| session.read_only);
+            self.read_only_replies += u64::from(in_read_only);
+            let is_agreed_on = self.answered(&request, header, reader.rest(), nearby);
+            if is_agreed_on && !refused {
                 nearby.books.answered(request.op(), zxid, floor);
             }
             self.replies += 1;
@@ -347,24 +385,22 @@ impl Client {
     }
 
     fn greeted(&mut self, link: LinkId, body: &[u8], nearby: &mut Nearby<'_>) {
-        let response = ConnectResponse::from_bytes(body).expect("a handshake is answered soundly");
+        let mut reader = Reader::new(body);
+        let response = ConnectResponse::decode(&mut reader).expect("a handshake is answered soundly");
+        let read_only = self.takes_read_only && bool::decode(&mut reader).expect("it is told whether it may write");
+        assert!(reader.rest().is_empty(), "a handshake is answered with nothing more");
         if response.session_id == 0 {
-            let session = self.session.as_ref().expect("sessions: a new one is never refused");
-            let ended = nearby.books.model.ended.contains(&session.id);
-            assert!(
-                ended || !nearby.habits.agreed,
-                "sessions: {:x} lives, and its client is told otherwise",
-                session.id
-            );
+            self.check_refusal(read_only, nearby);
             self.leave(link, nearby);
             return self.forget_session();
         }
         let (id, timeout_ms) = (response.session_id, response.timeout_ms);
         if let Some(session) = &self.session {
             assert_eq!(session.id, id, "sessions: the client gets back the one it had");
+            assert_eq!(session.read_only, read_only, "read-only: session {id:x} goes on as one of another kind");
         }
         let password = response.passwd.expect("a session has a password").to_vec();
-        self.session = Some(Session { id, password, timeout_ms });
+        self.session = Some(Session { id, password, timeout_ms, read_only, agreed: false });
         self.phase = Phase::Open(link);
         let lists = std::mem::take(&mut self.to_watch);
         if lists != Lists::default() {
@@ -372,8 +408,62 @@ impl Client {
         }
     }
 
-    /// A reply: everything about it is checked.
-    fn answered(&mut self, request: &Request, header: ReplyHeader, body: &[u8], nearby: &mut Nearby<'_>) {
+    /// The client is told that its session is over. It is, or nobody else ever knew it.
+    ///
+    /// A server that serves reads only cannot tell a session that it has not heard of yet from one that is over; nor can
+    /// ZooKeeper's. Its client has then seen nothing since its session was agreed on: whoever has seen a later zxid than such a
+    /// server is not let in.
+    fn check_refusal(&self, read_only: bool, nearby: &Nearby<'_>) {
+        let session = self.session.as_ref().expect("sessions: a new one is never refused");
+        let Habits { agreed, local_sessions, .. } = nearby.habits;
+        let (id, ended) = (session.id, nearby.books.model.ended.contains(&session.id));
+        let is_own = session.read_only || local_sessions != LocalSessions::Off;
+        assert!(!agreed || session.agreed || is_own, "sessions: {id:x} is its client's, and was never agreed on");
+        let begun = nearby.books.model.begun(id);
+        let unheard_of = !session.agreed || read_only && begun.is_some_and(|zxid| self.order.last_zxid() < zxid);
+        assert!(ended || unheard_of || !agreed, "sessions: {id:x} lives, and its client is told otherwise");
+    }
+
+    /// A reply: everything about it is checked. Says whether the request went through the log of all.
+    fn answered(&mut self, request: &Request, header: ReplyHeader, body: &[u8], nearby: &mut Nearby<'_>) -> bool {
+        let is_write = matches!(request, Request::Write(..) | Request::Sync(_));
+        if is_write && self.is_answered_here(request, &header, body, nearby) {
+            return false;
+        }
+        self.check_answer(request, header, body, nearby);
+        is_write
+    }
+
+    /// Checks the reply to what no other server hears of: a write where reads only are served, which is refused, and the end of a
+    /// session that only one server knows. Says whether it is such a one.
+    fn is_answered_here(
+        &mut self,
+        request: &Request,
+        &ReplyHeader { xid, zxid, err }: &ReplyHeader,
+        body: &[u8],
+        nearby: &mut Nearby<'_>,
+    ) -> bool {
+        let (model, session) = (&nearby.books.model, self.session.as_ref().expect("it is connected"));
+        let (id, read_only) = (session.id, session.read_only);
+        let is_in_history = model.outcome(zxid).is_some_and(|outcome| (outcome.session, outcome.xid) == (id, xid));
+        let closes = request.op() == OpCode::CloseSession && !is_in_history;
+        if !closes && !read_only {
+            return false;
+        }
+        let expected = if closes { 0 } else { ErrorCode::NotReadOnly.wire() };
+        let answer = (err, body);
+        assert_eq!(answer, (expected, &[][..]), "read-only: {:?} where reads only are served", request.op());
+        let is_own = read_only || nearby.habits.local_sessions != LocalSessions::Off && !model.sessions.contains(&id);
+        assert!(is_own, "zxids: session {id:x} is closed without the others");
+        self.watching.replied(model, zxid, Vec::new());
+        nearby.books.origins.refused(id, xid);
+        if closes {
+            self.forget_session();
+        }
+        true
+    }
+
+    fn check_answer(&mut self, request: &Request, header: ReplyHeader, body: &[u8], nearby: &mut Nearby<'_>) {
         let model = &nearby.books.model;
         let ReplyHeader { xid, zxid, err } = header;
         let (watching, session) = (&mut self.watching, self.session.as_ref().expect("it is connected").id);

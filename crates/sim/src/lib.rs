@@ -10,7 +10,7 @@
 //! happen at their times, so that servers lose touch and find each other again.
 //!
 //! Deliberately absent: threads, real time, real files, ACLs and quotas (the state's own tests have them), four-letter
-//! words, read-only mode.
+//! words; backups and restores, which live in threads and files.
 //!
 //! Reading order: [`options`], [`world`], [`server`], [`seats`], [`engine`], [`client`], [`request`],
 //! [`link`], [`model`], [`check`]; then [`ensemble`].

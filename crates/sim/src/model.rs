@@ -22,6 +22,8 @@ use crate::check::times::Times;
 
 /// Who a znode ends with, as `Stat` shows it: 0 for nobody, i64::MIN for containers.
 const CONTAINER: i64 = i64::MIN;
+/// Shows the members.
+const CONFIG: &str = "/zookeeper/config";
 
 /// A znode at one zxid.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -119,6 +121,8 @@ struct Work<'m> {
     model: &'m mut Model,
     zxid: i64,
     session: i64,
+    /// Only one server knows the session.
+    local: bool,
     body: Vec<u8>,
     changes: Vec<Change>,
     /// What each changed path was before.
@@ -165,16 +169,28 @@ impl Model {
         self.outcomes.get(self.count(zxid).checked_sub(1)?).filter(|outcome| outcome.zxid == zxid)
     }
 
+    /// The zxid at which a session was agreed on.
+    pub fn begun(&self, session: i64) -> Option<i64> {
+        let begins = |outcome: &&Outcome| outcome.session == session && outcome.op == OpCode::CreateSession;
+        self.outcomes.iter().rev().find(begins).map(|outcome| outcome.zxid)
+    }
+
     /// How many outcomes there are up to `zxid`.
     pub fn count(&self, zxid: i64) -> usize {
         self.outcomes.partition_point(|outcome| outcome.zxid <= zxid)
     }
 
-    /// A leader begins: zxids of the next epoch.
+    /// A leader begins: zxids of the next epoch. The first one says who the members are.
     pub fn begin_epoch(&mut self, time_ms: i64) {
+        let is_first = self.zxid == 0;
         self.zxid = ((self.zxid >> 32) + 1) << 32;
         self.times.told(time_ms);
         self.resumes.clear();
+        if is_first {
+            let changes = vec![Change { kind: ChangeKind::DataChanged, path: CONFIG.to_owned() }];
+            let (zxid, op, body) = (self.zxid, OpCode::Reconfig, Vec::new());
+            self.outcomes.push(Outcome { zxid, session: 0, xid: 0, op, err: 0, body, changes });
+        }
     }
 
     /// A znode as it was after `zxid`.
@@ -215,7 +231,7 @@ impl Model {
     pub fn apply(&mut self, command: &Command<'_>, time_ms: i64) {
         self.times.told(time_ms);
         let (session, server) = (command.session.0, command.from.map_or(ServerId(0), |number| number.server));
-        if command.op == OpCode::ResumeSession {
+        if command.op == OpCode::ResumeSession && self.sessions.contains(&session) {
             *self.resumes.entry(session).or_default() += 1;
             self.owners.entry(session).and_modify(|owner| *owner = server);
         }
@@ -225,7 +241,9 @@ impl Model {
         self.zxid += 1;
         let zxid = self.zxid;
         let moved = self.has_moved(command) || self.is_back(command);
-        let mut work = Work { model: self, zxid, session, body: Vec::new(), changes: Vec::new(), undo: Vec::new() };
+        let local = command.settings.local_session();
+        let mut work =
+            Work { model: self, zxid, session, local, body: Vec::new(), changes: Vec::new(), undo: Vec::new() };
         let tried = if moved { Err(ErrorCode::SessionMoved) } else { work.run(command) };
         let (mut body, mut changes) = (work.body, work.changes);
         if tried.is_err() {
@@ -246,7 +264,11 @@ impl Work<'_> {
     fn run(&mut self, command: &Command<'_>) -> Tried {
         let body = command.body;
         match command.op {
-            OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => self.create(command.op, &decoded(body)),
+            OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => {
+                let request = decoded(body);
+                self.check_may_own(&request, ErrorCode::EphemeralOnLocalSession)?;
+                self.create(command.op, &request)
+            }
             OpCode::Delete => self.delete(&decoded(body)),
             OpCode::SetData => self.set_data(&decoded(body)),
             OpCode::Multi => {
@@ -290,7 +312,10 @@ impl Work<'_> {
     fn multi_op(&mut self, op: MultiOp<'_>) -> Tried {
         MultiHeader { op: op.op().wire(), done: false, err: 0 }.encode(&mut self.body);
         match op {
-            MultiOp::Create(op, request) => self.create(op, &request),
+            MultiOp::Create(op, request) => {
+                self.check_may_own(&request, ErrorCode::SessionExpired)?;
+                self.create(op, &request)
+            }
             MultiOp::Delete(request) => self.delete(&request),
             MultiOp::SetData(request) => self.set_data(&request),
             MultiOp::Check(request) => {
@@ -398,7 +423,7 @@ impl Work<'_> {
             ruling if ruling == Ruling::IN_PROGRESS.0 => return Err(ErrorCode::ReconfigInProgress),
             _ => return Err(ErrorCode::NewConfigNoQuorum),
         }
-        self.changes.push(Change { kind: ChangeKind::DataChanged, path: "/zookeeper/config".to_owned() });
+        self.changes.push(Change { kind: ChangeKind::DataChanged, path: CONFIG.to_owned() });
         Ok(())
     }
 
@@ -412,8 +437,14 @@ impl Work<'_> {
         }
     }
 
+    /// A session that only one server knows owns nothing.
+    fn check_may_own(&self, request: &CreateRequest<'_>, code: ErrorCode) -> Tried {
+        let mode = CreateMode::from_wire(request.flags).expect("clients send sound modes");
+        if self.local && mode.is_ephemeral() { Err(code) } else { Ok(()) }
+    }
+
     fn check_session(&self) -> Tried {
-        if self.model.sessions.contains(&self.session) { Ok(()) } else { Err(ErrorCode::SessionExpired) }
+        if self.local || self.model.sessions.contains(&self.session) { Ok(()) } else { Err(ErrorCode::SessionExpired) }
     }
 
     fn lookup(&self, path: &str) -> Result<Node, ErrorCode> {

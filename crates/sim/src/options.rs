@@ -52,6 +52,12 @@ pub enum Bug {
     SilentDivergence,
     /// An ensemble's leader takes the wall's clock for the one that sessions expire by.
     ExpiryByWallClock,
+    /// The threads of an ensemble's connections have another clock than its engine: that of the next server.
+    ForeignClock,
+    /// A server that serves reads only says that it has done what is written.
+    ReadOnlyWrites,
+    /// A session that only one server knows ends with its connection.
+    LocalEndsWithConnection,
     /// A server of an ensemble goes by the feature level that it knows, whatever is agreed on.
     LevelOfItsOwn,
     /// Between servers heartbeats wait behind all other frames, and of a frame that comes nobody hears before all of it is there.

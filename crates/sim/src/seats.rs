@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 
 use oxkeeper_proto::records::RequestHeader;
-use oxkeeper_proto::{Jute, OpCode, SessionId, frame};
+use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId, frame};
 use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
-    Connection, ConnectionConfig, ConnectionId, Delivery, DeliveryKind, End, Flow, Load, Outbox, Proposals, Shared,
-    Takeover, Turn, Writer,
+    Connection, ConnectionConfig, ConnectionId, Delivery, DeliveryKind, End, Flow, Load, LocalSessions, Outbox,
+    Proposals, Serving, Shared, Takeover, Turn, Writer,
 };
 use oxkeeper_state::Settings;
 
@@ -31,6 +31,10 @@ const SILENT_MS: u64 = 10_000;
 pub trait Witness {
     /// A connection has a session now.
     fn attached(&mut self, session: i64, timeout_ms: i32, now_ms: u64);
+    /// A connection has a session now that only its server knows.
+    fn attached_local(&mut self, _session: i64, _timeout_ms: i32, _now_ms: u64) {}
+    /// Such a session is about to be known to all.
+    fn upgraded(&mut self, _session: i64) {}
     /// A connection has taken in a request.
     fn heard(&mut self, session: i64, now_ms: u64);
     /// It was closeSession.
@@ -43,8 +47,10 @@ pub trait Witness {
 pub struct Hall<'a> {
     /// What they share with the engine.
     pub shared: &'a Shared,
-    /// Monotonic, ms.
+    /// True time, ms.
     pub now_ms: u64,
+    /// What the server's monotonic clock shows, ms.
+    pub host_ms: u64,
     /// Of the run.
     pub random: &'a mut Random,
     /// Links to clients.
@@ -111,7 +117,13 @@ pub struct Seats {
 
 impl Seats {
     /// None yet. Session timeouts are in `tick_ms`.
-    pub fn new(threads: usize, tick_ms: u64, settings: Settings, distributed: bool) -> Seats {
+    pub fn new(
+        threads: usize,
+        tick_ms: u64,
+        settings: Settings,
+        distributed: bool,
+        local_sessions: LocalSessions,
+    ) -> Seats {
         Seats {
             waiting: Proposals::default(),
             unclosed: Vec::new(),
@@ -122,7 +134,7 @@ impl Seats {
             free: Vec::new(),
             places: 0,
             next_thread: 0,
-            config: config(tick_ms, settings, distributed),
+            config: config(tick_ms, settings, distributed, local_sessions),
             stats: ServerStats::default(),
         }
     }
@@ -169,12 +181,14 @@ impl Seats {
     pub fn describe(&self, link: LinkId) -> String {
         let seat = self.seats.values().find(|seat| seat.link == link);
         seat.map_or("no seat".to_owned(), |seat| {
-            let Seat { unread, unsent, blocked, end_ms, connection, .. } = seat;
+            let Seat { unread, unsent, blocked, end_ms, connection, closed, .. } = seat;
             let (in_flight, open) = (connection.in_flight(), connection.is_open());
             format!(
-                "unread {}, unsent {}, blocked {blocked}, end {end_ms:?}, in flight {in_flight}, open {open}",
+                "unread {}, unsent {}, blocked {blocked}, end {end_ms:?}, closed {closed}, in flight {in_flight}, \
+                 open {open}, local {}",
                 unread.len(),
-                unsent.len()
+                unsent.len(),
+                connection.is_local()
             )
         })
     }
@@ -185,12 +199,20 @@ impl Seats {
         self.waiting.is_empty() && self.mailboxes.iter().all(Outbox::is_empty) && orders()
     }
 
-    /// The server serves nobody for now: whoever has a session, or wants one, is closed.
-    pub fn end_sessions(&mut self, now_ms: u64) {
-        for seat in self.seats.values_mut().filter(|seat| seat.connection.has_begun()) {
+    /// The server serves others from now on: whoever has a session of the former kind, or wants one, is closed.
+    pub fn end_sessions(&mut self, read_only: bool, now_ms: u64) {
+        let is_of_kind = |seat: &&mut Seat| seat.connection.has_begun() && seat.connection.is_read_only() == read_only;
+        for seat in self.seats.values_mut().filter(is_of_kind) {
             seat.end(now_ms);
             seat.abandoned = true;
+            // Its task is woken: it need not wait for answers any more.
+            seat.touched |= seat.closed;
         }
+    }
+
+    /// A connection is to end: its thread learns of it with its next turn.
+    pub fn end_soon(&mut self, takeover: Takeover) {
+        self.superseded[usize::from(takeover.holder.thread)].push(takeover);
     }
 
     /// When a connection has something to read.
@@ -275,7 +297,7 @@ impl Seats {
             seat.input_ended = true;
             seat.deaf = true;
         } else {
-            seat.end(hall.now_ms);
+            seat.end(hall.host_ms);
             seat.unsent.clear();
         }
     }
@@ -329,7 +351,7 @@ impl Seats {
         seat.unread.extend_from_slice(bytes);
         self.handle_unread(id, hall);
         let Some(seat) = self.seats.get(&id) else { return };
-        if !seat.unread.is_empty() && seat.connection.renew(hall.now_ms) {
+        if !seat.unread.is_empty() && seat.connection.renew(hall.host_ms) {
             hall.witness.heard(seat.connection.session().0, hall.now_ms);
         }
     }
@@ -356,7 +378,7 @@ impl Seats {
                 Flow::Word(word) => panic!("nobody sends {word:?}"),
                 Flow::End(end) => {
                     hall.witness.ends(&end);
-                    seat.end(hall.now_ms);
+                    seat.end(hall.host_ms);
                 }
             }
             return;
@@ -374,12 +396,13 @@ impl Seats {
             return Flow::More;
         }
         let (was_open, had_begun) = (seat.connection.is_open(), seat.connection.has_begun());
+        let (was_local, unsent_len) = (seat.connection.is_local(), seat.unsent.len());
         let mut superseded = Vec::new();
         let mut turn = Turn {
             shared: hall.shared,
             config: &self.config,
             load: &Load::default(),
-            now_ms: hall.now_ms,
+            now_ms: hall.host_ms,
             proposals: &mut self.waiting,
             out: &mut seat.unsent,
             superseded: &mut superseded,
@@ -387,6 +410,12 @@ impl Seats {
         };
         let (used, flow) = seat.connection.handle(&seat.unread, &mut turn);
         let used: Vec<u8> = seat.unread.drain(..used).collect();
+        if was_local {
+            note_local(&seat.connection, &flow, hall);
+        }
+        if hall.bug == Bug::ReadOnlyWrites && hall.shared.serving == Serving::ReadOnly {
+            agree_to_writes(&mut seat.unsent[unsent_len..]);
+        }
         // what comes with the end of a connection is thrown away unheard
         if !matches!(flow, Flow::End(_)) {
             // A client that comes back is heard before its session is its own again.
@@ -413,7 +442,7 @@ impl Seats {
         let Some(seat) = self.seats.get_mut(&delivery.connection) else { return };
         if seat.end_ms.is_some() {
             // Only its count of writes in flight matters.
-            let _ = seat.connection.delivered(delivery, hall.now_ms, &mut Vec::new(), &mut self.stats);
+            let _ = seat.connection.delivered(delivery, hall.host_ms, &mut Vec::new(), &mut self.stats);
             return self.settle(delivery.connection, hall);
         }
         seat.unsent.extend_from_slice(bytes);
@@ -421,9 +450,9 @@ impl Seats {
             seat.unsent.iter_mut().last().into_iter().for_each(|byte| *byte ^= 1);
         }
         let (unsent, stats) = (&mut seat.unsent, &mut self.stats);
-        if let Err(end) = seat.connection.delivered(delivery, hall.now_ms, unsent, stats) {
+        if let Err(end) = seat.connection.delivered(delivery, hall.host_ms, unsent, stats) {
             hall.witness.ends(&end);
-            seat.end(hall.now_ms);
+            seat.end(hall.host_ms);
         }
         seat.touched = true;
     }
@@ -441,7 +470,7 @@ impl Seats {
     }
 
     fn sweep(&mut self, thread: usize, hall: &mut Hall<'_>) {
-        let now_ms = hall.now_ms;
+        let now_ms = hall.host_ms;
         for (id, seat) in &mut self.seats {
             if usize::from(id.thread) == thread {
                 if !seat.connection.has_begun() && now_ms > seat.opened_ms + SILENT_MS {
@@ -457,7 +486,7 @@ impl Seats {
     /// Closes the link of a connection.
     fn bid_farewell(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        seat.end(hall.now_ms);
+        seat.end(hall.host_ms);
         seat.closed = true;
         let link = hall.network.link(seat.link);
         link.down.end(hall.now_ms);
@@ -481,8 +510,33 @@ impl Seats {
         if hall.bug == Bug::CloseWithConnection {
             self.unclosed.push(session);
         }
+        if hall.bug == Bug::LocalEndsWithConnection {
+            hall.shared.sessions.lock().local.close(session);
+        }
         seat.successor.into_iter().for_each(|id| self.cleared[usize::from(id.thread)].push(id));
         self.free.push(id);
+    }
+}
+
+/// Tells the checkers what a turn has made of a session that only its server knew.
+fn note_local(connection: &Connection, flow: &Flow, hall: &mut Hall<'_>) {
+    let session = connection.session().0;
+    if !connection.is_local() {
+        hall.witness.upgraded(session);
+    } else if *flow == Flow::End(End::SessionClosed) {
+        hall.witness.closing(session);
+    }
+}
+
+/// A bug: writes that are refused because reads only are served are said to be done.
+fn agree_to_writes(mut out: &mut [u8]) {
+    let refused = ErrorCode::NotReadOnly.wire().to_be_bytes();
+    while let Some((prefix, rest)) = out.split_first_chunk_mut::<{ frame::PREFIX_LEN }>() {
+        let (body, behind) = rest.split_at_mut(u32::from_be_bytes(*prefix) as usize);
+        if let Some(err) = body.last_chunk_mut::<4>().filter(|err| **err == refused) {
+            *err = [0; 4];
+        }
+        out = behind;
     }
 }
 
@@ -490,7 +544,10 @@ impl Seats {
 fn note_heard(connection: &Connection, was_open: bool, used: &[u8], hall: &mut Hall<'_>) {
     let (witness, session) = (&mut hall.witness, connection.session());
     if !was_open && connection.is_open() {
-        witness.attached(session.0, connection.timeout_ms(), hall.now_ms);
+        match connection.is_local() {
+            true => witness.attached_local(session.0, connection.timeout_ms(), hall.now_ms),
+            false => witness.attached(session.0, connection.timeout_ms(), hall.now_ms),
+        }
     }
     if session == SessionId::NONE || !was_open {
         return;
@@ -506,7 +563,7 @@ fn note_heard(connection: &Connection, was_open: bool, used: &[u8], hall: &mut H
     }
 }
 
-fn config(tick_ms: u64, settings: Settings, distributed: bool) -> ConnectionConfig {
+fn config(tick_ms: u64, settings: Settings, distributed: bool, local_sessions: LocalSessions) -> ConnectionConfig {
     ConnectionConfig {
         frame_len_max: frame::FRAME_LEN_MAX,
         session_timeout_min_ms: 2 * tick_ms as i32,
@@ -515,7 +572,7 @@ fn config(tick_ms: u64, settings: Settings, distributed: bool) -> ConnectionConf
         auth: AuthConfig::default(),
         is_word: |_| false,
         distributed,
-        local_sessions: oxkeeper_replica::LocalSessions::Off,
+        local_sessions,
     }
 }
 

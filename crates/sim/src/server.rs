@@ -12,7 +12,7 @@ use oxkeeper_durable::recovery::{Recovered, Replay, StoreOptions, recover_with};
 use oxkeeper_proto::ServerId;
 use oxkeeper_replica::engine::{Reaping, StandaloneEngine, StandaloneOptions};
 use oxkeeper_replica::ensemble::{DiskJob, Journal};
-use oxkeeper_replica::{Clocks, SessionTable, Shared, Writer};
+use oxkeeper_replica::{Clocks, LocalSessions, SessionTable, Shared, Writer};
 use oxkeeper_state::{Level, Settings};
 use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{DirLock, Disk, Log, LogOptions, LogReader, StoreError, Tree, TreeOptions};
@@ -140,7 +140,7 @@ impl Server {
             tree: Rc::new(tree),
             progress: Progress { applied, committed: checkpointed },
             engine: StandaloneEngine::new(journal, writer, engine_options, Arc::default(), (applied, level), now_ms),
-            seats: Seats::new(threads, options.tick_ms, settings, false),
+            seats: Seats::new(threads, options.tick_ms, settings, false, LocalSessions::Off),
             _locks: locks,
         }
     }
@@ -161,6 +161,7 @@ impl Server {
         let mut hall = Hall {
             shared: &shared,
             now_ms: around.now_ms,
+            host_ms: around.now_ms,
             random: around.random,
             network: around.network,
             witness: &mut around.checks.sessions,

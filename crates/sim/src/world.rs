@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::Path;
 
 use oxkeeper_durable::checkpoint::{put_head, put_znodes};
+use oxkeeper_replica::LocalSessions;
 use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{Disk, StoreError, TreeWriter};
 
@@ -403,7 +404,7 @@ fn with_client<T>(world: &mut World, place: usize, turn: impl FnOnce(&mut Client
         random: &mut world.random,
         network: &mut world.network,
         books: &mut world.checks.books,
-        habits: Habits { tick_ms, depth, delay_ms_max, agreed: false },
+        habits: Habits { tick_ms, depth, delay_ms_max, agreed: false, local_sessions: LocalSessions::Off },
         settling: world.settling,
     };
     turn(&mut world.clients[place], &mut nearby)

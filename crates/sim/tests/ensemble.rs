@@ -3,6 +3,7 @@
 use std::panic::catch_unwind;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use oxkeeper_replica::LocalSessions;
 use oxkeeper_sim::ensemble::{Options, RUN_MS, Report, Scenario, replay_command, run, trace};
 use oxkeeper_state::Level;
 
@@ -36,9 +37,13 @@ fn check(seeds: impl Iterator<Item = u64>, servers: u64) -> Report {
 }
 
 fn check_in(scenario: Scenario, seeds: impl Iterator<Item = u64>, servers: u64) -> Report {
+    let options = seeds.map(|seed| scenario.shape(Options::new(seed, servers, RUN_MS)));
+    check_all(scenario, options)
+}
+
+fn check_all(scenario: Scenario, all: impl Iterator<Item = Options>) -> Report {
     let mut total = Report::default();
-    for seed in seeds {
-        let options = scenario.shape(Options::new(seed, servers, RUN_MS));
+    for options in all {
         let report = catch_unwind(|| run(&options));
         let failed = |_| panic!("{}{options}\nreplay: {}", trace::text(), replay_command(&options, scenario));
         total.add(&report.unwrap_or_else(failed));
@@ -66,7 +71,8 @@ fn fixed_seeds_of_five_servers_keep_every_promise() {
 fn regressions_keep_every_promise() {
     for (seed, servers, what) in REGRESSIONS {
         println!("{seed}: {what}");
-        check([seed].into_iter(), servers);
+        let options = Options::new(seed, servers, RUN_MS);
+        check_all(Scenario::Everything, [options.clone(), options.as_it_was()].into_iter());
     }
 }
 
@@ -91,11 +97,34 @@ fn fresh_seeds_keep_every_promise() {
     check(first..first + FRESH_COUNT, 3);
 }
 
+/// Servers that have lost their quorum serve who only reads.
+#[test]
+fn read_only_mode_keeps_every_promise() {
+    let options = |seed| Options { read_only_after_ms: 100, read_only_clients: 5, ..Options::new(seed, 3, RUN_MS) };
+    let all = (0..40).map(|seed| Scenario::Lonely.shape(options(seed)));
+    let total = check_all(Scenario::Lonely, all.chain((0..20).map(options)));
+    println!("{total}");
+    assert!(total.read_only_replies > 1_000 && total.local > 50, "reads are served: {total}");
+}
+
+/// New sessions are known to one server only, for life or until they want an ephemeral.
+#[test]
+fn local_sessions_keep_every_promise() {
+    for local_sessions in [LocalSessions::Fixed, LocalSessions::Upgrading] {
+        let options = |seed| Options { local_sessions, ..Options::new(seed, 3, RUN_MS) };
+        let absences = (0..20).map(|seed| Scenario::Absences.shape(options(seed)));
+        let total = check_all(Scenario::Everything, (0..20).map(options).chain(absences));
+        println!("{local_sessions:?}: {total}");
+        assert!(total.local > 100 && total.local_expired > 30, "there are such sessions: {total}");
+        assert_eq!(total.upgraded > 30, local_sessions == LocalSessions::Upgrading, "they are upgraded: {total}");
+    }
+}
+
 /// A second leader right after the first costs clients a pause.
 #[test]
 fn an_ensemble_is_founded_with_one_election() {
     for seed in 0..30 {
-        let options = Options { initialize: false, ..Options::new(seed, 3, 500).calm() };
+        let options = Options { initialize: false, ..Options::new(seed, 3, 1_000).calm() };
         assert_eq!(run(&options).unsettled_epochs, 1, "{}{options}", trace::text());
     }
 }
@@ -162,7 +191,7 @@ fn a_blank_server_joins_while_the_load_goes_on() {
 fn a_leader_that_crashes_is_replaced_by_one_election() {
     let (mut crashes, mut epochs) = (0, 0);
     for seed in 0..20 {
-        let options = Scenario::Failover.shape(Options::new(seed, 3, 30_000));
+        let options = Scenario::Failover.shape(Options::new(seed, 3, 30_000)).as_it_was();
         let report = run(&options);
         // At the end power fails everywhere.
         crashes += report.crashes - 3;

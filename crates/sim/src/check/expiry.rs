@@ -6,8 +6,18 @@
 //! after half a tick and the way there if another server did which followed it undisturbed ever since; and a session
 //! begun or resumed counts from when the leader has applied that. (That sessions do end is asked for at the end of a
 //! run, and that their ephemerals end with them by the model.)
+//!
+//! A timeout is one by the clock of the server that rules, which may go faster or slower than true time. This checker is told
+//! everything in true time, and compares what that clock showed then. That needs no slack. Let `c(t)` be what it shows at the
+//! true time `t`: whole milliseconds, never falling. The server stamps with `c(t)` what happens at `t`, moves a deadline by a
+//! pause of at least `c(until) - c(from)`, because it looked at its clock no later than `from` and no earlier than `until`,
+//! and rounds deadlines up. So a deadline is no earlier than `c(heard) + timeout + pauses`, and what it finds due at `t` has
+//! `c(t)` not below that. What others measure by their own clocks is only how long a follower waits before it reports whom it
+//! has heard: that takes as long as its clock takes.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ensemble::clock::HostClock;
 
 /// Of one session.
 #[derive(Clone, Debug, Default)]
@@ -35,8 +45,10 @@ struct Standing {
 #[derive(Debug)]
 pub struct Expiry {
     tick_ms: u64,
-    /// How long a server takes at most to tell its leader whom it has heard, if nothing is wrong, ms.
+    /// How long a server takes at most to tell its leader whom it has heard, once it is time to, if nothing is wrong, ms.
     report_ms: u64,
+    /// By server.
+    clocks: Vec<HostClock>,
     lives: BTreeMap<i64, Life>,
     servers: Vec<Standing>,
     /// The servers that serve.
@@ -46,9 +58,12 @@ pub struct Expiry {
 }
 
 impl Expiry {
-    /// `report_ms` is how long a follower takes at most to tell its leader whom it has heard.
-    pub fn new(servers: usize, tick_ms: u64, report_ms: u64) -> Expiry {
+    /// Knows the servers' clocks. A follower takes at most half a tick of its clock, and then `report_ms` of true time, to tell
+    /// its leader whom it has heard.
+    pub fn new(clocks: Vec<HostClock>, tick_ms: u64, report_ms: u64) -> Expiry {
+        let servers = clocks.len();
         Expiry {
+            clocks,
             tick_ms,
             report_ms,
             lives: BTreeMap::new(),
@@ -157,23 +172,26 @@ impl Expiry {
         let Some(life) = self.lives.get(&session) else { return };
         let Some(rules_ms) = self.servers[server].rules_since_ms else { return };
         let Some((begun_ms, timeout_ms)) = life.begun_ms[server] else { return };
+        let clock = self.clocks[server];
+        let shown_ms = clock.at(now_ms);
         let check = |since_ms: u64, why: &str| {
             let due_ms = self.due_ms(server, since_ms, timeout_ms);
             assert!(
-                now_ms >= due_ms,
-                "sessions: {session:x} expires early at server {}: at {now_ms}, due at {due_ms}: {why} at {since_ms}, \
-                 timeout {timeout_ms}",
-                server + 1
+                shown_ms >= due_ms,
+                "sessions: {session:x} expires early at server {}: at {now_ms}, due at {}: {why} at {since_ms}, timeout {timeout_ms}",
+                server + 1,
+                clock.when(due_ms)
             );
         };
         check(rules_ms, "the leader began");
         if let Some(heard_ms) = life.heard_ms.iter().flatten().max() {
-            let due_ms = self.due_after_outages_ms(*heard_ms, timeout_ms);
+            let due_ms = self.due_after_outages_ms(server, *heard_ms, timeout_ms);
             assert!(
-                now_ms >= due_ms,
-                "sessions: {session:x} expires early at server {}: at {now_ms}, due at {due_ms}: heard at {heard_ms}, timeout \
-                 {timeout_ms}, and for a while nobody served",
-                server + 1
+                shown_ms >= due_ms,
+                "sessions: {session:x} expires early at server {}: at {now_ms}, due at {}: heard at {heard_ms}, timeout {timeout_ms}, \
+                 and for a while nobody served",
+                server + 1,
+                clock.when(due_ms)
             );
         }
         check(begun_ms, "it was begun");
@@ -182,25 +200,25 @@ impl Expiry {
             let Some(heard_ms) = *heard_ms else { continue };
             let follows = self.servers[other].follows;
             let steady = follows.is_some_and(|(leader, since_ms)| leader == server && since_ms < heard_ms);
-            let report_ms = self.report_ms + self.stood_ms(server, heard_ms);
+            let report_ms =
+                self.clocks[other].takes_ms(self.tick_ms / 2) + self.report_ms + self.stood_ms(server, heard_ms);
             if steady && now_ms > heard_ms + report_ms && heard_ms >= rules_ms {
                 check(heard_ms, "a follower heard it");
             }
         }
     }
 
-    /// When a session may expire at the earliest that was heard at `heard_ms`, given that nobody could hear it while nobody
-    /// served: not before that time is added, or its full timeout has passed since somebody serves again.
-    fn due_after_outages_ms(&self, heard_ms: u64, timeout_ms: u64) -> u64 {
-        let later = self.outages.iter().filter(|(from_ms, _)| *from_ms >= heard_ms);
-        let long = later.map(|(from_ms, until_ms)| (*from_ms, until_ms.unwrap_or(u64::MAX)));
-        let (mut lost_ms, mut last_ms) = (0u64, None);
-        for (from_ms, until_ms) in long.filter(|(from_ms, until_ms)| until_ms - from_ms > self.tick_ms * 3 / 2) {
-            lost_ms = lost_ms.saturating_add(until_ms - from_ms);
-            last_ms = Some(until_ms);
-        }
-        let due_ms = heard_ms.saturating_add(timeout_ms).saturating_add(lost_ms);
-        last_ms.map_or(0, |last_ms| due_ms.min(last_ms.saturating_add(timeout_ms)))
+    /// Whether a session may be over for `server` that this server last heard at `since_ms`.
+    pub fn is_due(&self, server: usize, since_ms: u64, timeout_ms: u64, now_ms: u64) -> bool {
+        self.clocks[server].at(now_ms) >= self.due_ms(server, since_ms, timeout_ms)
+    }
+
+    /// When, by the clock of `server`, a session may expire at the earliest that was heard at `heard_ms`, given that nobody could
+    /// hear it while nobody served: not before that time is added, or its full timeout has passed since somebody serves again.
+    fn due_after_outages_ms(&self, server: usize, heard_ms: u64, timeout_ms: u64) -> u64 {
+        let outages = self.outages.iter().map(|(from_ms, until_ms)| (*from_ms, until_ms.unwrap_or(u64::MAX)));
+        let lost = self.long_ones(server, outages, heard_ms);
+        lost.until_ms.map_or(0, |_| lost.due_ms(self.clocks[server].at(heard_ms), timeout_ms))
     }
 
     /// How long the server or its disk stood still since then.
@@ -210,18 +228,38 @@ impl Expiry {
         later.map(|(from_ms, until_ms)| until_ms - from_ms).sum()
     }
 
-    /// When a session may expire at the earliest that was heard at `since_ms`, given the server's pauses. Those of less
-    /// than one and a half ticks need not be noticed.
+    /// When, by the clock of `server`, a session may expire at the earliest that was heard at `since_ms`, given its pauses.
     fn due_ms(&self, server: usize, since_ms: u64, timeout_ms: u64) -> u64 {
-        let pauses = self.servers[server].pauses.iter();
-        let long_ms = self.tick_ms * 3 / 2;
-        let later = pauses.filter(|(from_ms, until_ms)| *from_ms >= since_ms && until_ms - from_ms > long_ms);
-        let (mut paused_ms, mut last_ms) = (0, None);
-        for (from_ms, until_ms) in later {
-            paused_ms += until_ms - from_ms;
-            last_ms = Some(*until_ms);
+        let pauses = self.servers[server].pauses.iter().copied();
+        self.long_ones(server, pauses, since_ms).due_ms(self.clocks[server].at(since_ms), timeout_ms)
+    }
+
+    /// Adds up times since `since_ms`, by the clock of `server`. Those of less than one and a half ticks need not be noticed.
+    fn long_ones(&self, server: usize, times: impl Iterator<Item = (u64, u64)>, since_ms: u64) -> Lost {
+        let (clock, long_ms) = (self.clocks[server], self.tick_ms * 3 / 2);
+        let later = times.filter(|(from_ms, _)| *from_ms >= since_ms);
+        let shown = later.map(|(from_ms, until_ms)| (clock.at(from_ms), clock.at(until_ms)));
+        let mut lost = Lost::default();
+        for (from_ms, until_ms) in shown.filter(|(from_ms, until_ms)| until_ms - from_ms > long_ms) {
+            lost.sum_ms = lost.sum_ms.saturating_add(until_ms - from_ms);
+            lost.until_ms = Some(until_ms);
         }
-        let due_ms = since_ms + timeout_ms + paused_ms;
-        last_ms.map_or(due_ms, |last_ms| due_ms.min(last_ms + timeout_ms))
+        lost
+    }
+}
+
+/// Time that is no time, by one server's clock.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lost {
+    sum_ms: u64,
+    /// When the last of it ended.
+    until_ms: Option<u64>,
+}
+
+impl Lost {
+    /// When a session is over that was heard before: its time goes on behind what was lost, but it has its full timeout at most.
+    fn due_ms(&self, heard_ms: u64, timeout_ms: u64) -> u64 {
+        let due_ms = heard_ms.saturating_add(timeout_ms).saturating_add(self.sum_ms);
+        self.until_ms.map_or(due_ms, |until_ms| due_ms.min(until_ms.saturating_add(timeout_ms)))
     }
 }

@@ -9,6 +9,7 @@ pub mod contents;
 pub mod durable;
 pub mod expiry;
 pub mod history;
+pub mod locals;
 pub mod order;
 pub mod origins;
 pub mod progress;

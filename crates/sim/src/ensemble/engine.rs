@@ -102,19 +102,36 @@ impl Outside for Surroundings<'_> {
                 self.world.expiry.expires(session.0, self.me, now_ms);
                 self.world.history.expires(session.0, self.next);
             }
-            Event::Serving { now: Serving::Yes, .. } => {
-                self.world.trouble(now_ms);
-                note(now_ms, self.me, "serves", [0; 2]);
-                self.world.progress.serves(self.me);
-            }
-            Event::Serving { .. } => {
-                self.world.trouble(now_ms);
-                note(now_ms, self.me, "does not serve", [0; 2]);
-                self.seats.end_sessions(now_ms);
+            Event::LocalSessionExpired { session, holder } => {
+                note(now_ms, self.me, "a session of its own expired:", [session.0 as u64, 0]);
+                self.world.locals.expires(session.0, self.me, now_ms, &self.world.expiry);
+                holder.into_iter().for_each(|takeover| self.seats.end_soon(takeover));
                 self.world.wake_io(self.me, now_ms);
             }
+            Event::Serving { former, now } => self.serve(former, now),
             Event::DiskStalled { stalled_ms } => note(now_ms, self.me, "disk stands still", [stalled_ms, 0]),
-            Event::LocalSessionExpired { .. } | Event::Reaped(_) | Event::LevelRaised(_) | Event::DiskFull => {}
+            Event::Reaped(_) | Event::LevelRaised(_) | Event::DiskFull => {}
+        }
+    }
+}
+
+impl Surroundings<'_> {
+    /// Clients of the former kind are closed.
+    fn serve(&mut self, former: Serving, now: Serving) {
+        let (me, now_ms) = (self.me, self.world.now_ms);
+        self.world.trouble(now_ms);
+        self.world.locals.gone(me);
+        match now {
+            Serving::Yes => {
+                note(now_ms, me, "serves", [0; 2]);
+                self.world.progress.serves(me);
+            }
+            Serving::ReadOnly => note(now_ms, me, "serves reads only", [0; 2]),
+            Serving::No => note(now_ms, me, "does not serve", [0; 2]),
+        }
+        if former != Serving::No {
+            self.seats.end_sessions(former == Serving::ReadOnly, self.world.host_ms(me));
+            self.world.wake_io(me, now_ms);
         }
     }
 }
@@ -148,7 +165,8 @@ impl World {
             End::Full => {
                 note(now_ms, me, "disk full: a new life", [0; 2]);
                 self.stop_serving(me, &mut process);
-                self.start_anew(me, process);
+                let takes_ms = self.recovers_anew_ms(me, &process);
+                self.load(me, process, takes_ms);
             }
             End::Outdated(needs) => {
                 self.note_outdated(me, needs);
@@ -177,7 +195,7 @@ impl World {
         self.listen(me, life);
         life.engine.lock().submit(&mut process.seats.waiting);
         self.expire_by_wall(me, process, life);
-        let moment = Moment { now_ms, wall_ms: self.wall_ms(me) };
+        let moment = Moment { now_ms: self.host_ms(me), wall_ms: self.wall_ms(me) };
         self.drive(me, process, life, |engine, shared, outside| engine.turn(shared, moment, outside));
         if self.hosts[me].has_crashed() {
             return End::Crashed;
@@ -231,7 +249,7 @@ impl World {
 
     /// Gives the disk what it has to do. It takes its time, and so may the engine to learn that it is done.
     fn begin_disk(&mut self, me: usize, process: &mut Process, life: &mut Life) -> End {
-        let work = life.engine.lock().begin_disk(self.now_ms);
+        let work = life.engine.lock().begin_disk(self.host_ms(me));
         let Some(work) = work else { return self.wanted(life) };
         let takes_ms = self.random.within(self.options.disk_ms_min, self.options.disk_ms_max);
         let at_ms = self.now_ms.max(self.hosts[me].stalled_until_ms) + takes_ms;
@@ -273,9 +291,9 @@ impl World {
         if self.hosts[me].has_crashed() {
             return End::Crashed;
         }
-        let now_ms = self.now_ms;
+        let host_ms = self.host_ms(me);
         let finished =
-            self.drive(me, process, life, |engine, shared, outside| engine.finish_disk(done, shared, now_ms, outside));
+            self.drive(me, process, life, |engine, shared, outside| engine.finish_disk(done, shared, host_ms, outside));
         if self.hosts[me].has_crashed() {
             return End::Crashed;
         }
@@ -296,7 +314,7 @@ impl World {
     }
 
     fn listen(&mut self, me: usize, life: &mut Life) {
-        let now_ms = self.now_ms;
+        let (now_ms, host_ms) = (self.now_ms, self.host_ms(me));
         for peer in (0..self.hosts.len()).filter(|&peer| peer != me) {
             let id = self.options.id(peer);
             while let Some(item) = self.wires.poll(me, peer, now_ms) {
@@ -305,22 +323,22 @@ impl World {
                     Item::Up(_) => {
                         note(now_ms, me, "linked to", [u64::from(id.0), 0]);
                         self.trouble_ms = self.trouble_ms.max(now_ms);
-                        engine.link_up(id, now_ms);
+                        engine.link_up(id, host_ms);
                     }
                     Item::Down => {
                         note(now_ms, me, "link lost to", [u64::from(id.0), 0]);
                         self.trouble_ms = self.trouble_ms.max(now_ms);
-                        engine.link_down(id, now_ms);
+                        engine.link_down(id, host_ms);
                         drop(engine);
                         self.expiry.troubled(me, now_ms);
                         self.expiry.troubled(peer, now_ms);
                         self.dial_soon(me, peer);
                     }
                     Item::Moves(_) if self.options.bug == Bug::OneLane => {}
-                    Item::Moves(true) => engine.replica_mut().stirred(id, now_ms),
-                    Item::Moves(false) => engine.replica_mut().drained(id, now_ms),
+                    Item::Moves(true) => engine.replica_mut().stirred(id, host_ms),
+                    Item::Moves(false) => engine.replica_mut().drained(id, host_ms),
                     Item::Frame(frame) => {
-                        let received = engine.receive(id, &frame, now_ms);
+                        let received = engine.receive(id, &frame, host_ms);
                         drop(engine);
                         match received {
                             Ok(()) => {}
@@ -357,6 +375,7 @@ impl World {
         self.history.applied(me, index, entry, &mut self.books);
         let told = self.history.told(index);
         for (session, timeout_ms) in &told.begun {
+            self.locals.check_agreed(*session);
             self.expiry.begun(*session, *timeout_ms, me, self.now_ms);
         }
         told.ended.iter().for_each(|session| self.expiry.ended(*session));
@@ -364,15 +383,15 @@ impl World {
 
     /// A bug: the clocks go by the wall's, which has jumped.
     fn expire_by_wall(&mut self, me: usize, process: &Process, life: &Life) {
-        let now_ms = self.now_ms;
+        let (now_ms, host_ms) = (self.now_ms, self.host_ms(me));
         let mut engine = life.engine.lock();
-        if engine.replica().ruled_until_ms(now_ms).is_none() || !std::mem::take(&mut self.hosts[me].expired_by_wall) {
+        if engine.replica().ruled_until_ms(host_ms).is_none() || !std::mem::take(&mut self.hosts[me].expired_by_wall) {
             return;
         }
         let shared = process.shared.read();
         let mut sessions = shared.sessions.lock();
         let (interval_ms, ahead_ms) = (sessions.clocks.interval_ms() as usize, 20 * self.options.tick_ms);
-        let jump = (now_ms..now_ms + ahead_ms).step_by(interval_ms);
+        let jump = (host_ms..host_ms + ahead_ms).step_by(interval_ms);
         for session in jump.flat_map(|at_ms| sessions.clocks.tick(at_ms)) {
             self.expiry.expires(session.0, me, now_ms);
             engine.replica_mut().submit_own(session, OpCode::CloseSession, &[]);
@@ -392,10 +411,11 @@ impl World {
             note(self.now_ms, me, if replica.is_candidate() { "stands for election" } else { "stood" }, [0; 2]);
         }
         let epoch = process.shared.read().state.epoch_ballot();
-        if replica.ruled_until_ms(self.now_ms).is_some() && std::mem::replace(&mut self.epoch_told, epoch) != epoch {
+        let rules = replica.ruled_until_ms(self.host_ms(me)).is_some();
+        if rules && std::mem::replace(&mut self.epoch_told, epoch) != epoch {
             note(self.now_ms, me, "leads, epoch", [self.epochs(), 0]);
         }
-        self.expiry.stands(me, replica.ruled_until_ms(self.now_ms).is_some(), follows, self.now_ms);
+        self.expiry.stands(me, rules, follows, self.now_ms);
         self.expiry.serves(me, process.shared.read().serving == Serving::Yes, self.now_ms);
         if replica.role() != Role::Blank {
             self.hosts[me].initialize = false;
@@ -407,9 +427,9 @@ impl World {
 
     /// Clients are closed.
     pub(super) fn stop_serving(&mut self, me: usize, process: &mut Process) {
-        let now_ms = self.now_ms;
+        let host_ms = self.host_ms(me);
         if let Some(mut life) = process.life.take() {
-            self.drive(me, process, &mut life, |engine, shared, outside| engine.stop_serving(shared, now_ms, outside));
+            self.drive(me, process, &mut life, |engine, shared, outside| engine.stop_serving(shared, host_ms, outside));
             process.life = Some(life);
         }
     }
@@ -418,7 +438,7 @@ impl World {
     fn schedule(&mut self, me: usize) {
         let due_ms = self.wires.due_ms(me).unwrap_or(NEVER);
         let Some(Process { seats, mode, life: Some(life), .. }) = &self.hosts[me].process else { return };
-        let turn_ms = life.engine.lock().next_turn_ms();
+        let turn_ms = self.hosts[me].clock.when(life.engine.lock().next_turn_ms());
         let waits = !seats.waiting.is_empty();
         let at_ms = match mode {
             Mode::Persisting(until_ms) if life.stands_in => due_ms.min(turn_ms).max(self.now_ms + 1).min(*until_ms),

@@ -194,7 +194,8 @@ impl World {
     fn hand_over(&mut self) {
         for host in &self.hosts {
             let life = host.process.as_ref().and_then(|process| process.life.as_ref());
-            let begun = life.is_some_and(|life| life.engine.lock().replica_mut().hand_over(self.now_ms));
+            let host_ms = host.clock.at(self.now_ms);
+            let begun = life.is_some_and(|life| life.engine.lock().replica_mut().hand_over(host_ms));
             self.report.hand_overs += u64::from(begun);
         }
     }

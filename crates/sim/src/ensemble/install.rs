@@ -153,7 +153,8 @@ impl World {
                 self.report.installed += 1;
                 self.progress.fetched(me);
                 self.hosts[me].groups.push(installed.applied..installed.end);
-                self.load(me, process);
+                let takes_ms = self.loads_ms(me, install.from, installed.end - installed.applied);
+                self.load(me, process, takes_ms);
             }
             Err(_) => {
                 let mut process = process;
@@ -164,9 +165,8 @@ impl World {
         }
     }
 
-    /// A state is loaded, which takes the longer the larger it is; then a new life begins.
-    fn load(&mut self, me: usize, mut process: Process) {
-        let load_ms = self.options.load_ms;
+    /// What is on the disk is loaded, which takes its time; then a new life begins.
+    pub(super) fn load(&mut self, me: usize, mut process: Process, load_ms: u64) {
         if load_ms == 0 {
             return self.start_anew(me, process);
         }
@@ -181,6 +181,7 @@ impl World {
         let now_ms = self.now_ms;
         process.life = None;
         self.expiry.gone(me, now_ms);
+        self.locals.gone(me);
         self.end_states_of(me);
         for peer in (0..self.hosts.len()).filter(|&peer| peer != me) {
             self.wires.kill(me, peer, now_ms, &mut self.random);

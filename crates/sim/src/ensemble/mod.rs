@@ -3,13 +3,15 @@
 //! Each server is the production replica over the production store and recovery; connections, writer and clocks are
 //! production's, too. Checkers see what clients see and what is applied anywhere.
 //!
-//! Reading order: [`options`], [`scenario`], `world` (time and clients), `faults`, [`server`], `engine`, `install`, `upgrades`,
+//! Reading order: [`options`], [`scenario`], [`clock`], `world` (time and clients), `faults`, [`server`], `engine`, `recovering`, `install`, `upgrades`,
 //! [`wires`], [`trace`]; then [`check`](crate::check).
 
+pub mod clock;
 mod engine;
 mod faults;
 mod install;
 pub mod options;
+mod recovering;
 pub mod scenario;
 pub mod server;
 pub mod trace;
@@ -78,6 +80,14 @@ pub struct Report {
     pub sessions: u64,
     /// Sessions that expired.
     pub expired: u64,
+    /// Sessions that only one server knew.
+    pub local: u64,
+    /// Of these, made the ensemble's.
+    pub upgraded: u64,
+    /// Of these, expired.
+    pub local_expired: u64,
+    /// Replies that a server gave which served reads only.
+    pub read_only_replies: u64,
     /// Virtual time, ms.
     pub virtual_ms: u64,
     /// Of the last tree.
@@ -108,6 +118,10 @@ impl Report {
         self.checkpoints += other.checkpoints;
         self.sessions += other.sessions;
         self.expired += other.expired;
+        self.local += other.local;
+        self.upgraded += other.upgraded;
+        self.local_expired += other.local_expired;
+        self.read_only_replies += other.read_only_replies;
         self.virtual_ms += other.virtual_ms;
         self.digest ^= other.digest;
     }

@@ -5,9 +5,11 @@
 use std::fmt;
 
 use oxkeeper_proto::ServerId;
+use oxkeeper_replica::LocalSessions::{self, Fixed, Off, Upgrading};
 use oxkeeper_replica::ensemble::{Bugs, Pace};
 use oxkeeper_state::Level;
 
+use super::clock::slowest_takes_ms;
 use crate::options::Bug;
 use crate::random::Random;
 
@@ -111,6 +113,18 @@ pub struct Options {
     pub isolation_ms: u64,
     /// A state that was fetched takes so long to load, ms.
     pub load_ms: u64,
+    /// A process that starts takes at least so long until it has recovered, ms.
+    pub start_ms: u64,
+    /// For each znode and each log entry it takes so much longer, µs.
+    pub recovers_one_us: u64,
+    /// The monotonic clocks of hosts are wrong by at most so many parts in a million, each in its own way; 0 for true ones.
+    pub drift_ppm_max: u64,
+    /// A server that has no quorum for so long serves reads, ms; 0 for never.
+    pub read_only_after_ms: u64,
+    /// So many clients will do with that.
+    pub read_only_clients: u64,
+    /// Which new sessions only their server knows.
+    pub local_sessions: LocalSessions,
     /// Nothing happens but that disks are lost: a server that lost its own must soon be [in step](crate::check::progress).
     pub lone_wipes: bool,
     /// Nothing worse happens than what an ensemble takes without a new leader: it must [progress](crate::check::progress).
@@ -138,6 +152,10 @@ impl Options {
         let losing = &mut Random::new(seed ^ 0x7072_6f6d_6973_6573);
         let numbering = &mut Random::new(seed ^ 0x6e75_6d62_6572_696e);
         let network = &mut Random::new(seed ^ 0x6261_6e64_7769_6474);
+        let recovery = &mut Random::new(seed ^ 0x7265_636f_7665_7279);
+        let drift = &mut Random::new(seed ^ 0x6472_6966_7469_6e67);
+        let reading = &mut Random::new(seed ^ 0x7265_6164_5f6f_6e6c);
+        let locals = &mut Random::new(seed ^ 0x6c6f_6361_6c5f_7365);
         let tick_ms = random.one_of(&[100, 200]);
         // A round must be longer than the way there and back and a write of the log, or leaders never last.
         let heartbeat_ms = random.one_of(&[tick_ms / 4, tick_ms / 2]).max(40);
@@ -163,6 +181,12 @@ impl Options {
             isolation_every_ms: rate(network, 3_000),
             isolation_ms: network.one_of(&[10, 100, 1_000]),
             load_ms: network.one_of(&[0, 0, 100, 500]),
+            start_ms: recovery.one_of(&[0, 0, 50, 300]),
+            recovers_one_us: recovery.one_of(&[0, 0, 300, 3_000]),
+            drift_ppm_max: drift.one_of(&[0, 0, 200, 20_000, 100_000]),
+            read_only_after_ms: reading.one_of(&[0, 0, tick_ms, 4 * tick_ms]),
+            read_only_clients: reading.within(1, 5),
+            local_sessions: locals.one_of(&[Off, Off, Off, Off, Fixed, Upgrading]),
             lone_wipes: false,
             steady: false,
             disk_ms_max: random.one_of(&[0, 1, heartbeat_ms / 5]),
@@ -223,6 +247,19 @@ impl Options {
         }
     }
 
+    /// The same without the troubles that later versions of the simulator have brought: what a seed meant before.
+    pub fn as_it_was(self) -> Options {
+        Options {
+            start_ms: 0,
+            recovers_one_us: 0,
+            drift_ppm_max: 0,
+            read_only_after_ms: 0,
+            read_only_clients: 0,
+            local_sessions: Off,
+            ..self
+        }
+    }
+
     /// Servers with the pace that they have by default, without faults.
     pub fn by_default(self) -> Options {
         Options {
@@ -257,9 +294,10 @@ impl Options {
     }
 
     /// How long clients wait at most when nothing is wrong, ms: a silent link is given up, dialled again, a leader is
-    /// found, and all of it twice; and what a server lacks comes over a narrow link.
+    /// found, and all of it twice, by the slowest clock there may be; and what a server lacks comes over a narrow link.
     pub fn patience_ms(&self) -> u64 {
-        25 * self.heartbeat_ms + CATCH_UP_LEN.checked_div(self.peer_bytes_per_ms).unwrap_or_default()
+        slowest_takes_ms(25 * self.heartbeat_ms, self.drift_ppm_max)
+            + CATCH_UP_LEN.checked_div(self.peer_bytes_per_ms).unwrap_or_default()
     }
 
     /// How fast the servers notice things, as `oxkeeper-server` derives it.

@@ -23,6 +23,7 @@ use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{DirLock, Disk, LogOptions, StoreError, Tree, TreeOptions};
 use parking_lot::{Mutex, RwLock};
 
+use super::clock::HostClock;
 use super::options::Options;
 use crate::options::Bug;
 use crate::seats::Seats;
@@ -46,6 +47,8 @@ pub struct Host {
     pub stalled_until_ms: u64,
     /// The disk is full until then.
     pub full_until_ms: Option<u64>,
+    /// Its monotonic clock.
+    pub clock: HostClock,
     /// How far its wall clock is ahead.
     pub wall_ahead_ms: i64,
     /// The operation of the disk in which the machine stops, and whether power fails.
@@ -68,6 +71,10 @@ pub struct Host {
     pub ever_knew: Level,
     /// The ensemble has agreed on more than the older release knows, as this server has found out: it starts with the newer one.
     pub outdated: bool,
+    /// Znodes and log entries that a restart has to recover.
+    pub to_recover: u64,
+    /// A process that starts recovers until then.
+    pub recovers_until_ms: Option<u64>,
     /// When its engine has its next turn.
     pub engine_at_ms: u64,
     /// When its connections have.
@@ -76,8 +83,9 @@ pub struct Host {
 
 impl Host {
     /// With an empty disk.
-    pub fn new() -> Host {
+    pub fn new(clock: HostClock) -> Host {
         Host {
+            clock,
             disk: FakeDisk::new(),
             process: None,
             start: 0,
@@ -95,6 +103,8 @@ impl Host {
             knows: Level::NONE,
             ever_knew: Level::NONE,
             outdated: false,
+            to_recover: 0,
+            recovers_until_ms: None,
             engine_at_ms: NEVER,
             io_at_ms: NEVER,
         }
@@ -103,12 +113,6 @@ impl Host {
     /// Whether the moment of a planned crash has passed: nothing after it has happened.
     pub fn has_crashed(&self) -> bool {
         self.crash_at.is_some_and(|(operation, _)| self.disk.operations() > operation)
-    }
-}
-
-impl Default for Host {
-    fn default() -> Host {
-        Host::new()
     }
 }
 
@@ -221,7 +225,7 @@ pub struct Birth<'a> {
     pub options: &'a Options,
     /// Its own randomness.
     pub seed: u64,
-    /// Monotonic, ms.
+    /// By the host's monotonic clock, ms.
     pub now_ms: u64,
     /// Unix, ms.
     pub wall_ms: i64,
@@ -273,7 +277,7 @@ impl Birth<'_> {
         writer.overtakes = self.options.bug == Bug::ReconfigOvertaken;
         let options = MemberOptions {
             reaping: Reaping { interval_ms: REAP_INTERVAL_MS, count_max: REAP_MAX, never_used_ms: 0 },
-            read_only_after_ms: None,
+            read_only_after_ms: Some(self.options.read_only_after_ms).filter(|&after_ms| after_ms > 0),
             disk_stall_ms: self.options.disk_stall_ms,
         };
         let pins: Arc<Pins> = Arc::default();

@@ -14,6 +14,7 @@ use oxkeeper_store::fake::FakeDisk;
 use parking_lot::RwLock;
 
 use super::Report;
+use super::clock::HostClock;
 use super::faults::Fault;
 use super::options::Options;
 use super::server::{Birth, Host, Mode, NEVER, Process, Unfit};
@@ -21,6 +22,7 @@ use super::trace::{self, note};
 use super::wires::Wires;
 use crate::check::expiry::Expiry;
 use crate::check::history::History;
+use crate::check::locals::Locals;
 use crate::check::progress::Progress;
 use crate::check::{Books, bounds, contents};
 use crate::client::{Client, Habits, Nearby};
@@ -100,6 +102,7 @@ pub(super) struct World {
     pub(super) books: Books,
     pub(super) history: History,
     pub(super) expiry: Expiry,
+    pub(super) locals: Locals,
     pub(super) progress: Progress,
     /// The ballot of the last epoch that the trace has.
     pub(super) epoch_told: Option<BallotId>,
@@ -133,6 +136,16 @@ fn trim(replica: &mut Replica, index: u64) {
     }
 }
 
+fn habits(options: &Options) -> Habits {
+    let Options { tick_ms, depth, delay_ms_max, local_sessions, .. } = *options;
+    Habits { tick_ms, depth, delay_ms_max, agreed: true, local_sessions }
+}
+
+fn new_client(options: &Options, number: u64) -> Client {
+    let client = Client::new();
+    if number < options.read_only_clients { client.taking_read_only() } else { client }
+}
+
 fn changes_of(host: &Host) -> u64 {
     host.process.as_ref().map_or(0, |process| process.shared.read().state.voter_changes())
 }
@@ -141,24 +154,26 @@ impl World {
     fn new(options: Options) -> World {
         let (servers, clients) = (options.hosts(), options.clients as usize);
         let Options { tick_ms, peer_delay_ms_max, disk_ms_max, .. } = options;
-        let report_ms = tick_ms / 2 + 5 * peer_delay_ms_max + 6 * disk_ms_max + 15;
+        let clocks = HostClock::choose(servers, options.seed, options.drift_ppm_max);
+        let report_ms = 5 * peer_delay_ms_max + 6 * disk_ms_max + 15;
         World {
             random: Random::new(options.seed),
             now_ms: 0,
             steps_now: 0,
             queue: Queue::default(),
-            hosts: (0..servers).map(|_| Host::new()).collect(),
+            hosts: clocks.iter().copied().map(Host::new).collect(),
             wires: {
                 let one_lane = options.bug == Bug::OneLane;
                 Wires::new(servers, options.peer_delay_ms_max, options.peer_bytes_per_ms, one_lane)
             },
             network: Network::new(options.window_len, options.delay_ms_max),
-            clients: (0..clients).map(|_| Client::new()).collect(),
+            clients: (0..options.clients).map(|client| new_client(&options, client)).collect(),
             places: vec![0; clients],
             client_at_ms: vec![NEVER; clients],
             books: Books::default(),
             history: History::default(),
-            expiry: Expiry::new(servers, tick_ms, report_ms),
+            locals: Locals::default(),
+            expiry: Expiry::new(clocks, tick_ms, report_ms),
             epoch_told: None,
             progress: Progress::new(servers, options.steady, options.lone_wipes, options.patience_ms()),
             trouble_ms: 0,
@@ -197,6 +212,9 @@ impl World {
         report.epochs = self.epochs();
         report.sessions = self.books.model.ended.len() as u64;
         report.replies = self.clients.iter().map(|client| client.replies).sum();
+        report.read_only_replies = self.clients.iter().map(|client| client.read_only_replies).sum();
+        (report.local, report.upgraded, report.local_expired) =
+            (self.locals.begun, self.locals.upgraded, self.locals.expired);
         report.events = self.clients.iter().map(|client| client.events).sum();
         report.configurations = self.hosts.iter().map(changes_of).max().unwrap_or_default();
         report.virtual_ms = self.now_ms;
@@ -208,6 +226,11 @@ impl World {
 
     pub(super) fn wall_ms(&self, me: usize) -> i64 {
         EPOCH_MS + self.now_ms as i64 + self.hosts[me].wall_ahead_ms
+    }
+
+    /// What the monotonic clock of a host shows.
+    pub(super) fn host_ms(&self, me: usize) -> u64 {
+        self.hosts[me].clock.at(self.now_ms)
     }
 
     pub(super) fn wake_engine(&mut self, me: usize, at_ms: u64) {
@@ -256,13 +279,15 @@ impl World {
         };
         self.next_event();
         let looks_at_shared = self.report.steps.is_multiple_of(SHARED_EVERY);
-        for host in &self.hosts[changed] {
-            let Some(Process { life: Some(life), shared, .. }) = &host.process else { continue };
+        for me in changed {
+            let Some(Process { life: Some(life), shared, .. }) = &self.hosts[me].process else { continue };
             if self.options.check {
                 life.engine.lock().replica_mut().check();
             }
             if looks_at_shared {
-                shared.read().check();
+                let shared = shared.read();
+                shared.check();
+                self.locals.check_count(me, shared.sessions.lock().local.len());
             }
         }
     }
@@ -333,16 +358,18 @@ impl World {
 
     /// A turn of all connections of a server.
     fn io_turn(&mut self, me: usize) {
-        let now_ms = self.now_ms;
+        let of = if self.options.bug == Bug::ForeignClock { (me + 1) % self.hosts.len() } else { me };
+        let (now_ms, host_ms) = (self.now_ms, self.host_ms(of));
         if self.hosts[me].paused_until_ms > now_ms {
             return self.wake_io(me, self.hosts[me].paused_until_ms);
         }
         let Some(process) = &mut self.hosts[me].process else { return };
-        let mut ears = Ears { expiry: &mut self.expiry, server: me };
+        let mut ears = Ears { expiry: &mut self.expiry, locals: &mut self.locals, server: me };
         let shared = process.shared.read();
         let mut hall = Hall {
             shared: &shared,
             now_ms,
+            host_ms,
             random: &mut self.random,
             network: &mut self.network,
             witness: &mut ears,
@@ -372,20 +399,21 @@ impl World {
     }
 
     fn client_turn(&mut self, client: usize) {
-        let Options { tick_ms, depth, delay_ms_max, think_ms_max, .. } = self.options;
+        let think_ms_max = self.options.think_ms_max;
         let mut nearby = Nearby {
             now_ms: self.now_ms,
             random: &mut self.random,
             network: &mut self.network,
             books: &mut self.books,
-            habits: Habits { tick_ms, depth, delay_ms_max, agreed: true },
+            habits: habits(&self.options),
             settling: self.settling,
         };
         if let Some(link) = self.clients[client].turn(&mut nearby, true) {
             let place = self.random.place(self.hosts.len());
             self.places[client] = place;
+            let host_ms = self.host_ms(place);
             match &mut self.hosts[place].process {
-                Some(process) => process.seats.accept(link, self.now_ms),
+                Some(process) => process.seats.accept(link, host_ms),
                 None => {
                     self.network.link(link).up.end(self.now_ms);
                     self.network.link(link).down.end(self.now_ms);
@@ -408,13 +436,12 @@ impl World {
 
     /// A client asks for that, beside what it asks for by itself; whether it is connected.
     pub(super) fn ask(&mut self, client: usize, request: Request) -> bool {
-        let Options { tick_ms, depth, delay_ms_max, .. } = self.options;
         let mut nearby = Nearby {
             now_ms: self.now_ms,
             random: &mut self.random,
             network: &mut self.network,
             books: &mut self.books,
-            habits: Habits { tick_ms, depth, delay_ms_max, agreed: true },
+            habits: habits(&self.options),
             settling: self.settling,
         };
         let asked = self.clients[client].ask_also(request, &mut nearby);
@@ -475,7 +502,7 @@ impl World {
     }
 
     pub(super) fn birth(&self, me: usize, seed: u64, wall_ms: i64, initialize: bool) -> Birth<'_> {
-        let (options, now_ms, disk) = (&self.options, self.now_ms, &self.hosts[me].disk);
+        let (options, now_ms, disk) = (&self.options, self.host_ms(me), &self.hosts[me].disk);
         let knows = self.hosts[me].knows;
         Birth { place: me, options, seed, now_ms, wall_ms, disk, initialize, knows }
     }
@@ -486,6 +513,9 @@ impl World {
         if self.hosts[me].paused_until_ms > now_ms {
             let event = Event::Start(me, self.hosts[me].start);
             return self.queue.plan(self.hosts[me].paused_until_ms, event);
+        }
+        if let Some(until_ms) = self.still_recovers(me) {
+            return self.queue.plan(until_ms, Event::Start(me, self.hosts[me].start));
         }
         if self.random.once_in(10) && !self.settling && self.options.crash_every_ms > 0 {
             let operation = self.hosts[me].disk.operations() + self.random.below(12);
@@ -521,7 +551,7 @@ impl World {
         let threads = self.options.threads as usize;
         // Clients may ask for other voters.
         let settings = Settings::RECONFIG.with(Settings::SKIP_ACL);
-        let seats = Seats::new(threads, self.options.tick_ms, settings, true);
+        let seats = Seats::new(threads, self.options.tick_ms, settings, true, self.options.local_sessions);
         let (shared, mode) = (RwLock::new(shared), Mode::Ready);
         self.hosts[me].process = Some(Process { shared, seats, life: Some(life), mode });
         self.check_recovered(me);
@@ -568,6 +598,8 @@ impl World {
         let planned = self.hosts[me].crash_at.take();
         let power = planned.map_or_else(|| self.random.once_in(2), |(_, power)| power);
         note(now_ms, me, if power { "loses power" } else { "is killed" }, [0; 2]);
+        self.hosts[me].note_what_to_recover();
+        self.hosts[me].recovers_until_ms = None;
         if let Some(process) = self.hosts[me].process.take() {
             for link in process.seats.links() {
                 self.network.cut(link, now_ms, &mut self.random);
@@ -579,6 +611,7 @@ impl World {
         }
         self.end_states_of(me);
         self.expiry.gone(me, now_ms);
+        self.locals.gone(me);
         let seed = self.random.any();
         let host = &mut self.hosts[me];
         host.disk = if power { host.disk.crash(seed) } else { host.disk.kill() };
@@ -663,13 +696,12 @@ impl World {
         self.until("the feature level is raised", |world| world.agrees() && world.is_upgraded());
         self.until("answers", |world| world.clients.iter().all(Client::is_settled));
         for client in 0..self.clients.len() {
-            let Options { tick_ms, depth, delay_ms_max, .. } = self.options;
             let mut nearby = Nearby {
                 now_ms: self.now_ms,
                 random: &mut self.random,
                 network: &mut self.network,
                 books: &mut self.books,
-                habits: Habits { tick_ms, depth, delay_ms_max, agreed: true },
+                habits: habits(&self.options),
                 settling: true,
             };
             self.clients[client].finish(&mut nearby);
@@ -730,7 +762,10 @@ impl World {
     }
 
     fn is_empty(&self) -> bool {
-        self.hosts.iter().all(|host| host.process.as_ref().is_some_and(|process| process.seats.links().is_empty()))
+        let is_empty = |process: &Process| {
+            process.seats.links().is_empty() && process.shared.read().sessions.lock().local.is_empty()
+        };
+        self.locals.is_empty() && self.hosts.iter().all(|host| host.process.as_ref().is_some_and(is_empty))
     }
 
     fn until(&mut self, what: &str, done: impl Fn(&World) -> bool) {
@@ -753,8 +788,11 @@ impl World {
             format!("{:?} {mode:?} serving {} applied {}", replica.role(), replica.is_serving(), replica.applied())
         };
         let roles: Vec<_> = self.hosts.iter().map(role).collect();
-        let links: Vec<_> =
-            self.hosts.iter().map(|host| host.process.as_ref().map(|process| process.seats.links().len())).collect();
+        let seats = |process: &Process| {
+            let links = process.seats.links();
+            links.into_iter().map(|link| process.seats.describe(link)).collect::<Vec<_>>()
+        };
+        let links: Vec<_> = self.hosts.iter().map(|host| host.process.as_ref().map(seats)).collect();
         let sessions: Vec<_> = self.books.model.sessions.iter().map(|session| format!("{session:x}")).collect();
         format!("{}; history {}, links {links:?}, sessions {sessions:?}", roles.join("; "), self.history.len())
     }
@@ -836,7 +874,7 @@ impl World {
         self.hosts[me].crash_at = Some((0, true));
         self.crash(me);
         note(self.now_ms, me, "loses its disk", [0; 2]);
-        self.hosts[me].disk = FakeDisk::new();
+        (self.hosts[me].disk, self.hosts[me].to_recover) = (FakeDisk::new(), 0);
         self.hosts[me].groups.clear();
         (self.hosts[me].blank, self.hosts[me].lost) = (true, true);
         self.report.wipes += 1;
@@ -846,22 +884,42 @@ impl World {
 /// What connections of a server take in.
 struct Ears<'a> {
     expiry: &'a mut Expiry,
+    locals: &'a mut Locals,
     server: usize,
 }
 
 impl Witness for Ears<'_> {
     fn attached(&mut self, _session: i64, _timeout_ms: i32, _now_ms: u64) {}
 
-    fn heard(&mut self, session: i64, now_ms: u64) {
-        self.expiry.heard(session, self.server, now_ms);
+    fn attached_local(&mut self, session: i64, timeout_ms: i32, now_ms: u64) {
+        self.locals.attached(session, self.server, timeout_ms, now_ms);
     }
 
-    fn closing(&mut self, _session: i64) {}
+    fn upgraded(&mut self, session: i64) {
+        self.locals.upgraded(session);
+    }
+
+    fn heard(&mut self, session: i64, now_ms: u64) {
+        self.expiry.heard(session, self.server, now_ms);
+        self.locals.heard(session, self.server, now_ms);
+    }
+
+    fn closing(&mut self, session: i64) {
+        self.locals.closed(session);
+    }
 
     fn ends(&mut self, end: &End) {
+        if let End::SessionExpired(session) = end {
+            return self.locals.check_over(session.0, self.server);
+        }
         let expected = matches!(
             end,
-            End::SessionClosed | End::Disconnected | End::SessionExpired(_) | End::NotServing | End::ZxidAhead { .. }
+            End::SessionClosed
+                | End::Disconnected
+                | End::NotServing
+                | End::ZxidAhead { .. }
+                | End::ServesReadOnly
+                | End::SessionOfEnsemble(_)
         );
         assert!(expected, "a server ends a connection: {end}");
     }
