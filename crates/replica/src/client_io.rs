@@ -28,7 +28,7 @@ pub const FAREWELL_MS: u64 = 5_000;
 /// What a client's bytes need of whoever owns them.
 pub trait Around {
     /// Returns the monotonic time, ms.
-    fn now_ms(&self) -> u64;
+    fn clock_ms(&self) -> u64;
 
     /// Returns whether so much waits for the engine that nothing may be added.
     fn is_congested(&self) -> bool;
@@ -182,7 +182,7 @@ impl ClientIo {
         loop {
             if around.is_congested() {
                 self.blocked = true;
-                self.connection.hold(around.now_ms());
+                self.connection.hold(around.clock_ms());
                 self.queue_up(around);
                 return used;
             }
@@ -199,7 +199,7 @@ impl ClientIo {
                     around.answer_word(word, &input[used..]);
                     (self.word, used) = (true, input.len());
                 }
-                Flow::End(end) => self.end(Farewell::Protocol(end), around.now_ms()),
+                Flow::End(end) => self.end(Farewell::Protocol(end), around.clock_ms()),
             }
             if !more {
                 return used;

@@ -671,7 +671,7 @@ struct Hands<'a> {
 }
 
 impl Around for Hands<'_> {
-    fn now_ms(&self) -> u64 {
+    fn clock_ms(&self) -> u64 {
         self.io.now_ms()
     }
 

@@ -1,14 +1,15 @@
 //! Connections of a simulated server: production ones, with the threads that own them taken apart into turns that the
 //! seed puts in order.
 //!
-//! A turn mirrors one wake-up of a client's task (`oxkeeper-server`'s `io.rs`): whatever waits in the thread's mailbox is
-//! written in front of the replies of this turn.
+//! What becomes of a client's bytes is production's, too ([`ClientIo`]). Here is who has the next turn, and the thread's own:
+//! whatever waits in its mailbox is written in front of the replies of this turn.
 
 use std::collections::BTreeMap;
 
 use oxkeeper_proto::records::RequestHeader;
 use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId, frame};
 use oxkeeper_replica::auth::AuthConfig;
+use oxkeeper_replica::client_io::{Around, ClientIo, Farewell};
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
     Connection, ConnectionConfig, ConnectionId, Delivery, DeliveryKind, End, Flow, Load, LocalSessions, Outbox,
@@ -20,8 +21,6 @@ use crate::link::{LinkId, Network, Read};
 use crate::options::Bug;
 use crate::random::Random;
 
-/// How long an ending connection may take to accept its last bytes, ms.
-const FAREWELL_MS: u64 = 5_000;
 /// Bytes of a client's input that may wait.
 const UNREAD_LEN_MAX: usize = 64 << 10;
 /// How long a connection may take to say who it is, ms.
@@ -64,35 +63,9 @@ pub struct Hall<'a> {
 /// One accepted client.
 #[derive(Debug)]
 struct Seat {
-    connection: Connection,
+    io: ClientIo,
     link: LinkId,
     opened_ms: u64,
-    unread: Vec<u8>,
-    unsent: Vec<u8>,
-    blocked: bool,
-    touched: bool,
-    /// Its client sends nothing more.
-    input_ended: bool,
-    /// Its client takes nothing more.
-    deaf: bool,
-    /// Since when it is to end.
-    end_ms: Option<u64>,
-    /// Its link is closed; it only waits for answers to its writes.
-    closed: bool,
-    /// There will be none.
-    abandoned: bool,
-    /// The connection that waits for its end: the last of those that asked for its session.
-    successor: Option<ConnectionId>,
-}
-
-impl Seat {
-    fn wants_input(&self) -> bool {
-        self.end_ms.is_none() && !self.input_ended && self.unread.len() < UNREAD_LEN_MAX
-    }
-
-    fn end(&mut self, now_ms: u64) {
-        self.end_ms.get_or_insert(now_ms);
-    }
 }
 
 /// All connections of a server.
@@ -154,21 +127,8 @@ impl Seats {
                 ConnectionId { generation: id.generation.wrapping_add(1), ..id }
             },
         );
-        let seat = Seat {
-            connection: Connection::new(id, "127.0.0.1"),
-            link,
-            opened_ms: now_ms,
-            unread: Vec::new(),
-            unsent: Vec::new(),
-            blocked: false,
-            touched: false,
-            input_ended: false,
-            deaf: false,
-            end_ms: None,
-            closed: false,
-            abandoned: false,
-            successor: None,
-        };
+        let io = ClientIo::new(Connection::new(id, "127.0.0.1"), now_ms);
+        let seat = Seat { io, link, opened_ms: now_ms };
         self.seats.insert(id, seat);
     }
 
@@ -180,17 +140,7 @@ impl Seats {
     /// How a connection stands, for a message.
     pub fn describe(&self, link: LinkId) -> String {
         let seat = self.seats.values().find(|seat| seat.link == link);
-        seat.map_or("no seat".to_owned(), |seat| {
-            let Seat { unread, unsent, blocked, end_ms, connection, closed, .. } = seat;
-            let (in_flight, open) = (connection.in_flight(), connection.is_open());
-            format!(
-                "unread {}, unsent {}, blocked {blocked}, end {end_ms:?}, closed {closed}, in flight {in_flight}, \
-                 open {open}, local {}",
-                unread.len(),
-                unsent.len(),
-                connection.is_local()
-            )
-        })
+        seat.map_or("no seat".to_owned(), |seat| format!("{:?}", seat.io))
     }
 
     /// Whether nothing waits anywhere.
@@ -201,13 +151,9 @@ impl Seats {
 
     /// The server serves others from now on: whoever has a session of the former kind, or wants one, is closed.
     pub fn end_sessions(&mut self, read_only: bool, now_ms: u64) {
-        let is_of_kind = |seat: &&mut Seat| seat.connection.has_begun() && seat.connection.is_read_only() == read_only;
-        for seat in self.seats.values_mut().filter(is_of_kind) {
-            seat.end(now_ms);
-            seat.abandoned = true;
-            // Its task is woken: it need not wait for answers any more.
-            seat.touched |= seat.closed;
-        }
+        let is_of_kind =
+            |seat: &&mut Seat| seat.io.connection.has_begun() && seat.io.connection.is_read_only() == read_only;
+        self.seats.values_mut().filter(is_of_kind).for_each(|seat| seat.io.abandon(now_ms));
     }
 
     /// A connection is to end: its thread learns of it with its next turn.
@@ -217,7 +163,7 @@ impl Seats {
 
     /// When a connection has something to read.
     pub fn due_ms(&self, network: &mut Network) -> Option<u64> {
-        let seats = self.seats.values().filter(|seat| seat.wants_input());
+        let seats = self.seats.values().filter(|seat| seat.io.wants_input(UNREAD_LEN_MAX));
         seats.filter_map(|seat| network.link(seat.link).up.due_ms()).min()
     }
 
@@ -236,7 +182,7 @@ impl Seats {
         }
         for id in ids {
             self.client_turn(id, hall);
-            if self.seats.get(&id).is_some_and(|seat| seat.end_ms.is_some()) {
+            if self.seats.get(&id).is_some_and(|seat| seat.io.farewell().is_some()) {
                 self.client_turn(id, hall);
             }
         }
@@ -258,19 +204,19 @@ impl Seats {
 
     /// What a thread does when it is woken: orders, deliveries, and the connections they have reached.
     fn mailbox_turn(&mut self, thread: usize, hall: &mut Hall<'_>) {
-        self.collect(thread, hall);
+        self.collect(thread, None, hall);
         for takeover in std::mem::take(&mut self.superseded[thread]) {
             self.supersede(takeover, hall);
         }
         for id in std::mem::take(&mut self.cleared[thread]) {
             if let Some(seat) = self.seats.get_mut(&id) {
-                seat.connection.clear();
+                seat.io.connection.clear();
                 self.go_on(id, hall);
             }
         }
         let mut touched = Vec::new();
         for (id, seat) in &mut self.seats {
-            if usize::from(id.thread) == thread && std::mem::take(&mut seat.touched) {
+            if usize::from(id.thread) == thread && seat.io.take_touched() {
                 touched.push(*id);
             }
         }
@@ -283,178 +229,73 @@ impl Seats {
         if !self.seats.contains_key(&holder) {
             return successor.into_iter().for_each(|id| self.cleared[usize::from(id.thread)].push(id));
         }
-        while successor.is_some()
-            && let Some(seat) = self.seats.get_mut(&holder).filter(|seat| seat.wants_input())
-            && let Read::Bytes(bytes) = hall.network.link(seat.link).up.read(hall.now_ms, hall.random)
-        {
-            self.receive(holder, &bytes, hall);
-        }
-        let seat = self.seats.get_mut(&holder).expect("it was there");
-        if let Some(former) = successor.and_then(|successor| seat.successor.replace(successor)) {
+        let former = self.with(holder, hall, |io, hands| {
+            let former = successor.and_then(|successor| io.set_successor(successor));
+            while successor.is_some() && hands.read(io) {}
+            io.give_way(successor.is_some(), hands.hall.host_ms);
+            former
+        });
+        if let Some(former) = former.flatten() {
             self.superseded[usize::from(former.thread)].push(Takeover { holder: former, successor: None });
-        }
-        if successor.is_some() {
-            seat.input_ended = true;
-            seat.deaf = true;
-        } else {
-            seat.end(hall.host_ms);
-            seat.unsent.clear();
         }
     }
 
     /// Writes what is unsent and handles what was held back.
     fn go_on(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
-        self.flush(id, hall);
-        self.handle_unread(id, hall);
+        self.with(id, hall, |io, hands| io.go_on(hands));
         self.settle(id, hall);
-    }
-
-    fn flush(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
-        let Some(seat) = self.seats.get_mut(&id) else { return };
-        // A write that waits fails when the client is gone; one that does not is lost without a word.
-        seat.deaf |= !seat.unsent.is_empty() && hall.network.link(seat.link).down.has_ended();
-        if seat.deaf || seat.closed {
-            seat.unsent.clear();
-        } else {
-            hall.network.write_down(seat.link, &mut seat.unsent, hall.now_ms, hall.random);
-        }
     }
 
     /// One wake-up of a client's task.
     fn client_turn(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
-        let Some(seat) = self.seats.get_mut(&id) else { return };
-        if seat.closed {
-            return;
-        }
-        if !seat.unsent.is_empty() {
-            self.flush(id, hall);
-            self.handle_unread(id, hall);
-        }
-        let Some(seat) = self.seats.get_mut(&id) else { return };
-        let is_over = seat.end_ms.is_some() || seat.input_ended && !seat.blocked;
-        if is_over && seat.unsent.is_empty() {
-            return self.bid_farewell(id, hall);
-        }
-        if !seat.wants_input() {
-            return;
-        }
-        match hall.network.link(seat.link).up.read(hall.now_ms, hall.random) {
-            Read::Nothing => {}
-            Read::End => seat.input_ended = true,
-            Read::Bytes(bytes) => self.receive(id, &bytes, hall),
+        let is_done = self.with(id, hall, |io, hands| {
+            if io.is_closed() {
+                return false;
+            }
+            if io.is_paused() || !io.unsent.is_empty() {
+                io.go_on(hands);
+            }
+            io.end_if_over(hands.hall.host_ms);
+            if !io.is_done() {
+                hands.read(io);
+            }
+            io.is_done()
+        });
+        if is_done == Some(true) {
+            self.bid_farewell(id, hall);
         }
     }
 
-    /// Bytes have come from a client.
-    fn receive(&mut self, id: ConnectionId, bytes: &[u8], hall: &mut Hall<'_>) {
-        let Some(seat) = self.seats.get_mut(&id) else { return };
-        seat.unread.extend_from_slice(bytes);
-        self.handle_unread(id, hall);
-        let Some(seat) = self.seats.get(&id) else { return };
-        if !seat.unread.is_empty() && seat.connection.renew(hall.host_ms) {
-            hall.witness.heard(seat.connection.session().0, hall.now_ms);
-        }
+    /// Has a client do something, with everything around it.
+    fn with<T>(
+        &mut self,
+        id: ConnectionId,
+        hall: &mut Hall<'_>,
+        work: impl FnOnce(&mut ClientIo, &mut Hands<'_, '_>) -> T,
+    ) -> Option<T> {
+        let mut seat = self.seats.remove(&id)?;
+        let ended = seat.io.farewell().is_some();
+        let done = work(&mut seat.io, &mut Hands { seats: self, hall, id, link: seat.link });
+        note_end(&seat.io, ended, hall);
+        self.seats.insert(id, seat);
+        Some(done)
     }
 
-    fn handle_unread(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
-        loop {
-            let Some(seat) = self.seats.get_mut(&id) else { return };
-            if !seat.unsent.is_empty() || seat.end_ms.is_some() {
-                return;
-            }
-            seat.blocked = false;
-            if seat.unread.is_empty() && !seat.connection.is_cleared() {
-                return;
-            }
-            let flow = self.handle(id, hall);
-            self.flush(id, hall);
-            let Some(seat) = self.seats.get_mut(&id) else { return };
-            seat.blocked = matches!(flow, Flow::Blocked | Flow::Flush);
-            match flow {
-                Flow::More | Flow::Blocked => {}
-                Flow::Flush if seat.unsent.is_empty() => continue,
-                Flow::Flush => {}
-                Flow::Throttled => unreachable!("there is no limit"),
-                Flow::Word(word) => panic!("nobody sends {word:?}"),
-                Flow::End(end) => {
-                    hall.witness.ends(&end);
-                    seat.end(hall.host_ms);
-                }
-            }
-            return;
-        }
-    }
-
-    /// The part of a turn under the lock.
-    fn handle(&mut self, id: ConnectionId, hall: &mut Hall<'_>) -> Flow {
-        if hall.bug != Bug::TurnBeforeMailbox {
-            // Whatever this turn can see, its events come first.
-            self.collect(usize::from(id.thread), hall);
-        }
-        let Some(seat) = self.seats.get_mut(&id) else { return Flow::More };
-        if seat.end_ms.is_some() {
-            return Flow::More;
-        }
-        let (was_open, had_begun) = (seat.connection.is_open(), seat.connection.has_begun());
-        let (was_local, unsent_len) = (seat.connection.is_local(), seat.unsent.len());
-        let mut superseded = Vec::new();
-        let mut turn = Turn {
-            shared: hall.shared,
-            config: &self.config,
-            load: &Load::default(),
-            now_ms: hall.host_ms,
-            proposals: &mut self.waiting,
-            out: &mut seat.unsent,
-            superseded: &mut superseded,
-            stats: &mut self.stats,
-        };
-        let (used, flow) = seat.connection.handle(&seat.unread, &mut turn);
-        let used: Vec<u8> = seat.unread.drain(..used).collect();
-        if was_local {
-            note_local(&seat.connection, &flow, hall);
-        }
-        if hall.bug == Bug::ReadOnlyWrites && hall.shared.serving == Serving::ReadOnly {
-            agree_to_writes(&mut seat.unsent[unsent_len..]);
-        }
-        // what comes with the end of a connection is thrown away unheard
-        if !matches!(flow, Flow::End(_)) {
-            // A client that comes back is heard before its session is its own again.
-            if !had_begun && seat.connection.has_begun() {
-                hall.witness.heard(seat.connection.session().0, hall.now_ms);
-            }
-            note_heard(&seat.connection, was_open, &used, hall);
-        }
-        for takeover in superseded {
-            self.superseded[usize::from(takeover.holder.thread)].push(takeover);
-        }
-        flow
-    }
-
-    /// Takes deliveries out of a mailbox and puts their bytes to what their connections have unsent.
-    fn collect(&mut self, thread: usize, hall: &mut Hall<'_>) {
+    /// Takes deliveries out of a mailbox and puts their bytes to what their connections have unsent. `current` has its turn.
+    fn collect(&mut self, thread: usize, mut current: Option<(ConnectionId, &mut ClientIo)>, hall: &mut Hall<'_>) {
         let outbox = std::mem::take(&mut self.mailboxes[thread]);
         for (delivery, bytes) in outbox.iter() {
-            self.deliver(delivery, bytes, hall);
+            match &mut current {
+                Some((id, io)) if *id == delivery.connection => deliver(io, delivery, bytes, &mut self.stats, hall),
+                _ => {
+                    let Some(seat) = self.seats.get_mut(&delivery.connection) else { continue };
+                    let ended = seat.io.farewell().is_some();
+                    deliver(&mut seat.io, delivery, bytes, &mut self.stats, hall);
+                    note_end(&seat.io, ended, hall);
+                    self.settle(delivery.connection, hall);
+                }
+            }
         }
-    }
-
-    fn deliver(&mut self, delivery: Delivery, bytes: &[u8], hall: &mut Hall<'_>) {
-        let Some(seat) = self.seats.get_mut(&delivery.connection) else { return };
-        if seat.end_ms.is_some() {
-            // Only its count of writes in flight matters.
-            let _ = seat.connection.delivered(delivery, hall.host_ms, &mut Vec::new(), &mut self.stats);
-            return self.settle(delivery.connection, hall);
-        }
-        seat.unsent.extend_from_slice(bytes);
-        if hall.bug == Bug::FlippedBit && hall.random.once_in(100) {
-            seat.unsent.iter_mut().last().into_iter().for_each(|byte| *byte ^= 1);
-        }
-        let (unsent, stats) = (&mut seat.unsent, &mut self.stats);
-        if let Err(end) = seat.connection.delivered(delivery, hall.host_ms, unsent, stats) {
-            hall.witness.ends(&end);
-            seat.end(hall.host_ms);
-        }
-        seat.touched = true;
     }
 
     /// Puts what the writer has to say into the mailboxes; the state is still locked.
@@ -471,14 +312,13 @@ impl Seats {
 
     fn sweep(&mut self, thread: usize, hall: &mut Hall<'_>) {
         let now_ms = hall.host_ms;
-        for (id, seat) in &mut self.seats {
-            if usize::from(id.thread) == thread {
-                if !seat.connection.has_begun() && now_ms > seat.opened_ms + SILENT_MS {
-                    seat.end(now_ms);
-                }
-                if seat.end_ms.is_some_and(|since_ms| now_ms > since_ms + FAREWELL_MS) {
-                    seat.unsent.clear();
-                }
+        for seat in self.seats.iter_mut().filter(|(id, _)| usize::from(id.thread) == thread).map(|(_, seat)| seat) {
+            if !seat.io.connection.has_begun() && now_ms > seat.opened_ms + SILENT_MS {
+                seat.io.end(Farewell::Silent, now_ms);
+            }
+            if seat.io.takes_nothing(now_ms) {
+                seat.io.turn_deaf();
+                seat.io.forget_unheard();
             }
         }
     }
@@ -486,8 +326,7 @@ impl Seats {
     /// Closes the link of a connection.
     fn bid_farewell(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        seat.end(hall.host_ms);
-        seat.closed = true;
+        seat.io.close();
         let link = hall.network.link(seat.link);
         link.down.end(hall.now_ms);
         link.up.end(hall.now_ms);
@@ -496,16 +335,16 @@ impl Seats {
 
     /// Gives up the place of a closed connection whose writes are answered, as far as that matters to its session.
     fn settle(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
-        let waits = |seat: &Seat| !seat.closed || !seat.abandoned && seat.connection.must_settle(&self.config);
+        let waits = |seat: &Seat| !seat.io.is_closed() || seat.io.must_settle(&self.config);
         if self.seats.get(&id).is_none_or(waits) {
             return;
         }
-        let seat = self.seats.remove(&id).expect("it is there");
-        let session = seat.connection.session();
+        let mut seat = self.seats.remove(&id).expect("it is there");
+        let session = seat.io.connection.session();
         if hall.bug == Bug::WatchesStay {
             hall.shared.sessions.lock().let_go(session, id);
         } else {
-            seat.connection.ended(hall.shared);
+            seat.io.connection.ended(hall.shared);
         }
         if hall.bug == Bug::CloseWithConnection {
             self.unclosed.push(session);
@@ -513,8 +352,135 @@ impl Seats {
         if hall.bug == Bug::LocalEndsWithConnection {
             hall.shared.sessions.lock().local.close(session);
         }
-        seat.successor.into_iter().for_each(|id| self.cleared[usize::from(id.thread)].push(id));
+        seat.io.take_successor().into_iter().for_each(|id| self.cleared[usize::from(id.thread)].push(id));
         self.free.push(id);
+    }
+}
+
+/// What one client's bytes need of its thread.
+struct Hands<'a, 'b> {
+    seats: &'a mut Seats,
+    hall: &'a mut Hall<'b>,
+    id: ConnectionId,
+    link: LinkId,
+}
+
+impl Hands<'_, '_> {
+    /// Reads once, if the client's bytes are wanted. Returns whether there were any.
+    fn read(&mut self, io: &mut ClientIo) -> bool {
+        if !io.wants_input(UNREAD_LEN_MAX) {
+            return false;
+        }
+        let Hall { network, random, now_ms, host_ms, .. } = &mut *self.hall;
+        match network.link(self.link).up.read(*now_ms, random) {
+            Read::Nothing => return false,
+            Read::End => {
+                io.end_input(*host_ms);
+                return false;
+            }
+            Read::Bytes(bytes) => io.received(&bytes, self),
+        }
+        if io.renew_if_waiting(self.hall.host_ms) {
+            self.hall.witness.heard(io.connection.session().0, self.hall.now_ms);
+        }
+        true
+    }
+}
+
+impl Around for Hands<'_, '_> {
+    fn clock_ms(&self) -> u64 {
+        self.hall.host_ms
+    }
+
+    fn is_congested(&self) -> bool {
+        false
+    }
+
+    fn handle(&mut self, io: &mut ClientIo, input: &[u8]) -> (usize, Flow) {
+        let Hands { seats, hall, id, .. } = self;
+        if hall.bug != Bug::TurnBeforeMailbox {
+            // Whatever this turn can see, its events come first.
+            seats.collect(usize::from(id.thread), Some((*id, &mut *io)), hall);
+        }
+        if io.farewell().is_some() {
+            return (input.len(), Flow::More);
+        }
+        let (was_open, had_begun) = (io.connection.is_open(), io.connection.has_begun());
+        let (was_local, unsent_len) = (io.connection.is_local(), io.unsent.len());
+        let mut superseded = Vec::new();
+        let mut turn = Turn {
+            shared: hall.shared,
+            config: &seats.config,
+            load: &Load::default(),
+            now_ms: hall.host_ms,
+            proposals: &mut seats.waiting,
+            out: &mut io.unsent,
+            superseded: &mut superseded,
+            stats: &mut seats.stats,
+        };
+        let (used, flow) = io.connection.handle(input, &mut turn);
+        if was_local {
+            note_local(&io.connection, &flow, hall);
+        }
+        if hall.bug == Bug::ReadOnlyWrites && hall.shared.serving == Serving::ReadOnly {
+            agree_to_writes(&mut io.unsent[unsent_len..]);
+        }
+        // what comes with the end of a connection is thrown away unheard
+        if !matches!(flow, Flow::End(_)) {
+            // A client that comes back is heard before its session is its own again.
+            if !had_begun && io.connection.has_begun() {
+                hall.witness.heard(io.connection.session().0, hall.now_ms);
+            }
+            note_heard(&io.connection, was_open, &input[..used], hall);
+        }
+        for takeover in superseded {
+            seats.superseded[usize::from(takeover.holder.thread)].push(takeover);
+        }
+        (used, flow)
+    }
+
+    fn flush(&mut self, io: &mut ClientIo) {
+        let Hall { network, random, now_ms, .. } = &mut *self.hall;
+        // A write that waits fails when the client is gone; one that does not is lost without a word.
+        if !io.unsent.is_empty() && network.link(self.link).down.has_ended() {
+            io.wrote(None);
+        }
+        if !io.is_deaf() {
+            let len = io.unsent.len();
+            network.write_down(self.link, &mut io.unsent, *now_ms, random);
+            io.wrote(Some(len - io.unsent.len()));
+        }
+        io.forget_unheard();
+    }
+
+    fn queue_up(&mut self) {
+        unreachable!("there is no limit");
+    }
+
+    fn go_on_later(&mut self) {}
+
+    fn answer_word(&mut self, word: [u8; 4], _rest: &[u8]) {
+        panic!("nobody sends {word:?}");
+    }
+}
+
+fn deliver(io: &mut ClientIo, delivery: Delivery, bytes: &[u8], stats: &mut ServerStats, hall: &mut Hall<'_>) {
+    let flipped: Vec<u8>;
+    let bytes = match bytes.split_last() {
+        Some((last, rest)) if hall.bug == Bug::FlippedBit && hall.random.once_in(100) => {
+            flipped = [rest, &[last ^ 1]].concat();
+            &flipped
+        }
+        _ => bytes,
+    };
+    io.deliver(delivery, bytes, hall.host_ms, &Load::default(), stats);
+    io.touch();
+}
+
+/// Tells the checkers why a connection ends, once.
+fn note_end(io: &ClientIo, ended: bool, hall: &mut Hall<'_>) {
+    if let Some(Farewell::Protocol(end)) = io.farewell().filter(|_| !ended) {
+        hall.witness.ends(end);
     }
 }
 

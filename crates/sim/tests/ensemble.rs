@@ -166,7 +166,9 @@ fn a_leader_with_a_slow_disk_goes_on_leading() {
             // Two may stand for the first election.
             let epochs = report.unsettled_epochs;
             assert!(epochs <= 2, "{disk_ms} ms, seed {seed}: {}{options}", trace::text());
-            assert!(report.commands > 30, "{disk_ms} ms, seed {seed}: {} commands", report.commands);
+            // Some command in every other write of the disk.
+            let writes = 30_000 / disk_ms;
+            assert!(report.commands > writes / 2, "{disk_ms} ms, seed {seed}: {} commands", report.commands);
         }
     }
 }
@@ -198,5 +200,6 @@ fn a_leader_that_crashes_is_replaced_by_one_election() {
         epochs += report.unsettled_epochs - 1;
     }
     println!("{crashes} crashes, {epochs} epochs");
-    assert!(crashes > 80 && epochs <= crashes + crashes / 20, "{crashes} crashes, {epochs} epochs");
+    // Of 465 crashes in seeds 0 to 39, with a minute each, 16 took two.
+    assert!(crashes > 80 && epochs <= crashes + crashes / 10, "{crashes} crashes, {epochs} epochs");
 }
