@@ -261,8 +261,10 @@ impl Seats {
             }
             io.is_done()
         });
-        if is_done == Some(true) {
-            self.bid_farewell(id, hall);
+        match is_done {
+            Some(true) => self.bid_farewell(id, hall),
+            // A closed one may have been abandoned meanwhile.
+            Some(false) | None => self.settle(id, hall),
         }
     }
 

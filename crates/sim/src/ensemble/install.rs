@@ -167,13 +167,21 @@ impl World {
 
     /// What is on the disk is loaded, which takes its time; then a new life begins.
     pub(super) fn load(&mut self, me: usize, mut process: Process, load_ms: u64) {
+        if self.is_checkpointing(me) {
+            return self.rest(me, process, load_ms.max(1));
+        }
         if load_ms == 0 {
             return self.start_anew(me, process);
         }
         self.end_life(me, &mut process);
-        process.mode = Mode::Resting(self.now_ms + load_ms);
+        self.rest(me, process, load_ms);
+    }
+
+    /// A new life begins later.
+    fn rest(&mut self, me: usize, mut process: Process, rest_ms: u64) {
+        process.mode = Mode::Resting(self.now_ms + rest_ms);
         self.hosts[me].process = Some(process);
-        self.wake_engine(me, self.now_ms + load_ms);
+        self.wake_engine(me, self.now_ms + rest_ms);
     }
 
     /// Nobody is linked any more, and nobody is sent anything.
@@ -192,6 +200,9 @@ impl World {
 
     /// A new life from what is on disk, as if the process had been started again.
     pub(super) fn start_anew(&mut self, me: usize, mut process: Process) {
+        if self.is_checkpointing(me) {
+            return self.rest(me, process, 1);
+        }
         let now_ms = self.now_ms;
         process.mode = Mode::Ready;
         self.end_life(me, &mut process);
@@ -211,9 +222,7 @@ impl World {
             panic!("levels: server {} has taken what it does not know: level {needs}", me + 1);
         }
         let Ok((life, shared)) = shared else {
-            process.mode = Mode::Resting(now_ms + RETRY_PAUSE_MS);
-            self.hosts[me].process = Some(process);
-            return self.wake_engine(me, now_ms + RETRY_PAUSE_MS);
+            return self.rest(me, process, RETRY_PAUSE_MS);
         };
         *process.shared.write() = shared;
         process.life = Some(life);

@@ -3,9 +3,10 @@
 //! Each server is the production replica over the production store and recovery; connections, writer and clocks are
 //! production's, too. Checkers see what clients see and what is applied anywhere.
 //!
-//! Reading order: [`options`], [`scenario`], [`clock`], `world` (time and clients), `faults`, [`server`], `engine`, `recovering`, `install`, `upgrades`,
+//! Reading order: [`options`], [`scenario`], [`clock`], `world` (time and clients), `faults`, [`server`], `engine`, `recovering`, `checkpoints`, `install`, `upgrades`,
 //! [`wires`], [`trace`]; then [`check`](crate::check).
 
+mod checkpoints;
 pub mod clock;
 mod engine;
 mod faults;

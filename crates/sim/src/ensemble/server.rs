@@ -75,6 +75,8 @@ pub struct Host {
     pub to_recover: u64,
     /// A process that starts recovers until then.
     pub recovers_until_ms: Option<u64>,
+    /// A checkpoint is being written.
+    pub checkpoints: bool,
     /// When its engine has its next turn.
     pub engine_at_ms: u64,
     /// When its connections have.
@@ -105,6 +107,7 @@ impl Host {
             outdated: false,
             to_recover: 0,
             recovers_until_ms: None,
+            checkpoints: false,
             engine_at_ms: NEVER,
             io_at_ms: NEVER,
         }

@@ -7,7 +7,6 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
 
-use oxkeeper_durable::checkpoint::{put_head, put_znodes};
 use oxkeeper_replica::End;
 use oxkeeper_replica::ensemble::{Replica, Role};
 use oxkeeper_store::fake::FakeDisk;
@@ -262,11 +261,11 @@ impl World {
         while self.queue.events.peek().is_some_and(|Reverse((at_ms, ..))| *at_ms <= until_ms) {
             self.step();
         }
-        self.now_ms = until_ms;
+        self.now_ms = self.now_ms.max(until_ms);
     }
 
     /// The next event, and whether what it left is sound.
-    fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         // Clients and their connections do not touch a replica.
         let changed = match self.queue.events.peek() {
             Some(Reverse((_, _, Event::Engine(me) | Event::Checkpoint(me, _)))) => *me..*me + 1,
@@ -651,40 +650,6 @@ impl World {
                 install.until_ms = 0;
                 install.sender = None;
             }
-        }
-    }
-
-    /// What changed goes to the durable tree.
-    fn checkpoint(&mut self, me: usize) {
-        if self.hosts[me].paused_until_ms > self.now_ms {
-            return;
-        }
-        let Some(process) = &mut self.hosts[me].process else { return };
-        if matches!(process.mode, Mode::Installing(_)) {
-            return;
-        }
-        let Some(life) = &mut process.life else { return };
-        let engine = life.engine.lock();
-        let replica = engine.replica();
-        if replica.is_ahead_of_disk() && self.options.bug != Bug::EagerCheckpoint {
-            return;
-        }
-        let applied = replica.applied();
-        drop(engine);
-        let mut shared = process.shared.write();
-        let head = shared.state.begin_checkpoint();
-        let done = life.tree.checkpoint(applied, |writer| {
-            put_head(writer, &head)?;
-            put_znodes(writer, shared.state.capture(usize::MAX))
-        });
-        shared.state.end_checkpoint(&head, done.is_ok());
-        if done.is_ok() {
-            life.committed = applied;
-            self.report.checkpoints += 1;
-        }
-        drop(shared);
-        if self.hosts[me].has_crashed() {
-            self.crash(me);
         }
     }
 

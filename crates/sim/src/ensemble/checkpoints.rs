@@ -1,0 +1,82 @@
+//! A server's checkpoints: between any two portions of znodes the world goes on, as it does beside the server's thread.
+//!
+//! Invariants, as in `oxkeeper-server`'s `checkpoint.rs`: one begins between two entries, when the log has all that is applied, and
+//! one at a time; no life of the server ends before its checkpoint has.
+
+use oxkeeper_durable::checkpoint::{put_head, put_znodes};
+use oxkeeper_store::{StoreError, TreeWriter};
+
+use super::server::{Mode, Process};
+use super::world::World;
+use crate::options::Bug;
+use crate::server::DATA_DIR;
+
+/// Znodes in a portion at most.
+const PORTION_MAX: u64 = 12;
+/// Events between two portions at most.
+const STEPS_MAX: u64 = 20;
+
+impl World {
+    /// What changed goes to the durable tree.
+    pub(super) fn checkpoint(&mut self, me: usize) {
+        let host = &mut self.hosts[me];
+        if host.paused_until_ms > self.now_ms || host.checkpoints {
+            return;
+        }
+        let start = host.start;
+        let Some(Process { mode: Mode::Ready | Mode::Persisting(_), shared, life: Some(life), .. }) = &host.process
+        else {
+            return;
+        };
+        let engine = life.engine.lock();
+        if engine.replica().is_ahead_of_disk() && self.options.bug != Bug::EagerCheckpoint {
+            return;
+        }
+        let applied = engine.replica().applied();
+        drop(engine);
+        let (head, tree) = (shared.write().state.begin_checkpoint(), life.tree.clone());
+        host.checkpoints = true;
+        let done = tree.checkpoint(applied, |writer| {
+            put_head(writer, &head)?;
+            self.put_portions(me, start, writer)
+        });
+        drop(tree);
+        self.hosts[me].checkpoints = false;
+        if self.hosts[me].has_crashed() {
+            return self.crash(me);
+        }
+        let host = &mut self.hosts[me];
+        let Some(Process { shared, life: Some(life), .. }) = host.process.as_mut().filter(|_| host.start == start)
+        else {
+            return;
+        };
+        shared.write().state.end_checkpoint(&head, done.is_ok());
+        if done.is_ok() {
+            life.committed = applied;
+            self.report.checkpoints += 1;
+        }
+    }
+
+    /// *Errors*: no room; or the process is gone meanwhile, and nobody will look at the result.
+    fn put_portions(&mut self, me: usize, start: u64, writer: &mut TreeWriter<'_>) -> Result<(), StoreError> {
+        let gone = || StoreError::Full { path: DATA_DIR.into() };
+        loop {
+            let count = self.random.within(1, PORTION_MAX) as usize;
+            let host = self.hosts.get(me).filter(|host| host.start == start);
+            let process = host.and_then(|host| host.process.as_ref()).ok_or_else(gone)?;
+            let captured = process.shared.write().state.capture(count);
+            if captured.is_empty() {
+                return Ok(());
+            }
+            put_znodes(writer, captured)?;
+            for _ in 0..self.random.below(STEPS_MAX) {
+                self.step();
+            }
+        }
+    }
+
+    /// Whether a life of a server cannot end yet: its checkpoint must, first.
+    pub(super) fn is_checkpointing(&self, me: usize) -> bool {
+        self.hosts[me].checkpoints
+    }
+}
