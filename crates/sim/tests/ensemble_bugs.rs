@@ -109,7 +109,7 @@ fn every_bug_is_caught() {
     check("a level of one's own", Releases, 10, &["levels:"], shell(Bug::LevelOfItsOwn));
     // Who has lost its disk must be back before the candidate is: restarts that take their time hide it.
     let lasting = |options: Options| core(Bugs { lasting_configuration: true, ..NONE })(options.as_it_was());
-    check_of(5, "lost promises", Promises, 60, &HISTORY, lasting);
+    check_of(5, "lost promises", Promises, 200, &HISTORY, lasting);
     // Those that break an invariant of one server, which its peers may never notice.
     const BROKEN: [&str; 1] = ["invariant:"];
     check("naive install", Everything, 40, &BROKEN, invariants(Bugs { naive_install: true, ..NONE }));
