@@ -120,6 +120,15 @@ fn local_sessions_keep_every_promise() {
     }
 }
 
+/// Members that do not vote are told everything, serve, and never take part.
+#[test]
+fn observers_keep_every_promise() {
+    let options = |seed| Options { observing: true, spares: 2, reconfig_every_ms: 0, ..Options::new(seed, 3, RUN_MS) };
+    let total = check_all(Scenario::Everything, (0..20).map(options));
+    println!("{total}");
+    assert!(total.installed > 10 && total.commands > 1_000, "they join: {total}");
+}
+
 /// A second leader right after the first costs clients a pause.
 #[test]
 fn an_ensemble_is_founded_with_one_election() {

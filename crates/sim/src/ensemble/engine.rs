@@ -410,6 +410,7 @@ impl World {
         if std::mem::replace(&mut self.hosts[me].stands, replica.is_candidate()) != replica.is_candidate() {
             note(self.now_ms, me, if replica.is_candidate() { "stands for election" } else { "stood" }, [0; 2]);
         }
+        self.check_observer(me, replica);
         let epoch = process.shared.read().state.epoch_ballot();
         let rules = replica.ruled_until_ms(self.host_ms(me)).is_some();
         if rules && std::mem::replace(&mut self.epoch_told, epoch) != epoch {

@@ -3,7 +3,8 @@
 //! Each server is the production replica over the production store and recovery; connections, writer and clocks are
 //! production's, too. Checkers see what clients see and what is applied anywhere.
 //!
-//! Reading order: [`options`], [`scenario`], [`clock`], `world` (time and clients), `faults`, [`server`], `engine`, `recovering`, `checkpoints`, `install`, `upgrades`,
+//! Reading order: [`options`], [`scenario`], [`clock`], `world` (time and clients), `faults`, [`server`], `engine`, `recovering`,
+//! `checkpoints`, `install`, `upgrades`, `observers`,
 //! [`wires`], [`trace`]; then [`check`](crate::check).
 
 mod checkpoints;
@@ -11,6 +12,7 @@ pub mod clock;
 mod engine;
 mod faults;
 mod install;
+mod observers;
 pub mod options;
 mod recovering;
 pub mod scenario;

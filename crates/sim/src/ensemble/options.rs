@@ -99,8 +99,10 @@ pub struct Options {
     pub founders: u64,
     /// One server may vote alone.
     pub one_voter: bool,
-    /// Servers beyond `servers` that are no members at first.
+    /// Servers beyond `servers` that do not vote at first.
     pub spares: u64,
+    /// These are members, observers, from the beginning; otherwise they are none.
+    pub observing: bool,
     /// The id of the first server.
     pub first_id: u8,
     /// The last server has the largest id there is; otherwise ids have no gaps.
@@ -156,6 +158,8 @@ impl Options {
         let drift = &mut Random::new(seed ^ 0x6472_6966_7469_6e67);
         let reading = &mut Random::new(seed ^ 0x7265_6164_5f6f_6e6c);
         let locals = &mut Random::new(seed ^ 0x6c6f_6361_6c5f_7365);
+        let observers = &mut Random::new(seed ^ 0x6f62_7365_7276_6572);
+        let spares = if reconfig_every_ms > 0 { spares } else { observers.one_of(&[0, 0, 1, 2]) };
         let tick_ms = random.one_of(&[100, 200]);
         // A round must be longer than the way there and back and a write of the log, or leaders never last.
         let heartbeat_ms = random.one_of(&[tick_ms / 4, tick_ms / 2]).max(40);
@@ -215,6 +219,7 @@ impl Options {
             founders,
             one_voter,
             spares,
+            observing: observers.once_in(2),
             first_id: u8::from(!numbering.once_in(3)),
             last_is_255: numbering.once_in(4),
             hand_over_every_ms,
@@ -256,6 +261,8 @@ impl Options {
             read_only_after_ms: 0,
             read_only_clients: 0,
             local_sessions: Off,
+            spares: if self.reconfig_every_ms > 0 { self.spares } else { 0 },
+            observing: false,
             ..self
         }
     }
@@ -273,6 +280,8 @@ impl Options {
             founders: self.servers,
             one_voter: false,
             spares: 0,
+            read_only_after_ms: 0,
+            local_sessions: Off,
             ..self.calm()
         }
     }

@@ -311,10 +311,7 @@ impl Birth<'_> {
         ReplicaConfig {
             me: options.id(self.place),
             members: founders(options, self.place),
-            membership: founders(options, self.place)
-                .iter()
-                .map(|id| format!("server.{id}=host{id}:2888:3888\n"))
-                .collect(),
+            membership: membership(options, self.place),
             membership_version: 0,
             pace: options.pace(),
             entry_len_max: options.entry_len_max as usize,
@@ -333,9 +330,19 @@ impl Birth<'_> {
     }
 }
 
-/// The members as the configuration of the server in `place` has them: those who found the ensemble, and itself.
+/// The members as the configuration of the server in `place` has them, for clients to read.
+fn membership(options: &Options, place: usize) -> String {
+    let voters = founders(options, place).into_iter().map(|id| format!("server.{id}=host{id}:2888:3888\n"));
+    let spares = options.servers as usize..options.hosts();
+    let observers = spares.filter(|_| options.observing).map(|place| options.id(place));
+    voters.chain(observers.map(|id| format!("server.{id}=host{id}:2888:3888:observer\n"))).collect()
+}
+
+/// The voters as the configuration of the server in `place` has them: those who found the ensemble, and itself if it wants to
+/// join.
 pub fn founders(options: &Options, place: usize) -> Vec<ServerId> {
-    let spare = Some(place).filter(|_| place as u64 >= options.founders);
+    let observes = options.observing && place as u64 >= options.servers;
+    let spare = Some(place).filter(|_| place as u64 >= options.founders && !observes);
     (0..options.founders as usize).chain(spare).map(|place| options.id(place)).collect()
 }
 

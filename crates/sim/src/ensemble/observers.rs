@@ -1,0 +1,25 @@
+//! Servers that do not vote.
+//!
+//! Promise: where nobody asks for other voters, whoever did not found the ensemble never votes, follows or leads, whatever is lost;
+//! and serves like everybody else once the faults have stopped.
+
+use oxkeeper_replica::ensemble::{Replica, Role};
+
+use super::world::World;
+
+impl World {
+    /// Checks how a server without a vote stands.
+    pub(super) fn check_observer(&self, me: usize, replica: &Replica) {
+        if self.options.reconfig_every_ms > 0 || (me as u64) < self.options.founders {
+            return;
+        }
+        let (id, role) = (self.options.id(me), replica.role());
+        let takes_part = matches!(role, Role::Leading | Role::Following(_)) || replica.is_candidate();
+        assert!(!takes_part, "observers: server {} is {role:?}", me + 1);
+        assert!(
+            !replica.configuration().voters.contains(&id) || role == Role::Blank,
+            "observers: server {} votes",
+            me + 1
+        );
+    }
+}
