@@ -10,39 +10,20 @@ use oxkeeper_proto::ServerId;
 use super::frame::Status;
 use super::replica::ReplicaConfig;
 
-/// What this server could found.
+/// The ensemble that this server may found.
 #[derive(Debug)]
 pub(super) struct Founding {
-    me: ServerId,
-    /// Those who found the ensemble, in order; without this server if it only learns.
-    members: Vec<ServerId>,
     /// Stands for the members.
     founders: u64,
     /// The ensemble's id in the state it began with; 0 for none.
     origin: u64,
-    /// The entries that this state counts as.
-    begin: u64,
-    /// A majority of blank servers may found the ensemble.
-    initialize: bool,
     /// Peers that have voted since this server began. One that is blank by now has lost what it promised.
     seen_voting: BTreeSet<ServerId>,
 }
 
 impl Founding {
     pub(super) fn new(config: &ReplicaConfig, origin: u64) -> Founding {
-        Founding {
-            me: config.me,
-            members: config.members.clone(),
-            founders: founders_of(&config.members),
-            origin,
-            begin: config.applied,
-            initialize: config.initialize,
-            seen_voting: BTreeSet::new(),
-        }
-    }
-
-    pub(super) fn members(&self) -> &[ServerId] {
-        &self.members
+        Founding { founders: founders_of(&config.members), origin, seen_voting: BTreeSet::new() }
     }
 
     pub(super) fn origin(&self) -> u64 {
@@ -65,25 +46,25 @@ impl Founding {
     }
 
     /// Returns whether this server, which is blank, founds the ensemble, given how its peers stand.
-    pub(super) fn is_due(&self, statuses: &[(ServerId, Status)]) -> bool {
-        if !self.members.contains(&self.me) {
+    pub(super) fn is_due(&self, config: &ReplicaConfig, statuses: &[(ServerId, Status)]) -> bool {
+        let ReplicaConfig { me, members, applied: begin, initialize, .. } = config;
+        if !members.contains(me) {
             return false;
         }
-        let members = self.members.len();
         let count = |is: &dyn Fn(&Status) -> bool| {
-            1 + statuses.iter().filter(|(peer, status)| self.members.contains(peer) && is(status)).count()
+            1 + statuses.iter().filter(|(peer, status)| members.contains(peer) && is(status)).count()
         };
         // Others would found, or have founded, something else.
         let is_new = |status: &Status| {
             let is_like = (status.founders, status.origin) == (self.founders, self.origin);
-            is_like && (status.is_blank() || status.configuration == 1 && status.end == self.begin)
+            is_like && (status.is_blank() || status.configuration == 1 && status.end == *begin)
         };
-        let all = count(&is_new) == members;
+        let all = count(&is_new) == members.len();
         let eager = count(&|status| is_new(status) && (status.initialize || !status.is_blank()));
         // One that is empty takes over what the others hold; one that holds something else must not lose it.
         let yields = |status: &Status| status.is_blank() && status.origin == 0;
         let old = count(&|status| !(is_new(status) || yields(status))) > 1;
-        all || !old && self.initialize && eager > members / 2
+        all || !old && *initialize && eager > members.len() / 2
     }
 
     /// Returns which blank peers hold another imported state than this server, or none.

@@ -487,10 +487,10 @@ impl Replica {
 
     fn found_if_due(&mut self, now_ms: u64) {
         let statuses: Vec<_> = self.statuses().collect();
-        if !self.founding.is_due(&statuses) {
+        if !self.founding.is_due(&self.config, &statuses) {
             return;
         }
-        let configuration = Configuration::first(self.founding.members().to_vec());
+        let configuration = Configuration::first(self.config.members.clone());
         let scalars = vec![
             JournalOp::Scalar(scalar::MEMBERS, configuration.voters.iter().map(|voter| voter.0).collect()),
             JournalOp::Scalar(scalar::CONFIGURATION, configuration.encode()),
