@@ -72,7 +72,7 @@ impl Plot {
     /// Any [`PlantError`].
     pub fn take(data_dir: &Path, data_log_dir: &Path) -> Result<Plot, PlantError> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let locks = lock(&*disk, data_dir, data_log_dir)?;
+        let locks = recovery::lock(&*disk, data_dir, data_log_dir)?;
         let plot =
             Plot { data_dir: data_dir.to_path_buf(), data_log_dir: data_log_dir.to_path_buf(), disk, _locks: locks };
         let marker = plot.marker();
@@ -175,14 +175,6 @@ pub fn fill_tree(
     }
     state.end_checkpoint(&head, true);
     filling.finish(APPLIED)
-}
-
-fn lock(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> Result<Vec<DirLock>, StoreError> {
-    let mut locks = vec![oxkeeper_store::lock(disk, data_dir)?];
-    if data_log_dir != data_dir {
-        locks.push(oxkeeper_store::lock(disk, data_log_dir)?);
-    }
-    Ok(locks)
 }
 
 /// A state at rest.

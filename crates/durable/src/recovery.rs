@@ -183,11 +183,17 @@ pub fn recover_with(
     replay: Replay,
 ) -> Result<Recovered, RecoveryError> {
     refuse_foreign(data_dir)?;
-    let mut locks = vec![oxkeeper_store::lock(&**disk, data_dir)?];
-    if data_log_dir != data_dir {
-        locks.push(oxkeeper_store::lock(&**disk, data_log_dir)?);
-    }
+    let locks = lock(&**disk, data_dir, data_log_dir)?;
     recover_locked(locks, disk, data_dir, data_log_dir, seed, options, replay)
+}
+
+/// Keeps other processes out of both directories.
+pub(crate) fn lock(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> Result<Vec<DirLock>, StoreError> {
+    let mut locks = vec![oxkeeper_store::lock(disk, data_dir)?];
+    if data_log_dir != data_dir {
+        locks.push(oxkeeper_store::lock(disk, data_log_dir)?);
+    }
+    Ok(locks)
 }
 
 /// As [`recover_with`], with the locks of a former recovery, or none if the caller keeps those: of a server whose state was replaced.
