@@ -32,7 +32,7 @@ const STOP_LOG_LEN: u64 = 4 << 20;
 /// A checkpoint may use the whole disk when no write has come for this long, ms.
 const QUIET_MS: u64 = 5;
 /// How much later than the threads that serve a thread behind the scenes gets a core.
-pub(crate) const NICENESS: i32 = 10;
+const NICENESS: i32 = 10;
 /// How often it is looked whether the log has all that is applied.
 const DISK_POLL: Duration = Duration::from_millis(1);
 /// How often it is looked whether an image may still come.
@@ -226,8 +226,7 @@ impl Checkpoints {
 
     /// The thread's work: a checkpoint whenever one is asked for.
     fn run(&self, shared: &RwLock<Shared>, tree: &Tree, clock: Clock) {
-        // Those who serve go first. A system that does not know niceness shares evenly.
-        let _ = nice(NICENESS);
+        give_way();
         loop {
             let mut asked = self.asked.lock();
             while !asked.checkpoint && !asked.stop {
@@ -376,6 +375,11 @@ impl Drop for Image {
         *self.readers.count.lock() -= 1;
         self.readers.none.notify_all();
     }
+}
+
+/// Has this thread give way to those that serve. A system that does not know niceness shares evenly.
+pub(crate) fn give_way() {
+    let _ = nice(NICENESS);
 }
 
 /// Shared with the thread.

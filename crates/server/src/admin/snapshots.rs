@@ -13,7 +13,6 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::{Frame, Incoming};
 use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response, StatusCode};
-use rustix::process::nice;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tracing::{info, warn};
@@ -22,7 +21,7 @@ use super::commands::{failed, told};
 use super::json::Json;
 use super::site::{Body, Running, Site, parameter};
 use crate::backup::{Backup, BackupError};
-use crate::checkpoint::NICENESS;
+use crate::checkpoint::give_way;
 
 /// Bytes of a backup handed over at once.
 const CHUNK_LEN: usize = 256 << 10;
@@ -85,7 +84,7 @@ fn stream(backup: Backup) -> Body {
     let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
     tokio::task::spawn_blocking(move || {
         // Those who serve go first.
-        let _ = nice(NICENESS);
+        give_way();
         let is_to_end = backup.ending();
         let mut out = Chunks { sender, chunk: Vec::with_capacity(CHUNK_LEN), is_to_end };
         let written = backup.write(&mut out);

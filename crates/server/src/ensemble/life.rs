@@ -26,7 +26,6 @@ use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{BallotId, Level, Settings, State};
 use oxkeeper_store::{DirLock, Disk, Log, LogOptions, RECORD_LEN_MAX, StoreError, Tree};
 use parking_lot::{Mutex, RwLock};
-use rustix::process::nice;
 use tracing::{error, info, warn};
 
 use super::config_file::ConfigKeeper;
@@ -36,7 +35,7 @@ use super::house::{BLANK_LOG_INTERVAL_MS, LONELY_LOG_AFTER_MS};
 use super::states::{Asked, States};
 use super::watch::{Watch, Watched};
 use crate::audit::AuditLog;
-use crate::checkpoint::{Checkpoints, NICENESS};
+use crate::checkpoint::{Checkpoints, give_way};
 use crate::clock::Clock;
 use crate::config::{self, Containers, HostPort, Membership};
 use crate::ended::{Ended, Reason};
@@ -319,8 +318,7 @@ fn fetch_from(peer: ServerId, at: u64, connector: &Connector, parts: &Parts) -> 
 fn politely<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            // A system that does not know niceness shares evenly.
-            let _ = nice(NICENESS);
+            give_way();
             work()
         });
         thread.join().unwrap_or_else(|panic| resume_unwind(panic))

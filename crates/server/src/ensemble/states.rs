@@ -9,10 +9,9 @@ use oxkeeper_proto::ServerId;
 use oxkeeper_replica::ensemble::Pins;
 use oxkeeper_store::Tree;
 use parking_lot::Mutex;
-use rustix::process::nice;
 use tracing::{info, warn};
 
-use crate::checkpoint::NICENESS;
+use crate::checkpoint::give_way;
 use crate::peers::{PeerStream, Waker};
 
 /// A question to the engine: the entries from this index on.
@@ -38,8 +37,7 @@ impl States {
 
     /// Sends the state to `peer`; the stream ends with it.
     pub(crate) fn send(&self, mut stream: PeerStream, peer: ServerId) {
-        // Those who serve go first. A system that does not know niceness shares evenly.
-        let _ = nice(NICENESS);
+        give_way();
         info!(peer = peer.0, "sending the state");
         match self.write(&mut stream, peer) {
             Ok(len) => info!(peer = peer.0, len, "the state is sent"),
