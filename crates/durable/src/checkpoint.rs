@@ -1,4 +1,4 @@
-//! What a checkpoint writes into the durable tree.
+//! Writes what a checkpoint puts into the durable tree.
 
 use oxkeeper_state::Captured;
 use oxkeeper_state::checkpoint::Head;

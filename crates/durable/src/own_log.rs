@@ -1,4 +1,4 @@
-//! What a member's own log says, and what of it survives when the member installs a peer's state.
+//! Reads a member's own log, and decides what of it survives when the member installs a peer's state.
 //!
 //! docs/omnipaxos-notes.md says why: the naive rules lost data.
 

@@ -25,7 +25,7 @@ pub const FLUSHES_MAX: usize = 16;
 /// How long an ending connection may take none of its last bytes, ms.
 pub const FAREWELL_MS: u64 = 5_000;
 
-/// What a client's bytes need of whoever owns them.
+/// Provides what the bytes of a client need: time, a way out, and the state.
 pub trait Around {
     /// Returns the monotonic time, ms.
     fn clock_ms(&self) -> u64;
@@ -69,7 +69,7 @@ pub enum Farewell {
     Unread(usize),
     /// It did not say who it is in time.
     Silent,
-    /// What carries the bytes says so, for example TLS.
+    /// The transport ends it, for example TLS.
     Transport(String),
     /// The server stops.
     Stopping,
@@ -78,7 +78,7 @@ pub enum Farewell {
 /// See the module.
 #[derive(Debug)]
 pub struct ClientIo {
-    /// What the bytes mean.
+    /// Interprets the bytes.
     pub connection: Connection,
     /// Input that is not a complete frame yet, or waits.
     unread: BytesMut,
@@ -283,12 +283,9 @@ impl ClientIo {
         }
     }
 
-    /// Notes that `count` bytes left, or that the client takes nothing any more.
-    pub fn wrote(&mut self, count: Option<usize>) {
-        match count {
-            Some(count) => self.written += count as u64,
-            None => self.deaf = true,
-        }
+    /// Notes that `count` bytes left.
+    pub fn wrote(&mut self, count: usize) {
+        self.written += count as u64;
     }
 
     /// Forgets what a client is owed that takes nothing any more.

@@ -180,8 +180,10 @@ impl Client {
     /// Writes out what the socket takes without waiting. A client that takes nothing any more is not told anything.
     pub(crate) fn flush(&self, io: &mut ClientIo) {
         if !io.is_deaf() {
-            let written = self.write(&mut io.unsent).ok();
-            io.wrote(written);
+            match self.write(&mut io.unsent) {
+                Ok(count) => io.wrote(count),
+                Err(Gone) => io.turn_deaf(),
+            }
         }
         io.forget_unheard();
     }

@@ -445,12 +445,12 @@ impl Around for Hands<'_, '_> {
         let Hall { network, random, now_ms, .. } = &mut *self.hall;
         // A write that waits fails when the client is gone; one that does not is lost without a word.
         if !io.unsent.is_empty() && network.link(self.link).down.has_ended() {
-            io.wrote(None);
+            io.turn_deaf();
         }
         if !io.is_deaf() {
             let len = io.unsent.len();
             network.write_down(self.link, &mut io.unsent, *now_ms, random);
-            io.wrote(Some(len - io.unsent.len()));
+            io.wrote(len - io.unsent.len());
         }
         io.forget_unheard();
     }

@@ -18,7 +18,7 @@ pub(super) struct Contact {
 }
 
 impl Contact {
-    /// Nobody was heard yet.
+    /// Begins with nobody heard.
     pub(super) fn new(patience_ms: u64, now_ms: u64) -> Contact {
         Contact { patience_ms, started_ms: now_ms, now_ms, heard_ms: None, counts_from_ms: None, forgave_pause: false }
     }

@@ -1,4 +1,4 @@
-//! What a server has its disk do, and what follows when it is done.
+//! Work for the disk, and its completion.
 
 use super::consensus::Consensus;
 use super::journal::{DiskJob, JournalFull};
