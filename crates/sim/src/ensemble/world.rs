@@ -779,6 +779,8 @@ impl World {
         let trims = if self.options.bug == Bug::NeverTrim { 0 } else { 2_000 };
         let Options { log_window_len, segment_len, .. } = self.options;
         for me in 0..self.hosts.len() {
+            // The world went on beside the checkpoint of the server before.
+            self.until("all is durable", World::agrees);
             self.checkpoint(me);
             let Some(Process { life: Some(life), .. }) = &self.hosts[me].process else { unreachable!("it runs") };
             let mut engine = life.engine.lock();
