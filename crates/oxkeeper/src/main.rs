@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use oxkeeper_server::words::COMPATIBLE_VERSION;
+use oxkeeper_server::COMPATIBLE_VERSION;
 
 /// With the version of ZooKeeper that clients and operators see, which scripts look for.
 static VERSION: LazyLock<String> =

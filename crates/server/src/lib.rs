@@ -1,49 +1,38 @@
 //! Sockets, threads, files: what a server does to the world around its pure core.
 //!
 //! One *engine* thread through which every write goes ([`engine`]); a few threads that own connections and answer reads
-//! where they arrive ([`io`]); one thread for checkpoints ([`checkpoint`]). They hand things to each other through
-//! [`mailbox`]es and share the state under one lock.
+//! where they arrive ([`io`]); one thread for checkpoints ([`storage`]). They hand things to each other through
+//! mailboxes and share the state under one lock.
 //!
 //! Deliberately absent: what an operation does, and in which order replies leave (`oxkeeper-state`,
 //! `oxkeeper-replica`); what is in the data directory (`oxkeeper-durable`); the command line (`oxkeeper`).
 //!
-//! Reading order: [`serve`], [`prepare`], [`io`], [`client`], [`engine`], [`checkpoint`], [`restore`], [`alone`], [`config`],
-//! [`words`].
+//! A folder imports only from those above it in this list, and `tests/house.rs` checks that it does:
 
-mod admin;
-mod admission;
-mod alone;
-mod audit;
-mod auth;
-mod backup;
-mod checkpoint;
-mod client;
 mod clock;
-pub mod config;
 mod ended;
-mod engine;
-mod ensemble;
+pub mod java;
+mod thread;
+
+pub mod config;
 mod handoff;
-mod io;
-mod limits;
-mod listening;
-mod mailbox;
-mod metrics;
-mod mover;
+mod telemetry;
+
+mod auth;
+mod net;
 mod peers;
-mod prepare;
-mod pulse;
-mod report;
-pub mod restore;
-mod role;
-mod serve;
-mod slow;
-mod socket_queue;
-mod tls;
-pub mod words;
-mod words_service;
+mod storage;
+
+mod engine;
+mod io;
+mod observe;
+mod start;
 
 pub use auth::{SaslError, client_account};
 pub use ended::Reason;
-pub use prepare::check;
-pub use serve::{Server, StartError, StartOptions};
+pub use start::prepare::check;
+pub use start::server::{Server, StartError, StartOptions};
+pub use storage::restore;
+
+/// The version of ZooKeeper whose behaviour this server has.
+pub const COMPATIBLE_VERSION: &str = "3.9.5";

@@ -14,7 +14,7 @@ use clap::Args;
 use oxkeeper_durable::offline;
 use oxkeeper_proto::OpCode;
 use oxkeeper_proto::records::Acl;
-use oxkeeper_server::words::java;
+use oxkeeper_server::java;
 use oxkeeper_state::acl::AclId;
 use oxkeeper_state::import::StoredStat;
 use oxkeeper_state::znode::{Owner, Slot};

@@ -16,7 +16,7 @@ use super::keys::{self, Default as KeyDefault, Form, Key};
 use super::membership::{Member, Membership};
 use super::properties::{Properties, Property, Source};
 use super::settings::Config;
-use crate::words::Whitelist;
+use super::word::Whitelist;
 
 /// The class whose name asks for metrics on a port of their own.
 pub(super) const PROMETHEUS_PROVIDER: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";

@@ -18,6 +18,7 @@ mod properties;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod word;
 
 pub use draft::Problem;
 pub(crate) use dynamic::ConfigFile;
@@ -28,6 +29,7 @@ pub use membership::{MEMBERS_MAX, Member, Membership};
 pub use oxkeeper_state::membership::HostPort;
 pub use properties::{Properties, Property, Source, SyntaxError};
 pub use settings::{Admin, AuditConfig, Config, Containers, Ensemble, Limits, Security, Storage, Tls};
+pub use word::{Whitelist, Word};
 
 /// The process exits with this code when its configuration is wrong (ZooKeeper's `INVALID_INVOCATION`).
 pub const EXIT_CODE_INVALID: u8 = 2;

@@ -11,7 +11,7 @@ use oxkeeper_state::membership::{HostPort, Members, Role};
 use oxkeeper_tls::TlsSettings;
 
 use super::membership::Membership;
-use crate::words::Whitelist;
+use super::word::Whitelist;
 
 /// Everything the server is told at start.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use oxkeeper_proto::ServerId;
 
+use super::word::Word;
 use super::*;
-use crate::words::Word;
 
 fn read(text: &str, jvm_flags: &str) -> Properties {
     let mut properties = Properties::from_jvm_flags(jvm_flags);

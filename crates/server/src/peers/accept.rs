@@ -24,7 +24,7 @@ use super::helpers::{Helpers, Topic, canonical, resolve};
 use super::stream::PeerStream;
 use super::{OnState, spawn};
 use crate::config::HostPort;
-use crate::mover::{Mover, reopen};
+use crate::net::rebind::{Mover, reopen};
 
 /// How long the system is left alone after it has refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

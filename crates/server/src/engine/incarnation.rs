@@ -1,0 +1,135 @@
+//! The lives of a server alone: what belongs to one recovery from disk, and how a restored snapshot ends one and begins the next.
+//!
+//! Invariants: a new life begins when nothing writes to the files of the old one any more; no write of a connection of the old
+//! life is applied in the new one; a zxid or session id of the old life is not given again.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use oxkeeper_durable::recovery::{self, Recovered, Replay};
+use oxkeeper_durable::{LogJournal, RecoveryError, StoreOptions};
+use oxkeeper_replica::{Proposals, Serving, Shared};
+use oxkeeper_state::State;
+use oxkeeper_store::{DirLock, StoreError};
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use crate::engine::mailbox::{Mailbox, Order};
+use crate::engine::standalone::{Engine, FullDisk};
+use crate::storage::restore::{Dirs, Planted, Replacement, RestoreError};
+
+/// Between attempts to go on while the disk is full.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a server alone has on disk, beside its log.
+pub(crate) struct Home {
+    pub(crate) dirs: Dirs,
+    /// Held from the first life to the end of the last.
+    pub(crate) _locks: Vec<DirLock>,
+    /// `None` between two lives.
+    pub(crate) checkpointing: Option<JoinHandle<()>>,
+    /// Makes what is shared out of a recovered state.
+    pub(crate) renew: Box<dyn Fn(State) -> Shared + Send>,
+}
+
+impl std::fmt::Debug for Home {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Home").field("dirs", &self.dirs).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Goes on with a restored snapshot, or, if that cannot be, with what it had.
+    pub(crate) fn succeed(&mut self, Replacement { planted, answer }: Replacement) {
+        let replaced = self.replace(&planted);
+        // Who asked may have gone.
+        let _ = answer.send(replaced);
+    }
+
+    fn replace(&mut self, planted: &Planted) -> Result<(), RestoreError> {
+        if self.surroundings.shared.read().state.zxid() >= planted.begin {
+            return Err(RestoreError::Overtaken);
+        }
+        self.surroundings.pulse.engine_is_excused();
+        warn!(zxid = %planted.zxid, "a snapshot is restored: every client is closed");
+        self.close_clients();
+        self.end_life();
+        let counts = planted.count();
+        self.begin_life();
+        self.surroundings.pulse.engine_beats();
+        Ok(counts?)
+    }
+
+    /// Ends every connection that has a session or asks for one. What they proposed and heard no answer to is forgotten.
+    ///
+    /// (1) Nobody begins or resumes a session any more, once the state was locked. (2) Each thread ends its connections.
+    /// (3) It reports, so all that it ever proposed for them is in the mailbox. (4) The mailbox is emptied.
+    fn close_clients(&mut self) {
+        self.surroundings.shared.write().serve(Serving::No, self.surroundings.clock.now_ms());
+        let end = |mailbox: &Arc<Mailbox>| {
+            let (answer, answered) = oneshot::channel();
+            mailbox.order(Order::EndSessions { read_only: false });
+            mailbox.order(Order::Report(answer));
+            answered
+        };
+        let reports: Vec<_> = self.surroundings.mailboxes.iter().map(end).collect();
+        // A thread that has stopped has no connections.
+        reports.into_iter().for_each(|answered| drop(answered.blocking_recv()));
+        self.surroundings.proposing.take_waiting(&mut Proposals::default());
+        self.surroundings.mailboxes.iter().for_each(|mailbox| mailbox.relieve());
+    }
+
+    /// Afterwards nothing writes to its files any more.
+    fn end_life(&mut self) {
+        if let Some(checkpoints) = &self.surroundings.checkpoints {
+            checkpoints.stop();
+        }
+        if let Some(thread) = self.home.as_mut().and_then(|home| home.checkpointing.take()) {
+            let _ = thread.join();
+        }
+        self.engine.end_life();
+        self.surroundings.full = FullDisk::default();
+    }
+
+    /// From what counts on disk, as if the process had been started again. Without that, it is to stop.
+    fn begin_life(&mut self) {
+        while !self.surroundings.proposing.is_to_stop() {
+            match self.recover() {
+                Ok(()) => return info!(zxid = %self.surroundings.shared.read().state.zxid(), "serving"),
+                Err(RecoveryError::Store(problem @ StoreError::Full { .. })) => {
+                    warn!(%problem, "this server cannot go on yet");
+                    std::thread::sleep(RETRY_PAUSE);
+                }
+                // What is on disk cannot be used: an operator must see it.
+                Err(problem) => panic!("the data cannot be used any more: {problem}"),
+            }
+        }
+    }
+
+    fn recover(&mut self) -> Result<(), RecoveryError> {
+        let (Some(home), Some(checkpoints)) = (&mut self.home, &self.surroundings.checkpoints) else {
+            unreachable!("what keeps nothing on disk is not restored");
+        };
+        let Dirs { disk, data_dir, data_log_dir, seed } = &home.dirs;
+        let options = StoreOptions::default();
+        let recovered =
+            recovery::recover_locked(Vec::new(), disk, data_dir, data_log_dir, *seed, &options, Replay::All)?;
+        let Recovered { state, log, tree, applied, checkpointed, tail_len, last_checkpoint, .. } = recovered;
+        let renewed = (home.renew)(state);
+        let mut shared = self.surroundings.shared.write();
+        renewed.sessions.lock().succeed(shared.sessions.get_mut());
+        renewed.watches.lock().fired = std::mem::take(&mut shared.watches.get_mut().fired);
+        checkpoints.restart(applied, checkpointed, tail_len);
+        checkpoints.stats.lock().last = last_checkpoint;
+        let former = std::mem::replace(&mut *shared, renewed);
+        drop(shared);
+        drop(former);
+        let journal = Box::new(LogJournal::alone(log));
+        let level = self.surroundings.shared.read().state.level();
+        self.engine.restart(journal, (applied, level), self.surroundings.clock.now_ms());
+        let thread = checkpoints.start(&self.surroundings.shared, Arc::new(tree), self.surroundings.clock);
+        home.checkpointing = Some(thread.expect("the system has a thread: one has just ended"));
+        Ok(())
+    }
+}

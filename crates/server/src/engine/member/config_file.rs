@@ -1,0 +1,85 @@
+//! Keeps `zoo.cfg` up with the members that the ensemble has agreed on.
+//!
+//! Owns when it is written: off the engine's thread, one version after the other, only where `reconfigEnabled` allows
+//! changes. A file that cannot be written is a warning: the state knows the members, the next start reads them there.
+
+use std::thread::JoinHandle;
+
+use oxkeeper_state::Membership;
+use tracing::{info, warn};
+
+use crate::config::{Config, ConfigFile};
+use crate::thread::spawn;
+
+/// The file, and how far it is.
+pub(crate) struct ConfigKeeper {
+    file: ConfigFile,
+    /// The version that it has, or was tried to have.
+    written: i64,
+    writing: Option<JoinHandle<()>>,
+}
+
+impl ConfigKeeper {
+    /// `None` where nothing is to be written. Lines of members in the file itself are kept as a copy, once.
+    pub(crate) fn new(config: &Config) -> Option<ConfigKeeper> {
+        let membership = config.ensemble.membership.as_ref().filter(|_| config.ensemble.reconfig_enabled)?;
+        let file = ConfigFile::new(config.file.clone()?, membership.me, config.ensemble.members.clone());
+        if config.ensemble.dynamic_config_file.is_none() {
+            let backed_up = file.back_up();
+            backed_up.unwrap_or_else(|error| warn!(%error, "the configuration file cannot be copied to its .bak"));
+        }
+        let written = config.ensemble.config_version.unwrap_or_default();
+        Some(ConfigKeeper { file, written, writing: None })
+    }
+
+    /// Begins to write the members down if their version is later than the one written.
+    pub(crate) fn keep_up(&mut self, membership: &Membership) {
+        if membership.version() <= self.written || self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
+            return;
+        }
+        self.written = membership.version();
+        let (file, membership) = (self.file.clone(), membership.clone());
+        self.writing = spawn("config", move || write(&file, &membership)).ok();
+    }
+
+    /// The server stops: what came while something was written is written, too.
+    pub(crate) fn finish(&mut self, membership: &Membership) {
+        self.writing.take().into_iter().for_each(|writing| _ = writing.join());
+        self.keep_up(membership);
+    }
+}
+
+/// What is begun is finished before the process ends.
+impl Drop for ConfigKeeper {
+    fn drop(&mut self) {
+        if let Some(writing) = self.writing.take() {
+            let _ = writing.join();
+        }
+    }
+}
+
+fn write(file: &ConfigFile, membership: &Membership) {
+    let version = format!("{:x}", membership.version());
+    match file.write(membership) {
+        Ok(()) => info!(version, "the members are in the configuration file"),
+        Err(error) => warn!(
+            version, %error,
+            "the configuration file cannot be written and names other members; this server knows them all the same"
+        ),
+    }
+}
+
+/// Says so if the configuration and the state disagree about who the members are.
+pub(crate) fn compare(config: &Config, agreed: &Membership) {
+    let written = &config.ensemble.members;
+    if agreed.is_empty() || agreed.members() == written {
+        return;
+    }
+    let version = format!("{:x}", agreed.version());
+    warn!(
+        version,
+        agreed = %agreed.members().to_string().trim_end().replace('\n', ", "),
+        written = %written.to_string().trim_end().replace('\n', ", "),
+        "the configuration names other members than the ensemble has agreed on, which count"
+    );
+}

@@ -1,0 +1,335 @@
+//! The engine's thread of an ensemble's server: it gives a [`MemberEngine`] its links, its own clients' commands, a clock and a disk.
+//!
+//! While it waits for its disk, a second thread stands in for it: at once where this server follows, so that reads here show what the
+//! leader says is decided; elsewhere only when the disk is slow, since what comes meanwhile makes a better entry together.
+//!
+//! Invariants: one of the two has the engine at a time; a checkpoint holds nothing that is not on this server's disk.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use oxkeeper_proto::ServerId;
+use oxkeeper_replica::Proposals;
+use oxkeeper_replica::engine::{MemberEngine, Moment};
+use oxkeeper_replica::ensemble::{DiskJob, JournalFull, Outdated, Role, Want};
+use parking_lot::{Mutex, MutexGuard};
+use tracing::{info, warn};
+
+use super::life::{Agreed, Life, Parts, Running, follow_own_line, linked_members};
+use super::outside::Surroundings;
+use crate::ended::Reason;
+use crate::peers::{Alarm, PeerEvent};
+use crate::telemetry::slow::Times;
+
+/// Bytes of log entries given to a peer that is sent the state at once.
+const PART_LEN: usize = 1 << 20;
+/// How long a stop waits for own clients' last commands.
+const STOP_PATIENCE: Duration = Duration::from_millis(500);
+/// A disk that takes longer is slow: the engine goes on without it.
+const SLOW_DISK_AFTER: Duration = Duration::from_millis(2);
+
+/// The thread's state.
+pub(crate) struct Ensemble {
+    pub(super) parts: Parts,
+    pub(super) running: Running,
+}
+
+/// Why a life ends.
+enum End {
+    Stopped,
+    /// This peer's state is needed, with so many entries.
+    Install(ServerId, u64),
+    DiskFull,
+    /// Its state is not that of the others.
+    Wrong,
+    /// Others have agreed on what it does not know.
+    Outdated(Outdated),
+}
+
+/// State that the two threads share.
+struct Desk<'a> {
+    alarm: Arc<Alarm>,
+    /// The first thread waits for the disk, and does not have the engine.
+    disk_works: AtomicBool,
+    engine: Mutex<&'a mut Ensemble>,
+}
+
+struct StopAlarm<'a>(&'a Alarm);
+
+impl Drop for StopAlarm<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+impl Desk<'_> {
+    /// The first thread.
+    fn work(&self) -> End {
+        let mut proposals = Proposals::default();
+        let mut engine = self.engine.lock();
+        loop {
+            let patience = engine.idle_time();
+            let stop = engine.gather(&mut proposals, patience);
+            engine.turn();
+            if let Some(work) = engine.begin_disk() {
+                let done = self.wait_for_disk(&mut engine, work);
+                if let Err(JournalFull) = engine.finish_disk(done) {
+                    return End::DiskFull;
+                }
+            }
+            if let Some(end) = engine.finish_turn(stop) {
+                return end;
+            }
+        }
+    }
+
+    fn wait_for_disk(&self, engine: &mut MutexGuard<'_, &mut Ensemble>, work: DiskJob) -> Result<(), JournalFull> {
+        let start = Instant::now();
+        engine.parts.pulse.engine_is_excused();
+        self.disk_works.store(true, Ordering::Release);
+        let listens = engine.follows();
+        self.alarm.set(listens, SLOW_DISK_AFTER);
+        let done = MutexGuard::unlocked(engine, work);
+        self.disk_works.store(false, Ordering::Release);
+        self.alarm.rest();
+        engine.parts.pulse.engine_beats();
+        if engine.running.engine.writing_since_ms().is_some() {
+            engine.parts.stats.lock().synced(start.elapsed().as_micros() as u64);
+        }
+        done
+    }
+
+    /// The second thread.
+    fn stand_in(&self) {
+        let mut proposals = Proposals::default();
+        while self.alarm.wait() {
+            if self.disk_works.load(Ordering::Acquire) {
+                let mut engine = self.engine.lock();
+                // The disk may be done by now.
+                if self.disk_works.load(Ordering::Acquire) {
+                    engine.gather(&mut proposals, Duration::ZERO);
+                    engine.turn();
+                    engine.set_alarm(&self.alarm);
+                }
+            }
+        }
+    }
+}
+
+impl Ensemble {
+    /// Binds the peers' port. *Errors*: that, or a full disk; the parts come back.
+    pub(crate) fn start(parts: Parts, life: Life) -> Result<Ensemble, (Box<Parts>, io::Error)> {
+        match Running::start(&parts, life) {
+            Ok(running) => {
+                follow_own_line(&parts);
+                Ok(Ensemble { parts, running })
+            }
+            Err(problem) => Err((Box::new(parts), problem)),
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub(crate) fn run(mut self) {
+        loop {
+            let next = match self.live() {
+                End::Stopped => return self.end(),
+                End::Install(peer, at) => self.install(peer, at),
+                End::DiskFull => self.wait_for_room(),
+                End::Wrong => return self.stop_wrong(),
+                End::Outdated(outdated) => return self.give_up(Reason::Entry(outdated)),
+            };
+            match next {
+                Some(next) => self = next,
+                None => return,
+            }
+        }
+    }
+
+    fn live(&mut self) -> End {
+        let alarm = self.running.peers.alarm();
+        let desk = Desk { alarm, disk_works: AtomicBool::new(false), engine: Mutex::new(self) };
+        thread::scope(|scope| {
+            // However this ends, the other one ends, too.
+            let _stop = StopAlarm(&desk.alarm);
+            let second = thread::Builder::new().name("engine-2".to_owned()).spawn_scoped(scope, || desk.stand_in());
+            if let Err(error) = second {
+                warn!(%error, "cannot start the engine's second thread: a slow disk will hold up everything");
+            }
+            desk.work()
+        })
+    }
+
+    /// Takes what waits for it, or comes in so long; whether it is to stop.
+    fn gather(&mut self, proposals: &mut Proposals, patience: Duration) -> bool {
+        self.running.peers.wait(patience);
+        self.parts.pulse.engine_beats();
+        // Nobody else could end the sessions of a voter that is alone: it may stand still.
+        let is_alone = self.running.engine.replica().configuration().is_sole();
+        self.running.watch.moved(if is_alone { u64::MAX } else { self.parts.clock.now_ms() });
+        self.listen();
+        let stop = self.parts.proposing.take_waiting(proposals);
+        self.running.engine.submit(proposals);
+        self.parts.proposing.note_unapplied(self.running.engine.replica().waiting_len());
+        stop
+    }
+
+    fn turn(&mut self) {
+        let moment = Moment { now_ms: self.parts.clock.now_ms(), wall_ms: self.parts.clock.wall_ms() };
+        self.drive(|engine, parts, outside| engine.turn(&parts.shared, moment, outside));
+    }
+
+    fn begin_disk(&mut self) -> Option<DiskJob> {
+        self.running.engine.begin_disk(self.parts.clock.now_ms())
+    }
+
+    fn finish_disk(&mut self, done: Result<(), JournalFull>) -> Result<(), JournalFull> {
+        let now_ms = self.parts.clock.now_ms();
+        self.drive(|engine, parts, outside| engine.finish_disk(done, &parts.shared, now_ms, outside))
+    }
+
+    /// Drives the engine; does, counts and shows what it brings about.
+    pub(super) fn drive<T>(&mut self, work: impl FnOnce(&mut MemberEngine, &Parts, &mut Surroundings<'_>) -> T) -> T {
+        let Running { engine, peers, ensemble_id, level, agreed, .. } = &mut self.running;
+        let mut outside = Surroundings::new(&self.parts, peers, (ensemble_id, level), agreed);
+        let done = work(engine, &self.parts, &mut outside);
+        let Surroundings { entries, agreed, .. } = outside;
+        self.count(entries);
+        agreed.into_iter().for_each(|agreed| self.note_members(agreed));
+        self.show_role();
+        done
+    }
+
+    /// After a turn; why this life ends, if it does.
+    fn finish_turn(&mut self, stop: bool) -> Option<End> {
+        self.keep_house();
+        self.answer_questions();
+        if self.running.engine.replica().is_wrong() {
+            return Some(End::Wrong);
+        }
+        if let Some(outdated) = self.running.engine.replica().outdated() {
+            return Some(End::Outdated(outdated));
+        }
+        match self.running.engine.take_want() {
+            Some(Want::Install { from, at }) => Some(End::Install(from, at)),
+            None => (stop && self.may_stop()).then_some(End::Stopped),
+        }
+    }
+
+    fn idle_time(&self) -> Duration {
+        Duration::from_millis(self.running.engine.next_turn_ms().saturating_sub(self.parts.clock.now_ms()))
+    }
+
+    fn follows(&self) -> bool {
+        matches!(self.running.engine.replica().role(), Role::Following(_) | Role::Observing(_))
+    }
+
+    /// The disk is not done yet: who stands in has the next turn when it is due, or a peer says something. A leader that waits for
+    /// its disk can do nothing for its own clients.
+    fn set_alarm(&self, alarm: &Alarm) {
+        if self.follows() {
+            self.running.peers.hear_waker();
+        }
+        alarm.set(true, self.idle_time().max(Duration::from_millis(1)));
+    }
+
+    /// Own clients' commands are finished, as long as that does not take too long.
+    fn may_stop(&mut self) -> bool {
+        let now_ms = self.parts.clock.now_ms();
+        let Running { engine, stop_by, .. } = &mut self.running;
+        let replica = engine.replica_mut();
+        let by = *stop_by.get_or_insert_with(|| {
+            if replica.hand_over(now_ms) {
+                info!("this server stops: another one is to lead");
+            }
+            Instant::now() + STOP_PATIENCE
+        });
+        replica.waiting_len() == 0 && !replica.is_leaving() || Instant::now() >= by
+    }
+
+    /// Takes what peers sent.
+    fn listen(&mut self) {
+        let (parts, Running { peers, engine, .. }) = (&self.parts, &mut self.running);
+        let now_ms = parts.clock.now_ms();
+        let mut refused: Vec<(ServerId, String)> = Vec::new();
+        peers.poll(&mut |event| match event {
+            PeerEvent::LinkUp(peer) => {
+                refused.retain(|(known, _)| *known != peer);
+                engine.link_up(peer, now_ms);
+            }
+            PeerEvent::LinkDown { peer, .. } => {
+                refused.retain(|(known, _)| *known != peer);
+                engine.link_down(peer, now_ms);
+            }
+            PeerEvent::Stirs(peer) => engine.replica_mut().stirred(peer, now_ms),
+            PeerEvent::Drains(peer) => engine.replica_mut().drained(peer, now_ms),
+            PeerEvent::Frame(peer, frame) => {
+                if refused.iter().all(|(known, _)| *known != peer)
+                    && let Err(problem) = engine.receive(peer, frame, now_ms)
+                {
+                    refused.push((peer, problem.to_string()));
+                }
+            }
+        });
+        for (peer, problem) in refused {
+            self.running.peers.kill(peer, &problem);
+        }
+    }
+
+    /// Gives out parts of the log.
+    fn answer_questions(&mut self) {
+        while let Ok((from, answer)) = self.running.questions.try_recv() {
+            let part = self.running.engine.replica().log_part(from, PART_LEN);
+            self.parts.stats.lock().states_sent += u64::from(part.as_ref().is_some_and(|part| part.last.is_some()));
+            let _ = answer.send(part);
+        }
+    }
+
+    /// `entries`: of each that is applied, how many commands it had and how old it is.
+    fn count(&mut self, entries: Vec<(u64, u64)>) {
+        let (parts, Running { engine, slow, .. }) = (&self.parts, &mut self.running);
+        let times = Times { taken_ms: None, durable_ms: parts.clock.now_ms() };
+        let slow = slow.report(engine.writer_mut(), times, parts.clock);
+        let packed = engine.take_packed();
+        let replica = engine.replica();
+        if slow > 0 || packed.lens.count > 0 || !entries.is_empty() {
+            let leads = replica.role() == Role::Leading;
+            let mut stats = parts.stats.lock();
+            stats.slow_requests += slow;
+            stats.proposed(&packed);
+            stats.decided = replica.decided();
+            stats.waiting_len = replica.waiting_len();
+            // An entry without a command says only that somebody leads.
+            let entries = entries.into_iter().filter(|&(count, _)| count > 0);
+            entries.for_each(|(count, age_ms)| stats.applied(count, age_ms, leads));
+        }
+        parts.proposing.note_unapplied(replica.waiting_len());
+        // The last delivery may have woken them before that was so, and there may be no next one.
+        parts.mailboxes.iter().for_each(|mailbox| mailbox.relieve());
+    }
+
+    /// Links are made to whoever is a member now.
+    fn note_members(&mut self, agreed: Agreed) {
+        let (members, are_agreed) = linked_members(&self.parts);
+        self.running.peers.set_members(members, are_agreed);
+        follow_own_line(&self.parts);
+        if agreed.version != self.running.agreed.version {
+            let Agreed { voters, observers, version, .. } = &agreed;
+            info!(?voters, ?observers, version = format!("{version:x}"), "the members have changed");
+        }
+        self.running.agreed = agreed;
+    }
+
+    fn end(mut self) {
+        // A full disk changes nothing any more.
+        let replica = self.running.engine.replica_mut();
+        replica.stage_decided();
+        let _ = replica.persist();
+        if let Some(file) = &mut self.parts.config_file {
+            file.finish(self.parts.shared.read().state.membership());
+        }
+        self.running.end(&self.parts);
+    }
+}

@@ -1,0 +1,461 @@
+//! The lives of a member: what belongs to one recovery from disk, how it begins and ends, and what makes the next one begin: a
+//! peer's state that replaces the own one, or a disk that was full.
+//!
+//! Invariant: a new life begins when nothing writes to the files of the old one any more.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::panic::resume_unwind;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::mpsc::Receiver as Questions;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use oxkeeper_durable::own_log::{is_current, kept, own_log};
+use oxkeeper_durable::recovery::{self, KNOWS, Replay};
+use oxkeeper_durable::transfer::{Receiver, Tail, TransferError};
+use oxkeeper_durable::{LogJournal, RecoveryError, StoreOptions};
+use oxkeeper_proto::ServerId;
+use oxkeeper_replica::audit::Audit;
+use oxkeeper_replica::engine::{MemberEngine, MemberOptions};
+use oxkeeper_replica::ensemble::{Bugs, JournalFull, Pace, Replica, ReplicaConfig, Role, SYNC_LEN_MAX};
+use oxkeeper_replica::{Shared, Writer};
+use oxkeeper_state::reconfig::Ruling;
+use oxkeeper_state::{BallotId, Level, Settings, State};
+use oxkeeper_store::{DirLock, Disk, Log, LogOptions, RECORD_LEN_MAX, StoreError, Tree};
+use parking_lot::{Mutex, RwLock};
+use tracing::{error, info, warn};
+
+use super::config_file::ConfigKeeper;
+use super::engine::Ensemble;
+use super::fetch::fetch;
+use super::house::{BLANK_LOG_INTERVAL_MS, LONELY_LOG_AFTER_MS};
+use super::states::{Asked, States};
+use super::watch::{Watch, Watched};
+use crate::clock::Clock;
+use crate::config::{self, Containers, HostPort, Membership};
+use crate::ended::{Ended, Reason};
+use crate::engine::mailbox::{Mailbox, Proposing};
+use crate::engine::standalone::reaping;
+use crate::io::listening::Listening;
+use crate::observe::metrics::EngineStats;
+use crate::peers::{Connector, Member, PeerTls, Peers, PeersConfig};
+use crate::storage::checkpoint::Checkpoints;
+use crate::telemetry::audit::AuditLog;
+use crate::telemetry::role::{self, RoleCell};
+use crate::telemetry::slow::SlowLog;
+use crate::telemetry::watchdog::Pulse;
+use crate::thread::give_way;
+
+/// ZooKeeper's: a file of this name in the data directory says that an empty server may count as a new one.
+pub(super) const INITIALIZE: &str = "initialize";
+/// Bytes of commands in one log entry, unless one command alone has more.
+const ENTRY_LEN_MAX: usize = RECORD_LEN_MAX / 2;
+/// Pause after a state could not be fetched, and between attempts while the disk is full.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How often it is looked whether this server is to stop while it does something else.
+const STOP_POLL: Duration = Duration::from_millis(50);
+/// A server whose peers are silent for so many heartbeats has lost touch, if `tickTime` is not longer.
+const CONTACT_HEARTBEATS: u64 = 5;
+
+/// What stays for as long as the process runs.
+pub(crate) struct Parts {
+    pub(crate) shared: Arc<RwLock<Shared>>,
+    pub(crate) proposing: Arc<Proposing>,
+    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
+    pub(crate) checkpoints: Arc<Checkpoints>,
+    pub(crate) clock: Clock,
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) containers: Containers,
+    pub(crate) settings: Settings,
+    pub(crate) stats: Arc<Mutex<EngineStats>>,
+    pub(crate) role: Arc<RoleCell>,
+    pub(crate) membership: Membership,
+    /// Where clients are accepted: it moves when the members say so.
+    pub(crate) listening: Arc<Listening>,
+    pub(crate) config_file: Option<ConfigKeeper>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) data_log_dir: PathBuf,
+    pub(crate) seed: u64,
+    /// Reads are served after so long without a quorum, ms, if at all.
+    pub(crate) read_only_after_ms: Option<u64>,
+    /// `None`: links between servers come without TLS.
+    pub(crate) tls: Option<Arc<PeerTls>>,
+    /// A write that takes longer is logged, ms.
+    pub(crate) slow_after_ms: Option<u64>,
+    pub(crate) audit: Option<Arc<AuditLog>>,
+    /// Is told why the process must end, if it must.
+    pub(crate) ended: Arc<Ended>,
+    /// The agreed feature level is not raised beyond it.
+    pub(crate) level_max: Level,
+    /// Makes the part of what is shared that a new state brings with it.
+    pub(crate) renew: Box<dyn Fn(oxkeeper_state::State) -> Shared + Send>,
+}
+
+/// What one recovery gave, until a peer's state replaces it.
+pub(crate) struct Life {
+    pub(crate) log: Log,
+    pub(crate) tree: Tree,
+    pub(crate) applied: u64,
+    pub(crate) checkpointed: u64,
+    pub(crate) locks: Vec<DirLock>,
+}
+/// What a life has while it lasts.
+pub(super) struct Running {
+    pub(super) engine: MemberEngine,
+    pub(super) peers: Peers,
+    pub(super) questions: Questions<Asked>,
+    pub(super) ensemble_id: Arc<AtomicU64>,
+    pub(super) level: Arc<AtomicU32>,
+    pub(super) checkpointing: JoinHandle<()>,
+    pub(super) watch: Watch,
+    pub(super) next_look_ms: u64,
+    /// The file that lets it found an ensemble is there.
+    pub(super) initialize: bool,
+    /// As the log has told.
+    pub(super) told_role: Role,
+    pub(super) next_blank_log_ms: u64,
+    pub(super) next_lonely_log_ms: u64,
+    pub(super) next_twin_log_ms: u64,
+    pub(super) slow: SlowLog,
+    pub(super) stop_by: Option<Instant>,
+    pub(super) agreed: Agreed,
+    /// On a leader: the peers that were in step with it when it looked last.
+    pub(super) in_step: BTreeSet<ServerId>,
+    pub(super) _locks: Vec<DirLock>,
+}
+
+/// The members as of the last entry applied, for who must not lock the state in each turn.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Agreed {
+    pub(super) version: i64,
+    /// A new leader may know hosts of servers that nobody knew before.
+    pub(super) epoch: Option<BallotId>,
+    pub(super) voters: Vec<ServerId>,
+    pub(super) observers: Vec<ServerId>,
+}
+
+impl Agreed {
+    pub(super) fn of(state: &State) -> Agreed {
+        let membership = state.membership();
+        Agreed {
+            version: membership.version(),
+            epoch: state.epoch_ballot(),
+            voters: membership.voters(),
+            observers: membership.observers(),
+        }
+    }
+}
+
+impl Running {
+    pub(super) fn start(parts: &Parts, life: Life) -> io::Result<Running> {
+        let Life { log, tree, applied, checkpointed, locks } = life;
+        let now_ms = parts.clock.now_ms();
+        let config = replica_config(parts, applied, checkpointed);
+        let (initialize, contact_ms) = (config.initialize, config.pace.contact_ms);
+        let shared = parts.shared.read();
+        let replica = Replica::start(config, Box::new(LogJournal::new(log)), &shared.state, now_ms);
+        let replica = replica.map_err(|JournalFull| io::Error::from(io::ErrorKind::StorageFull))?;
+        let (me, boot) = replica.origin();
+        shared.sessions.lock().start(me, boot);
+        let ensemble_id = Arc::new(AtomicU64::new(shared.state.ensemble()));
+        let level = Arc::new(AtomicU32::new(shared.state.level().0));
+        drop(shared);
+        let mut writer = Writer::new(parts.mailboxes.len());
+        writer.slow_after_ms = parts.slow_after_ms;
+        writer.audit = parts.audit.as_ref().map(|_| Audit::default());
+        let (tree, entry) = (Arc::new(tree), parts.checkpoints.between_entries().clone());
+        let (states, questions) = States::new(tree.clone());
+        let peers = start_peers(parts, &states, (ensemble_id.clone(), level.clone()))?;
+        *states.waker.lock() = Some(peers.waker());
+        parts.proposing.wake_by(peers.waker());
+        let watch = start_watch(parts, contact_ms)?;
+        Ok(Running {
+            engine: MemberEngine::new(replica, writer, member_options(parts), entry, states.pins.clone(), now_ms),
+            peers,
+            questions,
+            ensemble_id,
+            level,
+            checkpointing: parts.checkpoints.start(&parts.shared, tree, parts.clock)?,
+            watch,
+            next_look_ms: 0,
+            initialize,
+            told_role: Role::Looking,
+            next_blank_log_ms: now_ms + BLANK_LOG_INTERVAL_MS,
+            next_lonely_log_ms: now_ms + LONELY_LOG_AFTER_MS,
+            next_twin_log_ms: now_ms,
+            slow: SlowLog::default(),
+            stop_by: None,
+            agreed: Agreed::of(&parts.shared.read().state),
+            in_step: BTreeSet::new(),
+            _locks: locks,
+        })
+    }
+
+    /// Ends: afterwards nothing writes to its files any more.
+    pub(super) fn end(self, parts: &Parts) {
+        // Its threads may wait for an answer, which now never comes.
+        drop(self.questions);
+        drop(self.peers);
+        parts.checkpoints.stop();
+        let _ = self.checkpointing.join();
+    }
+}
+impl Ensemble {
+    /// Puts a peer's state, of at least `at` entries, in the place of this server's own. `None` if it is to stop.
+    pub(super) fn install(mut self, peer: ServerId, at: u64) -> Option<Ensemble> {
+        info!(peer = peer.0, "this server lacks entries that its peers have no more: fetching the state");
+        self.stop_serving();
+        let (mut newer, connector) = (None, self.running.peers.connector());
+        let is_fetched = connector.sources(peer).into_iter().any(|source| {
+            let fetched = fetch_from(source, at, &connector, &self.parts);
+            if let Err(problem) = &fetched {
+                warn!(peer = source.0, "the state could not be fetched: {problem}; the own one is as it was");
+            }
+            if let Err(TransferError::Newer { needs, knows }) = fetched {
+                newer = Some(Reason::State { needs, knows });
+            }
+            fetched.is_ok()
+        });
+        if let Some(reason) = newer.filter(|_| !is_fetched) {
+            self.give_up(reason);
+            return None;
+        }
+        self.start_anew(!is_fetched)
+    }
+
+    /// An operator must do something before this server can take part: the process ends.
+    pub(super) fn give_up(mut self, reason: Reason) {
+        self.stop_serving();
+        error!("{reason}");
+        self.parts.ended.tell(reason);
+        self.running.end(&self.parts);
+    }
+
+    /// It leaves the ensemble for a while.
+    fn stop_serving(&mut self) {
+        let now_ms = self.parts.clock.now_ms();
+        self.drive(|engine, parts, outside| engine.stop_serving(&parts.shared, now_ms, outside));
+        self.parts.pulse.engine_is_excused();
+        self.parts.role.set(role::Role::NotServing, now_ms);
+    }
+
+    /// The disk is full: what was not written yet is forgotten, as a crash would have it, and the server stays out of
+    /// the ensemble until there is room. `None` if it is to stop.
+    pub(super) fn wait_for_room(mut self) -> Option<Ensemble> {
+        error!("the disk is full: this server leaves the ensemble until there is room again");
+        self.stop_serving();
+        self.start_anew(true)
+    }
+
+    /// A new life from what is on disk, as if the process had been started again; after a pause, if what ended the
+    /// former one may end this one, too. `None` if it is to stop.
+    fn start_anew(self, pause: bool) -> Option<Ensemble> {
+        let Ensemble { mut parts, running } = self;
+        running.end(&parts);
+        if pause {
+            parts.pause();
+        }
+        while !parts.proposing.is_to_stop() {
+            match relive(&parts) {
+                Ok(life) => match Ensemble::start(parts, life) {
+                    Ok(ensemble) => return Some(ensemble),
+                    Err((returned, problem)) => {
+                        warn!(%problem, "this server cannot go on yet");
+                        parts = *returned;
+                    }
+                },
+                Err(RecoveryError::Store(problem @ StoreError::Full { .. })) => {
+                    warn!(%problem, "this server cannot go on yet");
+                }
+                // What is on disk cannot be used: an operator must see it.
+                Err(problem) => panic!("the data cannot be used any more: {problem}"),
+            }
+            parts.pause();
+        }
+        None
+    }
+}
+
+impl Parts {
+    /// Before something is tried again; shorter if this server is to stop.
+    fn pause(&self) {
+        let until = Instant::now() + RETRY_PAUSE;
+        while Instant::now() < until && !self.proposing.is_to_stop() {
+            std::thread::sleep(STOP_POLL);
+        }
+    }
+}
+
+/// Puts the state of `peer`, of at least `at` entries, where the next recovery finds it.
+fn fetch_from(peer: ServerId, at: u64, connector: &Connector, parts: &Parts) -> Result<(), TransferError> {
+    let Parts { disk, data_dir, data_log_dir, proposing, membership, .. } = parts;
+    let members = member_ids(membership);
+    let stream = connector.connect_for_state(peer);
+    let mut stream = stream.map_err(|problem| {
+        warn!(peer = peer.0, %problem, "no connection");
+        TransferError::Source("the peer does not answer")
+    })?;
+    let installed = politely(move || {
+        let mut receiver = Receiver::new(disk, data_dir, data_log_dir, &StoreOptions::default())?;
+        fetch(&mut stream, &mut receiver, &|| proposing.is_to_stop())?;
+        let log = Log::open(disk.clone(), &data_log_dir.join(recovery::LOG_DIR), &LogOptions::default())?;
+        if !receiver.tail().is_some_and(|tail| is_current(&log, tail)) {
+            return Err(TransferError::Source("the peer has missed a change of the members"));
+        }
+        if receiver.tail().is_some_and(|tail| tail.decided < at) {
+            return Err(TransferError::Source("the peer is behind, too"));
+        }
+        receiver.finish(|tail: &Tail| kept(&own_log(&log, &members, tail.decided), tail, false))
+    })?;
+    info!(applied = installed.applied, end = installed.end, "the state is here");
+    Ok(())
+}
+
+/// Does `work` on a thread of low priority: this server serves nobody meanwhile, and others on this machine may.
+fn politely<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            give_way();
+            work()
+        });
+        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+/// Recovers from disk, and puts the recovered state in the place of the one that is served.
+fn relive(parts: &Parts) -> Result<Life, RecoveryError> {
+    let Parts { disk, data_dir, data_log_dir, seed, .. } = parts;
+    let options = StoreOptions::default();
+    let recover = || recovery::recover_with(disk, data_dir, data_log_dir, *seed, &options, Replay::DECIDED);
+    let recovery::Recovered { state, log, tree, applied, checkpointed, tail_len, locks, .. } = politely(recover)?;
+    *parts.shared.write() = (parts.renew)(state);
+    parts.checkpoints.restart(applied, checkpointed, tail_len);
+    Ok(Life { log, tree, applied, checkpointed, locks })
+}
+
+fn member_options(parts: &Parts) -> MemberOptions {
+    MemberOptions {
+        reaping: reaping(&parts.containers),
+        read_only_after_ms: parts.read_only_after_ms,
+        disk_stall_ms: u64::from(parts.membership.disk_stall_ms),
+    }
+}
+
+fn replica_config(parts: &Parts, applied: u64, checkpointed: u64) -> ReplicaConfig {
+    let membership = &parts.membership;
+    let heartbeat_ms = u64::from(membership.heartbeat_ms);
+    ReplicaConfig {
+        me: membership.me,
+        members: member_ids(membership),
+        membership: membership.text.clone(),
+        membership_version: membership.version,
+        pace: Pace {
+            heartbeat_ms,
+            silence_ms: u64::from(membership.peer_timeout_ms),
+            contact_ms: u64::from(membership.tick_ms).max(CONTACT_HEARTBEATS * heartbeat_ms),
+        },
+        entry_len_max: ENTRY_LEN_MAX,
+        settings: parts.settings,
+        initialize: parts.data_dir.join(INITIALIZE).exists(),
+        checkpointed,
+        applied,
+        wall_ms: u64::try_from(parts.clock.wall_ms()).unwrap_or(0),
+        seed: parts.seed,
+        sync_len_max: SYNC_LEN_MAX,
+        ruling: ruling(membership),
+        knows: KNOWS,
+        raises_to: KNOWS.min(parts.level_max),
+        bugs: Bugs::default(),
+    }
+}
+
+/// What this server says of every reconfig.
+fn ruling(membership: &Membership) -> Ruling {
+    let switches = [
+        (membership.one_voter_enabled, Ruling::ONE_VOTER),
+        (membership.multi_address_enabled, Ruling::SEVERAL_ADDRESSES),
+    ];
+    let on = switches.into_iter().filter(|(is_on, _)| *is_on);
+    on.fold(Ruling::default(), |ruling, (_, switch)| ruling.with(switch))
+}
+
+pub(crate) fn member_ids(membership: &Membership) -> Vec<ServerId> {
+    membership.members.iter().filter(|member| member.votes).map(|member| member.id).collect()
+}
+
+/// Whether what is agreed on counts for more than the configuration.
+// ZooKeeper: without reconfigEnabled each server believes its own file.
+fn is_followed(parts: &Parts, agreed: &oxkeeper_state::Membership) -> bool {
+    !agreed.is_empty() && (parts.membership.reconfig_enabled || agreed.version() > 0)
+}
+
+/// Clients are accepted where this server's line says.
+pub(super) fn follow_own_line(parts: &Parts) {
+    let shared = parts.shared.read();
+    let agreed = shared.state.membership();
+    let own = agreed.server(parts.membership.me).filter(|_| is_followed(parts, agreed));
+    if let Some(client) = own.and_then(|own| own.client.as_ref()) {
+        parts.listening.follow(client);
+    }
+}
+
+/// Who is linked: the members that are agreed on, or else those of the configuration; and this server. Whether the others
+/// know that it is one.
+pub(super) fn linked_members(parts: &Parts) -> (Vec<Member>, bool) {
+    let link = |member: &config::Member| {
+        let host = parts.membership.host_of(member).into_owned();
+        Member { id: member.id, host, port: member.port }
+    };
+    let configured = &parts.membership.members;
+    let shared = parts.shared.read();
+    let agreed = config::members_of(shared.state.membership());
+    let me = parts.membership.me;
+    if !is_followed(parts, shared.state.membership()) {
+        return (configured.iter().map(link).collect(), !parts.membership.reconfig_enabled);
+    }
+    let is_member = agreed.iter().any(|member| member.id == me);
+    let own = configured.iter().filter(|member| member.id == me && !is_member);
+    (agreed.iter().chain(own).map(link).collect(), is_member)
+}
+
+fn start_peers(
+    parts: &Parts,
+    states: &States,
+    (ensemble, level): (Arc<AtomicU64>, Arc<AtomicU32>),
+) -> std::io::Result<Peers> {
+    let membership = &parts.membership;
+    let (members, agreed) = linked_members(parts);
+    let start = |listen: &HostPort| {
+        let config = PeersConfig {
+            restrict: membership.peer_addresses_only,
+            open: membership.reconfig_enabled,
+            ensemble: ensemble.clone(),
+            level: level.clone(),
+            tls: parts.tls.clone(),
+            ..PeersConfig::new(membership.me, members.clone(), listen.clone())
+        };
+        let states = states.clone();
+        Peers::start(config, Arc::new(move |stream, peer| states.send(stream, peer)))
+    };
+    // Where the members know it; the file may still name the place it has moved away from.
+    let own = members.iter().find(|member| member.id == membership.me);
+    let known = own.map(|own| own.place(&membership.listen)).filter(|known| *known != membership.listen);
+    let mut peers = match known.map(|known| start(&known)) {
+        Some(Ok(peers)) => peers,
+        Some(Err(_)) | None => start(&membership.listen).map_err(|problem| {
+            let (me, file) = (membership.me, parts.data_dir.join("myid"));
+            io::Error::new(problem.kind(), format!("{problem}; this is server {me} by {}", file.display()))
+        })?,
+    };
+    peers.set_members(members, agreed);
+    Ok(peers)
+}
+
+fn start_watch(parts: &Parts, patience_ms: u64) -> io::Result<Watch> {
+    let (shared, mailboxes, role) = (parts.shared.clone(), parts.mailboxes.clone(), parts.role.clone());
+    Watch::start(Watched { shared, mailboxes, role, clock: parts.clock, patience_ms })
+}

@@ -1,0 +1,130 @@
+//! The surroundings of a member's engine: peers, threads of own clients, checkpoints, the log for people.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use oxkeeper_proto::ServerId;
+use oxkeeper_replica::engine::{Event, Outside};
+use oxkeeper_replica::{Serving, Shared, Writer};
+use oxkeeper_state::BallotId;
+use parking_lot::RwLockWriteGuard;
+use tracing::{error, info, warn};
+
+use super::life::{Agreed, Parts};
+use crate::engine::mailbox::Order;
+use crate::engine::standalone::{age_ms, deliver};
+use crate::peers::Peers;
+
+/// See the module.
+pub(super) struct Surroundings<'a> {
+    parts: &'a Parts,
+    peers: &'a mut Peers,
+    ensemble_id: &'a AtomicU64,
+    level: &'a AtomicU32,
+    /// The members' version, and who leads, as far as is known outside.
+    known: (i64, Option<BallotId>),
+    /// Others are agreed on.
+    pub(super) agreed: Option<Agreed>,
+    /// Commands and age, ms, of each entry that is applied.
+    pub(super) entries: Vec<(u64, u64)>,
+}
+
+impl<'a> Surroundings<'a> {
+    pub(super) fn new(
+        parts: &'a Parts,
+        peers: &'a mut Peers,
+        (ensemble_id, level): (&'a AtomicU64, &'a AtomicU32),
+        agreed: &Agreed,
+    ) -> Surroundings<'a> {
+        let known = (agreed.version, agreed.epoch);
+        Surroundings { parts, peers, ensemble_id, level, known, agreed: None, entries: Vec::new() }
+    }
+}
+
+impl Outside for Surroundings<'_> {
+    fn send(&mut self, peer: ServerId, frame: Vec<u8>) {
+        self.peers.send(peer, &frame);
+    }
+
+    fn flush(&mut self) {
+        self.peers.flush();
+    }
+
+    fn end_link(&mut self, peer: ServerId, why: &str) {
+        self.peers.kill(peer, why);
+    }
+
+    fn deliver(&mut self, writer: &mut Writer, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
+        let (parts, state) = (self.parts, &locked.state);
+        if let Some(entry) = entry {
+            parts.checkpoints.applied(entry.len() as u64);
+            self.entries.push((std::mem::take(&mut writer.applied), age_ms(state, parts.clock.wall_ms())));
+        }
+        // From its first entry on the ensemble has an id, without which another one's members would be let in.
+        if self.ensemble_id.load(Ordering::Relaxed) == 0 {
+            self.ensemble_id.store(state.ensemble(), Ordering::Release);
+        }
+        // A server that does not know the level is not linked any more.
+        let agreed = state.level();
+        if self.level.swap(agreed.0, Ordering::AcqRel) != agreed.0 {
+            info!(level = agreed.0, "the feature level was raised: an older release cannot take part any more");
+        }
+        if (state.membership().version(), state.epoch_ballot()) != self.known {
+            self.agreed = Some(Agreed::of(state));
+        }
+        deliver(writer, &parts.mailboxes, parts.audit.as_deref(), locked);
+    }
+
+    fn may_run_ahead(&mut self) -> bool {
+        self.parts.checkpoints.allow_ahead()
+    }
+
+    fn note_ahead(&mut self, is_ahead: bool) {
+        self.parts.checkpoints.note_ahead(is_ahead);
+    }
+
+    fn idle(&mut self) {
+        self.parts.checkpoints.idle();
+    }
+
+    fn spent(&mut self) -> u64 {
+        let through = self.parts.checkpoints.trimmable();
+        through.map_or(0, |through| through + 1)
+    }
+
+    fn happened(&mut self, event: Event<'_>) {
+        match event {
+            Event::SessionExpired { session, ephemerals } => {
+                info!(%session, ephemerals, "session expired");
+                self.parts.stats.lock().sessions_expired += 1;
+            }
+            Event::LocalSessionExpired { session, holder } => {
+                info!(%session, "session that only this server knew expired");
+                self.parts.stats.lock().sessions_expired += 1;
+                if let Some(takeover) = holder {
+                    self.parts.mailboxes[usize::from(takeover.holder.thread)].order(Order::Supersede(takeover));
+                }
+            }
+            Event::Reaped(znode) => info!(path = znode.path, "reaping a container or TTL znode"),
+            Event::Serving { former, now } => self.serve(former, now),
+            // Only a server alone refuses; this one leaves the ensemble for a while.
+            Event::DiskFull | Event::LevelRaised(_) => {}
+            Event::DiskStalled { stalled_ms } => {
+                error!(stalled_ms, "the disk stands still: this server asks another one to lead; look at the disk");
+            }
+        }
+    }
+}
+
+impl Surroundings<'_> {
+    fn serve(&self, former: Serving, now: Serving) {
+        match now {
+            Serving::Yes => info!("serving"),
+            Serving::ReadOnly => warn!("out of touch with the ensemble for long: only read-only clients are served"),
+            Serving::No => warn!("out of touch with the ensemble: clients are closed until that changes"),
+        }
+        let read_only = former == Serving::ReadOnly;
+        if former != Serving::No {
+            self.parts.mailboxes.iter().for_each(|mailbox| mailbox.order(Order::EndSessions { read_only }));
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Looks whether the engine's thread moves.
+//!
+//! While that stands still — its disk does — nobody tells the leader which sessions' clients were heard, and the leader
+//! ends those sessions. Their clients must not be told meanwhile, by threads that know nothing of it, that all is well:
+//! invariant: a server whose engine has not moved for as long as it may be out of touch serves nobody.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use std::{io, thread};
+
+use oxkeeper_replica::{Serving, Shared};
+use parking_lot::{Condvar, Mutex, RwLock};
+use tracing::warn;
+
+use crate::clock::Clock;
+use crate::engine::mailbox::{Mailbox, Order};
+use crate::telemetry::role::{Role, RoleCell};
+use crate::thread::spawn;
+
+/// Looks in the time that the engine may stand still.
+const LOOKS: u64 = 4;
+
+/// What the engine and the thread share.
+#[derive(Debug, Default)]
+struct Beat {
+    moved_ms: AtomicU64,
+    stop: Mutex<bool>,
+    stopped: Condvar,
+}
+
+/// What the thread works on.
+pub(super) struct Watched {
+    pub(super) shared: Arc<RwLock<Shared>>,
+    pub(super) mailboxes: Vec<Arc<Mailbox>>,
+    pub(super) role: Arc<RoleCell>,
+    pub(super) clock: Clock,
+    /// So long the engine may stand still, ms.
+    pub(super) patience_ms: u64,
+}
+
+/// The engine's end. Dropping it ends the thread.
+#[derive(Debug)]
+pub(super) struct Watch {
+    beat: Arc<Beat>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Begins to look.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
+    pub(super) fn start(watched: Watched) -> io::Result<Watch> {
+        let beat = Arc::new(Beat::default());
+        beat.moved_ms.store(watched.clock.now_ms(), Ordering::Relaxed);
+        let seen = beat.clone();
+        let thread = spawn("watch", move || watched.run(&seen))?;
+        Ok(Watch { beat, thread: Some(thread) })
+    }
+
+    /// The engine moved then.
+    pub(super) fn moved(&self, now_ms: u64) {
+        self.beat.moved_ms.store(now_ms, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        *self.beat.stop.lock() = true;
+        self.beat.stopped.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Watched {
+    fn run(&self, beat: &Beat) {
+        let pause = Duration::from_millis((self.patience_ms / LOOKS).max(1));
+        let mut stop = beat.stop.lock();
+        let mut looked_ms = self.clock.now_ms();
+        while !*stop {
+            let now_ms = self.clock.now_ms();
+            // This thread stood still, too: the whole process did, and nobody was told anything.
+            if now_ms - std::mem::replace(&mut looked_ms, now_ms) > self.patience_ms / 2 {
+                beat.moved_ms.fetch_max(now_ms, Ordering::Relaxed);
+            }
+            let still_ms = now_ms.saturating_sub(beat.moved_ms.load(Ordering::Relaxed));
+            if still_ms > self.patience_ms {
+                self.end_sessions(still_ms);
+            }
+            beat.stopped.wait_for(&mut stop, pause);
+        }
+    }
+
+    /// As the engine would, which serves again as soon as it finds that it is in touch.
+    fn end_sessions(&self, still_ms: u64) {
+        let mut shared = self.shared.write();
+        if shared.serving != Serving::Yes {
+            return;
+        }
+        warn!(still_ms, "the engine stands still, is the disk slow? Clients are closed until it moves");
+        let now_ms = self.clock.now_ms();
+        shared.serve(Serving::No, now_ms);
+        self.role.set(Role::NotServing, now_ms);
+        self.mailboxes.iter().for_each(|mailbox| mailbox.order(Order::EndSessions { read_only: false }));
+    }
+}

@@ -1,0 +1,6 @@
+//! The threads through which every write goes.
+
+pub(crate) mod incarnation;
+pub(crate) mod mailbox;
+pub(crate) mod member;
+pub(crate) mod standalone;

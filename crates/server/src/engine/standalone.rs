@@ -1,0 +1,224 @@
+//! The engine's thread of a server alone: it gives a [`StandaloneEngine`] its clients' commands, a clock and a disk.
+//!
+//! What a restored snapshot changes stands in `alone.rs`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use oxkeeper_proto::ServerId;
+use oxkeeper_replica::engine::{Event, Moment, Outside, Reaping, StandaloneEngine};
+use oxkeeper_replica::ensemble::DiskJob;
+use oxkeeper_replica::{Proposals, Shared, Writer};
+use oxkeeper_state::State;
+use oxkeeper_store::RECORD_LEN_MAX;
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
+use tracing::{error, info};
+
+use crate::clock::Clock;
+use crate::config::Containers;
+use crate::engine::incarnation::Home;
+use crate::engine::mailbox::{Mailbox, Proposing};
+use crate::observe::metrics::EngineStats;
+use crate::storage::checkpoint::Checkpoints;
+use crate::telemetry::audit::AuditLog;
+use crate::telemetry::slow::{SlowLog, Times};
+use crate::telemetry::watchdog::Pulse;
+
+/// Commands applied under one exclusive lock: readers wait no longer than these take, about 0.2 ms.
+pub(crate) const APPLY_MAX: usize = 256;
+/// Bytes of commands in one log entry, unless one command alone has more.
+pub(crate) const ENTRY_LEN_MAX: usize = RECORD_LEN_MAX / 2;
+/// Bytes of buffers kept while nothing happens.
+const BUFFER_KEPT: usize = 256 << 10;
+/// How long a full disk is left alone before the next write tries it, ms.
+const FULL_LOG_INTERVAL_MS: u64 = 5_000;
+
+/// The thread's state.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) engine: StandaloneEngine,
+    /// `None`: everything is in memory only.
+    pub(crate) home: Option<Home>,
+    pub(crate) slow: SlowLog,
+    pub(crate) surroundings: Surroundings,
+}
+
+/// Surroundings of the engine.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) shared: Arc<RwLock<Shared>>,
+    pub(crate) proposing: Arc<Proposing>,
+    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
+    /// `None`: everything is in memory only.
+    pub(crate) checkpoints: Option<Arc<Checkpoints>>,
+    pub(crate) clock: Clock,
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) stats: Arc<Mutex<EngineStats>>,
+    pub(crate) audit: Option<Arc<AuditLog>>,
+    pub(crate) full: FullDisk,
+}
+
+/// A full disk, as the log for people tells of it.
+#[derive(Debug, Default)]
+pub(crate) struct FullDisk {
+    pub(crate) since_ms: Option<u64>,
+    next_log_ms: u64,
+}
+
+impl Engine {
+    /// Runs until it is told to stop and nothing waits any more. What it leaves has a thread that is to be stopped.
+    pub(crate) fn run(mut self) -> Option<Home> {
+        let mut proposals = Proposals::default();
+        while self.surroundings.proposing.take(&mut proposals, self.idle_time()) {
+            self.surroundings.pulse.engine_beats();
+            self.go_round(&mut proposals);
+            proposals.commands.shrink_to(BUFFER_KEPT);
+            if let Some(replacement) = self.surroundings.proposing.take_replacement() {
+                self.succeed(replacement);
+            }
+        }
+        // Whoever waits for one more is told so.
+        drop(self.surroundings.proposing.take_replacement());
+        info!(zxid = %self.surroundings.shared.read().state.zxid(), "every write is on disk");
+        self.home
+    }
+
+    fn idle_time(&self) -> Duration {
+        Duration::from_millis(self.engine.next_turn_ms().saturating_sub(self.surroundings.clock.now_ms()))
+    }
+
+    /// Everything proposed is durable and applied afterwards, in entries of bounded size.
+    fn go_round(&mut self, proposals: &mut Proposals) {
+        let Engine { engine, surroundings: outside, .. } = self;
+        let shared = outside.shared.clone();
+        engine.submit(proposals);
+        let moment = Moment { now_ms: outside.clock.now_ms(), wall_ms: outside.clock.wall_ms() };
+        engine.turn(&shared, moment, outside);
+        outside.stats.lock().taken(engine.waiting());
+        loop {
+            let taken_ms = self.surroundings.clock.now_ms();
+            if let Some(work) = self.engine.begin_disk(self.surroundings.clock.wall_ms()) {
+                self.wait_for_disk(&shared, work);
+            }
+            if !self.engine.is_busy() {
+                break;
+            }
+            self.apply(&shared, taken_ms);
+        }
+        self.engine.shrink(BUFFER_KEPT);
+    }
+
+    fn wait_for_disk(&mut self, shared: &RwLock<Shared>, work: DiskJob) {
+        let outside = &mut self.surroundings;
+        let start = Instant::now();
+        outside.pulse.engine_is_excused();
+        let done = work();
+        outside.pulse.engine_beats();
+        if self.engine.is_busy() {
+            outside.stats.lock().synced(start.elapsed().as_micros() as u64);
+        }
+        self.engine.finish_disk(done, shared, outside);
+    }
+
+    fn apply(&mut self, shared: &RwLock<Shared>, taken_ms: u64) {
+        let outside = &mut self.surroundings;
+        let durable_ms = outside.clock.now_ms();
+        self.engine.apply(shared, durable_ms, outside);
+        let times = Times { taken_ms: Some(taken_ms), durable_ms };
+        let slow = self.slow.report(self.engine.writer_mut(), times, outside.clock);
+        if slow > 0 {
+            outside.stats.lock().slow_requests += slow;
+        }
+    }
+}
+
+impl Outside for Surroundings {
+    fn send(&mut self, _peer: ServerId, _frame: Vec<u8>) {}
+
+    fn flush(&mut self) {}
+
+    fn end_link(&mut self, _peer: ServerId, _why: &str) {}
+
+    fn deliver(&mut self, writer: &mut Writer, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
+        if let Some(entry) = entry {
+            if let Some(since_ms) = self.full.since_ms.take() {
+                info!(full_ms = self.clock.now_ms() - since_ms, "the disk has room again: writes are taken");
+            }
+            let age_ms = age_ms(&locked.state, self.clock.wall_ms());
+            self.stats.lock().applied(std::mem::take(&mut writer.applied), age_ms, true);
+            self.checkpoints.iter().for_each(|checkpoints| checkpoints.applied(entry.len() as u64));
+        }
+        deliver(writer, &self.mailboxes, self.audit.as_deref(), locked);
+    }
+
+    fn idle(&mut self) {
+        self.checkpoints.iter().for_each(|checkpoints| checkpoints.idle());
+    }
+
+    fn spent(&mut self) -> u64 {
+        let through = self.checkpoints.as_ref().and_then(|checkpoints| checkpoints.trimmable());
+        through.map_or(0, |through| through + 1)
+    }
+
+    fn happened(&mut self, event: Event<'_>) {
+        match event {
+            Event::SessionExpired { session, ephemerals } => {
+                info!(%session, ephemerals, "session expired");
+                self.stats.lock().sessions_expired += 1;
+            }
+            Event::Reaped(znode) => info!(path = znode.path, "reaping a container or TTL znode"),
+            Event::LevelRaised(level) => {
+                info!(level = level.0, "the feature level was raised: an older release cannot read the data any more");
+            }
+            Event::DiskFull => self.note_full(),
+            Event::LocalSessionExpired { .. } | Event::Serving { .. } | Event::DiskStalled { .. } => {}
+        }
+    }
+}
+
+impl Surroundings {
+    fn note_full(&mut self) {
+        let now_ms = self.clock.now_ms();
+        self.full.since_ms.get_or_insert(now_ms);
+        if now_ms >= self.full.next_log_ms {
+            self.full.next_log_ms = now_ms + FULL_LOG_INTERVAL_MS;
+            error!("the disk is full: writes are refused, reads are served; free space and writes are taken again");
+        }
+    }
+}
+
+/// How old the entry is that was just applied, by this server's clock. That of whoever stamped it may be ahead.
+pub(crate) fn age_ms(state: &State, wall_ms: i64) -> u64 {
+    u64::try_from(wall_ms.saturating_sub(state.time_ms())).unwrap_or(0)
+}
+
+/// How spent containers and overdue TTL znodes are looked for.
+pub(crate) fn reaping(containers: &Containers) -> Reaping {
+    let interval_ms = u64::from(containers.check_interval_ms);
+    let per_check = u64::from(containers.removals_per_minute_max) * interval_ms.min(60_000) / 60_000;
+    Reaping {
+        interval_ms,
+        count_max: usize::try_from(per_check).unwrap_or(usize::MAX).max(1),
+        never_used_ms: i64::try_from(containers.never_used_max_ms).unwrap_or(i64::MAX),
+    }
+}
+
+/// Fills the mailboxes while the state is still locked, and wakes their threads once it is not.
+pub(crate) fn deliver(writer: &mut Writer, mailboxes: &[Arc<Mailbox>], audit: Option<&AuditLog>, locked: impl Sized) {
+    let mut filled = 0u64;
+    for (place, (outbox, mailbox)) in writer.outboxes.iter_mut().zip(mailboxes).enumerate() {
+        filled |= u64::from(mailbox.fill(outbox)) << place;
+    }
+    drop(locked);
+    if let Some(audit) = audit {
+        audit.take(writer);
+    }
+    for (place, mailbox) in mailboxes.iter().enumerate() {
+        if filled >> place & 1 == 1 {
+            mailbox.wake();
+            mailbox.wait_for_room();
+        } else {
+            mailbox.relieve();
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Three questions about health, for whoever restarts servers and sends clients to them.
+//!
+//! | asked | yes means | no means |
+//! |---|---|---|
+//! | live | every thread gets on with its work, or waits for the disk or a peer | restart it |
+//! | ready | clients are served, reads and writes | send no clients here |
+//! | started | what was on disk is recovered | wait |
+//!
+//! Owns the phase a server is in. Invariant: liveness does not depend on peers, the disk, or the lock of the state.
+//! Source: none; ZooKeeper has `ruok`, which is always yes.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::telemetry::role::Role;
+use crate::telemetry::watchdog::Pulse;
+
+/// A thread that has not gone round for so long is stuck, ms.
+const STUCK_MS: u64 = 30_000;
+/// As many ticks, if those take longer: an idle engine goes round once in a tick.
+const STUCK_TICKS: u64 = 3;
+/// Looks in a row that must find it so: after a pause of the whole process its threads need a moment.
+const LOOKS: u32 = 3;
+
+/// How far a server has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// What is on disk is read.
+    #[default]
+    Recovering,
+    /// It runs.
+    Running,
+    /// It was told to stop.
+    Stopping,
+}
+
+/// What is known about the threads.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    watched: Mutex<Option<Watched>>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    pulse: Arc<Pulse>,
+    patience_ms: u64,
+    /// Looks in a row that found a thread stuck.
+    looks: u32,
+    stuck: Vec<String>,
+}
+
+impl Health {
+    /// There are threads to look at from now on.
+    pub(super) fn watch(&self, pulse: Arc<Pulse>, tick_ms: u64) {
+        let patience_ms = STUCK_MS.max(STUCK_TICKS * tick_ms);
+        *self.watched.lock() = Some(Watched { pulse, patience_ms, looks: 0, stuck: Vec::new() });
+    }
+
+    /// Once a second.
+    pub(super) fn look(&self) {
+        if let Some(watched) = &mut *self.watched.lock() {
+            watched.stuck = watched.pulse.stalled(watched.patience_ms);
+            watched.looks = if watched.stuck.is_empty() { 0 } else { watched.looks.saturating_add(1) };
+        }
+    }
+
+    /// Is the process alive?
+    pub(super) fn live(&self) -> Verdict {
+        let mut verdict = Verdict::default();
+        let watched = self.watched.lock();
+        let stuck = watched.as_ref().filter(|watched| watched.looks >= LOOKS);
+        let trouble = stuck.map(|watched| {
+            let (threads, seconds) = (watched.stuck.join(", "), watched.patience_ms / 1000);
+            format!("no progress for {seconds} s: {threads}")
+        });
+        verdict.check("threads", trouble);
+        verdict
+    }
+}
+
+/// Has it recovered?
+pub(super) fn started(phase: Phase) -> Verdict {
+    let mut verdict = Verdict::default();
+    let trouble = (phase == Phase::Recovering).then(|| "the data on disk is being read".to_owned());
+    verdict.check("recovery", trouble);
+    verdict
+}
+
+/// Does it serve clients? `role` is known once it has recovered. In read-only mode it does not, unless that is enough.
+pub(super) fn ready(phase: Phase, role: Option<Role>, read_only_is_enough: bool) -> Verdict {
+    let mut verdict = started(phase);
+    verdict.check("stop", (phase == Phase::Stopping).then(|| "the server is stopping".to_owned()));
+    let trouble = match role {
+        Some(Role::Alone | Role::Leader | Role::Follower | Role::Observer) => None,
+        Some(Role::ReadOnly) if read_only_is_enough => None,
+        Some(Role::ReadOnly) => Some("out of touch with a majority: only read-only clients are served"),
+        Some(Role::NotServing) => Some("no leader, out of touch with a majority, or restoring a snapshot"),
+        None => Some("not yet"),
+    };
+    verdict.check("serving", trouble.map(str::to_owned));
+    verdict
+}
+
+/// An answer, check by check.
+#[derive(Debug, Default)]
+pub(super) struct Verdict {
+    text: String,
+    bad: bool,
+}
+
+impl Verdict {
+    fn check(&mut self, name: &str, trouble: Option<String>) {
+        let written = match &trouble {
+            Some(trouble) => writeln!(self.text, "[-]{name}: {trouble}"),
+            None => writeln!(self.text, "[+]{name} ok"),
+        };
+        written.expect("a String takes all");
+        self.bad |= trouble.is_some();
+    }
+
+    /// Yes or no.
+    pub(super) fn is_good(&self) -> bool {
+        !self.bad
+    }
+
+    /// One line for each check, then the answer.
+    pub(super) fn text(&self, question: &str) -> String {
+        let answer = if self.bad { "failed" } else { "passed" };
+        format!("{}{question} check {answer}\n", self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[test]
+    fn ready_is_who_serves_clients() {
+        let cases = [
+            (Phase::Recovering, None, false, false),
+            (Phase::Running, Some(Role::Alone), false, true),
+            (Phase::Running, Some(Role::Leader), false, true),
+            (Phase::Running, Some(Role::Follower), false, true),
+            (Phase::Running, Some(Role::NotServing), false, false),
+            (Phase::Running, Some(Role::NotServing), true, false),
+            (Phase::Running, Some(Role::ReadOnly), false, false),
+            (Phase::Running, Some(Role::ReadOnly), true, true),
+            (Phase::Stopping, Some(Role::Alone), false, false),
+        ];
+        for (phase, role, read_only_is_enough, expected) in cases {
+            let verdict = ready(phase, role, read_only_is_enough);
+            assert_eq!(verdict.is_good(), expected, "{phase:?} {role:?}");
+        }
+        let verdict = ready(Phase::Running, Some(Role::NotServing), false).text("readyz");
+        let expected = "[+]recovery ok\n[+]stop ok\n[-]serving: no leader, out of touch with a majority, or restoring a snapshot\nreadyz check failed\n";
+        assert_eq!(verdict, expected);
+    }
+
+    #[test]
+    fn a_server_without_a_leader_is_alive_and_one_that_is_stuck_is_not() {
+        let health = Health::default();
+        assert!(health.live().is_good());
+        let pulse = Arc::new(Pulse::new(Clock::start(), 1));
+        health.watch(pulse.clone(), 500);
+        if let Some(watched) = &mut *health.watched.lock() {
+            watched.patience_ms = 20;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(40));
+        pulse.io_beats(0);
+        for look in 1..=LOOKS {
+            assert!(health.live().is_good(), "{look}");
+            health.look();
+        }
+        assert_eq!(health.live().text("livez"), "[-]threads: no progress for 0 s: engine\nlivez check failed\n");
+        pulse.engine_beats();
+        health.look();
+        assert_eq!(health.live().text("livez"), "[+]threads ok\nlivez check passed\n");
+    }
+}

@@ -1,0 +1,239 @@
+//! The commands `snapshot` and `restore`: what must hold before anything is read or written.
+//!
+//! Owns no data. Source: `Commands.SnapshotCommand`, `Commands.RestoreCommand`.
+
+use std::io::{self, Read, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Frame, Incoming};
+use hyper::header::HeaderValue;
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tracing::{info, warn};
+
+use super::commands::{failed, told};
+use super::json::Json;
+use super::site::{Body, Running, Site, parameter};
+use crate::storage::backup::{Backup, BackupError};
+use crate::thread::give_way;
+
+/// Bytes of a backup handed over at once.
+const CHUNK_LEN: usize = 256 << 10;
+/// Chunks that wait for the client: then the backup waits, too. Of a snapshot that is to be restored, for who reads it: then the client waits.
+const CHUNKS_MAX: usize = 4;
+/// How often it is looked whether there is room for one more.
+const FULL_PAUSE: Duration = Duration::from_millis(5);
+
+/// A snapshot of everything, as a stream or, with `streaming=false`, as a file of the server's.
+pub(super) async fn snapshot(
+    site: &Site,
+    running: &Running,
+    name: &str,
+    request: &Request<Incoming>,
+) -> Response<Body> {
+    if !site.config.snapshot_enabled {
+        return refused(name, StatusCode::SERVICE_UNAVAILABLE, "admin.snapshot.enabled is false");
+    }
+    if !site.snapshots.allows(running.words.clock.now_ms() * 1000) {
+        running.words.admin.lock().snapshots_limited += 1;
+        return refused(name, StatusCode::TOO_MANY_REQUESTS, "the last snapshot was too short a time ago");
+    }
+    let Some(checkpoints) = running.words.checkpoints.clone() else {
+        return refused(name, StatusCode::SERVICE_UNAVAILABLE, "this server keeps nothing on disk");
+    };
+    let prepared = tokio::task::spawn_blocking(move || {
+        let image = checkpoints.image().ok_or(BackupError::Ending)?;
+        Backup::prepare(image)
+    });
+    let backup = match prepared.await {
+        Ok(Ok(backup)) => backup,
+        Ok(Err(problem)) => return refused(name, StatusCode::INTERNAL_SERVER_ERROR, &problem.to_string()),
+        Err(_) => return refused(name, StatusCode::INTERNAL_SERVER_ERROR, "the server stops"),
+    };
+    info!(zxid = %backup.zxid, len = backup.len, "a backup is taken");
+    let (zxid, len) = (backup.zxid, backup.len);
+    // ZooKeeper: without streaming the snapshot stays on the server, where a checkpoint has it.
+    let is_streamed = parameter(request, "streaming").is_none_or(|text| text.eq_ignore_ascii_case("true"));
+    let body = if is_streamed && request.method() != Method::HEAD {
+        stream(backup)
+    } else {
+        Empty::new().map_err(|nothing| match nothing {}).boxed_unsync()
+    };
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    let mut put = |name: &'static str, value: String| {
+        headers.insert(name, HeaderValue::from_str(&value).expect("numbers are plain"));
+    };
+    put("content-type", "application/octet-stream".to_owned());
+    put("last_zxid", zxid.to_string());
+    put("snapshot_size", len.to_string());
+    if is_streamed {
+        put("content-length", len.to_string());
+    }
+    response
+}
+
+/// Written by a thread of its own, as fast as the client takes it.
+fn stream(backup: Backup) -> Body {
+    let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
+    tokio::task::spawn_blocking(move || {
+        // Those who serve go first.
+        give_way();
+        let is_to_end = backup.ending();
+        let mut out = Chunks { sender, chunk: Vec::with_capacity(CHUNK_LEN), is_to_end };
+        let written = backup.write(&mut out);
+        if let Err(problem) = written {
+            warn!(%problem, "the backup was cut off");
+            let _ = out.hand_over(Err(io::Error::other("the backup was cut off")));
+        }
+    });
+    Streamed(receiver).boxed_unsync()
+}
+
+/// Collects what is written into chunks.
+struct Chunks<E> {
+    sender: mpsc::Sender<io::Result<Bytes>>,
+    chunk: Vec<u8>,
+    /// Then a client that takes nothing is not waited for: others wait for the end of this backup.
+    is_to_end: E,
+}
+
+impl<E: Fn() -> bool> Chunks<E> {
+    fn hand_over(&self, mut chunk: io::Result<Bytes>) -> io::Result<()> {
+        loop {
+            chunk = match self.sender.try_send(chunk) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Closed(_)) => return Err(io::ErrorKind::BrokenPipe.into()),
+                Err(TrySendError::Full(_)) if (self.is_to_end)() => return Err(io::ErrorKind::ConnectionAborted.into()),
+                Err(TrySendError::Full(chunk)) => chunk,
+            };
+            thread::sleep(FULL_PAUSE);
+        }
+    }
+}
+
+impl<E: Fn() -> bool> Write for Chunks<E> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.chunk.extend_from_slice(bytes);
+        if self.chunk.len() >= CHUNK_LEN {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_LEN));
+        self.hand_over(Ok(chunk.into()))
+    }
+}
+
+/// The other end of [`Chunks`].
+struct Streamed(mpsc::Receiver<io::Result<Bytes>>);
+
+impl hyper::body::Body for Streamed {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0.poll_recv(cx).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
+    }
+}
+
+/// Everything is replaced by a snapshot.
+pub(super) async fn restore(site: &Site, running: &Running, name: &str, request: Request<Incoming>) -> Response<Body> {
+    if !site.config.restore_enabled {
+        return refused(name, StatusCode::SERVICE_UNAVAILABLE, "admin.restore.enabled is false");
+    }
+    let Some(restorer) = running.restorer.clone() else {
+        // ZooKeeper: restores this member alone, which differs from the others from then on.
+        let reason = match running.words.config.is_distributed() {
+            true => {
+                "a member is not restored alone: stop the ensemble and use `oxkeeper restore` on each of its servers"
+            }
+            false => "this server keeps nothing on disk",
+        };
+        return refused(name, StatusCode::SERVICE_UNAVAILABLE, reason);
+    };
+    if !site.restores.allows(running.words.clock.now_ms() * 1000) {
+        running.words.admin.lock().restores_limited += 1;
+        return refused(name, StatusCode::TOO_MANY_REQUESTS, "the last restore was too short a time ago");
+    }
+    let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
+    let words = running.words.clone();
+    let restoring = tokio::task::spawn_blocking(move || {
+        let begin_ms = words.clock.now_ms();
+        let restored = restorer.restore(Arriving { receiver, chunk: Bytes::new(), ended: false });
+        let mut counts = words.admin.lock();
+        match &restored {
+            Ok(restored) => {
+                counts.digest_mismatches += u64::from(restored.differs);
+                counts.restores_ms.record(words.clock.now_ms() - begin_ms);
+            }
+            Err(_) => counts.restores_failed += 1,
+        }
+        restored
+    });
+    pass_on(request.into_body(), sender, site.patience()).await;
+    match restoring.await {
+        Ok(Ok(restored)) => told(name, vec![("last_zxid".to_owned(), Json::Int(restored.zxid.0))]),
+        Ok(Err(problem)) => {
+            // ZooKeeper: the next one waits for five minutes all the same.
+            site.restores.forget();
+            refused(name, StatusCode::INTERNAL_SERVER_ERROR, &problem.to_string())
+        }
+        Err(_) => refused(name, StatusCode::INTERNAL_SERVER_ERROR, "the server stops"),
+    }
+}
+
+/// Hands the bytes of a request over, and an empty chunk where they end as announced. What nobody wants any more is taken
+/// all the same: who still sends would not read why.
+async fn pass_on(mut body: Incoming, sender: mpsc::Sender<io::Result<Bytes>>, patience: Duration) {
+    loop {
+        let chunk = match tokio::time::timeout(patience, body.frame()).await {
+            Ok(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) if !data.is_empty() => Ok(data),
+                Ok(_) | Err(_) => continue,
+            },
+            Ok(Some(Err(problem))) => Err(io::Error::other(problem)),
+            Ok(None) => Ok(Bytes::new()),
+            Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        let is_last = chunk.as_ref().map_or(true, Bytes::is_empty);
+        let _ = sender.send(chunk).await;
+        if is_last {
+            return;
+        }
+    }
+}
+
+/// Reads what [`pass_on`] hands over. *Errors*: it ends without an empty chunk.
+struct Arriving {
+    receiver: mpsc::Receiver<io::Result<Bytes>>,
+    chunk: Bytes,
+    ended: bool,
+}
+
+impl Read for Arriving {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.chunk.is_empty() && !self.ended {
+            let gone = || Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client is gone"));
+            self.chunk = self.receiver.blocking_recv().unwrap_or_else(gone)?;
+            self.ended = self.chunk.is_empty();
+        }
+        let count = self.chunk.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.chunk.split_to(count));
+        Ok(count)
+    }
+}
+
+// ZooKeeper: says why in its log only.
+fn refused(name: &str, status: StatusCode, reason: &str) -> Response<Body> {
+    warn!(command = name, "refused: {reason}");
+    failed(name, status, reason)
+}

@@ -1,0 +1,356 @@
+//! What the words tell, as plain values.
+//!
+//! Owns the list of questions a word may ask of the server. Each is asked only by the words that need the answer, so a
+//! costly one (connections, watches, sessions) costs nothing otherwise.
+//! Source: `ServerStats`, `ServerCnxn#dumpConnectionInfo`, `ZooKeeperServer#dumpConf`, `ExpiryQueue#dump`.
+
+use std::net::SocketAddr;
+
+use oxkeeper_proto::ServerId;
+
+use super::metrics::{Metric, Summary};
+use crate::COMPATIBLE_VERSION;
+
+/// Everything a word may ask.
+pub(crate) trait Facts {
+    /// May clients be served now?
+    fn serving(&self) -> Serving;
+    /// As [`full_version`] makes it.
+    fn version(&self) -> String;
+    /// `envi`.
+    fn environment(&self) -> Environment;
+    /// `gtmk`.
+    fn trace_mask(&self) -> i64;
+    /// `srvr`, `stat`.
+    fn server(&self) -> ServerFacts;
+    /// `conf`.
+    fn configuration(&self) -> ConfigurationFacts;
+    /// `conf`, `dirs`.
+    fn directories(&self) -> Directories;
+    /// `mntr`: every metric.
+    fn metrics(&self) -> Vec<Metric>;
+    /// `mntr` on an ensemble: `leading - broadcast`.
+    fn peer_state(&self) -> Option<String>;
+    /// `mntr` on an observer: whom it learns from.
+    fn observer_master(&self) -> Option<ServerId>;
+    /// `cons`, `stat`: every connection, this one included.
+    fn connections(&self) -> Vec<ConnectionFacts>;
+    /// `dump`.
+    fn sessions(&self) -> SessionFacts;
+    /// `dump`: session id and its znodes.
+    fn ephemerals(&self) -> Vec<(i64, Vec<String>)>;
+    /// `dump`: when connections without traffic are closed.
+    fn connection_expiry(&self) -> Vec<ExpiryBucket<(SocketAddr, i64)>>;
+    /// `wchs`: data and exists watches only.
+    fn watch_summary(&self) -> WatchSummary;
+    /// `wchc`: session id and the paths it watches.
+    fn watches_by_session(&self) -> Vec<(i64, Vec<String>)>;
+    /// `wchp`: path and the sessions that watch it.
+    fn watches_by_path(&self) -> Vec<(String, Vec<i64>)>;
+    /// `hash`: zxid and digest of the tree after it, oldest first.
+    fn digests(&self) -> Vec<(i64, u64)>;
+}
+
+/// May clients be served?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Serving {
+    /// Not now: starting, stopping or without a quorum.
+    No,
+    /// Yes.
+    ReadWrite,
+    /// Only those that asked for read-only mode.
+    ReadOnly,
+}
+
+/// What the server is among its peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// It orders writes.
+    Leader,
+    /// It votes.
+    Follower,
+    /// It learns.
+    Observer,
+    /// It is alone.
+    Standalone,
+    /// It serves reads without a quorum.
+    ReadOnly,
+}
+
+impl Mode {
+    /// As clients and scripts know it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Mode::Leader => "leader",
+            Mode::Follower => "follower",
+            Mode::Observer => "observer",
+            Mode::Standalone => "standalone",
+            Mode::ReadOnly => "read-only",
+        }
+    }
+}
+
+/// The server in short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerFacts {
+    /// What it is among its peers.
+    pub(crate) mode: Mode,
+    /// Of requests, in ms.
+    pub(crate) latency_ms: Summary,
+    /// Frames and words received.
+    pub(crate) packets_received: i64,
+    /// Frames sent.
+    pub(crate) packets_sent: i64,
+    /// Open connections, this one included.
+    pub(crate) connections: usize,
+    /// Requests in process.
+    pub(crate) outstanding: i64,
+    /// Of the last write applied.
+    pub(crate) zxid: i64,
+    /// As ZooKeeper counts: the root is counted twice, so an empty server has 5.
+    pub(crate) znode_count: usize,
+    /// On a leader: sizes of proposals in bytes, -1 without any.
+    pub(crate) proposal_sizes: Option<ProposalSizes>,
+    /// The feature level that was agreed on; 0 before the first write.
+    pub(crate) level: u32,
+}
+
+/// Sizes of proposals in bytes; -1 without any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProposalSizes {
+    /// The last one.
+    pub(crate) last: i64,
+    /// The least.
+    pub(crate) min: i64,
+    /// The greatest.
+    pub(crate) max: i64,
+}
+
+/// What `conf` tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConfigurationFacts {
+    /// Of the plain listener; -1 without one.
+    pub(crate) client_port: i32,
+    /// Of the TLS listener; -1 without one.
+    pub(crate) secure_client_port: i32,
+    /// Absolute, with the `version-2` that ZooKeeper appends, or what takes its place here.
+    pub(crate) data_dir: String,
+    /// Absolute; as above.
+    pub(crate) data_log_dir: String,
+    /// ms
+    pub(crate) tick_time_ms: i32,
+    /// Of one IP address; 0 is unlimited.
+    pub(crate) max_client_connections_per_address: i64,
+    /// ms
+    pub(crate) session_timeout_min_ms: i32,
+    /// ms
+    pub(crate) session_timeout_max_ms: i32,
+    /// -1: the system's default.
+    pub(crate) listen_backlog: i64,
+    /// 0 standalone.
+    pub(crate) server_id: i64,
+    /// The feature level that was agreed on; 0 before the first write.
+    pub(crate) level: u32,
+    /// `None` standalone.
+    pub(crate) ensemble: Option<EnsembleFacts>,
+}
+
+/// What `conf` adds on an ensemble.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EnsembleFacts {
+    /// Ticks.
+    pub(crate) init_limit: i32,
+    /// Ticks.
+    pub(crate) sync_limit: i32,
+    /// Of each of this server's addresses.
+    pub(crate) election_ports: Vec<u16>,
+    /// Of each of this server's addresses.
+    pub(crate) quorum_ports: Vec<u16>,
+    /// Does this server only learn?
+    pub(crate) is_observer: bool,
+    /// The content of `/zookeeper/config`; not told in read-only mode.
+    pub(crate) membership: Option<String>,
+}
+
+/// Sizes in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Directories {
+    /// Of the durable tree's directory.
+    pub(crate) data_bytes: u64,
+    /// Of the log's directory.
+    pub(crate) log_bytes: u64,
+}
+
+/// One connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConnectionFacts {
+    /// The client's end.
+    pub(crate) remote: SocketAddr,
+    /// It came with TLS.
+    pub(crate) secure: bool,
+    /// What the connection waits for, as NIO has it: 1 read, 4 write, 5 both, 0 nothing.
+    pub(crate) interest: u8,
+    /// Requests without a reply yet.
+    pub(crate) outstanding: i64,
+    /// Frames received.
+    pub(crate) packets_received: i64,
+    /// Frames sent.
+    pub(crate) packets_sent: i64,
+    /// `None` before the handshake, and for words.
+    pub(crate) session: Option<ConnectionSession>,
+}
+
+/// The session of a connection, and its statistics since the last `crst`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConnectionSession {
+    /// Never 0.
+    pub(crate) session_id: i64,
+    /// As [`last_operation`] names it; `NA` before the first reply.
+    pub(crate) last_operation: &'static str,
+    /// When the connection was made, in ms since 1970.
+    pub(crate) established_ms: i64,
+    /// Negotiated.
+    pub(crate) timeout_ms: i32,
+    /// xid of the last request that has one; -1 without any.
+    pub(crate) last_cxid: i64,
+    /// zxid of the last reply; -1 without any.
+    pub(crate) last_zxid: i64,
+    /// When the last reply was sent, on a clock of its own; 0 without any.
+    pub(crate) last_response_ms: i64,
+    /// Of the last reply.
+    pub(crate) last_latency_ms: i64,
+    /// Of all replies.
+    pub(crate) latency_ms: Summary,
+}
+
+/// Things that expire at the same time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ExpiryBucket<T> {
+    /// When, in ms since 1970.
+    pub(crate) at_ms: i64,
+    /// What.
+    pub(crate) members: Vec<T>,
+}
+
+/// Sessions as this server knows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SessionFacts {
+    /// Only where local sessions are enabled.
+    pub(crate) local: Option<Vec<ExpiryBucket<i64>>>,
+    /// Those of the whole ensemble.
+    pub(crate) global: GlobalSessions,
+}
+
+/// Sessions of the whole ensemble.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum GlobalSessions {
+    /// On a leader or alone: this server's clock expires them.
+    Expiring(Vec<ExpiryBucket<i64>>),
+    /// On a follower or observer: session id and timeout in ms.
+    Known(Vec<(i64, i32)>),
+}
+
+/// Data and exists watches in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct WatchSummary {
+    /// Connections that watch anything.
+    pub(crate) connections: usize,
+    /// Paths that are watched.
+    pub(crate) paths: usize,
+    /// Pairs of both.
+    pub(crate) watches: usize,
+}
+
+/// Where the server runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Environment {
+    /// `None`: unknown, as all the others.
+    pub(crate) host_name: Option<String>,
+    /// For temporary files.
+    pub(crate) temporary_dir: Option<String>,
+    /// `Linux`
+    pub(crate) os_name: Option<String>,
+    /// `amd64`
+    pub(crate) os_arch: Option<String>,
+    /// Release of the kernel.
+    pub(crate) os_version: Option<String>,
+    /// Who runs it.
+    pub(crate) user_name: Option<String>,
+    /// Home directory.
+    pub(crate) user_home: Option<String>,
+    /// Working directory.
+    pub(crate) user_dir: Option<String>,
+    /// Free memory.
+    pub(crate) memory_free_mb: u64,
+    /// Memory the process may take.
+    pub(crate) memory_max_mb: u64,
+    /// Memory the process has.
+    pub(crate) memory_total_mb: u64,
+}
+
+impl Environment {
+    /// Every entry in order. The keys of a JVM stay, because scripts look for them; they have no value.
+    // Source: `Environment#list`.
+    pub(crate) fn entries(&self, version: &str) -> Vec<(&'static str, String)> {
+        let known = |value: &Option<String>| value.clone().unwrap_or_else(|| "<NA>".to_owned());
+        let memory = |mb: u64| format!("{mb}MB");
+        let mut entries = vec![("zookeeper.version", version.to_owned()), ("host.name", known(&self.host_name))];
+        let jvm = ["java.version", "java.vendor", "java.home", "java.class.path", "java.library.path"];
+        entries.extend(jvm.map(|key| (key, known(&None))));
+        entries.extend([
+            ("java.io.tmpdir", known(&self.temporary_dir)),
+            ("java.compiler", known(&None)),
+            ("os.name", known(&self.os_name)),
+            ("os.arch", known(&self.os_arch)),
+            ("os.version", known(&self.os_version)),
+            ("user.name", known(&self.user_name)),
+            ("user.home", known(&self.user_home)),
+            ("user.dir", known(&self.user_dir)),
+            ("os.memory.free", memory(self.memory_free_mb)),
+            ("os.memory.max", memory(self.memory_max_mb)),
+            ("os.memory.total", memory(self.memory_total_mb)),
+        ]);
+        entries
+    }
+}
+
+/// The version line of `srvr`, `envi` and `mntr`: ZooKeeper's version, then who it really is, then the date.
+///
+/// ZooKeeper's own shape is `<version>-<revision>, built on <yyyy-MM-dd HH:mm> UTC`. Clients and monitoring read the
+/// digits up to the first other character (Kazoo `([\d\.]*)`, Datadog and Telegraf the like), so the name of this server
+/// stands where the revision does, and `own` and `revision` follow it.
+pub(crate) fn full_version(own: &str, revision: Option<&str>, built: &str) -> String {
+    let revision = revision.map(|revision| format!("-{revision}")).unwrap_or_default();
+    format!("{COMPATIBLE_VERSION}-oxkeeper-{own}{revision}, built on {built} UTC")
+}
+
+/// The name of an operation in `cons`, by its code on the wire; `NA` for codes that leave no trace there.
+pub(crate) fn last_operation(code: i32) -> &'static str {
+    match code {
+        -11 => "CLOS",
+        -10 => "SESS",
+        1 | 15 | 19 | 21 => "CREA", // ZooKeeper: the same for create, create2, createContainer and createTTL
+        2 | 20 => "DELE",
+        3 => "EXIS",
+        4 => "GETD",
+        5 => "SETD",
+        6 => "GETA",
+        7 => "SETA",
+        8 | 12 => "GETC",
+        9 => "SYNC",
+        11 => "PING",
+        13 => "CHEC",
+        14 => "MULT",
+        16 => "RECO",
+        17 => "CHKW",
+        18 => "REMW",
+        22 => "MLTR",
+        101 => "SETW",
+        103 => "GETE",
+        104 => "GETACN",
+        105 => "STW2",
+        106 => "ADDW",
+        107 => "HOMI",
+        _ => "NA",
+    }
+}

@@ -1,0 +1,5 @@
+//! Puts a server together, and takes it apart.
+
+pub(crate) mod limits;
+pub(crate) mod prepare;
+pub(crate) mod server;

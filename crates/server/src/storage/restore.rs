@@ -1,0 +1,184 @@
+//! A snapshot takes the place of the data of a running server alone.
+//!
+//! Two steps. [`Restorer::restore`], on a thread of its own, reads the stream to its end, checks all of it, and writes the files of the
+//! new state beside the ones in use; the server serves meanwhile. Then the engine ends its life, makes the new files count
+//! ([`Planted::count`]) and begins the next life from them (`alone.rs`).
+//! Owns `incoming` and `incoming-log` while it writes them. Invariant: whenever the process or the machine stops, the next start has the
+//! old data or the new, whole; one rename decides, and `durable/src/transfer/install.rs` has the argument.
+//! Source: `Commands.RestoreCommand`, `ZooKeeperServer#restoreFromSnapshot`; the files, the order and the epoch are ours.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Sender as Channel};
+
+use oxkeeper_durable::offline::{fill_log, fill_tree};
+use oxkeeper_durable::transfer::{INCOMING, INCOMING_LOG, begin_install, commit_install, remove_leftovers};
+use oxkeeper_proto::Zxid;
+use oxkeeper_replica::Shared;
+use oxkeeper_state::State;
+use oxkeeper_store::{Disk, StoreError};
+use oxkeeper_zkfiles::Problem;
+use oxkeeper_zkfiles::dir::load_stream;
+use parking_lot::{Mutex, RwLock};
+use thiserror::Error;
+use tracing::{info, warn};
+
+use crate::engine::mailbox::Proposing;
+
+/// Why nothing was restored: the old data counts.
+#[derive(Debug, Error)]
+pub enum RestoreError {
+    /// What was sent is no whole, sound snapshot.
+    #[error("what was sent {0}")]
+    Snapshot(#[from] Problem),
+    /// The new files cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no zxid behind those that clients have seen.
+    #[error("zxid {zxid} leaves no epoch of zxids to go on in")]
+    LastEpoch {
+        /// The snapshot's, or this server's.
+        zxid: Zxid,
+    },
+    /// Another one is being restored.
+    #[error("another snapshot is being restored")]
+    Busy,
+    /// This server's own zxids went on into the epoch that the restored data was to have.
+    #[error("this server's zxids have reached the next epoch meanwhile: restore it again")]
+    Overtaken,
+    /// Nobody takes it any more.
+    #[error("the server stops")]
+    Stopping,
+}
+
+/// Where a server alone has its data.
+#[derive(Clone, Debug)]
+pub struct Dirs {
+    /// What keeps the files.
+    pub disk: Arc<dyn Disk>,
+    /// `dataDir`.
+    pub data_dir: PathBuf,
+    /// `dataLogDir`, or the same again.
+    pub data_log_dir: PathBuf,
+    /// Against crafted collisions of paths.
+    pub seed: u64,
+}
+
+/// Puts snapshots in the place of a server's data, one at a time.
+#[derive(Debug)]
+pub(crate) struct Restorer {
+    dirs: Dirs,
+    shared: Arc<RwLock<Shared>>,
+    proposing: Arc<Proposing>,
+    /// Held while something is restored.
+    turn: Mutex<()>,
+}
+
+/// Files that wait for the engine, and who wants to hear of it.
+#[derive(Debug)]
+pub(crate) struct Replacement {
+    pub(crate) planted: Planted,
+    pub(crate) answer: Channel<Result<(), RestoreError>>,
+}
+
+/// The files of a new state beside the ones in use, whole and durable, which do not count yet.
+#[derive(Debug)]
+pub struct Planted {
+    dirs: Dirs,
+    /// With which it begins.
+    pub(crate) begin: Zxid,
+    /// The snapshot's.
+    pub zxid: Zxid,
+    /// Its tree is not the one whose digest stands in it.
+    pub(crate) differs: bool,
+}
+
+/// Outcome of a restore.
+pub(crate) struct Restored {
+    /// The last transaction in it.
+    pub(crate) zxid: Zxid,
+    /// The tree is not the one whose digest stands in the snapshot.
+    pub(crate) differs: bool,
+}
+
+impl Restorer {
+    /// Of the server that has its data there.
+    pub(crate) fn new(dirs: Dirs, shared: Arc<RwLock<Shared>>, proposing: Arc<Proposing>) -> Restorer {
+        Restorer { dirs, shared, proposing, turn: Mutex::default() }
+    }
+
+    /// Reads a snapshot to the end of `stream` and makes it this server's data. Blocks until clients are served from it.
+    pub(crate) fn restore(&self, stream: impl Read) -> Result<Restored, RestoreError> {
+        let _turn = self.turn.try_lock().ok_or(RestoreError::Busy)?;
+        let seen = self.shared.read().state.zxid();
+        let planted = self.dirs.plant(stream, seen)?;
+        let restored = Restored { zxid: planted.zxid, differs: planted.differs };
+        let (answer, answered) = mpsc::channel();
+        self.proposing.replace(Replacement { planted, answer });
+        let done = answered.recv().unwrap_or(Err(RestoreError::Stopping));
+        if done.is_err() {
+            self.dirs.clear();
+        }
+        done.map(|()| restored)
+    }
+}
+
+impl Dirs {
+    /// Writes the new files; clients have seen zxids up to `seen`.
+    ///
+    /// # Errors
+    /// Any [`RestoreError`]; what was written is removed.
+    pub fn plant(&self, stream: impl Read, seen: Zxid) -> Result<Planted, RestoreError> {
+        let (mut state, Restored { zxid, differs }) = self.read(stream, seen)?;
+        let written = self.write(&mut state);
+        if written.is_err() {
+            self.clear();
+        }
+        written?;
+        Ok(Planted { dirs: self.clone(), begin: state.zxid(), zxid, differs })
+    }
+
+    fn read(&self, stream: impl Read, seen: Zxid) -> Result<(State, Restored), RestoreError> {
+        let snapshot = load_stream(stream, self.seed)?;
+        let zxid = Zxid(snapshot.zxid);
+        let differs = snapshot.digest_matches == Some(false);
+        if differs {
+            warn!(%zxid, "the snapshot's tree differs from the one whose digest stands in it");
+        }
+        let (mut state, kept) = snapshot.importing.finish(zxid.0, true);
+        // A client is refused that has seen a later zxid than the server's.
+        if !state.leave_epoch(seen) {
+            return Err(RestoreError::LastEpoch { zxid: zxid.max(seen) });
+        }
+        info!(%zxid, znodes = state.tree().len(), sessions = kept.sessions, begin = %state.zxid(), "a sound snapshot has come");
+        Ok((state, Restored { zxid, differs }))
+    }
+
+    fn write(&self, state: &mut State) -> Result<(), StoreError> {
+        // The recovery that this server began with has finished every installation.
+        assert!(begin_install(&*self.disk, &self.data_dir, &self.data_log_dir)?, "nothing waits to be installed");
+        fill_log(&self.disk, &self.data_log_dir.join(INCOMING_LOG))?;
+        fill_tree(&self.disk, &self.data_dir.join(INCOMING), state, |_| ())
+    }
+
+    /// Removes what came to nothing. What stays is removed by the next attempt, or the next start.
+    fn clear(&self) {
+        if let Err(problem) = remove_leftovers(&*self.disk, &self.data_dir, &self.data_log_dir) {
+            warn!(%problem, "some files of the snapshot that was not restored stay for now");
+        }
+    }
+}
+
+impl Planted {
+    /// From here on the new files count: neither the old log nor the old tree may be open. The next recovery puts them into their place.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]: the old ones count.
+    ///
+    /// # Panics
+    /// When nobody can tell which count.
+    pub fn count(&self) -> Result<(), StoreError> {
+        commit_install(&*self.dirs.disk, &self.dirs.data_dir)
+    }
+}
