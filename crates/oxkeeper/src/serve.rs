@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use oxkeeper_durable::RecoveryError;
 use oxkeeper_server::config::{Config, EXIT_CODE_INVALID, Properties, Source};
-use oxkeeper_server::{Reason, Server, StartError, StartOptions};
+use oxkeeper_server::{ListenError, Reason, Server, StartError, StartOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 use tracing_subscriber::layer::SubscriberExt;
@@ -117,7 +117,7 @@ pub(crate) fn complain(problem: &str, code: u8) -> ExitCode {
 
 fn exit_code(problem: &StartError) -> u8 {
     match problem {
-        StartError::NoClientPort
+        StartError::Listen(ListenError::NoPort)
         | StartError::Unserved(_)
         | StartError::Sasl(_)
         | StartError::Audit(_)
@@ -135,7 +135,10 @@ fn exit_code(problem: &StartError) -> u8 {
         )
         | StartError::OtherData { .. } => EXIT_CODE_DATA,
         StartError::Admin { key: "admin.serverPort", .. } => EXIT_CODE_ADMIN,
-        StartError::Admin { .. } | StartError::Listen { .. } | StartError::Ensemble(_) | StartError::System(_) => 1,
+        StartError::Admin { .. }
+        | StartError::Listen(ListenError::Bind { .. })
+        | StartError::Ensemble(_)
+        | StartError::System(_) => 1,
     }
 }
 

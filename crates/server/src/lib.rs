@@ -30,8 +30,10 @@ mod start;
 
 pub use auth::{SaslError, client_account};
 pub use ended::Reason;
+pub use io::listening::ListenError;
+pub use start::error::StartError;
 pub use start::prepare::check;
-pub use start::server::{Server, StartError, StartOptions};
+pub use start::server::{Server, StartOptions};
 pub use storage::restore;
 
 /// The version of ZooKeeper whose behaviour this server has.

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::handoff;
 use crate::handoff::sync::Batch;
-use crate::io::listening::Opened;
+use crate::net::listener::Opened;
 use crate::net::tls::Door;
 use crate::peers::Waker;
 use crate::storage::restore::Replacement;

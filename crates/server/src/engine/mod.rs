@@ -3,4 +3,5 @@
 pub(crate) mod incarnation;
 pub(crate) mod mailbox;
 pub(crate) mod member;
+pub(crate) mod restorer;
 pub(crate) mod standalone;

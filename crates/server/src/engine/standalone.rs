@@ -18,9 +18,9 @@ use crate::clock::Clock;
 use crate::config::Containers;
 use crate::engine::incarnation::Home;
 use crate::engine::mailbox::{Mailbox, Proposing};
-use crate::observe::metrics::EngineStats;
 use crate::storage::checkpoint::Checkpoints;
 use crate::telemetry::audit::AuditLog;
+use crate::telemetry::counters::EngineStats;
 use crate::telemetry::slow::{SlowLog, Times};
 use crate::telemetry::watchdog::Pulse;
 

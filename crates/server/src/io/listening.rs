@@ -5,32 +5,41 @@
 //! where they were. Source: `QuorumPeer#processReconfig`, `ServerCnxnFactory#reconfigure`.
 
 use std::io;
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::rc::Rc;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustix::net::{SocketFlags, acceptfrom_with};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use thiserror::Error;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, HostPort};
 use crate::engine::mailbox::{Mailbox, Order};
-use crate::io::thread::{Io, IoShared};
+use crate::net::listener::{Opened, bind, listen};
 use crate::net::rebind::{Mover, reopen};
 use crate::net::tls::Door;
-use crate::start::server::StartError;
 
 /// Connections the system may hold for us until they are accepted, when the configuration does not say.
 const BACKLOG: i32 = 4096;
-/// Pause after a failed accept: the process may be out of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a socket that is to be closed, or to be had again, is waited for.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why clients cannot be accepted.
+#[derive(Debug, Error)]
+pub enum ListenError {
+    /// A port cannot be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address that was tried.
+        address: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The configuration has no client port.
+    #[error("clientPort and secureClientPort are missing")]
+    NoPort,
+}
 
 /// What clients connect to at first.
 pub(crate) struct Listeners {
@@ -43,33 +52,20 @@ impl Listeners {
     ///
     /// # Errors
     /// A port cannot be had, or there is none.
-    pub(crate) fn bind(config: &Config) -> Result<Listeners, StartError> {
+    pub(crate) fn bind(config: &Config) -> Result<Listeners, ListenError> {
         let bind = |place: &HostPort| {
             let text = place.host.as_deref().unwrap_or("[::]");
-            let failed = |source| StartError::Listen { address: format!("{text}:{}", place.port), source };
+            let failed = |source| ListenError::Bind { address: format!("{text}:{}", place.port), source };
             listen(place, backlog(config), config.client_tcp_keep_alive).map_err(failed)
         };
         let plain = config.client.as_ref().map(bind).transpose()?;
         let secure = config.secure_client.as_ref().map(bind).transpose()?;
-        if plain.is_none() && secure.is_none() {
-            Err(StartError::NoClientPort)
-        } else {
-            Ok(Listeners { plain, secure })
-        }
+        if plain.is_none() && secure.is_none() { Err(ListenError::NoPort) } else { Ok(Listeners { plain, secure }) }
     }
 }
 
 fn backlog(config: &Config) -> i32 {
     if config.listen_backlog > 0 { config.listen_backlog } else { BACKLOG }
-}
-
-/// A socket for the thread that accepts on it.
-#[derive(Debug)]
-pub(crate) struct Opened {
-    listener: TcpListener,
-    door: Door,
-    /// True once it is to be closed; nobody holds it any more once it is.
-    closing: watch::Receiver<bool>,
 }
 
 /// See the module.
@@ -239,99 +235,4 @@ impl Listening {
             }
         }
     }
-}
-
-/// Binds the client port. Without a host, every address of both families.
-fn listen(client: &HostPort, backlog: i32, keep_alive: bool) -> io::Result<TcpListener> {
-    match &client.host {
-        Some(host) => {
-            let mut addresses = (host.as_str(), client.port).to_socket_addrs()?;
-            bind(addresses.next().ok_or(io::ErrorKind::AddrNotAvailable)?, backlog, keep_alive)
-        }
-        None => {
-            let every = |address: [u16; 8]| SocketAddr::from((address, client.port));
-            let dual = bind(every([0; 8]), backlog, keep_alive);
-            // A system without IPv6 still has IPv4.
-            dual.or_else(|_| bind(SocketAddr::from(([0, 0, 0, 0], client.port)), backlog, keep_alive))
-        }
-    }
-}
-
-fn bind(address: SocketAddr, backlog: i32, keep_alive: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_reuse_address(true)?;
-    // Accepted sockets inherit these.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_keepalive(keep_alive)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(backlog)?;
-    Ok(socket.into())
-}
-
-/// Accepts clients and deals them out to the threads in turn.
-pub(crate) async fn accept(io: Rc<Io>, shared: Arc<IoShared>, opened: Opened) {
-    // The last one is dropped last: then the socket is closed.
-    let Opened { mut closing, listener, door } = opened;
-    if *closing.borrow_and_update() {
-        return;
-    }
-    let listener = watched(listener);
-    let threads = shared.mailboxes.len();
-    let mut turn = 0;
-    loop {
-        let mut ready = tokio::select! {
-            ready = listener.readable() => ready.expect("the event queue is open"),
-            _ = closing.changed() => return,
-        };
-        let (stream, peer) = match ready.try_io(|listener| accept_one(listener.get_ref())) {
-            Err(_nobody) => continue,
-            Ok(Ok(accepted)) => accepted,
-            Ok(Err(error)) => {
-                warn!(%error, "a client could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        if let Err(reason) = shared.admission.enter(peer) {
-            warn!(%peer, "refused: {reason}");
-            turn_away(&stream);
-            continue;
-        }
-        turn = (turn + 1) % threads;
-        if turn == 0 {
-            io.adopt(stream, peer, door);
-        } else {
-            shared.mailboxes[turn].order(Order::Adopt(stream, peer, door));
-        }
-    }
-}
-
-/// Before `stream` is dropped: the client reads an end rather than a reset, and the system keeps nothing of the connection.
-// ZooKeeper: `NIOServerCnxnFactory#fastCloseSock`; what the client sends behind the end is answered by a reset.
-fn turn_away(stream: &TcpStream) {
-    // The client may be gone already.
-    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-    let _ = stream.shutdown(Shutdown::Both);
-}
-
-/// A listener in this thread's event queue. Clients are accepted by hand: as a stream of tokio's one would be registered
-/// here, taken out, and registered again where it is served.
-#[expect(unsafe_code, reason = "tokio asks for a promise about the file descriptor")]
-fn watched(listener: TcpListener) -> AsyncFd<TcpListener> {
-    // SAFETY: the registration needs the descriptor to stay open and the same while it lasts. `TcpListener` owns its
-    // descriptor and never changes it; `AsyncFd` owns the listener and takes the registration back before it drops it;
-    // `accept` only borrows it.
-    let watched = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
-    watched.expect("the event queue takes a listener")
-}
-
-/// One client, non-blocking. What the listener has set, it has too.
-fn accept_one(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let (stream, peer) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
-    let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
-    Ok((stream.into(), peer.try_into()?))
 }

@@ -1,6 +1,7 @@
 //! Connections of clients, and the threads that own them.
 
+mod accept;
 pub(crate) mod admission;
-pub(crate) mod client;
+mod client;
 pub(crate) mod listening;
 pub(crate) mod thread;

@@ -7,7 +7,9 @@
 //! Every client is a task; deliveries are written by the mailbox's own task, without waking the client's.
 
 use std::cell::{Cell, RefCell};
+use std::fmt::Debug;
 use std::net::{SocketAddr, TcpStream as StdStream};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -23,13 +25,13 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tracing::{debug, info, warn};
 
+use super::accept::accept;
+use super::admission::Admission;
+use super::client::{Client, Gone};
 use crate::clock::Clock;
 use crate::engine::mailbox::{Mailbox, Order, Proposing};
-use crate::io::admission::Admission;
-use crate::io::client::{Client, Gone};
-use crate::io::listening::accept;
+use crate::net::listener::Opened;
 use crate::net::tls::{ClientTls, Door, Wire};
-use crate::observe::facts::WordsService;
 use crate::telemetry::report::{ConnectionReport, ThreadReport};
 use crate::telemetry::watchdog::Pulse;
 
@@ -42,6 +44,12 @@ const SPARES_MAX: usize = 64;
 /// How often clients are looked over.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Answers four-letter words.
+pub(crate) trait FourLetterWords: Debug + Send + Sync {
+    /// Returns the text for `word`; `argument` came behind it.
+    fn answer<'a>(&'a self, word: [u8; 4], argument: &'a [u8]) -> Pin<Box<dyn Future<Output = String> + 'a>>;
+}
+
 /// What all such threads share.
 #[derive(Debug)]
 pub(crate) struct IoShared {
@@ -50,7 +58,7 @@ pub(crate) struct IoShared {
     pub(crate) proposing: Arc<Proposing>,
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) words: Arc<WordsService>,
+    pub(crate) words: Arc<dyn FourLetterWords>,
     /// `None`: clients come without TLS.
     pub(crate) tls: Option<Arc<ClientTls>>,
     pub(crate) clock: Clock,
@@ -162,7 +170,7 @@ impl Io {
         for order in self.mailbox.orders() {
             match order {
                 Order::Adopt(stream, peer, door) => self.adopt(stream, peer, door),
-                Order::Listen(opened) => drop(spawn_local(accept(self.clone(), self.shared.clone(), opened))),
+                Order::Listen(opened) => drop(spawn_local(self.clone().accept(opened))),
                 Order::Supersede(takeover) => self.supersede(takeover),
                 Order::Clear(id) => self.cleared(id),
                 Order::Report(answer) => drop(answer.send(self.report())),
@@ -175,8 +183,23 @@ impl Io {
         }
     }
 
+    /// Accepts clients and deals them out to the threads in turn.
+    async fn accept(self: Rc<Io>, opened: Opened) {
+        let mailboxes = &self.shared.mailboxes;
+        let mut turn = 0;
+        let deal = |stream, peer, door| {
+            turn = (turn + 1) % mailboxes.len();
+            if turn == 0 {
+                self.adopt(stream, peer, door);
+            } else {
+                mailboxes[turn].order(Order::Adopt(stream, peer, door));
+            }
+        };
+        accept(opened, &self.shared.admission, deal).await;
+    }
+
     /// Takes a client over from the listener.
-    pub(crate) fn adopt(self: &Rc<Io>, stream: StdStream, peer: SocketAddr, door: Door) {
+    fn adopt(self: &Rc<Io>, stream: StdStream, peer: SocketAddr, door: Door) {
         let wire = Wire::new(door, self.shared.tls.as_ref(), &self.sealing).map_err(|end| end.to_string());
         let stream = wire.and_then(|wire| Ok((TcpStream::from_std(stream).map_err(|error| error.to_string())?, wire)));
         match stream {

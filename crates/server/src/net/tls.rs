@@ -15,7 +15,6 @@ use thiserror::Error;
 use tracing::warn;
 
 use crate::config::{Config, Tls};
-use crate::peers::PeerTls;
 
 /// Bytes of the thread's buffers that are kept for the next record.
 const BUFFER_KEPT: usize = 256 << 10;
@@ -79,26 +78,6 @@ impl ClientTls {
         self.exceeded.store(0, Ordering::Relaxed);
         self.failed.store(0, Ordering::Relaxed);
     }
-}
-
-/// Loads the stores for links to other servers, if those may come with TLS.
-// ZooKeeper: without sslQuorum, portUnification lets links with TLS in and dials without.
-pub(crate) fn load_for_peers(config: &Config) -> Result<Option<Arc<PeerTls>>, TlsError> {
-    let ensemble = &config.ensemble;
-    if ensemble.membership.is_none() || !(ensemble.ssl_quorum || ensemble.port_unification) {
-        return Ok(None);
-    }
-    let tls = &ensemble.tls;
-    if tls.settings.trust_store.is_none() {
-        let reason = "servers do not trust whomever the system trusts: set a trust store".to_owned();
-        return Err(TlsError::Setting { key: "ssl.quorum.trustStore.location".to_owned(), reason });
-    }
-    Ok(Some(Arc::new(PeerTls {
-        live: load(tls, Sides::Both)?,
-        dials: ensemble.ssl_quorum,
-        accepts_plain: ensemble.port_unification,
-        checks_names: tls.check_client_names && tls.settings.check_server_names,
-    })))
 }
 
 /// TLS for administrators.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -20,16 +21,18 @@ use crate::config::{Config, Whitelist, Word};
 use crate::engine::mailbox::{Mailbox, Order};
 use crate::io::admission::Admission;
 use crate::io::listening::Listening;
+use crate::io::thread::FourLetterWords;
 use crate::net::tls::ClientTls;
 use crate::observe::metrics::family::Family;
 use crate::observe::metrics::windows::Windows;
-use crate::observe::metrics::{self, AdminStats, CheckpointStats, EngineStats, Figures, StartupStats, summary};
+use crate::observe::metrics::{self, Figures, summary};
 use crate::observe::words::metrics::Metric;
 use crate::observe::words::{
     self, ConfigurationFacts, ConnectionFacts, ConnectionSession, Directories, Effect, EnsembleFacts, Environment,
     ExpiryBucket, Facts, GlobalSessions, Mode, ProposalSizes, ServerFacts, Serving, SessionFacts, WatchSummary,
 };
 use crate::storage::checkpoint::SharedCheckpoints;
+use crate::telemetry::counters::{AdminStats, CheckpointStats, EngineStats, StartupStats};
 use crate::telemetry::report::{ConnectionReport, ThreadReport};
 use crate::telemetry::role::{Place, Role, RoleCell};
 
@@ -65,6 +68,20 @@ pub(crate) struct WordsService {
     pub(crate) certificates: Vec<(&'static str, Arc<LiveTls>)>,
 }
 
+impl FourLetterWords for WordsService {
+    fn answer<'a>(&'a self, word: [u8; 4], argument: &'a [u8]) -> Pin<Box<dyn Future<Output = String> + 'a>> {
+        Box::pin(async move {
+            let Some(word) = Word::from_bytes(word) else { return String::new() };
+            self.answered.fetch_add(1, Ordering::Relaxed);
+            let answer = words::answer(word, self.whitelist, argument, &self.ask().await);
+            if let Some(effect) = answer.effect {
+                self.carry_out(effect);
+            }
+            answer.text
+        })
+    }
+}
+
 impl WordsService {
     fn expiries(&self) -> Vec<(&'static str, i64)> {
         let expiry = |(to, live): &(&'static str, Arc<LiveTls>)| Some((*to, live.own()?.not_after_s));
@@ -74,17 +91,6 @@ impl WordsService {
     /// A trace mask nobody has changed yet.
     pub(crate) fn initial_trace_mask() -> AtomicI64 {
         AtomicI64::new(TRACE_MASK)
-    }
-
-    /// The text for a word; `argument` is what follows it.
-    pub(crate) async fn answer(&self, word: [u8; 4], argument: &[u8]) -> String {
-        let Some(word) = Word::from_bytes(word) else { return String::new() };
-        self.answered.fetch_add(1, Ordering::Relaxed);
-        let answer = words::answer(word, self.whitelist, argument, &self.ask().await);
-        if let Some(effect) = answer.effect {
-            self.carry_out(effect);
-        }
-        answer.text
     }
 
     /// Everything that may be asked, at this moment.

@@ -7,7 +7,10 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Instant;
 
-use oxkeeper_tls::{FIRST_BYTE, LiveTls, SecureSocket, limit};
+use oxkeeper_tls::{FIRST_BYTE, LiveTls, SecureSocket, Sides, TlsError, limit};
+
+use crate::config::Config;
+use crate::net::tls::load;
 
 /// As rustls writes them.
 const CERTIFICATE_ALERTS: [&str; 4] = ["BadCertificate", "CertificateUnknown", "UnknownCA", "CertificateExpired"];
@@ -25,6 +28,29 @@ pub(crate) struct PeerTls {
 }
 
 impl PeerTls {
+    /// Loads the stores for links to other servers, if those may come with TLS.
+    ///
+    /// # Errors
+    /// A store cannot be read, or there is no trust store.
+    // ZooKeeper: without sslQuorum, portUnification lets links with TLS in and dials without.
+    pub(crate) fn load(config: &Config) -> Result<Option<Arc<PeerTls>>, TlsError> {
+        let ensemble = &config.ensemble;
+        if ensemble.membership.is_none() || !(ensemble.ssl_quorum || ensemble.port_unification) {
+            return Ok(None);
+        }
+        let tls = &ensemble.tls;
+        if tls.settings.trust_store.is_none() {
+            let reason = "servers do not trust whomever the system trusts: set a trust store".to_owned();
+            return Err(TlsError::Setting { key: "ssl.quorum.trustStore.location".to_owned(), reason });
+        }
+        Ok(Some(Arc::new(PeerTls {
+            live: load(tls, Sides::Both)?,
+            dials: ensemble.ssl_quorum,
+            accepts_plain: ensemble.port_unification,
+            checks_names: tls.check_client_names && tls.settings.check_server_names,
+        })))
+    }
+
     /// The handshake of a connection that was accepted; `None` if it comes without TLS and may.
     pub(super) fn accept(&self, socket: &TcpStream, deadline: Instant) -> io::Result<Option<SecureSocket>> {
         let mut first = [0];

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use oxkeeper_replica::auth::Sasl;
 
+use super::error::StartError;
 use crate::auth;
 use crate::config::Config;
-use crate::net::tls::{self, AdminTls, ClientTls};
+use crate::net::tls::{AdminTls, ClientTls};
 use crate::peers::PeerTls;
-use crate::start::server::StartError;
 use crate::telemetry::audit;
 
 /// Asks everything that a start asks before it opens data and sockets; leaves nothing behind.
@@ -45,7 +45,7 @@ impl Keys {
         Ok(Keys {
             sasl: auth::load(&config.security)?.map(Arc::new),
             clients: ClientTls::load(config)?,
-            peers: tls::load_for_peers(config)?,
+            peers: PeerTls::load(config)?,
             admin: AdminTls::load(config)?,
         })
     }

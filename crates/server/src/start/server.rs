@@ -1,6 +1,5 @@
 //! Puts a server together: recovered state, engine, checkpoints, threads that own connections, listener.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use oxkeeper_durable::own_log::members_of;
 use oxkeeper_durable::recovery::{self, KNOWS, Recovered, Replay};
-use oxkeeper_durable::{LogJournal, RecoveryError, StoreOptions};
+use oxkeeper_durable::{LogJournal, StoreOptions};
 use oxkeeper_proto::ServerId;
 use oxkeeper_replica::audit::Audit;
 use oxkeeper_replica::auth::{AuthConfig, DigestAlgorithm, EnsembleNames, IDENTITIES_LEN_MAX, Sasl};
@@ -17,14 +16,12 @@ use oxkeeper_replica::ensemble::Journal;
 use oxkeeper_replica::{Clocks, ConnectionConfig, LocalSessions, Serving, SessionTable, Shared, Writer};
 use oxkeeper_state::{Level, Settings, State};
 use oxkeeper_store::{Disk, RECORD_LEN_MAX, RealDisk};
-use oxkeeper_tls::TlsError;
 use parking_lot::{Mutex, RwLock};
-use thiserror::Error;
 use tokio::runtime;
 use tokio::task::LocalSet;
 use tracing::{info, warn};
 
-use crate::auth::SaslError;
+use super::error::StartError;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::Word;
@@ -32,6 +29,7 @@ use crate::ended::{Ended, Reason};
 use crate::engine::incarnation::Home;
 use crate::engine::mailbox::{Mailbox, Order, Proposing};
 use crate::engine::member::{self, ConfigKeeper, Ensemble, Life, Parts};
+use crate::engine::restorer::Restorer;
 use crate::engine::standalone::{APPLY_MAX, ENTRY_LEN_MAX, Engine, FullDisk, Surroundings, reaping};
 use crate::io::admission::Admission;
 use crate::io::listening::{Listeners, Listening};
@@ -39,13 +37,13 @@ use crate::io::thread::{Io, IoShared};
 use crate::net::tls::ClientTls;
 use crate::observe::admin::{self, AdminServer, Site};
 use crate::observe::facts::WordsService;
-use crate::observe::metrics::{EngineStats, StartupStats};
 use crate::peers::PeerTls;
 use crate::start::limits;
 use crate::start::prepare::{self, Keys};
 use crate::storage::checkpoint::{Checkpoints, SharedCheckpoints};
-use crate::storage::restore::{Dirs, Restorer};
+use crate::storage::restore::Dirs;
 use crate::telemetry::audit::{AuditLog, Auditing};
+use crate::telemetry::counters::{EngineStats, StartupStats};
 use crate::telemetry::role::RoleCell;
 use crate::telemetry::slow::SlowLog;
 use crate::telemetry::watchdog::Pulse;
@@ -67,63 +65,6 @@ const LEAVE_MS: u64 = 1_000;
 const PARTING_MS: u64 = 100;
 /// How often it looks whether they have.
 const WAIT_POLL: Duration = Duration::from_millis(1);
-
-/// Why a server does not start.
-#[derive(Debug, Error)]
-pub enum StartError {
-    /// The data directory cannot be used.
-    #[error(transparent)]
-    Recovery(#[from] RecoveryError),
-    /// The users of SASL cannot be had.
-    #[error(transparent)]
-    Sasl(#[from] SaslError),
-    /// The audit log cannot be written.
-    #[error("cannot write the audit log (oxkeeper.audit.file): {0}")]
-    Audit(io::Error),
-    /// The key or trust stores of TLS cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The client port cannot be had.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// What was tried.
-        address: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The configuration has no client port.
-    #[error("clientPort and secureClientPort are missing")]
-    NoClientPort,
-    /// The configuration asks for what this version does not do.
-    #[error("{}", .0.join("\n"))]
-    Unserved(Vec<String>),
-    /// The data is not of this kind of server.
-    #[error("{dir} cannot be used: {reason}")]
-    OtherData {
-        /// The data directory.
-        dir: String,
-        /// Why not.
-        reason: String,
-    },
-    /// A port for administrators or metrics cannot be had.
-    #[error("cannot listen on {address} for {what} ({key}): {source}")]
-    Admin {
-        /// What was tried.
-        address: String,
-        /// For whom.
-        what: &'static str,
-        /// The key to change.
-        key: &'static str,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The peers' port cannot be had.
-    #[error("cannot start as a member of the ensemble: {0}")]
-    Ensemble(io::Error),
-    /// The system refuses a thread or a runtime.
-    #[error("cannot start: {0}")]
-    System(#[from] io::Error),
-}
 
 /// What is chosen beside the configuration file.
 #[derive(Clone, Copy, Debug, Default)]
@@ -431,7 +372,10 @@ fn assemble(
                 stats,
                 role,
                 membership,
-                listening: listening.clone(),
+                follow_clients: Box::new({
+                    let listening = listening.clone();
+                    move |place| listening.follow(place)
+                }),
                 config_file: ConfigKeeper::new(&config),
                 disk,
                 data_dir: config.data_dir.clone(),

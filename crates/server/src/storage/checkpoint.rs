@@ -18,7 +18,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-use crate::observe::metrics::CheckpointStats;
+use crate::telemetry::counters::CheckpointStats;
 use crate::thread::{give_way, spawn};
 
 /// Bytes of log behind the last checkpoint that begin the next one.

@@ -1,8 +1,8 @@
 //! A snapshot takes the place of the data of a running server alone.
 //!
-//! Two steps. [`Restorer::restore`], on a thread of its own, reads the stream to its end, checks all of it, and writes the files of the
+//! Two steps. `Restorer::restore`, on a thread of its own, reads the stream to its end, checks all of it, and writes the files of the
 //! new state beside the ones in use; the server serves meanwhile. Then the engine ends its life, makes the new files count
-//! ([`Planted::count`]) and begins the next life from them (`alone.rs`).
+//! ([`Planted::count`]) and begins the next life from them (`engine/incarnation.rs`).
 //! Owns `incoming` and `incoming-log` while it writes them. Invariant: whenever the process or the machine stops, the next start has the
 //! old data or the new, whole; one rename decides, and `durable/src/transfer/install.rs` has the argument.
 //! Source: `Commands.RestoreCommand`, `ZooKeeperServer#restoreFromSnapshot`; the files, the order and the epoch are ours.
@@ -10,21 +10,17 @@
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Sender as Channel};
+use std::sync::mpsc::Sender as Channel;
 
 use oxkeeper_durable::offline::{fill_log, fill_tree};
 use oxkeeper_durable::transfer::{INCOMING, INCOMING_LOG, begin_install, commit_install, remove_leftovers};
 use oxkeeper_proto::Zxid;
-use oxkeeper_replica::Shared;
 use oxkeeper_state::State;
 use oxkeeper_store::{Disk, StoreError};
 use oxkeeper_zkfiles::Problem;
 use oxkeeper_zkfiles::dir::load_stream;
-use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 use tracing::{info, warn};
-
-use crate::engine::mailbox::Proposing;
 
 /// Why nothing was restored: the old data counts.
 #[derive(Debug, Error)]
@@ -65,23 +61,6 @@ pub struct Dirs {
     pub seed: u64,
 }
 
-/// Puts snapshots in the place of a server's data, one at a time.
-#[derive(Debug)]
-pub(crate) struct Restorer {
-    dirs: Dirs,
-    shared: Arc<RwLock<Shared>>,
-    proposing: Arc<Proposing>,
-    /// Held while something is restored.
-    turn: Mutex<()>,
-}
-
-/// Files that wait for the engine, and who wants to hear of it.
-#[derive(Debug)]
-pub(crate) struct Replacement {
-    pub(crate) planted: Planted,
-    pub(crate) answer: Channel<Result<(), RestoreError>>,
-}
-
 /// The files of a new state beside the ones in use, whole and durable, which do not count yet.
 #[derive(Debug)]
 pub struct Planted {
@@ -94,34 +73,19 @@ pub struct Planted {
     pub(crate) differs: bool,
 }
 
+/// Files that wait for the engine, and who wants to hear of it.
+#[derive(Debug)]
+pub(crate) struct Replacement {
+    pub(crate) planted: Planted,
+    pub(crate) answer: Channel<Result<(), RestoreError>>,
+}
+
 /// Outcome of a restore.
 pub(crate) struct Restored {
     /// The last transaction in it.
     pub(crate) zxid: Zxid,
     /// The tree is not the one whose digest stands in the snapshot.
     pub(crate) differs: bool,
-}
-
-impl Restorer {
-    /// Of the server that has its data there.
-    pub(crate) fn new(dirs: Dirs, shared: Arc<RwLock<Shared>>, proposing: Arc<Proposing>) -> Restorer {
-        Restorer { dirs, shared, proposing, turn: Mutex::default() }
-    }
-
-    /// Reads a snapshot to the end of `stream` and makes it this server's data. Blocks until clients are served from it.
-    pub(crate) fn restore(&self, stream: impl Read) -> Result<Restored, RestoreError> {
-        let _turn = self.turn.try_lock().ok_or(RestoreError::Busy)?;
-        let seen = self.shared.read().state.zxid();
-        let planted = self.dirs.plant(stream, seen)?;
-        let restored = Restored { zxid: planted.zxid, differs: planted.differs };
-        let (answer, answered) = mpsc::channel();
-        self.proposing.replace(Replacement { planted, answer });
-        let done = answered.recv().unwrap_or(Err(RestoreError::Stopping));
-        if done.is_err() {
-            self.dirs.clear();
-        }
-        done.map(|()| restored)
-    }
 }
 
 impl Dirs {
@@ -163,7 +127,7 @@ impl Dirs {
     }
 
     /// Removes what came to nothing. What stays is removed by the next attempt, or the next start.
-    fn clear(&self) {
+    pub(crate) fn clear(&self) {
         if let Err(problem) = remove_leftovers(&*self.disk, &self.data_dir, &self.data_log_dir) {
             warn!(%problem, "some files of the snapshot that was not restored stay for now");
         }

@@ -39,11 +39,10 @@ use crate::config::{self, Containers, HostPort, Membership};
 use crate::ended::{Ended, Reason};
 use crate::engine::mailbox::{Mailbox, Proposing};
 use crate::engine::standalone::reaping;
-use crate::io::listening::Listening;
-use crate::observe::metrics::EngineStats;
 use crate::peers::{Connector, Member, PeerTls, Peers, PeersConfig};
 use crate::storage::checkpoint::Checkpoints;
 use crate::telemetry::audit::AuditLog;
+use crate::telemetry::counters::EngineStats;
 use crate::telemetry::role::{self, RoleCell};
 use crate::telemetry::slow::SlowLog;
 use crate::telemetry::watchdog::Pulse;
@@ -74,7 +73,7 @@ pub(crate) struct Parts {
     pub(crate) role: Arc<RoleCell>,
     pub(crate) membership: Membership,
     /// Where clients are accepted: it moves when the members say so.
-    pub(crate) listening: Arc<Listening>,
+    pub(crate) follow_clients: Box<dyn Fn(&HostPort) + Send>,
     pub(crate) config_file: Option<ConfigKeeper>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) data_dir: PathBuf,
@@ -399,7 +398,7 @@ pub(super) fn follow_own_line(parts: &Parts) {
     let agreed = shared.state.membership();
     let own = agreed.server(parts.membership.me).filter(|_| is_followed(parts, agreed));
     if let Some(client) = own.and_then(|own| own.client.as_ref()) {
-        parts.listening.follow(client);
+        (parts.follow_clients)(client);
     }
 }
 

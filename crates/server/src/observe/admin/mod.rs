@@ -19,5 +19,5 @@ mod site;
 mod snapshots;
 
 pub(crate) use authority::Rules;
-pub(crate) use server::{AdminServer, bind};
-pub(crate) use site::Site;
+pub(crate) use server::{AdminServer, Busy, bind};
+pub(crate) use site::{Port, Site};

@@ -27,7 +27,6 @@ use tracing::{debug, info, warn};
 use super::site::{Origin, Port, Site};
 use crate::config::Config;
 use crate::net::tls::AdminTls;
-use crate::start::server::StartError;
 use crate::thread::spawn;
 
 /// Connections of administrators, all ports together; more are closed at once.
@@ -57,17 +56,6 @@ pub(crate) struct Busy {
     pub(crate) port: Port,
     pub(crate) address: String,
     pub(crate) source: io::Error,
-}
-
-impl From<Busy> for StartError {
-    fn from(busy: Busy) -> StartError {
-        let Busy { port, address, source } = busy;
-        let (what, key) = match port {
-            Port::Admin => ("administrators", "admin.serverPort"),
-            Port::Metrics => ("metrics", "metricsProvider.httpPort"),
-        };
-        StartError::Admin { address, what, key, source }
-    }
 }
 
 /// Binds what the configuration asks for. *Errors*: a port that was asked for by its number is taken.

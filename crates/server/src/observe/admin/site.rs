@@ -21,8 +21,8 @@ use super::authority::{Limiter, Rules};
 use super::health::{self, Health, Phase, Verdict};
 use super::{commands, exposition};
 use crate::config::Config;
+use crate::engine::restorer::Restorer;
 use crate::observe::facts::{Asked, WordsService};
-use crate::storage::restore::Restorer;
 use crate::telemetry::watchdog::Pulse;
 
 /// How long the threads that serve clients may take to tell what they count.

@@ -1,7 +1,7 @@
 //! What only this server has, under `oxkeeper_`. Units stand in the names, as Prometheus recommends.
 
-use super::Figures;
 use super::family::{Family, Kind, Sample};
+use super::figures::Figures;
 use crate::telemetry::role::Role;
 use oxkeeper_durable::recovery::KNOWS;
 
@@ -117,7 +117,7 @@ fn log_syncs(figures: &Figures) -> Family {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::metrics::CheckpointStats;
+    use crate::telemetry::counters::CheckpointStats;
     use crate::telemetry::role::Place;
 
     fn all() -> Vec<Family> {

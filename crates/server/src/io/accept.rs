@@ -1,0 +1,79 @@
+//! Accepts clients.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use rustix::net::{SocketFlags, acceptfrom_with};
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tracing::warn;
+
+use super::admission::Admission;
+use crate::net::listener::Opened;
+use crate::net::tls::Door;
+
+/// Pause after a failed accept: the process may be out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts clients until the listener is to be closed, and hands on those that are admitted.
+pub(crate) async fn accept(
+    opened: Opened,
+    admission: &Admission,
+    mut hand_on: impl FnMut(TcpStream, SocketAddr, Door),
+) {
+    // The last one is dropped last: then the socket is closed.
+    let Opened { mut closing, listener, door } = opened;
+    if *closing.borrow_and_update() {
+        return;
+    }
+    let listener = watched(listener);
+    loop {
+        let mut ready = tokio::select! {
+            ready = listener.readable() => ready.expect("the event queue is open"),
+            _ = closing.changed() => return,
+        };
+        let (stream, peer) = match ready.try_io(|listener| accept_one(listener.get_ref())) {
+            Err(_nobody) => continue,
+            Ok(Ok(accepted)) => accepted,
+            Ok(Err(error)) => {
+                warn!(%error, "a client could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if let Err(reason) = admission.enter(peer) {
+            warn!(%peer, "refused: {reason}");
+            turn_away(&stream);
+            continue;
+        }
+        hand_on(stream, peer, door);
+    }
+}
+
+/// Before `stream` is dropped: the client reads an end rather than a reset, and the system keeps nothing of the connection.
+// ZooKeeper: `NIOServerCnxnFactory#fastCloseSock`; what the client sends behind the end is answered by a reset.
+fn turn_away(stream: &TcpStream) {
+    // The client may be gone already.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    let _ = stream.shutdown(Shutdown::Both);
+}
+
+/// A listener in this thread's event queue. Clients are accepted by hand: as a stream of tokio's one would be registered
+/// here, taken out, and registered again where it is served.
+#[expect(unsafe_code, reason = "tokio asks for a promise about the file descriptor")]
+fn watched(listener: TcpListener) -> AsyncFd<TcpListener> {
+    // SAFETY: the registration needs the descriptor to stay open and the same while it lasts. `TcpListener` owns its
+    // descriptor and never changes it; `AsyncFd` owns the listener and takes the registration back before it drops it;
+    // `accept` only borrows it.
+    let watched = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
+    watched.expect("the event queue takes a listener")
+}
+
+/// One client, non-blocking. What the listener has set, it has too.
+fn accept_one(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, peer) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
+    Ok((stream.into(), peer.try_into()?))
+}
