@@ -779,9 +779,10 @@ impl World {
         let trims = if self.options.bug == Bug::NeverTrim { 0 } else { 2_000 };
         let Options { log_window_len, segment_len, .. } = self.options;
         for me in 0..self.hosts.len() {
-            // The world went on beside the checkpoint of the server before.
+            // The world goes on beside a checkpoint: what it left for the disk comes first, then the next one.
             self.until("all is durable", World::agrees);
             self.checkpoint(me);
+            self.until("all is durable", World::agrees);
             let Some(Process { life: Some(life), .. }) = &self.hosts[me].process else { unreachable!("it runs") };
             let mut engine = life.engine.lock();
             let replica = engine.replica_mut();
