@@ -67,7 +67,8 @@ start() {
       tail -n 5 "$out" >&2
       exit 1
     fi
-    grep -qs "^oxkeeper serves ZooKeeper clients on " "$out" && break
+    # A member of an ensemble may have to wait for the others.
+    grep -qs -e "^oxkeeper serves ZooKeeper clients on " -e "^oxkeeper listens on " "$out" && break
     sleep 0.05
   done
   echo STARTED

@@ -39,9 +39,7 @@ pub enum PlantError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// There is data already.
-    #[error(
-        "{path} is there already: an import needs a data directory without data. Move it away, or name another directory"
-    )]
+    #[error("{path} already exists, and the data directory must be empty. Move it away, or name another directory")]
     Occupied {
         /// What is there.
         path: PathBuf,

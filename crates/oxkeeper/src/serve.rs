@@ -95,9 +95,17 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         Err(problem) => return Ok(complain(&problem.to_string(), exit_code(&problem))),
     };
     let signals = Signals::listen()?;
-    announce(&server, args, &data_dir);
-    supervisor::serving(&server);
-    signals.wait(&server, || reload_log(args, &log))?;
+    if let Some(what) = server.waits_for() {
+        supervisor::waiting(&what);
+        if matches!(args.ready, Ready::Text) {
+            tell(format_args!("oxkeeper listens on {} and waits for {what}", server.address()));
+        }
+    }
+    let serving = || {
+        announce(&server, args, &data_dir);
+        supervisor::serving(&server);
+    };
+    signals.wait(&server, serving, || reload_log(args, &log))?;
     supervisor::stopping();
     let ended = server.ended();
     server.stop();
@@ -205,7 +213,7 @@ fn reload_log(args: &ServeArgs, log: &LogFilter) {
             log.set(config.log.as_deref());
             info!(filter = config.log.as_deref().unwrap_or("the default"), "SIGHUP: oxkeeper.log was read again");
         }
-        Err(problem) => warn!("SIGHUP: nothing changes, the configuration is wrong now: {problem}"),
+        Err(problem) => warn!("SIGHUP: nothing changes, the configuration is not valid: {problem}"),
     }
 }
 

@@ -33,16 +33,21 @@ impl Signals {
         Ok(Signals { runtime, stop, hang_up })
     }
 
-    /// Until the server is to stop. From then on the next signal ends the process where it stands, as a crash would:
+    /// Until the server is to stop; calls `serving` once clients are served. From then on the next signal ends the process where it stands, as a crash would:
     /// nothing acknowledged is lost by that.
-    pub(crate) fn wait(self, server: &Server, reload: impl Fn()) -> anyhow::Result<()> {
+    pub(crate) fn wait(self, server: &Server, serving: impl Fn(), reload: impl Fn()) -> anyhow::Result<()> {
         let Signals { runtime, mut stop, mut hang_up } = self;
         runtime.block_on(async {
             let mut watchdog = Watchdog::new();
+            let mut serves = false;
             loop {
                 tokio::select! {
                     name = stop.asked() => return info!("{name}: stopping"),
                     () = server.wait_for_end() => return info!("this server cannot go on: stopping"),
+                    () = server.serving(), if !serves => {
+                        serves = true;
+                        serving();
+                    }
                     _ = hang_up.recv() => reload(),
                     () = watchdog.due() => watchdog.answer(server),
                 }

@@ -14,15 +14,20 @@ use crate::signals::NEVER;
 /// Shorter than this no thread is thought to stand still, whatever interval is asked for: an idle one goes round once a second.
 const PATIENCE_MIN: Duration = Duration::from_secs(5);
 
+/// Says what the server waits for before it serves clients.
+pub(crate) fn waiting(what: &str) {
+    tell(&[NotifyState::Status(&format!("waiting for {what}"))]);
+}
+
 /// Says that clients are served. Without a supervisor that listens, nothing happens.
 pub(crate) fn serving(server: &Server) {
-    let status = format!("serves clients on {}", server.address());
+    let status = format!("serving clients on {}", server.address());
     tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
 /// Says that the server ends.
 pub(crate) fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("stops: clients are seen off")]);
+    tell(&[NotifyState::Stopping, NotifyState::Status("stopping: waiting for clients' last answers")]);
 }
 
 fn tell(states: &[NotifyState<'_>]) {

@@ -59,21 +59,24 @@ pub struct ConnectionConfig {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum End {
-    #[error("frame length {0} is out of range")]
+    #[error("{}", told_by_length(*.0))]
     FrameLength(i32),
-    #[error("this server does not serve now: it cannot reach a quorum")]
+    #[error("this server has no quorum")]
     NotServing,
-    #[error("this server serves reads only: it cannot reach a quorum")]
+    #[error("this server has no quorum and serves reads only")]
     ServesReadOnly,
-    #[error("session {0} is the ensemble's: it cannot go on at a server that serves reads only")]
+    #[error("session {0} belongs to the ensemble; a read-only server cannot resume it")]
     SessionOfEnsemble(SessionId),
     #[error("the connect request is malformed")]
     ConnectMalformed,
-    #[error("the client has seen zxid 0x{client:x}, this server only 0x{server:x}")]
+    #[error(
+        "the client has seen zxid 0x{client:x}, this server only 0x{server:x}: was its data lost or replaced? \
+         Restart the client"
+    )]
     ZxidAhead { client: i64, server: i64 },
-    #[error("session {0} has expired or was closed: its client is told to begin a new one")]
+    #[error("session {0} has expired or was closed")]
     SessionExpired(SessionId),
-    #[error("wrong password for session {0}: the client is refused")]
+    #[error("wrong password for session {0}")]
     WrongPassword(SessionId),
     #[error("a request header is malformed")]
     HeaderMalformed,
@@ -83,24 +86,35 @@ pub enum End {
     AuthMalformed,
     #[error("authentication with scheme {0:?} failed")]
     AuthFailed(String),
-    #[error("the client looks for ensemble {0:?}, a name that ensembleAuthName does not have")]
+    #[error("the client expects ensemble {0:?}, which is not in ensembleAuthName")]
     OtherEnsemble(String),
     #[error("authentication with sasl failed: {0}")]
-    SaslFailed(&'static str),
+    SaslFailed(String),
     #[error("a sasl token is malformed")]
     SaslMalformed,
     #[error("authentication is required")]
     AuthRequired,
-    #[error("a request of {0} bytes would be more than largeRequestMaxBytes with those under way")]
+    #[error("a request of {0} bytes and those under way exceed largeRequestMaxBytes")]
     LargeRequest(usize),
-    #[error("too many sessions begin: connection_throttle_tokens are spent")]
+    #[error("too many new sessions (connection_throttle_tokens)")]
     Rationed,
     #[error("the session was closed")]
     SessionClosed,
     #[error("the session has expired or moved")]
     Disconnected,
-    #[error("the answers to reads between two writes are longer than {ANSWERS_LEN_MAX} bytes")]
+    #[error("the replies to reads between two writes exceed {ANSWERS_LEN_MAX} bytes")]
     Overlong,
+}
+
+/// Says what four bytes mean that are not the length of a frame: most are another protocol's first ones.
+fn told_by_length(len: i32) -> String {
+    match &len.to_be_bytes() {
+        [0x16, 0x03, ..] => "the client speaks TLS to the port without TLS".to_owned(),
+        b"GET " | b"HEAD" | b"POST" | b"PUT " | b"OPTI" | b"PRI " => {
+            "the client speaks HTTP to the port for ZooKeeper clients".to_owned()
+        }
+        _ => format!("a frame of length {len} is out of range: is this a ZooKeeper client?"),
+    }
 }
 
 /// How far a turn came.

@@ -161,10 +161,15 @@ impl Connection {
                 self.put_sasl_reply(header, Some(&token), turn);
             }
             Err(Rejection::Malformed) => return Err(Flow::End(End::SaslMalformed)),
-            Err(Rejection::Failed(_)) if sasl.allow_failed && !turn.config.auth.requires_sasl() => {
+            Err(Rejection::Failed(_) | Rejection::Refused { .. })
+                if sasl.allow_failed && !turn.config.auth.requires_sasl() =>
+            {
                 self.put_sasl_reply(header, None, turn);
             }
             Err(Rejection::Failed(reason)) => return self.fail_sasl(header, reason, turn),
+            Err(Rejection::Refused { user, reason }) => {
+                return self.fail_sasl(header, &format!("user {user:?}: {reason}"), turn);
+            }
         }
         Ok(())
     }
@@ -185,7 +190,7 @@ impl Connection {
     }
 
     /// The failure has a body, unlike others.
-    fn fail_sasl(&mut self, header: RequestHeader, reason: &'static str, turn: &mut Turn<'_>) -> Result<(), Flow> {
+    fn fail_sasl(&mut self, header: RequestHeader, reason: &str, turn: &mut Turn<'_>) -> Result<(), Flow> {
         let required = turn.config.auth.requires_sasl();
         let code = if required { ErrorCode::SessionClosedRequireSaslAuth } else { ErrorCode::AuthFailed };
         turn.stats.auth_failed += 1;
@@ -193,7 +198,7 @@ impl Connection {
         self.put_sasl_reply(header, None, turn);
         let err = start + frame::PREFIX_LEN + ERR_AT;
         turn.out[err..err + 4].copy_from_slice(&code.wire().to_be_bytes());
-        Err(Flow::End(End::SaslFailed(reason)))
+        Err(Flow::End(End::SaslFailed(reason.to_owned())))
     }
 
     fn put_sasl_reply(&mut self, header: RequestHeader, token: Option<&[u8]>, turn: &mut Turn<'_>) {

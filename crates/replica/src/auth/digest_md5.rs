@@ -39,10 +39,12 @@ pub(crate) enum Answer {
 }
 
 /// Why a token is not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Rejection {
     /// The exchange has failed.
     Failed(&'static str),
+    /// The client is not this user.
+    Refused { user: String, reason: &'static str },
     /// ZooKeeper: an exception nobody there expects, which costs the connection without an answer.
     Malformed,
 }
@@ -99,10 +101,11 @@ fn judge(response: &Directives, nonce: &str, sasl: &Sasl) -> Result<Answer, Reje
         return refuse("another digest-uri");
     }
     let Some(given) = &response.response else { return refuse("no response") };
-    let Some(password) = sasl.password(&user) else { return refuse("no such user") };
+    let refuse_user = |reason| Err(Rejection::Refused { user: user.clone().into_owned(), reason });
+    let Some(password) = sasl.password(&user) else { return refuse_user("no such user") };
     let secrets = Secrets { user: &user, password, nonce, cnonce, authzid: response.authzid.as_deref() };
     if !equal(given, secrets.response("AUTHENTICATE", &uri).as_bytes()) {
-        return refuse("the password is wrong");
+        return refuse_user("wrong password");
     }
     let token = format!("rspauth={}", secrets.response("", &uri)).into_bytes();
     Ok(Answer::Proved { token, user: user.into_owned() })

@@ -67,7 +67,7 @@ pub(crate) fn load(security: &Security) -> Result<Option<Sasl>, SaslError> {
     let modules = sections.get(section).filter(|modules| !modules.is_empty());
     let Some(modules) = modules else {
         // ZooKeeper: says nothing, and answers without SASL.
-        warn!(file = path, section, "the JAAS file has no such section: there is no SASL");
+        warn!(file = path, section, "the JAAS file has no such section; SASL is off");
         return Ok(None);
     };
     if let Some(module) = modules.iter().find(|module| module.class != DIGEST_MODULE) {

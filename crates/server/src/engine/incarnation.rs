@@ -52,7 +52,7 @@ impl Engine {
             return Err(RestoreError::Overtaken);
         }
         self.surroundings.pulse.engine_is_excused();
-        warn!(zxid = %planted.zxid, "a snapshot is restored: every client is closed");
+        warn!(zxid = %planted.zxid, "restoring a snapshot; closing every client");
         self.close_clients();
         self.end_life();
         let counts = planted.count();
@@ -98,7 +98,7 @@ impl Engine {
             match self.recover() {
                 Ok(()) => return info!(zxid = %self.surroundings.shared.read().state.zxid(), "serving"),
                 Err(RecoveryError::Store(problem @ StoreError::Full { .. })) => {
-                    warn!(%problem, "this server cannot go on yet");
+                    warn!(%problem, "cannot recover yet; trying again");
                     std::thread::sleep(RETRY_PAUSE);
                 }
                 // What is on disk cannot be used: an operator must see it.

@@ -79,7 +79,11 @@ impl Engine {
         }
         // Whoever waits for one more is told so.
         drop(self.surroundings.proposing.take_replacement());
-        info!(zxid = %self.surroundings.shared.read().state.zxid(), "every write is on disk");
+        let zxid = self.surroundings.shared.read().state.zxid();
+        match self.home {
+            Some(_) => info!(%zxid, "stopped; every write is on disk"),
+            None => info!(%zxid, "stopped; nothing was kept on disk"),
+        }
         self.home
     }
 
@@ -142,7 +146,7 @@ impl Outside for Surroundings {
     fn deliver(&mut self, writer: &mut Writer, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
         if let Some(entry) = entry {
             if let Some(since_ms) = self.full.since_ms.take() {
-                info!(full_ms = self.clock.now_ms() - since_ms, "the disk has room again: writes are taken");
+                info!(full_ms = self.clock.now_ms() - since_ms, "the disk has room again; accepting writes");
             }
             let age_ms = age_ms(&locked.state, self.clock.wall_ms());
             self.stats.lock().applied(std::mem::take(&mut writer.applied), age_ms, true);
@@ -166,9 +170,9 @@ impl Outside for Surroundings {
                 info!(%session, ephemerals, "session expired");
                 self.stats.lock().sessions_expired += 1;
             }
-            Event::Reaped(znode) => info!(path = znode.path, "reaping a container or TTL znode"),
+            Event::Reaped(znode) => info!(path = znode.path, "deleting a container or TTL znode"),
             Event::LevelRaised(level) => {
-                info!(level = level.0, "the feature level was raised: an older release cannot read the data any more");
+                info!(level = level.0, "raised the feature level; older releases can no longer read the data");
             }
             Event::DiskFull => self.note_full(),
             Event::LocalSessionExpired { .. } | Event::Serving { .. } | Event::DiskStalled { .. } => {}
@@ -182,7 +186,7 @@ impl Surroundings {
         self.full.since_ms.get_or_insert(now_ms);
         if now_ms >= self.full.next_log_ms {
             self.full.next_log_ms = now_ms + FULL_LOG_INTERVAL_MS;
-            error!("the disk is full: writes are refused, reads are served; free space and writes are taken again");
+            error!("the disk is full; refusing writes, serving reads. Free some space");
         }
     }
 }

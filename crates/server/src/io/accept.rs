@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
+use rustix::process::{Resource, getrlimit};
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -13,6 +15,7 @@ use tracing::warn;
 use super::admission::Admission;
 use crate::net::listener::Opened;
 use crate::net::tls::Door;
+use crate::telemetry::throttle::Throttle;
 
 /// Pause after a failed accept: the process may be out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -29,6 +32,7 @@ pub(crate) async fn accept(
         return;
     }
     let listener = watched(listener);
+    let (mut failures, mut refusals) = (Throttle::default(), Throttle::default());
     loop {
         let mut ready = tokio::select! {
             ready = listener.readable() => ready.expect("the event queue is open"),
@@ -38,17 +42,34 @@ pub(crate) async fn accept(
             Err(_nobody) => continue,
             Ok(Ok(accepted)) => accepted,
             Ok(Err(error)) => {
-                warn!(%error, "a client could not be accepted");
+                if let Some(left_out) = failures.due(Instant::now()) {
+                    warn!(left_out, "cannot accept a client: {}", told(&error));
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         if let Err(reason) = admission.enter(peer) {
-            warn!(%peer, "refused: {reason}");
+            if let Some(left_out) = refusals.due(Instant::now()) {
+                warn!(%peer, left_out, "refused a client: {reason}");
+            }
             turn_away(&stream);
             continue;
         }
         hand_on(stream, peer, door);
+    }
+}
+
+/// Says why the system gives no connection, and what to raise where that is a limit.
+fn told(error: &io::Error) -> String {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => {
+            let limit = getrlimit(Resource::Nofile).current;
+            let limit = limit.map_or("all".to_owned(), |limit| format!("all {limit}"));
+            format!("{limit} file descriptors of this process are in use; raise `ulimit -n` (systemd: LimitNOFILE)")
+        }
+        Some(Errno::NFILE) => "all file descriptors of this machine are in use; raise fs.file-max".to_owned(),
+        _ => error.to_string(),
     }
 }
 

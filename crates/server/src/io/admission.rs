@@ -33,11 +33,14 @@ impl Admission {
         let full = |max: u32, count: u32| max > 0 && count >= max;
         if full(self.per_address_max, of_address) {
             counts.rejected += 1;
-            return Err(format!("maxClientCnxns={} of this address are connected", self.per_address_max));
+            return Err(format!(
+                "its address has as many connections as it may (maxClientCnxns={})",
+                self.per_address_max
+            ));
         }
         if full(self.total_max, counts.total) {
             counts.rejected += 1;
-            return Err(format!("maxCnxns={} are connected", self.total_max));
+            return Err(format!("there are as many connections as there may be (maxCnxns={})", self.total_max));
         }
         counts.total += 1;
         *counts.by_address.entry(peer.ip()).or_default() += 1;

@@ -165,7 +165,7 @@ impl Listening {
         }
         let listening = self.clone();
         let sent = self.mover.send(place.clone(), "move", move |place| listening.move_to(place));
-        sent.unwrap_or_else(|error| warn!(%error, "the client port does not move"));
+        sent.unwrap_or_else(|error| warn!(%error, "cannot move the client port"));
     }
 
     /// Whether clients are accepted there already, or never without TLS.
@@ -189,7 +189,7 @@ impl Listening {
         let open = || listen(place, self.backlog, self.keep_alive);
         let (opened, problem) = reopen(old.port() == place.port, open, || self.close(), || self.open_again(old));
         if let Some(problem) = &problem {
-            error!(%problem, still = %old, "the members say that clients are accepted at {place}; they are not");
+            error!(%problem, still = %old, "cannot listen for clients at {place}, where the members expect this server");
         }
         let mut plain = self.plain.lock();
         if *self.stopping.borrow() {
@@ -200,7 +200,7 @@ impl Listening {
         }
         let Some(listener) = opened else { return };
         let address = listener.local_addr().ok();
-        info!(address = address.map(tracing::field::display), "clients are accepted here from now on");
+        info!(address = address.map(tracing::field::display), "listening for clients");
         *self.plain_address.lock() = address;
         plain.closing = watch::Sender::new(false);
         plain.is_open = true;
@@ -228,7 +228,7 @@ impl Listening {
             match bind(address, self.backlog, self.keep_alive) {
                 Ok(listener) => return Some(listener),
                 Err(problem) if Instant::now() >= until || *self.stopping.borrow() => {
-                    error!(%problem, %address, "no clients are accepted any more");
+                    error!(%problem, %address, "cannot accept clients any more");
                     return None;
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(10)),

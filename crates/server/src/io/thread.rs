@@ -205,7 +205,7 @@ impl Io {
         match stream {
             Ok((stream, wire)) => self.serve(stream, wire, peer),
             Err(error) => {
-                warn!(%peer, %error, "a client could not be taken over");
+                warn!(%peer, %error, "cannot take over a client's connection");
                 self.shared.admission.leave(peer);
             }
         }
@@ -589,8 +589,8 @@ impl Io {
                 info!(%peer, %session, "closed: {end}");
             }
             Farewell::Protocol(end) => warn!(%peer, %session, "closed: {end}"),
-            Farewell::Unread(len) => warn!(%peer, %session, "closed: the client leaves {len} bytes unread"),
-            Farewell::Silent => warn!(%peer, "closed: the client did not begin a session in time"),
+            Farewell::Unread(len) => warn!(%peer, %session, "closed: the client left {len} bytes unread"),
+            Farewell::Silent => warn!(%peer, "closed: the client did not start a session in time"),
             Farewell::Transport(end) => warn!(%peer, %session, "closed: {end}"),
         }
     }

@@ -169,9 +169,9 @@ pub(crate) enum Wire {
 /// Why a connection cannot go on.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(crate) enum WireEnd {
-    #[error("what the client sends is not TLS, and this port takes nothing else")]
+    #[error("the client does not speak TLS, and this port takes nothing else")]
     NotTls,
-    #[error("netty.server.outstandingHandshake.limit handshakes are under way")]
+    #[error("too many TLS handshakes are under way (netty.server.outstandingHandshake.limit)")]
     TooMany,
     #[error("TLS: {0}")]
     Session(String),

@@ -55,7 +55,7 @@ pub(super) fn bind(place: &HostPort) -> io::Result<Vec<TcpListener>> {
 /// What was open a moment ago.
 fn bind_all(addresses: &[SocketAddr]) -> Option<Vec<TcpListener>> {
     let bound: io::Result<Vec<TcpListener>> = addresses.iter().map(TcpListener::bind).collect();
-    bound.inspect_err(|problem| error!(%problem, "no peers are accepted any more")).ok()
+    bound.inspect_err(|problem| error!(%problem, "cannot accept peers any more")).ok()
 }
 
 /// Where peers are accepted.
@@ -118,7 +118,7 @@ impl Entrance {
         let (listeners, problem) = reopen(old.port == place.port, || bind(place), close, again);
         let place = match problem {
             Some(problem) => {
-                error!(%problem, "the members say that this server's peers reach it at {place}; they do not");
+                error!(%problem, "cannot listen for peers at {place}, where the members expect this server");
                 old
             }
             None => place.clone(),
@@ -128,10 +128,10 @@ impl Entrance {
         if self.helpers.is_stopped() {
             return;
         }
-        info!("peers are accepted at {place} from now on");
+        info!("listening for peers at {place}");
         match Open::start(&self.helpers, place, listeners, &self.on_state) {
             Ok(started) => *open = started,
-            Err(problem) => error!(%problem, "no peers are accepted any more"),
+            Err(problem) => error!(%problem, "cannot accept peers any more"),
         }
     }
 
@@ -218,7 +218,7 @@ impl Listening {
 
     fn hindered(&self, error: &io::Error) {
         if !self.helpers.is_stopped() && self.helpers.complaints.due(Topic::Accepting, None) {
-            warn!(%error, "a peer's connection could not be taken");
+            warn!(%error, "cannot accept a peer's connection");
         }
     }
 
@@ -302,13 +302,13 @@ fn complain(helpers: &Helpers, address: SocketAddr, error: &GreetError) {
     let due = |topic, peer| !helpers.is_stopped() && helpers.complaints.due(topic, peer);
     match error {
         GreetError::Refused { from, .. } if due(Topic::Refused, *from) => {
-            warn!(peer = from.map(|from| from.0), %address, "a server is refused: {error}");
+            warn!(peer = from.map(|from| from.0), %address, "refused a peer: {error}");
         }
         GreetError::Io(_) | GreetError::Garbage if due(Topic::Stranger, None) => {
-            info!(%address, "a connection to the peers' port came to nothing: {error}");
+            info!(%address, "dropped a connection to the peers' port: {error}");
         }
         GreetError::Handshake(_) if due(Topic::Handshake, None) => {
-            warn!(%address, "a connection to the peers' port came to nothing: {error}");
+            warn!(%address, "dropped a connection to the peers' port: {error}");
         }
         GreetError::Refused { .. }
         | GreetError::Io(_)

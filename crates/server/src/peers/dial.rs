@@ -58,9 +58,9 @@ impl Connector {
 /// Why there is no connection.
 #[derive(Debug, Error)]
 enum DialError {
-    #[error("its name {host} does not resolve: {source}")]
+    #[error("cannot resolve {host}: {source}")]
     Name { host: String, source: io::Error },
-    #[error("{host} says where it listens, not where it is")]
+    #[error("{host} is an address to listen on, not one to connect to")]
     Wildcard { host: String },
     #[error("{address}: {source}")]
     Connect { address: SocketAddr, source: io::Error },

@@ -20,7 +20,7 @@ pub(super) enum GreetError {
     #[error("{0}")]
     Handshake(io::Error),
     /// Whoever that is, it is not one of us.
-    #[error("this is not how servers greet each other")]
+    #[error("the peer does not speak oxkeeper's protocol between servers")]
     Garbage,
     /// We refuse.
     #[error("{reason}")]
@@ -31,7 +31,7 @@ pub(super) enum GreetError {
         reason: Refusal,
     },
     /// The other server refuses.
-    #[error("it refuses: {0}")]
+    #[error("it refused the connection: {0}")]
     RefusedThere(String),
 }
 

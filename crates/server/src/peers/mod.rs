@@ -249,10 +249,10 @@ impl Peers {
             }
         }
         if let Err(error) = place.map_or(Ok(()), |place| self.entrance.follow(place)) {
-            warn!(%error, "peers are not accepted at this server's new address yet");
+            warn!(%error, "cannot listen for peers at this server's new address yet");
         }
         if let Err(error) = self.start_dialling() {
-            warn!(%error, "new members are not dialled yet");
+            warn!(%error, "cannot connect to new members yet");
         }
     }
 
@@ -357,7 +357,7 @@ impl Peers {
             self.tell_ended(event);
             // Its line may be newer than its greeting.
             if let Err(refusal) = accept::check_certificate(&self.helpers, peer, &established.stream) {
-                warn!(peer = peer.0, "a link to server {peer} is not taken over: {refusal}");
+                warn!(peer = peer.0, "refused a link to server {peer}: {refusal}");
                 self.helpers.need(peer);
                 continue;
             }
@@ -365,7 +365,7 @@ impl Peers {
             let added =
                 epoll::add(&*self.epoll, link.stream().socket(), EventData::new_u64(peer.0.into()), EventFlags::IN);
             if let Err(error) = added {
-                warn!(peer = peer.0, %error, "a link could not be taken over");
+                warn!(peer = peer.0, %error, "cannot take over a link");
                 self.helpers.need(peer);
                 continue;
             }
@@ -392,7 +392,11 @@ impl Peers {
     pub(crate) fn send(&mut self, peer: ServerId, frame: &[u8]) {
         let Some(link) = self.links.get_mut(&peer) else { return };
         if frame.len() > FRAME_LEN_MAX {
-            error!(peer = peer.0, len = frame.len(), "a frame to a peer is too long; the limit is {FRAME_LEN_MAX}");
+            error!(
+                peer = peer.0,
+                len = frame.len(),
+                "dropped a frame to server {peer}: longer than {FRAME_LEN_MAX} bytes"
+            );
             return self.kill(peer, "a frame to it is too long");
         }
         link.push(frame, Frame::is_urgent(frame));
@@ -424,7 +428,7 @@ impl Peers {
 
     fn end(&mut self, peer: ServerId, end: &End) {
         let Some(link) = self.links.remove(&peer) else { return };
-        warn!(peer = peer.0, by_peer = end.by_peer, "the link to server {peer} has ended: {}", end.reason);
+        warn!(peer = peer.0, by_peer = end.by_peer, "lost the link to server {peer}: {}", end.reason);
         // It leaves the event queue with its last descriptor anyway.
         let _ = epoll::delete(&*self.epoll, link.stream().socket());
         link.reset();

@@ -410,7 +410,7 @@ fn nobody_dials_a_wildcard() {
         members[1].host = host.to_owned();
         one.helpers.set_members(members.clone(), true);
         let error = one.connector().connect_for_state(ServerId(2)).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("{host} says where it listens, not where it is")), "{error}");
+        assert!(error.starts_with(&format!("{host} is an address to listen on, not one to connect to")), "{error}");
     }
 }
 

@@ -84,6 +84,9 @@ pub struct Server {
     checkpoints: Option<SharedCheckpoints>,
     admission: Arc<Admission>,
     pulse: Arc<Pulse>,
+    role: Arc<RoleCell>,
+    /// Every server of the ensemble, as the configuration names them; none of a server alone.
+    members: Vec<ServerId>,
     /// Of a server alone it leaves what it had on disk.
     engine: JoinHandle<Option<Home>>,
     ended: Arc<Ended>,
@@ -174,6 +177,17 @@ impl Server {
         self.listening.secure_address()
     }
 
+    /// Waits until clients are served, with writes: a server alone serves them from its start.
+    pub async fn serving(&self) {
+        self.role.serving().await;
+    }
+
+    /// Returns what a member of an ensemble waits for before it serves clients.
+    pub fn waits_for(&self) -> Option<String> {
+        let ids: Vec<String> = self.members.iter().map(ServerId::to_string).collect();
+        (!ids.is_empty()).then(|| format!("a majority of the servers {}", ids.join(", ")))
+    }
+
     /// Until this server must end by itself: for ever, mostly.
     pub async fn wait_for_end(&self) {
         self.ended.wait().await;
@@ -234,7 +248,7 @@ fn wait(limit_ms: u64, holds: impl Fn() -> bool) {
 
 fn open(config: &Config, options: StartOptions, disk: &Arc<dyn Disk>, seed: u64) -> Result<Durable, StartError> {
     if options.in_memory {
-        warn!("in memory only: nothing survives the end of this process");
+        warn!("keeping everything in memory; it is lost when this process ends");
         let (state, stats) = (State::new(seed), StartupStats::default());
         return Ok(Durable { state, life: None, checkpoints: None, stats });
     }
@@ -258,24 +272,24 @@ fn check_kind(config: &Config, recovered: &Recovered) -> Result<(), StartError> 
     let refuse = |reason: String| Err(StartError::OtherData { dir: config.data_dir.display().to_string(), reason });
     match (&config.ensemble.membership, founded) {
         (None, Some(members)) => refuse(format!(
-            "it belongs to a member of the ensemble of {members:?}. Name its members in the configuration, and if one \
-             votes alone, set standaloneEnabled=false"
+            "it belongs to a member of the ensemble of servers {members:?}. Add their server lines to the configuration; \
+             for an ensemble of one, set standaloneEnabled=false as well"
         )),
         // A server alone would change what the others have under the same name.
         (None, None) if dedicated => refuse(
-            "it was imported for an ensemble: import it for a server alone, with a configuration that names no others"
+            "it was imported for an ensemble. Import it again with a configuration that has no server lines"
                 .to_owned(),
         ),
         (Some(_), None) if !dedicated && (recovered.applied > 0 || recovered.log.next_index() > 0) => refuse(
-            "it was written by a server alone. To make an ensemble of it: `oxkeeper export`, then `oxkeeper import` of \
-             that on every server of the ensemble"
+            "a standalone server wrote it. To make an ensemble of it: `oxkeeper backup`, then `oxkeeper restore` of that \
+             backup on every server of the ensemble"
                 .to_owned(),
         ),
         // Where members change, the state knows them.
         (Some(membership), Some(_)) if membership.reconfig_enabled || recovered.state.voter_changes() > 0 => Ok(()),
         (Some(membership), Some(members)) if *members != *member::member_ids(membership) => {
             let wanted = member::member_ids(membership);
-            refuse(format!("it belongs to the ensemble of {members:?}, and the configuration names {wanted:?}"))
+            refuse(format!("it belongs to the ensemble of servers {members:?}, but the configuration names {wanted:?}"))
         }
         (None, None) | (Some(_), _) => Ok(()),
     }
@@ -309,6 +323,7 @@ fn assemble(
         None => RoleCell::alone(),
     };
     let role = Arc::new(role);
+    let members = membership.as_ref().map(|it| member::member_ids(it).to_vec()).unwrap_or_default();
     let words = WordsService {
         whitelist: config.words,
         config: config.clone(),
@@ -370,7 +385,7 @@ fn assemble(
                 containers: config.containers.clone(),
                 settings,
                 stats,
-                role,
+                role: role.clone(),
                 membership,
                 follow_clients: Box::new({
                     let listening = listening.clone();
@@ -460,6 +475,8 @@ fn assemble(
         checkpoints: durable.checkpoints,
         admission,
         pulse,
+        role,
+        members,
         engine,
         ended,
         others,
@@ -537,7 +554,11 @@ fn connection_config(config: &Config, settings: Settings, sasl: Option<Arc<Sasl>
     let enforced = if security.enforce_auth_enabled { security.enforce_auth_schemes.clone() } else { Vec::new() };
     let wanted = config.limits.jute_maxbuffer as usize;
     if wanted > FRAME_LEN_MAX {
-        warn!(wanted, granted = FRAME_LEN_MAX, "jute.maxbuffer is more than a log entry holds");
+        warn!(
+            wanted,
+            granted = FRAME_LEN_MAX,
+            "jute.maxbuffer is too large for a log entry; using the largest possible value"
+        );
     }
     ConnectionConfig {
         frame_len_max: wanted.min(FRAME_LEN_MAX),

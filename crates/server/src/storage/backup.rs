@@ -38,9 +38,9 @@ pub(crate) enum BackupError {
     Store(#[from] StoreError),
     #[error("a record of the durable tree cannot be decoded: {0}")]
     Record(#[from] DecodeError),
-    #[error("the durable tree does not hang together")]
+    #[error("the durable tree is inconsistent")]
     Shape,
-    #[error("the server stops, or takes over another state")]
+    #[error("the server is stopping or replacing its state")]
     Ending,
     #[error(transparent)]
     Io(#[from] io::Error),

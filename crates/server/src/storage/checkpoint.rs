@@ -192,7 +192,7 @@ impl Checkpoints {
             match tree.snapshot() {
                 Ok(Some(snapshot)) => drop(sender.send(Image::new(snapshot, &self.readers))),
                 Ok(None) => {}
-                Err(problem) => warn!(%problem, "the state cannot be read for a backup"),
+                Err(problem) => warn!(%problem, "cannot read the state for a backup"),
             }
         }
     }
@@ -242,7 +242,7 @@ impl Checkpoints {
             let start_ms = clock.now_ms();
             let Some(between_entries) = self.begin() else { return };
             if let Err(problem) = self.checkpoint(between_entries, shared, tree, clock) {
-                warn!(%problem, "the checkpoint failed, the former one stands; the log keeps everything since");
+                warn!(%problem, "the checkpoint failed; the one before it and the log still hold everything");
                 self.stats.lock().failed += 1;
                 if stop {
                     return;

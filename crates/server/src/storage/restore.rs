@@ -32,7 +32,7 @@ pub enum RestoreError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// There is no zxid behind those that clients have seen.
-    #[error("zxid {zxid} leaves no epoch of zxids to go on in")]
+    #[error("no epoch of zxids is left after zxid {zxid}")]
     LastEpoch {
         /// The snapshot's, or this server's.
         zxid: Zxid,
@@ -41,7 +41,7 @@ pub enum RestoreError {
     #[error("another snapshot is being restored")]
     Busy,
     /// This server's own zxids went on into the epoch that the restored data was to have.
-    #[error("this server's zxids have reached the next epoch meanwhile: restore it again")]
+    #[error("this server's zxids reached the next epoch meanwhile; restore again")]
     Overtaken,
     /// Nobody takes it any more.
     #[error("the server stops")]
@@ -108,14 +108,14 @@ impl Dirs {
         let zxid = Zxid(snapshot.zxid);
         let differs = snapshot.digest_matches == Some(false);
         if differs {
-            warn!(%zxid, "the snapshot's tree differs from the one whose digest stands in it");
+            warn!(%zxid, "the snapshot's tree does not match its digest");
         }
         let (mut state, kept) = snapshot.importing.finish(zxid.0, true);
         // A client is refused that has seen a later zxid than the server's.
         if !state.leave_epoch(seen) {
             return Err(RestoreError::LastEpoch { zxid: zxid.max(seen) });
         }
-        info!(%zxid, znodes = state.tree().len(), sessions = kept.sessions, begin = %state.zxid(), "a sound snapshot has come");
+        info!(%zxid, znodes = state.tree().len(), sessions = kept.sessions, begin = %state.zxid(), "read a sound snapshot");
         Ok((state, Restored { zxid, differs }))
     }
 
@@ -129,7 +129,7 @@ impl Dirs {
     /// Removes what came to nothing. What stays is removed by the next attempt, or the next start.
     pub(crate) fn clear(&self) {
         if let Err(problem) = remove_leftovers(&*self.disk, &self.data_dir, &self.data_log_dir) {
-            warn!(%problem, "some files of the snapshot that was not restored stay for now");
+            warn!(%problem, "cannot remove some files of a snapshot that was not restored");
         }
     }
 }

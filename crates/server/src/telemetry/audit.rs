@@ -199,7 +199,7 @@ impl Pen {
         if let Err(problem) = &written
             && !self.failing
         {
-            error!(%problem, "the audit log cannot be written: lines are lost until it can");
+            error!(%problem, "cannot write the audit log; its lines are lost until it can be written again");
         }
         self.failing = written.is_err();
         self.text.clear();

@@ -136,7 +136,7 @@ impl CheckpointStats {
 /// What administrators asked for over HTTP.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AdminStats {
-    /// Snapshots refused because the last one was too short a time ago.
+    /// Snapshots refused because the last one was not long enough ago.
     pub(crate) snapshots_limited: u64,
     /// Restores refused for the same reason.
     pub(crate) restores_limited: u64,

@@ -6,4 +6,5 @@ pub(crate) mod histogram;
 pub(crate) mod report;
 pub(crate) mod role;
 pub(crate) mod slow;
+pub(crate) mod throttle;
 pub(crate) mod watchdog;

@@ -8,6 +8,7 @@
 use oxkeeper_proto::ServerId;
 use oxkeeper_replica::stats::Distribution;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 /// What a server is among its peers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,6 +113,8 @@ impl Learners {
 pub(crate) struct RoleCell {
     place: Mutex<Place>,
     outages: Mutex<Outages>,
+    /// Told when writes begin to be served.
+    served: Notify,
 }
 
 impl RoleCell {
@@ -124,7 +127,7 @@ impl RoleCell {
     pub(crate) fn looking(now_ms: u64) -> RoleCell {
         let outages = Outages { count: 1, began_ms: now_ms, leaderless_since_ms: now_ms, ..Outages::default() };
         let place = Place { role: Role::NotServing, since_ms: now_ms, ..Place::default() };
-        RoleCell { place: Mutex::new(place), outages: Mutex::new(outages) }
+        RoleCell { place: Mutex::new(place), outages: Mutex::new(outages), served: Notify::new() }
     }
 
     /// The engine's: the role from now on. The same role again changes nothing.
@@ -156,6 +159,9 @@ impl RoleCell {
         }
         (place.role, place.since_ms) = (role, now_ms);
         place.learners = Learners::default();
+        if !role.is_out() {
+            self.served.notify_waiters();
+        }
     }
 
     /// The engine's: who leads from now on. The same again changes nothing.
@@ -183,6 +189,17 @@ impl RoleCell {
         let mut place = self.place.lock();
         if place.role == Role::Leader {
             place.learners = learners;
+        }
+    }
+
+    /// Waits until writes are served.
+    pub(crate) async fn serving(&self) {
+        loop {
+            let served = self.served.notified();
+            if !self.place.lock().role.is_out() {
+                return;
+            }
+            served.await;
         }
     }
 

@@ -53,7 +53,7 @@ impl SlowLog {
         if now_ms >= self.since_ms + INTERVAL_MS {
             let unlogged = std::mem::take(&mut self.unlogged);
             if unlogged > 0 {
-                warn!(unlogged, "slow requests beside those in the log");
+                warn!(unlogged, "more slow requests, not logged one by one");
             }
             (self.since_ms, self.lines) = (now_ms, 0);
         }

@@ -32,7 +32,7 @@ fn data_of_a_server_alone_and_of_a_member_are_not_mixed_up() {
     group.seat_mut(1).disk = Some(empty.kill());
     let zoo_cfg = group.zoo_cfg(1);
     let refused = group.start_with(1, &zoo_cfg).expect_err("a standalone's data").to_string();
-    assert!(refused.contains("it was written by a server alone. To make an ensemble of it"), "{refused}");
+    assert!(refused.contains("a standalone server wrote it. To make an ensemble of it"), "{refused}");
     group.end();
 }
 

@@ -26,7 +26,7 @@ impl ConfigKeeper {
         let file = ConfigFile::new(config.file.clone()?, membership.me, config.ensemble.members.clone());
         if config.ensemble.dynamic_config_file.is_none() {
             let backed_up = file.back_up();
-            backed_up.unwrap_or_else(|error| warn!(%error, "the configuration file cannot be copied to its .bak"));
+            backed_up.unwrap_or_else(|error| warn!(%error, "cannot copy the configuration file to its .bak"));
         }
         let written = config.ensemble.config_version.unwrap_or_default();
         Some(ConfigKeeper { file, written, writing: None })
@@ -61,10 +61,10 @@ impl Drop for ConfigKeeper {
 fn write(file: &ConfigFile, membership: &Membership) {
     let version = format!("{:x}", membership.version());
     match file.write(membership) {
-        Ok(()) => info!(version, "the members are in the configuration file"),
+        Ok(()) => info!(version, "wrote the members into the configuration file"),
         Err(error) => warn!(
             version, %error,
-            "the configuration file cannot be written and names other members; this server knows them all the same"
+            "cannot write the members into the configuration file, which names others; the server uses the agreed ones"
         ),
     }
 }
@@ -80,6 +80,6 @@ pub(crate) fn compare(config: &Config, agreed: &Membership) {
         version,
         agreed = %agreed.members().to_string().trim_end().replace('\n', ", "),
         written = %written.to_string().trim_end().replace('\n', ", "),
-        "the configuration names other members than the ensemble has agreed on, which count"
+        "the configuration file names other members than the ensemble has agreed on; the agreed ones count"
     );
 }

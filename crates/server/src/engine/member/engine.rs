@@ -156,7 +156,7 @@ impl Ensemble {
             let _stop = StopAlarm(&desk.alarm);
             let second = thread::Builder::new().name("engine-2".to_owned()).spawn_scoped(scope, || desk.stand_in());
             if let Err(error) = second {
-                warn!(%error, "cannot start the engine's second thread: a slow disk will hold up everything");
+                warn!(%error, "cannot start the engine's second thread; a slow disk will delay every request");
             }
             desk.work()
         })
@@ -242,7 +242,7 @@ impl Ensemble {
         let replica = engine.replica_mut();
         let by = *stop_by.get_or_insert_with(|| {
             if replica.hand_over(now_ms) {
-                info!("this server stops: another one is to lead");
+                info!("stopping; handing over leadership");
             }
             Instant::now() + STOP_PATIENCE
         });
@@ -317,7 +317,7 @@ impl Ensemble {
         follow_own_line(&self.parts);
         if agreed.version != self.running.agreed.version {
             let Agreed { voters, observers, version, .. } = &agreed;
-            info!(?voters, ?observers, version = format!("{version:x}"), "the members have changed");
+            info!(?voters, ?observers, version = format!("{version:x}"), "reconfigured: the members have changed");
         }
         self.running.agreed = agreed;
     }

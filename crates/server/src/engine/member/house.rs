@@ -45,7 +45,7 @@ impl Ensemble {
     fn use_up_initialize(&mut self) {
         if self.running.initialize && self.running.engine.replica().role() != Role::Blank {
             let removed = std::fs::remove_file(self.parts.data_dir.join(INITIALIZE));
-            removed.unwrap_or_else(|problem| warn!(%problem, "the file `{INITIALIZE}` stays; remove it"));
+            removed.unwrap_or_else(|problem| warn!(%problem, "cannot remove the file `{INITIALIZE}`; remove it"));
             self.running.initialize = false;
         }
     }

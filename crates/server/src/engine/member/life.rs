@@ -206,13 +206,13 @@ impl Running {
 impl Ensemble {
     /// Puts a peer's state, of at least `at` entries, in the place of this server's own. `None` if it is to stop.
     pub(super) fn install(mut self, peer: ServerId, at: u64) -> Option<Ensemble> {
-        info!(peer = peer.0, "this server lacks entries that its peers have no more: fetching the state");
+        info!(peer = peer.0, "too far behind for the peers' logs; fetching a snapshot of the state");
         self.stop_serving();
         let (mut newer, connector) = (None, self.running.peers.connector());
         let is_fetched = connector.sources(peer).into_iter().any(|source| {
             let fetched = fetch_from(source, at, &connector, &self.parts);
             if let Err(problem) = &fetched {
-                warn!(peer = source.0, "the state could not be fetched: {problem}; the own one is as it was");
+                warn!(peer = source.0, "cannot fetch the state: {problem}. The state on this server is unchanged");
             }
             if let Err(TransferError::Newer { needs, knows }) = fetched {
                 newer = Some(Reason::State { needs, knows });
@@ -245,7 +245,7 @@ impl Ensemble {
     /// The disk is full: what was not written yet is forgotten, as a crash would have it, and the server stays out of
     /// the ensemble until there is room. `None` if it is to stop.
     pub(super) fn wait_for_room(mut self) -> Option<Ensemble> {
-        error!("the disk is full: this server leaves the ensemble until there is room again");
+        error!("the disk is full; leaving the ensemble until there is room. Free some space");
         self.stop_serving();
         self.start_anew(true)
     }
@@ -263,12 +263,12 @@ impl Ensemble {
                 Ok(life) => match Ensemble::start(parts, life) {
                     Ok(ensemble) => return Some(ensemble),
                     Err((returned, problem)) => {
-                        warn!(%problem, "this server cannot go on yet");
+                        warn!(%problem, "cannot recover yet; trying again");
                         parts = *returned;
                     }
                 },
                 Err(RecoveryError::Store(problem @ StoreError::Full { .. })) => {
-                    warn!(%problem, "this server cannot go on yet");
+                    warn!(%problem, "cannot recover yet; trying again");
                 }
                 // What is on disk cannot be used: an operator must see it.
                 Err(problem) => panic!("the data cannot be used any more: {problem}"),
@@ -295,7 +295,7 @@ fn fetch_from(peer: ServerId, at: u64, connector: &Connector, parts: &Parts) -> 
     let members = member_ids(membership);
     let stream = connector.connect_for_state(peer);
     let mut stream = stream.map_err(|problem| {
-        warn!(peer = peer.0, %problem, "no connection");
+        warn!(peer = peer.0, %problem, "cannot connect to fetch the state");
         TransferError::Source("the peer does not answer")
     })?;
     let installed = politely(move || {
@@ -310,7 +310,7 @@ fn fetch_from(peer: ServerId, at: u64, connector: &Connector, parts: &Parts) -> 
         }
         receiver.finish(|tail: &Tail| kept(&own_log(&log, &members, tail.decided), tail, false))
     })?;
-    info!(applied = installed.applied, end = installed.end, "the state is here");
+    info!(applied = installed.applied, end = installed.end, "fetched the state");
     Ok(())
 }
 

@@ -66,7 +66,7 @@ impl Outside for Surroundings<'_> {
         // A server that does not know the level is not linked any more.
         let agreed = state.level();
         if self.level.swap(agreed.0, Ordering::AcqRel) != agreed.0 {
-            info!(level = agreed.0, "the feature level was raised: an older release cannot take part any more");
+            info!(level = agreed.0, "raised the feature level; older releases can no longer join");
         }
         if (state.membership().version(), state.epoch_ballot()) != self.known {
             self.agreed = Some(Agreed::of(state));
@@ -98,18 +98,18 @@ impl Outside for Surroundings<'_> {
                 self.parts.stats.lock().sessions_expired += 1;
             }
             Event::LocalSessionExpired { session, holder } => {
-                info!(%session, "session that only this server knew expired");
+                info!(%session, "local session expired");
                 self.parts.stats.lock().sessions_expired += 1;
                 if let Some(takeover) = holder {
                     self.parts.mailboxes[usize::from(takeover.holder.thread)].order(Order::Supersede(takeover));
                 }
             }
-            Event::Reaped(znode) => info!(path = znode.path, "reaping a container or TTL znode"),
+            Event::Reaped(znode) => info!(path = znode.path, "deleting a container or TTL znode"),
             Event::Serving { former, now } => self.serve(former, now),
             // Only a server alone refuses; this one leaves the ensemble for a while.
             Event::DiskFull | Event::LevelRaised(_) => {}
             Event::DiskStalled { stalled_ms } => {
-                error!(stalled_ms, "the disk stands still: this server asks another one to lead; look at the disk");
+                error!(stalled_ms, "the disk does not answer; handing leadership over. Check the disk");
             }
         }
     }
@@ -119,8 +119,8 @@ impl Surroundings<'_> {
     fn serve(&self, former: Serving, now: Serving) {
         match now {
             Serving::Yes => info!("serving"),
-            Serving::ReadOnly => warn!("out of touch with the ensemble for long: only read-only clients are served"),
-            Serving::No => warn!("out of touch with the ensemble: clients are closed until that changes"),
+            Serving::ReadOnly => warn!("lost quorum; serving read-only clients only"),
+            Serving::No => warn!("lost quorum; closing clients until it is back"),
         }
         let read_only = former == Serving::ReadOnly;
         if former != Serving::No {

@@ -38,10 +38,10 @@ impl States {
     /// Sends the state to `peer`; the stream ends with it.
     pub(crate) fn send(&self, mut stream: PeerStream, peer: ServerId) {
         give_way();
-        info!(peer = peer.0, "sending the state");
+        info!(peer = peer.0, "sending a snapshot of the state");
         match self.write(&mut stream, peer) {
-            Ok(len) => info!(peer = peer.0, len, "the state is sent"),
-            Err(problem) => warn!(peer = peer.0, "the state could not be sent: {problem}"),
+            Ok(len) => info!(peer = peer.0, len, "sent the state"),
+            Err(problem) => warn!(peer = peer.0, "cannot send the state: {problem}"),
         }
     }
 

@@ -100,7 +100,7 @@ impl Watched {
         if shared.serving != Serving::Yes {
             return;
         }
-        warn!(still_ms, "the engine stands still, is the disk slow? Clients are closed until it moves");
+        warn!(still_ms, "the engine is stuck; closing clients until it moves. Is the disk slow?");
         let now_ms = self.clock.now_ms();
         shared.serve(Serving::No, now_ms);
         self.role.set(Role::NotServing, now_ms);

@@ -66,14 +66,18 @@ impl Limiter {
         Limiter { interval_us, last_us: Mutex::default() }
     }
 
-    /// May it be done now?
-    pub(super) fn allows(&self, now_us: u64) -> bool {
+    /// Allows it now.
+    ///
+    /// # Errors
+    /// Too many microseconds, by this count, have to go by before.
+    pub(super) fn allow(&self, now_us: u64) -> Result<(), u64> {
         let mut last_us = self.last_us.lock();
-        let allowed = last_us.is_none_or(|last_us| now_us.saturating_sub(last_us) >= self.interval_us);
-        if allowed {
-            *last_us = Some(now_us);
+        let wait_us = last_us.map_or(0, |last_us| (last_us + self.interval_us).saturating_sub(now_us));
+        if wait_us > 0 {
+            return Err(wait_us);
         }
-        allowed
+        *last_us = Some(now_us);
+        Ok(())
     }
 
     /// What was allowed last has not been done.
@@ -146,9 +150,9 @@ mod tests {
     #[test]
     fn one_in_an_interval() {
         let limiter = Limiter::new(300);
-        let allowed: Vec<bool> = [0, 100, 299, 300, 301, 600].map(|now_us| limiter.allows(now_us)).to_vec();
+        let allowed: Vec<bool> = [0, 100, 299, 300, 301, 600].map(|now_us| limiter.allow(now_us).is_ok()).to_vec();
         assert_eq!(allowed, [true, false, false, true, false, true]);
         let open = Limiter::new(0);
-        assert!(open.allows(5) && open.allows(5));
+        assert!(open.allow(5).is_ok() && open.allow(5).is_ok());
     }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -27,6 +27,7 @@ use tracing::{debug, info, warn};
 use super::site::{Origin, Port, Site};
 use crate::config::Config;
 use crate::net::tls::AdminTls;
+use crate::telemetry::throttle::Throttle;
 use crate::thread::spawn;
 
 /// Connections of administrators, all ports together; more are closed at once.
@@ -77,7 +78,7 @@ pub(crate) fn bind(config: &Config) -> Result<Bound, Busy> {
         Ok(listener) => bound.listeners.push((Port::Admin, listener)),
         Err(busy) if admin.port.is_some() && !config.is_distributed() => return Err(busy),
         Err(Busy { address, source, .. }) => {
-            warn!("no HTTP for administrators: cannot listen on {address}: {source}; set admin.serverPort");
+            warn!("cannot listen on {address} for administrators: {source}. Set admin.serverPort");
         }
     }
     Ok(bound)
@@ -184,18 +185,25 @@ async fn look_regularly(site: Arc<Site>) {
 }
 
 async fn accept(listener: TcpListener, port: Port, tls: Option<AdminTls>, site: Arc<Site>, room: Arc<Semaphore>) {
+    let (mut failures, mut refusals) = (Throttle::default(), Throttle::default());
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                warn!(%error, "an administrator could not be accepted");
+                if let Some(left_out) = failures.due(Instant::now()) {
+                    warn!(%error, left_out, "cannot accept an administrator's connection");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         match room.clone().try_acquire_owned() {
             Ok(place) => drop(tokio::spawn(welcome(stream, peer, port, tls.clone(), site.clone(), place))),
-            Err(_full) => warn!(%peer, "refused: {CONNECTIONS_MAX} administrators are connected"),
+            Err(_full) => {
+                if let Some(left_out) = refusals.due(Instant::now()) {
+                    warn!(%peer, left_out, "refused an administrator: {CONNECTIONS_MAX} are connected");
+                }
+            }
         }
     }
 }

@@ -40,9 +40,9 @@ pub(super) async fn snapshot(
     if !site.config.snapshot_enabled {
         return refused(name, StatusCode::SERVICE_UNAVAILABLE, "admin.snapshot.enabled is false");
     }
-    if !site.snapshots.allows(running.words.clock.now_ms() * 1000) {
+    if let Err(wait_us) = site.snapshots.allow(running.words.clock.now_ms() * 1000) {
         running.words.admin.lock().snapshots_limited += 1;
-        return refused(name, StatusCode::TOO_MANY_REQUESTS, "the last snapshot was too short a time ago");
+        return too_soon(name, "snapshot", wait_us);
     }
     let Some(checkpoints) = running.words.checkpoints.clone() else {
         return refused(name, StatusCode::SERVICE_UNAVAILABLE, "this server keeps nothing on disk");
@@ -54,9 +54,9 @@ pub(super) async fn snapshot(
     let backup = match prepared.await {
         Ok(Ok(backup)) => backup,
         Ok(Err(problem)) => return refused(name, StatusCode::INTERNAL_SERVER_ERROR, &problem.to_string()),
-        Err(_) => return refused(name, StatusCode::INTERNAL_SERVER_ERROR, "the server stops"),
+        Err(_) => return refused(name, StatusCode::INTERNAL_SERVER_ERROR, "the server is stopping"),
     };
-    info!(zxid = %backup.zxid, len = backup.len, "a backup is taken");
+    info!(zxid = %backup.zxid, len = backup.len, "taking a backup");
     let (zxid, len) = (backup.zxid, backup.len);
     // ZooKeeper: without streaming the snapshot stays on the server, where a checkpoint has it.
     let is_streamed = parameter(request, "streaming").is_none_or(|text| text.eq_ignore_ascii_case("true"));
@@ -89,8 +89,8 @@ fn stream(backup: Backup) -> Body {
         let mut out = Chunks { sender, chunk: Vec::with_capacity(CHUNK_LEN), is_to_end };
         let written = backup.write(&mut out);
         if let Err(problem) = written {
-            warn!(%problem, "the backup was cut off");
-            let _ = out.hand_over(Err(io::Error::other("the backup was cut off")));
+            warn!(%problem, "the backup was cut off; the client is gone or too slow");
+            let _ = out.hand_over(Err(io::Error::other("the backup was cut off; the client is gone or too slow")));
         }
     });
     Streamed(receiver).boxed_unsync()
@@ -160,9 +160,9 @@ pub(super) async fn restore(site: &Site, running: &Running, name: &str, request:
         };
         return refused(name, StatusCode::SERVICE_UNAVAILABLE, reason);
     };
-    if !site.restores.allows(running.words.clock.now_ms() * 1000) {
+    if let Err(wait_us) = site.restores.allow(running.words.clock.now_ms() * 1000) {
         running.words.admin.lock().restores_limited += 1;
-        return refused(name, StatusCode::TOO_MANY_REQUESTS, "the last restore was too short a time ago");
+        return too_soon(name, "restore", wait_us);
     }
     let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
     let words = running.words.clone();
@@ -187,7 +187,7 @@ pub(super) async fn restore(site: &Site, running: &Running, name: &str, request:
             site.restores.forget();
             refused(name, StatusCode::INTERNAL_SERVER_ERROR, &problem.to_string())
         }
-        Err(_) => refused(name, StatusCode::INTERNAL_SERVER_ERROR, "the server stops"),
+        Err(_) => refused(name, StatusCode::INTERNAL_SERVER_ERROR, "the server is stopping"),
     }
 }
 
@@ -233,6 +233,12 @@ impl Read for Arriving {
 }
 
 // ZooKeeper: says why in its log only.
+/// Refuses what comes more often than it may.
+fn too_soon(name: &str, what: &str, wait_us: u64) -> Response<Body> {
+    let seconds = wait_us.div_ceil(1_000_000);
+    refused(name, StatusCode::TOO_MANY_REQUESTS, &format!("rate limit: the next {what} is possible in {seconds} s"))
+}
+
 fn refused(name: &str, status: StatusCode, reason: &str) -> Response<Body> {
     warn!(command = name, "refused: {reason}");
     failed(name, status, reason)
