@@ -1,6 +1,6 @@
 """Plays a sequence against one server and writes down what a client sees, in a form two servers can share.
 
-Owns the sessions of a sequence and the normal form. Invariant: the normal form keeps everything the contract
+Owns the sessions of a sequence and the normal form. Invariant: the normal form keeps everything that ZooKeeper
 fixes and drops what it leaves open: zxids become ranks within the transcript, times the zxid they belong to,
 session ids the order of their creation.
 """

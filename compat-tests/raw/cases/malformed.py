@@ -1,4 +1,4 @@
-"""Input that is not what it should be. Source: NIOServerCnxn, ZooKeeperServer.processPacket, wire.md section 10."""
+"""Input that is not what it should be. Source: NIOServerCnxn, ZooKeeperServer.processPacket."""
 
 import wire
 from harness import ENDS_WRITES, case, equal, table

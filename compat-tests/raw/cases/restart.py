@@ -1,4 +1,4 @@
-"""What survives the server: everything acknowledged, and sessions. Source: ZooKeeperServer.loadData, sessions.md section 5."""
+"""What survives the server: everything acknowledged, and sessions. Source: ZooKeeperServer.loadData."""
 
 import time
 

@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn failed_transaction_as_zookeeper_answers_it() {
-        // Three operations whose second fails with BadVersion (contract/wire.md §8).
+        // Three operations whose second fails with BadVersion.
         let codes = [0, -103, -2];
         let mut body = Vec::new();
         codes.iter().for_each(|code| oxkeeper_proto::multi::encode_multi_error(*code, &mut body));

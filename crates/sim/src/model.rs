@@ -1,6 +1,6 @@
 //! A naive model of what clients may see: every znode as it was at every zxid, and what each command must answer.
 //!
-//! It knows only what the scripted clients do: no ACLs, quotas or TTLs. Written from the protocol's contract, not from
+//! It knows only what the scripted clients do: no ACLs, quotas or TTLs. Written from what ZooKeeper promises, not from
 //! `oxkeeper-state`; it shares with it the records on the wire. Memory and time do not matter here.
 //!
 //! Of an ensemble it is the one history that all its servers must have: see [`Model::begin_epoch`].

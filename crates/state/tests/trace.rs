@@ -1,6 +1,6 @@
 //! The conformance trace: rows that a raw client recorded from Apache ZooKeeper, of those the state machine decides.
 //!
-//! Source: contract/semantics.md, section 15. Each write takes one zxid, failed or not; reads and sync take none.
+//! Each write takes one zxid, failed or not; reads and sync take none.
 
 use oxkeeper_proto::multi::{MULTI_END, encode_multi_error};
 use oxkeeper_proto::records::{

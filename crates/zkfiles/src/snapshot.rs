@@ -1,4 +1,4 @@
-//! Reading a snapshot, item by item. Layout: `contract` of `docs/storage.md`, "ZooKeeper's files".
+//! Reads a snapshot, item by item.
 //!
 //! Nothing read may be used before [`Reader::next`] gave [`Item::End`]: only then its checksum held.
 //! Source: `FileSnap.deserialize`, `SerializeUtils.deserializeSnapshot`, `DataTree.deserialize`, `SnapStream.checkSealIntegrity`.

@@ -1,4 +1,5 @@
-//! OmniPaxos in one configuration, driven by the rules under which it is safe; see `shared/omnipaxos.md`, where each was paid for.
+//! OmniPaxos in one configuration, driven by the rules under which it is safe. docs/omnipaxos-notes.md has each rule with its
+//! reason and its proof.
 //!
 //! * What tells of a promise or of an acceptance leaves after that is durable; everything else leaves at once.
 //! * A Prepare has one Promise. OmniPaxos says both again after a while, which on links that lose nothing only makes

@@ -484,7 +484,7 @@ impl Inner {
     }
 }
 
-/// The calls OmniPaxos 0.2.4 makes without snapshots, trimming and reconfiguration; see `shared/omnipaxos.md` §2.
+/// The calls OmniPaxos 0.2.4 makes without snapshots, trimming and reconfiguration; see docs/omnipaxos-notes.md.
 impl Storage<LogEntry> for Store {
     fn write_atomically(&mut self, ops: Vec<StorageOp<LogEntry>>) -> StorageResult<()> {
         let mut inner = self.lock();

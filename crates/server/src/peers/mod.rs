@@ -15,7 +15,8 @@
 //!
 //! TLS ([`tls`]) is within [`PeerStream`], the one type that reads and writes.
 //!
-//! Source: what `QuorumCnxManager` and `Leader`'s learner sockets are in ZooKeeper, on one port; rules of design.md §4.
+//! In ZooKeeper, `QuorumCnxManager` and the learner sockets of `Leader` do this, on two ports. docs/omnipaxos-notes.md says why
+//! a link must lose nothing.
 
 mod accept;
 mod alarm;

@@ -1,7 +1,7 @@
 //! Promise: a client hears of every change it watches, once, in order, before any reply that shows the change, and of
 //! nothing else.
 //!
-//! Keeps what one connection has registered, as the protocol's contract has it, and plays the model's changes against
+//! Keeps what one connection has registered, as ZooKeeper would, and plays the model's changes against
 //! it. A registration counts from the state its reply shows. So at each reply the events received since the former one
 //! must be exactly those of the changes in between.
 

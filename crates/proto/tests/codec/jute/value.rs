@@ -1,4 +1,5 @@
-//! Values of the specification's types, and their bytes. Source: the protocol contract's table of primitives.
+//! Values of the specification's types, and their bytes. The primitives are described in
+//! `jute-specs/session.jute`.
 
 use super::Spec;
 use super::parse::Type;
