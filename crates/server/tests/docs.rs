@@ -74,3 +74,50 @@ fn the_tables_of_limits_are_what_the_code_has() {
         assert!(line.ends_with(&format!(" = {value};")), "docs/limits.md: {name} is {value} there, in {file}: {line}");
     }
 }
+
+/// Documents, from the root of the repository.
+const DOCUMENTS: [&str; 4] = [".", "docs", "packaging", "compat-tests"];
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut broken = Vec::new();
+    for folder in DOCUMENTS {
+        for entry in fs::read_dir(root.join(folder)).expect("the folder is there") {
+            let file = entry.expect("an entry").path();
+            if file.extension().is_some_and(|it| it == "md") {
+                let text = prose(&file);
+                let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
+                let own = links.filter(|link| !link.contains("://") && !link.contains(' '));
+                broken.extend(
+                    own.filter(|link| !leads_somewhere(&file, link)).map(|link| format!("{}: {link}", file.display())),
+                );
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// A document without its blocks of code.
+fn prose(file: &Path) -> String {
+    let text = fs::read_to_string(file).expect("the document is there");
+    text.split("\n```").step_by(2).collect()
+}
+
+fn leads_somewhere(from: &Path, link: &str) -> bool {
+    let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+    let to = if path.is_empty() { from.to_owned() } else { from.parent().expect("a folder").join(path) };
+    if !to.exists() || anchor.is_empty() {
+        return to.exists();
+    }
+    let text = prose(&to);
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.into_iter().any(|line| slug(line.trim_start_matches('#').trim()) == anchor)
+}
+
+/// A heading as links name it.
+fn slug(heading: &str) -> String {
+    let kept = heading.to_lowercase();
+    let kept = kept.chars().filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-' | '_'));
+    kept.map(|it| if it == ' ' { '-' } else { it }).collect()
+}
