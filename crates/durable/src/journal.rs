@@ -30,7 +30,7 @@ impl LogJournal {
     }
 
     /// Without peers: nothing is kept that the durable tree has.
-    pub fn alone(log: Log) -> LogJournal {
+    pub fn standalone(log: Log) -> LogJournal {
         LogJournal::with_window(log, 0)
     }
 

@@ -145,7 +145,7 @@ impl Default for StoreOptions {
 /// How far the log is replayed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Replay {
-    /// To its end: of a server alone every entry counts.
+    /// To its end: of a standalone server every entry counts.
     #[default]
     All,
     /// A member of an ensemble: as far as it is known to be decided. What is behind may still be taken back.

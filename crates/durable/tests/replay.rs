@@ -74,7 +74,7 @@ fn agreed(ballot: BallotId, first: u64, paths: &[&str]) -> Vec<u8> {
     out
 }
 
-/// An entry of a server alone.
+/// An entry of a standalone server.
 fn alone(paths: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
     begin_batch(6, &mut out);

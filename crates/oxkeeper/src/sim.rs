@@ -19,7 +19,7 @@ pub(crate) struct SimArgs {
     /// How many seeds
     #[arg(long, default_value_t = 1)]
     count: u64,
-    /// Servers: an ensemble, or 1 for a server alone
+    /// Servers: an ensemble, or 1 for a standalone server
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=7))]
     servers: u64,
     /// Troubles of an ensemble: everything, power, links, changes, lonely, absences, promises, releases, narrow, replaced-disk,
@@ -29,7 +29,7 @@ pub(crate) struct SimArgs {
     /// Simulated minutes of each run of an ensemble before its faults stop [default: 3 seconds]
     #[arg(long, conflicts_with = "steps", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     minutes: Option<u64>,
-    /// Steps of each run of a server alone before its faults stop
+    /// Steps of each run of a standalone server before its faults stop
     #[arg(long, default_value_t = STEPS)]
     steps: u64,
 }

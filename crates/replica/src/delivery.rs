@@ -1,4 +1,4 @@
-//! What the writer says to connections: frames and orders, in the order in which they must reach each connection.
+//! What the applier says to connections: frames and orders, in the order in which they must reach each connection.
 
 use std::sync::Arc;
 

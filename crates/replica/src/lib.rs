@@ -9,16 +9,17 @@
 //! * [`clocks`]: when a session was last heard of, and when it expires.
 //! * [`local`]: sessions that only this server knows.
 //! * [`session_table`]: which connection holds which session.
-//! * [`writer`]: applies what was agreed on, and tells each connection what it must hear, in order.
+//! * [`applier`]: applies what was agreed on, and tells each connection what it must hear, in order.
 //! * [`engine`]: a server's turns.
 //! * `withheld`: what a connection hears only when those who vote from now on have begun.
 //! * [`ensemble`]: what servers of an ensemble say to each other and agree on.
 //! * [`load`]: what all connections together may have under way.
 //! * [`audit`]: who changed what, as lines.
-//! * [`delivery`]: what the writer has to say to connections.
+//! * [`delivery`]: what the applier has to say to connections.
 //!
 //! Deliberately absent: what a command does (`oxkeeper-state`), sockets, files and threads (`oxkeeper-server`).
 
+pub mod applier;
 pub mod audit;
 pub mod auth;
 pub mod client_io;
@@ -36,11 +37,11 @@ pub mod session_table;
 pub mod stats;
 pub mod watches;
 mod withheld;
-pub mod writer;
 
 use oxkeeper_state::{Settings, State};
 use parking_lot::Mutex;
 
+pub use applier::Applier;
 pub use clocks::Clocks;
 pub use connection::{Connection, ConnectionConfig, End, Flow, Takeover, Turn};
 pub use delivery::{ConnectionId, Delivery, DeliveryKind, Origin, Outbox, Proposals, ReadsAhead};
@@ -48,7 +49,6 @@ pub use load::Load;
 pub use local::LocalSessions;
 pub use session_table::SessionTable;
 pub use watches::Watches;
-pub use writer::Writer;
 
 /// Whom a server serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub enum Serving {
     Yes,
 }
 
-/// What readers and the writer share: readers under a shared lock, the writer under an exclusive one.
+/// What readers and the applier share: readers under a shared lock, the applier under an exclusive one.
 ///
 /// Lock order: the state, then `sessions`, then `watches`.
 #[derive(Debug)]

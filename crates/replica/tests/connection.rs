@@ -12,7 +12,7 @@ use oxkeeper_proto::{Jute, OpCode, ServerId, frame};
 use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
-    Clocks, Connection, ConnectionConfig, ConnectionId, Flow, Load, Proposals, SessionTable, Shared, Turn, Writer,
+    Applier, Clocks, Connection, ConnectionConfig, ConnectionId, Flow, Load, Proposals, SessionTable, Shared, Turn,
 };
 use oxkeeper_state::command::begin_batch;
 use oxkeeper_state::{Batch, Settings, State};
@@ -26,7 +26,7 @@ struct Server {
     shared: Shared,
     config: ConnectionConfig,
     connection: Connection,
-    writer: Writer,
+    applier: Applier,
     stats: ServerStats,
     unread: Vec<u8>,
     sent: Vec<u8>,
@@ -53,7 +53,7 @@ impl Server {
             shared: Shared::new(state, settings, sessions, 0),
             config,
             connection: Connection::new(id, "127.0.0.1"),
-            writer: Writer::new(1),
+            applier: Applier::new(1),
             stats: ServerStats::default(),
             unread: Vec::new(),
             sent: Vec::new(),
@@ -95,8 +95,8 @@ impl Server {
         begin_batch(0, &mut entry);
         entry.append(&mut proposals.commands);
         let mut batch = Batch::decode(&entry).unwrap();
-        self.writer.apply(&mut self.shared, &mut batch, &mut proposals.origins.drain(..), usize::MAX, 0).unwrap();
-        let outbox = std::mem::take(&mut self.writer.outboxes[0]);
+        self.applier.apply(&mut self.shared, &mut batch, &mut proposals.origins.drain(..), usize::MAX, 0).unwrap();
+        let outbox = std::mem::take(&mut self.applier.outboxes[0]);
         for (delivery, bytes) in outbox.iter() {
             self.sent.extend_from_slice(bytes);
             self.ended |= self.connection.delivered(delivery, 0, &mut self.sent, &mut self.stats).is_err();

@@ -6,7 +6,7 @@ use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::load::LoadLimits;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
-    Clocks, Connection, ConnectionConfig, ConnectionId, Load, Proposals, SessionTable, Shared, Turn, Writer,
+    Applier, Clocks, Connection, ConnectionConfig, ConnectionId, Load, Proposals, SessionTable, Shared, Turn,
 };
 use oxkeeper_state::command::begin_batch;
 use oxkeeper_state::{Batch, Settings, State};
@@ -16,7 +16,7 @@ struct Conversation {
     shared: Shared,
     config: ConnectionConfig,
     connection: Connection,
-    writer: Writer,
+    applier: Applier,
     proposals: Proposals,
     stats: ServerStats,
     load: Load,
@@ -43,7 +43,7 @@ impl Conversation {
                 local_sessions: oxkeeper_replica::LocalSessions::Off,
             },
             connection: Connection::new(id, "127.0.0.1"),
-            writer: Writer::new(1),
+            applier: Applier::new(1),
             proposals: Proposals::default(),
             stats: ServerStats::default(),
             load: Load::default(),
@@ -88,12 +88,12 @@ impl Conversation {
         entry.append(&mut self.proposals.commands);
         let mut batch = Batch::decode(&entry).expect("just packed");
         let mut origins = self.proposals.origins.drain(..);
-        self.writer.apply(&mut self.shared, &mut batch, &mut origins, 100, now_ms).expect("just packed");
-        for (delivery, _) in self.writer.outboxes[0].iter() {
+        self.applier.apply(&mut self.shared, &mut batch, &mut origins, 100, now_ms).expect("just packed");
+        for (delivery, _) in self.applier.outboxes[0].iter() {
             let delivered = self.connection.delivered(delivery, now_ms, &mut Vec::new(), &mut self.stats);
             delivered.expect("nobody ends it");
         }
-        self.writer.outboxes[0].clear(0);
+        self.applier.outboxes[0].clear(0);
     }
 }
 
@@ -191,13 +191,13 @@ fn a_request_that_waited_too_long_for_others_is_refused() {
 #[test]
 fn a_slow_write_is_remembered_with_its_names() {
     let mut all = Conversation::begin();
-    all.writer.slow_after_ms = Some(7);
+    all.applier.slow_after_ms = Some(7);
     for (asked_ms, applied_ms) in [(10, 16), (20, 27)] {
         all.ask(OpCode::Delete, &DeleteRequest { path: Some("/none".into()), version: -1 });
         all.handle(asked_ms);
         all.settle(applied_ms);
     }
-    let [slow] = all.writer.slow.as_slice() else { panic!("{:?}", all.writer.slow) };
+    let [slow] = all.applier.slow.as_slice() else { panic!("{:?}", all.applier.slow) };
     assert_eq!(
         (slow.op, slow.path.as_str(), slow.address.as_str(), slow.received_ms),
         (OpCode::Delete, "/none", "127.0.0.1", 20)

@@ -14,8 +14,8 @@ use oxkeeper_proto::{ErrorCode, Jute, OpCode, ServerId, SessionId, Zxid, frame};
 use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
-    Clocks, Connection, ConnectionConfig, ConnectionId, End, Flow, Load, Origin, Proposals, Serving, SessionTable,
-    Shared, Takeover, Turn, Writer,
+    Applier, Clocks, Connection, ConnectionConfig, ConnectionId, End, Flow, Load, Origin, Proposals, Serving,
+    SessionTable, Shared, Takeover, Turn,
 };
 use oxkeeper_state::command::{batch_extent, begin_agreed, put_section};
 use oxkeeper_state::{BallotId, Batch, Command, Epoch, Identities, Settings, State, session};
@@ -36,7 +36,7 @@ struct Server {
     id: ServerId,
     shared: Shared,
     config: ConnectionConfig,
-    writer: Writer,
+    applier: Applier,
     clients: BTreeMap<ConnectionId, Client>,
     proposals: Proposals,
     /// Of its next command.
@@ -60,13 +60,13 @@ impl Server {
             distributed: true,
             local_sessions: oxkeeper_replica::LocalSessions::Off,
         };
-        let mut writer = Writer::new(1);
-        writer.me = Some((ServerId(id), 1));
+        let mut applier = Applier::new(1);
+        applier.me = Some((ServerId(id), 1));
         Server {
             id: ServerId(id),
             shared: Shared::new(state, Settings::default(), sessions, 0),
             config,
-            writer,
+            applier,
             clients: BTreeMap::new(),
             proposals: Proposals::default(),
             seq: 1,
@@ -159,8 +159,8 @@ impl Server {
     fn apply(&mut self, entry: &[u8], origins: &[Origin], limit: usize, now_ms: u64) -> bool {
         let mut batch = Batch::decode(entry).unwrap();
         let mut origins = origins.iter().cloned();
-        while self.writer.apply(&mut self.shared, &mut batch, &mut origins, limit, now_ms).unwrap() == limit {}
-        let outbox = std::mem::take(&mut self.writer.outboxes[0]);
+        while self.applier.apply(&mut self.shared, &mut batch, &mut origins, limit, now_ms).unwrap() == limit {}
+        let outbox = std::mem::take(&mut self.applier.outboxes[0]);
         for (delivery, bytes) in outbox.iter() {
             let client = self.clients.get_mut(&delivery.connection).unwrap();
             client.got.extend_from_slice(bytes);
@@ -322,7 +322,7 @@ fn what_comes_twice_is_applied_and_answered_once() {
 fn a_former_boot_of_this_server_is_not_this_one() {
     let mut pair = Pair::new();
     let server = &mut pair.0[0];
-    server.writer.me = Some((ServerId(1), 2));
+    server.applier.me = Some((ServerId(1), 2));
     server.begin(0);
     // The boot that this section names is 1.
     let (section, origins) = server.section();
@@ -548,8 +548,8 @@ fn a_resumption_that_cannot_be_agreed_on_costs_the_connection() {
     let (section, origins) = pair.0[1].section();
     let refused = entry(BALLOT, &[&section]);
     let server = &mut pair.0[1];
-    server.writer.refuse(&server.shared, Batch::decode(&refused).unwrap(), origins.into_iter()).unwrap();
-    let kinds: Vec<_> = pair.0[1].writer.outboxes[0].iter().map(|(delivery, _)| delivery).collect();
+    server.applier.refuse(&server.shared, Batch::decode(&refused).unwrap(), origins.into_iter()).unwrap();
+    let kinds: Vec<_> = pair.0[1].applier.outboxes[0].iter().map(|(delivery, _)| delivery).collect();
     assert_eq!(kinds.len(), 1);
     assert_eq!((kinds[0].connection, kinds[0].kind), (new, oxkeeper_replica::DeliveryKind::Unanswered));
 }

@@ -11,8 +11,8 @@ use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, ServerId, frame};
 use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
-    Clocks, Connection, ConnectionConfig, ConnectionId, DeliveryKind, Flow, Load, LocalSessions, Origin, Proposals,
-    SessionTable, Shared, Turn, Writer,
+    Applier, Clocks, Connection, ConnectionConfig, ConnectionId, DeliveryKind, Flow, Load, LocalSessions, Origin,
+    Proposals, SessionTable, Shared, Turn,
 };
 use oxkeeper_state::command::{batch_extent, begin_batch};
 use oxkeeper_state::{Batch, Command, Identities, Settings, State};
@@ -22,7 +22,7 @@ struct Server {
     shared: Shared,
     config: ConnectionConfig,
     connection: Connection,
-    writer: Writer,
+    applier: Applier,
     stats: ServerStats,
     proposals: Proposals,
     unread: Vec<u8>,
@@ -49,7 +49,7 @@ impl Server {
             shared: Shared::new(state, Settings::default(), sessions, 0),
             config,
             connection: Connection::new(id, "127.0.0.1"),
-            writer: Writer::new(1),
+            applier: Applier::new(1),
             stats: ServerStats::default(),
             proposals: Proposals::default(),
             unread: Vec::new(),
@@ -93,7 +93,7 @@ impl Server {
         let entry = self.entry();
         let mut batch = Batch::decode(&entry).unwrap();
         let mut origins = self.proposals.origins.drain(..);
-        self.writer.apply(&mut self.shared, &mut batch, &mut origins, usize::MAX, 0).unwrap();
+        self.applier.apply(&mut self.shared, &mut batch, &mut origins, usize::MAX, 0).unwrap();
         assert!(origins.next().is_none());
         drop(origins);
         self.deliver();
@@ -103,12 +103,12 @@ impl Server {
     fn refuse(&mut self) {
         let entry = self.entry();
         let origins = self.proposals.origins.drain(..);
-        self.writer.refuse(&self.shared, Batch::decode(&entry).unwrap(), origins).unwrap();
+        self.applier.refuse(&self.shared, Batch::decode(&entry).unwrap(), origins).unwrap();
         self.deliver();
     }
 
     fn deliver(&mut self) {
-        let outbox = std::mem::take(&mut self.writer.outboxes[0]);
+        let outbox = std::mem::take(&mut self.applier.outboxes[0]);
         for (delivery, bytes) in outbox.iter() {
             self.sent.extend_from_slice(bytes);
             self.connection.delivered(delivery, 0, &mut self.sent, &mut self.stats).unwrap();
@@ -318,8 +318,8 @@ fn answers_that_others_make_long_are_not_all_given() {
     let mut origins = std::mem::take(&mut server.proposals.origins);
     origins.insert(1, Origin::own(0));
     let mut batch = Batch::decode(&entry).unwrap();
-    server.writer.apply(&mut server.shared, &mut batch, &mut origins.into_iter(), usize::MAX, 0).unwrap();
-    let outbox = &server.writer.outboxes[0];
+    server.applier.apply(&mut server.shared, &mut batch, &mut origins.into_iter(), usize::MAX, 0).unwrap();
+    let outbox = &server.applier.outboxes[0];
     assert!(outbox.bytes.len() < 40 << 20, "{} of 400 MB", outbox.bytes.len());
     let kinds: Vec<_> = outbox.iter().map(|(delivery, _)| delivery.kind).collect();
     assert!(kinds.contains(&DeliveryKind::Overlong));
@@ -335,7 +335,7 @@ fn a_connection_that_has_ended_leaves_no_watch() {
     let entry = server.entry();
     let mut batch = Batch::decode(&entry).unwrap();
     let mut origins = server.proposals.origins.drain(..);
-    server.writer.apply(&mut server.shared, &mut batch, &mut origins, usize::MAX, 0).unwrap();
+    server.applier.apply(&mut server.shared, &mut batch, &mut origins, usize::MAX, 0).unwrap();
     server.shared.watches.lock().check();
     assert_eq!(server.shared.watches.lock().counts(), oxkeeper_replica::Watches::new(Settings::default(), 1).counts());
 }

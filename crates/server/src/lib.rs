@@ -7,7 +7,7 @@
 //! Deliberately absent: what an operation does, and in which order replies leave (`oxkeeper-state`,
 //! `oxkeeper-replica`); what is in the data directory (`oxkeeper-durable`); the command line (`oxkeeper`).
 //!
-//! A folder imports only from those above it in this list, and `tests/house.rs` checks that it does:
+//! A folder imports only from those above it in this list, and `tests/arrows.rs` checks that it does:
 
 mod clock;
 mod ended;

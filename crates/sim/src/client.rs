@@ -12,7 +12,7 @@ use oxkeeper_replica::LocalSessions;
 
 use crate::check::order::Order;
 use crate::check::watches::{Lists, Watching};
-use crate::check::{Books, contents};
+use crate::check::{Oracle, contents};
 use crate::link::{LinkId, Network, Read};
 use crate::random::Random;
 use crate::request::Request;
@@ -26,7 +26,7 @@ pub struct Nearby<'a> {
     /// Links to the server.
     pub network: &'a mut Network,
     /// Of the run.
-    pub books: &'a mut Books,
+    pub oracle: &'a mut Oracle,
     /// Of the run.
     pub habits: Habits,
     /// The faults have stopped: nothing new is begun.
@@ -233,7 +233,7 @@ impl Client {
         if self.session.as_ref().is_some_and(|session| session.read_only) && nearby.random.once_in(2) {
             (self.session, self.next_xid) = (None, 1);
         }
-        let model = &nearby.books.model;
+        let model = &nearby.oracle.model;
         if let Some(session) = &mut self.session {
             session.agreed = model.sessions.contains(&session.id) || model.ended.contains(&session.id);
         }
@@ -246,7 +246,7 @@ impl Client {
         ends.down.end(nearby.now_ms);
         let lost: Vec<Request> = self.order.lost().collect();
         let setting = lost.iter().any(|request| matches!(request, Request::SetWatches(..)));
-        self.watching.ended(&nearby.books.model, setting);
+        self.watching.ended(&nearby.oracle.model, setting);
         // Some libraries bring their watches along, some do not.
         if nearby.random.once_in(3) {
             self.to_watch = Lists::default();
@@ -296,7 +296,7 @@ impl Client {
             && self.order.count() < nearby.habits.depth as usize
             && !nearby.random.once_in(3)
         {
-            let request = Request::random(nearby.random, &nearby.books.model);
+            let request = Request::random(nearby.random, &nearby.oracle.model);
             self.ask(request, nearby);
         }
     }
@@ -320,9 +320,9 @@ impl Client {
             out.extend_from_slice(&body);
         });
         if let (Request::Write(..) | Request::Sync(_), Some(session)) = (&request, &self.session) {
-            nearby.books.origins.sent(session.id, xid, op, &body);
+            nearby.oracle.origins.sent(session.id, xid, op, &body);
         }
-        self.order.asked(xid, nearby.books.answered_zxid(), nearby.now_ms, request);
+        self.order.asked(xid, nearby.oracle.answered_zxid(), nearby.now_ms, request);
         self.last_sent_ms = nearby.now_ms;
     }
 
@@ -365,7 +365,7 @@ impl Client {
         }
         let mut reader = Reader::new(body);
         let header = ReplyHeader::decode(&mut reader).expect("a reply has a header");
-        nearby.books.seen(header.zxid);
+        nearby.oracle.seen(header.zxid);
         if header.xid == XID_NOTIFICATION {
             let event = WatcherEvent::from_bytes(reader.rest()).expect("a notification has an event");
             let path = event.path.expect("an event has a path").into_owned();
@@ -378,7 +378,7 @@ impl Client {
             self.read_only_replies += u64::from(in_read_only);
             let is_agreed_on = self.answered(&request, header, reader.rest(), nearby);
             if is_agreed_on && !refused {
-                nearby.books.answered(request.op(), zxid, floor);
+                nearby.oracle.answered(request.op(), zxid, floor);
             }
             self.replies += 1;
         }
@@ -416,10 +416,10 @@ impl Client {
     fn check_refusal(&self, read_only: bool, nearby: &Nearby<'_>) {
         let session = self.session.as_ref().expect("sessions: a new one is never refused");
         let Habits { agreed, local_sessions, .. } = nearby.habits;
-        let (id, ended) = (session.id, nearby.books.model.ended.contains(&session.id));
+        let (id, ended) = (session.id, nearby.oracle.model.ended.contains(&session.id));
         let is_own = session.read_only || local_sessions != LocalSessions::Off;
         assert!(!agreed || session.agreed || is_own, "sessions: {id:x} is its client's, and was never agreed on");
-        let begun = nearby.books.model.begun(id);
+        let begun = nearby.oracle.model.begun(id);
         let unheard_of = !session.agreed || read_only && begun.is_some_and(|zxid| self.order.last_zxid() < zxid);
         assert!(ended || unheard_of || !agreed, "sessions: {id:x} lives, and its client is told otherwise");
     }
@@ -443,7 +443,7 @@ impl Client {
         body: &[u8],
         nearby: &mut Nearby<'_>,
     ) -> bool {
-        let (model, session) = (&nearby.books.model, self.session.as_ref().expect("it is connected"));
+        let (model, session) = (&nearby.oracle.model, self.session.as_ref().expect("it is connected"));
         let (id, read_only) = (session.id, session.read_only);
         let is_in_history = model.outcome(zxid).is_some_and(|outcome| (outcome.session, outcome.xid) == (id, xid));
         let closes = request.op() == OpCode::CloseSession && !is_in_history;
@@ -456,7 +456,7 @@ impl Client {
         let is_own = read_only || nearby.habits.local_sessions != LocalSessions::Off && !model.sessions.contains(&id);
         assert!(is_own, "zxids: session {id:x} is closed without the others");
         self.watching.replied(model, zxid, Vec::new());
-        nearby.books.origins.refused(id, xid);
+        nearby.oracle.origins.refused(id, xid);
         if closes {
             self.forget_session();
         }
@@ -464,7 +464,7 @@ impl Client {
     }
 
     fn check_answer(&mut self, request: &Request, header: ReplyHeader, body: &[u8], nearby: &mut Nearby<'_>) {
-        let model = &nearby.books.model;
+        let model = &nearby.oracle.model;
         let ReplyHeader { xid, zxid, err } = header;
         let (watching, session) = (&mut self.watching, self.session.as_ref().expect("it is connected").id);
         if let Request::SetWatches(lists, since) = request {
@@ -479,7 +479,7 @@ impl Client {
         match request {
             Request::Write(op, _) if err == ErrorCode::SystemError.wire() => {
                 assert_ne!(*op, OpCode::CloseSession, "a closing that is refused ends the connection");
-                nearby.books.origins.refused(session, xid);
+                nearby.oracle.origins.refused(session, xid);
             }
             Request::Write(op, asked) => {
                 let outcome = model.outcome(zxid).expect("zxids: a reply of one that is not there");

@@ -1,21 +1,21 @@
-//! The engine of a server alone has its turns: it packs an entry, the disk writes it, a few commands are applied. Between any two of
+//! The engine of a standalone server has its turns: it packs an entry, the disk writes it, a few commands are applied. Between any two of
 //! them connections have theirs, as in production, where only applying holds the lock. The engine is production's; here are its
 //! disk and clock, the checkers that are told what it does, and what lies to it.
 
 use oxkeeper_proto::{OpCode, ServerId, SessionId};
 use oxkeeper_replica::engine::{Event, Moment, Outside};
-use oxkeeper_replica::{Origin, Proposals, Shared, Writer};
+use oxkeeper_replica::{Applier, Origin, Proposals, Shared};
 use oxkeeper_state::{Batch, Command, Identities, Settings};
 use parking_lot::RwLockWriteGuard;
 
+use crate::connections::Connections;
 use crate::options::Bug;
-use crate::seats::Seats;
 use crate::server::{Around, Progress, Server};
 
 /// Surroundings of the engine.
 struct Surroundings<'a, 'b> {
     around: &'a mut Around<'b>,
-    seats: &'a mut Seats,
+    connections: &'a mut Connections,
     progress: &'a mut Progress,
     expired: Vec<i64>,
 }
@@ -27,13 +27,13 @@ impl Outside for Surroundings<'_, '_> {
 
     fn end_link(&mut self, _peer: ServerId, _why: &str) {}
 
-    fn deliver(&mut self, writer: &mut Writer, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
+    fn deliver(&mut self, applier: &mut Applier, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
         let Around { checks, options, random, now_ms, .. } = &mut *self.around;
-        let applied = std::mem::take(&mut writer.applied) as usize;
+        let applied = std::mem::take(&mut applier.applied) as usize;
         if applied > 0 {
             checks.applied(applied, &locked.state, *now_ms);
         }
-        self.seats.fill_mailboxes(writer, options.bug);
+        self.connections.fill_mailboxes(applier, options.bug);
         if entry.is_some() {
             self.progress.applied += 1;
             if random.once_in(16) {
@@ -69,11 +69,11 @@ impl Server {
         } else if self.engine.entry_at_hand().is_some() {
             self.apply_twice(around);
             let now_ms = around.now_ms;
-            let Server { engine, shared, seats, progress, .. } = self;
-            let outside = &mut Surroundings { around, seats, progress, expired: Vec::new() };
+            let Server { engine, shared, connections, progress, .. } = self;
+            let outside = &mut Surroundings { around, connections, progress, expired: Vec::new() };
             engine.apply_some(shared, now_ms, outside);
         } else {
-            self.engine.submit(&mut self.seats.waiting);
+            self.engine.submit(&mut self.connections.waiting);
             self.tick(around);
             self.begin_disk(around);
         }
@@ -86,8 +86,8 @@ impl Server {
             return;
         }
         let mut expired = self.lie_about_time(around);
-        let Server { engine, shared, seats, progress, .. } = self;
-        let outside = &mut Surroundings { around, seats, progress, expired: Vec::new() };
+        let Server { engine, shared, connections, progress, .. } = self;
+        let outside = &mut Surroundings { around, connections, progress, expired: Vec::new() };
         engine.turn(shared, Moment { now_ms, wall_ms }, outside);
         expired.append(&mut outside.expired);
         around.checks.sessions.looked(expired.into_iter(), now_ms);
@@ -132,8 +132,8 @@ impl Server {
                 Err(_) => around.checks.durable.refused(),
             }
         }
-        let Server { engine, shared, seats, progress, .. } = self;
-        engine.finish_disk(done, shared, &mut Surroundings { around, seats, progress, expired: Vec::new() });
+        let Server { engine, shared, connections, progress, .. } = self;
+        engine.finish_disk(done, shared, &mut Surroundings { around, connections, progress, expired: Vec::new() });
     }
 
     /// A bug: the first command of an entry is applied once more.
@@ -142,17 +142,17 @@ impl Server {
             around.options.bug == Bug::ApplyTwice && !self.engine.is_within_entry() && around.random.once_in(50);
         let Some(entry) = self.engine.entry_at_hand().filter(|_| applies).map(<[u8]>::to_vec) else { return };
         let mut batch = Batch::decode(&entry).expect("the engine packed it");
-        let writer = self.engine.writer_mut();
-        let again = writer.apply(self.shared.get_mut(), &mut batch, &mut std::iter::empty(), 1, around.now_ms);
+        let applier = self.engine.applier_mut();
+        let again = applier.apply(self.shared.get_mut(), &mut batch, &mut std::iter::empty(), 1, around.now_ms);
         assert_eq!(again, Ok(1), "an entry has a command");
-        writer.applied = 0;
+        applier.applied = 0;
     }
 
     /// When nobody waits: room in the log, old segments gone.
-    pub(crate) fn keep_house(&mut self, around: &mut Around<'_>) {
+    pub(crate) fn housekeep(&mut self, around: &mut Around<'_>) {
         if self.work.is_none() {
-            let Server { engine, seats, progress, .. } = self;
-            engine.shorten_log(&mut Surroundings { around, seats, progress, expired: Vec::new() });
+            let Server { engine, connections, progress, .. } = self;
+            engine.shorten_log(&mut Surroundings { around, connections, progress, expired: Vec::new() });
             self.begin_disk(around);
         }
         if self.work.is_some() {

@@ -59,7 +59,7 @@ impl Pipe {
         Read::Bytes(bytes)
     }
 
-    /// The writer closes its side in order.
+    /// The applier closes its side in order.
     pub fn end(&mut self, now_ms: u64) {
         let ended_ms = self.last_arrival_ms.max(now_ms);
         self.ended_ms = Some(self.ended_ms.map_or(ended_ms, |before| before.min(ended_ms)));
@@ -81,7 +81,7 @@ impl Pipe {
         self.portions.front().map(|(arrival_ms, _)| *arrival_ms).or(self.ended_ms)
     }
 
-    /// Whether the writer or the network has ended it.
+    /// Whether the applier or the network has ended it.
     pub fn has_ended(&self) -> bool {
         self.ended_ms.is_some()
     }

@@ -103,7 +103,7 @@ pub struct Model {
     pub sessions: BTreeSet<i64>,
     /// Sessions that have ended.
     pub ended: BTreeSet<i64>,
-    /// The server that owns each of them; 0 of a server alone.
+    /// The server that owns each of them; 0 of a standalone server.
     owners: BTreeMap<i64, ServerId>,
     /// How often each was resumed in this epoch.
     resumes: BTreeMap<i64, u32>,

@@ -1,5 +1,5 @@
 //! The simulated server: production parts, put together as `oxkeeper-server` does, with its threads taken apart into
-//! turns that the seed puts in order. The engine's turns are in `engine.rs`, those of connections in `seats.rs`.
+//! turns that the seed puts in order. The engine's turns are in `engine.rs`, those of connections in `connections.rs`.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -12,18 +12,18 @@ use oxkeeper_durable::recovery::{Recovered, Replay, StoreOptions, recover_with};
 use oxkeeper_proto::ServerId;
 use oxkeeper_replica::engine::{Reaping, StandaloneEngine, StandaloneOptions};
 use oxkeeper_replica::ensemble::{DiskJob, Journal};
-use oxkeeper_replica::{Clocks, LocalSessions, SessionTable, Shared, Writer};
+use oxkeeper_replica::{Applier, Clocks, LocalSessions, SessionTable, Shared};
 use oxkeeper_state::{Level, Settings};
 use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{DirLock, Disk, Log, LogOptions, LogReader, StoreError, Tree, TreeOptions};
 use parking_lot::RwLock;
 
 use crate::check::Checks;
+use crate::connections::{Connections, Surroundings};
 use crate::liar::Liar;
 use crate::link::{LinkId, Network};
 use crate::options::{Bug, Options};
 use crate::random::Random;
-use crate::seats::{Hall, Seats};
 
 /// Where the simulated server keeps its data.
 pub const DATA_DIR: &str = "/data";
@@ -87,7 +87,7 @@ pub struct Server {
     pub(crate) progress: Progress,
     pub(crate) engine: StandaloneEngine,
     /// Its connections.
-    pub seats: Seats,
+    pub connections: Connections,
     _locks: Vec<DirLock>,
 }
 
@@ -121,8 +121,12 @@ impl Server {
         let threads = options.threads as usize;
         let settings = Settings::default();
         let reader = log.reader();
-        let journal =
-            Liar { journal: LogJournal::alone(log), bug: options.bug, disk: around.disk.clone(), late: Vec::new() };
+        let journal = Liar {
+            journal: LogJournal::standalone(log),
+            bug: options.bug,
+            disk: around.disk.clone(),
+            late: Vec::new(),
+        };
         let engine_options = StandaloneOptions {
             reaping: Reaping { interval_ms: REAP_INTERVAL_MS, count_max: REAP_MAX, never_used_ms: 0 },
             settings,
@@ -131,7 +135,7 @@ impl Server {
             raises_to: Level::NONE,
         };
         let level = state.level();
-        let (journal, writer) = (Some(Box::new(journal) as Box<dyn Journal>), Writer::new(threads));
+        let (journal, applier) = (Some(Box::new(journal) as Box<dyn Journal>), Applier::new(threads));
         Server {
             shared: RwLock::new(Shared::new(state, settings, sessions, now_ms)),
             log: reader,
@@ -139,26 +143,26 @@ impl Server {
             last_tick_ms: now_ms,
             tree: Rc::new(tree),
             progress: Progress { applied, committed: checkpointed },
-            engine: StandaloneEngine::new(journal, writer, engine_options, Arc::default(), (applied, level), now_ms),
-            seats: Seats::new(threads, options.tick_ms, settings, false, LocalSessions::Off),
+            engine: StandaloneEngine::new(journal, applier, engine_options, Arc::default(), (applied, level), now_ms),
+            connections: Connections::new(threads, options.tick_ms, settings, false, LocalSessions::Off),
             _locks: locks,
         }
     }
 
     /// Links of all connections.
     pub fn links(&self) -> Vec<LinkId> {
-        self.seats.links()
+        self.connections.links()
     }
 
     /// Whether nothing waits anywhere.
     pub fn is_idle(&self) -> bool {
-        self.engine.is_idle() && self.work.is_none() && self.seats.is_idle()
+        self.engine.is_idle() && self.work.is_none() && self.connections.is_idle()
     }
 
     /// The turn of some connection, or of some thread's mailbox.
     pub fn io_turn(&mut self, around: &mut Around<'_>) {
         let shared = self.shared.read();
-        let mut hall = Hall {
+        let mut surroundings = Surroundings {
             shared: &shared,
             now_ms: around.now_ms,
             host_ms: around.now_ms,
@@ -167,9 +171,9 @@ impl Server {
             witness: &mut around.checks.sessions,
             bug: around.options.bug,
         };
-        self.seats.io_turn(&mut hall);
+        self.connections.io_turn(&mut surroundings);
         drop(shared);
-        self.engine.close_later(&mut self.seats.unclosed);
+        self.engine.close_later(&mut self.connections.unclosed);
     }
 }
 

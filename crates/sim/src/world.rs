@@ -128,8 +128,8 @@ impl World {
 
     fn report(&self) -> Report {
         let mut report = self.report.clone();
-        report.commands = self.checks.books.model.zxid() as u64;
-        report.sessions = self.checks.books.model.ended.len() as u64;
+        report.commands = self.checks.oracle.model.zxid() as u64;
+        report.sessions = self.checks.oracle.model.ended.len() as u64;
         report.replies = self.clients.iter().map(|client| client.replies).sum();
         report.events = self.clients.iter().map(|client| client.events).sum();
         report.virtual_ms = self.now_ms;
@@ -164,7 +164,7 @@ impl World {
         let (server_is_up, now_ms) = (self.server.is_some(), self.now_ms);
         let link = with_client(self, place, |client, nearby| client.turn(nearby, server_is_up));
         if let (Some(link), Some(server)) = (link, &mut self.server) {
-            server.seats.accept(link, now_ms);
+            server.connections.accept(link, now_ms);
         }
     }
 
@@ -355,7 +355,7 @@ impl World {
         }
         self.until("sessions end", |world| {
             let server = world.server.as_ref();
-            world.checks.books.model.sessions.is_empty()
+            world.checks.oracle.model.sessions.is_empty()
                 && server.is_some_and(|server| server.is_idle() && server.links().is_empty())
         });
         self.check_end();
@@ -381,14 +381,14 @@ impl World {
         self.checkpoint();
         // each call deletes a few
         for _ in 0..100 {
-            self.with_server(Server::keep_house);
+            self.with_server(Server::housekeep);
         }
         let server = self.server.as_mut().expect("it runs");
         let shared = server.shared.get_mut();
         bounds::check_idle(shared);
         shared.state.check();
         shared.watches.get_mut().check();
-        contents::check(&shared.state, &self.checks.books.model);
+        contents::check(&shared.state, &self.checks.oracle.model);
         let committed = server.progress.committed;
         let segments = self.disk.list(Path::new(LOG_DIR)).expect("the directory can be listed").len() as u64;
         let (needed_len, entries) = (self.checks.durable.len_from(committed), self.checks.durable.count() - committed);
@@ -403,7 +403,7 @@ fn with_client<T>(world: &mut World, place: usize, turn: impl FnOnce(&mut Client
         now_ms: world.now_ms,
         random: &mut world.random,
         network: &mut world.network,
-        books: &mut world.checks.books,
+        oracle: &mut world.checks.oracle,
         habits: Habits { tick_ms, depth, delay_ms_max, agreed: false, local_sessions: LocalSessions::Off },
         settling: world.settling,
     };

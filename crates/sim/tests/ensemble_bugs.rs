@@ -71,7 +71,7 @@ fn every_bug_is_caught() {
         no_durability_gate: false,
         forget_reconnected: false,
         naive_install: false,
-        hasty_intake: false,
+        early_proposals: false,
         no_duplicate_filter: false,
         lonely_clocks: false,
         stale_clocks: false,
@@ -91,7 +91,7 @@ fn every_bug_is_caught() {
     check("no durability gate", Power, 150, &HISTORY, core(Bugs { no_durability_gate: true, ..NONE }));
     check("lost reconnected", Links, 50, &LIVENESS, core(Bugs { forget_reconnected: true, ..NONE }));
     check("naive install", Everything, 50, &HISTORY, core(Bugs { naive_install: true, ..NONE }));
-    check("hasty intake", Everything, 10, &["liveness:", "once:"], core(Bugs { hasty_intake: true, ..NONE }));
+    check("early proposals", Everything, 10, &["liveness:", "once:"], core(Bugs { early_proposals: true, ..NONE }));
     let repeats = core(Bugs { no_duplicate_filter: true, ..NONE });
     check("no duplicate filter", Everything, 40, &["zxids:", "left == right"], repeats);
     check("stale clocks", Everything, 20, &["sessions:"], core(Bugs { stale_clocks: true, ..NONE }));
@@ -113,7 +113,7 @@ fn every_bug_is_caught() {
     // Those that break an invariant of one server, which its peers may never notice.
     const BROKEN: [&str; 1] = ["invariant:"];
     check("naive install", Everything, 40, &BROKEN, invariants(Bugs { naive_install: true, ..NONE }));
-    check("hasty intake", Everything, 5, &BROKEN, invariants(Bugs { hasty_intake: true, ..NONE }));
+    check("early proposals", Everything, 5, &BROKEN, invariants(Bugs { early_proposals: true, ..NONE }));
     check("late end", Changes, 5, &BROKEN, invariants(Bugs { late_end: true, ..NONE }));
     check("old promise", Changes, 5, &BROKEN, invariants(Bugs { old_promise: true, ..NONE }));
     check("events after replies", Everything, 5, &["watches:"], shell(Bug::EventsAfterReplies));

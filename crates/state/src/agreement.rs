@@ -21,7 +21,7 @@ use crate::state::State;
 /// Where clients read who the members are.
 pub(crate) const CONFIG: &str = "/zookeeper/config";
 
-/// Empty for a server alone.
+/// Empty for a standalone server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Agreement {
     ballot: Option<BallotId>,
@@ -227,7 +227,7 @@ impl State {
         }
     }
 
-    /// The ballot of the last epoch; `None` of a server alone.
+    /// The ballot of the last epoch; `None` of a standalone server.
     pub fn epoch_ballot(&self) -> Option<BallotId> {
         self.agreement.ballot
     }

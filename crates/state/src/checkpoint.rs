@@ -24,7 +24,7 @@ use crate::znode::Slot;
 pub struct Head {
     /// zxid, time, digest, size, and the highest session id of each server: 32 bytes, and 8 for each server.
     pub scalars: Vec<u8>,
-    /// The ensemble's id, the ballot, and the last command of each server; empty of a server alone.
+    /// The ensemble's id, the ballot, and the last command of each server; empty of a standalone server.
     pub ensemble: Vec<u8>,
     /// The feature level; every program that reads the rest must know it. 4 bytes.
     pub level: Vec<u8>,

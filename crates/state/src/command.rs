@@ -6,7 +6,7 @@
 //!
 //! Layouts of a log entry, by its first byte:
 //!
-//! 1. A *batch* of a server alone: `time_ms` (i64), then commands, each with its length (u32) in front.
+//! 1. A *batch* of a standalone server: `time_ms` (i64), then commands, each with its length (u32) in front.
 //! 2. A batch that an ensemble agreed on: ballot (20 bytes), `time_ms` (i64), then sections, each the commands of one
 //!    server: the server (u8), its boot (u64), the number of the first command (u64), the length of all (u32), then the
 //!    commands as above. Server 0 stands for the leader's own, which have no numbers.
@@ -16,7 +16,7 @@
 //! Every later kind has the feature level that it needs behind that byte (u32), for good: so that a program which does not know
 //! the kind can say which level it lacks.
 //!
-//! 4. A *raise* of the agreed feature level to the level that it needs: ballot (20 bytes; 0 of a server alone), `time_ms` (i64).
+//! 4. A *raise* of the agreed feature level to the level that it needs: ballot (20 bytes; 0 of a standalone server), `time_ms` (i64).
 //! 5. A *renewal*, with which a configuration ends and the same voters begin the next one: ballot (20 bytes), `time_ms`
 //!    (i64), then the servers that have lost their disks and are let in by it (u8 each).
 
@@ -50,7 +50,7 @@ pub struct Number {
 /// One write, of a client or of the server itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Command<'a> {
-    /// Its number in an ensemble; `None` from a server alone and for the leader's own. Not part of the encoding: the
+    /// Its number in an ensemble; `None` from a standalone server and for the leader's own. Not part of the encoding: the
     /// batch says it.
     pub from: Option<Number>,
     /// Whose; `NONE` for the server's own.
@@ -158,7 +158,7 @@ impl From<DecodeError> for BadEntry {
     }
 }
 
-/// Appends the start of a batch of a server alone; encoded commands follow it.
+/// Appends the start of a batch of a standalone server; encoded commands follow it.
 pub fn begin_batch(time_ms: i64, out: &mut Vec<u8>) {
     out.put_u8(BATCH_VERSION);
     out.put_i64(time_ms);
@@ -257,7 +257,7 @@ impl<'a> Entry<'a> {
 pub struct Raise {
     /// It counts from here on.
     pub level: Level,
-    /// The leader's; `None` of a server alone.
+    /// The leader's; `None` of a standalone server.
     pub ballot: Option<BallotId>,
     /// When it was proposed, Unix ms.
     pub time_ms: i64,
@@ -388,7 +388,7 @@ pub struct Counted {
 pub struct Batch<'a> {
     /// When the leader packed it, Unix ms.
     pub time_ms: i64,
-    /// Under which ballot it was agreed on; `None` of a server alone.
+    /// Under which ballot it was agreed on; `None` of a standalone server.
     pub ballot: Option<BallotId>,
     /// What is left of the section at hand.
     commands: Reader<'a>,

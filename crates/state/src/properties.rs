@@ -62,7 +62,7 @@ fn line_end(input: &str) -> IResult<&str, &str> {
     alt((tag("\r\n"), tag("\n"), tag("\r"))).parse(input)
 }
 
-/// Blank lines and comments. A comment never continues on the next line.
+/// Uninitialized lines and comments. A comment never continues on the next line.
 fn skipped_line(input: &str) -> IResult<&str, ()> {
     let comment = pair(alt((one_char('#'), one_char('!'))), take_while(|c| !is_line_end(c)));
     let blanks = take_while(is_blank);

@@ -16,7 +16,7 @@ use crate::znode::Slot;
 pub struct Session {
     /// As negotiated when it was created, ms; in an ensemble, when it was last resumed.
     pub timeout_ms: i32,
-    /// The server whose client it is; 0 also of a server alone.
+    /// The server whose client it is; 0 also of a standalone server.
     pub owner: ServerId,
     /// How often it was resumed since the leader's epoch began.
     pub resumes: u32,

@@ -113,7 +113,7 @@ impl State {
         self.zxid
     }
 
-    /// Who the members are; empty for a server alone.
+    /// Who the members are; empty for a standalone server.
     pub fn membership(&self) -> &Membership {
         &self.agreement.membership
     }

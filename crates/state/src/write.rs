@@ -274,7 +274,7 @@ impl<'s> Write<'s> {
             return Err(ErrorCode::ReconfigDisabled);
         }
         self.check_session()?;
-        // A server alone does not number its commands.
+        // A standalone server does not number its commands.
         if command.from.is_none() {
             return Err(ErrorCode::Unimplemented);
         }

@@ -114,7 +114,7 @@ fn numbers_that_cannot_be_are_refused() {
     }
 }
 
-/// The format of a server alone is what is on the disks of servers that run.
+/// The format of a standalone server is what is on the disks of servers that run.
 #[test]
 fn a_batch_of_a_server_alone_is_what_it_was() {
     let mut entry = Vec::new();

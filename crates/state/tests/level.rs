@@ -108,7 +108,7 @@ fn the_level_only_rises_and_only_in_its_own_epoch() {
     apply_raise(&mut state, 1, Some(BALLOT));
     assert_eq!(state.level(), Level::NONE, "nobody leads");
     apply_raise(&mut state, 2, None);
-    assert_eq!(state.level(), Level(2), "of a server alone");
+    assert_eq!(state.level(), Level(2), "of a standalone server");
     state.begin_epoch(&epoch(BALLOT), &mut ());
     apply_raise(&mut state, 1, Some(BALLOT));
     assert_eq!(state.level(), Level(2), "it never falls");

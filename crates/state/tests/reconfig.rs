@@ -299,6 +299,6 @@ fn a_checkpoint_keeps_the_members_whatever_their_znode_says() {
     let loaded = loading.finish().unwrap();
     assert_eq!((loaded.membership(), loaded.voter_changes()), (state.membership(), 1));
     assert_eq!(loaded.membership().voters(), [1, 2].map(ServerId));
-    // A server alone has none.
+    // A standalone server has none.
     assert_eq!(State::new(1).membership(), &Membership::default());
 }

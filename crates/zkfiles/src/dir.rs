@@ -21,7 +21,7 @@ use crate::loss::Loss;
 const VERSION_DIR: &str = "version-2";
 pub(crate) const SNAPSHOT_PREFIX: &str = "snapshot.";
 const LOG_PREFIX: &str = "log.";
-/// ZooKeeper: a member of an ensemble keeps this file beside its snapshots, a server alone does not.
+/// ZooKeeper: a member of an ensemble keeps this file beside its snapshots, a standalone server does not.
 const EPOCH_FILE: &str = "currentEpoch";
 /// ZooKeeper: older ones are not tried.
 const SNAPSHOTS_MAX: usize = 100;

@@ -52,7 +52,7 @@ pub enum Loss {
         /// The newest snapshot's zxid.
         snapshot: Zxid,
     },
-    /// The logs of a server alone end before the snapshot was taken.
+    /// The logs of a standalone server end before the snapshot was taken.
     #[error("{} is of {zxid}, but the transaction logs end before it, at {last}: newer ones are missing", snapshot.display())]
     LogsEnd {
         /// The snapshot.

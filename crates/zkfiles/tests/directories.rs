@@ -192,7 +192,7 @@ fn what_is_missing_is_told() {
     assert_eq!(dir.losses(), [hole(&dir, "log.5", 2, 5)], "an emptied log that kept its head");
     let dir = Dir::new().snapshot(9).log(&[1, 2]);
     let loss = Loss::LogsEnd { snapshot: dir.file("snapshot.9"), zxid: Zxid(9), last: Zxid(2) };
-    assert_eq!(dir.losses(), [loss], "newer logs of a server alone");
+    assert_eq!(dir.losses(), [loss], "newer logs of a standalone server");
     let fuzzy = a_snapshot(&[], Digest { zxid: 8, version: 2, digest: 0 });
     let dir = Dir::new().with("snapshot.5", &fuzzy).log(&[5, 6]);
     let loss = Loss::Uncovered { snapshot: dir.file("snapshot.5"), has: Zxid(8), last: Zxid(6) };

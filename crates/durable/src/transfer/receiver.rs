@@ -401,7 +401,7 @@ mod tests {
     }
 
     fn entry(index: u64) -> Item<'static> {
-        // A batch of a server alone, without a command.
+        // A batch of a standalone server, without a command.
         Item::Entry { index, entry: &[1, 0, 0, 0, 0, 0, 0, 0, 0] }
     }
 

@@ -1,6 +1,6 @@
 //! Makes lines of what was taken down. Invariant: a line is one line, whatever clients have put into names.
 //!
-//! Time matters here: it is the writer's thread that has it, but of the same processors.
+//! Time matters here: it is the applier's thread that has it, but of the same processors.
 
 use std::borrow::Cow;
 use std::fmt::Write;

@@ -220,9 +220,10 @@ mod tests {
     fn whoever_does_not_know_it_fails() {
         let check = |respond: &dyn Fn(&str) -> String, expected| assert_eq!(exchange(respond), Err(expected));
         let failed = Rejection::Failed;
-        check(&|nonce| response(nonce, "bob", "wrong"), failed("the password is wrong"));
-        check(&|nonce| response(nonce, "eve", "bobpw"), failed("no such user"));
-        check(&|nonce| response(nonce, "super", "old"), failed("the password is wrong"));
+        let refused = |user: &str, reason| Rejection::Refused { user: user.to_owned(), reason };
+        check(&|nonce| response(nonce, "bob", "wrong"), refused("bob", "wrong password"));
+        check(&|nonce| response(nonce, "eve", "bobpw"), refused("eve", "no such user"));
+        check(&|nonce| response(nonce, "super", "old"), refused("super", "wrong password"));
         check(&|_| response("other", "bob", "bobpw"), failed("another nonce"));
         let changed =
             |from: &'static str, to: &'static str| move |nonce: &str| response(nonce, "bob", "bobpw").replace(from, to);

@@ -24,7 +24,7 @@ pub struct Reaping {
 
 impl MemberEngine {
     /// Once an interval of the clocks.
-    pub(super) fn keep_house(&mut self, shared: &RwLock<Shared>, moment: Moment, outside: &mut dyn Outside) {
+    pub(super) fn housekeep(&mut self, shared: &RwLock<Shared>, moment: Moment, outside: &mut dyn Outside) {
         let Moment { now_ms, .. } = moment;
         if now_ms < self.next_tick_ms {
             return;
@@ -67,7 +67,7 @@ impl MemberEngine {
     fn reap(&mut self, shared: &RwLock<Shared>, moment: Moment, outside: &mut dyn Outside) {
         let Moment { now_ms, wall_ms } = moment;
         let Reaping { interval_ms, count_max, never_used_ms } = self.options.reaping;
-        if !self.replica.rules(now_ms) {
+        if !self.replica.leads_now(now_ms) {
             self.next_reap_ms = now_ms + interval_ms;
         }
         if now_ms < self.next_reap_ms {

@@ -12,7 +12,7 @@ use super::housekeeping::Reaping;
 use super::outside::{Event, Outside};
 use crate::delivery::Proposals;
 use crate::ensemble::{BadFrame, DiskJob, JournalFull, Packed, Pins, Replica, Role, Want};
-use crate::{Serving, Shared, Writer};
+use crate::{Applier, Serving, Shared};
 
 /// A time, by both clocks of a server.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,7 @@ pub struct MemberOptions {
 #[derive(Debug)]
 pub struct MemberEngine {
     pub(super) replica: Replica,
-    pub(super) writer: Writer,
+    pub(super) applier: Applier,
     pub(super) options: MemberOptions,
     /// Held while an entry is applied, of which the state may be unlocked in between.
     entry: Arc<Mutex<()>>,
@@ -56,17 +56,17 @@ impl MemberEngine {
     /// peer keeps the log for it in `pins`.
     pub fn new(
         replica: Replica,
-        mut writer: Writer,
+        mut applier: Applier,
         options: MemberOptions,
         entry: Arc<Mutex<()>>,
         pins: Arc<Pins>,
         now_ms: u64,
     ) -> MemberEngine {
-        writer.me = Some(replica.origin());
+        applier.me = Some(replica.origin());
         let next_reap_ms = now_ms + options.reaping.interval_ms;
         MemberEngine {
             replica,
-            writer,
+            applier,
             options,
             entry,
             pins,
@@ -88,8 +88,8 @@ impl MemberEngine {
     }
 
     /// Applies.
-    pub fn writer_mut(&mut self) -> &mut Writer {
-        &mut self.writer
+    pub fn applier_mut(&mut self) -> &mut Applier {
+        &mut self.applier
     }
 
     /// A new link; the former one to the same peer has ended.
@@ -114,7 +114,7 @@ impl MemberEngine {
 
     /// Does what time and everything received bring about.
     pub fn turn(&mut self, shared: &RwLock<Shared>, moment: Moment, outside: &mut dyn Outside) {
-        self.keep_house(shared, moment, outside);
+        self.housekeep(shared, moment, outside);
         self.mind_disk(moment.now_ms, outside);
         self.replica.step(shared, moment.now_ms, moment.wall_ms);
         self.settle(shared, moment.now_ms, outside);
@@ -173,7 +173,7 @@ impl MemberEngine {
 
     fn apply(&mut self, shared: &RwLock<Shared>, now_ms: u64, outside: &mut dyn Outside) {
         let early = outside.may_run_ahead();
-        let applied = self.replica.apply(shared, &self.entry, &mut self.writer, outside, early, now_ms);
+        let applied = self.replica.apply(shared, &self.entry, &mut self.applier, outside, early, now_ms);
         applied.unwrap_or_else(|problem| panic!("log entry {} cannot be decoded: {problem}", self.replica.applied()));
         // A checkpoint must not hold what the log does not.
         outside.note_ahead(self.replica.is_ahead_of_disk());
@@ -183,8 +183,8 @@ impl MemberEngine {
     fn mind_disk(&mut self, now_ms: u64, outside: &mut dyn Outside) {
         let Some(since_ms) = self.writing_since_ms else { return };
         let stalled_ms = now_ms.saturating_sub(since_ms);
-        if stalled_ms >= self.options.disk_stall_ms && self.replica.rules(now_ms) && !self.replica.is_leaving() {
-            self.replica.hand_over(now_ms);
+        if stalled_ms >= self.options.disk_stall_ms && self.replica.leads_now(now_ms) && !self.replica.is_leaving() {
+            self.replica.transfer_leadership(now_ms);
             outside.happened(Event::DiskStalled { stalled_ms });
         }
     }
@@ -207,7 +207,7 @@ impl MemberEngine {
         match self.options.read_only_after_ms {
             _ if self.replica.is_serving() => Serving::Yes,
             // An empty server has nothing to read.
-            Some(after_ms) if is_long(after_ms) && self.replica.role() != Role::Blank => Serving::ReadOnly,
+            Some(after_ms) if is_long(after_ms) && self.replica.role() != Role::Uninitialized => Serving::ReadOnly,
             Some(_) | None => Serving::No,
         }
     }

@@ -18,7 +18,7 @@
 //! While the work goes on, the driver may have the engine take further turns: it hears its peers, answers heartbeats and elects,
 //! and what it stages meanwhile is the next work. So a slow disk makes writes slow and nothing else.
 //!
-//! * [`member`]: an ensemble's server. [`standalone`]: a server alone.
+//! * [`member`]: an ensemble's server. [`standalone`]: a standalone server.
 //! * `housekeeping`: what time alone brings about: sessions and znodes that are over, a shorter log.
 //! * [`outside`]: what the engine needs done, and what it tells.
 

@@ -5,7 +5,7 @@ use oxkeeper_state::{Expendable, Level};
 use parking_lot::RwLockWriteGuard;
 
 use crate::connection::Takeover;
-use crate::{Serving, Shared, Writer};
+use crate::{Applier, Serving, Shared};
 
 /// Something that has happened.
 #[derive(Clone, Copy, Debug)]
@@ -33,9 +33,9 @@ pub enum Event<'a> {
         /// From now on.
         now: Serving,
     },
-    /// A server alone has raised the feature level of its data.
+    /// A standalone server has raised the feature level of its data.
     LevelRaised(Level),
-    /// The disk of a server alone is full: an entry was refused, and everybody who waits for it is told so.
+    /// The disk of a standalone server is full: an entry was refused, and everybody who waits for it is told so.
     DiskFull,
     /// The leader's disk stands still: another server is asked to lead.
     DiskStalled {
@@ -55,8 +55,8 @@ pub trait Outside {
     /// Ends the link to `peer`, which is told as the link's end.
     fn end_link(&mut self, peer: ServerId, why: &str);
 
-    /// Takes the writer's outboxes, before it unlocks the state. If `entry` is there, it is applied as a whole with this.
-    fn deliver(&mut self, writer: &mut Writer, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>);
+    /// Takes the applier's outboxes, before it unlocks the state. If `entry` is there, it is applied as a whole with this.
+    fn deliver(&mut self, applier: &mut Applier, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>);
 
     /// Whether entries may be applied that this server's disk does not have. [`Outside::note_ahead`] follows.
     fn may_run_ahead(&mut self) -> bool {

@@ -1,4 +1,4 @@
-//! The engine of a server alone, in turns: it packs what waits into one log entry, has it made durable, and applies it. What arrives
+//! The engine of a standalone server, in turns: it packs what waits into one log entry, has it made durable, and applies it. What arrives
 //! while the disk works is the next entry.
 //!
 //! Invariants: a command is applied after its log entry is durable, and its replies leave after it is applied; a command that a
@@ -16,9 +16,9 @@ use super::member::Moment;
 use super::outside::{Event, Outside};
 use crate::delivery::{Origin, Proposals};
 use crate::ensemble::{DiskJob, Journal, JournalFull, JournalOp};
-use crate::{Shared, Writer};
+use crate::{Applier, Shared};
 
-/// Settings of a server alone.
+/// Settings of a standalone server.
 #[derive(Clone, Copy, Debug)]
 pub struct StandaloneOptions {
     /// How containers and TTL znodes are looked for.
@@ -64,7 +64,7 @@ enum Writing {
 pub struct StandaloneEngine {
     /// `None`: everything is in memory only.
     journal: Option<Box<dyn Journal>>,
-    writer: Writer,
+    applier: Applier,
     options: StandaloneOptions,
     /// Held while an entry is applied, of which the state may be unlocked in between.
     entry: Arc<Mutex<()>>,
@@ -90,7 +90,7 @@ impl StandaloneEngine {
     /// Begins with a state at feature level `level` and `applied` entries, all that `journal` has. Who holds `entry` keeps entries from being applied.
     pub fn new(
         journal: Option<Box<dyn Journal>>,
-        writer: Writer,
+        applier: Applier,
         options: StandaloneOptions,
         entry: Arc<Mutex<()>>,
         (applied, level): (u64, Level),
@@ -98,7 +98,7 @@ impl StandaloneEngine {
     ) -> StandaloneEngine {
         StandaloneEngine {
             journal,
-            writer,
+            applier,
             options,
             entry,
             taken: Proposals::default(),
@@ -115,22 +115,22 @@ impl StandaloneEngine {
 
     /// Goes on with another log and state, of which `applied` entries are applied; what was taken and not applied is forgotten.
     pub fn restart(&mut self, journal: Box<dyn Journal>, (applied, level): (u64, Level), now_ms: u64) {
-        self.end_life();
+        self.end_incarnation();
         self.journal = Some(journal);
         (self.applied, self.applied_last_tick, self.level) = (applied, applied, level);
         (self.next_tick_ms, self.next_reap_ms) = (0, now_ms + self.options.reaping.interval_ms);
     }
 
     /// Lets go of the log. Until [`StandaloneEngine::restart`] nothing may be submitted.
-    pub fn end_life(&mut self) {
+    pub fn end_incarnation(&mut self) {
         self.taken.clear();
         self.unclosed.clear();
         (self.journal, self.packed, self.writing) = (None, None, None);
     }
 
     /// Applies.
-    pub fn writer_mut(&mut self) -> &mut Writer {
-        &mut self.writer
+    pub fn applier_mut(&mut self) -> &mut Applier {
+        &mut self.applier
     }
 
     /// Entries applied.
@@ -315,7 +315,7 @@ impl StandaloneEngine {
         let mut locked = shared.write();
         locked.state.raise(raise);
         (self.level, self.applied) = (raise.level, self.applied + 1);
-        outside.deliver(&mut self.writer, locked, Some(entry));
+        outside.deliver(&mut self.applier, locked, Some(entry));
         outside.happened(Event::LevelRaised(raise.level));
     }
 
@@ -330,11 +330,11 @@ impl StandaloneEngine {
         outside: &mut dyn Outside,
     ) -> usize {
         let mut locked = shared.write();
-        let applied = self.writer.apply(&mut locked, batch, origins, self.options.apply_max, now_ms);
+        let applied = self.applier.apply(&mut locked, batch, origins, self.options.apply_max, now_ms);
         let applied = applied.expect("the engine packed it");
         let is_last = applied < self.options.apply_max;
         self.applied += u64::from(is_last);
-        outside.deliver(&mut self.writer, locked, is_last.then_some(entry));
+        outside.deliver(&mut self.applier, locked, is_last.then_some(entry));
         applied
     }
 
@@ -347,8 +347,8 @@ impl StandaloneEngine {
         let closing = batch().flatten().filter(|command| command.op == OpCode::CloseSession);
         self.unclosed.extend(closing.map(|command| command.session));
         let locked = shared.write();
-        self.writer.refuse(&locked, batch(), origins.into_iter()).expect("the engine packed it");
-        outside.deliver(&mut self.writer, locked, None);
+        self.applier.refuse(&locked, batch(), origins.into_iter()).expect("the engine packed it");
+        outside.deliver(&mut self.applier, locked, None);
         outside.happened(Event::DiskFull);
     }
 

@@ -10,7 +10,7 @@ use super::frame::Frame;
 use super::replica::Replica;
 use super::storage::{LogEntry, READ_ENTRIES};
 use crate::engine::Outside;
-use crate::{Shared, Writer};
+use crate::{Applier, Shared};
 
 /// Commands applied under one exclusive lock: readers wait no longer than these take, about 0.2 ms.
 const APPLY_MAX: usize = 256;
@@ -68,7 +68,7 @@ impl Replica {
         &mut self,
         shared: &RwLock<Shared>,
         entry: &Mutex<()>,
-        writer: &mut Writer,
+        applier: &mut Applier,
         outside: &mut dyn Outside,
         early: bool,
         now_ms: u64,
@@ -76,7 +76,7 @@ impl Replica {
         let before = self.applied.end;
         while let Some(bytes) = self.next_applicable(early) {
             let between_entries = entry.lock();
-            self.apply_entry(&bytes.0, shared, writer, outside, now_ms)?;
+            self.apply_entry(&bytes.0, shared, applier, outside, now_ms)?;
             drop(between_entries);
             self.applied.end += 1;
             self.note_end(shared);
@@ -104,7 +104,7 @@ impl Replica {
             return Some(entry);
         }
         let applied = self.applied.end;
-        let end = self.standing.applicable(early).min(applied + READ_ENTRIES);
+        let end = self.participation.applicable(early).min(applied + READ_ENTRIES);
         if applied >= end {
             return None;
         }
@@ -117,17 +117,17 @@ impl Replica {
         &mut self,
         bytes: &[u8],
         shared: &RwLock<Shared>,
-        writer: &mut Writer,
+        applier: &mut Applier,
         outside: &mut dyn Outside,
         now_ms: u64,
     ) -> Result<(), BadEntry> {
         let mut batch = match Entry::decode(bytes, self.config.knows)? {
             Entry::Epoch(epoch) => {
                 let mut shared = shared.write();
-                writer.begin_epoch(&mut shared, &epoch);
+                applier.begin_epoch(&mut shared, &epoch);
                 self.digests.note(self.applied.end + 1, shared.state.digest());
                 self.begin_epoch(epoch.ballot, &mut shared, now_ms);
-                outside.deliver(writer, shared, Some(bytes));
+                outside.deliver(applier, shared, Some(bytes));
                 return Ok(());
             }
             Entry::Raise(raise) => {
@@ -135,32 +135,32 @@ impl Replica {
                 shared.state.raise(&raise);
                 self.digests.note(self.applied.end + 1, shared.state.digest());
                 self.lead.iter_mut().for_each(|lead| lead.note_level(shared.state.level()));
-                outside.deliver(writer, shared, Some(bytes));
+                outside.deliver(applier, shared, Some(bytes));
                 return Ok(());
             }
             Entry::Renewal(renewal) => {
                 let mut shared = shared.write();
                 shared.state.renew(&renewal);
                 self.digests.note(self.applied.end + 1, shared.state.digest());
-                outside.deliver(writer, shared, Some(bytes));
+                outside.deliver(applier, shared, Some(bytes));
                 return Ok(());
             }
             Entry::Batch(batch) => batch,
         };
         loop {
             let mut shared = shared.write();
-            let last = writer.apply(&mut shared, &mut batch, &mut self.window, APPLY_MAX, now_ms)? < APPLY_MAX;
+            let last = applier.apply(&mut shared, &mut batch, &mut self.outstanding, APPLY_MAX, now_ms)? < APPLY_MAX;
             if last {
                 self.digests.note(self.applied.end + 1, shared.state.digest());
             }
-            outside.deliver(writer, shared, last.then_some(bytes));
+            outside.deliver(applier, shared, last.then_some(bytes));
             if last {
                 return Ok(());
             }
         }
     }
 
-    /// The leader is the one its clocks and its intake wait for.
+    /// The leader is the one its clocks and its queue wait for.
     fn begin_epoch(&mut self, id: BallotId, shared: &mut Shared, now_ms: u64) {
         self.applied.begin_epoch(id);
         let ballot = ballot::from_id(id);

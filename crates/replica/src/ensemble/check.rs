@@ -11,8 +11,8 @@ use super::consensus::Consensus;
 use super::frame;
 use super::journal::scalar;
 use super::links::Link;
+use super::participation::Participation;
 use super::replica::Replica;
-use super::standing::Standing;
 
 /// Values seen at the last look, which never go back.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +36,7 @@ impl Replica {
         self.check_links();
         self.check_lead();
         self.check_service();
-        self.window.check();
+        self.outstanding.check();
         self.check_course();
     }
 
@@ -55,16 +55,16 @@ impl Replica {
             "invariant: configuration {id} begins at {base}, {} are applied",
             self.applied.end()
         );
-        match &self.standing {
-            Standing::Blank(_) => assert!(*id == 0, "invariant: a blank server is in configuration {id}"),
-            Standing::Voter(consensus) => {
+        match &self.participation {
+            Participation::Uninitialized(_) => assert!(*id == 0, "invariant: a blank server is in configuration {id}"),
+            Participation::Voter(consensus) => {
                 assert!(
                     *id > 0 && self.configuration.has(self.config.me),
                     "invariant: it votes, and is no voter of {id}"
                 );
                 consensus.check(&self.configuration);
             }
-            Standing::Learner(_) => assert!(*id > 0, "invariant: a learner is in no configuration"),
+            Participation::Learner(_) => assert!(*id > 0, "invariant: a learner is in no configuration"),
         }
         if let Some(next) = &self.next {
             assert!(next.id > *id, "invariant: configuration {} comes behind {id}", next.id);

@@ -22,11 +22,11 @@ use omnipaxos::messages::sequence_paxos::{Accepted, PaxosMessage, PaxosMsg, Prep
 use omnipaxos::{ClusterConfig, OmniPaxos, OmniPaxosConfig, ServerConfig};
 use oxkeeper_proto::ServerId;
 
-use super::companion;
 use super::configuration::Configuration;
 use super::frame::{BadFrame, Frame, Status};
 use super::journal::{DiskJob, Journal};
 use super::links::Link;
+use super::phantom_voter;
 use super::storage::{LogEntry, Store};
 use super::{Bugs, Pace};
 
@@ -57,8 +57,8 @@ pub(crate) struct Consensus {
     asked: Vec<Option<Ballot>>,
     /// Acceptances that wait for this server's own disk.
     held: Vec<(u64, Accepted)>,
-    /// Of a sole voter: what its companion answers when everything staged is durable.
-    for_companion: Vec<PaxosMsg<LogEntry>>,
+    /// Of a sole voter: what its phantom voter answers when everything staged is durable.
+    for_phantom: Vec<PaxosMsg<LogEntry>>,
     messages: Vec<Message<LogEntry>>,
     /// How often something was staged, given to the disk, and written; frames wait for these numbers.
     pub(crate) staged: u64,
@@ -125,7 +125,7 @@ impl Consensus {
             paxos,
             store,
             held: Vec::new(),
-            for_companion: Vec::new(),
+            for_phantom: Vec::new(),
             messages: Vec::new(),
             staged: 0,
             begun: 0,
@@ -447,9 +447,9 @@ impl Consensus {
             let to = message.get_receiver();
             if self.is_alone() {
                 if let Message::SequencePaxos(PaxosMessage { msg, .. }) = message
-                    && companion::answers(&msg)
+                    && phantom_voter::answers(&msg)
                 {
-                    self.for_companion.push(msg);
+                    self.for_phantom.push(msg);
                 }
                 continue;
             }
@@ -510,9 +510,9 @@ impl Consensus {
         self.note_written();
     }
 
-    /// A companion answers once everything is durable; whether this one had to, which may bring about more to write.
-    pub(crate) fn settle_companion(&mut self) -> bool {
-        let settles = !self.for_companion.is_empty() && self.store.lock().is_durable();
+    /// A phantom voter answers once everything is durable; whether this one had to, which may bring about more to write.
+    pub(crate) fn settle_phantom(&mut self) -> bool {
+        let settles = !self.for_phantom.is_empty() && self.store.lock().is_durable();
         if settles {
             self.note_written();
         }
@@ -553,24 +553,27 @@ impl Consensus {
         self.held = waiting;
         let mut answers: Vec<_> =
             durable.into_iter().map(|(from, accepted)| (from, PaxosMsg::Accepted(accepted))).collect();
-        answers.extend(self.answers_of_companion());
+        answers.extend(self.answers_of_phantom());
         for (from, msg) in answers {
             self.paxos.handle_incoming(Message::SequencePaxos(PaxosMessage { from, to: self.process, msg }));
         }
     }
 
     /// It has what this server's disk has.
-    fn answers_of_companion(&mut self) -> Vec<(u64, PaxosMsg<LogEntry>)> {
+    fn answers_of_phantom(&mut self) -> Vec<(u64, PaxosMsg<LogEntry>)> {
         let store = self.store.lock();
         if !store.is_durable() {
             return Vec::new();
         }
-        let (end, asked) = (store.end(), std::mem::take(&mut self.for_companion));
-        asked.iter().filter_map(|message| Some((companion::PROCESS, companion::answer(message, end)?))).collect()
+        let (end, asked) = (store.end(), std::mem::take(&mut self.for_phantom));
+        asked
+            .iter()
+            .filter_map(|message| Some((phantom_voter::PROCESS, phantom_voter::answer(message, end)?)))
+            .collect()
     }
 }
 
-/// How many processes OmniPaxos has: the voters, and the companion of one that is alone.
+/// How many processes OmniPaxos has: the voters, and the phantom voter of one that is alone.
 fn processes(configuration: &Configuration) -> usize {
     configuration.voters.len() + usize::from(configuration.is_sole())
 }

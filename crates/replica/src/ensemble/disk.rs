@@ -2,8 +2,8 @@
 
 use super::consensus::Consensus;
 use super::journal::{DiskJob, JournalFull};
+use super::participation::Participation;
 use super::replica::Replica;
-use super::standing::Standing;
 
 /// Work of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +38,17 @@ impl Replica {
             && self.store().is_some_and(|store| store.lock().durable_end() >= next.base)
         {
             self.writing = Some(Writing::End);
-            return Some(self.begin_succession(&next));
+            return Some(self.begin_reconfiguration(&next));
         }
-        let work = match &mut self.standing {
-            Standing::Voter(consensus) => loop {
+        let work = match &mut self.participation {
+            Participation::Voter(consensus) => loop {
                 match consensus.begin_persist() {
-                    None if consensus.settle_companion() => consensus.take_outgoing(&mut self.links),
+                    None if consensus.settle_phantom() => consensus.take_outgoing(&mut self.links),
                     work => break work,
                 }
             },
-            Standing::Learner(learner) => learner.store.lock().begin(),
-            Standing::Blank(_) => None,
+            Participation::Learner(learner) => learner.store.lock().begin(),
+            Participation::Uninitialized(_) => None,
         }?;
         self.writing = Some(Writing::Staged);
         Some(work)
@@ -68,9 +68,9 @@ impl Replica {
     /// The work is done. *Errors*: the disk is full; the replica must be started anew from what is on disk.
     pub fn finish_persist(&mut self, written: Result<(), JournalFull>) -> Result<(), JournalFull> {
         written?;
-        match (self.writing.take().expect("work was under way"), &mut self.standing) {
-            (Writing::End, _) => self.finish_succession(),
-            (Writing::Staged, Standing::Voter(consensus)) => {
+        match (self.writing.take().expect("work was under way"), &mut self.participation) {
+            (Writing::End, _) => self.finish_reconfiguration(),
+            (Writing::Staged, Participation::Voter(consensus)) => {
                 consensus.finish_persist();
                 // Entries counted only now may be news for the others.
                 consensus.take_outgoing(&mut self.links);

@@ -8,8 +8,8 @@ use oxkeeper_proto::ServerId;
 use super::frame::Frame;
 use super::journal::{JournalFull, JournalOp, scalar};
 use super::leadership::Joining;
+use super::participation::{Participation, Uninitialized};
 use super::replica::{Replica, Want};
-use super::standing::{Blank, Standing};
 use super::storage;
 
 /// A blank server whose disk has no room asks again after this time, ms.
@@ -20,7 +20,7 @@ impl Replica {
     /// server was configured. Whoever answers is fetched from; a voter has its vote to give with it, a server without one only what
     /// it heard (`round_heard`). Who was let in before, and has not got the state yet, only fetches it.
     pub(super) fn ask_to_join(&mut self) {
-        let Standing::Blank(Blank { journal, .. }) = &self.standing else { return };
+        let Participation::Uninitialized(Uninitialized { journal, .. }) = &self.participation else { return };
         let admitted = storage::number(&**journal, scalar::ADMITTED);
         let others = self.statuses().filter(|(_, status)| status.votes);
         let asked = others.max_by_key(|(_, status)| (status.leading, status.configuration, status.decided));
@@ -55,7 +55,7 @@ impl Replica {
     /// This server is blank, and may join with a state of `at` entries. It need not ask again, whatever comes in between:
     /// it takes part in nothing before, and another lost disk takes the note along.
     pub(super) fn note_admitted(&mut self, peer: ServerId, at: u64, now_ms: u64) {
-        if let Some(Blank { journal, next_ping_ms }) = self.standing.blank_mut() {
+        if let Some(Uninitialized { journal, next_ping_ms }) = self.participation.blank_mut() {
             match journal.write(vec![JournalOp::Scalar(scalar::ADMITTED, at.to_be_bytes().to_vec())]) {
                 Ok(()) => self.want = Some(Want::Install { from: peer, at }),
                 Err(JournalFull) => *next_ping_ms = now_ms + FULL_BLANK_PING_MS,

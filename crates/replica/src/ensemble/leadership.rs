@@ -15,8 +15,8 @@ use super::ballot;
 use super::configuration::Configuration;
 use super::consensus::Consensus;
 use super::frame::BadFrame;
-use super::hand_over::Leaving;
-use super::intake::{Intake, Packed};
+use super::leadership_transfer::Leaving;
+use super::proposal_queue::{Packed, ProposalQueue};
 
 /// Bytes of entries that are not decided yet before the leader packs no more of them.
 const UNDECIDED_LEN_MAX: usize = 32 << 20;
@@ -30,10 +30,10 @@ pub(super) struct Leadership {
     /// The highest feature level that is agreed on, or that it has proposed; known once its epoch is applied.
     raised: Level,
     /// Its epoch is applied: commands are taken.
-    intake: Option<Intake>,
+    queue: Option<ProposalQueue>,
     /// Commands of its own, for the next entry.
     own: Vec<u8>,
-    /// Blank servers that asked to join.
+    /// Uninitialized servers that asked to join.
     joining: Vec<Joining>,
     /// Behind this entry it packs nothing until it is applied.
     awaits: Option<Awaited>,
@@ -80,7 +80,7 @@ impl Leadership {
             ballot,
             wants_epoch: true,
             raised: Level::NONE,
-            intake: None,
+            queue: None,
             own: Vec::new(),
             joining: Vec::new(),
             awaits: None,
@@ -95,20 +95,20 @@ impl Leadership {
     /// Takes commands from now on: its epoch is applied to `state`.
     pub(super) fn open(&mut self, state: &State, knows: Level, bugs: Bugs) {
         self.raised = state.level();
-        if bugs.hasty_intake {
+        if bugs.early_proposals {
             return;
         }
-        let mut intake = Intake::open(state);
-        intake.takes_all = bugs.no_duplicate_filter;
+        let mut queue = ProposalQueue::open(state);
+        queue.takes_all = bugs.no_duplicate_filter;
         if bugs.own_level {
-            intake.level = knows;
+            queue.level = knows;
         }
-        self.intake = Some(intake);
+        self.queue = Some(queue);
     }
 
     /// Returns whether it takes commands.
     pub(super) fn is_open(&self) -> bool {
-        self.intake.is_some()
+        self.queue.is_some()
     }
 
     /// Takes commands of a member, and returns the sessions whose clients have come back.
@@ -122,9 +122,9 @@ impl Leadership {
         first: u64,
         commands: Vec<u8>,
     ) -> Result<Vec<SessionId>, BadFrame> {
-        let Some(intake) = &mut self.intake else { return Ok(Vec::new()) };
-        intake.take(server, boot, first, commands)?;
-        Ok(std::mem::take(&mut intake.resumed))
+        let Some(queue) = &mut self.queue else { return Ok(Vec::new()) };
+        queue.take(server, boot, first, commands)?;
+        Ok(std::mem::take(&mut queue.resumed))
     }
 
     /// Takes a command of its own.
@@ -134,12 +134,12 @@ impl Leadership {
 
     /// Takes the counts of what it has packed since the last call.
     pub(super) fn take_packed(&mut self) -> Packed {
-        self.intake.as_mut().map(|intake| std::mem::take(&mut intake.packed)).unwrap_or_default()
+        self.queue.as_mut().map(|queue| std::mem::take(&mut queue.packed)).unwrap_or_default()
     }
 
     /// Returns whether commands wait, or the epoch does.
     pub(super) fn has_work(&self) -> bool {
-        self.intake.as_ref().map_or(self.wants_epoch, |intake| !intake.is_empty())
+        self.queue.as_ref().map_or(self.wants_epoch, |queue| !queue.is_empty())
     }
 
     /// A blank server wants to join.
@@ -170,8 +170,8 @@ impl Leadership {
 
     /// Rules on the reconfigs that wait.
     pub(super) fn judge(&mut self, rule: impl FnMut(&Command<'_>) -> Ruling) {
-        if let Some(intake) = &mut self.intake {
-            intake.judge(rule);
+        if let Some(queue) = &mut self.queue {
+            queue.judge(rule);
         }
     }
 
@@ -187,20 +187,20 @@ impl Leadership {
 
     /// An entry has raised the level: what is packed from now on may use it.
     pub(super) fn note_level(&mut self, level: Level) {
-        self.intake.iter_mut().for_each(|intake| intake.level = level);
+        self.queue.iter_mut().for_each(|queue| queue.level = level);
     }
 
     /// Packs what waits into entries of the log.
     pub(super) fn pack(&mut self, consensus: &mut Consensus, packing: &Packing<'_>) {
         if std::mem::take(&mut self.wants_epoch) {
             consensus.append((packing.epoch)(ballot::to_id(self.ballot)));
-            if packing.bugs.hasty_intake {
-                self.intake = Some(Intake::default());
+            if packing.bugs.early_proposals {
+                self.queue = Some(ProposalQueue::default());
             }
         }
-        let Some(intake) = &mut self.intake else { return };
+        let Some(queue) = &mut self.queue else { return };
         if !self.own.is_empty() {
-            intake.take_own(std::mem::take(&mut self.own));
+            queue.take_own(std::mem::take(&mut self.own));
         }
         self.awaits = self.awaited(packing.applied);
         if self.awaits.is_none() {
@@ -215,8 +215,8 @@ impl Leadership {
     /// candidate knows. What is decided from now on, it took no part in: a state that has it has everything that was
     /// acknowledged. If it votes, that ends the configuration: in the next one it has promised nothing yet.
     fn pack_joining(&mut self, consensus: &mut Consensus, packing: &Packing<'_>) {
-        let Some(intake) = &self.intake else { return };
-        let (ballot, time_ms, level) = (ballot::to_id(self.ballot), packing.wall_ms, intake.level);
+        let Some(queue) = &self.queue else { return };
+        let (ballot, time_ms, level) = (ballot::to_id(self.ballot), packing.wall_ms, queue.level);
         let votes = |blank: ServerId| packing.configuration.has(blank) && !packing.bugs.lasting_configuration;
         // Voters wait until everybody knows what a renewal is.
         let may_renew = level >= Renewal::NEEDS || packing.bugs.own_level;
@@ -242,10 +242,10 @@ impl Leadership {
     }
 
     fn pack_commands(&mut self, consensus: &mut Consensus, packing: &Packing<'_>) {
-        let Some(intake) = &mut self.intake else { return };
+        let Some(queue) = &mut self.queue else { return };
         let ballot = ballot::to_id(self.ballot);
-        while !intake.is_empty() && consensus.undecided_len() < UNDECIDED_LEN_MAX {
-            let (entry, reconfigs) = intake.pack(ballot, packing.wall_ms, packing.entry_len_max);
+        while !queue.is_empty() && consensus.undecided_len() < UNDECIDED_LEN_MAX {
+            let (entry, reconfigs) = queue.pack(ballot, packing.wall_ms, packing.entry_len_max);
             consensus.append(entry);
             if reconfigs {
                 self.awaits = Some(Awaited { end: consensus.store.lock().end(), is_reconfig: true });
@@ -256,12 +256,12 @@ impl Leadership {
 
     /// Asserts every invariant: of a server that has promised `promise`, has a log of `end` entries and has applied `epoch`.
     pub(super) fn check(&self, promise: Ballot, end: u64, epoch: Option<Ballot>, is_up: impl Fn(ServerId) -> bool) {
-        let Leadership { ballot, intake, joining, awaits, .. } = self;
+        let Leadership { ballot, queue, joining, awaits, .. } = self;
         assert!(*ballot <= promise, "invariant: it leads {ballot:?}, and has promised {promise:?}");
         assert!(awaits.is_none_or(|awaited| awaited.end <= end), "invariant: it awaits {awaits:?} of {end} entries");
-        if let Some(intake) = intake {
+        if let Some(queue) = queue {
             assert!(epoch == Some(*ballot), "invariant: it takes commands for {ballot:?} in {epoch:?}");
-            intake.check();
+            queue.check();
         }
         for (place, Joining { blank, via, safe_from, .. }) in joining.iter().enumerate() {
             let is_known = joining[..place].iter().any(|other| other.blank == *blank);

@@ -13,15 +13,15 @@
 //!
 //! * [`journal`]: the durable log as consensus needs it.
 //! * `storage`: OmniPaxos' view of it. `consensus`: OmniPaxos, driven by its rules. `ballot`: ballots as bytes.
-//! * `standing`: how a server takes part. `joining`: servers that have nothing join.
+//! * `participation`: how a server takes part. `joining`: servers that have nothing join.
 //! * `apply`: what is decided takes effect. `disk`: what the disk has to do.
-//! * `companion`: the other process where one server votes alone.
+//! * `phantom_voter`: the other process where one server votes alone.
 //! * [`frame`]: what servers say to each other. `links`: to whom, in which order.
-//! * `window`: commands of this server's clients until they are applied here. `leadership`: what a leader does as one.
-//!   `intake`: commands on their way into its log.
+//! * `outstanding`: commands of this server's clients until they are applied here. `leadership`: what a leader does as one.
+//!   `proposal_queue`: commands on their way into its log.
 //! * `founding`: when servers that have nothing may begin.
-//! * [`configuration`]: who votes, from where on. `succession`: one configuration after the other.
-//! * `learning`: servers that do not vote, or missed the end of their configuration. `hand_over`: a leader goes.
+//! * [`configuration`]: who votes, from where on. `reconfiguration`: one configuration after the other.
+//! * `catch_up`: servers that do not vote, or missed the end of their configuration. `leadership_transfer`: a leader goes.
 //! * `upgrading`: which feature level is agreed on, and what is newer than this server.
 //! * `contact`: when a majority, or the leader, was last heard.
 //! * `twins`: two processes with one id.
@@ -31,8 +31,8 @@
 
 mod apply;
 mod ballot;
+mod catch_up;
 pub(crate) mod check;
-mod companion;
 pub mod configuration;
 mod consensus;
 mod contact;
@@ -40,31 +40,31 @@ mod digests;
 mod disk;
 mod founding;
 pub mod frame;
-mod hand_over;
-mod intake;
 mod joining;
 pub mod journal;
 mod leadership;
-mod learning;
+mod leadership_transfer;
 mod links;
+mod outstanding;
+mod participation;
 mod parts;
+mod phantom_voter;
 mod pins;
+mod proposal_queue;
+mod reconfiguration;
 pub mod replica;
-mod standing;
 mod storage;
-mod succession;
 mod twins;
 mod upgrading;
-mod window;
 
 pub use ballot::ballot_number;
 pub use configuration::Configuration;
 pub use consensus::SYNC_LEN_MAX;
 pub use digests::Mismatch;
 pub use frame::BadFrame;
-pub use intake::Packed;
 pub use journal::{DiskJob, Journal, JournalFull, JournalOp, MemoryJournal};
 pub use pins::{PINNED_LEN_MAX, Pins};
+pub use proposal_queue::Packed;
 pub use replica::{Replica, ReplicaConfig, Role, Want};
 pub use storage::LogEntry;
 pub use twins::TwinReport;
@@ -93,7 +93,7 @@ pub struct Bugs {
     /// A server that installs a peer's state keeps its own accepted round.
     pub naive_install: bool,
     /// A leader takes commands before its epoch is applied.
-    pub hasty_intake: bool,
+    pub early_proposals: bool,
     /// What is sent again to a new leader is taken as if it were new.
     pub no_duplicate_filter: bool,
     /// A leader's clocks go on while it is in touch with no majority.

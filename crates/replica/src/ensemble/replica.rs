@@ -25,17 +25,17 @@ use super::digests::{Digests, Mismatch};
 use super::disk::Writing;
 use super::founding::Founding;
 use super::frame::{self, BadFrame, Frame, Roster, Status};
-use super::intake::Packed;
 use super::journal::{Journal, JournalFull, JournalOp, scalar};
 use super::leadership::{Leadership, Packing};
 use super::links::{Link, Place};
+use super::outstanding::Outstanding;
+use super::participation::{Participation, Uninitialized};
 pub use super::parts::{LogPart, LogTail, OwnLog, compare_rounds, greater_ballot};
 use super::pins::{PINNED_LEN_MAX, Pins};
-use super::standing::{Blank, Standing};
+use super::proposal_queue::Packed;
 use super::storage::{self, Store};
 use super::twins::Twins;
 use super::upgrading::Outdated;
-use super::window::Window;
 use super::{Bugs, Pace};
 use crate::Shared;
 use crate::delivery::Proposals;
@@ -88,7 +88,7 @@ pub struct ReplicaConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// It has nothing and waits to join, or to found the ensemble.
-    Blank,
+    Uninitialized,
     /// It knows of no leader.
     Looking,
     /// It follows this server.
@@ -117,12 +117,12 @@ pub struct Replica {
     pub(super) config: ReplicaConfig,
     /// By server.
     pub(super) links: BTreeMap<ServerId, Link>,
-    pub(super) standing: Standing,
+    pub(super) participation: Participation,
     /// Nobody's while it is blank.
     pub(super) configuration: Configuration,
     /// The last entry applied has ended the configuration; nothing is applied until this one has begun.
     pub(super) next: Option<Configuration>,
-    pub(super) window: Window,
+    pub(super) outstanding: Outstanding,
     /// Of the leader only.
     pub(super) lead: Option<Leadership>,
     /// To whom commands go, and the ballot it leads.
@@ -162,10 +162,10 @@ impl Replica {
         let configuration = Configuration::of(&*journal);
         let mut replica = Replica {
             links: BTreeMap::new(),
-            standing: Standing::Blank(Blank { journal, next_ping_ms: now_ms }),
+            participation: Participation::Uninitialized(Uninitialized { journal, next_ping_ms: now_ms }),
             configuration: Configuration::default(),
             next: None,
-            window: Window::new(boot),
+            outstanding: Outstanding::new(boot),
             lead: None,
             target: None,
             applied: Applied::new(config.applied, state.epoch_ballot()),
@@ -191,7 +191,7 @@ impl Replica {
 
     /// What its commands are numbered by.
     pub fn origin(&self) -> (ServerId, u64) {
-        (self.config.me, self.window.boot)
+        (self.config.me, self.outstanding.boot)
     }
 
     /// Who votes.
@@ -200,15 +200,15 @@ impl Replica {
     }
 
     pub(super) fn consensus(&self) -> Option<&Consensus> {
-        self.standing.consensus()
+        self.participation.consensus()
     }
 
     pub(super) fn consensus_mut(&mut self) -> Option<&mut Consensus> {
-        self.standing.consensus_mut()
+        self.participation.consensus_mut()
     }
 
     pub(super) fn store(&self) -> Option<&Store> {
-        self.standing.store()
+        self.participation.store()
     }
 
     /// A new link to `peer`; the old one, if there was one, has ended. Consensus begins on it when the peer has said that
@@ -238,7 +238,7 @@ impl Replica {
     }
 
     pub(super) fn take_outgoing(&mut self) {
-        if let Standing::Voter(consensus) = &mut self.standing {
+        if let Participation::Voter(consensus) = &mut self.participation {
             consensus.take_outgoing(&mut self.links);
         }
     }
@@ -343,23 +343,23 @@ impl Replica {
     pub(super) fn aim(&mut self, peer: ServerId, ballot: Ballot) {
         if self.target.is_none_or(|(_, known)| ballot::order(known) <= ballot::order(ballot)) {
             self.target = Some((peer, ballot));
-            self.window.rewind();
+            self.outstanding.rewind();
         }
     }
 
     /// Takes commands of own clients; `proposals` is empty afterwards.
     pub fn submit(&mut self, proposals: &mut Proposals) {
-        self.window.push(proposals);
+        self.outstanding.push(proposals);
     }
 
     /// Bytes of own clients' commands that are not applied yet.
     pub fn waiting_len(&self) -> usize {
-        self.window.len()
+        self.outstanding.len()
     }
 
     /// Own clients are gone: nobody waits for answers any more.
     pub fn orphan(&mut self) {
-        self.window.orphan();
+        self.outstanding.orphan();
     }
 
     /// Takes a command of the leader itself; dropped by a server that does not lead.
@@ -381,16 +381,16 @@ impl Replica {
     /// What time and everything received bring about. `wall_ms` is Unix time.
     pub fn step(&mut self, shared: &RwLock<Shared>, now_ms: u64, wall_ms: i64) {
         self.contact.advance(now_ms);
-        match &mut self.standing {
-            Standing::Voter(consensus) => {
+        match &mut self.participation {
+            Participation::Voter(consensus) => {
                 let due = consensus.tick(&self.links, now_ms);
                 due.then(|| self.ping(None, now_ms));
             }
-            Standing::Learner(learner) => {
+            Participation::Learner(learner) => {
                 let due = learner.is_due(now_ms, self.config.pace.heartbeat_ms);
                 due.then(|| self.ping(None, now_ms));
             }
-            Standing::Blank(blank) => {
+            Participation::Uninitialized(blank) => {
                 if now_ms >= blank.next_ping_ms {
                     blank.next_ping_ms = now_ms + BLANK_PING_MS;
                     self.ping(None, now_ms);
@@ -418,13 +418,13 @@ impl Replica {
         let status = self.status(now_ms);
         let place = Some(Place::of(&status));
         // A server that has voted founds nothing any more: candidates may have its promises.
-        let founders = if self.standing.is_blank() { status.founders } else { 0 };
+        let founders = if self.participation.is_blank() { status.founders } else { 0 };
         let encoded = |frame: Frame| {
             let mut bytes = Vec::new();
             frame.encode(&mut bytes);
             bytes
         };
-        let said = self.digests.to_say().filter(|_| !self.standing.is_blank());
+        let said = self.digests.to_say().filter(|_| !self.participation.is_blank());
         let digests: Vec<_> = said.map(|(applied, digest)| encoded(Frame::Digest { applied, digest })).collect();
         for (peer, link) in self.links.iter_mut().filter(|(peer, link)| link.up && to.is_none_or(|to| to == **peer)) {
             let urgent = std::mem::replace(&mut link.told, place) == place;
@@ -458,14 +458,14 @@ impl Replica {
             base,
             origin,
             founders,
-            boot: self.window.boot,
+            boot: self.outstanding.boot,
             decided: self.applied.end(),
             end: self.applied.end(),
             knows: self.most(),
             ..Status::default()
         };
-        match &self.standing {
-            Standing::Voter(consensus) => Status {
+        match &self.participation {
+            Participation::Voter(consensus) => Status {
                 votes: true,
                 promise: consensus.promise(),
                 accepting: consensus.leader().is_some(),
@@ -475,8 +475,8 @@ impl Replica {
                 end: consensus.store.lock().end(),
                 ..status
             },
-            Standing::Learner(learner) => Status { end: learner.store.lock().end(), ..status },
-            Standing::Blank(_) => Status { initialize: self.config.initialize, ..status },
+            Participation::Learner(learner) => Status { end: learner.store.lock().end(), ..status },
+            Participation::Uninitialized(_) => Status { initialize: self.config.initialize, ..status },
         }
     }
 
@@ -495,8 +495,8 @@ impl Replica {
             JournalOp::Scalar(scalar::MEMBERS, configuration.voters.iter().map(|voter| voter.0).collect()),
             JournalOp::Scalar(scalar::CONFIGURATION, configuration.encode()),
         ];
-        if self.standing.with_journal(|journal| journal.write(scalars)).is_ok() {
-            let journal = self.standing.take_journal();
+        if self.participation.with_journal(|journal| journal.write(scalars)).is_ok() {
+            let journal = self.participation.take_journal();
             self.enter(configuration, journal, None, now_ms);
         }
     }
@@ -531,17 +531,17 @@ impl Replica {
     /// The server that says that it leads whom this server follows, and the ballot.
     pub(super) fn leader(&self) -> Option<(ServerId, Ballot)> {
         let mut leading = self.statuses().filter(|(_, status)| status.leading);
-        match &self.standing {
-            Standing::Voter(consensus) => {
+        match &self.participation {
+            Participation::Voter(consensus) => {
                 let (leader, promise) = (consensus.leading_server()?, consensus.promise());
                 let said = |(peer, status): &(ServerId, Status)| *peer == leader && status.promise == promise;
                 leading.find(said).map(|_| (leader, promise))
             }
-            Standing::Learner(_) => {
+            Participation::Learner(_) => {
                 let ballots = leading.map(|(peer, status)| (peer, status.promise));
                 ballots.max_by_key(|(_, promise)| ballot::order(*promise))
             }
-            Standing::Blank(_) => None,
+            Participation::Uninitialized(_) => None,
         }
     }
 
@@ -580,7 +580,7 @@ impl Replica {
     fn forward(&mut self) {
         let Some((target, _)) = self.target else { return };
         let (me, boot) = self.origin();
-        while let Some((first, commands)) = self.window.next_unsent() {
+        while let Some((first, commands)) = self.outstanding.next_unsent() {
             if target == me {
                 if let Some(lead) = &mut self.lead {
                     let taken = lead.take(me, boot, first, commands.to_vec());
@@ -597,7 +597,7 @@ impl Replica {
     /// The leader: into the log with what waits.
     fn pack(&mut self, shared: &RwLock<Shared>, wall_ms: i64) {
         self.judge(shared);
-        let (Standing::Voter(consensus), Some(lead)) = (&mut self.standing, &mut self.lead) else { return };
+        let (Participation::Voter(consensus), Some(lead)) = (&mut self.participation, &mut self.lead) else { return };
         // Commands that wait while the disk works are the next entry.
         if !consensus.leads() || self.next.is_some() || lead.leaving.is_some() || self.writing.is_some() {
             return;
@@ -650,16 +650,16 @@ impl Replica {
 
     /// What this server is to its ensemble.
     pub fn role(&self) -> Role {
-        match &self.standing {
-            Standing::Voter(consensus) if consensus.leads() => Role::Leading,
-            Standing::Voter(consensus) => consensus.leading_server().map_or(Role::Looking, Role::Following),
-            Standing::Learner(_) => self.leader().map_or(Role::Looking, |(leader, _)| Role::Observing(leader)),
-            Standing::Blank(_) => Role::Blank,
+        match &self.participation {
+            Participation::Voter(consensus) if consensus.leads() => Role::Leading,
+            Participation::Voter(consensus) => consensus.leading_server().map_or(Role::Looking, Role::Following),
+            Participation::Learner(_) => self.leader().map_or(Role::Looking, |(leader, _)| Role::Observing(leader)),
+            Participation::Uninitialized(_) => Role::Uninitialized,
         }
     }
 
     /// Whether it leads, its own epoch is applied, and it is in touch with a majority: then znodes are reaped by it.
-    pub fn rules(&self, now_ms: u64) -> bool {
+    pub fn leads_now(&self, now_ms: u64) -> bool {
         self.ruled_until_ms(now_ms).is_some() && self.contact.is_recent(now_ms)
     }
 
@@ -718,7 +718,7 @@ impl Replica {
     /// When [`Replica::step`] has something to do, if nothing arrives before, ms.
     pub fn next_step_ms(&self) -> u64 {
         let is_due = self.may_feed() || self.may_go_on();
-        let next_ms = if is_due { 0 } else { self.standing.next_step_ms() };
+        let next_ms = if is_due { 0 } else { self.participation.next_step_ms() };
         next_ms.min(self.next_touch_ms)
     }
 
@@ -731,7 +731,7 @@ impl Replica {
         };
         match &self.lead {
             Some(lead) if lead.ballot() == consensus.promise() => {
-                lead.has_work() || lead.is_open() && (!self.serving || self.window.has_unsent())
+                lead.has_work() || lead.is_open() && (!self.serving || self.outstanding.has_unsent())
             }
             Some(_) | None => true,
         }
@@ -749,7 +749,7 @@ impl Replica {
 
     /// With the journal; for trimming and for sending the state.
     pub fn with_journal<T>(&mut self, work: impl FnOnce(&mut dyn Journal) -> T) -> T {
-        self.standing.with_journal(work)
+        self.participation.with_journal(work)
     }
 
     /// Entries from `from` on, about `len_max` bytes of them; `None` if they are trimmed.
@@ -768,9 +768,9 @@ impl Replica {
         let mut part = LogPart { entries: entries.into_iter().map(|entry| entry.0).collect(), last: None };
         if next >= decided {
             let bytes = |ballot: Option<Ballot>| ballot.map(|it| ballot::to_id(it).0.to_vec()).unwrap_or_default();
-            let (promise, round, end) = match &self.standing {
-                Standing::Voter(_) => (bytes(store.promised()), bytes(store.accepted()), store.end()),
-                Standing::Learner(_) | Standing::Blank(_) => {
+            let (promise, round, end) = match &self.participation {
+                Participation::Voter(_) => (bytes(store.promised()), bytes(store.accepted()), store.end()),
+                Participation::Learner(_) | Participation::Uninitialized(_) => {
                     let heard = self.round_heard();
                     (heard.clone(), heard, decided)
                 }

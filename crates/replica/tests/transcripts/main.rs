@@ -74,7 +74,7 @@ fn each_fault_on_purpose_makes_its_script_fail() {
         ("durability_gate", Bugs { no_durability_gate: true, ..none }),
         ("resend_over_a_new_link", Bugs { forget_reconnected: true, ..none }),
         ("install_takes_a_later_round", Bugs { naive_install: true, ..none }),
-        ("epoch", Bugs { hasty_intake: true, ..none }),
+        ("epoch", Bugs { early_proposals: true, ..none }),
         ("resend_twice", Bugs { no_duplicate_filter: true, ..none }),
         ("expiry_led_before", Bugs { stale_clocks: true, ..none }),
         ("expiry_without_a_majority", Bugs { lonely_clocks: true, ..none }),
@@ -159,7 +159,7 @@ fn perform(world: &mut World, command: &str) {
             let members: Vec<(u8, &str)> = members.iter().map(|member| in_role(member)).collect();
             world.reconfig(number(id), &members);
         }
-        ["hand-over", id] => world.hand_over(number(id)),
+        ["hand-over", id] => world.transfer_leadership(number(id)),
         ["disk", id, "fast"] => world.set_disk(number(id), Mood::Fast),
         ["disk", id, "slow"] => world.set_disk(number(id), Mood::Slow),
         ["disk", id, "full"] => world.set_disk(number(id), Mood::Full),

@@ -12,7 +12,7 @@ use oxkeeper_replica::ensemble::{
     BadFrame, Bugs, Configuration, DiskJob, Journal, JournalFull, JournalOp, MemoryJournal, Outdated, Pace, Replica,
     ReplicaConfig, Role, Want,
 };
-use oxkeeper_replica::{Clocks, ConnectionId, Origin, Proposals, SessionTable, Shared, Writer};
+use oxkeeper_replica::{Applier, Clocks, ConnectionId, Origin, Proposals, SessionTable, Shared};
 use oxkeeper_state::reconfig::{self, Ruling};
 use oxkeeper_state::{Command, Entry, Identities, Level, Settings, State};
 use parking_lot::{RwLock, RwLockWriteGuard};
@@ -86,13 +86,13 @@ impl Outside for Recorder<'_> {
         self.outcome.deeds.push(Deed::Silent(peer.0));
     }
 
-    fn deliver(&mut self, writer: &mut Writer, _locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
+    fn deliver(&mut self, applier: &mut Applier, _locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
         if let Some(entry) = entry {
             let index = self.applied.len() as u64;
             self.applied.push(entry.to_vec());
             self.outcome.deeds.push(Deed::Applied { index, entry: entry.to_vec() });
         }
-        take_answers(writer, &mut self.outcome.deeds);
+        take_answers(applier, &mut self.outcome.deeds);
     }
 
     fn spent(&mut self) -> u64 {
@@ -106,7 +106,7 @@ impl Outside for Recorder<'_> {
             // The clients it serves are one of its facts.
             Event::Serving { .. } => {}
             Event::LocalSessionExpired { .. } | Event::Reaped(_) | Event::LevelRaised(_) | Event::DiskFull => {
-                unreachable!("there are no local sessions, containers and servers alone")
+                unreachable!("there are no local sessions, containers and standalone servers")
             }
         }
     }
@@ -174,10 +174,10 @@ impl Server {
         let mut sessions = SessionTable::new(ServerId(id), now_ms as i64, &state, Clocks::new(TICK_MS, now_ms));
         let (me, boot) = replica.origin();
         sessions.start(me, boot);
-        let mut writer = Writer::new(1);
-        writer.repeats = self.plan.bugs.no_duplicate_filter;
+        let mut applier = Applier::new(1);
+        applier.repeats = self.plan.bugs.no_duplicate_filter;
         let shared = RwLock::new(Shared::new(state, Settings::default(), sessions, now_ms));
-        let engine = MemberEngine::new(replica, writer, OPTIONS, Arc::default(), Arc::default(), now_ms);
+        let engine = MemberEngine::new(replica, applier, OPTIONS, Arc::default(), Arc::default(), now_ms);
         self.process = Some(Process { engine, shared, work: None });
         Ok(())
     }
@@ -290,8 +290,8 @@ impl Server {
         self.process().engine.submit(&mut proposals);
     }
 
-    pub(crate) fn hand_over(&mut self, now_ms: u64) -> bool {
-        self.process().engine.replica_mut().hand_over(now_ms)
+    pub(crate) fn transfer_leadership(&mut self, now_ms: u64) -> bool {
+        self.process().engine.replica_mut().transfer_leadership(now_ms)
     }
 
     /// Does what time and everything received bring about.
@@ -346,7 +346,7 @@ impl Server {
         Some(Facts {
             role: replica.role(),
             serving: replica.is_serving(),
-            rules: replica.rules(now_ms),
+            rules: replica.leads_now(now_ms),
             leaving: replica.is_leaving(),
             configuration: replica.configuration().clone(),
             linked: replica.linked(),
@@ -396,14 +396,14 @@ fn replayed(entries: &[Vec<u8>]) -> State {
     let state = State::new(1);
     let sessions = SessionTable::new(ServerId(0), 0, &state, Clocks::new(TICK_MS, 0));
     let mut shared = Shared::new(state, Settings::default(), sessions, 0);
-    let mut writer = Writer::new(1);
+    let mut applier = Applier::new(1);
     for bytes in entries {
         match Entry::decode(bytes, Level::KNOWN).expect("it was applied") {
-            Entry::Epoch(epoch) => writer.begin_epoch(&mut shared, &epoch),
+            Entry::Epoch(epoch) => applier.begin_epoch(&mut shared, &epoch),
             Entry::Raise(raise) => shared.state.raise(&raise),
             Entry::Renewal(renewal) => shared.state.renew(&renewal),
             Entry::Batch(mut batch) => {
-                let applied = writer.apply(&mut shared, &mut batch, &mut std::iter::empty(), usize::MAX, 0);
+                let applied = applier.apply(&mut shared, &mut batch, &mut std::iter::empty(), usize::MAX, 0);
                 applied.expect("it was applied");
             }
         }
@@ -411,8 +411,8 @@ fn replayed(entries: &[Vec<u8>]) -> State {
     shared.state
 }
 
-fn take_answers(writer: &mut Writer, deeds: &mut Vec<Deed>) {
-    for outbox in &mut writer.outboxes {
+fn take_answers(applier: &mut Applier, deeds: &mut Vec<Deed>) {
+    for outbox in &mut applier.outboxes {
         for (delivery, bytes) in outbox.iter() {
             if let DeliveryKind::Reply(answered) = delivery.kind {
                 let err = bytes.get(16..20).map_or(0, |err| i32::from_be_bytes(err.try_into().expect("four bytes")));

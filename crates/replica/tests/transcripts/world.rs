@@ -285,9 +285,9 @@ impl World {
         xid
     }
 
-    pub(crate) fn hand_over(&mut self, id: u8) {
+    pub(crate) fn transfer_leadership(&mut self, id: u8) {
         let now_ms = self.now_ms;
-        let begun = self.server(id).hand_over(now_ms);
+        let begun = self.server(id).transfer_leadership(now_ms);
         self.say(id, if begun { "wants another leader" } else { "cannot hand over" });
     }
 
@@ -499,7 +499,7 @@ pub(crate) fn each_pair_of(ids: &[u8], mut act: impl FnMut(u8, u8)) {
 
 fn role(role: Role) -> String {
     match role {
-        Role::Blank => "is blank".to_owned(),
+        Role::Uninitialized => "is blank".to_owned(),
         Role::Looking => "knows no leader".to_owned(),
         Role::Following(leader) => format!("follows {leader}"),
         Role::Observing(leader) => format!("learns from {leader}"),

@@ -1,7 +1,7 @@
-//! The lives of a server alone: what belongs to one recovery from disk, and how a restored snapshot ends one and begins the next.
+//! The incarnations of a standalone server: what belongs to one recovery from disk, and how a restored snapshot ends one and begins the next.
 //!
-//! Invariants: a new life begins when nothing writes to the files of the old one any more; no write of a connection of the old
-//! life is applied in the new one; a zxid or session id of the old life is not given again.
+//! Invariants: a new incarnation begins when nothing writes to the files of the old one any more; no write of a connection of the old
+//! incarnation is applied in the new one; a zxid or session id of the old incarnation is not given again.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -22,20 +22,20 @@ use crate::storage::restore::{Dirs, Planted, Replacement, RestoreError};
 /// Between attempts to go on while the disk is full.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// What a server alone has on disk, beside its log.
-pub(crate) struct Home {
+/// What a standalone server has on disk, beside its log.
+pub(crate) struct OnDisk {
     pub(crate) dirs: Dirs,
-    /// Held from the first life to the end of the last.
+    /// Held from the first incarnation to the end of the last.
     pub(crate) _locks: Vec<DirLock>,
-    /// `None` between two lives.
+    /// `None` between two incarnations.
     pub(crate) checkpointing: Option<JoinHandle<()>>,
     /// Makes what is shared out of a recovered state.
     pub(crate) renew: Box<dyn Fn(State) -> Shared + Send>,
 }
 
-impl std::fmt::Debug for Home {
+impl std::fmt::Debug for OnDisk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Home").field("dirs", &self.dirs).finish_non_exhaustive()
+        f.debug_struct("OnDisk").field("dirs", &self.dirs).finish_non_exhaustive()
     }
 }
 
@@ -51,13 +51,13 @@ impl Engine {
         if self.surroundings.shared.read().state.zxid() >= planted.begin {
             return Err(RestoreError::Overtaken);
         }
-        self.surroundings.pulse.engine_is_excused();
+        self.surroundings.watchdog.engine_is_excused();
         warn!(zxid = %planted.zxid, "restoring a snapshot; closing every client");
         self.close_clients();
-        self.end_life();
+        self.end_incarnation();
         let counts = planted.count();
-        self.begin_life();
-        self.surroundings.pulse.engine_beats();
+        self.begin_incarnation();
+        self.surroundings.watchdog.engine_beats();
         Ok(counts?)
     }
 
@@ -81,19 +81,19 @@ impl Engine {
     }
 
     /// Afterwards nothing writes to its files any more.
-    fn end_life(&mut self) {
+    fn end_incarnation(&mut self) {
         if let Some(checkpoints) = &self.surroundings.checkpoints {
             checkpoints.stop();
         }
-        if let Some(thread) = self.home.as_mut().and_then(|home| home.checkpointing.take()) {
+        if let Some(thread) = self.on_disk.as_mut().and_then(|on_disk| on_disk.checkpointing.take()) {
             let _ = thread.join();
         }
-        self.engine.end_life();
+        self.engine.end_incarnation();
         self.surroundings.full = FullDisk::default();
     }
 
     /// From what counts on disk, as if the process had been started again. Without that, it is to stop.
-    fn begin_life(&mut self) {
+    fn begin_incarnation(&mut self) {
         while !self.surroundings.proposing.is_to_stop() {
             match self.recover() {
                 Ok(()) => return info!(zxid = %self.surroundings.shared.read().state.zxid(), "serving"),
@@ -108,15 +108,15 @@ impl Engine {
     }
 
     fn recover(&mut self) -> Result<(), RecoveryError> {
-        let (Some(home), Some(checkpoints)) = (&mut self.home, &self.surroundings.checkpoints) else {
+        let (Some(on_disk), Some(checkpoints)) = (&mut self.on_disk, &self.surroundings.checkpoints) else {
             unreachable!("what keeps nothing on disk is not restored");
         };
-        let Dirs { disk, data_dir, data_log_dir, seed } = &home.dirs;
+        let Dirs { disk, data_dir, data_log_dir, seed } = &on_disk.dirs;
         let options = StoreOptions::default();
         let recovered =
             recovery::recover_locked(Vec::new(), disk, data_dir, data_log_dir, *seed, &options, Replay::All)?;
         let Recovered { state, log, tree, applied, checkpointed, tail_len, last_checkpoint, .. } = recovered;
-        let renewed = (home.renew)(state);
+        let renewed = (on_disk.renew)(state);
         let mut shared = self.surroundings.shared.write();
         renewed.sessions.lock().succeed(shared.sessions.get_mut());
         renewed.watches.lock().fired = std::mem::take(&mut shared.watches.get_mut().fired);
@@ -125,11 +125,11 @@ impl Engine {
         let former = std::mem::replace(&mut *shared, renewed);
         drop(shared);
         drop(former);
-        let journal = Box::new(LogJournal::alone(log));
+        let journal = Box::new(LogJournal::standalone(log));
         let level = self.surroundings.shared.read().state.level();
         self.engine.restart(journal, (applied, level), self.surroundings.clock.now_ms());
         let thread = checkpoints.start(&self.surroundings.shared, Arc::new(tree), self.surroundings.clock);
-        home.checkpointing = Some(thread.expect("the system has a thread: one has just ended"));
+        on_disk.checkpointing = Some(thread.expect("the system has a thread: one has just ended"));
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The engine's thread of a server alone: it gives a [`StandaloneEngine`] its clients' commands, a clock and a disk.
+//! The engine's thread of a standalone server: it gives a [`StandaloneEngine`] its clients' commands, a clock and a disk.
 //!
 //! What a restored snapshot changes stands in `alone.rs`.
 
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use oxkeeper_proto::ServerId;
 use oxkeeper_replica::engine::{Event, Moment, Outside, Reaping, StandaloneEngine};
 use oxkeeper_replica::ensemble::DiskJob;
-use oxkeeper_replica::{Proposals, Shared, Writer};
+use oxkeeper_replica::{Applier, Proposals, Shared};
 use oxkeeper_state::State;
 use oxkeeper_store::RECORD_LEN_MAX;
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
@@ -16,13 +16,13 @@ use tracing::{error, info};
 
 use crate::clock::Clock;
 use crate::config::Containers;
-use crate::engine::incarnation::Home;
+use crate::engine::incarnation::OnDisk;
 use crate::engine::mailbox::{Mailbox, Proposing};
 use crate::storage::checkpoint::Checkpoints;
 use crate::telemetry::audit::AuditLog;
 use crate::telemetry::counters::EngineStats;
 use crate::telemetry::slow::{SlowLog, Times};
-use crate::telemetry::watchdog::Pulse;
+use crate::telemetry::watchdog::Watchdog;
 
 /// Commands applied under one exclusive lock: readers wait no longer than these take, about 0.2 ms.
 pub(crate) const APPLY_MAX: usize = 256;
@@ -38,7 +38,7 @@ const FULL_LOG_INTERVAL_MS: u64 = 5_000;
 pub(crate) struct Engine {
     pub(crate) engine: StandaloneEngine,
     /// `None`: everything is in memory only.
-    pub(crate) home: Option<Home>,
+    pub(crate) on_disk: Option<OnDisk>,
     pub(crate) slow: SlowLog,
     pub(crate) surroundings: Surroundings,
 }
@@ -52,7 +52,7 @@ pub(crate) struct Surroundings {
     /// `None`: everything is in memory only.
     pub(crate) checkpoints: Option<Arc<Checkpoints>>,
     pub(crate) clock: Clock,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) watchdog: Arc<Watchdog>,
     pub(crate) stats: Arc<Mutex<EngineStats>>,
     pub(crate) audit: Option<Arc<AuditLog>>,
     pub(crate) full: FullDisk,
@@ -67,10 +67,10 @@ pub(crate) struct FullDisk {
 
 impl Engine {
     /// Runs until it is told to stop and nothing waits any more. What it leaves has a thread that is to be stopped.
-    pub(crate) fn run(mut self) -> Option<Home> {
+    pub(crate) fn run(mut self) -> Option<OnDisk> {
         let mut proposals = Proposals::default();
         while self.surroundings.proposing.take(&mut proposals, self.idle_time()) {
-            self.surroundings.pulse.engine_beats();
+            self.surroundings.watchdog.engine_beats();
             self.go_round(&mut proposals);
             proposals.commands.shrink_to(BUFFER_KEPT);
             if let Some(replacement) = self.surroundings.proposing.take_replacement() {
@@ -80,11 +80,11 @@ impl Engine {
         // Whoever waits for one more is told so.
         drop(self.surroundings.proposing.take_replacement());
         let zxid = self.surroundings.shared.read().state.zxid();
-        match self.home {
+        match self.on_disk {
             Some(_) => info!(%zxid, "stopped; every write is on disk"),
             None => info!(%zxid, "stopped; nothing was kept on disk"),
         }
-        self.home
+        self.on_disk
     }
 
     fn idle_time(&self) -> Duration {
@@ -115,9 +115,9 @@ impl Engine {
     fn wait_for_disk(&mut self, shared: &RwLock<Shared>, work: DiskJob) {
         let outside = &mut self.surroundings;
         let start = Instant::now();
-        outside.pulse.engine_is_excused();
+        outside.watchdog.engine_is_excused();
         let done = work();
-        outside.pulse.engine_beats();
+        outside.watchdog.engine_beats();
         if self.engine.is_busy() {
             outside.stats.lock().synced(start.elapsed().as_micros() as u64);
         }
@@ -129,7 +129,7 @@ impl Engine {
         let durable_ms = outside.clock.now_ms();
         self.engine.apply(shared, durable_ms, outside);
         let times = Times { taken_ms: Some(taken_ms), durable_ms };
-        let slow = self.slow.report(self.engine.writer_mut(), times, outside.clock);
+        let slow = self.slow.report(self.engine.applier_mut(), times, outside.clock);
         if slow > 0 {
             outside.stats.lock().slow_requests += slow;
         }
@@ -143,16 +143,16 @@ impl Outside for Surroundings {
 
     fn end_link(&mut self, _peer: ServerId, _why: &str) {}
 
-    fn deliver(&mut self, writer: &mut Writer, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
+    fn deliver(&mut self, applier: &mut Applier, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
         if let Some(entry) = entry {
             if let Some(since_ms) = self.full.since_ms.take() {
                 info!(full_ms = self.clock.now_ms() - since_ms, "the disk has room again; accepting writes");
             }
             let age_ms = age_ms(&locked.state, self.clock.wall_ms());
-            self.stats.lock().applied(std::mem::take(&mut writer.applied), age_ms, true);
+            self.stats.lock().applied(std::mem::take(&mut applier.applied), age_ms, true);
             self.checkpoints.iter().for_each(|checkpoints| checkpoints.applied(entry.len() as u64));
         }
-        deliver(writer, &self.mailboxes, self.audit.as_deref(), locked);
+        deliver(applier, &self.mailboxes, self.audit.as_deref(), locked);
     }
 
     fn idle(&mut self) {
@@ -208,14 +208,14 @@ pub(crate) fn reaping(containers: &Containers) -> Reaping {
 }
 
 /// Fills the mailboxes while the state is still locked, and wakes their threads once it is not.
-pub(crate) fn deliver(writer: &mut Writer, mailboxes: &[Arc<Mailbox>], audit: Option<&AuditLog>, locked: impl Sized) {
+pub(crate) fn deliver(applier: &mut Applier, mailboxes: &[Arc<Mailbox>], audit: Option<&AuditLog>, locked: impl Sized) {
     let mut filled = 0u64;
-    for (place, (outbox, mailbox)) in writer.outboxes.iter_mut().zip(mailboxes).enumerate() {
+    for (place, (outbox, mailbox)) in applier.outboxes.iter_mut().zip(mailboxes).enumerate() {
         filled |= u64::from(mailbox.fill(outbox)) << place;
     }
     drop(locked);
     if let Some(audit) = audit {
-        audit.take(writer);
+        audit.take(applier);
     }
     for (place, mailbox) in mailboxes.iter().enumerate() {
         if filled >> place & 1 == 1 {

@@ -105,7 +105,7 @@ impl<P: Batch, R, W: Wake> Proposing<P, R, W> {
         !(waiting.stop && taken.is_empty())
     }
 
-    /// The engine of a server alone is to go on with other data. Once it is to stop nobody takes this any more.
+    /// The engine of a standalone server is to go on with other data. Once it is to stop nobody takes this any more.
     pub(crate) fn replace(&self, replacement: R) {
         let mut waiting = self.waiting.lock();
         if !waiting.stop {

@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use crate::config::{Config, HostPort};
 use crate::engine::mailbox::{Mailbox, Order};
 use crate::net::listener::{Opened, bind, listen};
-use crate::net::rebind::{Mover, reopen};
+use crate::net::rebind::{Rebind, reopen};
 use crate::net::tls::Door;
 
 /// Connections the system may hold for us until they are accepted, when the configuration does not say.
@@ -82,7 +82,7 @@ pub(crate) struct Listening {
     door: Door,
     backlog: i32,
     keep_alive: bool,
-    mover: Arc<Mover>,
+    rebind: Arc<Rebind>,
 }
 
 /// The port without TLS, or with both.
@@ -111,7 +111,7 @@ impl Listening {
             door: if config.security.client_port_unification { Door::Either } else { Door::Plain },
             backlog: backlog(config),
             keep_alive: config.client_tcp_keep_alive,
-            mover: Arc::default(),
+            rebind: Arc::default(),
         }
     }
 
@@ -160,11 +160,11 @@ impl Listening {
 
     /// Has clients accepted at `place`, if that is elsewhere: soon.
     pub(crate) fn follow(self: &Arc<Self>, place: &HostPort) {
-        if self.is_at(place) && !self.mover.is_busy() {
+        if self.is_at(place) && !self.rebind.is_busy() {
             return;
         }
         let listening = self.clone();
-        let sent = self.mover.send(place.clone(), "move", move |place| listening.move_to(place));
+        let sent = self.rebind.send(place.clone(), "move", move |place| listening.move_to(place));
         sent.unwrap_or_else(|error| warn!(%error, "cannot move the client port"));
     }
 
@@ -180,7 +180,7 @@ impl Listening {
         is_host && place.port == address.port() && self.plain.lock().is_open
     }
 
-    /// By the mover's thread alone. Names are looked up, and sockets waited for, while nothing is locked.
+    /// By the rebind's thread alone. Names are looked up, and sockets waited for, while nothing is locked.
     fn move_to(&self, place: &HostPort) {
         let Some(old) = *self.plain_address.lock() else { return };
         if self.is_at(place) || self.plain.lock().place.as_ref() == Some(place) {

@@ -33,7 +33,7 @@ use crate::engine::mailbox::{Mailbox, Order, Proposing};
 use crate::net::listener::Opened;
 use crate::net::tls::{ClientTls, Door, Wire};
 use crate::telemetry::report::{ConnectionReport, ThreadReport};
-use crate::telemetry::watchdog::Pulse;
+use crate::telemetry::watchdog::Watchdog;
 
 /// Bytes read from a socket at once.
 const READ_LEN: usize = 64 << 10;
@@ -62,7 +62,7 @@ pub(crate) struct IoShared {
     /// `None`: clients come without TLS.
     pub(crate) tls: Option<Arc<ClientTls>>,
     pub(crate) clock: Clock,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) watchdog: Arc<Watchdog>,
     pub(crate) load: Arc<Load>,
     /// Whose client is gone before its request's turn comes is forgotten.
     pub(crate) drop_stale: bool,
@@ -599,7 +599,7 @@ impl Io {
         let mut interval = tokio::time::interval(SWEEP_INTERVAL);
         loop {
             interval.tick().await;
-            self.shared.pulse.io_beats(self.thread);
+            self.shared.watchdog.io_beats(self.thread);
             self.sweep();
         }
     }

@@ -12,11 +12,11 @@ use crate::thread::spawn;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Mover {
+pub(crate) struct Rebind {
     errand: Errand<HostPort>,
 }
 
-impl Mover {
+impl Rebind {
     /// Whether a place that was asked for before is still being tried.
     pub(crate) fn is_busy(&self) -> bool {
         self.errand.is_busy()
@@ -32,9 +32,9 @@ impl Mover {
         name: &str,
         go: impl Fn(&HostPort) + Send + 'static,
     ) -> io::Result<()> {
-        let mover = self.clone();
+        let rebind = self.clone();
         let set_out = move || {
-            while let Some(place) = mover.errand.next() {
+            while let Some(place) = rebind.errand.next() {
                 go(&place);
             }
         };
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_last_place_wins_and_tries_do_not_overlap() {
-        let mover = Arc::new(Mover::default());
+        let rebind = Arc::new(Rebind::default());
         let (tried, tries) = mpsc::channel();
         let (go_on, gate) = mpsc::channel::<()>();
         let gate = Mutex::new(gate);
@@ -91,16 +91,16 @@ mod tests {
             gate.lock().recv().expect("the test goes on");
         };
         let patience = Duration::from_secs(10);
-        mover.send(at(1), "move", go).expect("a thread");
+        rebind.send(at(1), "move", go).expect("a thread");
         assert_eq!(tries.recv_timeout(patience), Ok(1));
         for port in [2, 3, 1] {
-            mover.send(at(port), "move", |_| unreachable!("one thread is enough")).expect("no thread is needed");
+            rebind.send(at(port), "move", |_| unreachable!("one thread is enough")).expect("no thread is needed");
         }
-        assert!(mover.is_busy());
+        assert!(rebind.is_busy());
         go_on.send(()).expect("it waits");
         assert_eq!(tries.recv_timeout(patience), Ok(1), "of all places wanted meanwhile the last one");
         go_on.send(()).expect("it waits");
-        while mover.is_busy() {
+        while rebind.is_busy() {
             std::thread::yield_now();
         }
         assert!(tries.try_recv().is_err());

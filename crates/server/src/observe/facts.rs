@@ -41,7 +41,7 @@ const TRACE_MASK: i64 = 306;
 
 /// Everything the words need.
 #[derive(Debug)]
-pub(crate) struct WordsService {
+pub(crate) struct Inspector {
     pub(crate) config: Config,
     pub(crate) whitelist: Whitelist,
     pub(crate) state: Arc<RwLock<Shared>>,
@@ -68,7 +68,7 @@ pub(crate) struct WordsService {
     pub(crate) certificates: Vec<(&'static str, Arc<LiveTls>)>,
 }
 
-impl FourLetterWords for WordsService {
+impl FourLetterWords for Inspector {
     fn answer<'a>(&'a self, word: [u8; 4], argument: &'a [u8]) -> Pin<Box<dyn Future<Output = String> + 'a>> {
         Box::pin(async move {
             let Some(word) = Word::from_bytes(word) else { return String::new() };
@@ -82,7 +82,7 @@ impl FourLetterWords for WordsService {
     }
 }
 
-impl WordsService {
+impl Inspector {
     fn expiries(&self) -> Vec<(&'static str, i64)> {
         let expiry = |(to, live): &(&'static str, Arc<LiveTls>)| Some((*to, live.own()?.not_after_s));
         self.certificates.iter().filter_map(expiry).collect()
@@ -102,7 +102,7 @@ impl WordsService {
     /// What this server is for its clients. One without peers serves nobody while a snapshot is restored.
     pub(crate) fn role_now(&self) -> Role {
         let role = self.role.place().role;
-        let is_out = role == Role::Alone && self.state.read().serving == oxkeeper_replica::Serving::No;
+        let is_out = role == Role::Standalone && self.state.read().serving == oxkeeper_replica::Serving::No;
         if is_out { Role::NotServing } else { role }
     }
 
@@ -152,7 +152,7 @@ impl WordsService {
 
 /// The service while one word or command is answered.
 pub(crate) struct Asked<'a> {
-    pub(crate) service: &'a WordsService,
+    pub(crate) service: &'a Inspector,
     pub(crate) report: ThreadReport,
     /// Looked up once: it may change between two facts of one answer.
     pub(crate) place: Place,
@@ -169,7 +169,7 @@ impl Facts for Asked<'_> {
         match self.service.role_now() {
             Role::NotServing => Serving::No,
             Role::ReadOnly => Serving::ReadOnly,
-            Role::Alone | Role::Leader | Role::Follower | Role::Observer => Serving::ReadWrite,
+            Role::Standalone | Role::Leader | Role::Follower | Role::Observer => Serving::ReadWrite,
         }
     }
 
@@ -234,7 +234,7 @@ impl Facts for Asked<'_> {
     fn peer_state(&self) -> Option<String> {
         let state = match self.place.role {
             // ZooKeeper: a server in read-only mode does not tell.
-            Role::Alone | Role::ReadOnly => return None,
+            Role::Standalone | Role::ReadOnly => return None,
             Role::Leader => "leading - broadcast",
             Role::Follower => "following - broadcast",
             Role::Observer => "observing - broadcast",
@@ -264,11 +264,11 @@ impl Facts for Asked<'_> {
         };
         let buckets = |clocks: &Clocks| clocks.deadlines().into_iter().map(bucket).collect();
         // Those of read-only mode are always of this kind.
-        let split = self.service.config.local_sessions_enabled && self.place.role != Role::Alone;
+        let split = self.service.config.local_sessions_enabled && self.place.role != Role::Standalone;
         let local = (split || self.place.role == Role::ReadOnly).then(|| buckets(&sessions.local));
         let global = match self.place.role {
             Role::Follower | Role::Observer | Role::ReadOnly => GlobalSessions::Known(known_sessions(&shared)),
-            Role::Alone | Role::Leader | Role::NotServing => GlobalSessions::Expiring(buckets(&sessions.clocks)),
+            Role::Standalone | Role::Leader | Role::NotServing => GlobalSessions::Expiring(buckets(&sessions.clocks)),
         };
         SessionFacts { local, global }
     }
@@ -331,7 +331,7 @@ impl Facts for Asked<'_> {
 
 fn mode(role: Role) -> Mode {
     match role {
-        Role::Alone => Mode::Standalone,
+        Role::Standalone => Mode::Standalone,
         Role::Leader => Mode::Leader,
         Role::ReadOnly => Mode::ReadOnly,
         // Without a quorum no word tells a mode.
@@ -540,7 +540,7 @@ server.3=127.0.0.1:21494:28324:participant;127.0.0.1:30520
 ";
 
     /// The words of a member with one session and no connection.
-    fn member(role: Role) -> WordsService {
+    fn member(role: Role) -> Inspector {
         let properties = Properties::from_file_text(MEMBER).expect("well formed");
         let config = Config::from_properties(&properties).and_then(|config| config.with_my_id(Some(3))).expect("legal");
         let clock = Clock::start();
@@ -550,7 +550,7 @@ server.3=127.0.0.1:21494:28324:participant;127.0.0.1:30520
         let shared = Shared::new(state, Settings::default(), sessions, 0);
         let cell = RoleCell::looking(0);
         cell.set(role, 10);
-        WordsService {
+        Inspector {
             whitelist: config.words,
             state: Arc::new(RwLock::new(shared)),
             mailboxes: Vec::new(),
@@ -562,7 +562,7 @@ server.3=127.0.0.1:21494:28324:participant;127.0.0.1:30520
             startup: Mutex::default(),
             clock,
             answered: 0.into(),
-            trace_mask: WordsService::initial_trace_mask(),
+            trace_mask: Inspector::initial_trace_mask(),
             listening: Arc::new(Listening::pretended(&config, 30520)),
             tls: None,
             certificates: Vec::new(),
@@ -572,7 +572,7 @@ server.3=127.0.0.1:21494:28324:participant;127.0.0.1:30520
         }
     }
 
-    fn say(member: &WordsService, word: &[u8; 4]) -> String {
+    fn say(member: &Inspector, word: &[u8; 4]) -> String {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(member.answer(*word, &[]))
     }

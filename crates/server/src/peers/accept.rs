@@ -24,7 +24,7 @@ use super::helpers::{Helpers, Topic, canonical, resolve};
 use super::stream::PeerStream;
 use super::{OnState, spawn};
 use crate::config::HostPort;
-use crate::net::rebind::{Mover, reopen};
+use crate::net::rebind::{Rebind, reopen};
 
 /// How long the system is left alone after it has refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -63,7 +63,7 @@ pub(super) struct Entrance {
     helpers: Arc<Helpers>,
     on_state: OnState,
     open: Mutex<Open>,
-    mover: Arc<Mover>,
+    rebind: Arc<Rebind>,
 }
 
 impl fmt::Debug for Entrance {
@@ -93,19 +93,19 @@ impl Entrance {
         on_state: OnState,
     ) -> io::Result<Arc<Entrance>> {
         let open = Open::start(&helpers, helpers.config.listen.clone(), listeners, &on_state)?;
-        Ok(Arc::new(Entrance { helpers, on_state, open: Mutex::new(open), mover: Arc::default() }))
+        Ok(Arc::new(Entrance { helpers, on_state, open: Mutex::new(open), rebind: Arc::default() }))
     }
 
     /// Peers are accepted at `place` soon, if that is elsewhere.
     pub(super) fn follow(self: &Arc<Self>, place: HostPort) -> io::Result<()> {
-        if self.open.lock().is_at(&place) && !self.mover.is_busy() {
+        if self.open.lock().is_at(&place) && !self.rebind.is_busy() {
             return Ok(());
         }
         let entrance = self.clone();
-        self.mover.send(place, "peer-move", move |place| entrance.move_to(place))
+        self.rebind.send(place, "peer-move", move |place| entrance.move_to(place))
     }
 
-    /// By the mover's thread alone. Names are looked up while nothing is locked.
+    /// By the rebind's thread alone. Names are looked up while nothing is locked.
     fn move_to(&self, place: &HostPort) {
         let open = self.open.lock();
         if open.is_at(place) {

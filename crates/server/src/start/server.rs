@@ -13,7 +13,7 @@ use oxkeeper_replica::audit::Audit;
 use oxkeeper_replica::auth::{AuthConfig, DigestAlgorithm, EnsembleNames, IDENTITIES_LEN_MAX, Sasl};
 use oxkeeper_replica::engine::{StandaloneEngine, StandaloneOptions};
 use oxkeeper_replica::ensemble::Journal;
-use oxkeeper_replica::{Clocks, ConnectionConfig, LocalSessions, Serving, SessionTable, Shared, Writer};
+use oxkeeper_replica::{Applier, Clocks, ConnectionConfig, LocalSessions, Serving, SessionTable, Shared};
 use oxkeeper_state::{Level, Settings, State};
 use oxkeeper_store::{Disk, RECORD_LEN_MAX, RealDisk};
 use parking_lot::{Mutex, RwLock};
@@ -26,9 +26,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::Word;
 use crate::ended::{Ended, Reason};
-use crate::engine::incarnation::Home;
+use crate::engine::incarnation::OnDisk;
 use crate::engine::mailbox::{Mailbox, Order, Proposing};
-use crate::engine::member::{self, ConfigKeeper, Ensemble, Life, Parts};
+use crate::engine::member::{self, ConfigKeeper, Ensemble, Incarnation, Parts};
 use crate::engine::restorer::Restorer;
 use crate::engine::standalone::{APPLY_MAX, ENTRY_LEN_MAX, Engine, FullDisk, Surroundings, reaping};
 use crate::io::admission::Admission;
@@ -36,7 +36,7 @@ use crate::io::listening::{Listeners, Listening};
 use crate::io::thread::{Io, IoShared};
 use crate::net::tls::ClientTls;
 use crate::observe::admin::{self, AdminServer, Site};
-use crate::observe::facts::WordsService;
+use crate::observe::facts::Inspector;
 use crate::peers::PeerTls;
 use crate::start::limits;
 use crate::start::prepare::{self, Keys};
@@ -46,10 +46,10 @@ use crate::telemetry::audit::{AuditLog, Auditing};
 use crate::telemetry::counters::{EngineStats, StartupStats};
 use crate::telemetry::role::RoleCell;
 use crate::telemetry::slow::SlowLog;
-use crate::telemetry::watchdog::Pulse;
+use crate::telemetry::watchdog::Watchdog;
 use crate::thread::spawn;
 
-/// ZooKeeper: the id of a server alone, which is the top byte of its session ids.
+/// ZooKeeper: the id of a standalone server, which is the top byte of its session ids.
 const STANDALONE_ID: ServerId = ServerId(1);
 /// Longest frame whatever `jute.maxbuffer` says: a write with its identities must fit into one log entry, bytes.
 const FRAME_LEN_MAX: usize = RECORD_LEN_MAX - 2 * IDENTITIES_LEN_MAX;
@@ -83,12 +83,12 @@ pub struct Server {
     mailboxes: Vec<Arc<Mailbox>>,
     checkpoints: Option<SharedCheckpoints>,
     admission: Arc<Admission>,
-    pulse: Arc<Pulse>,
+    watchdog: Arc<Watchdog>,
     role: Arc<RoleCell>,
-    /// Every server of the ensemble, as the configuration names them; none of a server alone.
+    /// Every server of the ensemble, as the configuration names them; none of a standalone server.
     members: Vec<ServerId>,
-    /// Of a server alone it leaves what it had on disk.
-    engine: JoinHandle<Option<Home>>,
+    /// Of a standalone server it leaves what it had on disk.
+    engine: JoinHandle<Option<OnDisk>>,
     ended: Arc<Ended>,
     others: Vec<JoinHandle<()>>,
     site: Arc<Site>,
@@ -104,7 +104,7 @@ type Guards = (Option<Arc<Sasl>>, Option<Arc<AuditLog>>, Option<Arc<ClientTls>>,
 struct Durable {
     state: State,
     /// `None`: everything is in memory only.
-    life: Option<Life>,
+    incarnation: Option<Incarnation>,
     checkpoints: Option<SharedCheckpoints>,
     stats: StartupStats,
 }
@@ -177,7 +177,7 @@ impl Server {
         self.listening.secure_address()
     }
 
-    /// Waits until clients are served, with writes: a server alone serves them from its start.
+    /// Waits until clients are served, with writes: a standalone server serves them from its start.
     pub async fn serving(&self) {
         self.role.serving().await;
     }
@@ -200,7 +200,7 @@ impl Server {
 
     /// The threads that have not gone round for longer than `patience`, though nothing excuses them: a watchdog's question.
     pub fn stalled(&self, patience: Duration) -> Vec<String> {
-        self.pulse.stalled(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX))
+        self.watchdog.stalled(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Stops: no new clients; each connection ends at a moment when it waits for nothing it has asked, or after
@@ -210,12 +210,12 @@ impl Server {
         self.listening.stop();
         self.see_off();
         self.proposing.stop();
-        let mut home = self.engine.join().ok().flatten();
+        let mut on_disk = self.engine.join().ok().flatten();
         self.mailboxes.iter().for_each(|mailbox| mailbox.order(Order::Stop));
         if let Some(checkpoints) = &self.checkpoints {
             checkpoints.stop();
         }
-        let checkpointing = home.as_mut().and_then(|home| home.checkpointing.take());
+        let checkpointing = on_disk.as_mut().and_then(|on_disk| on_disk.checkpointing.take());
         for thread in self.others.into_iter().chain(checkpointing) {
             let _ = thread.join();
         }
@@ -250,7 +250,7 @@ fn open(config: &Config, options: StartOptions, disk: &Arc<dyn Disk>, seed: u64)
     if options.in_memory {
         warn!("keeping everything in memory; it is lost when this process ends");
         let (state, stats) = (State::new(seed), StartupStats::default());
-        return Ok(Durable { state, life: None, checkpoints: None, stats });
+        return Ok(Durable { state, incarnation: None, checkpoints: None, stats });
     }
     let replay = if config.is_distributed() { Replay::DECIDED } else { Replay::All };
     let (dirs, store) = ((&config.data_dir, &config.data_log_dir), StoreOptions::default());
@@ -262,10 +262,15 @@ fn open(config: &Config, options: StartOptions, disk: &Arc<dyn Disk>, seed: u64)
     let checkpoints = Arc::new(Checkpoints::new(applied, checkpointed, tail_len));
     checkpoints.stats.lock().last = last_checkpoint;
     let checkpoints = Some(checkpoints);
-    Ok(Durable { state, life: Some(Life { log, tree, applied, checkpointed, locks }), checkpoints, stats })
+    Ok(Durable {
+        state,
+        incarnation: Some(Incarnation { log, tree, applied, checkpointed, locks }),
+        checkpoints,
+        stats,
+    })
 }
 
-/// The data of a server alone is not that of an ensemble's member, nor that of another ensemble's.
+/// The data of a standalone server is not that of an ensemble's member, nor that of another ensemble's.
 fn check_kind(config: &Config, recovered: &Recovered) -> Result<(), StartError> {
     let founded = members_of(&recovered.log);
     let dedicated = recovered.state.ensemble() != 0;
@@ -275,7 +280,7 @@ fn check_kind(config: &Config, recovered: &Recovered) -> Result<(), StartError> 
             "it belongs to a member of the ensemble of servers {members:?}. Add their server lines to the configuration; \
              for an ensemble of one, set standaloneEnabled=false as well"
         )),
-        // A server alone would change what the others have under the same name.
+        // A standalone server would change what the others have under the same name.
         (None, None) if dedicated => refuse(
             "it was imported for an ensemble. Import it again with a configuration that has no server lines"
                 .to_owned(),
@@ -316,15 +321,15 @@ fn assemble(
     let listening = Arc::new(Listening::new(&config, &listeners, mailboxes[0].clone()));
     let admission = Arc::new(Admission::new(limits.connections_per_address_max(), limits.max_connections));
     let stats = Arc::new(Mutex::new(EngineStats::default()));
-    let pulse = Arc::new(Pulse::new(clock, threads));
+    let watchdog = Arc::new(Watchdog::new(clock, threads));
     let load = Arc::new(limits::load(&config, clock.now_ms(), seed(clock)));
     let role = match &membership {
         Some(_) => RoleCell::looking(clock.now_ms()),
-        None => RoleCell::alone(),
+        None => RoleCell::standalone(),
     };
     let role = Arc::new(role);
     let members = membership.as_ref().map(|it| member::member_ids(it).to_vec()).unwrap_or_default();
-    let words = WordsService {
+    let words = Inspector {
         whitelist: config.words,
         config: config.clone(),
         state: shared.clone(),
@@ -337,7 +342,7 @@ fn assemble(
         startup: Mutex::new(durable.stats),
         clock,
         answered: 0.into(),
-        trace_mask: WordsService::initial_trace_mask(),
+        trace_mask: Inspector::initial_trace_mask(),
         listening: listening.clone(),
         tls: tls.clone(),
         certificates: [
@@ -361,7 +366,7 @@ fn assemble(
         words: words.clone(),
         tls,
         clock,
-        pulse: pulse.clone(),
+        watchdog: watchdog.clone(),
         load,
         // Without a limit on requests only the engine's pace holds clients back, and nothing is forgotten for that.
         drop_stale: config.limits.request_throttle_max_requests > 0 && config.limits.request_throttle_drop_stale,
@@ -373,15 +378,15 @@ fn assemble(
     let ended = Arc::new(Ended::default());
     let mut others = Vec::new();
     let mut restorer = None;
-    let engine = match (membership, durable.life, &durable.checkpoints) {
-        (Some(membership), Some(life), Some(checkpoints)) => {
+    let engine = match (membership, durable.incarnation, &durable.checkpoints) {
+        (Some(membership), Some(incarnation), Some(checkpoints)) => {
             let parts = Parts {
                 shared,
                 proposing: proposing.clone(),
                 mailboxes: mailboxes.clone(),
                 checkpoints: checkpoints.clone(),
                 clock,
-                pulse: pulse.clone(),
+                watchdog: watchdog.clone(),
                 containers: config.containers.clone(),
                 settings,
                 stats,
@@ -404,26 +409,26 @@ fn assemble(
                 level_max: level_max(&config),
                 renew,
             };
-            let ensemble = Ensemble::start(parts, life).map_err(|(_, problem)| StartError::Ensemble(problem))?;
+            let ensemble = Ensemble::start(parts, incarnation).map_err(|(_, problem)| StartError::Ensemble(problem))?;
             spawn("engine", move || {
                 ensemble.run();
                 None
             })?
         }
-        (_, life, checkpoints) => {
+        (_, incarnation, checkpoints) => {
             let (data_dir, data_log_dir) = (config.data_dir.clone(), config.data_log_dir.clone());
             let dirs = Dirs { disk, data_dir, data_log_dir, seed: seed(clock) };
-            let (log, home) = match (life, checkpoints) {
-                (Some(Life { log, tree, locks, .. }), Some(checkpoints)) => {
+            let (log, on_disk) = match (incarnation, checkpoints) {
+                (Some(Incarnation { log, tree, locks, .. }), Some(checkpoints)) => {
                     let checkpointing = Some(checkpoints.start(&shared, Arc::new(tree), clock)?);
                     restorer = Some(Arc::new(Restorer::new(dirs.clone(), shared.clone(), proposing.clone())));
-                    (Some(log), Some(Home { dirs, checkpointing, renew, _locks: locks }))
+                    (Some(log), Some(OnDisk { dirs, checkpointing, renew, _locks: locks }))
                 }
                 (_, _) => (None, None),
             };
-            let mut writer = Writer::new(threads);
-            writer.slow_after_ms = slow_after_ms(&config);
-            writer.audit = audit.as_ref().map(|_| Audit::default());
+            let mut applier = Applier::new(threads);
+            applier.slow_after_ms = slow_after_ms(&config);
+            applier.audit = audit.as_ref().map(|_| Audit::default());
             let options = StandaloneOptions {
                 reaping: reaping(&config.containers),
                 settings,
@@ -436,10 +441,10 @@ fn assemble(
                 checkpoints.as_ref().map_or(0, |checkpoints| checkpoints.applied_count()),
                 shared.read().state.level(),
             );
-            let journal = log.map(|log| Box::new(LogJournal::alone(log)) as Box<dyn Journal>);
+            let journal = log.map(|log| Box::new(LogJournal::standalone(log)) as Box<dyn Journal>);
             let engine = Engine {
-                engine: StandaloneEngine::new(journal, writer, options, entry, (applied, level), clock.now_ms()),
-                home,
+                engine: StandaloneEngine::new(journal, applier, options, entry, (applied, level), clock.now_ms()),
+                on_disk,
                 slow: SlowLog::default(),
                 surroundings: Surroundings {
                     shared,
@@ -447,7 +452,7 @@ fn assemble(
                     mailboxes: mailboxes.clone(),
                     checkpoints: checkpoints.clone(),
                     clock,
-                    pulse: pulse.clone(),
+                    watchdog: watchdog.clone(),
                     stats,
                     audit,
                     full: FullDisk::default(),
@@ -463,7 +468,7 @@ fn assemble(
     let secure_address = listening.secure_address();
     let address = listening.address();
     let rules = admin::Rules { settings, auth: auth_rules };
-    site.run(words, rules, restorer, pulse.clone(), tick_ms(&config));
+    site.run(words, rules, restorer, watchdog.clone(), tick_ms(&config));
     if let Some(address) = secure_address {
         info!(%address, "serving with TLS");
     }
@@ -474,7 +479,7 @@ fn assemble(
         mailboxes,
         checkpoints: durable.checkpoints,
         admission,
-        pulse,
+        watchdog,
         role,
         members,
         engine,
@@ -540,7 +545,7 @@ fn settings(config: &Config) -> Settings {
     on.fold(Settings::default(), |settings, (_, switch)| settings.with(switch))
 }
 
-/// ZooKeeper: a server alone has none, whatever is written.
+/// ZooKeeper: a standalone server has none, whatever is written.
 fn local_sessions(config: &Config) -> LocalSessions {
     match (config.is_distributed() && config.local_sessions_enabled, config.local_sessions_upgrading_enabled) {
         (false, _) => LocalSessions::Off,

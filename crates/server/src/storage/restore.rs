@@ -48,7 +48,7 @@ pub enum RestoreError {
     Stopping,
 }
 
-/// Where a server alone has its data.
+/// Where a standalone server has its data.
 #[derive(Clone, Debug)]
 pub struct Dirs {
     /// What keeps the files.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::BufMut;
 use oxkeeper_proto::{Jute, Reader};
-use oxkeeper_replica::Writer;
+use oxkeeper_replica::Applier;
 use oxkeeper_replica::audit::{Audit, Lines};
 use parking_lot::{Condvar, Mutex};
 use tracing::error;
@@ -106,9 +106,9 @@ impl AuditLog {
         self.put(&audit.records);
     }
 
-    /// Takes what a writer took down.
-    pub(crate) fn take(&self, writer: &mut Writer) {
-        if let Some(audit) = writer.audit.as_mut().filter(|audit| !audit.records.is_empty()) {
+    /// Takes what a applier took down.
+    pub(crate) fn take(&self, applier: &mut Applier) {
+        if let Some(audit) = applier.audit.as_mut().filter(|audit| !audit.records.is_empty()) {
             self.put(&audit.records);
             audit.records.clear();
             audit.records.shrink_to(HURRY_LEN);

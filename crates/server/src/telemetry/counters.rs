@@ -76,14 +76,14 @@ impl EngineStats {
         self.slow_syncs += u64::from(took_us > SLOW_SYNC_US);
     }
 
-    /// A server alone found so many commands waiting.
+    /// A standalone server found so many commands waiting.
     pub(crate) fn taken(&mut self, commands: u64) {
         self.taken.record(commands);
         self.proposed += commands;
     }
 
     /// A log entry of so many commands was applied, when it was so old; `leads`: on this server's word.
-    // ZooKeeper: proposals and commits are counted by leaders only. A server alone leads itself.
+    // ZooKeeper: proposals and commits are counted by leaders only. A standalone server leads itself.
     pub(crate) fn applied(&mut self, commands: u64, age_ms: u64, leads: bool) {
         self.applied.record(commands);
         self.ages_ms.record(age_ms);

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 pub(crate) enum Role {
     /// It has no peers.
     #[default]
-    Alone,
+    Standalone,
     /// It orders the writes of all, and a majority follows.
     Leader,
     /// It follows a leader.
@@ -119,7 +119,7 @@ pub(crate) struct RoleCell {
 
 impl RoleCell {
     /// A server without peers.
-    pub(crate) fn alone() -> RoleCell {
+    pub(crate) fn standalone() -> RoleCell {
         RoleCell::default()
     }
 
@@ -143,7 +143,7 @@ impl RoleCell {
             match role {
                 Role::Follower => outages.follower_syncs_ms.record(sync_ms),
                 Role::Observer => outages.observer_syncs_ms.record(sync_ms),
-                Role::Alone | Role::Leader | Role::NotServing | Role::ReadOnly => {}
+                Role::Standalone | Role::Leader | Role::NotServing | Role::ReadOnly => {}
             }
         }
         if place.role.is_out() && !role.is_out() {
@@ -294,6 +294,6 @@ mod tests {
         assert_eq!((cell.place().learners, cell.place().since_ms), (learners, 1));
         cell.set(Role::Follower, 9);
         assert_eq!(cell.place().learners, Learners::default());
-        assert_eq!(RoleCell::alone().place().role, Role::Alone);
+        assert_eq!(RoleCell::standalone().place().role, Role::Standalone);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Owns the rate of lines. Invariant: every slow write is counted, whether it is logged or not.
 
-use oxkeeper_replica::Writer;
-use oxkeeper_replica::writer::SlowWrite;
+use oxkeeper_replica::Applier;
+use oxkeeper_replica::applier::SlowWrite;
 use tracing::warn;
 
 use crate::clock::Clock;
@@ -31,15 +31,15 @@ pub(crate) struct SlowLog {
 }
 
 impl SlowLog {
-    /// Logs what the writer found to be slow; how many there were.
-    pub(crate) fn report(&mut self, writer: &mut Writer, times: Times, clock: Clock) -> u64 {
-        if writer.slow.is_empty() {
+    /// Logs what the applier found to be slow; how many there were.
+    pub(crate) fn report(&mut self, applier: &mut Applier, times: Times, clock: Clock) -> u64 {
+        if applier.slow.is_empty() {
             return 0;
         }
         let now_ms = clock.now_ms();
-        let more = std::mem::take(&mut writer.slow_unnamed);
-        let found = writer.slow.len() as u64 + more;
-        for slow in writer.slow.drain(..) {
+        let more = std::mem::take(&mut applier.slow_unnamed);
+        let found = applier.slow.len() as u64 + more;
+        for slow in applier.slow.drain(..) {
             if self.may_log(now_ms) {
                 log(&slow, times, now_ms);
             }

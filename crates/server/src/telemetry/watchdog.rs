@@ -14,16 +14,16 @@ const ENGINE: usize = 0;
 
 /// When each thread last went round.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct Watchdog {
     clock: Clock,
     /// ms of the clock.
     beats: Vec<AtomicU64>,
 }
 
-impl Pulse {
+impl Watchdog {
     /// Of an engine and so many threads that own connections, all of which are about to start.
-    pub(crate) fn new(clock: Clock, io_threads: usize) -> Pulse {
-        Pulse { clock, beats: (0..=io_threads).map(|_| AtomicU64::new(clock.now_ms())).collect() }
+    pub(crate) fn new(clock: Clock, io_threads: usize) -> Watchdog {
+        Watchdog { clock, beats: (0..=io_threads).map(|_| AtomicU64::new(clock.now_ms())).collect() }
     }
 
     /// The engine goes round.
@@ -60,16 +60,16 @@ mod tests {
 
     #[test]
     fn who_is_late_and_who_is_excused() {
-        let pulse = Pulse::new(Clock::start(), 2);
-        let back = |place: usize| pulse.beats[place].store(0, Ordering::Relaxed);
+        let watchdog = Watchdog::new(Clock::start(), 2);
+        let back = |place: usize| watchdog.beats[place].store(0, Ordering::Relaxed);
         std::thread::sleep(std::time::Duration::from_millis(30));
         (0..3).for_each(back);
-        assert_eq!(pulse.stalled(10), ["engine", "io-0", "io-1"]);
-        pulse.io_beats(0);
-        pulse.engine_is_excused();
-        assert_eq!(pulse.stalled(10), ["io-1"]);
-        pulse.engine_beats();
-        assert_eq!(pulse.stalled(10), ["io-1"]);
-        assert!(pulse.stalled(60_000).is_empty());
+        assert_eq!(watchdog.stalled(10), ["engine", "io-0", "io-1"]);
+        watchdog.io_beats(0);
+        watchdog.engine_is_excused();
+        assert_eq!(watchdog.stalled(10), ["io-1"]);
+        watchdog.engine_beats();
+        assert_eq!(watchdog.stalled(10), ["io-1"]);
+        assert!(watchdog.stalled(60_000).is_empty());
     }
 }

@@ -6,7 +6,7 @@ use oxkeeper_proto::{OpCode, ServerId, SessionId};
 use oxkeeper_replica::engine::{Event, Outside};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{Bugs, Journal, JournalOp, MemoryJournal, Pace, Replica, ReplicaConfig, Role, Want};
-use oxkeeper_replica::{Clocks, SessionTable, Shared, Writer};
+use oxkeeper_replica::{Applier, Clocks, SessionTable, Shared};
 use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{Command, Entry, Identities, Level, Settings, State};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
@@ -30,7 +30,7 @@ impl Outside for Logged<'_> {
 
     fn end_link(&mut self, _peer: ServerId, _why: &str) {}
 
-    fn deliver(&mut self, _writer: &mut Writer, _locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
+    fn deliver(&mut self, _writer: &mut Applier, _locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
         self.0.extend(entry.map(<[u8]>::to_vec));
     }
 
@@ -45,7 +45,7 @@ impl Outside for Logged<'_> {
 pub(crate) struct Pure {
     pub(crate) replica: Replica,
     pub(crate) shared: RwLock<Shared>,
-    pub(crate) writer: Writer,
+    pub(crate) applier: Applier,
     /// What is decided is applied before it is durable.
     pub(crate) early: bool,
     /// The entries applied.
@@ -101,7 +101,7 @@ impl Pure {
         let replica = Replica::start(config, journal, &state, 0).unwrap();
         let sessions = SessionTable::new(ServerId(me), 0, &state, Clocks::new(100, 0));
         let shared = RwLock::new(Shared::new(state, Settings::default(), sessions, 0));
-        Pure { replica, shared, writer: Writer::new(1), early: true, log: Vec::new() }
+        Pure { replica, shared, applier: Applier::new(1), early: true, log: Vec::new() }
     }
 
     pub(crate) fn step(&mut self, now_ms: u64) {
@@ -116,7 +116,7 @@ impl Pure {
 
     pub(crate) fn apply(&mut self, now_ms: u64) {
         let (shared, entry, outside) = (&self.shared, Mutex::new(()), &mut Logged(&mut self.log));
-        let applied = self.replica.apply(shared, &entry, &mut self.writer, outside, self.early, now_ms);
+        let applied = self.replica.apply(shared, &entry, &mut self.applier, outside, self.early, now_ms);
         applied.expect("all entries are entries");
     }
 }
@@ -255,7 +255,7 @@ fn a_deposed_leader_that_does_not_see_its_successor_keeps_quiet() {
     }
 }
 
-/// Blank servers do not make a majority: who only hears from them does not serve.
+/// Uninitialized servers do not make a majority: who only hears from them does not serve.
 #[test]
 fn blank_servers_are_no_company_for_a_leader() {
     let mut net = Net::new(3);
@@ -323,7 +323,7 @@ fn who_has_voted_founds_nothing_again() {
     let blank = |me| Pure::blank(me, &[1, 2, 3], 0, false);
     let mut net = Net::of([1, 2, 3].map(blank).into());
     // All have founded the ensemble and nothing is in its log yet.
-    while net.servers.iter().any(|server| server.replica.role() == Role::Blank) {
+    while net.servers.iter().any(|server| server.replica.role() == Role::Uninitialized) {
         net.turn();
         assert!(net.leaders().is_empty());
     }
@@ -331,7 +331,7 @@ fn who_has_voted_founds_nothing_again() {
     *net.server(3) = blank(3);
     [1, 2].into_iter().for_each(|peer| net.link(3, peer));
     net.run(2_000);
-    assert_eq!(net.server(3).replica.role(), Role::Blank);
+    assert_eq!(net.server(3).replica.role(), Role::Uninitialized);
     assert!(matches!(net.server(3).replica.take_want(), Some(Want::Install { .. })), "it is let in by those who lead");
     assert_eq!(net.server(1).replica.configuration().id, 2);
 }
@@ -532,7 +532,7 @@ fn a_leader_that_goes_hands_over_at_once() {
     for _ in 0..6 {
         let [leader] = net.leaders()[..] else { panic!("one leads: {:?}", net.leaders()) };
         let now_ms = net.now_ms;
-        assert!(net.server(leader).replica.hand_over(now_ms));
+        assert!(net.server(leader).replica.transfer_leadership(now_ms));
         while net.leaders().iter().all(|&id| id == leader) {
             net.turn();
             assert!(net.now_ms < now_ms + 50, "less than a round of the election: {:?}", net.leaders());

@@ -193,7 +193,7 @@ fn a_majority_of_empty_disks_founds_nothing_beside_an_old_one() {
     group.end();
 }
 
-/// Blank servers wait for all others, unless `initialize` says that a majority will do; it says so once.
+/// Uninitialized servers wait for all others, unless `initialize` says that a majority will do; it says so once.
 #[test]
 fn the_initialize_file_lets_a_majority_found_an_ensemble_once() {
     let mut group = Group::new(&[1, 2, 3], &[]);

@@ -7,7 +7,7 @@ use oxkeeper_proto::op::CreateMode::{Persistent, PersistentSequential};
 use crate::group::{Group, sync};
 use crate::support::raw::Raw;
 
-/// Blank servers found the ensemble; what is written through any of them is read at every other after a sync; `srvr`
+/// Uninitialized servers found the ensemble; what is written through any of them is read at every other after a sync; `srvr`
 /// tells who leads; `/zookeeper/config` lists the members.
 fn founds_and_works(ids: &[u8]) {
     let group = Group::running(ids, &[]);

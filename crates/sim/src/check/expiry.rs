@@ -30,7 +30,7 @@ struct Life {
 
 /// Of one server.
 #[derive(Clone, Debug, Default)]
-struct Standing {
+struct Participation {
     /// Since when it rules: sessions expire by its clocks.
     rules_since_ms: Option<u64>,
     /// Since when it follows whom without any trouble.
@@ -50,7 +50,7 @@ pub struct Expiry {
     /// By server.
     clocks: Vec<HostClock>,
     lives: BTreeMap<i64, Life>,
-    servers: Vec<Standing>,
+    servers: Vec<Participation>,
     /// The servers that serve.
     serving: BTreeSet<usize>,
     /// When nobody served: from, until. The last one may not have ended.
@@ -67,7 +67,7 @@ impl Expiry {
             tick_ms,
             report_ms,
             lives: BTreeMap::new(),
-            servers: vec![Standing::default(); servers],
+            servers: vec![Participation::default(); servers],
             serving: BTreeSet::new(),
             outages: vec![(0, None)],
         }
@@ -137,7 +137,7 @@ impl Expiry {
     pub fn gone(&mut self, server: usize, now_ms: u64) {
         self.troubled(server, now_ms);
         self.serves(server, false, now_ms);
-        self.servers[server] = Standing::default();
+        self.servers[server] = Participation::default();
         // Its clocks are, too.
         self.lives.values_mut().for_each(|life| (life.heard_ms[server], life.begun_ms[server]) = (None, None));
     }
@@ -223,7 +223,7 @@ impl Expiry {
 
     /// How long the server or its disk stood still since then.
     fn stood_ms(&self, server: usize, since_ms: u64) -> u64 {
-        let Standing { pauses, stalls, .. } = &self.servers[server];
+        let Participation { pauses, stalls, .. } = &self.servers[server];
         let later = pauses.iter().chain(stalls).filter(|(_, until_ms)| *until_ms > since_ms);
         later.map(|(from_ms, until_ms)| until_ms - from_ms).sum()
     }

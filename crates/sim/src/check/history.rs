@@ -13,7 +13,7 @@ use oxkeeper_proto::{Jute, OpCode, ServerId};
 use oxkeeper_state::command::{BallotId, Entry, Number};
 use oxkeeper_state::{Command, Level, State};
 
-use crate::check::Books;
+use crate::check::Oracle;
 use crate::check::zxids::listing;
 use crate::model::Model;
 
@@ -69,7 +69,7 @@ impl History {
     }
 
     /// `server` has applied this entry.
-    pub fn applied(&mut self, server: usize, index: u64, entry: &[u8], books: &mut Books) {
+    pub fn applied(&mut self, server: usize, index: u64, entry: &[u8], oracle: &mut Oracle) {
         let server = server + 1;
         if let Some(known) = self.entries.get(index as usize) {
             let same = known == entry;
@@ -77,18 +77,18 @@ impl History {
             return;
         }
         assert_eq!(index, self.len(), "history: server {server} has applied an entry whose predecessor nobody has");
-        let told = self.advance(entry, books);
+        let told = self.advance(entry, oracle);
         self.told.push(told);
-        self.zxids.push(books.model.zxid());
+        self.zxids.push(oracle.model.zxid());
         self.entries.push(entry.to_vec());
     }
 
-    fn advance(&mut self, entry: &[u8], books: &mut Books) -> Told {
+    fn advance(&mut self, entry: &[u8], oracle: &mut Oracle) -> Told {
         let mut told = Told::default();
         let batch = match Entry::decode(entry, Level(u32::MAX)).expect("history: an entry is one") {
             Entry::Epoch(epoch) => {
                 self.ballot = Some(epoch.ballot);
-                books.model.begin_epoch(epoch.time_ms);
+                oracle.model.begin_epoch(epoch.time_ms);
                 return told;
             }
             Entry::Raise(_) | Entry::Renewal(_) => return told,
@@ -101,13 +101,13 @@ impl History {
         for command in batch {
             let command = command.expect("history: a command is one");
             if command.from.is_none_or(|number| self.admit(number)) {
-                let count = books.model.ended.len();
-                told.note(&command, &books.model);
-                if is_resumed(&command, &books.model) {
+                let count = oracle.model.ended.len();
+                told.note(&command, &oracle.model);
+                if is_resumed(&command, &oracle.model) {
                     self.resumed.insert(command.session.0, self.entries.len() as u64);
                 }
-                books.applied(&command, time_ms);
-                if books.model.ended.len() > count {
+                oracle.applied(&command, time_ms);
+                if oracle.model.ended.len() > count {
                     self.check_end(&command);
                     told.ended.push(command.session.0);
                 }

@@ -1,15 +1,15 @@
 //! The checkers: what a server promises, one file each. A broken promise panics, with its name in front.
 //!
 //! They see what clients see, the bytes that reach the disk, and the order in which commands are applied; they keep
-//! their own books and ask production code nothing.
+//! their own oracle and ask production code nothing.
 
-pub mod books;
 pub mod bounds;
 pub mod contents;
 pub mod durable;
 pub mod expiry;
 pub mod history;
 pub mod locals;
+pub mod oracle;
 pub mod order;
 pub mod origins;
 pub mod progress;
@@ -20,13 +20,13 @@ pub mod zxids;
 
 use oxkeeper_state::{Batch, State};
 
-pub use books::Books;
+pub use oracle::Oracle;
 
 /// What all checkers of one run know.
 #[derive(Debug)]
 pub struct Checks {
     /// What must be, and what clients saw of it.
-    pub books: Books,
+    pub oracle: Oracle,
     /// Acknowledged writes survive.
     pub durable: durable::Durable,
     /// zxids are unique and ascending; equal digests at equal zxid.
@@ -39,7 +39,7 @@ impl Checks {
     /// Nothing has happened.
     pub fn new(tick_ms: u64) -> Checks {
         Checks {
-            books: Books::default(),
+            oracle: Oracle::default(),
             durable: durable::Durable::default(),
             zxids: zxids::Zxids::default(),
             sessions: sessions::Sessions::new(tick_ms),
@@ -49,19 +49,19 @@ impl Checks {
     /// The next `limit` commands of the entry at work were applied, giving `state`.
     pub fn applied(&mut self, limit: usize, state: &State, now_ms: u64) {
         self.advance(limit, now_ms);
-        self.zxids.reached(state, &self.books.model);
+        self.zxids.reached(state, &self.oracle.model);
     }
 
     /// The model does what the server did.
     fn advance(&mut self, limit: usize, now_ms: u64) {
-        let Checks { books, durable, sessions, .. } = self;
+        let Checks { oracle, durable, sessions, .. } = self;
         let (entry, done) = durable.at_work();
         let batch = Batch::decode(&entry).expect("the entry is one of ours");
         let (count, time_ms) = (batch.clone().count(), batch.time_ms);
         for command in batch.skip(done).take(limit) {
             let command = command.expect("the command is one of ours");
             sessions.applied(&command, now_ms);
-            books.applied(&command, time_ms);
+            oracle.applied(&command, time_ms);
         }
         durable.advanced(limit, count);
     }
@@ -72,9 +72,9 @@ impl Checks {
         while self.durable.behind() {
             self.advance(usize::MAX, now_ms);
         }
-        self.zxids.reached(state, &self.books.model);
-        self.books.check_seen(state.zxid().0);
-        contents::check(state, &self.books.model);
-        self.sessions.restarted(&self.books.model, now_ms);
+        self.zxids.reached(state, &self.oracle.model);
+        self.oracle.check_seen(state.zxid().0);
+        contents::check(state, &self.oracle.model);
+        self.sessions.restarted(&self.oracle.model, now_ms);
     }
 }

@@ -12,8 +12,8 @@ use oxkeeper_proto::{Jute, OpCode};
 use oxkeeper_replica::End;
 use oxkeeper_state::Command;
 
+use crate::connections::Witness;
 use crate::model::Model;
-use crate::seats::Witness;
 
 /// A session ends at most so many ticks late.
 const LATE_TICKS: u64 = 3;

@@ -1,7 +1,7 @@
 //! A server's checkpoints: between any two portions of znodes the world goes on, as it does beside the server's thread.
 //!
 //! Invariants, as in `oxkeeper-server`'s `checkpoint.rs`: one begins between two entries, when the log has all that is applied, and
-//! one at a time; no life of the server ends before its checkpoint has.
+//! one at a time; no incarnation of the server ends before its checkpoint has.
 
 use oxkeeper_durable::checkpoint::{put_head, put_znodes};
 use oxkeeper_store::{StoreError, TreeWriter};
@@ -24,17 +24,18 @@ impl World {
             return;
         }
         let start = host.start;
-        let Some(Process { mode: Mode::Ready | Mode::Persisting(_), shared, life: Some(life), .. }) = &host.process
+        let Some(Process { mode: Mode::Ready | Mode::Persisting(_), shared, incarnation: Some(incarnation), .. }) =
+            &host.process
         else {
             return;
         };
-        let engine = life.engine.lock();
+        let engine = incarnation.engine.lock();
         if engine.replica().is_ahead_of_disk() && self.options.bug != Bug::EagerCheckpoint {
             return;
         }
         let applied = engine.replica().applied();
         drop(engine);
-        let (head, tree) = (shared.write().state.begin_checkpoint(), life.tree.clone());
+        let (head, tree) = (shared.write().state.begin_checkpoint(), incarnation.tree.clone());
         host.checkpoints = true;
         let done = tree.checkpoint(applied, |writer| {
             put_head(writer, &head)?;
@@ -46,13 +47,14 @@ impl World {
             return self.crash(me);
         }
         let host = &mut self.hosts[me];
-        let Some(Process { shared, life: Some(life), .. }) = host.process.as_mut().filter(|_| host.start == start)
+        let Some(Process { shared, incarnation: Some(incarnation), .. }) =
+            host.process.as_mut().filter(|_| host.start == start)
         else {
             return;
         };
         shared.write().state.end_checkpoint(&head, done.is_ok());
         if done.is_ok() {
-            life.committed = applied;
+            incarnation.committed = applied;
             self.report.checkpoints += 1;
         }
     }
@@ -75,7 +77,7 @@ impl World {
         }
     }
 
-    /// Whether a life of a server cannot end yet: its checkpoint must, first.
+    /// Whether an incarnation of a server cannot end yet: its checkpoint must, first.
     pub(super) fn is_checkpointing(&self, me: usize) -> bool {
         self.hosts[me].checkpoints
     }

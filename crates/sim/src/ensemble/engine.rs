@@ -7,16 +7,16 @@
 use oxkeeper_proto::{OpCode, ServerId};
 use oxkeeper_replica::engine::{Event, MemberEngine, Moment, Outside};
 use oxkeeper_replica::ensemble::{BadFrame, JournalFull, Role, Want};
-use oxkeeper_replica::{Serving, Shared, Writer};
+use oxkeeper_replica::{Applier, Serving, Shared};
 use oxkeeper_state::{Command, Identities, Level, Number, Settings, State};
 use parking_lot::{RwLock, RwLockWriteGuard};
 
-use super::server::{Life, Mode, NEVER, Process, Work};
+use super::peer_network::Item;
+use super::server::{Incarnation, Mode, NEVER, Process, Work};
 use super::trace::note;
-use super::wires::Item;
 use super::world::World;
+use crate::connections::Connections;
 use crate::options::Bug;
-use crate::seats::Seats;
 
 /// A disk that takes longer is slow: the engine goes on without it.
 const SLOW_DISK_AFTER_MS: u64 = 2;
@@ -41,7 +41,7 @@ enum End {
 struct Surroundings<'a> {
     world: &'a mut World,
     me: usize,
-    seats: &'a mut Seats,
+    connections: &'a mut Connections,
     /// Index of the next entry.
     next: u64,
     /// By zxid.
@@ -52,13 +52,13 @@ struct Surroundings<'a> {
 
 impl Outside for Surroundings<'_> {
     fn send(&mut self, peer: ServerId, frame: Vec<u8>) {
-        let World { options, wires, hosts, queue, report, random, now_ms, .. } = &mut *self.world;
+        let World { options, peer_network, hosts, queue, report, random, now_ms, .. } = &mut *self.world;
         if hosts[self.me].has_crashed() {
             return;
         }
         report.frames += 1;
         let place = options.place(peer);
-        if let Some(at_ms) = wires.send(self.me, place, frame, *now_ms, random) {
+        if let Some(at_ms) = peer_network.send(self.me, place, frame, *now_ms, random) {
             queue.wake_engine(&mut hosts[place], place, at_ms);
         }
     }
@@ -69,17 +69,17 @@ impl Outside for Surroundings<'_> {
         let now_ms = self.world.now_ms;
         note(now_ms, self.me, "a peer is silent:", [u64::from(peer.0), 0]);
         let place = self.world.options.place(peer);
-        self.world.wires.kill(self.me, place, now_ms, &mut self.world.random);
+        self.world.peer_network.kill(self.me, place, now_ms, &mut self.world.random);
         self.world.wake_engine(self.me, now_ms);
         self.world.wake_engine_when_due(place);
     }
 
-    fn deliver(&mut self, writer: &mut Writer, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
+    fn deliver(&mut self, applier: &mut Applier, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
         if self.world.hosts[self.me].has_crashed() {
             return;
         }
         self.digests.push((locked.state.zxid().0, locked.state.tree().digest()));
-        self.seats.fill_mailboxes(writer, self.world.options.bug);
+        self.connections.fill_mailboxes(applier, self.world.options.bug);
         if let Some(entry) = entry {
             self.world.note_applied(self.me, self.next, entry);
             self.next += 1;
@@ -105,7 +105,7 @@ impl Outside for Surroundings<'_> {
             Event::LocalSessionExpired { session, holder } => {
                 note(now_ms, self.me, "a session of its own expired:", [session.0 as u64, 0]);
                 self.world.locals.expires(session.0, self.me, now_ms, &self.world.expiry);
-                holder.into_iter().for_each(|takeover| self.seats.end_soon(takeover));
+                holder.into_iter().for_each(|takeover| self.connections.end_soon(takeover));
                 self.world.wake_io(self.me, now_ms);
             }
             Event::Serving { former, now } => self.serve(former, now),
@@ -130,7 +130,7 @@ impl Surroundings<'_> {
             Serving::No => note(now_ms, me, "does not serve", [0; 2]),
         }
         if former != Serving::No {
-            self.seats.end_sessions(former == Serving::ReadOnly, self.world.host_ms(me));
+            self.connections.end_sessions(former == Serving::ReadOnly, self.world.host_ms(me));
             self.world.wake_io(me, now_ms);
         }
     }
@@ -153,9 +153,11 @@ impl World {
             }
             Mode::Ready | Mode::Persisting(_) => {}
         }
-        let Some(mut life) = process.life.take() else { unreachable!("only a server that rests has no life") };
-        let end = self.loop_turn(me, &mut process, &mut life);
-        process.life = Some(life);
+        let Some(mut incarnation) = process.incarnation.take() else {
+            unreachable!("only a server that rests has no incarnation")
+        };
+        let end = self.loop_turn(me, &mut process, &mut incarnation);
+        process.incarnation = Some(incarnation);
         match end {
             End::Going => {
                 self.hosts[me].process = Some(process);
@@ -163,7 +165,7 @@ impl World {
             }
             End::Install(from, at) => self.begin_install(me, from, at, process),
             End::Full => {
-                note(now_ms, me, "disk full: a new life", [0; 2]);
+                note(now_ms, me, "disk full: a new incarnation", [0; 2]);
                 self.stop_serving(me, &mut process);
                 let takes_ms = self.recovers_anew_ms(me, &process);
                 self.load(me, process, takes_ms);
@@ -181,30 +183,30 @@ impl World {
         }
     }
 
-    fn loop_turn(&mut self, me: usize, process: &mut Process, life: &mut Life) -> End {
+    fn loop_turn(&mut self, me: usize, process: &mut Process, incarnation: &mut Incarnation) -> End {
         let now_ms = self.now_ms;
         let works = matches!(process.mode, Mode::Persisting(_));
         if let Mode::Persisting(until_ms) = process.mode
             && now_ms >= until_ms
         {
-            return self.finish_disk(me, process, life);
+            return self.finish_disk(me, process, incarnation);
         }
-        if works && !life.stands_in {
+        if works && !incarnation.stands_in {
             return End::Going;
         }
-        self.listen(me, life);
-        life.engine.lock().submit(&mut process.seats.waiting);
-        self.expire_by_wall(me, process, life);
+        self.listen(me, incarnation);
+        incarnation.engine.lock().submit(&mut process.connections.waiting);
+        self.expire_by_wall(me, process, incarnation);
         let moment = Moment { now_ms: self.host_ms(me), wall_ms: self.wall_ms(me) };
-        self.drive(me, process, life, |engine, shared, outside| engine.turn(shared, moment, outside));
+        self.drive(me, process, incarnation, |engine, shared, outside| engine.turn(shared, moment, outside));
         if self.hosts[me].has_crashed() {
             return End::Crashed;
         }
-        if life.engine.lock().replica().is_candidate() {
+        if incarnation.engine.lock().replica().is_candidate() {
             self.cut_candidate(me);
         }
-        self.check_raise(process, life);
-        if works { End::Going } else { self.begin_disk(me, process, life) }
+        self.check_raise(process, incarnation);
+        if works { End::Going } else { self.begin_disk(me, process, incarnation) }
     }
 
     /// Drives the engine, and tells the checkers what it does.
@@ -212,14 +214,14 @@ impl World {
         &mut self,
         me: usize,
         process: &mut Process,
-        life: &mut Life,
+        incarnation: &mut Incarnation,
         work: impl FnOnce(&mut MemberEngine, &RwLock<Shared>, &mut Surroundings<'_>) -> T,
     ) -> T {
-        let mut engine = life.engine.lock();
+        let mut engine = incarnation.engine.lock();
         let before = engine.replica().applied();
-        let spent = life.committed;
-        let seats = &mut process.seats;
-        let mut outside = Surroundings { world: self, me, seats, next: before, digests: Vec::new(), spent };
+        let spent = incarnation.committed;
+        let connections = &mut process.connections;
+        let mut outside = Surroundings { world: self, me, connections, next: before, digests: Vec::new(), spent };
         let done = work(&mut engine, &process.shared, &mut outside);
         let digests = outside.digests;
         if self.hosts[me].has_crashed() {
@@ -242,24 +244,24 @@ impl World {
             self.wake_io(me, self.now_ms);
         }
         drop(engine);
-        self.check_digests(me, life);
-        self.note_role(me, process, life);
+        self.check_digests(me, incarnation);
+        self.note_role(me, process, incarnation);
         done
     }
 
     /// Gives the disk what it has to do. It takes its time, and so may the engine to learn that it is done.
-    fn begin_disk(&mut self, me: usize, process: &mut Process, life: &mut Life) -> End {
-        let work = life.engine.lock().begin_disk(self.host_ms(me));
-        let Some(work) = work else { return self.wanted(life) };
+    fn begin_disk(&mut self, me: usize, process: &mut Process, incarnation: &mut Incarnation) -> End {
+        let work = incarnation.engine.lock().begin_disk(self.host_ms(me));
+        let Some(work) = work else { return self.wanted(incarnation) };
         let takes_ms = self.random.within(self.options.disk_ms_min, self.options.disk_ms_max);
         let at_ms = self.now_ms.max(self.hosts[me].stalled_until_ms) + takes_ms;
-        life.stands_in = at_ms > self.now_ms + SLOW_DISK_AFTER_MS || self.random.once_in(2);
-        life.work = Some(Work::ToDo(work));
+        incarnation.stands_in = at_ms > self.now_ms + SLOW_DISK_AFTER_MS || self.random.once_in(2);
+        incarnation.work = Some(Work::ToDo(work));
         if at_ms == self.now_ms {
-            return self.finish_disk(me, process, life);
+            return self.finish_disk(me, process, incarnation);
         }
         if self.random.once_in(4) {
-            let _known_later = self.work_of_disk(me, life);
+            let _known_later = self.work_of_disk(me, incarnation);
             if self.hosts[me].has_crashed() {
                 return End::Crashed;
             }
@@ -268,57 +270,60 @@ impl World {
         End::Going
     }
 
-    fn work_of_disk(&mut self, me: usize, life: &mut Life) -> Result<(), JournalFull> {
-        let next = |life: &Life| life.engine.lock().replica_mut().with_journal(|journal| journal.next_index());
-        let before = next(life);
-        let done = match life.work.take() {
+    fn work_of_disk(&mut self, me: usize, incarnation: &mut Incarnation) -> Result<(), JournalFull> {
+        let next = |incarnation: &Incarnation| {
+            incarnation.engine.lock().replica_mut().with_journal(|journal| journal.next_index())
+        };
+        let before = next(incarnation);
+        let done = match incarnation.work.take() {
             Some(Work::ToDo(work)) => work(),
             Some(Work::Done(done)) => done,
             None => unreachable!("it has work"),
         };
-        life.work = Some(Work::Done(done));
-        let after = next(life);
+        incarnation.work = Some(Work::Done(done));
+        let after = next(incarnation);
         if after > before + GROUP_MIN {
             self.hosts[me].groups.push(before..after);
         }
         done
     }
 
-    fn finish_disk(&mut self, me: usize, process: &mut Process, life: &mut Life) -> End {
+    fn finish_disk(&mut self, me: usize, process: &mut Process, incarnation: &mut Incarnation) -> End {
         process.mode = Mode::Ready;
-        let done = self.work_of_disk(me, life);
-        life.work = None;
+        let done = self.work_of_disk(me, incarnation);
+        incarnation.work = None;
         if self.hosts[me].has_crashed() {
             return End::Crashed;
         }
         let host_ms = self.host_ms(me);
-        let finished =
-            self.drive(me, process, life, |engine, shared, outside| engine.finish_disk(done, shared, host_ms, outside));
+        let finished = self.drive(me, process, incarnation, |engine, shared, outside| {
+            engine.finish_disk(done, shared, host_ms, outside)
+        });
         if self.hosts[me].has_crashed() {
             return End::Crashed;
         }
         match finished {
-            Ok(()) => self.wanted(life),
+            Ok(()) => self.wanted(incarnation),
             Err(JournalFull) => End::Full,
         }
     }
 
-    fn wanted(&self, life: &Life) -> End {
-        if let Some(outdated) = life.engine.lock().replica().outdated() {
+    fn wanted(&self, incarnation: &Incarnation) -> End {
+        if let Some(outdated) = incarnation.engine.lock().replica().outdated() {
             return End::Outdated(outdated.needs);
         }
-        match life.engine.lock().take_want() {
+        match incarnation.engine.lock().take_want() {
             Some(Want::Install { from, at }) => End::Install(self.options.place(from), at),
             None => End::Going,
         }
     }
 
-    fn listen(&mut self, me: usize, life: &mut Life) {
+    fn listen(&mut self, me: usize, incarnation: &mut Incarnation) {
         let (now_ms, host_ms) = (self.now_ms, self.host_ms(me));
         for peer in (0..self.hosts.len()).filter(|&peer| peer != me) {
             let id = self.options.id(peer);
-            while let Some(item) = self.wires.poll(me, peer, now_ms) {
-                let mut engine = life.engine.lock();
+            while let Some(item) = self.peer_network.poll(me, peer, now_ms) {
+                let mut engine = incarnation.engine.lock();
                 match item {
                     Item::Up(_) => {
                         note(now_ms, me, "linked to", [u64::from(id.0), 0]);
@@ -347,7 +352,7 @@ impl World {
                                     needs <= self.raised,
                                     "levels: level {needs} is sent, and nobody has proposed it"
                                 );
-                                self.wires.kill(me, peer, now_ms, &mut self.random);
+                                self.peer_network.kill(me, peer, now_ms, &mut self.random);
                                 self.wake_engine(me, now_ms);
                                 self.wake_engine_when_due(peer);
                             }
@@ -362,8 +367,8 @@ impl World {
     }
 
     /// The servers compare what their states amount to.
-    fn check_digests(&self, me: usize, life: &Life) {
-        let mut engine = life.engine.lock();
+    fn check_digests(&self, me: usize, incarnation: &Incarnation) {
+        let mut engine = incarnation.engine.lock();
         let replica = engine.replica_mut();
         let mismatches = replica.take_mismatches();
         let wrong = replica.is_wrong();
@@ -372,7 +377,7 @@ impl World {
 
     /// The checkers learn what was applied.
     fn note_applied(&mut self, me: usize, index: u64, entry: &[u8]) {
-        self.history.applied(me, index, entry, &mut self.books);
+        self.history.applied(me, index, entry, &mut self.oracle);
         let told = self.history.told(index);
         for (session, timeout_ms) in &told.begun {
             self.locals.check_agreed(*session);
@@ -382,9 +387,9 @@ impl World {
     }
 
     /// A bug: the clocks go by the wall's, which has jumped.
-    fn expire_by_wall(&mut self, me: usize, process: &Process, life: &Life) {
+    fn expire_by_wall(&mut self, me: usize, process: &Process, incarnation: &Incarnation) {
         let (now_ms, host_ms) = (self.now_ms, self.host_ms(me));
-        let mut engine = life.engine.lock();
+        let mut engine = incarnation.engine.lock();
         if engine.replica().ruled_until_ms(host_ms).is_none() || !std::mem::take(&mut self.hosts[me].expired_by_wall) {
             return;
         }
@@ -399,14 +404,14 @@ impl World {
     }
 
     /// The checkers learn how the server stands.
-    fn note_role(&mut self, me: usize, process: &Process, life: &Life) {
-        let engine = life.engine.lock();
+    fn note_role(&mut self, me: usize, process: &Process, incarnation: &Incarnation) {
+        let engine = incarnation.engine.lock();
         let replica = engine.replica();
         let follows = match replica.role() {
             Role::Following(leader) | Role::Observing(leader) => Some(self.options.place(leader)),
-            Role::Leading | Role::Looking | Role::Blank => None,
+            Role::Leading | Role::Looking | Role::Uninitialized => None,
         };
-        let follows = follows.filter(|&leader| self.wires.carries(me, leader));
+        let follows = follows.filter(|&leader| self.peer_network.carries(me, leader));
         if std::mem::replace(&mut self.hosts[me].stands, replica.is_candidate()) != replica.is_candidate() {
             note(self.now_ms, me, if replica.is_candidate() { "stands for election" } else { "stood" }, [0; 2]);
         }
@@ -418,7 +423,7 @@ impl World {
         }
         self.expiry.stands(me, rules, follows, self.now_ms);
         self.expiry.serves(me, process.shared.read().serving == Serving::Yes, self.now_ms);
-        if replica.role() != Role::Blank {
+        if replica.role() != Role::Uninitialized {
             self.hosts[me].initialize = false;
             // A founder votes at once; a server that comes back is back once it serves.
             self.hosts[me].lost &= !replica.is_serving();
@@ -429,20 +434,26 @@ impl World {
     /// Clients are closed.
     pub(super) fn stop_serving(&mut self, me: usize, process: &mut Process) {
         let host_ms = self.host_ms(me);
-        if let Some(mut life) = process.life.take() {
-            self.drive(me, process, &mut life, |engine, shared, outside| engine.stop_serving(shared, host_ms, outside));
-            process.life = Some(life);
+        if let Some(mut incarnation) = process.incarnation.take() {
+            self.drive(me, process, &mut incarnation, |engine, shared, outside| {
+                engine.stop_serving(shared, host_ms, outside)
+            });
+            process.incarnation = Some(incarnation);
         }
     }
 
     /// When the engine has its next turn.
     fn schedule(&mut self, me: usize) {
-        let due_ms = self.wires.due_ms(me).unwrap_or(NEVER);
-        let Some(Process { seats, mode, life: Some(life), .. }) = &self.hosts[me].process else { return };
-        let turn_ms = self.hosts[me].clock.when(life.engine.lock().next_turn_ms());
-        let waits = !seats.waiting.is_empty();
+        let due_ms = self.peer_network.due_ms(me).unwrap_or(NEVER);
+        let Some(Process { connections, mode, incarnation: Some(incarnation), .. }) = &self.hosts[me].process else {
+            return;
+        };
+        let turn_ms = self.hosts[me].clock.when(incarnation.engine.lock().next_turn_ms());
+        let waits = !connections.waiting.is_empty();
         let at_ms = match mode {
-            Mode::Persisting(until_ms) if life.stands_in => due_ms.min(turn_ms).max(self.now_ms + 1).min(*until_ms),
+            Mode::Persisting(until_ms) if incarnation.stands_in => {
+                due_ms.min(turn_ms).max(self.now_ms + 1).min(*until_ms)
+            }
             Mode::Persisting(until_ms) => *until_ms,
             Mode::Ready | Mode::Installing(_) | Mode::Resting(_) if waits => self.now_ms,
             Mode::Ready | Mode::Installing(_) | Mode::Resting(_) => due_ms.min(turn_ms),

@@ -23,7 +23,7 @@ pub(super) enum Fault {
     Full,
     WallJump,
     Reconfig,
-    HandOver,
+    LeadershipTransfer,
     Isolation,
     ClientCut,
     ClientPause,
@@ -45,7 +45,7 @@ impl Fault {
         Fault::ClientCut,
         Fault::ClientPause,
         Fault::Reconfig,
-        Fault::HandOver,
+        Fault::LeadershipTransfer,
         Fault::Isolation,
     ];
 }
@@ -67,7 +67,7 @@ impl World {
             Fault::Full => options.full_every_ms,
             Fault::WallJump => options.wall_jump_every_ms,
             Fault::Reconfig => options.reconfig_every_ms,
-            Fault::HandOver => options.hand_over_every_ms,
+            Fault::LeadershipTransfer => options.transfer_every_ms,
             Fault::Isolation => options.isolation_every_ms,
             Fault::ClientCut => options.client_cut_every_ms,
             Fault::ClientPause => options.client_pause_every_ms,
@@ -107,7 +107,7 @@ impl World {
             Fault::Cut => {
                 let peer = (me + 1 + self.random.place(self.hosts.len() - 1)) % self.hosts.len();
                 note(now_ms, me, "link breaks to", [peer as u64 + 1, 0]);
-                self.wires.cut(me, peer, now_ms, &mut self.random);
+                self.peer_network.cut(me, peer, now_ms, &mut self.random);
                 self.trouble(now_ms);
                 self.expiry.troubled(me, now_ms);
                 self.expiry.troubled(peer, now_ms);
@@ -143,7 +143,7 @@ impl World {
                 self.hosts[me].expired_by_wall = self.options.bug == Bug::ExpiryByWallClock;
             }
             Fault::Reconfig => self.reconfigure(),
-            Fault::HandOver => self.hand_over(),
+            Fault::LeadershipTransfer => self.transfer_leadership(),
             Fault::Isolation => self.isolate(me),
             Fault::ClientCut => {
                 let client = self.random.place(self.clients.len());
@@ -191,12 +191,13 @@ impl World {
         (self.options.seed ^ self.now_ms) >> place & 1 == 1
     }
 
-    fn hand_over(&mut self) {
+    fn transfer_leadership(&mut self) {
         for host in &self.hosts {
-            let life = host.process.as_ref().and_then(|process| process.life.as_ref());
+            let incarnation = host.process.as_ref().and_then(|process| process.incarnation.as_ref());
             let host_ms = host.clock.at(self.now_ms);
-            let begun = life.is_some_and(|life| life.engine.lock().replica_mut().hand_over(host_ms));
-            self.report.hand_overs += u64::from(begun);
+            let begun = incarnation
+                .is_some_and(|incarnation| incarnation.engine.lock().replica_mut().transfer_leadership(host_ms));
+            self.report.leadership_transfers += u64::from(begun);
         }
     }
 
@@ -219,7 +220,10 @@ impl World {
 
     fn leader(&self) -> Option<usize> {
         let leads = |process: &Process| {
-            process.life.as_ref().is_some_and(|life| life.engine.lock().replica().role() == Role::Leading)
+            process
+                .incarnation
+                .as_ref()
+                .is_some_and(|incarnation| incarnation.engine.lock().replica().role() == Role::Leading)
         };
         self.hosts.iter().position(|host| host.process.as_ref().is_some_and(leads))
     }
@@ -241,7 +245,7 @@ impl World {
                 self.trouble(until_ms);
                 for from in 0..self.hosts.len() {
                     (0..self.hosts.len()).filter(|&to| to != from).for_each(|to| {
-                        self.wires.block(from, to, until_ms, now_ms);
+                        self.peer_network.block(from, to, until_ms, now_ms);
                     });
                     self.expiry.troubled(from, until_ms);
                 }
@@ -287,7 +291,7 @@ impl World {
     fn cut_off(&mut self, one: usize, other: usize, until_ms: u64) {
         self.trouble(until_ms);
         for (from, to) in [(one, other), (other, one)] {
-            self.wires.block(from, to, until_ms, self.now_ms);
+            self.peer_network.block(from, to, until_ms, self.now_ms);
             self.expiry.troubled(from, until_ms);
         }
     }
@@ -296,19 +300,19 @@ impl World {
     fn isolate(&mut self, me: usize) {
         let now_ms = self.now_ms;
         let pairs = (0..self.hosts.len()).flat_map(|one| (0..one).map(move |other| (one, other)));
-        if pairs.collect::<Vec<_>>().into_iter().any(|(one, other)| !self.wires.is_open(one, other, now_ms)) {
+        if pairs.collect::<Vec<_>>().into_iter().any(|(one, other)| !self.peer_network.is_open(one, other, now_ms)) {
             return;
         }
-        let life = self.hosts[me].process.as_ref().and_then(|process| process.life.as_ref());
-        if life.is_none_or(|life| life.engine.lock().replica().role() == Role::Leading) {
+        let incarnation = self.hosts[me].process.as_ref().and_then(|process| process.incarnation.as_ref());
+        if incarnation.is_none_or(|incarnation| incarnation.engine.lock().replica().role() == Role::Leading) {
             return;
         }
         let until_ms = now_ms + self.options.isolation_ms;
         note(now_ms, me, "is cut off until ms", [until_ms, 0]);
         self.trouble(until_ms);
         for peer in (0..self.hosts.len()).filter(|&peer| peer != me) {
-            self.wires.block(me, peer, until_ms, now_ms);
-            self.wires.block(peer, me, until_ms, now_ms);
+            self.peer_network.block(me, peer, until_ms, now_ms);
+            self.peer_network.block(peer, me, until_ms, now_ms);
             self.expiry.troubled(peer, until_ms);
         }
         self.expiry.troubled(me, until_ms);
@@ -338,7 +342,7 @@ impl World {
                     _ => from != one && to != one,
                 };
                 if blocked {
-                    self.wires.block(from, to, until_ms, now_ms);
+                    self.peer_network.block(from, to, until_ms, now_ms);
                     self.expiry.troubled(from, until_ms);
                     self.expiry.troubled(to, until_ms);
                 }

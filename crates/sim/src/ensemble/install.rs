@@ -1,4 +1,4 @@
-//! A server takes over a peer's state, and begins a new life. Mirrors `Ensemble::install` and `start_anew`.
+//! A server takes over a peer's state, and begins a new incarnation. Mirrors `Ensemble::install` and `start_anew`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl World {
             return self.crash(me);
         }
         let (now_ms, start) = (self.now_ms, self.hosts[from].start);
-        let reachable = self.hosts[from].process.is_some() && self.wires.is_open(me, from, now_ms);
+        let reachable = self.hosts[from].process.is_some() && self.peer_network.is_open(me, from, now_ms);
         process.mode = match receiver {
             Ok(receiver) if reachable => {
                 let (until_ms, sender, coming) = (now_ms + PATIENCE_MS, None, Vec::new());
@@ -58,7 +58,7 @@ impl World {
         let from = install.from;
         let source = &self.hosts[from];
         let alive = source.start == install.from_start && source.process.is_some();
-        let open = self.wires.is_open(me, from, now_ms);
+        let open = self.peer_network.is_open(me, from, now_ms);
         if !alive || now_ms >= install.until_ms {
             process.mode = self.give_up(me);
         } else if !open {
@@ -110,12 +110,14 @@ impl World {
     /// At the other server, between two turns of its engine; nothing comes while that waits for its disk.
     fn next_chunk(&mut self, install: &mut Install) -> Result<(), &'static str> {
         let host = &self.hosts[install.from];
-        let Some(Process { life: Some(life), mode, .. }) = &host.process else { return Err("the peer has no life") };
+        let Some(Process { incarnation: Some(incarnation), mode, .. }) = &host.process else {
+            return Err("the peer has no incarnation");
+        };
         if host.paused_until_ms > self.now_ms || !matches!(mode, Mode::Ready) {
             return Ok(());
         }
         if install.sender.is_none() {
-            install.sender = Some(Sender::new(life.source()).map_err(|_| "the peer's state cannot be read")?);
+            install.sender = Some(Sender::new(incarnation.source()).map_err(|_| "the peer's state cannot be read")?);
         }
         let sender = install.sender.as_mut().expect("it is there");
         match sender.next_chunk(&mut install.coming) {
@@ -165,7 +167,7 @@ impl World {
         }
     }
 
-    /// What is on the disk is loaded, which takes its time; then a new life begins.
+    /// What is on the disk is loaded, which takes its time; then a new incarnation begins.
     pub(super) fn load(&mut self, me: usize, mut process: Process, load_ms: u64) {
         if self.is_checkpointing(me) {
             return self.rest(me, process, load_ms.max(1));
@@ -173,11 +175,11 @@ impl World {
         if load_ms == 0 {
             return self.start_anew(me, process);
         }
-        self.end_life(me, &mut process);
+        self.end_incarnation(me, &mut process);
         self.rest(me, process, load_ms);
     }
 
-    /// A new life begins later.
+    /// A new incarnation begins later.
     fn rest(&mut self, me: usize, mut process: Process, rest_ms: u64) {
         process.mode = Mode::Resting(self.now_ms + rest_ms);
         self.hosts[me].process = Some(process);
@@ -185,34 +187,34 @@ impl World {
     }
 
     /// Nobody is linked any more, and nobody is sent anything.
-    fn end_life(&mut self, me: usize, process: &mut Process) {
+    fn end_incarnation(&mut self, me: usize, process: &mut Process) {
         let now_ms = self.now_ms;
-        process.life = None;
+        process.incarnation = None;
         self.expiry.gone(me, now_ms);
         self.locals.gone(me);
         self.end_states_of(me);
         for peer in (0..self.hosts.len()).filter(|&peer| peer != me) {
-            self.wires.kill(me, peer, now_ms, &mut self.random);
-            while self.wires.poll(me, peer, now_ms).is_some() {}
+            self.peer_network.kill(me, peer, now_ms, &mut self.random);
+            while self.peer_network.poll(me, peer, now_ms).is_some() {}
             self.wake_engine_when_due(peer);
         }
     }
 
-    /// A new life from what is on disk, as if the process had been started again.
+    /// A new incarnation from what is on disk, as if the process had been started again.
     pub(super) fn start_anew(&mut self, me: usize, mut process: Process) {
         if self.is_checkpointing(me) {
             return self.rest(me, process, 1);
         }
         let now_ms = self.now_ms;
         process.mode = Mode::Ready;
-        self.end_life(me, &mut process);
+        self.end_incarnation(me, &mut process);
         (0..self.hosts.len()).filter(|&peer| peer != me).for_each(|peer| self.dial_soon(me, peer));
         let (seed, wall_ms) = (self.random.any(), self.wall_ms(me));
         let birth = self.birth(me, seed, wall_ms, self.hosts[me].initialize);
         let recovered = birth.recover();
-        let shared = recovered.map(|(life, state)| {
-            let shared = birth.share(state, &life);
-            (life, shared)
+        let shared = recovered.map(|(incarnation, state)| {
+            let shared = birth.share(state, &incarnation);
+            (incarnation, shared)
         });
         if self.hosts[me].has_crashed() {
             self.hosts[me].process = Some(process);
@@ -221,11 +223,11 @@ impl World {
         if let Err(Unfit::Newer(needs)) = shared {
             panic!("levels: server {} has taken what it does not know: level {needs}", me + 1);
         }
-        let Ok((life, shared)) = shared else {
+        let Ok((incarnation, shared)) = shared else {
             return self.rest(me, process, RETRY_PAUSE_MS);
         };
         *process.shared.write() = shared;
-        process.life = Some(life);
+        process.incarnation = Some(incarnation);
         self.hosts[me].process = Some(process);
         self.check_recovered(me);
         self.wake_engine(me, now_ms);

@@ -1,11 +1,11 @@
 //! An ensemble: several servers, their clients, their disks and what is between them, in one thread under one seed.
 //!
-//! Each server is the production replica over the production store and recovery; connections, writer and clocks are
+//! Each server is the production replica over the production store and recovery; connections, applier and clocks are
 //! production's, too. Checkers see what clients see and what is applied anywhere.
 //!
 //! Reading order: [`options`], [`scenario`], [`clock`], `world` (time and clients), `faults`, [`server`], `engine`, `recovering`,
 //! `checkpoints`, `install`, `upgrades`, `observers`,
-//! [`wires`], [`trace`]; then [`check`](crate::check).
+//! [`peer_network`], [`trace`]; then [`check`](crate::check).
 
 mod checkpoints;
 pub mod clock;
@@ -14,12 +14,12 @@ mod faults;
 mod install;
 mod observers;
 pub mod options;
+pub mod peer_network;
 mod recovering;
 pub mod scenario;
 pub mod server;
 pub mod trace;
 mod upgrades;
-pub mod wires;
 mod world;
 
 pub use options::Options;
@@ -76,7 +76,7 @@ pub struct Report {
     /// Times they were changed.
     pub configurations: u64,
     /// Leaders told to go.
-    pub hand_overs: u64,
+    pub leadership_transfers: u64,
     /// Checkpoints committed.
     pub checkpoints: u64,
     /// Sessions there were.
@@ -117,7 +117,7 @@ impl Report {
         self.installed += other.installed;
         self.reconfigs += other.reconfigs;
         self.configurations += other.configurations;
-        self.hand_overs += other.hand_overs;
+        self.leadership_transfers += other.leadership_transfers;
         self.checkpoints += other.checkpoints;
         self.sessions += other.sessions;
         self.expired += other.expired;

@@ -17,7 +17,7 @@ impl World {
         let takes_part = matches!(role, Role::Leading | Role::Following(_)) || replica.is_candidate();
         assert!(!takes_part, "observers: server {} is {role:?}", me + 1);
         assert!(
-            !replica.configuration().voters.contains(&id) || role == Role::Blank,
+            !replica.configuration().voters.contains(&id) || role == Role::Uninitialized,
             "observers: server {} votes",
             me + 1
         );

@@ -108,7 +108,7 @@ pub struct Options {
     /// The last server has the largest id there is; otherwise ids have no gaps.
     pub last_is_255: bool,
     /// The leader is told to go.
-    pub hand_over_every_ms: u64,
+    pub transfer_every_ms: u64,
     /// A server that does not lead hears nobody, and nobody hears it.
     pub isolation_every_ms: u64,
     /// For so long, ms.
@@ -147,7 +147,7 @@ impl Options {
         let changes = &mut Random::new(seed ^ 0x6d65_6d62_6572_7368);
         let reconfig_every_ms = rate(changes, 800);
         let spares = if reconfig_every_ms > 0 { changes.within(0, 2) } else { 0 };
-        let hand_over_every_ms = rate(changes, 1_500);
+        let transfer_every_ms = rate(changes, 1_500);
         let one_voter = reconfig_every_ms > 0 && changes.once_in(2);
         let founders = if one_voter && changes.once_in(2) { 1 } else { servers };
         let quorum = &mut Random::new(seed ^ 0x6c6f_7374_5f71_756f);
@@ -222,7 +222,7 @@ impl Options {
             observing: observers.once_in(2),
             first_id: u8::from(!numbering.once_in(3)),
             last_is_255: numbering.once_in(4),
-            hand_over_every_ms,
+            transfer_every_ms,
             client_cut_every_ms: rate(random, 1_000),
             client_pause_every_ms: rate(random, 1_500),
         }
@@ -244,7 +244,7 @@ impl Options {
             full_every_ms: 0,
             wall_jump_every_ms: 0,
             reconfig_every_ms: 0,
-            hand_over_every_ms: 0,
+            transfer_every_ms: 0,
             isolation_every_ms: 0,
             client_cut_every_ms: 0,
             client_pause_every_ms: 0,
@@ -337,7 +337,7 @@ impl fmt::Display for Options {
             (self.full_every_ms, "a disk is full"),
             (self.wall_jump_every_ms, "a wall clock jumps"),
             (self.reconfig_every_ms, "others vote"),
-            (self.hand_over_every_ms, "the leader hands over"),
+            (self.transfer_every_ms, "the leader hands over"),
             (self.isolation_every_ms, "a follower is cut off"),
             (self.client_cut_every_ms, "a client's connection breaks"),
             (self.client_pause_every_ms, "a client stands still"),

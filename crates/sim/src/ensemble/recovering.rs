@@ -3,7 +3,7 @@
 //! Meanwhile the process is down: it has no links, and clients who come are turned away.
 
 use super::options::Options;
-use super::server::{Host, Life, Process};
+use super::server::{Host, Incarnation, Process};
 use super::trace::note;
 use super::world::World;
 
@@ -13,8 +13,8 @@ const US_PER_MS: u64 = 1_000;
 impl Host {
     /// Counts what a restart has to recover, if the server goes now.
     pub(super) fn note_what_to_recover(&mut self) {
-        if let Some(Process { shared, life: Some(life), .. }) = &self.process {
-            self.to_recover = to_recover(shared.read().state.tree().len(), life);
+        if let Some(Process { shared, incarnation: Some(incarnation), .. }) = &self.process {
+            self.to_recover = to_recover(shared.read().state.tree().len(), incarnation);
         }
     }
 
@@ -25,8 +25,8 @@ impl Host {
 }
 
 /// Znodes of the tree, and log entries that no checkpoint holds.
-fn to_recover(znodes: usize, life: &Life) -> u64 {
-    let behind = life.engine.lock().replica().applied().saturating_sub(life.committed);
+fn to_recover(znodes: usize, incarnation: &Incarnation) -> u64 {
+    let behind = incarnation.engine.lock().replica().applied().saturating_sub(incarnation.committed);
     znodes as u64 + behind
 }
 
@@ -45,8 +45,8 @@ impl World {
 
     /// How long a process that goes on takes to recover what is on its disk, ms.
     pub(super) fn recovers_anew_ms(&mut self, me: usize, process: &Process) -> u64 {
-        if let Some(life) = &process.life {
-            self.hosts[me].to_recover = to_recover(process.shared.read().state.tree().len(), life);
+        if let Some(incarnation) = &process.incarnation {
+            self.hosts[me].to_recover = to_recover(process.shared.read().state.tree().len(), incarnation);
         }
         self.hosts[me].recovery_ms(&self.options)
     }

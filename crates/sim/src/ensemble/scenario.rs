@@ -127,7 +127,7 @@ fn changes(options: Options) -> Options {
         leader_crash_every_ms: 500,
         crash_every_ms: 700,
         cut_every_ms: 300,
-        hand_over_every_ms: 700,
+        transfer_every_ms: 700,
         clients: 4,
         think_ms_max: 10,
         ..options.calm()
@@ -155,7 +155,7 @@ fn promises(options: Options) -> Options {
         lost_promise_once_in: 1,
         disk_ms_max: 20,
         peer_delay_ms_max: 5,
-        hand_over_every_ms: 150,
+        transfer_every_ms: 150,
         founders: options.servers,
         spares: 0,
         sync_len_max: 1 << 20,

@@ -1,6 +1,6 @@
 //! One server of a simulated ensemble: production parts, put together as `oxkeeper-server` does.
 //!
-//! A [`Host`] is the machine: its disk and clock stay when the process on it goes. A [`Life`] is what one recovery gave,
+//! A [`Host`] is the machine: its disk and clock stay when the process on it goes. A [`Incarnation`] is what one recovery gave,
 //! until a peer's state replaces it or the disk was full.
 
 use std::ops::Range;
@@ -16,7 +16,7 @@ use oxkeeper_proto::ServerId;
 use oxkeeper_replica::engine::{MemberEngine, MemberOptions, Reaping};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_replica::ensemble::{DiskJob, JournalFull, Pins, Replica, ReplicaConfig};
-use oxkeeper_replica::{Clocks, Serving, SessionTable, Shared, Writer};
+use oxkeeper_replica::{Applier, Clocks, Serving, SessionTable, Shared};
 use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{Level, Raise, Settings, State};
 use oxkeeper_store::fake::FakeDisk;
@@ -25,8 +25,8 @@ use parking_lot::{Mutex, RwLock};
 
 use super::clock::HostClock;
 use super::options::Options;
+use crate::connections::Connections;
 use crate::options::Bug;
-use crate::seats::Seats;
 use crate::server::DATA_DIR;
 
 /// Never.
@@ -128,7 +128,7 @@ pub enum Mode {
     Persisting(u64),
     /// It takes over a peer's state.
     Installing(Box<Install>),
-    /// It tries again then, with a new life.
+    /// It tries again then, with a new incarnation.
     Resting(u64),
 }
 
@@ -165,9 +165,9 @@ pub struct Process {
     /// What connections and the engine share.
     pub shared: RwLock<Shared>,
     /// Connections.
-    pub seats: Seats,
+    pub connections: Connections,
     /// `None` while it cannot go on.
-    pub life: Option<Life>,
+    pub incarnation: Option<Incarnation>,
     /// What the engine's thread is at.
     pub mode: Mode,
 }
@@ -188,7 +188,7 @@ impl std::fmt::Debug for Work {
 
 /// What one recovery gave.
 #[derive(Debug)]
-pub struct Life {
+pub struct Incarnation {
     /// Production's.
     pub engine: Arc<Mutex<MemberEngine>>,
     /// The durable tree.
@@ -204,7 +204,7 @@ pub struct Life {
     _locks: Vec<DirLock>,
 }
 
-impl Life {
+impl Incarnation {
     /// The state, as a peer is sent it: the engine is asked between two of its turns.
     pub fn source(&self) -> RunningServer<Ask> {
         let engine = self.engine.clone();
@@ -256,7 +256,7 @@ impl Birth<'_> {
     }
 
     /// Recovers. *Errors*: see [`Unfit`].
-    pub fn recover(&self) -> Result<(Life, State), Unfit> {
+    pub fn recover(&self) -> Result<(Incarnation, State), Unfit> {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let dir = Path::new(DATA_DIR);
         let replay = Replay::Decided { scalar: scalar::DECIDED };
@@ -275,17 +275,17 @@ impl Birth<'_> {
         if self.options.bug == Bug::LevelOfItsOwn {
             state.raise(&Raise { level: self.knows, ballot: state.epoch_ballot(), time_ms: 0 });
         }
-        let mut writer = Writer::new(self.options.threads as usize);
-        writer.repeats = self.options.bugs.no_duplicate_filter;
-        writer.overtakes = self.options.bug == Bug::ReconfigOvertaken;
+        let mut applier = Applier::new(self.options.threads as usize);
+        applier.repeats = self.options.bugs.no_duplicate_filter;
+        applier.overtakes = self.options.bug == Bug::ReconfigOvertaken;
         let options = MemberOptions {
             reaping: Reaping { interval_ms: REAP_INTERVAL_MS, count_max: REAP_MAX, never_used_ms: 0 },
             read_only_after_ms: Some(self.options.read_only_after_ms).filter(|&after_ms| after_ms > 0),
             disk_stall_ms: self.options.disk_stall_ms,
         };
         let pins: Arc<Pins> = Arc::default();
-        let engine = MemberEngine::new(replica, writer, options, Arc::default(), pins.clone(), self.now_ms);
-        let life = Life {
+        let engine = MemberEngine::new(replica, applier, options, Arc::default(), pins.clone(), self.now_ms);
+        let incarnation = Incarnation {
             engine: Arc::new(Mutex::new(engine)),
             tree: Arc::new(tree),
             pins,
@@ -294,14 +294,14 @@ impl Birth<'_> {
             stands_in: false,
             _locks: locks,
         };
-        Ok((life, state))
+        Ok((incarnation, state))
     }
 
     /// What connections and the engine share.
-    pub fn share(&self, state: State, life: &Life) -> Shared {
+    pub fn share(&self, state: State, incarnation: &Incarnation) -> Shared {
         let clocks = Clocks::new(self.options.tick_ms, self.now_ms);
         let mut sessions = SessionTable::new(self.options.id(self.place), self.wall_ms, &state, clocks);
-        let (me, boot) = life.engine.lock().replica().origin();
+        let (me, boot) = incarnation.engine.lock().replica().origin();
         sessions.start(me, boot);
         Shared { serving: Serving::No, ..Shared::new(state, Settings::default(), sessions, self.now_ms) }
     }

@@ -5,7 +5,7 @@
 
 use oxkeeper_state::Level;
 
-use super::server::{Life, Process};
+use super::server::{Incarnation, Process};
 use super::trace::note;
 use super::world::World;
 
@@ -23,8 +23,8 @@ impl World {
     }
 
     /// Checks that a leader proposes no level that somebody cannot know.
-    pub(super) fn check_raise(&mut self, process: &Process, life: &Life) {
-        let engine = life.engine.lock();
+    pub(super) fn check_raise(&mut self, process: &Process, incarnation: &Incarnation) {
+        let engine = incarnation.engine.lock();
         let replica = engine.replica();
         let Some(raised) = replica.raised().filter(|raised| *raised > self.raised) else { return };
         self.raised = raised;

@@ -16,20 +16,20 @@ use super::Report;
 use super::clock::HostClock;
 use super::faults::Fault;
 use super::options::Options;
+use super::peer_network::PeerNetwork;
 use super::server::{Birth, Host, Mode, NEVER, Process, Unfit};
 use super::trace::{self, note};
-use super::wires::Wires;
 use crate::check::expiry::Expiry;
 use crate::check::history::History;
 use crate::check::locals::Locals;
 use crate::check::progress::Progress;
-use crate::check::{Books, bounds, contents};
+use crate::check::{Oracle, bounds, contents};
 use crate::client::{Client, Habits, Nearby};
+use crate::connections::{Connections, Surroundings, Witness};
 use crate::link::Network;
 use crate::options::Bug;
 use crate::random::Random;
 use crate::request::Request;
-use crate::seats::{Hall, Seats, Witness};
 use oxkeeper_state::{BallotId, Level, Settings};
 
 /// Unix time at which every run begins, ms.
@@ -92,13 +92,13 @@ pub(super) struct World {
     steps_now: u64,
     pub(super) queue: Queue,
     pub(super) hosts: Vec<Host>,
-    pub(super) wires: Wires,
+    pub(super) peer_network: PeerNetwork,
     network: Network,
     pub(super) clients: Vec<Client>,
     /// To which server each client is linked.
     places: Vec<usize>,
     client_at_ms: Vec<u64>,
-    pub(super) books: Books,
+    pub(super) oracle: Oracle,
     pub(super) history: History,
     pub(super) expiry: Expiry,
     pub(super) locals: Locals,
@@ -161,15 +161,15 @@ impl World {
             steps_now: 0,
             queue: Queue::default(),
             hosts: clocks.iter().copied().map(Host::new).collect(),
-            wires: {
+            peer_network: {
                 let one_lane = options.bug == Bug::OneLane;
-                Wires::new(servers, options.peer_delay_ms_max, options.peer_bytes_per_ms, one_lane)
+                PeerNetwork::new(servers, options.peer_delay_ms_max, options.peer_bytes_per_ms, one_lane)
             },
             network: Network::new(options.window_len, options.delay_ms_max),
             clients: (0..options.clients).map(|client| new_client(&options, client)).collect(),
             places: vec![0; clients],
             client_at_ms: vec![NEVER; clients],
-            books: Books::default(),
+            oracle: Oracle::default(),
             history: History::default(),
             locals: Locals::default(),
             expiry: Expiry::new(clocks, tick_ms, report_ms),
@@ -201,15 +201,15 @@ impl World {
     }
 
     pub(super) fn epochs(&self) -> u64 {
-        (self.books.model.zxid() >> 32) as u64
+        (self.oracle.model.zxid() >> 32) as u64
     }
 
     fn report(&self) -> Report {
         let mut report = self.report;
         report.entries = self.history.len();
-        report.commands = self.books.model.outcomes.len() as u64;
+        report.commands = self.oracle.model.outcomes.len() as u64;
         report.epochs = self.epochs();
-        report.sessions = self.books.model.ended.len() as u64;
+        report.sessions = self.oracle.model.ended.len() as u64;
         report.replies = self.clients.iter().map(|client| client.replies).sum();
         report.read_only_replies = self.clients.iter().map(|client| client.read_only_replies).sum();
         (report.local, report.upgraded, report.local_expired) =
@@ -237,7 +237,7 @@ impl World {
     }
 
     pub(super) fn wake_engine_when_due(&mut self, me: usize) {
-        if let Some(due_ms) = self.wires.due_ms(me) {
+        if let Some(due_ms) = self.peer_network.due_ms(me) {
             self.wake_engine(me, due_ms.max(self.now_ms));
         }
     }
@@ -279,9 +279,11 @@ impl World {
         self.next_event();
         let looks_at_shared = self.report.steps.is_multiple_of(SHARED_EVERY);
         for me in changed {
-            let Some(Process { life: Some(life), shared, .. }) = &self.hosts[me].process else { continue };
+            let Some(Process { incarnation: Some(incarnation), shared, .. }) = &self.hosts[me].process else {
+                continue;
+            };
             if self.options.check {
-                life.engine.lock().replica_mut().check();
+                incarnation.engine.lock().replica_mut().check();
             }
             if looks_at_shared {
                 let shared = shared.read();
@@ -365,7 +367,7 @@ impl World {
         let Some(process) = &mut self.hosts[me].process else { return };
         let mut ears = Ears { expiry: &mut self.expiry, locals: &mut self.locals, server: me };
         let shared = process.shared.read();
-        let mut hall = Hall {
+        let mut surroundings = Surroundings {
             shared: &shared,
             now_ms,
             host_ms,
@@ -374,9 +376,9 @@ impl World {
             witness: &mut ears,
             bug: self.options.bug,
         };
-        process.seats.all_turns(&mut hall);
-        let due_ms = process.seats.due_ms(&mut self.network);
-        let waits = !process.seats.waiting.is_empty();
+        process.connections.all_turns(&mut surroundings);
+        let due_ms = process.connections.due_ms(&mut self.network);
+        let waits = !process.connections.waiting.is_empty();
         drop(shared);
         if waits {
             self.wake_engine(me, now_ms);
@@ -403,7 +405,7 @@ impl World {
             now_ms: self.now_ms,
             random: &mut self.random,
             network: &mut self.network,
-            books: &mut self.books,
+            oracle: &mut self.oracle,
             habits: habits(&self.options),
             settling: self.settling,
         };
@@ -412,7 +414,7 @@ impl World {
             self.places[client] = place;
             let host_ms = self.host_ms(place);
             match &mut self.hosts[place].process {
-                Some(process) => process.seats.accept(link, host_ms),
+                Some(process) => process.connections.accept(link, host_ms),
                 None => {
                     self.network.link(link).up.end(self.now_ms);
                     self.network.link(link).down.end(self.now_ms);
@@ -439,7 +441,7 @@ impl World {
             now_ms: self.now_ms,
             random: &mut self.random,
             network: &mut self.network,
-            books: &mut self.books,
+            oracle: &mut self.oracle,
             habits: habits(&self.options),
             settling: self.settling,
         };
@@ -451,7 +453,9 @@ impl World {
     /// How its server sees a client's connection.
     fn seat_of(&self, client: usize) -> String {
         let process = self.hosts[self.places[client]].process.as_ref();
-        process.zip(self.clients[client].link()).map_or(String::new(), |(process, link)| process.seats.describe(link))
+        process
+            .zip(self.clients[client].link())
+            .map_or(String::new(), |(process, link)| process.connections.describe(link))
     }
 
     /// Promise: when nothing has been wrong for a while, clients are answered.
@@ -487,15 +491,15 @@ impl World {
 
     fn dial(&mut self, me: usize, peer: usize) {
         let now_ms = self.now_ms;
-        let alive = |host: &Host| host.process.as_ref().is_some_and(|process| process.life.is_some());
-        if !alive(&self.hosts[me]) || self.wires.is_linked(me, peer) {
+        let alive = |host: &Host| host.process.as_ref().is_some_and(|process| process.incarnation.is_some());
+        if !alive(&self.hosts[me]) || self.peer_network.is_linked(me, peer) {
             return;
         }
         let paused = self.hosts[me].paused_until_ms.max(self.hosts[peer].paused_until_ms) > now_ms;
-        if paused || !alive(&self.hosts[peer]) || !self.wires.may_dial(me, peer, now_ms) {
+        if paused || !alive(&self.hosts[peer]) || !self.peer_network.may_dial(me, peer, now_ms) {
             return self.dial_soon(me, peer);
         }
-        self.wires.connect(me, peer, now_ms, &mut self.random);
+        self.peer_network.connect(me, peer, now_ms, &mut self.random);
         self.wake_engine_when_due(me);
         self.wake_engine_when_due(peer);
     }
@@ -525,14 +529,14 @@ impl World {
         self.choose_release(me);
         let (seed, wall_ms) = (self.random.any(), self.wall_ms(me));
         let birth = self.birth(me, seed, wall_ms, initialize);
-        let recovered = birth.recover().map(|(life, state)| {
-            let shared = birth.share(state, &life);
-            (life, shared)
+        let recovered = birth.recover().map(|(incarnation, state)| {
+            let shared = birth.share(state, &incarnation);
+            (incarnation, shared)
         });
         if self.hosts[me].has_crashed() {
             return self.crash(me);
         }
-        let (life, shared) = match recovered {
+        let (incarnation, shared) = match recovered {
             Ok(recovered) => recovered,
             Err(Unfit::Newer(needs)) => {
                 self.note_outdated(me, needs);
@@ -545,14 +549,14 @@ impl World {
             }
         };
         self.trouble(now_ms);
-        note(now_ms, me, "starts, applied", [life.engine.lock().replica().applied(), self.hosts[me].start]);
+        note(now_ms, me, "starts, applied", [incarnation.engine.lock().replica().applied(), self.hosts[me].start]);
         self.report.starts += 1;
         let threads = self.options.threads as usize;
         // Clients may ask for other voters.
         let settings = Settings::RECONFIG.with(Settings::SKIP_ACL);
-        let seats = Seats::new(threads, self.options.tick_ms, settings, true, self.options.local_sessions);
+        let connections = Connections::new(threads, self.options.tick_ms, settings, true, self.options.local_sessions);
         let (shared, mode) = (RwLock::new(shared), Mode::Ready);
-        self.hosts[me].process = Some(Process { shared, seats, life: Some(life), mode });
+        self.hosts[me].process = Some(Process { shared, connections, incarnation: Some(incarnation), mode });
         self.check_recovered(me);
         (0..self.hosts.len()).filter(|&peer| peer != me).for_each(|peer| self.dial_soon(me, peer));
         self.plan_checkpoint(me);
@@ -562,15 +566,15 @@ impl World {
 
     /// What a server finds on its disk is a part of the history.
     pub(super) fn check_recovered(&mut self, me: usize) {
-        let Some(Process { shared, life: Some(life), .. }) = &self.hosts[me].process else { return };
-        let mut engine = life.engine.lock();
+        let Some(Process { shared, incarnation: Some(incarnation), .. }) = &self.hosts[me].process else { return };
+        let mut engine = incarnation.engine.lock();
         let replica = engine.replica_mut();
         let applied = replica.applied();
-        let (history, books) = (&mut self.history, &mut self.books);
+        let (history, oracle) = (&mut self.history, &mut self.oracle);
         replica.with_journal(|journal| {
             let mut index = journal.first_index();
             journal.read(index..applied.max(index), &mut |entry| {
-                history.applied(me, index, entry, books);
+                history.applied(me, index, entry, oracle);
                 index += 1;
             });
         });
@@ -600,11 +604,11 @@ impl World {
         self.hosts[me].note_what_to_recover();
         self.hosts[me].recovers_until_ms = None;
         if let Some(process) = self.hosts[me].process.take() {
-            for link in process.seats.links() {
+            for link in process.connections.links() {
                 self.network.cut(link, now_ms, &mut self.random);
             }
         }
-        self.wires.die(me, power, now_ms, &mut self.random);
+        self.peer_network.die(me, power, now_ms, &mut self.random);
         for peer in 0..self.hosts.len() {
             self.wake_engine_when_due(peer);
         }
@@ -665,14 +669,16 @@ impl World {
                 now_ms: self.now_ms,
                 random: &mut self.random,
                 network: &mut self.network,
-                books: &mut self.books,
+                oracle: &mut self.oracle,
                 habits: habits(&self.options),
                 settling: true,
             };
             self.clients[client].finish(&mut nearby);
             self.wake_client(client, self.now_ms);
         }
-        self.until("sessions end", |world| world.books.model.sessions.is_empty() && world.is_empty() && world.agrees());
+        self.until("sessions end", |world| {
+            world.oracle.model.sessions.is_empty() && world.is_empty() && world.agrees()
+        });
         self.check_end();
         // and once more from the disks alone
         self.black_out();
@@ -685,7 +691,7 @@ impl World {
         let now_ms = self.now_ms;
         let Options { disk_ms_max, heartbeat_ms, .. } = self.options;
         (self.options.disk_ms_min, self.options.disk_ms_max) = (0, disk_ms_max.min(heartbeat_ms / 5));
-        self.wires.heal(now_ms);
+        self.peer_network.heal(now_ms);
         self.trouble_ms = now_ms;
         self.expiry.healed(now_ms);
         for me in 0..self.hosts.len() {
@@ -716,11 +722,11 @@ impl World {
     fn agrees(&self) -> bool {
         let mut leaders = 0;
         let all = self.hosts.iter().all(|host| {
-            let Some(Process { life: Some(life), seats, .. }) = &host.process else { return false };
-            let engine = life.engine.lock();
+            let Some(Process { incarnation: Some(incarnation), connections, .. }) = &host.process else { return false };
+            let engine = incarnation.engine.lock();
             let replica = engine.replica();
             leaders += usize::from(replica.role() == Role::Leading);
-            let quiet = replica.waiting_len() == 0 && seats.is_idle();
+            let quiet = replica.waiting_len() == 0 && connections.is_idle();
             quiet && replica.is_serving() && replica.applied() == self.history.len() && replica.is_durable()
         });
         all && leaders == 1
@@ -728,7 +734,7 @@ impl World {
 
     fn is_empty(&self) -> bool {
         let is_empty = |process: &Process| {
-            process.seats.links().is_empty() && process.shared.read().sessions.lock().local.is_empty()
+            process.connections.links().is_empty() && process.shared.read().sessions.lock().local.is_empty()
         };
         self.locals.is_empty() && self.hosts.iter().all(|host| host.process.as_ref().is_some_and(is_empty))
     }
@@ -747,18 +753,20 @@ impl World {
 
     fn roles(&self) -> String {
         let role = |host: &Host| {
-            let Some(Process { life: Some(life), mode, .. }) = &host.process else { return "down".to_owned() };
-            let engine = life.engine.lock();
+            let Some(Process { incarnation: Some(incarnation), mode, .. }) = &host.process else {
+                return "down".to_owned();
+            };
+            let engine = incarnation.engine.lock();
             let replica = engine.replica();
             format!("{:?} {mode:?} serving {} applied {}", replica.role(), replica.is_serving(), replica.applied())
         };
         let roles: Vec<_> = self.hosts.iter().map(role).collect();
-        let seats = |process: &Process| {
-            let links = process.seats.links();
-            links.into_iter().map(|link| process.seats.describe(link)).collect::<Vec<_>>()
+        let connections = |process: &Process| {
+            let links = process.connections.links();
+            links.into_iter().map(|link| process.connections.describe(link)).collect::<Vec<_>>()
         };
-        let links: Vec<_> = self.hosts.iter().map(|host| host.process.as_ref().map(seats)).collect();
-        let sessions: Vec<_> = self.books.model.sessions.iter().map(|session| format!("{session:x}")).collect();
+        let links: Vec<_> = self.hosts.iter().map(|host| host.process.as_ref().map(connections)).collect();
+        let sessions: Vec<_> = self.oracle.model.sessions.iter().map(|session| format!("{session:x}")).collect();
         format!("{}; history {}, links {links:?}, sessions {sessions:?}", roles.join("; "), self.history.len())
     }
 
@@ -768,8 +776,8 @@ impl World {
             let shared = process.shared.get_mut();
             bounds::check_idle(shared);
             shared.state.check();
-            contents::check(&shared.state, &self.books.model);
-            self.books.check_seen(shared.state.zxid().0);
+            contents::check(&shared.state, &self.oracle.model);
+            self.oracle.check_seen(shared.state.zxid().0);
         }
         self.check_logs();
     }
@@ -783,11 +791,13 @@ impl World {
             self.until("all is durable", World::agrees);
             self.checkpoint(me);
             self.until("all is durable", World::agrees);
-            let Some(Process { life: Some(life), .. }) = &self.hosts[me].process else { unreachable!("it runs") };
-            let mut engine = life.engine.lock();
+            let Some(Process { incarnation: Some(incarnation), .. }) = &self.hosts[me].process else {
+                unreachable!("it runs")
+            };
+            let mut engine = incarnation.engine.lock();
             let replica = engine.replica_mut();
             // each call removes a few segments
-            (0..trims).for_each(|_| trim(replica, life.committed));
+            (0..trims).for_each(|_| trim(replica, incarnation.committed));
             let (first, end) = replica.with_journal(|journal| (journal.first_index(), journal.next_index()));
             let kept = self.history.len_of(first..end.min(self.history.len()));
             let end_of_history = self.history.len();
@@ -825,9 +835,9 @@ impl World {
         let is_alone = self.hosts.iter().all(|host| !host.blank);
         is_alone
             && self.hosts.iter().all(|host| {
-                let life = host.process.as_ref().and_then(|process| process.life.as_ref());
-                let Some(life) = life else { return false };
-                let voters = life.engine.lock().replica().configuration().voters.clone();
+                let incarnation = host.process.as_ref().and_then(|process| process.incarnation.as_ref());
+                let Some(incarnation) = incarnation else { return false };
+                let voters = incarnation.engine.lock().replica().configuration().voters.clone();
                 let places = voters.iter().map(|&voter| self.options.place(voter));
                 // Of two voters neither can come back without the other.
                 places.filter(keeps).count() > voters.len() / 2

@@ -18,7 +18,7 @@ use crate::properties;
 /// Most members of an ensemble: each has a link to every other, and a majority acknowledges each write.
 pub const MEMBERS_MAX: usize = 15;
 
-/// The members of an ensemble and the version of that. Empty: a server alone, or nothing agreed on yet.
+/// The members of an ensemble and the version of that. Empty: a standalone server, or nothing agreed on yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Membership {
     members: Members,

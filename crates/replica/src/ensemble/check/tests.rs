@@ -12,7 +12,7 @@ use crate::delivery::{Origin, Proposals};
 use crate::engine::{Event, Outside};
 use crate::ensemble::apply::Applied;
 use crate::ensemble::{JournalOp, MemoryJournal, Pace, ReplicaConfig};
-use crate::{Clocks, SessionTable, Shared, Writer};
+use crate::{Applier, Clocks, SessionTable, Shared};
 
 /// A fault, and how it is named.
 pub(crate) type Fault<T> = (&'static str, fn(&mut T));
@@ -48,8 +48,8 @@ impl Outside for Nobody {
 
     fn end_link(&mut self, _peer: ServerId, _why: &str) {}
 
-    fn deliver(&mut self, writer: &mut Writer, _locked: RwLockWriteGuard<'_, Shared>, _entry: Option<&[u8]>) {
-        writer.outboxes.iter_mut().for_each(|outbox| outbox.clear(0));
+    fn deliver(&mut self, applier: &mut Applier, _locked: RwLockWriteGuard<'_, Shared>, _entry: Option<&[u8]>) {
+        applier.outboxes.iter_mut().for_each(|outbox| outbox.clear(0));
     }
 
     fn spent(&mut self) -> u64 {
@@ -62,7 +62,7 @@ impl Outside for Nobody {
 struct Server {
     replica: Replica,
     shared: RwLock<Shared>,
-    writer: Writer,
+    applier: Applier,
 }
 
 impl Server {
@@ -89,14 +89,14 @@ impl Server {
         let state = State::new(1);
         let replica = Replica::start(config, Box::new(MemoryJournal::default()), &state, 0).unwrap();
         let sessions = SessionTable::new(me, 0, &state, Clocks::new(100, 0));
-        let mut writer = Writer::new(1);
-        writer.me = Some(replica.origin());
-        Server { replica, shared: RwLock::new(Shared::new(state, Settings::default(), sessions, 0)), writer }
+        let mut applier = Applier::new(1);
+        applier.me = Some(replica.origin());
+        Server { replica, shared: RwLock::new(Shared::new(state, Settings::default(), sessions, 0)), applier }
     }
 
     fn apply(&mut self, now_ms: u64) {
         let (shared, entry) = (&self.shared, Mutex::new(()));
-        self.replica.apply(shared, &entry, &mut self.writer, &mut Nobody, true, now_ms).unwrap();
+        self.replica.apply(shared, &entry, &mut self.applier, &mut Nobody, true, now_ms).unwrap();
     }
 
     fn submit(&mut self) {
@@ -153,7 +153,7 @@ fn turns(servers: &mut [Server], now_ms: u64) {
 /// The leader, with a command on its way into the log, and one behind that.
 fn leader() -> Server {
     let mut servers = ensemble();
-    let place = servers.iter().position(|server| server.replica.rules(310)).expect("one leads");
+    let place = servers.iter().position(|server| server.replica.leads_now(310)).expect("one leads");
     let mut leader = servers.swap_remove(place);
     leader.submit();
     leader.replica.step(&leader.shared, 310, 310);
@@ -165,7 +165,7 @@ fn leader() -> Server {
 /// A follower that has accepted what it has not written.
 fn follower() -> Server {
     let mut servers = ensemble();
-    let place = servers.iter().position(|server| server.replica.rules(310)).expect("one leads");
+    let place = servers.iter().position(|server| server.replica.leads_now(310)).expect("one leads");
     servers[place].submit();
     let server = &mut servers[place];
     let me = server.replica.config.me;

@@ -18,7 +18,7 @@ use oxkeeper_replica::ensemble::{DiskJob, JournalFull, Outdated, Role, Want};
 use parking_lot::{Mutex, MutexGuard};
 use tracing::{info, warn};
 
-use super::life::{Agreed, Life, Parts, Running, follow_own_line, linked_members};
+use super::incarnation::{Agreed, Incarnation, Parts, Running, follow_own_line, linked_members};
 use super::outside::Surroundings;
 use crate::ended::Reason;
 use crate::peers::{Alarm, PeerEvent};
@@ -37,7 +37,7 @@ pub(crate) struct Ensemble {
     pub(super) running: Running,
 }
 
-/// Why a life ends.
+/// Why an incarnation ends.
 enum End {
     Stopped,
     /// This peer's state is needed, with so many entries.
@@ -88,14 +88,14 @@ impl Desk<'_> {
 
     fn wait_for_disk(&self, engine: &mut MutexGuard<'_, &mut Ensemble>, work: DiskJob) -> Result<(), JournalFull> {
         let start = Instant::now();
-        engine.parts.pulse.engine_is_excused();
+        engine.parts.watchdog.engine_is_excused();
         self.disk_works.store(true, Ordering::Release);
         let listens = engine.follows();
         self.alarm.set(listens, SLOW_DISK_AFTER);
         let done = MutexGuard::unlocked(engine, work);
         self.disk_works.store(false, Ordering::Release);
         self.alarm.rest();
-        engine.parts.pulse.engine_beats();
+        engine.parts.watchdog.engine_beats();
         if engine.running.engine.writing_since_ms().is_some() {
             engine.parts.stats.lock().synced(start.elapsed().as_micros() as u64);
         }
@@ -121,8 +121,8 @@ impl Desk<'_> {
 
 impl Ensemble {
     /// Binds the peers' port. *Errors*: that, or a full disk; the parts come back.
-    pub(crate) fn start(parts: Parts, life: Life) -> Result<Ensemble, (Box<Parts>, io::Error)> {
-        match Running::start(&parts, life) {
+    pub(crate) fn start(parts: Parts, incarnation: Incarnation) -> Result<Ensemble, (Box<Parts>, io::Error)> {
+        match Running::start(&parts, incarnation) {
             Ok(running) => {
                 follow_own_line(&parts);
                 Ok(Ensemble { parts, running })
@@ -165,7 +165,7 @@ impl Ensemble {
     /// Takes what waits for it, or comes in so long; whether it is to stop.
     fn gather(&mut self, proposals: &mut Proposals, patience: Duration) -> bool {
         self.running.peers.wait(patience);
-        self.parts.pulse.engine_beats();
+        self.parts.watchdog.engine_beats();
         // Nobody else could end the sessions of a voter that is alone: it may stand still.
         let is_alone = self.running.engine.replica().configuration().is_sole();
         self.running.watch.moved(if is_alone { u64::MAX } else { self.parts.clock.now_ms() });
@@ -202,9 +202,9 @@ impl Ensemble {
         done
     }
 
-    /// After a turn; why this life ends, if it does.
+    /// After a turn; why this incarnation ends, if it does.
     fn finish_turn(&mut self, stop: bool) -> Option<End> {
-        self.keep_house();
+        self.housekeep();
         self.answer_questions();
         if self.running.engine.replica().is_wrong() {
             return Some(End::Wrong);
@@ -241,7 +241,7 @@ impl Ensemble {
         let Running { engine, stop_by, .. } = &mut self.running;
         let replica = engine.replica_mut();
         let by = *stop_by.get_or_insert_with(|| {
-            if replica.hand_over(now_ms) {
+            if replica.transfer_leadership(now_ms) {
                 info!("stopping; handing over leadership");
             }
             Instant::now() + STOP_PATIENCE
@@ -291,7 +291,7 @@ impl Ensemble {
     fn count(&mut self, entries: Vec<(u64, u64)>) {
         let (parts, Running { engine, slow, .. }) = (&self.parts, &mut self.running);
         let times = Times { taken_ms: None, durable_ms: parts.clock.now_ms() };
-        let slow = slow.report(engine.writer_mut(), times, parts.clock);
+        let slow = slow.report(engine.applier_mut(), times, parts.clock);
         let packed = engine.take_packed();
         let replica = engine.replica();
         if slow > 0 || packed.lens.count > 0 || !entries.is_empty() {

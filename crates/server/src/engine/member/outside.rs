@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use oxkeeper_proto::ServerId;
 use oxkeeper_replica::engine::{Event, Outside};
-use oxkeeper_replica::{Serving, Shared, Writer};
+use oxkeeper_replica::{Applier, Serving, Shared};
 use oxkeeper_state::BallotId;
 use parking_lot::RwLockWriteGuard;
 use tracing::{error, info, warn};
 
-use super::life::{Agreed, Parts};
+use super::incarnation::{Agreed, Parts};
 use crate::engine::mailbox::Order;
 use crate::engine::standalone::{age_ms, deliver};
 use crate::peers::Peers;
@@ -53,11 +53,11 @@ impl Outside for Surroundings<'_> {
         self.peers.kill(peer, why);
     }
 
-    fn deliver(&mut self, writer: &mut Writer, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
+    fn deliver(&mut self, applier: &mut Applier, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>) {
         let (parts, state) = (self.parts, &locked.state);
         if let Some(entry) = entry {
             parts.checkpoints.applied(entry.len() as u64);
-            self.entries.push((std::mem::take(&mut writer.applied), age_ms(state, parts.clock.wall_ms())));
+            self.entries.push((std::mem::take(&mut applier.applied), age_ms(state, parts.clock.wall_ms())));
         }
         // From its first entry on the ensemble has an id, without which another one's members would be let in.
         if self.ensemble_id.load(Ordering::Relaxed) == 0 {
@@ -71,7 +71,7 @@ impl Outside for Surroundings<'_> {
         if (state.membership().version(), state.epoch_ballot()) != self.known {
             self.agreed = Some(Agreed::of(state));
         }
-        deliver(writer, &parts.mailboxes, parts.audit.as_deref(), locked);
+        deliver(applier, &parts.mailboxes, parts.audit.as_deref(), locked);
     }
 
     fn may_run_ahead(&mut self) -> bool {
@@ -106,7 +106,7 @@ impl Outside for Surroundings<'_> {
             }
             Event::Reaped(znode) => info!(path = znode.path, "deleting a container or TTL znode"),
             Event::Serving { former, now } => self.serve(former, now),
-            // Only a server alone refuses; this one leaves the ensemble for a while.
+            // Only a standalone server refuses; this one leaves the ensemble for a while.
             Event::DiskFull | Event::LevelRaised(_) => {}
             Event::DiskStalled { stalled_ms } => {
                 error!(stalled_ms, "the disk does not answer; handing leadership over. Check the disk");

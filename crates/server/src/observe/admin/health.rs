@@ -15,7 +15,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::telemetry::role::Role;
-use crate::telemetry::watchdog::Pulse;
+use crate::telemetry::watchdog::Watchdog;
 
 /// A thread that has not gone round for so long is stuck, ms.
 const STUCK_MS: u64 = 30_000;
@@ -44,7 +44,7 @@ pub(super) struct Health {
 
 #[derive(Debug)]
 struct Watched {
-    pulse: Arc<Pulse>,
+    watchdog: Arc<Watchdog>,
     patience_ms: u64,
     /// Looks in a row that found a thread stuck.
     looks: u32,
@@ -53,15 +53,15 @@ struct Watched {
 
 impl Health {
     /// There are threads to look at from now on.
-    pub(super) fn watch(&self, pulse: Arc<Pulse>, tick_ms: u64) {
+    pub(super) fn watch(&self, watchdog: Arc<Watchdog>, tick_ms: u64) {
         let patience_ms = STUCK_MS.max(STUCK_TICKS * tick_ms);
-        *self.watched.lock() = Some(Watched { pulse, patience_ms, looks: 0, stuck: Vec::new() });
+        *self.watched.lock() = Some(Watched { watchdog, patience_ms, looks: 0, stuck: Vec::new() });
     }
 
     /// Once a second.
     pub(super) fn look(&self) {
         if let Some(watched) = &mut *self.watched.lock() {
-            watched.stuck = watched.pulse.stalled(watched.patience_ms);
+            watched.stuck = watched.watchdog.stalled(watched.patience_ms);
             watched.looks = if watched.stuck.is_empty() { 0 } else { watched.looks.saturating_add(1) };
         }
     }
@@ -93,7 +93,7 @@ pub(super) fn ready(phase: Phase, role: Option<Role>, read_only_is_enough: bool)
     let mut verdict = started(phase);
     verdict.check("stop", (phase == Phase::Stopping).then(|| "the server is stopping".to_owned()));
     let trouble = match role {
-        Some(Role::Alone | Role::Leader | Role::Follower | Role::Observer) => None,
+        Some(Role::Standalone | Role::Leader | Role::Follower | Role::Observer) => None,
         Some(Role::ReadOnly) if read_only_is_enough => None,
         Some(Role::ReadOnly) => Some("out of touch with a majority: only read-only clients are served"),
         Some(Role::NotServing) => Some("no leader, out of touch with a majority, or restoring a snapshot"),
@@ -141,14 +141,14 @@ mod tests {
     fn ready_is_who_serves_clients() {
         let cases = [
             (Phase::Recovering, None, false, false),
-            (Phase::Running, Some(Role::Alone), false, true),
+            (Phase::Running, Some(Role::Standalone), false, true),
             (Phase::Running, Some(Role::Leader), false, true),
             (Phase::Running, Some(Role::Follower), false, true),
             (Phase::Running, Some(Role::NotServing), false, false),
             (Phase::Running, Some(Role::NotServing), true, false),
             (Phase::Running, Some(Role::ReadOnly), false, false),
             (Phase::Running, Some(Role::ReadOnly), true, true),
-            (Phase::Stopping, Some(Role::Alone), false, false),
+            (Phase::Stopping, Some(Role::Standalone), false, false),
         ];
         for (phase, role, read_only_is_enough, expected) in cases {
             let verdict = ready(phase, role, read_only_is_enough);
@@ -163,19 +163,19 @@ mod tests {
     fn a_server_without_a_leader_is_alive_and_one_that_is_stuck_is_not() {
         let health = Health::default();
         assert!(health.live().is_good());
-        let pulse = Arc::new(Pulse::new(Clock::start(), 1));
-        health.watch(pulse.clone(), 500);
+        let watchdog = Arc::new(Watchdog::new(Clock::start(), 1));
+        health.watch(watchdog.clone(), 500);
         if let Some(watched) = &mut *health.watched.lock() {
             watched.patience_ms = 20;
         }
         std::thread::sleep(std::time::Duration::from_millis(40));
-        pulse.io_beats(0);
+        watchdog.io_beats(0);
         for look in 1..=LOOKS {
             assert!(health.live().is_good(), "{look}");
             health.look();
         }
         assert_eq!(health.live().text("livez"), "[-]threads: no progress for 0 s: engine\nlivez check failed\n");
-        pulse.engine_beats();
+        watchdog.engine_beats();
         health.look();
         assert_eq!(health.live().text("livez"), "[+]threads ok\nlivez check passed\n");
     }

@@ -22,8 +22,8 @@ use super::health::{self, Health, Phase, Verdict};
 use super::{commands, exposition};
 use crate::config::Config;
 use crate::engine::restorer::Restorer;
-use crate::observe::facts::{Asked, WordsService};
-use crate::telemetry::watchdog::Pulse;
+use crate::observe::facts::{Asked, Inspector};
+use crate::telemetry::watchdog::Watchdog;
 
 /// How long the threads that serve clients may take to tell what they count.
 const GATHER_MAX: Duration = Duration::from_secs(5);
@@ -76,7 +76,7 @@ pub(crate) struct Site {
 /// What there is once the data is recovered.
 #[derive(Debug)]
 pub(super) struct Running {
-    pub(super) words: Arc<WordsService>,
+    pub(super) words: Arc<Inspector>,
     pub(super) rules: Rules,
     /// `None`: of a member of an ensemble, or of a server that keeps nothing.
     pub(super) restorer: Option<Arc<Restorer>>,
@@ -101,13 +101,13 @@ impl Site {
     /// The server runs from now on.
     pub(crate) fn run(
         &self,
-        words: Arc<WordsService>,
+        words: Arc<Inspector>,
         rules: Rules,
         restorer: Option<Arc<Restorer>>,
-        pulse: Arc<Pulse>,
+        watchdog: Arc<Watchdog>,
         tick_ms: u64,
     ) {
-        self.health.watch(pulse, tick_ms);
+        self.health.watch(watchdog, tick_ms);
         assert!(self.running.set(Running { words, rules, restorer }).is_ok(), "a server starts once");
         *self.phase.lock() = Phase::Running;
     }
@@ -192,7 +192,7 @@ impl Site {
 }
 
 /// What the server knows, if its threads tell it in time.
-pub(super) async fn ask(words: &WordsService) -> Option<Asked<'_>> {
+pub(super) async fn ask(words: &Inspector) -> Option<Asked<'_>> {
     tokio::time::timeout(GATHER_MAX, words.ask()).await.ok()
 }
 

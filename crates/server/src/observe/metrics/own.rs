@@ -35,7 +35,7 @@ pub(super) fn families(figures: &Figures) -> Vec<Family> {
         gauge("oxkeeper_feature_level", "Feature level that the servers have agreed on", figures.level.0.into()),
         gauge("oxkeeper_feature_level_known", "Highest feature level that this release knows", KNOWS.0.into()),
     ];
-    if figures.place.role != Role::Alone {
+    if figures.place.role != Role::Standalone {
         families.extend(agreement(figures));
     }
     if !figures.expiries.is_empty() {
@@ -84,7 +84,7 @@ fn info() -> Family {
 /// One of the states is 1, the others 0.
 fn serving(role: Role) -> Family {
     let states = [
-        ("standalone", Role::Alone),
+        ("standalone", Role::Standalone),
         ("leader", Role::Leader),
         ("follower", Role::Follower),
         ("observer", Role::Observer),

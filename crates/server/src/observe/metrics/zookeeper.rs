@@ -86,7 +86,7 @@ impl Figures {
         match self.place.role {
             Role::Leader => [vec![quorum_size], self.leader_gauges()].concat(),
             Role::Follower | Role::Observer => vec![quorum_size],
-            Role::Alone | Role::NotServing | Role::ReadOnly => Vec::new(),
+            Role::Standalone | Role::NotServing | Role::ReadOnly => Vec::new(),
         }
     }
 
@@ -312,7 +312,7 @@ mod tests {
         rows.flat_map(names).map(|name| name.trim_matches('`')).collect()
     }
 
-    /// The names a server alone of the reference prints, recorded.
+    /// The names a standalone server of the reference prints, recorded.
     fn recorded() -> Vec<&'static str> {
         names(include_str!("../words/golden/busy.mntr"))
     }
@@ -321,7 +321,7 @@ mod tests {
         recorded.lines().filter_map(|line| line.strip_prefix("zk_")?.split('\t').next()).collect()
     }
 
-    /// What a member of an ensemble prints that a server alone does not.
+    /// What a member of an ensemble prints that a standalone server does not.
     fn added(role: Role) -> Vec<String> {
         let member = Figures { place: Place { role, ..Place::default() }, ..Figures::default() };
         let alone = printed(&Figures::default());

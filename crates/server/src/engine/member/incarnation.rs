@@ -1,7 +1,7 @@
-//! The lives of a member: what belongs to one recovery from disk, how it begins and ends, and what makes the next one begin: a
+//! The incarnations of a member: what belongs to one recovery from disk, how it begins and ends, and what makes the next one begin: a
 //! peer's state that replaces the own one, or a disk that was full.
 //!
-//! Invariant: a new life begins when nothing writes to the files of the old one any more.
+//! Invariant: a new incarnation begins when nothing writes to the files of the old one any more.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -21,7 +21,7 @@ use oxkeeper_proto::ServerId;
 use oxkeeper_replica::audit::Audit;
 use oxkeeper_replica::engine::{MemberEngine, MemberOptions};
 use oxkeeper_replica::ensemble::{Bugs, JournalFull, Pace, Replica, ReplicaConfig, Role, SYNC_LEN_MAX};
-use oxkeeper_replica::{Shared, Writer};
+use oxkeeper_replica::{Applier, Shared};
 use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{BallotId, Level, Settings, State};
 use oxkeeper_store::{DirLock, Disk, Log, LogOptions, RECORD_LEN_MAX, StoreError, Tree};
@@ -31,7 +31,7 @@ use tracing::{error, info, warn};
 use super::config_file::ConfigKeeper;
 use super::engine::Ensemble;
 use super::fetch::fetch;
-use super::house::{BLANK_LOG_INTERVAL_MS, LONELY_LOG_AFTER_MS};
+use super::housekeeping::{BLANK_LOG_INTERVAL_MS, LONELY_LOG_AFTER_MS};
 use super::states::{Asked, States};
 use super::watch::{Watch, Watched};
 use crate::clock::Clock;
@@ -45,7 +45,7 @@ use crate::telemetry::audit::AuditLog;
 use crate::telemetry::counters::EngineStats;
 use crate::telemetry::role::{self, RoleCell};
 use crate::telemetry::slow::SlowLog;
-use crate::telemetry::watchdog::Pulse;
+use crate::telemetry::watchdog::Watchdog;
 use crate::thread::give_way;
 
 /// ZooKeeper's: a file of this name in the data directory says that an empty server may count as a new one.
@@ -66,7 +66,7 @@ pub(crate) struct Parts {
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) clock: Clock,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) watchdog: Arc<Watchdog>,
     pub(crate) containers: Containers,
     pub(crate) settings: Settings,
     pub(crate) stats: Arc<Mutex<EngineStats>>,
@@ -95,14 +95,14 @@ pub(crate) struct Parts {
 }
 
 /// What one recovery gave, until a peer's state replaces it.
-pub(crate) struct Life {
+pub(crate) struct Incarnation {
     pub(crate) log: Log,
     pub(crate) tree: Tree,
     pub(crate) applied: u64,
     pub(crate) checkpointed: u64,
     pub(crate) locks: Vec<DirLock>,
 }
-/// What a life has while it lasts.
+/// What an incarnation has while it lasts.
 pub(super) struct Running {
     pub(super) engine: MemberEngine,
     pub(super) peers: Peers,
@@ -150,8 +150,8 @@ impl Agreed {
 }
 
 impl Running {
-    pub(super) fn start(parts: &Parts, life: Life) -> io::Result<Running> {
-        let Life { log, tree, applied, checkpointed, locks } = life;
+    pub(super) fn start(parts: &Parts, incarnation: Incarnation) -> io::Result<Running> {
+        let Incarnation { log, tree, applied, checkpointed, locks } = incarnation;
         let now_ms = parts.clock.now_ms();
         let config = replica_config(parts, applied, checkpointed);
         let (initialize, contact_ms) = (config.initialize, config.pace.contact_ms);
@@ -163,9 +163,9 @@ impl Running {
         let ensemble_id = Arc::new(AtomicU64::new(shared.state.ensemble()));
         let level = Arc::new(AtomicU32::new(shared.state.level().0));
         drop(shared);
-        let mut writer = Writer::new(parts.mailboxes.len());
-        writer.slow_after_ms = parts.slow_after_ms;
-        writer.audit = parts.audit.as_ref().map(|_| Audit::default());
+        let mut applier = Applier::new(parts.mailboxes.len());
+        applier.slow_after_ms = parts.slow_after_ms;
+        applier.audit = parts.audit.as_ref().map(|_| Audit::default());
         let (tree, entry) = (Arc::new(tree), parts.checkpoints.between_entries().clone());
         let (states, questions) = States::new(tree.clone());
         let peers = start_peers(parts, &states, (ensemble_id.clone(), level.clone()))?;
@@ -173,7 +173,7 @@ impl Running {
         parts.proposing.wake_by(peers.waker());
         let watch = start_watch(parts, contact_ms)?;
         Ok(Running {
-            engine: MemberEngine::new(replica, writer, member_options(parts), entry, states.pins.clone(), now_ms),
+            engine: MemberEngine::new(replica, applier, member_options(parts), entry, states.pins.clone(), now_ms),
             peers,
             questions,
             ensemble_id,
@@ -238,7 +238,7 @@ impl Ensemble {
     fn stop_serving(&mut self) {
         let now_ms = self.parts.clock.now_ms();
         self.drive(|engine, parts, outside| engine.stop_serving(&parts.shared, now_ms, outside));
-        self.parts.pulse.engine_is_excused();
+        self.parts.watchdog.engine_is_excused();
         self.parts.role.set(role::Role::NotServing, now_ms);
     }
 
@@ -250,7 +250,7 @@ impl Ensemble {
         self.start_anew(true)
     }
 
-    /// A new life from what is on disk, as if the process had been started again; after a pause, if what ended the
+    /// A new incarnation from what is on disk, as if the process had been started again; after a pause, if what ended the
     /// former one may end this one, too. `None` if it is to stop.
     fn start_anew(self, pause: bool) -> Option<Ensemble> {
         let Ensemble { mut parts, running } = self;
@@ -259,8 +259,8 @@ impl Ensemble {
             parts.pause();
         }
         while !parts.proposing.is_to_stop() {
-            match relive(&parts) {
-                Ok(life) => match Ensemble::start(parts, life) {
+            match next_incarnation(&parts) {
+                Ok(incarnation) => match Ensemble::start(parts, incarnation) {
                     Ok(ensemble) => return Some(ensemble),
                     Err((returned, problem)) => {
                         warn!(%problem, "cannot recover yet; trying again");
@@ -326,14 +326,14 @@ fn politely<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 }
 
 /// Recovers from disk, and puts the recovered state in the place of the one that is served.
-fn relive(parts: &Parts) -> Result<Life, RecoveryError> {
+fn next_incarnation(parts: &Parts) -> Result<Incarnation, RecoveryError> {
     let Parts { disk, data_dir, data_log_dir, seed, .. } = parts;
     let options = StoreOptions::default();
     let recover = || recovery::recover_with(disk, data_dir, data_log_dir, *seed, &options, Replay::DECIDED);
     let recovery::Recovered { state, log, tree, applied, checkpointed, tail_len, locks, .. } = politely(recover)?;
     *parts.shared.write() = (parts.renew)(state);
     parts.checkpoints.restart(applied, checkpointed, tail_len);
-    Ok(Life { log, tree, applied, checkpointed, locks })
+    Ok(Incarnation { log, tree, applied, checkpointed, locks })
 }
 
 fn member_options(parts: &Parts) -> MemberOptions {

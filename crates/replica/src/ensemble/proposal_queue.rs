@@ -40,7 +40,7 @@ pub struct Packed {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Intake {
+pub(crate) struct ProposalQueue {
     /// What was packed since somebody took that away.
     pub(crate) packed: Packed,
     /// Of each server: how often it was started, and the number that comes next.
@@ -56,11 +56,11 @@ pub(crate) struct Intake {
     pub(crate) takes_all: bool,
 }
 
-impl Intake {
+impl ProposalQueue {
     /// Opens for all servers, whose commands up to a number are in `state`.
-    pub(crate) fn open(state: &State) -> Intake {
+    pub(crate) fn open(state: &State) -> ProposalQueue {
         let next = state.admitted().map(|(server, (boot, last))| (server, (boot, last + 1)));
-        Intake { next: next.collect(), level: state.level(), ..Intake::default() }
+        ProposalQueue { next: next.collect(), level: state.level(), ..ProposalQueue::default() }
     }
 
     /// Takes commands of a member. *Errors*: they are no commands; none is taken.
@@ -192,23 +192,23 @@ mod tests {
     use super::*;
     use crate::ensemble::check::tests::assert_found;
 
-    fn intake() -> Intake {
-        let mut intake = Intake::open(&State::new(1));
+    fn queue() -> ProposalQueue {
+        let mut queue = ProposalQueue::open(&State::new(1));
         let (session, identities, op) = (SessionId(1), Identities::default(), OpCode::Sync);
         let mut command = Vec::new();
         Command { session, xid: 0, op, settings: Settings::default(), identities, body: b"", from: None }
             .encode(&mut command);
-        intake.take(ServerId(2), 7, 1, command.repeat(3)).unwrap();
-        intake.take_own(command.clone());
-        intake.take(ServerId(2), 7, 4, command).unwrap();
-        intake
+        queue.take(ServerId(2), 7, 1, command.repeat(3)).unwrap();
+        queue.take_own(command.clone());
+        queue.take(ServerId(2), 7, 4, command).unwrap();
+        queue
     }
 
     #[test]
     fn what_is_wrong_in_an_intake_is_found() {
         assert_found(
-            intake,
-            |intake| intake.check(),
+            queue,
+            |queue| queue.check(),
             &[
                 ("wait for the log, counted 1", |it| it.len = 1),
                 ("a section of 2 is empty", |it| {

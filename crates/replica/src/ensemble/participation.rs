@@ -1,15 +1,15 @@
 //! How a server takes part in its ensemble.
 
+use super::catch_up::Learner;
 use super::consensus::Consensus;
 use super::journal::{Journal, MemoryJournal};
-use super::learning::Learner;
 use super::storage::Store;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) enum Standing {
+pub(super) enum Participation {
     /// It has nothing, and waits to join, or to found the ensemble with others.
-    Blank(Blank),
+    Uninitialized(Uninitialized),
     /// It votes.
     Voter(Box<Consensus>),
     /// It is told what is decided.
@@ -18,7 +18,7 @@ pub(super) enum Standing {
 
 /// Of a server that has nothing.
 #[derive(Debug)]
-pub(super) struct Blank {
+pub(super) struct Uninitialized {
     pub(super) journal: Box<dyn Journal>,
     pub(super) next_ping_ms: u64,
 }
@@ -29,54 +29,56 @@ impl std::fmt::Debug for dyn Journal {
     }
 }
 
-impl Standing {
+impl Participation {
     pub(super) fn consensus(&self) -> Option<&Consensus> {
         match self {
-            Standing::Voter(consensus) => Some(consensus),
-            Standing::Blank(_) | Standing::Learner(_) => None,
+            Participation::Voter(consensus) => Some(consensus),
+            Participation::Uninitialized(_) | Participation::Learner(_) => None,
         }
     }
 
     pub(super) fn consensus_mut(&mut self) -> Option<&mut Consensus> {
         match self {
-            Standing::Voter(consensus) => Some(consensus),
-            Standing::Blank(_) | Standing::Learner(_) => None,
+            Participation::Voter(consensus) => Some(consensus),
+            Participation::Uninitialized(_) | Participation::Learner(_) => None,
         }
     }
 
     pub(super) fn store(&self) -> Option<&Store> {
         match self {
-            Standing::Voter(consensus) => Some(&consensus.store),
-            Standing::Learner(learner) => Some(&learner.store),
-            Standing::Blank(_) => None,
+            Participation::Voter(consensus) => Some(&consensus.store),
+            Participation::Learner(learner) => Some(&learner.store),
+            Participation::Uninitialized(_) => None,
         }
     }
 
-    pub(super) fn blank_mut(&mut self) -> Option<&mut Blank> {
+    pub(super) fn blank_mut(&mut self) -> Option<&mut Uninitialized> {
         match self {
-            Standing::Blank(blank) => Some(blank),
-            Standing::Voter(_) | Standing::Learner(_) => None,
+            Participation::Uninitialized(blank) => Some(blank),
+            Participation::Voter(_) | Participation::Learner(_) => None,
         }
     }
 
     pub(super) fn is_blank(&self) -> bool {
-        matches!(self, Standing::Blank(_))
+        matches!(self, Participation::Uninitialized(_))
     }
 
     /// Takes the journal away, for whatever this server is next.
     pub(super) fn take_journal(&mut self) -> Box<dyn Journal> {
         match self {
-            Standing::Blank(blank) => std::mem::replace(&mut blank.journal, Box::new(MemoryJournal::default())),
-            Standing::Voter(consensus) => consensus.store.lock().take_journal(),
-            Standing::Learner(learner) => learner.store.lock().take_journal(),
+            Participation::Uninitialized(blank) => {
+                std::mem::replace(&mut blank.journal, Box::new(MemoryJournal::default()))
+            }
+            Participation::Voter(consensus) => consensus.store.lock().take_journal(),
+            Participation::Learner(learner) => learner.store.lock().take_journal(),
         }
     }
 
     pub(super) fn with_journal<T>(&mut self, work: impl FnOnce(&mut dyn Journal) -> T) -> T {
         match self {
-            Standing::Blank(blank) => work(&mut *blank.journal),
-            Standing::Voter(consensus) => work(&mut *consensus.store.lock().journal),
-            Standing::Learner(learner) => work(&mut *learner.store.lock().journal),
+            Participation::Uninitialized(blank) => work(&mut *blank.journal),
+            Participation::Voter(consensus) => work(&mut *consensus.store.lock().journal),
+            Participation::Learner(learner) => work(&mut *learner.store.lock().journal),
         }
     }
 
@@ -84,21 +86,21 @@ impl Standing {
     /// need not wait for its disk.
     pub(super) fn applicable(&self, early: bool) -> u64 {
         match self {
-            Standing::Voter(consensus) => consensus.applicable(early),
-            Standing::Learner(learner) => {
+            Participation::Voter(consensus) => consensus.applicable(early),
+            Participation::Learner(learner) => {
                 let store = learner.store.lock();
                 store.decided().min(store.durable_end())
             }
-            Standing::Blank(_) => 0,
+            Participation::Uninitialized(_) => 0,
         }
     }
 
     /// Returns when time alone has something for it to do, ms.
     pub(super) fn next_step_ms(&self) -> u64 {
         match self {
-            Standing::Voter(consensus) => consensus.next_round_ms(),
-            Standing::Learner(learner) => learner.next_ping_ms,
-            Standing::Blank(blank) => blank.next_ping_ms,
+            Participation::Voter(consensus) => consensus.next_round_ms(),
+            Participation::Learner(learner) => learner.next_ping_ms,
+            Participation::Uninitialized(blank) => blank.next_ping_ms,
         }
     }
 }

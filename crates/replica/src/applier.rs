@@ -1,4 +1,4 @@
-//! The writer: applies what was agreed on, in order, and tells each connection what it must hear.
+//! The applier: applies what was agreed on, in order, and tells each connection what it must hear.
 //!
 //! Events of a command are delivered before its reply, and all of them before the state is unlocked: whoever reads the
 //! new state afterwards finds its events already waiting. Source: `FinalRequestProcessor`.
@@ -61,7 +61,7 @@ fn path_of(command: &Command<'_>) -> String {
 
 /// Applies commands and fills one outbox for each thread that owns connections.
 #[derive(Debug)]
-pub struct Writer {
+pub struct Applier {
     /// What each thread's connections must hear; the caller takes it away before it unlocks the state.
     pub outboxes: Vec<Outbox>,
     /// In an ensemble, this server and its boot: the commands so numbered are its own clients'.
@@ -106,10 +106,10 @@ impl Watcher for Announcer<'_> {
     }
 }
 
-impl Writer {
+impl Applier {
     /// For connections owned by `threads` threads.
-    pub fn new(threads: usize) -> Writer {
-        Writer {
+    pub fn new(threads: usize) -> Applier {
+        Applier {
             outboxes: (0..threads).map(|_| Outbox::default()).collect(),
             me: None,
             repeats: false,
@@ -198,7 +198,7 @@ impl Writer {
             "what a connection has sent is applied before its session goes on at another one"
         );
         self.answer_reads(shared, command, origin);
-        let Writer { outboxes, audit, .. } = self;
+        let Applier { outboxes, audit, .. } = self;
         let mut announcer = Announcer { watches: shared.watches.get_mut(), outboxes, audit: audit.as_mut() };
         let voter_changes = shared.state.voter_changes();
         let result = shared.state.apply(command, time_ms, &mut self.body, &mut announcer);
@@ -265,7 +265,7 @@ impl Writer {
         result: Result<(), ErrorCode>,
     ) {
         let Some(asker) = asker else { return };
-        let Writer { outboxes, body, .. } = self;
+        let Applier { outboxes, body, .. } = self;
         let err = result.map_or_else(ErrorCode::wire, |()| 0);
         outboxes[usize::from(asker.thread)].push(asker, kind(answered), |out| {
             frame::put_frame(out, |out| {

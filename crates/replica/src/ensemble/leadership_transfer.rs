@@ -24,7 +24,7 @@ pub(super) struct Leaving {
 impl Replica {
     /// Has another server lead. It has done so when this one's role is another; whether it has begun to: there must be
     /// another voter.
-    pub fn hand_over(&mut self, now_ms: u64) -> bool {
+    pub fn transfer_leadership(&mut self, now_ms: u64) -> bool {
         let until_ms = now_ms + self.config.pace.contact_ms;
         if self.consensus().is_some_and(Consensus::is_alone) {
             return false;

@@ -12,8 +12,8 @@ use oxkeeper_replica::auth::AuthConfig;
 use oxkeeper_replica::client_io::{Around, ClientIo, Farewell};
 use oxkeeper_replica::stats::ServerStats;
 use oxkeeper_replica::{
-    Connection, ConnectionConfig, ConnectionId, Delivery, DeliveryKind, End, Flow, Load, LocalSessions, Outbox,
-    Proposals, Serving, Shared, Takeover, Turn, Writer,
+    Applier, Connection, ConnectionConfig, ConnectionId, Delivery, DeliveryKind, End, Flow, Load, LocalSessions,
+    Outbox, Proposals, Serving, Shared, Takeover, Turn,
 };
 use oxkeeper_state::Settings;
 
@@ -43,7 +43,7 @@ pub trait Witness {
 }
 
 /// What is around connections while they have a turn.
-pub struct Hall<'a> {
+pub struct Surroundings<'a> {
     /// What they share with the engine.
     pub shared: &'a Shared,
     /// True time, ms.
@@ -70,7 +70,7 @@ struct Seat {
 
 /// All connections of a server.
 #[derive(Debug)]
-pub struct Seats {
+pub struct Connections {
     /// Waiting for the engine.
     pub waiting: Proposals,
     /// A bug: sessions whose connections are gone.
@@ -80,7 +80,7 @@ pub struct Seats {
     superseded: Vec<Vec<Takeover>>,
     /// Connections each thread is to go on with: those that had their sessions have ended.
     cleared: Vec<Vec<ConnectionId>>,
-    seats: BTreeMap<ConnectionId, Seat>,
+    connections: BTreeMap<ConnectionId, Seat>,
     free: Vec<ConnectionId>,
     places: u32,
     next_thread: usize,
@@ -88,7 +88,7 @@ pub struct Seats {
     stats: ServerStats,
 }
 
-impl Seats {
+impl Connections {
     /// None yet. Session timeouts are in `tick_ms`.
     pub fn new(
         threads: usize,
@@ -96,14 +96,14 @@ impl Seats {
         settings: Settings,
         distributed: bool,
         local_sessions: LocalSessions,
-    ) -> Seats {
-        Seats {
+    ) -> Connections {
+        Connections {
             waiting: Proposals::default(),
             unclosed: Vec::new(),
             mailboxes: (0..threads).map(|_| Outbox::default()).collect(),
             superseded: vec![Vec::new(); threads],
             cleared: vec![Vec::new(); threads],
-            seats: BTreeMap::new(),
+            connections: BTreeMap::new(),
             free: Vec::new(),
             places: 0,
             next_thread: 0,
@@ -129,17 +129,17 @@ impl Seats {
         );
         let io = ClientIo::new(Connection::new(id, "127.0.0.1"), now_ms);
         let seat = Seat { io, link, opened_ms: now_ms };
-        self.seats.insert(id, seat);
+        self.connections.insert(id, seat);
     }
 
     /// Links of all connections.
     pub fn links(&self) -> Vec<LinkId> {
-        self.seats.values().map(|seat| seat.link).collect()
+        self.connections.values().map(|seat| seat.link).collect()
     }
 
     /// How a connection stands, for a message.
     pub fn describe(&self, link: LinkId) -> String {
-        let seat = self.seats.values().find(|seat| seat.link == link);
+        let seat = self.connections.values().find(|seat| seat.link == link);
         seat.map_or("no seat".to_owned(), |seat| format!("{:?}", seat.io))
     }
 
@@ -153,7 +153,7 @@ impl Seats {
     pub fn end_sessions(&mut self, read_only: bool, now_ms: u64) {
         let is_of_kind =
             |seat: &&mut Seat| seat.io.connection.has_begun() && seat.io.connection.is_read_only() == read_only;
-        self.seats.values_mut().filter(is_of_kind).for_each(|seat| seat.io.abandon(now_ms));
+        self.connections.values_mut().filter(is_of_kind).for_each(|seat| seat.io.abandon(now_ms));
     }
 
     /// A connection is to end: its thread learns of it with its next turn.
@@ -163,76 +163,76 @@ impl Seats {
 
     /// When a connection has something to read.
     pub fn due_ms(&self, network: &mut Network) -> Option<u64> {
-        let seats = self.seats.values().filter(|seat| seat.io.wants_input(UNREAD_LEN_MAX));
-        seats.filter_map(|seat| network.link(seat.link).up.due_ms()).min()
+        let connections = self.connections.values().filter(|seat| seat.io.wants_input(UNREAD_LEN_MAX));
+        connections.filter_map(|seat| network.link(seat.link).up.due_ms()).min()
     }
 
     /// Everyone has a turn, in an order that the seed chooses.
-    pub fn all_turns(&mut self, hall: &mut Hall<'_>) {
+    pub fn all_turns(&mut self, surroundings: &mut Surroundings<'_>) {
         let threads = self.mailboxes.len();
-        let first = hall.random.place(threads);
-        let early = hall.random.once_in(2);
+        let first = surroundings.random.place(threads);
+        let early = surroundings.random.once_in(2);
         if early {
-            (0..threads).for_each(|thread| self.mailbox_turn((first + thread) % threads, hall));
+            (0..threads).for_each(|thread| self.mailbox_turn((first + thread) % threads, surroundings));
         }
-        let mut ids: Vec<_> = self.seats.keys().copied().collect();
+        let mut ids: Vec<_> = self.connections.keys().copied().collect();
         if !ids.is_empty() {
-            let first = hall.random.place(ids.len());
+            let first = surroundings.random.place(ids.len());
             ids.rotate_left(first);
         }
         for id in ids {
-            self.client_turn(id, hall);
-            if self.seats.get(&id).is_some_and(|seat| seat.io.farewell().is_some()) {
-                self.client_turn(id, hall);
+            self.client_turn(id, surroundings);
+            if self.connections.get(&id).is_some_and(|seat| seat.io.farewell().is_some()) {
+                self.client_turn(id, surroundings);
             }
         }
         if !early {
-            (0..threads).for_each(|thread| self.mailbox_turn((first + thread) % threads, hall));
+            (0..threads).for_each(|thread| self.mailbox_turn((first + thread) % threads, surroundings));
         }
     }
 
     /// The turn of some connection, or of some thread's mailbox.
-    pub fn io_turn(&mut self, hall: &mut Hall<'_>) {
-        if hall.random.once_in(4) || self.seats.is_empty() {
-            let thread = hall.random.place(self.mailboxes.len());
-            return self.mailbox_turn(thread, hall);
+    pub fn io_turn(&mut self, surroundings: &mut Surroundings<'_>) {
+        if surroundings.random.once_in(4) || self.connections.is_empty() {
+            let thread = surroundings.random.place(self.mailboxes.len());
+            return self.mailbox_turn(thread, surroundings);
         }
-        let place = hall.random.place(self.seats.len());
-        let id = *self.seats.keys().nth(place).expect("it is below the length");
-        self.client_turn(id, hall);
+        let place = surroundings.random.place(self.connections.len());
+        let id = *self.connections.keys().nth(place).expect("it is below the length");
+        self.client_turn(id, surroundings);
     }
 
     /// What a thread does when it is woken: orders, deliveries, and the connections they have reached.
-    fn mailbox_turn(&mut self, thread: usize, hall: &mut Hall<'_>) {
-        self.collect(thread, None, hall);
+    fn mailbox_turn(&mut self, thread: usize, surroundings: &mut Surroundings<'_>) {
+        self.collect(thread, None, surroundings);
         for takeover in std::mem::take(&mut self.superseded[thread]) {
-            self.supersede(takeover, hall);
+            self.supersede(takeover, surroundings);
         }
         for id in std::mem::take(&mut self.cleared[thread]) {
-            if let Some(seat) = self.seats.get_mut(&id) {
+            if let Some(seat) = self.connections.get_mut(&id) {
                 seat.io.connection.clear();
-                self.go_on(id, hall);
+                self.go_on(id, surroundings);
             }
         }
         let mut touched = Vec::new();
-        for (id, seat) in &mut self.seats {
+        for (id, seat) in &mut self.connections {
             if usize::from(id.thread) == thread && seat.io.take_touched() {
                 touched.push(*id);
             }
         }
-        touched.into_iter().for_each(|id| self.go_on(id, hall));
-        self.sweep(thread, hall);
+        touched.into_iter().for_each(|id| self.go_on(id, surroundings));
+        self.sweep(thread, surroundings);
     }
 
     /// Ends a connection whose session is wanted elsewhere. What has arrived from its client comes first.
-    fn supersede(&mut self, Takeover { holder, successor }: Takeover, hall: &mut Hall<'_>) {
-        if !self.seats.contains_key(&holder) {
+    fn supersede(&mut self, Takeover { holder, successor }: Takeover, surroundings: &mut Surroundings<'_>) {
+        if !self.connections.contains_key(&holder) {
             return successor.into_iter().for_each(|id| self.cleared[usize::from(id.thread)].push(id));
         }
-        let former = self.with(holder, hall, |io, hands| {
+        let former = self.with(holder, surroundings, |io, hands| {
             let former = successor.and_then(|successor| io.set_successor(successor));
             while successor.is_some() && hands.read(io) {}
-            io.give_way(successor.is_some(), hands.hall.host_ms);
+            io.give_way(successor.is_some(), hands.surroundings.host_ms);
             former
         });
         if let Some(former) = former.flatten() {
@@ -241,30 +241,30 @@ impl Seats {
     }
 
     /// Writes what is unsent and handles what was held back.
-    fn go_on(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
-        self.with(id, hall, |io, hands| io.go_on(hands));
-        self.settle(id, hall);
+    fn go_on(&mut self, id: ConnectionId, surroundings: &mut Surroundings<'_>) {
+        self.with(id, surroundings, |io, hands| io.go_on(hands));
+        self.settle(id, surroundings);
     }
 
     /// One wake-up of a client's task.
-    fn client_turn(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
-        let is_done = self.with(id, hall, |io, hands| {
+    fn client_turn(&mut self, id: ConnectionId, surroundings: &mut Surroundings<'_>) {
+        let is_done = self.with(id, surroundings, |io, hands| {
             if io.is_closed() {
                 return false;
             }
             if io.is_paused() || !io.unsent.is_empty() {
                 io.go_on(hands);
             }
-            io.end_if_over(hands.hall.host_ms);
+            io.end_if_over(hands.surroundings.host_ms);
             if !io.is_done() {
                 hands.read(io);
             }
             io.is_done()
         });
         match is_done {
-            Some(true) => self.bid_farewell(id, hall),
+            Some(true) => self.bid_farewell(id, surroundings),
             // A closed one may have been abandoned meanwhile.
-            Some(false) | None => self.settle(id, hall),
+            Some(false) | None => self.settle(id, surroundings),
         }
     }
 
@@ -272,37 +272,44 @@ impl Seats {
     fn with<T>(
         &mut self,
         id: ConnectionId,
-        hall: &mut Hall<'_>,
+        surroundings: &mut Surroundings<'_>,
         work: impl FnOnce(&mut ClientIo, &mut Hands<'_, '_>) -> T,
     ) -> Option<T> {
-        let mut seat = self.seats.remove(&id)?;
+        let mut seat = self.connections.remove(&id)?;
         let ended = seat.io.farewell().is_some();
-        let done = work(&mut seat.io, &mut Hands { seats: self, hall, id, link: seat.link });
-        note_end(&seat.io, ended, hall);
-        self.seats.insert(id, seat);
+        let done = work(&mut seat.io, &mut Hands { connections: self, surroundings, id, link: seat.link });
+        note_end(&seat.io, ended, surroundings);
+        self.connections.insert(id, seat);
         Some(done)
     }
 
     /// Takes deliveries out of a mailbox and puts their bytes to what their connections have unsent. `current` has its turn.
-    fn collect(&mut self, thread: usize, mut current: Option<(ConnectionId, &mut ClientIo)>, hall: &mut Hall<'_>) {
+    fn collect(
+        &mut self,
+        thread: usize,
+        mut current: Option<(ConnectionId, &mut ClientIo)>,
+        surroundings: &mut Surroundings<'_>,
+    ) {
         let outbox = std::mem::take(&mut self.mailboxes[thread]);
         for (delivery, bytes) in outbox.iter() {
             match &mut current {
-                Some((id, io)) if *id == delivery.connection => deliver(io, delivery, bytes, &mut self.stats, hall),
+                Some((id, io)) if *id == delivery.connection => {
+                    deliver(io, delivery, bytes, &mut self.stats, surroundings)
+                }
                 _ => {
-                    let Some(seat) = self.seats.get_mut(&delivery.connection) else { continue };
+                    let Some(seat) = self.connections.get_mut(&delivery.connection) else { continue };
                     let ended = seat.io.farewell().is_some();
-                    deliver(&mut seat.io, delivery, bytes, &mut self.stats, hall);
-                    note_end(&seat.io, ended, hall);
-                    self.settle(delivery.connection, hall);
+                    deliver(&mut seat.io, delivery, bytes, &mut self.stats, surroundings);
+                    note_end(&seat.io, ended, surroundings);
+                    self.settle(delivery.connection, surroundings);
                 }
             }
         }
     }
 
-    /// Puts what the writer has to say into the mailboxes; the state is still locked.
-    pub fn fill_mailboxes(&mut self, writer: &mut Writer, bug: Bug) {
-        for (outbox, mailbox) in writer.outboxes.iter_mut().zip(&mut self.mailboxes) {
+    /// Puts what the applier has to say into the mailboxes; the state is still locked.
+    pub fn fill_mailboxes(&mut self, applier: &mut Applier, bug: Bug) {
+        for (outbox, mailbox) in applier.outboxes.iter_mut().zip(&mut self.mailboxes) {
             if bug == Bug::EventsAfterReplies {
                 *outbox = sorted(outbox, |kind| u64::from(kind == DeliveryKind::Event));
             } else if bug == Bug::RepliesSwapped {
@@ -312,9 +319,10 @@ impl Seats {
         }
     }
 
-    fn sweep(&mut self, thread: usize, hall: &mut Hall<'_>) {
-        let now_ms = hall.host_ms;
-        for seat in self.seats.iter_mut().filter(|(id, _)| usize::from(id.thread) == thread).map(|(_, seat)| seat) {
+    fn sweep(&mut self, thread: usize, surroundings: &mut Surroundings<'_>) {
+        let now_ms = surroundings.host_ms;
+        for seat in self.connections.iter_mut().filter(|(id, _)| usize::from(id.thread) == thread).map(|(_, seat)| seat)
+        {
             if !seat.io.connection.has_begun() && now_ms > seat.opened_ms + SILENT_MS {
                 seat.io.end(Farewell::Silent, now_ms);
             }
@@ -326,33 +334,33 @@ impl Seats {
     }
 
     /// Closes the link of a connection.
-    fn bid_farewell(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
-        let Some(seat) = self.seats.get_mut(&id) else { return };
+    fn bid_farewell(&mut self, id: ConnectionId, surroundings: &mut Surroundings<'_>) {
+        let Some(seat) = self.connections.get_mut(&id) else { return };
         seat.io.close();
-        let link = hall.network.link(seat.link);
-        link.down.end(hall.now_ms);
-        link.up.end(hall.now_ms);
-        self.settle(id, hall);
+        let link = surroundings.network.link(seat.link);
+        link.down.end(surroundings.now_ms);
+        link.up.end(surroundings.now_ms);
+        self.settle(id, surroundings);
     }
 
     /// Gives up the place of a closed connection whose writes are answered, as far as that matters to its session.
-    fn settle(&mut self, id: ConnectionId, hall: &mut Hall<'_>) {
+    fn settle(&mut self, id: ConnectionId, surroundings: &mut Surroundings<'_>) {
         let waits = |seat: &Seat| !seat.io.is_closed() || seat.io.must_settle(&self.config);
-        if self.seats.get(&id).is_none_or(waits) {
+        if self.connections.get(&id).is_none_or(waits) {
             return;
         }
-        let mut seat = self.seats.remove(&id).expect("it is there");
+        let mut seat = self.connections.remove(&id).expect("it is there");
         let session = seat.io.connection.session();
-        if hall.bug == Bug::WatchesStay {
-            hall.shared.sessions.lock().let_go(session, id);
+        if surroundings.bug == Bug::WatchesStay {
+            surroundings.shared.sessions.lock().let_go(session, id);
         } else {
-            seat.io.connection.ended(hall.shared);
+            seat.io.connection.ended(surroundings.shared);
         }
-        if hall.bug == Bug::CloseWithConnection {
+        if surroundings.bug == Bug::CloseWithConnection {
             self.unclosed.push(session);
         }
-        if hall.bug == Bug::LocalEndsWithConnection {
-            hall.shared.sessions.lock().local.close(session);
+        if surroundings.bug == Bug::LocalEndsWithConnection {
+            surroundings.shared.sessions.lock().local.close(session);
         }
         seat.io.take_successor().into_iter().for_each(|id| self.cleared[usize::from(id.thread)].push(id));
         self.free.push(id);
@@ -361,8 +369,8 @@ impl Seats {
 
 /// What one client's bytes need of its thread.
 struct Hands<'a, 'b> {
-    seats: &'a mut Seats,
-    hall: &'a mut Hall<'b>,
+    connections: &'a mut Connections,
+    surroundings: &'a mut Surroundings<'b>,
     id: ConnectionId,
     link: LinkId,
 }
@@ -373,7 +381,7 @@ impl Hands<'_, '_> {
         if !io.wants_input(UNREAD_LEN_MAX) {
             return false;
         }
-        let Hall { network, random, now_ms, host_ms, .. } = &mut *self.hall;
+        let Surroundings { network, random, now_ms, host_ms, .. } = &mut *self.surroundings;
         match network.link(self.link).up.read(*now_ms, random) {
             Read::Nothing => return false,
             Read::End => {
@@ -382,8 +390,8 @@ impl Hands<'_, '_> {
             }
             Read::Bytes(bytes) => io.received(&bytes, self),
         }
-        if io.renew_if_waiting(self.hall.host_ms) {
-            self.hall.witness.heard(io.connection.session().0, self.hall.now_ms);
+        if io.renew_if_waiting(self.surroundings.host_ms) {
+            self.surroundings.witness.heard(io.connection.session().0, self.surroundings.now_ms);
         }
         true
     }
@@ -391,7 +399,7 @@ impl Hands<'_, '_> {
 
 impl Around for Hands<'_, '_> {
     fn clock_ms(&self) -> u64 {
-        self.hall.host_ms
+        self.surroundings.host_ms
     }
 
     fn is_congested(&self) -> bool {
@@ -399,10 +407,10 @@ impl Around for Hands<'_, '_> {
     }
 
     fn handle(&mut self, io: &mut ClientIo, input: &[u8]) -> (usize, Flow) {
-        let Hands { seats, hall, id, .. } = self;
-        if hall.bug != Bug::TurnBeforeMailbox {
+        let Hands { connections, surroundings, id, .. } = self;
+        if surroundings.bug != Bug::TurnBeforeMailbox {
             // Whatever this turn can see, its events come first.
-            seats.collect(usize::from(id.thread), Some((*id, &mut *io)), hall);
+            connections.collect(usize::from(id.thread), Some((*id, &mut *io)), surroundings);
         }
         if io.farewell().is_some() {
             return (input.len(), Flow::More);
@@ -411,38 +419,38 @@ impl Around for Hands<'_, '_> {
         let (was_local, unsent_len) = (io.connection.is_local(), io.unsent.len());
         let mut superseded = Vec::new();
         let mut turn = Turn {
-            shared: hall.shared,
-            config: &seats.config,
+            shared: surroundings.shared,
+            config: &connections.config,
             load: &Load::default(),
-            now_ms: hall.host_ms,
-            proposals: &mut seats.waiting,
+            now_ms: surroundings.host_ms,
+            proposals: &mut connections.waiting,
             out: &mut io.unsent,
             superseded: &mut superseded,
-            stats: &mut seats.stats,
+            stats: &mut connections.stats,
         };
         let (used, flow) = io.connection.handle(input, &mut turn);
         if was_local {
-            note_local(&io.connection, &flow, hall);
+            note_local(&io.connection, &flow, surroundings);
         }
-        if hall.bug == Bug::ReadOnlyWrites && hall.shared.serving == Serving::ReadOnly {
+        if surroundings.bug == Bug::ReadOnlyWrites && surroundings.shared.serving == Serving::ReadOnly {
             agree_to_writes(&mut io.unsent[unsent_len..]);
         }
         // what comes with the end of a connection is thrown away unheard
         if !matches!(flow, Flow::End(_)) {
             // A client that comes back is heard before its session is its own again.
             if !had_begun && io.connection.has_begun() {
-                hall.witness.heard(io.connection.session().0, hall.now_ms);
+                surroundings.witness.heard(io.connection.session().0, surroundings.now_ms);
             }
-            note_heard(&io.connection, was_open, &input[..used], hall);
+            note_heard(&io.connection, was_open, &input[..used], surroundings);
         }
         for takeover in superseded {
-            seats.superseded[usize::from(takeover.holder.thread)].push(takeover);
+            connections.superseded[usize::from(takeover.holder.thread)].push(takeover);
         }
         (used, flow)
     }
 
     fn flush(&mut self, io: &mut ClientIo) {
-        let Hall { network, random, now_ms, .. } = &mut *self.hall;
+        let Surroundings { network, random, now_ms, .. } = &mut *self.surroundings;
         // A write that waits fails when the client is gone; one that does not is lost without a word.
         if !io.unsent.is_empty() && network.link(self.link).down.has_ended() {
             io.turn_deaf();
@@ -466,33 +474,39 @@ impl Around for Hands<'_, '_> {
     }
 }
 
-fn deliver(io: &mut ClientIo, delivery: Delivery, bytes: &[u8], stats: &mut ServerStats, hall: &mut Hall<'_>) {
+fn deliver(
+    io: &mut ClientIo,
+    delivery: Delivery,
+    bytes: &[u8],
+    stats: &mut ServerStats,
+    surroundings: &mut Surroundings<'_>,
+) {
     let flipped: Vec<u8>;
     let bytes = match bytes.split_last() {
-        Some((last, rest)) if hall.bug == Bug::FlippedBit && hall.random.once_in(100) => {
+        Some((last, rest)) if surroundings.bug == Bug::FlippedBit && surroundings.random.once_in(100) => {
             flipped = [rest, &[last ^ 1]].concat();
             &flipped
         }
         _ => bytes,
     };
-    io.deliver(delivery, bytes, hall.host_ms, &Load::default(), stats);
+    io.deliver(delivery, bytes, surroundings.host_ms, &Load::default(), stats);
     io.touch();
 }
 
 /// Tells the checkers why a connection ends, once.
-fn note_end(io: &ClientIo, ended: bool, hall: &mut Hall<'_>) {
+fn note_end(io: &ClientIo, ended: bool, surroundings: &mut Surroundings<'_>) {
     if let Some(Farewell::Protocol(end)) = io.farewell().filter(|_| !ended) {
-        hall.witness.ends(end);
+        surroundings.witness.ends(end);
     }
 }
 
 /// Tells the checkers what a turn has made of a session that only its server knew.
-fn note_local(connection: &Connection, flow: &Flow, hall: &mut Hall<'_>) {
+fn note_local(connection: &Connection, flow: &Flow, surroundings: &mut Surroundings<'_>) {
     let session = connection.session().0;
     if !connection.is_local() {
-        hall.witness.upgraded(session);
+        surroundings.witness.upgraded(session);
     } else if *flow == Flow::End(End::SessionClosed) {
-        hall.witness.closing(session);
+        surroundings.witness.closing(session);
     }
 }
 
@@ -509,12 +523,12 @@ fn agree_to_writes(mut out: &mut [u8]) {
 }
 
 /// Tells the checkers which sessions a turn has heard from.
-fn note_heard(connection: &Connection, was_open: bool, used: &[u8], hall: &mut Hall<'_>) {
-    let (witness, session) = (&mut hall.witness, connection.session());
+fn note_heard(connection: &Connection, was_open: bool, used: &[u8], surroundings: &mut Surroundings<'_>) {
+    let (witness, session) = (&mut surroundings.witness, connection.session());
     if !was_open && connection.is_open() {
         match connection.is_local() {
-            true => witness.attached_local(session.0, connection.timeout_ms(), hall.now_ms),
-            false => witness.attached(session.0, connection.timeout_ms(), hall.now_ms),
+            true => witness.attached_local(session.0, connection.timeout_ms(), surroundings.now_ms),
+            false => witness.attached(session.0, connection.timeout_ms(), surroundings.now_ms),
         }
     }
     if session == SessionId::NONE || !was_open {
@@ -523,7 +537,7 @@ fn note_heard(connection: &Connection, was_open: bool, used: &[u8], hall: &mut H
     let mut rest = used;
     while let Ok(Some((body, behind))) = frame::split_frame(rest, usize::MAX) {
         let header = RequestHeader::from_bytes(body).expect("clients send sound headers");
-        witness.heard(session.0, hall.now_ms);
+        witness.heard(session.0, surroundings.now_ms);
         if header.op == OpCode::CloseSession.wire() {
             witness.closing(session.0);
         }

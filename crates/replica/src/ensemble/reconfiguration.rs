@@ -14,14 +14,14 @@ use oxkeeper_state::reconfig::{self, Ruling};
 use parking_lot::RwLock;
 
 use super::ballot;
+use super::catch_up::Learner;
 use super::configuration::Configuration;
 use super::consensus::Consensus;
 use super::frame::Status;
 use super::journal::{DiskJob, Journal, JournalFull, JournalOp};
-use super::learning::Learner;
 use super::links::Link;
+use super::participation::Participation;
 use super::replica::Replica;
-use super::standing::Standing;
 use super::storage::{self, Store};
 use crate::Shared;
 
@@ -32,7 +32,7 @@ impl Replica {
     /// Begins where the journal and the state are: a crash may have come after the end of a configuration was applied and
     /// before the next one was written.
     pub(super) fn recover(&mut self, written: Configuration, state: &State, now_ms: u64) -> Result<(), JournalFull> {
-        let mut journal = self.standing.take_journal();
+        let mut journal = self.participation.take_journal();
         let id = Configuration::id_of(state);
         let configuration =
             if id > written.id { Configuration::behind(state, self.applied.end()) } else { written.clone() };
@@ -59,7 +59,7 @@ impl Replica {
     }
 
     /// Everything of the old configuration is applied and durable: returns the work that ends it.
-    pub(super) fn begin_succession(&mut self, next: &Configuration) -> DiskJob {
+    pub(super) fn begin_reconfiguration(&mut self, next: &Configuration) -> DiskJob {
         // The others may still need to hear what was decided.
         self.take_outgoing();
         let Some(store) = self.store() else { unreachable!("it has applied something") };
@@ -67,7 +67,7 @@ impl Replica {
     }
 
     /// The old configuration has ended, and nothing of it counts any more.
-    pub(super) fn finish_succession(&mut self) {
+    pub(super) fn finish_reconfiguration(&mut self) {
         let now_ms = self.contact.now_ms();
         let leader = self.consensus().and_then(Consensus::leading_server).or(self.leader().map(|(leader, _)| leader));
         let Some(next) = self.next.take() else { unreachable!("its end was written") };
@@ -128,7 +128,7 @@ impl Replica {
     ) {
         let (me, pace, bugs) = (self.config.me, self.config.pace, self.config.bugs);
         self.configuration = configuration;
-        self.standing = if self.configuration.has(me) {
+        self.participation = if self.configuration.has(me) {
             let configuration = self.configuration.clone();
             let mut consensus = Consensus::new(me, configuration, journal, self.applied.end(), pace, bugs, now_ms);
             consensus.sync_len_max = self.config.sync_len_max;
@@ -138,10 +138,10 @@ impl Replica {
                 None if consensus.is_alone() => consensus.take_over(),
                 None => {}
             }
-            Standing::Voter(Box::new(consensus))
+            Participation::Voter(Box::new(consensus))
         } else {
             let store = Store::new(journal, self.applied.end(), self.configuration.id, bugs);
-            Standing::Learner(Box::new(Learner::new(store, now_ms)))
+            Participation::Learner(Box::new(Learner::new(store, now_ms)))
         };
         self.ping(None, now_ms);
         let known: Vec<(ServerId, Status)> = self.statuses().collect();

@@ -8,7 +8,7 @@ use oxkeeper_replica::ensemble::{Mismatch, Role, TwinReport};
 use tracing::{error, info, warn};
 
 use super::engine::Ensemble;
-use super::life::{Agreed, INITIALIZE};
+use super::incarnation::{Agreed, INITIALIZE};
 use crate::ended::Reason;
 use crate::telemetry::role::{self, Learners};
 
@@ -25,7 +25,7 @@ const TWIN_LOG_INTERVAL_MS: u64 = 10_000;
 
 impl Ensemble {
     /// Does, once in a while, what only a real server needs.
-    pub(super) fn keep_house(&mut self) {
+    pub(super) fn housekeep(&mut self) {
         let now_ms = self.parts.clock.now_ms();
         if now_ms < self.running.next_look_ms {
             return;
@@ -43,7 +43,7 @@ impl Ensemble {
 
     /// The permission to found an ensemble is for once: with the disk that it is lost on, it must not be there again.
     fn use_up_initialize(&mut self) {
-        if self.running.initialize && self.running.engine.replica().role() != Role::Blank {
+        if self.running.initialize && self.running.engine.replica().role() != Role::Uninitialized {
             let removed = std::fs::remove_file(self.parts.data_dir.join(INITIALIZE));
             removed.unwrap_or_else(|problem| warn!(%problem, "cannot remove the file `{INITIALIZE}`; remove it"));
             self.running.initialize = false;
@@ -52,7 +52,7 @@ impl Ensemble {
 
     /// It may wait for ever: an operator must know what for.
     fn complain_if_blank(&mut self, now_ms: u64) {
-        if self.running.engine.replica().role() == Role::Blank && now_ms >= self.running.next_blank_log_ms {
+        if self.running.engine.replica().role() == Role::Uninitialized && now_ms >= self.running.next_blank_log_ms {
             self.running.next_blank_log_ms = now_ms + BLANK_LOG_INTERVAL_MS;
             let (linked, unlike) = (self.running.engine.replica().linked(), self.running.engine.replica().unlike());
             let imported = self.parts.shared.read().state.ensemble() != 0;
@@ -136,7 +136,7 @@ impl Ensemble {
     /// An operator must know which servers to look at.
     fn complain_if_lonely(&mut self, now_ms: u64) {
         let replica = self.running.engine.replica();
-        if replica.is_serving() || replica.role() == Role::Blank {
+        if replica.is_serving() || replica.role() == Role::Uninitialized {
             self.running.next_lonely_log_ms = now_ms + LONELY_LOG_AFTER_MS;
         } else if now_ms >= self.running.next_lonely_log_ms {
             self.running.next_lonely_log_ms = now_ms + LONELY_LOG_INTERVAL_MS;
@@ -167,7 +167,7 @@ impl Ensemble {
             match role {
                 Role::Following(leader) => info!(leader = leader.0, "following"),
                 Role::Observing(leader) => info!(leader = leader.0, "observing"),
-                Role::Leading | Role::Looking | Role::Blank => info!("leading"),
+                Role::Leading | Role::Looking | Role::Uninitialized => info!("leading"),
             }
         }
     }
@@ -191,7 +191,7 @@ impl Ensemble {
         let leader = match self.running.engine.replica().role() {
             Role::Leading => Some(self.parts.membership.me),
             Role::Following(leader) | Role::Observing(leader) => Some(leader),
-            Role::Looking | Role::Blank => None,
+            Role::Looking | Role::Uninitialized => None,
         };
         self.parts.role.set_leader(leader, now_ms);
         self.parts.role.set(place, now_ms);

@@ -11,7 +11,7 @@ use crate::model::Model;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Books {
+pub struct Oracle {
     /// What must be.
     pub model: Model,
     /// Nothing refused or never sent appears.
@@ -22,7 +22,7 @@ pub struct Books {
     answered_zxid: i64,
 }
 
-impl Books {
+impl Oracle {
     /// A command is applied for the first time anywhere.
     pub fn applied(&mut self, command: &Command<'_>, time_ms: i64) {
         let late = self.model.has_moved(command) || self.model.has_ended(command);

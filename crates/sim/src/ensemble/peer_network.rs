@@ -76,8 +76,8 @@ struct Wire {
 
 /// All pairs.
 #[derive(Debug)]
-pub struct Wires {
-    wires: Vec<Wire>,
+pub struct PeerNetwork {
+    peer_network: Vec<Wire>,
     servers: usize,
     delay_ms_max: u64,
     /// 0: a frame takes no time but its delay.
@@ -86,17 +86,17 @@ pub struct Wires {
     one_lane: bool,
 }
 
-impl Wires {
+impl PeerNetwork {
     /// Without links.
-    pub fn new(servers: usize, delay_ms_max: u64, bytes_per_ms: u64, one_lane: bool) -> Wires {
-        let wires = (0..servers * servers).map(|_| Wire::default()).collect();
-        Wires { wires, servers, delay_ms_max, bytes_per_ms, one_lane }
+    pub fn new(servers: usize, delay_ms_max: u64, bytes_per_ms: u64, one_lane: bool) -> PeerNetwork {
+        let peer_network = (0..servers * servers).map(|_| Wire::default()).collect();
+        PeerNetwork { peer_network, servers, delay_ms_max, bytes_per_ms, one_lane }
     }
 
     /// The pair, and which of its ends `me` is.
     fn wire(&mut self, me: usize, peer: usize) -> (&mut Wire, usize) {
         let (low, high) = (me.min(peer), me.max(peer));
-        (&mut self.wires[low * self.servers + high], usize::from(me > peer))
+        (&mut self.peer_network[low * self.servers + high], usize::from(me > peer))
     }
 
     /// Sends a frame; when it arrives, or begins to, unless it is lost.
@@ -276,7 +276,7 @@ impl Wires {
 
     /// Nothing is blocked any more.
     pub fn heal(&mut self, now_ms: u64) {
-        for wire in &mut self.wires {
+        for wire in &mut self.peer_network {
             wire.blocked_until_ms = [0; 2];
             wire.lines = Default::default();
             for end in &mut wire.ends {

@@ -25,8 +25,8 @@ use super::ballot;
 use super::consensus::Consensus;
 use super::frame::{Frame, Status};
 use super::links::{Link, Stream};
+use super::participation::Participation;
 use super::replica::{Replica, Want};
-use super::standing::Standing;
 use super::storage::{LogEntry, Store};
 
 /// Bytes of entries told at once.
@@ -85,20 +85,20 @@ impl Learner {
 impl Replica {
     /// Looks whom to follow, or whom to ask.
     pub(super) fn catch_up(&mut self, now_ms: u64) {
-        match &self.standing {
-            Standing::Learner(_) => self.follow(),
-            Standing::Voter(_) => self.ask_for_the_end(now_ms),
-            Standing::Blank(_) => {}
+        match &self.participation {
+            Participation::Learner(_) => self.follow(),
+            Participation::Voter(_) => self.ask_for_the_end(now_ms),
+            Participation::Uninitialized(_) => {}
         }
     }
 
     fn follow(&mut self) {
         let leader = self.leader().map(|(leader, _)| leader);
-        let Standing::Learner(learner) = &self.standing else { return };
+        let Participation::Learner(learner) = &self.participation else { return };
         let end = learner.known();
         let ahead = self.statuses().filter(|(_, status)| !status.is_blank() && status.decided > end);
         let source = leader.or(ahead.max_by_key(|(_, status)| (status.configuration, status.decided)).map(|it| it.0));
-        let Standing::Learner(learner) = &mut self.standing else { return };
+        let Participation::Learner(learner) = &mut self.participation else { return };
         if source.is_some() && source != learner.source {
             learner.source = source;
             source.into_iter().for_each(|source| self.say(source, &Frame::Follow(end)));
@@ -107,7 +107,7 @@ impl Replica {
 
     /// Nothing comes from `peer` any more.
     pub(super) fn unfollow(&mut self, peer: ServerId) {
-        if let Standing::Learner(learner) = &mut self.standing
+        if let Participation::Learner(learner) = &mut self.participation
             && learner.source == Some(peer)
         {
             learner.source = None;
@@ -116,7 +116,7 @@ impl Replica {
 
     /// Whether this server learns, and from `peer`.
     pub(super) fn is_told_by(&self, peer: ServerId) -> bool {
-        matches!(&self.standing, Standing::Learner(learner) if learner.source == Some(peer))
+        matches!(&self.participation, Participation::Learner(learner) if learner.source == Some(peer))
     }
 
     /// A voter whose peers are in a later configuration.
@@ -134,7 +134,7 @@ impl Replica {
 
     /// `peer` lacks a state that only a transfer brings.
     pub(super) fn want_state_of(&mut self, peer: ServerId) {
-        if self.standing.is_blank() {
+        if self.participation.is_blank() {
             // It must be let in first.
             return;
         }
@@ -214,8 +214,8 @@ impl Replica {
     /// Entries that are decided, as `peer` says, from `first` on.
     pub(super) fn learn(&mut self, peer: ServerId, first: u64, mut entries: Vec<LogEntry>, now_ms: u64) {
         let end = first + entries.len() as u64;
-        match &mut self.standing {
-            Standing::Learner(learner) if learner.returns() => {
+        match &mut self.participation {
+            Participation::Learner(learner) if learner.returns() => {
                 if learner.is_complete {
                     return;
                 }
@@ -230,7 +230,7 @@ impl Replica {
                     self.say(peer, &Frame::Learned(end));
                 }
             }
-            Standing::Learner(learner) => {
+            Participation::Learner(learner) => {
                 let mut store = learner.store.lock();
                 let own_end = store.end();
                 if first <= own_end && end > own_end {
@@ -241,8 +241,8 @@ impl Replica {
                     self.say(peer, &Frame::Learned(end));
                 }
             }
-            Standing::Voter(_) => self.give_up_the_vote(peer, first, entries, now_ms),
-            Standing::Blank(_) => {}
+            Participation::Voter(_) => self.give_up_the_vote(peer, first, entries, now_ms),
+            Participation::Uninitialized(_) => {}
         }
     }
 
@@ -254,12 +254,12 @@ impl Replica {
             return;
         }
         self.take_outgoing();
-        let Standing::Voter(consensus) = &self.standing else { return };
+        let Participation::Voter(consensus) = &self.participation else { return };
         let (store, written) = (consensus.store.clone(), consensus.written);
         store.lock().note_decided_by(self.applied.end());
         self.stop_voting(written);
         let learner = Learner { returns: Some(now_ms), lacks_until: decided, ..Learner::new(store, now_ms) };
-        self.standing = Standing::Learner(Box::new(learner));
+        self.participation = Participation::Learner(Box::new(learner));
         self.ping(None, now_ms);
         self.follow();
     }
@@ -276,19 +276,19 @@ impl Replica {
 
     /// Whether this server is a voter that only learns for now.
     pub(super) fn is_catching_up(&self) -> bool {
-        matches!(&self.standing, Standing::Learner(learner) if learner.returns())
+        matches!(&self.participation, Participation::Learner(learner) if learner.returns())
     }
 
     /// A voter that has all that its peers said is decided, or is told nothing any more, votes again.
     pub(super) fn vote_again(&mut self, now_ms: u64) {
-        let Standing::Learner(learner) = &self.standing else { return };
+        let Participation::Learner(learner) = &self.participation else { return };
         let Some(since_ms) = learner.returns.filter(|_| self.next.is_none()) else { return };
         let decided = learner.store.lock().decided();
         // How the others stood when it fell behind is old news.
         let said = |status: Status| status.configuration >= self.configuration.id && status.decided > decided;
         let lacks = decided < learner.lacks_until || self.statuses().any(|(_, status)| said(status));
         let is_settled = self.writing.is_none() && self.is_durable() && self.applied.end() >= decided;
-        let Standing::Learner(learner) = &mut self.standing else { return };
+        let Participation::Learner(learner) = &mut self.participation else { return };
         learner.is_complete |= !lacks || now_ms >= since_ms + STALL_MS;
         if learner.is_complete && is_settled {
             let journal = learner.store.lock().take_journal();
@@ -306,7 +306,7 @@ impl Replica {
             return;
         }
         self.take_outgoing();
-        let Standing::Voter(consensus) = &self.standing else { return };
+        let Participation::Voter(consensus) = &self.participation else { return };
         let (store, written) = (consensus.store.clone(), consensus.written);
         let mut inner = store.lock();
         inner.learn(self.applied.end(), entries.split_off((self.applied.end() - first) as usize));
@@ -315,7 +315,7 @@ impl Replica {
         drop(inner);
         self.stop_voting(written);
         self.target = self.target.filter(|(_, ballot)| ballot::order(*ballot).0 > self.configuration.id);
-        self.standing = Standing::Learner(Box::new(Learner::new(store, now_ms)));
+        self.participation = Participation::Learner(Box::new(Learner::new(store, now_ms)));
     }
 }
 

@@ -1,8 +1,8 @@
 //! Commands of this server's clients, numbered, from when they arrive until they are applied here.
 //!
-//! Whatever happens to leaders and links, the window is sent again from its start to whoever leads next; the duplicate
+//! Whatever happens to leaders and links, the outstanding is sent again from its start to whoever leads next; the duplicate
 //! filter of the state drops what was agreed on already. Invariant: numbers are given once and without gaps; an origin
-//! leaves the window exactly when its command is applied.
+//! leaves the outstanding exactly when its command is applied.
 
 use std::collections::VecDeque;
 
@@ -17,7 +17,7 @@ struct Chunk {
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Window {
+pub(crate) struct Outstanding {
     pub(crate) boot: u64,
     chunks: VecDeque<Chunk>,
     origins: VecDeque<Origin>,
@@ -30,10 +30,10 @@ pub(crate) struct Window {
     len: usize,
 }
 
-impl Window {
-    pub(crate) fn new(boot: u64) -> Window {
+impl Outstanding {
+    pub(crate) fn new(boot: u64) -> Outstanding {
         let (chunks, origins) = (VecDeque::new(), VecDeque::new());
-        Window { boot, chunks, origins, first: 1, next: 1, sent: 1, len: 0 }
+        Outstanding { boot, chunks, origins, first: 1, next: 1, sent: 1, len: 0 }
     }
 
     /// Takes the proposals in; they are empty afterwards.
@@ -75,7 +75,7 @@ impl Window {
 
     /// Panics with the invariant that is broken.
     pub(crate) fn check(&self) {
-        let Window { first, next, sent, .. } = *self;
+        let Outstanding { first, next, sent, .. } = *self;
         let count = self.origins.len() as u64;
         assert!(first + count == next, "invariant: {count} origins wait for commands {first}..{next}");
         assert!(sent <= next, "invariant: command {sent} was sent, {next} comes next");
@@ -98,7 +98,7 @@ impl Window {
 }
 
 /// The origins of the commands that are applied, in order.
-impl Iterator for Window {
+impl Iterator for Outstanding {
     type Item = Origin;
 
     fn next(&mut self) -> Option<Origin> {
@@ -117,21 +117,21 @@ mod tests {
     use super::*;
     use crate::ensemble::check::tests::assert_found;
 
-    fn window() -> Window {
-        let mut window = Window::new(1);
+    fn outstanding() -> Outstanding {
+        let mut outstanding = Outstanding::new(1);
         for count in [2, 3] {
             let origins = (0..count).map(|_| Origin::own(0)).collect();
-            window.push(&mut Proposals { commands: vec![0; 10 * count], origins });
+            outstanding.push(&mut Proposals { commands: vec![0; 10 * count], origins });
         }
-        window.next();
-        window
+        outstanding.next();
+        outstanding
     }
 
     #[test]
     fn what_is_wrong_in_a_window_is_found() {
         assert_found(
-            window,
-            |window| window.check(),
+            outstanding,
+            |outstanding| outstanding.check(),
             &[
                 ("3 origins wait for commands 2..6", |it| drop(it.origins.pop_back())),
                 ("command 9 was sent, 6 comes next", |it| it.sent = 9),

@@ -2,7 +2,7 @@
 //!
 //! It has no disk, no log and no clock, and accepts what the voter has on disk. That is safe: a majority of two is both of
 //! them, so nothing is decided that the voter has not made durable, and no ballot begins that it has not promised. A
-//! companion that forgets everything, as this one does all the time, has nothing to say that the voter does not know.
+//! phantom voter that forgets everything, as this one does all the time, has nothing to say that the voter does not know.
 
 use omnipaxos::messages::sequence_paxos::{Accepted, PaxosMsg, Promise};
 
