@@ -84,6 +84,3 @@ impl Stop {
         }
     }
 }
-
-/// For a future that never comes due.
-pub(crate) const NEVER: Duration = Duration::from_secs(u32::MAX as u64);

@@ -9,8 +9,8 @@ use sd_notify::NotifyState;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, warn};
 
-use crate::signals::NEVER;
-
+/// For a future that never comes due.
+const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// Shorter than this no thread is thought to stand still, whatever interval is asked for: an idle one goes round once a second.
 const PATIENCE_MIN: Duration = Duration::from_secs(5);
 

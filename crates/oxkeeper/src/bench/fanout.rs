@@ -5,10 +5,11 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use super::pool::Pool;
+use super::args::LoadArgs;
+use super::pool::{NAP, Pool};
 use super::report::{self, Cost, Progress, Servers};
 use super::request::{self, Op, Requests};
-use super::{LoadArgs, setup};
+use super::setup;
 
 /// The znode that is watched.
 const WATCHED: u32 = 0;
@@ -61,7 +62,7 @@ fn round(pool: &mut Pool, requests: &Requests) -> Result<std::time::Duration> {
     pool.flush()?;
     let mut left = setter;
     while left > 0 {
-        pool.turn(super::load::NAP, |_, link, frame, _| {
+        pool.turn(NAP, |_, link, frame, _| {
             left -= 1;
             link.check(requests, Op::GetWatching, WATCHED, frame)
         })?;
@@ -74,7 +75,7 @@ fn round(pool: &mut Pool, requests: &Requests) -> Result<std::time::Duration> {
     pool.links()[setter].push(requests, Op::Set, WATCHED);
     pool.flush()?;
     while told_count < setter || !answered {
-        pool.turn(super::load::NAP, |index, link, frame, now| {
+        pool.turn(NAP, |index, link, frame, now| {
             if !request::is_notification(frame) {
                 ensure!(index == setter && !answered, "a reply to nothing");
                 answered = true;

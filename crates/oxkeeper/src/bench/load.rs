@@ -1,29 +1,16 @@
-//! Closed and open loop over many pipelined sessions.
-//!
-//! Closed: every session keeps its window full; an answer is replaced by the next request. Open: requests are due on a
-//! schedule and timed from when they were due, also when the window made them wait: a server that stalls is charged for
-//! every request that its stall delayed (no coordinated omission).
+//! The loads: throughput and latency of requests over many pipelined sessions, and the fill.
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result};
-use hdrhistogram::Histogram;
-use oxkeeper_client::Options;
+use anyhow::Result;
 use serde::Serialize;
 
+use super::args::{FillArgs, LoadArgs};
 use super::interrupt::Interrupt;
-use super::link::Link;
+use super::lanes::{self, Load, Source};
 use super::pool::Pool;
 use super::report::{self, Cost, Progress, Servers};
-use super::request::{Op, Requests, ZNODES_MAX};
-use super::{FillArgs, LoadArgs, Workload, setup};
-
-/// Names that one session of create-delete cycles through. Each is deleted right behind its creation, so few suffice.
-const NAMES_PER_SESSION: u32 = 64;
-/// The longest sleep, so that the progress bar moves.
-pub(super) const NAP: Duration = Duration::from_millis(100);
+use super::setup;
 
 #[derive(Serialize)]
 struct LoadReport {
@@ -91,7 +78,8 @@ pub(super) fn fill(args: &FillArgs) -> Result<()> {
     let (servers, probe) = (target.addresses()?, target.probe()?);
     setup::create_root(servers[0], &target.options()?, 0)?;
     let (before, rss_before, begun) = (probe.cpu()?, probe.resident()?, Instant::now());
-    let times = create_znodes(&servers, &target.options()?, args.znodes, args.size, args.sessions, args.in_flight)?;
+    let times =
+        lanes::create_znodes(&servers, &target.options()?, args.znodes, args.size, args.sessions, args.in_flight)?;
     let (cpu, time) = (probe.cpu()?.since(before), begun.elapsed());
     let grown = probe.resident()?.zip(rss_before).map(|(after, before)| after as f64 - before as f64);
     report::print(
@@ -103,229 +91,4 @@ pub(super) fn fill(args: &FillArgs) -> Result<()> {
         },
         target.output,
     )
-}
-
-/// Creates the first `znodes` znodes, as far as they are not there. Returns how long each took.
-pub(super) fn create_znodes(
-    servers: &[SocketAddr],
-    options: &Options,
-    znodes: u32,
-    size: usize,
-    sessions: u32,
-    in_flight: u32,
-) -> Result<Histogram<u64>> {
-    let mut pool = Pool::open(servers, sessions, options)?;
-    let mut load = Load::new(Source::Fill { next: 0, end: znodes }, sessions, in_flight, size);
-    let mut progress = Progress::new("fill", u64::from(znodes));
-    load.begin(&mut pool)?;
-    while load.waiting > 0 {
-        pool.turn(NAP, |index, link, frame, now| load.answered(index, link, frame, now))?;
-        progress.show(load.times.len(), Instant::now());
-    }
-    pool.close()?;
-    Ok(load.times)
-}
-
-/// Where requests come from.
-enum Source {
-    /// Until the time is over.
-    Endless { workload: Workload, znodes: u32 },
-    /// Each znode once.
-    Fill { next: u32, end: u32 },
-    /// No more.
-    Dry,
-}
-
-/// A request without its answer.
-struct Sent {
-    op: Op,
-    number: u32,
-    /// When it was sent, or should have been.
-    at: Instant,
-}
-
-/// The bench's side of one link.
-#[derive(Default)]
-struct Lane {
-    /// At most the window.
-    waiting: VecDeque<Sent>,
-    /// Requests issued so far; what create-delete and set-get count by.
-    issued: u32,
-    /// The znode that set-get has set last.
-    pair: u32,
-    /// When the next one is due, in open loop.
-    due: Option<Instant>,
-}
-
-struct Load {
-    requests: Requests,
-    source: Source,
-    lanes: Vec<Lane>,
-    in_flight: usize,
-    /// Time between a lane's requests, in open loop.
-    interval: Option<Duration>,
-    random: Random,
-    /// Requests without an answer, over all lanes.
-    waiting: usize,
-    times: Histogram<u64>,
-}
-
-impl Load {
-    fn new(source: Source, sessions: u32, in_flight: u32, size: usize) -> Load {
-        Load {
-            requests: Requests::new(size),
-            source,
-            lanes: (0..sessions).map(|_| Lane::default()).collect(),
-            in_flight: in_flight as usize,
-            interval: None,
-            random: Random(0x9e37_79b9_7f4a_7c15),
-            waiting: 0,
-            times: report::histogram(),
-        }
-    }
-
-    /// Switches to open loop at `rate` a second in all, the lanes taking turns.
-    fn schedule(&mut self, rate: Option<u32>) {
-        let Some(rate) = rate.filter(|rate| *rate > 0) else { return };
-        let step = Duration::from_secs(1) / rate;
-        let start = Instant::now();
-        self.interval = Some(Duration::from_secs_f64(self.lanes.len() as f64 / f64::from(rate)));
-        for (index, lane) in self.lanes.iter_mut().enumerate() {
-            lane.due = Some(start + step * index as u32);
-        }
-    }
-
-    /// Drops what was timed so far.
-    fn forget(&mut self) {
-        self.times.reset();
-    }
-
-    /// Goes on until `end`, or until `go_on`, asked at every turn, says no.
-    fn run_until(&mut self, pool: &mut Pool, end: Instant, mut go_on: impl FnMut(Instant) -> bool) -> Result<()> {
-        if self.interval.is_none() && self.waiting == 0 {
-            self.begin(pool)?;
-        }
-        loop {
-            let now = Instant::now();
-            if now >= end || !go_on(now) {
-                return Ok(());
-            }
-            let due = if self.interval.is_some() { self.pump(pool, now)? } else { None };
-            let wake = due.unwrap_or(end).min(end).saturating_duration_since(now).min(NAP);
-            pool.turn(wake, |index, link, frame, now| self.answered(index, link, frame, now))?;
-        }
-    }
-
-    /// Fills every window.
-    fn begin(&mut self, pool: &mut Pool) -> Result<()> {
-        pool.rest();
-        let now = Instant::now();
-        for (index, link) in pool.links().iter_mut().enumerate() {
-            for _ in 0..self.in_flight {
-                self.issue(index, link, now);
-            }
-            link.flush()?;
-        }
-        Ok(())
-    }
-
-    /// Sends what is due. Returns when the next request will be that a window has room for.
-    fn pump(&mut self, pool: &mut Pool, now: Instant) -> Result<Option<Instant>> {
-        let mut next = None;
-        let interval = self.interval.context("open loop")?;
-        for (index, link) in pool.links().iter_mut().enumerate() {
-            while self.lanes[index].waiting.len() < self.in_flight {
-                let due = self.lanes[index].due.context("open loop")?;
-                if due > now {
-                    next = Some(next.map_or(due, |next: Instant| next.min(due)));
-                    break;
-                }
-                self.issue(index, link, due);
-                self.lanes[index].due = Some(due + interval);
-            }
-            link.flush()?;
-        }
-        Ok(next)
-    }
-
-    /// One more request, if there is one, timed from `at`.
-    fn issue(&mut self, index: usize, link: &mut Link, at: Instant) {
-        let Some((op, number)) = self.next(index) else { return };
-        link.push(&self.requests, op, number);
-        self.lanes[index].waiting.push_back(Sent { op, number, at });
-        self.waiting += 1;
-    }
-
-    fn next(&mut self, index: usize) -> Option<(Op, u32)> {
-        match &mut self.source {
-            Source::Dry => None,
-            Source::Fill { next, end } => {
-                let number = *next;
-                *next = (number + 1).min(*end);
-                (number < *end).then_some((Op::Ensure, number))
-            }
-            Source::Endless { workload: Workload::CreateDelete, .. } => {
-                let lane = &mut self.lanes[index];
-                let name = index as u32 * NAMES_PER_SESSION + lane.issued / 2 % NAMES_PER_SESSION;
-                let op = if lane.issued.is_multiple_of(2) { Op::Create } else { Op::Delete };
-                lane.issued = lane.issued.wrapping_add(1);
-                Some((op, ZNODES_MAX + name))
-            }
-            Source::Endless { workload: Workload::SetGet, znodes } => {
-                let lane = &mut self.lanes[index];
-                let is_set = lane.issued.is_multiple_of(2);
-                lane.issued = lane.issued.wrapping_add(1);
-                if is_set {
-                    lane.pair = self.random.below(*znodes);
-                }
-                Some((if is_set { Op::Set } else { Op::Get }, lane.pair))
-            }
-            Source::Endless { workload, znodes } => {
-                let get_percent = match workload {
-                    Workload::Get => 100,
-                    Workload::Mixed { get_percent } => u32::from(*get_percent),
-                    Workload::Set
-                    | Workload::SetGet
-                    | Workload::CreateDelete
-                    | Workload::Connect
-                    | Workload::WatchFanout
-                    | Workload::Visibility => 0,
-                };
-                let number = self.random.below(*znodes);
-                Some((if self.random.below(100) < get_percent { Op::Get } else { Op::Set }, number))
-            }
-        }
-    }
-
-    fn answered(&mut self, index: usize, link: &mut Link, frame: &[u8], now: Instant) -> Result<()> {
-        let sent = self.lanes[index].waiting.pop_front().context("an answer to nothing")?;
-        self.waiting -= 1;
-        link.check(&self.requests, sent.op, sent.number, frame)?;
-        report::record(&mut self.times, now.saturating_duration_since(sent.at));
-        if self.interval.is_none() {
-            self.issue(index, link, now);
-        }
-        Ok(())
-    }
-
-    /// Waits for the last answers, which are checked too.
-    fn drain(&mut self, pool: &mut Pool) -> Result<()> {
-        self.source = Source::Dry;
-        while self.waiting > 0 {
-            pool.turn(NAP, |index, link, frame, now| self.answered(index, link, frame, now))?;
-        }
-        Ok(())
-    }
-}
-
-/// xorshift64: a load needs spread, not secrets.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u32) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (((self.0 >> 32) * u64::from(bound)) >> 32) as u32
-    }
 }

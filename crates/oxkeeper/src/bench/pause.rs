@@ -11,7 +11,8 @@ use oxkeeper_client::{Client, Error, Options, Session};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 
-use super::{PauseArgs, report, setup};
+use super::args::PauseArgs;
+use super::{report, setup};
 
 /// Between attempts to reconnect.
 const RETRY: Duration = Duration::from_millis(100);

@@ -19,6 +19,8 @@ use super::link::Link;
 pub(super) const HANDSHAKES_IN_FLIGHT: usize = 16;
 /// The longest time without a single answer.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// The longest sleep, so that the progress bar moves.
+pub(super) const NAP: Duration = Duration::from_millis(100);
 const EVENTS_MAX: usize = 1024;
 
 pub(super) struct Pool {

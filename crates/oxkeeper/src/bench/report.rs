@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::Output;
+use super::args::Output;
 use super::process::{Cpu, Probe};
 
 /// Prints `report` to stdout.

@@ -6,11 +6,11 @@ use anyhow::{Result, ensure};
 use oxkeeper_proto::op::XID_PING;
 use serde::Serialize;
 
+use super::args::{LoadArgs, SessionsArgs, Target, WatchesArgs};
 use super::pool::Pool;
 use super::process::Cpu;
 use super::report::{self, Cost, Progress, Servers};
 use super::request::{self, Op, Requests};
-use super::{LoadArgs, SessionsArgs, Target, WatchesArgs};
 
 /// How long a server may take to settle before its memory is read.
 const SETTLE: Duration = Duration::from_secs(1);

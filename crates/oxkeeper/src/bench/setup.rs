@@ -9,7 +9,7 @@ use oxkeeper_client::{Client, Error, Options};
 use oxkeeper_proto::ErrorCode;
 use oxkeeper_proto::op::CreateMode;
 
-use super::load;
+use super::lanes;
 use super::request::{ROOT, data, path};
 
 /// Sessions and window of a fill that only prepares.
@@ -39,7 +39,7 @@ pub(super) fn create_root(server: SocketAddr, options: &Options, number: u32) ->
 /// where it does not, the first reply says NoNode.
 pub(super) fn prepare(servers: &[SocketAddr], options: &Options, znodes: u32, size: usize) -> Result<()> {
     if !create_root(servers[0], options, znodes - 1)? {
-        load::create_znodes(servers, options, znodes, size, SESSIONS, IN_FLIGHT)?;
+        lanes::create_znodes(servers, options, znodes, size, SESSIONS, IN_FLIGHT)?;
     }
     // One server shows its own writes; another may be behind.
     if servers.len() > 1 { runtime()?.block_on(bring_up_to_date(servers, options, znodes - 1)) } else { Ok(()) }

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use super::pool::Pool;
+use super::args::LoadArgs;
+use super::pool::{NAP, Pool};
 use super::report::{self, Cost, Progress};
 use super::request::{self, Op, Requests};
-use super::{LoadArgs, load, setup};
+use super::setup;
 
 /// The znode that is written and read: none of those that a load writes meanwhile.
 const WRITTEN: u32 = request::ZNODES_MAX - 1;
@@ -77,7 +78,7 @@ fn round(pool: &mut Pool, requests: &Requests, writer: usize) -> Result<Round> {
     pool.flush()?;
     let mut written = None;
     while written.is_none() {
-        pool.turn(load::NAP, |index, link, frame, now| {
+        pool.turn(NAP, |index, link, frame, now| {
             ensure!(index == writer, "a reply to nothing");
             link.check(requests, Op::Set, WRITTEN, frame)?;
             written = Some((now, request::mzxid(Op::Set, frame)?));
@@ -92,7 +93,7 @@ fn round(pool: &mut Pool, requests: &Requests, writer: usize) -> Result<Round> {
     let mut was_stale = vec![false; pool.links().len()];
     let mut last = answered;
     while left > 0 {
-        pool.turn(load::NAP, |index, link, frame, now| {
+        pool.turn(NAP, |index, link, frame, now| {
             link.check(requests, Op::Get, WRITTEN, frame)?;
             if request::mzxid(Op::Get, frame)? >= zxid {
                 left -= 1;

@@ -16,7 +16,7 @@ use oxkeeper_tls::SecureSocket;
 use oxkeeper_zkfiles::snapshot::{Item, Reader};
 use oxkeeper_zkfiles::{dir, export, open};
 
-use super::{Unit, bar};
+use super::bar::{Unit, bar};
 use crate::tls::TlsArgs;
 
 /// A server that sends nothing for so long is gone; before it sends, it takes a checkpoint.

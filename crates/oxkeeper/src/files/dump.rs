@@ -26,7 +26,7 @@ use oxkeeper_zkfiles::txn::{Body, Create, Kind, Transaction, op};
 use oxkeeper_zkfiles::{Problem, dir, export, log, open, snapshot};
 use serde_json::{Value, json};
 
-use super::seed;
+use super::place::seed;
 
 /// What to show.
 #[derive(Args, Debug)]

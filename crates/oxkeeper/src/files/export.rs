@@ -11,7 +11,8 @@ use oxkeeper_durable::offline;
 use oxkeeper_state::State;
 use oxkeeper_zkfiles::{Compression, export as zk};
 
-use super::{PlaceArgs, Unit, bar, seed, spinner};
+use super::bar::{Unit, bar, spinner};
+use super::place::{PlaceArgs, seed};
 
 /// What to export, and where to.
 #[derive(Args, Debug)]

@@ -14,7 +14,8 @@ use oxkeeper_state::import::Kept;
 use oxkeeper_zkfiles::dir::{self, Checked, Found, Loaded, Options};
 use oxkeeper_zkfiles::export::fingerprint;
 
-use super::{Place, PlaceArgs, Unit, bar, ensure_dir, seed};
+use super::bar::{Unit, bar};
+use super::place::{Place, PlaceArgs, ensure_dir, seed};
 
 /// What to import, and where to.
 #[derive(Args, Debug)]

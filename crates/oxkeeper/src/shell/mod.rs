@@ -19,6 +19,7 @@ mod progress;
 mod report;
 mod session;
 mod stat;
+mod task;
 mod usage;
 mod walk;
 

@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::commands::{self, Task};
+use super::commands;
 use super::events::{LinePrinter, Teller};
 use super::failure::Failure;
 use super::line::words;
 use super::report::{Format, Report};
+use super::task::Task;
 use super::usage;
 use crate::client_settings::ClientSettings;
 

@@ -7,9 +7,9 @@ use oxkeeper_proto::records::Acl;
 use super::super::failure::{At, Failure, keeper_message};
 use super::super::options::Spec;
 use super::super::progress::Progress;
+use super::super::task::{PLAIN, Task, parse, version_of};
 use super::super::walk::{Walk, gather};
 use super::super::{acl, path, stat};
-use super::{PLAIN, Task, parse, version_of};
 
 const GET_ACL: Spec = Spec { options: &[("s", false)], exclusive: false };
 const SET_ACL: Spec = Spec { options: &[("s", false), ("v", true), ("R", false)], exclusive: false };

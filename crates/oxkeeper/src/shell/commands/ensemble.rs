@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::super::failure::{At, Failure};
 use super::super::options::Spec;
+use super::super::task::{Task, parse};
 use super::super::{stat, usage};
-use super::{Task, parse};
 
 const CONFIG: Spec = Spec { options: &[("s", false), ("w", false), ("c", false)], exclusive: false };
 const RECONFIG: Spec = Spec {

@@ -12,21 +12,9 @@ mod tree;
 mod watch;
 mod write;
 
-use oxkeeper_client::Handle;
-
 use super::failure::Failure;
-use super::options::{Parsed, Spec};
-use super::report::Report;
+use super::task::{PLAIN, Task};
 use super::usage;
-
-/// A command with no options.
-const PLAIN: Spec = Spec { options: &[], exclusive: false };
-
-/// What a command works with.
-pub(super) struct Task<'a> {
-    pub(super) handle: &'a Handle,
-    pub(super) report: &'a mut Report,
-}
 
 /// Runs the command that `words` begins with, if it is one that asks a server.
 pub(super) async fn run(words: &[String], task: &mut Task<'_>) -> Result<(), Failure> {
@@ -57,41 +45,6 @@ pub(super) async fn run(words: &[String], task: &mut Task<'_>) -> Result<(), Fai
         // `connect` and its like have done their work.
         _ => Ok(()),
     }
-}
-
-/// Parses `words`, of which there must be `count` with the command itself.
-fn parse(words: &[String], spec: &Spec, count: usize) -> Result<Parsed, Failure> {
-    let parsed = spec.parse(words)?;
-    if parsed.args.len() < count {
-        return Err(Failure::usage(usage::of(&words[0])));
-    }
-    Ok(parsed)
-}
-
-/// `get path watch` and the like, which were given up long ago and still work.
-fn parse_with_old_watch(words: &[String], spec: &Spec, count: usize, task: &mut Task<'_>) -> Result<Parsed, Failure> {
-    let parsed = parse(words, spec, count)?;
-    if parsed.args.len() <= 2 {
-        return Ok(parsed);
-    }
-    let (name, options) = (&words[0], if words[0] == "get" { "[-s] [-w]" } else { "[-w]" });
-    task.report
-        .warn(format_args!("'{name} path [watch]' has been deprecated. Please use '{name} {options} path' instead."));
-    // ZooKeeper: it is the third word that becomes the option, wherever the path was.
-    let mut words = words.to_vec();
-    "-w".clone_into(&mut words[2]);
-    parse(&words, spec, count)
-}
-
-/// A whole number as Java parses it.
-fn number<T: std::str::FromStr>(text: &str) -> Result<T, Failure> {
-    // ZooKeeper: its shell ends here, with a stack trace that begins so.
-    text.parse().map_err(|_| Failure::value(format!("For input string: \"{text}\"")))
-}
-
-/// The `-v` of a command; -1 for any.
-fn version_of(parsed: &Parsed) -> Result<i32, Failure> {
-    parsed.value("v").map_or(Ok(-1), number)
 }
 
 fn version(words: &[String], task: &mut Task<'_>) -> Result<(), Failure> {

@@ -9,9 +9,9 @@ use serde_json::Value;
 use super::super::failure::{At, Failure};
 use super::super::options::{Parsed, Spec, parse_failure};
 use super::super::path;
+use super::super::task::{PLAIN, Task, parse};
 use super::super::walk::Walk;
 use super::stats_track::{BYTES, BYTES_HARD, COUNT, COUNT_HARD, StatsTrack};
-use super::{PLAIN, Task, parse};
 
 const SET: Spec = Spec { options: &[("n", true), ("b", true), ("N", true), ("B", true)], exclusive: true };
 const DELETE: Spec = Spec { options: &[("n", false), ("b", false), ("N", false), ("B", false)], exclusive: true };

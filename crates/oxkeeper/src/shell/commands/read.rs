@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::super::failure::{At, Failure};
 use super::super::options::Spec;
+use super::super::task::{PLAIN, Task, parse, parse_with_old_watch};
 use super::super::{path, stat as stats, usage};
-use super::{PLAIN, Task, parse, parse_with_old_watch};
 
 const GET: Spec = Spec { options: &[("s", false), ("w", false), ("b", false), ("x", false)], exclusive: false };
 const STAT: Spec = Spec { options: &[("w", false)], exclusive: false };

@@ -11,11 +11,11 @@ use tokio::task::JoinSet;
 use super::super::failure::{At, Failure};
 use super::super::options::Spec;
 use super::super::progress::Progress;
+use super::super::task::{Task, parse, parse_with_old_watch};
 use super::super::usage::LS_HELP;
 use super::super::walk::{Walk, breadth_first};
 use super::super::{path, stat};
 use super::read::missing_path;
-use super::{Task, parse, parse_with_old_watch};
 
 const LS: Spec = Spec { options: &[("?", false), ("s", false), ("w", false), ("R", false)], exclusive: false };
 const DELETE_ALL: Spec = Spec { options: &[("b", true)], exclusive: false };

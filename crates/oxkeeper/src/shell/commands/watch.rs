@@ -4,8 +4,8 @@ use oxkeeper_proto::op::{AddWatchMode, WatcherType};
 
 use super::super::failure::{At, Failure};
 use super::super::options::Spec;
+use super::super::task::{Task, parse};
 use super::super::{path, usage};
-use super::{Task, parse};
 
 const ADD_WATCH: Spec = Spec { options: &[("m", true)], exclusive: false };
 const REMOVE: Spec = Spec {

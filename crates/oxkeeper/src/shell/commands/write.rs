@@ -11,8 +11,8 @@ use oxkeeper_proto::op::CreateMode;
 
 use super::super::failure::{At, Failure, keeper_message};
 use super::super::options::{Parsed, Spec};
+use super::super::task::{Task, number, parse, version_of};
 use super::super::{acl, path, stat};
-use super::{Task, number, parse, version_of};
 
 const CREATE: Spec = Spec { options: &[("e", false), ("s", false), ("c", false), ("t", true)], exclusive: false };
 const DELETE: Spec = Spec { options: &[("v", true)], exclusive: false };

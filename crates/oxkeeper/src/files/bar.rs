@@ -1,0 +1,36 @@
+//! Progress bars of the commands that move data.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// How often a bar is drawn.
+const TICK: Duration = Duration::from_millis(200);
+
+/// A bar on a terminal, nothing elsewhere; `unit` is what is counted.
+pub(super) fn bar(what: &'static str, total: u64, unit: Unit) -> ProgressBar {
+    let bar = ProgressBar::new(total);
+    let template = match unit {
+        Unit::Bytes => "{msg:10} {bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+        Unit::Znodes => "{msg:10} {bar:40} {human_pos} of {human_len} znodes, {per_sec}, {eta} left",
+    };
+    bar.set_style(ProgressStyle::with_template(template).expect("the template is sound"));
+    bar.set_message(what);
+    bar.enable_steady_tick(TICK);
+    bar
+}
+
+/// Likewise, for what does not tell how far it is.
+pub(super) fn spinner(what: &'static str) -> ProgressBar {
+    let spinner = ProgressBar::new_spinner();
+    spinner.set_style(ProgressStyle::with_template("{msg:10} {spinner} {elapsed}").expect("the template is sound"));
+    spinner.set_message(what);
+    spinner.enable_steady_tick(TICK);
+    spinner
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Unit {
+    Bytes,
+    Znodes,
+}
