@@ -4,25 +4,26 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use oxkeeper_sim::ensemble::{self, Scenario, trace};
+use oxkeeper_sim::figures::Count;
 use oxkeeper_sim::{Options, Report, STEPS, replay_command, run};
 
-/// How often a long run says how far it is.
+/// Time between two progress lines.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 const MINUTE_MS: u64 = 60_000;
 
-/// What to run.
+/// The seeds and the shape of the runs.
 #[derive(Debug, Args)]
 pub(crate) struct SimArgs {
     /// First seed
     #[arg(long)]
     seed: u64,
-    /// How many seeds
+    /// Number of seeds
     #[arg(long, default_value_t = 1)]
     count: u64,
     /// Servers: an ensemble, or 1 for a standalone server
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=7))]
     servers: u64,
-    /// Troubles of an ensemble: everything, power, links, changes, lonely, absences, promises, releases, narrow, replaced-disk,
+    /// Faults of an ensemble: everything, power, links, changes, lonely, absences, promises, releases, narrow, replaced-disk,
     /// failover
     #[arg(long, default_value = "everything")]
     scenario: Scenario,
@@ -34,8 +35,8 @@ pub(crate) struct SimArgs {
     steps: u64,
 }
 
-/// Runs the seeds. A broken promise ends the process with its name, what happened before it, and the command that
-/// replays it.
+/// Runs the seeds and ends with a verdict. A broken promise ends the process: it prints the promise, the events before
+/// it, and the command that replays the run.
 pub(crate) fn run_seeds(args: &SimArgs) {
     if args.servers > 1 { run_ensembles(args) } else { run_alone(args) }
 }
@@ -55,7 +56,7 @@ fn run_ensembles(args: &SimArgs) {
             say!("{}", trace::text());
         }
     });
-    say!("{total}");
+    say!("{total}\n{}", total.verdict(args.count));
 }
 
 fn run_alone(args: &SimArgs) {
@@ -65,15 +66,15 @@ fn run_alone(args: &SimArgs) {
         if args.count == 1 {
             say!("{options}");
         }
-        // A broken promise is a panic, which ends a release build at once.
+        // A broken promise panics, and a panic ends a release build at once.
         let text = format!("{options}\nreplay: {}", replay_command(&options));
         std::panic::set_hook(Box::new(move |panic| eprintln!("{panic}\n{text}")));
         total.add(&run(&options));
     });
-    say!("{total}");
+    say!("{total}\n{}", total.verdict(args.count));
 }
 
-/// Every seed, with a line about how far it is now and then.
+/// Runs every seed and prints a progress line now and then.
 fn each(args: &SimArgs, mut run: impl FnMut(u64)) {
     let seeds = args.seed..args.seed.saturating_add(args.count);
     let (begin, mut said) = (Instant::now(), Instant::now());
@@ -82,7 +83,8 @@ fn each(args: &SimArgs, mut run: impl FnMut(u64)) {
         if said.elapsed() >= PROGRESS_INTERVAL {
             said = Instant::now();
             let done = seed + 1 - seeds.start;
-            say!("{done} of {} seeds, {:.0} a second", args.count, done as f64 / begin.elapsed().as_secs_f64());
+            let rate = done as f64 / begin.elapsed().as_secs_f64();
+            say!("{} of {} seeds, {rate:.0} a second", Count(done), Count(args.count));
         }
     }
 }

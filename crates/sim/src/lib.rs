@@ -20,6 +20,7 @@ pub mod client;
 pub mod connections;
 pub mod engine;
 pub mod ensemble;
+pub mod figures;
 pub mod liar;
 pub mod link;
 pub mod model;

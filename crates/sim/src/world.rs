@@ -13,6 +13,7 @@ use oxkeeper_store::{Disk, StoreError, TreeWriter};
 
 use crate::check::{Checks, bounds, contents};
 use crate::client::{Client, Habits, Nearby};
+use crate::figures::{self, Count};
 use crate::link::Network;
 use crate::options::{Bug, Options};
 use crate::random::Random;
@@ -49,6 +50,21 @@ pub struct Report {
 }
 
 impl Report {
+    /// Says in one sentence that `seeds` seeds kept every promise, and what the runs did.
+    pub fn verdict(&self, seeds: u64) -> String {
+        format!(
+            "{}, no promise broken; {} commands, {} starts, {} power failures, {} replies and {} events checked, \
+             {} simulated seconds",
+            figures::seeds(seeds),
+            Count(self.commands),
+            Count(self.starts),
+            Count(self.power_losses),
+            Count(self.replies),
+            Count(self.events),
+            Count(self.virtual_ms / 1_000),
+        )
+    }
+
     /// Adds another run's.
     pub fn add(&mut self, other: &Report) {
         self.commands += other.commands;
@@ -66,7 +82,21 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{self:?}")
+        figures::write_all(
+            formatter,
+            &[
+                ("commands applied", self.commands),
+                ("replies checked", self.replies),
+                ("events checked", self.events),
+                ("starts", self.starts),
+                ("power failures", self.power_losses),
+                ("checkpoints", self.checkpoints),
+                ("checkpoints lost", self.checkpoints_lost),
+                ("sessions", self.sessions),
+                ("ms of virtual time", self.virtual_ms),
+            ],
+        )?;
+        write!(formatter, ", tree digest {:016x}", self.digest)
     }
 }
 

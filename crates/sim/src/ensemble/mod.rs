@@ -22,6 +22,8 @@ pub mod trace;
 mod upgrades;
 mod world;
 
+use crate::figures::{self, Count};
+
 pub use options::Options;
 pub use scenario::Scenario;
 pub use world::run;
@@ -98,6 +100,21 @@ pub struct Report {
 }
 
 impl Report {
+    /// Says in one sentence that `seeds` seeds kept every promise, and what the runs did.
+    pub fn verdict(&self, seeds: u64) -> String {
+        format!(
+            "{}, no promise broken; {} entries, {} crashes, {} leaderships, {} replies and {} events checked, \
+             {} simulated seconds",
+            figures::seeds(seeds),
+            Count(self.entries),
+            Count(self.crashes),
+            Count(self.epochs),
+            Count(self.replies),
+            Count(self.events),
+            Count(self.virtual_ms / 1_000),
+        )
+    }
+
     /// Adds another run's.
     pub fn add(&mut self, other: &Report) {
         self.steps += other.steps;
@@ -132,6 +149,37 @@ impl Report {
 
 impl std::fmt::Display for Report {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{self:?}")
+        figures::write_all(
+            formatter,
+            &[
+                ("steps", self.steps),
+                ("entries applied", self.entries),
+                ("entries decided by one server alone", self.alone),
+                ("commands", self.commands),
+                ("leaderships", self.epochs),
+                ("leaderships before the faults stopped", self.unsettled_epochs),
+                ("replies checked", self.replies),
+                ("events checked", self.events),
+                ("read-only replies", self.read_only_replies),
+                ("frames between servers", self.frames),
+                ("starts", self.starts),
+                ("crashes", self.crashes),
+                ("stops before a newer release's entries", self.outdated),
+                ("disks lost", self.wipes),
+                ("states requested", self.installs),
+                ("states installed", self.installed),
+                ("reconfigurations requested", self.reconfigs),
+                ("configurations", self.configurations),
+                ("hand-overs", self.hand_overs),
+                ("checkpoints", self.checkpoints),
+                ("sessions", self.sessions),
+                ("sessions expired", self.expired),
+                ("local sessions", self.local),
+                ("local sessions upgraded", self.upgraded),
+                ("local sessions expired", self.local_expired),
+                ("ms of virtual time", self.virtual_ms),
+            ],
+        )?;
+        write!(formatter, ", tree digest {:016x}", self.digest)
     }
 }
