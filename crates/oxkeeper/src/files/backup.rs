@@ -16,7 +16,7 @@ use oxkeeper_tls::SecureSocket;
 use oxkeeper_zkfiles::snapshot::{Item, Reader};
 use oxkeeper_zkfiles::{dir, export, open};
 
-use super::bar::{Unit, bar};
+use super::bar::{Unit, bar, spinner};
 use crate::tls::TlsArgs;
 
 /// A server that sends nothing for so long is gone; before it sends, it takes a checkpoint.
@@ -122,7 +122,11 @@ impl Write for Link {
 pub(crate) fn backup(args: &BackupArgs) -> anyhow::Result<ExitCode> {
     let begin = Instant::now();
     fs::create_dir_all(&args.out).with_context(|| format!("cannot create {}", args.out.display()))?;
-    let mut answer = ask(args)?;
+    // The server takes a checkpoint before it answers.
+    let waiting = spinner("waiting");
+    let answer = ask(args);
+    waiting.finish_and_clear();
+    let mut answer = answer?;
     let unfinished = args.out.join("unfinished");
     let received = receive(&mut answer, &unfinished).and_then(|()| verify(&unfinished));
     let (znodes, sessions) = match received {

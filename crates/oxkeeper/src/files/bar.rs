@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often a bar is drawn.
+/// Time between two draws of a bar.
 const TICK: Duration = Duration::from_millis(200);
 
-/// A bar on a terminal, nothing elsewhere; `unit` is what is counted.
+/// A bar on a terminal, nothing elsewhere, that counts in `unit`.
 pub(super) fn bar(what: &'static str, total: u64, unit: Unit) -> ProgressBar {
     let bar = ProgressBar::new(total);
     let template = match unit {
@@ -20,7 +20,7 @@ pub(super) fn bar(what: &'static str, total: u64, unit: Unit) -> ProgressBar {
     bar
 }
 
-/// Likewise, for what does not tell how far it is.
+/// A spinner on a terminal, nothing elsewhere, for work of unknown length.
 pub(super) fn spinner(what: &'static str) -> ProgressBar {
     let spinner = ProgressBar::new_spinner();
     spinner.set_style(ProgressStyle::with_template("{msg:10} {spinner} {elapsed}").expect("the template is sound"));

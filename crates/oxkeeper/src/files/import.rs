@@ -14,7 +14,7 @@ use oxkeeper_state::import::Kept;
 use oxkeeper_zkfiles::dir::{self, Checked, Found, Loaded, Options};
 use oxkeeper_zkfiles::export::fingerprint;
 
-use super::bar::{Unit, bar};
+use super::bar::{Unit, bar, spinner};
 use super::place::{Place, PlaceArgs, ensure_dir, seed};
 
 /// What to import, and where to.
@@ -143,8 +143,10 @@ fn take_over(
             bail!(problem);
         }
     };
+    let building = spinner("building");
     let (mut state, kept) = importing.finish(zxid, target.sessions == Sessions::Keep);
     let ensemble = place.is_member.then(|| fingerprint(&state));
+    building.finish_and_clear();
     match ensemble {
         Some(id) => state.dedicate(id),
         None => {
