@@ -14,6 +14,7 @@ mod signals;
 mod sim;
 mod supervisor;
 mod tls;
+mod usage_error;
 mod word;
 
 use std::process::ExitCode;
@@ -99,7 +100,7 @@ fn main() -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         eprintln!("oxkeeper: {}", said_once(&error));
-        ExitCode::FAILURE
+        if error.is::<usage_error::UsageError>() { usage_error::EXIT_CODE.into() } else { ExitCode::FAILURE }
     })
 }
 

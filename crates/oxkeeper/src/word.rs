@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use oxkeeper_client::ConnectString;
 use tokio::runtime;
@@ -12,8 +12,9 @@ use tokio::runtime;
 use crate::client_settings::ClientSettings;
 use crate::out::{flush, put};
 use crate::tls::TlsArgs;
+use crate::usage_error::UsageError;
 
-/// Which word, and whom to ask.
+/// The word and the server.
 #[derive(Args, Debug)]
 pub(crate) struct WordArgs {
     /// ruok, srvr, mntr, …; the server's 4lw.commands.whitelist says which it answers
@@ -22,7 +23,7 @@ pub(crate) struct WordArgs {
     /// The server
     #[arg(short, long, value_name = "HOST:PORT", default_value = "localhost:2181")]
     server: String,
-    /// Give up after so long
+    /// Time limit for the answer
     #[arg(long, value_name = "MS", default_value_t = 5_000)]
     timeout: u64,
     /// Settings of ZooKeeper's clients, as a properties file; CLIENT_JVMFLAGS is read before it
@@ -32,11 +33,14 @@ pub(crate) struct WordArgs {
     tls: TlsArgs,
 }
 
-/// Asks, and prints what is answered.
+/// Sends the word and prints the answer.
 pub(crate) fn run(args: &WordArgs) -> Result<ExitCode> {
-    ensure!(args.word.len() == 4, "{:?} has not four letters", args.word);
-    let servers = ConnectString::parse(&args.server)?.servers;
-    let [server] = servers.as_slice() else { anyhow::bail!("--server: one server, not {}", servers.len()) };
+    ensure!(args.word.len() == 4, UsageError(format!("the word {} does not have four letters", args.word)));
+    let servers = ConnectString::parse(&args.server);
+    let servers = servers.map_err(|error| UsageError(format!("--server {}: {error}", args.server)))?.servers;
+    let [server] = servers.as_slice() else {
+        bail!(UsageError(format!("--server takes one server, not {}", servers.len())));
+    };
     let tls = args.tls.load_with(&ClientSettings::load(args.client_configuration.as_deref())?)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let asked = async {
