@@ -1,4 +1,4 @@
-//! ACLs as the user writes and reads them. Source: `AclParser`, `ZKUtil.getPermString`, `GetAclCommand`.
+//! Parses and prints ACLs. Source: `AclParser`, `ZKUtil.getPermString`, `GetAclCommand`.
 
 use oxkeeper_client::calls::acl_entry;
 use oxkeeper_proto::op::perms;
@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use super::report::Report;
 
-/// Letter and bit, in the order they are printed.
+/// Letters and bits, in the order in which they are printed.
 const PERMS: [(char, i32); 5] =
     [('c', perms::CREATE), ('d', perms::DELETE), ('r', perms::READ), ('w', perms::WRITE), ('a', perms::ADMIN)];
 
-/// `scheme:id:perms,…`. What is malformed is left out with a warning, and the server has the last word.
+/// Parses `scheme:id:perms,…`. Leaves out malformed entries with a warning; the server decides about the rest.
 pub(super) fn parse<'a>(text: &'a str, report: &mut Report) -> Vec<Acl<'a>> {
-    // ZooKeeper: Java's split drops what is empty at the end, but never the only piece.
+    // ZooKeeper: Java's split drops empty pieces at the end, but never the only piece.
     let pieces = if text.is_empty() { text } else { text.trim_end_matches(',') };
     let mut acl = Vec::new();
     for piece in pieces.split(',').filter(|_| text.is_empty() || !pieces.is_empty()) {
@@ -42,14 +42,14 @@ fn letters(bits: i32) -> String {
     PERMS.iter().filter(|(_, bit)| bits & bit != 0).map(|(letter, _)| letter).collect()
 }
 
-/// The lines of `getAcl`.
+/// Prints the lines of `getAcl`.
 pub(super) fn print(report: &Report, acl: &[Acl<'_>]) {
     for (scheme, id, perms) in acl.iter().map(parts) {
         report.line(format_args!("'{scheme},'{id}\n: {perms}"));
     }
 }
 
-/// One object for each entry.
+/// Returns one object for each entry.
 pub(super) fn json(acl: &[Acl<'_>]) -> Value {
     acl.iter().map(parts).map(|(scheme, id, perms)| json!({"scheme": scheme, "id": id, "perms": perms})).collect()
 }

@@ -1,5 +1,5 @@
-//! The options of a command: what they look like and what is wrong with them. Source: `DefaultParser` of Commons CLI 1.5,
-//! which knows no long options here, and whose messages these are.
+//! Parses the options of a command. Source of syntax and messages: `DefaultParser` of Commons CLI 1.5, used without long
+//! options.
 
 use super::failure::Failure;
 
@@ -12,10 +12,10 @@ pub(super) struct Spec {
     pub(super) exclusive: bool,
 }
 
-/// A command's words, sorted out.
+/// The parsed words of a command.
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
-    /// The command itself first.
+    /// The arguments, the command itself first.
     pub(super) args: Vec<String>,
     options: Vec<(&'static str, Vec<String>)>,
 }
@@ -37,7 +37,7 @@ impl Parsed {
 }
 
 impl Spec {
-    /// Sorts out `words`.
+    /// Parses `words`.
     ///
     /// *Errors*: an option that is unknown, lacks its value, or excludes another.
     pub(super) fn parse(&self, words: &[String]) -> Result<Parsed, Failure> {
@@ -68,7 +68,7 @@ impl Spec {
         self.options.iter().copied().find(|(known, _)| *known == name)
     }
 
-    /// Whether a word behind an option that takes a value is that value.
+    /// Whether the word after an option that takes a value is that value.
     fn is_value(&self, word: &str) -> bool {
         let Some(name) = word.strip_prefix('-').filter(|name| !name.is_empty()) else { return true };
         let name = name.split('=').next().unwrap_or_default();
@@ -77,8 +77,8 @@ impl Spec {
         !is_option || word.parse::<f64>().is_ok()
     }
 
-    /// A word that starts with a hyphen: one option, one with `=value`, or several in one word. Returns whether the last
-    /// still takes a value.
+    /// Parses a word that starts with a hyphen: one option, one with `=value`, or several in one word. Returns whether the
+    /// last option still takes a value.
     fn option(&self, word: &str, open: bool, parsed: &mut Parsed) -> Result<bool, Failure> {
         let unknown = || parse_failure("UnrecognizedOptionException", format!("Unrecognized option: {word}"));
         if word.starts_with("--") {
@@ -143,7 +143,7 @@ impl Parsed {
     }
 }
 
-/// ZooKeeper: the shell prints the exception, class and all.
+/// Words a failure as ZooKeeper's shell does, which prints the exception with its class.
 pub(super) fn parse_failure(class: &str, message: String) -> Failure {
     Failure::usage(format!("org.apache.commons.cli.{class}: {message}"))
 }

@@ -1,4 +1,4 @@
-//! Paths as the user writes them, checked before they are sent. Source: `PathUtils.validatePath`, whose words these are.
+//! Checks the paths that the user writes before they are sent. Source: `PathUtils.validatePath`, whose words these are.
 
 use oxkeeper_proto::path::check_path;
 
@@ -14,12 +14,12 @@ pub(super) fn check(path: &str) -> Result<(), Failure> {
     Err(Failure { path: Some(path.to_owned()), ..Failure::new("BadPath", message) })
 }
 
-/// Of a path whose last name gets a suffix.
+/// Checks a path whose last name gets a suffix.
 pub(super) fn check_sequential(path: &str) -> Result<(), Failure> {
     check(&format!("{path}1"))
 }
 
-/// Where the first name is wrong that is.
+/// Returns the offset of the first fault, in UTF-16 units.
 fn fault(path: &str) -> Option<usize> {
     let mut start = 1;
     for name in path.get(1..)?.split('/') {

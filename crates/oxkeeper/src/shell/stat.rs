@@ -1,4 +1,4 @@
-//! A znode's stat, for people and for programs. Source: `StatPrinter`.
+//! Prints a znode's stat, for people and for programs. Source: `StatPrinter`.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::report::Report;
 
-/// The lines of `stat`.
+/// Prints the lines of `stat`.
 pub(super) fn print(report: &Report, stat: &Stat) {
     let zone = TimeZone::system();
     report.line(format_args!("cZxid = 0x{:x}", stat.czxid));
@@ -23,8 +23,8 @@ pub(super) fn print(report: &Report, stat: &Stat) {
     report.line(format_args!("numChildren = {}", stat.num_children));
 }
 
-/// The names are those `stat` prints. Identifiers are text, as there: 64 bits do not fit into every program's numbers.
-/// Times are milliseconds since 1970.
+/// Returns the stat under the names that `stat` prints. Identifiers are strings, because not every program's numbers
+/// hold 64 bits; times are milliseconds since 1970.
 pub(super) fn json(stat: &Stat) -> Value {
     json!({
         "cZxid": format!("0x{:x}", stat.czxid),
@@ -41,11 +41,11 @@ pub(super) fn json(stat: &Stat) -> Value {
     })
 }
 
-/// As `Date.toString` prints it, in the time zone of this machine (or `TZ`).
+/// Formats a time as `Date.toString` does, in the time zone of this machine (or `TZ`).
 fn date(epoch_ms: i64, zone: &TimeZone) -> String {
     match Timestamp::from_millisecond(epoch_ms) {
         Ok(time) => time.to_zoned_datetime(zone.clone()).strftime("%a %b %d %H:%M:%S %Z %Y").to_string(),
-        // No server's clock says so.
+        // Beyond every calendar.
         Err(_) => format!("{epoch_ms} ms since 1970"),
     }
 }

@@ -1,4 +1,4 @@
-//! What the commands share: their connection and report, and how they take their words apart.
+//! Shared parts of the commands: their connection and report, and the parsing of their words.
 
 use oxkeeper_client::Handle;
 
@@ -10,13 +10,13 @@ use super::usage;
 /// A command with no options.
 pub(super) const PLAIN: Spec = Spec { options: &[], exclusive: false };
 
-/// What a command works with.
+/// The connection and the report of a command.
 pub(super) struct Task<'a> {
     pub(super) handle: &'a Handle,
     pub(super) report: &'a mut Report,
 }
 
-/// Parses `words`, of which there must be `count` with the command itself.
+/// Parses `words`, at least `count` of which must be arguments, the command itself included.
 pub(super) fn parse(words: &[String], spec: &Spec, count: usize) -> Result<Parsed, Failure> {
     let parsed = spec.parse(words)?;
     if parsed.args.len() < count {
@@ -25,7 +25,7 @@ pub(super) fn parse(words: &[String], spec: &Spec, count: usize) -> Result<Parse
     Ok(parsed)
 }
 
-/// `get path watch` and the like, which were given up long ago and still work.
+/// Parses `get path watch` and the like: deprecated forms that still work.
 pub(super) fn parse_with_old_watch(
     words: &[String],
     spec: &Spec,
@@ -45,13 +45,13 @@ pub(super) fn parse_with_old_watch(
     parse(&words, spec, count)
 }
 
-/// A whole number as Java parses it.
+/// Parses a whole number as Java does.
 pub(super) fn number<T: std::str::FromStr>(text: &str) -> Result<T, Failure> {
-    // ZooKeeper: its shell ends here, with a stack trace that begins so.
+    // ZooKeeper: the shell ends here, with a stack trace that begins with these words.
     text.parse().map_err(|_| Failure::value(format!("For input string: \"{text}\"")))
 }
 
-/// The `-v` of a command; -1 for any.
+/// Returns the `-v` of a command; -1 for any version.
 pub(super) fn version_of(parsed: &Parsed) -> Result<i32, Failure> {
     parsed.value("v").map_or(Ok(-1), number)
 }

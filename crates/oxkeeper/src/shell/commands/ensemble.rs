@@ -1,4 +1,4 @@
-//! The ensemble's configuration, and who the server takes us for. Source: `GetConfigCommand`, `ReconfigCommand`,
+//! Commands about the ensemble's configuration, and `whoami`. Source: `GetConfigCommand`, `ReconfigCommand`,
 //! `WhoAmICommand`, `ConfigUtils`.
 
 use serde_json::json;
@@ -43,10 +43,10 @@ fn properties(config: &str) -> impl Iterator<Item = (&str, &str)> {
     config.lines().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.trim(), value.trim()))
 }
 
-/// Version and clients' addresses.
+/// Returns the version and the addresses for clients.
 fn connect_string(config: &str) -> String {
     let mut entries: Vec<_> = properties(config).collect();
-    // ZooKeeper: in the order of a Java hash table.
+    // ZooKeeper: the order is that of a Java hash table.
     entries.sort_by_key(|(key, _)| bucket(key, entries_of_table(config)));
     let version = entries.iter().find(|(key, _)| *key == "version").map_or("", |(_, value)| value);
     let servers = entries.iter().filter(|(key, _)| key.starts_with("server."));
@@ -63,7 +63,7 @@ fn entries_of_table(config: &str) -> u32 {
     buckets
 }
 
-/// Where Java's ConcurrentHashMap puts a key.
+/// Returns the bucket of a key in Java's ConcurrentHashMap.
 fn bucket(key: &str, buckets: u32) -> u32 {
     let hash = key.encode_utf16().fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
     (hash ^ hash >> 16) & (buckets - 1)
@@ -108,7 +108,7 @@ pub(super) async fn reconfig(words: &[String], task: &mut Task<'_>) -> Result<()
     Ok(())
 }
 
-/// The servers of a configuration file, as the `members` of a request.
+/// Reads the servers of a configuration file, as the `members` of a request.
 fn members_of(file: &str) -> Result<String, Failure> {
     let failed = |reason: &dyn std::fmt::Display| Failure::usage(format!("Error processing {file}{reason}"));
     let text = std::fs::read_to_string(file).map_err(|error| failed(&format_args!(": {error}")))?;

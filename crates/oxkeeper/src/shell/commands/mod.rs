@@ -1,7 +1,7 @@
-//! The commands that ask a server: each parses its words as ZooKeeper's shell does, asks, and reports.
+//! The commands that ask a server. Each parses its words as ZooKeeper's shell does, sends requests, and reports.
 //!
-//! Source: `org.apache.zookeeper.cli`, one class a command. What the shell does by itself (`connect`, `history`, …) is in
-//! [`super::session`].
+//! Source: `org.apache.zookeeper.cli`, one class for each command. The commands of the shell itself (`connect`, `history`,
+//! …) are in [`super::session`].
 
 mod acl;
 mod ensemble;
@@ -42,7 +42,7 @@ pub(super) async fn run(words: &[String], task: &mut Task<'_>) -> Result<(), Fai
         "sync" => read::sync(words, task).await,
         "version" => version(words, task),
         "whoami" => ensemble::who_am_i(task).await,
-        // `connect` and its like have done their work.
+        // `connect` and the like have already run.
         _ => Ok(()),
     }
 }

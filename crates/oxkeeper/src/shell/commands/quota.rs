@@ -1,4 +1,4 @@
-//! Quotas, which are znodes that clients write. Source: `SetQuotaCommand`, `ListQuotaCommand`, `DelQuotaCommand`, `Quotas`.
+//! Commands about quotas, which are znodes that clients write. Source: `SetQuotaCommand`, `ListQuotaCommand`, `DelQuotaCommand`, `Quotas`.
 
 use oxkeeper_client::Error;
 use oxkeeper_client::calls::{New, open_acl};
@@ -15,7 +15,7 @@ use super::stats_track::{BYTES, BYTES_HARD, COUNT, COUNT_HARD, StatsTrack};
 
 const SET: Spec = Spec { options: &[("n", true), ("b", true), ("N", true), ("B", true)], exclusive: true };
 const DELETE: Spec = Spec { options: &[("n", false), ("b", false), ("N", false), ("B", false)], exclusive: true };
-/// Option and what it limits.
+/// Options and their limits.
 const LIMITS: [(&str, &str); 4] = [("n", COUNT), ("b", BYTES), ("N", COUNT_HARD), ("B", BYTES_HARD)];
 const ROOT: &str = "/zookeeper/quota";
 const LIMITS_NAME: &str = "zookeeper_limits";
@@ -48,7 +48,7 @@ pub(super) async fn set(words: &[String], task: &mut Task<'_>) -> Result<(), Fai
     Ok(())
 }
 
-/// The limit that the options ask for, all others -1.
+/// Returns the limit that the options ask for, all others -1.
 fn wanted(parsed: &Parsed) -> Result<StatsTrack, Failure> {
     let mut wanted = StatsTrack::default();
     for (option, key) in LIMITS {
@@ -71,7 +71,7 @@ fn limit(text: &str, is_count: bool) -> Result<i64, Failure> {
     }
 }
 
-/// No znode below may have a quota.
+/// Checks that no znode below has a quota.
 async fn check_below(path: &str, task: &mut Task<'_>) -> Result<(), Failure> {
     let own = format!("{ROOT}{path}");
     let (mut walk, mut batch) = match Walk::begin(task.handle, &own, false).await {
@@ -94,7 +94,7 @@ async fn check_below(path: &str, task: &mut Task<'_>) -> Result<(), Failure> {
     }
 }
 
-/// No znode above may have a quota.
+/// Checks that no znode above has a quota.
 async fn check_above(path: &str, task: &mut Task<'_>) -> Result<(), Failure> {
     for (end, _) in path.match_indices('/').skip(1) {
         let above = &path[..end];
@@ -129,7 +129,7 @@ async fn make_parents(path: &str, task: &mut Task<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Creates a znode unless somebody else just did.
+/// Creates a znode, or finds that another client just did.
 async fn make(path: &str, data: Option<&[u8]>, task: &mut Task<'_>) -> Result<(), Failure> {
     let new = New { path, data, acl: &open_acl(), mode: CreateMode::Persistent, ttl_ms: 0 };
     match task.handle.client().await.at(path)?.create_new(&new).await {
@@ -138,7 +138,7 @@ async fn make(path: &str, data: Option<&[u8]>, task: &mut Task<'_>) -> Result<()
     }
 }
 
-/// Writes the limit beside those that are there. Returns all of them.
+/// Writes the limit beside the existing ones. Returns all of them.
 async fn store(path: &str, wanted: &StatsTrack, task: &mut Task<'_>) -> Result<StatsTrack, Failure> {
     let (limits_path, stats_path) = (format!("{ROOT}{path}/{LIMITS_NAME}"), format!("{ROOT}{path}/{STATS_NAME}"));
     let exists = task.handle.exists(&limits_path, false).await.at(&limits_path)?.is_some();
@@ -232,7 +232,7 @@ pub(super) async fn delete(words: &[String], task: &mut Task<'_>) -> Result<(), 
         let child = format!("{parent}/{child}");
         client.delete(&child, -1).await.at(&child)?;
     }
-    // What the quota alone needed goes, too.
+    // Parents that only the quota needed are removed, too.
     let mut emptied = parent.as_str();
     while emptied != ROOT && client.get_children(emptied, false).await.at(emptied)?.is_empty() {
         client.delete(emptied, -1).await.at(emptied)?;
@@ -241,7 +241,7 @@ pub(super) async fn delete(words: &[String], task: &mut Task<'_>) -> Result<(), 
     Ok(())
 }
 
-/// By the names of the file.
+/// Returns the limits under the names that the znode uses.
 fn json(track: &StatsTrack) -> Value {
     track.0.iter().map(|(key, value)| (key.clone(), Value::from(*value))).collect::<serde_json::Map<_, _>>().into()
 }

@@ -42,7 +42,7 @@ pub(super) async fn get(words: &[String], task: &mut Task<'_>) -> Result<(), Fai
     Ok(())
 }
 
-/// Text where it is text and nothing else was asked for, base64 otherwise; null stays null.
+/// Returns text if the data is text and no other encoding was asked for, else base64; null stays null.
 fn data_json(data: Option<&[u8]>, asked: &'static str) -> (Value, &'static str) {
     let Some(data) = data else { return (Value::Null, "utf-8") };
     match std::str::from_utf8(data) {
@@ -119,7 +119,7 @@ pub(super) async fn sync(words: &[String], task: &mut Task<'_>) -> Result<(), Fa
     synced.at(path)
 }
 
-/// For `ls` without a path.
+/// The failure of `ls` without a path.
 pub(super) fn missing_path(command: &str) -> Failure {
     Failure::usage(usage::of(command))
 }

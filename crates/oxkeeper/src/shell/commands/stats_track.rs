@@ -1,4 +1,4 @@
-//! The contents of a quota's znodes. Source: `StatsTrack`.
+//! The data of a quota's znodes. Source: `StatsTrack`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,12 +8,12 @@ pub(super) const BYTES: &str = "bytes";
 pub(super) const COUNT_HARD: &str = "countHardLimit";
 pub(super) const BYTES_HARD: &str = "byteHardLimit";
 
-/// Limits or numbers by name; what is absent counts as -1.
+/// Limits or numbers by name; an absent one counts as -1.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct StatsTrack(pub(super) BTreeMap<String, i64>);
 
 impl StatsTrack {
-    /// `key=value` pairs between `,` or `;`. What is no pair is left out.
+    /// Parses `key=value` pairs between `,` or `;`. Leaves out everything else.
     pub(super) fn parse(data: &[u8]) -> StatsTrack {
         let text = String::from_utf8_lossy(data);
         let pairs = text.split([',', ';']).filter_map(|pair| {

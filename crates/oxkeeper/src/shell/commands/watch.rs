@@ -1,4 +1,4 @@
-//! Watches. Source: `AddWatchCommand`, `RemoveWatchesCommand`.
+//! Commands about watches. Source: `AddWatchCommand`, `RemoveWatchesCommand`.
 
 use oxkeeper_proto::op::{AddWatchMode, WatcherType};
 

@@ -19,7 +19,7 @@ const DELETE: Spec = Spec { options: &[("v", true)], exclusive: false };
 const SET: Spec = Spec { options: &[("s", false), ("v", true), ("b", false)], exclusive: false };
 /// Source: `EphemeralType.TTL.maxValue`.
 const TTL_MAX_MS: i64 = 0xff_ffff_ffff;
-/// As lenient as Java's `Base64.getDecoder`.
+/// A decoder as lenient as Java's `Base64.getDecoder`.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -65,7 +65,7 @@ pub(super) async fn create(words: &[String], task: &mut Task<'_>) -> Result<(), 
     }
 }
 
-/// What the options of `create` ask for, and the ttl.
+/// Returns the mode that the options of `create` ask for, and the ttl.
 fn mode(parsed: &Parsed) -> Result<(CreateMode, i64), Failure> {
     let (ephemeral, sequential, container) = (parsed.has("e"), parsed.has("s"), parsed.has("c"));
     if container && (ephemeral || sequential) {
@@ -100,7 +100,7 @@ fn mode(parsed: &Parsed) -> Result<(CreateMode, i64), Failure> {
 pub(super) async fn delete(words: &[String], task: &mut Task<'_>) -> Result<(), Failure> {
     let parsed = parse(words, &DELETE, 2)?;
     if parsed.args.len() > 2 {
-        // ZooKeeper: says so, and then ignores the version.
+        // ZooKeeper: prints this and then ignores the version.
         task.report.warn("'delete path [version]' has been deprecated. Please use 'delete [-v version] path' instead.");
     }
     let path = &parsed.args[1];
@@ -111,12 +111,12 @@ pub(super) async fn delete(words: &[String], task: &mut Task<'_>) -> Result<(), 
     Ok(())
 }
 
-/// As Java decodes base64, and in its words.
+/// Decodes base64 as Java does; errors use its words.
 fn decode(text: &str) -> Result<Vec<u8>, Failure> {
     LENIENT.decode(text).map_err(|error| match error {
         DecodeError::InvalidByte(_, byte) => Failure::value(format!("Illegal base64 character {byte:x}")),
         DecodeError::InvalidLength(_) | DecodeError::InvalidLastSymbol(..) | DecodeError::InvalidPadding => {
-            Failure::value(format!("{text:?} is no base64: {error}"))
+            Failure::value(format!("\"{text}\" is not base64: {error}"))
         }
     })
 }
