@@ -3,4 +3,5 @@
 
 ZOOBINDIR="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 . "$ZOOBINDIR/zkEnv.sh"
-exec "$OXKEEPER" shell "$@"
+# zkCli runs a script to its end, whatever fails in it.
+exec "$OXKEEPER" shell --keep-going "$@"

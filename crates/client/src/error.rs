@@ -15,6 +15,9 @@ pub enum Error {
     /// The server refused the request with a code the protocol does not have.
     #[error("the server answered with the unknown error {0}")]
     UnknownCode(i32),
+    /// The name of the host leads to no address.
+    #[error("unknown host")]
+    UnknownHost(#[source] io::Error),
     /// The connection could not be made.
     #[error("cannot connect")]
     Io(#[from] io::Error),

@@ -7,6 +7,7 @@
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
+use std::io::ErrorKind;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use oxkeeper_proto::op::{AddWatchMode, EventType, WatcherType};
 use oxkeeper_proto::records::Stat;
 use oxkeeper_proto::{ErrorCode, Zxid};
 use parking_lot::Mutex;
+use tokio::net::lookup_host;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
@@ -112,8 +114,8 @@ struct Status {
     client: Option<Client>,
     /// How often every server was tried in vain.
     failed_rounds: u64,
-    /// Why TLS with a server that was tried last failed, and which.
-    trouble: Option<Arc<str>>,
+    /// Each server that refused us since we were last served, and why.
+    troubles: Vec<(String, String)>,
 }
 
 #[derive(Debug, Default)]
@@ -142,7 +144,7 @@ impl Handle {
     /// Begins to connect; `options.chroot` is that of `servers`. Needs a tokio runtime.
     pub fn open(servers: ConnectString, mut options: Options) -> (Handle, mpsc::Receiver<Event>) {
         options.chroot = servers.chroot;
-        let status = Status { state: State::Connecting, client: None, failed_rounds: 0, trouble: None };
+        let status = Status { state: State::Connecting, client: None, failed_rounds: 0, troubles: Vec::new() };
         let (status, seen) = watch::channel(status);
         let (controls, received) = mpsc::channel(CONTROLS_MAX);
         let (events, told) = mpsc::channel(EVENTS_MAX);
@@ -159,9 +161,12 @@ impl Handle {
         self.status.borrow().state
     }
 
-    /// Why there is no connection with TLS, if that is why there is none.
-    pub fn trouble(&self) -> Option<Arc<str>> {
-        self.status.borrow().trouble.clone()
+    /// Says why there is no connection: each server that was tried, and what it did. `None` while we are served.
+    pub fn trouble(&self) -> Option<String> {
+        let status = self.status.borrow();
+        let mut told: Vec<_> = status.troubles.iter().map(|(server, reason)| format!("{server}: {reason}")).collect();
+        told.sort_unstable();
+        (!told.is_empty()).then(|| told.join("; "))
     }
 
     /// The connection of this moment; waits for one while servers remain to be tried.
@@ -367,7 +372,9 @@ impl Keeper {
 
     fn enter(&self, state: State, client: Option<Client>) {
         self.status.send_modify(|status| {
-            status.trouble = status.trouble.take().filter(|_| client.is_none());
+            if client.is_some() {
+                status.troubles.clear();
+            }
             (status.state, status.client) = (state, client);
         });
     }
@@ -375,6 +382,18 @@ impl Keeper {
     /// Events beyond [`EVENTS_MAX`] that nobody reads are lost, as is all that is told to nobody.
     fn tell(&self, event: Event) {
         let _ = self.events.try_send(event);
+    }
+
+    /// Remembers why a server does not serve us.
+    fn note(&self, (host, port): &(String, u16), error: &Error) {
+        let (mut server, reason) = (format!("{host}:{port}"), refusal(error));
+        if matches!(error, Error::Tls(_)) {
+            server = format!("TLS with {server}");
+        }
+        self.status.send_modify(|status| {
+            status.troubles.retain(|(known, _)| *known != server);
+            status.troubles.push((server, reason));
+        });
     }
 
     /// Tries server after server until one serves us.
@@ -388,14 +407,10 @@ impl Keeper {
                 Ok((client, events)) => match self.greet(&client).await {
                     Ok(()) => return Ok((client, events)),
                     Err(Error::Server(ErrorCode::AuthFailed)) => return Err(End::AuthFailed),
-                    Err(_) => {}
+                    Err(error) => self.note(&server, &error),
                 },
                 Err(Error::SessionExpired) => return Err(End::Expired),
-                Err(Error::Tls(reason)) => {
-                    let trouble = format!("TLS with {}:{}: {reason}", server.0, server.1);
-                    self.status.send_modify(|status| status.trouble = Some(trouble.into()));
-                }
-                Err(_) => {}
+                Err(error) => self.note(&server, &error),
             }
             (self.next, tried) = (self.next + 1, tried + 1);
             if tried % self.servers.len() == 0 {
@@ -473,18 +488,46 @@ async fn attempt(
 ) -> Result<(Client, Events), Error> {
     let servers = u32::try_from(servers).unwrap_or(u32::MAX);
     let limit = (options.timeout / servers).max(ATTEMPT_MIN);
-    let server = (host.as_str(), port);
     let mut options = options;
     if let Some(tls) = &mut options.tls {
         tls.name.get_or_insert_with(|| host.clone());
     }
     let connecting = async {
+        let found = lookup_host((host.as_str(), port)).await.map_err(Error::UnknownHost)?;
+        let found: Vec<_> = found.collect();
         match &session {
-            Some(session) => Client::resume(server, &options, session).await,
-            None => Client::connect(server, &options).await,
+            Some(session) => Client::resume(&found[..], &options, session).await,
+            None => Client::connect(&found[..], &options).await,
         }
     };
     timeout(limit, connecting).await.unwrap_or(Err(Error::HandshakeTimeout))
+}
+
+/// Says why a server does not serve us, and what may be wrong.
+fn refusal(error: &Error) -> String {
+    match error {
+        Error::UnknownHost(reason) => {
+            let reason = reason.to_string();
+            format!("unknown host ({})", reason.trim_start_matches("failed to lookup address information: "))
+        }
+        Error::Io(reason) if reason.kind() == ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        Error::Io(reason) => format!("cannot connect: {reason}"),
+        Error::Tls(reason) => reason.clone(),
+        Error::ConnectionLost(_) => {
+            "it closed the connection without an answer: it has no quorum or is starting, or the port is for TLS"
+                .to_owned()
+        }
+        Error::FrameLength(_) | Error::Decode(_) => {
+            "it does not answer in the ZooKeeper protocol: the port is for TLS, or for something else".to_owned()
+        }
+        Error::Server(_)
+        | Error::UnknownCode(_)
+        | Error::SessionExpired
+        | Error::HandshakeTimeout
+        | Error::Silent
+        | Error::OutOfOrder { .. }
+        | Error::EventsOverflow => error.to_string(),
+    }
 }
 
 /// Does `work` and answers what can be answered without a connection.

@@ -24,7 +24,7 @@ pub enum ConnectStringError {
     #[error("A HostProvider may not be empty!")]
     NoServer,
     /// What follows the colon is no port.
-    #[error("{text:?} is no port: {reason}")]
+    #[error("{text} is not a port: {reason}")]
     Port {
         /// As given.
         text: String,

@@ -208,3 +208,36 @@ async fn a_server_that_takes_writes_is_looked_for() {
     assert_eq!(second.shake_hands_as(8, 30_000, false).await.0, 0);
     assert_eq!(events.recv().await, Some(Event::Session(Change::SyncConnected)));
 }
+
+/// Why there is no connection: a server that closes, one that does not speak the protocol, and a port nobody listens on.
+#[tokio::test]
+async fn a_server_that_does_not_serve_is_named_with_the_reason() {
+    let (closing, foreign) =
+        (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let (closing_at, foreign_at) = (closing.local_addr().unwrap(), foreign.local_addr().unwrap());
+    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let unused_at = unused.local_addr().unwrap();
+    drop(unused);
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = closing.accept().await {
+            drop(socket);
+        }
+    });
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = foreign.accept().await {
+            // An alert of TLS.
+            socket.write_all(&[21, 3, 3, 0, 2, 2, 10]).await.unwrap();
+        }
+    });
+    let servers = ConnectString::parse(&format!("{closing_at},{foreign_at},{unused_at}")).unwrap();
+    let (handle, _events) = Handle::open(servers, Options::default());
+    assert!(matches!(handle.client().await, Err(Error::ConnectionLost(_))));
+    let trouble = handle.trouble().unwrap();
+    for expected in [
+        format!("{closing_at}: it closed the connection without an answer"),
+        format!("{foreign_at}: it does not answer in the ZooKeeper protocol"),
+        format!("{unused_at}: connection refused"),
+    ] {
+        assert!(trouble.contains(&expected), "{trouble}");
+    }
+}

@@ -1,4 +1,4 @@
-//! Events, printed as they come: between the lines the user types, or in the order of a script. Source:
+//! Prints events as they come: between the lines the user types, or in the order of a script. Source:
 //! `ZooKeeperMain.MyWatcher`.
 
 use std::sync::Arc;
@@ -13,24 +13,26 @@ use tokio::sync::{mpsc, oneshot};
 use super::report::Format;
 use crate::out::{flush, put};
 
-/// Who prints while a line is being typed.
+/// Prints above the line that is being typed.
 pub(super) type LinePrinter = Arc<Mutex<Option<Box<dyn ExternalPrinter + Send>>>>;
 
-/// How events are told.
+/// Prints events.
 #[derive(Clone)]
 pub(super) struct Teller {
     pub(super) format: Format,
-    /// Leaves out that we are connected, or closed, when that was asked for.
+    /// Leaves out the first connection, and the end of the session if a command asked for it.
     pub(super) quiet: bool,
+    /// Leaves out every event of the session: only watches are told.
+    pub(super) watches_only: bool,
     /// `printwatches`.
     pub(super) on: Arc<AtomicBool>,
-    /// Whether a command is under way: events then wait for its end, so that they never stand within what it says.
+    /// Whether a command is under way: events then wait for its end, so that they never interrupt its output.
     pub(super) busy: Arc<AtomicBool>,
     pub(super) line_printer: LinePrinter,
 }
 
 impl Teller {
-    /// Tells events until there are no more, and answers each fence once all before it are told.
+    /// Prints events until there are no more, and answers each fence once all events before it are printed.
     pub(super) async fn run(self, mut events: mpsc::Receiver<Event>, mut fences: mpsc::Receiver<oneshot::Sender<()>>) {
         let (mut open, mut connected, mut waiting) = (true, false, Vec::new());
         loop {
@@ -45,9 +47,11 @@ impl Teller {
                             Event::Session(Change::Closed) => true,
                             Event::Session(_) | Event::Watch(_) | Event::Removed(..) => false,
                         };
-                        // What a command waits for is not told after it.
-                        let at_once = matches!(event, Event::Session(_)) || !self.busy.load(Ordering::Relaxed);
-                        if !(expected && self.quiet) && self.on.load(Ordering::Relaxed) {
+                        let of_session = matches!(event, Event::Session(_));
+                        // A command may wait for an event of the session, which is therefore printed at once.
+                        let at_once = of_session || !self.busy.load(Ordering::Relaxed);
+                        let left_out = expected && self.quiet || of_session && self.watches_only;
+                        if !left_out && self.on.load(Ordering::Relaxed) {
                             waiting.push(event);
                         }
                         if at_once {

@@ -1,25 +1,29 @@
-//! Why a command failed: the words ZooKeeper's shell prints, a code for programs, an exit code. Source:
+//! Failures of commands: the words ZooKeeper's shell prints, a code for programs, an exit code. Source:
 //! `CliWrapperException`, `KeeperException.getCodeMessage`.
+
+use std::io::ErrorKind;
 
 use oxkeeper_client::Error;
 use oxkeeper_proto::ErrorCode;
 
-/// Of everything ZooKeeper's shell has no code of its own for.
+/// The exit code of every other failure.
 const EXIT_FAILED: u8 = 1;
-/// ZooKeeper: there is no such command.
+/// ZooKeeper: the exit code of an unknown command.
 const EXIT_NO_COMMAND: u8 = 127;
+/// The exit code that shells give a process ended by SIGINT.
+const EXIT_INTERRUPTED: u8 = 130;
 
-/// Why a command failed.
+/// The failure of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     /// For programs: a name of ZooKeeper's error codes, or one of `Usage`, `BadPath`, `BadValue`, `NotConnected`,
-    /// `NoCommand`, `Partial`.
+    /// `NoCommand`, `Partial`, `Interrupted`.
     pub(super) code: String,
     /// For people.
     pub(super) message: String,
-    /// The znode it is about.
+    /// The znode that the command was about.
     pub(super) path: Option<String>,
-    /// Of the process, when the command is its last.
+    /// The exit code of the process if the command is its last.
     pub(super) exit: u8,
 }
 
@@ -28,12 +32,12 @@ impl Failure {
         Failure { code: code.to_owned(), message: message.into(), path: None, exit: EXIT_FAILED }
     }
 
-    /// The command is not written as it must be.
+    /// The command is malformed.
     pub(super) fn usage(message: impl Into<String>) -> Failure {
         Failure::new("Usage", message)
     }
 
-    /// A value of the command is none.
+    /// An argument of the command is not a valid value.
     pub(super) fn value(message: impl Into<String>) -> Failure {
         Failure::new("BadValue", message)
     }
@@ -45,18 +49,32 @@ impl Failure {
         Failure { exit: EXIT_NO_COMMAND, ..Failure::new("NoCommand", message) }
     }
 
-    /// What came of a request about `path`.
+    /// Ctrl-C cancelled the command.
+    pub(super) fn interrupted() -> Failure {
+        let message = "Interrupted. Requests that were sent may still take effect";
+        Failure { exit: EXIT_INTERRUPTED, ..Failure::new("Interrupted", message) }
+    }
+
+    /// A request about `path` failed.
     pub(super) fn refused(error: &Error, path: Option<&str>) -> Failure {
-        let failure = Failure::new(&code_of(error), message_of(error, path));
+        let mut failure = Failure::new(&code_of(error), message_of(error, path));
+        if let Some(reason) = reason_of(error) {
+            failure.add_reason(&reason);
+        }
         Failure { path: path.map(str::to_owned), ..failure }
     }
 
-    /// There is no connection, or there is none any more.
+    /// Adds a reason behind ZooKeeper's words.
+    pub(super) fn add_reason(&mut self, reason: &str) {
+        self.message += &format!(" ({reason})");
+    }
+
+    /// Whether there is no connection, or no longer one.
     pub(super) fn is_connection_loss(&self) -> bool {
         self.code == "ConnectionLoss"
     }
 
-    /// The server said that there is no such znode.
+    /// Whether the server does not have the znode.
     pub(super) fn is_no_node(&self) -> bool {
         self.code == "NoNode"
     }
@@ -77,6 +95,27 @@ impl<T> At<T> for Result<T, Error> {
 
     fn nowhere(self) -> Result<T, Failure> {
         self.map_err(|error| Failure::refused(&error, None))
+    }
+}
+
+/// Says why the connection was lost, unless it was lost before the request.
+fn reason_of(error: &Error) -> Option<String> {
+    match error {
+        Error::Server(_) | Error::UnknownCode(_) | Error::SessionExpired => None,
+        Error::ConnectionLost(ErrorKind::NotConnected) => None,
+        Error::ConnectionLost(ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+            Some("the server closed the connection".to_owned())
+        }
+        Error::UnknownHost(_)
+        | Error::Io(_)
+        | Error::ConnectionLost(_)
+        | Error::Tls(_)
+        | Error::HandshakeTimeout
+        | Error::Silent
+        | Error::Decode(_)
+        | Error::FrameLength(_)
+        | Error::OutOfOrder { .. }
+        | Error::EventsOverflow => Some(error.to_string()),
     }
 }
 
@@ -129,7 +168,7 @@ fn message_of(error: &Error, path: Option<&str>) -> String {
     }
 }
 
-/// What `KeeperException.getMessage` says.
+/// The message of `KeeperException.getMessage`.
 pub(super) fn keeper_message(error: &Error, path: Option<&str>) -> String {
     let what = if let Error::Server(code) = error {
         words_of(*code).to_owned()

@@ -1,17 +1,20 @@
 //! `oxkeeper shell`: ZooKeeper's shell, for any server of the protocol.
 //!
-//! It takes the commands and options of zkCli and answers in its words, so that it can stand in its place; besides, it
-//! answers in JSON, completes, keeps a history, and its exit codes tell failures. Where it differs on purpose stands in
-//! docs/shell.md.
+//! It takes the commands and options of zkCli and answers in its words, so that it can replace it. It also answers in JSON,
+//! completes lines, keeps a history, and returns exit codes that tell failures. docs/shell.md lists the deliberate
+//! differences.
 //!
-//! Reading order: [`session`] (what is between commands), [`commands`], then [`report`] and [`failure`] (what they say),
-//! [`line`] and [`options`] (how they are written), [`events`], [`console`], [`walk`].
+//! Reading order: [`session`] (the state between commands), [`commands`] and [`task`], then [`report`], [`progress`] and
+//! [`failure`] (their output), [`line`] and [`options`] (their syntax), [`events`], [`interrupts`], [`console`],
+//! [`completion`], [`walk`].
 
 mod acl;
 mod commands;
+mod completion;
 mod console;
 mod events;
 mod failure;
+mod interrupts;
 mod line;
 mod options;
 mod path;
@@ -33,51 +36,63 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use oxkeeper_client::ConnectString;
 use parking_lot::Mutex;
 use tokio::runtime;
 
-use self::console::{Completion, Lines, Piped, Typed};
+use self::completion::Completion;
+use self::console::{Given, Lines, Piped, Typed};
+use self::interrupts::Interrupts;
 use self::report::Format;
 use self::session::{Next, Settings, Shell};
 use crate::client_settings::ClientSettings;
 use crate::out::{flush, put};
 use crate::tls::TlsArgs;
+use crate::usage_error::UsageError;
 
 #[derive(Debug, Args)]
 pub(crate) struct ShellArgs {
-    /// Servers, and the znode to take for the root
+    /// Servers, and the znode that becomes the root
     #[arg(short, long, value_name = "HOST:PORT,…[/CHROOT]", default_value = "localhost:2181")]
     server: String,
     /// Session timeout
     #[arg(long, value_name = "MS", default_value_t = 30_000)]
     timeout: u32,
-    /// Be content with a server that has no quorum and serves reads only
+    /// Accept a server without a quorum, which serves reads only
     #[arg(short = 'r', long)]
     read_only: bool,
-    /// Wait until a server serves us before the first command
+    /// Connect before the first command runs
     #[arg(long)]
     waitforconnection: bool,
     /// Settings of ZooKeeper's clients, as a properties file; CLIENT_JVMFLAGS is read before it
     #[arg(long, value_name = "FILE")]
     client_configuration: Option<PathBuf>,
-    /// How to answer
+    /// Format of answers
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
-    /// Print neither greetings nor that the connection was made or ended as asked
+    /// Print no greetings, and no events for the first connection and the end of the session
     #[arg(short, long)]
     quiet: bool,
-    /// Print each line of a script before what it answers, and the exit code of each that fails
+    /// Print each line of a script before its answer, and the exit code of each that fails
     #[arg(long)]
     echo: bool,
+    /// Run this command; repeat for more. The first failure ends the run with its exit code
+    #[arg(short, long, value_name = "COMMAND", conflicts_with = "command", allow_hyphen_values = true)]
+    execute: Vec<String>,
+    /// Do not stop a script (-e or standard input) at a failure; the exit code is then that of the last command
+    #[arg(long)]
+    keep_going: bool,
     #[command(flatten)]
     tls: TlsArgs,
-    /// One command and its arguments; without, commands are read from standard input
+    /// One command and its arguments. Without it and -e, commands are read from standard input
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
 /// The options that take a value.
-const VALUED: [&str; 13] = [
+const VALUED: [&str; 15] = [
+    "-e",
+    "--execute",
     "-client-configuration",
     "--client-configuration",
     "-server",
@@ -120,11 +135,15 @@ pub(crate) fn respell(mut args: Vec<OsString>) -> Vec<OsString> {
     args
 }
 
-/// Runs one command, or those of standard input. The exit code is that of the last.
+/// Runs the command of the command line, or a script from `-e` or standard input. The exit code is that of the last
+/// command.
+///
+/// *Errors*: a command line that cannot be used, settings that cannot be loaded.
 pub(crate) fn run(args: &ShellArgs) -> Result<ExitCode> {
     if let Some(option) = args.command.first().filter(|name| name.starts_with('-')) {
-        bail!("there is no option {option}; see oxkeeper shell --help");
+        bail!(UsageError(format!("there is no option {option}; see `oxkeeper shell --help`")));
     }
+    ConnectString::parse(&args.server).map_err(|error| UsageError(format!("--server {}: {error}", args.server)))?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let handle = runtime.handle().clone();
     // The connection lives on while this thread waits for a line.
@@ -145,6 +164,7 @@ fn settings(args: &ShellArgs) -> Result<Settings> {
         wait: args.waitforconnection,
         format: args.output,
         quiet: args.quiet,
+        answers_only: !args.command.is_empty() || !args.execute.is_empty(),
     })
 }
 
@@ -171,9 +191,10 @@ impl Session<'_> {
         Ok(ExitCode::from(self.shell.exit))
     }
 
-    /// A line that only people want.
+    /// Prints a line for people, unless the commands come from the command line.
     fn greet(&self, text: impl std::fmt::Display) {
-        if !self.args.quiet && self.args.output == Format::Text {
+        let answers_only = !self.args.command.is_empty() || !self.args.execute.is_empty();
+        if !self.args.quiet && self.args.output == Format::Text && !answers_only {
             put(format_args!("{text}\n"));
             flush();
         }
@@ -182,10 +203,13 @@ impl Session<'_> {
     fn run_lines(&mut self) -> Result<()> {
         let current = Arc::new(Mutex::new(self.shell.handle()));
         self.greet("Welcome to ZooKeeper!");
-        let typed = stdin().is_terminal();
-        let mut lines: Box<dyn Lines> = if typed {
+        let typed = self.args.execute.is_empty() && stdin().is_terminal();
+        let mut lines: Box<dyn Lines> = if !self.args.execute.is_empty() {
+            Box::new(Given(self.args.execute.clone().into_iter()))
+        } else if typed {
             self.greet("JLine support is enabled");
             let completion = Completion::new(self.runtime.clone(), current.clone());
+            self.shell.interrupts = Interrupts::catch(&self.runtime).context("cannot catch SIGINT")?;
             Box::new(Typed::open(completion, &self.shell.line_printer)?)
         } else {
             self.greet("JLine support is disabled");
@@ -204,6 +228,10 @@ impl Session<'_> {
             }
             if self.args.echo && self.shell.exit != 0 {
                 put(format_args!("[exit {}]\n", self.shell.exit));
+            }
+            if !typed && !self.args.keep_going && self.shell.exit != 0 {
+                flush();
+                break;
             }
             *current.lock() = self.shell.handle();
         }
@@ -225,6 +253,7 @@ mod tests {
         check("oxkeeper shell -server h:1 -r -timeout 5 ls /", "oxkeeper shell --server h:1 -r --timeout 5 ls /");
         check("oxkeeper shell -waitforconnection ls -server", "oxkeeper shell --waitforconnection ls -server");
         check("oxkeeper shell -s -timeout -timeout 7", "oxkeeper shell -s -timeout --timeout 7");
+        check("oxkeeper shell -e -server -server h", "oxkeeper shell -e -server --server h");
         check("oxkeeper bench -server", "oxkeeper bench -server");
     }
 }

@@ -1,17 +1,19 @@
-//! What a command says: lines as ZooKeeper's shell prints them, or fields of one JSON object.
+//! The output of a command: lines as ZooKeeper's shell prints them, or fields of one JSON object.
 //!
-//! A command says everything both ways; the format decides which is heard. Standard output and standard error are used as
+//! A command reports everything both ways; the format decides which is printed. Standard output and standard error are used as
 //! ZooKeeper's shell uses them; with JSON everything is on standard output.
 
 use std::fmt::Display;
+use std::io::{IsTerminal, stdout};
 
 use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
+use super::progress::Progress;
 use crate::out::{flush, put};
 
-/// How commands answer.
+/// The format of answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// As zkCli prints it
@@ -21,17 +23,36 @@ pub(crate) enum Format {
     Json,
 }
 
-/// What one command says.
+/// The output of one command.
 #[derive(Debug)]
 pub(super) struct Report {
     format: Format,
+    progress: Progress,
     fields: Map<String, Value>,
     warnings: Vec<Value>,
 }
 
 impl Report {
+    /// A report without progress.
     pub(super) fn new(format: Format) -> Report {
-        Report { format, fields: Map::new(), warnings: Vec::new() }
+        Report { format, progress: Progress::none(), fields: Map::new(), warnings: Vec::new() }
+    }
+
+    /// The report of `command`, with its progress.
+    pub(super) fn begin(format: Format, command: &str) -> Report {
+        Report { progress: Progress::begin(command), ..Report::new(format) }
+    }
+
+    /// The progress of the command.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Ends the progress of a command whose lines show how far it is, unless standard output goes elsewhere.
+    pub(super) fn lines_are_progress(&self) {
+        if self.format == Format::Text && stdout().is_terminal() {
+            self.progress.end();
+        }
     }
 
     /// A line for people, on standard output.
@@ -42,14 +63,14 @@ impl Report {
     /// Text for people, on standard output.
     pub(super) fn text(&self, text: impl Display) {
         if self.format == Format::Text {
-            put(text);
+            self.progress.aside(|| put(text));
         }
     }
 
     /// A line for people, on standard error; also a warning for programs.
     pub(super) fn warn(&mut self, text: impl Display) {
         match self.format {
-            Format::Text => eprintln!("{text}"),
+            Format::Text => self.progress.aside(|| eprintln!("{text}")),
             Format::Json => self.warnings.push(text.to_string().into()),
         }
     }
@@ -57,7 +78,7 @@ impl Report {
     /// A line for people, on standard error.
     pub(super) fn aside(&self, text: impl Display) {
         if self.format == Format::Text {
-            eprintln!("{text}");
+            self.progress.aside(|| eprintln!("{text}"));
         }
     }
 
@@ -68,13 +89,14 @@ impl Report {
         }
     }
 
-    /// Whether programs listen, so that what is only for people need not be gathered, and the other way round.
+    /// Whether the output is JSON, so that a command need not gather fields that nobody prints.
     pub(super) fn is_json(&self) -> bool {
         self.format == Format::Json
     }
 
-    /// Says how it ended, last.
+    /// Reports how the command ended, last.
     pub(super) fn finish(self, command: &str, result: &Result<(), Failure>) {
+        self.progress.end();
         match self.format {
             Format::Text => {
                 if let Err(Failure { message, .. }) = result

@@ -1,28 +1,31 @@
-//! What the shell is between commands: its connection, its history, and the commands that concern only these. Source:
+//! The state of the shell between commands: its connection, its history, and the commands about these. Source:
 //! `ZooKeeperMain`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use oxkeeper_client::handle::State;
 use oxkeeper_client::{ConnectString, Error, Handle, Options, Tls};
+use oxkeeper_proto::ErrorCode;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::commands;
 use super::events::{LinePrinter, Teller};
-use super::failure::Failure;
+use super::failure::{Failure, keeper_message};
+use super::interrupts::Interrupts;
 use super::line::words;
 use super::report::{Format, Report};
 use super::task::Task;
 use super::usage;
 use crate::client_settings::ClientSettings;
 
-/// ZooKeeper: lines that `history` shows, besides itself.
+/// ZooKeeper: the number of lines that `history` shows, besides itself.
 const HISTORY_SHOWN: usize = 10;
 
-/// How to connect and how to talk.
+/// The settings of every connection and every answer.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) timeout: Duration,
@@ -31,12 +34,14 @@ pub(super) struct Settings {
     pub(super) wait: bool,
     pub(super) format: Format,
     pub(super) quiet: bool,
+    /// Whether the commands come from the command line: only answers and watches are printed.
+    pub(super) answers_only: bool,
     /// `None`: without TLS.
     pub(super) tls: Option<Tls>,
     pub(super) client: ClientSettings,
 }
 
-/// A session and who tells its events.
+/// A session and the task that prints its events.
 struct Link {
     handle: Handle,
     fences: mpsc::Sender<oneshot::Sender<()>>,
@@ -75,7 +80,9 @@ pub(super) struct Shell {
     /// Whether a command is under way.
     busy: Arc<AtomicBool>,
     pub(super) line_printer: LinePrinter,
-    /// Of the last command.
+    /// Cancels the command that runs.
+    pub(super) interrupts: Interrupts,
+    /// The exit code of the last command.
     pub(super) exit: u8,
 }
 
@@ -89,6 +96,7 @@ impl Shell {
             print_watches: Arc::new(AtomicBool::new(true)),
             busy: Arc::default(),
             line_printer: LinePrinter::default(),
+            interrupts: Interrupts::default(),
             exit: 0,
         }
     }
@@ -102,7 +110,8 @@ impl Shell {
         let servers = ConnectString::parse(host).map_err(|error| Failure::value(error.to_string()))?;
         self.close().await;
         host.clone_into(&mut self.host);
-        let Settings { timeout: limit, read_only, wait, format, quiet, tls, client } = self.settings.clone();
+        let Settings { timeout: limit, read_only, wait, format, quiet, answers_only, tls, client } =
+            self.settings.clone();
         let credentials = client.credentials;
         let options = Options { timeout: limit, read_only, tls, credentials, ..Options::default() };
         let (handle, events) = Handle::open(servers, options);
@@ -110,15 +119,19 @@ impl Shell {
         let on = self.print_watches.clone();
         let quiet = quiet || format == Format::Json;
         let (busy, line_printer) = (self.busy.clone(), self.line_printer.clone());
-        tokio::spawn(Teller { format, quiet, on, busy, line_printer }.run(events, fenced));
+        tokio::spawn(Teller { format, quiet, watches_only: answers_only, on, busy, line_printer }.run(events, fenced));
         let connected = handle.clone();
         self.link = Some(Link { handle, fences });
         if wait && !timeout(limit, connected.connected()).await.unwrap_or(false) {
+            let refused = self.link.as_ref().is_some_and(|link| link.handle.state() == State::AuthFailed);
             let trouble = self.trouble();
             self.close().await;
+            let auth_failed = Error::Server(ErrorCode::AuthFailed);
             let lost = Error::ConnectionLost(std::io::ErrorKind::NotConnected);
-            let mut failure = Failure::refused(&lost, None);
-            failure.message.extend(trouble.map(|trouble| format!(" ({trouble})")));
+            let mut failure = Failure::refused(if refused { &auth_failed } else { &lost }, None);
+            if let Some(trouble) = trouble {
+                failure.add_reason(&trouble);
+            }
             return Err(failure);
         }
         if wait {
@@ -134,14 +147,17 @@ impl Shell {
         }
     }
 
-    /// Ends the session without a word.
+    /// Ends the session without a word. Ctrl-C leaves it to its timeout.
     pub(super) async fn leave(&self) {
         self.print_watches.store(false, Ordering::Relaxed);
-        self.close().await;
+        tokio::select! {
+            () = self.close() => {}
+            () = self.interrupts.next() => {}
+        }
     }
 
-    /// Why no connection with TLS can be made.
-    fn trouble(&self) -> Option<Arc<str>> {
+    /// Says why there is no connection.
+    fn trouble(&self) -> Option<String> {
         self.link.as_ref().and_then(|link| link.handle.trouble())
     }
 
@@ -177,11 +193,14 @@ impl Shell {
 
     async fn settle(&self) {
         if let Some(link) = &self.link {
-            link.settle().await;
+            tokio::select! {
+                () = link.settle() => {}
+                () = self.interrupts.next() => {}
+            }
         }
     }
 
-    /// What `redo` stands for.
+    /// Replaces `redo` by the command that it repeats.
     fn resolve(&mut self, command: Vec<String>) -> Result<Vec<String>, Failure> {
         let (true, Some(number)) = (command[0] == "redo", command.get(1)) else { return Ok(command) };
         let number: i64 = number.parse().map_err(|_| Failure::value(format!("For input string: \"{number}\"")))?;
@@ -197,35 +216,61 @@ impl Shell {
     }
 
     /// Runs one command.
-    pub(super) async fn run(&mut self, command: &[String]) -> Next {
-        let mut report = Report::new(self.settings.format);
+    async fn run(&mut self, command: &[String]) -> Next {
+        let mut report = Report::begin(self.settings.format, &command[0]);
         self.busy.store(true, Ordering::Relaxed);
-        let result = self.attempt(command, &mut report).await;
+        let interrupts = self.interrupts.clone();
+        // An interrupted command is dropped, and with it the answers to its requests; the session goes on.
+        let mut result = tokio::select! {
+            result = self.attempt(command, &mut report) => result,
+            () = interrupts.next() => Err(Failure::interrupted()),
+        };
         // ZooKeeper: `quit` keeps the exit code of the command before it.
         if command[0] == "quit" && result.is_ok() {
             return Next::Quit;
         }
         self.exit = result.as_ref().err().map_or(0, |failure| failure.exit);
-        if result.as_ref().is_err_and(Failure::is_connection_loss)
-            && let Some(trouble) = self.trouble()
-        {
-            report.warn(trouble);
+        if let Err(failure) = &mut result {
+            self.explain(failure);
         }
         report.finish(&command[0], &result);
         self.busy.store(false, Ordering::Relaxed);
         Next::Command
     }
 
+    /// Adds to a failure what the user cannot know otherwise.
+    fn explain(&self, failure: &mut Failure) {
+        if failure.is_connection_loss()
+            && let Some(trouble) = self.trouble()
+        {
+            failure.add_reason(&trouble);
+        }
+        // The event that says so is not printed.
+        if self.settings.answers_only && failure.code == "AuthFailed" && failure.message.is_empty() {
+            failure.message = keeper_message(&Error::Server(ErrorCode::AuthFailed), None);
+        }
+        if failure.code == "Interrupted" && self.settings.format == Format::Text {
+            // The terminal has shown ^C on this line.
+            failure.message.insert(0, '\n');
+        }
+    }
+
     async fn attempt(&mut self, command: &[String], report: &mut Report) -> Result<(), Failure> {
         let name = command[0].as_str();
         let argument = command.get(1).map(String::as_str);
         match (name, argument) {
-            // ZooKeeper: does not know this one, and says all this on standard error.
-            ("help", _) => {
+            // ZooKeeper: `help` is unknown, and the list goes to standard error.
+            ("help", None) => {
                 report.line(usage::all());
                 report.field("usage", usage::all());
                 return Ok(());
             }
+            ("help", Some(name)) if usage::is_command(name) => {
+                report.line(usage::of(name).trim_end());
+                report.field("usage", usage::of(name).trim_end());
+                return Ok(());
+            }
+            ("help", Some(name)) => return Err(Failure::no_command(name)),
             ("quit", _) => {
                 self.close().await;
                 return Ok(());
@@ -248,7 +293,11 @@ impl Shell {
             _ => {}
         }
         let alive = self.link.as_ref().filter(|link| link.handle.state().is_alive());
+        let refused = self.link.as_ref().is_some_and(|link| link.handle.state() == State::AuthFailed);
         let Some(link) = alive else {
+            if refused && self.settings.answers_only {
+                return Err(Failure::refused(&Error::Server(ErrorCode::AuthFailed), None));
+            }
             report.line("Not connected");
             // ZooKeeper: its exit code is 0.
             return Err(if report.is_json() {
@@ -275,7 +324,7 @@ impl Shell {
         report.field("history", Value::from(entries));
     }
 
-    /// Says why there is no connection, as a command would.
+    /// Reports a failure as `command` would.
     pub(super) fn fail(&mut self, command: &str, failure: Failure) {
         self.exit = failure.exit;
         Report::new(self.settings.format).finish(command, &Err(failure));

@@ -1,6 +1,6 @@
-//! The commands and how to write them. Source: `ZooKeeperMain.usage`, `CliCommand.getUsageStr`.
+//! The commands and their syntax. Source: `ZooKeeperMain.usage`, `CliCommand.getUsageStr`.
 
-/// Command and what follows it, sorted.
+/// Commands and their arguments, sorted.
 const COMMANDS: &[(&str, &str)] = &[
     (
         "addWatch",
@@ -39,23 +39,26 @@ const COMMANDS: &[(&str, &str)] = &[
     ("whoami", ""),
 ];
 
-/// What `get` says besides.
+/// The lines that `get` adds to its usage.
 const GET_OPTIONS: &str = " -b   Output data in base64 format
  -s   Print znode stats additionally
  -w   Watch for changes on the znode
  -x   Output data in hexdump format
 ";
-/// What `set` says besides.
+/// The lines that `set` adds to its usage.
 const SET_OPTIONS: &str = " -b         Supply data in base64 format
  -s         Print znode stats additionally
  -v <arg>   Set with an expected version
 ";
-/// What `ls -?` says.
+/// The output of `ls -?`.
 pub(super) const LS_HELP: &str = "usage: ls [options] path
  -?   help
  -R   recurse
  -s   stat
  -w   watch";
+
+/// The option of `addWatch` and its values.
+pub(super) const WATCH_MODES: [&str; 2] = ["PERSISTENT", "PERSISTENT_RECURSIVE"];
 
 /// Every command.
 pub(super) fn commands() -> impl Iterator<Item = &'static str> {
@@ -66,7 +69,27 @@ pub(super) fn is_command(name: &str) -> bool {
     commands().any(|known| known == name)
 }
 
-/// How to write one command.
+/// The options of a command, each with whether a value follows it.
+pub(super) fn options(command: &str) -> Vec<(&'static str, bool)> {
+    let usage = COMMANDS.iter().find(|(name, _)| *name == command).map_or("", |(_, rest)| *rest);
+    let usage = usage.split('#').next().unwrap_or_default();
+    let hyphens = usage.match_indices('-').filter(|(at, _)| *at == 0 || usage[..*at].ends_with(['[', '|', ' ']));
+    let options = hyphens.filter_map(|(at, _)| {
+        let behind = &usage[at + 1..];
+        let end = behind.find(|char: char| !char.is_ascii_alphabetic()).unwrap_or(behind.len());
+        let takes_value = behind[end..].strip_prefix(' ').is_some_and(|value| !value.starts_with(['[', '-']));
+        (end > 0).then_some((&usage[at..at + 1 + end], takes_value))
+    });
+    options.collect()
+}
+
+/// Whether a command is about a znode.
+pub(super) fn takes_path(command: &str) -> bool {
+    let usage = COMMANDS.iter().find(|(name, _)| *name == command).map_or("", |(_, rest)| *rest);
+    command != "reconfig" && usage.split([' ', '#']).any(|word| word == "path")
+}
+
+/// Returns the usage of one command.
 pub(super) fn of(command: &str) -> String {
     let (name, rest) = COMMANDS.iter().find(|(name, _)| *name == command).copied().unwrap_or((command, ""));
     let options = match name {
@@ -77,7 +100,7 @@ pub(super) fn of(command: &str) -> String {
     format!("{name} {rest}\n{options}")
 }
 
-/// How to write all of them.
+/// Returns the usage of all commands.
 pub(super) fn all() -> String {
     let mut text = "ZooKeeper -server host:port -client-configuration properties-file cmd args".to_owned();
     for (name, rest) in COMMANDS {
@@ -89,6 +112,18 @@ pub(super) fn all() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_are_those_of_the_usage() {
+        assert_eq!(options("ls"), [("-s", false), ("-w", false), ("-R", false)]);
+        assert_eq!(options("addWatch"), [("-m", true)]);
+        assert_eq!(options("deleteall"), [("-b", true)]);
+        assert_eq!(options("removewatches"), [("-c", false), ("-d", false), ("-a", false), ("-l", false)]);
+        assert_eq!(options("reconfig").len(), 6);
+        assert_eq!(options("whoami"), []);
+        assert!(takes_path("get") && takes_path("getEphemerals") && takes_path("addWatch"));
+        assert!(!takes_path("reconfig") && !takes_path("history") && !takes_path("nonsense"));
+    }
 
     #[test]
     fn sorted_as_java_sorts() {

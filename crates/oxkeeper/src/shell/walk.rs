@@ -1,6 +1,6 @@
-//! Subtrees, listed as ZooKeeper's shell lists them, but with many requests on their way at once.
+//! Lists subtrees in the order of ZooKeeper's shell, but with many requests in flight.
 //!
-//! Not an image of one moment: znodes come and go meanwhile. Source: `ZKUtil.visitSubTreeDFS`, `ZKUtil.listSubTreeBFS`.
+//! A list is not a snapshot: znodes come and go meanwhile. Source: `ZKUtil.visitSubTreeDFS`, `ZKUtil.listSubTreeBFS`.
 
 use std::collections::VecDeque;
 
@@ -11,10 +11,10 @@ use super::failure::{At, Failure};
 use super::path;
 use super::progress::Progress;
 
-/// Requests on their way at once.
+/// Requests in flight.
 const AHEAD: usize = 64;
 
-/// Asks about each of `paths`, many at once; the answers in the order of the paths.
+/// Asks about each of `paths`, many at once. Returns the answers in the order of the paths.
 pub(super) async fn gather<T, F>(paths: &[String], ask: impl Fn(String) -> F) -> Vec<Result<T, Error>>
 where
     T: Send + 'static,
@@ -41,17 +41,19 @@ fn join(parent: &str, child: &str) -> String {
     if parent == "/" { format!("/{child}") } else { format!("{parent}/{child}") }
 }
 
-/// Every path from `root` down, level by level.
+/// Returns every path from `root` down, level by level.
 pub(super) async fn breadth_first(handle: &Handle, root: &str, progress: &Progress) -> Result<Vec<String>, Failure> {
     let mut paths = vec![root.to_owned()];
+    progress.find(1);
     let mut asked = 0;
     while asked < paths.len() {
         let next: Vec<String> = paths[asked..].iter().take(AHEAD).cloned().collect();
         asked += next.len();
         let answers = gather(&next, |path| children(handle.clone(), path, false)).await;
+        progress.advance(answers.len());
         for (path, answer) in next.iter().zip(answers) {
             let children = answer.at(path)?;
-            progress.advance(children.len());
+            progress.find(children.len());
             paths.extend(children);
         }
     }
@@ -85,7 +87,7 @@ impl<'a> Walk<'a> {
         Ok((Walk { handle, watch, levels: vec![level] }, vec![root.to_owned()]))
     }
 
-    /// The children of the next znode that has any.
+    /// Returns the children of the next znode that has any.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<String>>, Failure> {
         while let Some(level) = self.levels.last_mut() {
             if let Some((path, listed)) = level.listed.pop_front() {

@@ -1,4 +1,4 @@
-//! Who may do what, and who we are. Source: `GetAclCommand`, `SetAclCommand`, `AddAuthCommand`.
+//! Commands about permissions and identities. Source: `GetAclCommand`, `SetAclCommand`, `AddAuthCommand`.
 
 use oxkeeper_client::{Client, Error};
 use oxkeeper_proto::ErrorCode;
@@ -6,7 +6,6 @@ use oxkeeper_proto::records::Acl;
 
 use super::super::failure::{At, Failure, keeper_message};
 use super::super::options::Spec;
-use super::super::progress::Progress;
 use super::super::task::{PLAIN, Task, parse, version_of};
 use super::super::walk::{Walk, gather};
 use super::super::{acl, path, stat};
@@ -50,16 +49,16 @@ pub(super) async fn set_acl(words: &[String], task: &mut Task<'_>) -> Result<(),
     Ok(())
 }
 
-/// Sets the ACL of a whole subtree, from the top. Goes on where a znode refuses; says so at the end.
+/// Sets the ACL of a whole subtree, from the top. Goes on after a refusal, and reports the number of refusals at the end.
 async fn set_below(path: &str, entries: &[Acl<'_>], version: i32, task: &mut Task<'_>) -> Result<(), Failure> {
     let entries: Vec<Acl<'static>> = entries.iter().cloned().map(Acl::into_owned).collect();
-    let progress = Progress::counting("ACLs set");
+    task.report.progress().count("ACLs set");
     let (mut walk, mut batch) = Walk::begin(task.handle, path, false).await?;
     let (mut set, mut refused) = (0_u64, Vec::new());
     loop {
         let client = task.handle.client().await.at(path)?;
         let results = gather(&batch, |path| set_one(client.clone(), path, entries.clone(), version)).await;
-        progress.advance(results.len());
+        task.report.progress().advance(results.len());
         for (path, result) in batch.iter().zip(results) {
             match result {
                 Ok(()) => set += 1,
@@ -77,7 +76,6 @@ async fn set_below(path: &str, entries: &[Acl<'_>], version: i32, task: &mut Tas
             None => break,
         }
     }
-    progress.finish();
     task.report.field("set", set);
     if refused.is_empty() {
         return Ok(());
@@ -100,7 +98,7 @@ pub(super) async fn add_auth(words: &[String], task: &mut Task<'_>) -> Result<()
     let auth = parsed.args.get(2).map(String::as_bytes);
     task.report.field("scheme", scheme.as_str());
     match task.handle.add_auth(scheme, auth).await {
-        // ZooKeeper: the event AuthFailed says so; the command itself says nothing.
+        // ZooKeeper: the event AuthFailed tells; the command itself prints nothing.
         Err(Error::Server(ErrorCode::AuthFailed)) if !task.report.is_json() => {
             Err(Failure { message: String::new(), ..Failure::new("AuthFailed", "") })
         }

@@ -19,9 +19,9 @@ use super::read::missing_path;
 
 const LS: Spec = Spec { options: &[("?", false), ("s", false), ("w", false), ("R", false)], exclusive: false };
 const DELETE_ALL: Spec = Spec { options: &[("b", true)], exclusive: false };
-/// ZooKeeper: znodes in one transaction, unless told otherwise.
+/// ZooKeeper: the default number of znodes in one transaction.
 const BATCH: i32 = 1000;
-/// ZooKeeper: transactions under way at once.
+/// ZooKeeper: transactions in flight.
 const BATCHES_MAX: usize = 10;
 
 pub(super) async fn ls(words: &[String], task: &mut Task<'_>) -> Result<(), Failure> {
@@ -49,11 +49,12 @@ pub(super) async fn ls(words: &[String], task: &mut Task<'_>) -> Result<(), Fail
 
 /// Lists a subtree as it is walked.
 async fn ls_below(path: &str, watch: bool, task: &mut Task<'_>) -> Result<(), Failure> {
-    let progress = Progress::counting_beside_output("znodes listed");
+    task.report.progress().count("znodes listed");
+    task.report.lines_are_progress();
     let (mut walk, mut batch) = Walk::begin(task.handle, path, watch).await?;
     let mut paths: Vec<Value> = Vec::new();
     loop {
-        progress.advance(batch.len());
+        task.report.progress().advance(batch.len());
         for path in batch {
             task.report.line(&path);
             if task.report.is_json() {
@@ -65,7 +66,6 @@ async fn ls_below(path: &str, watch: bool, task: &mut Task<'_>) -> Result<(), Fa
             None => break,
         }
     }
-    progress.finish();
     task.report.field("paths", paths);
     Ok(())
 }
@@ -78,34 +78,28 @@ pub(super) async fn delete_all(words: &[String], task: &mut Task<'_>) -> Result<
     };
     let path = &parsed.args[1];
     path::check(path)?;
-    let listing = Progress::counting("znodes found");
-    let mut paths = breadth_first(task.handle, path, &listing).await?;
-    listing.finish();
+    task.report.progress().count_found("znodes listed");
+    let mut paths = breadth_first(task.handle, path, task.report.progress()).await?;
     // Leaves first.
     paths.reverse();
     task.report.field("path", path.as_str());
-    let progress = Progress::towards(paths.len(), "znodes deleted");
     let count = paths.len();
+    task.report.progress().count_towards(count, "znodes deleted");
     match usize::try_from(batch) {
-        Ok(batch) if batch > 0 => delete_in_batches(paths, batch, &progress, task).await?,
+        Ok(batch) if batch > 0 => delete_in_batches(paths, batch, task).await?,
         _ => {
             for path in &paths {
                 task.handle.client().await.at(path)?.delete(path, -1).await.at(path)?;
-                progress.advance(1);
+                task.report.progress().advance(1);
             }
         }
     }
-    progress.finish();
     task.report.field("deleted", count);
     Ok(())
 }
 
-async fn delete_in_batches(
-    paths: Vec<String>,
-    batch: usize,
-    progress: &Progress,
-    task: &mut Task<'_>,
-) -> Result<(), Failure> {
+async fn delete_in_batches(paths: Vec<String>, batch: usize, task: &mut Task<'_>) -> Result<(), Failure> {
+    let progress = task.report.progress();
     let client = task.handle.client().await.nowhere()?;
     let (mut under_way, mut failed) = (JoinSet::new(), None);
     for paths in paths.chunks(batch) {
@@ -124,7 +118,7 @@ async fn delete_in_batches(
         None => Ok(()),
         Some(why) => {
             task.report.field("cause", why);
-            // ZooKeeper: says only this, and its exit code is 0.
+            // ZooKeeper: prints only this, and its exit code is 0.
             Err(Failure::new("Partial", "Failed to delete some node(s) in the subtree!"))
         }
     }
@@ -141,7 +135,7 @@ fn settle(ended: Ended, progress: &Progress, failed: &mut Option<String>) {
     }
 }
 
-/// One transaction.
+/// Deletes `paths` in one transaction.
 async fn delete_batch(client: Client, paths: Vec<String>) -> Result<usize, Error> {
     let delete = |path| MultiOp::Delete(DeleteRequest { path: Some(Cow::Borrowed(path)), version: -1 });
     let ops: Vec<_> = paths.iter().map(|path| delete(path.as_str())).collect();
