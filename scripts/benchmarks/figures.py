@@ -97,7 +97,9 @@ class Turn:
 
     def command(self, target, *arguments):
         pids = [argument for pid in target.pids for argument in ("--pid", str(pid))]
-        return [self.oxkeeper, "bench", *arguments, "--server", target.address, *pids, "-o", "json"]
+        # The znodes of a load serve the next one, too.
+        keep = ["--keep"] if "--workload" in arguments else []
+        return [self.oxkeeper, "bench", *arguments, *keep, "--server", target.address, *pids, "-o", "json"]
 
     def bench(self, target, *arguments):
         """One run of `oxkeeper bench`: its report."""

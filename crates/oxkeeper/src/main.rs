@@ -87,7 +87,7 @@ fn main() -> ExitCode {
         Some(Command::Restore(args)) => files::restore(&args),
         Some(Command::Shell(args)) => shell::run(&args),
         Some(Command::Word(args)) => word::run(&args),
-        Some(Command::Bench(args)) => bench::run(*args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Bench(args)) => bench::run(*args),
         Some(Command::Sim(args)) => {
             sim::run_seeds(&args);
             Ok(ExitCode::SUCCESS)

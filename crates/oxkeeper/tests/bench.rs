@@ -75,7 +75,7 @@ fn closed_loop_reports_what_it_did() {
 #[test]
 fn a_wrong_reply_fails_the_run() {
     let bound = Bound::start("get");
-    for (arguments, complaint) in [("--size 99", "100 bytes of data"), ("--workload set", "wrong reply to Set")] {
+    for (arguments, complaint) in [("--size 99", "100 bytes of data"), ("--workload set", "wrong reply to setData")] {
         let output = bound.bench(&format!("{arguments} --duration 0.2 --warmup 0")).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && stderr.contains(complaint), "{stderr}");
@@ -115,27 +115,138 @@ fn sessions_are_spread_over_the_servers_in_turn() {
     }
 }
 
-/// One server in two roles: it always shows what it has answered.
+/// A server in memory; ends with the test.
+struct Served {
+    process: Child,
+    address: String,
+}
+
+impl Served {
+    fn start() -> Served {
+        let mut command = Command::new(BINARY);
+        command.args(["serve", "--port", "0", "--in-memory", "--ready", "json"]);
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = format!("127.0.0.1:{}", serde_json::from_str::<Value>(&line).unwrap()["port"]);
+        Served { process, address }
+    }
+
+    fn bench(&self, arguments: &str) -> Output {
+        let mut run = Command::new(BINARY);
+        run.arg("bench").args(arguments.split(' ')).args(["--server", &self.address]).output().unwrap()
+    }
+
+    /// The znodes below `/bench`; `None` without it.
+    fn below_bench(&self) -> Option<u64> {
+        let mut shell = Command::new(BINARY);
+        let counted =
+            shell.args(["shell", "--server", &self.address, "getAllChildrenNumber", "/bench"]).output().unwrap();
+        counted.status.success().then(|| String::from_utf8_lossy(&counted.stdout).trim().parse().unwrap())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_load_removes_the_znodes_that_it_made() {
+    let server = Served::start();
+    for workload in ["set", "create-delete", "watch-fanout"] {
+        let arguments = format!("--workload {workload} --sessions 3 --duration 0.1 --warmup 0 --znodes 50");
+        let output = server.bench(&arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(server.below_bench(), None, "{workload}");
+    }
+    assert!(server.bench("--duration 0.1 --warmup 0 --znodes 50 --keep").status.success());
+    assert_eq!(server.below_bench(), Some(50));
+    // What was there before stays.
+    assert!(server.bench("--workload create-delete --duration 0.1 --warmup 0 --znodes 50").status.success());
+    assert_eq!(server.below_bench(), Some(50));
+    // An odd window ends between a create and its delete.
+    for _ in 0..2 {
+        let arguments = "--workload create-delete --in-flight 5 --duration 0.1 --warmup 0 --znodes 50 --keep";
+        let output = server.bench(arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(server.below_bench(), Some(50));
+    }
+    let cleaned = server.bench("clean");
+    assert_eq!(String::from_utf8_lossy(&cleaned.stdout), "removed 51 znodes\n");
+    assert_eq!(server.below_bench(), None);
+}
+
+#[test]
+fn an_interrupted_load_removes_its_znodes_too() {
+    let server = Served::start();
+    let mut command = Command::new(BINARY);
+    command.args(["bench", "--workload", "create-delete", "--duration", "3600", "--warmup", "0"]);
+    let mut run =
+        command.args(["--server", &server.address]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(run.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("measuring"), "{line}");
+    assert!(server.below_bench().is_some());
+    assert!(Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap().success());
+    assert!(run.wait().unwrap().success());
+    assert_eq!(server.below_bench(), None);
+}
+
+#[test]
+fn a_lost_server_does_not_discard_the_result() {
+    let bound = Bound::start("get");
+    let mut run =
+        bound.bench("--duration 3600 --warmup 0").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(run.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    bound.signal("-KILL");
+    let mut complaint = String::new();
+    std::io::Read::read_to_string(&mut stderr, &mut complaint).unwrap();
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{complaint}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["ops"].as_u64().unwrap() > 100 && report["unanswered"].as_u64().unwrap() > 0, "{report}");
+    let lost = format!("lost the server {}: ", bound.address);
+    assert!(report["lost"].as_str().unwrap().starts_with(&lost) && complaint.contains(&lost), "{complaint}");
+}
+
+#[test]
+fn a_check_ends_with_a_verdict() {
+    let bound = Bound::start("get");
+    let check = |rate: &str| {
+        let arguments = format!("--check --workload get --rate {rate} --duration 0.5 --warmup 0.1");
+        let output = bound.bench(&arguments).output().unwrap();
+        let (code, report) = (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap());
+        let stderr = String::from_utf8_lossy(&output.stderr).trim_end().to_owned();
+        (code, report["check"].as_str().unwrap().to_owned(), stderr.lines().last().unwrap().to_owned())
+    };
+    let (code, verdict, sentence) = check("200");
+    assert_eq!((code, verdict.as_str()), (Some(0), "PASS"), "{sentence}");
+    assert!(sentence.starts_with("PASS: get at 200 requests a second: "), "{sentence}");
+    let (code, verdict, sentence) = check("100000000");
+    assert_eq!((code, verdict.as_str()), (Some(1), "FAIL"), "{sentence}");
+}
+
+/// One server in two roles: it always shows the writes that it acknowledged.
 #[test]
 fn a_server_sees_its_own_writes_at_once() {
-    let mut command = Command::new(BINARY);
-    command.args(["serve", "--port", "0", "--in-memory", "--ready", "json"]);
-    let mut server = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = format!("127.0.0.1:{}", serde_json::from_str::<Value>(&line).unwrap()["port"]);
+    let server = Served::start();
+    let address = &server.address;
     let measure = |servers: &str| {
         let arguments = ["bench", "-o", "json", "--workload", "visibility", "--duration", "0.2", "--warmup", "0"];
         Command::new(BINARY).args(arguments).args(["--server", servers]).output().unwrap()
     };
-    let (twice, once) = (measure(&format!("{address},{address}")), measure(&address));
-    let _ = server.kill();
-    let _ = server.wait();
+    let (twice, once) = (measure(&format!("{address},{address}")), measure(address));
     let report = report(&twice);
     assert!(report["ops"].as_u64().unwrap() > 10 && report["stale_percent"] == 0.0, "{report}");
     assert!(report["p50_us"].as_f64().unwrap() > 0.0, "{report}");
     let complaint = String::from_utf8_lossy(&once.stderr).into_owned();
-    assert!(!once.status.success() && complaint.contains("two or more"), "{complaint}");
+    assert!(once.status.code() == Some(2) && complaint.contains("two servers or more"), "{complaint}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use clap::builder::ArgPredicate;
 use clap::{Args, Subcommand, ValueEnum};
 use oxkeeper_client::Options;
 
@@ -21,30 +22,32 @@ pub(crate) struct BenchArgs {
     pub(super) mode: Option<Mode>,
     #[command(flatten)]
     pub(super) load: LoadArgs,
-    /// Be the lower bound: a server that decodes nothing and answers fixed bytes, for writes after append and fdatasync
+    /// Run the lower bound: a server that decodes nothing and answers fixed bytes, to writes after append and fdatasync
     #[arg(long, value_name = "KIND")]
     pub(super) serve_bound: Option<bound::Kind>,
     /// Address of the bound server
     #[arg(long, default_value = "127.0.0.1:2181", requires = "serve_bound")]
     pub(super) listen: SocketAddr,
-    /// Where the bound server appends
+    /// Directory of the bound server's log
     #[arg(long, default_value = ".", requires = "serve_bound")]
     pub(super) data_dir: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Mode {
-    /// Creates znodes below /bench, pipelined over several sessions
+    /// Creates znodes below /bench, pipelined over several sessions, and leaves them there
     Fill(FillArgs),
     /// Opens idle sessions, keeps them alive, and reports the server's memory for each
     Sessions(SessionsArgs),
-    /// Leaves watches on znodes that no load touches, and reports the server's memory for each
+    /// Leaves watches on znodes that no load writes, and reports the server's memory for each
     Watches(WatchesArgs),
     /// Stops the server's process for a while, as a virtual machine is, and counts the sessions that survive
     Pause(PauseArgs),
+    /// Removes /bench and the znodes below it
+    Clean(CleanArgs),
 }
 
-/// What every measurement needs.
+/// The options of every measurement.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Target {
     /// The server, HOST:PORT; or an ensemble's servers, comma-separated: session 1 on the first, 2 on the second, …
@@ -56,7 +59,7 @@ pub(super) struct Target {
     /// Session timeout to ask for, in ms
     #[arg(long, default_value_t = 30_000)]
     pub(super) session_timeout_ms: u32,
-    /// How to print the result
+    /// Format of the result
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub(super) output: Output,
     #[command(flatten)]
@@ -74,7 +77,7 @@ pub(super) struct LoadArgs {
     #[command(flatten)]
     pub(super) target: Target,
     /// get, set, set-get, create-delete, mixed:PERCENT-GET, connect, watch-fanout, visibility
-    #[arg(long, default_value = "get")]
+    #[arg(long, default_value = "get", default_value_if("check", ArgPredicate::IsPresent, "mixed:50"))]
     pub(super) workload: Workload,
     /// Sessions; for connect: opened in each round
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=50_000))]
@@ -83,7 +86,7 @@ pub(super) struct LoadArgs {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) in_flight: u32,
     /// Requests per second in all, sent on schedule and timed from their schedule (open loop)
-    #[arg(long)]
+    #[arg(long, default_value_if("check", ArgPredicate::IsPresent, "1000"))]
     pub(super) rate: Option<u32>,
     /// Bytes of data per znode
     #[arg(long, default_value_t = 100)]
@@ -97,13 +100,20 @@ pub(super) struct LoadArgs {
     /// Seconds before that
     #[arg(long, default_value = "2", value_parser = seconds)]
     pub(super) warmup: Duration,
+    /// End with PASS or FAIL: whether the server carries mixed:50 at 1000 requests a second, or --workload at --rate. It
+    /// must answer 95 % of the rate, 99 % of the requests within 100 ms, and each within 500 ms
+    #[arg(long)]
+    pub(super) check: bool,
+    /// Keep the znodes below /bench that this run makes
+    #[arg(long)]
+    pub(super) keep: bool,
 }
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct FillArgs {
     #[command(flatten)]
     pub(super) target: Target,
-    /// How many
+    /// Number of znodes
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(request::ZNODES_MAX)))]
     pub(super) znodes: u32,
     /// Bytes of data per znode
@@ -121,7 +131,7 @@ pub(super) struct FillArgs {
 pub(super) struct SessionsArgs {
     #[command(flatten)]
     pub(super) target: Target,
-    /// How many
+    /// Number of sessions
     #[arg(long, default_value_t = 10_000)]
     pub(super) count: u32,
     /// Seconds to keep them after the report
@@ -133,7 +143,7 @@ pub(super) struct SessionsArgs {
 pub(super) struct WatchesArgs {
     #[command(flatten)]
     pub(super) target: Target,
-    /// How many, spread over the sessions
+    /// Number of watches, spread over the sessions
     #[arg(long, default_value_t = 100_000)]
     pub(super) count: u32,
     /// Sessions that hold them
@@ -157,6 +167,12 @@ pub(super) struct PauseArgs {
     /// Seconds between SIGSTOP and SIGCONT
     #[arg(long, default_value = "8", value_parser = seconds)]
     pub(super) pause: Duration,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct CleanArgs {
+    #[command(flatten)]
+    pub(super) target: Target,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,7 +236,7 @@ impl Target {
         Probe::new(&self.pid)
     }
 
-    /// How to connect. *Errors*: a key or trust store that cannot be used.
+    /// Returns the options of every connection. *Errors*: a key or trust store that cannot be used.
     pub(super) fn options(&self) -> Result<Options> {
         let timeout = Duration::from_millis(self.session_timeout_ms.into());
         Ok(Options { timeout, tls: self.tls.load()?, ..Options::default() })
@@ -228,7 +244,7 @@ impl Target {
 }
 
 fn address(server: &str) -> Result<SocketAddr> {
-    let mut found = server.to_socket_addrs().with_context(|| format!("cannot resolve {server:?}"))?;
+    let mut found = server.to_socket_addrs().with_context(|| format!("cannot resolve {server}"))?;
     found.next().with_context(|| format!("{server} has no address"))
 }
 

@@ -1,6 +1,6 @@
 //! The lower bound: a server that understands nothing. It splits frames, patches the xid and a rising zxid into fixed
 //! bytes, and answers; in `set` mode after everything that arrived in one turn is appended to a file and synced.
-//! What a real server costs beyond it is what its semantics cost.
+//! The cost of a real server beyond it is the cost of the semantics.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, Write};
@@ -26,7 +26,7 @@ const NAME: &str = "oxkeeper-bound.log";
 const LOG_LEN: u64 = 64 << 20;
 const READ_LEN: usize = 2 * (PREFIX_LEN + FRAME_LEN_MAX);
 
-/// What the fixed bytes are.
+/// The kind of the fixed answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Kind {
     /// A GetDataResponse.
@@ -35,7 +35,7 @@ pub(super) enum Kind {
     Set,
 }
 
-/// Serves until it is killed. Prints its address once it can be reached.
+/// Serves until it is killed. Prints its address once it accepts connections.
 pub(super) fn serve(kind: Kind, listen: SocketAddr, data_dir: &Path, size: usize) -> Result<()> {
     let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
     listener.set_nonblocking(true)?;
@@ -217,7 +217,7 @@ impl Connection {
     }
 }
 
-/// Where `set` puts what it received.
+/// The log to which `set` appends every request.
 struct Log {
     file: File,
     at: u64,

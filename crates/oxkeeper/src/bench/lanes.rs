@@ -13,42 +13,58 @@ use hdrhistogram::Histogram;
 use oxkeeper_client::Options;
 
 use super::args::Workload;
+use super::interrupt::Interrupt;
 use super::link::Link;
+use super::lost::{Lost, loss};
 use super::pool::{NAP, Pool};
 use super::report::{self, Progress};
-use super::request::{Op, Requests, ZNODES_MAX};
+use super::request::{self, Op, Requests, ZNODES_MAX};
 
-/// Names that one session of create-delete cycles through. Each is deleted right behind its creation, so few suffice.
+/// Number of names that one session of create-delete cycles through. Each is deleted right after its creation, so few
+/// suffice.
 const NAMES_PER_SESSION: u32 = 64;
-/// Creates the first `znodes` znodes, as far as they are not there. Returns how long each took.
-pub(super) fn create_znodes(
-    servers: &[SocketAddr],
-    options: &Options,
-    znodes: u32,
-    size: usize,
-    sessions: u32,
-    in_flight: u32,
-) -> Result<Histogram<u64>> {
-    let mut pool = Pool::open(servers, sessions, options)?;
-    let mut load = Load::new(Source::Fill { next: 0, end: znodes }, sessions, in_flight, size);
-    let mut progress = Progress::new("fill", u64::from(znodes));
-    load.begin(&mut pool)?;
-    while load.waiting > 0 {
-        pool.turn(NAP, |index, link, frame, now| load.answered(index, link, frame, now))?;
-        progress.show(load.times.len(), Instant::now());
-    }
-    pool.close()?;
-    Ok(load.times)
+/// A fill: the first `znodes` znodes are to exist.
+pub(super) struct Fill<'a> {
+    pub(super) servers: &'a [SocketAddr],
+    pub(super) options: &'a Options,
+    pub(super) znodes: u32,
+    pub(super) size: usize,
+    pub(super) sessions: u32,
+    pub(super) in_flight: u32,
 }
 
-/// Where requests come from.
+/// The results of a fill that may have ended early.
+pub(super) struct Filled {
+    /// The time that each request took.
+    pub(super) times: Histogram<u64>,
+    /// The znodes that did not exist before.
+    pub(super) created: Vec<u32>,
+    /// The loss that ended it early.
+    pub(super) lost: Option<Lost>,
+}
+
+impl Fill<'_> {
+    /// Creates the znodes that are not there, until SIGINT comes.
+    pub(super) fn run(&self, interrupt: &Interrupt) -> Result<Filled> {
+        let mut pool = Pool::open(self.servers, self.sessions, self.options)?;
+        let mut load = Load::new(Source::Fill { next: 0, end: self.znodes }, self.sessions, self.in_flight, self.size);
+        let mut progress = Progress::new("fill", u64::from(self.znodes));
+        let lost = loss(load.fill(&mut pool, &mut progress, interrupt))?;
+        if lost.is_none() {
+            pool.close()?;
+        }
+        Ok(Filled { times: load.times, created: load.created, lost })
+    }
+}
+
+/// The source of requests.
 pub(super) enum Source {
-    /// Until the time is over.
+    /// Requests until the time is over.
     Endless { workload: Workload, znodes: u32 },
-    /// Each znode once.
+    /// One request for each znode.
     Fill { next: u32, end: u32 },
-    /// No more.
-    Dry,
+    /// No more requests, except the deletion of the last znode that each lane created.
+    Dry { create_delete: bool },
 }
 
 /// A request without its answer.
@@ -59,12 +75,12 @@ struct Sent {
     at: Instant,
 }
 
-/// The bench's side of one link.
+/// The requests of one link.
 #[derive(Default)]
 struct Lane {
-    /// At most the window.
+    /// Requests in flight, at most the window.
     waiting: VecDeque<Sent>,
-    /// Requests issued so far; what create-delete and set-get count by.
+    /// Requests issued so far. create-delete and set-get alternate by its parity.
     issued: u32,
     /// The znode that set-get has set last.
     pair: u32,
@@ -81,7 +97,9 @@ pub(super) struct Load {
     interval: Option<Duration>,
     random: Random,
     /// Requests without an answer, over all lanes.
-    waiting: usize,
+    pub(super) waiting: usize,
+    /// Znodes that [`Op::Ensure`] created.
+    created: Vec<u32>,
     pub(super) times: Histogram<u64>,
 }
 
@@ -95,6 +113,7 @@ impl Load {
             interval: None,
             random: Random(0x9e37_79b9_7f4a_7c15),
             waiting: 0,
+            created: Vec::new(),
             times: report::histogram(),
         }
     }
@@ -110,7 +129,7 @@ impl Load {
         }
     }
 
-    /// Drops what was timed so far.
+    /// Drops the times taken so far.
     pub(super) fn forget(&mut self) {
         self.times.reset();
     }
@@ -168,7 +187,7 @@ impl Load {
         Ok(next)
     }
 
-    /// One more request, if there is one, timed from `at`.
+    /// Issues one more request, if there is one, timed from `at`.
     fn issue(&mut self, index: usize, link: &mut Link, at: Instant) {
         let Some((op, number)) = self.next(index) else { return };
         link.push(&self.requests, op, number);
@@ -178,7 +197,15 @@ impl Load {
 
     fn next(&mut self, index: usize) -> Option<(Op, u32)> {
         match &mut self.source {
-            Source::Dry => None,
+            Source::Dry { create_delete } => {
+                let lane = &mut self.lanes[index];
+                if !*create_delete || lane.issued.is_multiple_of(2) {
+                    return None;
+                }
+                let name = create_delete_name(index, lane.issued);
+                lane.issued = lane.issued.wrapping_add(1);
+                Some((Op::Delete, name))
+            }
             Source::Fill { next, end } => {
                 let number = *next;
                 *next = (number + 1).min(*end);
@@ -186,10 +213,10 @@ impl Load {
             }
             Source::Endless { workload: Workload::CreateDelete, .. } => {
                 let lane = &mut self.lanes[index];
-                let name = index as u32 * NAMES_PER_SESSION + lane.issued / 2 % NAMES_PER_SESSION;
+                let name = create_delete_name(index, lane.issued);
                 let op = if lane.issued.is_multiple_of(2) { Op::Create } else { Op::Delete };
                 lane.issued = lane.issued.wrapping_add(1);
-                Some((op, ZNODES_MAX + name))
+                Some((op, name))
             }
             Source::Endless { workload: Workload::SetGet, znodes } => {
                 let lane = &mut self.lanes[index];
@@ -221,6 +248,9 @@ impl Load {
         let sent = self.lanes[index].waiting.pop_front().context("an answer to nothing")?;
         self.waiting -= 1;
         link.check(&self.requests, sent.op, sent.number, frame)?;
+        if sent.op == Op::Ensure && request::succeeded(frame) {
+            self.created.push(sent.number);
+        }
         report::record(&mut self.times, now.saturating_duration_since(sent.at));
         if self.interval.is_none() {
             self.issue(index, link, now);
@@ -228,14 +258,58 @@ impl Load {
         Ok(())
     }
 
+    /// Fills until every znode is there or SIGINT comes.
+    fn fill(&mut self, pool: &mut Pool, progress: &mut Progress, interrupt: &Interrupt) -> Result<()> {
+        self.begin(pool)?;
+        while self.waiting > 0 {
+            if interrupt.came() {
+                self.source = Source::Dry { create_delete: false };
+            }
+            pool.turn(NAP, |index, link, frame, now| self.answered(index, link, frame, now))?;
+            progress.show(self.times.len(), Instant::now());
+        }
+        Ok(())
+    }
+
+    /// The znodes of create-delete that may be left where a loss kept [`Load::drain`] from deleting them.
+    pub(super) fn leftovers(&self) -> Vec<u32> {
+        let create_delete = match self.source {
+            Source::Endless { workload, .. } => workload == Workload::CreateDelete,
+            Source::Dry { create_delete } => create_delete,
+            Source::Fill { .. } => false,
+        };
+        if !create_delete {
+            return Vec::new();
+        }
+        let mut numbers: Vec<_> =
+            self.lanes.iter().flat_map(|lane| lane.waiting.iter().map(|sent| sent.number)).collect();
+        let lanes = self.lanes.iter().enumerate().filter(|(_, lane)| !lane.issued.is_multiple_of(2));
+        numbers.extend(lanes.map(|(index, lane)| create_delete_name(index, lane.issued)));
+        numbers.dedup();
+        numbers
+    }
+
     /// Waits for the last answers, which are checked too.
     pub(super) fn drain(&mut self, pool: &mut Pool) -> Result<()> {
-        self.source = Source::Dry;
+        let create_delete = matches!(self.source, Source::Endless { workload: Workload::CreateDelete, .. });
+        self.source = Source::Dry { create_delete };
+        if create_delete {
+            let now = Instant::now();
+            for (index, link) in pool.links().iter_mut().enumerate() {
+                self.issue(index, link, now);
+                link.flush()?;
+            }
+        }
         while self.waiting > 0 {
             pool.turn(NAP, |index, link, frame, now| self.answered(index, link, frame, now))?;
         }
         Ok(())
     }
+}
+
+/// The znode of a lane's request number `issued`: the same for a create and the delete after it.
+fn create_delete_name(index: usize, issued: u32) -> u32 {
+    ZNODES_MAX + index as u32 * NAMES_PER_SESSION + issued / 2 % NAMES_PER_SESSION
 }
 
 /// xorshift64: a load needs spread, not secrets.

@@ -1,4 +1,4 @@
-//! One non-blocking connection with a session: bytes in, bytes out, xids.
+//! A non-blocking connection with a session: its bytes and its xids.
 //!
 //! Invariant: xids count up from 1, so the reply that is due has the one after the last.
 
@@ -16,14 +16,16 @@ use oxkeeper_proto::op::XID_PING;
 use oxkeeper_proto::records::{ConnectRequest, ConnectResponse, PASSWORD_LEN, ReplyHeader, RequestHeader};
 use oxkeeper_tls::SecureSocket;
 
-use super::request::{Op, Requests};
+use super::lost::Lost;
+use super::request::{Op, Requests, error_name};
 
 /// Length of a handshake's answer with the readOnly byte.
 const CONNECT_RESPONSE_LEN: usize = 37;
-/// How long a handshake may take.
+/// Time limit of a handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) struct Link {
+    server: SocketAddr,
     socket: TcpStream,
     /// `None`: without TLS.
     secure: Option<Box<SecureSocket>>,
@@ -39,7 +41,7 @@ pub(super) struct Link {
 impl Link {
     /// Connects and sends the handshake. The socket blocks until [`Link::begin`].
     pub(super) fn connect(server: SocketAddr, options: &Options) -> Result<Link> {
-        let socket = TcpStream::connect(server).with_context(|| format!("cannot connect to {server}"))?;
+        let socket = TcpStream::connect(server).map_err(|error| Lost::no_connection(server, error))?;
         socket.set_nodelay(true)?;
         let secure = options.tls.as_ref().map(|tls| secure(tls, server, &socket)).transpose()?;
         socket.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
@@ -56,7 +58,7 @@ impl Link {
             false.encode(out);
         });
         let partial = Vec::new();
-        let mut link = Link { socket, secure, partial, out, xid_sent: 0, xid_answered: 0, zxid_seen: 0 };
+        let mut link = Link { server, socket, secure, partial, out, xid_sent: 0, xid_answered: 0, zxid_seen: 0 };
         link.flush().context("handshake")?;
         Ok(link)
     }
@@ -67,15 +69,21 @@ impl Link {
         let mut filled = 0;
         while filled < answer.len() {
             match self.read_some(&mut answer[filled..]) {
-                Ok(0) => bail!("the server refused a session"),
+                Ok(0) => {
+                    bail!(Lost::no_connection(self.server, "it closed the connection instead of opening a session"))
+                }
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).context("the server refused a session"),
+                Err(error) => bail!(Lost::no_connection(self.server, error)),
             }
         }
         let response = ConnectResponse::from_bytes(&answer[PREFIX_LEN..])?;
-        ensure!(response.session_id != 0 && response.timeout_ms > 0, "wrong handshake: {response:?}");
-        ensure!(response.passwd.is_some_and(|passwd| passwd.len() == PASSWORD_LEN), "wrong handshake: {response:?}");
+        let ConnectResponse { session_id, timeout_ms, passwd, .. } = &response;
+        let password_len = passwd.map_or(0, <[u8]>::len);
+        ensure!(
+            *session_id != 0 && *timeout_ms > 0 && password_len == PASSWORD_LEN,
+            "wrong answer to the handshake: session {session_id:#x}, timeout {timeout_ms} ms, a password of {password_len} bytes"
+        );
         self.socket.set_nonblocking(true)?;
         Ok(Duration::from_millis(response.timeout_ms.unsigned_abs().into()))
     }
@@ -115,8 +123,14 @@ impl Link {
             self.xid_answered = xid_after(self.xid_answered);
             self.xid_answered
         });
-        ensure!(header.xid == expected && header.err == 0, "wrong reply {header:?}, expected xid {expected}");
-        ensure!(header.zxid >= self.zxid_seen, "zxid goes back in {header:?}");
+        ensure!(header.xid == expected, "wrong reply: it has xid {}, expected {expected}", header.xid);
+        ensure!(header.err == 0, "wrong reply to xid {expected}: {}", error_name(header.err));
+        ensure!(
+            header.zxid >= self.zxid_seen,
+            "wrong reply to xid {expected}: the zxid goes back from {:#x} to {:#x}",
+            self.zxid_seen,
+            header.zxid
+        );
         self.zxid_seen = header.zxid;
         Ok(())
     }
@@ -133,7 +147,7 @@ impl Link {
             }
         };
         match read {
-            Ok(0) => bail!("the server closed the connection"),
+            Ok(0) => bail!(Lost::connection(self.server, "it closed the connection")),
             Ok(count) => {
                 scratch[..kept].copy_from_slice(&self.partial);
                 self.partial.clear();
@@ -141,7 +155,7 @@ impl Link {
                 Ok((kept + count, count == room || self.secure.is_some()))
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok((0, false)),
-            Err(error) => Err(error).context("connection lost"),
+            Err(error) => bail!(Lost::connection(self.server, error)),
         }
     }
 
@@ -169,7 +183,7 @@ impl Link {
                 Ok(count) if count == self.out.len() => self.out.clear(),
                 Ok(count) => drop(self.out.drain(..count)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error).context("connection lost"),
+                Err(error) => bail!(Lost::connection(self.server, error)),
             }
         }
         Ok(())

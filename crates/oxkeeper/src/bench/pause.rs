@@ -1,7 +1,7 @@
-//! A server that stands still for longer than the session timeout: which sessions does it still know afterwards?
+//! Sessions that survive a server which stands still for longer than the session timeout.
 //!
-//! Each client behaves as real ones do: it pings, gives a silent connection up, and tries to take its session up again
-//! until it succeeds or is told that the session has expired.
+//! Each client behaves as real ones do: it pings, gives up a silent connection, and tries to resume its session until it
+//! succeeds or learns that the session has expired.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,9 +12,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 
 use super::args::PauseArgs;
-use super::{report, setup};
+use super::report;
+use super::runtime::runtime;
+use crate::usage_error::UsageError;
 
-/// Between attempts to reconnect.
+/// Time between attempts to reconnect.
 const RETRY: Duration = Duration::from_millis(100);
 
 #[derive(Serialize)]
@@ -28,13 +30,13 @@ struct PauseReport {
 /// `bench pause`.
 pub(super) fn run(args: &PauseArgs) -> Result<()> {
     let target = &args.target;
-    ensure!(!target.pid.is_empty(), "--pid is needed: the process to stop");
+    ensure!(!target.pid.is_empty(), UsageError("--pid is missing: the process to stop".to_owned()));
     target.probe()?;
     let pids =
         target.pid.iter().map(|pid| Pid::from_raw(*pid as i32).context("--pid 0")).collect::<Result<Vec<_>>>()?;
     let servers = target.addresses()?;
     let options = target.options()?;
-    let kept = setup::runtime()?.block_on(async {
+    let kept = runtime()?.block_on(async {
         let mut clients = Vec::new();
         let mut timeout = options.timeout;
         for server in servers.iter().cycle().take(args.sessions as usize) {
@@ -42,7 +44,7 @@ pub(super) fn run(args: &PauseArgs) -> Result<()> {
             timeout = client.session().timeout;
             clients.push((*server, client));
         }
-        // Until every session has lived through one timeout, and once more after the pause.
+        // Every session lives through one timeout before the pause, and through two after it.
         let end = Instant::now() + timeout + args.pause + 2 * timeout;
         let lives =
             clients.into_iter().map(|(server, client)| tokio::spawn(live(server, options.clone(), client, end)));

@@ -1,4 +1,4 @@
-//! Many links under one epoll: wait, read each ready one, hand out its frames, write what that produced.
+//! Many links under one epoll: wait, read each ready link, hand out its frames, write the requests they lead to.
 //!
 //! Edge-triggered: a link is read until a read comes back short, which costs one system call per burst.
 
@@ -14,6 +14,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::time::Timespec;
 
 use super::link::Link;
+use super::lost::Lost;
 
 /// Handshakes under way at a time: below the listen backlog of every server (ZooKeeper's is 50).
 pub(super) const HANDSHAKES_IN_FLIGHT: usize = 16;
@@ -121,12 +122,12 @@ impl Pool {
             link.flush()?;
         }
         if self.events.is_empty() && self.heard_at.elapsed() > SILENCE_MAX {
-            bail!("the server has not answered for {} s", SILENCE_MAX.as_secs());
+            bail!(Lost::silent(SILENCE_MAX.as_secs()));
         }
         Ok(())
     }
 
-    /// Nothing is expected for now: silence counts from here.
+    /// Restarts the clock of [`SILENCE_MAX`]: until now no answer was due.
     pub(super) fn rest(&mut self) {
         self.heard_at = Instant::now();
     }

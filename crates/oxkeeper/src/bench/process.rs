@@ -1,4 +1,4 @@
-//! What processes cost: CPU time and resident memory from `/proc`.
+//! CPU time and resident memory of processes, from `/proc`.
 
 use std::fs;
 
@@ -16,25 +16,27 @@ pub(super) fn raise_file_limit() {
 /// CPU time so far, in seconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cpu {
-    /// Of the server's processes together.
-    pub(super) server: f64,
-    /// Of this process.
+    /// CPU time of the server's processes together; `None` without any, or if one is gone.
+    pub(super) server: Option<f64>,
+    /// CPU time of this process.
     pub(super) own: f64,
 }
 
 impl Cpu {
-    /// What was used since `earlier`.
+    /// Returns the CPU time used since `earlier`.
     pub(super) fn since(self, earlier: Cpu) -> Cpu {
-        Cpu { server: self.server - earlier.server, own: self.own - earlier.own }
+        let server = self.server.zip(earlier.server).map(|(now, earlier)| now - earlier);
+        Cpu { server, own: self.own - earlier.own }
     }
 
-    /// Both sums.
+    /// Adds the CPU times of two intervals.
     pub(super) fn plus(self, other: Cpu) -> Cpu {
-        Cpu { server: self.server + other.server, own: self.own + other.own }
+        let server = self.server.zip(other.server).map(|(one, other)| one + other);
+        Cpu { server, own: self.own + other.own }
     }
 }
 
-/// The processes that are watched.
+/// The processes of the server.
 pub(super) struct Probe {
     pids: Vec<u32>,
 }
@@ -43,25 +45,24 @@ impl Probe {
     /// *Errors*: a process that is not there.
     pub(super) fn new(pids: &[u32]) -> Result<Probe> {
         let probe = Probe { pids: pids.to_vec() };
-        probe.cpu()?;
+        probe.server_cpu()?;
         Ok(probe)
     }
 
-    /// Whether there is a server process to report on.
-    pub(super) fn sees_server(&self) -> bool {
-        !self.pids.is_empty()
+    fn server_cpu(&self) -> Result<f64> {
+        self.pids.iter().map(|pid| cpu_seconds(&pid.to_string())).sum()
     }
 
     /// CPU time so far.
     pub(super) fn cpu(&self) -> Result<Cpu> {
-        let server = self.pids.iter().map(|pid| cpu_seconds(&pid.to_string())).sum::<Result<f64>>()?;
+        let server = self.server_cpu().ok().filter(|_| !self.pids.is_empty());
         Ok(Cpu { server, own: cpu_seconds("self")? })
     }
 
-    /// Resident memory of the server's processes together, bytes; `None` without any.
-    pub(super) fn resident(&self) -> Result<Option<u64>> {
-        let sum = self.pids.iter().map(|pid| resident_bytes(*pid)).sum::<Result<u64>>()?;
-        Ok(self.sees_server().then_some(sum))
+    /// Resident memory of the server's processes together, bytes; `None` without any, or if one is gone.
+    pub(super) fn resident(&self) -> Option<u64> {
+        let sum = self.pids.iter().map(|pid| resident_bytes(*pid)).sum::<Result<u64>>().ok();
+        sum.filter(|_| !self.pids.is_empty())
     }
 }
 
@@ -100,7 +101,7 @@ mod tests {
     #[test]
     fn this_process_is_seen() {
         let probe = Probe::new(&[std::process::id()]).expect("this process runs");
-        assert!(probe.resident().expect("and has a status").is_some_and(|bytes| bytes > 100_000));
+        assert!(probe.resident().is_some_and(|bytes| bytes > 100_000));
         assert!(Probe::new(&[u32::MAX]).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What a measurement found, as a table or as one JSON object, and the progress bar meanwhile.
+//! The results of a measurement, as a table or as one JSON object, and the progress bar meanwhile.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -11,7 +11,14 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::args::Output;
+use super::lost::Lost;
 use super::process::{Cpu, Probe};
+
+/// Says that a measurement ended early; its report has been printed.
+pub(super) fn ended_early(lost: &Lost, time: Duration, planned: Duration) -> String {
+    let (time, planned) = (time.as_secs_f64(), planned.as_secs_f64());
+    format!("{lost}. The measurement ended after {time:.1} of {planned:.1} s; the report covers that time")
+}
 
 /// Prints `report` to stdout.
 pub(super) fn print(report: &impl Serialize, output: Output) -> Result<()> {
@@ -37,21 +44,32 @@ fn table(report: &Value) -> Table {
 
 fn cell(value: &Value) -> String {
     if let Some(counts) = value.as_object() {
-        return counts.iter().map(|(name, count)| format!("{name}: {count}")).collect::<Vec<_>>().join("\n");
+        return counts.iter().map(|(name, count)| format!("{name}: {}", cell(count))).collect::<Vec<_>>().join("\n");
     }
     match value.as_f64() {
-        Some(number) if value.is_f64() => format!("{number:.2}"),
-        _ => value.as_str().map_or_else(|| value.to_string(), str::to_string),
+        Some(number) if value.is_f64() => grouped(&format!("{number:.2}")),
+        Some(_) => grouped(&value.to_string()),
+        None => value.as_str().map_or_else(|| value.to_string(), str::to_string),
     }
 }
 
-/// The servers that have sessions, and how many.
+/// Puts commas between the thousands of a number.
+pub(super) fn grouped(number: &str) -> String {
+    let (whole, fraction) = number.split_at(number.find('.').unwrap_or(number.len()));
+    let (sign, digits) = whole.split_at(usize::from(whole.starts_with('-')));
+    let first = (digits.len() + 2) % 3 + 1;
+    let (head, tail) = digits.split_at(first.min(digits.len()));
+    let tail: String = tail.as_bytes().chunks(3).map(|group| format!(",{}", String::from_utf8_lossy(group))).collect();
+    format!("{sign}{head}{tail}{fraction}")
+}
+
+/// The number of sessions on each server that has any.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 pub(super) struct Servers(Map<String, Value>);
 
 impl Servers {
-    /// Where `sessions` sessions are that were spread over the servers in turn.
+    /// Counts `sessions` sessions that were spread over the servers in turn.
     pub(super) fn of(servers: &[SocketAddr], sessions: u32) -> Servers {
         let count = |index: usize| (sessions as usize + servers.len() - 1 - index) / servers.len();
         let counts = servers.iter().enumerate().map(|(index, server)| (server.to_string(), count(index)));
@@ -59,14 +77,14 @@ impl Servers {
     }
 }
 
-/// Percentiles of what was timed, µs.
+/// Percentiles of the times, µs.
 #[derive(Debug, Serialize)]
 pub(super) struct Latency {
     p50_us: f64,
     p90_us: f64,
-    p99_us: f64,
+    pub(super) p99_us: f64,
     p999_us: f64,
-    max_us: f64,
+    pub(super) max_us: f64,
     mean_us: f64,
 }
 
@@ -94,14 +112,14 @@ impl From<&Histogram<u64>> for Latency {
     }
 }
 
-/// What operations cost.
+/// The cost of operations.
 #[derive(Debug, Serialize)]
 pub(super) struct Cost {
     seconds: f64,
     ops: u64,
-    ops_per_s: f64,
+    pub(super) ops_per_s: f64,
     #[serde(flatten)]
-    latency: Latency,
+    pub(super) latency: Latency,
     #[serde(skip_serializing_if = "Option::is_none")]
     server_cpu_us_per_op: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,23 +127,31 @@ pub(super) struct Cost {
     #[serde(skip_serializing_if = "Option::is_none")]
     server_rss_bytes: Option<u64>,
     bench_cpu_us_per_op: f64,
+    /// The loss that ended the measurement early.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost: Option<String>,
 }
 
 impl Cost {
-    /// Of `ops` operations in `time` that used `cpu`.
-    pub(super) fn new(ops: u64, time: Duration, cpu: Cpu, times: &Histogram<u64>, probe: &Probe) -> Result<Cost> {
+    /// The cost of `ops` operations in `time` that used `cpu`.
+    pub(super) fn new(ops: u64, time: Duration, cpu: Cpu, times: &Histogram<u64>, probe: &Probe) -> Cost {
         let (seconds, count) = (time.as_secs_f64(), ops.max(1) as f64);
-        let seen = |value| probe.sees_server().then_some(value);
-        Ok(Cost {
+        Cost {
             seconds,
             ops,
             ops_per_s: ops as f64 / seconds,
             latency: times.into(),
-            server_cpu_us_per_op: seen(cpu.server * 1e6 / count),
-            server_cores_busy: seen(cpu.server / seconds),
-            server_rss_bytes: probe.resident()?,
+            server_cpu_us_per_op: cpu.server.map(|server| server * 1e6 / count),
+            server_cores_busy: cpu.server.map(|server| server / seconds),
+            server_rss_bytes: probe.resident(),
             bench_cpu_us_per_op: cpu.own * 1e6 / count,
-        })
+            lost: None,
+        }
+    }
+
+    /// Marks a measurement that a loss ended early.
+    pub(super) fn until(self, lost: Option<&Lost>) -> Cost {
+        Cost { lost: lost.map(ToString::to_string), ..self }
     }
 }
 
@@ -148,7 +174,7 @@ impl Progress {
         }
     }
 
-    /// One line to stderr.
+    /// Prints one line to stderr.
     pub(super) fn say(&self, text: &str) {
         if self.bar.is_hidden() { eprintln!("{text}") } else { self.bar.println(text) }
     }
@@ -191,11 +217,18 @@ mod tests {
     }
 
     #[test]
+    fn thousands_are_separated() {
+        let shown = ["0", "999", "1000", "-1234567.25", "12345", "0.50"].map(grouped);
+        assert_eq!(shown, ["0", "999", "1,000", "-1,234,567.25", "12,345", "0.50"]);
+    }
+
+    #[test]
     fn a_table_has_every_field() {
         let servers = serde_json::json!({"a:1": 6, "b:2": 5});
-        let report = serde_json::json!({"ops_per_s": 12.345, "workload": "get", "ops": 7, "servers": servers});
+        let report =
+            serde_json::json!({"ops_per_s": 51_012.345, "workload": "get", "ops": 7_654_321, "servers": servers});
         let text = table(&report).to_string();
-        for expected in ["ops per s", "12.35", "workload", "get", "7", "a:1: 6", "b:2: 5"] {
+        for expected in ["ops per s", "51,012.35", "workload", "get", "7,654,321", "a:1: 6", "b:2: 5"] {
             assert!(text.contains(expected), "{text}");
         }
     }

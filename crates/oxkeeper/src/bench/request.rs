@@ -3,6 +3,8 @@
 //! Every path has the same length, so a request is a copy of its template with two fields written over: the xid and the
 //! seven digits of the znode's number.
 
+use std::fmt;
+
 use anyhow::{Context, Result, bail, ensure};
 use oxkeeper_client::calls::open_acl;
 use oxkeeper_proto::frame::put_frame;
@@ -33,7 +35,7 @@ pub(super) fn data(size: usize) -> Vec<u8> {
     vec![FILLER; size]
 }
 
-/// What a request does, and hence what its reply must be.
+/// An operation; it determines which reply is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Op {
     /// getData.
@@ -50,6 +52,29 @@ pub(super) enum Op {
     Ensure,
     /// delete, any version.
     Delete,
+}
+
+/// The name of the operation in the protocol.
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Op::Get | Op::GetWatching => "getData",
+            Op::ExistsWatching => "exists",
+            Op::Set => "setData",
+            Op::Create | Op::Ensure => "create",
+            Op::Delete => "delete",
+        })
+    }
+}
+
+/// Names the error of a reply: `NoNode (-101)`.
+pub(super) fn error_name(code: i32) -> String {
+    format!("{} ({code})", oxkeeper_client::Error::from_wire(code))
+}
+
+/// Whether a reply says that its request succeeded.
+pub(super) fn succeeded(frame: &[u8]) -> bool {
+    ReplyHeader::decode(&mut Reader::new(frame)).is_ok_and(|header| header.err == 0)
 }
 
 struct Template {
@@ -130,7 +155,7 @@ impl Requests {
     /// *Errors*: anything a correct server would not answer.
     pub(super) fn check(&self, op: Op, number: u32, xid: i32, zxid: i64, frame: &[u8]) -> Result<i64> {
         self.check_reply(op, number, xid, zxid, frame)
-            .with_context(|| format!("wrong reply to {op:?} of {} (xid {xid})", path(number)))
+            .with_context(|| format!("wrong reply to {op} of {} (xid {xid})", path(number)))
     }
 
     fn check_reply(&self, op: Op, number: u32, xid: i32, zxid: i64, frame: &[u8]) -> Result<i64> {
@@ -144,7 +169,7 @@ impl Requests {
             Op::Get | Op::GetWatching | Op::Set | Op::Create | Op::Delete => false,
         };
         if !tolerated {
-            ensure!(header.err == 0, "error {} ({:?})", header.err, ErrorCode::from_wire(header.err));
+            ensure!(header.err == 0, "{}", error_name(header.err));
             self.check_body(op, number, header.zxid, &mut reader)?;
         }
         Ok(header.zxid)
@@ -164,7 +189,8 @@ impl Requests {
             Op::Set => check_stat(&StatResponse::decode(reader)?.stat, self.data.len(), zxid)?,
             Op::Create | Op::Ensure => {
                 let created = CreateResponse::decode(reader)?.path;
-                ensure!(created.as_deref() == Some(&path(number)), "created {created:?}");
+                let created = created.as_deref().unwrap_or("null");
+                ensure!(created == path(number), "the path that was created is {created}");
             }
             Op::Delete => {}
         }
@@ -177,7 +203,20 @@ fn check_stat(stat: &Stat, data_len: usize, zxid: i64) -> Result<()> {
     let order = 0 < stat.czxid && stat.czxid <= stat.mzxid && stat.mzxid <= zxid && stat.pzxid <= zxid;
     let counts = stat.version >= 0 && stat.num_children == 0 && stat.ephemeral_owner == 0;
     let length = usize::try_from(stat.data_length) == Ok(data_len);
-    ensure!(order && counts && length && 0 < stat.ctime && stat.ctime <= stat.mtime, "implausible {stat:?}");
+    ensure!(
+        order && counts && length && 0 < stat.ctime && stat.ctime <= stat.mtime,
+        "implausible stat: czxid {:#x}, mzxid {:#x}, pzxid {:#x} in a reply of zxid {zxid:#x}, ctime {}, mtime {}, version {}, \
+         dataLength {}, numChildren {}, ephemeralOwner {:#x}",
+        stat.czxid,
+        stat.mzxid,
+        stat.pzxid,
+        stat.ctime,
+        stat.mtime,
+        stat.version,
+        stat.data_length,
+        stat.num_children,
+        stat.ephemeral_owner
+    );
     Ok(())
 }
 
@@ -188,7 +227,7 @@ pub(super) fn mzxid(op: Op, frame: &[u8]) -> Result<i64> {
     match op {
         Op::Get | Op::GetWatching => Ok(GetDataResponse::decode(&mut reader)?.stat.mzxid),
         Op::Set | Op::ExistsWatching => Ok(StatResponse::decode(&mut reader)?.stat.mzxid),
-        Op::Create | Op::Ensure | Op::Delete => bail!("{op:?} shows no stat"),
+        Op::Create | Op::Ensure | Op::Delete => bail!("the reply to {op} has no stat"),
     }
 }
 
@@ -202,9 +241,14 @@ pub(super) fn check_changed(frame: &[u8], number: u32) -> Result<()> {
     let mut reader = Reader::new(frame);
     ReplyHeader::decode(&mut reader)?;
     let event = WatcherEvent::decode(&mut reader)?;
-    let expected =
-        event.event_type == EventType::NodeDataChanged.wire() && event.path.as_deref() == Some(&path(number));
-    ensure!(expected, "unexpected {event:?}");
+    let path_changed = event.path.as_deref().unwrap_or("null");
+    ensure!(
+        event.event_type == EventType::NodeDataChanged.wire() && path_changed == path(number),
+        "unexpected notification: type {}, path {path_changed}, expected type {} and path {}",
+        event.event_type,
+        EventType::NodeDataChanged.wire(),
+        path(number)
+    );
     Ok(())
 }
 
@@ -271,6 +315,24 @@ mod tests {
         for (what, frame) in bad {
             assert!(check(&frame).is_err(), "{what} passed");
         }
+    }
+
+    #[test]
+    fn wrong_replies_are_described_without_debug_output() {
+        let check = |op, frame: &[u8]| {
+            let error = Requests::new(3).check(op, 1, 7, 5, frame).expect_err("a wrong reply");
+            format!("{error:#}")
+        };
+        let mut refused = Vec::new();
+        ReplyHeader { xid: 7, zxid: 9, err: ErrorCode::SystemError.wire() }.encode(&mut refused);
+        assert_eq!(check(Op::Ensure, &refused), "wrong reply to create of /bench/0000001 (xid 7): SystemError (-1)");
+        let stat = check(Op::Get, &reply(7, 5, 0, b"xxx", Stat { mzxid: 6, ..good_stat() }));
+        assert!(
+            stat.starts_with(
+                "wrong reply to getData of /bench/0000001 (xid 7): implausible stat: czxid 0x4, mzxid 0x6"
+            )
+        );
+        assert!(!stat.contains('{'), "{stat}");
     }
 
     #[test]

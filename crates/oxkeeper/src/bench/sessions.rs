@@ -1,20 +1,23 @@
-//! Sessions themselves: what opening one costs, and what one costs that does nothing.
+//! Sessions: the cost of opening one, and of keeping an idle one.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use oxkeeper_proto::op::XID_PING;
 use serde::Serialize;
 
 use super::args::{LoadArgs, SessionsArgs, Target, WatchesArgs};
-use super::pool::Pool;
+use super::interrupt::Interrupt;
+use super::lost::loss;
+use super::pool::{HANDSHAKES_IN_FLIGHT, Pool};
 use super::process::Cpu;
 use super::report::{self, Cost, Progress, Servers};
 use super::request::{self, Op, Requests};
+use crate::usage_error::UsageError;
 
-/// How long a server may take to settle before its memory is read.
+/// Time for a server to settle before its memory is read.
 const SETTLE: Duration = Duration::from_secs(1);
-/// How often a few of the idle sessions ping.
+/// Time between the pings of two batches of idle sessions.
 const TICK: Duration = Duration::from_millis(100);
 
 #[derive(Serialize)]
@@ -28,32 +31,43 @@ struct ConnectReport {
 }
 
 /// `bench --workload connect`: rounds of `--sessions` handshakes, timed, then closed, which is not measured.
-pub(super) fn measure_connect(args: &LoadArgs) -> Result<()> {
+pub(super) fn measure_connect(args: &LoadArgs, interrupt: &Interrupt) -> Result<()> {
     let (servers, probe) = (args.target.addresses()?, args.target.probe()?);
-    let (mut times, mut cpu, mut time) = (report::histogram(), Cpu::default(), Duration::ZERO);
+    let (mut times, mut cpu, mut time) = (report::histogram(), None, Duration::ZERO);
     let mut progress = Progress::new("connect", (args.warmup + args.duration).as_millis() as u64);
     let start = Instant::now();
-    while time < args.duration {
+    let options = args.target.options()?;
+    let mut lost = None;
+    while time < args.duration && !interrupt.came() {
         let warm = start.elapsed() >= args.warmup;
         let (before, begun) = (probe.cpu()?, Instant::now());
         let mut pool = Pool::new()?;
-        pool.grow(&servers, args.sessions, &args.target.options()?, args.in_flight as usize, |took| {
+        let grown = pool.grow(&servers, args.sessions, &options, args.in_flight as usize, |took| {
             if warm {
                 report::record(&mut times, took);
             }
-        })?;
+        });
         if warm {
             time += begun.elapsed();
-            cpu = cpu.plus(probe.cpu()?.since(before));
+            let used = probe.cpu()?.since(before);
+            cpu = Some(cpu.map_or(used, |earlier: Cpu| earlier.plus(used)));
         }
-        pool.close()?;
+        lost = loss(grown.and_then(|()| pool.close()))?;
+        if lost.is_some() {
+            break;
+        }
         progress.show((start.elapsed().min(args.warmup) + time).as_millis() as u64, Instant::now());
     }
     drop(progress);
-    let cost = Cost::new(times.len(), time, cpu, &times, &probe)?;
+    if let Some(lost) = lost.take_if(|_| times.is_empty()) {
+        bail!(lost);
+    }
+    ensure!(!times.is_empty(), "interrupted before anything was measured");
+    let cost = Cost::new(times.len(), time, cpu.unwrap_or_default(), &times, &probe).until(lost.as_ref());
     let (workload, sessions, in_flight) = ("connect", args.sessions, args.in_flight);
     let servers = Servers::of(&servers, sessions);
-    report::print(&ConnectReport { workload, servers, sessions, in_flight, cost }, args.target.output)
+    report::print(&ConnectReport { workload, servers, sessions, in_flight, cost }, args.target.output)?;
+    lost.map_or(Ok(()), |lost| bail!(report::ended_early(&lost, time, args.duration)))
 }
 
 #[derive(Serialize)]
@@ -79,17 +93,27 @@ pub(super) fn hold_watches(args: &WatchesArgs) -> Result<()> {
     hold(&args.target, args.sessions, args.count, args.first, args.hold)
 }
 
-/// Opens sessions, leaves watches, reports what that did to the server's memory, and keeps them for `time`.
+/// Opens sessions, leaves watches, reports the growth of the server's memory, and keeps them for `time`.
 fn hold(target: &Target, sessions: u32, watches: u32, first: u32, time: Duration) -> Result<()> {
-    ensure!(first.saturating_add(watches) <= request::ZNODES_MAX, "watches reach above znode {}", request::ZNODES_MAX);
+    ensure!(
+        first.saturating_add(watches) <= request::ZNODES_MAX,
+        UsageError(format!("--first and --count reach beyond the last znode, {}", request::ZNODES_MAX))
+    );
     let (servers, probe, begun) = (target.addresses()?, target.probe()?, Instant::now());
-    let empty = probe.resident()?;
-    let mut idle = Idle { pool: Pool::open(&servers, sessions, &target.options()?)?, pinged: 0 };
+    let empty = probe.resident();
+    let mut progress = Progress::new("opening", u64::from(sessions));
+    let (mut pool, mut opened) = (Pool::new()?, 0);
+    pool.grow(&servers, sessions, &target.options()?, HANDSHAKES_IN_FLIGHT, |_| {
+        opened += 1;
+        progress.show(opened, Instant::now());
+    })?;
+    drop(progress);
+    let mut idle = Idle { pool, pinged: 0 };
     idle.settle()?;
-    let opened = probe.resident()?;
+    let opened = probe.resident();
     watch(&mut idle.pool, watches, first)?;
     idle.settle()?;
-    let watched = probe.resident()?;
+    let watched = probe.resident();
     let per = |before: Option<u64>, after: Option<u64>, count: u32| {
         let grown = after? as f64 - before? as f64;
         (count > 0).then(|| grown / f64::from(count))
@@ -131,7 +155,7 @@ fn watch(pool: &mut Pool, watches: u32, first: u32) -> Result<()> {
     Ok(())
 }
 
-/// Sessions that do nothing but live.
+/// Idle sessions.
 struct Idle {
     pool: Pool,
     /// Index of the next link to ping.

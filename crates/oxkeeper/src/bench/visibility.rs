@@ -1,20 +1,25 @@
-//! How long a write that was answered is not seen at the other servers.
+//! Visibility: the time until an acknowledged write can be read from the other servers.
 //!
-//! One session at each server. One of them writes; when it has its answer, all the others read at once, and again until
-//! they see the write. Each server writes in turn. ZooKeeper promises that only to who calls `sync`; but many do not.
+//! Each server has one session. One session writes; when its answer comes, all the others read at once, and again until
+//! they see the write. The servers write in turn. ZooKeeper promises this only to clients that call `sync`, but many do
+//! not.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 
 use super::args::LoadArgs;
+use super::interrupt::Interrupt;
+use super::lost::loss;
+use super::made::Made;
 use super::pool::{NAP, Pool};
 use super::report::{self, Cost, Progress};
 use super::request::{self, Op, Requests};
 use super::setup;
+use crate::usage_error::UsageError;
 
-/// The znode that is written and read: none of those that a load writes meanwhile.
+/// The znode that is written and read; no concurrent load writes it.
 const WRITTEN: u32 = request::ZNODES_MAX - 1;
 
 #[derive(Serialize)]
@@ -29,17 +34,18 @@ struct VisibilityReport {
 
 /// Measurement of one write.
 struct Round {
-    /// From its answer to that of the last server's read which shows it.
+    /// Time from its answer until the last server has shown it.
     took: Duration,
     stale: u64,
 }
 
 /// `bench --workload visibility`. An operation is one write and the reads behind it.
-pub(super) fn measure(args: &LoadArgs) -> Result<()> {
+pub(super) fn measure(args: &LoadArgs, interrupt: &Interrupt, made: &mut Made) -> Result<()> {
     let target = &args.target;
     let (servers, probe) = (target.addresses()?, target.probe()?);
-    ensure!(servers.len() > 1, "--server: two or more; one server always shows what it has answered");
-    setup::prepare_one(&servers, &target.options()?, WRITTEN, args.size)?;
+    let reason = "--server needs two servers or more: one server always shows the writes it acknowledged";
+    ensure!(servers.len() > 1, UsageError(reason.to_owned()));
+    setup::prepare_one(&servers, &target.options()?, WRITTEN, args.size, made)?;
     let mut pool = Pool::open(&servers, servers.len() as u32, &target.options()?)?;
     let requests = Requests::new(args.size);
     let mut progress = Progress::new("visibility", (args.warmup + args.duration).as_millis() as u64);
@@ -49,30 +55,37 @@ pub(super) fn measure(args: &LoadArgs) -> Result<()> {
         writer = (writer + 1) % servers.len();
         writer
     };
-    while start.elapsed() < args.warmup {
+    while start.elapsed() < args.warmup && !interrupt.came() {
         round(&mut pool, &requests, next())?;
         progress.show(start.elapsed().as_millis() as u64, Instant::now());
     }
     let (before, begun) = (probe.cpu()?, Instant::now());
-    while begun.elapsed() < args.duration {
-        let told = round(&mut pool, &requests, next())?;
-        report::record(&mut times, told.took);
-        stale += told.stale;
-        progress.show(start.elapsed().as_millis() as u64, Instant::now());
-    }
+    let measured = (|| {
+        while begun.elapsed() < args.duration && !interrupt.came() {
+            let told = round(&mut pool, &requests, next())?;
+            report::record(&mut times, told.took);
+            stale += told.stale;
+            progress.show(start.elapsed().as_millis() as u64, Instant::now());
+        }
+        Ok(())
+    })();
+    let lost = loss(measured)?;
     let (cpu, time) = (probe.cpu()?.since(before), begun.elapsed());
     drop(progress);
-    pool.close()?;
+    if lost.is_none() {
+        pool.close()?;
+    }
     let reads = times.len() * (servers.len() as u64 - 1);
-    let cost = Cost::new(times.len(), time, cpu, &times, &probe)?;
+    let cost = Cost::new(times.len(), time, cpu, &times, &probe).until(lost.as_ref());
     let stale_percent = stale as f64 * 100.0 / reads.max(1) as f64;
     report::print(
         &VisibilityReport { workload: "visibility", servers: servers.len(), stale_percent, cost },
         target.output,
-    )
+    )?;
+    lost.map_or(Ok(()), |lost| bail!(report::ended_early(&lost, time, args.duration)))
 }
 
-/// `writer` writes, the others read until they see it.
+/// Runs one round: `writer` writes, the others read until they see it.
 fn round(pool: &mut Pool, requests: &Requests, writer: usize) -> Result<Round> {
     pool.links()[writer].push(requests, Op::Set, WRITTEN);
     pool.flush()?;
