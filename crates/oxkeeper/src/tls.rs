@@ -10,7 +10,7 @@ use oxkeeper_tls::{LiveTls, Password, Sides, StoreSpec, TlsSettings};
 
 use crate::client_settings::ClientSettings;
 
-/// How to dial with TLS.
+/// The options of connections with TLS.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct TlsArgs {
     /// Connect with TLS
@@ -19,16 +19,16 @@ pub(crate) struct TlsArgs {
     /// Our key and certificate: a .pem, .p12 or .jks file
     #[arg(long, value_name = "FILE", requires = "tls")]
     tls_key_store: Option<PathBuf>,
-    /// Who may sign a server's certificate: a .pem, .p12 or .jks file; without, whom the system trusts
+    /// The authorities that may sign a server's certificate: a .pem, .p12 or .jks file [default: those of the system]
     #[arg(long, value_name = "FILE", requires = "tls")]
     tls_trust_store: Option<PathBuf>,
     /// A file with the password of both stores
     #[arg(long, value_name = "FILE", requires = "tls")]
     tls_password_file: Option<PathBuf>,
-    /// The name that a server's certificate must have, if it is not the one dialled
+    /// The name that a server's certificate must have, if not the host's
     #[arg(long, value_name = "NAME", requires = "tls")]
     tls_name: Option<String>,
-    /// Do not look at the names in a server's certificate
+    /// Accept any name in a server's certificate
     #[arg(long, requires = "tls", conflicts_with = "tls_name")]
     tls_any_name: bool,
 }
@@ -39,7 +39,8 @@ impl TlsArgs {
         self.load_with(&ClientSettings::default())
     }
 
-    /// As [`TlsArgs::load`], where properties of ZooKeeper's clients may ask for it, and name stores if no option does.
+    /// Loads the stores; `None` without TLS. Properties of ZooKeeper's clients may ask for TLS, and name the stores if no
+    /// option does.
     pub(crate) fn load_with(&self, client: &ClientSettings) -> Result<Option<Tls>> {
         if !self.tls && !client.secure {
             return Ok(None);

@@ -1,6 +1,6 @@
-//! The lower bound: a server that understands nothing. It splits frames, patches the xid and a rising zxid into fixed
-//! bytes, and answers; in `set` mode after everything that arrived in one turn is appended to a file and synced.
-//! The cost of a real server beyond it is the cost of the semantics.
+//! The lower bound: a server without semantics. It splits frames, patches the xid and a rising zxid into fixed bytes, and
+//! answers; in `set` mode, it first appends all requests of one turn to a file and syncs it. The difference between a real
+//! server and this one is the cost of the semantics.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, Write};
@@ -22,7 +22,7 @@ const ZXID_AT: usize = 8;
 const LISTENER: u64 = u64::MAX;
 const EVENTS_MAX: usize = 1024;
 const NAME: &str = "oxkeeper-bound.log";
-/// The log is a ring of zeros written in advance, as ZooKeeper's and etcd's logs are: a sync then changes no metadata.
+/// Length of the log: a ring of zeros written in advance, as in ZooKeeper and etcd, so that a sync changes no metadata.
 const LOG_LEN: u64 = 64 << 20;
 const READ_LEN: usize = 2 * (PREFIX_LEN + FRAME_LEN_MAX);
 
@@ -106,7 +106,7 @@ struct Connection {
 struct Bound {
     listener: TcpListener,
     epoll: OwnedFd,
-    /// Indexed by token; ended ones leave their place free.
+    /// The connections by token; an ended one leaves its place free.
     connections: Vec<Option<Connection>>,
     reply: Vec<u8>,
     greeting: Vec<u8>,

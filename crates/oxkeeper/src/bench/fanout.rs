@@ -33,7 +33,7 @@ pub(super) fn measure(args: &LoadArgs, interrupt: &Interrupt, made: &mut Made) -
     let target = &args.target;
     let (servers, probe) = (target.addresses()?, target.probe()?);
     setup::prepare(&servers, &target.options()?, WATCHED + 1, args.size, interrupt, made)?;
-    // The last session changes what the others watch.
+    // The last session changes the znode that the others watch.
     let mut pool = Pool::open(&servers, args.sessions + 1, &target.options()?)?;
     let requests = Requests::new(args.size);
     let mut progress = Progress::new("watch-fanout", (args.warmup + args.duration).as_millis() as u64);

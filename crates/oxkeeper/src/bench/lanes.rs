@@ -1,8 +1,8 @@
-//! Closed and open loop over many pipelined sessions.
+//! Closed and open loops over many pipelined sessions.
 //!
-//! Closed: every session keeps its window full; an answer is replaced by the next request. Open: requests are due on a
-//! schedule and timed from when they were due, also when the window made them wait: a server that stalls is charged for
-//! every request that its stall delayed (no coordinated omission).
+//! In a closed loop every session keeps its window full: the next request replaces each answered one. In an open loop
+//! requests are due on a schedule and timed from when they were due, even if the window made them wait: a server that
+//! stalls is charged for every request that its stall delayed (no coordinated omission).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use super::request::{self, Op, Requests, ZNODES_MAX};
 /// Number of names that one session of create-delete cycles through. Each is deleted right after its creation, so few
 /// suffice.
 const NAMES_PER_SESSION: u32 = 64;
-/// A fill: the first `znodes` znodes are to exist.
+/// A fill, which creates the first `znodes` znodes.
 pub(super) struct Fill<'a> {
     pub(super) servers: &'a [SocketAddr],
     pub(super) options: &'a Options,
@@ -71,7 +71,7 @@ pub(super) enum Source {
 struct Sent {
     op: Op,
     number: u32,
-    /// When it was sent, or should have been.
+    /// The time when it was sent, or should have been.
     at: Instant,
 }
 
@@ -82,9 +82,9 @@ struct Lane {
     waiting: VecDeque<Sent>,
     /// Requests issued so far. create-delete and set-get alternate by its parity.
     issued: u32,
-    /// The znode that set-get has set last.
+    /// The znode of the last set of set-get.
     pair: u32,
-    /// When the next one is due, in open loop.
+    /// The time when the next one is due, in an open loop.
     due: Option<Instant>,
 }
 
@@ -93,7 +93,7 @@ pub(super) struct Load {
     source: Source,
     lanes: Vec<Lane>,
     in_flight: usize,
-    /// Time between a lane's requests, in open loop.
+    /// Time between a lane's requests, in an open loop.
     interval: Option<Duration>,
     random: Random,
     /// Requests without an answer, over all lanes.
@@ -118,7 +118,7 @@ impl Load {
         }
     }
 
-    /// Switches to open loop at `rate` a second in all, the lanes taking turns.
+    /// Switches to an open loop at `rate` requests a second in all; the lanes take turns.
     pub(super) fn schedule(&mut self, rate: Option<u32>) {
         let Some(rate) = rate.filter(|rate| *rate > 0) else { return };
         let step = Duration::from_secs(1) / rate;
@@ -134,7 +134,7 @@ impl Load {
         self.times.reset();
     }
 
-    /// Goes on until `end`, or until `go_on`, asked at every turn, says no.
+    /// Runs until `end`, or until `go_on`, which is asked at every turn, returns false.
     pub(super) fn run_until(
         &mut self,
         pool: &mut Pool,
@@ -168,7 +168,7 @@ impl Load {
         Ok(())
     }
 
-    /// Sends what is due. Returns when the next request will be that a window has room for.
+    /// Sends the requests that are due. Returns the time when the next one is due that a window has room for.
     fn pump(&mut self, pool: &mut Pool, now: Instant) -> Result<Option<Instant>> {
         let mut next = None;
         let interval = self.interval.context("open loop")?;
@@ -271,7 +271,7 @@ impl Load {
         Ok(())
     }
 
-    /// The znodes of create-delete that may be left where a loss kept [`Load::drain`] from deleting them.
+    /// Returns the znodes of create-delete that remain unless [`Load::drain`] deletes them.
     pub(super) fn leftovers(&self) -> Vec<u32> {
         let create_delete = match self.source {
             Source::Endless { workload, .. } => workload == Workload::CreateDelete,
@@ -289,7 +289,7 @@ impl Load {
         numbers
     }
 
-    /// Waits for the last answers, which are checked too.
+    /// Waits for the last answers and checks them. Deletes the last znode of each lane of create-delete.
     pub(super) fn drain(&mut self, pool: &mut Pool) -> Result<()> {
         let create_delete = matches!(self.source, Source::Endless { workload: Workload::CreateDelete, .. });
         self.source = Source::Dry { create_delete };
@@ -307,7 +307,7 @@ impl Load {
     }
 }
 
-/// The znode of a lane's request number `issued`: the same for a create and the delete after it.
+/// Returns the znode of a lane's request number `issued`: the same for a create and the delete after it.
 fn create_delete_name(index: usize, issued: u32) -> u32 {
     ZNODES_MAX + index as u32 * NAMES_PER_SESSION + issued / 2 % NAMES_PER_SESSION
 }

@@ -1,6 +1,6 @@
 //! A non-blocking connection with a session: its bytes and its xids.
 //!
-//! Invariant: xids count up from 1, so the reply that is due has the one after the last.
+//! Invariant: xids count up from 1, so the xid of the reply that is due is that of the last one plus 1.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -88,7 +88,7 @@ impl Link {
         Ok(Duration::from_millis(response.timeout_ms.unsigned_abs().into()))
     }
 
-    /// Appends a request to what the next [`Link::flush`] sends.
+    /// Appends a request, which the next [`Link::flush`] sends.
     pub(super) fn push(&mut self, requests: &Requests, op: Op, number: u32) {
         self.xid_sent = xid_after(self.xid_sent);
         requests.put(op, number, self.xid_sent, &mut self.out);
@@ -109,7 +109,7 @@ impl Link {
         put_frame(&mut self.out, |out| RequestHeader { xid, op: op.wire() }.encode(out));
     }
 
-    /// Checks the reply that is due. *Errors*: any other.
+    /// Checks the reply that is due. *Errors*: any other reply.
     pub(super) fn check(&mut self, requests: &Requests, op: Op, number: u32, frame: &[u8]) -> Result<()> {
         self.xid_answered = xid_after(self.xid_answered);
         self.zxid_seen = requests.check(op, number, self.xid_answered, self.zxid_seen, frame)?;
@@ -135,8 +135,8 @@ impl Link {
         Ok(())
     }
 
-    /// Reads once into `scratch`, behind what is left from before. Returns how much of it is filled and whether the
-    /// socket may have more.
+    /// Reads once into `scratch`, behind the bytes left from before. Returns the filled length, and whether the socket may
+    /// have more.
     pub(super) fn read(&mut self, scratch: &mut [u8]) -> Result<(usize, bool)> {
         let kept = self.partial.len();
         let room = scratch.len() - kept;
@@ -151,7 +151,7 @@ impl Link {
             Ok(count) => {
                 scratch[..kept].copy_from_slice(&self.partial);
                 self.partial.clear();
-                // A short read of TLS does not tell that the socket is empty.
+                // With TLS, a short read does not mean that the socket is empty.
                 Ok((kept + count, count == room || self.secure.is_some()))
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok((0, false)),
@@ -171,7 +171,7 @@ impl Link {
         self.partial.extend_from_slice(rest);
     }
 
-    /// Writes what the socket takes; the rest waits until it takes more.
+    /// Writes as much as the socket takes; the rest waits until it takes more.
     pub(super) fn flush(&mut self) -> Result<()> {
         while !self.out.is_empty() || self.secure.as_ref().is_some_and(|secure| secure.wants_flush()) {
             let written = match &mut self.secure {
@@ -196,7 +196,7 @@ impl AsFd for Link {
     }
 }
 
-/// Shakes hands as TLS does.
+/// Performs the handshake of TLS.
 fn secure(tls: &Tls, server: SocketAddr, socket: &TcpStream) -> Result<Box<SecureSocket>> {
     let name = tls.name.clone().unwrap_or_else(|| server.ip().to_canonical().to_string());
     let deadline = Instant::now() + HANDSHAKE_TIMEOUT;

@@ -12,7 +12,7 @@ use super::report::Progress;
 use super::request::{ROOT, path};
 use super::runtime::runtime;
 
-/// Deletes under way at once.
+/// Deletes in flight.
 const DELETES_MAX: usize = 512;
 
 /// The znodes that a run made.
@@ -42,12 +42,12 @@ impl Made {
     }
 }
 
-/// Somebody else uses `/bench`, too.
+/// Leaves `/bench` to another client that uses it, too.
 fn ignore_others(error: Error) -> Result<(), Error> {
     if let Error::Server(ErrorCode::NotEmpty) = error { Ok(()) } else { Err(error) }
 }
 
-/// Removes `/bench` and every znode below it. Returns how many.
+/// Removes `/bench` and every znode below it. Returns the number of znodes.
 pub(super) fn remove_all(servers: &[SocketAddr], options: &Options) -> Result<u64> {
     runtime()?.block_on(async {
         let client = connect(servers, options).await?;

@@ -16,7 +16,7 @@ use rustix::time::Timespec;
 use super::link::Link;
 use super::lost::Lost;
 
-/// Handshakes under way at a time: below the listen backlog of every server (ZooKeeper's is 50).
+/// Handshakes in flight: below the listen backlog of every server (ZooKeeper's is 50).
 pub(super) const HANDSHAKES_IN_FLIGHT: usize = 16;
 /// The longest time without a single answer.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -34,7 +34,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// A pool without links.
+    /// Makes a pool without links.
     pub(super) fn new() -> Result<Pool> {
         Ok(Pool {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
@@ -46,15 +46,15 @@ impl Pool {
         })
     }
 
-    /// A pool of `count` sessions, spread over the servers in turn.
+    /// Opens a pool of `count` sessions, spread over the servers in turn.
     pub(super) fn open(servers: &[SocketAddr], count: u32, options: &Options) -> Result<Pool> {
         let mut pool = Pool::new()?;
         pool.grow(servers, count, options, HANDSHAKES_IN_FLIGHT, |_| {})?;
         Ok(pool)
     }
 
-    /// Opens `count` more sessions with `in_flight` handshakes at a time; `opened` learns how long each took. Answers are
-    /// awaited in order, so one that overtakes is timed when its turn comes.
+    /// Opens `count` more sessions with `in_flight` handshakes at a time; `opened` gets the time of each. Answers are
+    /// awaited in order, so an early one is timed when its turn comes.
     pub(super) fn grow(
         &mut self,
         servers: &[SocketAddr],
@@ -97,12 +97,12 @@ impl Pool {
         self.session_timeout
     }
 
-    /// Sends what the links hold.
+    /// Sends the requests that the links hold.
     pub(super) fn flush(&mut self) -> Result<()> {
         self.links.iter_mut().try_for_each(Link::flush)
     }
 
-    /// Waits up to `timeout`, gives every frame that arrived to `handle`, and sends what that added to its link.
+    /// Waits up to `timeout`, gives every frame that arrived to `handle`, and sends the requests that it added.
     ///
     /// *Errors*: those of `handle`, a lost connection, a server that has been silent for a minute.
     pub(super) fn turn(
@@ -161,7 +161,7 @@ impl Pool {
     }
 }
 
-/// Whether the answer to closeSession is there. The server hangs up right behind it, so nothing more is read.
+/// Whether the answer to closeSession is there. The server hangs up right after it, so nothing more is read.
 fn closed(link: &mut Link, scratch: &mut [u8]) -> Result<bool> {
     let (filled, _) = link.read(scratch)?;
     match split_frame(&scratch[..filled], FRAME_LEN_MAX)? {
@@ -173,7 +173,7 @@ fn closed(link: &mut Link, scratch: &mut [u8]) -> Result<bool> {
     }
 }
 
-/// Reads a link until it has no more. Returns when it last did.
+/// Reads a link until it is empty. Returns the time of the last read.
 fn receive(
     link: &mut Link,
     scratch: &mut [u8],
@@ -189,7 +189,7 @@ fn receive(
             rest = behind;
         }
         link.keep(rest);
-        // Behind the last bytes of a peer that hung up is the end, and no event will tell of it.
+        // A peer that hung up leaves the end of the stream behind its last bytes, and no further event comes.
         let more = more || hung_up && filled > 0;
         if !more {
             return Ok(now);

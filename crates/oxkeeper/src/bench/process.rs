@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Raises the soft limit on open files to the hard one: a session is a file.
 pub(super) fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
-    // Refused: the run goes on, and says so when it lacks files.
+    // If the limit stays, a run that needs more files fails with that reason.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    /// *Errors*: a process that is not there.
+    /// *Errors*: a process that does not exist.
     pub(super) fn new(pids: &[u32]) -> Result<Probe> {
         let probe = Probe { pids: pids.to_vec() };
         probe.server_cpu()?;
@@ -53,27 +53,27 @@ impl Probe {
         self.pids.iter().map(|pid| cpu_seconds(&pid.to_string())).sum()
     }
 
-    /// CPU time so far.
+    /// Returns the CPU time so far.
     pub(super) fn cpu(&self) -> Result<Cpu> {
         let server = self.server_cpu().ok().filter(|_| !self.pids.is_empty());
         Ok(Cpu { server, own: cpu_seconds("self")? })
     }
 
-    /// Resident memory of the server's processes together, bytes; `None` without any, or if one is gone.
+    /// Returns the resident memory of the server's processes together, in bytes; `None` without any, or if one is gone.
     pub(super) fn resident(&self) -> Option<u64> {
         let sum = self.pids.iter().map(|pid| resident_bytes(*pid)).sum::<Result<u64>>().ok();
         sum.filter(|_| !self.pids.is_empty())
     }
 }
 
-/// Fields 14 and 15 of proc_pid_stat(5): utime and stime, in clock ticks.
+/// Reads fields 14 and 15 of proc_pid_stat(5): utime and stime, in clock ticks.
 fn cpu_seconds(process: &str) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).with_context(|| format!("process {process}"))?;
     let ticks = cpu_ticks(&stat).context("/proc/PID/stat has no CPU time")?;
     Ok(ticks as f64 / clock_ticks_per_second() as f64)
 }
 
-/// The command's name, field 2, is in parentheses and may hold anything.
+/// Parses the fields behind the command's name: field 2, in parentheses, may hold anything.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(") ")?;
     let mut times = fields.split(' ').skip(11).map(str::parse::<u64>);

@@ -29,7 +29,7 @@ pub(super) fn print(report: &impl Serialize, output: Output) -> Result<()> {
     Ok(())
 }
 
-/// Field names and values, one a line.
+/// Makes a table of field names and values.
 fn table(report: &Value) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
@@ -88,12 +88,12 @@ pub(super) struct Latency {
     mean_us: f64,
 }
 
-/// A histogram of nanoseconds up to five minutes, three digits exact.
+/// Makes a histogram of nanoseconds up to five minutes, exact to three digits.
 pub(super) fn histogram() -> Histogram<u64> {
     Histogram::new_with_max(300_000_000_000, 3).expect("the bounds are valid")
 }
 
-/// Times longer than the histogram's bound count as the bound.
+/// Records a time; one beyond the histogram's bound counts as the bound.
 pub(super) fn record(histogram: &mut Histogram<u64>, time: Duration) {
     histogram.saturating_record(time.as_nanos() as u64);
 }
@@ -133,7 +133,7 @@ pub(super) struct Cost {
 }
 
 impl Cost {
-    /// The cost of `ops` operations in `time` that used `cpu`.
+    /// Computes the cost of `ops` operations in `time` that used `cpu`.
     pub(super) fn new(ops: u64, time: Duration, cpu: Cpu, times: &Histogram<u64>, probe: &Probe) -> Cost {
         let (seconds, count) = (time.as_secs_f64(), ops.max(1) as f64);
         Cost {
@@ -162,10 +162,10 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Drawing more often would cost CPU time that the server should have.
+    /// Time between two draws. Drawing more often would take CPU time from the server.
     const INTERVAL: Duration = Duration::from_millis(100);
 
-    /// A bar of `len` steps.
+    /// Makes a bar of `len` steps.
     pub(super) fn new(what: &str, len: u64) -> Progress {
         let style = ProgressStyle::with_template("{msg} {wide_bar} {percent}% {eta}").expect("the template is valid");
         Progress {
@@ -179,7 +179,7 @@ impl Progress {
         if self.bar.is_hidden() { eprintln!("{text}") } else { self.bar.println(text) }
     }
 
-    /// `done` of the steps, now.
+    /// Shows that `done` steps are done.
     pub(super) fn show(&mut self, done: u64, now: Instant) {
         if now.duration_since(self.drawn_at) >= Progress::INTERVAL {
             self.drawn_at = now;

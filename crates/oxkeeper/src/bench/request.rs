@@ -1,4 +1,4 @@
-//! Requests encoded once and patched for each use, and the check of their replies.
+//! Encodes requests once, patches them for each use, and checks their replies.
 //!
 //! Every path has the same length, so a request is a copy of its template with two fields written over: the xid and the
 //! seven digits of the znode's number.
@@ -22,15 +22,15 @@ pub(super) const ZNODES_MAX: u32 = 5_000_000;
 const DIGITS: usize = 7;
 /// Offset of the xid in a request frame.
 const XID_AT: usize = 4;
-/// The byte that all data consists of.
+/// The byte that fills all data.
 const FILLER: u8 = b'x';
 
-/// The path of a znode.
+/// Returns the path of a znode.
 pub(super) fn path(number: u32) -> String {
     format!("{ROOT}/{number:07}")
 }
 
-/// The data of every znode.
+/// Returns the data of every znode.
 pub(super) fn data(size: usize) -> Vec<u8> {
     vec![FILLER; size]
 }
@@ -120,7 +120,7 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// Requests whose data has `size` bytes.
+    /// Encodes the requests for `size` bytes of data.
     pub(super) fn new(size: usize) -> Requests {
         let data = data(size);
         let example = path(0);
@@ -150,9 +150,9 @@ impl Requests {
         template.put(out, xid, number);
     }
 
-    /// Checks the reply to `op` on znode `number`, sent with `xid`, after one that showed `zxid`. Returns its zxid.
+    /// Checks the reply to `op` on znode `number`, sent with `xid`, after a reply with `zxid`. Returns its zxid.
     ///
-    /// *Errors*: anything a correct server would not answer.
+    /// *Errors*: a reply that a correct server would not send.
     pub(super) fn check(&self, op: Op, number: u32, xid: i32, zxid: i64, frame: &[u8]) -> Result<i64> {
         self.check_reply(op, number, xid, zxid, frame)
             .with_context(|| format!("wrong reply to {op} of {} (xid {xid})", path(number)))
@@ -220,7 +220,7 @@ fn check_stat(stat: &Stat, data_len: usize, zxid: i64) -> Result<()> {
     Ok(())
 }
 
-/// When the znode was last written, of a good reply to `op`.
+/// Returns the zxid of the last write of the znode, from a good reply to `op`.
 pub(super) fn mzxid(op: Op, frame: &[u8]) -> Result<i64> {
     let mut reader = Reader::new(frame);
     ReplyHeader::decode(&mut reader)?;

@@ -30,7 +30,7 @@ struct ConnectReport {
     cost: Cost,
 }
 
-/// `bench --workload connect`: rounds of `--sessions` handshakes, timed, then closed, which is not measured.
+/// `bench --workload connect`: times rounds of `--sessions` handshakes, then closes the sessions, which is not measured.
 pub(super) fn measure_connect(args: &LoadArgs, interrupt: &Interrupt) -> Result<()> {
     let (servers, probe) = (args.target.addresses()?, args.target.probe()?);
     let (mut times, mut cpu, mut time) = (report::histogram(), None, Duration::ZERO);
@@ -135,7 +135,7 @@ fn hold(target: &Target, sessions: u32, watches: u32, first: u32, time: Duration
 fn watch(pool: &mut Pool, watches: u32, first: u32) -> Result<()> {
     let requests = Requests::new(0);
     let sessions = pool.links().len() as u32;
-    // A session's answers come in its own order: its next number follows from how many it has.
+    // A session is answered in the order of its requests, so the number of its answers determines the next znode.
     let mut answered = vec![0; sessions as usize];
     pool.rest();
     for number in 0..watches {
@@ -167,7 +167,7 @@ impl Idle {
         self.keep_alive(SETTLE)
     }
 
-    /// Pings each session three times within its timeout, evenly, for `time`; answers are all in when it returns.
+    /// Pings each session three times within its timeout, evenly, for `time`. Returns once every ping is answered.
     fn keep_alive(&mut self, time: Duration) -> Result<()> {
         let end = Instant::now() + time;
         let ticks = (self.pool.session_timeout() / 3).as_millis() / TICK.as_millis();

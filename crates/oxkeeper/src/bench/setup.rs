@@ -53,7 +53,7 @@ pub(super) fn prepare(
         }
         ensure!(!interrupt.came(), "interrupted before anything was measured");
     }
-    // One server shows its own writes; another may be behind.
+    // A server shows its own writes; others may be behind.
     if servers.len() > 1 { runtime()?.block_on(bring_up_to_date(servers, options, znodes - 1)) } else { Ok(()) }
 }
 

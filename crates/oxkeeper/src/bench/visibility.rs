@@ -39,7 +39,7 @@ struct Round {
     stale: u64,
 }
 
-/// `bench --workload visibility`. An operation is one write and the reads behind it.
+/// `bench --workload visibility`. An operation is one write and the reads after it.
 pub(super) fn measure(args: &LoadArgs, interrupt: &Interrupt, made: &mut Made) -> Result<()> {
     let target = &args.target;
     let (servers, probe) = (target.addresses()?, target.probe()?);

@@ -13,14 +13,14 @@ use rustyline::{CompletionType, Config, Editor};
 use super::completion::Completion;
 use super::events::LinePrinter;
 
-/// Lines the history file keeps.
+/// Number of lines that the history file keeps.
 const HISTORY_MAX: usize = 1000;
 /// Commands whose lines hold secrets; the history file does not keep them.
 const SECRET: [&str; 1] = ["addauth"];
 
-/// Lines, one after the other.
+/// A source of lines.
 pub(super) trait Lines {
-    /// The next line; `None` at the end.
+    /// Reads the next line; `None` at the end.
     fn next(&mut self, prompt: &str) -> Result<Option<String>>;
 }
 

@@ -22,9 +22,9 @@ pub(super) struct Teller {
     pub(super) format: Format,
     /// Leaves out the first connection, and the end of the session if a command asked for it.
     pub(super) quiet: bool,
-    /// Leaves out every event of the session: only watches are told.
+    /// Leaves out every event of the session: only watches are printed.
     pub(super) watches_only: bool,
-    /// `printwatches`.
+    /// Whether events are printed at all (`printwatches`).
     pub(super) on: Arc<AtomicBool>,
     /// Whether a command is under way: events then wait for its end, so that they never interrupt its output.
     pub(super) busy: Arc<AtomicBool>,

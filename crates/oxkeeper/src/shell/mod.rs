@@ -79,7 +79,7 @@ pub(crate) struct ShellArgs {
     /// Run this command; repeat for more. The first failure ends the run with its exit code
     #[arg(short, long, value_name = "COMMAND", conflicts_with = "command", allow_hyphen_values = true)]
     execute: Vec<String>,
-    /// Do not stop a script (-e or standard input) at a failure; the exit code is then that of the last command
+    /// Run a script (-e or standard input) to its end despite failures; its exit code is that of the last command
     #[arg(long)]
     keep_going: bool,
     #[command(flatten)]
@@ -108,7 +108,7 @@ const VALUED: [&str; 15] = [
     "--tls-name",
 ];
 
-/// The options as zkCli spells them, and as we do.
+/// The spellings of options in zkCli, and ours.
 const SPELLINGS: [(&str, &str); 4] = [
     ("-server", "--server"),
     ("-timeout", "--timeout"),
@@ -116,7 +116,7 @@ const SPELLINGS: [(&str, &str); 4] = [
     ("-client-configuration", "--client-configuration"),
 ];
 
-/// Our spelling of the process's arguments: what stands between `shell` and its command may be spelt as zkCli does.
+/// Rewrites the options between `shell` and its command from the spelling of zkCli to ours.
 pub(crate) fn respell(mut args: Vec<OsString>) -> Vec<OsString> {
     if args.get(1).is_none_or(|name| name != "shell") {
         return args;
@@ -146,7 +146,7 @@ pub(crate) fn run(args: &ShellArgs) -> Result<ExitCode> {
     ConnectString::parse(&args.server).map_err(|error| UsageError(format!("--server {}: {error}", args.server)))?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let handle = runtime.handle().clone();
-    // The connection lives on while this thread waits for a line.
+    // This thread keeps the connection alive while the main thread waits for a line.
     std::thread::Builder::new()
         .name("shell-io".to_owned())
         .spawn(move || runtime.block_on(pending::<()>()))

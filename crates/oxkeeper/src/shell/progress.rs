@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio::{runtime, time};
 
-/// A command that is quicker shows nothing.
+/// Time before a command shows its progress.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Draws a second.
 const DRAW_RATE: u8 = 10;
@@ -26,7 +26,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Shows nothing, ever.
+    /// Makes progress that is never shown.
     pub(super) fn none() -> Progress {
         Progress { bar: ProgressBar::hidden(), ended: Arc::default(), reveal: None }
     }

@@ -16,10 +16,10 @@ use crate::out::{flush, put};
 /// The format of answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// As zkCli prints it
+    /// The output of zkCli
     #[default]
     Text,
-    /// One object a command, one line each
+    /// One object for each command, on one line
     Json,
 }
 
@@ -33,17 +33,17 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// A report without progress.
+    /// Begins a report without progress.
     pub(super) fn new(format: Format) -> Report {
         Report { format, progress: Progress::none(), fields: Map::new(), warnings: Vec::new() }
     }
 
-    /// The report of `command`, with its progress.
+    /// Begins the report of `command`, with its progress.
     pub(super) fn begin(format: Format, command: &str) -> Report {
         Report { progress: Progress::begin(command), ..Report::new(format) }
     }
 
-    /// The progress of the command.
+    /// Returns the progress of the command.
     pub(super) fn progress(&self) -> &Progress {
         &self.progress
     }
@@ -55,19 +55,19 @@ impl Report {
         }
     }
 
-    /// A line for people, on standard output.
+    /// Prints a line for people, on standard output.
     pub(super) fn line(&self, text: impl Display) {
         self.text(format_args!("{text}\n"));
     }
 
-    /// Text for people, on standard output.
+    /// Prints text for people, on standard output.
     pub(super) fn text(&self, text: impl Display) {
         if self.format == Format::Text {
             self.progress.aside(|| put(text));
         }
     }
 
-    /// A line for people, on standard error; also a warning for programs.
+    /// Prints a warning for people, on standard error, or keeps it for programs.
     pub(super) fn warn(&mut self, text: impl Display) {
         match self.format {
             Format::Text => self.progress.aside(|| eprintln!("{text}")),
@@ -75,14 +75,14 @@ impl Report {
         }
     }
 
-    /// A line for people, on standard error.
+    /// Prints a line for people, on standard error.
     pub(super) fn aside(&self, text: impl Display) {
         if self.format == Format::Text {
             self.progress.aside(|| eprintln!("{text}"));
         }
     }
 
-    /// A field for programs.
+    /// Adds a field for programs.
     pub(super) fn field(&mut self, name: &str, value: impl Into<Value>) {
         if self.format == Format::Json {
             self.fields.insert(name.to_owned(), value.into());

@@ -30,7 +30,7 @@ const HISTORY_SHOWN: usize = 10;
 pub(super) struct Settings {
     pub(super) timeout: Duration,
     pub(super) read_only: bool,
-    /// Whether connecting waits until a server serves us.
+    /// Whether to connect before the first command runs.
     pub(super) wait: bool,
     pub(super) format: Format,
     pub(super) quiet: bool,
@@ -48,7 +48,7 @@ struct Link {
 }
 
 impl Link {
-    /// Returns when every event that came before the answers we have is printed.
+    /// Returns once every event that came before the answers so far is printed.
     async fn settle(&self) {
         self.handle.fence().await;
         let (passed, told) = oneshot::channel();
@@ -74,7 +74,7 @@ pub(super) struct Shell {
     settings: Settings,
     host: String,
     link: Option<Link>,
-    /// Lines by number.
+    /// The lines so far; `redo` takes their index.
     history: Vec<String>,
     print_watches: Arc<AtomicBool>,
     /// Whether a command is under way.
@@ -105,7 +105,7 @@ impl Shell {
         self.link.as_ref().map(|link| link.handle.clone())
     }
 
-    /// Ends the session there is and begins one at `host`.
+    /// Ends the current session and begins one at `host`.
     pub(super) async fn connect(&mut self, host: &str) -> Result<(), Failure> {
         let servers = ConnectString::parse(host).map_err(|error| Failure::value(error.to_string()))?;
         self.close().await;
@@ -185,7 +185,7 @@ impl Shell {
         next
     }
 
-    /// Runs the command line's command.
+    /// Runs the command of the command line.
     pub(super) async fn run_alone(&mut self, command: &[String]) {
         self.run(command).await;
         self.settle().await;
@@ -238,14 +238,14 @@ impl Shell {
         Next::Command
     }
 
-    /// Adds to a failure what the user cannot know otherwise.
+    /// Adds the reasons to a failure that the user cannot see elsewhere.
     fn explain(&self, failure: &mut Failure) {
         if failure.is_connection_loss()
             && let Some(trouble) = self.trouble()
         {
             failure.add_reason(&trouble);
         }
-        // The event that says so is not printed.
+        // The event that tells the reason is not printed.
         if self.settings.answers_only && failure.code == "AuthFailed" && failure.message.is_empty() {
             failure.message = keeper_message(&Error::Server(ErrorCode::AuthFailed), None);
         }

@@ -60,7 +60,7 @@ pub(super) async fn breadth_first(handle: &Handle, root: &str, progress: &Progre
     Ok(paths)
 }
 
-/// A walk that visits a znode's children, then what is below each.
+/// A walk that visits the children of a znode, then the subtree of each.
 #[derive(Debug)]
 pub(super) struct Walk<'a> {
     handle: &'a Handle,
