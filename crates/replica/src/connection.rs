@@ -113,7 +113,7 @@ fn told_by_length(len: i32) -> String {
         b"GET " | b"HEAD" | b"POST" | b"PUT " | b"OPTI" | b"PRI " => {
             "the client speaks HTTP to the port for ZooKeeper clients".to_owned()
         }
-        _ => format!("a frame of length {len} is out of range: is this a ZooKeeper client?"),
+        _ => format!("frame length {len} is out of range"),
     }
 }
 

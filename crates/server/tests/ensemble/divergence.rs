@@ -166,7 +166,7 @@ fn a_member_whose_disk_has_changed_stops() {
     }
     damage_tree(&dir, session);
     std::fs::write(dir.join("myid"), wrong.to_string()).unwrap();
-    let mut process = Process::start_on(&dir, &group.zoo_cfg(wrong));
+    let mut process = Process::start_member(&dir, &group.zoo_cfg(wrong));
     process.until_logged(&["state differs from that of server", "sessions"]);
     process.until_logged(&["not that of a majority"]);
     assert_eq!(process.until_ended(), Some(12));

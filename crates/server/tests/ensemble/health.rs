@@ -94,7 +94,7 @@ fn a_member_with_data_and_no_majority_says_whom_it_misses() {
     group.ids().into_iter().for_each(|id| group.stop(id));
     let dir = group.seat(1).dir.clone();
     std::fs::write(dir.join("myid"), "1").unwrap();
-    let alone = Process::start_on(&dir, &group.zoo_cfg(1));
+    let alone = Process::start_member(&dir, &group.zoo_cfg(1));
     let figures = ["linked=[]", "missing=[2, 3]", "voters=3", "needed=2"];
     alone.until_logged(
         &[&["WARN", "this server does not serve: no majority of the voters is linked"], &figures[..]].concat(),

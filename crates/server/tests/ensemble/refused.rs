@@ -23,7 +23,7 @@ fn data_of_a_server_alone_and_of_a_member_are_not_mixed_up() {
         Server::start_on(config(&dir, &[]), options, Arc::new(disk.clone()))
     };
     let refused = alone(group.seat(1).disk.as_ref().unwrap()).expect_err("a member's data").to_string();
-    assert!(refused.contains("it belongs to a member of the ensemble of [1, 2, 3]"), "{refused}");
+    assert!(refused.contains("it belongs to a member of the ensemble of servers [1, 2, 3]"), "{refused}");
 
     let empty = FakeDisk::new();
     let server = alone(&empty).unwrap();

@@ -57,13 +57,34 @@ impl Process {
         Process::launch(dir, lines, "", &[])
     }
 
+    /// Starts a member of an ensemble, which may have to wait for others.
+    pub fn start_member(dir: &Path, lines: &str) -> Process {
+        let (child, log, line) = Process::spawn(dir, lines, "", &[]);
+        let address = line.split(" on ").nth(1).and_then(|rest| rest.split([' ', ',']).next()?.parse().ok());
+        let address = address.unwrap_or_else(|| panic!("{line:?}, log: {}", log.lock().unwrap()));
+        Process { child, address, admin: None, log, dir: None }
+    }
+
     fn launch(dir: &Path, lines: &str, jvm_flags: &str, more: &[&str]) -> Process {
+        let (child, log, ready) = Process::spawn(dir, lines, jvm_flags, &[&["--ready", "json"], more].concat());
+        let port = |name: &str| {
+            let (_, rest) = ready.split_once(&format!("\"{name}\":"))?;
+            let port = rest.split([',', '}']).next().unwrap().parse().ok()?;
+            Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        };
+        let address = port("port").unwrap_or_else(|| panic!("{ready:?}, log: {}", log.lock().unwrap()));
+        let admin = port("admin_port");
+        Process { child, address, admin, log, dir: None }
+    }
+
+    /// Returns the process, its log, and its first line on standard output.
+    fn spawn(dir: &Path, lines: &str, jvm_flags: &str, more: &[&str]) -> (Child, Arc<Mutex<String>>, String) {
         let file = dir.join("zoo.cfg");
         let data_dir = dir.display();
         std::fs::write(&file, format!("clientPort=0\nclientPortAddress=127.0.0.1\ndataDir={data_dir}\n{lines}\n"))
             .unwrap();
         let mut command = Command::new(binary());
-        command.arg("serve").arg("--config").arg(file).args(["--ready", "json"]).args(more);
+        command.arg("serve").arg("--config").arg(file).args(more);
         command.env("SERVER_JVMFLAGS", jvm_flags).env_remove("JVMFLAGS").env("OXKEEPER_LOG", "info");
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::<Mutex<String>>::default();
@@ -75,16 +96,9 @@ impl Process {
                 lines.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..count]));
             }
         });
-        let mut ready = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        let port = |name: &str| {
-            let (_, rest) = ready.split_once(&format!("\"{name}\":"))?;
-            let port = rest.split([',', '}']).next().unwrap().parse().ok()?;
-            Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-        };
-        let address = port("port").unwrap_or_else(|| panic!("{ready:?}, log: {}", log.lock().unwrap()));
-        let admin = port("admin_port");
-        Process { child, address, admin, log, dir: None }
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        (child, log, line)
     }
 
     /// As `kill -9` does it.

@@ -170,7 +170,7 @@ impl std::fmt::Display for Report {
                 ("states installed", self.installed),
                 ("reconfigurations requested", self.reconfigs),
                 ("configurations", self.configurations),
-                ("hand-overs", self.hand_overs),
+                ("hand-overs", self.leadership_transfers),
                 ("checkpoints", self.checkpoints),
                 ("sessions", self.sessions),
                 ("sessions expired", self.expired),
