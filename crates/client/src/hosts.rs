@@ -1,7 +1,5 @@
 //! A connect string: `host:port,host:port/chroot`. Source: `ConnectStringParser`.
 
-use std::num::ParseIntError;
-
 use oxkeeper_proto::path::check_path;
 use thiserror::Error;
 
@@ -23,14 +21,9 @@ pub enum ConnectStringError {
     /// Nothing before the chroot.
     #[error("A HostProvider may not be empty!")]
     NoServer,
-    /// What follows the colon is no port.
-    #[error("{text} is not a port: {reason}")]
-    Port {
-        /// As given.
-        text: String,
-        /// Why not.
-        reason: ParseIntError,
-    },
+    /// The text behind the colon is not a port.
+    #[error("{0:?} is not a port: port must be 1–65535")]
+    Port(String),
     /// The chroot is no path.
     #[error("{0}")]
     Chroot(&'static str),
@@ -61,8 +54,8 @@ fn server(text: &str) -> Result<(String, u16), ConnectStringError> {
         Some((host, rest)) => (host, rest.strip_prefix(':').unwrap_or_default()),
         None => text.rsplit_once(':').unwrap_or((text, "")),
     };
-    let number = if port.is_empty() { Ok(DEFAULT_PORT) } else { port.parse() };
-    let number = number.map_err(|reason| ConnectStringError::Port { text: port.to_owned(), reason })?;
+    let number = if port.is_empty() { Some(DEFAULT_PORT) } else { port.parse().ok().filter(|&port| port > 0) };
+    let number = number.ok_or_else(|| ConnectStringError::Port(port.to_owned()))?;
     Ok((host.to_owned(), number))
 }
 
@@ -89,7 +82,10 @@ mod tests {
     #[test]
     fn what_is_none() {
         assert_eq!(ConnectString::parse("/x"), Err(ConnectStringError::NoServer));
-        assert!(matches!(ConnectString::parse("a:x"), Err(ConnectStringError::Port { .. })));
+        for port in ["x", "0", "-1", "99999"] {
+            let error = ConnectString::parse(&format!("a:{port}")).expect_err("no port").to_string();
+            assert_eq!(error, format!("{port:?} is not a port: port must be 1–65535"));
+        }
         let ends = ConnectStringError::Chroot("Path must not end with / character");
         assert_eq!(ConnectString::parse("a/x/"), Err(ends));
     }

@@ -8,10 +8,10 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use oxkeeper_durable::RecoveryError;
-use oxkeeper_server::config::{Config, EXIT_CODE_INVALID, Properties, Source};
+use oxkeeper_server::config::{Config, EXIT_CODE_INVALID, LOG_VARIABLE, Properties, Source, parse_log_filter};
 use oxkeeper_server::{ListenError, Reason, Server, StartError, StartOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
@@ -28,10 +28,10 @@ const EXIT_CODE_DIVERGED: u8 = 12;
 /// ZooKeeper's exit code when administrators cannot be served.
 const EXIT_CODE_ADMIN: u8 = 4;
 
-/// What to serve, and how.
+/// Options of `oxkeeper serve`.
 #[derive(Args, Debug, Default)]
 pub(crate) struct ServeArgs {
-    /// A zoo.cfg; without it: standalone on 127.0.0.1:2181, data in ./oxkeeper-data
+    /// A zoo.cfg [default: standalone on 127.0.0.1:2181 with data in ./oxkeeper-data]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Client port; 0 picks a free one. Overrides clientPort
@@ -40,41 +40,41 @@ pub(crate) struct ServeArgs {
     /// Address to listen on. Overrides clientPortAddress
     #[arg(long, value_name = "ADDRESS")]
     host: Option<String>,
-    /// Where data is kept. Overrides dataDir
+    /// Directory for the server's data. Overrides dataDir
     #[arg(long, value_name = "DIR", conflicts_with = "in_memory")]
     data_dir: Option<PathBuf>,
-    /// Keep nothing on disk: for tests
+    /// Keep all data in memory, for tests; it is lost when the server stops
     #[arg(long)]
     in_memory: bool,
-    /// Length of a tick, ms; session timeouts are 2 to 20 ticks. Overrides tickTime
+    /// Length of a tick; session timeouts are 2 to 20 ticks. Overrides tickTime
     #[arg(long, value_name = "MS")]
     tick_time: Option<u32>,
     /// Threads that own client connections [default: one for each core]
     #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
     io_threads: usize,
-    /// How to say on standard output that clients can connect
+    /// Form of the line on standard output that tells that clients can connect
     #[arg(long, value_enum, default_value_t)]
     ready: Ready,
-    /// How to write the log to standard error. What is logged: OXKEEPER_LOG, as `info` or `oxkeeper_server=debug`
+    /// Form of the log on standard error
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum Ready {
-    /// One line for people
+    /// A sentence
     #[default]
     Text,
-    /// One JSON object: address, port, pid, and the ports for administrators and for metrics, or null
+    /// A JSON object: address, port, pid, admin_port, metrics_port; null for a port that is not open
     Json,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum LogFormat {
-    /// For people
+    /// A line of text for each event
     #[default]
     Text,
-    /// One JSON object a line
+    /// A JSON object for each event
     Json,
 }
 
@@ -156,9 +156,24 @@ pub(crate) fn jvm_flags() -> Properties {
     Properties::from_jvm_flags(&format!("{} {}", variable("SERVER_JVMFLAGS"), variable("JVMFLAGS")))
 }
 
-/// JVM flags, then the file, then our own flags.
+/// The settings in environment variables: the JVM flags and the log filter.
+pub(crate) fn environment() -> Properties {
+    let mut properties = jvm_flags();
+    if let Some(filter) = log_variable() {
+        properties.push(Source::Environment, "oxkeeper.log", &filter);
+    }
+    properties
+}
+
+/// The log filter in the environment, unless it is empty.
+fn log_variable() -> Option<String> {
+    let filter = std::env::var_os(LOG_VARIABLE)?.to_string_lossy().into_owned();
+    (!filter.is_empty()).then_some(filter)
+}
+
+/// JVM flags, then the file, then our own flags and variables.
 fn configuration(args: &ServeArgs) -> Result<Config, String> {
-    let mut others = jvm_flags();
+    let mut others = environment();
     let mut push = |key: &str, value: Option<String>| {
         if let Some(value) = value {
             others.push(Source::CommandLine, key, &value);
@@ -174,7 +189,8 @@ fn configuration(args: &ServeArgs) -> Result<Config, String> {
     };
     let config = config.map_err(|problem| problem.to_string())?;
     if args.in_memory && config.is_distributed() {
-        return Err("--in-memory: a member of an ensemble must not forget what it promised its peers".to_owned());
+        let message = "--in-memory cannot be used by a member of an ensemble, which must keep its votes and its log";
+        return Err(message.to_owned());
     }
     Ok(config)
 }
@@ -183,11 +199,12 @@ fn configuration(args: &ServeArgs) -> Result<Config, String> {
 struct LogFilter(reload::Handle<EnvFilter, Registry>);
 
 impl LogFilter {
-    /// `$OXKEEPER_LOG`, else this; by default a person at a terminal sees warnings, a file gets everything worth keeping.
+    /// Parses the filter, which the configuration has checked. By default a person at a terminal sees warnings, and a file
+    /// gets everything worth keeping.
     fn chosen(configured: Option<&str>) -> EnvFilter {
         let default = if std::io::stderr().is_terminal() { "warn" } else { "info" };
-        let configured = || EnvFilter::new(configured.unwrap_or(default));
-        EnvFilter::try_from_env("OXKEEPER_LOG").unwrap_or_else(|_| configured())
+        let parsed = configured.and_then(|configured| parse_log_filter(configured).ok());
+        parsed.unwrap_or_else(|| EnvFilter::new(default))
     }
 
     fn set(&self, configured: Option<&str>) {
@@ -196,7 +213,7 @@ impl LogFilter {
 }
 
 fn start_log(format: LogFormat) -> LogFilter {
-    let (filter, handle) = reload::Layer::new(LogFilter::chosen(None));
+    let (filter, handle) = reload::Layer::new(LogFilter::chosen(log_variable().as_deref()));
     let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
     match format {
@@ -211,9 +228,9 @@ fn reload_log(args: &ServeArgs, log: &LogFilter) {
     match configuration(args) {
         Ok(config) => {
             log.set(config.log.as_deref());
-            info!(filter = config.log.as_deref().unwrap_or("the default"), "SIGHUP: oxkeeper.log was read again");
+            info!(filter = config.log.as_deref().unwrap_or("the default"), "SIGHUP: read oxkeeper.log again");
         }
-        Err(problem) => warn!("SIGHUP: nothing changes, the configuration is not valid: {problem}"),
+        Err(problem) => error!("SIGHUP: the log filter stays as it is, since the configuration is wrong: {problem}"),
     }
 }
 
@@ -221,7 +238,7 @@ fn reload_log(args: &ServeArgs, log: &LogFilter) {
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        warn!(%error, "the limit of open files stays as it is");
+        warn!(%error, "cannot raise the limit of open files");
     }
 }
 
@@ -272,7 +289,7 @@ mod tests {
         assert_eq!(configuration(&args).map(|config| config.is_distributed()), Ok(false));
         std::fs::write(&file, format!("{alone}server.2=b:1:2\n"))?;
         let problem = configuration(&args).expect_err("its data would be in memory");
-        assert!(problem.starts_with("--in-memory: "), "{problem}");
+        assert!(problem.starts_with("--in-memory cannot"), "{problem}");
         let args = ServeArgs { in_memory: false, ..args };
         assert_eq!(configuration(&args).map(|config| config.is_distributed()), Ok(true));
         Ok(())

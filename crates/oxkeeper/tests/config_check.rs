@@ -9,7 +9,8 @@ const WRONG: Option<i32> = Some(2);
 
 fn oxkeeper(words: &[&str], file: &Path, jvm_flags: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oxkeeper"));
-    command.args(words).arg(file).env("SERVER_JVMFLAGS", jvm_flags).env_remove("JVMFLAGS").output().unwrap()
+    command.args(words).arg(file).env("SERVER_JVMFLAGS", jvm_flags).env_remove("JVMFLAGS").env_remove("OXKEEPER_LOG");
+    command.output().unwrap()
 }
 
 /// A file of these lines behind what every one needs.
@@ -36,15 +37,23 @@ fn what_serve_refuses_the_check_refuses_in_the_same_words() {
         (secure.to_owned(), "ssl.keyStore.location"),
         (format!("{secure}\nssl.keyStore.location={store}.not\nssl.keyStore.password=x"), "server.p12.not"),
         (format!("{secure}\nssl.keyStore.location={store}\nssl.keyStore.password=x"), "server.p12"),
-        ("clientPort=2181\nsecureClientPort=2181".to_owned(), "2181 is clientPort, too"),
+        ("clientPort=2181\nsecureClientPort=2181".to_owned(), "port 2181 is the clientPort already"),
         (member.to_owned(), "ssl.quorum.trustStore.location"),
         (format!("{admin}\nadmin.forceHttps=true"), "ssl.quorum.keyStore.location"),
         (format!("clientPort=0\naudit.enable=true\noxkeeper.audit.file={store}.not/audit.log"), "oxkeeper.audit.file"),
-        ("clientPort=0\noxkeeper.log=blah=foo".to_owned(), "oxkeeper.log: `blah=foo`"),
-        ("clientPort=0\nquorum.auth.enableSasl=true".to_owned(), "SASL between servers (quorum.auth.enableSasl)"),
+        ("clientPort=0\noxkeeper.log=blah=foo".to_owned(), "oxkeeper.log: \"foo\" is not a log level"),
+        (
+            "clientPort=0\noxkeeper.log=warning".to_owned(),
+            "oxkeeper.log: \"warning\" is not a log level (did you mean warn?)",
+        ),
+        ("clientPort=0\ntickTime=0".to_owned(), "zoo.cfg:5: tickTime must be greater than 0"),
+        (
+            "clientPort=0\nquorum.auth.enableSasl=true".to_owned(),
+            "quorum.auth.enableSasl: oxkeeper does not support SASL between servers",
+        ),
         (
             "clientPort=0\nmetricsProvider.className=org.example.NoSuch".to_owned(),
-            "metricsProvider.className: metrics provider class was not found",
+            "metricsProvider.className: \"org.example.NoSuch\" is not one of ZooKeeper's metrics providers",
         ),
     ];
     for (lines, expected) in cases {
@@ -74,19 +83,22 @@ fn what_starts_is_told_with_what_to_beware_of() {
         text + &String::from_utf8(output.stderr).unwrap()
     };
     let plain = checked("oxkeeper.log=warn,oxkeeper_server=debug", "");
-    assert!(plain.contains("A server starts with this file. Whether ports are free"), "{plain}");
+    assert!(plain.contains("OK. Ports and the data directory were not checked."), "{plain}");
     assert!(!plain.contains("warning: ") && !plain.contains("note: "), "{plain}");
     let sasl = "authProvider.sasl=org.apache.zookeeper.server.auth.SASLAuthenticationProvider";
     for (lines, key) in [(sasl, "authProvider.sasl"), ("superUser=eve", "superUser")] {
         let warned = checked(lines, "");
-        assert!(warned.contains(&format!("warning: {key} is set, but nobody can authenticate by SASL")), "{warned}");
+        assert!(
+            warned.contains(&format!("warning: {key} is set, but no client can authenticate with SASL")),
+            "{warned}"
+        );
     }
     std::fs::create_dir_all(dir.path().join("data")).unwrap();
     std::fs::write(dir.path().join("data/myid"), "0").unwrap();
     let member = "initLimit=5\nsyncLimit=2\nreconfigEnabled=true\nserver.0=0.0.0.0:1:2\nserver.1=127.0.0.2:1:2\nserver.2=[::]:1:2";
     let warned = checked(member, "");
     for expected in
-        ["server.0=0.0.0.0:1 says where this server listens", "server.2=[::]:1 is nowhere that this server could dial"]
+        ["server.0=0.0.0.0:1 is where this server listens", "server.2=[::]:1 is not an address to connect to"]
     {
         assert!(warned.contains(&format!("warning: {expected}")), "{warned}");
     }
@@ -103,4 +115,59 @@ fn what_starts_is_told_with_what_to_beware_of() {
     std::fs::create_dir_all(&foreign).unwrap();
     std::fs::write(foreign.join("snapshot.0"), "").unwrap();
     assert!(checked("", "").contains("note: "));
+}
+
+/// The variable goes before the key, but does not hide a mistake in it.
+#[test]
+fn a_wrong_log_variable_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = write(dir.path(), "clientPort=0\noxkeeper.log=info");
+    for words in [["config", "check"], ["serve", "--config"]] {
+        let run = |variable: &str| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_oxkeeper"));
+            command.args(words).arg(&file).env("OXKEEPER_LOG", variable).output().unwrap()
+        };
+        let output = run("warning");
+        let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), WRONG, "{said}");
+        assert!(said.contains("OXKEEPER_LOG: \"warning\" is not a log level (did you mean warn?)"), "{said}");
+    }
+    let broken = write(dir.path(), "clientPort=0\noxkeeper.log=loud");
+    let output = Command::new(env!("CARGO_BIN_EXE_oxkeeper"))
+        .args(["config", "check"])
+        .arg(broken)
+        .env("OXKEEPER_LOG", "info")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), WRONG, "{output:?}");
+}
+
+#[test]
+fn a_check_fits_a_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let file =
+        write(dir.path(), "clientPort=0\ntickTme=2000\nforceSync=no\nglobalOutstandingLimit=1000\nserver.1=a:1:2");
+    let output = oxkeeper(&["config", "check"], &file, "-Dzookeeper.snapCount=5 -Dsome.other=1");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let table = text.split("warning: ").next().unwrap();
+    assert!(table.contains("unknown    tickTme=2000\n"), "{text}");
+    for line in table.lines().filter(|line| !line.contains('=')) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+#[test]
+fn a_strict_check_allows_no_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let code = |lines: &str| {
+        let file = write(dir.path(), &format!("clientPort=0\n{lines}"));
+        let (usual, strict) =
+            (oxkeeper(&["config", "check"], &file, ""), oxkeeper(&["config", "check", "--strict"], &file, ""));
+        assert_eq!(usual.status.code(), Some(0), "{usual:?}");
+        strict.status.code()
+    };
+    assert_eq!(code("tickTime=2000\nautopurge.purgeInterval=1"), Some(0));
+    for lines in ["tickTme=2000", "forceSync=no", "jute.maxbuffer=4194304", "snapCount=many", "fips-mode=true"] {
+        assert_eq!(code(lines), WRONG, "{lines}");
+    }
 }

@@ -95,8 +95,25 @@ fn a_supervisor_hears_of_its_life() {
     let (status, log) = service.ended();
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(!log.contains("serving"), "warnings only, at first: {log}");
-    assert!(log.contains("oxkeeper.log was read again"), "{log}");
+    assert!(log.contains("SIGHUP: read oxkeeper.log again"), "{log}");
     assert!(log.contains("SIGTERM: stopping"), "{log}");
+}
+
+/// `warning` names no level: it would silence the log, errors included.
+#[test]
+fn a_wrong_log_level_at_sighup_changes_nothing() {
+    let service = Service::start();
+    service.until_told("READY=1");
+    configure(service.dir.path(), "oxkeeper.log=warning");
+    service.signal(Signal::HUP);
+    service.until_told("WATCHDOG=1");
+    service.until_told("WATCHDOG=1");
+    service.signal(Signal::TERM);
+    let (status, log) = service.ended();
+    assert_eq!(status.code(), Some(0), "{log}");
+    let refused = "SIGHUP: the log filter stays as it is, since the configuration is wrong: ";
+    assert!(log.contains(refused) && log.contains("zoo.cfg:4: oxkeeper.log: \"warning\" is not a log level"), "{log}");
+    assert!(!log.contains("SIGTERM: stopping"), "still warnings only: {log}");
 }
 
 /// A stop that a second signal cuts short: how long it took from then on, and what was logged. `None` if it was over before.

@@ -10,22 +10,37 @@ const INTRO: &str = "\
 <!-- Written by `OXKEEPER_WRITE_DOCS=1 cargo test -p oxkeeper-server --test docs`; do not edit. -->
 # Configuration
 
-oxkeeper reads ZooKeeper's `zoo.cfg` (`oxkeeper serve --config zoo.cfg`), the JVM properties in the variables `SERVER_JVMFLAGS`
-and `JVMFLAGS` (`-Dzookeeper.…`), and its own few flags (`oxkeeper serve --help`), which win. Without a file it serves
-standalone on 127.0.0.1:2181, with its data in `./oxkeeper-data`. `oxkeeper config check zoo.cfg` tells for each line of a file what
-becomes of it.
+oxkeeper reads these, and a later one overrides an earlier one:
 
-Below is every key that Apache ZooKeeper 3.9 reads, and this server's own, which begin with `oxkeeper.` (ZooKeeper takes any key that it
-does not know, so a file can serve both). *Used*: it has its effect. *Ignored*: it has none, for the reason given.
-*Refused*: the server does not start, because going on without the feature would not be what was asked for.
-*Written as*: a line of the file, a JVM property, or either; where both are written the file wins, as in ZooKeeper.
+1. ZooKeeper's properties (`-Dzookeeper.…`) in the variables `SERVER_JVMFLAGS` and `JVMFLAGS`
+2. ZooKeeper's `zoo.cfg`: `oxkeeper serve --config zoo.cfg`
+3. its own options: `oxkeeper serve --help`
+4. the variable `OXKEEPER_LOG`, for `oxkeeper.log`
+
+Without a file it serves standalone on 127.0.0.1:2181, with its data in `./oxkeeper-data`.
+
+`oxkeeper config check zoo.cfg` prints the effect of each line and whether a server starts with the
+file. `serve` and `config check` warn of a key that neither ZooKeeper nor oxkeeper knows, with its
+line, and of a key in a place where it is not read. `config check --strict` takes each warning for
+an error.
+
+| exit code of `config check` | meaning |
+|---|---|
+| 0 | a server starts with the file; with `--strict`, also without a warning |
+| 2 | a server does not start with it; with `--strict`, or there is a warning |
+
+The tables have every key of Apache ZooKeeper 3.9, and those of oxkeeper, which begin with
+`oxkeeper.`: ZooKeeper takes any key, so that one file can serve both. *Written as* says whether a
+key is a line of the file, a JVM property, or either. *Refused* means that the server does not
+start, because it lacks what the line asks for.
 
 ";
 
 const ENSEMBLE: &str = "
-## An ensemble
+## The files of an ensemble
 
-Every server has the same lines, and the number of its own one in the file `myid` in its `dataDir`:
+Every server has the same lines in its `zoo.cfg`, and its own number in the file `myid` in its
+`dataDir`:
 
     dataDir=/var/lib/oxkeeper
     tickTime=2000
@@ -35,12 +50,28 @@ Every server has the same lines, and the number of its own one in the file `myid
     server.2=zoo2:2888:3888;2181
     server.3=zoo3:2888:3888;2181
 
-Servers reach each other on the first port. The second one, and both limits, are written for ZooKeeper's sake and have no effect.
-The client port stands in the server line or in `clientPort`. Numbers are 0 to 255 (254 where `extendedTypesEnabled=true`), members at most 15. The own line may have
-0.0.0.0 or [::] for a host: that is where to listen. Nobody dials it: with `reconfigEnabled=true` the host comes from the others' files. What ZooKeeper takes
-silently and would cost the ensemble a vote is refused: two lines with one number, two servers with one address.
-A single voter runs standalone. With `standaloneEnabled=false` it is an ensemble of one, which others may join and leave by
-`reconfig`; what its disk loses while it is alone is lost.
+Servers connect to each other on the first port. The second port and both limits must be there, as
+in ZooKeeper, and have no effect. The client port stands in the server line or in `clientPort`.
+
+- Server numbers are 0 to 255, or 0 to 254 with `extendedTypesEnabled=true`. An ensemble has at most
+  15 members.
+- The host in a server's own line may be 0.0.0.0 or [::]: the server listens there. No other server
+  connects to such an address; with `reconfigEnabled=true` the host comes from the files of the
+  others.
+- oxkeeper refuses lines that ZooKeeper accepts and that would cost the ensemble a vote: two lines
+  with one number, and two servers with one address.
+- A single voter runs standalone. With `standaloneEnabled=false` it is an ensemble of one, which
+  other servers join and leave by `reconfig`. While it is alone, nothing can replace the data that
+  its disk loses.
+
+## What is logged
+
+`oxkeeper.log`, and `OXKEEPER_LOG` before it, take a level: `off`, `error`, `warn`, `info`, `debug`
+or `trace`. `warn,oxkeeper_server=debug` also sets the level of one part. Parts that are not named
+log errors, unless a level stands alone. The default is `info`, and `warn` at a terminal.
+
+A word that is not a level, such as `warning`, is refused: by `serve` and `config check` with exit
+code 2, and at SIGHUP with a line in the log, after which the old level stays.
 ";
 
 #[test]

@@ -40,8 +40,8 @@ pub enum SaslError {
     },
     /// The section asks for something else than DIGEST-MD5.
     #[error(
-        "JAAS file {path}, section {section}: {class} is not in this build{hint}; \
-         it knows {DIGEST_MODULE}, with user_NAME=\"PASSWORD\" for each user"
+        "JAAS file {path}, section {section}: oxkeeper does not support {class}{hint}; \
+         use {DIGEST_MODULE}, with user_NAME=\"PASSWORD\" for each user"
     )]
     Module {
         /// The file.
@@ -67,12 +67,12 @@ pub(crate) fn load(security: &Security) -> Result<Option<Sasl>, SaslError> {
     let modules = sections.get(section).filter(|modules| !modules.is_empty());
     let Some(modules) = modules else {
         // ZooKeeper: says nothing, and answers without SASL.
-        warn!(file = path, section, "the JAAS file has no such section; SASL is off");
+        warn!(file = path, section, "the JAAS file has no such section, so clients cannot use SASL");
         return Ok(None);
     };
     if let Some(module) = modules.iter().find(|module| module.class != DIGEST_MODULE) {
         let (path, section, class) = (path.to_owned(), section.to_owned(), module.class.clone());
-        let hint = if class.ends_with("Krb5LoginModule") { " (there is no Kerberos)" } else { "" };
+        let hint = if class.ends_with("Krb5LoginModule") { ", nor Kerberos" } else { "" };
         return Err(SaslError::Module { path, section, class, hint });
     }
     Ok(Some(sasl(security, modules)))
@@ -90,7 +90,7 @@ pub fn client_account(path: &str, section: &str) -> Result<Option<(String, Strin
     let Some(module) = sections.get(section).and_then(|modules| modules.first()) else { return Ok(None) };
     if module.class != DIGEST_MODULE {
         let (path, section, class) = (path.to_owned(), section.to_owned(), module.class.clone());
-        let hint = if class.ends_with("Krb5LoginModule") { " (there is no Kerberos)" } else { "" };
+        let hint = if class.ends_with("Krb5LoginModule") { ", nor Kerberos" } else { "" };
         return Err(SaslError::Module { path, section, class, hint });
     }
     let option = |name: &str| module.options.get(name).cloned().unwrap_or_default();
@@ -179,8 +179,8 @@ mod tests {
             let error = load_text(text).unwrap_err();
             assert!(error.contains(expected), "{error}");
         };
-        check("Server { com.sun.security.auth.module.Krb5LoginModule required; };", "there is no Kerberos");
-        check("Server { my.Module required; };", "my.Module is not in this build;");
+        check("Server { com.sun.security.auth.module.Krb5LoginModule required; };", "nor Kerberos");
+        check("Server { my.Module required; };", "oxkeeper does not support my.Module;");
         check("Server {", "line 1: expected the class");
         let missing = Security { jaas_file: Some("/nowhere/jaas.conf".to_owned()), ..Security::default() };
         let error = load(&missing).unwrap_err().to_string();

@@ -5,17 +5,18 @@
 //! Source: `QuorumPeerConfig#parseProperties`.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::{Ipv4Addr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 
-use oxkeeper_state::membership::{self, HostPort, Misfit, Server, is_wildcard, parse_id};
+use oxkeeper_state::membership::{self, HostPort, Misfit, Role, Server, is_wildcard, parse_id};
 
-use super::keys::{self, Default as KeyDefault, Form, Key};
+use super::LOG_VARIABLE;
+use super::keys::{self, Default as KeyDefault, Form, Here, Key};
 use super::membership::{Member, Membership};
 use super::properties::{Properties, Property, Source};
-use super::settings::Config;
+use super::settings::{Config, ENSEMBLE_PROVIDER, SASL_PROVIDER};
 use super::word::Whitelist;
 
 /// The class whose name asks for metrics on a port of their own.
@@ -117,7 +118,7 @@ impl Draft {
         let enabled = self.config.ensemble.quorum_sasl_enabled;
         let mut require = |asked: bool, present: bool, key: &'static str, needed: &str| {
             if asked && !present {
-                errors.add(key, format!("{needed} is disabled, so cannot enable {key}"));
+                errors.add(key, format!("needs {needed}=true"));
             }
         };
         require(self.quorum_server_requires_sasl, enabled, server, enable);
@@ -135,7 +136,7 @@ impl Draft {
 
     fn finish_directories(&mut self, errors: &mut Errors) {
         let Some(data_dir) = self.data_dir.take().filter(|dir| !dir.as_os_str().is_empty()) else {
-            errors.add("dataDir", "dataDir is not set");
+            errors.add("dataDir", "is not set: name the directory for the server's data");
             return;
         };
         self.config.data_log_dir = self.data_log_dir.take().unwrap_or_else(|| data_dir.clone());
@@ -143,7 +144,7 @@ impl Draft {
         for dir in [&self.config.data_dir, &self.config.data_log_dir] {
             if !dir.is_absolute() && !dir.starts_with(".") {
                 let dir = dir.display();
-                self.config.warnings.push(format!("{dir} is relative. Prepend ./ to indicate that you're sure!"));
+                self.config.warnings.push(format!("the directory {dir} is relative: write ./{dir} if you mean that"));
             }
         }
         self.config.warnings.dedup();
@@ -152,7 +153,7 @@ impl Draft {
     fn finish_listeners(&mut self, errors: &mut Errors) {
         let mut listener = |port: Option<u16>, host: Option<String>, keys: [&'static str; 2]| match (port, host) {
             (None, Some(_)) => {
-                errors.add(keys[1], format!("{} is set but {} is not set", keys[1], keys[0]));
+                errors.add(keys[1], format!("is set, but {} is not", keys[0]));
                 None
             }
             (None, None) => None,
@@ -174,7 +175,7 @@ impl Draft {
             && security.client_tls.settings.key_store.is_none()
         {
             security.client_port_unification = false;
-            let message = "client.portUnification=true has no effect: clients come without TLS, which needs ssl.keyStore.location";
+            let message = "client.portUnification=true has no effect: it needs ssl.keyStore.location";
             warnings.push(message.to_owned());
         }
         let registered = |(_, class): &(String, String)| class.ends_with(".X509AuthenticationProvider");
@@ -186,10 +187,10 @@ impl Draft {
     fn finish_timeouts(&mut self, errors: &mut Errors) {
         let tick = self.config.tick_time_ms;
         if tick == 0 {
-            errors.add("tickTime", "tickTime is not set");
+            errors.add("tickTime", "must be greater than 0");
         } else if tick < 0 {
             // ZooKeeper: only rejects it by way of the timeouts derived from it, and not always.
-            errors.add("tickTime", format!("tickTime {tick} is negative"));
+            errors.add("tickTime", format!("must be greater than 0, not {tick}"));
         }
         let or_ticks = |timeout: i32, ticks: i32| if timeout == -1 { tick.saturating_mul(ticks) } else { timeout };
         let (min, max) = (or_ticks(self.session_timeout_min_ms, 2), or_ticks(self.session_timeout_max_ms, 20));
@@ -208,13 +209,10 @@ impl Draft {
         config.words = Whitelist::parse(self.whitelist.as_deref().unwrap_or_default(), config.read_only_mode);
         if self.snap_retain_count < 3 {
             let count = self.snap_retain_count;
-            config.warnings.push(format!("Invalid autopurge.snapRetainCount: {count}. Defaulting to 3"));
-        }
-        if !config.storage.force_sync {
-            config.warnings.push("forceSync=no has no effect: writes are synced before they are answered".into());
+            config.warnings.push(format!("autopurge.snapRetainCount={count} is less than 3; 3 counts"));
         }
         if config.security.skip_acl {
-            config.warnings.push("skipACL=yes: ACL checks will be skipped".into());
+            config.warnings.push("skipACL=yes: every client may read and change every znode".into());
         }
     }
 
@@ -232,18 +230,17 @@ impl Draft {
         }
         let key = if security.require_client_sasl { "sessionRequireClientSASLAuth" } else { "enforce.auth.schemes" };
         if security.enforce_auth_schemes.is_empty() {
-            let message = "enforce.auth.enabled is true enforce.auth.schemes must be configured."; // ZooKeeper's words
-            errors.add("enforce.auth.enabled", message);
+            errors.add("enforce.auth.enabled", "enforce.auth.schemes must name the schemes to enforce");
         }
         if security.enforce_auth_schemes == ["sasl"] && security.jaas_file.is_none() {
-            let message = "SASL is required, but -Djava.security.auth.login.config names no file with its users: every client \
-                           will be refused";
+            let message = "SASL is required, but -Djava.security.auth.login.config names no JAAS file: the server will \
+                           refuse every client";
             self.config.warnings.push(message.into());
         }
         let security = &self.config.security;
         for scheme in &security.enforce_auth_schemes {
             if !security.has_provider(scheme) {
-                errors.add(key, format!("Authentication scheme {scheme} is not available.")); // ZooKeeper's words
+                errors.add(key, scheme_missing(scheme));
             }
         }
     }
@@ -260,7 +257,8 @@ impl Draft {
         };
         if let (Some(key), None) = (wanted, &security.jaas_file) {
             self.config.warnings.push(format!(
-                "{key} is set, but nobody can authenticate by SASL: -Djava.security.auth.login.config names no JAAS file"
+                "{key} is set, but no client can authenticate with SASL: -Djava.security.auth.login.config names no \
+                 JAAS file"
             ));
         }
     }
@@ -271,7 +269,7 @@ impl Draft {
             match Server::parse(id, &line, ensemble.multi_address_enabled) {
                 Ok(server) => {
                     if ensemble.members.servers.insert(id, server).is_some() {
-                        errors.add(format!("server.{id}"), format!("two lines for server {id}"));
+                        errors.add(format!("server.{id}"), format!("another line also describes server {id}"));
                     }
                 }
                 Err(error) => errors.add(format!("server.{id}"), error.to_string()),
@@ -296,7 +294,7 @@ impl Draft {
             limits
                 .iter()
                 .filter(|(_, ticks)| *ticks == 0)
-                .for_each(|(key, _)| errors.add(*key, format!("{key} is not set")));
+                .for_each(|(key, _)| errors.add(*key, "must be greater than 0 in an ensemble, as in ZooKeeper"));
         }
         if self.config.is_distributed() {
             self.check_peers(errors);
@@ -311,7 +309,13 @@ impl Draft {
         }
         let least_ms = 2 * ensemble.heartbeat_ms;
         if ensemble.peer_timeout_ms.is_some_and(|timeout_ms| timeout_ms < least_ms) {
-            errors.add("oxkeeper.peerTimeoutMs", format!("less than two heartbeats, {least_ms} ms"));
+            errors.add(
+                "oxkeeper.peerTimeoutMs",
+                format!(
+                    "must be at least two heartbeats: {least_ms} ms (oxkeeper.heartbeatMs={})",
+                    ensemble.heartbeat_ms
+                ),
+            );
         }
     }
 }
@@ -324,6 +328,16 @@ fn id_after_dot(prefix: &str, rest: &str) -> Result<i64, String> {
     }
 }
 
+fn scheme_missing(scheme: &str) -> String {
+    let hint = match scheme {
+        "sasl" => format!(": set authProvider.sasl={SASL_PROVIDER}"),
+        "ensemble" => format!(": set authProvider.ensemble={ENSEMBLE_PROVIDER}"),
+        "x509" => ": it needs secureClientPort or client.portUnification=true".to_owned(),
+        _ => String::new(),
+    };
+    format!("authentication scheme {scheme} is not available{hint}")
+}
+
 /// Two listeners cannot share a port of one address. ZooKeeper: says so when the second one is opened.
 fn clash(config: &Config) -> Option<String> {
     let (plain, secure) = (config.client.as_ref()?, config.secure_client.as_ref()?);
@@ -332,7 +346,10 @@ fn clash(config: &Config) -> Option<String> {
     let clash = same && plain.port == secure.port && plain.port != 0;
     clash.then(|| {
         let port = plain.port;
-        format!("{port} is clientPort, too; one port for both is clientPort with client.portUnification=true")
+        format!(
+            "port {port} is the clientPort already; to serve TLS on the client port, set client.portUnification=true \
+             instead"
+        )
     })
 }
 
@@ -353,8 +370,10 @@ pub(super) enum Outcome {
     Applied(&'static Key),
     /// Another property with the same key wins.
     Overridden(Property),
-    /// Written where nobody looks for it.
-    NotRead(String),
+    /// Written where this key is not read.
+    Misplaced(String),
+    /// A property of the JVM, which no server reads.
+    Foreign,
     /// No such key; perhaps this one was meant.
     Unknown(Option<&'static str>),
     /// The value is wrong. `fatal`: the server must not start.
@@ -368,31 +387,37 @@ pub struct Problem {
     pub key: String,
     /// Where it was written; `None` if it was not.
     pub source: Option<Source>,
+    /// The file that has the line, if it was read from one.
+    pub file: Option<PathBuf>,
     /// Line of the file, counted from 1, if a line is to blame.
     pub line: Option<usize>,
-    /// What is wrong, in ZooKeeper's words where it has some.
+    /// The mistake, as a sentence of its own or one that begins with "is", "must" or "needs" and goes on from the key.
     pub message: String,
 }
 
 impl Problem {
     fn at(property: &Property, message: String) -> Self {
-        Problem { key: property.key.clone(), source: Some(property.source), line: property.line, message }
+        let Property { key, source, line, .. } = property.clone();
+        Problem { key, source: Some(source), file: None, line, message }
     }
 
     pub(super) fn without_line(key: &str, message: String) -> Self {
-        Problem { key: key.to_owned(), source: None, line: None, message }
+        Problem { key: key.to_owned(), source: None, file: None, line: None, message }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.source == Some(Source::DynamicFile) {
-            f.write_str("dynamic file, ")?;
+        match (self.source, &self.file, self.line) {
+            (Some(Source::Environment), _, _) => return write!(f, "{LOG_VARIABLE}: {}", self.message),
+            (Some(Source::CommandLine), _, _) => f.write_str("command line: ")?,
+            (_, Some(file), Some(line)) => write!(f, "{}:{line}: ", file.display())?,
+            (Some(Source::DynamicFile), None, Some(line)) => write!(f, "dynamic file, line {line}: ")?,
+            (_, None, Some(line)) => write!(f, "line {line}: ")?,
+            (_, _, None) => {}
         }
-        match self.line {
-            Some(line) => write!(f, "line {line}: {}: {}", self.key, self.message),
-            None => write!(f, "{}: {}", self.key, self.message),
-        }
+        let goes_on = ["is ", "must ", "needs "].iter().any(|verb| self.message.starts_with(verb));
+        write!(f, "{}{} {}", self.key, if goes_on { "" } else { ":" }, self.message)
     }
 }
 
@@ -416,20 +441,22 @@ pub(super) fn interpret(properties: &Properties) -> Interpretation {
             Resolution::Key(key, suffix) => {
                 let winner = winners[&(key.name, suffix)];
                 if has_dynamic_file && property.source == Source::File && is_membership(key) {
-                    let message = format!("parameter: {} must be in a separate dynamic config file", property.key);
+                    let message = "must be in the file that dynamicConfigFile names".to_owned();
                     Outcome::Wrong { message, fatal: true }
                 } else if let Some(other) = contradiction(key, property, &entries[winner]) {
                     Outcome::Wrong { message: other, fatal: true }
                 } else if winner != index {
-                    Outcome::Overridden(entries[winner].clone())
+                    overridden(key, suffix, property, &entries[winner])
                 } else {
                     apply(key, suffix, property, &mut draft)
                 }
             }
-            Resolution::NotRead(why) => Outcome::NotRead(why),
-            Resolution::Unknown(_) if property.source == Source::DynamicFile => {
-                Outcome::Wrong { message: format!("Unrecognised parameter: {}", property.key), fatal: true }
-            }
+            Resolution::Misplaced(why) => Outcome::Misplaced(why),
+            Resolution::Foreign => Outcome::Foreign,
+            Resolution::Unknown(_) if property.source == Source::DynamicFile => Outcome::Wrong {
+                message: "is not a key of a dynamic file: move the line to the main file".to_owned(),
+                fatal: true,
+            },
             Resolution::Unknown(suggestion) => Outcome::Unknown(suggestion),
         };
         if let Outcome::Wrong { message, fatal: true } = &outcome {
@@ -453,8 +480,8 @@ fn contradiction(key: &Key, property: &Property, winner: &Property) -> Option<St
     let is_one_file = property.source == winner.source && property.source != Source::CommandLine;
     let differs = key.name == "server.*" && is_one_file && property.value != winner.value;
     differs.then(|| match winner.line {
-        Some(line) => format!("line {line} has another {}", property.key),
-        None => format!("there is another {}", property.key),
+        Some(line) => format!("line {line} gives {} another value", property.key),
+        None => format!("{} has another value elsewhere", property.key),
     })
 }
 
@@ -476,14 +503,32 @@ fn locate(name: &str, message: String, entries: &[Property]) -> Problem {
 
 fn apply(key: &'static Key, suffix: &str, property: &Property, draft: &mut Draft) -> Outcome {
     match key.apply(draft, suffix, &property.value, property.source) {
-        Ok(()) => Outcome::Applied(key),
+        Ok(()) => {
+            if let (Here::Ignored(why), Some(value)) = (key.here, key.missed)
+                && property.value.eq_ignore_ascii_case(value)
+            {
+                draft.config.warnings.push(format!("{}={} has no effect: {why}", property.key, property.value));
+            }
+            Outcome::Applied(key)
+        }
         // ZooKeeper: a property that cannot be read silently counts as absent. Here it is at least a warning.
         Err(message) if !key.is_strict(property.source) => {
-            let warning = format!("{}={}: {message}; it has no effect", property.key, property.value);
-            draft.config.warnings.push(warning);
-            Outcome::Wrong { message: format!("{message}; it has no effect"), fatal: false }
+            draft.config.warnings.push(format!("{}={} has no effect: {message}", property.key, property.value));
+            Outcome::Wrong { message: format!("no effect: {message}"), fatal: false }
         }
         Err(message) => Outcome::Wrong { message, fatal: true },
+    }
+}
+
+/// Handles a property that another one wins over. A key of our own must be right all the same: without the other one, as
+/// in another environment, it would stop the start.
+fn overridden(key: &Key, suffix: &str, property: &Property, winner: &Property) -> Outcome {
+    let checked = key.apply(&mut Draft::empty(), suffix, &property.value, property.source);
+    match checked {
+        Err(message) if key.name.starts_with("oxkeeper.") && key.is_strict(property.source) => {
+            Outcome::Wrong { message, fatal: true }
+        }
+        Ok(()) | Err(_) => Outcome::Overridden(winner.clone()),
     }
 }
 
@@ -493,7 +538,8 @@ fn is_membership(key: &Key) -> bool {
 
 enum Resolution<'a> {
     Key(&'static Key, &'a str),
-    NotRead(String),
+    Misplaced(String),
+    Foreign,
     Unknown(Option<&'static str>),
 }
 
@@ -505,10 +551,10 @@ fn resolve(property: &Property) -> Resolution<'_> {
             Some((key, suffix)) if is_membership(key) => Resolution::Key(key, suffix),
             _ => Resolution::Unknown(None),
         },
-        Source::CommandLine => found(keys::find(written), written),
+        Source::CommandLine | Source::Environment => found(keys::find(written), written),
         Source::File => match keys::find(written) {
-            Some((key, _)) if key.form == Form::BareProperty => Resolution::NotRead(format!(
-                "ZooKeeper reads it only from -D{written}=… in SERVER_JVMFLAGS, never from the file"
+            Some((key, _)) if key.form == Form::BareProperty => Resolution::Misplaced(format!(
+                "this key counts only as -D{written}=… in SERVER_JVMFLAGS, not in the file"
             )),
             other => found(other, written),
         },
@@ -524,27 +570,52 @@ fn found<'a>(row: Option<(&'static Key, &'a str)>, written: &str) -> Resolution<
 }
 
 fn resolve_jvm(written: &str) -> Resolution<'_> {
-    let file_only = || Resolution::NotRead("ZooKeeper reads this key only from the file".into());
+    let file_only = || Resolution::Misplaced("this key counts only in the file".into());
     if let Some(bare) = written.strip_prefix("zookeeper.") {
         return match keys::find(bare) {
             None => Resolution::Unknown(keys::suggest(bare)),
             Some((key, suffix)) => match key.form {
                 Form::File => file_only(),
-                Form::BareProperty => Resolution::NotRead(format!("it is called -D{bare}=…, without the prefix")),
+                Form::BareProperty => Resolution::Misplaced(format!("write it without the prefix: -D{bare}=…")),
                 Form::Property | Form::FileOrProperty | Form::EitherProperty => Resolution::Key(key, suffix),
             },
         };
     }
     match keys::find(written) {
-        None => Resolution::NotRead("a property of the JVM".into()),
+        None => Resolution::Foreign,
         Some((key, suffix)) => match key.form {
             Form::BareProperty | Form::EitherProperty => Resolution::Key(key, suffix),
             Form::File => file_only(),
             Form::Property | Form::FileOrProperty => {
-                Resolution::NotRead(format!("it is called -Dzookeeper.{written}=…, with the prefix"))
+                Resolution::Misplaced(format!("write it with the prefix: -Dzookeeper.{written}=…"))
             }
         },
     }
+}
+
+/// Warns of each property that has no effect where it stands: an unknown key, or a key in the wrong place. `file` is the
+/// name of the configuration file. A key that is unknown twice is named once.
+pub(super) fn strays(properties: &Properties, file: &Path) -> Vec<String> {
+    let mut told = HashSet::new();
+    let mut warnings = Vec::new();
+    for property in properties.entries() {
+        let key = &property.key;
+        let why = match resolve(property) {
+            Resolution::Unknown(Some(meant)) => format!("unknown key {key}, did you mean {meant}?"),
+            Resolution::Unknown(None) => format!("unknown key {key}"),
+            Resolution::Misplaced(why) => format!("{key} has no effect here: {why}"),
+            Resolution::Key(..) | Resolution::Foreign => continue,
+        };
+        // A wrong key of the dynamic file stops the start.
+        if property.source != Source::DynamicFile && told.insert((property.source, key)) {
+            let place = match property.line {
+                Some(line) => format!("{}:{line}", file.display()),
+                None => property.source.to_string(),
+            };
+            warnings.push(format!("{place}: {why}"));
+        }
+    }
+    warnings
 }
 
 /// For each row (and member of a family) the property that counts: the last one of the highest source.
@@ -569,7 +640,10 @@ pub(super) fn adopt_my_id(config: &mut Config, my_id: Option<i64>) -> Result<(),
     let Some(my_id) = my_id else {
         let wanted = config.ensemble.members.asks_for_ensemble(config.ensemble.standalone_enabled);
         let file = config.data_dir.join("myid");
-        let missing = || Problem::without_line("myid", format!("myid file is missing: {}", file.display()));
+        let missing = || {
+            let message = "is missing; write this server's number into it".to_owned();
+            Problem::without_line(&file.display().to_string(), message)
+        };
         return if wanted { Err(missing()) } else { Ok(()) };
     };
     if config.is_distributed() {
@@ -580,6 +654,11 @@ pub(super) fn adopt_my_id(config: &mut Config, my_id: Option<i64>) -> Result<(),
     let Some(server) = config.ensemble.members.servers.get(&my_id) else {
         return Ok(());
     };
+    if (config.ensemble.role, server.role) == (Role::Observer, Role::Participant) {
+        config
+            .warnings
+            .push(format!("peerType=observer has no effect: server.{my_id} needs :observer behind its ports"));
+    }
     let Some(line) = &server.client else {
         return Ok(());
     };
@@ -587,8 +666,8 @@ pub(super) fn adopt_my_id(config: &mut Config, my_id: Option<i64>) -> Result<(),
         && (configured.port != line.port || !covers(configured.host.as_deref(), line.host.as_deref()))
     {
         let message = format!(
-            "client address for this server (id = {my_id}) in static config file is {configured} is different \
-             from client address found in dynamic file: {line}"
+            "the line says that clients connect to {line}, but clientPort and clientPortAddress say {configured}: make \
+             them the same, or remove clientPort"
         );
         return Err(Problem::without_line(&format!("server.{my_id}"), message));
     }
@@ -618,12 +697,10 @@ fn wildcards(config: &Config, membership: &Membership) -> Vec<String> {
         let line = format!("server.{}={}", member.id, HostPort { host: Some(member.host.clone()), port: member.port });
         match member.id == membership.me {
             true if !config.ensemble.reconfig_enabled => None, // each server believes its own file
-            true => Some(format!(
-                "{line} says where this server listens; where it is, the others take from their own files, which must name its host"
-            )),
-            false => {
-                Some(format!("{line} is nowhere that this server could dial: write the host of server {}", member.id))
+            true => {
+                Some(format!("{line} is where this server listens; the other servers need its host in their own files"))
             }
+            false => Some(format!("{line} is not an address to connect to: write the host of server {}", member.id)),
         }
     };
     found.filter_map(warning).collect()

@@ -5,10 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fmt::Write as _;
 
 use super::draft::{Outcome, interpret};
-use super::keys::{self, Default as KeyDefault, Form, Here, Key};
+use super::keys::{self, Default as KeyDefault, Form, Group, Here, Key};
 use super::properties::{Properties, Property, Source};
 use super::settings::Config;
 
@@ -19,6 +18,8 @@ pub enum Verdict {
     Used,
     /// It has none, and need not have one.
     Ignored,
+    /// It has none, since this key is not read where it was written.
+    Misplaced,
     /// No such key. ZooKeeper takes it silently.
     Unknown,
     /// The value is wrong.
@@ -32,6 +33,7 @@ impl fmt::Display for Verdict {
         f.pad(match self {
             Verdict::Used => "used",
             Verdict::Ignored => "ignored",
+            Verdict::Misplaced => "misplaced",
             Verdict::Unknown => "unknown",
             Verdict::Wrong => "wrong",
             Verdict::Unserved => "unserved",
@@ -87,11 +89,14 @@ fn one(property: &Property, outcome: &Outcome, config: &Config) -> Explained {
         Outcome::Applied(key) => match key.here {
             Here::Used => (Verdict::Used, key.about.to_owned()),
             Here::Ignored(why) => (Verdict::Ignored, why.to_owned()),
-            Here::Unserved { when, what } if when(config) => (Verdict::Unserved, format!("not in this build: {what}")),
+            Here::Unserved { when, what } if when(config) => {
+                (Verdict::Unserved, format!("oxkeeper does not support {what}"))
+            }
             Here::Unserved { .. } => (Verdict::Used, key.about.to_owned()),
         },
         Outcome::Overridden(winner) => (Verdict::Ignored, format!("overridden {}", place(winner))),
-        Outcome::NotRead(why) => (Verdict::Ignored, why.clone()),
+        Outcome::Misplaced(why) => (Verdict::Misplaced, why.clone()),
+        Outcome::Foreign => (Verdict::Ignored, "a property of the JVM".to_owned()),
         Outcome::Unknown(Some(meant)) => (Verdict::Unknown, format!("no such key; did you mean {meant}?")),
         Outcome::Unknown(None) => (Verdict::Unknown, "no such key".to_owned()),
         Outcome::Wrong { message, .. } => (Verdict::Wrong, message.clone()),
@@ -114,7 +119,7 @@ pub(super) fn system_properties(properties: &Properties) -> BTreeMap<String, Str
         (Source::JvmFlags, _) => Some(property.key.clone()),
         (Source::File, Some((key, _))) if matches!(key.form, Form::File | Form::FileOrProperty) => None,
         (Source::File, _) => Some(format!("zookeeper.{}", property.key)),
-        (Source::DynamicFile | Source::CommandLine, _) => None,
+        (Source::DynamicFile | Source::CommandLine | Source::Environment, _) => None,
     };
     let value = |property: &Property| match is_secret(&property.key) {
         true => "…".to_owned(),
@@ -129,15 +134,46 @@ fn is_secret(key: &str) -> bool {
     (key.contains("password") && !key.ends_with("passwordpath")) || key.ends_with("superdigest")
 }
 
-/// The table of all keys, in Markdown, for the documentation.
+/// The chapters of the documentation, each with the keys that have an effect: title, key for [`Key::group`].
+const CHAPTERS: [(&str, Group); 4] = [
+    ("Common keys", Group::Common),
+    ("Security", Group::Security),
+    ("Ensemble", Group::Ensemble),
+    ("Limits", Group::Limits),
+];
+
+/// The tables of all keys, in Markdown, for the documentation.
 pub fn keys_markdown() -> String {
-    let mut page = String::from("| key | written as | kind | default | here | meaning |\n|---|---|---|---|---|---|\n");
+    let mut page = String::new();
+    for (title, group) in CHAPTERS {
+        page += &format!("## {title}\n\n| key | written as | kind | default | effect |\n|---|---|---|---|---|\n");
+        for key in keys::all().filter(|key| key.group == group && !matches!(key.here, Here::Ignored(_))) {
+            let (name, form, kind, default) = (escaped(key.name), form(key), key.kind_name(), default(key));
+            page += &format!("| `{name}` | {form} | {kind} | {default} | {} |\n", effect(key));
+        }
+        page.push('\n');
+    }
+    page += "## Accepted and without effect\n\n\
+        Files of ZooKeeper may have these keys. The server checks their values as ZooKeeper does, and they\n\
+        have no other effect.\n\n\
+        | key | written as | kind | default | in ZooKeeper | here |\n|---|---|---|---|---|---|\n";
     for key in keys::all() {
-        let (name, form, kind) = (escaped(key.name), form(key), key.kind_name());
-        let (default, here, about) = (default(key), here(key), escaped(key.about));
-        writeln!(page, "| `{name}` | {form} | {kind} | {default} | {here} | {about}. |").expect("a String takes all");
+        if let Here::Ignored(why) = key.here {
+            let (name, form, kind, default) = (escaped(key.name), form(key), key.kind_name(), default(key));
+            let (about, why) = (escaped(key.about), escaped(why));
+            page += &format!("| `{name}` | {form} | {kind} | {default} | {about}. | {why} |\n");
+        }
     }
     page
+}
+
+/// The effect of a key, and when a server refuses it.
+fn effect(key: &Key) -> String {
+    let about = escaped(key.about);
+    match key.here {
+        Here::Used | Here::Ignored(_) => format!("{about}."),
+        Here::Unserved { what, .. } => format!("{about}. *Refused* where it asks for {what}."),
+    }
 }
 
 /// A `|` would end the cell.
@@ -160,13 +196,5 @@ fn default(key: &Key) -> String {
         (KeyDefault::Derived(words), _) => words.to_owned(),
         (KeyDefault::Is(value), "") => format!("`{value}`"),
         (KeyDefault::Is(value), unit) => format!("`{value}` {unit}"),
-    }
-}
-
-fn here(key: &Key) -> String {
-    match key.here {
-        Here::Used => "used".to_owned(),
-        Here::Ignored(why) => format!("ignored: {}", escaped(why)),
-        Here::Unserved { what, .. } => format!("refused when it asks for {what}"),
     }
 }

@@ -27,11 +27,29 @@ pub enum ConfigError {
         error: io::Error,
     },
     /// The file is not in properties syntax.
-    #[error(transparent)]
-    Syntax(#[from] SyntaxError),
+    #[error("{}:{}: {}", path.display(), error.line, error.message)]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The mistake in it.
+        error: SyntaxError,
+    },
     /// One line or several are wrong.
     #[error("{}", Lines(.0))]
     Wrong(Vec<Problem>),
+}
+
+impl ConfigError {
+    /// Names the file of each line.
+    fn located(mut self, file: &Path, dynamic: Option<&Path>) -> ConfigError {
+        if let ConfigError::Wrong(problems) = &mut self {
+            for problem in problems {
+                let file = if problem.source == Some(Source::DynamicFile) { dynamic } else { Some(file) };
+                problem.file = file.map(Path::to_owned);
+            }
+        }
+        self
+    }
 }
 
 /// Problems, one a line.
@@ -75,12 +93,13 @@ impl Config {
     pub fn load(path: &Path, others: Properties) -> Result<Self, ConfigError> {
         let mut properties = others;
         let text = read(path)?;
-        properties.extend(Properties::from_file_bytes(&text)?);
+        properties.extend(parse(path, &text)?);
         let dynamic = draft::dynamic_file(&properties).map(Path::to_owned);
         if let Some(dynamic) = &dynamic {
             properties.extend(read_dynamic(dynamic)?);
         }
-        let mut config = Self::from_properties(&properties)?;
+        let mut config = Self::from_properties(&properties).map_err(|error| error.located(path, dynamic.as_deref()))?;
+        config.warnings.splice(..0, draft::strays(&properties, path));
         config.initial = Some(String::from_utf8_lossy(&text).into_owned());
         config.ensemble.config_version =
             dynamic.map(|path| version_of_file_name(&path.to_string_lossy()).unwrap_or_default());
@@ -99,7 +118,9 @@ impl Config {
             properties.push(Source::File, key, value);
         }
         properties.extend(others);
-        Self::from_properties(&properties)
+        let mut config = Self::from_properties(&properties)?;
+        config.warnings.splice(..0, draft::strays(&properties, Path::new("")));
+        Ok(config)
     }
 
     /// [`Config::standalone`] with nothing else written.
@@ -113,13 +134,13 @@ impl Config {
         let mut lines: Vec<_> = keys::all()
             .filter_map(|key| match key.here {
                 Here::Unserved { when, what } if when(self) => {
-                    Some(format!("not in this build: {what} ({})", key.name))
+                    Some(format!("{}: oxkeeper does not support {what}", key.name))
                 }
                 Here::Unserved { .. } | Here::Used | Here::Ignored(_) => None,
             })
             .collect();
         if self.client.is_none() && self.secure_client.is_none() {
-            lines.push("no listener: neither clientPort nor secureClientPort is set".to_owned());
+            lines.push("clientPort is not set, and neither is secureClientPort; clients need one of them".to_owned());
         }
         lines
     }
@@ -133,9 +154,13 @@ fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
     fs::read(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })
 }
 
+fn parse(path: &Path, text: &[u8]) -> Result<Properties, ConfigError> {
+    Properties::from_file_bytes(text).map_err(|error| ConfigError::Syntax { path: path.to_owned(), error })
+}
+
 fn read_dynamic(path: &Path) -> Result<Properties, ConfigError> {
     let mut dynamic = Properties::default();
-    for property in Properties::from_file_bytes(&read(path)?)?.entries() {
+    for property in parse(path, &read(path)?)?.entries() {
         dynamic.push_at(Source::DynamicFile, property.line, &property.key, &property.value);
     }
     Ok(dynamic)
@@ -147,6 +172,6 @@ fn read_my_id(data_dir: &Path) -> Result<Option<i64>, ConfigError> {
     if !path.is_file() {
         return Ok(None);
     }
-    let problem = |message| ConfigError::Wrong(vec![Problem::without_line("myid", message)]);
-    parse_my_id(&String::from_utf8_lossy(&read(&path)?)).map(Some).map_err(problem)
+    let wrong = |message| ConfigError::Wrong(vec![Problem::without_line(&path.display().to_string(), message)]);
+    parse_my_id(&String::from_utf8_lossy(&read(&path)?)).map(Some).map_err(wrong)
 }

@@ -73,13 +73,15 @@ impl Membership {
         let ensemble = &config.ensemble;
         let members: Vec<_> = ensemble.members.servers.iter().map(|(&id, server)| member(id, server)).collect();
         let Some(me) = members.iter().find(|member| i64::from(member.id.0) == my_id) else {
-            return Err(format!("My id {my_id} not in the peer list")); // ZooKeeper's words
+            let ids: Vec<_> = ensemble.members.servers.keys().map(ToString::to_string).collect();
+            let known = ids.join(", ");
+            return Err(format!("is {my_id}, but there is no server.{my_id} line (there are {known})"));
         };
         // ZooKeeper: starts, says so in its log again and again, and never serves.
         if me.id > ID_MAX_BESIDE_TTL && config.extended_types_enabled {
             return Err(format!(
-                "extendedTypesEnabled is true but Server ID is too large. Cannot be larger than {ID_MAX_BESIDE_TTL}: \
-                 what holds the time of TTL znodes begins with {my_id}, as session ids of this server would"
+                "is {my_id}, but with extendedTypesEnabled=true it must be at most {ID_MAX_BESIDE_TTL}: the session ids \
+                 of server {my_id} look like the owners of TTL znodes"
             ));
         }
         let version = ensemble.config_version.unwrap_or_default();

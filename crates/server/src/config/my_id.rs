@@ -4,11 +4,14 @@
 
 /// Reads the first line of a `myid` file.
 ///
-/// *Errors*: it is no decimal number.
+/// *Errors*: it is not a decimal number.
 pub(super) fn parse_my_id(text: &str) -> Result<i64, String> {
-    let line = text.lines().next().unwrap_or_default();
     // ZooKeeper: blanks around the number are an error there. Here they are not: an editor's blank should not cost a start.
-    line.trim().parse().map_err(|_| format!("serverid {line} is not a number"))
+    let line = text.lines().next().unwrap_or_default().trim();
+    if line.is_empty() {
+        return Err("is empty; write this server's number into it".to_owned());
+    }
+    line.parse().map_err(|_| format!("{line:?} is not a number; write this server's number into the first line"))
 }
 
 /// The version in the name of a dynamic file, `zoo.cfg.dynamic.<hex>`.

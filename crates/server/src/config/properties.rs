@@ -19,6 +19,8 @@ pub enum Source {
     DynamicFile,
     /// An option of our own command line, named by its zoo.cfg key.
     CommandLine,
+    /// An environment variable of our own, named by its zoo.cfg key.
+    Environment,
 }
 
 impl fmt::Display for Source {
@@ -28,6 +30,7 @@ impl fmt::Display for Source {
             Source::File => "file",
             Source::DynamicFile => "dynamic file",
             Source::CommandLine => "command line",
+            Source::Environment => "environment",
         })
     }
 }

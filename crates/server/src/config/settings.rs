@@ -272,7 +272,7 @@ pub struct Ensemble {
     pub sync_limit_ticks: i32,
     /// Time an observer takes to find a server that feeds it; 0: `init_limit_ticks`.
     pub connect_to_learner_master_limit_ticks: i32,
-    /// `peerType` of this server. Its own line says what it is.
+    /// `peerType` of this server. Its own line counts.
     pub role: Role,
     /// Peers are listened to on every address.
     pub listen_on_all_addresses: bool,

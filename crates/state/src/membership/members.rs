@@ -52,7 +52,7 @@ impl Role {
         match java::trim(text).to_ascii_lowercase().as_str() {
             "participant" => Ok(Role::Participant),
             "observer" => Ok(Role::Observer),
-            _ => Err(format!("Unrecognised peertype: {text}")),
+            _ => Err(format!("{text:?} is not a role: write participant or observer")),
         }
     }
 }
@@ -73,7 +73,7 @@ pub fn is_wildcard(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_unspecified())
 }
 
-/// What is wrong with a server line, in ZooKeeper's words.
+/// An error in a server line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerLineError {
     /// ZooKeeper: no error of the configuration but of the address, which `reconfig` answers differently.
@@ -85,7 +85,7 @@ pub enum ServerLineError {
 impl fmt::Display for ServerLineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ServerLineError::PortOutOfRange(port) => write!(f, "port out of range:{port}"),
+            ServerLineError::PortOutOfRange(port) => write!(f, "port must be 0–65535, not {port}"),
             ServerLineError::Wrong(why) => f.write_str(why),
         }
     }
@@ -117,11 +117,10 @@ impl Server {
     /// while `multi_address_enabled` is off.
     pub fn parse(id: i64, text: &str, multi_address_enabled: bool) -> Result<Self, ServerLineError> {
         let Ok((_, (addresses, client))) = all_consuming(server_line).parse(text) else {
-            return Err(format!("{text}{WRONG_FORM}").into());
+            return Err(format!("{text:?} must have the form {FORM}").into());
         };
         if addresses.len() > 1 && !multi_address_enabled {
-            let reason = "Multiple address feature is disabled, but multiple addresses were specified for sid";
-            return Err(format!("{reason} {id}").into());
+            return Err(format!("server {id} has several addresses, which needs multiAddress.enabled=true").into());
         }
         let client = match client {
             Some((host, port)) => {
@@ -160,8 +159,7 @@ fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
-const WRONG_FORM: &str = " does not have the form server_config or server_config;client_config where server_config is \
-    the pipe separated list of host:port:port or host:port:port:type and client_config is port or host:port";
+const FORM: &str = "host:port:port[:participant|observer][;[host:]clientPort]";
 
 /// One `host:port:port[:role]` before its ports are looked at.
 struct RawAddress<'a> {
@@ -176,15 +174,15 @@ impl RawAddress<'_> {
         let quorum_port = parse_port(self.host, self.quorum_port)?;
         let election_port = parse_port(self.host, self.election_port)?;
         if quorum_port == election_port {
-            let reason = "Client and election port must be different! Please update the configuration file on server.";
-            return Err(format!("{reason}{id}").into());
+            return Err(format!("the two ports of server {id} must be different").into());
         }
         Ok(PeerAddress { host: self.host.to_owned(), quorum_port, election_port })
     }
 }
 
 fn parse_port(host: &str, text: &str) -> Result<u16, ServerLineError> {
-    let number: i64 = java::trim(text).parse().map_err(|_| format!("Address unresolved: {host}:{text}"))?;
+    let number: i64 =
+        java::trim(text).parse().map_err(|_| format!("{text:?} behind {host} is not a port: port must be 0–65535"))?;
     u16::try_from(number).map_err(|_| ServerLineError::PortOutOfRange(number))
 }
 
@@ -194,7 +192,7 @@ fn common_role(addresses: &[RawAddress<'_>]) -> Result<Role, String> {
     for role in roles {
         let role = role?;
         if role != first {
-            return Err(format!("Multiple addresses should have similar roles: {first:?} vs {role:?}"));
+            return Err("all addresses of a server must have the same role".to_owned());
         }
     }
     Ok(first)
@@ -274,7 +272,7 @@ impl Members {
         let ids = value.split(':').map(parse_id).collect::<Result<Vec<_>, _>>()?;
         for (i, id) in ids.iter().enumerate() {
             if ids[..i].contains(id) || self.groups.values().any(|members| members.contains(id)) {
-                return Err(format!("Server {id} is in multiple groups"));
+                return Err(format!("server {id} is in two groups"));
             }
         }
         self.groups.insert(group, ids);
@@ -292,14 +290,18 @@ impl Members {
         }
         match participants {
             0 if !standalone_enabled => {
-                Err("standaloneEnabled = false then number of participants should be >0".into())
+                Err("standaloneEnabled=false needs at least one server line of a participant".into())
             }
-            0 if observers > 0 => Err("Observers w/o participants is an invalid configuration".into()),
+            0 if observers > 0 => Err("there are observers, but no participants".into()),
             0 => Ok(None),
-            1 if standalone_enabled && observers > 0 => Err("Observers w/o quorum is an invalid configuration".into()),
-            1 if standalone_enabled => Ok(Some("only one server specified: it runs standalone")),
-            1 | 2 => Ok(Some("no server failure will be tolerated: an ensemble needs at least 3 servers")),
-            even if even % 2 == 0 => Ok(Some("an even number of servers tolerates no more failures than one fewer")),
+            1 if standalone_enabled && observers > 0 => {
+                Err("one participant runs standalone, so it cannot have observers: set standaloneEnabled=false".into())
+            }
+            1 if standalone_enabled => Ok(Some("there is one server line only: this server runs standalone")),
+            1 | 2 => Ok(Some("this ensemble tolerates no failure: for that it needs at least 3 participants")),
+            even if even % 2 == 0 => {
+                Ok(Some("an even number of participants tolerates no more failures than one participant fewer would"))
+            }
             _ => Ok(None),
         }
     }
@@ -308,7 +310,9 @@ impl Members {
         let grouped = |id| self.groups.values().any(|members| members.contains(id));
         let mut voters = self.servers.iter().filter(|(_, server)| server.role == Role::Participant);
         match voters.find(|(id, _)| !grouped(id)) {
-            Some((id, _)) => Err(format!("Server {id} is not in a group")),
+            Some((id, _)) => Err(format!(
+                "server {id} is in no group, but groups or weights are set: every participant needs a group"
+            )),
             None => Ok(()),
         }
     }
@@ -341,7 +345,7 @@ impl fmt::Display for Members {
 
 /// A server, group or version id: decimal, as Java's `Long.parseLong` reads it.
 pub fn parse_id(text: &str) -> Result<i64, String> {
-    text.parse().map_err(|_| format!("For input string: \"{text}\""))
+    text.parse().map_err(|_| format!("{text:?} is not a whole number"))
 }
 
 #[cfg(test)]
@@ -368,18 +372,18 @@ mod tests {
         check("a:1:2;", Ok("a:1:2:participant"));
         check("a:1:2:", Ok("a:1:2:participant"));
         check("a:1:1", Err("must be different"));
-        check("a:1", Err("does not have the form"));
-        check("a:1:2:participant:x", Err("does not have the form"));
-        check("a:1:2;1;2", Err("does not have the form"));
-        check("a:1:2;b:c:3", Err("does not have the form"));
-        check("[::1:2:3", Err("does not have the form"));
-        check("", Err("does not have the form"));
-        check("a:x:2", Err("Address unresolved: a:x"));
-        check("a:1:70000", Err("port out of range:70000"));
-        check("a:1:2:voter", Err("Unrecognised peertype: voter"));
-        check("a:1:2:observer|b:1:2:participant", Err("similar roles"));
+        check("a:1", Err("must have the form"));
+        check("a:1:2:participant:x", Err("must have the form"));
+        check("a:1:2;1;2", Err("must have the form"));
+        check("a:1:2;b:c:3", Err("must have the form"));
+        check("[::1:2:3", Err("must have the form"));
+        check("", Err("must have the form"));
+        check("a:x:2", Err("\"x\" behind a is not a port"));
+        check("a:1:70000", Err("port must be 0–65535, not 70000"));
+        check("a:1:2:voter", Err("\"voter\" is not a role"));
+        check("a:1:2:observer|b:1:2:participant", Err("the same role"));
         let error = Server::parse(7, "a:1:2|b:1:2", false).expect_err("the feature is off");
-        assert!(error.to_string().ends_with("sid 7"), "{error}");
+        assert!(error.to_string().starts_with("server 7 has several addresses"), "{error}");
     }
 
     #[test]

@@ -171,7 +171,7 @@ pub struct Misfit {
 pub fn check(members: &Members) -> Result<(), Misfit> {
     let servers = &members.servers;
     if servers.len() > MEMBERS_MAX {
-        let why = format!("{} servers: an ensemble has at most {MEMBERS_MAX}", servers.len());
+        let why = format!("there are {} servers, but an ensemble has at most {MEMBERS_MAX}", servers.len());
         return Err(Misfit { server: None, why });
     }
     let mut addresses = BTreeMap::new();
@@ -179,7 +179,7 @@ pub fn check(members: &Members) -> Result<(), Misfit> {
         // ZooKeeper: any number is an id, though only its lowest byte gets into session ids.
         let misfit = |why| Misfit { server: Some(*id), why };
         if u8::try_from(*id).is_err() {
-            return Err(misfit(format!("server.{id}: the id of a server is a number from 0 to {}", u8::MAX)));
+            return Err(misfit(format!("server id must be 0–{}, not {id}", u8::MAX)));
         }
         for address in &server.addresses {
             if let Some(other) = addresses.insert((&address.host, address.quorum_port), id) {

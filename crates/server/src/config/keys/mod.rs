@@ -83,6 +83,19 @@ pub(super) enum Here {
     },
 }
 
+/// A chapter of the documentation. Keys without an effect have one of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Group {
+    /// Keys that most configurations set.
+    Common,
+    /// Identities, ACLs and TLS.
+    Security,
+    /// Several servers.
+    Ensemble,
+    /// Limits and intervals.
+    Limits,
+}
+
 /// One row of the table.
 #[derive(Clone, Copy)]
 pub(super) struct Key {
@@ -96,16 +109,36 @@ pub(super) struct Key {
     pub(super) unit: &'static str,
     /// What holds without it.
     pub(super) default: Default,
-    /// One sentence for the documentation.
+    /// A sentence for the documentation: its effect here, or in ZooKeeper if it has none here.
     pub(super) about: &'static str,
+    /// The chapter of the documentation.
+    pub(super) group: Group,
     /// What it does in this server.
     pub(super) here: Here,
+    /// A value that asks for something which matters and is not here: a warning, where the key has no effect.
+    pub(super) missed: Option<&'static str>,
 }
 
 impl Key {
-    /// A row that is used, interpreted in the file, and has neither unit nor default.
-    const fn new(name: &'static str, form: Form, kind: Kind, about: &'static str) -> Self {
-        Key { name, form, kind, unit: "", default: Default::None, about, here: Here::Used }
+    /// A row that is used and has neither unit nor default.
+    const fn new(group: Group, name: &'static str, form: Form, kind: Kind, about: &'static str) -> Self {
+        Key { name, form, kind, unit: "", default: Default::None, about, group, here: Here::Used, missed: None }
+    }
+
+    const fn common(name: &'static str, form: Form, kind: Kind, about: &'static str) -> Self {
+        Key::new(Group::Common, name, form, kind, about)
+    }
+
+    const fn security(name: &'static str, form: Form, kind: Kind, about: &'static str) -> Self {
+        Key::new(Group::Security, name, form, kind, about)
+    }
+
+    const fn ensemble(name: &'static str, form: Form, kind: Kind, about: &'static str) -> Self {
+        Key::new(Group::Ensemble, name, form, kind, about)
+    }
+
+    const fn limit(name: &'static str, form: Form, kind: Kind, about: &'static str) -> Self {
+        Key::new(Group::Limits, name, form, kind, about)
     }
 
     const fn unit(self, unit: &'static str) -> Self {
@@ -122,6 +155,11 @@ impl Key {
 
     const fn ignored(self, why: &'static str) -> Self {
         Key { here: Here::Ignored(why), ..self }
+    }
+
+    /// Warns of `value`, which asks for something that matters and is not here.
+    const fn missed(self, value: &'static str) -> Self {
+        Key { missed: Some(value), ..self }
     }
 
     const fn unserved(self, when: fn(&Config) -> bool, what: &'static str) -> Self {
@@ -150,7 +188,7 @@ impl Key {
             Kind::Int { min, max, set } => set(draft, parse_int(value, min, max, strict)?),
             Kind::Real(set) => set(draft, value.parse().map_err(|_| format!("{value:?} is not a number"))?),
             Kind::Flag(set) => {
-                let flag = self.parse_flag(value);
+                let flag = Self::parse_flag(value);
                 // ZooKeeper: any text but `true` makes a property false, even where the default is true.
                 if flag.is_ok() || !strict {
                     set(draft, flag.as_ref().copied().unwrap_or(false));
@@ -164,13 +202,13 @@ impl Key {
         Ok(())
     }
 
-    fn parse_flag(&self, text: &str) -> Result<bool, String> {
+    fn parse_flag(text: &str) -> Result<bool, String> {
         if text.eq_ignore_ascii_case("true") {
             Ok(true)
         } else if text.eq_ignore_ascii_case("false") {
             Ok(false)
         } else {
-            Err(format!("Invalid option {text} for {}. Choose 'true' or 'false.'", self.name)) // ZooKeeper's words
+            Err(format!("{text:?} must be true or false"))
         }
     }
 
@@ -191,8 +229,8 @@ fn parse_int(text: &str, min: i64, max: i64, strict: bool) -> Result<i64, String
     let number = if strict { text.parse().ok() } else { decode_java_number(text) };
     match number {
         None => Err(format!("{text:?} is not a whole number")),
-        Some(number) if number > max => Err(format!("{number} is more than {max}")),
-        Some(number) if number < min && strict => Err(format!("{number} is less than {min}")),
+        Some(number) if number > max => Err(format!("{number} is too large: the maximum is {max}")),
+        Some(number) if number < min && strict => Err(format!("{number} is too small: the minimum is {min}")),
         Some(number) => Ok(number.max(min)),
     }
 }

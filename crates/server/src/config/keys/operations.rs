@@ -1,13 +1,12 @@
 //! Keys of monitoring, and of what only a JVM has.
 
-use tracing_subscriber::EnvFilter;
-
 use super::{Form, Key, Kind, fit, int, port, unused};
 use crate::config::draft::{PROMETHEUS_PROVIDER, host_name};
+use crate::config::log_filter::parse_log_filter;
 
 const NO_JVM: &str = "there is no JVM";
-const OWN_EXPORT: &str = "metrics are added up when they are asked for";
-const OWN_THREADS: &str = "threads and buffers are laid out differently here";
+const OWN_EXPORT: &str = "metrics are computed when they are asked for";
+const OWN_THREADS: &str = "oxkeeper has other threads and buffers";
 
 /// Those of ZooKeeper.
 const METRICS_PROVIDERS: [&str; 3] = [
@@ -17,230 +16,295 @@ const METRICS_PROVIDERS: [&str; 3] = [
 ];
 
 pub(super) const KEYS: &[Key] = &[
-    Key::new(
+    Key::common(
         "oxkeeper.slowRequestMs",
         Form::File,
         int(0, |d, v| d.config.slow_request_ms = fit(v)),
-        "A write that takes longer is logged: what, where, whose, and where the time went; 0 is never",
+        "The server logs a write that takes longer than this: the operation, the path, the session, and where the \
+         time went; 0 logs none",
     )
     .unit("ms")
     .default("1000"),
-    Key::new(
+    Key::ensemble(
         "oxkeeper.featureLevelMax",
         Form::File,
         int(0, |d, v| d.config.feature_level_max = Some(fit(v))),
-        "The agreed feature level is not raised beyond it: so long one can go back to the release that has it",
+        "The ensemble does not raise its feature level above this one, so that you can go back to the release that \
+         has it",
     )
     .derived("what the release knows"),
-    Key::new(
+    Key::common(
         "oxkeeper.log",
         Form::File,
         Kind::Text(|d, v| {
-            EnvFilter::try_new(v).map_err(|problem| format!("`{v}` says nothing about what to log: {problem}"))?;
+            parse_log_filter(v)?;
             d.config.log = Some(v.to_owned());
             Ok(())
         }),
-        "What is logged: a level, or levels of parts, as `warn,oxkeeper_server=debug`; read again at SIGHUP. The variable \
-         OXKEEPER_LOG goes before it",
+        "The server logs at this level (off, error, warn, info, debug or trace), or at levels of parts, as in \
+         `warn,oxkeeper_server=debug`; parts that are not named log errors unless a level stands alone. SIGHUP reads \
+         the key again. The variable OXKEEPER_LOG overrides it",
     )
     .derived("`info`; at a terminal `warn`"),
-    Key::new(
+    Key::common(
         "admin.enableServer",
         Form::Property,
         // ZooKeeper: FALSE is not false.
         Kind::Only("false", |d, v| d.config.admin.enabled = !v),
-        "HTTP for administrators: commands, metrics, health; only `false`, so spelled, says no",
+        "The admin server serves commands, metrics and health checks over HTTP; only `false`, spelled so, turns it off",
     )
     .default("true"),
-    Key::new(
+    Key::common(
         "admin.serverAddress",
         Form::Property,
         Kind::Text(|d, v| {
             d.config.admin.host = host_name(v.into());
             Ok(())
         }),
-        "Where it listens; ZooKeeper listens on every address, 0.0.0.0",
+        "The admin server listens on this address; ZooKeeper's listens on 0.0.0.0 by default",
     )
     .default("127.0.0.1"),
-    Key::new("admin.serverPort", Form::Property, port(|d, v| d.config.admin.port = Some(fit(v))), "Its port")
-        .derived("8080 if nobody else has it; any free one where `clientPort` is 0"),
-    Key::new(
+    Key::common(
+        "admin.serverPort",
+        Form::Property,
+        port(|d, v| d.config.admin.port = Some(fit(v))),
+        "The admin server listens on this port",
+    )
+    .derived("8080 if it is free; any free port where `clientPort` is 0"),
+    Key::common(
         "admin.commandURL",
         Form::Property,
         Kind::Text(|d, v| {
             d.config.admin.command_url = v.into();
             Ok(())
         }),
-        "Where the commands are",
+        "The admin server serves its commands below this path",
     )
     .default("/commands"),
-    Key::new(
+    Key::limit(
         "admin.idleTimeout",
         Form::Property,
         int(1, |d, v| d.config.admin.idle_timeout_ms = fit(v)),
-        "A client that is silent for so long is closed",
+        "The admin server closes a connection that is silent for this long",
     )
     .unit("ms")
     .default("30000"),
-    Key::new(
+    Key::common(
         "admin.snapshot.enabled",
         Form::Property,
         Kind::Flag(|d, v| d.config.admin.snapshot_enabled = v),
-        "The command `snapshot` is served",
+        "The admin server has the command `snapshot`",
     )
     .default("true"),
-    Key::new(
+    Key::common(
         "admin.restore.enabled",
         Form::Property,
         Kind::Flag(|d, v| d.config.admin.restore_enabled = v),
-        "The command `restore` is served",
+        "The admin server has the command `restore`",
     )
     .default("true"),
-    Key::new(
+    Key::limit(
         "admin.rateLimiterIntervalInMS",
         Form::Property,
         int(0, |d, v| d.config.admin.rate_limiter_interval_ms = fit(v)),
-        "Time between two restores; between two snapshots it is a thousandth of that, as in ZooKeeper",
+        "The admin server refuses a second restore within this time, and a second snapshot within a thousandth of \
+         it, as ZooKeeper does",
     )
     .unit("ms")
     .default("300000"),
-    Key::new(
+    Key::security(
         "admin.portUnification",
         Form::Property,
         Kind::Flag(|d, v| d.config.admin.port_unification = v),
-        "HTTPS on the same port, with the stores of `ssl.quorum.…`",
+        "The admin server accepts HTTPS on the same port, with the stores of `ssl.quorum.…`",
     )
     .default("false"),
-    Key::new(
+    Key::security(
         "admin.forceHttps",
         Form::Property,
         Kind::Flag(|d, v| d.config.admin.force_https = v),
-        "HTTPS only, with the stores of `ssl.quorum.…`",
+        "The admin server accepts only HTTPS, with the stores of `ssl.quorum.…`",
     )
     .default("false"),
-    Key::new(
+    Key::security(
         "admin.needClientAuth",
         Form::Property,
         Kind::Flag(|d, v| d.config.admin.need_client_auth = v),
-        "HTTPS clients must have a certificate that `ssl.quorum.trustStore` signs",
+        "HTTPS clients of the admin server need a certificate signed by `ssl.quorum.trustStore`",
     )
     .default("false"),
-    Key::new("admin.httpVersion", Form::Property, unused::INT, "Version of HTTP over TLS")
-        .default("11")
-        .ignored("it is HTTP/1.1"),
-    Key::new("admin.*", Form::Property, unused::FAMILY, "Other settings of it").ignored("no version reads them"),
-    Key::new(
+    Key::security(
+        "admin.httpVersion",
+        Form::Property,
+        unused::INT,
+        "ZooKeeper's admin server speaks this version of HTTP over TLS",
+    )
+    .default("11")
+    .ignored("the admin server speaks HTTP/1.1"),
+    Key::common("admin.*", Form::Property, unused::FAMILY, "ZooKeeper has no other keys with this prefix")
+        .ignored("no version reads it"),
+    Key::common(
         "metricsProvider.className",
         Form::File,
         Kind::Text(|d, v| {
             d.metrics_provider = v.into();
-            // ZooKeeper's words. A class of somebody's own would be found there, and is not here.
-            let missing = || format!("metrics provider class was not found: {v:?}");
+            // ZooKeeper: finds any class that is on its class path.
+            let missing =
+                || format!("{v:?} is not one of ZooKeeper's metrics providers: {}", METRICS_PROVIDERS.join(", "));
             METRICS_PROVIDERS.contains(&v).then_some(()).ok_or_else(missing)
         }),
-        "With ZooKeeper's PrometheusMetricsProvider metrics have a port of their own; they are served to administrators in any case",
+        "With ZooKeeper's PrometheusMetricsProvider the server also serves metrics on a port of their own; the admin \
+         server has them in any case",
     )
     .default("org.apache.zookeeper.metrics.impl.DefaultMetricsProvider"),
-    Key::new(
+    Key::common(
         "metricsProvider.httpHost",
         Form::File,
         Kind::Text(|d, v| {
             d.metrics_host = Some(v.into());
             Ok(())
         }),
-        "Where that port is",
+        "The server listens for metrics on this address",
     )
     .derived("0.0.0.0"),
-    Key::new(
+    Key::common(
         "metricsProvider.httpPort",
         Form::File,
         port(|d, v| d.metrics_port = Some(fit(v))),
-        "Port of the metrics",
+        "The server listens for metrics on this port",
     )
     .derived("7000"),
-    Key::new("metricsProvider.exportJvmInfo", Form::File, unused::LOOSE_FLAG, "Metrics of the JVM, too")
-        .default("true")
-        .ignored("there is no JVM; `process_…` is there"),
-    Key::new("metricsProvider.*", Form::File, unused::FAMILY, "Other settings of the provider").ignored(OWN_EXPORT),
-    Key::new("jvm.pause.monitor", Form::File, unused::FLAG, "Pauses of the JVM are measured")
+    Key::common(
+        "metricsProvider.exportJvmInfo",
+        Form::File,
+        unused::LOOSE_FLAG,
+        "ZooKeeper's metrics include those of the JVM",
+    )
+    .default("true")
+    .ignored("there is no JVM; the metrics `process_…` are there"),
+    Key::common("metricsProvider.*", Form::File, unused::FAMILY, "ZooKeeper passes these keys to its metrics provider")
+        .ignored(OWN_EXPORT),
+    Key::common("jvm.pause.monitor", Form::File, unused::FLAG, "ZooKeeper measures pauses of its JVM")
         .default("false")
         .ignored(NO_JVM),
-    Key::new("jvm.pause.sleep.time.ms", Form::File, unused::LONG, "How often")
+    Key::common("jvm.pause.sleep.time.ms", Form::File, unused::LONG, "ZooKeeper measures pauses at this interval")
         .unit("ms")
         .default("500")
         .ignored(NO_JVM),
-    Key::new("jvm.pause.info-threshold.ms", Form::File, unused::LONG, "A longer pause is logged")
-        .unit("ms")
-        .default("1000")
-        .ignored(NO_JVM),
-    Key::new("jvm.pause.warn-threshold.ms", Form::File, unused::LONG, "A longer pause is a warning")
-        .unit("ms")
-        .default("10000")
-        .ignored(NO_JVM),
-    Key::new("serverCnxnFactory", Form::Property, unused::TEXT, "The Java class that accepts connections")
-        .default("org.apache.zookeeper.server.NIOServerCnxnFactory")
-        .ignored("one implementation serves all listeners"),
-    Key::new("nio.*", Form::Property, unused::FAMILY, "Threads and buffers of ZooKeeper's NIO listener")
+    Key::common(
+        "jvm.pause.info-threshold.ms",
+        Form::File,
+        unused::LONG,
+        "ZooKeeper logs a pause that is longer than this",
+    )
+    .unit("ms")
+    .default("1000")
+    .ignored(NO_JVM),
+    Key::common(
+        "jvm.pause.warn-threshold.ms",
+        Form::File,
+        unused::LONG,
+        "ZooKeeper logs a warning about a pause that is longer than this",
+    )
+    .unit("ms")
+    .default("10000")
+    .ignored(NO_JVM),
+    Key::common(
+        "serverCnxnFactory",
+        Form::Property,
+        unused::TEXT,
+        "ZooKeeper accepts connections with this Java class",
+    )
+    .default("org.apache.zookeeper.server.NIOServerCnxnFactory")
+    .ignored("one implementation serves all listeners"),
+    Key::limit("nio.*", Form::Property, unused::FAMILY, "ZooKeeper's NIO listener has these threads and buffers")
         .ignored(OWN_THREADS),
-    Key::new("request_throttler.*", Form::Property, unused::FAMILY, "Shutdown of ZooKeeper's throttler")
-        .ignored(OWN_THREADS),
-    Key::new("intBufferStartingSizeBytes", Form::Property, unused::INT, "First size of a buffer")
+    Key::limit(
+        "request_throttler.*",
+        Form::Property,
+        unused::FAMILY,
+        "ZooKeeper's throttler shuts down by these times",
+    )
+    .ignored(OWN_THREADS),
+    Key::limit("intBufferStartingSizeBytes", Form::Property, unused::INT, "ZooKeeper's buffers begin with this size")
         .unit("bytes")
         .default("1024")
         .ignored(OWN_THREADS),
-    Key::new("maxResponseCacheSize", Form::Property, unused::INT, "Replies of getData kept")
+    Key::limit("maxResponseCacheSize", Form::Property, unused::INT, "ZooKeeper caches this many replies to getData")
         .default("400")
-        .ignored("replies are written from the tree without a cache"),
-    Key::new("maxGetChildrenResponseCacheSize", Form::Property, unused::INT, "Replies of getChildren kept")
-        .default("400")
-        .ignored("replies are written from the tree without a cache"),
-    Key::new("watchManagerName", Form::Property, unused::TEXT, "The Java class that keeps watches")
+        .ignored("replies come from the tree, without a cache"),
+    Key::limit(
+        "maxGetChildrenResponseCacheSize",
+        Form::Property,
+        unused::INT,
+        "ZooKeeper caches this many replies to getChildren",
+    )
+    .default("400")
+    .ignored("replies come from the tree, without a cache"),
+    Key::limit("watchManagerName", Form::Property, unused::TEXT, "ZooKeeper keeps watches in this Java class")
         .default("org.apache.zookeeper.server.watch.WatchManager")
         .ignored("one implementation keeps all watches"),
-    Key::new("watcherClean*", Form::Property, unused::FAMILY, "Removal of dead watchers")
+    Key::limit("watcherClean*", Form::Property, unused::FAMILY, "ZooKeeper removes dead watchers by these keys")
         .ignored("watches end with their connection"),
-    Key::new("maxInProcessingDeadWatchers", Form::Property, unused::INT, "Dead watchers waiting for removal")
-        .default("-1")
-        .ignored("watches end with their connection"),
-    Key::new("bitHashCacheSize", Form::Property, unused::INT, "Tuning of a watch manager")
-        .default("10")
-        .ignored("one implementation keeps all watches"),
-    Key::new(
+    Key::limit(
+        "maxInProcessingDeadWatchers",
+        Form::Property,
+        unused::INT,
+        "ZooKeeper lets this many dead watchers wait for removal",
+    )
+    .default("-1")
+    .ignored("watches end with their connection"),
+    Key::limit(
+        "bitHashCacheSize",
+        Form::Property,
+        unused::INT,
+        "One of ZooKeeper's watch managers has a cache of this size",
+    )
+    .default("10")
+    .ignored("one implementation keeps all watches"),
+    Key::security(
         "audit.enable",
         Form::Property,
         Kind::Flag(|d, v| d.config.audit.enabled = v),
-        "The audit log: a line for each change that a client asks for, and for ephemerals that end with their session",
+        "The server writes an audit log: a line for each change that a client asks for, and for each ephemeral that \
+         ends with its session",
     )
     .default("false"),
-    Key::new(
+    Key::security(
         "oxkeeper.audit.file",
         Form::File,
         Kind::Text(|d, v| {
             d.config.audit.file = Some(v.into());
             Ok(())
         }),
-        "Where the audit log goes; lines are appended",
+        "The server appends the audit log to this file",
     )
     .derived("standard error"),
-    Key::new(
+    Key::security(
         "audit.impl.class",
         Form::Property,
         Kind::Text(|d, v| {
             d.config.audit.has_foreign_class = v != "org.apache.zookeeper.audit.Slf4jAuditLogger";
             Ok(())
         }),
-        "A Java class that writes the audit log",
+        "This Java class writes the audit log",
     )
     .default("org.apache.zookeeper.audit.Slf4jAuditLogger")
-    .unserved(|c| c.audit.has_foreign_class, "another audit logger"),
-    Key::new("pathStats.*", Form::Property, unused::FAMILY, "Statistics by path").ignored("there are none"),
-    Key::new("messageTracker.*", Form::Property, unused::FAMILY, "Messages between servers kept for debugging")
-        .ignored("there are none"),
-    Key::new("jmx.*", Form::Property, unused::FAMILY, "JMX beans").ignored(NO_JVM),
-    Key::new("log.*", Form::Property, unused::FAMILY, "Log files, set by the start scripts")
+    .unserved(|c| c.audit.has_foreign_class, "other audit loggers"),
+    Key::common("pathStats.*", Form::Property, unused::FAMILY, "ZooKeeper counts requests by path")
+        .ignored("there are no statistics by path"),
+    Key::common(
+        "messageTracker.*",
+        Form::Property,
+        unused::FAMILY,
+        "ZooKeeper keeps messages between servers for debugging",
+    )
+    .ignored("messages are not kept"),
+    Key::common("jmx.*", Form::Property, unused::FAMILY, "ZooKeeper registers JMX beans by these keys").ignored(NO_JVM),
+    Key::common("log.*", Form::Property, unused::FAMILY, "ZooKeeper's start scripts set its log files")
         .ignored("the log goes to standard error"),
-    Key::new("root.logger", Form::Property, unused::TEXT, "Log level, set by the start scripts")
-        .ignored("the log goes to standard error"),
-    Key::new("console.threshold", Form::Property, unused::TEXT, "Log level, set by the start scripts")
-        .ignored("the log goes to standard error"),
+    Key::common("root.logger", Form::Property, unused::TEXT, "ZooKeeper's start scripts set its log level")
+        .ignored("the log goes to standard error; oxkeeper.log sets the level"),
+    Key::common("console.threshold", Form::Property, unused::TEXT, "ZooKeeper's start scripts set its log level")
+        .ignored("the log goes to standard error; oxkeeper.log sets the level"),
 ];

@@ -20,55 +20,60 @@ fn has_foreign_provider(config: &Config) -> bool {
 
 pub(super) const KEYS: &[Key] = &[
     // ACLs and digest
-    Key::new(
+    Key::security(
         "skipACL",
         Form::Property,
         Kind::Only("yes", |d, v| d.config.security.skip_acl = v),
-        "ACLs are not looked at",
+        "With `yes`, the server does not check ACLs",
     )
     .default("no"),
-    Key::new(
+    Key::security(
         "DigestAuthenticationProvider.superDigest",
         Form::Property,
         Kind::Text(|d, v| {
             d.config.security.super_digest = Some(v.to_owned());
             Ok(())
         }),
-        "super:<base64 of the digest of super:password>: who may do everything (no default)",
+        "The owner of this digest, super:<base64 of the digest of super:password>, may do everything",
     ),
-    Key::new(
+    Key::security(
         "DigestAuthenticationProvider.enabled",
         Form::Property,
         Kind::Flag(|d, v| d.config.security.digest_auth_enabled = v),
-        "Clients may authenticate with the digest scheme",
+        "Clients may authenticate with the scheme digest",
     )
     .default("true"),
-    Key::new(
+    Key::security(
         "DigestAuthenticationProvider.digestAlg",
         Form::Property,
         Kind::Text(|d, v| {
             d.config.security.digest_algorithm = v.to_owned();
             Ok(())
         }),
-        "Digest of ACL ids, by its name in a JVM",
+        "ACL ids of the scheme digest use this algorithm, by its name in a JVM",
     )
     .default("SHA1")
     .unserved(
         |c| DigestAlgorithm::from_name(&c.security.digest_algorithm).is_none(),
-        "another digest for ACL ids than MD5, SHA1 and those of SHA-2",
+        "a digest for ACL ids other than MD5, SHA1 and those of SHA-2",
     ),
-    Key::new("enableEagerACLCheck", Form::Property, unused::FLAG, "Followers check ACLs before they forward a write")
-        .default("false")
-        .ignored("ACLs are checked once, where writes are applied"),
+    Key::security(
+        "enableEagerACLCheck",
+        Form::Property,
+        unused::FLAG,
+        "ZooKeeper's followers check ACLs before they forward a write",
+    )
+    .default("false")
+    .ignored("ACLs are checked once, where a write is applied"),
     // Mandatory authentication
-    Key::new(
+    Key::security(
         "enforce.auth.enabled",
         Form::Property,
         Kind::Flag(|d, v| d.config.security.enforce_auth_enabled = v),
-        "Connections without an identity of enforce.auth.schemes are refused",
+        "The server refuses clients that have no identity of enforce.auth.schemes",
     )
     .default("false"),
-    Key::new(
+    Key::security(
         "enforce.auth.schemes",
         Form::Property,
         Kind::Text(|d, v| {
@@ -76,47 +81,55 @@ pub(super) const KEYS: &[Key] = &[
             d.config.security.enforce_auth_schemes = schemes.map(str::to_owned).collect();
             Ok(())
         }),
-        "Schemes that satisfy enforce.auth.enabled, separated by commas",
+        "An identity of one of these schemes, separated by commas, satisfies enforce.auth.enabled",
     ),
-    Key::new(
+    Key::security(
         "authProvider.*",
         Form::Property,
         Kind::Family(|d, suffix, class| {
             d.config.security.auth_providers.push((suffix.to_owned(), class.to_owned()));
             Ok(())
         }),
-        "A Java class that checks identities; those of digest, ensemble, ip, sasl and x509 are built in, and ensemble and sasl need their line",
+        "This Java class checks identities. The classes for digest, ensemble, ip, sasl and x509 are built in; \
+         ensemble and sasl need their line",
     )
     .unserved(has_foreign_provider, "an authentication provider other than digest, ensemble, ip, sasl and x509"),
-    Key::new(
+    Key::security(
         "ensembleAuthName",
         Form::Property,
         Kind::Text(|d, v| {
             d.config.security.ensemble_names = Some(v.to_owned());
             Ok(())
         }),
-        "Names of this ensemble, separated by commas: a client that sends another one with scheme ensemble is closed; it needs \
+        "The ensemble has these names, separated by commas: the server closes a client that sends another one with \
+         the scheme ensemble. The key needs \
          authProvider.1=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider",
     ),
-    Key::new("IPAuthenticationProvider.usexforwardedfor", Form::Property, unused::FLAG, "Trust an HTTP header")
-        .default("false")
-        .ignored("there is no admin server"),
+    Key::security(
+        "IPAuthenticationProvider.usexforwardedfor",
+        Form::Property,
+        unused::FLAG,
+        "ZooKeeper's admin server takes a client's address from the header X-Forwarded-For",
+    )
+    .default("false")
+    .ignored("the admin server takes the address of the connection")
+    .missed("true"),
     // SASL
-    Key::new(
+    Key::security(
         "sessionRequireClientSASLAuth",
         Form::Property,
         Kind::Flag(|d, v| d.config.security.require_client_sasl = v),
-        "Connections without SASL are refused",
+        "The server refuses clients that do not authenticate with SASL",
     )
     .default("false"),
-    Key::new(
+    Key::security(
         "allowSaslFailedClients",
         Form::Property,
         Kind::Flag(|d, v| d.config.security.allow_sasl_failed_clients = v),
-        "Clients stay connected when SASL fails, unless it is required",
+        "A client whose SASL authentication fails stays connected, unless SASL is required",
     )
     .default("false"),
-    Key::new(
+    Key::security(
         "superUser*",
         Form::Property,
         Kind::Family(|d, suffix, user| {
@@ -126,81 +139,87 @@ pub(super) const KEYS: &[Key] = &[
             }
             Ok(())
         }),
-        "A SASL user who may do everything: superUser, or superUser.1, superUser.2, …",
+        "This SASL user may do everything: superUser, or superUser.1, superUser.2, and so on",
     ),
-    Key::new(
+    Key::security(
         "letAnySaslUserDoX",
         Form::Property,
         Kind::Text(|d, v| {
             d.config.security.any_sasl_user = Some(v.to_owned());
             Ok(())
         }),
-        "What an ACL grants this SASL user, it grants every SASL user",
+        "An ACL entry for this SASL user holds for every SASL user",
     ),
-    Key::new(
+    Key::security(
         "SASLAuthenticationProvider.superPassword",
         Form::Property,
         Kind::Text(|d, v| {
             d.config.security.sasl_super_password = Some(v.to_owned());
             Ok(())
         }),
-        "Password of SASL user super, instead of the one in the JAAS file",
+        "The SASL user super has this password instead of the one in the JAAS file",
     ),
-    Key::new(
+    Key::security(
         "sasl.serverconfig",
         Form::Property,
         Kind::Text(|d, v| {
             d.config.security.sasl_section = v.to_owned();
             Ok(())
         }),
-        "Section of the JAAS file that has the users",
+        "This section of the JAAS file has the users",
     )
     .default("Server"),
-    Key::new("sasl.*", Form::Property, unused::FAMILY, "JAAS sections of clients")
-        .ignored("this server is nobody's client"),
-    Key::new(
+    Key::security("sasl.*", Form::Property, unused::FAMILY, "ZooKeeper's clients use these sections of the JAAS file")
+        .ignored("a server is not a client of another ensemble"),
+    Key::security(
         "kerberos.removeHostFromPrincipal",
         Form::Property,
         Kind::Only("true", |d, v| d.config.security.remove_host_from_principal = v),
-        "A SASL user name/host@ is name@ in ACLs",
+        "The SASL user name/host@ is name@ in ACLs",
     )
     .default("false"),
-    Key::new(
+    Key::security(
         "kerberos.removeRealmFromPrincipal",
         Form::Property,
         Kind::Only("true", |d, v| d.config.security.remove_realm_from_principal = v),
-        "A SASL user name@ is name in ACLs",
+        "The SASL user name@ is name in ACLs",
     )
     .default("false"),
-    Key::new("kerberos.*", Form::Property, unused::FAMILY, "Kerberos names").ignored("there is no Kerberos"),
-    Key::new(
+    Key::security("kerberos.*", Form::Property, unused::FAMILY, "ZooKeeper changes Kerberos names by these keys")
+        .ignored("oxkeeper does not support Kerberos"),
+    Key::security(
         "security.auth_to_local",
         Form::Property,
         Kind::Text(|d, v| {
             d.config.security.auth_to_local = v.to_owned();
             Ok(())
         }),
-        "Kerberos name rules",
+        "These rules turn Kerberos names into users",
     )
     .default("DEFAULT")
     .unserved(|c| c.security.auth_to_local.trim() != "DEFAULT", "rules for Kerberos names"),
-    Key::new(
+    Key::security(
         "requireKerberosConfig",
         Form::Property,
         Kind::Flag(|d, v| d.config.security.require_kerberos_config = v),
-        "Start only with Kerberos",
+        "The server starts only with Kerberos",
     )
     .default("false")
     .unserved(|c| c.security.require_kerberos_config, "Kerberos"),
-    Key::new(
+    Key::security(
         "java.security.auth.login.config",
         Form::BareProperty,
         Kind::Text(|d, v| {
             d.config.security.jaas_file = Some(v.to_owned());
             Ok(())
         }),
-        "The JAAS file: its section Server has the users of SASL DIGEST-MD5",
+        "This JAAS file has the users of SASL DIGEST-MD5, in its section Server",
     ),
-    Key::new("java.security.krb5.conf", Form::BareProperty, unused::TEXT, "The Kerberos file")
-        .ignored("there is no Kerberos"),
+    Key::security(
+        "java.security.krb5.conf",
+        Form::BareProperty,
+        unused::TEXT,
+        "ZooKeeper reads its Kerberos settings from this file",
+    )
+    .ignored("oxkeeper does not support Kerberos"),
 ];

@@ -11,7 +11,7 @@ macro_rules! text {
         })
     };
 }
-const PURGES_ITSELF: &str = "nothing to do: this server keeps one tree and cuts its log itself";
+const PURGES_ITSELF: &str = "a server keeps one tree and cuts its log by itself";
 const CONTAINER_MIN: i64 = 0;
 
 /// ZooKeeper: a weight that is none counts as the default.
@@ -21,421 +21,509 @@ fn weight(value: i64, default: u32) -> u32 {
 
 pub(super) const KEYS: &[Key] = &[
     // Listeners
-    Key::new("clientPort", Form::File, port(|d, v| d.client_port = Some(fit(v))), "Port of the plain listener"),
-    Key::new("clientPortAddress", Form::File, text!(client_host), "Address of the plain listener")
-        .derived("every address"),
-    Key::new("secureClientPort", Form::File, port(|d, v| d.secure_port = Some(fit(v))), "Port of the TLS listener"),
-    Key::new("secureClientPortAddress", Form::File, text!(secure_host), "Address of the TLS listener")
-        .derived("every address"),
-    Key::new(
+    Key::common(
+        "clientPort",
+        Form::File,
+        port(|d, v| d.client_port = Some(fit(v))),
+        "The server listens for clients without TLS on this port",
+    ),
+    Key::common(
+        "clientPortAddress",
+        Form::File,
+        text!(client_host),
+        "The server listens for clients without TLS on this address",
+    )
+    .derived("every address"),
+    Key::security(
+        "secureClientPort",
+        Form::File,
+        port(|d, v| d.secure_port = Some(fit(v))),
+        "The server listens for clients with TLS on this port",
+    ),
+    Key::security(
+        "secureClientPortAddress",
+        Form::File,
+        text!(secure_host),
+        "The server listens for clients with TLS on this address",
+    )
+    .derived("every address"),
+    Key::limit(
         "clientPortListenBacklog",
         Form::File,
         int(INT_MIN, |d, v| d.config.listen_backlog = fit(v)),
-        "Connections the system queues before they are accepted; -1 leaves it to the system",
+        "The system queues this many connections until the server accepts them; -1 leaves the number to the system",
     )
     .default("-1"),
-    Key::new(
+    Key::limit(
         "clientTcpKeepAlive",
         Form::Property,
         Kind::Flag(|d, v| d.config.client_tcp_keep_alive = v),
-        "SO_KEEPALIVE on client sockets",
+        "The server sets SO_KEEPALIVE on the sockets of clients",
     )
     .default("false"),
     // Sessions
-    Key::new("tickTime", Form::File, int(INT_MIN, |d, v| d.config.tick_time_ms = fit(v)), "Unit of session expiry")
-        .unit("ms")
-        .default("3000"),
-    Key::new(
+    Key::common(
+        "tickTime",
+        Form::File,
+        int(INT_MIN, |d, v| d.config.tick_time_ms = fit(v)),
+        "A tick is the unit of session timeouts and of session expiry",
+    )
+    .unit("ms")
+    .default("3000"),
+    Key::common(
         "minSessionTimeout",
         Form::File,
         int(INT_MIN, |d, v| d.session_timeout_min_ms = fit(v)),
-        "Least session timeout a client is given; -1 means 2 × tickTime",
+        "The server raises a shorter session timeout to this one; -1 stands for 2 × tickTime",
     )
     .unit("ms")
     .default("-1"),
-    Key::new(
+    Key::common(
         "maxSessionTimeout",
         Form::File,
         int(INT_MIN, |d, v| d.session_timeout_max_ms = fit(v)),
-        "Greatest session timeout a client is given; -1 means 20 × tickTime",
+        "The server lowers a longer session timeout to this one; -1 stands for 20 × tickTime",
     )
     .unit("ms")
     .default("-1"),
-    Key::new(
+    Key::ensemble(
         "localSessionsEnabled",
         Form::File,
         Kind::Flag(|d, v| d.config.local_sessions_enabled = v),
-        "In an ensemble: new sessions are known to the connected server only",
+        "New sessions are local: only the server that the client is connected to knows them",
     )
     .default("false"),
-    Key::new(
+    Key::ensemble(
         "localSessionsUpgradingEnabled",
         Form::File,
         Kind::Flag(|d, v| d.config.local_sessions_upgrading_enabled = v),
-        "Such a session becomes the ensemble's before its first ephemeral; else that is refused",
+        "A local session becomes a global one before it creates its first ephemeral; without this the server refuses \
+         the ephemeral",
     )
     .default("false"),
-    Key::new(
+    Key::ensemble(
         "readonlymode.enabled",
         Form::BareProperty,
         Kind::Flag(|d, v| d.config.read_only_mode = v),
-        "Serve reads without a quorum; also answers `isro`",
+        "A member without a quorum serves reads to clients that accept that; the word `isro` is answered, too",
     )
     .default("false"),
     // Limits
-    Key::new(
+    Key::common(
         "maxClientCnxns",
         Form::File,
         int(INT_MIN, |d, v| d.config.limits.max_client_connections_per_address = fit(v)),
-        "Connections of one IP address; 0, or less, is unlimited",
+        "One IP address may have this many connections; 0 or less sets no limit",
     )
     .default("60"),
-    Key::new(
+    Key::limit(
         "maxCnxns",
         Form::Property,
         int(0, |d, v| d.config.limits.max_connections = fit(v)),
-        "Connections in all; 0 is unlimited",
+        "All clients together may have this many connections; 0 sets no limit",
     )
     .default("0"),
-    Key::new(
+    Key::common(
         "jute.maxbuffer",
         Form::BareProperty,
         int(0, |d, v| d.config.limits.jute_maxbuffer = fit(v)),
-        "Longest request frame a client may send",
+        "A request of a client may have this many bytes",
     )
     .unit("bytes")
     .default("1048575"),
-    Key::new(
+    Key::limit(
         "jute.maxbuffer.extrasize",
         Form::Property,
         int(1024, |d, v| d.jute_maxbuffer_extra = Some(fit(v))),
-        "Added to jute.maxbuffer for what servers read from disk and from each other",
+        "ZooKeeper adds this to jute.maxbuffer for data that it reads from disk or from another server",
     )
     .unit("bytes")
     .derived("jute.maxbuffer")
-    .ignored("what is read from disk has limits of its own"),
-    Key::new(
+    .ignored("data from disk and from other servers has limits of its own"),
+    Key::limit(
         "globalOutstandingLimit",
         Form::Property,
         int(0, |d, v| d.config.limits.global_outstanding_limit = Some(fit(v))),
-        "With more writes in process than this, connections that have one are not read; in an ensemble of n > 2 servers \
-         each has the (n−1)th part",
+        "While more writes than this are in process, the server does not read from connections that have a write in \
+         process; in an ensemble of n > 2 servers the limit of each server is the (n−1)th part",
     )
-    .derived("none: what waits is limited by its bytes"),
-    Key::new(
+    .derived("none; the bytes of waiting requests are limited"),
+    Key::limit(
         "nio.sessionlessCnxnTimeout",
         Form::Property,
         int(0, |d, v| d.config.limits.sessionless_connection_timeout_ms = fit(v)),
-        "A connection that has not finished its handshake by then is closed",
+        "The server closes a connection that has not finished its handshake after this time",
     )
     .unit("ms")
     .default("10000"),
-    Key::new(
+    Key::limit(
         "request_throttle_max_requests",
         Form::Property,
         int(0, |d, v| d.config.limits.request_throttle_max_requests = fit(v)),
-        "New writes and sessions wait while so many are in process; 0 is never",
+        "New writes and new sessions wait while this many requests are in process; 0 sets no limit",
     )
     .default("0"),
-    Key::new(
+    Key::limit(
         "request_throttle_stall_time",
         Form::Property,
         unused::INT,
-        "How long a throttled request waits each time",
+        "In ZooKeeper a throttled request waits this long before it tries again",
     )
     .unit("ms")
     .default("100")
     .ignored("a throttled request goes on as soon as there is room"),
-    Key::new(
+    Key::limit(
         "request_throttle_drop_stale",
         Form::Property,
         Kind::Flag(|d, v| d.config.limits.request_throttle_drop_stale = v),
-        "A throttled request whose connection is gone is dropped",
+        "The server drops a throttled request whose connection is closed",
     )
     .default("true"),
-    Key::new(
+    Key::limit(
         "request_stale_connection_check",
         Form::Property,
         unused::FLAG,
-        "Requests of closed connections are stale",
+        "ZooKeeper takes a request for stale once its connection is closed",
     )
     .default("true")
-    .ignored("always so here"),
-    Key::new(
+    .ignored("this check is always on"),
+    Key::limit(
         "request_stale_latency_check",
         Form::Property,
         unused::FLAG,
-        "Requests older than their session are stale",
+        "ZooKeeper takes a request for stale once it is older than the session timeout",
     )
     .default("false")
-    .ignored("requests are not delayed that long here"),
-    Key::new(
+    .ignored("requests do not wait that long"),
+    Key::limit(
         "throttled_op_wait_time",
         Form::Property,
         int(0, |d, v| d.config.limits.throttled_op_wait_time_ms = fit(v)),
-        "A throttled request that waited longer is refused with ThrottledOp; 0 is never",
+        "The server answers ThrottledOp to a throttled request that waited longer than this; 0 sets no limit",
     )
     .unit("ms")
     .default("0"),
-    Key::new(
+    Key::limit(
         "largeRequestThreshold",
         Form::Property,
         int(-1, |d, v| d.config.limits.large_request_threshold = u32::try_from(v).ok().filter(|&bytes| bytes > 0)),
-        "Requests longer than this count against largeRequestMaxBytes; -1 is off",
+        "A request with more bytes than this counts against largeRequestMaxBytes; -1 counts none",
     )
     .unit("bytes")
     .default("-1"),
-    Key::new(
+    Key::limit(
         "largeRequestMaxBytes",
         Form::Property,
         int(0, |d, v| d.config.limits.large_request_bytes_max = fit(v)),
-        "Large requests in flight, together; beyond it a connection is closed",
+        "All large requests in process may have this many bytes together; the server closes a connection that \
+         exceeds it",
     )
     .unit("bytes")
     .default("104857600"),
-    Key::new(
+    Key::limit(
         "connection_throttle_tokens",
         Form::Property,
         int(0, |d, v| d.config.limits.connection_tokens = fit(v)),
-        "New connections a token bucket lets in; 0 is no such limit",
+        "The token bucket for new connections holds this many tokens; 0 turns the bucket off",
     )
     .default("0"),
-    Key::new(
+    Key::limit(
         "connection_throttle_fill_count",
         Form::Property,
         int(0, |d, v| d.config.limits.connection_token_fill_count = fit(v)),
-        "Tokens added each time",
+        "The bucket gains this many tokens each time",
     )
     .default("1"),
-    Key::new(
+    Key::limit(
         "connection_throttle_fill_time",
         Form::Property,
         int(0, |d, v| d.config.limits.connection_token_fill_time_ms = fit(v)),
-        "How often tokens are added",
+        "The bucket gains tokens each time this interval ends",
     )
     .unit("ms")
     .default("1"),
-    Key::new(
+    Key::limit(
         "connection_throttle_freeze_time",
         Form::Property,
         int(-1, |d, v| d.config.limits.connection_freeze_time_ms = u32::try_from(v).ok()),
-        "How often the chance of refusing a session changes; -1 refuses none by chance",
+        "The server changes the probability of refusing a session each time this interval ends; -1 refuses none by \
+         chance",
     )
     .unit("ms")
     .default("-1"),
-    Key::new(
+    Key::limit(
         "connection_throttle_drop_increase",
         Form::Property,
         Kind::Real(|d, v| d.config.limits.connection_drop_increase = v),
-        "What that chance grows by while no tokens are left",
+        "That probability grows by this much while no tokens are left",
     )
     .default("0.02"),
-    Key::new(
+    Key::limit(
         "connection_throttle_drop_decrease",
         Form::Property,
         Kind::Real(|d, v| d.config.limits.connection_drop_decrease = v),
-        "What it falls by while tokens are left",
+        "That probability falls by this much while enough tokens are left",
     )
     .default("0.002"),
-    Key::new(
+    Key::limit(
         "connection_throttle_decrease_ratio",
         Form::Property,
         Kind::Real(|d, v| d.config.limits.connection_decrease_ratio = v),
-        "Share of the tokens that may be spent for it to fall",
+        "That probability falls only while at most this share of the tokens is spent",
     )
     .default("0"),
-    Key::new(
+    Key::limit(
         "connection_throttle_weight_enabled",
         Form::Property,
         Kind::Flag(|d, v| d.config.limits.connection_weights_enabled = v),
-        "Sessions take tokens by the next three keys, of which there are as many times more; else one each",
+        "A session takes as many tokens as the next three keys say; without this it takes one. The bucket then holds \
+         and gains as many times more tokens as a global session takes",
     )
     .default("false"),
-    Key::new(
+    Key::limit(
         "connection_throttle_global_session_weight",
         Form::Property,
         int(INT_MIN, |d, v| d.config.limits.connection_weight_global = weight(v, 3)),
-        "Tokens of a new session",
+        "A new session takes this many tokens",
     )
     .default("3"),
-    Key::new(
+    Key::limit(
         "connection_throttle_local_session_weight",
         Form::Property,
         int(INT_MIN, |d, v| d.config.limits.connection_weight_local = weight(v, 1)),
-        "Tokens of a new local session",
+        "A new local session takes this many tokens",
     )
     .default("1"),
-    Key::new(
+    Key::limit(
         "connection_throttle_renew_session_weight",
         Form::Property,
         int(INT_MIN, |d, v| d.config.limits.connection_weight_renew = weight(v, 2)),
-        "Tokens of a session that goes on",
+        "A session that reconnects takes this many tokens",
     )
     .default("2"),
-    Key::new(
+    Key::common(
         "4lw.commands.whitelist",
         Form::Property,
         text!(whitelist),
-        "Four-letter words that are answered; * is all",
+        "The server answers these four-letter words, separated by commas; * stands for all of them",
     )
     .default("srvr"),
     // The tree
-    Key::new(
+    Key::common(
         "extendedTypesEnabled",
         Form::Property,
         Kind::Flag(|d, v| d.config.extended_types_enabled = v),
-        "TTL znodes may be created",
+        "Clients may create znodes with a TTL",
     )
     .default("false"),
-    Key::new("emulate353TTLNodes", Form::Property, unused::FLAG, "TTL znodes as ZooKeeper 3.5.3 stored them")
-        .default("false")
-        .ignored("no data of ZooKeeper 3.5.3 is read"),
-    Key::new(
+    Key::limit(
+        "emulate353TTLNodes",
+        Form::Property,
+        unused::FLAG,
+        "ZooKeeper reads and writes TTL znodes as its version 3.5.3 did",
+    )
+    .default("false")
+    .ignored("oxkeeper reads no data of ZooKeeper 3.5.3")
+    .missed("true"),
+    Key::common(
         "enforceQuota",
         Form::Property,
         Kind::Flag(|d, v| d.config.enforce_quota = v),
-        "Quotas refuse writes instead of only warning",
+        "The server refuses a write that exceeds a quota; without this it only logs a warning",
     )
     .default("false"),
-    Key::new(
+    Key::limit(
         "znode.container.checkIntervalMs",
         Form::BareProperty,
         int(CONTAINER_MIN, |d, v| d.config.containers.check_interval_ms = fit(v)),
-        "Time between two rounds of the container and TTL reaper",
+        "The server looks for empty containers and expired TTL znodes each time this interval ends",
     )
     .unit("ms")
     .default("60000"),
-    Key::new(
+    Key::limit(
         "znode.container.maxPerMinute",
         Form::BareProperty,
         int(CONTAINER_MIN, |d, v| d.config.containers.removals_per_minute_max = fit(v)),
-        "Containers and TTL znodes removed in a minute",
+        "The server removes at most this many containers and TTL znodes in a minute",
     )
     .default("10000"),
-    Key::new(
+    Key::limit(
         "znode.container.maxNeverUsedIntervalMs",
         Form::BareProperty,
         long(CONTAINER_MIN, |d, v| d.config.containers.never_used_max_ms = fit(v)),
-        "A container that never had a child is removed at this age; 0 is never",
+        "The server removes a container at this age if it never had a child; 0 keeps it",
     )
     .unit("ms")
     .default("0"),
     // Storage
-    Key::new("dataDir", Form::File, text!(data_dir), "Directory of the durable tree, and of myid"),
-    Key::new("dataLogDir", Form::File, text!(data_log_dir), "Directory of the log").derived("dataDir"),
-    Key::new(
+    Key::common(
+        "dataDir",
+        Form::File,
+        text!(data_dir),
+        "The server keeps its durable tree in this directory, and reads myid from it",
+    ),
+    Key::common("dataLogDir", Form::File, text!(data_log_dir), "The server keeps its log in this directory")
+        .derived("dataDir"),
+    Key::limit(
         "snapCount",
         Form::Property,
         int(2, |d, v| d.config.storage.snap_count = fit(v)),
-        "A checkpoint is due after so many transactions",
+        "ZooKeeper takes a snapshot after this many transactions",
     )
     .default("100000")
     .ignored(OWN_PACE),
-    Key::new(
+    Key::limit(
         "snapSizeLimitInKb",
         Form::Property,
         Kind::Int { min: 0, max: i64::MAX >> 10, set: |d, v| d.config.storage.snap_size_limit_bytes = kib(v) },
-        "A checkpoint is due after so much log",
+        "ZooKeeper takes a snapshot after this much log",
     )
     .unit("KiB")
     .default("4194304")
     .ignored(OWN_PACE),
-    Key::new(
+    Key::limit(
         "preAllocSize",
         Form::Property,
         Kind::Int { min: 0, max: i64::MAX >> 10, set: |d, v| d.config.storage.pre_alloc_size_bytes = kib(v) },
-        "The log grows by this much at a time",
+        "ZooKeeper's log files grow by this much at a time",
     )
     .unit("KiB")
     .default("65536")
-    .ignored("the log makes room in steps of 256 KiB"),
-    Key::new(
+    .ignored("the log grows in steps of 256 KiB"),
+    Key::limit(
         "forceSync",
         Form::Property,
         Kind::Only("no", |d, v| d.config.storage.force_sync = !v),
-        "Writes are synced before they are answered; `no` may lose acknowledged writes",
+        "ZooKeeper syncs a write before it answers; with `no` a power failure may lose acknowledged writes",
     )
     .default("yes")
-    .ignored("writes are always synced before they are answered"),
-    Key::new(
+    .ignored("every write is synced before it is answered")
+    .missed("no"),
+    Key::limit(
         "flushDelay",
         Form::Property,
         int(0, |d, v| d.config.storage.flush_delay_ms = fit(v)),
-        "Group commit waits so long for more writes",
+        "ZooKeeper's group commit waits this long for more writes",
     )
     .unit("ms")
     .default("0")
     .ignored(OWN_GROUPS),
-    Key::new("maxWriteQueuePollTime", Form::Property, unused::LONG, "How long group commit waits for an empty queue")
-        .unit("ms")
-        .derived("flushDelay ÷ 3")
-        .ignored(OWN_GROUPS),
-    Key::new(
+    Key::limit(
+        "maxWriteQueuePollTime",
+        Form::Property,
+        unused::LONG,
+        "ZooKeeper's group commit waits this long while its queue is empty",
+    )
+    .unit("ms")
+    .derived("flushDelay ÷ 3")
+    .ignored(OWN_GROUPS),
+    Key::limit(
         "maxBatchSize",
         Form::Property,
         int(0, |d, v| d.config.storage.batch_count_max = fit(v)),
-        "Group commit takes at most so many writes at once",
+        "ZooKeeper's group commit writes at most this many transactions at once",
     )
     .default("1000")
     .ignored(OWN_GROUPS),
-    Key::new(
+    Key::limit(
         "digest.enabled",
         Form::Property,
         Kind::Flag(|d, v| d.config.storage.digest_enabled = v),
-        "The tree carries a digest, shown by `hash`",
+        "ZooKeeper keeps a digest of its tree, which the word `hash` shows",
     )
     .default("true")
-    .ignored("always so here"),
-    Key::new(
+    .ignored("the digest is always kept"),
+    Key::limit(
         "closeSessionTxn.enabled",
         Form::Property,
         Kind::Flag(|d, v| d.config.storage.close_session_txn_enabled = v),
-        "Closing a session lists the znodes it removes",
+        "ZooKeeper logs the znodes that go with a closed session",
     )
     .default("true")
     .ignored("the log holds requests, not their effects"),
-    Key::new(
+    Key::common(
         "datadir.autocreate",
         Form::Property,
         Kind::Flag(|d, v| d.config.storage.data_dir_autocreate = v),
-        "A missing data directory is created",
+        "The server creates a missing data directory",
     )
     .default("true")
-    .unserved(|c| !c.storage.data_dir_autocreate, "a data directory that is never created"),
-    Key::new("db.autocreate", Form::Property, unused::FLAG, "An empty directory becomes an empty tree")
-        .default("true")
-        .ignored("always so here"),
-    Key::new("autopurge.snapRetainCount", Form::File, int(INT_MIN, |d, v| d.snap_retain_count = v), "Snapshots kept")
-        .default("3")
-        .ignored(PURGES_ITSELF),
-    Key::new("autopurge.purgeInterval", Form::File, unused::INT, "Time between two purges; 0 is off")
-        .unit("hours")
-        .default("0")
-        .ignored(PURGES_ITSELF),
-    Key::new("txnLogSizeLimitInKb", Form::Property, unused::LONG, "Size at which a new log file begins")
+    .unserved(|c| !c.storage.data_dir_autocreate, "a start that only accepts an existing data directory"),
+    Key::limit(
+        "db.autocreate",
+        Form::Property,
+        unused::FLAG,
+        "ZooKeeper begins with an empty tree if it finds no data",
+    )
+    .default("true")
+    .ignored("a server with an empty directory always begins with an empty tree"),
+    Key::limit(
+        "autopurge.snapRetainCount",
+        Form::File,
+        int(INT_MIN, |d, v| d.snap_retain_count = v),
+        "ZooKeeper keeps this many snapshots",
+    )
+    .default("3")
+    .ignored(PURGES_ITSELF),
+    Key::limit(
+        "autopurge.purgeInterval",
+        Form::File,
+        unused::INT,
+        "ZooKeeper removes old snapshots and logs each time this interval ends; 0 removes none",
+    )
+    .unit("hours")
+    .default("0")
+    .ignored(PURGES_ITSELF),
+    Key::limit("txnLogSizeLimitInKb", Form::Property, unused::LONG, "ZooKeeper begins a new log file at this size")
         .unit("KiB")
         .default("-1")
-        .ignored("log segments have a fixed size here"),
-    Key::new("commitLogCount", Form::Property, unused::INT, "Transactions kept in memory for followers")
-        .default("500")
-        .ignored("followers are fed from the log"),
-    Key::new("snapshotSizeFactor", Form::Property, unused::REAL, "Share of the snapshot worth sending as log")
-        .default("0.33")
-        .ignored("followers are fed from the log"),
-    Key::new("serializeLastProcessedZxid.enabled", Form::Property, unused::FLAG, "An extra field of snapshots")
-        .default("true")
-        .ignored(OWN_FORMAT),
-    Key::new("snapshot.compression.method", Form::Property, unused::TEXT, "gz or snappy").ignored(OWN_FORMAT),
-    Key::new("snapshot.trust.empty", Form::Property, unused::FLAG, "Accept logs without a snapshot")
+        .ignored("log segments have a fixed size"),
+    Key::limit(
+        "commitLogCount",
+        Form::Property,
+        unused::INT,
+        "ZooKeeper keeps this many transactions in memory for followers",
+    )
+    .default("500")
+    .ignored("followers receive entries from the log"),
+    Key::limit(
+        "snapshotSizeFactor",
+        Form::Property,
+        unused::REAL,
+        "ZooKeeper sends a follower logs up to this share of the snapshot's size",
+    )
+    .default("0.33")
+    .ignored("followers receive entries from the log"),
+    Key::limit(
+        "serializeLastProcessedZxid.enabled",
+        Form::Property,
+        unused::FLAG,
+        "ZooKeeper's snapshots have an extra field",
+    )
+    .default("true")
+    .ignored(OWN_FORMAT),
+    Key::limit(
+        "snapshot.compression.method",
+        Form::Property,
+        unused::TEXT,
+        "ZooKeeper compresses its snapshots by gz or snappy",
+    )
+    .ignored(OWN_FORMAT),
+    Key::limit("snapshot.trust.empty", Form::Property, unused::FLAG, "ZooKeeper accepts logs without a snapshot")
         .default("false")
-        .ignored("it counts for `oxkeeper import`; the files on disk have a format of their own"),
-    Key::new("fsync.warningthresholdms", Form::EitherProperty, unused::LONG, "A slower sync is logged")
-        .unit("ms")
-        .default("1000")
-        .ignored("sync times are in the metric fsynctime"),
+        .ignored("only `oxkeeper import` reads it"),
+    Key::limit(
+        "fsync.warningthresholdms",
+        Form::EitherProperty,
+        unused::LONG,
+        "ZooKeeper logs a sync that takes longer than this",
+    )
+    .unit("ms")
+    .default("1000")
+    .ignored("the metric fsynctime has the sync times"),
 ];
 
-const OWN_FORMAT: &str = "the files on disk have a format of their own";
+const OWN_FORMAT: &str = "oxkeeper's files have a format of their own";
 const OWN_PACE: &str = "a checkpoint is due when the log behind the last one has 32 MiB";
 const OWN_GROUPS: &str = "a group is committed as soon as the disk is free";
 

@@ -4,7 +4,7 @@ use super::{Form, Key, Kind, fit, int, unused};
 use crate::config::settings::Config;
 use oxkeeper_tls::{ClientAuth, Password, StoreSpec};
 
-const NO_REVERSE: &str = "a certificate is compared with the name or address at hand; none is looked up";
+const NO_REVERSE: &str = "a certificate is compared with the name or address at hand; no name is looked up";
 
 fn store(store: &mut Option<StoreSpec>) -> &mut StoreSpec {
     store.get_or_insert_with(StoreSpec::default)
@@ -21,42 +21,42 @@ fn has_foreign_ssl_provider(config: &Config) -> bool {
 macro_rules! store {
     ($prefix:literal, $name:literal, $($store:ident).+, $what:literal) => {
         [
-            Key::new(
+            Key::security(
                 concat!($prefix, $name, ".location"),
                 Form::Property,
                 Kind::Text(|d, v| {
                     store(&mut d.config.$($store).+).path = v.into();
                     Ok(())
                 }),
-                concat!("File with ", $what),
+                concat!("This file has ", $what),
             ),
-            Key::new(
+            Key::security(
                 concat!($prefix, $name, ".type"),
                 Form::Property,
                 Kind::Text(|d, v| {
                     store(&mut d.config.$($store).+).kind = v.to_owned();
                     Ok(())
                 }),
-                "PEM, PKCS12 or JKS",
+                "The file has this type: PEM, PKCS12 or JKS",
             )
-            .derived("the end of the file's name"),
-            Key::new(
+            .derived("by the end of the file's name"),
+            Key::security(
                 concat!($prefix, $name, ".password"),
                 Form::Property,
                 Kind::Text(|d, v| {
                     store(&mut d.config.$($store).+).password = Password::new(v);
                     Ok(())
                 }),
-                "Its password",
+                "This password opens the file",
             ),
-            Key::new(
+            Key::security(
                 concat!($prefix, $name, ".passwordPath"),
                 Form::Property,
                 Kind::Text(|d, v| {
                     store(&mut d.config.$($store).+).password_path = (!v.is_empty()).then(|| v.into());
                     Ok(())
                 }),
-                "A file with its password, which wins",
+                "This file has the password, which overrides the key password; white space around it does not count",
             ),
         ]
     };
@@ -66,170 +66,179 @@ macro_rules! store {
 macro_rules! family {
     ($prefix:literal, $($tls:ident).+, $names:literal) => {
         [
-            Key::new(
+            Key::security(
                 concat!($prefix, "clientAuth"),
                 Form::Property,
                 Kind::Text(|d, v| {
-                    let asked = ClientAuth::from_name(v).ok_or_else(|| format!("{v:?} is none of need, want, none"))?;
+                    let asked = ClientAuth::from_name(v).ok_or_else(|| format!("{v:?} must be need, want or none"))?;
                     d.config.$($tls).+.settings.client_auth = asked;
                     Ok(())
                 }),
-                "Whether the side that dials must show a certificate: need, want, none",
+                "The side that accepts a connection demands a certificate (need), asks for one (want), or does not \
+                 (none)",
             )
             .default("need"),
-            Key::new(
+            Key::security(
                 concat!($prefix, "enabledProtocols"),
                 Form::Property,
                 Kind::Text(|d, v| {
                     d.config.$($tls).+.settings.protocols = v.to_owned();
                     Ok(())
                 }),
-                "Versions that are spoken, separated by commas",
+                "Connections use one of these versions, separated by commas",
             )
             .derived("TLSv1.3,TLSv1.2"),
-            Key::new(
+            Key::security(
                 concat!($prefix, "protocol"),
                 Form::Property,
                 Kind::Text(|d, v| {
                     d.config.$($tls).+.settings.protocol = v.to_owned();
                     Ok(())
                 }),
-                "TLSv1.2: no later version; without effect beside enabledProtocols",
+                "Connections use no version later than this one; TLSv1.2 is the only value with an effect. \
+                 enabledProtocols overrides the key",
             ),
-            Key::new(
+            Key::security(
                 concat!($prefix, "ciphersuites"),
                 Form::Property,
                 Kind::Text(|d, v| {
                     d.config.$($tls).+.settings.ciphers = v.to_owned();
                     Ok(())
                 }),
-                "Ciphers that are spoken, by their Java names, separated by commas",
+                "Connections use one of these ciphers, by their Java names, separated by commas",
             )
-            .derived("all this build has"),
-            Key::new(
+            .derived("all that oxkeeper has"),
+            Key::security(
                 concat!($prefix, "hostnameVerification"),
                 Form::Property,
                 Kind::Flag(|d, v| d.config.$($tls).+.settings.check_server_names = v),
-                "The names in certificates are compared with where one has dialled",
+                "The side that connects compares the names in the certificate with the host it connects to",
             )
             .default("true"),
-            Key::new(
+            Key::security(
                 concat!($prefix, "clientHostnameVerification"),
                 Form::Property,
                 Kind::Flag(|d, v| d.config.$($tls).+.check_client_names = v),
-                "The side that accepts compares them, too",
+                "The side that accepts a connection compares the names with the address of the other side",
             )
             .default($names),
-            Key::new(concat!($prefix, "allowReverseDnsLookup"), Form::Property, unused::FLAG, "Addresses are turned into names")
+            Key::security(concat!($prefix, "allowReverseDnsLookup"), Form::Property, unused::FLAG, "ZooKeeper looks up the names of addresses")
                 .default($names)
                 .ignored(NO_REVERSE),
-            Key::new(
+            Key::security(
                 concat!($prefix, "crl"),
                 Form::Property,
                 Kind::Flag(|d, v| d.config.$($tls).+.revocation_lists = v),
-                "Lists of revoked certificates are fetched and obeyed",
+                "The server fetches lists of revoked certificates and refuses those",
             )
             .default("false")
             .unserved(|c| c.$($tls).+.revocation_lists, "lists of revoked certificates"),
-            Key::new(
+            Key::security(
                 concat!($prefix, "ocsp"),
                 Form::Property,
                 Kind::Flag(|d, v| d.config.$($tls).+.ocsp = v),
-                "Issuers are asked whether they have revoked a certificate",
+                "The server asks issuers by OCSP whether a certificate is revoked",
             )
             .default("false")
             .unserved(|c| c.$($tls).+.ocsp, "OCSP"),
-            Key::new(
+            Key::security(
                 concat!($prefix, "handshakeDetectionTimeoutMillis"),
                 Form::Property,
                 int(1, |d, v| d.config.$($tls).+.handshake_timeout_ms = fit(v)),
-                "A handshake takes no longer",
+                "A handshake may take this long",
             )
             .unit("ms")
             .default("5000"),
-            Key::new(
+            Key::security(
                 concat!($prefix, "context.supplier.class"),
                 Form::Property,
                 Kind::Text(|d, v| {
                     d.config.$($tls).+.supplier_class = Some(v.to_owned());
                     Ok(())
                 }),
-                "A Java class that makes the keys",
+                "This Java class supplies the keys",
             )
-            .unserved(|c| c.$($tls).+.supplier_class.is_some(), "a Java class for TLS"),
+            .unserved(|c| c.$($tls).+.supplier_class.is_some(), "Java classes for TLS"),
         ]
     };
 }
 
 const CLIENT_KEYS: [Key; 4] =
-    store!("ssl.", "keyStore", security.client_tls.settings.key_store, "key and certificate for clients");
+    store!("ssl.", "keyStore", security.client_tls.settings.key_store, "the key and the certificate that clients see");
 const CLIENT_TRUST: [Key; 4] = store!(
     "ssl.",
     "trustStore",
     security.client_tls.settings.trust_store,
-    "what clients' certificates may be signed by"
+    "the certificates that may sign those of clients"
 );
 const CLIENT: [Key; 11] = family!("ssl.", security.client_tls, "false");
-const QUORUM_KEYS: [Key; 4] =
-    store!("ssl.quorum.", "keyStore", ensemble.tls.settings.key_store, "key and certificate for other servers");
+const QUORUM_KEYS: [Key; 4] = store!(
+    "ssl.quorum.",
+    "keyStore",
+    ensemble.tls.settings.key_store,
+    "the key and the certificate that other servers see"
+);
 const QUORUM_TRUST: [Key; 4] = store!(
     "ssl.quorum.",
     "trustStore",
     ensemble.tls.settings.trust_store,
-    "what servers' certificates may be signed by"
+    "the certificates that may sign those of other servers"
 );
 const QUORUM: [Key; 11] = family!("ssl.quorum.", ensemble.tls, "true");
 
 const OTHERS: [Key; 9] = [
-    Key::new(
+    Key::security(
         "client.portUnification",
         Form::Property,
         Kind::Flag(|d, v| d.config.security.client_port_unification = v),
-        "The plain client port also takes TLS",
+        "The clientPort also accepts TLS",
     )
     .default("false"),
     // ZooKeeper: off unless asked for.
-    Key::new(
+    Key::security(
         "client.certReload",
         Form::Property,
         Kind::Flag(|d, v| d.config.security.client_tls.follow_files = v),
-        "Key and trust stores for clients are read again when their files change",
+        "The server reads the key and trust stores for clients again when their files change",
     )
     .default("true"),
-    Key::new(
+    Key::security(
         "ssl.authProvider",
         Form::Property,
         Kind::Text(|d, v| {
             d.config.security.client_tls.auth_provider = v.to_owned();
             Ok(())
         }),
-        "Who turns certificates into identities",
+        "This provider turns certificates of clients into identities",
     )
     .default(X509)
-    .unserved(has_foreign_ssl_provider, "another provider of identities than x509"),
-    Key::new("ssl.sslProvider", Form::Property, unused::TEXT, "A library for Java")
+    .unserved(has_foreign_ssl_provider, "a provider of identities other than x509"),
+    Key::security("ssl.sslProvider", Form::Property, unused::TEXT, "ZooKeeper uses this TLS library for Java")
         .default("JDK")
-        .ignored("there is one library here"),
-    Key::new("ssl.*", Form::Property, unused::FAMILY, "Anything else").ignored("no version reads it on a server"),
-    Key::new("fips-mode", Form::Property, unused::FLAG, "Only algorithms of FIPS")
+        .ignored("oxkeeper has one TLS library"),
+    Key::security("ssl.*", Form::Property, unused::FAMILY, "ZooKeeper's servers have no other keys with this prefix")
+        .ignored("no version reads it on a server"),
+    Key::security("fips-mode", Form::Property, unused::FLAG, "ZooKeeper uses only algorithms of FIPS 140")
         .default("true")
-        .ignored("the library here is not certified; ssl.ciphersuites chooses"),
-    Key::new(
+        .ignored("the TLS library is not certified; ssl.ciphersuites chooses ciphers")
+        .missed("true"),
+    Key::security(
         "netty.server.outstandingHandshake.limit",
         Form::Property,
         int(-1, |d, v| d.config.security.client_tls.handshakes_max = u32::try_from(v).ok().filter(|max| *max > 0)),
-        "Handshakes under way beyond which new TLS connections are closed; -1: none",
+        "The server closes a new TLS connection while this many handshakes are in process; -1 sets no limit",
     )
     .default("-1"),
-    Key::new("netty.*", Form::Property, unused::FAMILY, "Tuning of Netty").ignored("there is no Netty"),
-    Key::new(
+    Key::security("netty.*", Form::Property, unused::FAMILY, "ZooKeeper passes these keys to Netty")
+        .ignored("there is no Netty"),
+    Key::security(
         "X509AuthenticationProvider.superUser",
         Form::Property,
         Kind::Text(|d, v| {
             d.config.security.client_tls.super_user = Some(v.to_owned());
             Ok(())
         }),
-        "Subject of a certificate whose owner may do everything",
+        "A client whose certificate has this subject may do everything",
     ),
 ];
 
