@@ -16,7 +16,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-use crate::signals::Signals;
+use crate::signals::{Parent, Signals};
 use crate::supervisor;
 
 /// ZooKeeper's exit code for a data directory that cannot be used.
@@ -37,6 +37,9 @@ pub(crate) struct ServeArgs {
     /// Client port; 0 picks a free one. Overrides clientPort
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
+    /// Port of the admin server; 0 turns it off. Overrides admin.serverPort and admin.enableServer
+    #[arg(long, value_name = "PORT")]
+    admin_port: Option<u16>,
     /// Address to listen on. Overrides clientPortAddress
     #[arg(long, value_name = "ADDRESS")]
     host: Option<String>,
@@ -49,6 +52,12 @@ pub(crate) struct ServeArgs {
     /// Length of a tick; session timeouts are 2 to 20 ticks. Overrides tickTime
     #[arg(long, value_name = "MS")]
     tick_time: Option<u32>,
+    /// Most connections from one IP address; 0 sets no limit. Overrides maxClientCnxns
+    #[arg(long, value_name = "COUNT")]
+    max_client_connections: Option<u32>,
+    /// Stop when the process that started this one ends
+    #[arg(long)]
+    end_with_parent: bool,
     /// Threads that own client connections [default: one for each core]
     #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
     io_threads: usize,
@@ -80,6 +89,7 @@ enum LogFormat {
 
 /// Serves until SIGTERM or SIGINT. The exit codes are ZooKeeper's, but for one.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let parent = args.end_with_parent.then(Parent::find);
     let log = start_log(args.log_format);
     raise_file_limit();
     let config = match configuration(args) {
@@ -94,7 +104,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         Ok(server) => server,
         Err(problem) => return Ok(complain(&problem.to_string(), exit_code(&problem))),
     };
-    let signals = Signals::listen()?;
+    let signals = Signals::listen(parent)?;
     if let Some(what) = server.waits_for() {
         supervisor::waiting(&what);
         if matches!(args.ready, Ready::Text) {
@@ -183,6 +193,9 @@ fn configuration(args: &ServeArgs) -> Result<Config, String> {
     push("clientPortAddress", args.host.clone());
     push("dataDir", args.data_dir.as_ref().map(|dir| dir.display().to_string()));
     push("tickTime", args.tick_time.map(|tick| tick.to_string()));
+    push("maxClientCnxns", args.max_client_connections.map(|count| count.to_string()));
+    push("admin.enableServer", args.admin_port.map(|port| (port > 0).to_string()));
+    push("admin.serverPort", args.admin_port.filter(|&port| port > 0).map(|port| port.to_string()));
     let config = match &args.config {
         Some(file) => Config::load(file, others),
         None => Config::standalone(others),

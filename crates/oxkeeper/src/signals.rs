@@ -1,4 +1,5 @@
-//! Signals of a running server: SIGTERM and SIGINT stop it, a second one at once; SIGHUP reads again what may change.
+//! Signals of a running server: SIGTERM and SIGINT stop it, a second one at once; SIGHUP reads again what may change. With
+//! `--end-with-parent` the end of the parent stops it, too.
 //!
 //! While it waits for them it answers the supervisor's watchdog.
 
@@ -6,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use oxkeeper_server::Server;
+use rustix::process::{Pid, Signal as Number, getppid, set_parent_process_death_signal};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
@@ -16,33 +18,74 @@ use crate::supervisor::Watchdog;
 /// and to its group.
 const ONE_STOP: Duration = Duration::from_millis(200);
 
-/// What is listened for: before anybody is told that the server is there, since that may be who wants it to stop.
+/// The process that started this one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parent(Option<Pid>);
+
+impl Parent {
+    /// Finds it; early, so that it still lives.
+    pub(crate) fn find() -> Parent {
+        Parent(getppid())
+    }
+
+    fn is_gone(self) -> bool {
+        getppid() != self.0
+    }
+}
+
+/// The signals of the process. Listening begins before the server announces itself: the reader may stop it at once.
 pub(crate) struct Signals {
     runtime: Runtime,
     stop: Stop,
     hang_up: Signal,
+    orphaned: Option<Orphaned>,
+}
+
+/// Waits for the parent to end. The kernel sends the signal when the *thread* that started this process ends, so the
+/// parent is looked up each time.
+struct Orphaned {
+    parent: Parent,
+    signal: Signal,
+}
+
+impl Orphaned {
+    fn new(parent: Parent) -> anyhow::Result<Orphaned> {
+        let signal = signal(SignalKind::user_defined1())?;
+        set_parent_process_death_signal(Some(Number::USR1)).context("--end-with-parent")?;
+        Ok(Orphaned { parent, signal })
+    }
+
+    /// Waits until the parent is gone. It may have ended before the kernel was asked for the signal.
+    async fn wait(&mut self) {
+        while !self.parent.is_gone() {
+            self.signal.recv().await;
+        }
+    }
 }
 
 impl Signals {
-    pub(crate) fn listen() -> anyhow::Result<Signals> {
+    /// Begins to listen; with a parent, for its end, too.
+    pub(crate) fn listen(parent: Option<Parent>) -> anyhow::Result<Signals> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
         let runtime = runtime.context("no event queue")?;
         let entered = runtime.enter();
         let (stop, hang_up) = (Stop::new()?, signal(SignalKind::hangup())?);
+        let orphaned = parent.map(Orphaned::new).transpose()?;
         drop(entered);
-        Ok(Signals { runtime, stop, hang_up })
+        Ok(Signals { runtime, stop, hang_up, orphaned })
     }
 
     /// Until the server is to stop; calls `serving` once clients are served. From then on the next signal ends the process where it stands, as a crash would:
     /// nothing acknowledged is lost by that.
     pub(crate) fn wait(self, server: &Server, serving: impl Fn(), reload: impl Fn()) -> anyhow::Result<()> {
-        let Signals { runtime, mut stop, mut hang_up } = self;
+        let Signals { runtime, mut stop, mut hang_up, mut orphaned } = self;
         runtime.block_on(async {
             let mut watchdog = Watchdog::new();
             let mut serves = false;
             loop {
                 tokio::select! {
                     name = stop.asked() => return info!("{name}: stopping"),
+                    () = wait_for_orphan(&mut orphaned) => return info!("the parent process has ended: stopping"),
                     () = server.wait_for_end() => return info!("this server cannot go on: stopping"),
                     () = server.serving(), if !serves => {
                         serves = true;
@@ -63,6 +106,13 @@ impl Signals {
             std::process::exit(0);
         })?;
         Ok(())
+    }
+}
+
+async fn wait_for_orphan(orphaned: &mut Option<Orphaned>) {
+    match orphaned {
+        Some(orphaned) => orphaned.wait().await,
+        None => tokio::time::sleep(NEVER).await,
     }
 }
 

@@ -3,13 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_oxkeeper");
+/// Time for a server to start or stop on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn oxkeeper(words: &[&str], dir: &Path) -> Output {
     Command::new(BINARY).args(words).current_dir(dir).output().unwrap()
@@ -60,11 +65,9 @@ fn serve_warns_of_unknown_keys() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("zoo.cfg");
     let text = "dataDir=./data\ntickTme=2000\nclientPort=0\nclientPortAddress=127.0.0.1\nsomethingElse=1\nsomethingElse=2\n\
-                jute.maxbuffer=1\nadmin.enableServer=false\n";
+                jute.maxbuffer=1\n";
     std::fs::write(&file, text).unwrap();
-    let served = Served::start(&["--config", file.to_str().unwrap()]);
-    assert!(served.ready["port"].is_u64());
-    let log = served.log();
+    let log = Served::start(&["--config", file.to_str().unwrap(), "--admin-port", "0"]).log();
     for (warning, count) in [
         ("zoo.cfg:2: unknown key tickTme, did you mean tickTime?", 1),
         ("zoo.cfg:5: unknown key somethingElse", 1),
@@ -73,4 +76,66 @@ fn serve_warns_of_unknown_keys() {
     ] {
         assert_eq!(log.matches(warning).count(), count, "{warning}: {log}");
     }
+}
+
+#[test]
+fn the_admin_server_has_a_port_of_its_own_or_none() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let off = Served::start(&["--port", "0", "--admin-port", "0"]);
+    assert_eq!(off.ready["admin_port"], Value::Null);
+    let on = Served::start(&["--port", "0", "--admin-port", &free.to_string()]);
+    assert_eq!(on.ready["admin_port"], Value::from(free));
+}
+
+/// The usual port of the admin server is taken, and no one asked for the admin server.
+#[test]
+fn a_port_that_no_one_chose_is_no_warning() {
+    let _taken = TcpListener::bind("127.0.0.1:8080"); // or by another process
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let log = Served::start(&["--port", &free.to_string()]).log();
+    let line = log.lines().find(|line| line.contains("the admin server is off")).unwrap_or_else(|| panic!("{log}"));
+    assert!(line.contains("INFO") && line.contains("--admin-port"), "{line}");
+}
+
+#[test]
+fn connections_of_one_address_are_limited() {
+    let served = Served::start(&["--port", "0", "--admin-port", "0", "--max-client-connections", "1"]);
+    let address = served.ready["address"].as_str().unwrap().to_owned();
+    let word = || oxkeeper(&["word", "srvr", "--server", &address], &std::env::temp_dir()).status.success();
+    assert!(word());
+    let held = std::net::TcpStream::connect(&address).unwrap();
+    let refused = std::iter::repeat_with(word).take(100).any(|answered| !answered);
+    assert!(refused, "a second connection is served");
+    drop(held);
+}
+
+/// A shell starts the server and is killed, so that it cannot pass the signal on.
+#[test]
+fn a_server_ends_with_its_parent() {
+    let script = format!("'{BINARY}' serve --port 0 --in-memory --ready json --admin-port 0 --end-with-parent & wait");
+    let mut shell = Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(shell.stdout.take().unwrap());
+    let mut ready = String::new();
+    output.read_line(&mut ready).unwrap();
+    let pid = serde_json::from_str::<Value>(&ready).unwrap()["pid"].as_i64().unwrap();
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    // The end of its standard output is the end of the server.
+    let (ended, end) = mpsc::channel();
+    std::thread::spawn(move || ended.send(output.read_to_string(&mut String::new()).is_ok()));
+    let in_time = end.recv_timeout(PATIENCE);
+    if in_time.is_err() {
+        let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL);
+    }
+    assert_eq!(in_time, Ok(true), "the server outlives its parent");
+}
+
+/// The kernel sends its signal when the thread that started the server ends. The process lives on.
+#[test]
+fn a_server_does_not_end_with_a_thread_of_its_parent() {
+    let start = || Served::start(&["--port", "0", "--admin-port", "0", "--end-with-parent"]);
+    let served = std::thread::spawn(start).join().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let log = served.log();
+    assert!(log.contains("SIGTERM: stopping") && !log.contains("parent"), "{log}");
 }

@@ -464,6 +464,8 @@ pub(super) fn interpret(properties: &Properties) -> Interpretation {
         }
         outcomes.push(outcome);
     }
+    let names_admin = |outcome: &Outcome| matches!(outcome, Outcome::Applied(key) if key.name.starts_with("admin."));
+    draft.config.admin.named = outcomes.iter().any(names_admin);
     let (config, errors) = draft.finish();
     for (name, message) in errors.0 {
         // One mistake for each key is enough: a key that is wrong by itself is not also missing.

@@ -227,6 +227,8 @@ pub struct Security {
 pub struct Admin {
     /// Is there such a server?
     pub enabled: bool,
+    /// Some `admin.` key is set: somebody wants this server.
+    pub named: bool,
     /// Where it listens.
     pub host: String,
     /// `None`: the usual port, if nobody else has it.

@@ -77,8 +77,12 @@ pub(crate) fn bind(config: &Config) -> Result<Bound, Busy> {
     match listen(Port::Admin, &admin.host, port) {
         Ok(listener) => bound.listeners.push((Port::Admin, listener)),
         Err(busy) if admin.port.is_some() && !config.is_distributed() => return Err(busy),
+        Err(Busy { address, source, .. }) if admin.named => {
+            warn!("the admin server is off: cannot listen on {address}: {source}; set admin.serverPort");
+        }
+        // Its port is a default that nobody chose.
         Err(Busy { address, source, .. }) => {
-            warn!("cannot listen on {address} for administrators: {source}. Set admin.serverPort");
+            info!("the admin server is off: cannot listen on {address}: {source}; --admin-port picks another port");
         }
     }
     Ok(bound)
