@@ -17,9 +17,13 @@ mod tls;
 mod usage_error;
 mod word;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use oxkeeper_server::COMPATIBLE_VERSION;
 
@@ -27,9 +31,22 @@ use oxkeeper_server::COMPATIBLE_VERSION;
 static VERSION: LazyLock<String> =
     LazyLock::new(|| format!("{} (Apache ZooKeeper {COMPATIBLE_VERSION})", env!("CARGO_PKG_VERSION")));
 
+/// Columns of help at most: a usual terminal, also where help goes through a pager.
+const HELP_WIDTH: usize = 80;
+
 /// A coordination server that speaks the ZooKeeper 3.9 client protocol
 #[derive(Debug, Parser)]
-#[command(version = VERSION.as_str())]
+#[command(
+    version = VERSION.as_str(),
+    max_term_width = HELP_WIDTH,
+    after_help = "\
+Without a command, oxkeeper serves clients on 127.0.0.1:2181, with its data in
+./oxkeeper-data.
+
+Examples:
+  oxkeeper serve --config zoo.cfg
+  oxkeeper shell --server localhost:2181"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -37,30 +54,36 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve clients (this is also what no command does)
+    /// Run a server: alone, or as a member of an ensemble
     Serve(serve::ServeArgs),
-    /// Say what this server makes of a configuration
-    #[command(subcommand)]
+    /// Check a configuration without starting a server
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  oxkeeper config check zoo.cfg
+  oxkeeper config check --strict zoo.cfg"
+    )]
     Config(ConfigCommand),
-    /// Take over the data of Apache ZooKeeper
+    /// Copy the data of Apache ZooKeeper into a data directory
     Import(files::ImportArgs),
-    /// Write a server's data as Apache ZooKeeper has it
+    /// Write the data of a stopped server as files of Apache ZooKeeper
     Export(files::ExportArgs),
-    /// Show what is in a file: a snapshot, a log, a tree
+    /// Print the content of a snapshot, a log or a durable tree
     Dump(files::DumpArgs),
-    /// Show, repair or cut a transaction log of Apache ZooKeeper, as its zkTxnLogToolkit.sh does
+    /// Print, repair or cut a transaction log of Apache ZooKeeper
     TxnLog(files::TxnLogArgs),
-    /// Take a backup of a running server or ensemble
+    /// Save a snapshot of a running server or ensemble
     Backup(files::BackupArgs),
-    /// Make a backup a server's data
+    /// Copy a backup into a data directory
     Restore(files::RestoreArgs),
-    /// Speak to any server of the ZooKeeper protocol: the commands and options of zkCli
+    /// Read and change znodes with the commands of zkCli
     Shell(shell::ShellArgs),
-    /// Ask a server one of the four-letter words, and print its answer
+    /// Send a four-letter word to a server and print the answer
     Word(word::WordArgs),
-    /// Load any server of the ZooKeeper protocol and measure it
+    /// Put load on a server and measure it
     Bench(Box<bench::BenchArgs>),
-    /// Simulate a server and its clients under a seed, and check every promise
+    /// Simulate an ensemble and its clients, with faults, and check the results
     Sim(sim::SimArgs),
     /// Write man pages into a directory
     Man(manual::ManArgs),
@@ -70,12 +93,39 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Explain each line of a zoo.cfg: used, ignored, unknown, wrong
+    /// Print the effect of each line of a zoo.cfg, and whether a server starts with it
     Check(config_check::CheckArgs),
 }
 
+/// Reads the command line. Ends the process with a message if it is wrong, or with the help that it asks for.
+fn parsed(words: Vec<OsString>) -> Cli {
+    Cli::try_parse_from(&words).unwrap_or_else(|mut error| {
+        if let Some(line) = serve_line(&words, error.kind()) {
+            let tip = StyledStr::from(format!("to run a server: {line}"));
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip]));
+        }
+        error.exit()
+    })
+}
+
+/// Returns the command that was probably meant, where `serve` was left out.
+fn serve_line(words: &[OsString], kind: ErrorKind) -> Option<String> {
+    let first = words.get(1)?.to_str()?;
+    let rest: Vec<_> = words.iter().skip(1).map(|word| word.to_string_lossy()).collect();
+    if kind == ErrorKind::InvalidSubcommand && (first.ends_with(".cfg") || Path::new(first).is_file()) {
+        return Some(format!("oxkeeper serve --config {}", rest.join(" ")));
+    }
+    if kind != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let name = first.strip_prefix("--")?.split('=').next()?;
+    let command = Cli::command();
+    let mut options = command.find_subcommand("serve")?.get_arguments();
+    options.any(|option| option.get_long() == Some(name)).then(|| format!("oxkeeper serve {}", rest.join(" ")))
+}
+
 fn main() -> ExitCode {
-    let done = match Cli::parse_from(shell::respell(std::env::args_os().collect())).command {
+    let done = match parsed(shell::respell(std::env::args_os().collect())).command {
         None => serve::run(&serve::ServeArgs::default()),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Config(ConfigCommand::Check(args))) => config_check::run(&args),

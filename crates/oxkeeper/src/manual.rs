@@ -8,18 +8,26 @@ use clap_complete::Shell;
 
 use crate::out::{flush, put};
 
-/// Where man pages go.
+/// Options of `oxkeeper man`.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  oxkeeper man /usr/local/share/man/man1
+  oxkeeper man ./man && man ./man/oxkeeper-serve.1")]
 pub(crate) struct ManArgs {
-    /// Directory for oxkeeper.1, oxkeeper-serve.1 and the others; it is made if it is not there
+    /// Directory for oxkeeper.1, oxkeeper-serve.1 and the others; created if it is missing
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 }
 
-/// Whose completions.
+/// Options of `oxkeeper completions`.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  oxkeeper completions bash > /etc/bash_completion.d/oxkeeper
+  oxkeeper completions fish > ~/.config/fish/completions/oxkeeper.fish")]
 pub(crate) struct CompletionsArgs {
-    /// The shell
+    /// The shell to complete commands in
     #[arg(value_enum)]
     shell: Shell,
 }

@@ -30,6 +30,20 @@ const EXIT_CODE_ADMIN: u8 = 4;
 
 /// Options of `oxkeeper serve`.
 #[derive(Args, Debug, Default)]
+#[command(after_help = "\
+Environment:
+  OXKEEPER_LOG      log level: off, error, warn, info, debug or trace, or levels
+                    of parts: warn,oxkeeper_server=debug
+  SERVER_JVMFLAGS   ZooKeeper's properties: -Dzookeeper.KEY=VALUE; also JVMFLAGS
+
+Exit codes:
+  0   stopped by a signal        3   the data directory cannot be used
+  1   the port is taken          4   the port of the admin server is taken
+  2   wrong configuration        5, 12   see docs/operations.md
+
+Examples:
+  oxkeeper serve --config /etc/oxkeeper/zoo.cfg
+  oxkeeper serve --port 0 --in-memory --ready json --end-with-parent")]
 pub(crate) struct ServeArgs {
     /// A zoo.cfg [default: standalone on 127.0.0.1:2181 with data in ./oxkeeper-data]
     #[arg(long, value_name = "FILE")]

@@ -112,7 +112,7 @@ impl Signals {
 async fn wait_for_orphan(orphaned: &mut Option<Orphaned>) {
     match orphaned {
         Some(orphaned) => orphaned.wait().await,
-        None => tokio::time::sleep(NEVER).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -13,6 +13,10 @@ const MINUTE_MS: u64 = 60_000;
 
 /// The seeds and the shape of the runs.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  oxkeeper sim --seed 1 --count 100
+  oxkeeper sim --seed 42 --servers 5 --scenario power --minutes 1")]
 pub(crate) struct SimArgs {
     /// First seed
     #[arg(long)]
@@ -27,7 +31,7 @@ pub(crate) struct SimArgs {
     /// failover
     #[arg(long, default_value = "everything")]
     scenario: Scenario,
-    /// Simulated minutes of each run of an ensemble before its faults stop [default: 3 seconds]
+    /// Simulated minutes until the faults of an ensemble stop [default: 3 seconds]
     #[arg(long, conflicts_with = "steps", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     minutes: Option<u64>,
     /// Steps of each run of a standalone server before its faults stop

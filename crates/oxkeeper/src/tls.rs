@@ -16,7 +16,7 @@ pub(crate) struct TlsArgs {
     /// Connect with TLS
     #[arg(long)]
     tls: bool,
-    /// Our key and certificate: a .pem, .p12 or .jks file
+    /// The client's key and certificate: a .pem, .p12 or .jks file
     #[arg(long, value_name = "FILE", requires = "tls")]
     tls_key_store: Option<PathBuf>,
     /// The authorities that may sign a server's certificate: a .pem, .p12 or .jks file [default: those of the system]

@@ -16,17 +16,21 @@ use crate::usage_error::UsageError;
 
 /// The word and the server.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  oxkeeper word srvr
+  oxkeeper word ruok --server zoo1:2281 --tls --tls-trust-store ca.pem")]
 pub(crate) struct WordArgs {
-    /// ruok, srvr, mntr, …; the server's 4lw.commands.whitelist says which it answers
+    /// The word: srvr, ruok, mntr, …; a server answers those in its 4lw.commands.whitelist
     #[arg(value_name = "WORD")]
     word: String,
-    /// The server
+    /// The server to ask
     #[arg(short, long, value_name = "HOST:PORT", default_value = "localhost:2181")]
     server: String,
     /// Time limit for the answer
     #[arg(long, value_name = "MS", default_value_t = 5_000)]
     timeout: u64,
-    /// Settings of ZooKeeper's clients, as a properties file; CLIENT_JVMFLAGS is read before it
+    /// A properties file with settings of ZooKeeper's clients, which override CLIENT_JVMFLAGS
     #[arg(long, value_name = "FILE")]
     client_configuration: Option<PathBuf>,
     #[command(flatten)]
@@ -42,13 +46,15 @@ pub(crate) fn run(args: &WordArgs) -> Result<ExitCode> {
         bail!(UsageError(format!("--server takes one server, not {}", servers.len())));
     };
     let tls = args.tls.load_with(&ClientSettings::load(args.client_configuration.as_deref())?)?;
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
     let asked = async {
         let asking = oxkeeper_client::ask_word(server, tls.as_ref(), &args.word);
         tokio::time::timeout(Duration::from_millis(args.timeout), asking).await
     };
-    let answer = runtime.block_on(asked).context("no answer in time")??;
-    ensure!(!answer.is_empty(), "{} has closed the connection without an answer: is this port for TLS?", args.server);
+    let answer = runtime
+        .block_on(asked)
+        .with_context(|| format!("{} did not answer within {} ms", args.server, args.timeout))??;
+    ensure!(!answer.is_empty(), "{} closed the connection without an answer: does this port need --tls?", args.server);
     put(String::from_utf8_lossy(&answer));
     flush();
     Ok(ExitCode::SUCCESS)

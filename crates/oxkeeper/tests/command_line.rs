@@ -53,6 +53,57 @@ impl Drop for Served {
     }
 }
 
+/// The names of the commands below this one, from its help.
+fn commands(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    names.map(|line| line.split_whitespace().next().unwrap().to_owned()).filter(|name| name != "help").collect()
+}
+
+fn check_help(words: &[String], dir: &Path, seen: &mut usize) {
+    let words: Vec<_> = words.iter().map(String::as_str).chain(["--help"]).collect();
+    let output = oxkeeper(&words, dir);
+    let help = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{words:?}: {help}");
+    *seen += 1;
+    for line in help.lines() {
+        assert!(line.chars().count() <= 80, "{words:?}: {line}");
+    }
+    let examples = help.split("Examples:\n").nth(1).unwrap_or_else(|| panic!("{words:?} has no examples: {help}"));
+    let examples: Vec<_> = examples.lines().filter(|line| line.contains("oxkeeper ")).collect();
+    assert_eq!(examples.len(), 2, "{words:?}: {help}");
+    for name in commands(&help) {
+        let below: Vec<_> = words[..words.len() - 1].iter().map(|word| (*word).to_owned()).chain([name]).collect();
+        check_help(&below, dir, seen);
+    }
+}
+
+#[test]
+fn help_fits_a_terminal_and_has_examples() {
+    let mut seen = 0;
+    check_help(&[], &std::env::temp_dir(), &mut seen);
+    assert!(seen > 18, "{seen}");
+}
+
+#[test]
+fn who_leaves_out_serve_gets_a_tip() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("keeper.conf"), "").unwrap();
+    for (words, tip) in [
+        (&["zoo.cfg"][..], "oxkeeper serve --config zoo.cfg"),
+        (&["keeper.conf"], "oxkeeper serve --config keeper.conf"),
+        (&["--port", "2181"], "oxkeeper serve --port 2181"),
+        (&["--config=zoo.cfg"], "oxkeeper serve --config=zoo.cfg"),
+    ] {
+        let output = oxkeeper(words, dir.path());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(&format!("tip: to run a server: {tip}\n")), "{said}");
+    }
+    let other = String::from_utf8(oxkeeper(&["--prot"], dir.path()).stderr).unwrap();
+    assert!(!other.contains("to run a server"), "{other}");
+}
+
 #[test]
 fn a_wrong_port_of_a_server_says_so() {
     let output = oxkeeper(&["word", "srvr", "--server", "localhost:99999"], &std::env::temp_dir());

@@ -16,7 +16,14 @@ use crate::tls::TlsArgs;
 
 /// `oxkeeper bench`.
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
+Examples:
+  oxkeeper bench --workload set --sessions 8 --in-flight 4
+  oxkeeper bench --check --server zoo1:2181,zoo2:2181,zoo3:2181
+  oxkeeper bench fill --znodes 100000"
+)]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
     pub(super) mode: Option<Mode>,
@@ -110,6 +117,10 @@ pub(super) struct LoadArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  oxkeeper bench fill
+  oxkeeper bench fill --znodes 100000 --size 1000 --server zoo1:2181")]
 pub(super) struct FillArgs {
     #[command(flatten)]
     pub(super) target: Target,
@@ -128,6 +139,10 @@ pub(super) struct FillArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  oxkeeper bench sessions --count 10000
+  oxkeeper bench sessions --count 1000 --hold 60 --pid 4711")]
 pub(super) struct SessionsArgs {
     #[command(flatten)]
     pub(super) target: Target,
@@ -140,6 +155,10 @@ pub(super) struct SessionsArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  oxkeeper bench watches --count 100000
+  oxkeeper bench watches --count 1000 --sessions 10 --pid 4711")]
 pub(super) struct WatchesArgs {
     #[command(flatten)]
     pub(super) target: Target,
@@ -158,6 +177,10 @@ pub(super) struct WatchesArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  oxkeeper bench pause --pid 4711
+  oxkeeper bench pause --pid 4711 --sessions 100 --pause 20")]
 pub(super) struct PauseArgs {
     #[command(flatten)]
     pub(super) target: Target,
@@ -170,6 +193,10 @@ pub(super) struct PauseArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  oxkeeper bench clean
+  oxkeeper bench clean --server zoo1:2181,zoo2:2181")]
 pub(super) struct CleanArgs {
     #[command(flatten)]
     pub(super) target: Target,

@@ -33,22 +33,26 @@ const REASON_LEN_MAX: u64 = 4 << 10;
 const BUFFER_LEN: usize = 256 << 10;
 const PREFIX: &str = "snapshot.";
 
-/// What to back up, and where to.
+/// Options of `oxkeeper backup`.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  OXKEEPER_AUTH='digest super:password' oxkeeper backup --out /backups
+  oxkeeper backup --server zoo1:8080 --out /backups --keep 30")]
 pub(crate) struct BackupArgs {
-    /// HOST:PORT of a server's HTTP for administrators (admin.serverPort); of an ensemble, any that serves
+    /// The admin server (admin.serverPort) of a server, or of any member of an ensemble
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     server: String,
-    /// Where backups are kept, one file each: snapshot.ZXID
+    /// Directory for backups; each is a file snapshot.ZXID
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// How many are kept; older ones are removed once the new one is sound. 0 keeps all
+    /// Number of backups to keep; older ones are removed once the new one is verified. 0 keeps all
     #[arg(long, value_name = "COUNT", default_value_t = 7)]
     keep: usize,
-    /// Who asks, as `digest user:password`; must have all permissions on /. Better in OXKEEPER_AUTH: arguments are seen by others
+    /// Identity, as `digest user:password`, with all permissions on /. Other users can see arguments: prefer OXKEEPER_AUTH
     #[arg(long, value_name = "SCHEME ID")]
     auth: Option<String>,
-    /// Where the server's commands are (admin.commandURL)
+    /// Path of the commands (admin.commandURL)
     #[arg(long, value_name = "PATH", default_value = "/commands")]
     command_url: String,
     #[command(flatten)]

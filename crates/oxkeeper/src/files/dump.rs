@@ -28,15 +28,19 @@ use serde_json::{Value, json};
 
 use super::place::seed;
 
-/// What to show.
+/// Options of `oxkeeper dump`.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  oxkeeper dump /var/lib/zookeeper/version-2/snapshot.500000123
+  oxkeeper dump --json ./oxkeeper-data/tree.redb")]
 pub(crate) struct DumpArgs {
-    /// Apache ZooKeeper's snapshot.* or log.*; our tree.redb or *.segment (of a server that does not run)
+    /// A snapshot.* or log.* of Apache ZooKeeper, or the tree.redb or a *.segment of a stopped oxkeeper server
     file: PathBuf,
-    /// Also the data of znodes, in base64
+    /// Print the data of znodes, too, in base64
     #[arg(short = 'd', long)]
     data: bool,
-    /// One JSON object a line, data included
+    /// Print a JSON object for each znode or record, with its data
     #[arg(long)]
     json: bool,
 }

@@ -14,18 +14,22 @@ use oxkeeper_zkfiles::{Compression, export as zk};
 use super::bar::{Unit, bar, spinner};
 use super::place::{PlaceArgs, seed};
 
-/// What to export, and where to.
+/// Options of `oxkeeper export`.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  oxkeeper export --config zoo.cfg --out /var/lib/zookeeper
+  oxkeeper export --data-dir ./oxkeeper-data --out ./zk --compress gz")]
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     place: PlaceArgs,
-    /// Where to: becomes the dataDir of Apache ZooKeeper. Created if it is not there
+    /// Directory to write into, a dataDir for Apache ZooKeeper; created if it is missing
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// As what
+    /// Form of the files
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// How the snapshot is stored
+    /// Compression of the snapshot
     #[arg(long, value_enum, default_value_t)]
     compress: Compress,
 }
@@ -40,11 +44,12 @@ enum Format {
 /// How a snapshot is stored.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub(crate) enum Compress {
+    /// No compression
     #[default]
     None,
-    /// zookeeper.snapshot.compression.method=gz
+    /// As zookeeper.snapshot.compression.method=gz writes it
     Gz,
-    /// zookeeper.snapshot.compression.method=snappy
+    /// As zookeeper.snapshot.compression.method=snappy writes it
     Snappy,
 }
 

@@ -17,30 +17,38 @@ use oxkeeper_zkfiles::export::fingerprint;
 use super::bar::{Unit, bar, spinner};
 use super::place::{Place, PlaceArgs, ensure_dir, seed};
 
-/// What to import, and where to.
+/// Options of `oxkeeper import`.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  oxkeeper import /var/lib/zookeeper --data-dir /var/lib/oxkeeper
+  oxkeeper import --config zoo.cfg --sessions drop")]
 pub(crate) struct ImportArgs {
-    /// Apache ZooKeeper's dataDir, or the version-2 in it; left out, the dataDir of --config
-    #[arg(value_name = "ZOOKEEPER_DATA_DIR", required_unless_present = "config")]
+    /// Apache ZooKeeper's dataDir, or the directory version-2 in it [default: the dataDir of --config]
+    #[arg(value_name = "SOURCE", required_unless_present = "config")]
     source: Option<PathBuf>,
-    /// Apache ZooKeeper's dataLogDir, if it is another directory
+    /// Apache ZooKeeper's dataLogDir [default: its dataDir]
     #[arg(long, value_name = "DIR")]
     data_log_dir: Option<PathBuf>,
-    /// Damage in the last transaction log ends it there, instead of ending the import: what is behind is lost
+    /// Import the last transaction log up to damage in it, and lose the rest, instead of failing
     #[arg(long)]
     stop_at_damage: bool,
-    /// Transaction logs without a snapshot are everything there is, as with ZooKeeper's snapshot.trust.empty=true (which also counts
-    /// where it stands in the zoo.cfg or in SERVER_JVMFLAGS)
+    /// Accept transaction logs without a snapshot as complete. snapshot.trust.empty=true in the zoo.cfg or in SERVER_JVMFLAGS
+    /// does the same
     #[arg(long)]
     trust_empty_snapshot: bool,
     #[command(flatten)]
     target: TargetArgs,
 }
 
-/// What to restore, and where to.
+/// Options of `oxkeeper restore`.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  oxkeeper restore /backups/snapshot.500000123 --config zoo.cfg
+  oxkeeper restore snapshot.500000123 --data-dir ./oxkeeper-data")]
 pub(crate) struct RestoreArgs {
-    /// A backup: a snapshot file of ours or of Apache ZooKeeper
+    /// The backup: a snapshot file from `oxkeeper backup` or from Apache ZooKeeper
     file: PathBuf,
     #[command(flatten)]
     target: TargetArgs,
@@ -50,21 +58,23 @@ pub(crate) struct RestoreArgs {
 struct TargetArgs {
     #[command(flatten)]
     place: PlaceArgs,
-    /// With --data-dir: the directory is that of a member of an ensemble. (A zoo.cfg says so itself)
+    /// Prepare the --data-dir of a member of an ensemble; with --config, the zoo.cfg tells
     #[arg(long, conflicts_with = "config")]
     for_ensemble: bool,
-    /// Sessions and their ephemeral znodes: kept, so that clients go on with them, or left out
+    /// Sessions and their ephemeral znodes
     #[arg(long, value_enum, default_value_t)]
     sessions: Sessions,
-    /// Import what is left although parts are missing: they are listed, and lost
+    /// Go on although parts are missing; the command lists what is lost
     #[arg(long)]
     accept_loss: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Sessions {
+    /// Keep them: clients can continue their sessions
     #[default]
     Keep,
+    /// Leave them out
     Drop,
 }
 

@@ -25,25 +25,29 @@ const PREFIX_LEN: u64 = 12;
 
 /// Options of `oxkeeper txn-log`.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  oxkeeper txn-log --dump /var/lib/zookeeper/version-2/log.1
+  oxkeeper txn-log --chop --zxid 0x500000123 version-2/log.500000001")]
 pub(crate) struct TxnLogArgs {
-    /// A log.* of Apache ZooKeeper
+    /// The transaction log, a log.* of Apache ZooKeeper
     file: PathBuf,
-    /// Show all transactions; that is also what is done without an option
+    /// Print all transactions; this is also the default
     #[arg(short, long)]
     dump: bool,
-    /// Write FILE.fixed, with checksums that hold
+    /// Write FILE.fixed with corrected checksums
     #[arg(short, long)]
     recover: bool,
-    /// While that is done, show all transactions, not only those that were damaged
+    /// With --recover, print all transactions, not only the damaged ones
     #[arg(short, long)]
     verbose: bool,
-    /// Do not ask before a checksum is replaced
+    /// Correct checksums without asking
     #[arg(short, long)]
     yes: bool,
-    /// Write FILE.choppedZXID, which ends at --zxid
+    /// Write FILE.choppedZXID, a copy that ends at --zxid
     #[arg(short, long, requires = "zxid")]
     chop: bool,
-    /// The last transaction to keep, decimal or 0x…
+    /// The last transaction to keep, in decimal or as 0x…
     #[arg(short, long, value_parser = parse_zxid)]
     zxid: Option<i64>,
 }

@@ -50,7 +50,12 @@ use crate::out::{flush, put};
 use crate::tls::TlsArgs;
 use crate::usage_error::UsageError;
 
+/// Options of `oxkeeper shell`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  oxkeeper shell --server zoo1:2181,zoo2:2181/app
+  oxkeeper shell -o json get /config/name")]
 pub(crate) struct ShellArgs {
     /// Servers, and the znode that becomes the root
     #[arg(short, long, value_name = "HOST:PORT,…[/CHROOT]", default_value = "localhost:2181")]
@@ -64,7 +69,7 @@ pub(crate) struct ShellArgs {
     /// Connect before the first command runs
     #[arg(long)]
     waitforconnection: bool,
-    /// Settings of ZooKeeper's clients, as a properties file; CLIENT_JVMFLAGS is read before it
+    /// A properties file with settings of ZooKeeper's clients, which override CLIENT_JVMFLAGS
     #[arg(long, value_name = "FILE")]
     client_configuration: Option<PathBuf>,
     /// Format of answers
