@@ -71,7 +71,7 @@ fn check_help(words: &[String], dir: &Path, seen: &mut usize) {
     }
     let examples = help.split("Examples:\n").nth(1).unwrap_or_else(|| panic!("{words:?} has no examples: {help}"));
     let examples: Vec<_> = examples.lines().filter(|line| line.contains("oxkeeper ")).collect();
-    assert_eq!(examples.len(), 2, "{words:?}: {help}");
+    assert!(examples.len() >= 2, "{words:?}: {help}");
     for name in commands(&help) {
         let below: Vec<_> = words[..words.len() - 1].iter().map(|word| (*word).to_owned()).chain([name]).collect();
         check_help(&below, dir, seen);
