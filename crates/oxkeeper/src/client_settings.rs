@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use oxkeeper_client::Credentials;
+use oxkeeper_config::{Config, Properties, Source};
 use oxkeeper_server::client_account;
-use oxkeeper_server::config::{Config, Properties, Source};
 use oxkeeper_tls::TlsSettings;
 
 /// Where the section of the JAAS file is named, and its usual name.

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use oxkeeper_config::{Config, EXIT_CODE_INVALID, Explained, LOG_VARIABLE, Properties, Source, explain};
 use oxkeeper_durable::recovery::refuse_foreign;
 use oxkeeper_server::check;
-use oxkeeper_server::config::{Config, EXIT_CODE_INVALID, Explained, LOG_VARIABLE, Properties, Source, explain};
 use rustix::termios::{isatty, tcgetwinsize};
 use tracing::Level;
 

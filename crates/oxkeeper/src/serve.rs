@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use oxkeeper_config::{Config, EXIT_CODE_INVALID, LOG_VARIABLE, Properties, Source, parse_log_filter};
 use oxkeeper_durable::RecoveryError;
-use oxkeeper_server::config::{Config, EXIT_CODE_INVALID, LOG_VARIABLE, Properties, Source, parse_log_filter};
 use oxkeeper_server::{ListenError, Reason, Server, StartError, StartOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{error, info, warn};

@@ -14,7 +14,6 @@ mod ended;
 pub mod java;
 mod thread;
 
-pub mod config;
 mod handoff;
 mod telemetry;
 

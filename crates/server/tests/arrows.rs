@@ -6,18 +6,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates, each with those it may use.
-const CRATES: [(&str, &[&str]); 11] = [
+const CRATES: [(&str, &[&str]); 12] = [
     ("proto", &[]),
     ("state", &["proto"]),
     ("store", &[]),
     ("tls", &[]),
     ("zkfiles", &["proto", "state"]),
     ("replica", &["proto", "state"]),
+    ("config", &["proto", "state", "replica", "tls"]),
     ("durable", &["proto", "state", "store", "replica"]),
     ("client", &["proto", "tls"]),
     ("sim", &["proto", "state", "store", "replica", "durable"]),
-    ("server", &["proto", "state", "store", "tls", "zkfiles", "replica", "durable"]),
-    ("oxkeeper", &["proto", "state", "store", "tls", "zkfiles", "durable", "client", "sim", "server"]),
+    ("server", &["proto", "state", "store", "tls", "zkfiles", "replica", "durable", "config"]),
+    ("oxkeeper", &["proto", "state", "store", "tls", "zkfiles", "durable", "client", "sim", "config", "server"]),
 ];
 
 fn crates() -> PathBuf {

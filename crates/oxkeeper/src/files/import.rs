@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
+use oxkeeper_config::Properties;
 use oxkeeper_durable::offline::Plot;
 use oxkeeper_proto::Zxid;
-use oxkeeper_server::config::Properties;
 use oxkeeper_state::State;
 use oxkeeper_state::import::Kept;
 use oxkeeper_zkfiles::dir::{self, Checked, Found, Loaded, Options};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use oxkeeper_server::config::Config;
+use oxkeeper_config::Config;
 
 /// Our data directory, as a configuration names it or by itself.
 #[derive(Args, Debug)]

@@ -11,8 +11,8 @@ use thiserror::Error;
 use tracing::warn;
 
 use super::jaas::{self, JAAS_LEN_MAX, Module};
-use crate::config::Security;
 use crate::telemetry::audit::process_user;
+use oxkeeper_config::Security;
 
 /// The login module of DIGEST-MD5.
 const DIGEST_MODULE: &str = "org.apache.zookeeper.server.auth.DigestLoginModule";

@@ -15,7 +15,6 @@ use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use tracing::{error, info};
 
 use crate::clock::Clock;
-use crate::config::Containers;
 use crate::engine::incarnation::OnDisk;
 use crate::engine::mailbox::{Mailbox, Proposing};
 use crate::storage::checkpoint::Checkpoints;
@@ -23,6 +22,7 @@ use crate::telemetry::audit::AuditLog;
 use crate::telemetry::counters::EngineStats;
 use crate::telemetry::slow::{SlowLog, Times};
 use crate::telemetry::watchdog::Watchdog;
+use oxkeeper_config::Containers;
 
 /// Commands applied under one exclusive lock: readers wait no longer than these take, about 0.2 ms.
 pub(crate) const APPLY_MAX: usize = 256;

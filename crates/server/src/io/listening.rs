@@ -14,11 +14,11 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::config::{Config, HostPort};
 use crate::engine::mailbox::{Mailbox, Order};
 use crate::net::listener::{Opened, bind, listen};
 use crate::net::rebind::{Rebind, reopen};
 use crate::net::tls::Door;
+use oxkeeper_config::{Config, HostPort};
 
 /// Connections the system may hold for us until they are accepted, when the configuration does not say.
 const BACKLOG: i32 = 4096;

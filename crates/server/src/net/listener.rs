@@ -7,7 +7,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
 
 use super::tls::Door;
-use crate::config::HostPort;
+use oxkeeper_config::HostPort;
 
 /// A socket for the thread that accepts on it.
 #[derive(Debug)]

@@ -6,9 +6,9 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::config::HostPort;
 use crate::handoff::errand::Errand;
 use crate::thread::spawn;
+use oxkeeper_config::HostPort;
 
 /// See the module.
 #[derive(Debug, Default)]

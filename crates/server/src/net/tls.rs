@@ -14,7 +14,7 @@ use oxkeeper_tls::{ClientAuth, FIRST_BYTE, Facts, LiveTls, Session, SessionError
 use thiserror::Error;
 use tracing::warn;
 
-use crate::config::{Config, Tls};
+use oxkeeper_config::{Config, Tls};
 
 /// Bytes of the thread's buffers that are kept for the next record.
 const BUFFER_KEPT: usize = 256 << 10;

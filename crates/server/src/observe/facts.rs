@@ -17,7 +17,6 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
-use crate::config::{Config, Whitelist, Word};
 use crate::engine::mailbox::{Mailbox, Order};
 use crate::io::admission::Admission;
 use crate::io::listening::Listening;
@@ -35,6 +34,7 @@ use crate::storage::checkpoint::SharedCheckpoints;
 use crate::telemetry::counters::{AdminStats, CheckpointStats, EngineStats, StartupStats};
 use crate::telemetry::report::{ConnectionReport, ThreadReport};
 use crate::telemetry::role::{Place, Role, RoleCell};
+use oxkeeper_config::{Config, Whitelist, Word};
 
 /// The trace mask a server starts with. Nothing here is traced by it; clients may set and read it.
 const TRACE_MASK: i64 = 306;
@@ -524,7 +524,7 @@ mod tests {
     use oxkeeper_state::{Settings, State};
 
     use super::*;
-    use crate::config::Properties;
+    use oxkeeper_config::Properties;
 
     /// Member 3 of the ensemble whose `conf` was recorded.
     const MEMBER: &str = "\

@@ -23,8 +23,8 @@ use super::hello::{Hello, Purpose, Refusal};
 use super::helpers::{Helpers, Topic, canonical, resolve};
 use super::stream::PeerStream;
 use super::{OnState, spawn};
-use crate::config::HostPort;
 use crate::net::rebind::{Rebind, reopen};
+use oxkeeper_config::HostPort;
 
 /// How long the system is left alone after it has refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

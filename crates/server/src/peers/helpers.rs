@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn a_link_is_lacking_until_there_is_one() {
         let member = |id| Member { id, host: "127.0.0.1".to_owned(), port: 1 };
-        let listen = crate::config::HostPort { host: None, port: 1 };
+        let listen = oxkeeper_config::HostPort { host: None, port: 1 };
         let helpers =
             Helpers::new(PeersConfig::new(ServerId(1), vec![member(ServerId(1)), member(ServerId(2))], listen))
                 .unwrap();

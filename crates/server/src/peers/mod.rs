@@ -54,7 +54,7 @@ use tracing::{error, info, warn};
 use self::accept::Entrance;
 use self::helpers::Helpers;
 use self::link::{End, Link};
-use crate::config::HostPort;
+use oxkeeper_config::HostPort;
 
 pub(crate) use self::alarm::Alarm;
 pub(crate) use self::dial::Connector;

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use oxkeeper_tls::{FIRST_BYTE, LiveTls, SecureSocket, Sides, TlsError, limit};
 
-use crate::config::Config;
 use crate::net::tls::load;
+use oxkeeper_config::Config;
 
 /// As rustls writes them.
 const CERTIFICATE_ALERTS: [&str; 4] = ["BadCertificate", "CertificateUnknown", "UnknownCA", "CertificateExpired"];

@@ -5,7 +5,7 @@
 use oxkeeper_replica::Load;
 use oxkeeper_replica::load::{Gate, LoadLimits, Rations};
 
-use crate::config::{Config, Limits};
+use oxkeeper_config::{Config, Limits};
 
 /// Nothing is under way yet.
 pub(crate) fn load(config: &Config, now_ms: u64, seed: u64) -> Load {

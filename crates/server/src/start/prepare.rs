@@ -9,10 +9,10 @@ use oxkeeper_replica::auth::Sasl;
 
 use super::error::StartError;
 use crate::auth;
-use crate::config::Config;
 use crate::net::tls::{AdminTls, ClientTls};
 use crate::peers::PeerTls;
 use crate::telemetry::audit;
+use oxkeeper_config::Config;
 
 /// Asks everything that a start asks before it opens data and sockets; leaves nothing behind.
 ///

@@ -23,8 +23,6 @@ use tracing::{info, warn};
 
 use super::error::StartError;
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::config::Word;
 use crate::ended::{Ended, Reason};
 use crate::engine::incarnation::OnDisk;
 use crate::engine::mailbox::{Mailbox, Order, Proposing};
@@ -48,6 +46,8 @@ use crate::telemetry::role::RoleCell;
 use crate::telemetry::slow::SlowLog;
 use crate::telemetry::watchdog::Watchdog;
 use crate::thread::spawn;
+use oxkeeper_config::Config;
+use oxkeeper_config::Word;
 
 /// ZooKeeper: the id of a standalone server, which is the top byte of its session ids.
 const STANDALONE_ID: ServerId = ServerId(1);

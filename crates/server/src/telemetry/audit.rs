@@ -20,9 +20,9 @@ use parking_lot::{Condvar, Mutex};
 use tracing::error;
 
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::java::log_time;
 use crate::thread::spawn;
+use oxkeeper_config::Config;
 
 /// Bytes of the audit log that wait for their file, before lines are made of them: the engine waits until there are fewer.
 const WAITING_LEN_MAX: usize = 4 << 20;
@@ -250,7 +250,7 @@ pub(crate) fn process_user() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::AuditConfig;
+    use oxkeeper_config::AuditConfig;
 
     #[test]
     fn lines_are_appended_to_the_file() {

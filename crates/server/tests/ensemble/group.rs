@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use oxkeeper_config::{Config, Properties};
 use oxkeeper_proto::OpCode;
 use oxkeeper_proto::records::{PathRecord, Stat};
-use oxkeeper_server::config::{Config, Properties};
 use oxkeeper_server::{Server, StartError, StartOptions};
 use oxkeeper_store::RealDisk;
 use oxkeeper_store::fake::FakeDisk;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use oxkeeper_server::config::{Config, Properties, Source};
+use oxkeeper_config::{Config, Properties, Source};
 use oxkeeper_server::{Server, StartError, StartOptions};
 use oxkeeper_store::RealDisk;
 use oxkeeper_store::fake::FakeDisk;

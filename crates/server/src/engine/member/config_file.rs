@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use oxkeeper_state::Membership;
 use tracing::{info, warn};
 
-use crate::config::{Config, ConfigFile};
 use crate::thread::spawn;
+use oxkeeper_config::{Config, ConfigFile};
 
 /// The file, and how far it is.
 pub(crate) struct ConfigKeeper {

@@ -35,7 +35,6 @@ use super::housekeeping::{BLANK_LOG_INTERVAL_MS, LONELY_LOG_AFTER_MS};
 use super::states::{Asked, States};
 use super::watch::{Watch, Watched};
 use crate::clock::Clock;
-use crate::config::{self, Containers, HostPort, Membership};
 use crate::ended::{Ended, Reason};
 use crate::engine::mailbox::{Mailbox, Proposing};
 use crate::engine::standalone::reaping;
@@ -47,6 +46,7 @@ use crate::telemetry::role::{self, RoleCell};
 use crate::telemetry::slow::SlowLog;
 use crate::telemetry::watchdog::Watchdog;
 use crate::thread::give_way;
+use oxkeeper_config::{Containers, HostPort, Membership, members_of};
 
 /// ZooKeeper's: a file of this name in the data directory says that an empty server may count as a new one.
 pub(super) const INITIALIZE: &str = "initialize";
@@ -405,13 +405,13 @@ pub(super) fn follow_own_line(parts: &Parts) {
 /// Who is linked: the members that are agreed on, or else those of the configuration; and this server. Whether the others
 /// know that it is one.
 pub(super) fn linked_members(parts: &Parts) -> (Vec<Member>, bool) {
-    let link = |member: &config::Member| {
+    let link = |member: &oxkeeper_config::Member| {
         let host = parts.membership.host_of(member).into_owned();
         Member { id: member.id, host, port: member.port }
     };
     let configured = &parts.membership.members;
     let shared = parts.shared.read();
-    let agreed = config::members_of(shared.state.membership());
+    let agreed = members_of(shared.state.membership());
     let me = parts.membership.me;
     if !is_followed(parts, shared.state.membership()) {
         return (configured.iter().map(link).collect(), !parts.membership.reconfig_enabled);

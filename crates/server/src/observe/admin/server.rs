@@ -25,10 +25,10 @@ use tokio_rustls::server::TlsStream;
 use tracing::{debug, info, warn};
 
 use super::site::{Origin, Port, Site};
-use crate::config::Config;
 use crate::net::tls::AdminTls;
 use crate::telemetry::throttle::Throttle;
 use crate::thread::spawn;
+use oxkeeper_config::Config;
 
 /// Connections of administrators, all ports together; more are closed at once.
 const CONNECTIONS_MAX: usize = 128;

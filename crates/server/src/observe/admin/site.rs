@@ -20,10 +20,10 @@ use parking_lot::Mutex;
 use super::authority::{Limiter, Rules};
 use super::health::{self, Health, Phase, Verdict};
 use super::{commands, exposition};
-use crate::config::Config;
 use crate::engine::restorer::Restorer;
 use crate::observe::facts::{Asked, Inspector};
 use crate::telemetry::watchdog::Watchdog;
+use oxkeeper_config::Config;
 
 /// How long the threads that serve clients may take to tell what they count.
 const GATHER_MAX: Duration = Duration::from_secs(5);
@@ -65,7 +65,7 @@ pub(super) struct Origin {
 #[derive(Debug)]
 pub(crate) struct Site {
     command_url: String,
-    pub(super) config: crate::config::Admin,
+    pub(super) config: oxkeeper_config::Admin,
     phase: Mutex<Phase>,
     health: Health,
     running: OnceLock<Running>,

@@ -8,8 +8,8 @@ use std::fmt::{self, Write as _};
 use super::facts::{
     ConfigurationFacts, ConnectionFacts, EnsembleFacts, Environment, ExpiryBucket, Facts, GlobalSessions, Mode, Serving,
 };
-use crate::config::{Whitelist, Word};
 use crate::java;
+use oxkeeper_config::{Whitelist, Word};
 
 /// What to do about a word.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use oxkeeper_proto::ServerId;
 use super::answer::Answer;
 use super::metrics::{Metric, Number, Percentiles, Summary, Value};
 use super::*;
-use crate::config::{Whitelist, Word};
+use oxkeeper_config::{Whitelist, Word};
 
 const VERSION: &str = "3.9.5-293c895a8d966a3ecb92872be4a1daf87d725da2, built on 2026-02-11 20:18 UTC";
 const SESSION_A: i64 = 0x1000022d2b90000;

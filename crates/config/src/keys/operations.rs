@@ -1,8 +1,8 @@
 //! Keys of monitoring, and of what only a JVM has.
 
 use super::{Form, Key, Kind, fit, int, port, unused};
-use crate::config::draft::{PROMETHEUS_PROVIDER, host_name};
-use crate::config::log_filter::parse_log_filter;
+use crate::draft::{PROMETHEUS_PROVIDER, host_name};
+use crate::log_filter::parse_log_filter;
 
 const NO_JVM: &str = "there is no JVM";
 const OWN_EXPORT: &str = "metrics are computed when they are asked for";

@@ -22,11 +22,11 @@ mod tests;
 mod word;
 
 pub use draft::Problem;
-pub(crate) use dynamic::ConfigFile;
+pub use dynamic::ConfigFile;
 pub use explain::{Explained, Verdict, explain, keys_markdown};
 pub use load::ConfigError;
 pub use log_filter::{LOG_VARIABLE, parse_log_filter};
-pub(crate) use membership::members_of;
+pub use membership::members_of;
 pub use membership::{MEMBERS_MAX, Member, Membership};
 pub use oxkeeper_state::membership::HostPort;
 pub use properties::{Properties, Property, Source, SyntaxError};

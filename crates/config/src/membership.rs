@@ -106,7 +106,7 @@ impl Membership {
 
     /// Where to reach a member that may have a wildcard for a host: where the configuration says. A wildcard there, and
     /// another port than this server's own, is another server of this machine.
-    pub(crate) fn host_of<'a>(&'a self, member: &'a Member) -> Cow<'a, str> {
+    pub fn host_of<'a>(&'a self, member: &'a Member) -> Cow<'a, str> {
         let configured = self.members.iter().find(|configured| configured.id == member.id);
         match configured.filter(|_| is_wildcard(&member.host)) {
             None => Cow::from(&member.host),
@@ -118,7 +118,7 @@ impl Membership {
 }
 
 /// The members that a state knows, as links need them.
-pub(crate) fn members_of(agreed: &membership::Membership) -> Vec<Member> {
+pub fn members_of(agreed: &membership::Membership) -> Vec<Member> {
     agreed.members().servers.iter().map(|(&id, server)| member(id, server)).collect()
 }
 

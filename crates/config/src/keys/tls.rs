@@ -1,7 +1,7 @@
 //! Keys of TLS: the two families `ssl.*` (clients) and `ssl.quorum.*` (servers among each other), which are alike.
 
 use super::{Form, Key, Kind, fit, int, unused};
-use crate::config::settings::Config;
+use crate::settings::Config;
 use oxkeeper_tls::{ClientAuth, Password, StoreSpec};
 
 const NO_REVERSE: &str = "a certificate is compared with the name or address at hand; no name is looked up";

@@ -3,7 +3,7 @@
 use oxkeeper_replica::auth::DigestAlgorithm;
 
 use super::{Form, Key, Kind, unused};
-use crate::config::settings::{Config, ENSEMBLE_PROVIDER, SASL_PROVIDER};
+use crate::settings::{Config, ENSEMBLE_PROVIDER, SASL_PROVIDER};
 
 /// Providers that need no class of their own here.
 const BUILT_IN_PROVIDERS: [&str; 5] = [

@@ -17,7 +17,7 @@ const NEXT: &str = ".dynamic.next";
 
 /// A configuration file that this server keeps up with its ensemble.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ConfigFile {
+pub struct ConfigFile {
     path: PathBuf,
     /// This server.
     me: ServerId,
@@ -26,12 +26,13 @@ pub(crate) struct ConfigFile {
 }
 
 impl ConfigFile {
-    pub(crate) fn new(path: PathBuf, me: ServerId, known: Members) -> ConfigFile {
+    /// Takes the file at `path`, in which server `me` has read these members.
+    pub fn new(path: PathBuf, me: ServerId, known: Members) -> ConfigFile {
         ConfigFile { path, me, known }
     }
 
     /// Writes the members beside the file, and into the file where they are. *Errors*: those of the system.
-    pub(crate) fn write(&self, membership: &Membership) -> io::Result<()> {
+    pub fn write(&self, membership: &Membership) -> io::Result<()> {
         let path = fs::canonicalize(&self.path)?;
         let dynamic = with_suffix(&path, &format!(".dynamic.{:x}", membership.version()));
         replace(&dynamic, self.lines(membership).as_bytes())?;
@@ -66,7 +67,7 @@ impl ConfigFile {
     }
 
     /// Keeps the file as it was written by people, in `<file>.bak`. *Errors*: those of the system.
-    pub(crate) fn back_up(&self) -> io::Result<()> {
+    pub fn back_up(&self) -> io::Result<()> {
         replace(&with_suffix(&self.path, ".bak"), &fs::read(&self.path)?)
     }
 }
@@ -114,7 +115,12 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
-    File::open(oxkeeper_store::parent(path))?.sync_all()
+    File::open(parent(path))?.sync_all()
+}
+
+/// The directory that holds `path`: the current one for a bare relative name.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
