@@ -17,6 +17,11 @@ pub fn members_of(log: &Log) -> Option<Vec<ServerId>> {
     log.scalar(scalar::MEMBERS).map(|members| members.into_iter().map(ServerId).collect())
 }
 
+/// Returns the server that wrote a log, if it is that of an ensemble's member.
+pub fn owner_of(log: &Log) -> Option<ServerId> {
+    log.scalar(scalar::OWNER).and_then(|owner| Some(ServerId(*owner.first()?)))
+}
+
 /// What a server keeps of its own log and scalars when it installs a peer's state.
 ///
 /// The peer's entries behind what is decided, with the round they were accepted in, replace the own ones, unless the

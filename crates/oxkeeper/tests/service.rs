@@ -94,7 +94,7 @@ fn a_supervisor_hears_of_its_life() {
     service.until_told("STOPPING=1");
     let (status, log) = service.ended();
     assert_eq!(status.code(), Some(0), "{log}");
-    assert!(!log.contains("serving"), "warnings only, at first: {log}");
+    assert!(!log.contains("listening for clients"), "warnings only, at first: {log}");
     assert!(log.contains("SIGHUP: read oxkeeper.log again"), "{log}");
     assert!(log.contains("SIGTERM: stopping"), "{log}");
 }

@@ -22,6 +22,8 @@ pub mod scalar {
     pub const CONFIGURATION: u8 = 6;
     /// Entries that a blank server's state must have before it takes part, u64: it was let in.
     pub const ADMITTED: u8 = 7;
+    /// The id of the server whose log this is, one byte.
+    pub const OWNER: u8 = 8;
 }
 
 /// The disk is full: nothing was written.

@@ -158,7 +158,11 @@ impl Replica {
         let known = storage::number(&*journal, scalar::BOOT).unwrap_or(0);
         // A server that lost its disk does not know how often it was started; the wall's clock is later than all that.
         let boot = config.wall_ms.max(known + 1).max(state.last_admitted(config.me).unwrap_or_default().0 + 1);
-        journal.write(vec![JournalOp::Scalar(scalar::BOOT, boot.to_be_bytes().to_vec())])?;
+        let owner = vec![config.me.0];
+        journal.write(vec![
+            JournalOp::Scalar(scalar::BOOT, boot.to_be_bytes().to_vec()),
+            JournalOp::Scalar(scalar::OWNER, owner),
+        ])?;
         let configuration = Configuration::of(&*journal);
         let mut replica = Replica {
             links: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use oxkeeper_durable::own_log::members_of;
+use oxkeeper_durable::own_log::{members_of, owner_of};
 use oxkeeper_durable::recovery::{self, KNOWS, Recovered, Replay};
 use oxkeeper_durable::{LogJournal, StoreOptions};
 use oxkeeper_proto::ServerId;
@@ -256,6 +256,7 @@ fn open(config: &Config, options: StartOptions, disk: &Arc<dyn Disk>, seed: u64)
     let (dirs, store) = ((&config.data_dir, &config.data_log_dir), StoreOptions::default());
     let recovered = recovery::recover_with(disk, dirs.0, dirs.1, seed, &store, replay)?;
     check_kind(config, &recovered)?;
+    warn_of_copy(config, &recovered);
     member::compare(config, recovered.state.membership());
     let stats = StartupStats::of(&recovered);
     let Recovered { state, log, tree, applied, checkpointed, tail_len, locks, last_checkpoint, .. } = recovered;
@@ -268,6 +269,21 @@ fn open(config: &Config, options: StartOptions, disk: &Arc<dyn Disk>, seed: u64)
         checkpoints,
         stats,
     })
+}
+
+/// Another server's data brings its promises and acceptances, and lacks this one's. Only where all members begin with one and the
+/// same copy is that safe, which is how an operator recovers from lost disks.
+fn warn_of_copy(config: &Config, recovered: &Recovered) {
+    if let (Some(membership), Some(owner)) = (&config.ensemble.membership, owner_of(&recovered.log))
+        && owner != membership.me
+    {
+        warn!(
+            "server {owner} wrote the data in {}, and this is server {}. Unless all servers start with the same copy, stop this one \
+             and correct its myid, or empty its data directory, which the other servers then fill",
+            config.data_dir.display(),
+            membership.me
+        );
+    }
 }
 
 /// The data of a standalone server is not that of an ensemble's member, nor that of another ensemble's.
@@ -470,9 +486,9 @@ fn assemble(
     let rules = admin::Rules { settings, auth: auth_rules };
     site.run(words, rules, restorer, watchdog.clone(), tick_ms(&config));
     if let Some(address) = secure_address {
-        info!(%address, "serving with TLS");
+        info!(%address, "listening for clients with TLS");
     }
-    info!(%address, threads, "serving");
+    info!(%address, threads, "listening for clients");
     Ok(Server {
         listening,
         proposing,

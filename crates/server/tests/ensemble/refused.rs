@@ -9,6 +9,7 @@ use oxkeeper_store::fake::FakeDisk;
 
 use crate::group::Group;
 use crate::support::config;
+use crate::support::process::Process;
 use crate::support::raw::Raw;
 
 /// A standalone server's data, as a member: refused with the reason; and the other way round.
@@ -57,6 +58,23 @@ fn a_changed_list_of_members_is_refused() {
     group.wait_serving();
     group.assert_equal();
     group.end();
+}
+
+/// A copied data directory brings another server's promises, and lacks this one's: its log says so, once.
+#[test]
+fn data_of_another_member_is_used_with_a_warning() {
+    let mut group = Group::running_on_files(&[1, 2, 3]);
+    write_one(&mut group.client(3));
+    group.ids().into_iter().for_each(|id| group.stop(id));
+    let dir = group.seat(1).dir.clone();
+    std::fs::write(dir.join("myid"), "2").unwrap();
+    let zoo_cfg = group.zoo_cfg(2).replace(&group.seat(2).dir.display().to_string(), &dir.display().to_string());
+    let told =
+        ["WARN", "server 1 wrote the data in", "and this is server 2. Unless all servers start with the same copy"];
+    Process::start_member(&dir, &zoo_cfg).until_logged(&told);
+    let again = Process::start_member(&dir, &zoo_cfg);
+    again.until_logged(&["listening for clients"]);
+    assert!(!again.has_logged(&told), "from now on it is its own");
 }
 
 /// A copied `myid` is found by what the server takes itself for.

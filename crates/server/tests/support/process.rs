@@ -119,8 +119,13 @@ impl Process {
 
     /// Waits for a line of the log that has all of these parts.
     pub fn until_logged(&self, parts: &[&str]) {
+        until(&format!("{parts:?} in the log"), || self.has_logged(parts));
+    }
+
+    /// Whether a line of the log has all of these parts.
+    pub fn has_logged(&self, parts: &[&str]) -> bool {
         let has = |line: &str| parts.iter().all(|part| line.contains(part));
-        until(&format!("{parts:?} in the log"), || self.log.lock().unwrap().lines().any(has));
+        self.log.lock().unwrap().lines().any(has)
     }
 
     /// Bytes of memory in use: now, and at most so far.
