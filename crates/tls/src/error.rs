@@ -46,22 +46,22 @@ pub enum StoreProblem {
     UnknownType(String),
     #[error("stores of type {0} cannot be read here: convert it with `keytool -importkeystore -deststoretype PKCS12`")]
     UnsupportedType(String),
-    #[error("the password is wrong, or the file is damaged")]
+    #[error("wrong password, or the file is damaged")]
     Password,
-    #[error("the key in it is encrypted: set the password")]
+    #[error("its key is encrypted; set the password")]
     PasswordMissing,
     #[error("it is not a {0} store: {1}")]
     Malformed(&'static str, String),
     #[error("it ends in the middle of a {0} store")]
     Truncated(&'static str),
-    #[error("there is no private key in it")]
+    #[error("it holds no private key")]
     NoKey,
-    #[error("there is no certificate for the private key in it")]
+    #[error("it holds no certificate for the private key")]
     NoCertificate,
-    #[error("there is no trusted certificate in it")]
+    #[error("it holds no trusted certificate")]
     NothingTrusted,
     #[error("its private key cannot be used ({0}): RSA from 2048 bits, EC (P-256, P-384) and Ed25519 can")]
     KeyKind(String),
-    #[error("a certificate in it cannot be read: {0}")]
+    #[error("it holds a certificate that cannot be read: {0}")]
     Certificate(String),
 }

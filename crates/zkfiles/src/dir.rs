@@ -154,7 +154,7 @@ pub fn load_file(path: &Path, seed: u64, progress: impl FnMut(Progress) + 'stati
     let told: Told = Rc::new(RefCell::new(progress));
     let mut loading = Loading::read(path, None, seed, MissingAcl::Refuse, Counting::new(&told, total))?;
     if loading.zxid.0 < 0 {
-        let what = "neither its name (snapshot.ZXID) nor its end says of which transaction it is".to_owned();
+        let what = "neither its name (snapshot.ZXID) nor its end names its transaction".to_owned();
         return Err(Problem::Nonsense { offset: 0, what }.of(path));
     }
     loading.compare_snapshot_digest();
@@ -180,7 +180,7 @@ pub fn load_stream(stream: impl Read, seed: u64) -> Result<Streamed, Problem> {
     let content = open_stream(stream).map_err(|source| Problem::Unreadable { offset: 0, source })?;
     let (importing, trailer) = read_snapshot(content, seed, MissingAcl::Refuse)?;
     let zxid = trailer.zxid().filter(|&zxid| zxid >= 0);
-    let zxid = zxid.ok_or_else(|| nonsense("its end does not say of which transaction it is".to_owned()))?;
+    let zxid = zxid.ok_or_else(|| nonsense("its end does not name its transaction".to_owned()))?;
     let digest = comparable(trailer).filter(|digest| digest.zxid == zxid);
     let digest_matches = digest.map(|digest| digest.digest as u64 == importing.digest());
     Ok(Streamed { importing, zxid, digest_matches })

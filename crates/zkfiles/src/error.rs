@@ -26,7 +26,7 @@ pub enum Problem {
         what: &'static str,
     },
     /// It begins with something else.
-    #[error("is no {wanted}: it begins with {found:#010x}")]
+    #[error("is not a {wanted}: it begins with {found:#010x}")]
     Foreign {
         /// What it should be.
         wanted: &'static str,

@@ -277,7 +277,7 @@ impl Section<'_> {
         let digest = std::str::from_utf8(text).ok().and_then(|text| u64::from_str_radix(text, 16).ok());
         digest
             .map(|digest| digest as i64)
-            .ok_or_else(|| Problem::Nonsense { offset, what: "the tree digest is no hexadecimal number".to_owned() })
+            .ok_or_else(|| Problem::Nonsense { offset, what: "the tree digest is not a hexadecimal number".to_owned() })
     }
 
     fn last_zxid(&mut self) -> Result<i64, Problem> {

@@ -83,7 +83,7 @@ impl Chunks {
     fn header(&self) -> Result<(usize, u32), TransferError> {
         let word = |at: usize| u32::from_le_bytes(self.bytes[at..at + 4].try_into().expect("four bytes"));
         if self.bytes[..4] != MAGIC {
-            return Err(self.damaged("it is no chunk of a state"));
+            return Err(self.damaged("it is not a chunk of a state"));
         }
         if crc32fast::hash(&self.bytes[..HEADER_LEN - 4]) != word(HEADER_LEN - 4) {
             return Err(self.damaged("its header's checksum fails"));

@@ -162,7 +162,7 @@ fn take_over(
         None => {
             if !state.leave_epoch(Zxid(0)) {
                 plot.abandon();
-                bail!("zxid {zxid:#x} is of the last epoch there is: no server goes on from it");
+                bail!("zxid {zxid:#x} is of the last epoch, after which no server can go on");
             }
         }
     }
@@ -172,8 +172,8 @@ fn take_over(
     tell(&found, &kept, &state, zxid, begin, &place.data_dir);
     if let Some(id) = ensemble {
         say!(
-            "For an ensemble: do the same on each of its servers, from a copy of the same files. All must say {id:016x};\n\
-             servers that say something else are refused by the others. Then start all of them."
+            "Do the same on each server of the ensemble, from a copy of the same files. Each must print {id:016x};\n\
+             a server that prints another id is refused by the others. Then start all of them."
         );
     }
     Ok(ExitCode::SUCCESS)
@@ -183,27 +183,29 @@ fn take_over(
 fn refusal(found: &Found) -> String {
     let losses: Vec<_> = found.losses.iter().map(|loss| format!("  - {loss}\n")).collect();
     format!(
-        "what is there is incomplete, and nothing was written:\n{}Take the files of another server of the ensemble, or a backup. To go on \
-         with what is there, and to lose the rest: --accept-loss",
+        "the data is incomplete, so nothing was written:\n{}Take the files of another server of the ensemble, or a backup. To go on \
+         without what is missing, use --accept-loss",
         losses.concat()
     )
 }
 
 fn tell(found: &Found, kept: &Kept, state: &State, zxid: i64, begin: Instant, data_dir: &Path) {
     found.notes.iter().for_each(|note| eprintln!("oxkeeper: note: {note}"));
-    found.losses.iter().for_each(|loss| eprintln!("oxkeeper: lost, as you accepted: {loss}"));
+    found.losses.iter().for_each(|loss| eprintln!("oxkeeper: lost (--accept-loss): {loss}"));
     if kept.sessions_ambiguous > 0 {
         eprintln!(
-            "oxkeeper: note: {} sessions have ids that read as the owners of TTL znodes, as a server 255 gives them: they were ended with\n\
-             their ephemeral znodes. Their clients are told that they have expired, and begin new ones",
+            "oxkeeper: note: ended {} sessions of a server 255, with their ephemeral znodes, because their ids look like owners of TTL znodes.\n\
+             Their clients see an expired session and start new ones",
             kept.sessions_ambiguous
         );
     }
     match &found.snapshot {
         Some(path) => say!("{}, zxid {:#x}", path.display(), found.snapshot_zxid),
-        None => say!("no snapshot: from nothing, as snapshot.trust.empty says"),
+        None => say!("no snapshot: starting from nothing, as snapshot.trust.empty says"),
     }
-    say!("  and {} transactions of {} logs, up to {zxid:#x}", found.transactions, found.logs);
+    if found.logs > 0 {
+        say!("  and {} transactions of {} logs, up to {zxid:#x}", found.transactions, found.logs);
+    }
     say!("  {} znodes; {}", state.tree().len(), checked(found));
     say!(
         "  {} sessions with {} ephemeral znodes; left out: {} sessions, {} ephemeral znodes",
@@ -222,17 +224,17 @@ fn checked(found: &Found) -> String {
     }
     let digest = match found.checked {
         Checked::Transaction(zxid) => {
-            format!("the tree digest is the one Apache ZooKeeper wrote down with transaction {zxid}")
+            format!("the tree digest matches that of transaction {zxid}")
         }
-        Checked::Snapshot => "the tree digest is the one Apache ZooKeeper wrote down with the snapshot".to_owned(),
+        Checked::Snapshot => "the tree digest matches that of the snapshot".to_owned(),
         Checked::Nothing => "no tree digest to compare with".to_owned(),
     };
     if found.stopped_at_damage {
-        return format!("{digest}; what is behind the damage is left out");
+        return format!("{digest}; everything after the damage is left out");
     }
     match (found.transactions, found.logs) {
-        (0, 0) => format!("{digest}; no transaction log that could have more"),
-        (0, _) => format!("{digest}; nothing behind the snapshot in the logs"),
-        (_, _) => format!("{digest}; no transaction is missing behind the snapshot"),
+        (0, 0) => digest,
+        (0, _) => format!("{digest}; the logs hold nothing after the snapshot"),
+        (_, _) => format!("{digest}; no transaction after the snapshot is missing"),
     }
 }

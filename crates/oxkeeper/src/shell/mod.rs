@@ -146,7 +146,7 @@ pub(crate) fn respell(mut args: Vec<OsString>) -> Vec<OsString> {
 /// *Errors*: a command line that cannot be used, settings that cannot be loaded.
 pub(crate) fn run(args: &ShellArgs) -> Result<ExitCode> {
     if let Some(option) = args.command.first().filter(|name| name.starts_with('-')) {
-        bail!(UsageError(format!("there is no option {option}; see `oxkeeper shell --help`")));
+        bail!(UsageError(format!("unknown option {option}; see `oxkeeper shell --help`")));
     }
     ConnectString::parse(&args.server).map_err(|error| UsageError(format!("--server {}: {error}", args.server)))?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;

@@ -56,7 +56,7 @@ fn module(tokens: &mut Tokens<'_>) -> Result<Module, SyntaxError> {
     let class = tokens.word("the class of a login module")?;
     let flag = tokens.word("required, requisite, sufficient or optional")?;
     if !["required", "requisite", "sufficient", "optional"].iter().any(|known| flag.eq_ignore_ascii_case(known)) {
-        return Err(tokens.wrong(format!("{flag} is none of required, requisite, sufficient and optional")));
+        return Err(tokens.wrong(format!("{flag} is not one of required, requisite, sufficient, optional")));
     }
     let mut options = BTreeMap::new();
     while !tokens.is_symbol(';') {
@@ -288,7 +288,7 @@ mod tests {
             let error = parse(text).expect_err(text).to_string();
             assert!(error.starts_with(expected), "{text:?}: {error}");
         };
-        check("S {\n x.Y needed; };", "line 2: needed is none of");
+        check("S {\n x.Y needed; };", "line 2: needed is not one of");
         check("S {\n x.Y required user_a=123; };", "line 2: expected a value");
         check("S { x.Y required user_a='x'; };", "line 1: expected a value");
         check("S { x.Y required user_a=\"b\" };", "line 1: expected an option");

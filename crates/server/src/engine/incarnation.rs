@@ -102,7 +102,7 @@ impl Engine {
                     std::thread::sleep(RETRY_PAUSE);
                 }
                 // What is on disk cannot be used: an operator must see it.
-                Err(problem) => panic!("the data cannot be used any more: {problem}"),
+                Err(problem) => panic!("cannot use the data any more: {problem}"),
             }
         }
     }

@@ -40,7 +40,7 @@ impl PeerTls {
         }
         let tls = &ensemble.tls;
         if tls.settings.trust_store.is_none() {
-            let reason = "servers do not trust whomever the system trusts: set a trust store".to_owned();
+            let reason = "set a trust store: servers must not trust every authority that the system trusts".to_owned();
             return Err(TlsError::Setting { key: "ssl.quorum.trustStore.location".to_owned(), reason });
         }
         Ok(Some(Arc::new(PeerTls {

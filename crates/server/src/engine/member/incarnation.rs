@@ -271,7 +271,7 @@ impl Ensemble {
                     warn!(%problem, "cannot recover yet; trying again");
                 }
                 // What is on disk cannot be used: an operator must see it.
-                Err(problem) => panic!("the data cannot be used any more: {problem}"),
+                Err(problem) => panic!("cannot use the data any more: {problem}"),
             }
             parts.pause();
         }
