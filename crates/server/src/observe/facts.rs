@@ -28,7 +28,7 @@ use crate::observe::metrics::{self, Figures, summary};
 use crate::observe::words::metrics::Metric;
 use crate::observe::words::{
     self, ConfigurationFacts, ConnectionFacts, ConnectionSession, Directories, Effect, EnsembleFacts, Environment,
-    ExpiryBucket, Facts, GlobalSessions, Mode, ProposalSizes, ServerFacts, Serving, SessionFacts, WatchSummary,
+    ExpiryBucket, Facts, GlobalSessions, ProposalSizes, ServerFacts, SessionFacts, WatchSummary,
 };
 use crate::storage::checkpoint::SharedCheckpoints;
 use crate::telemetry::counters::{AdminStats, CheckpointStats, EngineStats, StartupStats};
@@ -165,12 +165,8 @@ impl Asked<'_> {
 }
 
 impl Facts for Asked<'_> {
-    fn serving(&self) -> Serving {
-        match self.service.role_now() {
-            Role::NotServing => Serving::No,
-            Role::ReadOnly => Serving::ReadOnly,
-            Role::Standalone | Role::Leader | Role::Follower | Role::Observer => Serving::ReadWrite,
-        }
+    fn role(&self) -> Role {
+        self.service.role_now()
     }
 
     fn version(&self) -> String {
@@ -189,7 +185,6 @@ impl Facts for Asked<'_> {
         // Locked once: a second shared lock would wait behind a writer that waits for the first.
         let shared = self.service.state.read();
         ServerFacts {
-            mode: mode(self.place.role),
             latency_ms: summary(&self.report.stats.latency()),
             packets_received: self.received(),
             packets_sent: self.report.stats.sent as i64,
@@ -326,17 +321,6 @@ impl Facts for Asked<'_> {
 
     fn digests(&self) -> Vec<(i64, u64)> {
         self.service.state.read().state.digest_history().collect()
-    }
-}
-
-fn mode(role: Role) -> Mode {
-    match role {
-        Role::Standalone => Mode::Standalone,
-        Role::Leader => Mode::Leader,
-        Role::ReadOnly => Mode::ReadOnly,
-        // Without a quorum no word tells a mode.
-        Role::Follower | Role::NotServing => Mode::Follower,
-        Role::Observer => Mode::Observer,
     }
 }
 

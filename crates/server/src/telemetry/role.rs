@@ -29,6 +29,22 @@ pub(crate) enum Role {
 }
 
 impl Role {
+    /// Every role.
+    pub(crate) const ALL: [Role; 6] =
+        [Role::Standalone, Role::Leader, Role::Follower, Role::Observer, Role::ReadOnly, Role::NotServing];
+
+    /// The name that clients, scripts and monitoring know.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Role::Standalone => "standalone",
+            Role::Leader => "leader",
+            Role::Follower => "follower",
+            Role::Observer => "observer",
+            Role::ReadOnly => "read-only",
+            Role::NotServing => "not-serving",
+        }
+    }
+
     /// Whether writes are not served.
     fn is_out(self) -> bool {
         matches!(self, Role::NotServing | Role::ReadOnly)

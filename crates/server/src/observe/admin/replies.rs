@@ -11,7 +11,7 @@ use super::json::Json;
 use crate::java;
 use crate::observe::facts::Asked;
 use crate::observe::words::metrics::{Number, Value};
-use crate::observe::words::{self, ConnectionFacts, Facts, GlobalSessions, ProposalSizes, Serving};
+use crate::observe::words::{self, ConnectionFacts, Facts, GlobalSessions, ProposalSizes};
 use crate::telemetry::role::Role;
 
 /// Members of a reply, in order.
@@ -150,7 +150,7 @@ pub(super) fn initial_configuration(asked: &Asked<'_>) -> Fields {
 }
 
 pub(super) fn read_only(asked: &Asked<'_>) -> Fields {
-    fields([("read_only", (asked.serving() == Serving::ReadOnly).into())])
+    fields([("read_only", (asked.role() == Role::ReadOnly).into())])
 }
 
 /// The last checkpoint takes the place of ZooKeeper's last snapshot.
@@ -187,8 +187,8 @@ async fn address_of(address: &PeerAddress) -> String {
 
 pub(super) fn monitor(asked: &Asked<'_>) -> Fields {
     let mut members = fields([("version", asked.version().into())]);
-    if asked.serving() != Serving::No {
-        members.push(("server_state".to_owned(), asked.server().mode.name().into()));
+    if asked.role() != Role::NotServing {
+        members.push(("server_state".to_owned(), asked.role().name().into()));
     }
     members.extend(asked.peer_state().map(|state| ("peer_state".to_owned(), Json::Text(state))));
     members.extend(asked.observer_master().map(|id| ("observer_master_id".to_owned(), i64::from(id.0).into())));
@@ -224,7 +224,7 @@ pub(super) fn server_stats(asked: &Asked<'_>) -> Fields {
     let sizes = response_sizes(asked);
     let mut members = fields([
         ("version", asked.version().into()),
-        ("read_only", (asked.serving() == Serving::ReadOnly).into()),
+        ("read_only", (asked.role() == Role::ReadOnly).into()),
         ("server_stats", stats_object(asked, &server, &sizes)),
         ("client_response", sizes),
     ]);
@@ -250,7 +250,7 @@ fn stats_object(asked: &Asked<'_>, server: &words::ServerFacts, sizes: &Json) ->
         ("provider_null", false.into()),
         ("last_processed_zxid", server.zxid.into()),
         ("outstanding_requests", server.outstanding.into()),
-        ("server_state", server.mode.name().into()),
+        ("server_state", asked.role().name().into()),
         ("avg_latency", server.latency_ms.average().into()),
         ("max_latency", server.latency_ms.max.into()),
         ("min_latency", server.latency_ms.min.into()),

@@ -83,21 +83,13 @@ fn info() -> Family {
 
 /// One of the states is 1, the others 0.
 fn serving(role: Role) -> Family {
-    let states = [
-        ("standalone", Role::Standalone),
-        ("leader", Role::Leader),
-        ("follower", Role::Follower),
-        ("observer", Role::Observer),
-        ("read-only", Role::ReadOnly),
-        ("not-serving", Role::NotServing),
-    ];
-    let sample = |(name, state): (&str, Role)| Sample {
+    let sample = |state: Role| Sample {
         suffix: "",
-        labels: vec![("state", name.to_owned())],
+        labels: vec![("state", state.name().to_owned())],
         value: f64::from(u8::from(state == role)),
     };
     let help = "What the server is among its peers: 1 at one of the states";
-    Family { name: "oxkeeper_state".into(), help, kind: Kind::Gauge, samples: states.map(sample).to_vec() }
+    Family { name: "oxkeeper_state".into(), help, kind: Kind::Gauge, samples: Role::ALL.map(sample).to_vec() }
 }
 
 fn log_syncs(figures: &Figures) -> Family {

@@ -6,9 +6,10 @@
 use std::fmt::{self, Write as _};
 
 use super::facts::{
-    ConfigurationFacts, ConnectionFacts, EnsembleFacts, Environment, ExpiryBucket, Facts, GlobalSessions, Mode, Serving,
+    ConfigurationFacts, ConnectionFacts, EnsembleFacts, Environment, ExpiryBucket, Facts, GlobalSessions,
 };
 use crate::java;
+use crate::telemetry::role::Role;
 use oxkeeper_config::{Whitelist, Word};
 
 /// What to do about a word.
@@ -54,17 +55,17 @@ fn write_answer(
     facts: &dyn Facts,
     out: &mut String,
 ) -> Result<Option<Effect>, fmt::Error> {
-    let serving = facts.serving() != Serving::No;
+    let serving = facts.role() != Role::NotServing;
     match word {
         // These answer in any state.
         Word::Ruok => out.write_str("imok")?,
         Word::Envi => envi(&facts.version(), &facts.environment(), out)?,
         Word::Gtmk => write!(out, "{}", facts.trace_mask())?,
         Word::Stmk => return stmk(argument, out),
-        Word::Isro => out.write_str(match facts.serving() {
-            Serving::No => "null",
-            Serving::ReadWrite => "rw",
-            Serving::ReadOnly => "ro",
+        Word::Isro => out.write_str(match facts.role() {
+            Role::NotServing => "null",
+            Role::ReadOnly => "ro",
+            Role::Standalone | Role::Leader | Role::Follower | Role::Observer => "rw",
         })?,
         // ZooKeeper: even on the whitelist it does nothing.
         Word::TelnetClose => {}
@@ -172,7 +173,8 @@ fn conf_of_ensemble(ensemble: &EnsembleFacts, level: u32, out: &mut String) -> f
 /// `StatCommand`, `ServerStats#toString`.
 fn server(facts: &dyn Facts, clients: Option<&[ConnectionFacts]>, out: &mut String) -> fmt::Result {
     writeln!(out, "Zookeeper version: {}", facts.version())?;
-    if facts.serving() == Serving::ReadOnly {
+    let role = facts.role();
+    if role == Role::ReadOnly {
         writeln!(out, "READ-ONLY mode; serving only read-only clients")?;
     }
     if let Some(clients) = clients {
@@ -184,9 +186,9 @@ fn server(facts: &dyn Facts, clients: Option<&[ConnectionFacts]>, out: &mut Stri
     writeln!(out, "Latency min/avg/max: {min}/{}/{max}", java::double(server.latency_ms.average()))?;
     writeln!(out, "Received: {}\nSent: {}", server.packets_received, server.packets_sent)?;
     writeln!(out, "Connections: {}\nOutstanding: {}", server.connections, server.outstanding)?;
-    writeln!(out, "Zxid: 0x{:x}\nMode: {}", server.zxid, server.mode.name())?;
+    writeln!(out, "Zxid: 0x{:x}\nMode: {}", server.zxid, role.name())?;
     writeln!(out, "Node count: {}", server.znode_count)?;
-    if let Some(sizes) = server.proposal_sizes.filter(|_| server.mode == Mode::Leader) {
+    if let Some(sizes) = server.proposal_sizes.filter(|_| role == Role::Leader) {
         writeln!(out, "Proposal sizes last/min/max: {}/{}/{}", sizes.last, sizes.min, sizes.max)?;
     }
     // Ours, where nobody reads on who knows ZooKeeper's lines.
@@ -282,7 +284,7 @@ fn expiry_buckets<T>(mut buckets: Vec<ExpiryBucket<T>>, show: impl Fn(&T) -> Str
 
 /// `MonitorCommand`.
 fn mntr(facts: &dyn Facts, out: &mut String) -> fmt::Result {
-    writeln!(out, "zk_version\t{}\nzk_server_state\t{}", facts.version(), facts.server().mode.name())?;
+    writeln!(out, "zk_version\t{}\nzk_server_state\t{}", facts.version(), facts.role().name())?;
     if let Some(state) = facts.peer_state() {
         writeln!(out, "zk_peer_state\t{state}")?;
     }

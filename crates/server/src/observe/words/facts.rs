@@ -10,11 +10,12 @@ use oxkeeper_proto::ServerId;
 
 use super::metrics::{Metric, Summary};
 use crate::COMPATIBLE_VERSION;
+use crate::telemetry::role::Role;
 
 /// Everything a word may ask.
 pub(crate) trait Facts {
-    /// May clients be served now?
-    fn serving(&self) -> Serving;
+    /// What the server is for its clients now.
+    fn role(&self) -> Role;
     /// As [`full_version`] makes it.
     fn version(&self) -> String;
     /// `envi`.
@@ -51,50 +52,9 @@ pub(crate) trait Facts {
     fn digests(&self) -> Vec<(i64, u64)>;
 }
 
-/// May clients be served?
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Serving {
-    /// Not now: starting, stopping or without a quorum.
-    No,
-    /// Yes.
-    ReadWrite,
-    /// Only those that asked for read-only mode.
-    ReadOnly,
-}
-
-/// What the server is among its peers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// It orders writes.
-    Leader,
-    /// It votes.
-    Follower,
-    /// It learns.
-    Observer,
-    /// It is alone.
-    Standalone,
-    /// It serves reads without a quorum.
-    ReadOnly,
-}
-
-impl Mode {
-    /// As clients and scripts know it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Mode::Leader => "leader",
-            Mode::Follower => "follower",
-            Mode::Observer => "observer",
-            Mode::Standalone => "standalone",
-            Mode::ReadOnly => "read-only",
-        }
-    }
-}
-
 /// The server in short.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerFacts {
-    /// What it is among its peers.
-    pub(crate) mode: Mode,
     /// Of requests, in ms.
     pub(crate) latency_ms: Summary,
     /// Frames and words received.

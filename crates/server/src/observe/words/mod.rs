@@ -15,6 +15,5 @@ mod tests;
 pub(crate) use answer::{Effect, answer};
 pub(crate) use facts::{
     ConfigurationFacts, ConnectionFacts, ConnectionSession, Directories, EnsembleFacts, Environment, ExpiryBucket,
-    Facts, GlobalSessions, Mode, ProposalSizes, ServerFacts, Serving, SessionFacts, WatchSummary, full_version,
-    last_operation,
+    Facts, GlobalSessions, ProposalSizes, ServerFacts, SessionFacts, WatchSummary, full_version, last_operation,
 };

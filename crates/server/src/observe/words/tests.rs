@@ -9,6 +9,7 @@ use oxkeeper_proto::ServerId;
 use super::answer::Answer;
 use super::metrics::{Metric, Number, Percentiles, Summary, Value};
 use super::*;
+use crate::telemetry::role::Role;
 use oxkeeper_config::{Whitelist, Word};
 
 const VERSION: &str = "3.9.5-293c895a8d966a3ecb92872be4a1daf87d725da2, built on 2026-02-11 20:18 UTC";
@@ -18,7 +19,7 @@ const SESSION_B: i64 = 0x1000022d2b90001;
 /// A server made of values.
 #[derive(Clone)]
 struct Fixture {
-    serving: Serving,
+    role: Role,
     server: ServerFacts,
     configuration: ConfigurationFacts,
     metrics: Vec<Metric>,
@@ -35,8 +36,8 @@ struct Fixture {
 }
 
 impl Facts for Fixture {
-    fn serving(&self) -> Serving {
-        self.serving
+    fn role(&self) -> Role {
+        self.role
     }
     fn version(&self) -> String {
         VERSION.to_owned()
@@ -123,9 +124,8 @@ fn client_connection(port: u16, packets: i64, session: ConnectionSession) -> Con
 /// The server of the `empty` recordings.
 fn empty() -> Fixture {
     Fixture {
-        serving: Serving::ReadWrite,
+        role: Role::Standalone,
         server: ServerFacts {
-            mode: Mode::Standalone,
             latency_ms: Summary::default(),
             packets_received: 11,
             packets_sent: 11,
@@ -374,7 +374,7 @@ fn envi_has_the_keys_scripts_look_for() {
 
 #[test]
 fn a_server_that_does_not_serve() {
-    let facts = Fixture { serving: Serving::No, ..busy() };
+    let facts = Fixture { role: Role::NotServing, ..busy() };
     let refusal = "This ZooKeeper instance is not currently serving requests\n";
     for word in Word::all() {
         let said = answer(word, Whitelist::parse("*", false), &7i64.to_be_bytes(), &facts);
@@ -428,8 +428,8 @@ fn some_words_change_something() {
 #[test]
 fn an_ensemble() {
     let mut leader = busy();
+    leader.role = Role::Leader;
     leader.server = ServerFacts {
-        mode: Mode::Leader,
         latency_ms: Summary { min: 9, max: 9, count: 1, sum: 9 },
         packets_received: 3,
         packets_sent: 2,
@@ -480,7 +480,7 @@ fn rare_states() {
     assert!(say(Word::Dump, &facts).starts_with(dump));
 
     facts.server.proposal_sizes = Some(ProposalSizes { last: -1, min: -1, max: -1 });
-    facts.server.mode = Mode::Follower; // it keeps the sizes of its time as a leader to itself
+    facts.role = Role::Follower; // it keeps the sizes of its time as a leader to itself
     assert!(say(Word::Srvr, &facts).ends_with("Mode: follower\nNode count: 268\n"));
     facts.server.level = 3;
     assert!(say(Word::Srvr, &facts).ends_with("Node count: 268\nFeature level: 3\n"));
@@ -499,7 +499,7 @@ fn rare_states() {
     facts.configuration.level = 3;
     assert!(say(Word::Conf, &facts).ends_with("\npeerType=0\nfeatureLevel=3\n"));
 
-    facts.serving = Serving::ReadOnly;
+    facts.role = Role::ReadOnly;
     assert!(say(Word::Srvr, &facts).contains(" UTC\nREAD-ONLY mode; serving only read-only clients\nLatency"));
     assert_eq!(say(Word::Isro, &facts), "ro");
 }
