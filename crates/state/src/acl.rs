@@ -1,6 +1,8 @@
-//! Access control: who a caller is, what a list allows, and the interned lists that znodes refer to.
+//! Access control: a caller's identities, the permissions a list grants, and the interned lists
+//! that znodes refer to.
 //!
-//! Owns [`Acls`], one entry per distinct list, counted by use: a million znodes with the open list cost one list.
+//! Owns [`Acls`], which holds one counted entry per distinct list: a million znodes with the open
+//! list cost one list.
 //! Source: `ZooKeeperServer.checkACL`, `PrepRequestProcessor.fixupACL`, `server/auth/*`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -16,13 +18,14 @@ use crate::digest;
 use crate::settings::Settings;
 use crate::x500::is_x500_name;
 
-/// The most entries of a stored list. The longest that fits a request is shorter; `auth` entries expand.
+/// Maximum number of entries in a stored list. The longest list that fits into a request is
+/// shorter, but `auth` entries expand.
 const ENTRIES_MAX: usize = 1 << 16;
 
 /// An access control list that owns its text.
 pub type AclList = Vec<Acl<'static>>;
 
-/// Which interned list a znode has.
+/// Id of the interned list that a znode has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AclId(pub u32);
 
@@ -31,19 +34,20 @@ impl AclId {
     pub const OPEN: AclId = AclId(0);
 }
 
-/// A caller's identities, Jute-encoded one after the other as a command carries them.
+/// A caller's identities, Jute-encoded one after the other, as a command carries them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Identities<'a>(pub &'a [u8]);
 
 impl<'a> Identities<'a> {
-    /// Each identity, in the order of the connection's set of them.
+    /// Returns each identity, in the order of the connection's set of identities.
     pub fn iter(self) -> impl Iterator<Item = Id<'a>> {
         let mut reader = Reader::new(self.0);
         std::iter::from_fn(move || if reader.rest().is_empty() { None } else { Id::decode(&mut reader).ok() })
     }
 
-    /// Scheme of an identity that a server gives to whoever has authenticated with SASL, and that no client can claim: its id
-    /// is the SASL user whose ACL entries are theirs, too. So `letAnySaslUserDoX` travels with each command.
+    /// Scheme of an identity that the server adds to every client authenticated with SASL, and that
+    /// no client can claim. Its id is the SASL user whose ACL entries apply to them as well. This
+    /// is how `letAnySaslUserDoX` travels with each command.
     pub const ANY_SASL: &'static str = "oxkeeper.any-sasl";
 
     fn is_super(self) -> bool {
@@ -51,17 +55,17 @@ impl<'a> Identities<'a> {
     }
 }
 
-/// Who asks, and under which settings of the server that took the request.
+/// The caller, and the settings of the server that took the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller<'a> {
     /// The connection's identities.
     pub identities: Identities<'a>,
-    /// Switches that decide what is checked.
+    /// Switches that decide which checks are made.
     pub settings: Settings,
 }
 
 impl Caller<'_> {
-    /// Whether `list` grants any of the bits `wanted`. *Errors*: `NoAuth`.
+    /// Checks that `list` grants any of the bits in `wanted`. *Errors*: `NoAuth`.
     pub fn check(&self, list: &[Acl<'_>], wanted: i32) -> Result<(), ErrorCode> {
         let allowed = self.settings.skip_acl()
             || list.is_empty()
@@ -90,9 +94,11 @@ impl Caller<'_> {
     }
 }
 
-/// The list to store for the list a client sent: duplicates gone, `auth` expanded, each entry valid.
+/// Returns the list to store for the list a client sent: without duplicates, with `auth` expanded,
+/// and with each entry valid.
 ///
-/// *Errors*: `InvalidAcl`; `Marshalling` where the reference meets a null scheme or id it does not expect.
+/// *Errors*: `InvalidAcl`; `Marshalling` where the reference meets a null scheme or id it does not
+/// expect.
 pub fn fix_acl(sent: Option<Vec<Acl<'_>>>, caller: &Caller<'_>) -> Result<AclList, ErrorCode> {
     let sent = sent.unwrap_or_default();
     let mut fixed = AclList::with_capacity(sent.len());
@@ -105,8 +111,9 @@ pub fn fix_acl(sent: Option<Vec<Acl<'_>>>, caller: &Caller<'_>) -> Result<AclLis
     if fixed.is_empty() { Err(ErrorCode::InvalidAcl) } else { Ok(fixed) }
 }
 
-/// ZooKeeper: compares each entry with those before it, field by field; the null of one whose fields in front are equal is
-/// an exception, before any entry is looked at for itself.
+/// ZooKeeper: compares each entry with the entries before it, field by field. A null field is an
+/// exception if the fields before it are equal, and this happens before any single entry is
+/// validated.
 fn without_duplicates<'l, 'a>(sent: &'l [Acl<'a>]) -> Result<Vec<&'l Acl<'a>>, ErrorCode> {
     let (mut perms, mut schemes, mut entries) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut distinct = Vec::with_capacity(sent.len());
@@ -132,7 +139,7 @@ fn fix_entry(entry: &Acl<'_>, caller: &Caller<'_>, fixed: &mut AclList) -> Resul
     if scheme != "world" && !caller.settings.has_provider(scheme) {
         return Err(ErrorCode::InvalidAcl);
     }
-    // ZooKeeper: a null id meets no null check there; the exception becomes a marshalling error.
+    // ZooKeeper: does not check for a null id here; the exception becomes a marshalling error.
     let id = entry.id.id.as_deref().ok_or(ErrorCode::Marshalling)?;
     let valid = match scheme {
         "world" => id == "anyone",
@@ -149,7 +156,8 @@ fn fix_entry(entry: &Acl<'_>, caller: &Caller<'_>, fixed: &mut AclList) -> Resul
     Ok(())
 }
 
-/// `auth` stands for every identity of the caller that was proved, not merely observed.
+/// Expands `auth` to every identity that the caller has proved, as opposed to those merely
+/// observed.
 fn expand_auth(perms: i32, caller: &Caller<'_>, fixed: &mut AclList) -> Result<(), ErrorCode> {
     let before = fixed.len();
     let proved = |id: &Id<'_>| {
@@ -160,7 +168,7 @@ fn expand_auth(perms: i32, caller: &Caller<'_>, fixed: &mut AclList) -> Result<(
     if fixed.len() == before { Err(ErrorCode::InvalidAcl) } else { Ok(()) }
 }
 
-/// Whether a list is the open one, which needs no fixing.
+/// Returns whether a list is the open one, which needs no fixing.
 pub(crate) fn is_open(list: Option<&[Acl<'_>]>) -> bool {
     matches!(list, Some([only]) if only.perms == perms::ALL && is_world(&only.id))
 }
@@ -175,7 +183,8 @@ fn is_digest(id: &str) -> bool {
     parts.next().is_some() && parts.next().is_some() && parts.next().is_none()
 }
 
-/// ZooKeeper: a plain name, or `service/host@realm` with the host left out or not. Source: `KerberosName`.
+/// ZooKeeper: accepts a plain name, or `service/host@realm` with or without the host. Source:
+/// `KerberosName`.
 fn is_kerberos_name(id: &str) -> bool {
     match id.split_once('@') {
         None => true,
@@ -183,7 +192,8 @@ fn is_kerberos_name(id: &str) -> bool {
     }
 }
 
-/// The list with every digest's hash hidden, for callers that may read but not administer.
+/// Returns the list with the hash of every digest masked, for callers that may read but not
+/// administer.
 pub fn mask_digests(list: &[Acl<'_>]) -> AclList {
     let mask = |entry: &Acl<'_>| {
         let mut entry = entry.clone().into_owned();
@@ -195,7 +205,8 @@ pub fn mask_digests(list: &[Acl<'_>]) -> AclList {
     list.iter().map(mask).collect()
 }
 
-/// ZooKeeper: `replaceAll(":.*", ":x")`, whose dot is any character but a line end: in each line from its first colon on.
+/// ZooKeeper: `replaceAll(":.*", ":x")`, whose dot matches any character except a line end, so each
+/// line is masked from its first colon on.
 fn mask_digest(id: &str) -> String {
     let is_line_end = |c| matches!(c, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}');
     let mask = |line: &str| match line.split_once(':') {
@@ -208,7 +219,7 @@ fn mask_digest(id: &str) -> String {
     id.split_inclusive(is_line_end).map(mask).collect()
 }
 
-/// `world:anyone` with `perms`.
+/// Returns a list that grants `perms` to `world:anyone`.
 pub fn world(perms: i32) -> AclList {
     vec![Acl { perms, id: Id { scheme: Some("world".into()), id: Some("anyone".into()) } }]
 }
@@ -220,20 +231,20 @@ pub struct Acls {
     by_bytes: HashMap<Box<[u8]>, AclId, FixedState>,
     free: Vec<u32>,
     open: Arc<AclList>,
-    /// Sum of the lists' digests, each as often as its list is used.
+    /// Sum of the lists' digests, each counted once per use.
     digest: u64,
 }
 
 #[derive(Debug)]
 struct Interned {
     list: Arc<AclList>,
-    /// How many znodes have it.
+    /// Number of znodes that have it.
     uses: u64,
     digest: u64,
 }
 
 impl Acls {
-    /// Only the open list.
+    /// Creates a table that holds only the open list.
     pub fn new(seed: u64) -> Acls {
         let open = Arc::new(world(perms::ALL));
         let mut acls = Acls {
@@ -247,22 +258,22 @@ impl Acls {
         acls
     }
 
-    /// Equal where as many znodes have the same lists.
+    /// Returns a digest that is equal if the same lists are used by the same number of znodes.
     pub(crate) fn digest(&self) -> u64 {
         self.digest
     }
 
-    /// The list behind an id.
+    /// Returns the list with this id.
     pub fn list(&self, id: AclId) -> &Arc<AclList> {
         self.find(id).expect("a znode's ACL is interned")
     }
 
-    /// The list behind an id, if it is in use.
+    /// Returns the list with this id, if it is in use.
     pub fn find(&self, id: AclId) -> Option<&Arc<AclList>> {
         self.lists.get(id.0 as usize)?.as_ref().map(|interned| &interned.list)
     }
 
-    /// Counts one more use of `list`; says whether it is new.
+    /// Counts one more use of `list` and returns whether the list is new.
     pub fn acquire(&mut self, list: AclList) -> (AclId, bool) {
         if list == *self.open {
             return (AclId::OPEN, false);
@@ -277,7 +288,7 @@ impl Acls {
         (id, true)
     }
 
-    /// Counts one more use of a list already interned.
+    /// Counts one more use of a list that is already interned.
     pub fn retain(&mut self, id: AclId) {
         if id != AclId::OPEN {
             let interned = self.interned_mut(id);
@@ -287,7 +298,7 @@ impl Acls {
         }
     }
 
-    /// Counts one use less; says whether the list is gone.
+    /// Counts one use less and returns whether the list was removed.
     pub fn release(&mut self, id: AclId) -> bool {
         if id == AclId::OPEN {
             return false;
@@ -307,17 +318,18 @@ impl Acls {
         true
     }
 
-    /// Puts a list loaded from the store under its id, with no use counted yet.
+    /// Stores a list loaded from the store under its id, with no use counted yet.
     pub fn place_loaded(&mut self, id: AclId, list: AclList) {
         self.place(id, Arc::new(list), 0);
     }
 
-    /// After loading: gaps become free ids.
+    /// Completes loading: gaps become free ids.
     pub fn finish_loading(&mut self) {
         self.free = (0..self.lists.len() as u32).rev().filter(|&id| self.lists[id as usize].is_none()).collect();
     }
 
-    /// Checks that exactly these lists are interned beside the open one, each used so often. Panics otherwise.
+    /// Panics unless exactly these lists are interned besides the open one, with these numbers of
+    /// uses.
     pub(crate) fn check(&self, uses: &BTreeMap<AclId, u64>) {
         let interned = self.lists.iter().enumerate().skip(1);
         let counted = interned.filter_map(|(id, list)| Some((AclId(id as u32), list.as_ref()?.uses)));
@@ -345,7 +357,7 @@ impl Acls {
     }
 }
 
-/// A list as one Jute vector.
+/// Encodes a list as one Jute vector.
 pub fn encode_list(list: &AclList) -> Vec<u8> {
     let mut bytes = Vec::new();
     (list.len() as i32).encode(&mut bytes);

@@ -1,11 +1,11 @@
 //! `ip` ACL patterns: an IPv4 or IPv6 address with an optional prefix length. Source: `IPAuthenticationProvider`.
 
-/// Whether `pattern` may stand in an ACL.
+/// Returns whether `pattern` is valid in an ACL.
 pub(crate) fn is_address_pattern(pattern: &str) -> bool {
     parse_pattern(pattern).is_some()
 }
 
-/// Whether the address `id` lies within `pattern`.
+/// Returns whether the address `id` lies within `pattern`.
 pub(crate) fn address_matches(id: &str, pattern: &str) -> bool {
     let (Some((wanted, bits)), Some(actual)) = (parse_pattern(pattern), parse_address(id)) else { return false };
     wanted.len() == actual.len() && masked(&wanted, bits) == masked(&actual, bits)
@@ -28,13 +28,14 @@ fn parse_address(text: &str) -> Option<Vec<u8>> {
     if text.contains(':') { parse_v6(text) } else { parse_v4(text) }
 }
 
-// ZooKeeper: a dotted quad of plain integers; leading zeros and signs are as Java's parseInt takes them.
+// ZooKeeper: accepts a dotted quad of plain integers, with leading zeros and signs as Java's parseInt takes
+// them.
 fn parse_v4(text: &str) -> Option<Vec<u8>> {
     let bytes: Option<Vec<u8>> = text.split('.').map(|part| u8::try_from(part.parse::<i32>().ok()?).ok()).collect();
     bytes.filter(|bytes| bytes.len() == 4)
 }
 
-// ZooKeeper: groups of hexadecimal digits only; an IPv4 tail is refused.
+// ZooKeeper: accepts groups of hexadecimal digits only and refuses an IPv4 tail.
 fn parse_v6(text: &str) -> Option<Vec<u8>> {
     if text.contains('.') {
         return None;

@@ -1,10 +1,12 @@
-//! What the state knows of the agreement that made it: the ballot under which entries count, the ensemble's id, the
-//! last command of each server, which is the filter for duplicates, and the members.
+//! The part of the state that describes the agreement itself: the current ballot, the ensemble's
+//! id, the last command of each server (the filter for duplicates), and the members.
 //!
-//! A leader's first entry is an epoch. A batch of a former leader that comes behind it was agreed on for its place in the
-//! log only: it does nothing, and the servers whose commands it has send them again. Invariant: the commands applied of
-//! each server are its boots in ascending order, and of each boot 1, 2, 3 and so on up to the last admitted. The members are
-//! kept beside their znode: what clients see there can be overwritten by a super user, and counts for nobody.
+//! A leader's first entry is an epoch. A batch of a former leader that comes after it has only its
+//! place in the log: it has no effect, and the servers whose commands it holds send them again.
+//! Invariant: the commands applied from each server are from its boots in ascending order, and
+//! within each boot they are numbered 1, 2, 3 and so on up to the last one admitted. The members
+//! are kept separately from their znode, because a super user can overwrite what clients see there,
+//! and that must not count.
 //! Source: `Zxid` epochs of `Leader.lead`; numbered commands are our own.
 
 use std::collections::BTreeMap;
@@ -18,15 +20,15 @@ use crate::digest;
 use crate::membership::Membership;
 use crate::state::State;
 
-/// Where clients read who the members are.
+/// Path of the znode where clients read the membership.
 pub(crate) const CONFIG: &str = "/zookeeper/config";
 
-/// Empty for a standalone server.
+/// The agreement. Empty for a standalone server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Agreement {
     ballot: Option<BallotId>,
     ensemble: u64,
-    /// The last boot of each server, and the last command of that.
+    /// The last boot of each server, and the last command of that boot.
     admitted: BTreeMap<ServerId, (u64, u64)>,
     pub(crate) membership: Membership,
     pub(crate) voter_changes: u64,
@@ -35,15 +37,17 @@ pub(crate) struct Agreement {
     renewals: u64,
 }
 
-/// Not the id of the server that what follows is about: that is the membership, or what there is of server 0.
+/// Byte in place of a server id. The u64 after it says what follows: [`SERVER_ZERO`], [`RENEWALS`],
+/// or else the number of voter changes with the membership.
 const MARK: u8 = 0;
-/// In place of the number of voter changes, which never gets there: what follows is about server 0.
+/// Value in place of the number of voter changes, which never gets this high: the record of server
+/// 0 follows.
 const SERVER_ZERO: u64 = u64::MAX;
-/// As above: what follows is the number of renewals.
+/// Value in place of the number of voter changes: the number of renewals follows.
 const RENEWALS: u64 = u64::MAX - 1;
 
 impl Agreement {
-    /// Equal where all of it is.
+    /// Returns a digest that covers the whole agreement.
     pub(crate) fn digest(&self) -> u64 {
         let ballot = self.ballot.map_or(0, |ballot| digest::of_bytes(&ballot.0));
         let admitted = self.admitted.iter().flat_map(|(&server, &(boot, seq))| [u64::from(server.0), boot, seq]);
@@ -52,7 +56,7 @@ impl Agreement {
         )
     }
 
-    /// The membership has changed.
+    /// Updates the digest of the members after the membership has changed.
     fn note_members(&mut self) {
         self.members = match self.membership.is_empty() {
             true => 0,
@@ -60,17 +64,18 @@ impl Agreement {
         };
     }
 
-    /// Panics if the digest of the members is not theirs.
+    /// Panics if the digest of the members is not up to date.
     pub(crate) fn check(&self) {
         let mut noted = self.clone();
         noted.note_members();
         assert_eq!(noted.members, self.members, "digest of the members");
     }
 
-    /// Layout: ensemble (u64), whether there is a ballot (bool), the ballot (20 bytes), then of each server its id (u8),
-    /// boot (u64) and last command (u64); then a 0, [`RENEWALS`], and how often the voters began anew (u64), if they ever
-    /// did; then a 0, how often the voters were changed (u64), and the membership's text, if there is any. Server 0 has a
-    /// 0 and [`SERVER_ZERO`] in place of its id. Without an ensemble nothing.
+    /// Encodes the agreement. Layout: ensemble (u64), whether there is a ballot (bool), the ballot
+    /// (20 bytes); then for each server its id (u8), boot (u64) and last command (u64); then, if
+    /// there were any renewals, a 0, [`RENEWALS`] and their number (u64); then, if there is a
+    /// membership, a 0, the number of voter changes (u64) and the membership's text. Server 0 has a
+    /// 0 and [`SERVER_ZERO`] in place of its id. Without an ensemble the encoding is empty.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         if *self == Agreement::default() {
@@ -100,7 +105,7 @@ impl Agreement {
         out
     }
 
-    /// *Errors*: see [`DecodeError`].
+    /// Decodes what [`Agreement::encode`] wrote. *Errors*: see [`DecodeError`].
     pub(crate) fn decode(bytes: &[u8]) -> Result<Agreement, DecodeError> {
         let mut agreement = Agreement::default();
         if bytes.is_empty() {
@@ -136,7 +141,8 @@ impl Agreement {
 }
 
 impl State {
-    /// A leader begins: the next epoch of zxids, and from now on only batches of its ballot count.
+    /// Begins the epoch of a new leader: moves to the next epoch of zxids, and from now on accepts
+    /// only batches of the leader's ballot.
     pub fn begin_epoch(&mut self, epoch: &Epoch<'_>, watcher: &mut dyn Watcher) {
         let zxid = Zxid::new(self.zxid.epoch() + 1, 0);
         assert!(zxid > self.zxid, "after {} comes {zxid}", self.zxid);
@@ -152,9 +158,10 @@ impl State {
         self.show_membership(watcher);
     }
 
-    /// The members are those whom the state has. What the leader's configuration says of them counts where it is newer and
-    /// leaves the votes as they are, or where nobody said anything before. A version names one membership, but for 0, and
-    /// but for wildcards: each server may have one in its own line, which gives way to the host that another one has there.
+    /// Adopts the membership of the leader's configuration if it is newer and has the same voters,
+    /// or if the state has no membership yet. Otherwise the state's own membership stays. A version
+    /// names exactly one membership, except for version 0 and for wildcards: each server may have a
+    /// wildcard in its own line, which is replaced by the host that another server has there.
     fn adopt_membership(&mut self, epoch: &Epoch<'_>) {
         let Ok(mut told) = read_membership(epoch.config) else { return };
         if told.is_empty() {
@@ -168,33 +175,38 @@ impl State {
         if current.is_empty() || is_newer && told.voters() == current.voters() {
             self.agreement.membership = Membership::new(told.members().clone(), version);
         }
-        // ZooKeeper: so that it counts for more than the files of servers that want to join. Source: `Leader.lead`.
+        // ZooKeeper: gives the membership a version that overrides the files of servers that want to join.
+        // Source: `Leader.lead`.
         let membership = &mut self.agreement.membership;
         if epoch.config_version == VERSION_WANTED && membership.version() == 0 {
             *membership = Membership::new(membership.members().clone(), self.zxid.0);
         }
     }
 
-    /// The same voters begin anew behind this entry, unless it is a former leader's. What clients see of the members stays.
+    /// Starts a new configuration with the same voters after this entry, unless the entry is from a
+    /// former leader. The membership that clients see does not change.
     pub fn renew(&mut self, renewal: &Renewal) {
         let counts = self.agreement.ballot == Some(renewal.ballot) && !self.agreement.membership.is_empty();
         self.agreement.renewals += u64::from(counts);
     }
 
-    /// How many configurations have ended: by other voters, or by a renewal.
+    /// Returns the number of configurations that have ended, by a change of voters or by a renewal.
     pub fn configurations_ended(&self) -> u64 {
         self.agreement.voter_changes.saturating_add(self.agreement.renewals)
     }
 
-    /// From now on these are the members.
+    /// Replaces the members.
     pub(crate) fn set_membership(&mut self, membership: Membership) {
         self.agreement.voter_changes += u64::from(membership.voters() != self.agreement.membership.voters());
         self.agreement.membership = membership;
         self.agreement.note_members();
     }
 
-    /// ZooKeeper: every server writes the membership by itself when it starts, with the configuration's version as mzxid
-    /// and its own time. Here it is the same everywhere, and what is there already stays as it is.
+    /// Writes the membership to its znode, unless the znode already holds it.
+    ///
+    /// ZooKeeper: every server writes the membership by itself when it starts, with the
+    /// configuration's version as mzxid and its own time. Here the znode is the same on every
+    /// server.
     pub(crate) fn show_membership(&mut self, watcher: &mut dyn Watcher) {
         let membership = &self.agreement.membership;
         let text = membership.to_string();
@@ -208,43 +220,45 @@ impl State {
         self.tree.update(slot, CONFIG, |znode| {
             znode.set_data(Some(text.as_bytes()));
             (znode.versions.mzxid, znode.versions.mtime) = (version, time_ms);
-            // ZooKeeper: written as version -1.
+            // ZooKeeper: writes the data with version -1.
             znode.versions.version = -1;
         });
         let (kind, zxid) = (ChangeKind::DataChanged, self.zxid);
         watcher.changed(Change { kind, path: CONFIG, zxid, acl: Some(&acl), parent_acl: None });
     }
 
-    /// Whether the commands of `batch` count: it is the current leader's, or older than any ensemble.
+    /// Returns whether the commands of `batch` count: the batch is from the current leader, or
+    /// older than any ensemble.
     pub fn accepts(&self, batch: &Batch<'_>) -> bool {
         batch.ballot.is_none() || batch.ballot == self.agreement.ballot
     }
 
-    /// A higher feature level counts from here on. That of a former leader does nothing, as a batch of it would.
+    /// Raises the feature level from here on. A raise of a former leader has no effect, just as a
+    /// batch of a former leader has none.
     pub fn raise(&mut self, raise: &Raise) {
         if raise.ballot == self.agreement.ballot {
             self.level = self.level.max(raise.level);
         }
     }
 
-    /// The ballot of the last epoch; `None` of a standalone server.
+    /// Returns the ballot of the last epoch; `None` for a standalone server.
     pub fn epoch_ballot(&self) -> Option<BallotId> {
         self.agreement.ballot
     }
 
-    /// The state is that of an ensemble which is yet to be founded.
+    /// Assigns the state to an ensemble that is yet to be founded.
     pub(crate) fn set_ensemble(&mut self, ensemble: u64) {
         assert_eq!((self.agreement.ensemble, ensemble != 0), (0, true), "an ensemble gets its id once");
         self.agreement.ensemble = ensemble;
     }
 
-    /// The id of the ensemble; 0 for none.
+    /// Returns the id of the ensemble; 0 for none.
     pub fn ensemble(&self) -> u64 {
         self.agreement.ensemble
     }
 
-    /// Whether the command with this number is to be applied, which must follow then: it is the next of its server.
-    /// Others were applied already, or come too early and will come again.
+    /// Returns whether the command with this number is the next one of its server; the caller must
+    /// then apply it. Other commands were applied already, or came too early and will come again.
     pub fn admit(&mut self, number: Number) -> bool {
         let last = self.agreement.admitted.get(&number.server).copied();
         let seq = match last {
@@ -259,18 +273,20 @@ impl State {
         is_next
     }
 
-    /// Of every server that ever had a command applied, the same as [`State::last_admitted`].
+    /// Returns [`State::last_admitted`] for every server that ever had a command applied.
     pub fn admitted(&self) -> impl Iterator<Item = (ServerId, (u64, u64))> {
         self.agreement.admitted.iter().map(|(&server, &last)| (server, last))
     }
 
-    /// The last boot of `server` of which a command was applied, and the last of that boot's commands.
+    /// Returns the last boot of `server` from which a command was applied, and the number of the
+    /// last such command.
     pub fn last_admitted(&self, server: ServerId) -> Option<(u64, u64)> {
         self.agreement.admitted.get(&server).copied()
     }
 }
 
-/// A membership as the log and the durable tree have it. *Errors*: it is none.
+/// Reads a membership as stored in the log and the durable tree. *Errors*: the text is not a
+/// membership.
 fn read_membership(text: &[u8]) -> Result<Membership, DecodeError> {
     let wrong = DecodeError::NotAllowed("a membership");
     let text = std::str::from_utf8(text).map_err(|_| wrong)?;

@@ -1,6 +1,7 @@
 //! Applying one command: the dispatch over operations, and the effects of a command that succeeded.
 //!
-//! Source: `PrepRequestProcessor` (order of checks), `DataTree.processTxn` (effects), `FinalRequestProcessor` (replies).
+//! Source: `PrepRequestProcessor` (order of checks), `DataTree.processTxn` (effects),
+//! `FinalRequestProcessor` (replies).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -17,51 +18,53 @@ use crate::command::Command;
 use crate::state::{State, next_zxid};
 use crate::write::Write;
 
-/// What happened to a znode.
+/// Kind of a change to a znode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
-    /// It was created; its parent has one child more.
+    /// The znode was created; its parent has one child more.
     Created,
-    /// It was deleted; its parent has one child less.
+    /// The znode was deleted; its parent has one child less.
     Deleted,
-    /// Its data was set.
+    /// The data of the znode was set.
     DataChanged,
 }
 
-/// One change, as those who watch need to know it.
+/// One change, as watchers need to know it.
 #[derive(Clone, Copy, Debug)]
 pub struct Change<'a> {
-    /// What happened.
+    /// Kind of the change.
     pub kind: ChangeKind,
-    /// To which znode.
+    /// Path of the changed znode.
     pub path: &'a str,
-    /// In which transaction.
+    /// Transaction that made the change.
     pub zxid: Zxid,
-    /// Who may know; `None` is everyone. Of a deleted znode: its last.
+    /// ACL of callers who may learn of the change; `None` allows everyone. For a deleted znode this
+    /// is its last ACL.
     pub acl: Option<&'a AclList>,
-    /// Who may know that the parent's children changed.
+    /// ACL of callers who may learn that the parent's children changed.
     pub parent_acl: Option<&'a AclList>,
 }
 
-/// Is told of changes in the order in which they happen, while they are applied.
+/// Receiver of changes. It is called for each change in order, while commands are applied.
 pub trait Watcher {
-    /// One change, of the command being applied.
+    /// Handles one change made by the command being applied.
     fn changed(&mut self, change: Change<'_>);
 }
 
-/// Nobody watches: replay and tests.
+/// Ignores all changes: for replay and tests.
 impl Watcher for () {
     fn changed(&mut self, _change: Change<'_>) {}
 }
 
-/// A change before it is announced: in a multi, all wait for the last to succeed.
+/// A change before it is announced: in a multi, all changes wait until the last operation has
+/// succeeded.
 #[derive(Debug)]
 pub(crate) struct Effect<'p> {
     pub(crate) kind: ChangeKind,
     pub(crate) path: Cow<'p, str>,
     pub(crate) acl: Option<Arc<AclList>>,
     pub(crate) parent_acl: Option<Arc<AclList>>,
-    /// Change of the data's length.
+    /// Change of the data's length, bytes.
     pub(crate) bytes: i64,
 }
 
@@ -88,11 +91,12 @@ impl Effect<'_> {
 }
 
 impl State {
-    /// Applies one command, packed at `time_ms` (Unix). Takes the next zxid, whether it succeeds or fails; only a sync, the
-    /// resumption of a session and a malformed body take none. The reply's body is appended to `body`, changes are announced to `watcher`.
+    /// Applies one command, packed at `time_ms` (Unix). The command takes the next zxid whether it
+    /// succeeds or fails; only a sync, the resumption of a session, and a command with a malformed
+    /// body take none. Appends the reply's body to `body` and announces changes to `watcher`.
     ///
-    /// *Errors*: the code for the reply's header; nothing has changed then, and `body` is as it was. A failed multi is
-    /// no error: its codes are in its body.
+    /// *Errors*: the code for the reply's header; the state and `body` are then unchanged. A failed
+    /// multi is not an error: its codes are in its body.
     pub fn apply(
         &mut self,
         command: &Command<'_>,
@@ -101,7 +105,7 @@ impl State {
         watcher: &mut dyn Watcher,
     ) -> Result<(), ErrorCode> {
         let before = self.zxid;
-        // ZooKeeper: neither is a transaction.
+        // ZooKeeper: neither operation is a transaction.
         if !matches!(command.op, OpCode::Sync | OpCode::ResumeSession) {
             self.zxid = next_zxid(before);
         }
@@ -111,7 +115,7 @@ impl State {
         if result.is_err() {
             body.truncate(start);
         }
-        // ZooKeeper: a zxid is taken once the body is decoded.
+        // ZooKeeper: takes a zxid only once the body is decoded.
         if result == Err(ErrorCode::Marshalling) && is_malformed(command) {
             self.zxid = before;
         }
@@ -157,7 +161,7 @@ impl State {
                 Ok(())
             }
             OpCode::Sync => {
-                // A barrier: nothing changes, the path is echoed.
+                // A sync is a barrier: nothing changes, and the path is echoed.
                 decoded::<PathRecord<'_>>(command.body)?.encode(body);
                 Ok(())
             }
@@ -183,22 +187,25 @@ impl State {
         }
     }
 
-    /// In an ensemble only the server that owns a session speaks for it. Source: `SessionTrackerImpl.checkSession`.
+    /// Checks that the command comes from the server that owns the session. In an ensemble only
+    /// that server acts for the session. Source: `SessionTrackerImpl.checkSession`.
     ///
-    /// ZooKeeper obeys a closeSession that arrives late through a former owner; here the session's new life counts.
+    /// ZooKeeper obeys a closeSession that arrives late through a former owner; here the resumed
+    /// session lives on.
     fn check_owner(&self, command: &Command<'_>) -> Result<(), ErrorCode> {
         let Some(number) = command.from else { return Ok(()) };
         let owner = self.sessions.get(command.session).map(|session| session.owner);
         if owner.is_none_or(|owner| owner == number.server) || command.op == OpCode::ResumeSession {
             return Ok(());
         }
-        // ZooKeeper: the body is looked at first.
+        // ZooKeeper: checks the body first.
         Err(if is_malformed(command) { ErrorCode::Marshalling } else { ErrorCode::SessionMoved })
     }
 
-    /// A session that was resumed after its leader took it for expired lives on: its client was told so. A closeSession of the
-    /// server's own (nobody's identities are with it) says how often the session had been resumed then; one without that, from
-    /// an older log, counts.
+    /// Refuses to expire a session that was resumed after the leader took it for expired: its
+    /// client was told that the session lives. A closeSession of the server's own, which carries no
+    /// identities, says how often the session had been resumed by then. One without that count,
+    /// from an older log, is obeyed.
     fn check_expiry(&self, command: &Command<'_>) -> Result<(), ErrorCode> {
         if command.op != OpCode::CloseSession || command.from.is_some() || !command.identities.0.is_empty() {
             return Ok(());
@@ -210,15 +217,17 @@ impl State {
         }
     }
 
-    /// The body of the closeSession of a session that has expired: how often it was resumed, as far as its leader knows.
+    /// Returns the body of the closeSession for an expired session: the number of resumptions that
+    /// the leader knows of.
     pub fn expiry(&self, session: SessionId) -> [u8; 4] {
         self.sessions.get(session).map_or(0, |session| session.resumes).to_be_bytes()
     }
 
-    /// All or nothing: the operations in order, each seeing those before it; the first failure undoes them.
+    /// Applies all operations of a multi or none. Each operation sees the changes of those before
+    /// it; the first failure undoes them.
     fn multi(&mut self, command: &Command<'_>, body: &mut Vec<u8>, watcher: &mut dyn Watcher) -> Result<(), ErrorCode> {
         let ops = decode_multi(command.body).map_err(|_| ErrorCode::Marshalling)?;
-        // ZooKeeper: a null path is a NullPointerException before anything is tried.
+        // ZooKeeper: a null path is a NullPointerException before any operation is tried.
         if ops.iter().any(|op| is_read(op) || op_path(op).is_none()) {
             return Err(ErrorCode::Marshalling);
         }
@@ -228,7 +237,8 @@ impl State {
         for (position, op) in ops.into_iter().enumerate() {
             if let Err(code) = write.multi_op(op, body) {
                 write.roll_back();
-                // ZooKeeper: an exception that is no KeeperException fails the request, not its operation.
+                // ZooKeeper: an exception that is not a KeeperException fails the whole request instead of
+                // its operation.
                 if code == ErrorCode::Marshalling {
                     return Err(code);
                 }
@@ -242,7 +252,7 @@ impl State {
         Ok(())
     }
 
-    /// The znodes that would end with a session, for its log line.
+    /// Returns the number of znodes that would end with a session, for its log line.
     pub fn ephemerals_of(&self, session: SessionId) -> usize {
         self.sessions.get(session).map_or(0, |session| session.ephemerals.len())
     }
@@ -252,13 +262,13 @@ fn asking_server(command: &Command<'_>) -> ServerId {
     command.from.map_or(ServerId(0), |number| number.server)
 }
 
-/// A body as the record its operation needs.
+/// Decodes a body as the record its operation needs.
 pub(crate) fn decoded<'a, T: Jute<'a>>(body: &'a [u8]) -> Result<T, ErrorCode> {
     T::from_bytes(body).map_err(|_| ErrorCode::Marshalling)
 }
 
-/// Whether a body is not what its operation needs. Of a multi only a null ACL counts: its other defects are found
-/// after it took its zxid.
+/// Returns whether a body cannot be decoded as its operation needs. For a multi only a null ACL
+/// counts: its other defects are found after it took its zxid.
 fn is_malformed(command: &Command<'_>) -> bool {
     fn fails<'a, T: Jute<'a>>(body: &'a [u8]) -> bool {
         T::from_bytes(body).is_err()
@@ -292,7 +302,8 @@ fn op_path<'o>(op: &'o MultiOp<'_>) -> Option<&'o str> {
     }
 }
 
-/// Before the failure 0, at it the code, after it `RuntimeInconsistency`.
+/// Appends the results of a failed multi: 0 before the failure, the code at the failure, and
+/// `RuntimeInconsistency` after it.
 fn put_failed_results(failed: usize, code: ErrorCode, count: usize, body: &mut Vec<u8>) {
     for position in 0..count {
         let err = match position.cmp(&failed) {
@@ -305,7 +316,7 @@ fn put_failed_results(failed: usize, code: ErrorCode, count: usize, body: &mut V
     MULTI_END.encode(body);
 }
 
-/// In front of one result of a multi that succeeded.
+/// Appends the header in front of one result of a multi that succeeded.
 pub(crate) fn put_result_header(op: OpCode, body: &mut Vec<u8>) {
     MultiHeader { op: op.wire(), done: false, err: 0 }.encode(body);
 }

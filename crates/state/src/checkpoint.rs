@@ -1,7 +1,8 @@
-//! From the state to durable records and back.
+//! Conversion of the state to durable records and back.
 //!
-//! A checkpoint is begun at one zxid; its znodes are then captured a few at a time while commands go on (see
-//! `dirty.rs`). Sessions, ACLs and the few scalars are small and captured at once when it begins.
+//! A checkpoint begins at one zxid; its znodes are then captured a few at a time while commands go
+//! on (see `dirty.rs`). Sessions, ACLs and the few scalars are small, so they are all captured when
+//! the checkpoint begins.
 
 use std::collections::BTreeSet;
 
@@ -22,15 +23,17 @@ use crate::znode::Slot;
 /// The part of a checkpoint that is captured when it begins.
 #[derive(Clone, Debug)]
 pub struct Head {
-    /// zxid, time, digest, size, and the highest session id of each server: 32 bytes, and 8 for each server.
+    /// zxid, time, digest, size, and the highest session id of each server: 32 bytes, plus 8 for
+    /// each server.
     pub scalars: Vec<u8>,
-    /// The ensemble's id, the ballot, and the last command of each server; empty of a standalone server.
+    /// The ensemble's id, the ballot, and the last command of each server; empty for a standalone
+    /// server.
     pub ensemble: Vec<u8>,
-    /// The feature level; every program that reads the rest must know it. 4 bytes.
+    /// The feature level, 4 bytes. Every program that reads the rest must know this level.
     pub level: Vec<u8>,
-    /// Changed sessions: id → timeout, owner and resumptions, or gone.
+    /// Changed sessions by id: timeout, owner and resumptions, or `None` if the session is gone.
     pub sessions: Vec<(i64, Option<Vec<u8>>)>,
-    /// Changed ACLs: id → list, or gone.
+    /// Changed ACLs by id: the list, or `None` if it is gone.
     pub acls: Vec<Captured>,
 }
 
@@ -61,12 +64,14 @@ impl State {
         head
     }
 
-    /// Up to `count` znodes of the checkpoint under way, as they were when it began; empty once all were handed over.
+    /// Returns up to `count` znodes of the current checkpoint, as they were when it began; empty
+    /// once all were returned.
     pub fn capture(&mut self, count: usize) -> Vec<Captured> {
         self.tree.capture(count)
     }
 
-    /// Ends the checkpoint. If it was not `committed`, what it covered counts as changed again.
+    /// Ends the checkpoint. If it was not `committed`, everything it covered counts as changed
+    /// again.
     pub fn end_checkpoint(&mut self, head: &Head, committed: bool) {
         self.tree.changes.end_checkpoint(committed);
         if !committed {
@@ -76,7 +81,8 @@ impl State {
     }
 }
 
-/// The last transaction of a checkpoint, and the tree digest, from its scalars. *Errors*: see [`DecodeError`].
+/// Decodes the last transaction of a checkpoint, and the tree digest, from its scalars. *Errors*:
+/// see [`DecodeError`].
 pub fn position(scalars: &[u8]) -> Result<(Zxid, u64), DecodeError> {
     let reader = &mut Reader::new(scalars);
     let zxid = Zxid(i64::decode(reader)?);
@@ -84,7 +90,7 @@ pub fn position(scalars: &[u8]) -> Result<(Zxid, u64), DecodeError> {
     Ok((zxid, i64::decode(reader)? as u64))
 }
 
-/// A state being loaded: records in any order, then [`Loading::finish`].
+/// A state being loaded: takes records in any order, then [`Loading::finish`].
 #[derive(Debug)]
 pub struct Loading {
     state: State,
@@ -99,10 +105,10 @@ pub struct Znodes {
 }
 
 impl Znodes {
-    /// Slots that belong into one part.
+    /// Number of slots in a run. All slots of a run belong into one part.
     pub const RUN: u64 = CHUNK_LEN as u64;
 
-    /// A znode's record.
+    /// Adds a znode's record. *Errors*: see [`DecodeError`].
     pub fn znode(&mut self, slot: u32, record: &[u8]) -> Result<(), DecodeError> {
         self.part.place(Slot(slot), decode_znode(record)?);
         Ok(())
@@ -110,7 +116,7 @@ impl Znodes {
 }
 
 impl Loading {
-    /// Starts from the scalars of a checkpoint, and from what it says of the ensemble, which may be empty.
+    /// Starts from the scalars of a checkpoint and its record of the ensemble, which may be empty.
     /// *Errors*: see [`DecodeError`].
     pub fn new(seed: u64, scalars: &[u8], ensemble: &[u8]) -> Result<Loading, DecodeError> {
         let mut state = State::bare(seed);
@@ -127,22 +133,22 @@ impl Loading {
         Ok(Loading { state, digest, size })
     }
 
-    /// Takes the checkpoint's feature level, which its reader has found to be one that it knows. *Errors*: see
-    /// [`DecodeError`].
+    /// Sets the checkpoint's feature level, after the reader has checked that it knows the level.
+    /// *Errors*: see [`DecodeError`].
     pub fn at_level(mut self, bytes: &[u8]) -> Result<Loading, DecodeError> {
         self.state.level = Level::decode(bytes)?;
         self.state.sum = Sum::decode(bytes.get(4..).unwrap_or_default());
         Ok(self)
     }
 
-    /// A session's record.
+    /// Adds a session's record. *Errors*: see [`DecodeError`].
     pub fn session(&mut self, id: i64, record: &[u8]) -> Result<(), DecodeError> {
         let session = decode_session(record, self.state.epoch_ballot())?;
         self.state.sessions.load(SessionId(id), session);
         Ok(())
     }
 
-    /// An ACL's record.
+    /// Adds an ACL's record. *Errors*: see [`DecodeError`].
     pub fn acl(&mut self, id: u32, record: &[u8]) -> Result<(), DecodeError> {
         let list: Option<Vec<oxkeeper_proto::records::Acl<'_>>> = Jute::from_bytes(record)?;
         let list = list.ok_or(DecodeError::NotAllowed("a null ACL"))?;
@@ -150,17 +156,19 @@ impl Loading {
         Ok(())
     }
 
-    /// Where a thread puts the znodes it loads: of whole runs of [`Znodes::RUN`] slots, of which no other part has any.
+    /// Returns a part that one thread fills with znodes, in whole runs of [`Znodes::RUN`] slots. No
+    /// two parts may share a run.
     pub fn part(&self) -> Znodes {
         Znodes { part: self.state.tree.part() }
     }
 
-    /// Takes a part's znodes in.
+    /// Adds the znodes of a part.
     pub fn adopt(&mut self, znodes: Znodes) {
         self.state.tree.adopt(znodes.part);
     }
 
-    /// Links everything. *Errors*: no root; a znode whose parent or ACL is missing.
+    /// Links everything and returns the state. *Errors*: no root; a znode whose parent or ACL is
+    /// missing.
     pub fn finish(self) -> Result<State, DecodeError> {
         let Loading { mut state, digest, size } = self;
         state.tree.finish_loading(digest, size).map_err(|_| DecodeError::NotAllowed("a znode without its parent"))?;
@@ -189,7 +197,7 @@ impl Loading {
 }
 
 impl State {
-    /// The subtrees whose limits are in the tree.
+    /// Returns the subtrees that have limits in the tree.
     pub(crate) fn limited_subtrees(&self) -> BTreeSet<String> {
         let root = self.tree.lookup(quota::QUOTA_ROOT);
         let below = root.into_iter().flat_map(|root| self.tree.descendants(root));

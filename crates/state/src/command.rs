@@ -1,24 +1,30 @@
-//! Commands: what is agreed on, logged and applied. A client's write travels as the bytes the client sent, with who
-//! asked in front; everything it leads to (names, versions, zxids, errors) is decided when it is applied.
+//! Commands: the writes that servers agree on, log and apply. A client's write travels as the bytes
+//! the client sent, preceded by the caller's identity; everything that follows from it (names,
+//! versions, zxids, errors) is decided when it is applied.
 //!
-//! Layout of a command: session (i64), xid (i32), operation (i32), settings (u8), identities (Jute buffer), body. If a switch
-//! beyond the first eight is on, [`WIDE`] stands in place of the operation, which follows it, and the settings are a u32.
+//! Layout of a command: session (i64), xid (i32), operation (i32), settings (u8), identities (Jute
+//! buffer), body. If a switch beyond the first eight is on, [`WIDE`] stands in place of the
+//! operation, the operation follows it, and the settings are a u32.
 //!
 //! Layouts of a log entry, by its first byte:
 //!
-//! 1. A *batch* of a standalone server: `time_ms` (i64), then commands, each with its length (u32) in front.
-//! 2. A batch that an ensemble agreed on: ballot (20 bytes), `time_ms` (i64), then sections, each the commands of one
-//!    server: the server (u8), its boot (u64), the number of the first command (u64), the length of all (u32), then the
-//!    commands as above. Server 0 stands for the leader's own, which have no numbers.
-//! 3. An *epoch*, with which a leader begins: ballot (20 bytes), `time_ms` (i64), the ensemble's id (u64), the version of the
-//!    membership (i64), its text.
+//! 1. A *batch* of a standalone server: `time_ms` (i64), then commands, each preceded by its length
+//!    (u32).
+//! 2. A batch that an ensemble agreed on: ballot (20 bytes), `time_ms` (i64), then sections. A
+//!    section holds the commands of one server: the server (u8), its boot (u64), the number of the
+//!    first command (u64), the length of all commands (u32), then the commands as above. Server 0
+//!    stands for the leader's own commands, which have no numbers.
+//! 3. An *epoch*, with which a leader begins: ballot (20 bytes), `time_ms` (i64), the ensemble's id
+//!    (u64), the version of the membership (i64), its text.
 //!
-//! Every later kind has the feature level that it needs behind that byte (u32), for good: so that a program which does not know
-//! the kind can say which level it lacks.
+//! Every later kind has the feature level that it needs (u32) right after the first byte, and
+//! always will. A program that does not know the kind can thus say which level it lacks.
 //!
-//! 4. A *raise* of the agreed feature level to the level that it needs: ballot (20 bytes; 0 of a standalone server), `time_ms` (i64).
-//! 5. A *renewal*, with which a configuration ends and the same voters begin the next one: ballot (20 bytes), `time_ms`
-//!    (i64), then the servers that have lost their disks and are let in by it (u8 each).
+//! 4. A *raise* of the agreed feature level to the level that the entry needs: ballot (20 bytes; 0
+//!    for a standalone server), `time_ms` (i64).
+//! 5. A *renewal*, which ends a configuration and begins the next one with the same voters: ballot
+//!    (20 bytes), `time_ms` (i64), then the servers that have lost their disks and are readmitted
+//!    by it (u8 each).
 
 use std::fmt;
 
@@ -29,46 +35,47 @@ use crate::acl::{Caller, Identities};
 use crate::level::Level;
 use crate::settings::Settings;
 
-/// A ballot of consensus, as its bytes: it is kept and compared, never looked into.
+/// A consensus ballot as bytes. It is stored and compared, but never interpreted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BallotId(pub [u8; BALLOT_LEN]);
 
-/// Bytes of a [`BallotId`].
+/// Length of a [`BallotId`], bytes.
 pub const BALLOT_LEN: usize = 20;
 
-/// Which command of which server's: each server counts its own, so that none is applied twice or out of order.
+/// Number of a command: each server counts its own commands, so that none is applied twice or out
+/// of order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Number {
-    /// Never 0.
+    /// The server that submitted the command; never 0.
     pub server: ServerId,
-    /// Which start of that server.
+    /// Boot of that server.
     pub boot: u64,
-    /// From 1 on in each boot.
+    /// Sequence number, which starts at 1 in each boot.
     pub seq: u64,
 }
 
-/// One write, of a client or of the server itself.
+/// One write of a client or of the server itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Command<'a> {
-    /// Its number in an ensemble; `None` from a standalone server and for the leader's own. Not part of the encoding: the
-    /// batch says it.
+    /// Number in an ensemble; `None` for a standalone server's commands and the leader's own. It is
+    /// part of the batch, not of the command's encoding.
     pub from: Option<Number>,
-    /// Whose; `NONE` for the server's own.
+    /// Session of the request; `NONE` for the server's own commands.
     pub session: SessionId,
-    /// Of the request; clients choose it.
+    /// xid of the request, chosen by the client.
     pub xid: i32,
-    /// What it asks for.
+    /// Operation of the request.
     pub op: OpCode,
     /// Switches of the server that took the request.
     pub settings: Settings,
-    /// Who asks.
+    /// Identities of the caller.
     pub identities: Identities<'a>,
-    /// As the client sent it.
+    /// Body of the request, as the client sent it.
     pub body: &'a [u8],
 }
 
 impl<'a> Command<'a> {
-    /// Appends the command with its length in front.
+    /// Appends the command, preceded by its length.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.put_u32(0);
@@ -105,13 +112,14 @@ impl<'a> Command<'a> {
         Ok(Command { from: None, session, xid, op, settings, identities, body: reader.rest() })
     }
 
-    /// Who asks, for permission checks.
+    /// Returns the caller, for permission checks.
     pub fn caller(&self) -> Caller<'a> {
         Caller { identities: self.identities, settings: self.settings }
     }
 }
 
-/// In place of the operation: a command with more than eight switches. No operation has this number.
+/// Value in place of the operation in a command with more than eight switches. No operation has
+/// this number.
 const WIDE: i32 = i32::MIN;
 
 /// Version bytes of the layouts above.
@@ -123,19 +131,19 @@ const RENEWAL_VERSION: u8 = 5;
 #[cfg(feature = "next-version")]
 const NEXT_VERSION: u8 = 6;
 
-/// Why bytes are no log entry.
+/// Reason why bytes are not a log entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadEntry {
-    /// A newer program wrote it.
+    /// A newer program wrote the entry.
     Newer {
-        /// Its kind.
+        /// Kind of the entry.
         kind: u8,
-        /// The feature level that it needs.
+        /// Feature level that the entry needs.
         needs: Level,
-        /// The highest level known here.
+        /// Highest feature level known here.
         knows: Level,
     },
-    /// It is damaged.
+    /// The entry is damaged.
     Malformed(DecodeError),
 }
 
@@ -158,20 +166,22 @@ impl From<DecodeError> for BadEntry {
     }
 }
 
-/// Appends the start of a batch of a standalone server; encoded commands follow it.
+/// Appends the start of a standalone server's batch; encoded commands follow it.
 pub fn begin_batch(time_ms: i64, out: &mut Vec<u8>) {
     out.put_u8(BATCH_VERSION);
     out.put_i64(time_ms);
 }
 
-/// Appends the start of an ensemble's batch, which every program reads; sections follow it.
+/// Appends the start of an ensemble's batch in the layout that every program reads; sections follow
+/// it.
 pub fn begin_agreed(ballot: BallotId, time_ms: i64, out: &mut Vec<u8>) {
     out.put_u8(AGREED_VERSION);
     out.put_slice(&ballot.0);
     out.put_i64(time_ms);
 }
 
-/// The same, of an ensemble that has agreed on `level`.
+/// Appends the start of an ensemble's batch in the layout of the agreed `level`; sections follow
+/// it.
 pub fn begin_agreed_at(level: Level, ballot: BallotId, time_ms: i64, out: &mut Vec<u8>) {
     #[cfg(feature = "next-version")]
     if level >= Level::NEXT {
@@ -184,11 +194,11 @@ pub fn begin_agreed_at(level: Level, ballot: BallotId, time_ms: i64, out: &mut V
     begin_agreed(ballot, time_ms, out);
 }
 
-/// The boot of no server: in its place before a section of the leader's own commands, which have no numbers.
+/// Boot in a section of the leader's own commands, which have no numbers. No server has this boot.
 pub const OWN_BOOT: u64 = 0;
 
-/// Appends a section of encoded commands, numbered from `first_seq` on. Of `server` 0 in [`OWN_BOOT`], the leader's own,
-/// they have no numbers, and `first_seq` says nothing.
+/// Appends a section of encoded commands, numbered from `first_seq` on. The leader's own commands
+/// have `server` 0 and boot [`OWN_BOOT`]: they have no numbers, and `first_seq` means nothing.
 pub fn put_section(server: ServerId, boot: u64, first_seq: u64, commands: &[u8], out: &mut Vec<u8>) {
     out.put_u8(server.0);
     out.put_u64(boot);
@@ -197,8 +207,9 @@ pub fn put_section(server: ServerId, boot: u64, first_seq: u64, commands: &[u8],
     out.put_slice(commands);
 }
 
-/// How many bytes and commands at the start of `commands`, encoded one after the other, go into one batch of at most
-/// `len_max` bytes; a command that alone has more is a batch of its own.
+/// Returns how many bytes and commands at the start of `commands`, encoded one after the other, go
+/// into one batch of at most `len_max` bytes. A command that alone exceeds this forms a batch of
+/// its own.
 pub fn batch_extent(commands: &[u8], len_max: usize) -> (usize, usize) {
     let (mut len, mut count) = (0, 0);
     while let Some(prefix) = commands[len..].first_chunk::<4>() {
@@ -215,18 +226,19 @@ pub fn batch_extent(commands: &[u8], len_max: usize) -> (usize, usize) {
 /// A decoded log entry.
 #[derive(Clone, Debug)]
 pub enum Entry<'a> {
-    /// Commands.
+    /// A batch of commands.
     Batch(Batch<'a>),
-    /// A leader begins.
+    /// The start of a leader's epoch.
     Epoch(Epoch<'a>),
-    /// A higher feature level begins.
+    /// The start of a higher feature level.
     Raise(Raise),
-    /// The same voters begin anew.
+    /// A new configuration with the same voters.
     Renewal(Renewal),
 }
 
 impl<'a> Entry<'a> {
-    /// Reads the start of an entry, if a server that `knows` so much can. *Errors*: an unknown kind, a truncated header.
+    /// Decodes the start of an entry, if it needs no higher level than the server `knows`.
+    /// *Errors*: an unknown kind, a truncated header.
     pub fn decode(bytes: &'a [u8], knows: Level) -> Result<Entry<'a>, BadEntry> {
         let (&kind, rest) = bytes.split_first().ok_or(DecodeError::Truncated)?;
         let reader = &mut Reader::new(rest);
@@ -242,8 +254,8 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// Reads all of it, before it becomes durable: whatever passes can be applied. *Errors*: as [`Entry::decode`]; a command
-    /// that is none.
+    /// Checks a whole entry before it becomes durable: every entry that passes can be applied.
+    /// *Errors*: as [`Entry::decode`]; a malformed command.
     pub fn check(bytes: &[u8], knows: Level) -> Result<(), BadEntry> {
         match Entry::decode(bytes, knows)? {
             Entry::Batch(mut batch) => batch.try_for_each(|command| command.map(drop)).map_err(BadEntry::Malformed),
@@ -255,11 +267,11 @@ impl<'a> Entry<'a> {
 /// The entry with which a higher feature level begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Raise {
-    /// It counts from here on.
+    /// Feature level that applies from here on.
     pub level: Level,
-    /// The leader's; `None` of a standalone server.
+    /// The leader's ballot; `None` for a standalone server.
     pub ballot: Option<BallotId>,
-    /// When it was proposed, Unix ms.
+    /// Time of the proposal, Unix ms.
     pub time_ms: i64,
 }
 
@@ -278,21 +290,22 @@ impl Raise {
     }
 }
 
-/// A membership without a version shall have one: that of the epoch, with which it is established.
+/// Version of a membership that has none yet and gets the zxid of the epoch that establishes it.
 pub const VERSION_WANTED: i64 = -1;
 
 /// The entry with which a leader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch<'a> {
-    /// The leader's.
+    /// The leader's ballot.
     pub ballot: BallotId,
-    /// When it began, Unix ms.
+    /// Time when the epoch began, Unix ms.
     pub time_ms: i64,
-    /// The id of the ensemble, not 0: the first epoch gives it, later ones change nothing.
+    /// Id of the ensemble, not 0. The first epoch sets it; later ones change nothing.
     pub ensemble: u64,
-    /// Version of the membership, as its dynamic file's name has it; else 0, or [`VERSION_WANTED`].
+    /// Version of the membership, from the name of its dynamic file; otherwise 0 or
+    /// [`VERSION_WANTED`].
     pub config_version: i64,
-    /// The membership as the leader's configuration has it: what `/zookeeper/config` holds.
+    /// The membership from the leader's configuration, as in `/zookeeper/config`.
     pub config: &'a [u8],
 }
 
@@ -317,20 +330,20 @@ impl<'a> Epoch<'a> {
     }
 }
 
-/// The last entry of a configuration, behind which the same voters begin the next one: what a voter has promised or
-/// accepted and lost with its disk counts for nothing there.
+/// The last entry of a configuration. The same voters begin the next one after it, in which nothing
+/// counts that a voter had promised or accepted and then lost with its disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Renewal {
-    /// The leader's.
+    /// The leader's ballot.
     pub ballot: BallotId,
-    /// When the leader packed it, Unix ms.
+    /// Time when the leader packed the entry, Unix ms.
     pub time_ms: i64,
-    /// The voters that have lost their disks.
+    /// Voters that have lost their disks.
     pub servers: Vec<ServerId>,
 }
 
 impl Renewal {
-    /// The feature level that knows it.
+    /// The feature level that introduced this entry.
     pub const NEEDS: Level = Level(1);
 
     /// Appends the entry.
@@ -358,7 +371,7 @@ pub(crate) fn decode_u64(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
     i64::decode(reader).map(|long| long as u64)
 }
 
-/// How many commands there are in `commands`, encoded one after the other. *Errors*: one of them is none.
+/// Counts the commands in `commands`, encoded one after the other. *Errors*: a malformed command.
 pub fn count_commands(commands: &[u8]) -> Result<Counted, DecodeError> {
     let none = Reader::new(&[]);
     let commands = Reader::new(commands);
@@ -372,34 +385,34 @@ pub fn count_commands(commands: &[u8]) -> Result<Counted, DecodeError> {
     })
 }
 
-/// What there is among encoded commands.
+/// Result of [`count_commands`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
-    /// How many.
+    /// Number of commands.
     pub count: u64,
-    /// Whether one is a reconfig, which a leader must rule on.
+    /// Whether one of them is a reconfig, on which a leader must rule.
     pub reconfigs: bool,
     /// Sessions whose clients have come back.
     pub resumed: Vec<SessionId>,
 }
 
-/// A decoded batch: one time for all its commands.
+/// A decoded batch. All its commands have the same time.
 #[derive(Clone, Debug)]
 pub struct Batch<'a> {
-    /// When the leader packed it, Unix ms.
+    /// Time when the leader packed the batch, Unix ms.
     pub time_ms: i64,
-    /// Under which ballot it was agreed on; `None` of a standalone server.
+    /// Ballot under which the batch was agreed on; `None` for a standalone server.
     pub ballot: Option<BallotId>,
-    /// What is left of the section at hand.
+    /// Rest of the current section.
     commands: Reader<'a>,
-    /// The number of its next command.
+    /// Number of the next command in the current section.
     from: Option<Number>,
-    /// The sections behind it.
+    /// Sections after the current one.
     sections: Reader<'a>,
 }
 
 impl<'a> Batch<'a> {
-    /// Reads the start of a batch. *Errors*: an unknown version, a truncated header.
+    /// Decodes the start of a batch. *Errors*: an unknown version, a truncated header.
     pub fn decode(bytes: &'a [u8]) -> Result<Batch<'a>, DecodeError> {
         let mut reader = Reader::new(bytes);
         let none = Reader::new(&[]);
@@ -429,7 +442,7 @@ impl<'a> Batch<'a> {
         let (boot, seq) = (decode_u64(&mut self.sections)?, decode_u64(&mut self.sections)?);
         let commands = self.sections.buffer()?.ok_or(DecodeError::NegativeLength)?;
         let is_numbered = server != ServerId(0) || boot != OWN_BOOT;
-        // Each command has bytes: no number behind the first can overflow.
+        // Each command has at least one byte, so no number after the first can overflow.
         if is_numbered && (seq == 0 || seq.checked_add(commands.len() as u64).is_none()) {
             return Err(DecodeError::NotAllowed("number of a command"));
         }
@@ -461,7 +474,7 @@ impl<'a> Iterator for Batch<'a> {
         }
         let command = begun.and_then(|()| self.next_command());
         if command.is_err() {
-            // What follows has no known start.
+            // The start of the next command is unknown.
             (self.commands, self.sections) = (Reader::new(&[]), Reader::new(&[]));
         }
         Some(command)

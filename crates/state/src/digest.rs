@@ -1,9 +1,10 @@
-//! Digests of everything that is agreed on, by which servers find out that they do not agree any more.
+//! Digests of everything that servers agree on, by which they detect that they have diverged.
 //!
-//! Each part is kept up as the state changes, or is small, so that a digest costs no more than a hundred nanoseconds, however much
-//! there is. They are the same on every machine and in every version. Not covered: in which order children are listed, and
-//! how often a session was resumed in this epoch (checkpoints of older versions do not know); either shows, should
-//! it ever matter, in what is covered.
+//! Each part is small or is updated as the state changes, so that a digest takes at most a hundred
+//! nanoseconds, whatever the size of the state. Digests are the same on every machine and in every
+//! version. They do not cover the order in which children are listed, or how often a session was
+//! resumed in this epoch (checkpoints of older versions do not have it). If either ever makes a
+//! difference, the difference shows in what is covered.
 //!
 //! [`History`] keeps the tree's digests as ZooKeeper does. Source: `DataTree.logZxidDigest`.
 
@@ -14,30 +15,30 @@ use oxkeeper_proto::{DecodeError, Jute, Reader};
 
 use crate::state::State;
 
-/// The digest of a state. Equal for states that have applied the same entries.
+/// The digest of a state. States that have applied the same entries have equal digests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest {
     /// The last zxid.
     pub zxid: i64,
     /// The time of the last command.
     pub time_ms: i64,
-    /// The znodes; ZooKeeper's digest of them.
+    /// Digest of the znodes, as ZooKeeper computes it.
     pub tree: u64,
-    /// The znodes below /zookeeper, which that leaves out.
+    /// Digest of the znodes below /zookeeper, which `tree` leaves out.
     pub system: u64,
-    /// ACLs, each as often as a znode has it.
+    /// Digest of the ACLs, each counted once per znode that has it.
     pub acls: u64,
-    /// The sessions.
+    /// Digest of the sessions.
     pub sessions: u64,
-    /// The epoch, the members, and the last command of each server.
+    /// Digest of the epoch, the members, and the last command of each server.
     pub agreement: u64,
 }
 
-/// Bytes of an encoded [`Digest`].
+/// Length of an encoded [`Digest`], bytes.
 pub const DIGEST_LEN: usize = 56;
 
 impl Digest {
-    /// Its fields in order, big-endian.
+    /// Encodes the fields in order, big-endian.
     pub fn encode(&self) -> [u8; DIGEST_LEN] {
         let mut out = [0; DIGEST_LEN];
         for (field, bytes) in self.fields().iter().zip(out.chunks_exact_mut(8)) {
@@ -46,7 +47,7 @@ impl Digest {
         out
     }
 
-    /// Decodes what [`Digest::encode`] wrote. *Errors*: there is less.
+    /// Decodes what [`Digest::encode`] wrote. *Errors*: too few bytes.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Digest, DecodeError> {
         let (zxid, time_ms) = (i64::decode(reader)?, i64::decode(reader)?);
         let mut next = || i64::decode(reader).map(|long| long as u64);
@@ -67,7 +68,7 @@ impl Digest {
         ]
     }
 
-    /// The names of the parts in which `other` differs.
+    /// Returns the names of the parts in which `other` differs.
     pub fn differences(&self, other: &Digest) -> Vec<&'static str> {
         let pairs = self.fields().into_iter().zip(other.fields());
         pairs.filter(|(own, other)| own.1 != other.1).map(|(own, _)| own.0).collect()
@@ -82,7 +83,7 @@ impl fmt::Display for Digest {
 }
 
 impl State {
-    /// The digest, behind an entry of the log.
+    /// Returns the digest of the state, to be called between log entries.
     pub fn digest(&self) -> Digest {
         Digest {
             zxid: self.zxid.0,
@@ -95,15 +96,15 @@ impl State {
         }
     }
 
-    /// The tree's digests at certain zxids, oldest first.
+    /// Returns the tree's digests at certain zxids, oldest first.
     pub fn digest_history(&self) -> impl Iterator<Item = (i64, u64)> {
         self.history.0.iter().copied()
     }
 }
 
-/// How many are kept.
+/// Number of digests kept.
 const KEPT: usize = 1024;
-/// ZooKeeper: each that is a multiple of this.
+/// ZooKeeper: keeps the digest at every zxid that is a multiple of this.
 const INTERVAL: i64 = 128;
 
 /// The tree's digests at certain zxids.
@@ -111,7 +112,7 @@ const INTERVAL: i64 = 128;
 pub(crate) struct History(VecDeque<(i64, u64)>);
 
 impl History {
-    /// A transaction has made the tree what it is.
+    /// Notes the digest of the tree after a transaction, if it is to be kept.
     pub(crate) fn note(&mut self, zxid: i64, digest: u64) {
         if zxid % INTERVAL == 0 {
             if self.0.len() == KEPT {
@@ -122,18 +123,18 @@ impl History {
     }
 }
 
-/// The digest of a sequence of numbers.
+/// Returns the digest of a sequence of numbers.
 pub(crate) fn of_numbers(numbers: impl IntoIterator<Item = u64>) -> u64 {
     numbers.into_iter().fold(0, mix)
 }
 
-/// The digest of bytes.
+/// Returns the digest of a byte string.
 pub(crate) fn of_bytes(bytes: &[u8]) -> u64 {
     let word = |chunk: &[u8]| chunk.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
     of_numbers(std::iter::once(bytes.len() as u64).chain(bytes.chunks(8).map(word)))
 }
 
-/// Takes one more number in. Source: the finalizer of SplitMix64.
+/// Mixes one more number into the hash. Source: the finalizer of SplitMix64.
 fn mix(hash: u64, number: u64) -> u64 {
     let mut mixed = hash.rotate_left(23) ^ number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -155,7 +156,7 @@ mod tests {
         assert_eq!(digest.differences(&Digest { acls: 6, zxid: 1, ..digest }), ["zxid", "ACLs"]);
     }
 
-    /// Servers of other versions and machines compute the same.
+    /// Servers of other versions and machines must compute the same values.
     #[test]
     fn the_function_stays_as_it_is() {
         assert_eq!(of_bytes(b""), of_numbers([0]));

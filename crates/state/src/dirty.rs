@@ -1,8 +1,10 @@
-//! Which records changed since the last checkpoint, and what they were when the running one began.
+//! Tracking of records that changed since the last checkpoint, and of their contents when the
+//! current one began.
 //!
-//! A checkpoint is a consistent image at one zxid, taken while commands go on: beginning it freezes the set of changed
-//! slots; the capturing thread encodes them a few at a time; a command that is about to change a frozen slot first saves
-//! what it was. Invariant: every frozen slot is handed over exactly once, as it was when the checkpoint began.
+//! A checkpoint is a consistent image at one zxid, taken while commands go on: beginning it freezes
+//! the set of changed slots; the capturing thread encodes them a few at a time; a command that is
+//! about to change a frozen slot first saves its old record. Invariant: every frozen slot is
+//! captured exactly once, as it was when the checkpoint began.
 
 /// A set of small integers.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +21,7 @@ impl Bits {
         self.words[word] |= 1 << (index % 64);
     }
 
-    /// Takes `index` out; says whether it was in.
+    /// Removes `index` and returns whether it was a member.
     pub(crate) fn remove(&mut self, index: u32) -> bool {
         let Some(word) = self.words.get_mut(index as usize / 64) else { return false };
         let bit = 1 << (index % 64);
@@ -28,7 +30,7 @@ impl Bits {
         was_in
     }
 
-    /// Takes the smallest member at or after `from` out.
+    /// Removes and returns the smallest member at or after `from`.
     fn pop_from(&mut self, from: u32) -> Option<u32> {
         let start = from as usize / 64;
         for (offset, word) in self.words.get_mut(start..)?.iter_mut().enumerate() {
@@ -49,7 +51,7 @@ impl Bits {
     }
 }
 
-/// A slot and its record, or `None` where the record is gone.
+/// A slot and its record, or `None` if the record is gone.
 pub type Captured = (u32, Option<Vec<u8>>);
 
 /// The changes of one table.
@@ -63,13 +65,14 @@ pub(crate) struct Changes {
 struct Frozen {
     all: Bits,
     pending: Bits,
-    /// Every pending member is at or after this.
+    /// Lower bound of all pending members.
     cursor: u32,
     saved: Vec<Captured>,
 }
 
 impl Changes {
-    /// To be called before slot `index` changes; `encode` gives its record as it is now.
+    /// Notes that slot `index` is about to change; `encode` returns its present record. Must be
+    /// called before the change.
     pub(crate) fn before_change(&mut self, index: u32, encode: impl FnOnce() -> Option<Vec<u8>>) {
         if let Some(frozen) = &mut self.frozen
             && frozen.pending.remove(index)
@@ -85,7 +88,7 @@ impl Changes {
         self.frozen = Some(Frozen { pending: all.clone(), all, cursor: 0, saved: Vec::new() });
     }
 
-    /// Up to `count` records of the checkpoint; empty once all were handed over.
+    /// Returns up to `count` records of the checkpoint; empty once all were returned.
     pub(crate) fn capture(&mut self, count: usize, encode: impl Fn(u32) -> Option<Vec<u8>>) -> Vec<Captured> {
         let frozen = self.frozen.as_mut().expect("a checkpoint is under way");
         let kept = frozen.saved.len().saturating_sub(count);
@@ -98,7 +101,7 @@ impl Changes {
         captured
     }
 
-    /// The checkpoint is over. What it covered is dirty again unless it was `committed`.
+    /// Ends the checkpoint. Everything it covered is dirty again unless it was `committed`.
     pub(crate) fn end_checkpoint(&mut self, committed: bool) {
         let frozen = self.frozen.take().expect("a checkpoint is under way");
         if !committed {

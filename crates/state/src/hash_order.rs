@@ -1,67 +1,70 @@
-//! The order in which a Java hash table lists its members, which is what clients of ZooKeeper see of its `HashSet`s.
+//! The order in which a Java hash table lists its members, which clients of ZooKeeper see in its
+//! `HashSet`s.
 //!
-//! A table of 2^n buckets doubles when it is more than three quarters full and never shrinks. It lists bucket by
-//! bucket, and within one the member first that came first. Source: `java.util.HashMap`, `java.lang.String.hashCode`.
+//! A table of 2^n buckets doubles when it is more than three quarters full and never shrinks. It
+//! lists bucket by bucket, and within a bucket in order of insertion. Source: `java.util.HashMap`,
+//! `java.lang.String.hashCode`.
 
-/// How many buckets a table has, as a power of two.
+/// Number of buckets of a table, as a power of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Buckets(u8);
 
-/// Members that are sorted by comparing.
+/// Maximum number of members that are sorted by comparison.
 const FEW: usize = 20;
 
 impl Buckets {
-    /// The most that Java allocates: 2^30.
+    /// The maximum that Java allocates: 2^30.
     const MOST: Buckets = Buckets(30);
-    /// `new HashSet<>(8)`: what a znode's children begin with. Source: `DataNode.addChild`.
+    /// `new HashSet<>(8)`: the initial table of a znode's children. Source: `DataNode.addChild`.
     pub const OF_CHILDREN: Buckets = Buckets(3);
     /// `new HashSet<>()`, `new HashMap<>()`.
     pub const DEFAULT: Buckets = Buckets(4);
 
-    /// Bits that [`Buckets::log2`] needs.
+    /// Number of bits that [`Buckets::log2`] needs.
     pub(crate) const LOG2_BITS: u32 = 5;
 
-    /// The power of two.
+    /// Returns the exponent n of 2^n buckets.
     pub(crate) fn log2(self) -> u32 {
         u32::from(self.0)
     }
 
-    /// 2^`log2` buckets, or as many as there may be.
+    /// Returns 2^`log2` buckets, capped at the maximum.
     pub(crate) fn from_log2(log2: u32) -> Buckets {
         Buckets(log2.min(u32::from(Buckets::MOST.0)) as u8)
     }
 
-    /// Enough for `len` members: as many as there are, or more.
+    /// Returns the size of this table once it has grown for `len` members. It never shrinks.
     pub fn grown_for(self, len: usize) -> Buckets {
         let is_enough = |log2: &u8| *log2 == Buckets::MOST.0 || len <= 3 << log2 >> 2;
         (self.0..=Buckets::MOST.0).find(is_enough).map_or(Buckets::MOST, Buckets)
     }
 
-    /// Those of a clone of a set of `len` members. Source: `HashMap.putMapEntries`.
+    /// Returns the size of a clone of a set with `len` members. Source: `HashMap.putMapEntries`.
     pub fn of_clone(len: usize) -> Buckets {
         let wanted = (len as f32 / 0.75 + 1.0) as u32;
         Buckets::from_log2(wanted.max(1).next_power_of_two().trailing_zeros())
     }
 
-    /// Those of `new HashSet<>(collection)` of `len` members.
+    /// Returns the size of `new HashSet<>(collection)` for a collection of `len` members.
     pub fn of_copy(len: usize) -> Buckets {
         let wanted = (len as f32 / 0.75) as u32 + 1;
         Buckets::from_log2(wanted.next_power_of_two().trailing_zeros()).max(Buckets::DEFAULT)
     }
 
-    /// Those of a `ConcurrentHashMap` of `len` entries, which grows when it is three quarters full.
+    /// Returns the size of a `ConcurrentHashMap` with `len` entries, which grows when it is three
+    /// quarters full.
     pub fn of_concurrent(len: usize) -> Buckets {
         Buckets::DEFAULT.grown_for(len + 1)
     }
 
-    /// The bucket of a member with this hash code.
+    /// Returns the bucket of a member with this hash code.
     pub fn bucket(self, hash: u32) -> u32 {
         (hash ^ hash >> 16) & ((1 << self.0) - 1)
     }
 
-    /// The order of members that come with their buckets, the newest first.
+    /// Returns members in the order of the table. They come with their buckets, the newest first.
     pub(crate) fn newest_first<T: Copy>(self, mut members: Vec<(u32, T)>) -> Vec<T> {
-        // A table with much room is not worth a look at each bucket; sorting a few is faster, too.
+        // Visiting every bucket does not pay in a sparse table; sorting a few members is faster, too.
         if members.len() <= FEW || members.len() < 1 << self.0 >> 3 {
             members.reverse();
             members.sort_by_key(|&(bucket, _)| bucket);
@@ -83,13 +86,14 @@ impl Buckets {
         listed
     }
 
-    /// Puts members into the order of a table of so many buckets; those of one stay in the order in which they were.
+    /// Sorts members into the order of a table of this size. Members of one bucket keep their
+    /// order.
     pub fn arrange<T>(self, members: &mut [T], hash: impl Fn(&T) -> u32) {
         members.sort_by_key(|member| self.bucket(hash(member)));
     }
 }
 
-/// `String.hashCode`: over UTF-16 code units.
+/// Returns Java's `String.hashCode`, which is computed over UTF-16 code units.
 pub fn hash_code(text: &[u8]) -> u32 {
     let (eights, rest) = text.as_chunks::<8>();
     let mut hash = 0u32;
@@ -124,7 +128,7 @@ fn hash_code_of_units(text: &[u8]) -> u32 {
     String::from_utf8_lossy(text).encode_utf16().fold(0, |hash, unit| step(hash, u32::from(unit)))
 }
 
-/// `Long.hashCode`.
+/// Returns Java's `Long.hashCode`.
 pub fn hash_code_of_long(long: i64) -> u32 {
     (long ^ (long as u64 >> 32) as i64) as u32
 }

@@ -1,9 +1,12 @@
-//! A state that comes from elsewhere: znodes and sessions as a ZooKeeper snapshot has them, then the transactions behind it.
+//! Construction of a state from elsewhere: the znodes and sessions of a ZooKeeper snapshot, then
+//! the transactions after it.
 //!
-//! A transaction here is what *came of* a request: names, versions and zxids are told, not computed, and a step that was
-//! carried out before does nothing. (Snapshots are taken while writes go on, so the log behind one repeats some of what is in it.)
-//! Invariant: the tree is a tree after every step. Registries of sessions, containers, ttls and quotas are made by [`Importing::finish`].
-//! Source: `DataTree.deserialize`, `processTxn`, `killSession`, `setupQuota`; `ZooKeeperServer.loadData`.
+//! A transaction here is the *result* of a request: names, versions and zxids are given instead of
+//! computed, and a step that was carried out before has no effect. (Snapshots are taken while
+//! writes go on, so the log after a snapshot repeats some of what the snapshot holds.)
+//! Invariant: the tree is a valid tree after every step. [`Importing::finish`] builds the
+//! registries of sessions, containers, TTL znodes and quotas. Source: `DataTree.deserialize`,
+//! `processTxn`, `killSession`, `setupQuota`; `ZooKeeperServer.loadData`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +19,7 @@ use crate::quota::{self, Track};
 use crate::state::State;
 use crate::znode::{Owner, Slot, Versions, Znode};
 
-/// A state being put together.
+/// A state under construction.
 #[derive(Debug)]
 pub struct Importing {
     state: State,
@@ -25,7 +28,7 @@ pub struct Importing {
     unlisted: BTreeMap<Slot, i64>,
 }
 
-/// A znode as it is stored elsewhere: everything but path, data and ACL.
+/// A znode's stored fields, apart from its path, data and ACL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredStat {
     /// See [`Versions`].
@@ -38,7 +41,7 @@ pub struct StoredStat {
     pub mtime: i64,
     /// See [`Versions`].
     pub version: i32,
-    /// The stored one: creations of children only.
+    /// The stored cversion, which counts only creations of children.
     pub cversion: i32,
     /// See [`Versions`].
     pub aversion: i32,
@@ -51,62 +54,62 @@ pub struct StoredStat {
 /// A znode that a transaction created.
 #[derive(Clone, Debug)]
 pub struct Created<'a> {
-    /// Its path.
+    /// Path of the znode.
     pub path: &'a str,
-    /// Its data.
+    /// Data of the znode.
     pub data: Option<&'a [u8]>,
-    /// Its list; empty for the open one.
+    /// ACL of the znode; empty for the open list.
     pub acl: AclList,
-    /// What kind it is.
+    /// Kind of the znode.
     pub owner: Owner,
-    /// The stored cversion of its parent afterwards; `None` in old logs: one more.
+    /// Stored cversion of its parent afterwards; `None`, as in old logs, adds one.
     pub parent_cversion: Option<i32>,
-    /// Of the transaction.
+    /// The transaction's zxid.
     pub zxid: i64,
-    /// Of the transaction, Unix ms.
+    /// The transaction's time, Unix ms.
     pub time_ms: i64,
 }
 
-/// Why a znode has no place.
+/// Reason why a znode cannot be placed in the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misplaced {
     /// The path does not begin with a slash, or ends with one.
     Path,
-    /// There is no parent.
+    /// The parent does not exist.
     Orphan,
-    /// It is there already.
+    /// The znode exists already.
     Twice,
-    /// Its parent is ephemeral.
+    /// The parent is ephemeral.
     BelowEphemeral,
-    /// It is one of the system's, and would go.
+    /// A system znode that would end with a session or a TTL.
     System,
 }
 
-/// Znodes that are always there: they have no owner.
+/// Paths of the znodes that always exist; these have no owner.
 const SYSTEM: [&str; 5] = ["", "/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
 
-/// What became of the sessions.
+/// Counts of the sessions and ephemeral znodes that were kept and dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// Sessions there are.
+    /// Sessions kept.
     pub sessions: usize,
-    /// Sessions left out.
+    /// Sessions dropped.
     pub sessions_dropped: usize,
-    /// Ephemeral znodes there are.
+    /// Ephemeral znodes kept.
     pub ephemerals: usize,
-    /// Ephemeral znodes left out.
+    /// Ephemeral znodes dropped.
     pub ephemerals_dropped: usize,
-    /// Sessions left out because their id reads as the owner of a znode of another kind.
+    /// Sessions dropped because their id reads as the owner of another kind of znode.
     pub sessions_ambiguous: usize,
 }
 
 impl Importing {
-    /// Of nothing yet. `seed`: see [`State::new`].
+    /// Starts with no znodes at all. `seed`: see [`State::new`].
     pub fn new(seed: u64) -> Importing {
         Importing::from_state(State::bare(seed))
     }
 
-    /// Begins with what a server has that starts from nothing. `seed`: see [`State::new`].
+    /// Starts with the state of a new server. `seed`: see [`State::new`].
     pub fn fresh(seed: u64) -> Importing {
         Importing::from_state(State::new(seed))
     }
@@ -115,28 +118,29 @@ impl Importing {
         Importing { state, sessions: BTreeMap::new(), ephemerals: BTreeMap::new(), unlisted: BTreeMap::new() }
     }
 
-    /// How many znodes there are.
+    /// Returns the number of znodes.
     pub fn len(&self) -> usize {
         self.state.tree.len()
     }
 
-    /// Whether there is not even a root.
+    /// Returns true if there is not even a root.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The tree digest, as ZooKeeper computes it.
+    /// Returns the tree digest, as ZooKeeper computes it.
     pub fn digest(&self) -> u64 {
         self.state.tree.digest()
     }
 
-    /// A session that there is, or is created.
+    /// Adds a session of the snapshot or of a transaction that creates one.
     pub fn open_session(&mut self, id: i64, timeout_ms: i32) {
         self.sessions.insert(id, timeout_ms);
     }
 
-    /// A znode of a snapshot; the root, whose path is empty, comes first, parents come before children. An empty list is the open one.
-    /// *Errors*: it has no place.
+    /// Adds a znode of a snapshot. The root, whose path is empty, comes first, and parents come
+    /// before their children. An empty list stands for the open list. *Errors*: the znode cannot be
+    /// placed.
     pub fn znode(
         &mut self,
         path: &str,
@@ -144,7 +148,7 @@ impl Importing {
         acl: &[Acl<'static>],
         stat: &StoredStat,
     ) -> Result<(), Misplaced> {
-        // Nobody could delete it when its session or its time ends.
+        // Nobody could delete it when its session or its TTL ends.
         if SYSTEM.contains(&path) && stat.owner != Owner::PERSISTENT {
             return Err(Misplaced::System);
         }
@@ -161,8 +165,9 @@ impl Importing {
         Ok(())
     }
 
-    /// A znode of a snapshot whose ACL has this number and is not in the snapshot: the log behind it may have the list.
-    /// Until then nobody but the super user may do anything with it. *Errors*: it has no place.
+    /// Adds a znode of a snapshot whose ACL has this number and is missing from the snapshot: the
+    /// log after the snapshot may have the list. Until then only the super user has access.
+    /// *Errors*: the znode cannot be placed.
     pub fn znode_without_acl(
         &mut self,
         path: &str,
@@ -176,12 +181,13 @@ impl Importing {
         Ok(())
     }
 
-    /// Znodes whose ACL nothing told so far, each with the number of its list.
+    /// Returns the znodes whose ACL is still missing, each with the number of its list.
     pub fn without_acl(&self) -> impl ExactSizeIterator<Item = (String, i64)> {
         self.unlisted.iter().map(|(&slot, &number)| (self.state.tree.path(slot), number))
     }
 
-    /// Its parent and its name. *Errors*: it has no place, or is there.
+    /// Returns the parent and the name for a new znode. *Errors*: the znode cannot be placed, or
+    /// exists already.
     fn place_of<'p>(&self, path: &'p str) -> Result<(Slot, &'p str), Misplaced> {
         let (parent, name) = path.rsplit_once('/').ok_or(Misplaced::Path)?;
         if name.is_empty() || !path.starts_with('/') {
@@ -201,14 +207,15 @@ impl Importing {
         self.session_of(self.state.tree.znode(slot).versions.owner).is_some()
     }
 
-    /// The session, of an ephemeral znode. ZooKeeper: without `extendedTypesEnabled`, what elsewhere is the owner of a TTL znode is a
-    /// session of server 255: here it is one if there is such a session.
+    /// Returns the session of an ephemeral znode. ZooKeeper: without `extendedTypesEnabled`, an
+    /// owner that would otherwise mark a TTL znode is a session of server 255. Here it is a session
+    /// if there is one with that id.
     fn session_of(&self, owner: Owner) -> Option<i64> {
         let is_session = || owner.ttl_ms().is_some() && self.sessions.contains_key(&owner.0);
         owner.session().or_else(|| is_session().then_some(owner.0))
     }
 
-    /// ZooKeeper: paths are keys there; `/` alone and the empty path are the root.
+    /// ZooKeeper: paths are keys there; only `/` and the empty path denote the root.
     fn lookup(&self, path: &str) -> Option<Slot> {
         if self.is_empty() { None } else { self.state.tree.lookup(path) }
     }
@@ -226,7 +233,8 @@ impl Importing {
         }
     }
 
-    /// A znode is created. One that is there keeps all but its ACL; what no server would create does not come to be.
+    /// Creates a znode. An existing znode keeps everything but its ACL. A znode that no server
+    /// would create is not created.
     pub fn create(&mut self, new: Created<'_>) {
         let Created { path, data, acl, owner, parent_cversion, zxid, time_ms } = new;
         let Some((parent_path, name)) = path.rsplit_once('/').filter(|(_, name)| !name.is_empty()) else { return };
@@ -241,7 +249,8 @@ impl Importing {
         }
         self.state.tree.touch(parent, rooted(parent_path), |versions| {
             let cversion = parent_cversion.unwrap_or(versions.cversion.wrapping_add(1));
-            // ZooKeeper: raised only: the znode may have been created and deleted again while the snapshot was taken.
+            // ZooKeeper: only raises it, because the znode may have been created and deleted again while the
+            // snapshot was taken.
             if cversion > versions.cversion {
                 (versions.cversion, versions.pzxid) = (cversion, zxid);
             }
@@ -263,14 +272,14 @@ impl Importing {
         self.state.release_acl(old);
     }
 
-    /// A znode is deleted, with what is still below it.
+    /// Deletes a znode with everything still below it.
     pub fn delete(&mut self, path: &str, zxid: i64) {
         let Some((parent_path, name)) = path.rsplit_once('/').filter(|(_, name)| !name.is_empty()) else { return };
         let Some(parent) = self.lookup(parent_path) else { return };
-        // ZooKeeper: also if the znode is gone, and raised only.
+        // ZooKeeper: changes pzxid even if the znode is gone, and only raises it.
         self.state.tree.touch(parent, rooted(parent_path), |versions| versions.pzxid = versions.pzxid.max(zxid));
         let Some(slot) = self.state.tree.child(parent, name) else { return };
-        // A fuzzy snapshot may have children that were deleted before it.
+        // A fuzzy snapshot may still have children that were deleted before their parent.
         let mut below: Vec<_> = self.state.tree.descendants(slot).collect();
         while let Some(slot) = below.pop() {
             let path = self.state.tree.path(slot);
@@ -288,7 +297,7 @@ impl Importing {
         self.state.release_acl(acl);
     }
 
-    /// Data is set; `version` is the new one.
+    /// Sets a znode's data; `version` is the new version.
     pub fn set_data(&mut self, path: &str, data: Option<&[u8]>, version: i32, zxid: i64, time_ms: i64) {
         let Some(slot) = self.lookup(path) else { return };
         self.state.tree.update(slot, rooted(path), |znode| {
@@ -298,14 +307,14 @@ impl Importing {
         });
     }
 
-    /// An ACL is set; `version` is the new aversion.
+    /// Sets a znode's ACL; `version` is the new aversion.
     pub fn set_acl(&mut self, path: &str, acl: AclList, version: i32) {
         let Some(slot) = self.lookup(path) else { return };
         let acl = self.acquire(acl);
         self.change_acl(slot, rooted(path), acl, Some(version));
     }
 
-    /// A session ends, and with it these znodes and all that it still owns.
+    /// Ends a session and deletes these znodes and all that the session still owns.
     pub fn close_session(&mut self, id: i64, paths: &[String], zxid: i64) {
         self.sessions.remove(&id);
         paths.iter().for_each(|path| self.delete(path, zxid));
@@ -321,13 +330,17 @@ impl Importing {
         slots.len()
     }
 
-    /// The state as of transaction `zxid`, which is its last. Without `keep_sessions` it has none; ephemeral znodes without a session go.
-    /// So do sessions whose ids no znode could show to be theirs, with what they own: their clients are told that they have expired.
+    /// Completes the state as of transaction `zxid`, its last one. Without `keep_sessions` it has
+    /// no sessions. Ephemeral znodes without a session are deleted. A session whose id reads as the
+    /// owner of another kind of znode is dropped together with the znodes it owns, since no znode
+    /// could be recognised as its ephemeral. Clients of dropped sessions are told that they have
+    /// expired.
     ///
-    /// Time begins anew: a znode may be from the future of a wrong clock.
+    /// The state's time starts again at 0, because a znode may carry a time stamp from a clock that
+    /// was wrongly ahead.
     ///
     /// # Panics
-    /// Without a root.
+    /// If there is no root.
     pub fn finish(mut self, zxid: i64, keep_sessions: bool) -> (State, Kept) {
         assert!(!self.is_empty(), "a tree has a root");
         let mut kept = Kept::default();
@@ -339,7 +352,7 @@ impl Importing {
         (kept.sessions, kept.sessions_dropped) = (sessions.len(), all.len() - sessions.len());
         let owners: Vec<i64> = self.ephemerals.keys().copied().collect();
         for owner in owners.into_iter().filter(|owner| !sessions.contains_key(owner)) {
-            // ZooKeeper: as of the last transaction, without one of its own.
+            // ZooKeeper: deletes them as of the last transaction, without a transaction of their own.
             kept.ephemerals_dropped += self.delete_ephemerals(owner, zxid);
         }
         kept.ephemerals = self.ephemerals.values().map(BTreeSet::len).sum();
@@ -367,8 +380,9 @@ impl Importing {
 }
 
 impl State {
-    /// The next epoch of zxids: no transaction of this state shares a zxid with one that its origin may have had behind it, nor with
-    /// `others`. False, and nothing is changed, where there is none left.
+    /// Moves to a new epoch of zxids, so that no transaction of this state shares a zxid with
+    /// `others` or with a later transaction that its origin may have had. Returns false and changes
+    /// nothing if no epoch is left.
     pub fn leave_epoch(&mut self, others: Zxid) -> bool {
         let next = u64::from(self.zxid.epoch().max(others.epoch())) + 1;
         let Ok(next) = i32::try_from(next) else { return false };
@@ -376,12 +390,12 @@ impl State {
         true
     }
 
-    /// This state is to be that of an ensemble of this id, not 0, which is yet to be founded.
+    /// Assigns this state to the ensemble with this id, which is not 0 and is yet to be founded.
     pub fn dedicate(&mut self, ensemble: u64) {
         self.set_ensemble(ensemble);
     }
 
-    /// The system znodes that old releases of ZooKeeper do not have.
+    /// Adds the system znodes that old releases of ZooKeeper do not have.
     fn plant_missing(&mut self) {
         let fresh = State::new(0);
         for path in ["/zookeeper", "/zookeeper/quota", "/zookeeper/config"] {
@@ -400,7 +414,8 @@ impl State {
         }
     }
 
-    /// What was imported names other servers. ZooKeeper: each server writes that znode by itself when it starts, at its own time.
+    /// Clears the configuration znode, because the imported one names other servers. ZooKeeper:
+    /// each server writes that znode by itself when it starts, at its own time.
     fn forget_members(&mut self) {
         let slot = self.tree.lookup(CONFIG).expect("planted if it was missing");
         self.tree.update(slot, CONFIG, |znode| {
@@ -409,7 +424,7 @@ impl State {
         });
     }
 
-    /// The usage of a counted subtree, from its znodes.
+    /// Sets the usage of a counted subtree from its znodes.
     fn recount(&mut self, prefix: &str) {
         let path = quota::stats_path(prefix);
         let Some(stats) = self.tree.lookup(&path) else { return };
@@ -427,12 +442,12 @@ impl State {
     }
 }
 
-/// Allows nothing: only the super user passes.
+/// Returns an ACL entry that grants nothing, so that only the super user has access.
 fn closed_entry() -> Acl<'static> {
     Acl { perms: 0, id: Id { scheme: Some("world".into()), id: Some("anyone".into()) } }
 }
 
-/// ZooKeeper: the empty path is the root's.
+/// Returns `path`, or `/` if it is empty. ZooKeeper: the empty path is the root's.
 fn rooted(path: &str) -> &str {
     if path.is_empty() { "/" } else { path }
 }
@@ -494,7 +509,7 @@ mod tests {
         let (state, kept) = importing.finish(5, true);
         state.check();
         assert_eq!(kept, Kept { sessions: 1, ephemerals: 1, ..Kept::default() });
-        // Whatever clocks have stamped elsewhere: the first entry of the log tells the time.
+        // Time stamps of other clocks do not count: the first log entry sets the time.
         assert_eq!((state.zxid(), state.time_ms()), (Zxid(5), 0));
     }
 
@@ -518,9 +533,10 @@ mod tests {
         check(false, 0, 0);
     }
 
-    /// Server 255 of ZooKeeper, up for less than five hours: the id reads as a ttl of 4,295,032,833 ms.
+    /// A session of ZooKeeper's server 255, up for less than five hours: the id reads as a TTL of
+    /// 4,295,032,833 ms.
     const AMBIGUOUS: i64 = 0xff00_0001_0001_0001_u64 as i64;
-    /// The same server, up for longer.
+    /// A session of the same server, up for longer.
     const LONG_UP: i64 = 0xff00_1701_0001_0001_u64 as i64;
 
     #[test]
@@ -529,7 +545,7 @@ mod tests {
         importing.open_session(AMBIGUOUS, 1000);
         importing.open_session(LONG_UP, 1000);
         importing.open_session(AMBIGUOUS + 1, 1000);
-        // None that a server gives away.
+        // No server assigns these ids.
         importing.open_session(Owner::PERSISTENT.0, 1000);
         importing.open_session(Owner::CONTAINER.0, 1000);
         let of = |owner| StoredStat { owner: Owner(owner), ..persistent() };
@@ -600,7 +616,7 @@ mod tests {
         assert!(state.tree().lookup("/zookeeper/config").is_some());
     }
 
-    /// Servers that import the same, from whichever files, list it alike.
+    /// Servers that import the same state must list children alike, whichever files they import.
     #[test]
     fn children_are_in_the_order_of_their_transactions_and_then_of_their_names() {
         let named = |names: [(&str, i64); 4]| {

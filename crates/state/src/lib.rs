@@ -1,12 +1,16 @@
-//! The replicated state machine: what every server agrees on. Commands in, effects out; no clock, no randomness, no I/O.
+//! The replicated state machine, on which all servers agree. Commands go in, effects come out;
+//! there is no clock, no randomness, no I/O.
 //!
-//! [`State::apply`] is the only way to change anything, and a deterministic function of the state and the command.
-//! Versions, sequence numbers, zxids, error codes and quotas are computed there, identically on every server.
+//! [`State::apply`] is the only way to change anything, and is a deterministic function of the
+//! state and the command. It computes versions, sequence numbers, zxids, error codes and quotas
+//! identically on every server.
 //!
-//! Deliberately absent: connections, watches and session clocks (`oxkeeper-replica`), files (`oxkeeper-store`).
+//! Deliberately absent: connections, watches and session clocks (`oxkeeper-replica`), files
+//! (`oxkeeper-store`).
 //!
-//! Reading order: [`command`], [`znode`], [`tree`], [`acl`], [`session`], [`quota`], [`apply`], [`read`],
-//! [`checkpoint`], [`digest`], [`import`], [`level`]; and what an ensemble adds: `agreement`, [`membership`], [`reconfig`].
+//! Reading order: [`command`], [`znode`], [`tree`], [`acl`], [`session`], [`quota`], [`apply`],
+//! [`read`], [`checkpoint`], [`digest`], [`import`], [`level`]; and the parts for an ensemble:
+//! `agreement`, [`membership`], [`reconfig`].
 
 pub mod acl;
 mod address;

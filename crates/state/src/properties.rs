@@ -1,6 +1,7 @@
-//! Java's properties syntax: what `zoo.cfg` is written in, and the new members of a `reconfig`.
+//! Java's properties syntax, used by `zoo.cfg` and by the new members of a `reconfig`.
 //!
-//! Owns lines, separators and escapes; knows no key. Source: the format as documented for `java.util.Properties#load`.
+//! Owns lines, separators and escapes; knows no keys. Source: the format as documented for
+//! `java.util.Properties#load`.
 
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take_while, take_while1};
@@ -11,31 +12,31 @@ use nom::sequence::{pair, preceded};
 use nom::{IResult, Parser};
 use oxkeeper_proto::java;
 
-/// One key and its value, unescaped; whitespace around both is gone.
+/// One key and its value, unescaped and without surrounding whitespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// The first line it stands on, counted from 1.
+    /// First line of the property, counted from 1.
     pub number: usize,
-    /// How many lines it has: one, and those it continues on.
+    /// Number of lines, including those on which it continues.
     pub lines: usize,
     /// The key.
     pub key: String,
-    /// The value; empty when there is none.
+    /// The value; empty if there is none.
     pub value: String,
 }
 
-/// The text is not in properties syntax.
+/// Error for text that is not in properties syntax.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyntaxError {
     /// First line of the property, counted from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// Description of the error.
     pub message: String,
 }
 
-/// Reads text in Java properties syntax, in reading order, duplicates included.
+/// Reads text in Java properties syntax and returns its properties in order, including duplicates.
 ///
-/// *Errors*: a `\u` escape without four hexadecimal digits, which is the only mistake the syntax knows.
+/// *Errors*: a `\u` escape without four hexadecimal digits, the only error the syntax knows.
 pub fn parse(text: &str) -> Result<Vec<Line>, SyntaxError> {
     let line = |(number, lines, logical): (usize, usize, String)| {
         let (key, value) = split_key(&logical);
@@ -49,7 +50,7 @@ fn trimmed(text: &str) -> String {
     java::trim(text).to_owned()
 }
 
-/// Java's properties whitespace; line ends are not part of it.
+/// Returns whether Java's properties syntax treats `c` as whitespace; line ends are not part of it.
 fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\u{c}')
 }
@@ -62,7 +63,7 @@ fn line_end(input: &str) -> IResult<&str, &str> {
     alt((tag("\r\n"), tag("\n"), tag("\r"))).parse(input)
 }
 
-/// Uninitialized lines and comments. A comment never continues on the next line.
+/// Skips blank lines and comments. A comment never continues on the next line.
 fn skipped_line(input: &str) -> IResult<&str, ()> {
     let comment = pair(alt((one_char('#'), one_char('!'))), take_while(|c| !is_line_end(c)));
     let blanks = take_while(is_blank);
@@ -70,9 +71,10 @@ fn skipped_line(input: &str) -> IResult<&str, ()> {
     preceded(blanks, rest).parse(input)
 }
 
-/// One property with its continuation lines joined; escapes other than those are left alone.
+/// Parses one property and joins its continuation lines; other escapes are left alone.
 fn logical_line(input: &str) -> IResult<&str, String> {
-    // Backslash and line end: gone, with the blanks that indent the next line. A backslash that ends the file: gone too.
+    // A backslash before a line end is dropped with the blanks that indent the next line. So is a backslash
+    // that ends the file.
     let continuation = value("", (one_char('\\'), alt((line_end, eof)), take_while(is_blank)));
     let plain = take_while1(|c| c != '\\' && !is_line_end(c));
     let escape = recognize(pair(one_char('\\'), anychar));
@@ -81,7 +83,8 @@ fn logical_line(input: &str) -> IResult<&str, String> {
     Ok((rest, line))
 }
 
-/// The properties of a text, each with the number of its first line and how many it has.
+/// Returns the properties of a text, each with the number of its first line and its number of
+/// lines.
 fn logical_lines(text: &str) -> Vec<(usize, usize, String)> {
     let mut lines = Vec::new();
     let (mut rest, mut line) = (text, 1);
@@ -111,7 +114,7 @@ fn count_line_ends(text: &str) -> usize {
     text.chars().filter(|&c| is_line_end(c)).count() - crlf
 }
 
-/// Splits at the first unescaped `=`, `:` or blank; the separator may stand among blanks.
+/// Splits at the first unescaped `=`, `:` or blank; blanks may surround the separator.
 fn split_key(line: &str) -> (&str, &str) {
     fn key(input: &str) -> IResult<&str, &str> {
         let plain = take_while1(|c| !is_blank(c) && !matches!(c, '\\' | '=' | ':'));

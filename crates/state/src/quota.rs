@@ -1,10 +1,10 @@
-//! Quotas: which subtrees are counted, and the text of their limit and statistics znodes.
+//! Quotas: the set of counted subtrees, and the text of their limit and statistics znodes.
 //!
 //! Source: `Quotas`, `StatsTrack`, `DataTree.updateQuotaStat`, `PathTrie`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Where quota znodes live.
+/// Parent path of all quota znodes.
 pub const QUOTA_ROOT: &str = "/zookeeper/quota";
 /// Name of the znode that holds a subtree's limits.
 pub const LIMITS: &str = "zookeeper_limits";
@@ -18,7 +18,7 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// The deepest counted subtree that holds `path`.
+    /// Returns the deepest counted subtree that contains `path`.
     pub fn prefix_of<'a>(&self, path: &'a str) -> Option<&'a str> {
         if self.prefixes.is_empty() {
             return None;
@@ -26,12 +26,12 @@ impl Quotas {
         ancestors_and_self(path).find(|prefix| self.prefixes.contains(*prefix))
     }
 
-    /// Every counted subtree.
+    /// Returns every counted subtree.
     pub fn prefixes(&self) -> impl Iterator<Item = &str> {
         self.prefixes.iter().map(String::as_str)
     }
 
-    /// Begins or ends the counting of a subtree. The root is never counted.
+    /// Starts or stops counting a subtree. The root is never counted.
     pub(crate) fn set(&mut self, prefix: &str, counted: bool) {
         if counted && prefix.starts_with('/') {
             self.prefixes.insert(prefix.to_owned());
@@ -41,30 +41,30 @@ impl Quotas {
     }
 }
 
-/// `path` and every path above it but the root, deepest first.
+/// Returns `path` and every path above it except the root, deepest first.
 pub fn ancestors_and_self(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(path), |path| path.rsplit_once('/').map(|(parent, _)| parent))
         .take_while(|p| !p.is_empty())
 }
 
-/// The znode with the limits of `prefix`.
+/// Returns the path of the znode with the limits of `prefix`.
 pub fn limits_path(prefix: &str) -> String {
     format!("{QUOTA_ROOT}{prefix}/{LIMITS}")
 }
 
-/// The znode with the usage of `prefix`.
+/// Returns the path of the znode with the usage of `prefix`.
 pub fn stats_path(prefix: &str) -> String {
     format!("{QUOTA_ROOT}{prefix}/{STATS}")
 }
 
-/// The text of a limits or statistics znode: `count=1,bytes=2`, and hard limits behind a stray `=`.
+/// Contents of a limits or statistics znode: `count=1,bytes=2`, with hard limits after a stray `=`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Track {
     values: BTreeMap<String, i64>,
 }
 
 impl Track {
-    /// Reads the text; what is missing or malformed counts as unlimited.
+    /// Parses the text; missing or malformed values count as unlimited.
     pub fn parse(data: Option<&[u8]>) -> Track {
         let text = String::from_utf8_lossy(data.unwrap_or_default());
         let pairs = text.split([',', ';']).filter_map(|pair| {
@@ -75,8 +75,10 @@ impl Track {
         Track { values: pairs.collect() }
     }
 
-    /// Reads the text as it is read where a limit may refuse. `None`: malformed.
-    // ZooKeeper: null, a pair without a value (`count=`) or a value that is no number is an exception there.
+    /// Parses the text as strictly as a check of hard limits does. Returns `None` if it is
+    /// malformed.
+    // ZooKeeper: throws an exception for null, for a pair without a value (`count=`) and for a value that is
+    // not a number.
     pub fn strict(data: Option<&[u8]>) -> Option<Track> {
         const SEPARATORS: [char; 2] = [',', ';'];
         let text = String::from_utf8_lossy(data?);
@@ -99,22 +101,22 @@ impl Track {
         self.values.get(key).copied().unwrap_or(-1)
     }
 
-    /// Znodes; -1 is unlimited.
+    /// Returns the number of znodes; -1 is unlimited.
     pub fn count(&self) -> i64 {
         self.value("count")
     }
 
-    /// Bytes of data; -1 is unlimited.
+    /// Returns the bytes of data; -1 is unlimited.
     pub fn bytes(&self) -> i64 {
         self.value("bytes")
     }
 
-    /// Znodes, enforced; -1 is unlimited.
+    /// Returns the enforced limit on znodes; -1 is unlimited.
     pub fn count_hard(&self) -> i64 {
         self.value("countHardLimit")
     }
 
-    /// Bytes of data, enforced; -1 is unlimited.
+    /// Returns the enforced limit on bytes of data; -1 is unlimited.
     pub fn bytes_hard(&self) -> i64 {
         self.value("byteHardLimit")
     }
@@ -125,7 +127,7 @@ impl Track {
         self.values.insert("bytes".to_owned(), bytes);
     }
 
-    /// The text, as the reference writes it.
+    /// Returns the text, as the reference writes it.
     pub fn text(&self) -> String {
         let mut text = format!("count={},bytes={}", self.count(), self.bytes());
         let others = self.values.iter().filter(|(key, _)| *key != "count" && *key != "bytes");

@@ -1,6 +1,6 @@
-//! The reads: for each operation its checks and its reply's body. Nothing changes.
+//! The read operations: for each one its checks and the body of its reply. They change nothing.
 //!
-//! Each appends the body to `out` and answers an error code otherwise; `out` is then as it was.
+//! Each operation appends the body to `out`, or returns an error code and leaves `out` unchanged.
 //! Source: `FinalRequestProcessor.processRequest`.
 
 use bytes::BufMut;
@@ -15,12 +15,13 @@ use crate::hash_order::Buckets;
 use crate::state::State;
 use crate::znode::{Slot, Znode};
 
-/// Bytes of a reply that lists things: children, ephemerals, the results of a multiRead. A frame of 1 MiB can ask for the
-/// same large znode tens of thousands of times, and each of a thousand paths may have a long prefix.
+/// Maximum length of a reply that lists things (children, ephemerals, the results of a multiRead),
+/// bytes. A frame of 1 MiB can ask for the same large znode tens of thousands of times, and each of
+/// a thousand paths may have a long prefix.
 const REPLY_LEN_MAX: usize = 64 << 20;
 
 impl State {
-    /// exists. *Errors*: `BadArguments` (a NUL in the path), `NoAuth`, `NoNode`.
+    /// Serves exists. *Errors*: `BadArguments` (a NUL in the path), `NoAuth`, `NoNode`.
     pub fn exists(&self, path: &str, caller: &Caller<'_>) -> Result<Stat, ErrorCode> {
         if path.contains('\0') {
             return Err(ErrorCode::BadArguments);
@@ -28,15 +29,15 @@ impl State {
         self.readable(path, caller).map(|(_, znode)| znode.stat())
     }
 
-    /// getData. *Errors*: `NoNode`, `NoAuth`.
+    /// Serves getData. *Errors*: `NoNode`, `NoAuth`.
     pub fn get_data(&self, path: &str, caller: &Caller<'_>, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
         let (_, znode) = self.readable(path, caller)?;
         GetDataResponse { data: znode.data(), stat: znode.stat() }.encode(out);
         Ok(())
     }
 
-    /// getChildren, and getChildren2 with the parent's Stat behind the names. *Errors*: `NoNode`, `NoAuth`;
-    /// `SystemError` beyond [`REPLY_LEN_MAX`].
+    /// Serves getChildren, and getChildren2 with the parent's Stat after the names. *Errors*:
+    /// `NoNode`, `NoAuth`; `SystemError` beyond [`REPLY_LEN_MAX`].
     pub fn get_children(
         &self,
         path: &str,
@@ -57,7 +58,8 @@ impl State {
         Ok(())
     }
 
-    /// getACL. Callers that may read but not administer see no digests. *Errors*: `NoNode`, `NoAuth`.
+    /// Serves getACL. Callers that may read but not administer see no digests. *Errors*: `NoNode`,
+    /// `NoAuth`.
     pub fn get_acl(&self, path: &str, caller: &Caller<'_>, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
         let slot = self.tree.lookup(path).ok_or(ErrorCode::NoNode)?;
         let znode = self.tree.znode(slot);
@@ -68,7 +70,8 @@ impl State {
         Ok(())
     }
 
-    /// getAllChildrenNumber: descendants at every depth. *Errors*: `NoNode`, `NoAuth`.
+    /// Serves getAllChildrenNumber: counts the descendants at every depth. *Errors*: `NoNode`,
+    /// `NoAuth`.
     pub fn all_children_number(&self, path: &str, caller: &Caller<'_>) -> Result<i32, ErrorCode> {
         let (slot, _) = self.readable(path, caller)?;
         let count = match slot {
@@ -78,11 +81,11 @@ impl State {
         Ok(i32::try_from(count).unwrap_or(i32::MAX))
     }
 
-    /// getEphemerals of one session. ZooKeeper: the filter is a plain string prefix; blank and `/` are everything.
-    /// *Errors*: `SystemError` beyond [`REPLY_LEN_MAX`].
+    /// Serves getEphemerals for one session. ZooKeeper: the filter is a plain string prefix; a
+    /// blank filter and `/` match everything. *Errors*: `SystemError` beyond [`REPLY_LEN_MAX`].
     pub fn get_ephemerals(&self, session: SessionId, prefix: Option<&str>, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
         let prefix = prefix.filter(|prefix| !matches!(java::trim(prefix), "" | "/")).unwrap_or_default();
-        // ZooKeeper: a clone of the session's set.
+        // ZooKeeper: lists a clone of the session's set.
         let owned = self.owned_by(session, Buckets::of_clone);
         let paths = owned.into_iter().map(|(_, path)| path).filter(|path| path.starts_with(prefix));
         let start = out.len();
@@ -97,8 +100,8 @@ impl State {
         Ok(())
     }
 
-    /// multiRead: each operation for itself; a failure is an entry among the results. *Errors*: `Marshalling`;
-    /// `SystemError` beyond [`REPLY_LEN_MAX`].
+    /// Serves multiRead: each operation by itself; a failure is an entry among the results.
+    /// *Errors*: `Marshalling`; `SystemError` beyond [`REPLY_LEN_MAX`].
     pub fn multi_read(&self, body: &[u8], caller: &Caller<'_>, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
         let ops = decode_multi(body).map_err(|_| ErrorCode::Marshalling)?;
         let start = out.len();
@@ -141,7 +144,7 @@ impl State {
         result
     }
 
-    /// Whether a change to a znode with this list may be told to this caller.
+    /// Returns whether this caller may be told of a change to a znode with this ACL.
     pub fn may_know(acl: Option<&crate::AclList>, caller: &Caller<'_>) -> bool {
         acl.is_none_or(|acl| caller.check(acl, perms::READ).is_ok())
     }
@@ -157,7 +160,7 @@ impl State {
     }
 }
 
-/// Takes a body back that has become too long. *Errors*: `SystemError`.
+/// Drops the body if it has become too long. *Errors*: `SystemError`.
 fn check_len(start: usize, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
     if out.len() - start <= REPLY_LEN_MAX {
         return Ok(());

@@ -1,12 +1,15 @@
-//! reconfig: who the members shall be from now on.
+//! reconfig: the change of an ensemble's members.
 //!
-//! What only the leader can know, it writes into the command before it packs it: the [`Ruling`], behind the client's request, in
-//! as much room as the server that took the request left there: 4 bytes, and 1 byte in older logs. Everything else is decided here, from the state, alike on every server. A leader calls [`judge`] for
-//! the commands it is about to pack, and [`preview`] for each reconfig among them. No ruling at all stands for "there is
-//! no majority": nothing changes then.
+//! The leader writes what only it can know into the command before it packs it. This [`Ruling`]
+//! follows the client's request, in the room that the server which took the request left for it: 4
+//! bytes, or 1 byte in older logs. Everything else is decided here, from the state, identically on
+//! every server. A leader calls [`judge`] for the commands it is about to pack, and [`preview`] for
+//! each reconfig among them. A missing ruling means "there is no majority", and then nothing
+//! changes.
 //!
-//! Invariant: whoever may change the members at all, what the state holds afterwards has passed `membership::check`.
-//! Source: `PrepRequestProcessor` case `reconfig`, in its order of checks.
+//! Invariant: whichever caller may change the members, the members in the state afterwards have
+//! passed `membership::check`. Source: `PrepRequestProcessor` case `reconfig`, in its order of
+//! checks.
 
 use std::collections::BTreeMap;
 
@@ -18,24 +21,24 @@ use crate::command::Command;
 use crate::membership::{self, Members, Membership, PeerAddress, Refusal, Server, parse_id};
 use crate::state::{State, next_zxid};
 
-/// What a leader says of one reconfig: a set of switches.
+/// A leader's ruling on one reconfig: a set of switches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ruling(pub u32);
 
-/// Bytes that a server leaves for a ruling.
+/// Length of a ruling, bytes.
 pub const RULING_LEN: usize = 4;
 
 impl Ruling {
-    /// A majority of the new voters is connected and has what is decided.
+    /// A majority of the new voters is connected and has everything that is decided.
     pub const SYNCED: Ruling = Ruling(1);
-    /// Another change of the members is not finished.
+    /// An earlier change of the members is not finished.
     pub const IN_PROGRESS: Ruling = Ruling(2);
-    /// `standaloneEnabled=false` at the leader: one voter is enough.
+    /// The leader has `standaloneEnabled=false`: one voter is enough.
     pub const ONE_VOTER: Ruling = Ruling(4);
-    /// `multiAddress.enabled` at the leader.
+    /// The leader has `multiAddress.enabled`.
     pub const SEVERAL_ADDRESSES: Ruling = Ruling(8);
 
-    /// Both sets.
+    /// Returns the union of both sets.
     pub fn with(self, other: Ruling) -> Ruling {
         Ruling(self.0 | other.0)
     }
@@ -45,7 +48,8 @@ impl Ruling {
     }
 }
 
-/// Appends the body of a command: the client's request, and room for the ruling. What is no request stays as it is.
+/// Appends the body of a command: the client's request and room for the ruling. A malformed request
+/// is appended as it is.
 pub fn put_body(request: &[u8], out: &mut Vec<u8>) {
     let reader = &mut Reader::new(request);
     match ReconfigRequest::decode(reader) {
@@ -65,14 +69,15 @@ fn parts(body: &[u8]) -> Result<(ReconfigRequest<'_>, Ruling), DecodeError> {
     Ok((request, Ruling(ruling.iter().fold(0, |ruling, &byte| ruling << 8 | u32::from(byte)))))
 }
 
-/// Bytes left for the ruling.
+/// Returns the number of bytes left for the ruling.
 fn room_of(body: &[u8]) -> Result<usize, DecodeError> {
     let reader = &mut Reader::new(body);
     ReconfigRequest::decode(reader)?;
     Ok(reader.rest().len().min(RULING_LEN))
 }
 
-/// Writes the leader's ruling into each reconfig among `commands`, which are encoded one after the other.
+/// Writes the leader's ruling into each reconfig among `commands`, which are encoded one after the
+/// other.
 pub fn judge(commands: &mut [u8], mut rule: impl FnMut(&Command<'_>) -> Ruling) {
     let mut start = 0;
     while let Some(prefix) = commands[start..].first_chunk::<4>() {
@@ -89,11 +94,12 @@ pub fn judge(commands: &mut [u8], mut rule: impl FnMut(&Command<'_>) -> Ruling) 
     }
 }
 
-/// The members as `command`, a reconfig, would have them, if nothing else is decided before it. Says nothing of what
-/// comes behind the leader's ruling: whether the caller may, and whether an ensemble of ours can be that.
+/// Returns the members that `command`, a reconfig, would establish if nothing else is decided
+/// before it. Does not check what comes after the leader's ruling: the caller's permission, and
+/// whether the members can form an ensemble of ours.
 ///
 /// # Errors
-/// What the client will be told, whatever the leader finds out.
+/// The error that the client will get whatever the leader's ruling is.
 pub fn preview(state: &State, command: &Command<'_>, ruling: Ruling) -> Result<Membership, Refusal> {
     if !command.settings.reconfig_enabled() {
         return Err(Refusal::new(ErrorCode::ReconfigDisabled, "reconfigEnabled is not set"));
@@ -102,7 +108,8 @@ pub fn preview(state: &State, command: &Command<'_>, ruling: Ruling) -> Result<M
     changed(state, &request, ruling, next_zxid(state.zxid))
 }
 
-/// The request and the ruling of a command, and the members it asks for. *Errors*: see [`preview`]; and the ruling.
+/// Decodes a command's request and ruling, and returns the members it asks for. *Errors*: see
+/// [`preview`]; a negative ruling.
 pub(crate) fn decide(state: &State, body: &[u8], zxid: Zxid) -> Result<Membership, ErrorCode> {
     let (request, ruling) = parts(body).map_err(|_| ErrorCode::Marshalling)?;
     if ruling.has(Ruling::IN_PROGRESS) {
@@ -130,7 +137,7 @@ fn changed(state: &State, request: &ReconfigRequest<'_>, ruling: Ruling, zxid: Z
             incremental(current, &list(&request.leaving_servers), &list(&request.joining_servers), several)?
         }
     };
-    // ZooKeeper: takes the wildcard, and the others dial themselves.
+    // ZooKeeper: takes the wildcard, and the other servers then dial themselves.
     members.locate_by(current.members());
     let least = if ruling.has(Ruling::ONE_VOTER) { 1 } else { 2 };
     if members.participants() < least {
@@ -139,22 +146,22 @@ fn changed(state: &State, request: &ReconfigRequest<'_>, ruling: Ruling, zxid: Z
     Ok(Membership::new(members, zxid.0))
 }
 
-/// What only an ensemble of ours refuses; looked at behind everything that ZooKeeper refuses, too. *Errors*: see
-/// `membership::check`; groups and weights.
+/// Checks the restrictions of our own ensembles, after everything that ZooKeeper checks. *Errors*:
+/// see `membership::check`; groups and weights.
 pub(crate) fn check_ours(membership: &Membership) -> Result<(), Refusal> {
     let members = membership.members();
-    // ZooKeeper: knows groups and weights. Here each voter has one vote.
+    // ZooKeeper: supports groups and weights. Here each voter has one vote.
     if !members.groups.is_empty() || !members.weights.is_empty() {
         return Err(Refusal::arguments("groups and weights are not in this build"));
     }
     membership::check(members).map_err(|misfit| Refusal::arguments(misfit.why))
 }
 
-/// The members that a request lists, separated by commas or line ends.
+/// Parses the members that a request lists, separated by commas or line ends.
 fn whole(text: &str, ruling: Ruling, several: bool) -> Result<Members, Refusal> {
     let membership = Membership::parse(&text.replace(',', "\n"), several)?;
     let members = membership.members();
-    // ZooKeeper: these are exceptions that it has no error code for.
+    // ZooKeeper: throws exceptions that it has no error code for.
     if let Err(why) = members.check(!ruling.has(Ruling::ONE_VOTER)) {
         let ungrouped = !members.groups.is_empty() || !members.weights.is_empty();
         return Err(if ungrouped { Refusal::arguments(why) } else { Refusal::marshalling(why) });
@@ -162,7 +169,7 @@ fn whole(text: &str, ruling: Ruling, several: bool) -> Result<Members, Refusal> 
     Ok(members.clone())
 }
 
-/// The current members without `leaving`, then with `joining`.
+/// Returns the current members without `leaving`, then with `joining`.
 fn incremental(current: &Membership, leaving: &str, joining: &str, several: bool) -> Result<Members, Refusal> {
     let id = |text: &str| parse_id(text).map_err(Refusal::marshalling);
     let mut members = current.members().clone();
@@ -185,13 +192,15 @@ fn incremental(current: &Membership, leaving: &str, joining: &str, several: bool
     Ok(members)
 }
 
-/// As ZooKeeper's `StringUtils.split`: trimmed, and without empty ones.
+/// Splits like ZooKeeper's `StringUtils.split`: pieces are trimmed, and empty ones dropped.
 fn pieces(text: &str, separator: char) -> impl Iterator<Item = &str> {
     text.split(separator).map(java::trim).filter(|piece| !piece.is_empty())
 }
 
-/// No two servers may listen at one address. Source: `QuorumServer.checkAddressDuplicate`.
-// ZooKeeper: compares what names resolve to, which servers might not agree on. Here names are compared.
+/// Checks that no two servers listen on the same address. Source:
+/// `QuorumServer.checkAddressDuplicate`.
+// ZooKeeper: compares the addresses that names resolve to, on which servers might not agree. Here the names
+// are compared.
 fn check_addresses(joiner: i64, server: &Server, others: &BTreeMap<i64, Server>) -> Result<(), Refusal> {
     for (id, other) in others.iter().filter(|(id, _)| **id != joiner) {
         if let Some((host, port)) = addresses(server).find(|mine| addresses(other).any(|theirs| theirs == *mine)) {
@@ -202,7 +211,8 @@ fn check_addresses(joiner: i64, server: &Server, others: &BTreeMap<i64, Server>)
     Ok(())
 }
 
-/// Where it listens, but for wildcards and addresses of the machine itself.
+/// Returns the addresses on which a server listens, except wildcards and addresses of the machine
+/// itself.
 fn addresses(server: &Server) -> impl Iterator<Item = (&str, u16)> {
     let peers = |address: &'_ PeerAddress| [address.quorum_port, address.election_port];
     let peers = server.addresses.iter().flat_map(move |address| peers(address).map(|port| (&*address.host, port)));

@@ -1,7 +1,9 @@
-//! What the durable tree holds of a znode, an ACL, a session: records the store keeps as bytes under a key.
+//! Records of the durable tree for a znode, an ACL, and a session: the store keeps them as bytes
+//! under a key.
 //!
-//! A znode's key is its slot, so that a checkpoint of changed slots is a set of puts and removes, and loading is one
-//! scan without sorting. Layout: fields in order, Jute-encoded (see [`encode_znode`]).
+//! A znode's key is its slot, so that a checkpoint of changed slots is a set of puts and removes,
+//! and loading is one scan without sorting. Layout: fields in order, Jute-encoded (see
+//! [`encode_znode`]).
 
 use std::borrow::Cow;
 
@@ -14,8 +16,9 @@ use crate::hash_order::Buckets;
 use crate::session::Session;
 use crate::znode::{Owner, Slot, Versions, Znode};
 
-/// Encodes a znode: parent slot, versions, digest, name, data; then the buckets of its children and its place in its
-/// transaction, unless they are those of a znode with few children that was created alone.
+/// Encodes a znode: parent slot, versions, digest, name, data; then the buckets of its children and
+/// its place in its transaction, unless both have the values of a znode with few children that was
+/// created alone.
 pub(crate) fn encode_znode(znode: &Znode) -> Vec<u8> {
     let v = &znode.versions;
     let mut out = Vec::with_capacity(80 + znode.name_bytes().len() + znode.data_len());
@@ -67,8 +70,8 @@ pub fn decode_znode(bytes: &[u8]) -> Result<Znode, DecodeError> {
     Ok(znode)
 }
 
-/// Encodes a session: timeout; the owner, unless it is 0; how often it was resumed in the epoch of `ballot`, if it was: the
-/// ballot and the count.
+/// Encodes a session: timeout; the owner, unless it is 0; and, if it was resumed in the epoch of
+/// `ballot`, the ballot and the number of resumptions.
 pub(crate) fn encode_session(session: &Session, ballot: Option<BallotId>) -> Vec<u8> {
     let mut out = session.timeout_ms.to_be_bytes().to_vec();
     let resumed = ballot.filter(|_| session.resumes > 0);
@@ -80,8 +83,8 @@ pub(crate) fn encode_session(session: &Session, ballot: Option<BallotId>) -> Vec
     out
 }
 
-/// Decodes what [`encode_session`] wrote. Resumptions under another ballot than `ballot` no longer count.
-/// *Errors*: see [`DecodeError`].
+/// Decodes what [`encode_session`] wrote. Resumptions under a ballot other than `ballot` no longer
+/// count. *Errors*: see [`DecodeError`].
 pub(crate) fn decode_session(bytes: &[u8], ballot: Option<BallotId>) -> Result<Session, DecodeError> {
     let reader = &mut Reader::new(bytes);
     let timeout_ms = i32::decode(reader)?;
@@ -118,7 +121,7 @@ mod tests {
         check(3, 0, 5, ballot, 0);
         check(0, 2, 29, ballot, 2);
         check(255, 2, 29, ballot, 2);
-        // A leader has begun since.
+        // Another leader has begun since.
         check(3, 2, 29, other, 0);
         check(3, 2, 29, None, 0);
     }

@@ -1,7 +1,8 @@
-//! Sessions as every server agrees on them: that they exist, their timeout, and what ends with them.
+//! Sessions as agreed on by all servers: their existence, their timeout, and the znodes that end
+//! with them.
 //!
-//! Clocks are not here: when a session was last heard of is known to one server only. Source: `SessionTrackerImpl`,
-//! `ZooKeeperServer.generatePasswd`.
+//! Clocks are kept elsewhere: only one server knows when a session was last heard from. Source:
+//! `SessionTrackerImpl`, `ZooKeeperServer.generatePasswd`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,24 +15,25 @@ use crate::znode::Slot;
 /// A session.
 #[derive(Clone, Debug, Default)]
 pub struct Session {
-    /// As negotiated when it was created, ms; in an ensemble, when it was last resumed.
+    /// Timeout, ms, as negotiated when the session was created or, in an ensemble, last resumed.
     pub timeout_ms: i32,
-    /// The server whose client it is; 0 also of a standalone server.
+    /// The server to which its client is connected; always 0 on a standalone server.
     pub owner: ServerId,
-    /// How often it was resumed since the leader's epoch began.
+    /// Number of resumptions since the leader's epoch began.
     pub resumes: u32,
-    /// The znodes that end with it.
+    /// Znodes that end with the session.
     pub ephemerals: BTreeSet<Slot>,
 }
 
-/// All sessions, and which of them changed since the last checkpoint.
+/// All sessions, and the set of those that changed since the last checkpoint.
 #[derive(Debug, Default)]
 pub struct Sessions {
     by_id: BTreeMap<SessionId, Session>,
-    /// The highest id each server ever gave, by the id's top byte: ids do not repeat, whatever clocks do.
+    /// The highest id that each server ever assigned, by the id's top byte: ids do not repeat,
+    /// whatever clocks do.
     pub(crate) newest: BTreeMap<ServerId, SessionId>,
     pub(crate) dirty: BTreeSet<SessionId>,
-    /// Sum of the digests of all of them.
+    /// Sum of the digests of all sessions.
     digest: u64,
 }
 
@@ -42,27 +44,27 @@ impl Session {
 }
 
 impl Sessions {
-    /// The session with this id.
+    /// Returns the session with this id.
     pub fn get(&self, id: SessionId) -> Option<&Session> {
         self.by_id.get(&id)
     }
 
-    /// Every session, by id.
+    /// Returns every session, ordered by id.
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
         self.by_id.iter().map(|(&id, session)| (id, session))
     }
 
-    /// How many there are.
+    /// Returns the number of sessions.
     pub fn len(&self) -> usize {
         self.by_id.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no sessions.
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }
 
-    /// The highest id that `server` ever gave, also if that session has ended.
+    /// Returns the highest id that `server` ever assigned, even if that session has ended.
     pub fn newest(&self, server: ServerId) -> Option<SessionId> {
         self.newest.get(&server).copied()
     }
@@ -77,19 +79,19 @@ impl Sessions {
         self.dirty.insert(id);
     }
 
-    /// Equal for the same sessions, of which the same had the highest ids.
+    /// Returns a digest that is equal for the same sessions and the same highest ids.
     pub(crate) fn digest(&self) -> u64 {
         let newest = self.newest.values().map(|newest| newest.0 as u64);
         digest::of_numbers(std::iter::once(self.digest).chain(newest))
     }
 
-    /// Panics if the digest is not that of the sessions.
+    /// Panics if the digest does not match the sessions.
     pub(crate) fn check(&self) {
         let digests = self.by_id.iter().map(|(&id, session)| session.digest(id));
         assert_eq!(digests.fold(0, u64::wrapping_add), self.digest, "digest of the sessions");
     }
 
-    /// The session goes on at `owner`. False: there is none.
+    /// Resumes the session at `owner`. Returns false if it does not exist.
     pub(crate) fn resume(&mut self, id: SessionId, timeout_ms: i32, owner: ServerId) -> bool {
         let Some(session) = self.by_id.get_mut(&id) else { return false };
         let former = session.digest(id);
@@ -100,12 +102,12 @@ impl Sessions {
         true
     }
 
-    /// A leader begins: it knows of every resumption before that.
+    /// Resets the counts of resumptions when a leader begins: it knows of every earlier one.
     pub(crate) fn forget_resumes(&mut self) {
         self.by_id.values_mut().for_each(|session| session.resumes = 0);
     }
 
-    /// A session from a checkpoint.
+    /// Adds a session from a checkpoint.
     pub(crate) fn load(&mut self, id: SessionId, session: Session) {
         self.open(id, session.timeout_ms, session.owner);
         self.by_id.insert(id, session);
@@ -118,7 +120,8 @@ impl Sessions {
         session
     }
 
-    /// A znode that ends with session `id` came to be. ZooKeeper: the session need not exist (an imported tree).
+    /// Notes that a znode was created which ends with session `id`. ZooKeeper: the session need not
+    /// exist (an imported tree).
     pub(crate) fn own(&mut self, id: SessionId, slot: Slot) {
         if let Some(session) = self.by_id.get_mut(&id) {
             session.ephemerals.insert(slot);
@@ -132,10 +135,11 @@ impl Sessions {
     }
 }
 
-/// ZooKeeper's constant. Deriving passwords as it does lets clients of an imported ensemble resume their sessions.
+/// ZooKeeper's constant. Passwords are derived as ZooKeeper does, so that clients of an imported
+/// ensemble can resume their sessions.
 const PASSWORD_SECRET: i64 = 0xb341_5c00;
 
-/// The password of a session: four draws of `java.util.Random` seeded by the id.
+/// Returns the password of a session: four draws of `java.util.Random` seeded by the id.
 pub fn password(id: SessionId) -> [u8; PASSWORD_LEN] {
     const MULTIPLIER: u64 = 0x5_deec_e66d;
     const MASK: u64 = (1 << 48) - 1;

@@ -1,4 +1,4 @@
-//! The state: the tree and what hangs on it.
+//! The state: the tree and everything that belongs to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,10 +17,11 @@ use crate::tree::Tree;
 use crate::unapplied::Unapplied;
 use crate::znode::{Owner, Slot, Versions, Znode};
 
-/// Everything the servers of an ensemble agree on.
+/// The state that the servers of an ensemble agree on.
 ///
-/// Invariants: `containers`, `ttls` and the sessions' ephemerals name exactly the znodes of that kind; every znode's
-/// ACL is interned and its uses counted; `quotas` names the subtrees that have limits; `zxid` never falls.
+/// Invariants: `containers`, `ttls` and the sessions' ephemerals name exactly the znodes of that
+/// kind; every znode's ACL is interned and its uses are counted; `quotas` names the subtrees that
+/// have limits; `zxid` never decreases.
 #[derive(Debug)]
 pub struct State {
     pub(crate) tree: Tree,
@@ -32,35 +33,37 @@ pub struct State {
     pub(crate) ttls: BTreeSet<Slot>,
     pub(crate) zxid: Zxid,
     pub(crate) time_ms: i64,
-    /// Time when it was last set back, or else first told, since this server began: not agreed on.
+    /// Time when this server last saw the clock set back, or else the first time it was told since
+    /// it started. Not agreed on.
     pub(crate) righted_ms: Option<i64>,
     pub(crate) agreement: Agreement,
-    /// Digests of former trees: not agreed on.
+    /// Digests of former trees. Not agreed on.
     pub(crate) history: History,
     pub(crate) level: Level,
     pub(crate) sum: Sum,
-    /// Empty between entries of the log.
+    /// Empty between log entries.
     pub(crate) unapplied: BTreeMap<Slot, Unapplied>,
 }
 
-/// A znode that the reaper may ask to delete.
+/// A znode that the reaper may propose to delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expendable {
-    /// Its path.
+    /// Path of the znode.
     pub path: String,
-    /// Its mzxid when it was looked at: a change in between saves it.
+    /// mzxid of the znode when it was examined: a later change saves it.
     pub mzxid: i64,
 }
 
 impl State {
-    /// The state of a new server: only the system znodes. `seed` keeps clients from crafting index collisions.
+    /// Creates the state of a new server, with only the system znodes. `seed` keeps clients from
+    /// crafting index collisions.
     pub fn new(seed: u64) -> State {
         let mut state = State::bare(seed);
         state.plant(Slot::NIL, "/", "", 0, 0, AclId::OPEN);
         let zookeeper = state.plant(Slot::ROOT, "/zookeeper", "zookeeper", 0, 0, AclId::OPEN);
         state.plant(zookeeper, "/zookeeper/quota", "quota", 0, 0, AclId::OPEN);
         let readable = state.acquire_acl(acl::world(perms::READ));
-        // ZooKeeper: the configuration znode's ACL is set after its creation, from version -1.
+        // ZooKeeper: sets the configuration znode's ACL after its creation, from version -1.
         state.plant(zookeeper, "/zookeeper/config", "config", 0, -1, readable);
         state
     }
@@ -93,52 +96,53 @@ impl State {
         self.tree.insert(path, Znode::new(parent, name, Some(b""), versions, place))
     }
 
-    /// The znodes.
+    /// Returns the znode tree.
     pub fn tree(&self) -> &Tree {
         &self.tree
     }
 
-    /// The sessions.
+    /// Returns the sessions.
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
     }
 
-    /// The counted subtrees.
+    /// Returns the counted subtrees.
     pub fn quotas(&self) -> &Quotas {
         &self.quotas
     }
 
-    /// The zxid of the last command applied.
+    /// Returns the zxid of the last command applied.
     pub fn zxid(&self) -> Zxid {
         self.zxid
     }
 
-    /// Who the members are; empty for a standalone server.
+    /// Returns the membership; empty for a standalone server.
     pub fn membership(&self) -> &Membership {
         &self.agreement.membership
     }
 
-    /// The feature level that was agreed on.
+    /// Returns the feature level that was agreed on.
     pub fn level(&self) -> Level {
         self.level
     }
 
-    /// How often the set of voters was changed.
+    /// Returns how often the set of voters has changed.
     pub fn voter_changes(&self) -> u64 {
         self.agreement.voter_changes
     }
 
-    /// The interned list behind a znode's ACL id.
+    /// Returns the interned list with this ACL id.
     pub fn acl(&self, id: AclId) -> &AclList {
         self.acls.list(id)
     }
 
-    /// How many ephemeral znodes there are.
+    /// Returns the number of ephemeral znodes.
     pub fn ephemerals_count(&self) -> usize {
         self.sessions.iter().map(|(_, session)| session.ephemerals.len()).sum()
     }
 
-    /// The paths of each session that has ephemerals. ZooKeeper: a `HashMap` that holds a `HashSet` for each session.
+    /// Returns the paths of each session that has ephemerals. ZooKeeper: a `HashMap` that holds a
+    /// `HashSet` for each session.
     pub fn ephemerals(&self) -> Vec<(SessionId, Vec<String>)> {
         let paths = |session| {
             let listed = self.owned_by(session, |len| Buckets::DEFAULT.grown_for(len));
@@ -150,21 +154,24 @@ impl State {
         owners.into_iter().map(paths).collect()
     }
 
-    /// The ephemerals of a session, with their paths, in the order of a set of the paths of so many buckets.
+    /// Returns the ephemerals of a session with their paths, in the order of a set of the paths;
+    /// `buckets` gives the size of that set's table.
     pub(crate) fn owned_by(&self, session: SessionId, buckets: fn(usize) -> Buckets) -> Vec<(Slot, String)> {
         let owned = self.sessions.get(session).into_iter().flat_map(|session| session.ephemerals.iter());
         let mut owned: Vec<(Slot, String)> = owned.map(|&slot| (slot, self.tree.path(slot))).collect();
         owned.sort_by_key(|&(slot, _)| self.tree.znode(slot).birth());
-        // The copy takes them as the session's own set lists them.
+        // The copy is filled in the order in which the session's own set lists them.
         for buckets in [Buckets::DEFAULT.grown_for(owned.len()), buckets(owned.len())] {
             buckets.arrange(&mut owned, |(_, path)| hash_code(path.as_bytes()));
         }
         owned
     }
 
-    /// Childless containers and overdue TTL znodes, at most `limit`. Source: `ContainerManager.getCandidates`.
+    /// Returns childless containers and expired TTL znodes, at most `limit`. Source:
+    /// `ContainerManager.getCandidates`.
     ///
-    /// `never_used_ms` is how long a container without any child ever may stand; 0 is for ever.
+    /// `never_used_ms` is the time for which a container that never had a child is kept; 0 means
+    /// forever.
     pub fn expendable(&self, now_ms: i64, never_used_ms: i64, limit: usize) -> Vec<Expendable> {
         let containers = self.containers.iter().filter(|&&slot| self.container_is_spent(slot, now_ms, never_used_ms));
         let ttls = self.ttls.iter().filter(|&&slot| self.ttl_is_over(slot, now_ms));
@@ -200,7 +207,7 @@ impl State {
         }
     }
 
-    /// Enters a znode into the registry of its kind.
+    /// Adds a znode to the registry of its kind.
     pub(crate) fn enroll(&mut self, slot: Slot) {
         let owner = self.tree.znode(slot).versions.owner;
         if let Some(session) = owner.session() {
@@ -212,7 +219,7 @@ impl State {
         }
     }
 
-    /// Takes a znode out of the registry of its kind.
+    /// Removes a znode from the registry of its kind.
     pub(crate) fn dismiss(&mut self, slot: Slot, owner: Owner) {
         if let Some(session) = owner.session() {
             self.sessions.disown(SessionId(session), slot);
@@ -221,12 +228,13 @@ impl State {
         self.ttls.remove(&slot);
     }
 
-    /// The data of a znode; `None` where there is none of this path.
+    /// Returns the data of the znode at `path`; `None` if there is no znode.
     pub(crate) fn data_at(&self, path: &str) -> Option<Option<&[u8]>> {
         Some(self.tree.znode(self.tree.lookup(path)?).data())
     }
 
-    /// Checks every invariant, in time proportional to the state. Panics with what is broken.
+    /// Checks every invariant, in time proportional to the state. Panics with a description of the
+    /// violation.
     pub fn check(&self) {
         self.tree.check();
         let mut kinds = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
@@ -254,7 +262,7 @@ impl State {
     }
 }
 
-/// The zxid after `zxid`. An exhausted counter starts the next epoch.
+/// Returns the zxid after `zxid`. An exhausted counter starts the next epoch.
 pub(crate) fn next_zxid(zxid: Zxid) -> Zxid {
     match zxid.counter() {
         u32::MAX => Zxid::new(zxid.epoch() + 1, 1),

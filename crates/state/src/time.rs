@@ -1,22 +1,27 @@
-//! The time at which a command is applied: that of its server's wall clock, whose small steps back are not seen.
+//! The time at which a command is applied: the wall clock of the server that packed it, with small
+//! backward steps hidden.
 //!
-//! Clients see it as ctime and mtime. Within [`HELD_MS`] it stands still until the clock has caught up: clocks of servers
-//! that lead one after the other differ by as much, and clocks are set right by as much. A clock that goes back further
-//! was wrong, and times follow it at once: what it has stamped stays as it is, and what comes later is right again.
+//! Clients see it as ctime and mtime. If the clock steps back by at most [`HELD_MS`], the time
+//! stands still until the clock has caught up: the clocks of successive leaders differ by that
+//! much, and clocks are corrected by that much. A clock that steps back further was wrong, and the
+//! time follows it at once: existing time stamps stay as they are, and later ones are right again.
 //!
-//! A time stamp that lies ahead is of such a clock. The znode that has it was written before the clock was set right, which
-//! this server has seen, or before it began: from then on its age counts, so that a TTL znode outlives its time by no more than that.
-//! (That is for whoever proposes to delete it; what is agreed on does not depend on it.)
+//! A time stamp that lies in the future comes from such a wrong clock. Its znode was written before
+//! the clock was corrected, if this server has seen that, or else before this server started. The
+//! znode's age counts from that moment, so that a TTL znode outlives its time by no more than that.
+//! (This matters only to the server that proposes to delete the znode; nothing that is agreed on
+//! depends on it.)
 //!
-//! ZooKeeper: stamps each request with its leader's wall clock, whatever came before.
+//! ZooKeeper: stamps each request with its leader's wall clock, whatever the time before.
 
 use crate::state::State;
 
-/// The longest step back that is not seen, ms.
+/// The longest backward step that is hidden, ms.
 pub const HELD_MS: i64 = 10_000;
 
 impl State {
-    /// The entry at work was packed when its server's wall clock showed `told_ms`.
+    /// Sets the time for the current entry, which was packed when its server's wall clock showed
+    /// `told_ms`.
     pub(crate) fn tell_time(&mut self, told_ms: i64) {
         let back_ms = self.time_ms.saturating_sub(told_ms);
         if back_ms > HELD_MS {
@@ -28,15 +33,16 @@ impl State {
         }
     }
 
-    /// How long ago something was stamped with `stamp_ms`, ms, by a clock that shows `now_ms`: at least.
+    /// Returns a lower bound on the time since `stamp_ms`, ms, by a clock that shows `now_ms`.
     ///
-    /// ZooKeeper: counts from the stamp alone, and so waits until the time that a wrong clock has shown.
+    /// ZooKeeper: counts from the stamp alone, and so waits until the time that a wrong clock has
+    /// shown.
     pub(crate) fn age_ms(&self, stamp_ms: i64, now_ms: i64) -> i64 {
         let stamped_ms = if stamp_ms.saturating_sub(now_ms) > HELD_MS { self.righted_ms } else { None };
         now_ms.saturating_sub(stamped_ms.unwrap_or(stamp_ms))
     }
 
-    /// The time of the last command applied, Unix ms.
+    /// Returns the time of the last command applied, Unix ms.
     pub fn time_ms(&self) -> i64 {
         self.time_ms
     }
@@ -69,7 +75,7 @@ mod tests {
         check(0, 0);
     }
 
-    /// A server whose clock is a day ahead has led, and another one leads now.
+    /// A server whose clock is a day ahead has led, and now another server leads.
     #[test]
     fn what_a_wrong_clock_has_stamped_is_as_old_as_the_right_one() {
         let (now, day) = (1_700_000_000_000, 86_400_000);
@@ -85,16 +91,16 @@ mod tests {
         check(&state, now + day + 5, now + 1_010, 1_000);
         check(&state, now - 500, now + 1_010, 1_510);
         check(&state, now + 900, now + 1_010, 110);
-        // Steps that are not seen change nothing.
+        // Hidden steps change nothing.
         state.tell_time(now);
         check(&state, now + day, now + 1_010, 1_000);
-        // A server that has started since, and does not know when that was.
+        // A server that has started since does not know when the clock was corrected.
         let mut later = State::new(1);
         later.time_ms = now + 20;
         check(&later, now + day, now + 30, -day + 30);
         later.tell_time(now + 40);
         check(&later, now + day, now + 50, 10);
-        // Its clock may still be wrong: then nothing lies ahead.
+        // If its clock is still wrong, no stamp lies in the future.
         check(&state, now + day, now + day + 7, 7);
     }
 }

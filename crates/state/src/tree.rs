@@ -1,9 +1,11 @@
-//! The znode tree: an arena of znodes, an index from (parent, name) to slot, and children as linked siblings.
+//! The znode tree: an arena of znodes, an index from (parent, name) to slot, and children as linked
+//! siblings.
 //!
-//! Owns every znode, the tree digest, and the record of what changed since the last checkpoint. Knows nothing of
-//! operations, sessions or permissions. Invariants: every znode but the root is in the index and in its parent's list
-//! exactly once, the newest first; `digest` is the wrapping sum of all znodes' digests; a change goes through [`Tree::update`],
-//! [`Tree::touch`], [`Tree::insert`] or [`Tree::remove`], which keep both and mark the slot.
+//! Owns every znode, the tree digest, and the record of changes since the last checkpoint. Knows
+//! nothing of operations, sessions or permissions. Invariants: every znode except the root is
+//! exactly once in the index and in its parent's list, the newest first; `digest` is the wrapping
+//! sum of all znodes' digests; every change goes through [`Tree::update`], [`Tree::touch`],
+//! [`Tree::insert`] or [`Tree::remove`], which maintain both and mark the slot.
 //!
 //! Source of the digest: `DigestCalculator` (version 2).
 
@@ -19,10 +21,10 @@ use crate::hash_order::hash_code;
 use crate::record;
 use crate::znode::{Links, Slot, Versions, Znode};
 
-/// Znodes in one chunk of the arena: what grows at a time.
+/// Number of znodes in one chunk of the arena, which grows by chunks.
 pub(crate) const CHUNK_LEN: usize = 1024;
 
-/// An index entry: 8 bytes a znode. The hash is kept so that growing the index touches no znode.
+/// An index entry: 8 bytes per znode. The hash is kept so that growing the index touches no znodes.
 #[derive(Clone, Copy, Debug)]
 struct Indexed {
     hash: u32,
@@ -39,7 +41,7 @@ pub struct Tree {
     seed: u64,
     count: usize,
     digest: u64,
-    /// The same of the znodes that `digest` leaves out. Their own fields are 0.
+    /// Digest of the znodes that `digest` leaves out. Their own digest fields are 0.
     system: u64,
     /// Sum of the lengths of all paths and data, bytes.
     size: u64,
@@ -47,7 +49,8 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// A tree of nothing, not even a root. `seed` keeps clients from crafting index collisions.
+    /// Creates a tree without any znode, even a root. `seed` keeps clients from crafting index
+    /// collisions.
     pub(crate) fn empty(seed: u64) -> Tree {
         Tree {
             chunks: Vec::new(),
@@ -63,42 +66,43 @@ impl Tree {
         }
     }
 
-    /// What keeps clients from crafting collisions, here and wherever else paths are hashed.
+    /// Returns the seed that keeps clients from crafting collisions, here and wherever else paths
+    /// are hashed.
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// How many znodes there are, the root included.
+    /// Returns the number of znodes, including the root.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Never: there is a root.
+    /// Returns false, because there is a root.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The tree digest: equal for equal trees, whatever led to them.
+    /// Returns the tree digest. Equal trees have equal digests, whatever changes led to them.
     pub fn digest(&self) -> u64 {
         self.digest
     }
 
-    /// The same for the znodes below /zookeeper, which that leaves out.
+    /// Returns the digest of the znodes below /zookeeper, which [`Tree::digest`] leaves out.
     pub(crate) fn system_digest(&self) -> u64 {
         self.system
     }
 
-    /// Bytes of all paths and data.
+    /// Returns the length of all paths and data, bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The znode in `slot`, if there is one.
+    /// Returns the znode in `slot`, if there is one.
     pub fn get(&self, slot: Slot) -> Option<&Znode> {
         self.chunks.get(slot.0 as usize / CHUNK_LEN)?.get(slot.0 as usize % CHUNK_LEN)?.as_ref()
     }
 
-    /// The znode in `slot`, which must be there.
+    /// Returns the znode in `slot`, which must exist.
     pub fn znode(&self, slot: Slot) -> &Znode {
         self.get(slot).expect("the slot was just looked up")
     }
@@ -108,7 +112,8 @@ impl Tree {
         znode.expect("the slot was just looked up")
     }
 
-    /// The slot of `path`. ZooKeeper: the empty path is the root; anything malformed is simply not there.
+    /// Returns the slot of `path`. ZooKeeper: the empty path is the root; a malformed path simply
+    /// does not exist.
     pub fn lookup(&self, path: &str) -> Option<Slot> {
         if path.is_empty() || path == "/" {
             return Some(Slot::ROOT);
@@ -116,7 +121,7 @@ impl Tree {
         path.strip_prefix('/')?.split('/').try_fold(Slot::ROOT, |slot, name| self.child(slot, name))
     }
 
-    /// The slot of the child `name` of `parent`.
+    /// Returns the slot of the child `name` of `parent`.
     pub fn child(&self, parent: Slot, name: &str) -> Option<Slot> {
         let hash = self.hash(parent, name.as_bytes());
         self.index.find(spread(hash), |entry| self.is_at(entry, hash, parent, name)).map(|entry| entry.slot)
@@ -133,7 +138,7 @@ impl Tree {
         index_hash(&self.hasher, parent, name)
     }
 
-    /// The path of a znode.
+    /// Returns the path of a znode.
     pub fn path(&self, slot: Slot) -> String {
         let mut names = Vec::new();
         let mut at = slot;
@@ -148,18 +153,18 @@ impl Tree {
         names.iter().rev().flat_map(|name| ["/", name]).collect()
     }
 
-    /// The children of a znode in the order in which clients see them.
+    /// Returns the children of a znode in the order in which clients see them.
     pub fn children(&self, parent: Slot) -> Vec<Slot> {
         self.listing(parent, |slot, _| slot)
     }
 
-    /// Their names.
+    /// Returns the names of the children of a znode in the order in which clients see them.
     pub fn child_names(&self, parent: Slot) -> Vec<&[u8]> {
         self.listing(parent, |_, child| child.name_bytes())
     }
 
-    /// ZooKeeper: the order of a `HashSet` of names. The same on every server and after a restart: births and the size of
-    /// the table stand in the records.
+    /// ZooKeeper: lists children in the order of a `HashSet` of names. The order is the same on
+    /// every server and after a restart, because records hold births and the size of the table.
     fn listing<'t, T: Copy>(&'t self, parent: Slot, show: impl Fn(Slot, &'t Znode) -> T) -> Vec<T> {
         let buckets = self.znode(parent).buckets();
         let listed = self.child_slots(parent).map(|slot| {
@@ -169,14 +174,14 @@ impl Tree {
         buckets.newest_first(listed.collect())
     }
 
-    /// The slots of the children of a znode, the newest first.
+    /// Returns the slots of the children of a znode, the newest first.
     pub fn child_slots(&self, slot: Slot) -> impl Iterator<Item = Slot> {
         let present = |slot: Slot| (slot != Slot::NIL).then_some(slot);
         let first = present(self.znode(slot).links.first_child);
         std::iter::successors(first, move |&slot| present(self.znode(slot).links.next))
     }
 
-    /// Every descendant of a znode, depth first, without the znode itself.
+    /// Returns every descendant of a znode, depth first, without the znode itself.
     pub fn descendants(&self, top: Slot) -> impl Iterator<Item = Slot> {
         let mut at = top;
         std::iter::from_fn(move || {
@@ -185,7 +190,7 @@ impl Tree {
         })
     }
 
-    /// What follows `at` in a depth-first walk below `top`.
+    /// Returns the znode that follows `at` in a depth-first walk below `top`.
     fn successor(&self, at: Slot, top: Slot) -> Option<Slot> {
         let first_child = self.znode(at).links.first_child;
         if first_child != Slot::NIL {
@@ -216,7 +221,7 @@ impl Tree {
         slot
     }
 
-    /// Puts a znode back that was removed, where it was, if all that changed since has been taken back.
+    /// Puts a removed znode back where it was. All later changes must have been undone before.
     pub(crate) fn put_back(&mut self, path: &str, znode: Znode) -> Slot {
         let slot = self.free.pop().expect("that of what was removed last");
         self.changes.before_change(slot.0, || None);
@@ -232,7 +237,7 @@ impl Tree {
         slot
     }
 
-    /// The link to whatever follows `prev`, or comes first where there is none.
+    /// Returns the link to the sibling after `prev`, or to the first child if `prev` is `NIL`.
     fn link_to_first_after(&mut self, prev: Slot, parent: Slot) -> &mut Slot {
         match prev {
             Slot::NIL => &mut self.znode_mut(parent).links.first_child,
@@ -240,7 +245,7 @@ impl Tree {
         }
     }
 
-    /// Takes the childless znode at `path` out.
+    /// Removes the childless znode at `path`.
     pub(crate) fn remove(&mut self, slot: Slot, path: &str) -> Znode {
         self.save(slot);
         self.count_out(slot, path);
@@ -252,7 +257,7 @@ impl Tree {
         znode
     }
 
-    /// Changes the znode at `path` in place. Links are not to be touched.
+    /// Changes the znode at `path` in place. `change` must not touch the links.
     pub(crate) fn update(&mut self, slot: Slot, path: &str, change: impl FnOnce(&mut Znode)) {
         self.save(slot);
         self.count_out(slot, path);
@@ -260,7 +265,7 @@ impl Tree {
         self.count_in(slot, path);
     }
 
-    /// Changes the versions of the znode at `path`, at a cost that does not depend on its data.
+    /// Changes the versions of the znode at `path`, at a cost independent of the size of its data.
     pub(crate) fn touch(&mut self, slot: Slot, path: &str, change: impl FnOnce(&mut Versions)) {
         self.save(slot);
         if !is_digested(path) {
@@ -272,7 +277,8 @@ impl Tree {
         let znode = self.znode_mut(slot);
         let before = crc32fast::hash(&stat_block(&znode.versions));
         change(&mut znode.versions);
-        // CRC-32 is linear: what two messages with the same start differ in does not depend on that start.
+        // CRC-32 is linear: the difference between the checksums of two messages with the same start does not
+        // depend on that start.
         let old = znode.digest;
         let new = old ^ before ^ crc32fast::hash(&stat_block(&znode.versions));
         znode.digest = new;
@@ -285,7 +291,7 @@ impl Tree {
         changes.before_change(slot.0, || znode.map(record::encode_znode));
     }
 
-    /// Up to `count` records of the checkpoint that is under way.
+    /// Returns up to `count` records of the current checkpoint.
     pub(crate) fn capture(&mut self, count: usize) -> Vec<Captured> {
         let Tree { changes, chunks, .. } = self;
         let get = |slot: u32| chunks.get(slot as usize / CHUNK_LEN)?.get(slot as usize % CHUNK_LEN)?.as_ref();
@@ -315,13 +321,13 @@ impl Tree {
         self.size -= size;
     }
 
-    /// One more than the highest slot ever used.
+    /// Returns one more than the highest slot ever used.
     fn high_water(&self) -> u32 {
         let full = self.chunks.len().saturating_sub(1) * CHUNK_LEN;
         (full + self.chunks.last().map_or(0, Vec::len)) as u32
     }
 
-    /// Puts a znode into an empty slot, in the arena only.
+    /// Puts a znode into an empty slot of the arena, without linking it.
     fn place(&mut self, slot: Slot, znode: Znode) {
         let (chunk, offset) = (slot.0 as usize / CHUNK_LEN, slot.0 as usize % CHUNK_LEN);
         while self.chunks.len() <= chunk {
@@ -339,7 +345,7 @@ impl Tree {
         self.count += 1;
     }
 
-    /// Makes a placed znode the first child of its parent, and findable.
+    /// Makes a placed znode the first child of its parent, and adds it to the index.
     fn link(&mut self, slot: Slot) {
         let parent = self.znode(slot).links.parent;
         if parent != Slot::NIL {
@@ -348,7 +354,7 @@ impl Tree {
         }
     }
 
-    /// Makes a placed znode findable.
+    /// Adds a placed znode to the index.
     fn enter(&mut self, slot: Slot) {
         let znode = self.znode(slot);
         let hash = self.hash(znode.links.parent, znode.name_bytes());
@@ -366,7 +372,7 @@ impl Tree {
         }
     }
 
-    /// Puts the children of `parent` into the order of their births.
+    /// Sorts the children of `parent` by their births.
     fn order_siblings(&mut self, parent: Slot) {
         let mut slots: Vec<Slot> = self.child_slots(parent).collect();
         slots.sort_unstable_by_key(|&slot| self.znode(slot).birth());
@@ -381,8 +387,9 @@ impl Tree {
         }
     }
 
-    /// Puts the children of every znode into the order of their births. Those of one transaction go by their names: in
-    /// which order it created them is not known, and servers that import the same must list alike.
+    /// Sorts the children of every znode by their births. Children of the same transaction are
+    /// sorted by name: the order in which it created them is unknown, and servers that import the
+    /// same state must list alike.
     pub(crate) fn order_imported(&mut self) {
         let czxid = |slot: Slot| self.znode(slot).versions.czxid;
         let is_ordered = |slot: Slot| self.child_slots(slot).is_sorted_by(|&newer, &older| czxid(newer) > czxid(older));
@@ -421,12 +428,13 @@ impl Tree {
         self.count -= 1;
     }
 
-    /// Where a thread places znodes that it loads. No two parts may have slots of one chunk.
+    /// Returns a part in which one thread places the znodes that it loads. No two parts may have
+    /// slots of the same chunk.
     pub(crate) fn part(&self) -> Part {
         Part { hasher: self.hasher.clone(), chunks: BTreeMap::new(), indexed: Vec::new(), count: 0 }
     }
 
-    /// Takes a loaded part in. [`Tree::finish_loading`] makes the parts a tree.
+    /// Adds the znodes of a loaded part. [`Tree::finish_loading`] then links all parts to a tree.
     pub(crate) fn adopt(&mut self, part: Part) {
         for (chunk, znodes) in part.chunks {
             if self.chunks.len() <= chunk {
@@ -442,7 +450,7 @@ impl Tree {
         self.count += part.count;
     }
 
-    /// Links what was loaded. *Errors*: a slot whose parent is not there.
+    /// Links the loaded znodes. *Errors*: a slot whose parent does not exist.
     pub(crate) fn finish_loading(&mut self, digest: u64, size: u64) -> Result<(), Slot> {
         (self.digest, self.size) = (digest, size);
         if let Some((_, full)) = self.chunks.split_last_mut() {
@@ -470,19 +478,20 @@ impl Tree {
         Ok(())
     }
 
-    /// The digest of the znodes below /zookeeper, in time proportional to them.
+    /// Computes the digest of the znodes below /zookeeper, in time proportional to their number.
     fn sum_system(&self) -> u64 {
         let root = self.get(Slot::ROOT).and_then(|_| self.lookup("/zookeeper"));
         let below = root.into_iter().flat_map(|root| self.descendants(root));
         below.fold(0, |sum, slot| replaced(sum, 0, crc(&self.path(slot), self.znode(slot))))
     }
 
-    /// Every znode with its slot.
+    /// Returns every znode with its slot.
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &Znode)> {
         (0..self.high_water()).map(Slot).filter_map(|slot| Some((slot, self.get(slot)?)))
     }
 
-    /// Checks every invariant, in time proportional to the tree. Panics with what is broken.
+    /// Checks every invariant, in time proportional to the tree. Panics with a description of the
+    /// violation.
     pub fn check(&self) {
         let (mut seen, mut digest, mut size) = (0, 0u64, 0);
         for slot in std::iter::once(Slot::ROOT).chain(self.descendants(Slot::ROOT)) {
@@ -496,7 +505,7 @@ impl Tree {
         for (slot, znode) in self.iter() {
             let births: Vec<_> = self.child_slots(slot).map(|child| self.znode(child).birth()).collect();
             assert_eq!(births.len(), znode.links.num_children as usize, "children of slot {}", slot.0);
-            // Children of a transaction that was recorded before places were have the same birth.
+            // Children of one transaction have the same birth if it was recorded before places were.
             assert!(
                 births.is_sorted_by(|newer, older| newer >= older),
                 "children of slot {}, the newest first",
@@ -511,13 +520,13 @@ impl Tree {
     }
 }
 
-/// The part of an index entry's hash that is kept.
+/// Returns the part of an index entry's hash that is kept.
 fn index_hash(hasher: &FixedState, parent: Slot, name: &[u8]) -> u32 {
     let hash = hasher.hash_one((parent.0, name));
     (hash ^ (hash >> 32)) as u32
 }
 
-/// Znodes of some chunks of the arena on their way into it, placed and hashed on a thread of their own.
+/// Znodes of some chunks of the arena while they are loaded: one thread places and hashes them.
 #[derive(Debug)]
 pub(crate) struct Part {
     hasher: FixedState,
@@ -527,7 +536,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Places a znode. Each slot at most once.
+    /// Places a znode. Each slot may be filled only once.
     pub(crate) fn place(&mut self, slot: Slot, znode: Znode) {
         if znode.links.parent != Slot::NIL {
             let hash = index_hash(&self.hasher, znode.links.parent, znode.name_bytes());
@@ -544,17 +553,18 @@ impl Part {
     }
 }
 
-/// A table hash from the 32 bits that are kept: low bits choose the bucket, high bits the tag.
+/// Extends the 32 bits that are kept to a table hash: low bits choose the bucket, high bits the
+/// tag.
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// A znode's contribution to the tree digest: CRC-32 of path, data and stat block.
+/// Returns a znode's contribution to the tree digest: the CRC-32 of path, data and stat block.
 fn znode_digest(path: &str, znode: &Znode) -> u32 {
     if is_digested(path) { crc(path, znode) } else { 0 }
 }
 
-/// A sum of digests in which one takes the place of another.
+/// Returns a sum of digests in which `new` replaces `old`.
 fn replaced(sum: u64, old: u32, new: u32) -> u64 {
     sum.wrapping_sub(u64::from(old)).wrapping_add(u64::from(new))
 }
@@ -567,12 +577,12 @@ fn crc(path: &str, znode: &Znode) -> u32 {
     crc.finalize()
 }
 
-/// A znode's contribution to the size of the tree.
+/// Returns a znode's contribution to the size of the tree.
 fn znode_size(path: &str, znode: &Znode) -> u64 {
     (unaliased(path).len() + znode.data_len()) as u64
 }
 
-/// ZooKeeper: what lies below /zookeeper is not in the digest, so that quota statistics may drift.
+/// ZooKeeper: leaves znodes below /zookeeper out of the digest, so that quota statistics may drift.
 fn is_digested(path: &str) -> bool {
     !path.starts_with("/zookeeper/")
 }
@@ -582,7 +592,7 @@ fn unaliased(path: &str) -> &str {
     if path == "/" { "" } else { path }
 }
 
-/// The stat as it is persisted, 60 bytes.
+/// Returns the stat as it is persisted, 60 bytes.
 fn stat_block(v: &Versions) -> [u8; 60] {
     let mut block = [0u8; 60];
     let longs = [v.czxid, v.mzxid, v.pzxid, v.ctime, v.mtime];

@@ -1,8 +1,9 @@
-//! Quotas at work: which subtrees are counted, their usage, and the limits that refuse.
+//! Enforcement of quotas: counted subtrees, their usage, and the check of their limits.
 //!
-//! Kept while operations are applied, inside a multi too, and taken back with it. A later operation of the same multi
-//! is still checked against the usage from before it. Source: `DataTree.createNode`, `deleteNode`, `updateQuotaStat`,
-//! `updateQuotaForPath`; `ZooKeeperServer.checkQuota`.
+//! Usage is updated while operations are applied, also inside a multi, and undone with it. A later
+//! operation of the same multi is still checked against the usage from before it. Source:
+//! `DataTree.createNode`, `deleteNode`, `updateQuotaStat`, `updateQuotaForPath`;
+//! `ZooKeeperServer.checkQuota`.
 
 use oxkeeper_proto::ErrorCode;
 
@@ -11,13 +12,13 @@ use crate::quota::{self, Track};
 use crate::write::{Undo, Write};
 
 impl Write<'_> {
-    /// Hard limits refuse; soft ones only show in the usage.
+    /// Checks a change against the hard limits of its subtree; soft limits only show in the usage.
     pub(crate) fn check_quota(&self, path: &str, bytes: i64, count: i64) -> Result<(), ErrorCode> {
         if !self.caller.settings.enforce_quota() {
             return Ok(());
         }
         let Some(prefix) = self.state.quotas.prefix_of(path) else { return Ok(()) };
-        // ZooKeeper: text that it cannot read is an exception there.
+        // ZooKeeper: unreadable text is an exception there.
         let strict = |data: Option<&[u8]>| Track::strict(data).ok_or(ErrorCode::Marshalling);
         let Some(limits) = self.state.data_at(&quota::limits_path(prefix)) else { return Ok(()) };
         let limits = strict(limits)?;
@@ -27,7 +28,8 @@ impl Write<'_> {
             return Ok(());
         }
         let Some(usage) = self.state.data_at(&quota::stats_path(prefix)) else { return Ok(()) };
-        // ZooKeeper: usage is that of applied transactions; a multi is not applied before all of it was checked.
+        // ZooKeeper: checks against the usage of applied transactions; a multi is applied only after all of
+        // it was checked.
         let usage = self.usage_before(prefix).map_or_else(|| strict(usage), Ok)?;
         let exceeds =
             |change: i64, used: i64, limit: i64| change != 0 && limit > -1 && used.wrapping_add(change) > limit;
@@ -41,13 +43,13 @@ impl Write<'_> {
         self.transaction.as_ref()?.usage_before.get(prefix).cloned()
     }
 
-    /// What a change means for the counted subtrees.
+    /// Updates the counted subtrees after a change.
     pub(crate) fn keep_quotas(&mut self, effect: &Effect<'_>) {
         self.keep_quota_registry(effect);
         self.count_usage(effect);
     }
 
-    /// Limits that come or go begin or end the counting of their subtree.
+    /// Starts or stops counting a subtree when its limits are created or deleted.
     fn keep_quota_registry(&mut self, effect: &Effect<'_>) {
         let Some((parent, name)) = effect.path.rsplit_once('/') else { return };
         let Some(prefix) = parent.strip_prefix(quota::QUOTA_ROOT) else { return };
@@ -66,7 +68,7 @@ impl Write<'_> {
         }
     }
 
-    /// Counts a subtree anew: its top, all descendants, their data.
+    /// Recounts a subtree: its top, all descendants, their data.
     fn recount(&mut self, prefix: &str) {
         let tree = &self.state.tree;
         let top = tree.lookup(prefix);
@@ -94,7 +96,7 @@ impl Write<'_> {
         self.write_usage(prefix, &usage);
     }
 
-    /// ZooKeeper: usage is written in place, without version, zxid or event.
+    /// ZooKeeper: writes usage in place, without a new version, zxid or event.
     fn write_usage(&mut self, prefix: &str, usage: &Track) {
         let path = quota::stats_path(prefix);
         if let Some(slot) = self.state.tree.lookup(&path) {

@@ -1,6 +1,8 @@
-//! The writes: for each operation its checks, in the reference's order of precedence, then its change.
+//! The write operations: for each one its checks, in the reference's order of precedence, then its
+//! change.
 //!
-//! Source: `PrepRequestProcessor.pRequest2Txn` and what it calls; `DataTree.createNode`, `deleteNode`, `setData`.
+//! Source: `PrepRequestProcessor.pRequest2Txn` and the methods it calls; `DataTree.createNode`,
+//! `deleteNode`, `setData`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -29,7 +31,8 @@ use crate::znode::{Owner, Slot, Versions, Znode};
 /// Paths that can never be deleted.
 const SPECIAL_PATHS: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
 
-/// One command at work on the state. In a transaction, effects wait and every change can be undone.
+/// A command while it is being applied. In a transaction, effects wait and every change can be
+/// undone.
 pub(crate) struct Write<'s> {
     pub(crate) state: &'s mut State,
     watcher: &'s mut dyn Watcher,
@@ -42,16 +45,16 @@ pub(crate) struct Write<'s> {
 pub(crate) struct Transaction {
     effects: Vec<Effect<'static>>,
     pub(crate) undo: Vec<Undo>,
-    /// How many znodes it has created.
+    /// Number of znodes the transaction has created.
     created: u32,
-    /// Of each counted subtree whose usage it changed.
+    /// Former usage of each counted subtree whose usage the transaction has changed.
     pub(crate) usage_before: BTreeMap<String, Track>,
-    /// ACL uses that end if the transaction stands.
+    /// ACL uses that end if the transaction commits.
     released: Vec<AclId>,
     unapplied_before: BTreeMap<Slot, Unapplied>,
 }
 
-/// How to take one change back.
+/// The information needed to undo one change.
 pub(crate) enum Undo {
     Inserted { slot: Slot, path: String },
     Removed { znode: Znode, path: String },
@@ -59,7 +62,7 @@ pub(crate) enum Undo {
     Registered { prefix: String, counted: bool },
 }
 
-/// What a create asks for, from whichever request.
+/// The parameters of a create, from any kind of request.
 struct NewZnode<'a> {
     op: OpCode,
     path: Option<Text<'a>>,
@@ -79,9 +82,9 @@ impl<'s> Write<'s> {
         Write { transaction: Some(transaction), ..Write::new(state, command, watcher) }
     }
 
-    /// One operation of a multi, and its result.
+    /// Carries out one operation of a multi and appends its result.
     pub(crate) fn multi_op(&mut self, op: MultiOp<'_>, body: &mut Vec<u8>) -> Result<(), ErrorCode> {
-        // Every kind of create but the plain one answers as create2.
+        // Every kind of create except the plain one answers as create2.
         let result_op = match &op {
             MultiOp::Create(OpCode::Create, _) => OpCode::Create,
             MultiOp::Create(..) | MultiOp::CreateTtl(_) => OpCode::Create2,
@@ -122,7 +125,7 @@ impl<'s> Write<'s> {
         let owner = self.owner(new.op, mode, new.ttl)?;
         self.check_may_own(new.op, mode)?;
         self.check_session()?;
-        // ZooKeeper: only now does it trip over a null path.
+        // ZooKeeper: detects a null path only at this point.
         let path = new.path.ok_or(ErrorCode::Marshalling)?;
         let (parent_path, _) = path.rsplit_once('/').ok_or(ErrorCode::BadArguments)?;
         if path.contains('\0') {
@@ -155,7 +158,8 @@ impl<'s> Write<'s> {
         Ok(())
     }
 
-    /// The stored owner of a new znode. Source: `validateCreateRequest`, `EphemeralType.validateTTL`.
+    /// Returns the stored owner of a new znode. Source: `validateCreateRequest`,
+    /// `EphemeralType.validateTTL`.
     fn owner(&self, op: OpCode, mode: CreateMode, ttl: i64) -> Result<Owner, ErrorCode> {
         if mode.has_ttl() {
             if !self.caller.settings.extended_types() {
@@ -164,11 +168,12 @@ impl<'s> Write<'s> {
             let ttl = Some(ttl).filter(|ttl| (1..=Owner::TTL_MAX_MS).contains(ttl));
             return ttl.map(Owner::ttl).ok_or(ErrorCode::BadArguments);
         }
-        // ZooKeeper: createTTL without a ttl mode and with ttl -1 passes there, and breaks the server when applied.
+        // ZooKeeper: accepts createTTL without a ttl mode and with ttl -1, and then the server breaks when it
+        // applies it.
         if ttl >= 0 || op == OpCode::CreateTtl {
             return Err(ErrorCode::BadArguments);
         }
-        // ZooKeeper: the operation makes a container, not the flags.
+        // ZooKeeper: the operation, not the flags, makes a container.
         Ok(if op == OpCode::CreateContainer {
             Owner::CONTAINER
         } else if mode.is_ephemeral() {
@@ -193,19 +198,20 @@ impl<'s> Write<'s> {
         Ok(())
     }
 
-    /// The parent of a path that may be deleted, and the znode there, if any.
+    /// Returns the parent of a path that may be deleted, and the znode at that path, if any.
     fn deletable(&self, path: &str) -> Result<(Slot, Option<Slot>), ErrorCode> {
         let (parent_path, name) = path.rsplit_once('/').ok_or(ErrorCode::BadArguments)?;
         if path.contains('\0') || SPECIAL_PATHS.contains(&path) {
             return Err(ErrorCode::BadArguments);
         }
         let parent = self.lookup(parent_path)?;
-        // A path is a name there, not a walk: `//a` has the root for its parent and names nothing.
+        // ZooKeeper: a path is a key rather than a walk: `//a` has the root as its parent and names nothing.
         let slot = if parent_path == "/" { None } else { self.state.tree.child(parent, name) };
         Ok((parent, slot))
     }
 
-    /// The reaper's delete: no permission is asked, but the znode must still be what it was when it was chosen.
+    /// Deletes a znode for the reaper: needs no permission, but the znode must be unchanged since
+    /// it was chosen.
     pub(crate) fn reap(&mut self, body: &[u8]) -> Result<(), ErrorCode> {
         let DeleteContainer { path, mzxid } = DeleteContainer::decode(body)?;
         let (parent, slot) = self.deletable(&path)?;
@@ -266,8 +272,8 @@ impl<'s> Write<'s> {
         check_version(request.version, self.state.tree.znode(slot).versions.version)
     }
 
-    /// One server alone has no membership to change.
-    /// Source: `PrepRequestProcessor`, case `reconfig`.
+    /// Changes the membership. A standalone server has none to change. Source:
+    /// `PrepRequestProcessor`, case `reconfig`.
     pub(crate) fn reconfig(&mut self, command: &Command<'_>, body: &mut Vec<u8>) -> Result<(), ErrorCode> {
         decoded::<ReconfigRequest<'_>>(command.body)?;
         if !self.caller.settings.reconfig_enabled() {
@@ -279,7 +285,7 @@ impl<'s> Write<'s> {
             return Err(ErrorCode::Unimplemented);
         }
         let membership = reconfig::decide(self.state, command.body, self.state.zxid)?;
-        // ZooKeeper: whether the caller may is asked last.
+        // ZooKeeper: checks the caller's permission last.
         let slot = self.lookup(CONFIG)?;
         self.check_acl(slot, perms::WRITE)?;
         reconfig::check_ours(&membership)?;
@@ -290,12 +296,13 @@ impl<'s> Write<'s> {
         Ok(())
     }
 
-    /// Ends the session; its ephemerals go in the same transaction.
+    /// Ends the session and deletes its ephemerals in the same transaction.
     pub(crate) fn close_session(&mut self) {
         if self.state.sessions.get(self.session).is_none() {
             return;
         }
-        // ZooKeeper: in the order of a clone of the session's set, which is that of the events.
+        // ZooKeeper: deletes in the order of a clone of the session's set, which is also the order of the
+        // events.
         for (slot, path) in self.state.owned_by(self.session, Buckets::of_clone) {
             let parent = self.state.tree.znode(slot).parent();
             self.remove(slot, parent, &path);
@@ -303,7 +310,7 @@ impl<'s> Write<'s> {
         self.state.sessions.close(self.session);
     }
 
-    /// The transaction stands: what waited happens now.
+    /// Commits the transaction: announces the waiting effects and ends the uses of released ACLs.
     pub(crate) fn commit(self) {
         let transaction = self.transaction.expect("only a transaction is committed");
         for effect in &transaction.effects {
@@ -314,7 +321,7 @@ impl<'s> Write<'s> {
         }
     }
 
-    /// The transaction fails: every change is taken back, the last one first.
+    /// Rolls the transaction back: undoes every change, the last one first.
     pub(crate) fn roll_back(mut self) {
         let transaction = self.transaction.take().expect("only a transaction is rolled back");
         for step in transaction.undo.into_iter().rev() {
@@ -359,7 +366,7 @@ impl<'s> Write<'s> {
         let (zxid, time_ms) = (self.state.zxid.0, self.state.time_ms);
         let cversion = self.state.counter(parent).wrapping_add(1);
         self.touch(parent, parent_path, |versions| {
-            // ZooKeeper: raised only, so an overflown counter stays where it is, and pzxid with it.
+            // ZooKeeper: only raises it, so an overflowed counter keeps its value, and pzxid does too.
             if cversion > versions.cversion {
                 (versions.cversion, versions.pzxid) = (cversion, zxid);
             }
@@ -393,7 +400,7 @@ impl<'s> Write<'s> {
         let zxid = self.state.zxid.0;
         self.touch(parent, parent_path, |versions| versions.pzxid = versions.pzxid.max(zxid));
         let bytes = -(self.state.tree.znode(slot).data_len() as i64);
-        // What those who watch may know is decided by the list the znode had.
+        // The ACL that the znode had decides which watchers may learn of the deletion.
         let effect = self.effect(ChangeKind::Deleted, path, slot, parent, bytes);
         let znode = self.state.tree.remove(slot, path);
         self.state.unapplied.remove(&slot);
@@ -415,7 +422,7 @@ impl<'s> Write<'s> {
         self.state.tree.touch(slot, path, change);
     }
 
-    /// Replaces the data, and changes versions, in a way that can be undone.
+    /// Replaces the data and changes versions, in a way that can be undone.
     pub(crate) fn set_bytes(
         &mut self,
         slot: Slot,
@@ -453,7 +460,7 @@ impl<'s> Write<'s> {
         Effect { kind, path, acl: self.restricted_acl(slot), parent_acl, bytes }
     }
 
-    /// A znode's list, unless it is open to everyone.
+    /// Returns a znode's ACL, unless it is open to everyone.
     fn restricted_acl(&self, slot: Slot) -> Option<Arc<AclList>> {
         let acl = self.state.tree.znode(slot).versions.acl;
         (acl != AclId::OPEN).then(|| self.state.acls.list(acl).clone())
@@ -476,13 +483,14 @@ impl<'s> Write<'s> {
         if acl == AclId::OPEN { Ok(()) } else { self.caller.check(self.state.acls.list(acl), wanted) }
     }
 
-    /// A session that only one server knows owns nothing. Source: `QuorumZooKeeperServer.checkUpgradeSession`.
+    /// Refuses ephemerals of a local session, which only one server knows. Source:
+    /// `QuorumZooKeeperServer.checkUpgradeSession`.
     fn check_may_own(&self, op: OpCode, mode: CreateMode) -> Result<(), ErrorCode> {
         if !self.caller.settings.local_session() || !mode.is_ephemeral() {
             return Ok(());
         }
-        // ZooKeeper: in a multi, and for a container with the flags of an ephemeral, the leader finds out, to which the
-        // session is none at all.
+        // ZooKeeper: in a multi, and for a container with the flags of an ephemeral, the leader detects this;
+        // the leader does not know the session at all.
         let found_by_leader = self.transaction.is_some() || op == OpCode::CreateContainer;
         Err(if found_by_leader { ErrorCode::SessionExpired } else { ErrorCode::EphemeralOnLocalSession })
     }
@@ -495,9 +503,9 @@ impl<'s> Write<'s> {
     }
 }
 
-/// A path that must be valid.
+/// Returns a path that must be valid.
 fn checked(path: Option<Text<'_>>) -> Result<Text<'_>, ErrorCode> {
-    // ZooKeeper: here a null path fails the path check, elsewhere it is an exception.
+    // ZooKeeper: a null path fails the path check here; elsewhere it is an exception.
     let path = path.ok_or(ErrorCode::BadArguments)?;
     check_path(&path).map_err(|_| ErrorCode::BadArguments)?;
     Ok(path)
@@ -522,7 +530,7 @@ impl<'a> DeleteContainer<'a> {
 }
 
 impl crate::state::Expendable {
-    /// The body of the command that deletes it.
+    /// Encodes the body of the command that deletes the znode.
     pub fn encode(&self) -> Vec<u8> {
         let mut body = Vec::new();
         Some(Cow::Borrowed(self.path.as_str())).encode(&mut body);

@@ -1,11 +1,12 @@
-//! Whether a text is a name as X.509 has them, as Java reads it: the ids of scheme `x509` must be.
+//! Recognition of X.509 names as Java reads them. Ids of scheme `x509` must be such names.
 //!
-//! Parts are separated by commas or semicolons, attributes of one part by `+`; an attribute is a word or an object identifier,
-//! `=`, and a value: plain with backslashes, in quotes, or `#` and hexadecimal digits. Source: `X500Principal`, `AVA`.
+//! Commas or semicolons separate parts, and `+` separates the attributes of one part. An attribute
+//! is a word or an object identifier, `=`, and a value: plain with backslashes, in quotes, or `#`
+//! and hexadecimal digits. Source: `X500Principal`, `AVA`.
 
 use oxkeeper_proto::java;
 
-/// The words that Java knows.
+/// The attribute keywords that Java knows.
 const KEYWORDS: [&str; 20] = [
     "CN",
     "C",
@@ -30,7 +31,7 @@ const KEYWORDS: [&str; 20] = [
 ];
 const SERIAL: &str = "SERIALNUMBER";
 
-/// Whether Java takes it for a name. The empty one is.
+/// Returns whether Java accepts a text as a name. The empty text is a name.
 pub(crate) fn is_x500_name(text: &str) -> bool {
     let mut rest = text;
     if rest.is_empty() {
@@ -45,7 +46,8 @@ pub(crate) fn is_x500_name(text: &str) -> bool {
     }
 }
 
-/// Reads one attribute: what stands behind it, which begins with a separator unless it is empty.
+/// Reads one attribute and returns the text after it, which begins with a separator unless it is
+/// empty.
 fn attribute(text: &str) -> Option<&str> {
     let (word, value) = text.split_once('=')?;
     if !is_attribute_type(java::trim(word)) {
@@ -101,7 +103,7 @@ fn plain(text: &str) -> Option<&str> {
     Some(rest)
 }
 
-/// Skips a backslash and what it protects: two digits, or one special character.
+/// Skips a backslash and the text it escapes: two hexadecimal digits, or one special character.
 fn escape(text: &str) -> Option<&str> {
     let behind = &text[1..];
     let next = behind.chars().next()?;
@@ -117,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    /// Each was shown to `new X500Principal(…)` of Java 17.
+    /// All of these were checked against `new X500Principal(…)` of Java 17.
     #[test]
     fn names_are_those_that_java_takes() {
         let names = [

@@ -1,53 +1,55 @@
-//! One znode: 112 bytes and one allocation that holds its name and data.
+//! One znode: 112 bytes plus one allocation for its name and data.
 
 use oxkeeper_proto::records::Stat;
 
 use crate::acl::AclId;
 use crate::hash_order::Buckets;
 
-/// Where a znode lies in the tree's arena. Local to one server and stable while the znode lives.
+/// Index of a znode in the tree's arena. It is local to one server and stable while the znode
+/// exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u32);
 
 impl Slot {
-    /// The root's.
+    /// Slot of the root.
     pub const ROOT: Slot = Slot(0);
     /// No znode.
     pub const NIL: Slot = Slot(u32::MAX);
 }
 
-/// What kind of znode, as the stored owner encodes it. Source: `EphemeralType`.
+/// Kind of a znode, encoded as the stored owner. Source: `EphemeralType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner(pub i64);
 
 impl Owner {
-    /// Stays until it is deleted.
+    /// A znode that stays until it is deleted.
     pub const PERSISTENT: Owner = Owner(0);
-    /// Reaped once its last child is gone.
+    /// A container, which is reaped once its last child is gone.
     pub const CONTAINER: Owner = Owner(i64::MIN);
-    /// The top byte that says so, and two that ZooKeeper keeps for other kinds to come.
+    /// The top byte that marks a TTL znode, and two bytes that ZooKeeper reserves for future kinds.
     const TTL_TAG: i64 = 0xff00_0000_0000_0000_u64 as i64;
-    /// The longest ttl, ms: 40 bits.
+    /// The longest TTL, ms: 40 bits.
     pub const TTL_MAX_MS: i64 = 0xff_ffff_ffff;
 
-    /// Reaped when unchanged and childless for `ttl_ms`.
+    /// Returns the owner of a TTL znode, which is reaped when it was unchanged and childless for
+    /// `ttl_ms`.
     pub fn ttl(ttl_ms: i64) -> Owner {
         Owner(Owner::TTL_TAG | ttl_ms)
     }
 
-    /// The ttl in ms, of a TTL znode.
+    /// Returns the TTL of a TTL znode, ms.
     pub fn ttl_ms(self) -> Option<i64> {
         (self.0 & !Owner::TTL_MAX_MS == Owner::TTL_TAG).then_some(self.0 & Owner::TTL_MAX_MS)
     }
 
-    /// The session, of an ephemeral znode.
+    /// Returns the session of an ephemeral znode.
     pub fn session(self) -> Option<i64> {
         let ephemeral = self != Owner::PERSISTENT && self != Owner::CONTAINER && self.ttl_ms().is_none();
         ephemeral.then_some(self.0)
     }
 }
 
-/// The part of a znode that a multi may have to put back.
+/// The fields of a znode that a multi may have to restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Versions {
     /// Transaction that created it.
@@ -56,19 +58,19 @@ pub struct Versions {
     pub mzxid: i64,
     /// Transaction that last created or deleted a child.
     pub pzxid: i64,
-    /// When it was created, Unix ms.
+    /// Time of creation, Unix ms.
     pub ctime: i64,
-    /// When its data was last set, Unix ms.
+    /// Time when its data was last set, Unix ms.
     pub mtime: i64,
-    /// What kind it is.
+    /// Kind of the znode.
     pub owner: Owner,
-    /// How often its data was set.
+    /// Number of times its data was set.
     pub version: i32,
-    /// How many children were ever created: the *stored* cversion, and the next sequence number.
+    /// Number of children ever created: the *stored* cversion, and the next sequence number.
     pub cversion: i32,
-    /// How often its ACL was set.
+    /// Number of times its ACL was set.
     pub aversion: i32,
-    /// Its access control list.
+    /// Access control list of the znode.
     pub acl: AclId,
 }
 
@@ -88,17 +90,17 @@ impl Links {
     }
 }
 
-/// A znode. The name is fixed; data may be null, which is not the same as empty.
+/// A znode. The name is fixed; the data may be null, which differs from empty data.
 #[derive(Clone, Debug)]
 pub struct Znode {
-    /// What a multi may have to put back.
+    /// The fields that a multi may have to restore.
     pub versions: Versions,
     pub(crate) links: Links,
-    /// What it adds to the tree digest; kept by the tree.
+    /// Contribution to the tree digest; maintained by the tree.
     pub(crate) digest: u32,
-    /// How many znodes its transaction had created before it.
+    /// Number of znodes its transaction created before it.
     place: u32,
-    /// Bytes of the name, the buckets of its children, and [`NULL_DATA`].
+    /// Length of the name in bytes, buckets of its children, and [`NULL_DATA`].
     shape: u32,
     /// The name, then the data.
     bytes: Box<[u8]>,
@@ -106,13 +108,15 @@ pub struct Znode {
 
 /// Flag in `shape`: the data is null.
 const NULL_DATA: u32 = 1 << 31;
-/// Where in `shape` the buckets stand, as a power of two. A name is shorter than a frame: 24 bits are enough for it.
+/// Position in `shape` of the exponent of the buckets. A name is shorter than a frame, so 24
+/// bits are enough for its length.
 const BUCKETS_SHIFT: u32 = 31 - Buckets::LOG2_BITS;
 const NAME_LEN: u32 = (1 << BUCKETS_SHIFT) - 1;
 const BUCKETS: u32 = !NULL_DATA & !NAME_LEN;
 
 impl Znode {
-    /// A znode without children. `place`: how many znodes its transaction created before it.
+    /// Creates a znode without children. `place` is the number of znodes its transaction created
+    /// before it.
     pub(crate) fn new(parent: Slot, name: &str, data: Option<&[u8]>, versions: Versions, place: u32) -> Znode {
         let (links, shape) = (Links::under(parent), name.len() as u32);
         let mut znode = Znode { versions, links, digest: 0, place, shape, bytes: joined(name.as_bytes(), data) };
@@ -125,7 +129,7 @@ impl Znode {
         (self.shape & NAME_LEN) as usize
     }
 
-    /// Orders znodes by their creation.
+    /// Returns a key that orders znodes by their creation.
     pub(crate) fn birth(&self) -> (i64, u32) {
         (self.versions.czxid, self.place)
     }
@@ -138,7 +142,8 @@ impl Znode {
         self.place = place;
     }
 
-    /// How large a table ZooKeeper keeps the names of its children in. It grows with them and never shrinks.
+    /// Returns the size of the table in which ZooKeeper keeps the names of its children. It grows
+    /// with them and never shrinks.
     pub(crate) fn buckets(&self) -> Buckets {
         Buckets::from_log2((self.shape & BUCKETS) >> BUCKETS_SHIFT)
     }
@@ -151,7 +156,7 @@ impl Znode {
         self.shape = if null { self.shape | NULL_DATA } else { self.shape & !NULL_DATA };
     }
 
-    /// The last component of its path; empty for the root.
+    /// Returns the last component of its path; empty for the root.
     pub fn name(&self) -> &str {
         std::str::from_utf8(&self.bytes[..self.name_len()]).expect("names are stored from text")
     }
@@ -160,17 +165,17 @@ impl Znode {
         &self.bytes[..self.name_len()]
     }
 
-    /// Its data, or null.
+    /// Returns its data; `None` for null.
     pub fn data(&self) -> Option<&[u8]> {
         (self.shape & NULL_DATA == 0).then(|| &self.bytes[self.name_len()..])
     }
 
-    /// Bytes of data, 0 for null.
+    /// Returns the length of its data, bytes; 0 for null.
     pub fn data_len(&self) -> usize {
         self.bytes.len() - self.name_len()
     }
 
-    /// Replaces the data; in place where the length stays.
+    /// Replaces the data, in place if the length stays the same.
     pub(crate) fn set_data(&mut self, data: Option<&[u8]>) {
         let new = data.unwrap_or_default();
         let name_len = self.name_len();
@@ -182,17 +187,17 @@ impl Znode {
         self.mark_null(data.is_none());
     }
 
-    /// How many children it has.
+    /// Returns the number of its children.
     pub fn num_children(&self) -> u32 {
         self.links.num_children
     }
 
-    /// Its parent; `NIL` for the root.
+    /// Returns its parent; `NIL` for the root.
     pub fn parent(&self) -> Slot {
         self.links.parent
     }
 
-    /// What clients see. Source: `DataNode.copyStat`.
+    /// Returns the stat that clients see. Source: `DataNode.copyStat`.
     pub fn stat(&self) -> Stat {
         let v = &self.versions;
         let num_children = self.links.num_children as i32;
@@ -202,7 +207,7 @@ impl Znode {
             ctime: v.ctime,
             mtime: v.mtime,
             version: v.version,
-            // ZooKeeper: creations plus deletions, from a counter of creations only.
+            // ZooKeeper: counts creations plus deletions, from a counter of creations only.
             cversion: v.cversion.wrapping_mul(2).wrapping_sub(num_children),
             aversion: v.aversion,
             ephemeral_owner: v.owner.session().unwrap_or(0),
@@ -235,7 +240,8 @@ mod tests {
         assert_eq!(Owner(0x100_0000_0000_0001).session(), Some(0x100_0000_0000_0001));
         assert_eq!(Owner::PERSISTENT.session(), None);
         assert_eq!(Owner::ttl(Owner::TTL_MAX_MS).ttl_ms(), Some(Owner::TTL_MAX_MS));
-        // ZooKeeper: where TTL znodes are, these two bytes name their kind. Sessions of server 255 have something there.
+        // ZooKeeper: in TTL znodes these two bytes name their kind. Sessions of server 255 have other values
+        // there.
         let of_255 = Owner(0xff80_0000_0000_0001_u64 as i64);
         assert_eq!((of_255.ttl_ms(), of_255.session()), (None, Some(of_255.0)));
     }

@@ -1,8 +1,8 @@
 //! The members of an ensemble: `server.N=`, `group.N=` and `weight.N=` lines.
 //!
-//! Owns their syntax and the decision between a standalone server and an ensemble.
-//! Invariant: a [`Server`] has at least one address and its quorum and election ports differ.
-//! Source: `QuorumPeer.QuorumServer`, `QuorumHierarchical#parse` and `QuorumPeerConfig#parseDynamicConfig`.
+//! Owns their syntax and the decision between a standalone server and an ensemble. Invariant: a
+//! [`Server`] has at least one address, and its quorum and election ports differ. Source:
+//! `QuorumPeer.QuorumServer`, `QuorumHierarchical#parse` and `QuorumPeerConfig#parseDynamicConfig`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,12 +17,13 @@ use nom::sequence::{delimited, preceded, terminated};
 use nom::{IResult, Parser};
 use oxkeeper_proto::java;
 
-/// Where to listen or connect: a host name or address, and a port.
+/// Address to listen on or connect to: a host name or address, and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPort {
-    /// `None` is the wildcard: every address of this machine, IPv4 and IPv6. IPv6 literals stand without brackets.
+    /// Host name or address; `None` is the wildcard: every address of this machine, IPv4 and IPv6.
+    /// IPv6 literals have no brackets.
     pub host: Option<String>,
-    /// 0 lets the system choose.
+    /// Port; 0 lets the system choose.
     pub port: u16,
 }
 
@@ -36,17 +37,19 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// Does the server vote?
+/// Role of a server in votes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Role {
-    /// It votes.
+    /// The server votes.
     #[default]
     Participant,
-    /// It only learns.
+    /// The server only learns.
     Observer,
 }
 
 impl Role {
+    /// Reads a role.
+    ///
     /// *Errors*: neither `participant` nor `observer`, in any case.
     pub fn parse(text: &str) -> Result<Self, String> {
         match java::trim(text).to_ascii_lowercase().as_str() {
@@ -60,15 +63,15 @@ impl Role {
 /// One network address of a server, with its two ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerAddress {
-    /// Host name or address; IPv6 literals stand without brackets.
+    /// Host name or address; IPv6 literals have no brackets.
     pub host: String,
-    /// Where followers reach a leader.
+    /// Port on which a leader accepts followers.
     pub quorum_port: u16,
-    /// Where votes go.
+    /// Port for election votes.
     pub election_port: u16,
 }
 
-/// Whether a host says "everywhere": where one listens, and nowhere that one could dial.
+/// Returns whether a host is a wildcard, which can be listened on but not dialled.
 pub fn is_wildcard(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_unspecified())
 }
@@ -76,9 +79,10 @@ pub fn is_wildcard(host: &str) -> bool {
 /// An error in a server line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerLineError {
-    /// ZooKeeper: no error of the configuration but of the address, which `reconfig` answers differently.
+    /// ZooKeeper: an error of the address instead of the configuration, which `reconfig` answers
+    /// differently.
     PortOutOfRange(i64),
-    /// Everything else.
+    /// Any other error.
     Wrong(String),
 }
 
@@ -99,14 +103,15 @@ impl From<String> for ServerLineError {
     }
 }
 
-/// What one `server.N=` line says.
+/// The contents of one `server.N=` line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    /// One, or several where `multiAddress.enabled` is on.
+    /// Addresses of the server; more than one only if `multiAddress.enabled` is on.
     pub addresses: Vec<PeerAddress>,
-    /// Voting or learning.
+    /// Role of the server.
     pub role: Role,
-    /// `;[host:]port`; without a host it is the IPv4 wildcard `0.0.0.0`, as ZooKeeper prints it.
+    /// Client address, `;[host:]port`; without a host it is the IPv4 wildcard `0.0.0.0`, as
+    /// ZooKeeper prints it.
     pub client: Option<HostPort>,
 }
 
@@ -135,7 +140,8 @@ impl Server {
     }
 }
 
-/// The value of a server line in ZooKeeper's canonical spelling, as `/zookeeper/config` and `conf` show it.
+/// Formats the value of a server line in ZooKeeper's canonical spelling, as `/zookeeper/config` and
+/// `conf` show it.
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut addresses: Vec<_> = self.addresses.iter().collect();
@@ -161,7 +167,7 @@ fn bracketed(host: &str) -> String {
 
 const FORM: &str = "host:port:port[:participant|observer][;[host:]clientPort]";
 
-/// One `host:port:port[:role]` before its ports are looked at.
+/// One `host:port:port[:role]` before its ports are parsed.
 struct RawAddress<'a> {
     host: &'a str,
     quorum_port: &'a str,
@@ -233,30 +239,30 @@ fn colon_word(input: &str) -> IResult<&str, &str> {
 /// The members of an ensemble and how they vote.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Members {
-    /// By server id.
+    /// Servers by id.
     pub servers: BTreeMap<i64, Server>,
-    /// `group.N`: server ids by group id. Empty: plain majority.
+    /// `group.N`: server ids by group id. If empty, a plain majority decides.
     pub groups: BTreeMap<i64, Vec<i64>>,
-    /// `weight.N`: votes by server id; 1 where absent.
+    /// `weight.N`: votes by server id; 1 if absent.
     pub weights: BTreeMap<i64, i64>,
 }
 
 impl Members {
-    /// Servers that vote.
+    /// Returns the number of servers that vote.
     pub fn participants(&self) -> usize {
         self.servers.values().filter(|server| server.role == Role::Participant).count()
     }
 
-    /// Does a server have more than one address?
+    /// Returns whether any server has more than one address.
     pub fn has_several_addresses(&self) -> bool {
         self.servers.values().any(|server| server.addresses.len() > 1)
     }
 
-    /// Hosts in place of wildcards, where `known` has the host of that server.
+    /// Replaces wildcards by hosts, where `known` has the host of that server.
     pub fn locate_by(&mut self, known: &Members) {
         for (id, server) in &mut self.servers {
             let known = known.servers.get(id).into_iter().flat_map(|known| &known.addresses);
-            // Which of several addresses it would be, nobody knows.
+            // With several addresses it is not clear which one to take.
             if let ([address], [known]) = (&mut server.addresses[..], &known.collect::<Vec<_>>()[..])
                 && is_wildcard(&address.host)
             {
@@ -267,7 +273,7 @@ impl Members {
 
     /// Adds the value of a `group.N=` line: `id:id:…`.
     ///
-    /// *Errors*: an id that is no number, or that another group has.
+    /// *Errors*: an id that is not a number, or that is in another group.
     pub fn add_group(&mut self, group: i64, value: &str) -> Result<(), String> {
         let ids = value.split(':').map(parse_id).collect::<Result<Vec<_>, _>>()?;
         for (i, id) in ids.iter().enumerate() {
@@ -279,9 +285,11 @@ impl Members {
         Ok(())
     }
 
-    /// Do these lines ask for one server without peers? `Ok` holds what deserves a warning.
+    /// Checks that these lines make a valid standalone server or ensemble. `Ok` holds a warning, if
+    /// one is due.
     ///
-    /// *Errors*: no participant where there must be one; observers without an ensemble; a participant in no group.
+    /// *Errors*: no participant where there must be one; observers without an ensemble; a
+    /// participant in no group.
     pub fn check(&self, standalone_enabled: bool) -> Result<Option<&'static str>, String> {
         let participants = self.participants();
         let observers = self.servers.len() - participants;
@@ -317,14 +325,15 @@ impl Members {
         }
     }
 
-    /// Is this an ensemble for ZooKeeper, which then wants limits and an id? A single voter is one where
-    /// `standaloneEnabled=false`.
+    /// Returns whether ZooKeeper treats these members as an ensemble, and so requires limits and an
+    /// id. A single voter is an ensemble if `standaloneEnabled=false`.
     pub fn asks_for_ensemble(&self, standalone_enabled: bool) -> bool {
         !standalone_enabled || self.participants() > 1
     }
 }
 
-/// Their lines in ZooKeeper's order, each with its end. Of groups, every voter's weight is shown.
+/// Formats the lines in ZooKeeper's order, each with a line end. With groups, every voter's weight
+/// is shown.
 impl fmt::Display for Members {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (id, server) in &self.servers {
@@ -343,7 +352,7 @@ impl fmt::Display for Members {
     }
 }
 
-/// A server, group or version id: decimal, as Java's `Long.parseLong` reads it.
+/// Parses a server, group or version id: decimal, as Java's `Long.parseLong` reads it.
 pub fn parse_id(text: &str) -> Result<i64, String> {
     text.parse().map_err(|_| format!("{text:?} is not a whole number"))
 }
@@ -353,7 +362,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// `expected`: the canonical text, or a part of the error.
+    /// Checks `line` against `expected`, which is the canonical text or a part of the error.
     fn check(line: &str, expected: Result<&str, &str>) {
         match (Server::parse(1, line, true), expected) {
             (Ok(server), Ok(text)) => assert_eq!(server.to_string(), text, "{line:?}"),

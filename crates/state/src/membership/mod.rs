@@ -1,8 +1,9 @@
-//! Who belongs to an ensemble: typed, versioned, and as the text that clients read in `/zookeeper/config`.
+//! Membership of an ensemble: typed, versioned, and as the text that clients read in
+//! `/zookeeper/config`.
 //!
-//! Owns the canonical text, its parser, and what an ensemble of ours asks beyond ZooKeeper's own checks.
-//! Invariant: a [`Membership`] that is not empty has passed [`check`]. Source: `QuorumMaj`, `QuorumHierarchical`,
-//! `QuorumPeerConfig#parseDynamicConfig`.
+//! Owns the canonical text, its parser, and our own requirements beyond ZooKeeper's checks.
+//! Invariant: a [`Membership`] that is not empty has passed [`check`]. Source: `QuorumMaj`,
+//! `QuorumHierarchical`, `QuorumPeerConfig#parseDynamicConfig`.
 
 mod members;
 
@@ -15,22 +16,24 @@ pub use members::{HostPort, Members, PeerAddress, Role, Server, ServerLineError,
 
 use crate::properties;
 
-/// Most members of an ensemble: each has a link to every other, and a majority acknowledges each write.
+/// Maximum number of members in an ensemble: each has a link to every other, and a majority
+/// acknowledges each write.
 pub const MEMBERS_MAX: usize = 15;
 
-/// The members of an ensemble and the version of that. Empty: a standalone server, or nothing agreed on yet.
+/// The members of an ensemble and their version. Empty for a standalone server, or if nothing is
+/// agreed on yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Membership {
     members: Members,
     version: i64,
 }
 
-/// Why there is no such membership.
+/// Reason why a membership is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// As clients hear it.
+    /// Error code for clients.
     pub code: ErrorCode,
-    /// As operators read it.
+    /// Explanation for operators.
     pub why: String,
 }
 
@@ -43,7 +46,7 @@ impl Refusal {
         Refusal::new(ErrorCode::BadArguments, why)
     }
 
-    /// ZooKeeper: an exception that no error code is meant for.
+    /// ZooKeeper: an exception that has no error code of its own.
     pub(crate) fn marshalling(why: impl Into<String>) -> Refusal {
         Refusal::new(ErrorCode::Marshalling, why)
     }
@@ -65,17 +68,17 @@ impl From<ServerLineError> for Refusal {
 }
 
 impl Membership {
-    /// These members, at this version.
+    /// Creates a membership of these members at this version.
     pub fn new(members: Members, version: i64) -> Membership {
         Membership { members, version }
     }
 
     /// Reads `server.N=`, `group.N=`, `weight.N=` and `version=` lines.
     ///
-    /// *Errors*: what ZooKeeper would not read, with the code it answers.
+    /// *Errors*: text that ZooKeeper would not read, with the code it answers.
     pub fn parse(text: &str, multi_address_enabled: bool) -> Result<Membership, Refusal> {
         let lines = properties::parse(text).map_err(|error| Refusal::marshalling(error.message))?;
-        // The last of several lines with one key counts, as in a hash table.
+        // The last of several lines with the same key counts, as in a hash table.
         let lines: BTreeMap<_, _> = lines.into_iter().map(|line| (line.key, line.value)).collect();
         let mut membership = Membership::default();
         for (key, value) in &lines {
@@ -102,42 +105,43 @@ impl Membership {
         Ok(())
     }
 
-    /// The servers.
+    /// Returns the members.
     pub fn members(&self) -> &Members {
         &self.members
     }
 
-    /// Hosts in place of wildcards, where `known` has the host of that server.
+    /// Replaces wildcards by hosts, where `known` has the host of that server.
     pub(crate) fn locate_by(&mut self, known: &Membership) {
         self.members.locate_by(&known.members);
     }
 
-    /// The zxid of the reconfig that made it, or what a file's name says. 0: no version.
+    /// Returns the zxid of the reconfig that made this membership, or the version in a file's name.
+    /// 0 means no version.
     pub fn version(&self) -> i64 {
         self.version
     }
 
-    /// Whether there is nobody.
+    /// Returns whether there are no members.
     pub fn is_empty(&self) -> bool {
         self.members.servers.is_empty()
     }
 
-    /// Who votes, ascending.
+    /// Returns the servers that vote, ascending.
     pub fn voters(&self) -> Vec<ServerId> {
         self.with_role(Role::Participant)
     }
 
-    /// Who only learns, ascending.
+    /// Returns the servers that only learn, ascending.
     pub fn observers(&self) -> Vec<ServerId> {
         self.with_role(Role::Observer)
     }
 
-    /// Everybody, ascending.
+    /// Returns all servers, ascending.
     pub fn ids(&self) -> Vec<ServerId> {
         self.members.servers.keys().filter_map(|&id| u8::try_from(id).ok().map(ServerId)).collect()
     }
 
-    /// What the line of `server` says.
+    /// Returns the contents of the line of `server`.
     pub fn server(&self, server: ServerId) -> Option<&Server> {
         self.members.servers.get(&i64::from(server.0))
     }
@@ -148,26 +152,27 @@ impl Membership {
     }
 }
 
-/// The content of `/zookeeper/config`: a line for each server, and the version without a line end.
-// ZooKeeper: in the order of a hash table, which is this one for ids below 16.
+/// Formats the content of `/zookeeper/config`: a line for each server, and the version without a
+/// line end.
+// ZooKeeper: uses the order of a hash table, which equals this order for ids below 16.
 impl fmt::Display for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}version={:x}", self.members, self.version)
     }
 }
 
-/// Why servers cannot be an ensemble here.
+/// Reason why servers cannot form an ensemble here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misfit {
     /// Server whose line is to blame; `None` if all of them are.
     pub server: Option<i64>,
-    /// As operators read it.
+    /// Explanation for operators.
     pub why: String,
 }
 
-/// Can these servers be an ensemble here?
+/// Checks that these servers can form an ensemble here.
 ///
-/// *Errors*: too many of them, an id that does not fit into a byte, two at one address.
+/// *Errors*: too many servers, an id that does not fit into a byte, two servers at one address.
 pub fn check(members: &Members) -> Result<(), Misfit> {
     let servers = &members.servers;
     if servers.len() > MEMBERS_MAX {
@@ -176,7 +181,7 @@ pub fn check(members: &Members) -> Result<(), Misfit> {
     }
     let mut addresses = BTreeMap::new();
     for (id, server) in servers {
-        // ZooKeeper: any number is an id, though only its lowest byte gets into session ids.
+        // ZooKeeper: allows any number as an id, though only its lowest byte gets into session ids.
         let misfit = |why| Misfit { server: Some(*id), why };
         if u8::try_from(*id).is_err() {
             return Err(misfit(format!("server id must be 0–{}, not {id}", u8::MAX)));
@@ -215,7 +220,7 @@ mod tests {
     fn groups_and_weights_are_shown() {
         let text = "server.1=a:1:2\nserver.2=b:1:2\ngroup.1=1:2\nweight.2=3";
         let membership = Membership::parse(text, false).expect("legal");
-        // ZooKeeper: a voter's weight is shown where none was given, too.
+        // ZooKeeper: shows a voter's weight even if none was given.
         let expected = "server.1=a:1:2:participant\nserver.2=b:1:2:participant\ngroup.1=1:2\nweight.1=1\nweight.2=3\n\
                         version=0";
         assert_eq!(membership.to_string(), expected);
