@@ -1,9 +1,10 @@
-//! redb's device: a file of a [`Disk`](crate::disk::Disk).
+//! redb's storage backend: a file of a [`Disk`](crate::disk::Disk).
 //!
-//! Owns the pace of checkpoints and the memory that the disk was full. redb writes all pages of a commit
-//! and then syncs once; hundreds of megabytes in one sync would stall the log's syncs on the same disk
-//! for as long. So the backend syncs by itself whenever [`TreeOptions::pace_len`](crate::TreeOptions)
-//! bytes were written. More syncs than redb asks for are always allowed.
+//! Owns the pace of checkpoints and the flag that the disk was full. redb writes all pages of a
+//! commit and then syncs once. Hundreds of megabytes in one sync would stall the log's syncs on the
+//! same disk for as long as it takes, so the backend also syncs whenever
+//! [`TreeOptions::pace_len`](crate::TreeOptions) bytes were written. More syncs than redb asks for
+//! are always allowed.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,21 +16,23 @@ use redb::StorageBackend;
 
 use crate::disk::{DiskFile, is_full};
 
-/// Bytes between syncs when nobody waits for the log: one of them delays a write that comes after all by about 50 ms.
+/// Bytes between syncs when nothing waits for the log. If a log write does come, one such sync
+/// delays it by about 50 ms.
 const HURRIED_PACE_LEN: u64 = 8 << 20;
 
-/// A file as redb wants it.
+/// A file, in the form that redb needs.
 #[derive(Debug)]
 pub(crate) struct Backend {
     pub(crate) path: PathBuf,
     pub(crate) file: Box<dyn DiskFile>,
-    /// Set when a write met a full disk: redb's own errors do not keep the cause.
+    /// Set when a write meets a full disk: redb's own errors do not keep the cause.
     pub(crate) full: Arc<AtomicBool>,
     /// Bytes to write between syncs.
     pub(crate) pace_len: u64,
-    /// How long to leave the disk alone then.
+    /// Pause after each of those syncs, during which the disk is left alone.
     pub(crate) pace_rest: Duration,
-    /// Nobody waits for the log: no rest, and [`HURRIED_PACE_LEN`] between syncs.
+    /// Whether nothing waits for the log: then there are no pauses, and [`HURRIED_PACE_LEN`] bytes
+    /// between syncs.
     pub(crate) hurried: Arc<AtomicBool>,
     pub(crate) unsynced: AtomicU64,
 }
@@ -56,7 +59,7 @@ impl StorageBackend for Backend {
         self.note(self.file.set_len(len))
     }
 
-    /// A failed sync panics, as in the log and for the same reason.
+    /// Panics if the sync fails, as in the log and for the same reason.
     fn sync_data(&self) -> io::Result<()> {
         if let Err(error) = self.file.sync_data() {
             panic!("{}: cannot sync: {error}", self.path.display());

@@ -1,4 +1,4 @@
-//! The bytes of one group of records: what one `sync` writes.
+//! The bytes of one group of records, which one `sync` writes.
 //!
 //! ```text
 //! batch   header, 16 bytes, at an offset that is a multiple of 16
@@ -12,26 +12,26 @@
 //! ```
 //!
 //! All integers are little-endian. Space not yet written holds [`FILL`]. Together these tell a torn
-//! write from damage, as far as anything can:
+//! write from damage, as far as that is possible:
 //!
-//! 1. A sector of a disk holds its old content or its new one. Old content here is always the fill,
-//!    because the space was filled and synced before it was used.
-//! 2. So a header is a valid header or fill, anything else is damage; and a body whose checksum fails
-//!    was torn only if 16 aligned bytes of it are still the fill.
-//! 3. A batch is started only after the one before is synced: a valid header anywhere behind a bad
-//!    batch proves that the bad one had been acknowledged. Header checksums cover the place, so a
-//!    header copied elsewhere is not valid.
+//! 1. A disk sector holds either its old content or its new content. Old content here is always the
+//!    fill, because the space was filled and synced before it was used.
+//! 2. A header is therefore either valid or fill; anything else is damage. A body whose checksum
+//!    fails was torn only if 16 aligned bytes of it are still the fill.
+//! 3. A batch is started only after the one before it is synced. A valid header anywhere after a
+//!    bad batch therefore proves that the bad batch had been acknowledged. Header checksums cover
+//!    the position, so a header copied elsewhere is not valid.
 //!
-//! A flip in the last acknowledged batch is thus found, although nothing follows it. What cannot be
-//! told from "never written": a disk that confirmed a sync and then lost *all* of a sector it held,
-//! in the last batch only. Sectors are at least 512 bytes; a tear finer than 16 bytes is reported as
-//! damage, which is the safe side.
+//! A bit flip in the last acknowledged batch is thus detected, although nothing follows that batch.
+//! One case cannot be told from "never written": a disk that confirmed a sync and then lost *all*
+//! of a sector it held, in the last batch only. Sectors are at least 512 bytes; a tear finer than
+//! 16 bytes is reported as damage, which is the safe side.
 
 use crate::segment::FILL;
 
-/// Bytes of a batch header, and the alignment of batches.
+/// Length of a batch header and alignment of batches, bytes.
 pub(crate) const GRANULE: usize = 16;
-/// Bytes of a record without its payload.
+/// Length of a record without its payload, bytes.
 pub(crate) const RECORD_HEADER_LEN: usize = 16;
 const MARK_DATA: u32 = u32::from_le_bytes(*b"oxkD");
 const MARK_SEAL: u32 = u32::from_le_bytes(*b"oxkS");
@@ -41,11 +41,11 @@ const MARK_SEAL: u32 = u32::from_le_bytes(*b"oxkS");
 pub(crate) enum Record<'a> {
     /// An entry of the log.
     Entry { index: u64, payload: &'a [u8] },
-    /// Entries at `index` and above are void; the next entry has this index.
+    /// Entries at `index` and above are void; the next entry gets this index.
     Truncate { index: u64 },
-    /// All entries are void; the next entry has this index.
+    /// All entries are void; the next entry gets this index.
     Reset { index: u64 },
-    /// A named value, replacing the former one of that key.
+    /// A named value, which replaces the former value of the key.
     Scalar { key: u8, payload: &'a [u8] },
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Header {
     pub(crate) seal: bool,
 }
 
-/// What the 16 bytes at a batch boundary are.
+/// Content of the 16 bytes at a batch boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Boundary {
     Batch(Header),
@@ -66,24 +66,25 @@ pub(crate) enum Boundary {
 }
 
 impl Header {
-    /// Bytes of the whole batch, a multiple of [`GRANULE`].
+    /// Returns the length of the whole batch, bytes, a multiple of [`GRANULE`].
     pub(crate) fn batch_len(&self) -> usize {
         batch_len(self.body_len)
     }
 
-    /// Whether `body` (padding included) is what was written.
+    /// Returns whether `body` (including padding) matches the checksum.
     pub(crate) fn accepts(&self, body: &[u8]) -> bool {
         crc32fast::hash(body) == self.body_crc
     }
 }
 
-/// Bytes a batch with `body_len` bytes of records takes. A batch without records is its header alone.
+/// Returns the length of a batch with `body_len` bytes of records. A batch without records consists
+/// of its header alone.
 pub(crate) fn batch_len(body_len: usize) -> usize {
     GRANULE + padded_len(body_len)
 }
 
-/// Body length with padding: room for at least one closing byte, so that the last 16 bytes of a batch
-/// never equal the fill, whatever a payload holds.
+/// Returns the padded length of a body. There is room for at least one closing byte, so that the
+/// last 16 bytes of a batch never equal the fill, whatever a payload holds.
 fn padded_len(body_len: usize) -> usize {
     match body_len {
         0 => 0,
@@ -106,7 +107,7 @@ pub(crate) fn push(body: &mut Vec<u8>, record: Record<'_>) {
     body.extend_from_slice(payload);
 }
 
-/// Completes a batch in place: `batch` is [`GRANULE`] bytes of room and the records behind them.
+/// Completes a batch in place: `batch` is [`GRANULE`] bytes of room followed by the records.
 pub(crate) fn finish(batch: &mut Vec<u8>, sequence: u64, offset: u64, seal: bool) {
     let body_len = batch.len() - GRANULE;
     batch.resize(batch_len(body_len), 0);
@@ -120,7 +121,7 @@ pub(crate) fn finish(batch: &mut Vec<u8>, sequence: u64, offset: u64, seal: bool
     batch[..GRANULE].copy_from_slice(&header);
 }
 
-/// Reads the 16 bytes at a batch boundary.
+/// Decodes the 16 bytes at a batch boundary.
 pub(crate) fn boundary(bytes: &[u8; GRANULE], sequence: u64, offset: u64) -> Boundary {
     if *bytes == FILL {
         return Boundary::Unwritten;
@@ -136,13 +137,15 @@ pub(crate) fn boundary(bytes: &[u8; GRANULE], sequence: u64, offset: u64) -> Bou
     Boundary::Batch(Header { body_len: word(bytes, 0) as usize, body_crc: word(bytes, 4), seal })
 }
 
-/// Whether a body that fails its checksum looks torn: some of it was never written.
+/// Returns whether a body that fails its checksum looks torn, that is, whether some of it was never
+/// written.
 pub(crate) fn has_unwritten(body: &[u8]) -> bool {
     body.chunks_exact(GRANULE).any(|granule| granule == FILL)
 }
 
-/// The records of a body whose checksum held, each with its offset in the body. `None` in place of a
-/// record that cannot be read, which a sound checksum makes a broken writer, not a broken disk.
+/// Returns the records of a body whose checksum is right, each with its offset in the body. `None`
+/// stands for a record that cannot be read: since the checksum is right, the writer is broken, not
+/// the disk.
 pub(crate) fn records(body: &[u8], body_len: usize) -> impl Iterator<Item = (usize, Option<Record<'_>>)> {
     let mut rest = body.get(..body_len).unwrap_or_default();
     std::iter::from_fn(move || {

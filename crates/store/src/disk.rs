@@ -1,10 +1,10 @@
-//! The seam to the operating system: directories and files, as little of them as the store needs.
+//! The interface to the operating system: directories and files, reduced to what the store needs.
 //!
-//! Two implementations: [`RealDisk`] here and [`FakeDisk`](crate::fake::FakeDisk), which loses what was
-//! not synced. Nothing else in this crate touches `std::fs`.
+//! There are two implementations: [`RealDisk`] here and [`FakeDisk`](crate::fake::FakeDisk), which
+//! loses data that was not synced. Nothing else in this crate uses `std::fs`.
 //!
-//! Contract both keep: written data is durable after [`DiskFile::sync_data`] (content and length);
-//! names are durable after [`Disk::sync_dir`] of their directory.
+//! Both keep this contract: written data is durable after [`DiskFile::sync_data`] (content and
+//! length); names are durable after [`Disk::sync_dir`] of their directory.
 
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -12,43 +12,43 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// A place with directories and files.
+/// A file system with directories and files.
 pub trait Disk: Debug + Send + Sync {
-    /// Opens a file for reading and writing; `None` when there is none of that name.
+    /// Opens a file for reading and writing; returns `None` if there is no file of that name.
     fn open(&self, path: &Path) -> io::Result<Option<Box<dyn DiskFile>>>;
-    /// Creates a file, or empties the one there is.
+    /// Creates a file, or truncates an existing one.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// Names in a directory, of files and directories, sorted.
+    /// Returns the names of files and directories in a directory, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty directory.
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Renames a file, replacing one that is there, or a directory, to a name not in use. Both names are in one file
-    /// system; the directory of the new one is to be synced.
+    /// Renames a file, replacing an existing one, or renames a directory to an unused name. Both
+    /// names must be in one file system. The caller must sync the directory of the new name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes creations, removals and renames in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Creates a directory and its missing parents, durably; no error when it exists.
+    /// Creates a directory and its missing parents, durably. Succeeds if it exists.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Locks a file (created when absent) against every other process until the result is dropped;
-    /// `None` when somebody else holds it.
+    /// Locks a file (created if absent) against every other process until the result is dropped;
+    /// returns `None` if another process holds the lock.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>>;
 }
 
-/// One open file. All methods take `&self`: positions are arguments.
+/// One open file. All methods take `&self`, because positions are arguments.
 pub trait DiskFile: Debug + Send + Sync {
-    /// Length in bytes.
+    /// Returns the length in bytes.
     fn len(&self) -> io::Result<u64>;
-    /// Whether the file has no bytes.
+    /// Returns whether the file has no bytes.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
-    /// Cuts or extends (with zeros) to `len` bytes.
+    /// Truncates or extends (with zeros) the file to `len` bytes.
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// Fills `out` from `offset`; `UnexpectedEof` when the file is too short.
+    /// Fills `out` from `offset`; fails with `UnexpectedEof` if the file is too short.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
-    /// Writes all of `data` at `offset`; after an error any part of it may have been written.
+    /// Writes all of `data` at `offset`. After an error, any part of it may have been written.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
     /// Makes everything written so far durable (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;
@@ -76,7 +76,7 @@ impl Disk for RealDisk {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(dir)? {
-            // a name that is not UTF-8 is none of ours
+            // A name that is not UTF-8 was not created by the store.
             names.extend(entry?.file_name().into_string().ok());
         }
         names.sort();
@@ -102,7 +102,8 @@ impl Disk for RealDisk {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
         match std::fs::create_dir(dir) {
             Ok(()) => self.sync_dir(parent(dir)),
-            // Where its parent is there, something else is missing: /proc takes no entries, nor does a removed directory.
+            // If the parent exists, the cause is another: /proc takes no entries, nor does a removed
+            // directory.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !parent(dir).is_dir() => {
                 self.create_dir(parent(dir))?;
                 self.create_dir(dir)
@@ -145,7 +146,7 @@ impl DiskFile for File {
     }
 }
 
-/// The directory that holds `path`: the current one for a bare relative name.
+/// Returns the directory that holds `path`: the current directory for a bare relative name.
 pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -153,7 +154,8 @@ pub fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Whether an error says that there is no room, which passes by itself once somebody makes some.
+/// Returns whether the error means that the disk is full. Such an error goes away once space is
+/// freed.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -1,12 +1,13 @@
-//! A disk in memory that behaves as badly as a real one may.
+//! An in-memory disk that behaves as badly as a real one may.
 //!
-//! For tests and the simulator. It keeps apart what was written and what was synced. A crash loses, keeps
-//! or tears what was not synced, sector by sector, under a seed; names not synced are lost from the end.
-//! It can be full, fail at one operation, and have its bits flipped.
+//! It serves tests and the simulator. It keeps written and synced data apart. A crash loses, keeps
+//! or tears unsynced data sector by sector, as a seed decides; unsynced changes of names are lost
+//! from the end. The disk can be full, fail at one operation, and have its bits flipped.
 //!
-//! Directories are names, too. Creating one is durable at once and no operation to crash at; renaming and
-//! removing one are changes of names like others. What lies in a renamed directory may be synced once the
-//! rename is: a real disk may keep the one without the other, which is not modelled and therefore refused.
+//! Directories are names, too. Creating one is durable at once and is not an operation to crash at;
+//! renaming and removing one are changes of names like others. The contents of a renamed directory
+//! may be synced only after the rename is: a real disk may keep the one without the other, which is
+//! not modelled and therefore refused.
 //!
 //! Everything is deterministic: the same operations and the same seed give the same disk.
 
@@ -20,14 +21,14 @@ use parking_lot::Mutex;
 
 use crate::disk::{Disk, DiskFile};
 
-/// What a crash keeps or loses as one.
+/// Length of the unit that a crash keeps or loses as a whole, bytes.
 pub const SECTOR_LEN: usize = 512;
-/// Stands for a directory where files have their inode.
+/// Value that marks a directory where files have their inode.
 const DIR: u64 = 0;
-/// What copies of a file share until one of them is written to.
+/// Length of the unit that copies of a file share until one of them writes to it, bytes.
 const PAGE_LEN: usize = 4096;
 
-/// A disk in memory. Clones are the same disk.
+/// An in-memory disk. Clones share the same disk.
 #[derive(Clone, Default)]
 pub struct FakeDisk {
     inner: Arc<Mutex<Inner>>,
@@ -35,18 +36,18 @@ pub struct FakeDisk {
 
 #[derive(Clone, Default)]
 struct Inner {
-    /// Content of files, by inode; kept when the name goes, as open files do.
+    /// Content of files by inode. It is kept after the name is removed, as it is for open files.
     files: BTreeMap<u64, FileState>,
-    /// Names as programs see them; [`DIR`] for directories.
+    /// Names as programs see them; the value is [`DIR`] for directories.
     names: BTreeMap<PathBuf, u64>,
     /// Names as they were at the last sync of their directory.
     synced_names: BTreeMap<PathBuf, u64>,
-    /// Changes of names since.
+    /// Changes of names since then.
     name_changes: Vec<NameChange>,
     locked: Vec<PathBuf>,
-    /// Changing operations so far.
+    /// Number of changing operations so far.
     operations: u64,
-    /// Bytes all files together may have.
+    /// Maximum total length of all files, bytes.
     room: Option<u64>,
     fail: Option<Fault>,
     crash_at: Option<u64>,
@@ -66,11 +67,12 @@ enum Change {
     SetLen(usize),
 }
 
-/// The bytes of a file. A crash copies every file, and most of their bytes never change.
+/// The bytes of a file, in shared pages: a crash copies every file, and most of their bytes never
+/// change.
 #[derive(Clone, Default)]
 struct Content {
     len: usize,
-    /// `None` is nothing but zeros. What is behind the end is zero, too.
+    /// Pages of the file; `None` stands for zeros only. Bytes after the end are zero, too.
     pages: Vec<Option<Arc<[u8; PAGE_LEN]>>>,
 }
 
@@ -94,7 +96,7 @@ impl Content {
         Arc::make_mut(self.pages[page].get_or_insert_with(|| Arc::new([0; PAGE_LEN])))
     }
 
-    /// Within the length.
+    /// Writes within the present length.
     fn write(&mut self, offset: usize, data: &[u8]) {
         assert!(offset + data.len() <= self.len, "the file is long enough");
         let mut done = 0;
@@ -106,7 +108,7 @@ impl Content {
         }
     }
 
-    /// False: it is too short.
+    /// Returns false if the content is too short.
     fn read(&self, offset: usize, out: &mut [u8]) -> bool {
         if offset.checked_add(out.len()).is_none_or(|end| end > self.len) {
             return false;
@@ -136,72 +138,73 @@ impl Content {
 struct Fault {
     at: u64,
     kind: io::ErrorKind,
-    /// Also when it is a sync or a removal, which need no room.
+    /// Whether the fault also hits syncs and removals, which need no room.
     syncs: bool,
 }
 
 #[derive(Clone)]
 enum NameChange {
     Set(PathBuf, u64),
-    /// Of a file or an empty directory.
+    /// Removal of a file or an empty directory.
     Remove(PathBuf),
     MoveDir(PathBuf, PathBuf),
 }
 
 impl FakeDisk {
-    /// An empty disk with all the room there is.
+    /// Creates an empty disk with unlimited room.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Changing operations so far: a point in time to crash or fail at.
+    /// Returns the number of changing operations so far: a point in time to crash or fail at.
     pub fn operations(&self) -> u64 {
         self.inner.lock().operations
     }
 
-    /// Remembers the disk as it is in the midst of operation number `operation`, counted from 0.
-    /// Everything goes on as if nothing had happened; [`crash`](Self::crash) and [`kill`](Self::kill) then
-    /// show that moment.
+    /// Remembers the state of the disk in the middle of operation number `operation`, counted from
+    /// 0. Everything goes on as if nothing had happened; [`crash`](Self::crash) and
+    /// [`kill`](Self::kill) then show that moment.
     pub fn crash_at(&self, operation: u64) {
         self.inner.lock().crash_at = Some(operation);
     }
 
-    /// The disk after a power failure, at the moment set before or else now.
+    /// Returns the disk after a power failure, at the moment set before or else now.
     pub fn crash(&self, seed: u64) -> Self {
         let mut lost = self.moment();
         lost.lose(&mut Random(seed));
         Self { inner: Arc::new(Mutex::new(lost)) }
     }
 
-    /// The disk after the process was killed, at the moment set before or else now: all that was written
-    /// is there, and still not synced.
+    /// Returns the disk after the process was killed, at the moment set before or else now: all
+    /// written data is there, but still not synced.
     pub fn kill(&self) -> Self {
         let mut inner = self.moment();
         inner.begin_again();
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
-    /// Lets operation number `operation` fail; a failing write has half of its bytes written.
+    /// Makes operation number `operation` fail; a failing write writes half of its bytes.
     pub fn fail_at(&self, operation: u64, kind: io::ErrorKind) {
         self.inner.lock().fail = Some(Fault { at: operation, kind, syncs: true });
     }
 
-    /// Lets operation number `operation` fail if it needs room; a failing write has half of its bytes written.
+    /// Makes operation number `operation` fail if it needs room; a failing write writes half of its
+    /// bytes.
     pub fn fail_writes_at(&self, operation: u64, kind: io::ErrorKind) {
         self.inner.lock().fail = Some(Fault { at: operation, kind, syncs: false });
     }
 
-    /// Lets the files have at most `room` bytes together, or any number again.
+    /// Limits the total length of all files to `room` bytes, or removes the limit.
     pub fn set_room(&self, room: Option<u64>) {
         self.inner.lock().room = room;
     }
 
-    /// Bytes of all files together.
+    /// Returns the total length of all files, bytes.
     pub fn used(&self) -> u64 {
         self.inner.lock().used()
     }
 
-    /// The bytes of a file as programs see them.
+    /// Returns the bytes of a file as programs see them.
     pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
         let inner = self.inner.lock();
         Some(inner.files.get(inner.names.get(path)?)?.content.bytes())
@@ -243,7 +246,7 @@ impl fmt::Debug for FakeDisk {
 }
 
 impl Inner {
-    /// Counts an operation; remembers this moment or fails when it is time to.
+    /// Counts an operation, and fails if this is the operation to fail.
     fn step(&mut self, needs_room: bool) -> io::Result<()> {
         let operation = self.operations;
         self.operations += 1;
@@ -253,7 +256,8 @@ impl Inner {
         }
     }
 
-    /// Keeps this moment, in which the change is made and nothing of it synced.
+    /// Remembers this moment, with the change made and none of it synced, if this is the operation
+    /// to crash at.
     fn remember(&mut self) {
         if self.crash_at == Some(self.operations - 1) {
             self.crash_at = None;
@@ -274,7 +278,7 @@ impl Inner {
         self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Of a file: directories cannot be opened, replaced or removed as one.
+    /// Returns the inode of a file: directories cannot be opened, replaced or removed as files.
     fn file_inode(&self, path: &Path) -> io::Result<u64> {
         match self.inode(path)? {
             DIR => Err(io::ErrorKind::IsADirectory.into()),
@@ -315,7 +319,7 @@ impl Inner {
         let fits = (len as u64).saturating_add(room).saturating_sub(offset);
         let count = match half.min(usize::try_from(fits).unwrap_or(usize::MAX)) {
             count if count == data.len() => count,
-            // what a refused write leaves ends at a sector
+            // A refused write ends at a sector boundary.
             count => ((offset as usize + count) / SECTOR_LEN * SECTOR_LEN).saturating_sub(offset as usize),
         };
         let change = Change::Write { offset: offset as usize, data: data[..count].into() };
@@ -344,7 +348,8 @@ impl Inner {
         self.begin_again();
     }
 
-    /// What a new process finds: no locks, no plans of the test, operations counted from 0.
+    /// Resets the disk to what a new process finds: no locks, no plans of the test, operations
+    /// counted from 0.
     fn begin_again(&mut self) {
         self.locked.clear();
         (self.operations, self.fail, self.crash_at, self.crashed) = (0, None, None, None);
@@ -352,7 +357,7 @@ impl Inner {
 }
 
 impl FileState {
-    /// Keeps of what was not synced everything, nothing, or some sectors.
+    /// Keeps all, none, or some sectors of the unsynced data.
     fn lose(&mut self, random: &mut Random) {
         let luck = random.below(4);
         let mut content = std::mem::take(&mut self.synced);
@@ -371,7 +376,7 @@ impl FileState {
 }
 
 impl Change {
-    /// Makes the change, in the sectors that `arrives` says.
+    /// Applies the change to those sectors for which `arrives` returns true.
     fn apply(&self, content: &mut Content, mut arrives: impl FnMut(usize) -> bool) {
         match self {
             Self::SetLen(len) => content.resize(*len),
@@ -397,11 +402,11 @@ impl NameChange {
     fn apply(&self, names: &mut BTreeMap<PathBuf, u64>) {
         match self {
             Self::Set(path, inode) => {
-                // a rename takes the old name away in the same step
+                // A rename removes the old name in the same step.
                 names.retain(|_, named| named != inode);
                 names.insert(path.clone(), *inode);
             }
-            // what was in a directory went before it, whether that was synced or not
+            // The contents of a directory were removed before it, whether or not that was synced.
             Self::Remove(path) => names.retain(|named, _| !named.starts_with(path)),
             Self::MoveDir(from, to) => {
                 let place = |path: PathBuf| if path.starts_with(from) { moved_path(&path, from, to) } else { path };
@@ -410,14 +415,15 @@ impl NameChange {
         }
     }
 
-    /// The directory whose sync makes this durable.
+    /// Returns the directory whose sync makes this change durable.
     fn dir(&self) -> Option<&Path> {
         match self {
             Self::Set(path, _) | Self::Remove(path) | Self::MoveDir(_, path) => path.parent(),
         }
     }
 
-    /// What is left of this older change, which is not durable, once `later` is.
+    /// Returns this older, unsynced change as it is after `later` became durable; `None` if nothing
+    /// of it is left.
     fn behind(self, later: &Self) -> Option<Self> {
         match later {
             Self::Set(..) => Some(self),
@@ -434,7 +440,8 @@ impl NameChange {
     }
 }
 
-/// Where `path`, which lies in `from` or is it, is once `from` is `to`.
+/// Returns the new place of `path`, which equals `from` or lies in it, after `from` was renamed to
+/// `to`.
 fn moved_path(path: &Path, from: &Path, to: &Path) -> PathBuf {
     match path.strip_prefix(from).expect("the path lies in the directory") {
         rest if rest.as_os_str().is_empty() => to.to_path_buf(),
@@ -598,7 +605,7 @@ impl DiskFile for FakeFile {
     }
 }
 
-/// SplitMix64: enough randomness for a disk.
+/// SplitMix64, which is random enough for a disk.
 struct Random(u64);
 
 impl Random {
@@ -619,7 +626,8 @@ mod tests {
         Path::new(path)
     }
 
-    /// A disk with the directory `/a/old`, in it a file with its name synced and one without.
+    /// Returns a disk with the directory `/a/old`, which holds one file whose name is synced and
+    /// one whose name is not.
     fn disk() -> FakeDisk {
         let disk = FakeDisk::new();
         disk.create_dir(path("/a/old")).expect("free");
@@ -633,7 +641,7 @@ mod tests {
         disk.list(path(dir)).expect("no fault").join(" ")
     }
 
-    /// What all crashes leave in a directory.
+    /// Returns the names that crashes under all seeds leave in a directory.
     fn after_crashes(disk: &FakeDisk, dir: &str) -> Vec<String> {
         let mut found: Vec<_> = (0..50).map(|seed| names(&disk.crash(seed), dir)).collect();
         found.sort();

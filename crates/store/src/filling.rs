@@ -1,8 +1,9 @@
-//! A tree that somebody else's records are put into, as they arrive.
+//! A tree that is filled with the records of another tree as they arrive.
 //!
-//! Owns the file `tree.unfinished` of a directory, which is named `tree.redb` when it is complete: half a tree is never
-//! taken for a whole one. Records are collected and written in transactions of about [`PORTION_LEN`], so memory stays
-//! bounded; in the order of keys they go fastest. Nothing else uses the directory.
+//! Owns the file `tree.unfinished` of a directory, which is renamed to `tree.redb` when it is
+//! complete: a partial tree is never taken for a complete one. Records are collected and written in
+//! transactions of about [`PORTION_LEN`], so memory stays bounded; it is fastest if they come in
+//! the order of keys. Nothing else uses the directory.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::disk::Disk;
 use crate::error::{StoreError, io_error};
 use crate::tree::{Contents, Header, Kind, Tree, TreeOptions, TreeWriter, UNFINISHED};
 
-/// Bytes of records in one transaction.
+/// Size of the records in one transaction, bytes.
 const PORTION_LEN: usize = 4 << 20;
 
 /// A tree being filled.
@@ -22,13 +23,13 @@ pub struct Filling {
     unfinished: PathBuf,
     database: Database,
     contents: Contents,
-    /// Values not yet written, one behind the other.
+    /// Values not yet written, one after the other.
     values: Vec<u8>,
-    /// Their keys and lengths.
+    /// Keys and lengths of these values.
     records: Vec<(Place, usize)>,
 }
 
-/// Where a value belongs.
+/// Destination of a value.
 enum Place {
     Record(Kind, u64),
     Meta(String),
@@ -41,14 +42,14 @@ impl std::fmt::Debug for Filling {
 }
 
 impl Filling {
-    /// Begins a tree in `dir`, which is created when absent and holds no other.
+    /// Begins a tree in `dir`, which is created if absent and holds no other tree.
     ///
     /// # Errors
     /// [`StoreError::Full`], [`StoreError::Io`].
     pub fn begin(disk: Arc<dyn Disk>, dir: &Path, options: &TreeOptions) -> Result<Self, StoreError> {
         disk.create_dir(dir).map_err(io_error(dir, "create the directory"))?;
         let tree = Tree::closed(disk, dir, options);
-        // nobody is served from it yet
+        // Nothing is served from it yet.
         tree.hurry(true);
         let unfinished = dir.join(UNFINISHED);
         let database = tree.begin(&unfinished)?;
@@ -59,7 +60,7 @@ impl Filling {
     /// Sets the record of a key.
     ///
     /// # Errors
-    /// [`StoreError::Full`] and errors about the file: there will be no tree.
+    /// [`StoreError::Full`] and errors about the file. After an error the tree cannot be completed.
     pub fn put(&mut self, kind: Kind, key: u64, value: &[u8]) -> Result<(), StoreError> {
         self.push(Place::Record(kind, key), value)
     }
@@ -72,7 +73,7 @@ impl Filling {
         self.push(Place::Meta(key.to_owned()), value)
     }
 
-    /// What is in it so far.
+    /// Returns the contents so far.
     ///
     /// # Errors
     /// As [`put`](Self::put).
@@ -81,7 +82,7 @@ impl Filling {
         Ok(self.contents)
     }
 
-    /// Makes it a whole tree at the applied index, durable with its name.
+    /// Completes the tree at the applied index and makes it durable with its final name.
     ///
     /// # Errors
     /// As [`put`](Self::put).
@@ -94,7 +95,7 @@ impl Filling {
     fn push(&mut self, place: Place, value: &[u8]) -> Result<(), StoreError> {
         self.values.extend_from_slice(value);
         self.records.push((place, value.len()));
-        // small values are held by their keys, too
+        // Small values count with their keys, too.
         match self.values.len() + self.records.len() * size_of::<(Place, usize)>() >= PORTION_LEN {
             true => self.flush(),
             false => Ok(()),
@@ -105,7 +106,8 @@ impl Filling {
         if self.records.is_empty() { Ok(()) } else { self.write(None) }
     }
 
-    /// One transaction; the last one says at which applied index, without which a tree is none.
+    /// Writes one transaction. The last one sets the applied index, without which a file is not a
+    /// tree.
     fn write(&mut self, applied: Option<u64>) -> Result<(), StoreError> {
         let Self { tree, database, contents, values, records, .. } = self;
         let mut txn = database.begin_write().map_err(|error| tree.error(error))?;

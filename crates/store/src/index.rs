@@ -1,17 +1,20 @@
-//! What of the log is live, and where it lies: built by applying records in the order they were written.
+//! The live part of the log and its places in the files, built by applying records in the order in
+//! which they were written.
 //!
-//! Recovery and `sync` go through the same [`Index::apply`], so a log reopened knows what it knew before.
-//! Owns the scalars and the spans. Invariant: spans ascend in index and in place, do not overlap, and
-//! leave no gap: the first begins at `first`, each at the end of the one before, the last ends at `next`.
+//! Recovery and `sync` both use [`Index::apply`], so a reopened log knows what it knew before. Owns
+//! the scalars and the spans. Invariant: spans ascend in index and in place, do not overlap, and
+//! leave no gap: the first begins at `first`, each begins at the end of the one before, and the
+//! last ends at `next`.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::batch::{Record, records};
 
-/// A span covers about this many bytes: a read starts at most so far ahead of what it wants.
+/// Approximate length that a span covers, bytes. A read starts at most this far before the entry it
+/// wants.
 const SPAN_LEN: u64 = 1 << 20;
 
-/// Where a record lies.
+/// Place of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) sequence: u64,
@@ -21,7 +24,7 @@ pub(crate) struct Place {
     pub(crate) record: usize,
 }
 
-/// Entries `first..end`, which lie in one segment in that order, with no entry of theirs void.
+/// Entries `first..end`, which lie in one segment in that order; none of them is void.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) first: u64,
@@ -29,12 +32,12 @@ pub(crate) struct Span {
     pub(crate) place: Place,
 }
 
-/// A record that does not fit what came before it, at an offset in the body.
+/// Error for a record that does not fit the records before it, at an offset in the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Misfit {
     /// The record cannot be read, or voids entries that do not exist.
     Nonsense { record: usize },
-    /// An entry with another index than the next.
+    /// The entry's index is not the next one.
     Gap { record: usize, expected: u64, found: u64 },
 }
 
@@ -45,17 +48,18 @@ pub(crate) struct Index {
     pub(crate) next: u64,
     pub(crate) scalars: BTreeMap<u8, Box<[u8]>>,
     spans: VecDeque<Span>,
-    /// The next entry begins a span: records lie between it and the last one that are void.
+    /// Whether the next entry begins a new span, because void records lie between it and the last
+    /// one.
     broken: bool,
 }
 
 impl Index {
-    /// An index without entries.
+    /// Creates an index without entries.
     pub(crate) fn new(first: u64) -> Self {
         Self { first, next: first, ..Self::default() }
     }
 
-    /// Takes over the records of a batch.
+    /// Applies the records of a batch.
     pub(crate) fn apply(&mut self, sequence: u64, batch: u64, body: &[u8], body_len: usize) -> Result<(), Misfit> {
         for (at, record) in records(body, body_len) {
             match record.ok_or(Misfit::Nonsense { record: at })? {
@@ -74,20 +78,21 @@ impl Index {
         Ok(())
     }
 
-    /// The spans that hold entries of `from..to`, in order.
+    /// Returns the spans that hold entries of `from..to`, in order.
     pub(crate) fn spans(&self, from: u64, to: u64) -> impl Iterator<Item = &Span> {
         let start = self.spans.partition_point(|span| span.end <= from);
         self.spans.range(start..).take_while(move |span| span.first < to)
     }
 
-    /// Whether a live entry above `through` lies in the segment `sequence` or before.
+    /// Returns whether a live entry above `through` lies in the segment `sequence` or an earlier
+    /// one.
     pub(crate) fn needs(&self, sequence: u64, through: u64) -> bool {
-        // spans ascend in both: the last one of the segment has its highest index
+        // Spans ascend in both: the last one of the segment has its highest index.
         let end = self.spans.partition_point(|span| span.place.sequence <= sequence);
         end > 0 && self.spans[end - 1].end > through.saturating_add(1)
     }
 
-    /// Forgets the entries of the segment `sequence` and before, whose file is gone.
+    /// Removes the entries of the segment `sequence` and earlier ones, whose files are gone.
     pub(crate) fn forget(&mut self, sequence: u64) {
         while self.spans.front().is_some_and(|span| span.place.sequence <= sequence) {
             self.spans.pop_front();
@@ -121,7 +126,7 @@ impl Index {
             span.end = span.end.min(index);
         }
         self.next = index;
-        // lower only when the segments before were trimmed: their entries are void, too
+        // It is lower only if the earlier segments were trimmed: their entries are void, too.
         self.first = self.first.min(index);
         self.broken = true;
     }

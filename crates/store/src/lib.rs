@@ -1,19 +1,21 @@
 //! The durable log and the durable tree: bytes and indices.
 //!
-//! Two halves, as etcd's and ZooKeeper's stores have. The [`Log`] makes a write durable before it is
-//! answered: append-only segment files, one `fdatasync` for everything that waits. The [`Tree`] is the
-//! state at one applied index, changed incrementally by background checkpoints, so that a restart loads
-//! the tree and replays a short log tail.
+//! There are two halves, as in etcd's and ZooKeeper's stores. The [`Log`] makes a write durable
+//! before it is answered: append-only segment files, with one `fdatasync` for all waiting writes.
+//! The [`Tree`] is the state at one applied index, changed incrementally by background checkpoints,
+//! so that a restart loads the tree and replays a short log tail.
 //!
 //! Deliberately absent: commands, znodes, sessions (payloads are opaque bytes), threads, clocks and
-//! randomness. All I/O goes through [`Disk`], so the simulator runs this same code on a [`fake`] disk.
+//! randomness. All I/O goes through [`Disk`], so the simulator runs this same code on a [`fake`]
+//! disk.
 //!
-//! Invariants of the whole crate: what was synced is there after any crash; what was refused never
-//! comes back; damaged bytes are reported with file and place, never served.
+//! Invariants of the whole crate: synced data survives any crash; refused data never reappears;
+//! damaged bytes are reported with file and place, and never served.
 //!
-//! Modules in reading order: `disk` (the seam to the operating system), `error`, `lock`; the log:
-//! `batch` (bytes of one group), `segment` (one file), `index` (what is live), `recover`, `log`; the
-//! tree: `backend` (redb on a [`Disk`]), `tree`, `filling` (a tree from elsewhere); and [`fake`].
+//! Modules in reading order: `disk` (the interface to the operating system), `error`, `lock`; the
+//! log: `batch` (bytes of one group), `segment` (one file), `index` (the live part), `recover`,
+//! `log`; the tree: `backend` (redb on a [`Disk`]), `tree`, `filling` (a tree from elsewhere); and
+//! [`fake`].
 
 mod backend;
 mod batch;

@@ -1,7 +1,8 @@
-//! One server for one directory.
+//! The lock that lets only one server use a directory.
 //!
-//! Owns the file `lock`, which stays empty and is never removed: removing it would let two servers lock
-//! two files of that name. The operating system lets go of it when the process ends, however it ends.
+//! Owns the file `lock`, which stays empty and is never removed: removing it would let two servers
+//! lock two files of that name. The operating system releases the lock when the process ends,
+//! however it ends.
 
 use std::fmt;
 use std::path::Path;
@@ -11,7 +12,7 @@ use crate::error::{StoreError, io_error};
 
 const LOCK_FILE: &str = "lock";
 
-/// Holds a directory for this process until dropped.
+/// Lock on a directory, held by this process until dropped.
 pub struct DirLock {
     _held: Box<dyn Send + Sync>,
 }
@@ -22,10 +23,10 @@ impl fmt::Debug for DirLock {
     }
 }
 
-/// Creates the directory when absent (durably, with its parents) and locks it for this process.
+/// Creates the directory if absent (durably, with its parents) and locks it for this process.
 ///
 /// # Errors
-/// [`StoreError::Locked`] when another server holds it, [`StoreError::Io`].
+/// [`StoreError::Locked`] if another server holds it, [`StoreError::Io`].
 pub fn lock(disk: &dyn Disk, dir: &Path) -> Result<DirLock, StoreError> {
     disk.create_dir(dir).map_err(io_error(dir, "create the directory"))?;
     let path = dir.join(LOCK_FILE);

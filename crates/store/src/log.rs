@@ -1,22 +1,23 @@
 //! The durable log: entries by index, and the scalars of consensus, in segment files.
 //!
-//! Owns a directory of segments, the records staged and not yet synced, and the place to write on. A [`LogReader`]
-//! shares what is durable: it reads while another thread writes.
+//! Owns a directory of segments, the records that are staged but not yet synced, and the position
+//! of the next write. A [`LogReader`] shares the durable part: it reads while another thread
+//! writes.
 //!
-//! Invariants: an index is given to one entry at a time, without gaps; `sync` returns only when all that
-//! was staged is durable; a record refused, or dropped by a full disk, is in no file and never comes
-//! back. A full disk is met where room is made, in `append`, before anything is promised: the write of a
-//! group goes into room that is already there.
+//! Invariants: at any time an index belongs to at most one entry, and there are no gaps; `sync`
+//! returns only when everything staged is durable; a record that was refused, or dropped because of
+//! a full disk, is in no file and never reappears. A full disk is detected where room is made, in
+//! `append`, before anything is promised: the write of a group goes into room that exists already.
 //!
-//! A group is one `pwrite` and one `fdatasync`. `prepare`, called when nobody waits, makes the next room
-//! ahead, so that a group rarely pays for it.
+//! A group is one `pwrite` and one `fdatasync`. `prepare`, called when nothing waits, makes the
+//! next room in advance, so that a group rarely pays for it.
 //!
-//! Scalars survive trimming because each segment begins with those of its time. Trimming deletes whole
-//! segments from the front, never the one being written.
+//! Scalars survive trimming because each segment begins with the scalars of its time. Trimming
+//! deletes whole segments from the front, never the one being written.
 //!
-//! Why not redb for this half, too: a commit of one 200-byte entry takes 94 µs here and 159 µs in redb,
-//! of 200 entries 118 µs and 495 µs (`examples/log_bench.rs`, p50), and a checkpoint would hold up the
-//! one writer redb allows.
+//! redb is no match for this half: a commit of one 200-byte entry takes 94 µs here and 159 µs in
+//! redb, of 200 entries 118 µs and 495 µs (`examples/log_bench.rs`, p50), and a checkpoint would
+//! block the single writer that redb allows.
 
 use std::io;
 use std::ops::Range;
@@ -32,29 +33,30 @@ use crate::index::{Index, Span};
 use crate::recover::{At, Reader, recover};
 use crate::segment::{self, HEADER_LEN, ROOM_STEP, Segment};
 
-/// A segment is ended by the first group after it has this many bytes.
+/// Length after which the next group starts a new segment, bytes.
 pub const SEGMENT_LEN: u64 = 64 << 20;
-/// Bytes of the largest payload.
+/// Maximum length of a payload, bytes.
 pub const RECORD_LEN_MAX: usize = 16 << 20;
-/// Bytes that may be staged at once, unless one record alone has more: what a member of an ensemble is brought in one
-/// frame must be durable as a whole.
+/// Maximum length that may be staged at once, bytes, unless one record alone is longer. The
+/// contents of one frame to a member of an ensemble must become durable as a whole.
 pub const STAGED_LEN_MAX: usize = 128 << 20;
-/// Bytes of the largest scalar.
+/// Maximum length of a scalar, bytes.
 pub const SCALAR_LEN_MAX: usize = 64 << 10;
-/// Segments one `trim` deletes at most: a deletion of 64 MiB takes milliseconds.
+/// Maximum number of segments that one `trim` deletes: deleting 64 MiB takes milliseconds.
 pub const TRIM_SEGMENTS_MAX: usize = 4;
-/// Bytes of the largest body: what may be staged, and the scalars of 256 keys before it.
+/// Maximum length of a body, bytes: the maximum that may be staged, preceded by the scalars of 256
+/// keys.
 pub(crate) const BATCH_BODY_LEN_MAX: usize =
     STAGED_LEN_MAX + RECORD_LEN_MAX + 256 * (SCALAR_LEN_MAX + RECORD_HEADER_LEN);
-/// `prepare` keeps at least this much room ahead.
+/// Room that `prepare` keeps available at least, bytes.
 const ROOM_LOW: u64 = ROOM_STEP / 2;
-/// Buffers above this capacity are given back when empty: idle memory stays small.
+/// Capacity above which an empty buffer is freed, bytes, so that idle memory stays small.
 const BUFFER_KEPT: usize = 1 << 20;
 
 /// Settings of a log.
 #[derive(Debug, Clone)]
 pub struct LogOptions {
-    /// Bytes after which a segment is ended; default [`SEGMENT_LEN`].
+    /// Length after which a new segment is started, bytes; default [`SEGMENT_LEN`].
     pub segment_len: u64,
     /// Index of the first entry of a new log; default 0.
     pub first_index: u64,
@@ -66,7 +68,7 @@ impl Default for LogOptions {
     }
 }
 
-/// An open log. See the module for its rules.
+/// An open log. See the module for its invariants.
 #[derive(Debug)]
 pub struct Log {
     disk: Arc<dyn Disk>,
@@ -75,27 +77,28 @@ pub struct Log {
     durable: Arc<RwLock<Durable>>,
     first_sequence: u64,
     tail: Segment,
-    /// Where the next group goes in the tail.
+    /// Offset of the next group in the tail.
     offset: u64,
-    /// Room for a header, then the records staged; empty when none are.
+    /// Room for a header, then the staged records; empty if there are none.
     staged: Vec<u8>,
-    /// Index of the next entry, counting what is staged.
+    /// Index of the next entry, including staged ones.
     next: u64,
-    /// Part of a refused group may lie at `offset..dirty`; it is cleared before anything else is staged.
+    /// End of the range `offset..dirty` that may hold part of a refused group; it is cleared before
+    /// anything else is staged.
     dirty: u64,
 }
 
-/// Contents of the disk.
+/// The durable part of the log.
 #[derive(Debug)]
 struct Durable {
     index: Index,
-    /// The segment that is written to, as it was at the last sync.
+    /// The segment being written, as of the last sync.
     tail: Segment,
-    /// Where the next group goes in it.
+    /// Offset of the next group in it.
     offset: u64,
 }
 
-/// Reads what is durable, from any thread.
+/// Reader of the durable part of the log, usable from any thread.
 #[derive(Clone, Debug)]
 pub struct LogReader {
     disk: Arc<dyn Disk>,
@@ -105,10 +108,10 @@ pub struct LogReader {
 }
 
 impl Log {
-    /// Opens the log in `dir`, or begins one there; the directory is created when absent.
+    /// Opens the log in `dir`, or begins one there; creates the directory if absent.
     ///
     /// # Errors
-    /// Any [`StoreError`] about a file of the log; nothing of it can be used then.
+    /// Any [`StoreError`] about a file of the log; no part of the log can be used then.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, options: &LogOptions) -> Result<Self, StoreError> {
         disk.create_dir(dir).map_err(io_error(dir, "create the directory"))?;
         let (index, first_sequence, tail, offset) = match recover(&*disk, dir)? {
@@ -125,33 +128,34 @@ impl Log {
         Ok(Self { disk, dir, segment_len, durable, first_sequence, tail, offset, staged: Vec::new(), next, dirty: 0 })
     }
 
-    /// Shares what is durable.
+    /// Returns a reader of the durable part.
     pub fn reader(&self) -> LogReader {
         let Log { disk, dir, segment_len, durable, .. } = self;
         LogReader { disk: disk.clone(), dir: dir.clone(), segment_len: *segment_len, durable: durable.clone() }
     }
 
-    /// Index of the oldest durable entry; [`next_index`](Self::next_index) when there is none.
+    /// Returns the index of the oldest durable entry, or [`next_index`](Self::next_index) if there
+    /// is none.
     pub fn first_index(&self) -> u64 {
         self.durable.read().index.first
     }
 
-    /// Index the next entry gets, counting those staged.
+    /// Returns the index that the next entry gets, counting staged entries.
     pub fn next_index(&self) -> u64 {
         self.next
     }
 
-    /// One past the newest durable entry.
+    /// Returns one past the index of the newest durable entry.
     pub fn durable_end(&self) -> u64 {
         self.durable.read().index.next
     }
 
-    /// The durable value of a scalar.
+    /// Returns the durable value of a scalar.
     pub fn scalar(&self, key: u8) -> Option<Vec<u8>> {
         self.reader().scalar(key)
     }
 
-    /// Stages an entry and gives its index.
+    /// Stages an entry and returns its index.
     ///
     /// # Errors
     /// Any [`AppendError`]; nothing of the entry is staged then.
@@ -162,13 +166,13 @@ impl Log {
         Ok(index)
     }
 
-    /// Stages that the entries at `from` and above are void. The next entry gets that index.
+    /// Stages a record that voids the entries at `from` and above. The next entry gets that index.
     ///
     /// # Errors
     /// Any [`AppendError`]; nothing is staged then.
     ///
     /// # Panics
-    /// When `from` lies outside `first_index()..=next_index()`.
+    /// If `from` lies outside `first_index()..=next_index()`.
     pub fn truncate(&mut self, from: u64) -> Result<(), AppendError> {
         let (first, next) = (self.first_index(), self.next);
         assert!(first <= from && from <= next, "cannot truncate at {from}: entries are {first}..{next}");
@@ -177,8 +181,8 @@ impl Log {
         Ok(())
     }
 
-    /// Stages that all entries are void and the next one gets the index `next`: for a server that
-    /// installed a state from a peer. Scalars stay.
+    /// Stages a record that voids all entries and gives the next one the index `next`: for a server
+    /// that installed a state from a peer. Scalars are kept.
     ///
     /// # Errors
     /// Any [`AppendError`]; nothing is staged then.
@@ -199,14 +203,15 @@ impl Log {
         self.stage(Record::Scalar { key, payload: value }, value.len())
     }
 
-    /// Makes all that is staged durable: one write, one `fdatasync`. No I/O when nothing is.
+    /// Makes everything staged durable with one write and one `fdatasync`. Does no I/O if nothing
+    /// is staged.
     ///
     /// # Errors
-    /// [`SyncError::Full`]: all that was staged is dropped, as if never appended. This happens only on
-    /// file systems that need new blocks to write over old ones.
+    /// [`SyncError::Full`]: everything staged is dropped, as if never appended. This happens only
+    /// on file systems that need new blocks to overwrite old ones.
     ///
     /// # Panics
-    /// When the write or the `fdatasync` fails for another reason: crash rather than corrupt.
+    /// If the write or the `fdatasync` fails for another reason: crash rather than corrupt.
     pub fn sync(&mut self) -> Result<(), SyncError> {
         if self.staged.is_empty() {
             return Ok(());
@@ -237,56 +242,58 @@ impl Log {
         self.empty_staged();
     }
 
-    /// Makes room ahead if little is left; call it when nobody waits. A full disk is not an error here:
-    /// the next append finds out.
+    /// Makes room in advance if little is left; to be called when nothing waits. A full disk is not
+    /// an error here: the next append will detect it.
     pub fn prepare(&mut self) {
         if self.needs_room() {
             let _ = self.tail.extend(self.offset + ROOM_LOW);
         }
     }
 
-    /// Whether [`Log::prepare`] has something to do.
+    /// Returns whether [`Log::prepare`] has something to do.
     pub fn needs_room(&self) -> bool {
         self.staged.is_empty() && self.dirty == 0 && self.tail.len - self.offset < ROOM_LOW
     }
 
-    /// Reads durable entries of `range` in order, as many as there are; memory is bounded by one group.
+    /// Reads the durable entries of `range` in order, as many as there are; memory is bounded by
+    /// one group.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] or [`StoreError::Io`]; entries given before it are sound.
+    /// [`StoreError::Damaged`] or [`StoreError::Io`]; entries passed to `entry` before it are
+    /// intact.
     ///
     /// # Panics
-    /// When the range begins below `first_index()`: those entries were trimmed.
+    /// If the range begins below `first_index()`: those entries were trimmed.
     pub fn read(&self, range: Range<u64>, entry: impl FnMut(u64, &[u8])) -> Result<(), StoreError> {
         self.reader().read(range, entry)
     }
 
-    /// The lowest index from which on the log has about `len_max` bytes at most.
+    /// Returns the lowest index from which on the log has at most about `len_max` bytes.
     pub fn floor(&self, len_max: u64) -> u64 {
         self.reader().floor(len_max)
     }
 
-    /// Whether [`Log::trim`] would delete something.
+    /// Returns whether [`Log::trim`] would delete something.
     pub fn is_trimmable(&self, through: u64) -> bool {
-        // a tail without a group has no scalars yet
+        // A tail without a group has no scalars yet.
         self.offset > HEADER_LEN
             && self.first_sequence < self.tail.sequence
             && !self.durable.read().index.needs(self.first_sequence, through)
     }
 
-    /// Gives back the space of entries up to `through`, in whole segments, at most
-    /// [`TRIM_SEGMENTS_MAX`] a call; says how many were deleted.
+    /// Frees the space of entries up to `through`, in whole segments, at most [`TRIM_SEGMENTS_MAX`]
+    /// per call; returns the number of deleted segments.
     ///
     /// # Errors
-    /// [`StoreError::Io`] when a file cannot be removed.
+    /// [`StoreError::Io`] if a file cannot be removed.
     pub fn trim(&mut self, through: u64) -> Result<usize, StoreError> {
         let mut deleted = 0;
         while deleted < TRIM_SEGMENTS_MAX && self.is_trimmable(through) {
-            // nobody reads what the index does not know
+            // No reader reads what the index does not know.
             self.durable.write().index.forget(self.first_sequence);
             let path = segment::path_of(&self.dir, self.first_sequence);
             self.disk.remove(&path).map_err(io_error(&path, "remove"))?;
-            // one by one: deletions that overtake each other at a crash would leave a hole
+            // Sync each removal by itself: deletions reordered by a crash would leave a hole.
             self.disk.sync_dir(&self.dir).map_err(io_error(&self.dir, "sync"))?;
             self.first_sequence += 1;
             deleted += 1;
@@ -313,8 +320,8 @@ impl Log {
         })
     }
 
-    /// Begins a group if there is none: in a new segment when this one is long enough, and with the
-    /// scalars when it is the segment's first.
+    /// Begins a group if there is none: in a new segment if this one is long enough, and with the
+    /// scalars if it is the segment's first.
     fn begin(&mut self, len: usize) -> io::Result<()> {
         if !self.staged.is_empty() {
             return Ok(());
@@ -332,14 +339,14 @@ impl Log {
         Ok(())
     }
 
-    /// Room for the group as it is now, and behind it for the next header or the seal.
+    /// Makes room for the present group, and for the next header or the seal after it.
     fn make_room(&mut self) -> io::Result<()> {
         let len = batch::batch_len(self.staged.len() - GRANULE) + GRANULE;
         self.tail.extend(self.offset + len as u64)
     }
 
-    /// Ends the segment and begins the next. The new one is durable before the old one is sealed, so a
-    /// seal without a successor means that the successor was lost.
+    /// Ends the segment and begins the next. The new one is durable before the old one is sealed,
+    /// so a seal without a successor means that the successor was lost.
     fn roll(&mut self, room: u64) -> io::Result<()> {
         let sequence = self.tail.sequence + 1;
         let next = Segment::create(&*self.disk, &self.dir, sequence, self.durable_end(), room)?;
@@ -361,8 +368,8 @@ impl Log {
         self.tail.write(self.offset, &self.staged)
     }
 
-    /// Fills again what a refused group left. Until that succeeds nothing is staged; after a crash
-    /// before it, recovery finds a torn batch and does the same.
+    /// Overwrites the remains of a refused group with the fill. Nothing is staged before that
+    /// succeeds. If a crash comes first, recovery finds a torn batch and does the same.
     fn clear_refused(&mut self) -> io::Result<()> {
         if self.dirty > 0 {
             self.tail.fill(self.offset, self.dirty)?;
@@ -402,7 +409,7 @@ impl LogReader {
     /// # Panics
     /// See [`Log::read`].
     pub fn read(&self, range: Range<u64>, mut entry: impl FnMut(u64, &[u8])) -> Result<(), StoreError> {
-        // Held to the end: what the index knows is not deleted.
+        // The lock is held to the end, because nothing that the index knows is deleted.
         let durable = self.durable.read();
         let first = durable.index.first;
         assert!(range.is_empty() || first <= range.start, "entry {} is trimmed, the first is {first}", range.start);
@@ -436,7 +443,7 @@ impl LogReader {
     }
 }
 
-/// Gives the entries `wanted` of a span.
+/// Passes the entries `wanted` of a span to the callback.
 fn read_span(
     segment: &Segment,
     span: &Span,

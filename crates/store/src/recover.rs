@@ -1,8 +1,9 @@
 //! Opening a log: scanning its segments, and telling a torn end from damage.
 //!
-//! Owns the decision where the log ends, by the rules of [`crate::batch`]. After it, everything behind
-//! the end of the last segment is fill again, durably: no byte of a torn batch is left to be misread, and
-//! all that was read is durable. No segment is changed before the whole log has been found sound.
+//! Decides where the log ends, by the rules of [`crate::batch`]. Afterwards everything after the
+//! end of the last segment is fill again, durably: no byte of a torn batch is left to be misread,
+//! and everything that was read is durable. No segment is changed before the whole log has been
+//! found intact.
 
 use std::path::Path;
 
@@ -13,46 +14,46 @@ use crate::index::{Index, Misfit};
 use crate::log::BATCH_BODY_LEN_MAX;
 use crate::segment::{self, FILL, HEADER_LEN, ROOM_STEP, Segment};
 
-/// Bytes read at once.
+/// Length of one read, bytes.
 const WINDOW_LEN: u64 = 256 << 10;
 
-/// What a log in a directory is.
+/// The log found in a directory.
 pub(crate) struct Recovered {
     pub(crate) index: Index,
-    /// The oldest segment there is.
+    /// The oldest segment.
     pub(crate) first_sequence: u64,
-    /// The segment to write on in.
+    /// The segment in which to continue writing.
     pub(crate) tail: Segment,
-    /// Where.
+    /// Offset in that segment at which to continue.
     pub(crate) offset: u64,
 }
 
-/// What lies at a batch boundary.
+/// The content at a batch boundary.
 pub(crate) enum At<'a> {
-    /// A sound batch: header, body with padding.
+    /// An intact batch: its header, and its body with padding.
     Batch(Header, &'a [u8]),
-    /// Nothing was written, or nothing of the first sector arrived.
+    /// Nothing was written, or nothing of the first sector reached the disk.
     Unwritten,
-    /// A batch of this many bytes, some of which never arrived.
+    /// A batch of this many bytes, some of which never reached the disk.
     Torn(u64),
 }
 
-/// A window on a segment, for reading it front to back.
+/// A window on a segment, for reading it from front to back.
 pub(crate) struct Reader<'a> {
     segment: &'a Segment,
     window: Vec<u8>,
     start: u64,
 }
 
-/// Where the batches of a segment end, and how.
+/// End of the batches of a segment.
 struct End {
     offset: u64,
     sealed: bool,
-    /// Nothing but fill behind it.
+    /// Whether there is nothing but fill after the end.
     clean: bool,
 }
 
-/// Reads a log; `None` when the directory holds no segment.
+/// Recovers a log; returns `None` if the directory holds no segment.
 pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Option<Recovered>, StoreError> {
     let sequences = segment::list(disk, dir)?;
     let (Some(&first), Some(&last)) = (sequences.first(), sequences.last()) else {
@@ -73,13 +74,13 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Option<Recovered>, 
             let (path, expected, found) = (next.path, index.next, next.first_index);
             return Err(StoreError::Gap { path, offset: 0, expected, found });
         }
-        // its seal may still be in memory only, see `confirm`
+        // Its seal may still be in memory only, see `confirm`.
         tail.sync();
         tail = next;
         end = scan(&tail, &mut index)?;
     }
     if end.sealed {
-        // its successor was durable before the seal was written
+        // Its successor was durable before the seal was written.
         return Err(StoreError::MissingSegment { path: segment::path_of(dir, last + 1) });
     }
     clear_behind(&mut tail, &end)?;
@@ -92,7 +93,7 @@ impl<'a> Reader<'a> {
         Self { segment, window: Vec::new(), start: 0 }
     }
 
-    /// What lies at `offset`. Damage is an error, as is a file that ends too early.
+    /// Returns the content at `offset`. Damage is an error, as is a file that ends too early.
     pub(crate) fn at(&mut self, offset: u64) -> Result<At<'_>, StoreError> {
         let segment = self.segment;
         let header = match self.boundary(offset)? {
@@ -118,7 +119,7 @@ impl<'a> Reader<'a> {
         Ok(boundary(bytes.first_chunk().expect("as long as asked for"), sequence, offset))
     }
 
-    /// `len` bytes at `offset`, which belong to what starts at `whole`.
+    /// Returns `len` bytes at `offset`, which belong to the batch that starts at `whole`.
     fn bytes(&mut self, whole: u64, offset: u64, len: usize) -> Result<&[u8], StoreError> {
         let end = offset + len as u64;
         if end > self.segment.len {
@@ -134,7 +135,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Takes over the batches of a segment.
+/// Applies the batches of a segment to the index.
 fn scan(segment: &Segment, index: &mut Index) -> Result<End, StoreError> {
     let mut reader = Reader::new(segment);
     let mut offset = HEADER_LEN;
@@ -161,8 +162,8 @@ fn scan(segment: &Segment, index: &mut Index) -> Result<End, StoreError> {
     }
 }
 
-/// Proves that nothing acknowledged lies behind the end at `offset`: no batch from `behind` on. Says
-/// whether there is only fill.
+/// Proves that nothing acknowledged lies after the end at `offset`, that is, no batch at `behind`
+/// or later. Returns whether there is only fill.
 fn check_behind(reader: &mut Reader<'_>, offset: u64, behind: u64) -> Result<bool, StoreError> {
     let segment = reader.segment;
     let mut clean = segment.len.is_multiple_of(GRANULE as u64);
@@ -187,7 +188,7 @@ fn check_unbegun(tail: &Segment, end: u64, next: &Segment, last: bool) -> Result
     }
 }
 
-/// Makes everything behind the end room again, durably.
+/// Turns everything after the end into room again, durably.
 fn clear_behind(tail: &mut Segment, end: &End) -> Result<(), StoreError> {
     if end.clean && tail.len.is_multiple_of(ROOM_STEP) {
         return Ok(());
@@ -199,8 +200,9 @@ fn clear_behind(tail: &mut Segment, end: &End) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes durable what was read. A process that was killed between a write and its sync left in the memory
-/// of the operating system what this process reads, builds on, and would lose to a power failure.
+/// Makes durable what was read. A process that was killed between a write and its sync has left
+/// data only in the operating system's memory. This process reads it, builds on it, and would lose
+/// it in a power failure.
 fn confirm(disk: &dyn Disk, dir: &Path, tail: &Segment) -> Result<(), StoreError> {
     tail.sync();
     disk.sync_dir(dir).map_err(io_error(dir, "sync"))
@@ -216,7 +218,7 @@ fn misfit_error(segment: &Segment, batch: u64, misfit: Misfit) -> StoreError {
     }
 }
 
-// the fill is what `clear_behind` writes in whole granules
+// `clear_behind` writes the fill in whole granules.
 const _: () = assert!(HEADER_LEN.is_multiple_of(FILL.len() as u64) && ROOM_STEP.is_multiple_of(FILL.len() as u64));
 
 /// One record of a segment.
@@ -224,27 +226,27 @@ const _: () = assert!(HEADER_LEN.is_multiple_of(FILL.len() as u64) && ROOM_STEP.
 pub enum Logged<'a> {
     /// An entry.
     Entry {
-        /// Its index.
+        /// Index of the entry.
         index: u64,
-        /// Its bytes.
+        /// Bytes of the entry.
         payload: &'a [u8],
     },
     /// Entries from this index on are void.
     Truncate(u64),
     /// A scalar has a new value.
     Scalar {
-        /// Its key.
+        /// Key of the scalar.
         key: u8,
-        /// The value.
+        /// New value of the scalar.
         value: &'a [u8],
     },
 }
 
-/// Gives every record of one file of a log, each with the offset of its batch, and changes nothing. Returns where the
-/// records end, and whether a torn batch follows.
+/// Passes every record of one log file to `record`, with the offset of its batch, and changes
+/// nothing. Returns the end of the records, and whether a torn batch follows.
 ///
 /// # Errors
-/// Any [`StoreError`] about the file; what was given before may be used.
+/// Any [`StoreError`] about the file; the records passed before it may be used.
 pub fn read_segment(
     disk: &dyn Disk,
     path: &Path,

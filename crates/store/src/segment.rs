@@ -6,24 +6,24 @@
 //! 32   zeros up to 512, then batches, then FILL to the end of the file
 //! ```
 //!
-//! Owns the rule *room before use*: space is filled and synced before a batch goes there, and a segment
-//! gets its name only when its header and first room are durable. Hence a crash leaves no empty or
-//! headerless segment, a write into room needs no new blocks and cannot meet a full disk, and a file
-//! that ends inside what it holds was cut by somebody else. There are always [`GRANULE`] bytes of room
-//! behind the last batch, so even a cut exactly between two batches is seen.
+//! Owns the rule *room before use*: space is filled and synced before a batch goes there, and a
+//! segment gets its name only when its header and first room are durable. Hence a crash leaves no
+//! empty or headerless segment, a write into room needs no new blocks and cannot meet a full disk,
+//! and a file that ends inside its contents was cut from outside. There are always [`GRANULE`]
+//! bytes of room after the last batch, so even a cut exactly between two batches is detected.
 //!
-//! Room is filled in steps of [`ROOM_STEP`] by whoever needs it: no helper thread, so the simulator sees
-//! the same operations. The choice rests on `examples/log_bench.rs` (2 cores, virtio disk, ext4; p50 of
-//! one `pwrite` and `fdatasync`, µs):
+//! Room is filled in steps of [`ROOM_STEP`] by the caller that needs it: there is no helper thread,
+//! so the simulator sees the same operations. The choice rests on `examples/log_bench.rs` (2 cores,
+//! virtio disk, ext4; p50 of one `pwrite` and `fdatasync`, µs):
 //!
 //! | bytes  | growing file | `fallocate`d extents | filled room | recycled segment |
 //! |--------|--------------|----------------------|-------------|------------------|
 //! | 200    | 124          | 86                   | 101         | 99               |
 //! | 20,000 | 173          | 165                  | 106         | 103              |
 //!
-//! Filling a step of 256 KiB takes 270 µs, of 1 MiB 660 µs, of 4 MiB 12,800 µs (the disk is throttled).
-//! Recycling would save that, one step in 13 groups of 20 KB, but what is left of old batches could not
-//! be told from a torn new one the way fill can.
+//! Filling a step of 256 KiB takes 270 µs, of 1 MiB 660 µs, of 4 MiB 12,800 µs (the disk is
+//! throttled). Recycling would save that, one step in 13 groups of 20 KB, but the remains of old
+//! batches could not be told from a torn new one the way fill can.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,11 +33,11 @@ use crate::batch::GRANULE;
 use crate::disk::{Disk, DiskFile, is_full};
 use crate::error::{StoreError, io_error};
 
-/// Content of room not yet written: no payload holds it by accident, unlike zeros.
+/// Content of unwritten room. Unlike zeros, no payload holds it by accident.
 pub(crate) const FILL: [u8; GRANULE] = *b"\xa7oxkeeper.room\xd3\x9e";
-/// Bytes of the segment header: one sector, so never torn.
+/// Length of the segment header, bytes: one sector, so it is never torn.
 pub(crate) const HEADER_LEN: u64 = 512;
-/// Room is filled in steps of this many bytes.
+/// Length of the steps in which room is filled, bytes.
 pub(crate) const ROOM_STEP: u64 = 256 << 10;
 const MAGIC: [u8; 8] = *b"oxkp.log";
 const FORMAT_VERSION: u32 = 1;
@@ -52,16 +52,17 @@ pub(crate) struct Segment {
     pub(crate) sequence: u64,
     /// Index of the next entry when the segment was begun.
     pub(crate) first_index: u64,
-    /// Length of the file; of the tail: all of it filled and synced.
+    /// Length of the file. All of the tail's length is filled and synced.
     pub(crate) len: u64,
 }
 
-/// Path of the segment with this sequence.
+/// Returns the path of the segment with this sequence.
 pub(crate) fn path_of(dir: &Path, sequence: u64) -> PathBuf {
     dir.join(format!("{sequence:010}{SUFFIX}"))
 }
 
-/// Sequences of the segments in a directory, ascending. Removes what an interrupted creation left.
+/// Returns the sequences of the segments in a directory, ascending. Removes the remains of an
+/// interrupted creation.
 pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, StoreError> {
     let names = disk.list(dir).map_err(io_error(dir, "list"))?;
     if names.iter().any(|name| name == UNFINISHED) {
@@ -74,10 +75,11 @@ pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, StoreError> 
 }
 
 impl Segment {
-    /// Begins a segment with at least `room` bytes for batches, durable with its name when this returns.
+    /// Creates a segment with at least `room` bytes for batches. It is durable with its name when
+    /// this returns.
     ///
     /// # Errors
-    /// The disk is full: nothing is left of the attempt.
+    /// If the disk is full; nothing is left of the attempt.
     pub(crate) fn create(disk: &dyn Disk, dir: &Path, sequence: u64, first_index: u64, room: u64) -> io::Result<Self> {
         let unfinished = dir.join(UNFINISHED);
         let path = path_of(dir, sequence);
@@ -112,10 +114,11 @@ impl Segment {
         Ok(Self { path, file: file.into(), sequence, first_index, len })
     }
 
-    /// Makes room up to offset `end`: fills whole steps and syncs them. No change when there is.
+    /// Makes room up to offset `end`: fills whole steps and syncs them. Changes nothing if there is
+    /// enough.
     ///
     /// # Errors
-    /// The disk is full. Any other failure panics, as does a failed sync.
+    /// If the disk is full. Panics on any other failure, including a failed sync.
     pub(crate) fn extend(&mut self, end: u64) -> io::Result<()> {
         if end <= self.len {
             return Ok(());
@@ -139,7 +142,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Writes bytes; only a full disk is an error the caller sees.
+    /// Writes bytes. Returns an error only if the disk is full.
     pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         match self.file.write_at(offset, bytes) {
             Err(error) if !is_full(&error) => panic!("{}: cannot write at {offset}: {error}", self.path.display()),
@@ -147,10 +150,11 @@ impl Segment {
         }
     }
 
-    /// Makes everything written durable.
+    /// Makes everything written durable. Panics if that fails.
     ///
-    /// A failed `fdatasync` leaves unknown what is on the disk and marks it clean in memory, so trying
-    /// again would report success for data that is gone. The restart reads what is really there.
+    /// After a failed `fdatasync` the content of the disk is unknown, but the pages are marked
+    /// clean in memory, so trying again would report success for data that is gone. The restart
+    /// reads what is really there.
     pub(crate) fn sync(&self) {
         if let Err(error) = self.file.sync_data() {
             panic!("{}: cannot sync: {error}", self.path.display());
@@ -165,12 +169,12 @@ impl Segment {
         Ok(buffer)
     }
 
-    /// An error at `offset` of this file.
+    /// Returns an error for damage at `offset` of this file.
     pub(crate) fn damaged(&self, offset: u64, what: &'static str) -> StoreError {
         StoreError::Damaged { path: self.path.clone(), offset, what }
     }
 
-    /// The error for a batch at `offset` that needs the file to have `needed` bytes.
+    /// Returns the error for a batch at `offset` that needs the file to have `needed` bytes.
     pub(crate) fn truncated(&self, offset: u64, needed: u64) -> StoreError {
         StoreError::Truncated { path: self.path.clone(), offset, len: self.len, needed }
     }
@@ -187,7 +191,7 @@ impl Segment {
     }
 }
 
-/// Checks a header read from `path`; gives the first index.
+/// Checks a header read from `path` and returns the first index.
 fn check_header(path: &Path, header: &[u8; HEADER_LEN as usize], sequence: u64) -> Result<u64, StoreError> {
     let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
     let long = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
@@ -196,7 +200,7 @@ fn check_header(path: &Path, header: &[u8; HEADER_LEN as usize], sequence: u64) 
     zeroed[12..16].fill(0);
     let sound = crc32fast::hash(&zeroed) == word(12);
     match (sound, header[..8] == MAGIC) {
-        // the checksum first: a flip in the version must not read as another version
+        // Check the checksum first: a bit flip in the version must not read as another version.
         (false, true) => return Err(damaged("the header's checksum fails")),
         (_, false) => return Err(StoreError::Foreign { path: path.to_path_buf() }),
         (true, true) => {}

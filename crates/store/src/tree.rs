@@ -1,23 +1,27 @@
 //! The durable tree: records by kind and key at one applied index, in redb.
 //!
-//! Owns the file `tree.redb`, which the first checkpoint creates (a server without data starts without
-//! it). A checkpoint is one write transaction: after a crash the tree is the old one or the new one. A
-//! [`Snapshot`] is one read transaction: a consistent view, whatever checkpoints do meanwhile.
+//! Owns the file `tree.redb`, which the first checkpoint creates (a server without data starts
+//! without it). A checkpoint is one write transaction: after a crash the tree is the old one or the
+//! new one. A [`Snapshot`] is one read transaction: a consistent view, whatever checkpoints do
+//! meanwhile.
 //!
-//! Damage. redb verifies its page checksums only when asked to read the whole file, so the tree carries
-//! its own: each value begins with a CRC-32 of kind, key and value, and the header row holds for each
-//! table the count of its records and a sum over their checksums, kept up to date by every put and
-//! remove (redb hands out the replaced value anyway). A full load adds up the same sum, so a lost or
-//! stale page of sound records is found, too: whoever loads a table must not use it before `load`
-//! returned. Damage in redb's own structure is an error or a panic of redb, that is, the process stops;
-//! in neither case are records served (`tests/tree.rs` flips bits all over the file).
+//! Damage. redb verifies its page checksums only when asked to read the whole file, so the tree has
+//! its own: each value begins with a CRC-32 of kind, key and value, and the header row holds for
+//! each table the count of its records and a sum over their checksums, kept up to date by every put
+//! and remove (redb hands out the replaced value anyway). A full load computes the same sum, so a
+//! lost or stale page of intact records is detected, too: a table being loaded must not be used
+//! before `load` has returned. Damage in redb's own structure is an error or a panic of redb, that
+//! is, the process stops; in neither case are records served (`tests/tree.rs` flips bits all over
+//! the file).
 //!
-//! Checkpoints commit with redb's quick repair: opening after a crash reads the allocator's state instead
-//! of the whole file. Measured with a million records of 190 bytes (`examples/log_bench.rs`, 2 cores):
-//! open after an unclean stop 0.5 ms, load 160–210 ms in one thread, file 272 MiB.
+//! Checkpoints commit with redb's quick repair: opening after a crash reads the allocator's state
+//! instead of the whole file. Measured with a million records of 190 bytes
+//! (`examples/log_bench.rs`, 2 cores): open after an unclean stop 0.5 ms, load 160–210 ms in one
+//! thread, file 272 MiB.
 //!
-//! Pace. Written without pauses, that checkpoint takes 1.3 s and stalls syncs of the log for up to 79 ms.
-//! At the default pace it takes 7.5 s and the p99 of log syncs stays below 1 ms (0.2 ms without it).
+//! Pace. Written without pauses, that checkpoint takes 1.3 s and stalls syncs of the log for up to
+//! 79 ms. At the default pace it takes 7.5 s and the p99 of log syncs stays below 1 ms (0.2 ms
+//! without it).
 
 use std::fmt;
 use std::io;
@@ -41,16 +45,17 @@ use crate::error::{StoreError, io_error};
 pub const TREE_FILE: &str = "tree.redb";
 pub(crate) const UNFINISHED: &str = "tree.unfinished";
 const FORMAT_VERSION: u32 = 1;
-/// The format of the file around ours.
+/// Version of redb's file format, in which our own format is embedded.
 const REDB_FORMAT_VERSION: u32 = 3;
-/// Bytes of the checksum before each value.
+/// Length of the checksum before each value, bytes.
 const CRC_LEN: usize = 4;
 const HEADER: TableDefinition<'static, u8, &[u8]> = TableDefinition::new("header");
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
-/// Bytes of the header row: version, applied index, a count and a sum for each table, checksum.
+/// Length of the header row, bytes: version, applied index, a count and a sum for each table,
+/// checksum.
 const HEADER_LEN: usize = 4 + 8 + Contents::LEN + 4;
 const TABLE_COUNT: usize = Kind::ALL.len() + 1;
-/// Where the sum of the meta table stands, behind those of the kinds.
+/// Index of the meta table's sum, after those of the kinds.
 const META_SLOT: usize = Kind::ALL.len();
 
 type Records<'txn> = Table<'txn, u64, &'static [u8]>;
@@ -58,16 +63,16 @@ type Records<'txn> = Table<'txn, u64, &'static [u8]>;
 /// The tables of records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// One record a znode.
+    /// One record per znode.
     Znode,
-    /// One record a session.
+    /// One record per session.
     Session,
-    /// One record an access control list.
+    /// One record per access control list.
     Acl,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::Znode, Self::Session, Self::Acl];
 
     fn name(self) -> &'static str {
@@ -89,7 +94,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// How many records, and the sum over their checksums, in any order. Sums of parts add up.
+/// Number of records and the sum over their checksums, in any order. Sums of parts add up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sum {
     count: u64,
@@ -97,13 +102,13 @@ pub struct Sum {
 }
 
 impl Sum {
-    /// Number of records.
+    /// Returns the number of records.
     pub fn count(self) -> u64 {
         self.count
     }
 
     fn of(crc: u32, key: u64) -> Self {
-        // the finaliser of SplitMix64, so that sums of related records do not cancel out
+        // The finaliser of SplitMix64 keeps sums of related records from cancelling out.
         let mut sum = (key ^ (u64::from(crc) << 32 | u64::from(crc))).wrapping_add(0x9e37_79b9_7f4a_7c15);
         sum = (sum ^ (sum >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         sum = (sum ^ (sum >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -123,22 +128,23 @@ impl Add for Sum {
     }
 }
 
-/// What is in a tree, as its checksums tell it: equal for trees of equal records and named values.
+/// Summary of a tree's contents from its checksums: equal for trees with equal records and named
+/// values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Contents {
     sums: [Sum; TABLE_COUNT],
 }
 
 impl Contents {
-    /// Bytes of an encoded one: count and sum of each table.
+    /// Length of the encoded form, bytes: count and sum of each table.
     pub const LEN: usize = TABLE_COUNT * 16;
 
-    /// Number of records of all kinds.
+    /// Returns the number of records of all kinds.
     pub fn records(&self) -> u64 {
         Kind::ALL.iter().map(|kind| self.sums[*kind as usize].count).sum()
     }
 
-    /// As bytes.
+    /// Encodes the summary.
     pub fn encode(&self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
         for (slot, sum) in bytes.chunks_exact_mut(16).zip(self.sums) {
@@ -148,7 +154,7 @@ impl Contents {
         bytes
     }
 
-    /// From bytes.
+    /// Decodes what [`Contents::encode`] wrote.
     pub fn decode(bytes: &[u8; Self::LEN]) -> Self {
         let long = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
         let mut contents = Self::default();
@@ -162,11 +168,12 @@ impl Contents {
 /// Settings of a tree.
 #[derive(Debug, Clone)]
 pub struct TreeOptions {
-    /// Bytes redb may keep in memory; default 8 MiB.
+    /// Memory that redb may use for its cache, bytes; default 8 MiB.
     pub cache_len: usize,
-    /// Bytes a checkpoint writes between syncs; default 128 KiB.
+    /// Bytes that a checkpoint writes between syncs; default 128 KiB.
     pub pace_len: u64,
-    /// How long a checkpoint leaves the disk alone after each of them; default 1 ms, zero on a fake disk.
+    /// Pause of a checkpoint after each such sync, during which it leaves the disk alone; default 1
+    /// ms, zero on a fake disk.
     pub pace_rest: Duration,
 }
 
@@ -192,7 +199,7 @@ pub struct Tree {
 #[derive(Default)]
 struct State {
     database: Option<Arc<Database>>,
-    /// The last checkpoint failed: redb refuses further work until it is opened anew.
+    /// Whether the last checkpoint failed: redb then refuses further work until it is reopened.
     failed: bool,
 }
 
@@ -210,7 +217,7 @@ impl fmt::Debug for Tree {
 }
 
 impl Tree {
-    /// Opens the tree in `dir`, a directory that exists. No file is created.
+    /// Opens the tree in `dir`, an existing directory. Creates no file.
     ///
     /// # Errors
     /// Any [`StoreError`] about the file; nothing of it can be used then.
@@ -229,16 +236,18 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Whether the checkpoint under way may use the whole disk, because nobody waits for the log.
+    /// Sets whether the current checkpoint may use the whole disk, because nothing waits for the
+    /// log.
     pub fn hurry(&self, hurried: bool) {
         self.hurried.store(hurried, Ordering::Relaxed);
     }
 
-    /// A consistent view of the last checkpoint; `None` when there never was one. Checkpoints go on
-    /// meanwhile, but space they free is not used again before the view is dropped.
+    /// Returns a consistent view of the last checkpoint; `None` if there never was one. Checkpoints
+    /// go on meanwhile, but space that they free is not reused before the view is dropped.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] after a full disk, while an older view is held; any about the file.
+    /// [`StoreError::Busy`] after a full disk, while an older view is held; any error about the
+    /// file.
     pub fn snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
         let Some(database) = self.database()? else {
             return Ok(None);
@@ -248,15 +257,16 @@ impl Tree {
         Ok(Some(Snapshot { txn, _database: database, header, path: self.path.clone() }))
     }
 
-    /// Writes what changed up to the applied index, all or nothing: `write` puts and removes, then all is
-    /// committed. When `write` fails, nothing is.
+    /// Writes the changes up to the applied index, all or nothing: `write` puts and removes
+    /// records, then everything is committed. If `write` fails, nothing is.
     ///
     /// # Errors
-    /// [`StoreError::Full`]: the former checkpoint stays, and a later call succeeds once there is room.
-    /// [`StoreError::Busy`] after that, while an older snapshot is held. Whatever `write` returns.
+    /// [`StoreError::Full`]: the former checkpoint stays, and a later call succeeds once there is
+    /// room. [`StoreError::Busy`] after that, while an older snapshot is held. Any error that
+    /// `write` returns.
     ///
     /// # Panics
-    /// When `applied` is below that of the former checkpoint, and when a sync fails.
+    /// If `applied` is below that of the former checkpoint, or if a sync fails.
     pub fn checkpoint(
         &self,
         applied: u64,
@@ -268,7 +278,7 @@ impl Tree {
             self.state.lock().failed |= done.is_err();
             return done;
         }
-        // the first one: the file gets its name when it is complete
+        // The first checkpoint creates the file, which gets its name once it is complete.
         let unfinished = self.dir.join(UNFINISHED);
         let created = self.create(&unfinished, applied, write);
         match created {
@@ -277,7 +287,7 @@ impl Tree {
                 Ok(())
             }
             Err(error) => {
-                // without a name it is not there; what is left is removed by the next start or attempt
+                // A file without its final name is ignored; the next start or attempt removes it.
                 let _ = self.disk.remove(&unfinished);
                 Err(error)
             }
@@ -302,13 +312,13 @@ impl Tree {
         Ok(database)
     }
 
-    /// A database in a new file.
+    /// Creates a database in a new file.
     pub(crate) fn begin(&self, unfinished: &Path) -> Result<Database, StoreError> {
         let file = self.disk.create(unfinished).map_err(io_error(unfinished, "create"))?;
         self.build(file)
     }
 
-    /// Gives the complete file its name.
+    /// Gives the complete file its final name.
     pub(crate) fn name(&self, unfinished: &Path) -> Result<(), StoreError> {
         self.disk.rename(unfinished, &self.path).map_err(io_error(&self.path, "name"))?;
         self.disk.sync_dir(&self.dir).map_err(io_error(&self.dir, "sync"))
@@ -331,11 +341,11 @@ impl Tree {
         txn.commit().map_err(|error| self.error(error))
     }
 
-    /// The open database; opens it anew when the last checkpoint failed.
+    /// Returns the open database; reopens it if the last checkpoint failed.
     fn database(&self) -> Result<Option<Arc<Database>>, StoreError> {
         let mut state = self.state.lock();
         if state.failed {
-            // two databases on one file would not know of each other's readers
+            // Two databases on one file would not know of each other's readers.
             if let Some(shared) = state.database.take()
                 && let Err(shared) = Arc::try_unwrap(shared).map(drop)
             {
@@ -352,12 +362,12 @@ impl Tree {
         let Some(file) = self.disk.open(&self.path).map_err(io_error(&self.path, "open"))? else {
             return Ok(None);
         };
-        // redb would begin a new database in an empty file
+        // redb would begin a new database in an empty file.
         if file.is_empty().map_err(io_error(&self.path, "measure"))? {
             return Err(StoreError::Empty { path: self.path.clone() });
         }
-        // what a killed process left in the operating system's memory is read here, and the log is trimmed
-        // by it: it must not go with the next power failure
+        // This may read data that a killed process left only in the operating system's memory. The log is
+        // trimmed on the strength of it, so it must survive the next power failure.
         file.sync_data().map_err(io_error(&self.path, "sync"))?;
         self.disk.sync_dir(&self.dir).map_err(io_error(&self.dir, "sync"))?;
         Ok(Some(Arc::new(self.build(file)?)))
@@ -382,14 +392,14 @@ impl Tree {
     }
 }
 
-/// Writes one checkpoint.
+/// Writer of one checkpoint.
 pub struct TreeWriter<'txn> {
     tree: &'txn Tree,
     tables: [Records<'txn>; Kind::ALL.len()],
     meta: Table<'txn, &'static str, &'static [u8]>,
     header_table: Table<'txn, u8, &'static [u8]>,
     pub(crate) header: Header,
-    /// A value with its checksum before it.
+    /// Buffer for a value preceded by its checksum.
     value: Vec<u8>,
 }
 
@@ -403,7 +413,7 @@ impl<'txn> TreeWriter<'txn> {
     /// Sets the record of a key.
     ///
     /// # Errors
-    /// [`StoreError::Full`] and errors about the file: return them from the checkpoint.
+    /// [`StoreError::Full`] and errors about the file. Return them from the checkpoint.
     pub fn put(&mut self, kind: Kind, key: u64, value: &[u8]) -> Result<(), StoreError> {
         let crc = record_crc(kind, key, value);
         seal_value(&mut self.value, crc, value);
@@ -415,7 +425,7 @@ impl<'txn> TreeWriter<'txn> {
         Ok(())
     }
 
-    /// Removes the record of a key; no error when there is none.
+    /// Removes the record of a key; succeeds if there is none.
     ///
     /// # Errors
     /// As [`put`](Self::put).
@@ -474,22 +484,22 @@ impl fmt::Debug for Snapshot {
 }
 
 impl Snapshot {
-    /// The applied index of the checkpoint.
+    /// Returns the applied index of the checkpoint.
     pub fn applied_index(&self) -> u64 {
         self.header.applied
     }
 
-    /// Number of records of a kind.
+    /// Returns the number of records of a kind.
     pub fn count(&self, kind: Kind) -> u64 {
         self.header.contents.sums[kind as usize].count
     }
 
-    /// What is in it, by its own account.
+    /// Returns the summary of the contents that the checkpoint recorded.
     pub fn contents(&self) -> Contents {
         self.header.contents
     }
 
-    /// A named value.
+    /// Returns a named value.
     ///
     /// # Errors
     /// [`StoreError::DamagedMeta`] and errors about the file.
@@ -504,18 +514,18 @@ impl Snapshot {
         }
     }
 
-    /// The record of a key.
+    /// Returns the record of a key.
     ///
     /// # Errors
-    /// [`StoreError::DamagedRecord`] and errors about the file. A record that damage made unreachable
-    /// reads as absent: only [`load`](Self::load) sees that.
+    /// [`StoreError::DamagedRecord`] and errors about the file. A record that damage made
+    /// unreachable reads as absent: only [`load`](Self::load) detects that.
     pub fn get(&self, kind: Kind, key: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let table = self.table(kind)?;
         let row = table.get(key).map_err(|error| self.error(error))?;
         row.map(|row| Ok(self.open_record(kind, key, &row)?.1.to_vec())).transpose()
     }
 
-    /// The highest key of a kind.
+    /// Returns the highest key of a kind.
     ///
     /// # Errors
     /// Errors about the file.
@@ -525,7 +535,8 @@ impl Snapshot {
         Ok(last.map(|(key, _)| key.value()))
     }
 
-    /// Gives every record of a kind in the order of keys. They may be used once this returned `Ok`.
+    /// Passes every record of a kind to `record` in the order of keys. The records may be used once
+    /// this has returned `Ok`.
     ///
     /// # Errors
     /// [`StoreError::DamagedRecord`], [`StoreError::DamagedTable`] and errors about the file.
@@ -534,9 +545,9 @@ impl Snapshot {
         self.check(kind, sum)
     }
 
-    /// Gives records of a kind in the order of keys, beginning at `from`, for as long as `record` returns true (the
-    /// one for which it does not is given, too). Says where to go on, if there may be more. Add up the sums and
-    /// [`check`](Self::check) them at the end.
+    /// Passes records of a kind to `record` in the order of keys, starting at `from`, until
+    /// `record` returns false for one. Returns where to continue, if there may be more. Add up the
+    /// sums and [`check`](Self::check) them at the end.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -559,8 +570,9 @@ impl Snapshot {
         Ok((sum, None))
     }
 
-    /// Gives the records of a range of keys in order. For several threads: load disjoint ranges that
-    /// cover all keys, add up the sums, and use the records once [`check`](Self::check) accepted.
+    /// Passes the records of a range of keys to `record` in order. To use several threads, load
+    /// disjoint ranges that cover all keys, add up the sums, and use the records once
+    /// [`check`](Self::check) has accepted the total.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -577,7 +589,7 @@ impl Snapshot {
             let (crc, value) = self.open_record(kind, key.value(), &row)?;
             record(key.value(), value);
             sum = sum + Sum::of(crc, key.value());
-            // a structure that leads in circles must not load for ever
+            // A damaged structure with a cycle must not make this load forever.
             if sum.count > self.count(kind) {
                 return Err(StoreError::DamagedTable { path: self.path.clone(), table: kind.name() });
             }
@@ -585,7 +597,7 @@ impl Snapshot {
         Ok(sum)
     }
 
-    /// Checks that the records loaded are all of a kind, none missing and none stale.
+    /// Checks that the loaded records are all those of a kind, with none missing and none stale.
     ///
     /// # Errors
     /// [`StoreError::DamagedTable`].
@@ -596,7 +608,8 @@ impl Snapshot {
         }
     }
 
-    /// Gives every named value in the order of names. They may be used once this returned `Ok`.
+    /// Passes every named value to `value` in the order of names. The values may be used once this
+    /// has returned `Ok`.
     ///
     /// # Errors
     /// [`StoreError::DamagedMeta`], [`StoreError::DamagedTable`] and errors about the file.
@@ -651,7 +664,8 @@ impl Header {
         row
     }
 
-    /// The checksum stands at the end in every version, so that a flip does not read as another version.
+    /// Decodes a header row. The checksum is at the end in every version, so that a bit flip does
+    /// not read as another version.
     fn decode(row: &[u8], path: &Path) -> Result<Self, StoreError> {
         let damaged = || StoreError::DamagedTable { path: path.to_path_buf(), table: "header" };
         let (content, crc) = row.split_last_chunk::<4>().ok_or_else(damaged)?;
@@ -672,7 +686,7 @@ impl Header {
 fn read_header(txn: &ReadTransaction, path: &Path) -> Result<Header, StoreError> {
     let error = |error: redb::Error| database_error(path, error);
     let table = match txn.open_table(HEADER) {
-        // the first commit writes the row, and the file has a name only after it
+        // The first commit writes the row, and the file gets its name only afterwards.
         Err(TableError::TableDoesNotExist(_)) => return Err(StoreError::Foreign { path: path.to_path_buf() }),
         opened => opened.map_err(|failed| error(failed.into()))?,
     };
@@ -701,14 +715,15 @@ fn seal_value(out: &mut Vec<u8>, crc: u32, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-/// Checksum and value of a stored row, if the checksum holds.
+/// Returns the checksum and the value of a stored row, if the checksum is right.
 fn open_value(row: &[u8], crc_of: impl FnOnce(&[u8]) -> u32) -> Option<(u32, &[u8])> {
     let (crc, value) = row.split_first_chunk::<CRC_LEN>()?;
     let crc = u32::from_le_bytes(*crc);
     (crc_of(value) == crc).then_some((crc, value))
 }
 
-/// The checksum a replaced row carries; a row too short for one makes the sum wrong, as it should.
+/// Returns the checksum stored in a replaced row. A row too short for one makes the sum wrong, as
+/// it should.
 fn stored_crc(row: &AccessGuard<'_, &'static [u8]>) -> u32 {
     row.value().first_chunk::<CRC_LEN>().map_or(0, |crc| u32::from_le_bytes(*crc))
 }
