@@ -1,6 +1,7 @@
-//! Measures the processor time of getChildren, by the number of children: in ZooKeeper's order, and as the tree has them linked.
+//! Measures the processor time of getChildren by the number of children: in ZooKeeper's order, and
+//! in the order in which the tree links them.
 //!
-//!     cargo run --release -p oxkeeper-state --example list_children
+//! `cargo run --release -p oxkeeper-state --example list_children`
 
 use std::fs;
 use std::hint::black_box;
@@ -42,7 +43,7 @@ fn measure(kind: &str, count: u64, name: impl Fn(u64) -> String) {
     println!("{count:>9} {kind:>14} {listed:>14.1} {linked:>14.1}");
 }
 
-/// Nanoseconds of processor time per child, over many runs.
+/// Returns the processor time per child, ns, averaged over many runs.
 fn per_child(count: u64, mut list: impl FnMut()) -> f64 {
     let runs = (10_000_000 / count).clamp(50, 200_000);
     let start = processor_time_ns();

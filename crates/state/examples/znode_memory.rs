@@ -1,5 +1,5 @@
-//! What a znode costs: memory for a million of them with 100 bytes of data, and processor time to
-//! create, set and delete.
+//! Measures the cost of a znode: memory for a million znodes with 100 bytes of data, and processor
+//! time to create, set and delete them.
 //!
 //! `cargo run --release -p oxkeeper-state --example znode_memory`
 
@@ -10,7 +10,7 @@ use oxkeeper_proto::records::{Acl, CreateRequest, DeleteRequest, Id, SetDataRequ
 use oxkeeper_proto::{Jute, OpCode, SessionId};
 use oxkeeper_state::{Command, Identities, Settings, State};
 
-/// Znodes, a thousand below each parent.
+/// Number of znodes, a thousand below each parent.
 const COUNT: usize = 1_000_000;
 const SESSION: SessionId = SessionId(0x100_0000_0000_0001);
 
@@ -72,14 +72,15 @@ fn nanos(time: Duration) -> u128 {
     time.as_nanos() / COUNT as u128
 }
 
-/// What this thread has run for: unlike the clock's, a figure that other programs do not change much. Linux.
+/// Returns the processor time of this thread. Unlike wall-clock time, it hardly depends on other
+/// programs. Linux only.
 fn processor_time() -> Duration {
     let status = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
     let nanos = status.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
     Duration::from_nanos(nanos.expect("a number first"))
 }
 
-/// Resident memory of this process, bytes. Linux.
+/// Returns the resident memory of this process, bytes. Linux only.
 fn resident() -> usize {
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("every kernel has it");

@@ -1,6 +1,7 @@
-//! The largest requests a frame can hold cost time in proportion to their bytes.
+//! The largest requests that a frame can hold take time proportional to their length.
 //!
-//! Limits are some twenty times what a debug build needs; what they exclude is a square of the request's length.
+//! The limits are about twenty times what a debug build needs; they exclude time that is quadratic
+//! in the length of the request.
 
 use std::fs;
 
@@ -10,7 +11,7 @@ use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId};
 use oxkeeper_state::{Command, Identities, Settings, State};
 
 const SESSION: SessionId = SessionId(0x100_0000_0000_0001);
-/// The longest frame, bytes.
+/// Length of the longest frame, bytes.
 const FRAME: usize = (1 << 20) - 1;
 
 fn state() -> State {
@@ -95,7 +96,7 @@ fn a_multi_of_a_whole_frame() {
     let body = multi(OpCode::Create, (0..FRAME / 60).map(|name| create(&format!("/{name:06}"), b"", 0)));
     within(4_000, || apply(&mut state, OpCode::Multi, &body)).expect("it is well-formed");
     assert_eq!(state.tree().len(), FRAME / 60 + 4);
-    // All but the last succeed, and are taken back.
+    // All but the last succeed, and are then undone.
     let digest = state.tree().digest();
     let sets = (0..20_000).map(|turn| {
         let path = if turn == 19_999 { "/none" } else { "/000001" };
@@ -108,7 +109,7 @@ fn a_multi_of_a_whole_frame() {
     state.check();
 }
 
-/// Each child changes its parent's versions, which must not cost a look at the parent's data.
+/// Each child changes its parent's versions, which must not cost a scan of the parent's data.
 #[test]
 fn children_of_a_large_znode() {
     let mut state = state();
@@ -146,7 +147,7 @@ fn names_and_paths_of_a_whole_frame() {
     state.check();
 }
 
-/// Nothing recurses, and an operation costs what its path is long.
+/// Nothing recurses, and the cost of an operation is proportional to the length of its path.
 #[test]
 fn a_deep_tree() {
     let mut state = state();

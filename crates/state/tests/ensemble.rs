@@ -1,5 +1,5 @@
-//! What an ensemble adds to the state machine: entries with a ballot and numbered commands, epochs, the filter for
-//! duplicates, sessions with owners; and that checkpoints keep all of it.
+//! The state machine in an ensemble: entries with a ballot and numbered commands, epochs, the
+//! filter for duplicates, sessions with owners; and checkpoints, which keep all of it.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -50,7 +50,8 @@ fn epoch(ballot: BallotId) -> Epoch<'static> {
     Epoch { ballot, time_ms: 5, ensemble: 77, config_version: 0, config: b"" }
 }
 
-/// A command of server `from`, which the log has in its place.
+/// Applies a command that server `from` submitted. Returns its result and the number of zxids it
+/// took.
 fn apply(state: &mut State, from: u8, op: OpCode, body: &[u8]) -> (Result<Vec<u8>, ErrorCode>, i64) {
     let from = (from != 0).then_some(number(from, 1, 1));
     let (before, mut reply) = (state.zxid(), Vec::new());
@@ -64,7 +65,7 @@ fn done(state: &mut State, from: u8, op: OpCode, body: &[u8]) {
 
 const TIMEOUT: [u8; 4] = 6000i32.to_be_bytes();
 
-/// With the session, whose owner is server 1.
+/// Returns a state with the session, whose owner is server 1.
 fn state() -> State {
     let mut state = State::new(1);
     state.begin_epoch(&epoch(FIRST), &mut ());
@@ -114,7 +115,7 @@ fn numbers_that_cannot_be_are_refused() {
     }
 }
 
-/// The format of a standalone server is what is on the disks of servers that run.
+/// A standalone server's format is fixed, because it is on the disks of running servers.
 #[test]
 fn a_batch_of_a_server_alone_is_what_it_was() {
     let mut entry = Vec::new();
@@ -160,7 +161,7 @@ fn a_renewal_survives_its_encoding() {
     assert!(matches!(Entry::decode(&entry, Level::KNOWN), Ok(Entry::Renewal(decoded)) if decoded == of_two));
 }
 
-/// Clients see nothing of it; a checkpoint keeps it.
+/// Clients see nothing of a renewal; a checkpoint keeps it.
 #[test]
 fn a_renewal_ends_a_configuration_and_nothing_else() {
     let mut state = state();
@@ -203,7 +204,7 @@ fn an_epoch_shows_the_membership_once() {
     state.check();
 }
 
-/// Any section: of which server, its boot, its first number, how many commands.
+/// Generates sections: the server, its boot, its first number, and the number of commands.
 fn sections() -> impl Strategy<Value = Vec<(u8, u64, u64, usize)>> {
     vec((0..4u8, 0..4u64, 1..1_000_000u64, 0..4usize), 0..5)
 }
@@ -217,7 +218,7 @@ fn agreed(sections: &[(u8, u64, u64, usize)]) -> Vec<u8> {
     entry
 }
 
-/// Everything an entry holds, up to the first thing that cannot be.
+/// Returns everything an entry holds, up to the first thing that is invalid.
 fn read(entry: &[u8]) -> (Vec<Option<Number>>, Option<DecodeError>) {
     let batch = match Entry::decode(entry, Level::KNOWN) {
         Ok(Entry::Batch(batch)) => batch,
@@ -249,7 +250,8 @@ proptest! {
         prop_assert_eq!(read(&agreed(&sections)), (expected, None));
     }
 
-    /// Cut short, it holds a part of what it held, and says that it is broken unless the cut is between sections.
+    /// A truncated entry yields a part of its commands, and an error unless it is cut between
+    /// sections.
     #[test]
     fn a_part_of_an_entry_is_a_part_of_its_commands(sections in sections(), at: prop::sample::Index) {
         let entry = agreed(&sections);
@@ -278,7 +280,8 @@ proptest! {
         read(&entry);
     }
 
-    /// However often and in whatever order commands come, those of each boot are applied in order, each once.
+    /// In whatever order and however often commands come, those of each boot are applied in order,
+    /// each once.
     #[test]
     fn what_is_admitted_is_each_command_once_in_order(numbers in vec((1..3u8, 0..3u64, 0..6u64), 0..80)) {
         let mut state = State::new(1);
@@ -361,13 +364,13 @@ fn a_session_moves_by_being_resumed() {
     assert_eq!(apply(&mut state, 2, OpCode::Create, &create("/b", 0)).1, 1);
     assert_eq!(apply(&mut state, 2, OpCode::ResumeSession, b"?"), (Err(ErrorCode::Marshalling), 0));
     assert_eq!(owner(&state), Some(2));
-    // The leader's own, when it has expired.
+    // The leader's own closeSession, after the session has expired.
     assert_eq!(apply(&mut state, 0, OpCode::CloseSession, &[]), (Ok(vec![]), 1));
     assert_eq!((owner(&state), state.tree().lookup("/a")), (None, None));
     state.check();
 }
 
-/// An expiry is void once the session was resumed, wherever and however often.
+/// An expiry is void once the session was resumed, on any server and any number of times.
 #[test]
 fn an_expiry_that_was_found_before_a_resumption_does_nothing() {
     let mut state = state();
@@ -381,11 +384,11 @@ fn an_expiry_that_was_found_before_a_resumption_does_nothing() {
         known.push(state.expiry(SESSION));
     }
     assert_eq!((owner(&state), state.ephemerals_of(SESSION)), (Some(3), 1));
-    // Not forgotten by a restart.
+    // A restart keeps the count.
     let mut loaded = reload(&mut state, None).unwrap();
     assert_eq!(loaded.expiry(SESSION), state.expiry(SESSION));
     for state in [&mut state, &mut loaded] {
-        // Clients may send any body.
+        // A client may send any body.
         assert_eq!(
             apply(state, 1, OpCode::CloseSession, &known[0]),
             (Err(ErrorCode::SessionMoved), 1),
@@ -408,8 +411,9 @@ fn only_what_a_server_proposes_of_itself_may_be_an_expiry() {
     }
 }
 
-/// A leader knows what was agreed on before it began, so it counts anew: servers that learned of a resumption by a
-/// checkpoint of an older version agree with those that learned of it by the log.
+/// A leader knows what was agreed on before it began, so the count restarts. Servers that learned
+/// of a resumption from a checkpoint of an older version then agree with those that learned of it
+/// from the log.
 #[test]
 fn a_leader_counts_resumptions_from_its_beginning() {
     let mut state = state();
@@ -444,11 +448,11 @@ fn a_session_that_has_ended_does_nothing() {
     encode_multi_error(ErrorCode::SessionExpired.wire(), &mut failed);
     MULTI_END.encode(&mut failed);
     assert_eq!(apply(&mut state, 2, OpCode::Multi, &multi), (Ok(failed), 1));
-    // ZooKeeper: to end what has ended is no error.
+    // ZooKeeper: closing a closed session is not an error.
     assert_eq!(apply(&mut state, 1, OpCode::CloseSession, &[]), (Ok(vec![]), 1));
 }
 
-/// A whole checkpoint, and what is loaded from it: `ensemble` is what it says of the ensemble.
+/// Takes a whole checkpoint and loads it; `ensemble` replaces its record of the ensemble.
 fn reload(state: &mut State, ensemble: Option<&[u8]>) -> Result<State, DecodeError> {
     let head = state.begin_checkpoint();
     let mut loading = Loading::new(2, &head.scalars, ensemble.unwrap_or(&head.ensemble))?;
@@ -478,7 +482,7 @@ fn a_checkpoint_keeps_what_an_ensemble_adds() {
     assert_eq!((owner(&loaded), loaded.ephemerals_of(SESSION)), (Some(1), 1));
     assert!(!loaded.admit(number(200, 9, 2)) && loaded.admit(number(200, 9, 3)));
     loaded.check();
-    // The next checkpoint has a session only if it changed, as when it is resumed.
+    // The next checkpoint holds a session only if it changed, for example because it was resumed.
     let changed = |state: &mut State| {
         let head = state.begin_checkpoint();
         state.end_checkpoint(&head, true);
@@ -524,7 +528,7 @@ fn damaged_records_are_errors() {
     let (begun, ensemble) = (state.admit(number(1, 1, 1)), state.begin_checkpoint().ensemble);
     assert!(begun);
     for len in 1..ensemble.len() {
-        // Without the last server's place it is sound, but another one.
+        // Without the record of the last server it is valid, but different.
         let result = Loading::new(1, &[0; 32], &ensemble[..len]);
         assert_eq!(result.is_err(), len != ensemble.len() - 17, "{len}");
     }

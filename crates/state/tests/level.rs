@@ -1,4 +1,5 @@
-//! Feature levels: entries that need one, commands with more switches, and what is kept of it.
+//! Feature levels: entries that need one, commands with more switches, and what a checkpoint keeps
+//! of the level.
 
 use oxkeeper_proto::{DecodeError, OpCode, ServerId, SessionId, Zxid};
 use oxkeeper_state::checkpoint::Loading;
@@ -46,7 +47,7 @@ fn an_entry_says_which_level_it_needs_before_anything_else() {
     };
     let above = Level::KNOWN.0 + 1;
     assert_eq!(newer(&raise(above, Some(BALLOT))), Some((4, Level(above))));
-    // Whatever kind it is, and whatever follows.
+    // The kind does not matter, nor do the bytes after the level.
     assert_eq!(newer(&[&[200][..], &above.to_be_bytes(), b"who knows"].concat()), Some((200, Level(above))));
     assert_eq!(newer(&[200, 0, 0, 0, 0]), None, "damaged: this program would know it");
     assert_eq!(newer(&[200, 0, 0]), None, "damaged: it has no level");

@@ -1,5 +1,5 @@
-//! In which order children are listed: a Java hash set's, also after a load from records, in any order of theirs, and
-//! after transactions that failed.
+//! Children are listed in the order of a Java hash set, also after a load from records in any
+//! order, and after failed transactions.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,8 @@ use proptest::prelude::*;
 const SESSION: SessionId = SessionId(0x100_0000_0000_0001);
 const DIRECTORY: &str = "/d";
 
-/// `HashSet<String>` of Java, made without a look at ours: what is in it, by bucket. A bucket that would become a tree is
-/// not modelled.
+/// Java's `HashSet<String>`, written independently of ours: the members by bucket. A bucket that
+/// would become a tree is not modelled.
 struct JavaSet(Vec<Vec<String>>);
 
 impl JavaSet {
@@ -57,13 +57,13 @@ impl JavaSet {
     }
 }
 
-/// Change to the children: names that come, or go where they are there.
+/// Change to the children: each name is created, or deleted if it exists.
 #[derive(Clone, Debug)]
 enum Step {
     Flip(Vec<u16>),
     /// In one transaction.
     Together(Vec<u16>),
-    /// In one that fails.
+    /// In one transaction that fails.
     InVain(Vec<u16>),
     Reload,
 }
@@ -78,7 +78,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Some share a hash code, some a bucket of a small table.
+/// Returns a name. Some names share a hash code, some share a bucket of a small table.
 fn name(number: u16) -> String {
     match number % 4 {
         0 => format!("n-{number:010}"),
@@ -105,7 +105,7 @@ impl Pair {
         Pair { state, java: JavaSet::new(8), disk: Disk::default() }
     }
 
-    /// Each name once: as the bodies of requests, of those that come and those that go.
+    /// Returns the request bodies that create or delete each name, once per name.
     fn flips(&mut self, numbers: &[u16]) -> BTreeMap<String, (OpCode, Vec<u8>)> {
         let mut flips = BTreeMap::new();
         for name in numbers.iter().map(|&number| name(number)) {
@@ -149,7 +149,7 @@ impl Pair {
     }
 }
 
-/// What a store keeps.
+/// The records that a store keeps.
 #[derive(Default)]
 struct Disk {
     sessions: BTreeMap<i64, Vec<u8>>,
@@ -158,7 +158,7 @@ struct Disk {
 }
 
 impl Disk {
-    /// The state that is found after a restart.
+    /// Returns the state after a restart.
     fn reload(&mut self, state: &mut State) -> State {
         let head = state.begin_checkpoint();
         put(&mut self.sessions, &head.sessions);
@@ -229,7 +229,7 @@ proptest! {
     }
 }
 
-/// Notes what is deleted.
+/// Records deleted paths.
 #[derive(Default)]
 struct Deleted(Vec<String>);
 
@@ -240,10 +240,12 @@ impl Watcher for Deleted {
     }
 }
 
-/// `HashSet.clone` makes a table as large as the members need, which is what is listed, and deleted in that order.
+/// `HashSet.clone` makes a table of the size that the members need. Ephemerals are listed and
+/// deleted in the order of that table.
 #[test]
 fn ephemerals_are_listed_and_end_as_a_clone_of_their_set() {
-    // Two names of each hash code; and names of which some share a bucket of the clone, but none of the set.
+    // Two names for each hash code; and names of which some share a bucket of the clone, but none a bucket of
+    // the set.
     let twin = |number: u16| format!("{}{}", ["Aa", "BB"][usize::from(number % 2)], number / 2);
     let twins = [1u16, 3, 6, 12, 13, 48, 49, 200].map(|count| (count, None));
     let mixed = (0..200u64).map(|seed| (2 + (seed % 8) as u16, Some(seed)));
@@ -278,7 +280,8 @@ fn ephemerals_are_listed_and_end_as_a_clone_of_their_set() {
     }
 }
 
-/// More than a comparing sort is used for, in a table that fits and in one that became too large.
+/// There are more children than a comparison sort is used for, in a table of the right size and in
+/// one that has become too large.
 #[test]
 fn many_children() {
     let mut pair = Pair::new();

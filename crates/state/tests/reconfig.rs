@@ -1,4 +1,4 @@
-//! reconfig as the state machine sees it: which error in which order, what changes, and that it lasts.
+//! reconfig in the state machine: its errors and their order, its changes, and their persistence.
 //!
 //! The table is Apache ZooKeeper's: `compat-tests` runs it against real servers.
 
@@ -60,7 +60,7 @@ fn command<'a>(identities: &'a [u8], body: &'a [u8]) -> Command<'a> {
     Command { from, session: SESSION, xid: 3, op, settings, identities, body }
 }
 
-/// As a leader does it: ruled on while encoded, then applied.
+/// Encodes a command with a ruling, as a leader does before the command is applied.
 fn ruled(command: &Command<'_>, ruling: Ruling) -> Vec<u8> {
     let mut encoded = Vec::new();
     command.encode(&mut encoded);
@@ -78,7 +78,8 @@ fn reconfigure(state: &mut State, request: Request) -> Result<Vec<u8>, ErrorCode
     apply(state, &command(&root(), &body(request)), SYNCED)
 }
 
-/// Charts write the wildcard into each server's own line: nobody can dial what its leader's configuration says of it.
+/// Charts write the wildcard into each server's own line, so other servers cannot dial the
+/// address that a leader's configuration has for the leader itself.
 #[test]
 fn a_wildcard_gives_way_to_a_host_that_anybody_knows() {
     let own =
@@ -98,7 +99,8 @@ fn a_wildcard_gives_way_to_a_host_that_anybody_knows() {
     state.begin_epoch(&epoch(&own(3), VERSION_WANTED), &mut ());
     assert_eq!(hosts(&state), ["a", "b", "c"]);
 
-    // Where a client says it, too; and what it says of a wildcard that was agreed on once counts.
+    // The same holds for a wildcard in a client's request. A client can also replace a wildcard that was
+    // agreed on before.
     let mut state = self::state();
     reconfigure(&mut state, (Some("server.2=0.0.0.0:2888:3888;2182"), None, None, -1)).unwrap();
     assert_eq!(hosts(&state), ["a", "b", "c"]);
@@ -149,13 +151,13 @@ fn errors_come_in_zookeepers_order() {
         // Leaving.
         ((None, Some("x"), None, -1), SYNCED, &root, Marshalling),
         ((None, Some("2,3"), None, -1), SYNCED, &root, BadArguments), // fewer than two who vote
-        // Everybody.
+        // All members.
         ((None, None, Some(""), -1), SYNCED, &root, BadArguments),
         ((None, None, Some("server.1=a:1:2;3"), -1), SYNCED, &root, BadArguments),
         ((None, None, Some("server.1=a:1:2:observer;3"), -1), SYNCED, &root, Marshalling),
         ((None, None, Some("clientPort=1"), -1), SYNCED, &root, BadArguments),
         ((None, None, Some("server.1=a:1:2,server.2=b:1:2,version=x"), -1), SYNCED, &root, Marshalling),
-        // Ours: what does not fit.
+        // Ours: values that do not fit.
         ((Some("server.256=d:1:2;3"), None, None, -1), SYNCED, &root, BadArguments),
         ((Some("server.-1=d:1:2;3"), None, None, -1), SYNCED, &root, BadArguments),
         ((None, None, Some("server.1=a:1:2,server.2=b:1:2,group.1=1:2,weight.1=1"), -1), SYNCED, &root, BadArguments),
@@ -229,7 +231,7 @@ fn servers_join_leave_and_change() {
     let reply = GetDataResponse::from_bytes(&reply).unwrap();
     assert_eq!(std::str::from_utf8(reply.data.unwrap()), Ok(text.as_str()));
     assert_eq!((reply.stat.version, reply.stat.mzxid, reply.stat.mtime), (-1, state.zxid().0, 7));
-    // Addresses and observers alone change no vote.
+    // Changes of addresses and observers alone change no vote.
     let version = state.membership().version();
     assert_eq!(reconfigure(&mut state, (None, None, None, version)).map(|_| ()), Ok(()));
     assert!(reconfigure(&mut state, (None, Some("4"), None, -1)).is_ok());
@@ -299,6 +301,6 @@ fn a_checkpoint_keeps_the_members_whatever_their_znode_says() {
     let loaded = loading.finish().unwrap();
     assert_eq!((loaded.membership(), loaded.voter_changes()), (state.membership(), 1));
     assert_eq!(loaded.membership().voters(), [1, 2].map(ServerId));
-    // A standalone server has none.
+    // A standalone server has no membership.
     assert_eq!(State::new(1).membership(), &Membership::default());
 }

@@ -1,6 +1,7 @@
-//! The conformance trace: rows that a raw client recorded from Apache ZooKeeper, of those the state machine decides.
+//! The conformance trace: rows that a raw client recorded from Apache ZooKeeper, limited to those
+//! that the state machine decides.
 //!
-//! Each write takes one zxid, failed or not; reads and sync take none.
+//! Each write takes one zxid, even if it fails; reads and sync take none.
 
 use oxkeeper_proto::multi::{MULTI_END, encode_multi_error};
 use oxkeeper_proto::records::{
@@ -88,7 +89,7 @@ impl Trace {
         (result.map_or_else(|code| code.wire(), |()| 0), reply)
     }
 
-    /// A row: its code, and that it took one zxid.
+    /// Checks a row: its code, and that it took one zxid.
     fn write(&mut self, op: OpCode, body: &[u8], code: i32) -> Vec<u8> {
         let before = self.state.zxid().0;
         let (actual, reply) = self.apply(op, body);
@@ -250,7 +251,7 @@ fn multis() {
     trace.write(OpCode::Multi, &multi(&[(OpCode::Delete, bytes(DeleteRequest { path: None, version: -1 }))]), -5);
 }
 
-/// The types of the results of a multi that succeeded, up to its end.
+/// Returns the types of the results of a multi that succeeded, up to its end.
 fn types(reply: &[u8]) -> Vec<i32> {
     let reader = &mut Reader::new(reply);
     let mut types = Vec::new();

@@ -1,12 +1,13 @@
-//! Measures what the store's design rests on, on the disk of a directory.
+//! Measures the figures that the store's design is based on, on the disk of a directory.
 //!
 //! `cargo run --release -p oxkeeper-store --example log_bench [directory]`
 //!
-//! 1. one `fdatasync` after an append into a growing file, `fallocate`d extents, filled room, old data;
+//! 1. one `fdatasync` after an append into a growing file, `fallocate`d extents, filled room, old
+//!    data;
 //! 2. a group commit in the log against one in redb;
 //! 3. start of an empty store;
 //! 4. a checkpoint of a million records, opening after an unclean stop, loading;
-//! 5. syncs of the log with and without a checkpoint beside them.
+//! 5. syncs of the log with and without a concurrent checkpoint.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -25,7 +26,7 @@ fn main() {
     let base = std::env::args().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     let dir = base.join(format!("oxkeeper-log-bench-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("the directory can be created");
-    // first, while this process is small
+    // This comes first, while the process is small.
     empty_start(&dir);
     sync_modes(&dir);
     commits(&dir);
@@ -219,7 +220,7 @@ fn write_all(tree: &Tree, applied: u64, step: usize) {
 }
 
 fn reopen(tree: Tree, dir: &Path) {
-    // as a kill leaves it: redb does not get to tidy up
+    // Forget the tree as a kill would: redb does not get to tidy up.
     std::mem::forget(tree);
     let before = resident_kib();
     let mut opened = None;

@@ -15,8 +15,8 @@
 //! Scalars survive trimming because each segment begins with the scalars of its time. Trimming
 //! deletes whole segments from the front, never the one being written.
 //!
-//! redb is no match for this half: a commit of one 200-byte entry takes 94 µs here and 159 µs in
-//! redb, of 200 entries 118 µs and 495 µs (`examples/log_bench.rs`, p50), and a checkpoint would
+//! This half does not use redb, because a commit of one 200-byte entry takes 94 µs here and 159 µs
+//! in redb, of 200 entries 118 µs and 495 µs (`examples/log_bench.rs`, p50), and a checkpoint would
 //! block the single writer that redb allows.
 
 use std::io;

@@ -1,4 +1,4 @@
-//! A tree filled from elsewhere is the tree its records were taken from, or it is none.
+//! A tree filled from another tree equals it, or else it is not a tree.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ fn open(disk: &FakeDisk, dir: &str) -> Tree {
     Tree::open(Arc::new(disk.clone()), Path::new(dir), &options()).expect("sound, or not there")
 }
 
-/// Any records: some large, some often.
+/// Returns various records: some of them are large, some small.
 fn records(count: u64) -> Vec<(Kind, u64, Vec<u8>)> {
     let value = |key: u64| vec![key as u8; if key.is_multiple_of(97) { 70_000 } else { 60 + key as usize % 50 }];
     let of =
@@ -102,7 +102,7 @@ fn half_a_tree_is_none_wherever_it_is_cut() {
     let whole = FakeDisk::new();
     fill(&whole, &records, 3).expect("room");
     let end = whole.operations();
-    // the last ones are where it is decided
+    // The last operations are the critical ones.
     for at in (0..end - 15).step_by(11).chain(end - 15..=end) {
         let disk = FakeDisk::new();
         disk.crash_at(at);

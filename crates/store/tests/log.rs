@@ -1,7 +1,8 @@
 //! The log against a model, on a disk that crashes, tears, fills up and flips bits.
 //!
-//! The property behind all of it: after anything that may happen, the log is what the last successful
-//! `sync` left or what the `sync` under way would have left, as a whole; or opening it is an error.
+//! The underlying property: after any sequence of events, the log is either what the last
+//! successful `sync` left or what the `sync` in progress would have left, as a whole; or opening it
+//! is an error.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -22,18 +23,18 @@ fn open_with(disk: &FakeDisk, segment_len: u64) -> Result<Log, StoreError> {
     Log::open(Arc::new(disk.clone()), Path::new(DIR), &options)
 }
 
-/// Segments end early, so that short schedules cross many.
+/// Opens a log with short segments, so that short schedules cross many of them.
 fn open(disk: &FakeDisk) -> Result<Log, StoreError> {
     open_with(disk, 1500)
 }
 
-/// What a log must hold.
+/// The expected contents of a log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Model {
     entries: BTreeMap<u64, Vec<u8>>,
     scalars: BTreeMap<u8, Vec<u8>>,
     next: u64,
-    /// Entries from here on must still be readable.
+    /// Lowest index of the entries that must still be readable.
     floor: u64,
 }
 
@@ -49,7 +50,7 @@ impl Model {
         (self.next, self.floor) = (next, next);
     }
 
-    /// Why the log is not this; `None` when it is.
+    /// Returns how the log differs from the model; `None` if it does not.
     fn differs(&self, log: &Log) -> Option<String> {
         if log.next_index() != self.next || log.durable_end() != self.next {
             return Some(format!("next is {}, not {}", log.next_index(), self.next));
@@ -74,19 +75,19 @@ impl Model {
 enum Step {
     Append(usize),
     Scalar(u8, usize),
-    /// Of the entries there are, how many in 256 stay.
+    /// Keeps this many 256ths of the existing entries.
     Truncate(u8),
     Reset(u8),
     Sync,
     Prepare,
     Trim(u8),
-    /// The next operation that writes finds the disk full.
+    /// Makes the next operation that writes find the disk full.
     Full(u8),
-    /// All the room is taken, or free again.
+    /// Takes all the room, or frees it again.
     Room(bool),
-    /// The process is killed and starts again.
+    /// Kills the process and starts it again.
     Kill,
-    /// The power fails in the midst of the n-th operation from here, or at the end of the schedule.
+    /// Cuts the power in the middle of the n-th operation from here, or at the end of the schedule.
     Crash(u8, u64),
 }
 
@@ -107,13 +108,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// A log, its model, and what the disk has confirmed when.
+/// A log, its model, and the contents that the disk has confirmed, with their times.
 struct Run {
     disk: FakeDisk,
     log: Log,
     durable: Model,
     staged: Model,
-    /// Content with the number of operations done when it became certain.
+    /// Confirmed contents, each with the number of operations after which it was durable.
     confirmed: Vec<(u64, Model)>,
     crash: Option<(u64, u64)>,
     payloads: u64,
@@ -173,7 +174,7 @@ impl Run {
         }
     }
 
-    /// The content is unique, so that a refused entry cannot pass for a later one.
+    /// Returns unique contents, so that a refused entry cannot pass for a later one.
     fn payload(&mut self, len: usize) -> Vec<u8> {
         self.payloads += 1;
         self.payloads.to_le_bytes().into_iter().cycle().take(len).collect()
@@ -212,7 +213,7 @@ impl Run {
         for model in [&mut self.durable, &mut self.staged] {
             model.floor = model.floor.max(floor.min(model.next));
         }
-        // what is trimmed may be gone at any moment from now on, also of what was confirmed before
+        // Trimmed entries may disappear at any moment from now on, including those confirmed earlier.
         self.confirmed.iter_mut().for_each(|(_, model)| model.floor = model.floor.max(floor));
         self.confirmed.push((self.disk.operations(), self.durable.clone()));
     }
@@ -259,7 +260,7 @@ proptest! {
     }
 }
 
-/// A fixed schedule through everything a log does.
+/// Returns a fixed schedule that exercises everything a log does.
 fn schedule() -> Vec<Step> {
     use Step::{Append, Reset, Scalar, Sync, Trim, Truncate};
     vec![
@@ -330,7 +331,7 @@ fn a_full_disk_at_every_operation_refuses_and_recovers() {
     schedule().iter().for_each(|step| counted.step(step));
     for at in 0..counted.disk.operations() {
         let mut run = Run::new();
-        // a sync that fails is not a refusal but a crash
+        // A failed sync is a crash instead of a refusal.
         run.disk.fail_writes_at(at, ErrorKind::StorageFull);
         schedule().iter().for_each(|step| run.step(step));
         assert_eq!(run.durable.differs(&run.log), None, "operation {at}");
@@ -372,7 +373,7 @@ fn limits_are_kept() {
     log.append(large).expect("room");
 }
 
-/// A small log of one segment, its model, and where its last batch begins and ends.
+/// Returns a small log of one segment, its model, and the bounds of its last batch.
 fn small() -> (FakeDisk, Model, usize, usize) {
     let mut run = Run::new();
     let steps = [Step::Scalar(1, 9), Step::Append(30), Step::Sync, Step::Append(0), Step::Append(25), Step::Sync];
@@ -393,7 +394,7 @@ fn fill_of(content: &[u8]) -> [u8; 16] {
     *content.last_chunk().expect("a segment ends in fill")
 }
 
-/// Where the fill begins.
+/// Returns the offset at which the fill begins.
 fn end_of(disk: &FakeDisk) -> usize {
     let content = content(disk);
     let fill = fill_of(&content);
@@ -406,7 +407,7 @@ fn with_content(content: Vec<u8>) -> FakeDisk {
     disk
 }
 
-/// The model before the last entry.
+/// Returns the model without the last entry.
 fn without_last(model: &Model) -> Model {
     let mut before = model.clone();
     before.truncate(model.next - 1);
@@ -426,7 +427,7 @@ fn a_torn_last_group_is_a_clean_end() {
         let disk = with_content(torn);
         let mut log = open(&disk).expect("a torn end is no damage");
         assert_eq!(before.differs(&log), None);
-        // and nothing of it is misread later
+        // None of it is misread later.
         log.append(b"").expect("room");
         log.sync().expect("room");
         let again = open(&disk.kill()).expect("sound");
@@ -464,7 +465,7 @@ fn a_tear_at_any_byte_never_shows_what_was_not_written() {
 fn every_flip_in_what_was_written_is_found() {
     let (disk, model, start, end) = small();
     assert!(start < end);
-    // behind the end is room: a flip there is found or harmless
+    // There is only room after the end: a flip there is detected or harmless.
     for bit in 0..(end + 64) * 8 {
         disk.flip(Path::new(FIRST_SEGMENT), bit);
         match open(&disk.kill()) {
@@ -525,7 +526,7 @@ fn an_unknown_version_is_refused() {
     assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
 }
 
-/// A log of several segments.
+/// Returns a log of several segments.
 fn several() -> (FakeDisk, Model) {
     let mut run = Run::new();
     for _ in 0..12 {
@@ -551,7 +552,7 @@ fn a_missing_segment_is_named() {
         let error = open(&disk).expect_err("a hole");
         assert!(matches!(&error, StoreError::MissingSegment { path } if *path == segment(lost)), "{error}");
     }
-    // the oldest may be gone: that is what trimming does
+    // The oldest segment may be missing: trimming removes it.
     disk.remove(&segment(1)).expect("is there");
     let log = open(&disk).expect("sound");
     assert_eq!((log.first_index(), log.next_index()), (2, model.next));
@@ -590,13 +591,13 @@ fn a_lost_end_of_a_segment_is_found() {
 #[test]
 fn a_segment_of_another_log_is_refused() {
     let (disk, _) = several();
-    // under another name
+    // A segment under another name.
     let second = disk.content(&segment(2)).expect("is there");
     let mixed = disk.kill();
     mixed.set_content(&segment(3), second);
     let error = open(&mixed).expect_err("found");
     assert!(matches!(error, StoreError::Damaged { offset: 0, .. }), "{error}");
-    // with other indices
+    // A segment with other indices.
     let mut other = Run::new();
     for _ in 0..12 {
         other.append(0);

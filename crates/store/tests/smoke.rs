@@ -1,4 +1,4 @@
-//! The store on the real file system: what a first start, a stop and a restart look like.
+//! The store on the real file system: a first start, a stop and a restart.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! Log and tree as a server uses them: writes go to the log, checkpoints to the tree, then the log is
-//! trimmed. After a crash at any operation, tree and log tail together are what was acknowledged.
+//! Log and tree as a server uses them: writes go to the log, checkpoints to the tree, then the log
+//! is trimmed. After a crash at any operation, the tree and the log tail together hold every
+//! acknowledged write.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,7 +12,7 @@ use oxkeeper_store::{Kind, Log, LogOptions, Tree, TreeOptions};
 
 const WRITES: u64 = 45;
 
-/// Keys and values; what a write does is a function of its index.
+/// Keys and values; the effect of a write is a function of its index.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct State {
     applied: u64,
@@ -51,7 +52,7 @@ struct Server {
 }
 
 impl Server {
-    /// Starts as after any stop: loads the tree, replays the log from there.
+    /// Starts as after any stop: loads the tree and replays the log from there.
     fn start(disk: &FakeDisk) -> Self {
         let (disk, options) = (Arc::new(disk.clone()), LogOptions { segment_len: 2000, ..LogOptions::default() });
         let unpaced = TreeOptions { pace_rest: Duration::ZERO, ..TreeOptions::default() };
@@ -66,7 +67,7 @@ impl Server {
             .expect("sound");
         }
         assert!(log.first_index() <= state.applied, "no gap between tree and log");
-        // a server killed before it could trim does so now
+        // A server that was killed before it could trim does so now.
         log.trim(state.applied.saturating_sub(1)).expect("removes");
         let mut changed = BTreeSet::new();
         log.read(state.applied..u64::MAX, |index, payload| {
@@ -96,7 +97,7 @@ impl Server {
     }
 }
 
-/// Writes and checkpoints; gives the number of operations after each acknowledged write.
+/// Writes and takes checkpoints; returns the number of operations after each acknowledged write.
 fn serve(disk: &FakeDisk, server: &mut Server) -> Vec<u64> {
     let mut acknowledged = Vec::new();
     while server.state.applied < WRITES {
@@ -126,14 +127,14 @@ fn a_crash_at_every_operation_loses_no_acknowledged_write() {
         let found = restarted.state.applied;
         assert!(found == certain || found == certain + 1, "crash at {at}: {found} of {certain} writes");
         assert_eq!(restarted.state, State::after(found), "crash at {at}");
-        // and it goes on from there
+        // The server continues from there.
         serve(&crashed, &mut restarted);
         assert_eq!(Server::start(&crashed.kill()).state, State::after(WRITES), "crash at {at}");
     }
 }
 
-/// What a killed process left in the operating system's memory is there for the next one, but not on the
-/// disk: whoever builds on it must make it durable first.
+/// The data that a killed process left in the operating system's memory is visible to the next
+/// process, but not on the disk: a process that builds on it must first make it durable.
 #[test]
 fn a_power_failure_after_a_kill_at_every_operation_loses_no_acknowledged_write() {
     for at in 0.. {

@@ -1,5 +1,5 @@
-//! The tree on a disk that crashes, fills up and flips bits: the old checkpoint or the new one, and
-//! sound records or none.
+//! The tree on a disk that crashes, fills up and flips bits: it holds the old checkpoint or the new
+//! one, and serves intact records or none.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -16,12 +16,12 @@ const DIR: &str = "/data";
 const FILE: &str = "/data/tree.redb";
 
 fn open(disk: &FakeDisk) -> Result<Tree, StoreError> {
-    // a small cache and pace, so that pages leave the memory before the commit
+    // The cache and the pace are small, so that pages leave the memory before the commit.
     let options = TreeOptions { cache_len: 64 << 10, pace_len: 64 << 10, pace_rest: Duration::ZERO };
     Tree::open(Arc::new(disk.clone()), Path::new(DIR), &options)
 }
 
-/// What a tree must hold.
+/// The expected contents of a tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Model {
     applied: u64,
@@ -29,7 +29,7 @@ struct Model {
     meta: BTreeMap<String, Vec<u8>>,
 }
 
-/// What one checkpoint changes; `None` removes.
+/// The changes of one checkpoint; `None` removes.
 #[derive(Debug, Clone)]
 struct Changes {
     applied: u64,
@@ -61,7 +61,7 @@ impl Changes {
         model.meta.extend(self.meta.iter().cloned());
     }
 
-    /// Changes to keys `range`, every fifth a removal.
+    /// Returns changes to the keys in `range`, of which every fifth is a removal.
     fn of(applied: u64, range: std::ops::Range<u64>) -> Self {
         let value = |key: u64| (key % 5 != 4).then(|| (key * 31 + applied).to_le_bytes().repeat(20));
         let mut records: Vec<_> = range.map(|key| (Kind::Znode, key, value(key))).collect();
@@ -71,7 +71,7 @@ impl Changes {
     }
 }
 
-/// All that a tree holds; `None` without a checkpoint.
+/// Returns the whole contents of a tree; `None` without a checkpoint.
 fn content(tree: &Tree) -> Result<Option<Model>, StoreError> {
     let Some(view) = tree.snapshot()? else { return Ok(None) };
     let mut model = Model { applied: view.applied_index(), ..Model::default() };
@@ -89,7 +89,7 @@ fn content(tree: &Tree) -> Result<Option<Model>, StoreError> {
     Ok(Some(model))
 }
 
-/// A tree after two checkpoints, so that stale pages lie about, and what it holds.
+/// Returns a tree after two checkpoints, so that stale pages exist, and its contents.
 fn two_checkpoints() -> (FakeDisk, Model) {
     let (disk, mut model) = (FakeDisk::new(), Model::default());
     let tree = open(&disk).expect("begins");
@@ -98,7 +98,7 @@ fn two_checkpoints() -> (FakeDisk, Model) {
         changes.apply(&mut model);
     }
     assert_eq!(content(&tree).expect("sound").as_ref(), Some(&model));
-    // as a kill leaves it: redb tidies up when it is closed
+    // This is the disk as a kill leaves it: redb tidies up when it is closed.
     (disk.kill(), model)
 }
 
@@ -116,7 +116,7 @@ fn a_crash_at_every_operation_leaves_the_old_checkpoint_or_the_new_one() {
         let disk = FakeDisk::new();
         let tree = open(&disk).expect("begins");
         disk.crash_at(at);
-        // operations when each checkpoint was confirmed
+        // Number of operations at which each checkpoint was confirmed.
         let confirmed: Vec<u64> = changes
             .iter()
             .map(|change| {
@@ -209,7 +209,7 @@ fn an_aborted_checkpoint_changes_nothing() {
     assert_eq!(content(&tree).expect("sound"), Some(old));
 }
 
-/// Opens and loads a damaged tree; `None` when redb panicked, which stops the process.
+/// Opens and loads a damaged tree; returns `None` if redb panicked, which stops the process.
 fn judge(disk: &FakeDisk) -> Option<Result<Option<Model>, StoreError>> {
     catch_unwind(AssertUnwindSafe(|| content(&open(disk)?))).ok()
 }
@@ -219,7 +219,7 @@ fn a_flip_anywhere_is_refused_or_harmless() {
     let (disk, model) = two_checkpoints();
     let len = disk.content(Path::new(FILE)).expect("there").len();
     let (mut refused, mut stopped, mut harmless) = (0, 0, 0);
-    // every byte of the header page, samples of the rest
+    // Damage every byte of the header page, and samples of the rest.
     let bytes = (0..512).chain((512..len).step_by(83));
     for (turn, byte) in bytes.enumerate() {
         let bit = byte * 8 + turn % 8;
@@ -317,7 +317,7 @@ proptest! {
             let records = records.into_iter().map(|(kind, key, value)| (Kind::ALL[kind], key, value)).collect();
             let meta = vec![("epoch".to_owned(), vec![turn as u8])];
             let changes = Changes { applied: turn as u64, records, meta };
-            // opened anew each time, so that sums are carried over
+            // The tree is reopened each time, so that the sums must be persisted.
             changes.write(&open(&disk).expect("sound")).expect("room");
             changes.apply(&mut model);
         }

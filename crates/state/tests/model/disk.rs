@@ -1,4 +1,5 @@
-//! Checkpoints: what a store would keep of them, and that a state loaded from it is the one that began the checkpoint.
+//! Checkpoints: the records that a store would keep. A state loaded from them equals the one that
+//! began the checkpoint.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +34,7 @@ impl Disk {
     pub(crate) fn load(&self, seed: u64) -> State {
         let mut loading = Loading::new(seed, &self.scalars, &self.ensemble).expect("our own record");
         self.sessions.iter().for_each(|(&id, record)| loading.session(id, record).expect("our own record"));
-        // In whatever order.
+        // Records may be loaded in any order.
         let mut znodes = loading.part();
         self.znodes.iter().rev().for_each(|(&slot, record)| znodes.znode(slot, record).expect("our own record"));
         loading.adopt(znodes);
@@ -51,14 +52,14 @@ fn put<K: Ord, V>(table: &mut BTreeMap<K, V>, records: impl IntoIterator<Item = 
     }
 }
 
-/// One whole checkpoint.
+/// Takes one whole checkpoint.
 pub(crate) fn checkpoint(state: &mut State, disk: &mut Disk) {
     let mut under_way = UnderWay::begin(state, &Model::new());
     under_way.capture(state, usize::MAX);
     under_way.end(state, disk, true);
 }
 
-/// A checkpoint that has begun.
+/// A checkpoint in progress.
 struct UnderWay {
     head: Head,
     captured: BTreeMap<u32, Option<Vec<u8>>>,
@@ -70,7 +71,7 @@ impl UnderWay {
         UnderWay { head: state.begin_checkpoint(), captured: BTreeMap::new(), model: model.clone() }
     }
 
-    /// Whether there may be more.
+    /// Captures records and returns whether there may be more.
     fn capture(&mut self, state: &mut State, count: usize) -> bool {
         let captured: Vec<Captured> = state.capture(count);
         assert!(captured.len() <= count, "no more than asked for");
@@ -116,7 +117,8 @@ struct Server {
     pair: Pair,
     disk: Disk,
     under_way: Option<UnderWay>,
-    /// Commands since the last committed checkpoint began, and before that since the one under way began.
+    /// Commands since the last committed checkpoint began; `log_under_way` has those since the
+    /// current one began.
     log: Vec<(Order, Ask, i64)>,
     log_under_way: Vec<(Order, Ask, i64)>,
 }
@@ -154,7 +156,7 @@ impl Server {
         }
     }
 
-    /// A log entry of one command.
+    /// Applies one command as a log entry of its own.
     fn command(&mut self, step: &Step) {
         let (ask, _) = self.pair.step(step);
         self.pair.end_entry();
@@ -172,13 +174,13 @@ impl Server {
         self.compare();
     }
 
-    /// What a restart comes to: the disk, then the log.
+    /// Returns the state after a restart: the disk, then the log.
     fn replayed(&self) -> State {
         let mut state = self.disk.load(3);
         for (order, ask, time) in &self.log {
             let (identities, body) = (order.identity_bytes(), ask.body());
             let command = order.command(ask.op(), &identities, &body);
-            // What it answered was compared when it was first applied.
+            // Its answer was compared when it was first applied.
             let _ = state.apply(&command, *time, &mut Vec::new(), &mut ());
             state.end_entry();
         }
@@ -215,10 +217,10 @@ proptest! {
     }
 }
 
-/// Where a znode's record holds its cversion and its digest.
+/// Offset of the cversion in a znode's record; the digest follows.
 const CVERSION: usize = 4 + 4 + 6 * 8 + 4;
 const DIGEST: usize = CVERSION + 4 + 4;
-/// Where the scalars hold the tree digest.
+/// Offset of the tree digest in the scalars.
 const TREE_DIGEST: usize = 8 + 8;
 
 impl Pair {

@@ -19,7 +19,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use request::{Ask, Order, SESSIONS, identity, orders, steps};
 
-/// Those who look at everything: one who may, one who may not, and one at random.
+/// Returns the callers that read everything: one with permission, one without, and one at random.
 fn readers(random: Order) -> [Order; 3] {
     let nobody = Order { session: SESSIONS[0], settings: 0, identities: vec![identity("ip", "127.0.0.1")] };
     [admin(), nobody, random]
@@ -43,7 +43,7 @@ proptest! {
     }
 }
 
-/// A property proves nothing about what its cases never reach.
+/// A property proves nothing about outcomes that its cases never reach.
 #[test]
 fn random_commands_reach_every_outcome() {
     let mut runner = TestRunner::deterministic();
@@ -145,7 +145,7 @@ fn an_empty_tree_has_the_digest_of_zookeepers() {
     assert_eq!(model::Model::new().digest(), 1_371_985_504);
 }
 
-/// The digest knows the tree, not the way to it.
+/// The digest depends on the tree, not on the changes that led to it.
 #[test]
 fn equal_trees_have_equal_digests() {
     let (mut one, mut other) = (Pair::furnished(), Pair::furnished());
@@ -153,7 +153,8 @@ fn equal_trees_have_equal_digests() {
         one.tell(&admin(), &create(path, "data", 0)).expect("it is new");
     }
     let ops = ["/x", "/x/1", "/x/2"].map(|path| create(path, "data", 0));
-    // The same znodes by one multi, which fails first: then they come by the same transactions.
+    // The same znodes are created by one multi, after one that fails, so that they come from the same
+    // transactions.
     let mut failing = ops.to_vec();
     failing.push(create("/x/2", "", 0));
     let before = other.state.tree().digest();
@@ -168,7 +169,8 @@ fn equal_trees_have_equal_digests() {
     assert_eq!(third.state.tree().digest(), fourth.state.tree().digest(), "siblings in another order");
 }
 
-/// Usage is counted operation by operation, not twice for what came with the statistics.
+/// Usage is counted operation by operation, and znodes created together with the statistics are not
+/// counted twice.
 #[test]
 fn a_multi_may_bring_a_quota_and_its_first_znodes() {
     let mut pair = Pair::furnished();
@@ -185,7 +187,8 @@ fn a_multi_may_bring_a_quota_and_its_first_znodes() {
         String::from_utf8(pair.state.tree().znode(slot).data().expect("not null").to_vec()).expect("text")
     };
     assert_eq!(stats(&pair), "count=2,bytes=5");
-    // Each is within the limit of the usage before; the second is not, once that has grown.
+    // Each create is within the limit by the usage before the multi; the second one would not be, had the
+    // usage been updated in between.
     pair.tell(&admin(), &Ask::Multi(vec![create("/p/2", "", 0), create("/p/3", "", 0)])).expect("it is not malformed");
     assert_eq!(stats(&pair), "count=4,bytes=5");
     assert_eq!(pair.tell(&admin(), &create("/p/4", "", 0)), Err(-125));

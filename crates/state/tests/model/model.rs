@@ -1,7 +1,9 @@
-//! A naive model of the state machine: maps of full paths, copied whole where a multi may fail.
+//! A naive model of the state machine: maps of full paths, which are copied as a whole where a
+//! multi may fail.
 //!
-//! Written from ZooKeeper's source (`PrepRequestProcessor`, `DataTree`, `ZooKeeperServer.checkACL` and `checkQuota`),
-//! not from ours, and without regard to cost. It knows requests, not bytes.
+//! It is written from ZooKeeper's source (`PrepRequestProcessor`, `DataTree`,
+//! `ZooKeeperServer.checkACL` and `checkQuota`), not from ours, and without regard to cost. It
+//! works on requests, not bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +12,7 @@ use oxkeeper_proto::records::Stat;
 use crate::request::{Ask, Entry, Order};
 use crate::rules::*;
 
-/// One znode; fields named as ZooKeeper names what it persists.
+/// One znode; the fields have the names under which ZooKeeper persists them.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
     pub(crate) data: Option<Vec<u8>>,
@@ -26,7 +28,7 @@ pub(crate) struct Node {
     pub(crate) owner: i64,
 }
 
-/// What the server answers.
+/// A server's answer.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Reply {
     Nothing,
@@ -34,7 +36,7 @@ pub(crate) enum Reply {
     PathAndStat(String, Stat),
     Stat(Stat),
     Echo(Option<String>),
-    /// Of each operation: its code, or its type and reply.
+    /// Result of each operation: its code, or its type and reply.
     Multi(Vec<Result<(i32, Reply), i32>>),
 }
 
@@ -45,7 +47,7 @@ pub(crate) enum Kind {
     DataChanged,
 }
 
-/// A change as a watcher is told of it. Open ACLs are `None`.
+/// A change as a watcher receives it. Open ACLs are `None`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Told {
     pub(crate) kind: Kind,
@@ -63,10 +65,10 @@ pub(crate) struct Model {
     pub(crate) zxid: i64,
     pub(crate) time: i64,
     pub(crate) told: Vec<Told>,
-    /// Records of znodes that the entry created, or created a child of: the counter of creations that later commands of the
-    /// entry go by, and whether it passes for an ephemeral.
+    /// Records of znodes that the entry created or created a child of: the counter of creations
+    /// that later commands of the entry use, and whether the znode counts as an ephemeral.
     pub(crate) records: BTreeMap<String, (i32, bool)>,
-    /// Usage that this multi changed, from before it.
+    /// Former usage of the subtrees whose usage this multi changed.
     usage_before: Option<BTreeMap<String, BTreeMap<String, i64>>>,
 }
 
@@ -89,11 +91,12 @@ impl Model {
 
     pub(crate) fn apply(&mut self, order: &Order, ask: &Ask, time: i64) -> Result<Reply, i32> {
         self.told.clear();
-        // ZooKeeper: sync is no transaction, and a null ACL stops the decoding of a multi before it takes its zxid.
+        // ZooKeeper: sync is not a transaction, and a null ACL stops the decoding of a multi before it takes
+        // its zxid.
         if !matches!(ask, Ask::Sync(_)) && !matches!(ask, Ask::Multi(asks) if stops_at_null_acl(asks)) {
             self.zxid += 1;
         }
-        // A clock that went back by no more than ten seconds is waited for.
+        // If the clock steps back by at most ten seconds, the time stands still.
         if time >= self.time || self.time - time > 10_000 {
             self.time = time;
         }
@@ -118,7 +121,7 @@ impl Model {
                 Err(UNIMPLEMENTED)
             }
             Ask::Sync(path) => Ok(Reply::Echo(path.clone())),
-            // ZooKeeper: since 3.9.3, refused outside a multi.
+            // ZooKeeper: refuses it outside a multi since 3.9.3.
             Ask::Check { .. } => Err(UNIMPLEMENTED),
             Ask::Create { .. } | Ask::Delete { .. } | Ask::SetData { .. } | Ask::SetAcl { .. } => self.one(order, ask),
         }
@@ -191,7 +194,7 @@ impl Model {
         if has_ttl != (1..=0xff_ffff_ffff).contains(&ttl) && (has_ttl || ttl >= 0) {
             return Err(BAD_ARGUMENTS);
         }
-        // Ours: ZooKeeper accepts this one and breaks when it applies it.
+        // Differs from ZooKeeper, which accepts this request and breaks when it applies it.
         if *op == 21 && !has_ttl {
             return Err(BAD_ARGUMENTS);
         }
@@ -212,7 +215,7 @@ impl Model {
         let record = *self.records.get(&parent).unwrap_or(&(above.cversion, false));
         let mut path = path.to_owned();
         if matches!(flags, 2 | 3 | 6) {
-            // Java's %010d counts the sign.
+            // Java's %010d counts the sign as a digit.
             path += &format!("{:010}", record.0);
         }
         valid(&path)?;
@@ -306,7 +309,7 @@ impl Model {
         Ok(Reply::Stat(self.stat(path).expect("looked up above")))
     }
 
-    /// The Stat is from before the usage is written.
+    /// Adds a znode. The returned Stat is from before the usage is written.
     fn add(&mut self, parent: &str, path: &str, node: Node) -> Stat {
         let zxid = self.zxid;
         let above = self.nodes.get_mut(parent).expect("the parent was looked up");
@@ -360,7 +363,7 @@ impl Model {
         }
     }
 
-    /// Bytes of all paths and data.
+    /// Returns the length of all paths and data, bytes.
     pub(crate) fn size(&self) -> u64 {
         let sizes = self.nodes.iter().map(|(path, node)| path.trim_end_matches('/').len() as i64 + length(&node.data));
         sizes.sum::<i64>() as u64
@@ -502,7 +505,7 @@ impl Model {
         Ok(acl)
     }
 
-    /// What the reaper may take, sorted.
+    /// Returns the znodes that the reaper may delete, sorted.
     pub(crate) fn expendable(&self, now: i64, never_used: i64) -> Vec<(String, i64)> {
         let expendable = |(path, node): (&String, &Node)| {
             let age = now - node.mtime;
@@ -513,13 +516,14 @@ impl Model {
         self.nodes.iter().filter_map(expendable).collect()
     }
 
-    /// Whether a znode was written by a clock that was wrong, as far as `now` shows. When it was written is not known from that:
-    /// `state/src/time.rs` says what is made of it.
+    /// Returns whether a znode's time stamp is from a clock that was wrong, judged by `now`. The
+    /// stamp does not tell when the znode was really written: see `state/src/time.rs` for how this
+    /// is handled.
     pub(crate) fn is_ahead(&self, path: &str, now: i64) -> bool {
         self.nodes[path].mtime - now > 10_000
     }
 
-    /// Source: `DigestCalculator`, version 2; `AdHash`.
+    /// Returns the digest of the tree. Source: `DigestCalculator`, version 2; `AdHash`.
     pub(crate) fn digest(&self) -> u64 {
         let counted = self.nodes.iter().filter(|(path, _)| !path.starts_with("/zookeeper/"));
         counted.fold(0, |sum, (path, node)| sum.wrapping_add(u64::from(node_digest(path, node))))
@@ -546,7 +550,8 @@ impl Node {
     }
 }
 
-/// A request as a multi reads it: some make all of it malformed, some become another.
+/// Returns a request as a multi decodes it: some requests make the whole multi malformed, others
+/// turn into another request.
 fn as_in_multi(ask: &Ask) -> Option<Ask> {
     let Ask::Create { op, path, data, acl, flags, ttl } = ask else { return Some(ask.clone()) };
     let has_ttl = matches!(flags, 5 | 6);
@@ -562,7 +567,8 @@ fn as_in_multi(ask: &Ask) -> Option<Ask> {
     Some(Ask::Create { op, path: path.clone(), data: data.clone(), acl: acl.clone(), flags: *flags, ttl: *ttl })
 }
 
-/// Is the first operation that cannot be decoded a create whose flags are known and whose ACL is null?
+/// Returns whether the first operation that cannot be decoded is a create with known flags and a
+/// null ACL.
 fn stops_at_null_acl(asks: &[Ask]) -> bool {
     let first = asks.iter().find(|ask| as_in_multi(ask).is_none());
     matches!(first, Some(Ask::Create { acl: None, flags: 0..=6, .. }))

@@ -1,4 +1,4 @@
-//! A state and a model that are told the same, and compared.
+//! A state and a model that get the same commands and are compared.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use oxkeeper_state::{Caller, Change, ChangeKind, Identities, Settings, State, Wa
 use crate::model::{Kind, Model, Reply, Told};
 use crate::request::{Ask, EXISTING, Entry, Order, SESSIONS, Step, entry, identity};
 
-/// Remembers what it is told.
+/// Watcher that records all changes.
 #[derive(Default)]
 pub(crate) struct Listener(pub(crate) Vec<Told>);
 
@@ -24,7 +24,7 @@ impl Watcher for Listener {
             ChangeKind::Deleted => Kind::Deleted,
             ChangeKind::DataChanged => Kind::DataChanged,
         };
-        // Data changes do not concern those who watch the parent.
+        // Data changes do not concern watchers of the parent.
         let parent_acl = change.parent_acl.filter(|_| kind != Kind::DataChanged);
         self.0.push(Told {
             kind,
@@ -58,7 +58,7 @@ impl Pair {
         Pair { state: State::new(1), model: Model::new(), now: 1_700_000_000_000 }
     }
 
-    /// With sessions, and a counted subtree that enforces limits.
+    /// Creates a pair with sessions, and with a counted subtree whose limits are enforced.
     pub(crate) fn furnished() -> Pair {
         let mut pair = Pair::new();
         for session in SESSIONS {
@@ -93,7 +93,7 @@ impl Pair {
         self.model.records.clear();
     }
 
-    /// Puts the paths of existing znodes in.
+    /// Replaces placeholders by the paths of existing znodes.
     pub(crate) fn resolve(&self, ask: &Ask, step: &Step) -> Ask {
         let existing = |path: &Option<String>| match path.as_deref().and_then(|path| path.strip_prefix(EXISTING)) {
             None => path.clone(),
@@ -122,7 +122,8 @@ impl Pair {
         }
     }
 
-    /// The reaper deletes what was expendable, or anything else, at its mzxid or another.
+    /// Returns a deletion by the reaper: of an expendable znode or of any other, at its mzxid or at
+    /// another.
     fn reap(&self, path: &str, step: &Step) -> Ask {
         let candidates = self.model.expendable(self.now, 50);
         if candidates.is_empty() || step.waited % 4 == 0 {
@@ -133,7 +134,7 @@ impl Pair {
         Ask::Reap { path, mzxid }
     }
 
-    /// One command for both; what they answer and announce must be the same.
+    /// Applies one command to both and checks that their answers and announcements are equal.
     pub(crate) fn tell(&mut self, order: &Order, ask: &Ask) -> Result<Reply, i32> {
         let before = (self.state.tree().digest(), self.model.clone());
         let (identities, body) = (order.identity_bytes(), ask.body());
@@ -153,18 +154,18 @@ impl Pair {
         assert_eq!(reply, expected, "reply to {ask:?} of {order:?}");
         let mut told = std::mem::take(&mut self.model.told);
         if matches!(ask, Ask::CloseSession) {
-            // In which order they end is a matter of `listing.rs`; the model has none.
+            // The order of their deletion is tested in `listing.rs`; the model has none.
             told.sort_by(|a, b| a.path.cmp(&b.path));
             listener.0.sort_by(|a, b| a.path.cmp(&b.path));
         }
-        // The last of a subtree's ACLs is what a data change of the parent is told with: not compared.
+        // The listener records no parent ACL for data changes, so it is not compared.
         for told in told.iter_mut().filter(|told| told.kind == Kind::DataChanged) {
             told.parent_acl = None;
         }
         assert_eq!(listener.0, told, "changes of {ask:?}");
         assert_eq!((self.state.zxid().0, self.state.time_ms()), (self.model.zxid, self.model.time));
         assert_eq!(self.state.tree().digest(), self.model.digest(), "digest after {ask:?}");
-        // The digest knows nothing of what is below /zookeeper.
+        // The digest does not cover what is below /zookeeper.
         let sizes = (self.state.tree().len(), self.state.tree().size());
         assert_eq!(sizes, (self.model.nodes.len(), self.model.size()), "znodes and bytes after {ask:?}");
         let failed =
@@ -177,7 +178,7 @@ impl Pair {
         reply
     }
 
-    /// Everything that can be read must be the same, to everyone.
+    /// Checks that everything that can be read is equal for every caller.
     pub(crate) fn compare(&self, callers: &[Order]) {
         compare(&self.state, &self.model, callers);
         for never_used in [0, 50] {
@@ -200,7 +201,7 @@ pub(crate) fn create(path: &str, data: &str, flags: i32) -> Ask {
     Ask::Create { op: 15, path: Some(path.into()), data: Some(data.into()), acl, flags, ttl: -1 }
 }
 
-/// Compares a state with a model by every read there is.
+/// Compares a state with a model by every read operation.
 pub(crate) fn compare(state: &State, model: &Model, callers: &[Order]) {
     state.check();
     assert_eq!(state.tree().digest(), model.digest());
@@ -272,7 +273,7 @@ fn compare_reads(state: &State, model: &Model, order: &Order, path: &str) {
     }
 }
 
-/// The reply's body, which must hold nothing else.
+/// Decodes the reply's body, which must hold nothing else.
 pub(crate) fn decoded(ask: &Ask, body: &[u8]) -> Reply {
     let mut reader = Reader::new(body);
     let reply = match ask {

@@ -1,5 +1,5 @@
-//! Replay: the same batches lead every server to the same state, whatever its seed; batches survive their encoding;
-//! and nothing a batch may hold makes the state machine panic.
+//! Replay: the same batches lead every server to the same state, whatever its seed; batches survive
+//! encoding and decoding; and no content of a batch makes the state machine panic.
 
 use oxkeeper_proto::{ErrorCode, OpCode, SessionId};
 use oxkeeper_state::command::begin_batch;
@@ -12,10 +12,10 @@ use crate::model::Told;
 use crate::pair::{Listener, Pair, admin};
 use crate::request::{Step, steps};
 
-/// What one command came to.
+/// Outcome of one command.
 type Outcome = (Result<(), ErrorCode>, Vec<u8>, Vec<Told>, i64, u64);
 
-/// Applies batches as a server does, and tells everything that came of them.
+/// Applies batches as a server does and returns all outcomes.
 fn replay(seed: u64, batches: &[Vec<u8>]) -> (State, Vec<Outcome>) {
     let mut state = State::new(seed);
     let mut outcomes = Vec::new();
@@ -32,7 +32,7 @@ fn replay(seed: u64, batches: &[Vec<u8>]) -> (State, Vec<Outcome>) {
     (state, outcomes)
 }
 
-/// The steps as batches of three; their paths are resolved by a run on the side.
+/// Encodes the steps as batches of three; a separate run resolves their paths.
 fn batches(steps: &[Step]) -> Vec<Vec<u8>> {
     let mut pair = Pair::new();
     steps.chunks(3).map(|steps| batch(steps, &mut pair)).collect()
@@ -98,7 +98,7 @@ proptest! {
         }
     }
 
-    /// A batch with bytes changed, and bodies of nothing but noise.
+    /// A batch with changed bytes, and bodies of pure noise.
     #[test]
     fn no_command_makes_the_state_panic(
         steps in steps(1..20),

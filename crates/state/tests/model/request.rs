@@ -1,4 +1,4 @@
-//! Requests the model understands, their bytes, and how random ones are made.
+//! Requests that the model understands, their encoding, and their random generation.
 
 use oxkeeper_proto::multi::MULTI_END;
 use oxkeeper_proto::records::{
@@ -20,14 +20,14 @@ pub(crate) struct Entry {
     pub(crate) id: Option<String>,
 }
 
-/// What a connection is known as.
+/// An identity of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) scheme: String,
     pub(crate) id: String,
 }
 
-/// Who asks, and where.
+/// The session, the settings and the caller of a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
     pub(crate) session: i64,
@@ -158,18 +158,18 @@ fn acls(acl: &Option<Vec<Entry>>) -> Option<Vec<Acl<'_>>> {
 
 // Random requests.
 
-/// A request whose path may be "whatever exists then".
+/// A request whose path may stand for an existing znode.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) order: Order,
     pub(crate) ask: Ask,
-    /// Which existing znodes the paths marked by [`EXISTING`] stand for.
+    /// Selects the existing znodes that paths marked by [`EXISTING`] stand for.
     pub(crate) pick: Index,
-    /// Time that passed since the step before, ms.
+    /// Time that passed since the previous step, ms.
     pub(crate) waited: i64,
 }
 
-/// Stands for the path of an existing znode at the start of a path.
+/// Placeholder for the path of an existing znode, at the start of a path.
 pub(crate) const EXISTING: char = '*';
 
 const ALICE: &str = "alice:wIDLPZpZXlLKkbyD4EYeOxzr8cQ=";
@@ -286,7 +286,7 @@ fn acl_entries() -> impl Strategy<Value = Entry> {
     ]
 }
 
-/// A list that anyone may store, and that grants each caller something else.
+/// Generates lists that any caller may store, and that grant each caller different permissions.
 fn valid_acl() -> impl Strategy<Value = Option<Vec<Entry>>> {
     let ids = vec![("world", "anyone"), ("ip", "127.0.0.1"), ("ip", "10.0.0.0/8"), ("digest", ALICE)];
     let entries = (0..32i32, select(ids)).prop_map(|(perms, (scheme, id))| entry(perms, scheme, id));
@@ -318,7 +318,7 @@ fn multi_asks() -> impl Strategy<Value = Ask> {
     prop_oneof![5 => creates(), 2 => delete, 2 => set, 1 => check]
 }
 
-/// A create or delete that most likely succeeds.
+/// Generates creates and deletes that most likely succeed.
 fn likely_asks() -> impl Strategy<Value = Ask> {
     let paths = select(vec!["/a", "/b", "/a/b", "*/s-", "/q/r", "*/a"]).prop_map(|path| Some(path.to_owned()));
     let acl = prop_oneof![3 => Just(Some(vec![entry(31, "world", "anyone")])), 1 => valid_acl()];
@@ -327,7 +327,7 @@ fn likely_asks() -> impl Strategy<Value = Ask> {
     prop_oneof![3 => create, 1 => Just(Ask::Delete { path: Some(EXISTING.to_string()), version: -1 })]
 }
 
-/// A set of a znode that is there, and counted.
+/// Generates data changes of znodes that exist and are counted.
 fn likely_sets() -> impl Strategy<Value = Ask> {
     let path = select(vec!["/q", "/q/r"]).prop_map(|path| Some(path.to_owned()));
     (path, vec(any::<u8>(), 0..20)).prop_map(|(path, data)| Ask::SetData { path, data: Some(data), version: -1 })
@@ -352,7 +352,7 @@ fn asks() -> impl Strategy<Value = Ask> {
 }
 
 pub(crate) fn steps(count: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Vec<Step>> {
-    // Now and then the clock goes back.
+    // The clock goes back occasionally.
     let waited = prop_oneof![20 => 0..100i64, 1 => -20_000..0i64];
     let step = (orders(), asks(), any::<Index>(), waited).prop_map(|(order, ask, pick, waited)| Step {
         order,

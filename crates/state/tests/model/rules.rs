@@ -1,6 +1,7 @@
-//! The model's rules for paths, ACLs and kinds, each a function of its arguments.
+//! The model's rules for paths, ACLs and kinds of znodes, each a pure function.
 //!
-//! Source: `PathUtils.validatePath`, `ZooKeeperServer.checkACL`, `PrepRequestProcessor.fixupACL`, `EphemeralType`.
+//! Source: `PathUtils.validatePath`, `ZooKeeperServer.checkACL`, `PrepRequestProcessor.fixupACL`,
+//! `EphemeralType`.
 
 use std::collections::BTreeMap;
 
@@ -50,7 +51,7 @@ pub(crate) fn parent_of(path: &str) -> &str {
     }
 }
 
-/// A quota's text, where a limit may refuse: step by step as Java splits it.
+/// Parses a quota's text where a limit may refuse, step by step as Java splits it.
 pub(crate) fn strict_track(data: Option<&[u8]>) -> Result<BTreeMap<String, i64>, i32> {
     let text = String::from_utf8_lossy(data.ok_or(MARSHALLING)?).into_owned();
     let text = text.replace(';', ",");
@@ -75,7 +76,7 @@ pub(crate) fn strict_track(data: Option<&[u8]>) -> Result<BTreeMap<String, i64>,
     Ok(track)
 }
 
-/// The subtree and the name, of a znode that quotas are made of.
+/// Returns the subtree and the name of a quota znode.
 pub(crate) fn quota_znode(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix("/zookeeper/quota")?.rsplit_once('/')
 }
@@ -85,7 +86,7 @@ pub(crate) fn deletable(path: &str) -> Result<&str, i32> {
     if !path.contains('/') || path.contains('\0') || special { Err(BAD_ARGUMENTS) } else { Ok(parent_of(path)) }
 }
 
-/// `PathUtils.validatePath`, character by character as there.
+/// Validates a path character by character, as `PathUtils.validatePath` does.
 pub(crate) fn valid(path: &str) -> Result<&str, i32> {
     let chars: Vec<u16> = path.encode_utf16().collect();
     let slash = u16::from(b'/');
@@ -149,7 +150,7 @@ pub(crate) fn has_provider(scheme: &str, order: &Order) -> bool {
 pub(crate) fn fixup(acl: &[Entry], order: &Order) -> Result<Vec<Entry>, i32> {
     let mut unique: Vec<&Entry> = Vec::new();
     for entry in acl {
-        // Java's equals: field by field, and a method of a null is an exception.
+        // Java's equals compares field by field, and a method call on null is an exception.
         for other in unique.iter().filter(|other| other.perms == entry.perms) {
             if entry.scheme.is_none() || entry.scheme == other.scheme && entry.id.is_none() {
                 return Err(MARSHALLING);
@@ -199,7 +200,7 @@ pub(crate) fn fixup(acl: &[Entry], order: &Order) -> Result<Vec<Entry>, i32> {
     Ok(fixed)
 }
 
-/// Java's `String.split`: trailing empty parts are dropped.
+/// Splits like Java's `String.split`, which drops trailing empty parts.
 pub(crate) fn java_split(text: &str, separator: char) -> Vec<&str> {
     let mut parts: Vec<&str> = text.split(separator).collect();
     while parts.len() > 1 && parts.last() == Some(&"") {
@@ -208,7 +209,7 @@ pub(crate) fn java_split(text: &str, separator: char) -> Vec<&str> {
     parts
 }
 
-/// An IPv4 network; the tests use no other.
+/// Parses an IPv4 network; the tests use no other.
 pub(crate) fn network(text: &str) -> Option<(u32, u32)> {
     let (address, bits) = text.split_once('/').unwrap_or((text, "32"));
     let bytes: Vec<u32> = address.split('.').map(|byte| byte.parse().ok()).collect::<Option<_>>()?;
