@@ -77,7 +77,7 @@ impl Tree {
         self.count
     }
 
-    /// Returns false, because there is a root.
+    /// Returns whether the tree is empty, which it never is: there is a root.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }

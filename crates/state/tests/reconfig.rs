@@ -16,7 +16,7 @@ const SYNCED: Ruling = Ruling::SYNCED;
 const THREE: &str = "server.1=a:2888:3888:participant;0.0.0.0:2181\n\
     server.2=b:2888:3888:participant;0.0.0.0:2181\nserver.3=c:2888:3888:participant;0.0.0.0:2181\nversion=0";
 
-/// joining, leaving, newMembers, curConfigId.
+/// Fields of a request: joining, leaving, newMembers, curConfigId.
 type Request = (Option<&'static str>, Option<&'static str>, Option<&'static str>, i64);
 
 fn bytes<'a>(record: impl Jute<'a>) -> Vec<u8> {

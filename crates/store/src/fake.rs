@@ -538,7 +538,7 @@ impl Disk for FakeDisk {
     }
 }
 
-/// Releases its path when dropped.
+/// A lock, which releases its path when dropped.
 struct FakeLock {
     inner: Arc<Mutex<Inner>>,
     path: PathBuf,
