@@ -1,20 +1,20 @@
-//! Writes what a checkpoint puts into the durable tree.
+//! Writes the contents of a checkpoint to the durable tree.
 
 use oxkeeper_state::Captured;
 use oxkeeper_state::checkpoint::Head;
 use oxkeeper_store::{Kind, StoreError, TreeWriter};
 
-/// Name of the scalars among the durable tree's meta values.
+/// Meta key for the scalars.
 pub const SCALARS: &str = "scalars";
-/// Name of the feature level among the durable tree's meta values: it is read before anything else.
+/// Meta key for the feature level, which is read before anything else.
 pub const LEVEL: &str = "level";
-/// Name of what the durable tree knows of the ensemble among its meta values.
+/// Meta key for the state's data about the ensemble.
 pub const ENSEMBLE: &str = "ensemble";
 
-/// Writes what was captured at once.
+/// Writes the part of the state that is captured in one go.
 ///
 /// # Errors
-/// Any [`StoreError`]; the former checkpoint stands.
+/// Any [`StoreError`]; the previous checkpoint stays valid.
 pub fn put_head(writer: &mut TreeWriter<'_>, head: &Head) -> Result<(), StoreError> {
     writer.put_meta(SCALARS, &head.scalars)?;
     writer.put_meta(ENSEMBLE, &head.ensemble)?;
@@ -27,10 +27,10 @@ pub fn put_head(writer: &mut TreeWriter<'_>, head: &Head) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Writes some znodes.
+/// Writes captured znodes.
 ///
 /// # Errors
-/// As [`put_head`].
+/// See [`put_head`].
 pub fn put_znodes(writer: &mut TreeWriter<'_>, captured: Vec<Captured>) -> Result<(), StoreError> {
     for (slot, record) in captured {
         put(writer, Kind::Znode, u64::from(slot), record.as_deref())?;

@@ -1,4 +1,5 @@
-//! The durable log as consensus wants it: its work is for any thread, and does not hold up who reads meanwhile.
+//! The durable log behind the interface that consensus needs: any thread can do its writes, and
+//! writing does not block readers.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,33 +9,34 @@ use oxkeeper_store::{AppendError, Log, LogReader, SyncError};
 use parking_lot::Mutex;
 use tracing::warn;
 
-/// Bytes of entries kept although the durable tree has them, for peers that were away for a while: what they need is
-/// sent to them as entries, which is less than a state.
+/// Bytes of log entries to keep although the durable tree already holds them. A peer that was away
+/// for a while can then catch up from log entries, which are smaller than a full state.
 const WINDOW_LEN: u64 = 32 << 20;
 
-/// See the module.
+/// A [`Journal`] backed by the store's log.
 #[derive(Debug)]
 pub struct LogJournal {
-    /// Locked by whoever does its work: only one at a time.
+    /// The thread that writes holds the lock, so there is one writer at a time.
     log: Arc<Mutex<Log>>,
     reader: LogReader,
     window_len: u64,
-    /// Entries up to this one may be forgotten.
+    /// Entries up to and including this one may be trimmed.
     spent: Option<u64>,
 }
 
 impl LogJournal {
-    /// Over a log.
+    /// Creates a journal that keeps a window of entries for peers that were away.
     pub fn new(log: Log) -> LogJournal {
         LogJournal::with_window(log, WINDOW_LEN)
     }
 
-    /// Without peers: nothing is kept that the durable tree has.
+    /// Creates a journal for a server without peers, which keeps no entry that the durable tree
+    /// holds.
     pub fn standalone(log: Log) -> LogJournal {
         LogJournal::with_window(log, 0)
     }
 
-    /// The same, with another window: the simulator's are short.
+    /// Creates a journal with another window; the simulator uses short ones.
     pub fn with_window(log: Log, window_len: u64) -> LogJournal {
         let reader = log.reader();
         LogJournal { log: Arc::new(Mutex::new(log)), reader, window_len, spent: None }

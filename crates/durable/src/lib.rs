@@ -1,13 +1,15 @@
-//! A server's data directory: the durable tree and the log of one server, as files, and the states that travel between servers.
+//! A server's data directory: the files of its durable tree and its log, and the transfer of states
+//! between servers.
 //!
-//! Uses what `oxkeeper-store` writes and what `oxkeeper-state` means; the server and the simulator use this. Deliberately
-//! absent: threads, sockets, metrics.
+//! Builds on the storage of `oxkeeper-store` and the state of `oxkeeper-state`; used by the server
+//! and the simulator. Deliberately absent: threads, sockets, metrics.
 //!
-//! * [`recovery`]: from the files to a running state.
-//! * [`checkpoint`]: what of a state is written into the durable tree, and under which names.
-//! * [`journal`]: the log as a replica needs it.
-//! * [`transfer`]: a peer's state on its way. [`own_log`]: what of the own log survives it.
-//! * [`offline`]: a directory at rest, written whole or read.
+//! * [`recovery`]: rebuilds a running state from the files.
+//! * [`checkpoint`]: which parts of a state are written to the durable tree, and under which names.
+//! * [`journal`]: the log behind the interface that a replica needs.
+//! * [`transfer`]: sends a state to a peer. [`own_log`]: which parts of the receiver's own log
+//!   survive a transfer.
+//! * [`offline`]: writes or reads the data directory of a server that is not running.
 
 pub mod checkpoint;
 pub mod journal;

@@ -1,11 +1,13 @@
-//! A data directory at rest: written whole from a state that comes from elsewhere, or read without being served.
+//! The data directory of a server that is not running: writes a whole directory from a state that
+//! comes from elsewhere, or reads one without serving it.
 //!
-//! What is written is the durable tree at index 1 and an empty log from there on. For an ensemble the state carries the
-//! ensemble's id, and the server counts as empty but for it: servers that hold the same found the ensemble together; one that
-//! meets a running ensemble takes that one's state instead (`replica/src/ensemble`).
+//! A written directory holds the durable tree at index 1 and an empty log that starts there. For an
+//! ensemble, the state carries the ensemble's id, and the server counts as empty apart from that
+//! id: servers that hold the same state found the ensemble together, and a server that meets a
+//! running ensemble takes that ensemble's state instead (`replica/src/ensemble`).
 //!
 //! ```text
-//! <dataDir>/import.unfinished   there while a directory is being written: no server starts from it
+//! <dataDir>/import.unfinished   present while a directory is being written: no server starts from it
 //! ```
 
 use std::fs;
@@ -25,36 +27,36 @@ use crate::own_log;
 use crate::recovery::{self, LOG_DIR, RecoveryError, Replay, StoreOptions};
 use crate::transfer::{INCOMING, INSTALLED};
 
-/// Says that what is beside it is not whole.
+/// Marker file: the directory that holds it is incomplete.
 pub const UNFINISHED: &str = "import.unfinished";
-/// The log entries that a state from elsewhere counts as.
+/// Number of log entries that a state from elsewhere counts as.
 const APPLIED: u64 = 1;
-/// Znodes encoded at once.
+/// Number of znodes to encode at a time.
 const PORTION: usize = 1024;
 
-/// Why a directory is not written.
+/// Error while writing a data directory.
 #[derive(Debug, Error)]
 pub enum PlantError {
-    /// The store says why.
+    /// Error from the store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// There is data already.
+    /// The directory already holds data.
     #[error("{path} already exists, and the data directory must be empty. Move it away, or name another directory")]
     Occupied {
-        /// What is there.
+        /// Path that already exists.
         path: PathBuf,
     },
-    /// The system refuses.
+    /// An I/O operation failed.
     #[error("{path}: {source}")]
     Io {
-        /// What was touched.
+        /// Path of the operation.
         path: PathBuf,
-        /// Why not.
+        /// Error from the operating system.
         source: io::Error,
     },
 }
 
-/// A directory that a state is about to be written to: locked, free, and marked as unfinished.
+/// A data directory about to be written: locked, empty, and marked as unfinished.
 #[derive(Debug)]
 pub struct Plot {
     data_dir: PathBuf,
@@ -64,7 +66,7 @@ pub struct Plot {
 }
 
 impl Plot {
-    /// Takes the directories; what an import left there that did not get through is removed.
+    /// Locks and marks the directories, and removes the remains of an unfinished import.
     ///
     /// # Errors
     /// Any [`PlantError`].
@@ -94,7 +96,7 @@ impl Plot {
         self.disk.sync_dir(&self.data_dir).map_err(io_error(&self.data_dir, "sync"))
     }
 
-    /// Removes what an import has written.
+    /// Removes everything that an import writes.
     fn clear(&self) -> Result<(), PlantError> {
         let gone = |path: PathBuf, removed: io::Result<()>| match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(PlantError::Io { path, source: error }),
@@ -107,15 +109,15 @@ impl Plot {
         gone(log.clone(), fs::remove_dir_all(&log))
     }
 
-    /// Gives the directories back as they were found.
+    /// Removes what was written and releases the directories.
     pub fn abandon(self) {
-        // What stays is refused by a start, and removed by the next import.
+        // If files remain, a server refuses to start from them, and the next import removes them.
         if self.clear().is_ok() {
             let _ = fs::remove_file(self.marker());
         }
     }
 
-    /// Writes the state; `progress` is told how many of its znodes are written.
+    /// Writes the state. Calls `progress` with the number of znodes written so far.
     ///
     /// # Errors
     /// Any [`PlantError`]; no server starts from the directory then.
@@ -128,7 +130,7 @@ impl Plot {
     }
 }
 
-/// Writes the log that goes with [`fill_tree`]: an empty one.
+/// Writes the empty log that goes with [`fill_tree`].
 ///
 /// # Errors
 /// Any [`StoreError`].
@@ -138,7 +140,8 @@ pub fn fill_log(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Writes the durable tree of a state that comes from elsewhere; `progress` is told how many of its znodes are written.
+/// Writes the durable tree of a state that comes from elsewhere. Calls `progress` with the number
+/// of znodes written so far.
 ///
 /// # Errors
 /// Any [`StoreError`].
@@ -175,19 +178,21 @@ pub fn fill_tree(
     filling.finish(APPLIED)
 }
 
-/// A state at rest.
+/// The state of a server that is not running.
 #[derive(Debug)]
 pub struct AtRest {
-    /// The state: of an ensemble's member, as far as it is known to be decided.
+    /// The state. For a member of an ensemble it includes only entries that are known to be
+    /// decided.
     pub state: State,
-    /// Log entries of an ensemble's member that are not known to be decided.
+    /// Number of log entries that are not known to be decided; 0 for a standalone server.
     pub undecided: u64,
-    /// Of which ensemble's member it is, if it is one.
+    /// Voters recorded in the log if the server is a member of an ensemble.
     pub members: Option<Vec<ServerId>>,
     _locks: Vec<DirLock>,
 }
 
-/// Reads the durable tree of a server that does not run, without the log behind it; and the log entries it holds.
+/// Reads the durable tree of a server that is not running, without the log entries that follow it.
+/// Returns the state and the number of log entries it includes.
 ///
 /// # Errors
 /// Any [`RecoveryError`].
@@ -199,7 +204,7 @@ pub fn read_tree(data_dir: &Path, seed: u64) -> Result<(State, u64), RecoveryErr
     Ok((recovery::load(&snapshot, seed, recovery::KNOWS)?, snapshot.applied_index()))
 }
 
-/// Reads the state of a server that does not run.
+/// Reads the state of a server that is not running.
 ///
 /// # Errors
 /// Any [`RecoveryError`].
@@ -210,7 +215,8 @@ pub fn read(data_dir: &Path, data_log_dir: &Path, seed: u64) -> Result<AtRest, R
     }
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let options = StoreOptions::default();
-    // What a log says of its members tells how far it may be replayed.
+    // The members recorded in the log decide how far it may be replayed, so the first recovery
+    // stops at the decided index.
     let recover = |replay| recovery::recover_with(&disk, data_dir, data_log_dir, seed, &options, replay);
     let recovered = recover(Replay::DECIDED)?;
     let members = own_log::members_of(&recovered.log);

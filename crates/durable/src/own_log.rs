@@ -1,6 +1,7 @@
-//! Reads a member's own log, and decides what of it survives when the member installs a peer's state.
+//! Reads a member's own log, and decides which parts of it survive when the member installs a
+//! peer's state.
 //!
-//! docs/omnipaxos-notes.md says why: the naive rules lost data.
+//! docs/omnipaxos-notes.md explains why: the naive rules lost data.
 
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use oxkeeper_store::Log;
 
 use crate::transfer::{InstalledScalars, Tail};
 
-/// Returns the voters a log began with, if it is that of an ensemble's member.
+/// Returns the voters that the log began with, or `None` if it is not the log of an ensemble
+/// member.
 pub fn members_of(log: &Log) -> Option<Vec<ServerId>> {
     log.scalar(scalar::MEMBERS).map(|members| members.into_iter().map(ServerId).collect())
 }
@@ -22,12 +24,14 @@ pub fn owner_of(log: &Log) -> Option<ServerId> {
     log.scalar(scalar::OWNER).and_then(|owner| Some(ServerId(*owner.first()?)))
 }
 
-/// What a server keeps of its own log and scalars when it installs a peer's state.
+/// Returns the part of its own log and the scalars that a server keeps when it installs a peer's
+/// state.
 ///
-/// The peer's entries behind what is decided, with the round they were accepted in, replace the own ones, unless the
-/// own ones were accepted in a later round (or there are more of them in the same): then those stay, with their round.
-/// Either way everything below the peer's decided index is the peer's. The promise never falls. What was promised and
-/// accepted in a configuration that the peer has left is void.
+/// The peer's entries beyond the decided index, with the round in which they were accepted, replace
+/// the server's own entries, unless the own entries were accepted in a later round, or in the same
+/// round and reach further. In that case the own entries stay, with their round. In both cases
+/// every entry below the peer's decided index is the peer's. The promise never decreases. Promises
+/// and entries accepted in a configuration that the peer has left are void.
 pub fn kept(own: &OwnLog, peer: &Tail, naive: bool) -> InstalledScalars {
     let void = OwnLog { boot: own.boot.clone(), members: own.members.clone(), ..OwnLog::default() };
     let own = if own.configuration_id() == id_of(peer) { own } else { &void };
@@ -52,7 +56,8 @@ pub fn kept(own: &OwnLog, peer: &Tail, naive: bool) -> InstalledScalars {
     InstalledScalars { keep_until, own: suffix, scalars }
 }
 
-/// Whether a peer's state counts here: it has not missed the end of a configuration that this server's log knows of.
+/// Returns whether a peer's state may be installed here: it must not have missed the end of a
+/// configuration that this server's log knows about.
 pub fn is_current(log: &Log, peer: &Tail) -> bool {
     let own = OwnLog { configuration: configuration_of(log), ..OwnLog::default() };
     own.configuration_id() <= id_of(peer)
@@ -68,7 +73,8 @@ fn configuration_of(log: &Log) -> Vec<u8> {
     log.scalar(scalar::CONFIGURATION).unwrap_or_else(first)
 }
 
-/// What of a log such a decision needs: its end, from index `from` on.
+/// Returns the part of a log that [`kept`] needs: its scalars, and its entries from index `from`
+/// on.
 pub fn own_log(log: &Log, members: &[ServerId], from: u64) -> OwnLog {
     let scalar = |key| log.scalar(key).unwrap_or_default();
     let first = from.clamp(log.first_index(), log.durable_end());

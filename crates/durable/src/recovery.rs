@@ -1,5 +1,5 @@
-//! From the files of a data directory to a running state: an installation begun before is finished, then the durable
-//! tree is loaded and the tail of the log replayed.
+//! Rebuilds a running state from the files of a data directory: finishes an installation that was
+//! begun earlier, loads the durable tree, and replays the tail of the log.
 
 use std::ops::Range;
 use std::path::Path;
@@ -19,70 +19,70 @@ use crate::checkpoint::{ENSEMBLE, LEVEL, SCALARS};
 use crate::offline;
 use crate::transfer::finish_install;
 
-/// The highest feature level of this program.
+/// The highest feature level that this build knows.
 #[cfg(not(feature = "next-version"))]
 pub const KNOWS: Level = Level::KNOWN;
 #[cfg(feature = "next-version")]
 pub const KNOWS: Level = Level::NEXT;
 /// Name of the log's directory below `dataLogDir`.
 pub const LOG_DIR: &str = "log";
-/// Threads that read the durable tree.
+/// Number of threads that load the durable tree.
 const LOADERS: u64 = 2;
 
-/// Why a data directory cannot be used.
+/// Error that makes a data directory unusable.
 #[derive(Debug, Error)]
 pub enum RecoveryError {
-    /// The store says why.
+    /// Error from the store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A record is sound but not one of ours.
+    /// A record is intact but cannot be decoded.
     #[error("{what} {key} in the durable tree cannot be decoded: {source}. The data is of another version or damaged")]
     Record {
         /// Kind of record.
         what: &'static str,
-        /// Its key.
+        /// Key of the record.
         key: u64,
-        /// What is wrong with it.
+        /// Error from the decoder.
         source: DecodeError,
     },
-    /// A log entry is sound but not one of ours.
+    /// A log entry is intact but cannot be decoded.
     #[error("log entry {index} cannot be decoded: {source}. The data is of another version or damaged")]
     Entry {
-        /// Its index.
+        /// Index of the entry.
         index: u64,
-        /// What is wrong with it.
+        /// Error from the decoder.
         source: DecodeError,
     },
-    /// A newer release wrote it.
+    /// The data was written by a newer release.
     #[error(
         "{what} is of feature level {needs}, this release ({}) knows levels up to {knows}: start a release that knows it. \
          Nothing was changed",
         env!("CARGO_PKG_VERSION")
     )]
     Newer {
-        /// The data, or an entry of the log.
+        /// The durable tree, or a log entry.
         what: String,
-        /// Its level.
+        /// Feature level of the data.
         needs: Level,
-        /// The highest level known here.
+        /// Highest feature level that this build knows.
         knows: Level,
     },
-    /// The log begins behind what the tree holds, or ends before it.
+    /// The log begins after the last entry in the tree, or ends before it.
     #[error("the log has entries {first}..{end}, but the durable tree ends at {applied}: files are missing")]
     Gap {
-        /// First entry of the log.
+        /// Index of the first entry of the log.
         first: u64,
-        /// One past the last entry of the log.
+        /// Index after the last entry of the log.
         end: u64,
-        /// Entries the tree holds.
+        /// Number of entries that the tree holds.
         applied: u64,
     },
-    /// The log ends before what was decided.
+    /// The log ends before the decided index.
     #[error("the log ends at entry {end}, but entries up to {decided} were decided: files are missing or damaged")]
     Decided {
-        /// One past the last entry of the log.
+        /// Index after the last entry of the log.
         end: u64,
-        /// Entries decided.
+        /// Number of decided entries.
         decided: u64,
     },
     /// The directory holds Apache ZooKeeper's files.
@@ -93,46 +93,46 @@ pub enum RecoveryError {
     /// An import was interrupted.
     #[error("{0} holds half an import: run `oxkeeper import` (or `restore`) again, or empty the directory")]
     Unfinished(String),
-    /// There is nothing.
+    /// The directory holds no data of oxkeeper.
     #[error("{0} holds no data of oxkeeper")]
     Nothing(String),
 }
 
-/// What was found in a data directory.
+/// Result of a recovery.
 #[derive(Debug)]
 pub struct Recovered {
-    /// As of the last log entry that was replayed.
+    /// State after the last replayed log entry.
     pub state: State,
-    /// Open for appending.
+    /// The log, open for appending.
     pub log: Log,
-    /// Open for checkpoints.
+    /// The durable tree, open for checkpoints.
     pub tree: Tree,
-    /// Log entries applied to `state`; a member of an ensemble may have more in its log.
+    /// Number of log entries applied to `state`; the log of an ensemble member may hold more.
     pub applied: u64,
-    /// Log entries the durable tree holds.
+    /// Number of log entries that the durable tree holds.
     pub checkpointed: u64,
-    /// Bytes of the log entries applied behind the durable tree.
+    /// Bytes of the log entries that were applied after the durable tree.
     pub tail_len: u64,
-    /// Keep other processes out for as long as they are held.
+    /// Directory locks; they keep other processes out for as long as they are held.
     pub locks: Vec<DirLock>,
-    /// Of the durable tree: its zxid, and when it was last written, Unix s.
+    /// Zxid of the durable tree, and the time of its last write, Unix s.
     pub last_checkpoint: Option<(Zxid, i64)>,
-    /// To load the durable tree.
+    /// Time spent loading the durable tree.
     pub loading: Duration,
-    /// To replay the log behind it.
+    /// Time spent replaying the log entries that follow the tree.
     pub replaying: Duration,
-    /// Commands replayed.
+    /// Number of commands replayed.
     pub replayed: u64,
 }
 
-/// How the two halves of the store are opened, and what may be in them.
+/// Options for opening the log and the durable tree.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// The log.
+    /// Options of the log.
     pub log: LogOptions,
-    /// The durable tree.
+    /// Options of the durable tree.
     pub tree: TreeOptions,
-    /// The highest feature level that is read.
+    /// The highest feature level that recovery accepts.
     pub knows: Level,
 }
 
@@ -142,38 +142,41 @@ impl Default for StoreOptions {
     }
 }
 
-/// How far the log is replayed.
+/// Extent to which the log is replayed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Replay {
-    /// To its end: of a standalone server every entry counts.
+    /// The whole log: every entry of a standalone server counts.
     #[default]
     All,
-    /// A member of an ensemble: as far as it is known to be decided. What is behind may still be taken back.
+    /// Up to the decided index, for an ensemble member. Later entries may still be overwritten.
     Decided {
-        /// The log's scalar that says how far, a big-endian u64; none is 0.
+        /// Key of the log's scalar that holds the decided index, a big-endian u64; 0 if it is
+        /// absent.
         scalar: u8,
     },
 }
 
 impl Replay {
-    /// A member's, as far as its log says.
+    /// Replays an ensemble member's log up to the decided index that the log records.
     pub const DECIDED: Replay = Replay::Decided { scalar: scalar::DECIDED };
 
-    /// One past the last entry to replay, of a log that goes on from `checkpointed`.
+    /// Returns the index after the last entry to replay, given that the tree holds `checkpointed`
+    /// entries.
     fn end(self, log: &Log, checkpointed: u64) -> Result<u64, RecoveryError> {
         let end = log.next_index();
         let Replay::Decided { scalar } = self else { return Ok(end) };
         let decided = log.scalar(scalar).map_or(Ok(0), |bytes| bytes.try_into().map(u64::from_be_bytes));
-        // the scalar may be older than the checkpoint
+        // The scalar may be older than the checkpoint.
         let decided = decided.unwrap_or(u64::MAX).max(checkpointed);
         if decided <= end { Ok(decided) } else { Err(RecoveryError::Decided { end, decided }) }
     }
 }
 
-/// Opens the directories, creating them if need be, and rebuilds the state; with stores of other sizes for the simulator.
+/// Opens the directories, creating them if necessary, and rebuilds the state. The store options are
+/// parameters because the simulator uses smaller stores.
 ///
 /// # Errors
-/// Any [`RecoveryError`]; nothing is served then.
+/// Any [`RecoveryError`]; the server must not serve then.
 pub fn recover_with(
     disk: &Arc<dyn Disk>,
     data_dir: &Path,
@@ -187,7 +190,7 @@ pub fn recover_with(
     recover_locked(locks, disk, data_dir, data_log_dir, seed, options, replay)
 }
 
-/// Keeps other processes out of both directories.
+/// Locks both directories against other processes.
 pub(crate) fn lock(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> Result<Vec<DirLock>, StoreError> {
     let mut locks = vec![oxkeeper_store::lock(disk, data_dir)?];
     if data_log_dir != data_dir {
@@ -196,7 +199,8 @@ pub(crate) fn lock(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> Res
     Ok(locks)
 }
 
-/// As [`recover_with`], with the locks of a former recovery, or none if the caller keeps those: of a server whose state was replaced.
+/// Recovers like [`recover_with`], after a server's state was replaced. `locks` are those of the
+/// previous recovery, or empty if the caller keeps them.
 ///
 /// # Errors
 /// Any [`RecoveryError`].
@@ -253,18 +257,20 @@ pub fn recover_locked(
     })
 }
 
-/// When a file was last written, Unix s; 0 if the system does not tell.
+/// Returns the time of the last write to a file, Unix s, or 0 if the system does not report it.
 fn written_s(file: &Path) -> i64 {
     let modified = file.metadata().and_then(|metadata| metadata.modified()).ok();
     let since = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     since.map_or(0, |since| since.as_secs() as i64)
 }
 
-/// Apache ZooKeeper keeps its files in `version-2`. Starting empty beside them would look like losing them; what was imported
-/// from them stands beside them.
+/// Refuses a directory that holds Apache ZooKeeper's files, which are in `version-2`, or an
+/// unfinished import. Starting empty beside ZooKeeper's files would look like losing them. A tree
+/// imported from them may stand beside them.
 ///
 /// # Errors
-/// The files are there, and none of ours; or an import was not finished.
+/// [`RecoveryError::Foreign`] if ZooKeeper's files are there without a durable tree of our own,
+/// [`RecoveryError::Unfinished`] if an import was not finished.
 pub fn refuse_foreign(data_dir: &Path) -> Result<(), RecoveryError> {
     if data_dir.join(offline::UNFINISHED).exists() {
         return Err(RecoveryError::Unfinished(data_dir.display().to_string()));
@@ -279,12 +285,12 @@ pub fn refuse_foreign(data_dir: &Path) -> Result<(), RecoveryError> {
     if found { Err(RecoveryError::Foreign(dir.display().to_string())) } else { Ok(()) }
 }
 
-/// Whether a tree holds what a server begins with: its sender had written no checkpoint yet.
+/// Returns whether the tree is empty because its sender had not yet written a checkpoint.
 fn is_unborn(snapshot: &Snapshot) -> bool {
     snapshot.applied_index() == 0 && snapshot.count(Kind::Znode) == 0
 }
 
-/// Reads the durable tree, the znodes on several threads.
+/// Loads the durable tree, reading the znodes on several threads.
 pub(crate) fn load(snapshot: &Snapshot, seed: u64, knows: Level) -> Result<State, RecoveryError> {
     let bad = |what: &'static str, key: u64| move |source| RecoveryError::Record { what, key, source };
     let level = snapshot.meta(LEVEL)?.unwrap_or_default();
@@ -348,16 +354,16 @@ fn load_part(
     Ok((sum, znodes))
 }
 
-/// The log entries behind the durable tree.
+/// Size of the log entries that follow the durable tree.
 #[derive(Default)]
 struct Tail {
-    /// Their bytes.
+    /// Bytes of the entries.
     len: u64,
-    /// Their commands.
+    /// Number of commands in the entries.
     commands: u64,
 }
 
-/// Looks whether this release can read the entries that are not applied yet.
+/// Checks that this release can read the entries that are not applied yet.
 fn check_entries(log: &Log, range: Range<u64>, knows: Level) -> Result<(), RecoveryError> {
     let mut found = Ok(());
     log.read(range, |index, entry| {
@@ -377,7 +383,7 @@ fn unreadable(index: u64, problem: BadEntry) -> RecoveryError {
     }
 }
 
-/// Applies the log entries behind the durable tree.
+/// Applies the log entries that follow the durable tree.
 fn replay_entries(log: &Log, range: Range<u64>, state: &mut State, knows: Level) -> Result<Tail, RecoveryError> {
     let mut failed = Ok(());
     let mut tail = Tail::default();
@@ -394,7 +400,7 @@ fn replay_entries(log: &Log, range: Range<u64>, state: &mut State, knows: Level)
     failed.map(|()| tail)
 }
 
-/// Applies one entry; how many commands it has.
+/// Applies one entry, and returns the number of commands applied.
 fn replay_entry(entry: &[u8], state: &mut State, body: &mut Vec<u8>, knows: Level) -> Result<u64, BadEntry> {
     let batch = match Entry::decode(entry, knows)? {
         Entry::Raise(raise) => {
@@ -409,7 +415,7 @@ fn replay_entry(entry: &[u8], state: &mut State, body: &mut Vec<u8>, knows: Leve
             state.renew(&renewal);
             return Ok(0);
         }
-        // of a leader that was none any more when this was decided
+        // The leader of this batch had already been deposed when the batch was decided.
         Entry::Batch(batch) if !state.accepts(&batch) => return Ok(0),
         Entry::Batch(batch) => batch,
     };
@@ -417,13 +423,13 @@ fn replay_entry(entry: &[u8], state: &mut State, body: &mut Vec<u8>, knows: Leve
     let mut count = 0;
     for command in batch {
         let command = command?;
-        // a command that was sent to two leaders is there twice
+        // A command that was sent to two leaders is in the log twice.
         if command.from.is_some_and(|number| !state.admit(number)) {
             continue;
         }
         count += 1;
         body.clear();
-        // A command that fails fails again, in the same way.
+        // A command that failed when it was first applied fails again in the same way.
         let _ = state.apply(&command, time_ms, body, &mut ());
     }
     state.end_entry();

@@ -1,24 +1,24 @@
-//! How the stream is cut up and checked.
+//! Splits the stream into chunks with checksums, and reads them.
 //!
 //! ```text
 //! chunk   0  magic "oxst"   4  u32 format version   8  u64 number, counted from 0   16  u32 length of the content
 //!         20 u32 CRC-32 of the content   24  u32 CRC-32 of the 24 bytes above   28  content
 //! ```
 //!
-//! All integers are little-endian. The header has a checksum of its own, so that another version is told from damage
-//! without knowing what that version's content looks like.
+//! All integers are little-endian. The header has its own checksum, so that the receiver can tell
+//! another version from damage without knowing that version's content.
 
 use super::TransferError;
 
-/// Bytes of the largest chunk, header included.
+/// Size limit of a chunk, header included, bytes.
 pub const CHUNK_LEN_MAX: usize = 256 << 10;
-/// Bytes of content of the largest chunk.
+/// Size limit of a chunk's content, bytes.
 pub(super) const CONTENT_LEN_MAX: usize = CHUNK_LEN_MAX - HEADER_LEN;
 const HEADER_LEN: usize = 28;
 const MAGIC: [u8; 4] = *b"oxst";
 const FORMAT_VERSION: u32 = 2;
 
-/// Appends a chunk.
+/// Appends a chunk to `out`.
 pub(super) fn seal(number: u64, content: &[u8], out: &mut Vec<u8>) {
     assert!(content.len() <= CONTENT_LEN_MAX, "{} bytes are too many for a chunk", content.len());
     let start = out.len();
@@ -31,18 +31,19 @@ pub(super) fn seal(number: u64, content: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(content);
 }
 
-/// Chunks out of bytes that arrive in any pieces.
+/// Decoder of chunks from a byte stream that arrives in arbitrary pieces.
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
     /// Number of the next chunk.
     next: u64,
-    /// What has arrived of it.
+    /// Bytes of the next chunk that have arrived.
     bytes: Vec<u8>,
 }
 
 impl Chunks {
-    /// Takes from `bytes` what belongs to the next chunk; its content goes behind `content`. False: all of `bytes` is
-    /// taken, and the chunk is not complete.
+    /// Consumes the part of `bytes` that belongs to the next chunk. Appends the chunk's content to
+    /// `content` and returns true if the chunk is complete; otherwise all of `bytes` is consumed
+    /// and it returns false.
     pub(super) fn next(&mut self, bytes: &mut &[u8], content: &mut Vec<u8>) -> Result<bool, TransferError> {
         if !self.fill(HEADER_LEN, bytes) {
             return Ok(false);
@@ -61,7 +62,7 @@ impl Chunks {
         Ok(true)
     }
 
-    /// An error in the chunk before the next one: the one last given out.
+    /// Returns an error in the content of the chunk that was last returned.
     pub(super) fn damaged_content(&self, what: &'static str) -> TransferError {
         TransferError::Damaged { chunk: self.next.saturating_sub(1), what }
     }
@@ -70,7 +71,7 @@ impl Chunks {
         TransferError::Damaged { chunk: self.next, what }
     }
 
-    /// Whether there are `len` bytes of the chunk now.
+    /// Moves bytes to the chunk until it has `len` bytes, and returns whether it has them.
     fn fill(&mut self, len: usize, bytes: &mut &[u8]) -> bool {
         let missing = len.saturating_sub(self.bytes.len());
         let (taken, rest) = bytes.split_at(missing.min(bytes.len()));
@@ -79,7 +80,7 @@ impl Chunks {
         self.bytes.len() >= len
     }
 
-    /// Length and checksum of the content.
+    /// Returns the length and the checksum of the content.
     fn header(&self) -> Result<(usize, u32), TransferError> {
         let word = |at: usize| u32::from_le_bytes(self.bytes[at..at + 4].try_into().expect("four bytes"));
         if self.bytes[..4] != MAGIC {

@@ -1,8 +1,9 @@
-//! Putting an installed state into its place; see the module for the files and the rule.
+//! Moves an installed state into place; see the parent module for the files and the invariant.
 //!
-//! Each step is durable before the next, and leaves what a repetition needs: `installed` goes last. The names found are
-//! made durable first. A killed process leaves some that a power failure would take back: `installed`, when the old log
-//! is gone, or the new name of the log, when `installed` is gone.
+//! Each step is durable before the next one begins, and leaves what a repetition needs: `installed`
+//! is removed last. First the directory entries found are synced, because after a kill some of them
+//! may not survive a power failure: `installed`, when the old log is already gone, or the new name
+//! of the log, when `installed` is already gone.
 
 use std::path::Path;
 
@@ -11,20 +12,22 @@ use tracing::info;
 
 use crate::recovery::LOG_DIR;
 
-/// Where a state is being built, below `dataDir`.
+/// Directory below `dataDir` in which a new tree is built.
 pub const INCOMING: &str = "incoming";
-/// Where its log is, below `dataLogDir`.
+/// Directory below `dataLogDir` in which the log of the new state is built.
 pub const INCOMING_LOG: &str = "incoming-log";
-/// The new name of [`INCOMING`], once the state counts.
+/// Name that [`INCOMING`] gets once the new state counts.
 pub const INSTALLED: &str = "installed";
 
-/// Before a new state is written to `incoming` and `incoming-log`: what a former attempt left is removed. False, and nothing
-/// is removed, while an installed state waits for a recovery.
+/// Removes the remains of an earlier attempt before a new state is written to `incoming` and
+/// `incoming-log`. Returns false, and removes nothing, while an installed state waits for a
+/// recovery.
 ///
 /// # Errors
 /// [`StoreError::Io`], [`StoreError::Full`].
 pub fn begin_install(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> Result<bool, StoreError> {
-    // an `installed` whose removal is not durable must not come back beside a half `incoming-log`
+    // An `installed` whose removal is not durable must not come back beside an incomplete
+    // `incoming-log`.
     sync_dir(disk, data_dir)?;
     if has(disk, data_dir, INSTALLED)? {
         return Ok(false);
@@ -33,13 +36,14 @@ pub fn begin_install(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> R
     Ok(true)
 }
 
-/// The new state is whole, and counts from here on: nothing may be written to the old log or tree any more.
+/// Makes the completed new state count. From here on nothing may be written to the old log or tree.
 ///
 /// # Errors
-/// [`StoreError::Io`]: the old state counts.
+/// [`StoreError::Io`]: the old state still counts.
 ///
 /// # Panics
-/// When the new name cannot be made durable: nobody could tell whether the old state counts or the new one.
+/// Panics if the new name cannot be made durable: it would be unknown which of the two states
+/// counts.
 pub fn commit_install(disk: &dyn Disk, data_dir: &Path) -> Result<(), StoreError> {
     let (from, to) = (data_dir.join(INCOMING), data_dir.join(INSTALLED));
     disk.rename(&from, &to).map_err(io_error(&to, "name"))?;
@@ -47,8 +51,9 @@ pub fn commit_install(disk: &dyn Disk, data_dir: &Path) -> Result<(), StoreError
     Ok(())
 }
 
-/// Finishes an installation, if one was begun, and removes what is left of others; true if there was one to finish.
-/// Neither log nor tree may be open. Both directories exist.
+/// Finishes an installation if one was begun, and removes the remains of other attempts. Returns
+/// whether there was one to finish. Neither the log nor the tree may be open. Both directories must
+/// exist.
 ///
 /// # Errors
 /// [`StoreError::Io`], [`StoreError::Full`]: call it again.
@@ -66,7 +71,7 @@ pub fn finish_install(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> 
     Ok(installed)
 }
 
-/// Removes what a transfer or a restore left that came to nothing.
+/// Removes the files of a transfer or a restore that did not complete.
 pub fn remove_leftovers(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> Result<(), StoreError> {
     remove_all(disk, data_dir, INCOMING)?;
     remove_all(disk, data_log_dir, INCOMING_LOG)
@@ -92,7 +97,7 @@ fn place_tree(disk: &dyn Disk, data_dir: &Path) -> Result<(), StoreError> {
     sync_dir(disk, data_dir)
 }
 
-/// Removes a directory of files, durably, if it is there.
+/// Removes a directory and its files durably, if it exists.
 fn remove_all(disk: &dyn Disk, around: &Path, name: &str) -> Result<(), StoreError> {
     if !has(disk, around, name)? {
         return Ok(());

@@ -1,32 +1,33 @@
-//! What is sent, one after the other: the head, named values, records by kind and key, log entries, the tail.
+//! The items of the stream, in this order: the head, named values, records by kind and key, log
+//! entries, the tail.
 //!
 //! ```text
-//! item    0  u8 tag   1  u32 length of what follows   5 ..
-//! head    u64 applied index X, then what is in the tree (counts and sums, as the store encodes them)
+//! item    0  u8 tag   1  u32 length of the body   5  body
+//! head    u64 applied index X, then the contents of the tree (counts and sums, as the store encodes them)
 //! value   u16 length of the name, name, value
 //! record  u64 key, record                       (a tag for each kind)
 //! entry   u64 index, entry
 //! tail    u64 decided, u64 end, then promise, round and configuration, each with its length (u32)
 //! ```
 //!
-//! All integers are little-endian. Items go over the borders of chunks.
+//! All integers are little-endian. An item may span several chunks.
 
 use oxkeeper_store::{Contents, Kind, RECORD_LEN_MAX};
 
 use super::Tail;
 
-/// Bytes of the largest item's body: the largest entry of a log, and what stands around it.
+/// Size limit of an item's body, bytes: the largest log entry and the fields around it.
 const BODY_LEN_MAX: usize = RECORD_LEN_MAX + (64 << 10);
 const HEAD: u8 = 1;
 const VALUE: u8 = 2;
 const TAIL: u8 = 3;
 const ENTRY: u8 = 4;
-/// Of the first kind of record; the others follow.
+/// Tag of the first kind of record; the tags of the other kinds follow it.
 const RECORD: u8 = 5;
-/// Bytes before the body.
+/// Bytes in front of the body: tag and length.
 const PREFIX_LEN: usize = 5;
 
-/// One of them.
+/// An item of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Item<'a> {
     Head { applied: u64, contents: Contents },
@@ -78,7 +79,8 @@ impl<'a> Item<'a> {
         out[start + 1..start + PREFIX_LEN].copy_from_slice(&(body_len as u32).to_le_bytes());
     }
 
-    /// The item at the start of `bytes` and its length; `Ok(None)` when it goes on behind them. *Errors*: no item.
+    /// Decodes the item at the start of `bytes`, and returns it with its length, or `Ok(None)` if
+    /// `bytes` ends before the item does. *Errors*: the bytes are not an item.
     pub(super) fn decode(bytes: &'a [u8]) -> Result<Option<(Self, usize)>, &'static str> {
         let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_LEN>() else { return Ok(None) };
         let [tag, len @ ..] = *prefix;

@@ -1,25 +1,28 @@
 //! State transfer: a server that is too far behind takes over the state of a peer.
 //!
-//! A pure byte stream. The [`Sender`] is asked for chunks: the durable tree as of one checkpoint, applied index X, from
-//! one read transaction; then the log from X to its end, and the scalars of consensus that go with that end. The
-//! [`Receiver`] is given bytes, in whatever pieces they arrive, and builds files beside the ones in use. Both need
-//! little memory, whatever the size of the state. Sockets and threads are elsewhere.
+//! A transfer is a plain byte stream. The [`Sender`] produces chunks: the durable tree as of one
+//! checkpoint, with applied index X, from one read transaction; then the log from X to its end, and
+//! the consensus scalars that belong to that end. The [`Receiver`] takes bytes in whatever pieces
+//! they arrive, and builds files beside the ones in use. Both need little memory, whatever the size
+//! of the state. Sockets and threads are elsewhere.
 //!
 //! ```text
-//! <dataDir>/incoming/tree.redb      being built; a leftover is removed by the next start or attempt
+//! <dataDir>/incoming/tree.redb      being built; the next start or attempt removes leftovers
 //! <dataLogDir>/incoming-log/        likewise
-//! <dataDir>/installed/tree.redb     `incoming` under its new name: from here on the new state counts
+//! <dataDir>/installed/tree.redb     `incoming` after its rename: from here on the new state counts
 //! ```
 //!
-//! Invariant: whenever the process or the machine stops, the next start has either the old state or the new one, and
-//! never parts of both. The rename to `installed` decides; what comes behind it ([`finish_install`]) can be done again
-//! and again, and is the first thing a start does. The two directories may lie on two file systems: nothing is renamed
-//! from one to the other.
+//! Invariant: whenever the process or the machine stops, the next start finds either the old state
+//! or the new one, and never parts of both. The rename to `installed` decides. The steps after it
+//! ([`finish_install`]) can be repeated any number of times, and are the first thing a start does.
+//! The two directories may be on two file systems: nothing is renamed from one to the other.
 //!
-//! Why the round travels with the suffix of the log, and which server's suffix counts: omnipaxos keeps its own rules
-//! (`sync_log`); a state installed without them loses decided entries. So the caller decides, in [`Receiver::finish`].
+//! The round travels with the log suffix, and the caller of [`Receiver::finish`] decides which
+//! server's suffix counts: omnipaxos has its own rules for that (`sync_log`), and a state installed
+//! without them loses decided entries.
 //!
-//! Reading order: `item` (what is sent), `chunk` (how it is cut up and checked), `sender`, `source`, `receiver`, `install`.
+//! Reading order: `item` (the items of the stream), `chunk` (framing and checksums), `sender`,
+//! `source`, `receiver`, `install`.
 
 mod chunk;
 mod install;
@@ -41,24 +44,25 @@ pub use receiver::{Installed, InstalledScalars, Progress, Receiver};
 pub use sender::Sender;
 pub use source::RunningServer;
 
-/// Where a [`Sender`] gets the state from.
+/// Source of the state that a [`Sender`] sends.
 pub trait StateSource: Send + Sync {
-    /// The durable tree as of its last checkpoint; `None` when there never was one. From this call on the log keeps its
-    /// entries behind it, until [`progress`](Self::progress) says otherwise or the transfer ends.
+    /// Returns the durable tree as of its last checkpoint, or `None` if there has never been one.
+    /// From this call on the log keeps the entries that follow the checkpoint, until
+    /// [`progress`](Self::progress) releases them or the transfer ends.
     ///
     /// # Errors
     /// Any [`StoreError`].
     fn snapshot(&self) -> Result<Option<Snapshot>, StoreError>;
 
-    /// Entries from `from` on: at least one, and about a mebibyte of them. All parts but the last have decided entries
-    /// only, which are never taken back; the last one has everything up to the log's end, with the scalars of that same
-    /// moment.
+    /// Returns entries from `from` on: at least one, and about a mebibyte of them. All parts but
+    /// the last hold decided entries only, which are never overwritten. The last part reaches the
+    /// end of the log, and has the scalars of that same moment.
     ///
     /// # Errors
-    /// [`TransferError::Trimmed`], [`TransferError::Stopped`], any about the log.
+    /// [`TransferError::Trimmed`], [`TransferError::Stopped`], or any error of the log.
     fn entries(&self, from: u64) -> Result<LogPart, TransferError>;
 
-    /// Entries below `from` will not be asked for any more.
+    /// Notes that entries below `from` are no longer needed.
     fn progress(&self, from: u64) {
         let _ = from;
     }
@@ -92,75 +96,75 @@ impl<S: StateSource + ?Sized> StateSource for &S {
     }
 }
 
-/// Why a transfer ended early. Nothing of it is used then.
+/// Error that ends a transfer early. Nothing that was received is used then.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TransferError {
-    /// The store says why.
+    /// Error from the store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The peer is another release.
+    /// The peer uses another format version.
     #[error("the peer sends its state in format {found}, this server reads format {supported}: upgrade the older one")]
     UnknownVersion {
-        /// The peer's.
+        /// Format version of the peer.
         found: u32,
-        /// Ours.
+        /// Format version of this server.
         supported: u32,
     },
-    /// The peer's ensemble has agreed on more than this server knows.
+    /// The peer's ensemble has agreed on a feature level that this server does not know.
     #[error(
         "the peer's state is of feature level {needs}, this server knows levels up to {knows}: start a newer release on \
          this server, with the data it has"
     )]
     Newer {
-        /// The level of the state, or of an entry behind it.
+        /// Feature level of the state, or of a log entry that follows it.
         needs: Level,
-        /// The highest level known here.
+        /// Highest feature level that this server knows.
         knows: Level,
     },
-    /// Bytes are not what was sent.
+    /// The received bytes are not the ones that were sent.
     #[error("the stream is damaged in chunk {chunk}: {what}")]
     Damaged {
-        /// Which, counted from 0.
+        /// Number of the chunk, counted from 0.
         chunk: u64,
-        /// What does not fit.
+        /// Description of the mismatch.
         what: &'static str,
     },
     /// A chunk is missing, or came twice.
     #[error("chunk {found} of the stream came where chunk {expected} belongs")]
     OutOfOrder {
-        /// The one that had to come.
+        /// Number of the chunk that was expected.
         expected: u64,
-        /// The one that came.
+        /// Number of the chunk that arrived.
         found: u64,
     },
-    /// The chunks are sound, but what is in them makes no state.
+    /// The chunks are intact, but their contents do not form a state.
     #[error("the peer's state does not fit together: {what}")]
     Unexpected {
-        /// What does not fit.
+        /// Description of the mismatch.
         what: &'static str,
     },
     /// The stream ended before the state did.
     #[error("the stream ended early")]
     Incomplete,
-    /// A former call failed.
+    /// An earlier call failed.
     #[error("the transfer failed before")]
     Failed,
-    /// A state is installed and waits for a recovery.
+    /// An installed state waits for a recovery.
     #[error("an installed state waits for the server to load it")]
     Pending,
-    /// The log has lost entries that are still to be sent.
+    /// The log no longer has entries that are still to be sent.
     #[error("entry {from} is to be sent, but the log begins at {first}")]
     Trimmed {
-        /// The next one to be sent.
+        /// Index of the next entry to send.
         from: u64,
-        /// The first one there is.
+        /// Index of the first entry in the log.
         first: u64,
     },
-    /// The sending server stops.
+    /// The sending server is shutting down.
     #[error("the server stops")]
     Stopped,
-    /// The source broke its promises.
+    /// The source violated its contract.
     #[error("the state cannot be sent: {0}")]
     Source(&'static str),
 }

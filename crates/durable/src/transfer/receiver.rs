@@ -1,7 +1,7 @@
-//! The receiving side: builds `incoming/` and `incoming-log/`, and makes them count.
+//! The receiving side: builds `incoming/` and `incoming-log/`, and makes them the server's state.
 //!
-//! Checks everything that can be: each chunk, the order of chunks, keys and entries, and at the end of the tree that its
-//! counts and sums are those the sender's tree was written with.
+//! Checks everything that can be checked: each chunk, the order of chunks, keys and entries, and at
+//! the end of the tree that its counts and sums are those with which the sender's tree was written.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use super::{Tail, TransferError};
 use crate::checkpoint::LEVEL;
 use crate::recovery::StoreOptions;
 
-/// Bytes of log entries between syncs.
+/// Bytes of log entries to write between syncs.
 const STAGED_LEN: usize = 4 << 20;
-/// Bytes of buffers kept behind a large item.
+/// Bytes of buffer capacity to keep after a large item.
 const BUFFER_KEPT: usize = 1 << 20;
 
-/// A state being received.
+/// A state that is being received.
 #[derive(Debug)]
 pub struct Receiver {
     disk: Arc<dyn Disk>,
@@ -29,7 +29,7 @@ pub struct Receiver {
     data_log_dir: PathBuf,
     options: StoreOptions,
     chunks: Chunks,
-    /// Content not yet understood: part of an item.
+    /// Content that is not decoded yet: the start of an item.
     items: Vec<u8>,
     stage: Stage,
     progress: Progress,
@@ -49,7 +49,7 @@ struct TreeParts {
     applied: u64,
     filling: Filling,
     announced: Contents,
-    /// The newest record; values come before all of them.
+    /// Kind and key of the newest record; `None` while values may still come.
     last: Option<(usize, u64)>,
 }
 
@@ -60,52 +60,54 @@ struct LogParts {
     log: NewLog,
 }
 
-/// A log being written.
+/// A log that is being written.
 #[derive(Debug)]
 struct NewLog {
     log: Log,
     dir: PathBuf,
-    /// Bytes of entries since the last sync.
+    /// Bytes of entries written since the last sync.
     staged: usize,
 }
 
-/// How far a transfer has come.
+/// Progress of a transfer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes received.
     pub received: u64,
-    /// Records of the tree received.
+    /// Tree records received.
     pub records: u64,
-    /// Records of the tree there are.
+    /// Tree records in the whole state.
     pub records_total: u64,
     /// Log entries received.
     pub entries: u64,
-    /// Everything is here.
+    /// Whether the whole state has been received.
     pub complete: bool,
 }
 
-/// What becomes of the log's end, and the scalars that go with it.
+/// The decision about the log's end, and the scalars that go with it.
 #[derive(Debug, Clone, Default)]
 pub struct InstalledScalars {
-    /// The peer's entries below this stay: at least the applied index, at most the end of the peer's log.
+    /// The peer's entries below this index stay. It is at least the applied index, and at most the
+    /// end of the peer's log.
     pub keep_until: u64,
-    /// The receiving server's own entries from there on.
+    /// The receiving server's own entries from `keep_until` on.
     pub own: Vec<Arc<[u8]>>,
     /// Scalars of the new log, by key.
     pub scalars: Vec<(u8, Vec<u8>)>,
 }
 
-/// What was installed.
+/// Result of an installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Installed {
-    /// Entries the tree holds; the log begins there.
+    /// Number of entries that the tree holds; the log begins at this index.
     pub applied: u64,
-    /// One past the last entry of the log.
+    /// Index after the last entry of the log.
     pub end: u64,
 }
 
 impl Receiver {
-    /// Begins; what a former attempt left is removed. One at a time.
+    /// Begins a transfer, and removes the remains of an earlier attempt. There can be only one at a
+    /// time.
     ///
     /// # Errors
     /// [`TransferError::Pending`], [`TransferError::Store`].
@@ -130,10 +132,10 @@ impl Receiver {
         })
     }
 
-    /// Takes the next bytes of the stream, however it is cut.
+    /// Takes the next bytes of the stream, which may be split anywhere.
     ///
     /// # Errors
-    /// Any [`TransferError`]; every call after it fails, too.
+    /// Any [`TransferError`]; every later call fails, too.
     pub fn take(&mut self, mut bytes: &[u8]) -> Result<Progress, TransferError> {
         self.progress.received += bytes.len() as u64;
         while !bytes.is_empty() {
@@ -146,7 +148,7 @@ impl Receiver {
         Ok(self.progress)
     }
 
-    /// The sender's scalars, once everything is here.
+    /// Returns the sender's scalars, or `None` until the whole state has been received.
     pub fn tail(&self) -> Option<&Tail> {
         match &self.stage {
             Stage::Whole(_, tail) => Some(tail),
@@ -154,14 +156,17 @@ impl Receiver {
         }
     }
 
-    /// Makes the new state count. `decide` says whose entries stay at the log's end, and the scalars. After it, nothing
-    /// may be written to the old log or tree any more: drop them and recover, which puts the new ones in their place.
+    /// Makes the new state count. `decide` returns whose entries stay at the log's end, and the
+    /// scalars. Afterwards nothing may be written to the old log or tree: drop them and recover,
+    /// which moves the new ones into place.
     ///
     /// # Errors
-    /// [`TransferError::Incomplete`], [`TransferError::Failed`], [`TransferError::Store`]: the old state counts.
+    /// [`TransferError::Incomplete`], [`TransferError::Failed`], [`TransferError::Store`]: the old
+    /// state still counts.
     ///
     /// # Panics
-    /// When what `decide` keeps lies outside the peer's entries, and when the new name cannot be made durable.
+    /// Panics if `decide` keeps entries that the peer did not send, or if the new name cannot be
+    /// made durable.
     pub fn finish(self, decide: impl FnOnce(&Tail) -> InstalledScalars) -> Result<Installed, TransferError> {
         let (parts, tail) = match self.stage {
             Stage::Whole(parts, tail) => (parts, tail),
@@ -229,7 +234,8 @@ impl Receiver {
         Ok(())
     }
 
-    /// A state of a higher level than this server knows is refused before it is anywhere.
+    /// Refuses a state of a higher feature level than this server knows, before any of it is
+    /// written.
     fn check_value(&self, name: &str, value: &[u8]) -> Result<(), TransferError> {
         let knows = self.options.knows;
         match Level::decode(value) {
@@ -298,7 +304,7 @@ impl TreeParts {
         Ok(self.filling.put(kind, key, record)?)
     }
 
-    /// Everything of the tree is here.
+    /// Checks that the tree is complete, and goes on to the log.
     fn end(mut self, log: NewLog) -> Result<LogParts, TransferError> {
         match self.filling.contents()? == self.announced {
             true => Ok(LogParts { applied: self.applied, filling: self.filling, log }),
@@ -319,7 +325,7 @@ impl NewLog {
         self.log.sync().map_err(|SyncError::Full| self.full().into())
     }
 
-    /// Brings the log into the form in which it will count, durably; one past its last entry.
+    /// Brings the log into its final form, durably, and returns the index after its last entry.
     fn finish(mut self, applied: u64, tail: &Tail, decided: &InstalledScalars) -> Result<u64, TransferError> {
         let (end, keep_until) = (tail.end, decided.keep_until);
         assert!((applied..=end).contains(&keep_until), "entries {applied}..{end} came, not {keep_until}");
@@ -365,7 +371,8 @@ mod tests {
     use super::*;
     use crate::transfer::chunk::seal;
 
-    /// What becomes of a stream of these items, each in a chunk of its own; sound ones up to the last.
+    /// Receives a stream of these items, each in its own chunk. Returns whether the state is
+    /// complete, or the reason why the last item is refused; all items before it must be accepted.
     fn outcome(items: &[Item<'_>]) -> Result<bool, String> {
         let disk: Arc<dyn Disk> = Arc::new(FakeDisk::new());
         let options = StoreOptions::default();
@@ -383,7 +390,7 @@ mod tests {
         Ok(receiver.tail().is_some())
     }
 
-    /// What a tree of these records is announced as.
+    /// Returns the contents that the head announces for a tree of these records.
     fn contents(records: &[(Kind, u64)]) -> Contents {
         let disk: Arc<dyn Disk> = Arc::new(FakeDisk::new());
         let mut filling = Filling::begin(disk, Path::new("/data"), &Default::default()).expect("room");
@@ -401,7 +408,7 @@ mod tests {
     }
 
     fn entry(index: u64) -> Item<'static> {
-        // A batch of a standalone server, without a command.
+        // A batch of a standalone server, without commands.
         Item::Entry { index, entry: &[1, 0, 0, 0, 0, 0, 0, 0, 0] }
     }
 
@@ -411,7 +418,8 @@ mod tests {
 
     const VALUE: Item<'static> = Item::Value { name: "name", value: b"value" };
 
-    /// A state of a level that this server does not know is refused, whether its tree has it or an entry behind that.
+    /// A state of a feature level that this server does not know is refused, whether the tree or a
+    /// later log entry has that level.
     #[test]
     fn a_newer_state_is_refused() {
         let refused = |items: &[Item<'_>]| {

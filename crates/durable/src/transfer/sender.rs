@@ -1,5 +1,6 @@
-//! The sending side. Invariant: what is sent of the tree is one checkpoint, checked against the sums it was written
-//! with, so that damage on this disk ends the transfer instead of reaching another.
+//! The sending side. Invariant: the tree that is sent is that of one checkpoint, and is checked
+//! against the sums with which it was written, so that damage on this server's disk ends the
+//! transfer instead of reaching the peer.
 
 use oxkeeper_store::{Kind, Snapshot, Sum};
 
@@ -7,17 +8,17 @@ use super::chunk::{CONTENT_LEN_MAX, seal};
 use super::item::Item;
 use super::{StateSource, TransferError};
 
-/// Bytes sent that are kept before the others move up.
+/// Bytes already sent that stay in the buffer before it is compacted.
 const SENT_KEPT: usize = 1 << 20;
 
-/// A state, chunk by chunk.
+/// Sender of a state, one chunk at a time.
 #[derive(Debug)]
 pub struct Sender<S> {
     source: S,
     stage: Stage,
     /// Number of the next chunk.
     number: u64,
-    /// Encoded items, of which so many bytes are sent.
+    /// Encoded items; the first `sent` bytes have been sent.
     items: Vec<u8>,
     sent: usize,
 }
@@ -25,25 +26,26 @@ pub struct Sender<S> {
 #[derive(Debug)]
 enum Stage {
     Tree(Box<Walk>),
-    /// Entries from here on.
+    /// Sends log entries from this index on.
     Log(u64),
-    /// Everything is among the items.
+    /// All items are encoded.
     End,
     Failed,
 }
 
-/// On the way through a tree.
+/// Position in the tree.
 #[derive(Debug)]
 struct Walk {
     snapshot: Snapshot,
-    /// The kind, counted as in [`Kind::ALL`], the key to go on at, and what was there before it.
+    /// Index in [`Kind::ALL`] of the current kind, the key to continue at, and the sum of the
+    /// records before it.
     kind: usize,
     from: u64,
     sum: Sum,
 }
 
 impl<S: StateSource> Sender<S> {
-    /// Begins with the checkpoint there is now.
+    /// Begins a transfer of the current checkpoint.
     ///
     /// # Errors
     /// [`TransferError::Store`].
@@ -64,16 +66,16 @@ impl<S: StateSource> Sender<S> {
         Ok(Self { source, stage, number: 0, items, sent: 0 })
     }
 
-    /// Returns where the state came from.
+    /// Returns the source of the state.
     pub fn into_source(self) -> S {
         self.source
     }
 
-    /// Appends the next chunk to `out`, of at most [`CHUNK_LEN_MAX`](super::CHUNK_LEN_MAX) bytes. False, and nothing
-    /// appended: there is none, everything was sent.
+    /// Appends the next chunk to `out`, of at most [`CHUNK_LEN_MAX`](super::CHUNK_LEN_MAX) bytes.
+    /// Returns false, and appends nothing, if everything has been sent.
     ///
     /// # Errors
-    /// Any [`TransferError`]; every call after it fails, too.
+    /// Any [`TransferError`]; every later call fails, too.
     pub fn next_chunk(&mut self, out: &mut Vec<u8>) -> Result<bool, TransferError> {
         while self.items.len() - self.sent < CONTENT_LEN_MAX {
             self.stage = match std::mem::replace(&mut self.stage, Stage::Failed) {
@@ -122,7 +124,8 @@ impl<S: StateSource> Sender<S> {
 }
 
 impl Walk {
-    /// Appends records until `items` has `len` bytes or all of a kind are done; says what comes next.
+    /// Appends records until `items` has `len` bytes or all records of the kind are done; returns
+    /// the next stage.
     fn on(mut self: Box<Self>, items: &mut Vec<u8>, len: usize) -> Result<Stage, TransferError> {
         let Some(&kind) = Kind::ALL.get(self.kind) else {
             return Ok(Stage::Log(self.snapshot.applied_index()));

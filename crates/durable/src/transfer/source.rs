@@ -1,8 +1,9 @@
-//! A running server's state, as it is sent to a peer that lacks it: the durable tree of the last checkpoint, and the log from
-//! there on, which the engine is asked for, a part at a time.
+//! The state of a running server, as it is sent to a peer: the durable tree of the last checkpoint,
+//! and the log entries that follow it, which are requested from the engine one part at a time.
 //!
-//! Invariant: while a source lives, the log keeps what it will ask for; afterwards it keeps what a peer that has all of it lacks,
-//! until that is in step ([`Pins`]).
+//! Invariant: while a source lives, the log keeps the entries that it will ask for. Afterwards the
+//! log keeps the entries that the peer still lacks once it has the whole state, until the peer has
+//! caught up ([`Pins`]).
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use oxkeeper_store::{Snapshot, StoreError, Tree};
 
 use super::{LogPart, StateSource, TransferError};
 
-/// See the module. `A` asks the engine for log entries.
+/// State source of a running server. `A` asks the engine for log entries.
 #[derive(Debug)]
 pub struct RunningServer<A> {
     tree: Arc<Tree>,
@@ -23,13 +24,14 @@ pub struct RunningServer<A> {
 }
 
 impl<A> RunningServer<A> {
-    /// Everything in the log stays until it is known from where on it is needed. `ask` returns the entries from an index on, or
-    /// `None` if the log does not reach back that far.
+    /// Creates a source, and pins the whole log until it is known which entries are needed. `ask`
+    /// returns the entries from an index on, or `None` if the log does not reach back that far.
     pub fn new(tree: Arc<Tree>, pins: Arc<Pins>, ask: A) -> RunningServer<A> {
         RunningServer { pin: pins.begin(), tree, pins, sent_to: None, ask }
     }
 
-    /// Notes that `peer` has all of it: what comes next stays until it is in step.
+    /// Notes that `peer` has received the whole state: the log keeps later entries until the peer
+    /// has caught up.
     pub fn is_sent_to(mut self, peer: ServerId) {
         self.sent_to = Some(peer);
     }
