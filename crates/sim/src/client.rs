@@ -1,7 +1,9 @@
-//! A scripted client: it connects, asks at random, pings in time, comes back after a cut with its session and watches,
-//! closes or abandons its session. It speaks bytes only, and checks every byte that comes back.
+//! A scripted client. It connects, sends random requests, pings in time, returns after a cut with
+//! its session and watches, and closes or abandons its session. It speaks only the wire protocol,
+//! and checks every byte that comes back.
 //!
-//! Invariant: it holds at most one connection; what it asked on a lost one counts as unknown, neither done nor not.
+//! Invariant: a client has at most one connection. A request sent on a lost connection counts as
+//! unknown: it may or may not have been done.
 
 use oxkeeper_proto::op::{XID_NOTIFICATION, XID_PING};
 use oxkeeper_proto::records::{
@@ -17,34 +19,34 @@ use crate::link::{LinkId, Network, Read};
 use crate::random::Random;
 use crate::request::Request;
 
-/// What is around a client while it has its turn.
+/// Surroundings of a client during its turn.
 pub struct Nearby<'a> {
-    /// Monotonic, ms.
+    /// Monotonic time, ms.
     pub now_ms: u64,
-    /// Of the run.
+    /// Random choices of the run.
     pub random: &'a mut Random,
     /// Links to the server.
     pub network: &'a mut Network,
-    /// Of the run.
+    /// Oracle of the run.
     pub oracle: &'a mut Oracle,
-    /// Of the run.
+    /// Settings of all clients of the run.
     pub habits: Habits,
-    /// The faults have stopped: nothing new is begun.
+    /// Whether the faults have stopped, so that clients begin nothing new.
     pub settling: bool,
 }
 
-/// What all clients of a run have in common.
+/// Settings that all clients of a run share.
 #[derive(Clone, Copy, Debug)]
 pub struct Habits {
-    /// What session timeouts are measured in, ms.
+    /// Unit of session timeouts, ms.
     pub tick_ms: u64,
-    /// Requests one client has outstanding at most.
+    /// Limit of outstanding requests per client.
     pub depth: u64,
-    /// A byte is on its way at most this long, ms.
+    /// Maximum delay of a byte, ms.
     pub delay_ms_max: u64,
-    /// Whether the end of a session is agreed on before a client hears of it.
+    /// Whether a client hears of the end of a session only after it is agreed on.
     pub agreed: bool,
-    /// Which new sessions only their server knows.
+    /// Kind of local sessions, if new sessions are local.
     pub local_sessions: LocalSessions,
 }
 
@@ -53,34 +55,35 @@ struct Session {
     id: i64,
     password: Vec<u8>,
     timeout_ms: i32,
-    /// A server that serves reads only has begun it.
+    /// Whether a server in read-only mode created the session.
     read_only: bool,
-    /// It was known to be agreed on, or over, when the client last presented it.
+    /// Whether the session was known to be agreed on, or to have ended, when the client last
+    /// presented it.
     agreed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Without a connection, until then.
+    /// Disconnected until this time, ms.
     Away(u64),
-    /// The handshake is under way.
+    /// The handshake is in progress.
     Greeting(LinkId),
     /// Connected.
     Open(LinkId),
-    /// closeSession is under way.
+    /// Waits for the answer to closeSession.
     Closing(LinkId),
-    /// It does nothing any more.
+    /// Does nothing more.
     Done,
 }
 
-/// One client.
+/// A client.
 #[derive(Debug)]
 pub struct Client {
     phase: Phase,
     session: Option<Session>,
     order: Order<Request>,
     watching: Watching,
-    /// What it watched on the connection before.
+    /// Watches of the previous connection.
     to_watch: Lists,
     next_xid: i32,
     input: Vec<u8>,
@@ -88,11 +91,11 @@ pub struct Client {
     last_sent_ms: u64,
     last_heard_ms: u64,
     paused_until_ms: u64,
-    /// It wants its session to be over, and then nothing any more.
+    /// Whether the client wants to end its session, and do nothing more after that.
     ending: bool,
-    /// It will do with a server that serves reads only.
+    /// Whether the client accepts servers in read-only mode.
     takes_read_only: bool,
-    /// Replies checked that such a server gave.
+    /// Replies checked that came from servers in read-only mode.
     pub read_only_replies: u64,
     /// Replies checked.
     pub replies: u64,
@@ -101,7 +104,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that begins at once.
+    /// Creates a client that connects at once.
     pub fn new() -> Client {
         Client {
             phase: Phase::Away(0),
@@ -123,12 +126,12 @@ impl Client {
         }
     }
 
-    /// Says at each connection that it will do with a server that serves reads only.
+    /// Makes the client accept servers in read-only mode, which it states at each connection.
     pub fn taking_read_only(self) -> Client {
         Client { takes_read_only: true, ..self }
     }
 
-    /// The connection it has, if any.
+    /// Returns the client's link, if it has one.
     pub fn link(&self) -> Option<LinkId> {
         match self.phase {
             Phase::Greeting(link) | Phase::Open(link) | Phase::Closing(link) => Some(link),
@@ -136,27 +139,29 @@ impl Client {
         }
     }
 
-    /// When it wants a turn again although nothing has arrived, if it knows.
+    /// Returns the time until which a disconnected client waits before it connects again.
     pub fn away_until_ms(&self) -> Option<u64> {
         if let Phase::Away(until_ms) = self.phase { Some(until_ms) } else { None }
     }
 
-    /// Since when its oldest unanswered request waits, while it is connected and not stopped.
+    /// Returns the time at which the oldest unanswered request was sent, while the client is
+    /// connected and not stopped.
     pub fn waits_since_ms(&self) -> Option<u64> {
         self.order.oldest_ms().filter(|_| matches!(self.phase, Phase::Open(_) | Phase::Closing(_)))
     }
 
-    /// Whether it does nothing any more.
+    /// Returns whether the client does nothing more.
     pub fn is_done(&self) -> bool {
         self.phase == Phase::Done
     }
 
-    /// It stands still.
+    /// Pauses the client.
     pub fn pause(&mut self, until_ms: u64) {
         self.paused_until_ms = until_ms;
     }
 
-    /// Whether it is connected and nothing but a ping is unanswered, or it has ended.
+    /// Returns whether the client is connected and has no unanswered request other than a ping, or
+    /// is done.
     pub fn is_settled(&self) -> bool {
         match self.phase {
             Phase::Open(_) => self.order.is_settled(),
@@ -165,7 +170,7 @@ impl Client {
         }
     }
 
-    /// It ends: asks for the end of its session, or just goes.
+    /// Ends the client: it closes its session, or just disconnects.
     pub fn finish(&mut self, nearby: &mut Nearby<'_>) {
         self.ending = true;
         if let Some(link) = self.link()
@@ -176,7 +181,7 @@ impl Client {
         }
     }
 
-    /// One turn. The server's listener is told of a new link by the result.
+    /// Takes one turn. Returns the new link if the client connects, for the server to accept.
     pub fn turn(&mut self, nearby: &mut Nearby<'_>, server_is_up: bool) -> Option<LinkId> {
         if nearby.now_ms < self.paused_until_ms || self.phase == Phase::Done {
             return None;
@@ -218,7 +223,7 @@ impl Client {
         let takes_read_only = self.takes_read_only;
         frame::put_frame(&mut self.output, |out| {
             request.encode(out);
-            // Old libraries do not know of it.
+            // Old libraries omit this field.
             takes_read_only.then(|| true.encode(out));
         });
         (self.last_sent_ms, self.last_heard_ms) = (nearby.now_ms, nearby.now_ms);
@@ -227,8 +232,9 @@ impl Client {
         link
     }
 
-    /// A session of read-only mode is worth nothing to other servers: some libraries present it nevertheless, some begin anew. What
-    /// they have seen, and what they watch, stays.
+    /// Chooses the session to present. A session of read-only mode is of no use with other servers:
+    /// some libraries present it nevertheless, some begin a new one. The zxid last seen and the
+    /// watches stay.
     fn choose_session(&mut self, nearby: &mut Nearby<'_>) {
         if self.session.as_ref().is_some_and(|session| session.read_only) && nearby.random.once_in(2) {
             (self.session, self.next_xid) = (None, 1);
@@ -239,7 +245,7 @@ impl Client {
         }
     }
 
-    /// The connection is gone, or given up.
+    /// Gives up the connection, or handles its loss.
     fn leave(&mut self, link: LinkId, nearby: &mut Nearby<'_>) {
         let ends = nearby.network.link(link);
         ends.up.end(nearby.now_ms);
@@ -247,7 +253,7 @@ impl Client {
         let lost: Vec<Request> = self.order.lost().collect();
         let setting = lost.iter().any(|request| matches!(request, Request::SetWatches(..)));
         self.watching.ended(&nearby.oracle.model, setting);
-        // Some libraries bring their watches along, some do not.
+        // Some libraries restore their watches, some do not.
         if nearby.random.once_in(3) {
             self.to_watch = Lists::default();
         } else if !matches!(self.phase, Phase::Greeting(_)) {
@@ -260,7 +266,7 @@ impl Client {
         self.phase = Phase::Away(nearby.now_ms + if nearby.settling { 0 } else { rest_ms });
     }
 
-    /// Its session is over: the next one begins anew.
+    /// Forgets the session, which is over; the next one begins afresh.
     fn forget_session(&mut self) {
         self.session = None;
         self.order.forget();
@@ -268,7 +274,7 @@ impl Client {
         self.next_xid = 1;
     }
 
-    /// Asks for something, pings, goes, or does nothing.
+    /// Sends requests, pings, leaves, or does nothing.
     fn act(&mut self, link: LinkId, nearby: &mut Nearby<'_>) {
         let (now_ms, random) = (nearby.now_ms, &mut *nearby.random);
         let timeout_ms = self.session.as_ref().map_or(0, |session| session.timeout_ms as u64);
@@ -289,7 +295,7 @@ impl Client {
         }
     }
 
-    /// As many requests as the seed says, unless too many are unanswered.
+    /// Sends as many requests as the seed chooses, unless too many are unanswered.
     fn ask_some(&mut self, nearby: &mut Nearby<'_>) {
         while matches!(self.phase, Phase::Open(_))
             && !nearby.settling
@@ -301,7 +307,7 @@ impl Client {
         }
     }
 
-    /// A client gives a connection up that says nothing for two thirds of the timeout.
+    /// Gives the connection up if the server has been silent for two thirds of the timeout.
     fn mind_silence(&mut self, link: LinkId, nearby: &mut Nearby<'_>) {
         let timeout_ms = self.session.as_ref().map_or(1_000, |session| session.timeout_ms as u64);
         if nearby.now_ms > self.last_heard_ms + timeout_ms * 2 / 3 + 2 * nearby.habits.delay_ms_max {
@@ -326,7 +332,8 @@ impl Client {
         self.last_sent_ms = nearby.now_ms;
     }
 
-    /// Asks for something that it would not ask for by itself; whether it is connected.
+    /// Sends a request that the client would not send by itself. Returns whether the client is
+    /// connected.
     pub fn ask_also(&mut self, request: Request, nearby: &mut Nearby<'_>) -> bool {
         let is_open = matches!(self.phase, Phase::Open(_)) && !self.ending;
         if is_open {
@@ -408,11 +415,13 @@ impl Client {
         }
     }
 
-    /// The client is told that its session is over. It is, or nobody else ever knew it.
+    /// Checks the server's statement that the client's session is over: the session must have
+    /// ended, or no other server may have known it.
     ///
-    /// A server that serves reads only cannot tell a session that it has not heard of yet from one that is over; nor can
-    /// ZooKeeper's. Its client has then seen nothing since its session was agreed on: whoever has seen a later zxid than such a
-    /// server is not let in.
+    /// A server in read-only mode cannot distinguish a session that it has not heard of yet from
+    /// one that has ended; neither can ZooKeeper's. In that case the client has seen nothing since
+    /// its session was agreed on, because a server refuses clients that have seen a later zxid than
+    /// its own.
     fn check_refusal(&self, read_only: bool, nearby: &Nearby<'_>) {
         let session = self.session.as_ref().expect("sessions: a new one is never refused");
         let Habits { agreed, local_sessions, .. } = nearby.habits;
@@ -424,7 +433,8 @@ impl Client {
         assert!(ended || unheard_of || !agreed, "sessions: {id:x} lives, and its client is told otherwise");
     }
 
-    /// A reply: everything about it is checked. Says whether the request went through the log of all.
+    /// Checks everything about a reply. Returns whether the request went through the log that all
+    /// servers share.
     fn answered(&mut self, request: &Request, header: ReplyHeader, body: &[u8], nearby: &mut Nearby<'_>) -> bool {
         let is_write = matches!(request, Request::Write(..) | Request::Sync(_));
         if is_write && self.is_answered_here(request, &header, body, nearby) {
@@ -434,8 +444,9 @@ impl Client {
         is_write
     }
 
-    /// Checks the reply to what no other server hears of: a write where reads only are served, which is refused, and the end of a
-    /// session that only one server knows. Says whether it is such a one.
+    /// Checks the reply to a request that no other server hears of: a write in read-only mode,
+    /// which is refused, or the end of a session that only one server knows. Returns whether the
+    /// request is such a one.
     fn is_answered_here(
         &mut self,
         request: &Request,
@@ -468,7 +479,8 @@ impl Client {
         let ReplyHeader { xid, zxid, err } = header;
         let (watching, session) = (&mut self.watching, self.session.as_ref().expect("it is connected").id);
         if let Request::SetWatches(lists, since) = request {
-            // What was watched before plays first; this registers what the state of `zxid` leaves to watch.
+            // The watches set before fire first; then `set` registers the watches that the state at
+            // `zxid` leaves.
             let missed = Watching::default().set(lists, model, *since, zxid);
             watching.replied(model, zxid, missed);
             watching.set(lists, model, *since, zxid);

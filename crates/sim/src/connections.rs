@@ -1,8 +1,9 @@
-//! Connections of a simulated server: production ones, with the threads that own them taken apart into turns that the
-//! seed puts in order.
+//! Connections of a simulated server: production ones, with the threads that own them split into
+//! turns that the seed puts in order.
 //!
-//! What becomes of a client's bytes is production's, too ([`ClientIo`]). Here is who has the next turn, and the thread's own:
-//! whatever waits in its mailbox is written in front of the replies of this turn.
+//! A client's bytes are handled by production code, too ([`ClientIo`]). This module chooses whose
+//! turn is next, and does the thread's own part: deliveries that wait in its mailbox are written
+//! before the replies of this turn.
 
 use std::collections::BTreeMap;
 
@@ -21,46 +22,46 @@ use crate::link::{LinkId, Network, Read};
 use crate::options::Bug;
 use crate::random::Random;
 
-/// Bytes of a client's input that may wait.
+/// Limit of a client's unread input, bytes.
 const UNREAD_LEN_MAX: usize = 64 << 10;
-/// How long a connection may take to say who it is, ms.
+/// Time within which a connection must complete its handshake, ms.
 const SILENT_MS: u64 = 10_000;
 
-/// Sees what connections take in.
+/// Observer of what connections receive.
 pub trait Witness {
-    /// A connection has a session now.
+    /// Notes that a connection now has a session.
     fn attached(&mut self, session: i64, timeout_ms: i32, now_ms: u64);
-    /// A connection has a session now that only its server knows.
+    /// Notes that a connection now has a local session, which only its server knows.
     fn attached_local(&mut self, _session: i64, _timeout_ms: i32, _now_ms: u64) {}
-    /// Such a session is about to be known to all.
+    /// Notes that a local session is about to become known to all servers.
     fn upgraded(&mut self, _session: i64) {}
-    /// A connection has taken in a request.
+    /// Notes that a connection has received a request.
     fn heard(&mut self, session: i64, now_ms: u64);
-    /// It was closeSession.
+    /// Notes that the request was closeSession.
     fn closing(&mut self, session: i64);
-    /// The server ends a connection.
+    /// Notes that the server ends a connection.
     fn ends(&mut self, end: &End);
 }
 
-/// What is around connections while they have a turn.
+/// Surroundings of connections during a turn.
 pub struct Surroundings<'a> {
-    /// What they share with the engine.
+    /// State that connections share with the engine.
     pub shared: &'a Shared,
     /// True time, ms.
     pub now_ms: u64,
-    /// What the server's monotonic clock shows, ms.
+    /// Time of the server's monotonic clock, ms.
     pub host_ms: u64,
-    /// Of the run.
+    /// Random choices of the run.
     pub random: &'a mut Random,
     /// Links to clients.
     pub network: &'a mut Network,
-    /// Of the run.
+    /// Observer of the run.
     pub witness: &'a mut dyn Witness,
-    /// What is wrong on purpose.
+    /// Deliberate defect.
     pub bug: Bug,
 }
 
-/// One accepted client.
+/// An accepted client.
 #[derive(Debug)]
 struct Seat {
     io: ClientIo,
@@ -71,14 +72,15 @@ struct Seat {
 /// All connections of a server.
 #[derive(Debug)]
 pub struct Connections {
-    /// Waiting for the engine.
+    /// Proposals waiting for the engine.
     pub waiting: Proposals,
-    /// A bug: sessions whose connections are gone.
+    /// Sessions whose connections are gone, for [`Bug::CloseWithConnection`].
     pub unclosed: Vec<SessionId>,
     mailboxes: Vec<Outbox>,
-    /// Connections each thread is to end because their sessions have moved.
+    /// Per thread: connections to end because their sessions have moved.
     superseded: Vec<Vec<Takeover>>,
-    /// Connections each thread is to go on with: those that had their sessions have ended.
+    /// Per thread: connections to resume because the previous connections of their sessions have
+    /// ended.
     cleared: Vec<Vec<ConnectionId>>,
     connections: BTreeMap<ConnectionId, Seat>,
     free: Vec<ConnectionId>,
@@ -89,7 +91,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// None yet. Session timeouts are in `tick_ms`.
+    /// Creates an empty set of connections. Session timeouts are multiples of `tick_ms`.
     pub fn new(
         threads: usize,
         tick_ms: u64,
@@ -132,42 +134,43 @@ impl Connections {
         self.connections.insert(id, seat);
     }
 
-    /// Links of all connections.
+    /// Returns the links of all connections.
     pub fn links(&self) -> Vec<LinkId> {
         self.connections.values().map(|seat| seat.link).collect()
     }
 
-    /// How a connection stands, for a message.
+    /// Describes a connection's state for an error message.
     pub fn describe(&self, link: LinkId) -> String {
         let seat = self.connections.values().find(|seat| seat.link == link);
         seat.map_or("no seat".to_owned(), |seat| format!("{:?}", seat.io))
     }
 
-    /// Whether nothing waits anywhere.
+    /// Returns whether no work is pending.
     pub fn is_idle(&self) -> bool {
         let orders = || self.superseded.iter().all(Vec::is_empty) && self.cleared.iter().all(Vec::is_empty);
         self.waiting.is_empty() && self.mailboxes.iter().all(Outbox::is_empty) && orders()
     }
 
-    /// The server serves others from now on: whoever has a session of the former kind, or wants one, is closed.
+    /// Closes every connection that has, or asks for, a session of the former kind, because the
+    /// server has changed its service.
     pub fn end_sessions(&mut self, read_only: bool, now_ms: u64) {
         let is_of_kind =
             |seat: &&mut Seat| seat.io.connection.has_begun() && seat.io.connection.is_read_only() == read_only;
         self.connections.values_mut().filter(is_of_kind).for_each(|seat| seat.io.abandon(now_ms));
     }
 
-    /// A connection is to end: its thread learns of it with its next turn.
+    /// Ends a connection; its thread does so in its next turn.
     pub fn end_soon(&mut self, takeover: Takeover) {
         self.superseded[usize::from(takeover.holder.thread)].push(takeover);
     }
 
-    /// When a connection has something to read.
+    /// Returns the time at which a connection has something to read.
     pub fn due_ms(&self, network: &mut Network) -> Option<u64> {
         let connections = self.connections.values().filter(|seat| seat.io.wants_input(UNREAD_LEN_MAX));
         connections.filter_map(|seat| network.link(seat.link).up.due_ms()).min()
     }
 
-    /// Everyone has a turn, in an order that the seed chooses.
+    /// Takes a turn of every connection and mailbox, in an order that the seed chooses.
     pub fn all_turns(&mut self, surroundings: &mut Surroundings<'_>) {
         let threads = self.mailboxes.len();
         let first = surroundings.random.place(threads);
@@ -191,7 +194,7 @@ impl Connections {
         }
     }
 
-    /// The turn of some connection, or of some thread's mailbox.
+    /// Takes a turn of one connection, or of one thread's mailbox.
     pub fn io_turn(&mut self, surroundings: &mut Surroundings<'_>) {
         if surroundings.random.once_in(4) || self.connections.is_empty() {
             let thread = surroundings.random.place(self.mailboxes.len());
@@ -202,7 +205,8 @@ impl Connections {
         self.client_turn(id, surroundings);
     }
 
-    /// What a thread does when it is woken: orders, deliveries, and the connections they have reached.
+    /// Does a thread's work after it is woken: handles takeovers and deliveries, and continues the
+    /// connections that they affect.
     fn mailbox_turn(&mut self, thread: usize, surroundings: &mut Surroundings<'_>) {
         self.collect(thread, None, surroundings);
         for takeover in std::mem::take(&mut self.superseded[thread]) {
@@ -224,7 +228,8 @@ impl Connections {
         self.sweep(thread, surroundings);
     }
 
-    /// Ends a connection whose session is wanted elsewhere. What has arrived from its client comes first.
+    /// Ends a connection whose session is wanted elsewhere, after handling the bytes that have
+    /// arrived from its client.
     fn supersede(&mut self, Takeover { holder, successor }: Takeover, surroundings: &mut Surroundings<'_>) {
         if !self.connections.contains_key(&holder) {
             return successor.into_iter().for_each(|id| self.cleared[usize::from(id.thread)].push(id));
@@ -240,13 +245,13 @@ impl Connections {
         }
     }
 
-    /// Writes what is unsent and handles what was held back.
+    /// Writes unsent bytes and handles requests that were held back.
     fn go_on(&mut self, id: ConnectionId, surroundings: &mut Surroundings<'_>) {
         self.with(id, surroundings, |io, hands| io.go_on(hands));
         self.settle(id, surroundings);
     }
 
-    /// One wake-up of a client's task.
+    /// Wakes a client's task once.
     fn client_turn(&mut self, id: ConnectionId, surroundings: &mut Surroundings<'_>) {
         let is_done = self.with(id, surroundings, |io, hands| {
             if io.is_closed() {
@@ -263,12 +268,12 @@ impl Connections {
         });
         match is_done {
             Some(true) => self.bid_farewell(id, surroundings),
-            // A closed one may have been abandoned meanwhile.
+            // A closed connection may have been abandoned in the meantime.
             Some(false) | None => self.settle(id, surroundings),
         }
     }
 
-    /// Has a client do something, with everything around it.
+    /// Runs `work` for one client with its surroundings. Returns `None` if the connection is gone.
     fn with<T>(
         &mut self,
         id: ConnectionId,
@@ -283,7 +288,8 @@ impl Connections {
         Some(done)
     }
 
-    /// Takes deliveries out of a mailbox and puts their bytes to what their connections have unsent. `current` has its turn.
+    /// Empties a mailbox and appends the deliveries to the unsent bytes of their connections.
+    /// `current` is the connection whose turn it is.
     fn collect(
         &mut self,
         thread: usize,
@@ -307,7 +313,7 @@ impl Connections {
         }
     }
 
-    /// Puts what the applier has to say into the mailboxes; the state is still locked.
+    /// Moves the applier's deliveries to the mailboxes while the state is still locked.
     pub fn fill_mailboxes(&mut self, applier: &mut Applier, bug: Bug) {
         for (outbox, mailbox) in applier.outboxes.iter_mut().zip(&mut self.mailboxes) {
             if bug == Bug::EventsAfterReplies {
@@ -343,7 +349,8 @@ impl Connections {
         self.settle(id, surroundings);
     }
 
-    /// Gives up the place of a closed connection whose writes are answered, as far as that matters to its session.
+    /// Frees the place of a closed connection once its writes are answered, as far as its session
+    /// needs that.
     fn settle(&mut self, id: ConnectionId, surroundings: &mut Surroundings<'_>) {
         let waits = |seat: &Seat| !seat.io.is_closed() || seat.io.must_settle(&self.config);
         if self.connections.get(&id).is_none_or(waits) {
@@ -367,7 +374,7 @@ impl Connections {
     }
 }
 
-/// What one client's bytes need of its thread.
+/// Access of one client's I/O to its thread.
 struct Hands<'a, 'b> {
     connections: &'a mut Connections,
     surroundings: &'a mut Surroundings<'b>,
@@ -376,7 +383,7 @@ struct Hands<'a, 'b> {
 }
 
 impl Hands<'_, '_> {
-    /// Reads once, if the client's bytes are wanted. Returns whether there were any.
+    /// Reads once if the client's input is wanted. Returns whether there was any.
     fn read(&mut self, io: &mut ClientIo) -> bool {
         if !io.wants_input(UNREAD_LEN_MAX) {
             return false;
@@ -409,7 +416,7 @@ impl Around for Hands<'_, '_> {
     fn handle(&mut self, io: &mut ClientIo, input: &[u8]) -> (usize, Flow) {
         let Hands { connections, surroundings, id, .. } = self;
         if surroundings.bug != Bug::TurnBeforeMailbox {
-            // Whatever this turn can see, its events come first.
+            // The events of every change that this turn can see must come first.
             connections.collect(usize::from(id.thread), Some((*id, &mut *io)), surroundings);
         }
         if io.farewell().is_some() {
@@ -435,9 +442,9 @@ impl Around for Hands<'_, '_> {
         if surroundings.bug == Bug::ReadOnlyWrites && surroundings.shared.serving == Serving::ReadOnly {
             agree_to_writes(&mut io.unsent[unsent_len..]);
         }
-        // what comes with the end of a connection is thrown away unheard
+        // Input that ends the connection is discarded, and does not count as heard.
         if !matches!(flow, Flow::End(_)) {
-            // A client that comes back is heard before its session is its own again.
+            // A returning client counts as heard before it owns its session again.
             if !had_begun && io.connection.has_begun() {
                 surroundings.witness.heard(io.connection.session().0, surroundings.now_ms);
             }
@@ -451,7 +458,8 @@ impl Around for Hands<'_, '_> {
 
     fn flush(&mut self, io: &mut ClientIo) {
         let Surroundings { network, random, now_ms, .. } = &mut *self.surroundings;
-        // A write that waits fails when the client is gone; one that does not is lost without a word.
+        // Bytes that wait make the write fail once the client is gone; bytes already written are
+        // lost silently.
         if !io.unsent.is_empty() && network.link(self.link).down.has_ended() {
             io.turn_deaf();
         }
@@ -493,14 +501,14 @@ fn deliver(
     io.touch();
 }
 
-/// Tells the checkers why a connection ends, once.
+/// Tells the checkers, once, why a connection ends.
 fn note_end(io: &ClientIo, ended: bool, surroundings: &mut Surroundings<'_>) {
     if let Some(Farewell::Protocol(end)) = io.farewell().filter(|_| !ended) {
         surroundings.witness.ends(end);
     }
 }
 
-/// Tells the checkers what a turn has made of a session that only its server knew.
+/// Tells the checkers what a turn did to a local session.
 fn note_local(connection: &Connection, flow: &Flow, surroundings: &mut Surroundings<'_>) {
     let session = connection.session().0;
     if !connection.is_local() {
@@ -510,7 +518,7 @@ fn note_local(connection: &Connection, flow: &Flow, surroundings: &mut Surroundi
     }
 }
 
-/// A bug: writes that are refused because reads only are served are said to be done.
+/// Implements [`Bug::ReadOnlyWrites`]: reports writes that read-only mode refused as done.
 fn agree_to_writes(mut out: &mut [u8]) {
     let refused = ErrorCode::NotReadOnly.wire().to_be_bytes();
     while let Some((prefix, rest)) = out.split_first_chunk_mut::<{ frame::PREFIX_LEN }>() {
@@ -558,7 +566,7 @@ fn config(tick_ms: u64, settings: Settings, distributed: bool, local_sessions: L
     }
 }
 
-/// A bug: deliveries in another order.
+/// Reorders deliveries, for the bugs that need it.
 fn sorted(outbox: &Outbox, key: impl Fn(DeliveryKind) -> u64) -> Outbox {
     let mut deliveries: Vec<_> = outbox.iter().collect();
     deliveries.sort_by_key(|(delivery, _)| key(delivery.kind));

@@ -1,6 +1,7 @@
-//! The engine of a standalone server has its turns: it packs an entry, the disk writes it, a few commands are applied. Between any two of
-//! them connections have theirs, as in production, where only applying holds the lock. The engine is production's; here are its
-//! disk and clock, the checkers that are told what it does, and what lies to it.
+//! Takes the turns of a standalone server's engine: it packs an entry, the disk writes it, a few
+//! commands are applied. Connections take turns in between, as in production, where only applying
+//! holds the lock. The engine is production's; this module provides its disk and clock, reports to
+//! the checkers, and injects bugs.
 
 use oxkeeper_proto::{OpCode, ServerId, SessionId};
 use oxkeeper_replica::engine::{Event, Moment, Outside};
@@ -12,7 +13,6 @@ use crate::connections::Connections;
 use crate::options::Bug;
 use crate::server::{Around, Progress, Server};
 
-/// Surroundings of the engine.
 struct Surroundings<'a, 'b> {
     around: &'a mut Around<'b>,
     connections: &'a mut Connections,
@@ -62,7 +62,7 @@ impl Outside for Surroundings<'_, '_> {
 }
 
 impl Server {
-    /// One turn of the engine.
+    /// Takes one turn of the engine.
     pub fn engine_turn(&mut self, around: &mut Around<'_>) {
         if self.work.is_some() {
             self.work_of_disk(around);
@@ -79,7 +79,7 @@ impl Server {
         }
     }
 
-    /// What time alone brings about.
+    /// Does the work that depends on time alone.
     fn tick(&mut self, around: &mut Around<'_>) {
         let (now_ms, wall_ms) = (around.now_ms, around.wall_ms);
         if now_ms < self.engine.next_turn_ms() {
@@ -94,7 +94,9 @@ impl Server {
         self.last_tick_ms = now_ms;
     }
 
-    /// Bugs: clocks that were looked at all the time, or that start anew all the time. The sessions that have expired by them.
+    /// Implements [`Bug::NoPauseGuard`] (clocks that are looked at throughout a pause) and
+    /// [`Bug::NeverExpire`] (clocks that restart at every tick). Returns the sessions that expired
+    /// because of the bug.
     fn lie_about_time(&mut self, around: &Around<'_>) -> Vec<i64> {
         let clocks = &mut self.shared.get_mut().sessions.get_mut().clocks;
         let mut expired = Vec::new();
@@ -136,7 +138,7 @@ impl Server {
         engine.finish_disk(done, shared, &mut Surroundings { around, connections, progress, expired: Vec::new() });
     }
 
-    /// A bug: the first command of an entry is applied once more.
+    /// Implements [`Bug::ApplyTwice`]: applies the first command of an entry once more.
     fn apply_twice(&mut self, around: &mut Around<'_>) {
         let applies =
             around.options.bug == Bug::ApplyTwice && !self.engine.is_within_entry() && around.random.once_in(50);
@@ -148,7 +150,7 @@ impl Server {
         applier.applied = 0;
     }
 
-    /// When nobody waits: room in the log, old segments gone.
+    /// Does the engine's housekeeping: makes room in the log, and removes old segments.
     pub(crate) fn housekeep(&mut self, around: &mut Around<'_>) {
         if self.work.is_none() {
             let Server { engine, connections, progress, .. } = self;
@@ -161,7 +163,7 @@ impl Server {
     }
 }
 
-/// A command of the server's own.
+/// Returns a closeSession command of the server's own.
 fn close(session: SessionId, now_ms: u64) -> Proposals {
     let (settings, identities, op) = (Settings::default(), Identities::default(), OpCode::CloseSession);
     let mut proposals = Proposals::default();

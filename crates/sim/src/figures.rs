@@ -1,8 +1,8 @@
-//! Figures as people read them.
+//! Formats numbers for people.
 
 use std::fmt;
 
-/// A count with a comma between its thousands: `12,345`.
+/// A count, displayed with a comma between its thousands: `12,345`.
 #[derive(Clone, Copy, Debug)]
 pub struct Count(pub u64);
 
@@ -24,7 +24,7 @@ pub(crate) fn write_all(f: &mut fmt::Formatter<'_>, figures: &[(&str, u64)]) -> 
     Ok(())
 }
 
-/// `1,000 seeds`.
+/// Returns the count with its unit, such as `1,000 seeds`.
 pub(crate) fn seeds(count: u64) -> String {
     if count == 1 { "1 seed".to_owned() } else { format!("{} seeds", Count(count)) }
 }

@@ -1,5 +1,5 @@
-//! A journal that lies, to show that the checkers notice: it claims to have made durable what it has not, or to have refused what it
-//! has.
+//! A journal that lies, to show that the checkers notice: it claims to have made durable what it
+//! has not, or to have refused what it has written.
 
 use std::ops::Range;
 
@@ -8,15 +8,16 @@ use oxkeeper_store::fake::FakeDisk;
 
 use crate::options::Bug;
 
-/// See the module. Without a bug it is as honest as the journal within.
+/// Wrapper of a journal that lies as `bug` demands. Without a bug it behaves like the journal
+/// inside.
 pub struct Liar<J> {
-    /// The honest one.
+    /// Honest journal.
     pub journal: J,
-    /// How it lies.
+    /// Kind of lie.
     pub bug: Bug,
-    /// Where the journal is.
+    /// Disk of the journal.
     pub disk: FakeDisk,
-    /// Groups that it has claimed to have written.
+    /// Groups that it has claimed to have written but has not.
     pub late: Vec<Vec<JournalOp>>,
 }
 

@@ -1,37 +1,38 @@
-//! A byte stream in each direction between a client and the server: bytes arrive in order, late, in any portions; a cut
-//! loses what is on its way from some byte on, and each side notices at its own time.
+//! Byte streams between a client and the server, one in each direction. Bytes arrive in order,
+//! late, in arbitrary portions. A cut loses the bytes in flight from some byte on, and each side
+//! notices it at its own time.
 
 use std::collections::VecDeque;
 
 use crate::random::Random;
 
-/// Names a link.
+/// Identifies a link.
 pub type LinkId = usize;
 
-/// What a side finds when it reads.
+/// Result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Read {
-    /// Some bytes.
+    /// Bytes that have arrived.
     Bytes(Vec<u8>),
     /// Nothing has arrived.
     Nothing,
-    /// Nothing will arrive any more.
+    /// The stream has ended: nothing more will arrive.
     End,
 }
 
-/// One direction.
+/// One direction of a link.
 #[derive(Debug, Default)]
 pub struct Pipe {
-    /// Each with the time at which it arrives.
+    /// Portions in flight, each with its arrival time.
     portions: VecDeque<(u64, Vec<u8>)>,
     len: usize,
     last_arrival_ms: u64,
-    /// Nothing more is written; when the reader learns it.
+    /// Time at which the reader learns that the stream has ended; nothing more can be written then.
     ended_ms: Option<u64>,
 }
 
 impl Pipe {
-    /// Writes what fits into `window_len` bytes; how many did.
+    /// Writes as many bytes as fit into `window_len`, and returns their number.
     pub fn write(&mut self, bytes: &[u8], window_len: usize, arrival_ms: u64) -> usize {
         let count = bytes.len().min(window_len.saturating_sub(self.len));
         if count > 0 && self.ended_ms.is_none() {
@@ -42,7 +43,7 @@ impl Pipe {
         count
     }
 
-    /// Reads what has arrived, or the first part of it.
+    /// Reads the bytes that have arrived, or the first part of them.
     pub fn read(&mut self, now_ms: u64, random: &mut Random) -> Read {
         let Some((arrival_ms, portion)) = self.portions.front_mut() else {
             return if self.ended_ms.is_some_and(|ended_ms| ended_ms <= now_ms) { Read::End } else { Read::Nothing };
@@ -59,13 +60,14 @@ impl Pipe {
         Read::Bytes(bytes)
     }
 
-    /// The applier closes its side in order.
+    /// Ends the stream in order, after the bytes in flight.
     pub fn end(&mut self, now_ms: u64) {
         let ended_ms = self.last_arrival_ms.max(now_ms);
         self.ended_ms = Some(self.ended_ms.map_or(ended_ms, |before| before.min(ended_ms)));
     }
 
-    /// The stream breaks: what has not arrived is lost from some byte on, and the reader learns of it later.
+    /// Breaks the stream: the bytes in flight are lost from some byte on, and the reader learns of
+    /// it later.
     pub fn cut(&mut self, learned_ms: u64, random: &mut Random) {
         let kept = random.place(self.portions.len() + 1);
         self.portions.truncate(kept);
@@ -76,18 +78,19 @@ impl Pipe {
         self.end(learned_ms);
     }
 
-    /// When there is something to read, or the end is learned of.
+    /// Returns the time at which there is something to read, or at which the reader learns of the
+    /// end.
     pub fn due_ms(&self) -> Option<u64> {
         self.portions.front().map(|(arrival_ms, _)| *arrival_ms).or(self.ended_ms)
     }
 
-    /// Whether the applier or the network has ended it.
+    /// Returns whether the writer or the network has ended the stream.
     pub fn has_ended(&self) -> bool {
         self.ended_ms.is_some()
     }
 }
 
-/// Both directions.
+/// Both directions of a link.
 #[derive(Debug, Default)]
 pub struct Link {
     /// From the client to the server.
@@ -96,7 +99,7 @@ pub struct Link {
     pub down: Pipe,
 }
 
-/// All links there ever were, and how they behave.
+/// All links that ever existed, and the network's parameters.
 #[derive(Debug)]
 pub struct Network {
     links: Vec<Link>,
@@ -105,37 +108,39 @@ pub struct Network {
 }
 
 impl Network {
-    /// Without links.
+    /// Creates a network without links.
     pub fn new(window_len: u64, delay_ms_max: u64) -> Network {
         Network { links: Vec::new(), window_len: window_len as usize, delay_ms_max }
     }
 
-    /// A new link.
+    /// Opens a new link.
     pub fn open(&mut self) -> LinkId {
         self.links.push(Link::default());
         self.links.len() - 1
     }
 
-    /// The link of this name.
+    /// Returns the link with this id.
     pub fn link(&mut self, id: LinkId) -> &mut Link {
         &mut self.links[id]
     }
 
-    /// Writes to the client what the stream takes, off the front of `bytes`.
+    /// Writes to the client as many bytes as the stream accepts, and removes them from the front of
+    /// `bytes`.
     pub fn write_down(&mut self, id: LinkId, bytes: &mut Vec<u8>, now_ms: u64, random: &mut Random) {
         let (window_len, arrival_ms) = (self.window_len, now_ms + random.within(0, self.delay_ms_max));
         let count = self.links[id].down.write(bytes, window_len, arrival_ms);
         bytes.drain(..count);
     }
 
-    /// Writes to the server what the stream takes, off the front of `bytes`.
+    /// Writes to the server as many bytes as the stream accepts, and removes them from the front of
+    /// `bytes`.
     pub fn write_up(&mut self, id: LinkId, bytes: &mut Vec<u8>, now_ms: u64, random: &mut Random) {
         let (window_len, arrival_ms) = (self.window_len, now_ms + random.within(0, self.delay_ms_max));
         let count = self.links[id].up.write(bytes, window_len, arrival_ms);
         bytes.drain(..count);
     }
 
-    /// Breaks a link. Each side may learn of it much later.
+    /// Breaks a link. Each side may notice much later.
     pub fn cut(&mut self, id: LinkId, now_ms: u64, random: &mut Random) {
         let late = |random: &mut Random| if random.once_in(3) { random.within(0, 3_000) } else { 0 };
         let (up_ms, down_ms) = (now_ms + late(random), now_ms + late(random));

@@ -1,11 +1,14 @@
-//! A naive model of what clients may see: every znode as it was at every zxid, and what each command must answer.
+//! A naive model of what clients may see: every znode as it was at every zxid, and the answer that
+//! each command must get.
 //!
-//! It knows only what the scripted clients do: no ACLs, quotas or TTLs. Written from what ZooKeeper promises, not from
-//! `oxkeeper-state`; it shares with it the records on the wire. Memory and time do not matter here.
+//! The model covers only what the scripted clients do: no ACLs, quotas or TTLs. It follows
+//! ZooKeeper's promises, not `oxkeeper-state`, with which it shares only the wire records. Memory
+//! and time do not matter here.
 //!
-//! Of an ensemble it is the one history that all its servers must have: see [`Model::begin_epoch`].
+//! For an ensemble, the model is the one history that all servers must have: see
+//! [`Model::begin_epoch`].
 //!
-//! Invariant: `outcomes` are in the order of their zxids; nothing in the past changes.
+//! Invariant: `outcomes` are in zxid order; the past never changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,22 +23,23 @@ use oxkeeper_state::{ChangeKind, Command};
 
 use crate::check::times::Times;
 
-/// Who a znode ends with, as `Stat` shows it: 0 for nobody, i64::MIN for containers.
+/// Value of a container's `owner`; the owner is 0 for a znode that is neither ephemeral nor a
+/// container.
 const CONTAINER: i64 = i64::MIN;
-/// Shows the members.
+/// Path of the znode that shows the members.
 const CONFIG: &str = "/zookeeper/config";
 
 /// A znode at one zxid.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
-    /// May be null.
+    /// Data, which may be null.
     pub data: Option<Vec<u8>>,
-    /// Names.
+    /// Names of the children.
     pub children: BTreeSet<String>,
     czxid: i64,
-    /// Of the last setData.
+    /// Zxid of the last setData.
     pub mzxid: i64,
-    /// Of the last change of children.
+    /// Zxid of the last change of the children.
     pub pzxid: i64,
     ctime: i64,
     mtime: i64,
@@ -45,7 +49,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// As clients see it.
+    /// Returns the `Stat` that clients see.
     pub fn stat(&self) -> Stat {
         let num_children = self.children.len() as i32;
         Stat {
@@ -64,68 +68,68 @@ impl Node {
     }
 }
 
-/// One change that watches hear of.
+/// A change that triggers watches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// What happened.
+    /// Kind of change.
     pub kind: ChangeKind,
-    /// To which znode.
+    /// Path of the changed znode.
     pub path: String,
 }
 
-/// What one command did and must answer.
+/// Effect of a command, and the answer it must get.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Which it took.
+    /// Zxid that the command took.
     pub zxid: i64,
-    /// Whose it was.
+    /// Session that sent the command.
     pub session: i64,
-    /// As the client numbered it.
+    /// Xid that the client gave the command.
     pub xid: i32,
-    /// What it asked for.
+    /// Operation of the command.
     pub op: OpCode,
     /// 0 or an error code.
     pub err: i32,
-    /// The reply's body.
+    /// Body of the reply.
     pub body: Vec<u8>,
-    /// In order.
+    /// Changes, in order.
     pub changes: Vec<Change>,
 }
 
-/// A version of a znode: since which zxid, and `None` while there is none.
+/// Version of a znode: the zxid at which it begins, and `None` while the znode does not exist.
 type Version = (i64, Option<Node>);
 
-/// Everything there ever was.
+/// History of the znodes, sessions and commands.
 #[derive(Clone, Debug)]
 pub struct Model {
     nodes: BTreeMap<String, Vec<Version>>,
-    /// Sessions that exist.
+    /// Live sessions.
     pub sessions: BTreeSet<i64>,
-    /// Sessions that have ended.
+    /// Ended sessions.
     pub ended: BTreeSet<i64>,
-    /// The server that owns each of them; 0 of a standalone server.
+    /// Owning server of each live session; 0 for a standalone server.
     owners: BTreeMap<i64, ServerId>,
-    /// How often each was resumed in this epoch.
+    /// Number of times each session was resumed in this epoch.
     resumes: BTreeMap<i64, u32>,
-    /// One for each command that took a zxid.
+    /// Outcome of each command that took a zxid.
     pub outcomes: Vec<Outcome>,
     zxid: i64,
     times: Times,
 }
 
-/// What a failing operation leaves: nothing but its code.
+/// Result of an operation; a failed one leaves nothing but its error code.
 type Tried = Result<(), ErrorCode>;
 
-/// One command at work.
+/// State of the command being applied.
 struct Work<'m> {
     model: &'m mut Model,
     zxid: i64,
     session: i64,
-    /// Only one server knows the session.
+    /// Whether the session is local to one server.
     local: bool,
     body: Vec<u8>,
     changes: Vec<Change>,
-    /// What each changed path was before.
+    /// Previous versions of the changed paths.
     undo: Vec<(String, Option<Node>)>,
 }
 
@@ -147,7 +151,7 @@ impl Default for Model {
             created: 0,
             ..Node::default()
         };
-        // A new server's znodes are not created by commands: their counters of creations are 0.
+        // No command creates the znodes of a new server, so their creation counters are 0.
         for (path, names) in [("/", &["zookeeper"][..]), ("/zookeeper", &["config", "quota"])] {
             model.nodes.insert(path.to_owned(), vec![(0, Some(below(names)))]);
         }
@@ -159,28 +163,29 @@ impl Default for Model {
 }
 
 impl Model {
-    /// The last zxid.
+    /// Returns the last zxid.
     pub fn zxid(&self) -> i64 {
         self.zxid
     }
 
-    /// What happened at a zxid.
+    /// Returns the outcome at a zxid.
     pub fn outcome(&self, zxid: i64) -> Option<&Outcome> {
         self.outcomes.get(self.count(zxid).checked_sub(1)?).filter(|outcome| outcome.zxid == zxid)
     }
 
-    /// The zxid at which a session was agreed on.
+    /// Returns the zxid at which a session was agreed on.
     pub fn begun(&self, session: i64) -> Option<i64> {
         let begins = |outcome: &&Outcome| outcome.session == session && outcome.op == OpCode::CreateSession;
         self.outcomes.iter().rev().find(begins).map(|outcome| outcome.zxid)
     }
 
-    /// How many outcomes there are up to `zxid`.
+    /// Returns the number of outcomes up to and including `zxid`.
     pub fn count(&self, zxid: i64) -> usize {
         self.outcomes.partition_point(|outcome| outcome.zxid <= zxid)
     }
 
-    /// A leader begins: zxids of the next epoch. The first one says who the members are.
+    /// Begins the epoch of a new leader, from which the next zxids come. The first epoch announces
+    /// the members.
     pub fn begin_epoch(&mut self, time_ms: i64) {
         let is_first = self.zxid == 0;
         self.zxid = ((self.zxid >> 32) + 1) << 32;
@@ -193,41 +198,41 @@ impl Model {
         }
     }
 
-    /// A znode as it was after `zxid`.
+    /// Returns a znode as it was after `zxid`.
     pub fn node(&self, path: &str, zxid: i64) -> Option<&Node> {
         let versions = self.nodes.get(path)?;
         versions.iter().rev().find(|(since, _)| *since <= zxid)?.1.as_ref()
     }
 
-    /// Every path as it was after `zxid`.
+    /// Returns every path and its znode as they were after `zxid`.
     pub fn paths(&self, zxid: i64) -> impl Iterator<Item = (&str, &Node)> {
         self.nodes.keys().filter_map(move |path| Some((path.as_str(), self.node(path, zxid)?)))
     }
 
-    /// The paths that end with a session.
+    /// Returns the paths of a session's ephemerals after `zxid`.
     pub fn ephemerals(&self, session: i64, zxid: i64) -> BTreeSet<String> {
         self.paths(zxid).filter(|(_, node)| node.owner == session).map(|(path, _)| path.to_owned()).collect()
     }
 
-    /// Whether a command comes too late to do anything: its session has ended.
+    /// Returns whether the command's session has ended, so that the command has no effect.
     pub fn has_ended(&self, command: &Command<'_>) -> bool {
         self.ended.contains(&command.session.0)
     }
 
-    /// Whether a command comes through a server that no longer speaks for its session.
+    /// Returns whether the command comes through a server that no longer owns its session.
     pub fn has_moved(&self, command: &Command<'_>) -> bool {
         let Some(number) = command.from.filter(|_| command.op != OpCode::ResumeSession) else { return false };
         self.owners.get(&command.session.0).is_some_and(|&owner| owner != number.server)
     }
 
-    /// Whether a session is to end because it had expired, and was resumed since.
+    /// Returns whether the command closes an expired session that has been resumed since.
     fn is_back(&self, command: &Command<'_>) -> bool {
         let known = command.body.try_into().map(u32::from_be_bytes);
         let own = command.op == OpCode::CloseSession && command.xid == 0;
         own && known.is_ok_and(|known| self.resumes.get(&command.session.0).is_some_and(|&resumes| resumes > known))
     }
 
-    /// Applies one command: it takes the next zxid, unless it is a sync or resumes a session.
+    /// Applies a command. The command takes the next zxid unless it is a sync or resumes a session.
     pub fn apply(&mut self, command: &Command<'_>, time_ms: i64) {
         self.times.told(time_ms);
         let (session, server) = (command.session.0, command.from.map_or(ServerId(0), |number| number.server));
@@ -399,7 +404,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The server's own: a container that has lost its last child, if nothing happened to it meanwhile.
+    /// Reaps a container on the server's behalf: it must have lost its last child, and must not
+    /// have changed since.
     fn reap(&mut self, body: &[u8]) -> Tried {
         let (path, mzxid) = body.split_last_chunk::<8>().expect("the server names a znode and its mzxid");
         let path = Option::<oxkeeper_proto::Text<'_>>::from_bytes(path).ok().flatten().expect("a path");
@@ -415,7 +421,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Of the members clients see that they change; whether they do, the leader has written behind the request.
+    /// Changes the members. Clients see only that they change; the leader has appended its ruling
+    /// to the request.
     fn reconfig(&mut self, body: &[u8]) -> Tried {
         self.check_session()?;
         match body.last().map_or(0, |&ruling| u32::from(ruling) & !Ruling::ONE_VOTER.0) {
@@ -427,7 +434,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The order among ephemerals is that of a hash table: the server's is taken over by the checker.
+    /// Closes the session. The server removes ephemerals in the order of a hash table; the checker
+    /// compares their events as a set.
     fn close_session(&mut self) {
         if self.model.sessions.remove(&self.session) {
             self.model.ended.insert(self.session);
@@ -437,7 +445,7 @@ impl Work<'_> {
         }
     }
 
-    /// A session that only one server knows owns nothing.
+    /// Checks that a local session does not create an ephemeral.
     fn check_may_own(&self, request: &CreateRequest<'_>, code: ErrorCode) -> Tried {
         let mode = CreateMode::from_wire(request.flags).expect("clients send sound modes");
         if self.local && mode.is_ephemeral() { Err(code) } else { Ok(()) }
@@ -451,7 +459,7 @@ impl Work<'_> {
         self.model.node(path, self.zxid).cloned().ok_or(ErrorCode::NoNode)
     }
 
-    /// Sets a znode and remembers what was there.
+    /// Sets a znode and remembers its previous version.
     fn change(&mut self, path: &str, node: Option<Node>) {
         self.undo.push((path.to_owned(), self.model.node(path, self.zxid).cloned()));
         self.set(path, node);
@@ -464,7 +472,7 @@ impl Work<'_> {
     }
 }
 
-/// A path's parent and name.
+/// Returns the parent and the name of a path.
 pub fn split(path: &str) -> (&str, &str) {
     match path.rsplit_once('/') {
         Some(("", name)) => ("/", name),

@@ -1,38 +1,40 @@
-//! What a run does and which faults it meets: all of it chosen by the seed, before anything happens.
+//! Parameters and faults of a run, all chosen by the seed before anything happens.
 //!
-//! Each kind of fault is left out of about one run in three: a fault that is always there hides what happens without it.
+//! About one run in three is without any given kind of fault: a fault that is always present hides
+//! what happens without it.
 
 use std::fmt;
 
 use crate::random::Random;
 
-/// Something wrong on purpose in the simulated server's shell, never in production code: each must be caught.
+/// A deliberate defect in the simulated server's shell, never in production code. The checkers must
+/// catch each of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Bug {
-    /// Nothing is wrong.
+    /// No defect.
     #[default]
     None,
-    /// The log claims that an entry is durable when the next one is written.
+    /// The log reports an entry as durable, but writes it only together with the next one.
     EarlyDurability,
-    /// A restart forgets the last entry that was durable.
+    /// A restart loses the last durable entry.
     LoseLastEntry,
-    /// Events reach their connection behind the replies of the same batch.
+    /// Events reach their connection after the replies of the same batch.
     EventsAfterReplies,
-    /// The clocks cannot tell that the server stood still.
+    /// The session clocks do not notice that the server was paused.
     NoPauseGuard,
-    /// A failed checkpoint is taken for one that was committed.
+    /// A failed checkpoint counts as committed.
     FailedCheckpointCounts,
-    /// A checkpoint may begin while an entry is half applied.
+    /// A checkpoint may begin while an entry is partly applied.
     CheckpointWithinEntry,
     /// A refused write stays in the log.
     RefusedIsLogged,
     /// A connection writes a reply without emptying its mailbox first.
     TurnBeforeMailbox,
-    /// The log is trimmed up to what is applied, not up to the last checkpoint.
+    /// The log is trimmed up to the applied index instead of the last checkpoint.
     TrimTooFar,
     /// The log is never trimmed.
     NeverTrim,
-    /// A checkpoint holds entries that the log does not have yet.
+    /// A checkpoint includes entries that are not yet in the log.
     EagerCheckpoint,
     /// Sessions do not expire.
     NeverExpire,
@@ -40,83 +42,86 @@ pub enum Bug {
     ApplyTwice,
     /// A session is closed when its connection is lost.
     CloseWithConnection,
-    /// Replies of one portion leave in the wrong order.
+    /// Replies that are delivered together leave in the wrong order.
     RepliesSwapped,
-    /// Requests behind a reconfig on its connection are answered before it.
+    /// Requests that follow a reconfig on its connection are answered before it.
     ReconfigOvertaken,
     /// The watches of a connection outlive it.
     WatchesStay,
-    /// A bit of what a client is sent is flipped.
+    /// A bit in the bytes sent to a client is flipped.
     FlippedBit,
-    /// One server's state becomes another one than those of the others, without any client seeing that.
+    /// One server's state diverges from the others', without any client noticing.
     SilentDivergence,
-    /// An ensemble's leader takes the wall's clock for the one that sessions expire by.
+    /// The leader of an ensemble expires sessions by its wall clock.
     ExpiryByWallClock,
-    /// The threads of an ensemble's connections have another clock than its engine: that of the next server.
+    /// Connection threads in an ensemble use another clock than their engine: that of the next
+    /// server.
     ForeignClock,
-    /// A server that serves reads only says that it has done what is written.
+    /// A server in read-only mode reports writes as done.
     ReadOnlyWrites,
-    /// A session that only one server knows ends with its connection.
+    /// A local session ends with its connection.
     LocalEndsWithConnection,
-    /// A server of an ensemble goes by the feature level that it knows, whatever is agreed on.
+    /// A server of an ensemble uses the feature level that it knows, whatever level is agreed on.
     LevelOfItsOwn,
-    /// Between servers heartbeats wait behind all other frames, and of a frame that comes nobody hears before all of it is there.
+    /// Heartbeats between servers wait behind all other frames, and a receiver does not notice a
+    /// frame before all of it has arrived.
     OneLane,
-    /// What a peer lacks that loads a state it was sent is trimmed meanwhile.
+    /// Log entries that a peer still lacks are trimmed while the peer loads the state that it was
+    /// sent.
     PinEndsWithTransfer,
 }
 
-/// The options of a run. Rates are "once in so many steps"; 0 is never.
+/// Options of a run. A rate of n means once in n steps on average; 0 means never.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// All choices follow from it.
+    /// Seed of all random choices.
     pub seed: u64,
     /// Steps before the faults stop and the run settles.
     pub steps: u64,
-    /// What is wrong on purpose.
+    /// Deliberate defect.
     pub bug: Bug,
-    /// Clients.
+    /// Number of clients.
     pub clients: u64,
-    /// Threads the connections are dealt out to.
+    /// Number of threads among which the connections are distributed.
     pub threads: u64,
     /// Width of the session clocks' buckets, ms.
     pub tick_ms: u64,
-    /// Time between two steps is at most this, ms.
+    /// Maximum time between two steps, ms.
     pub step_ms_max: u64,
-    /// A byte is on its way at most this long, ms.
+    /// Maximum delay of a byte, ms.
     pub delay_ms_max: u64,
-    /// Bytes on their way to one side before the other cannot write.
+    /// Bytes in flight in one direction before its writer blocks.
     pub window_len: u64,
-    /// Requests one client has outstanding at most.
+    /// Limit of outstanding requests per client.
     pub depth: u64,
-    /// Turns of the engine for ten of all others: the fewer, the longer the log entries.
+    /// Engine turns per ten other turns; fewer turns make longer log entries.
     pub engine_turns: u64,
-    /// Commands applied under one lock at most.
+    /// Limit of commands applied under one lock.
     pub apply_max: u64,
-    /// Bytes of a log entry at most, unless one command has more.
+    /// Size limit of a log entry, bytes, unless a single command is larger.
     pub entry_len_max: u64,
-    /// Bytes of a log segment.
+    /// Size of a log segment, bytes.
     pub segment_len: u64,
-    /// The process is killed; what it wrote stays in the system's memory.
+    /// Rate of process kills, which leave written data in the operating system's cache.
     pub kill_every: u64,
-    /// Power fails: what was not synced is lost, kept or torn.
+    /// Rate of power failures: data that was not synced is lost, kept or torn.
     pub power_every: u64,
-    /// The disk is full for a while.
+    /// Rate of periods in which the disk is full.
     pub full_every: u64,
-    /// A connection is cut.
+    /// Rate of connection cuts.
     pub cut_every: u64,
-    /// A client stands still.
+    /// Rate of client pauses.
     pub client_pause_every: u64,
-    /// The server stands still.
+    /// Rate of server pauses.
     pub server_pause_every: u64,
-    /// The wall clock jumps.
+    /// Rate of wall clock jumps.
     pub wall_jump_every: u64,
-    /// A checkpoint begins.
+    /// Rate of checkpoints.
     pub checkpoint_every: u64,
 }
 
 impl Options {
-    /// The options that `seed` chooses.
+    /// Returns the options that `seed` chooses.
     pub fn new(seed: u64, steps: u64) -> Options {
         let random = &mut Random::new(seed ^ 0x6f78_6b65_6570_6572);
         Options {
@@ -146,7 +151,7 @@ impl Options {
     }
 }
 
-/// Never, or about once in `usual` steps.
+/// Returns 0 (never), or a rate of about once in `usual` steps.
 fn rate(random: &mut Random, usual: u64) -> u64 {
     if random.once_in(3) { 0 } else { random.within(usual / 2, usual * 2) }
 }

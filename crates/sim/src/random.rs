@@ -1,16 +1,16 @@
-//! Randomness of one run: every choice comes from one seed, in order. SplitMix64.
+//! Random choices of a run: all of them come from one seed, in order. The generator is SplitMix64.
 
-/// A generator. Equal seeds give equal choices.
+/// A random number generator. Equal seeds give equal choices.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The choices of `seed`.
+    /// Creates a generator from a seed.
     pub fn new(seed: u64) -> Random {
         Random(seed)
     }
 
-    /// Any number.
+    /// Returns any number.
     pub fn any(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut next = self.0;
@@ -19,27 +19,27 @@ impl Random {
         next ^ (next >> 31)
     }
 
-    /// A number below `limit`, which is not 0.
+    /// Returns a number below `limit`, which must not be 0.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.any() % limit
     }
 
-    /// A place in something `len` long, which is not 0.
+    /// Returns an index into a sequence of length `len`, which must not be 0.
     pub fn place(&mut self, len: usize) -> usize {
         self.below(len as u64) as usize
     }
 
-    /// A number of the range, both ends included.
+    /// Returns a number in the range, both ends included.
     pub fn within(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 
-    /// True once in `every` times; never if that is 0.
+    /// Returns true once in `every` times on average; never if `every` is 0.
     pub fn once_in(&mut self, every: u64) -> bool {
         every > 0 && self.below(every) == 0
     }
 
-    /// One of them.
+    /// Returns one of the values.
     pub fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.place(all.len())]
     }

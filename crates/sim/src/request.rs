@@ -1,4 +1,4 @@
-//! What clients ask for: chosen by the seed, encoded as any client would.
+//! The requests of clients, chosen by the seed and encoded as any client would.
 
 use oxkeeper_proto::multi::{MultiOp, encode_multi};
 use oxkeeper_proto::op::{CreateMode, WatcherType, perms};
@@ -12,40 +12,40 @@ use crate::check::watches::Lists;
 use crate::model::Model;
 use crate::random::Random;
 
-/// Where clients work: few places, so that they meet.
+/// Paths that clients use: few, so that clients collide.
 const PATHS: [&str; 8] = ["/a", "/b", "/a/x", "/a/y", "/b/x", "/a/x/1", "/c", "/c/x"];
-/// Bytes of data that take more than one sector and several turns.
+/// Length of data that takes more than one sector and several turns, bytes.
 const LONG_DATA_LEN: usize = 3_000;
 
-/// One request.
+/// A request.
 #[derive(Clone, Debug)]
 pub enum Request {
-    /// Any write, with its body.
+    /// A write, with its body.
     Write(OpCode, Vec<u8>),
-    /// With or without a watch.
+    /// A path, and whether to set a watch.
     Exists(String, bool),
-    /// With or without a watch.
+    /// A path, and whether to set a watch.
     GetData(String, bool),
-    /// With or without a watch.
+    /// A path, and whether to set a watch.
     GetChildren(String, bool),
-    /// Nothing.
+    /// A ping.
     Ping,
-    /// A path.
+    /// The path to sync.
     Sync(String),
-    /// Of this session.
+    /// The ephemerals of the client's session.
     GetEphemerals,
-    /// Persistent, or recursive.
+    /// A path, and whether the watch is recursive in addition to persistent.
     AddWatch(String, bool),
-    /// Of one kind at a path.
+    /// A path, and the kind of watches to remove.
     RemoveWatches(String, WatcherType),
-    /// Of one kind at a path.
+    /// A path, and the kind of watches to check.
     CheckWatches(String, WatcherType),
-    /// What another connection watched, and the zxid it had seen.
+    /// Watches of an earlier connection, and the last zxid that it saw.
     SetWatches(Lists, i64),
 }
 
 impl Request {
-    /// A random one; only closing is left out.
+    /// Returns a random request of any kind except closeSession.
     pub fn random(random: &mut Random, model: &Model) -> Request {
         let path = any_path(random, model);
         let kinds = [WatcherType::Children, WatcherType::Data, WatcherType::Any, WatcherType::Persistent];
@@ -61,7 +61,7 @@ impl Request {
         }
     }
 
-    /// These, and nobody else, are to be members.
+    /// Returns a reconfig request that makes exactly these servers the members.
     pub fn voters(lines: &str) -> Request {
         let new_members = Some(lines.into());
         let request = ReconfigRequest { joining_servers: None, leaving_servers: None, new_members, cur_config_id: -1 };
@@ -98,7 +98,7 @@ impl Request {
         Request::Write(op, body)
     }
 
-    /// On the wire.
+    /// Returns the operation code on the wire.
     pub fn op(&self) -> OpCode {
         match self {
             Request::Write(op, _) => *op,
@@ -154,7 +154,7 @@ fn texts(paths: &[String]) -> Option<Vec<Option<Text<'_>>>> {
     Some(paths.iter().map(|path| text(path)).collect())
 }
 
-/// One of the few, or one that exists.
+/// Returns one of [`PATHS`], or a path that exists.
 fn any_path(random: &mut Random, model: &Model) -> String {
     let there: Vec<&str> = model.paths(model.zxid()).map(|(path, _)| path).collect();
     let ours: Vec<&str> = there.into_iter().filter(|path| path.len() > 1 && !path.starts_with("/zookeeper")).collect();

@@ -1,5 +1,6 @@
-//! The simulated server: production parts, put together as `oxkeeper-server` does, with its threads taken apart into
-//! turns that the seed puts in order. The engine's turns are in `engine.rs`, those of connections in `connections.rs`.
+//! The simulated server: production parts, assembled as `oxkeeper-server` does, with its threads
+//! split into turns that the seed puts in order. The engine's turns are in `engine.rs`, those of
+//! connections in `connections.rs`.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -25,74 +26,75 @@ use crate::link::{LinkId, Network};
 use crate::options::{Bug, Options};
 use crate::random::Random;
 
-/// Where the simulated server keeps its data.
+/// Data directory of the simulated server.
 pub const DATA_DIR: &str = "/data";
-/// Where its log is.
+/// Log directory of the simulated server.
 pub const LOG_DIR: &str = "/data/log";
 
-/// How often spent containers are looked for, ms.
+/// Interval between searches for empty containers, ms.
 const REAP_INTERVAL_MS: u64 = 500;
-/// Containers reaped at once at most.
+/// Number of containers reaped at a time.
 const REAP_MAX: usize = 10;
 
-/// What is around the server while it has its turn.
+/// Surroundings of the server during its turn.
 pub struct Around<'a> {
-    /// Monotonic, ms.
+    /// Monotonic time, ms.
     pub now_ms: u64,
-    /// Unix, ms.
+    /// Unix time, ms.
     pub wall_ms: i64,
-    /// Of the run.
+    /// Random choices of the run.
     pub random: &'a mut Random,
     /// Links to clients.
     pub network: &'a mut Network,
-    /// Of the run.
+    /// Checkers of the run.
     pub checks: &'a mut Checks,
-    /// Of the run.
+    /// Options of the run.
     pub options: &'a Options,
-    /// The moment of a planned crash has passed: nothing after it has happened.
+    /// Whether the moment of a planned crash has passed: nothing after it has happened.
     pub crashed: bool,
-    /// The operation of the disk in which the machine stops.
+    /// Disk operation at which the machine stops.
     pub crash_at: Option<u64>,
-    /// The server's.
+    /// Disk of the server.
     pub disk: &'a FakeDisk,
 }
 
 impl Around<'_> {
-    /// Called after whatever may have touched the disk; says whether the planned crash came in between.
+    /// Returns whether the planned crash has happened. Must be called after everything that may
+    /// have touched the disk.
     pub fn check_crash(&mut self) -> bool {
         self.crashed |= self.crash_at.is_some_and(|operation| self.disk.operations() > operation);
         self.crashed
     }
 }
 
-/// How far the log and the durable tree have come, in entries.
+/// Progress of the log and the durable tree, in entries.
 #[derive(Debug)]
 pub struct Progress {
-    /// Applied to the state.
+    /// Entries applied to the state.
     pub applied: u64,
-    /// Held by the durable tree.
+    /// Entries held by the durable tree.
     pub committed: u64,
 }
 
 /// A running server.
 pub struct Server {
-    /// What connections and the engine share.
+    /// State that connections and the engine share.
     pub shared: RwLock<Shared>,
     pub(crate) log: LogReader,
-    /// Work of the disk.
+    /// Pending work of the disk.
     pub(crate) work: Option<DiskJob>,
-    /// When the engine last looked at the clocks.
+    /// Time at which the engine last looked at the clocks, ms.
     pub(crate) last_tick_ms: u64,
     pub(crate) tree: Rc<Tree>,
     pub(crate) progress: Progress,
     pub(crate) engine: StandaloneEngine,
-    /// Its connections.
+    /// Connections of the server.
     pub connections: Connections,
     _locks: Vec<DirLock>,
 }
 
 impl Server {
-    /// Starts on a disk. `None`: there is no room to start.
+    /// Starts a server on the disk. Returns `None` if there is no room.
     pub fn start(around: &mut Around<'_>) -> Option<Server> {
         let options = around.options;
         let store = StoreOptions {
@@ -149,17 +151,17 @@ impl Server {
         }
     }
 
-    /// Links of all connections.
+    /// Returns the links of all connections.
     pub fn links(&self) -> Vec<LinkId> {
         self.connections.links()
     }
 
-    /// Whether nothing waits anywhere.
+    /// Returns whether no work is pending.
     pub fn is_idle(&self) -> bool {
         self.engine.is_idle() && self.work.is_none() && self.connections.is_idle()
     }
 
-    /// The turn of some connection, or of some thread's mailbox.
+    /// Takes a turn of one connection, or of one thread's mailbox.
     pub fn io_turn(&mut self, around: &mut Around<'_>) {
         let shared = self.shared.read();
         let mut surroundings = Surroundings {
@@ -177,7 +179,7 @@ impl Server {
     }
 }
 
-/// A bug: a log that forgets.
+/// Implements [`Bug::LoseLastEntry`]: removes the last entry of the log.
 fn lose_last_entry(disk: &Arc<dyn Disk>, options: &LogOptions, around: &Around<'_>) {
     let Ok(mut log) = Log::open(disk.clone(), Path::new(LOG_DIR), options) else { return };
     if around.checks.durable.count() > 0 && log.next_index() > log.first_index() {

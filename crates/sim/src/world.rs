@@ -1,7 +1,8 @@
-//! A run: one server, its clients, virtual time, faults; then the faults stop and everything must settle.
+//! A run: one server, its clients, virtual time, and faults; then the faults stop and everything
+//! must settle.
 //!
-//! Every step is one turn of somebody, chosen by the seed. Invariant: nothing that follows the moment of a crash is
-//! seen by anyone.
+//! Each step is one turn of one participant, chosen by the seed. Invariant: no participant sees
+//! anything that happens after the moment of a crash.
 
 use std::fmt;
 use std::path::Path;
@@ -19,12 +20,12 @@ use crate::options::{Bug, Options};
 use crate::random::Random;
 use crate::server::{Around, DATA_DIR, LOG_DIR, Server};
 
-/// Steps within which everything must have settled once the faults have stopped.
+/// Number of steps within which everything must settle once the faults have stopped.
 const SETTLE_STEPS_MAX: u64 = 60_000;
 /// Unix time at which every run begins, ms.
 const EPOCH_MS: i64 = 1_700_000_000_000;
 
-/// What a run came to.
+/// Results of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Commands applied.
@@ -33,24 +34,25 @@ pub struct Report {
     pub replies: u64,
     /// Events checked.
     pub events: u64,
-    /// Starts of the server.
+    /// Times the server started.
     pub starts: u64,
-    /// Of these, after a power failure.
+    /// Power failures.
     pub power_losses: u64,
     /// Checkpoints committed.
     pub checkpoints: u64,
-    /// Checkpoints that failed or were cut short.
+    /// Checkpoints that failed or were interrupted.
     pub checkpoints_lost: u64,
-    /// Sessions there were.
+    /// Sessions that existed.
     pub sessions: u64,
     /// Virtual time, ms.
     pub virtual_ms: u64,
-    /// Of the last tree.
+    /// Digest of the final tree.
     pub digest: u64,
 }
 
 impl Report {
-    /// Says in one sentence that `seeds` seeds kept every promise, and what the runs did.
+    /// Returns a sentence which states that `seeds` seeds kept every promise, and what the runs
+    /// did.
     pub fn verdict(&self, seeds: u64) -> String {
         format!(
             "{}, no promise broken; {} commands, {} starts, {} power failures, {} replies and {} events checked, \
@@ -65,7 +67,7 @@ impl Report {
         )
     }
 
-    /// Adds another run's.
+    /// Adds the results of another run.
     pub fn add(&mut self, other: &Report) {
         self.commands += other.commands;
         self.replies += other.replies;
@@ -100,7 +102,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Everything.
+/// State of the whole simulation.
 struct World {
     options: Options,
     random: Random,
@@ -108,13 +110,13 @@ struct World {
     wall_ahead_ms: i64,
     disk: FakeDisk,
     full_until_ms: Option<u64>,
-    /// The operation of the disk in which the machine stops, and whether power fails.
+    /// Disk operation at which the machine stops, and whether power fails.
     crash_at: Option<(u64, bool)>,
     server: Option<Server>,
     down_until_ms: u64,
-    /// A checkpoint waits for the engine to unlock the state.
+    /// Whether a checkpoint waits for the engine to release the state.
     checkpoint_due: bool,
-    /// A checkpoint is under way: no restart within it, and no second one.
+    /// Whether a checkpoint is in progress: there is no restart during it, and no second one.
     within_checkpoint: bool,
     settling: bool,
     network: Network,
@@ -123,7 +125,7 @@ struct World {
     report: Report,
 }
 
-/// Runs one seed. Panics with the first broken promise.
+/// Runs one seed. Panics at the first broken promise.
 pub fn run(options: &Options) -> Report {
     let mut world = World::new(options.clone());
     for _ in 0..options.steps {
@@ -167,7 +169,7 @@ impl World {
         report
     }
 
-    /// One turn of somebody.
+    /// Takes one turn of one participant.
     fn step(&mut self) {
         self.now_ms += self.random.within(0, self.options.step_ms_max);
         if self.full_until_ms.is_some_and(|until_ms| self.now_ms >= until_ms) {
@@ -198,7 +200,7 @@ impl World {
         }
     }
 
-    /// A turn of the server, if it runs; the crash that is planned may come within it.
+    /// Takes a turn of the server if it runs. A planned crash may happen during the turn.
     fn with_server(&mut self, turn: impl FnOnce(&mut Server, &mut Around<'_>)) {
         let Some(mut server) = self.server.take() else { return };
         let mut around = self.around();
@@ -224,7 +226,7 @@ impl World {
         }
     }
 
-    /// Whatever the seed has in store.
+    /// Injects the faults that the seed chooses for this step.
     fn fault(&mut self) {
         let Options { kill_every, power_every, .. } = self.options;
         let kill = self.random.once_in(kill_every);
@@ -258,7 +260,7 @@ impl World {
         self.checkpoint_due |= self.random.once_in(self.options.checkpoint_every);
     }
 
-    /// Now, or in the midst of one of the next operations of the disk.
+    /// Crashes the server now, or plans a crash in one of the next disk operations.
     fn plan_crash(&mut self, power: bool) {
         if self.server.is_none() || self.crash_at.is_some() {
             return;
@@ -272,7 +274,8 @@ impl World {
         self.crash_at = Some((operation, power));
     }
 
-    /// The server is gone, with every connection; the disk is as it was at the moment.
+    /// Stops the server and cuts every connection. The disk keeps what it had at the moment of the
+    /// crash.
     fn crash(&mut self) {
         let (_, power) = self.crash_at.take().expect("it was planned");
         let links = self.server.take().map_or(Vec::new(), |server| server.links());
@@ -285,7 +288,7 @@ impl World {
         self.down_until_ms = self.now_ms + self.random.within(0, 300);
     }
 
-    /// A start; another crash may come within it.
+    /// Starts the server. Another crash may happen during the start.
     fn start(&mut self) {
         if self.random.once_in(8) && !self.settling && self.crash_at.is_none() {
             let operation = self.disk.operations() + self.random.below(12);
@@ -300,7 +303,7 @@ impl World {
             return self.crash();
         }
         let Some(server) = &self.server else {
-            // no room: somebody makes some, meanwhile it tries again
+            // There is no room: some will be freed, and until then the server retries.
             assert!(self.full_until_ms.is_some(), "a server does not start without a reason");
             self.down_until_ms = self.now_ms + 100;
             return;
@@ -311,7 +314,7 @@ impl World {
         self.checks.recovered(applied, &shared.state, log, self.now_ms);
     }
 
-    /// A checkpoint, with the world going on within it.
+    /// Writes a checkpoint, while the simulation goes on.
     fn checkpoint(&mut self) {
         let bug = self.options.bug;
         let Some(server) = self.server.as_mut().filter(|_| !self.within_checkpoint) else { return };
@@ -346,7 +349,8 @@ impl World {
         }
     }
 
-    /// *Errors*: no room; or the server is gone meanwhile, and nobody will look at the result.
+    /// Writes the captured znodes. *Errors*: there is no room, or the server is gone and the result
+    /// does not matter.
     fn write_znodes(&mut self, writer: &mut TreeWriter<'_>) -> Result<(), StoreError> {
         let gone = || StoreError::Full { path: DATA_DIR.into() };
         loop {
@@ -368,7 +372,8 @@ impl World {
         }
     }
 
-    /// The faults stop: everybody comes back, everything is answered, every session ends, and nothing is left.
+    /// Stops the faults. All participants must come back, every request must be answered, every
+    /// session must end, and nothing may be left over.
     fn settle(&mut self) {
         self.settling = true;
         self.disk.set_room(None);
@@ -389,7 +394,7 @@ impl World {
                 && server.is_some_and(|server| server.is_idle() && server.links().is_empty())
         });
         self.check_end();
-        // and once more from the disk alone
+        // Check once more, with a state recovered from the disk alone.
         self.crash_at = Some((0, true));
         self.crash();
         self.down_until_ms = 0;
@@ -409,7 +414,7 @@ impl World {
 
     fn check_end(&mut self) {
         self.checkpoint();
-        // each call deletes a few
+        // Each call removes a few segments.
         for _ in 0..100 {
             self.with_server(Server::housekeep);
         }
@@ -426,7 +431,7 @@ impl World {
     }
 }
 
-/// A client's turn, with what is around it.
+/// Takes a client's turn with its surroundings.
 fn with_client<T>(world: &mut World, place: usize, turn: impl FnOnce(&mut Client, &mut Nearby<'_>) -> T) -> T {
     let Options { tick_ms, depth, delay_ms_max, .. } = world.options;
     let mut nearby = Nearby {
