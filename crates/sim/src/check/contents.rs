@@ -1,5 +1,5 @@
-//! Promise: everything that can be read equals the naive model: each reply at the zxid it names, and the whole tree,
-//! with every session and ephemeral, after each restart and at the end.
+//! Promise: everything that clients can read equals the naive model: each reply at the zxid that it
+//! names, and the whole tree, with every session and ephemeral, after each restart and at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,14 +11,14 @@ use oxkeeper_state::State;
 
 use crate::model::Model;
 
-/// The server's state is the model's.
+/// Checks that the server's state equals the model's.
 pub fn check(state: &State, model: &Model) {
     let tree = state.tree();
     let zxid = model.zxid();
     let theirs: BTreeMap<String, (Option<Vec<u8>>, Stat)> = tree
         .iter()
         .map(|(slot, znode)| (tree.path(slot), (znode.data().map(<[u8]>::to_vec), znode.stat())))
-        // never touched by clients, and set up by other means
+        // Clients never touch these znodes, and no command creates them.
         .filter(|(path, _)| !path.starts_with("/zookeeper"))
         .collect();
     let ours: BTreeMap<String, (Option<Vec<u8>>, Stat)> = model
@@ -35,21 +35,21 @@ pub fn check(state: &State, model: &Model) {
     }
 }
 
-/// A reply to exists.
+/// Checks a reply to exists.
 pub fn check_exists(model: &Model, path: &str, zxid: i64, err: i32, body: &[u8]) {
     let node = model.node(path, zxid);
     let expected = node.map(|node| encoded(&StatResponse { stat: node.stat() }));
     check_found(expected, err, body, || format!("exists {path} at {zxid}"));
 }
 
-/// A reply to getData.
+/// Checks a reply to getData.
 pub fn check_data(model: &Model, path: &str, zxid: i64, err: i32, body: &[u8]) {
     let node = model.node(path, zxid);
     let expected = node.map(|node| encoded(&GetDataResponse { data: node.data.as_deref(), stat: node.stat() }));
     check_found(expected, err, body, || format!("getData {path} at {zxid}"));
 }
 
-/// A reply to getChildren2; names come in any order.
+/// Checks a reply to getChildren2; the names may come in any order.
 pub fn check_children(model: &Model, path: &str, zxid: i64, err: i32, body: &[u8]) {
     let Some(node) = model.node(path, zxid) else {
         return check_found(None, err, body, || format!("getChildren2 {path} at {zxid}"));
@@ -60,7 +60,7 @@ pub fn check_children(model: &Model, path: &str, zxid: i64, err: i32, body: &[u8
     assert_eq!(response.stat, node.stat(), "contents: Stat of {path} at {zxid}");
 }
 
-/// A reply to getEphemerals.
+/// Checks a reply to getEphemerals.
 pub fn check_ephemerals(model: &Model, session: i64, zxid: i64, err: i32, body: &[u8]) {
     assert_eq!(err, 0, "contents: getEphemerals at {zxid}");
     let response = GetEphemeralsResponse::from_bytes(body).expect("contents: a reply to getEphemerals");
@@ -68,7 +68,7 @@ pub fn check_ephemerals(model: &Model, session: i64, zxid: i64, err: i32, body: 
     assert_eq!(sorted(response.ephemerals), ours, "ephemerals: of {session:x} at {zxid}");
 }
 
-/// A reply to reconfig: the members are those that were asked for, in a version of this zxid.
+/// Checks a reply to reconfig: the members are those in the request, and the version is this zxid.
 pub fn check_reconfig(asked: &[u8], zxid: i64, err: i32, body: &[u8]) {
     if err != 0 {
         return assert!(body.is_empty(), "contents: an error of reconfig at {zxid}");
@@ -80,7 +80,7 @@ pub fn check_reconfig(asked: &[u8], zxid: i64, err: i32, body: &[u8]) {
     assert_eq!((found.as_ref(), response.stat.mzxid), (&*expected, zxid), "contents: reconfig at {zxid}");
 }
 
-/// A reply to sync.
+/// Checks a reply to sync.
 pub fn check_sync(path: &str, err: i32, body: &[u8]) {
     check_found(Some(encoded(&PathRecord { path: Some(path.into()) })), err, body, || format!("sync {path}"));
 }

@@ -1,46 +1,48 @@
-//! Promise: what was acknowledged, or could be seen by anyone, survives every crash, as it was and where it was.
+//! Promise: everything that was acknowledged, or that anyone could see, survives every crash
+//! unchanged and in its place.
 //!
-//! Keeps every log entry the server ever staged and how far it came. After a restart the log must hold all that were
-//! durable, byte for byte; one that was under way may be there or not; one that was refused must not.
+//! The checker keeps every log entry that the server ever staged, and its progress. After a restart
+//! the log must hold all durable entries, byte for byte. It may hold entries whose write was in
+//! progress, and must not hold refused ones.
 
 use oxkeeper_store::LogReader;
 
-/// The log as it must be.
+/// Expected contents of the log.
 #[derive(Debug, Default)]
 pub struct Durable {
-    /// By index: durable ones, then those under way.
+    /// Entries by index: durable ones, then those whose write is in progress.
     entries: Vec<Vec<u8>>,
-    /// How many are durable.
+    /// Number of durable entries.
     durable: usize,
-    /// How many are applied in full.
+    /// Number of entries applied in full.
     applied: usize,
-    /// Commands of the next one that are applied.
+    /// Number of applied commands of the next entry.
     part: usize,
 }
 
 impl Durable {
-    /// An entry is staged.
+    /// Notes that an entry is staged.
     pub fn staged(&mut self, index: u64, entry: &[u8]) {
         assert_eq!(index, self.entries.len() as u64, "durable: entries are staged in order");
         self.entries.push(entry.to_vec());
     }
 
-    /// All that is staged is durable.
+    /// Notes that all staged entries are durable.
     pub fn synced(&mut self) {
         self.durable = self.entries.len();
     }
 
-    /// What is staged was refused.
+    /// Notes that the staged entries were refused.
     pub fn refused(&mut self) {
         self.entries.truncate(self.durable);
     }
 
-    /// The entry being applied and how many of its commands are.
+    /// Returns the entry that is being applied, and the number of its commands that are.
     pub fn at_work(&self) -> (Vec<u8>, usize) {
         (self.entries[self.applied].clone(), self.part)
     }
 
-    /// So many more of its `count` commands are applied.
+    /// Notes that `more` of the entry's `count` commands are applied.
     pub fn advanced(&mut self, more: usize, count: usize) {
         self.part = self.part.saturating_add(more).min(count);
         if self.part == count {
@@ -48,22 +50,22 @@ impl Durable {
         }
     }
 
-    /// Whether there are entries the model has not applied.
+    /// Returns whether there are entries that the model has not applied.
     pub fn behind(&self) -> bool {
         self.applied < self.entries.len()
     }
 
-    /// Entries there are.
+    /// Returns the number of entries.
     pub fn count(&self) -> u64 {
         self.entries.len() as u64
     }
 
-    /// Bytes of the entries from `index` on.
+    /// Returns the size of the entries from `index` on, bytes.
     pub fn len_from(&self, index: u64) -> u64 {
         self.entries[index as usize..].iter().map(|entry| entry.len() as u64).sum()
     }
 
-    /// A restart found this log, with `applied` entries.
+    /// Checks the log that a restart found, with `applied` entries.
     pub fn recovered(&mut self, applied: u64, log: &LogReader) {
         let (count, durable) = (applied as usize, self.durable);
         assert!(count >= durable, "durable: {durable} entries were synced, {count} are left");

@@ -1,65 +1,73 @@
-//! Promise: no session of an ensemble expires before its timeout has passed without its client being heard. A new leader
-//! gives every session its full timeout anew; a server that stood still does not count that time; and time in which no server
-//! serves, so that no client could be heard, is no time.
+//! Promise: no session of an ensemble expires before its timeout has passed without a message from
+//! its client. A new leader gives every session its full timeout again. A server that was paused
+//! does not count the time of the pause. Time in which no server serves does not count either,
+//! because no client can be heard then.
 //!
-//! What a client said counts from when the leader must know of it: at once if the leader's own connection took it in;
-//! after half a tick and the way there if another server did which followed it undisturbed ever since; and a session
-//! begun or resumed counts from when the leader has applied that. (That sessions do end is asked for at the end of a
-//! run, and that their ephemerals end with them by the model.)
+//! A client's message counts from the moment at which the leader must know of it. That is at once
+//! if it arrived on a connection of the leader. If it arrived at another server that has followed
+//! the leader without disturbance ever since, it is half a tick and the delay of the network later.
+//! A session that is created or resumed counts from the moment at which the leader has applied
+//! that. (The end of a run checks that sessions do end, and the model checks that their ephemerals
+//! end with them.)
 //!
-//! A timeout is one by the clock of the server that rules, which may go faster or slower than true time. This checker is told
-//! everything in true time, and compares what that clock showed then. That needs no slack. Let `c(t)` be what it shows at the
-//! true time `t`: whole milliseconds, never falling. The server stamps with `c(t)` what happens at `t`, moves a deadline by a
-//! pause of at least `c(until) - c(from)`, because it looked at its clock no later than `from` and no earlier than `until`,
-//! and rounds deadlines up. So a deadline is no earlier than `c(heard) + timeout + pauses`, and what it finds due at `t` has
-//! `c(t)` not below that. What others measure by their own clocks is only how long a follower waits before it reports whom it
-//! has heard: that takes as long as its clock takes.
+//! A timeout is measured by the clock of the leader, which may run faster or slower than true time.
+//! This checker is given true times, and compares what the leader's clock showed then. No slack is
+//! needed for that. Let `c(t)` be what the clock shows at the true time `t`, in whole milliseconds,
+//! never decreasing. The server stamps an event at `t` with `c(t)`. It extends a deadline by at
+//! least `c(until) - c(from)` for a pause, because it looked at its clock no later than `from` and
+//! not again before `until`. It rounds deadlines up. So a deadline is no earlier than `c(heard) +
+//! timeout + pauses`, and if it is found due at `t`, `c(t)` is not below it. The only time measured
+//! by another server's clock is how long a follower waits before it reports the sessions it has
+//! heard from: the wait lasts as long as it does on the follower's clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ensemble::clock::HostClock;
 
-/// Of one session.
+/// Events in the life of a session.
 #[derive(Clone, Debug, Default)]
 struct Life {
-    /// When each server last heard from it.
+    /// Time at which each server last heard from the session.
     heard_ms: Vec<Option<u64>>,
-    /// When each server applied that it begins or goes on, and with which timeout.
+    /// Time at which each server applied that the session is created or resumed, and the timeout.
     begun_ms: Vec<Option<(u64, u64)>>,
 }
 
-/// Of one server.
+/// A server's part in the ensemble.
 #[derive(Clone, Debug, Default)]
 struct Participation {
-    /// Since when it rules: sessions expire by its clocks.
+    /// Time since which the server rules, which means that sessions expire by its clocks.
     rules_since_ms: Option<u64>,
-    /// Since when it follows whom without any trouble.
+    /// Leader that the server follows, and the time since which it has followed without
+    /// disturbance.
     follows: Option<(usize, u64)>,
-    /// When it stood still: from, until.
+    /// Start and end of each pause of the server.
     pauses: Vec<(u64, u64)>,
-    /// When its disk did.
+    /// Start and end of each stall of its disk.
     stalls: Vec<(u64, u64)>,
 }
 
-/// See the module.
+/// Checker of the expiry of sessions.
 #[derive(Debug)]
 pub struct Expiry {
     tick_ms: u64,
-    /// How long a server takes at most to tell its leader whom it has heard, once it is time to, if nothing is wrong, ms.
+    /// Maximum time a healthy follower takes to report to its leader the sessions it has heard
+    /// from, once the report is due, ms.
     report_ms: u64,
-    /// By server.
+    /// Clock of each server.
     clocks: Vec<HostClock>,
     lives: BTreeMap<i64, Life>,
     servers: Vec<Participation>,
-    /// The servers that serve.
+    /// Servers that serve.
     serving: BTreeSet<usize>,
-    /// When nobody served: from, until. The last one may not have ended.
+    /// Start and end of each period in which no server served. The last one may not have ended.
     outages: Vec<(u64, Option<u64>)>,
 }
 
 impl Expiry {
-    /// Knows the servers' clocks. A follower takes at most half a tick of its clock, and then `report_ms` of true time, to tell
-    /// its leader whom it has heard.
+    /// Creates a checker with the servers' clocks. A follower takes at most half a tick of its
+    /// clock, and then `report_ms` of true time, to report to its leader the sessions it has heard
+    /// from.
     pub fn new(clocks: Vec<HostClock>, tick_ms: u64, report_ms: u64) -> Expiry {
         let servers = clocks.len();
         Expiry {
@@ -73,7 +81,7 @@ impl Expiry {
         }
     }
 
-    /// A session begins, or goes on, at a server that has applied that.
+    /// Notes that a server has applied that a session is created or resumed.
     pub fn begun(&mut self, session: i64, timeout_ms: u64, server: usize, now_ms: u64) {
         let count = self.servers.len();
         let new = || Life { heard_ms: vec![None; count], begun_ms: vec![None; count] };
@@ -81,19 +89,19 @@ impl Expiry {
         life.begun_ms[server] = Some((now_ms, timeout_ms));
     }
 
-    /// It is over.
+    /// Notes that the session has ended.
     pub fn ended(&mut self, session: i64) {
         self.lives.remove(&session);
     }
 
-    /// A connection of `server` has taken in a request.
+    /// Notes that a connection of `server` has received a request.
     pub fn heard(&mut self, session: i64, server: usize, now_ms: u64) {
         if let Some(life) = self.lives.get_mut(&session) {
             life.heard_ms[server] = Some(now_ms);
         }
     }
 
-    /// How a server stands after a turn of its engine.
+    /// Notes a server's role after a turn of its engine.
     pub fn stands(&mut self, server: usize, rules: bool, follows: Option<usize>, now_ms: u64) {
         let standing = &mut self.servers[server];
         standing.rules_since_ms = match standing.rules_since_ms {
@@ -108,7 +116,7 @@ impl Expiry {
         };
     }
 
-    /// Whether a server serves.
+    /// Notes whether a server serves.
     pub fn serves(&mut self, server: usize, serves: bool, now_ms: u64) {
         if serves {
             self.serving.insert(server);
@@ -122,7 +130,7 @@ impl Expiry {
         }
     }
 
-    /// Something is wrong with a server, or with its links, until then.
+    /// Notes that a server or its links are disturbed until `until_ms`.
     pub fn troubled(&mut self, server: usize, until_ms: u64) {
         for (place, standing) in self.servers.iter_mut().enumerate() {
             if let Some((leader, since_ms)) = &mut standing.follows
@@ -133,16 +141,16 @@ impl Expiry {
         }
     }
 
-    /// A server is gone.
+    /// Notes that a server has stopped.
     pub fn gone(&mut self, server: usize, now_ms: u64) {
         self.troubled(server, now_ms);
         self.serves(server, false, now_ms);
         self.servers[server] = Participation::default();
-        // Its clocks are, too.
+        // The server's session clocks are gone, too.
         self.lives.values_mut().for_each(|life| (life.heard_ms[server], life.begun_ms[server]) = (None, None));
     }
 
-    /// A server stands still: what it is sent meanwhile waits.
+    /// Notes that a server is paused: messages to it wait in the meantime.
     pub fn paused(&mut self, server: usize, from_ms: u64, until_ms: u64) {
         if let Some((_, since_ms)) = &mut self.servers[server].follows {
             *since_ms = until_ms.max(*since_ms);
@@ -150,7 +158,7 @@ impl Expiry {
         self.servers[server].pauses.push((from_ms, until_ms));
     }
 
-    /// Nothing stands still any more.
+    /// Notes that all pauses and stalls end.
     pub fn healed(&mut self, now_ms: u64) {
         for standing in &mut self.servers {
             for (_, until_ms) in standing.pauses.iter_mut().chain(&mut standing.stalls) {
@@ -159,7 +167,7 @@ impl Expiry {
         }
     }
 
-    /// The disk of a server stands still, and with it its engine, should it write.
+    /// Notes that a server's disk stalls, and its engine with it if it writes.
     pub fn stalled(&mut self, server: usize, from_ms: u64, until_ms: u64) {
         if let Some((_, since_ms)) = &mut self.servers[server].follows {
             *since_ms = until_ms.max(*since_ms);
@@ -167,7 +175,7 @@ impl Expiry {
         self.servers[server].stalls.push((from_ms, until_ms));
     }
 
-    /// By its clocks, the ruling server takes the session for expired.
+    /// Checks that a session which has expired by the clocks of the ruling server was due.
     pub fn expires(&self, session: i64, server: usize, now_ms: u64) {
         let Some(life) = self.lives.get(&session) else { return };
         let Some(rules_ms) = self.servers[server].rules_since_ms else { return };
@@ -208,33 +216,37 @@ impl Expiry {
         }
     }
 
-    /// Whether a session may be over for `server` that this server last heard at `since_ms`.
+    /// Returns whether a session that `server` last heard from at `since_ms` may expire there.
     pub fn is_due(&self, server: usize, since_ms: u64, timeout_ms: u64, now_ms: u64) -> bool {
         self.clocks[server].at(now_ms) >= self.due_ms(server, since_ms, timeout_ms)
     }
 
-    /// When, by the clock of `server`, a session may expire at the earliest that was heard at `heard_ms`, given that nobody could
-    /// hear it while nobody served: not before that time is added, or its full timeout has passed since somebody serves again.
+    /// Returns the earliest time, by the clock of `server`, at which a session heard from at
+    /// `heard_ms` may expire, considering that no client could be heard while no server served:
+    /// that time is added, but the session has at most its full timeout from the moment at which a
+    /// server serves again.
     fn due_after_outages_ms(&self, server: usize, heard_ms: u64, timeout_ms: u64) -> u64 {
         let outages = self.outages.iter().map(|(from_ms, until_ms)| (*from_ms, until_ms.unwrap_or(u64::MAX)));
         let lost = self.long_ones(server, outages, heard_ms);
         lost.until_ms.map_or(0, |_| lost.due_ms(self.clocks[server].at(heard_ms), timeout_ms))
     }
 
-    /// How long the server or its disk stood still since then.
+    /// Returns how long the server or its disk stood still after `since_ms`, ms.
     fn stood_ms(&self, server: usize, since_ms: u64) -> u64 {
         let Participation { pauses, stalls, .. } = &self.servers[server];
         let later = pauses.iter().chain(stalls).filter(|(_, until_ms)| *until_ms > since_ms);
         later.map(|(from_ms, until_ms)| until_ms - from_ms).sum()
     }
 
-    /// When, by the clock of `server`, a session may expire at the earliest that was heard at `since_ms`, given its pauses.
+    /// Returns the earliest time, by the clock of `server`, at which a session heard from at
+    /// `since_ms` may expire, given the server's pauses.
     fn due_ms(&self, server: usize, since_ms: u64, timeout_ms: u64) -> u64 {
         let pauses = self.servers[server].pauses.iter().copied();
         self.long_ones(server, pauses, since_ms).due_ms(self.clocks[server].at(since_ms), timeout_ms)
     }
 
-    /// Adds up times since `since_ms`, by the clock of `server`. Those of less than one and a half ticks need not be noticed.
+    /// Adds up periods that began after `since_ms`, by the clock of `server`. A server need not
+    /// notice periods of up to one and a half ticks.
     fn long_ones(&self, server: usize, times: impl Iterator<Item = (u64, u64)>, since_ms: u64) -> Lost {
         let (clock, long_ms) = (self.clocks[server], self.tick_ms * 3 / 2);
         let later = times.filter(|(from_ms, _)| *from_ms >= since_ms);
@@ -248,16 +260,17 @@ impl Expiry {
     }
 }
 
-/// Time that is no time, by one server's clock.
+/// Time that does not count, by one server's clock.
 #[derive(Clone, Copy, Debug, Default)]
 struct Lost {
     sum_ms: u64,
-    /// When the last of it ended.
+    /// End of the last such period.
     until_ms: Option<u64>,
 }
 
 impl Lost {
-    /// When a session is over that was heard before: its time goes on behind what was lost, but it has its full timeout at most.
+    /// Returns the time at which a session heard from at `heard_ms` is due: the time lost is added,
+    /// but the session has at most its full timeout from the end of the last period.
     fn due_ms(&self, heard_ms: u64, timeout_ms: u64) -> u64 {
         let due_ms = heard_ms.saturating_add(timeout_ms).saturating_add(self.sum_ms);
         self.until_ms.map_or(due_ms, |until_ms| due_ms.min(until_ms.saturating_add(timeout_ms)))

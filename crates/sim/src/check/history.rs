@@ -1,11 +1,12 @@
-//! Promise: there is one history. Whatever one server has applied at an index, every server applies there, byte for
-//! byte, for ever, whatever was lost in between; the same command has the same zxid everywhere; and servers that have
-//! applied equally much are equal. A client that was told that its session goes on does not lose it by an expiry that was
-//! found before.
+//! Promise: there is one history. The entry that one server has applied at an index is applied at
+//! that index by every server, byte for byte, for ever, whatever was lost in between. A command has
+//! the same zxid on every server, and servers that have applied the same number of entries have
+//! equal states. A client that was told that its session goes on does not lose it because of an
+//! expiry found before.
 //!
-//! The first server that applies an entry says what it is; the model then does what it must do. Which of an entry's
-//! commands count is worked out here again, from the rules: a batch counts in the epoch of its ballot, and the commands
-//! of a server count once, in the order of their numbers.
+//! The first server that applies an entry defines it, and the model then applies it. The checker
+//! works out independently which of an entry's commands count: a batch counts in the epoch of its
+//! ballot, and the commands of a server count once, in the order of their numbers.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,7 +18,7 @@ use crate::check::Oracle;
 use crate::check::zxids::listing;
 use crate::model::Model;
 
-/// What one entry came to.
+/// Effect of an entry on sessions.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
     /// Session and timeout of each CreateSession and ResumeSession that counts.
@@ -26,49 +27,50 @@ pub struct Told {
     pub ended: Vec<i64>,
 }
 
-/// The entries that were ever applied.
+/// All entries that were ever applied.
 #[derive(Debug, Default)]
 pub struct History {
     entries: Vec<Vec<u8>>,
-    /// The model's zxid behind each of them.
+    /// Zxid of the model after each entry.
     zxids: Vec<i64>,
     told: Vec<Told>,
-    /// What the tree's digest was at a zxid.
+    /// Digest of the tree at each zxid.
     digests: HashMap<i64, u64>,
-    /// In which order its znodes were listed.
+    /// Order in which the znodes are listed, at each zxid.
     listings: HashMap<i64, u64>,
     ballot: Option<BallotId>,
     admitted: BTreeMap<ServerId, (u64, u64)>,
-    /// How many entries a leader had applied when it last took a session for expired.
+    /// By session: number of entries that a leader had applied when it last found the session
+    /// expired.
     expiries: BTreeMap<i64, u64>,
-    /// The entry in which a session was last resumed.
+    /// By session: index of the entry that last resumed it.
     resumed: BTreeMap<i64, u64>,
-    /// The feature level behind so many entries, and what its rules have come to.
+    /// By number of applied entries: the feature level, and the result of its rules.
     levels: HashMap<u64, (Level, u64)>,
 }
 
 impl History {
-    /// How many there are.
+    /// Returns the number of entries.
     pub fn len(&self) -> u64 {
         self.entries.len() as u64
     }
 
-    /// Whether nothing was ever applied.
+    /// Returns whether no entry was ever applied.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Bytes of the entries of a range.
+    /// Returns the size of a range of entries, bytes.
     pub fn len_of(&self, range: std::ops::Range<u64>) -> u64 {
         self.entries[range.start as usize..range.end as usize].iter().map(|entry| entry.len() as u64).sum()
     }
 
-    /// What the entry came to.
+    /// Returns the effect of an entry on sessions.
     pub fn told(&self, index: u64) -> &Told {
         &self.told[index as usize]
     }
 
-    /// `server` has applied this entry.
+    /// Checks an entry that `server` has applied.
     pub fn applied(&mut self, server: usize, index: u64, entry: &[u8], oracle: &mut Oracle) {
         let server = server + 1;
         if let Some(known) = self.entries.get(index as usize) {
@@ -116,12 +118,13 @@ impl History {
         told
     }
 
-    /// A leader that has applied so many entries takes a session for expired.
+    /// Notes that a leader which has applied `applied` entries finds a session expired.
     pub fn expires(&mut self, session: i64, applied: u64) {
         self.expiries.insert(session, applied);
     }
 
-    /// The entry at work ends a session.
+    /// Checks that a session which the current entry ends was not resumed after its expiry was
+    /// found.
     fn check_end(&self, command: &Command<'_>) {
         let (session, known) = (command.session.0, self.expiries.get(&command.session.0));
         let resumed = self.resumed.get(&session);
@@ -145,13 +148,13 @@ impl History {
         next
     }
 
-    /// A server's tree while it is at `zxid`.
+    /// Checks the digest of a server's tree at `zxid`.
     pub fn digest(&mut self, server: usize, zxid: i64, digest: u64) {
         let before = *self.digests.entry(zxid).or_insert(digest);
         assert_eq!(digest, before, "digest: server {} has another tree at zxid {zxid:x}", server + 1);
     }
 
-    /// A server has applied `applied` entries, giving `state`.
+    /// Checks the state of a server that has applied `applied` entries.
     pub fn stands(&mut self, server: usize, applied: u64, state: &State) {
         let zxid = state.zxid().0;
         let expected = applied.checked_sub(1).map_or(0, |last| self.zxids[last as usize]);

@@ -1,7 +1,8 @@
-//! The checkers: what a server promises, one file each. A broken promise panics, with its name in front.
+//! The checkers, one file for each promise of a server. A broken promise panics with a message that
+//! begins with its name.
 //!
-//! They see what clients see, the bytes that reach the disk, and the order in which commands are applied; they keep
-//! their own oracle and ask production code nothing.
+//! Checkers see what clients see, the bytes that reach the disk, and the order in which commands
+//! are applied. They keep their own oracle and do not consult production code.
 
 pub mod bounds;
 pub mod contents;
@@ -22,21 +23,21 @@ use oxkeeper_state::{Batch, State};
 
 pub use oracle::Oracle;
 
-/// What all checkers of one run know.
+/// State of all checkers of a run.
 #[derive(Debug)]
 pub struct Checks {
-    /// What must be, and what clients saw of it.
+    /// The expected history, and what clients saw of it.
     pub oracle: Oracle,
-    /// Acknowledged writes survive.
+    /// Checks that acknowledged writes survive.
     pub durable: durable::Durable,
-    /// zxids are unique and ascending; equal digests at equal zxid.
+    /// Checks that zxids are unique and ascending, and that digests at equal zxids are equal.
     pub zxids: zxids::Zxids,
-    /// Sessions end neither early nor late.
+    /// Checks that sessions end neither early nor late.
     pub sessions: sessions::Sessions,
 }
 
 impl Checks {
-    /// Nothing has happened.
+    /// Creates checkers for a new run.
     pub fn new(tick_ms: u64) -> Checks {
         Checks {
             oracle: Oracle::default(),
@@ -46,13 +47,13 @@ impl Checks {
         }
     }
 
-    /// The next `limit` commands of the entry at work were applied, giving `state`.
+    /// Checks `state` after the next `limit` commands of the current entry were applied.
     pub fn applied(&mut self, limit: usize, state: &State, now_ms: u64) {
         self.advance(limit, now_ms);
         self.zxids.reached(state, &self.oracle.model);
     }
 
-    /// The model does what the server did.
+    /// Applies the commands to the model.
     fn advance(&mut self, limit: usize, now_ms: u64) {
         let Checks { oracle, durable, sessions, .. } = self;
         let (entry, done) = durable.at_work();
@@ -66,7 +67,7 @@ impl Checks {
         durable.advanced(limit, count);
     }
 
-    /// A restart found `applied` entries, giving `state`. `entry` reads one of the log.
+    /// Checks `state` after a restart that recovered `applied` entries from `log`.
     pub fn recovered(&mut self, applied: u64, state: &State, log: &oxkeeper_store::LogReader, now_ms: u64) {
         self.durable.recovered(applied, log);
         while self.durable.behind() {

@@ -1,15 +1,16 @@
-//! Promise: a client is answered in the order in which it asked, whatever it asks for; it sees its own writes; what it sees never goes back,
-//! also when it comes back on another connection.
+//! Promise: a client gets replies in the order of its requests, of whatever kind; it sees its own
+//! writes; and what it sees never goes back, even if it returns on another connection.
 //!
-//! A reply's zxid says which state it shows. That zxids never fall among the replies of a client is all of it: an own
-//! write is answered with its zxid, so whatever is answered behind it shows at least that, and `contents` checks that
-//! a reply shows exactly the state of its zxid.
+//! A reply's zxid identifies the state that it shows. To keep the promise it suffices that zxids
+//! never decrease among a client's replies: the reply to the client's own write has the write's
+//! zxid, so every later reply shows at least that write, and `contents` checks that a reply shows
+//! exactly the state at its zxid.
 
 use std::collections::VecDeque;
 
 use oxkeeper_proto::op::XID_PING;
 
-/// A request without an answer.
+/// A request without a reply.
 #[derive(Debug)]
 struct Asked<R> {
     xid: i32,
@@ -18,7 +19,7 @@ struct Asked<R> {
     request: R,
 }
 
-/// One client's requests and what it has seen.
+/// Outstanding requests of a client, and the last zxid it has seen.
 #[derive(Debug)]
 pub struct Order<R> {
     outstanding: VecDeque<Asked<R>>,
@@ -32,12 +33,13 @@ impl<R> Default for Order<R> {
 }
 
 impl<R> Order<R> {
-    /// A request leaves. `floor` is kept with it.
+    /// Notes a request. `floor` is kept with it.
     pub fn asked(&mut self, xid: i32, floor: i64, at_ms: u64, request: R) {
         self.outstanding.push_back(Asked { xid, floor, at_ms, request });
     }
 
-    /// A reply arrives: to which request, and what was kept with it. `zxid` is what it shows.
+    /// Checks the order of a reply, which shows the state at `zxid`. Returns the request and its
+    /// `floor`.
     pub fn answered(&mut self, xid: i32, zxid: i64) -> (R, i64) {
         let oldest = self.outstanding.pop_front();
         let Asked { xid: expected, floor, request, .. } = oldest.expect("order: a reply nobody waits for");
@@ -48,37 +50,37 @@ impl<R> Order<R> {
         (request, floor)
     }
 
-    /// The connection is gone, and with it what was not answered.
+    /// Removes the requests that were lost with the connection, and returns them.
     pub fn lost(&mut self) -> impl Iterator<Item = R> {
         self.outstanding.drain(..).map(|asked| asked.request)
     }
 
-    /// The client begins anew, with another session.
+    /// Starts over for a client that begins another session.
     pub fn forget(&mut self) {
         *self = Order::default();
     }
 
-    /// Requests without an answer.
+    /// Returns the number of requests without a reply.
     pub fn count(&self) -> usize {
         self.outstanding.len()
     }
 
-    /// When the oldest of them was made.
+    /// Returns the time of the oldest request without a reply.
     pub fn oldest_ms(&self) -> Option<u64> {
         self.outstanding.front().map(|asked| asked.at_ms)
     }
 
-    /// The highest zxid of a reply.
+    /// Returns the highest zxid of a reply.
     pub fn last_zxid(&self) -> i64 {
         self.last_zxid
     }
 
-    /// Whether everything but pings is answered.
+    /// Returns whether all requests but pings have been answered.
     pub fn is_settled(&self) -> bool {
         self.outstanding.iter().all(|asked| asked.xid == XID_PING)
     }
 
-    /// Whether a ping waits.
+    /// Returns whether a ping is outstanding.
     pub fn pings(&self) -> bool {
         self.outstanding.iter().any(|asked| asked.xid == XID_PING)
     }

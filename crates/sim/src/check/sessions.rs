@@ -1,10 +1,10 @@
-//! Promise: a session lives for its timeout after it was last heard of, not counting the time for which the server stood
-//! still, and no longer than [`LATE_TICKS`] ticks more; it ends once, by expiry or because its client asked for it,
-//! and its ephemerals end with it.
+//! Promise: a session lives for its timeout after the server last heard from it, not counting the
+//! server's pauses, and at most [`LATE_TICKS`] ticks longer. It ends once, by expiry or because its
+//! client asked for it, and its ephemerals end with it.
 //!
-//! Hearing is what the server's connection has taken in, request by request. A pause counts from
-//! [`PAUSE_HALF_TICKS`] half ticks on. A server too busy to look at its clocks for so long may take that for a pause: then sessions have at most
-//! their timeout anew.
+//! The server hears from a session when its connection receives a request. A pause counts if it is
+//! longer than [`PAUSE_HALF_TICKS`] half ticks. A server that is too busy to look at its clocks for
+//! that long may take it for a pause; then sessions get at most their full timeout again.
 
 use std::collections::BTreeMap;
 
@@ -15,40 +15,40 @@ use oxkeeper_state::Command;
 use crate::connections::Witness;
 use crate::model::Model;
 
-/// A session ends at most so many ticks late.
+/// Ticks by which a session may end late.
 const LATE_TICKS: u64 = 3;
-/// A pause of at least so many half ticks is one that the server must notice.
+/// Half ticks above which the server must notice a pause.
 const PAUSE_HALF_TICKS: u64 = 3;
 
 #[derive(Debug)]
 struct Life {
-    /// As it was created with: what a restart goes by.
+    /// Timeout at creation, which a restart restores.
     created_timeout_ms: u64,
     timeout_ms: u64,
     heard_ms: u64,
-    /// Pauses of the server since it was heard, ms.
+    /// Pauses of the server since it last heard from the session, ms.
     paused_ms: u64,
-    /// It is to end: nothing renews it.
+    /// Whether the session is about to end: nothing renews it.
     over: bool,
 }
 
-/// The lives of all sessions that exist.
+/// Lives of all existing sessions.
 #[derive(Debug)]
 pub struct Sessions {
     tick_ms: u64,
     lives: BTreeMap<i64, Life>,
     last_look_ms: u64,
-    /// When the server last looked at its clocks after a long time.
+    /// Time at which the server last looked at its clocks after a long gap, ms.
     excused_ms: u64,
 }
 
 impl Sessions {
-    /// None yet.
+    /// Creates a checker without sessions.
     pub fn new(tick_ms: u64) -> Sessions {
         Sessions { tick_ms, lives: BTreeMap::new(), last_look_ms: 0, excused_ms: 0 }
     }
 
-    /// A command that begins or ends a session is applied.
+    /// Notes a command that creates or closes a session.
     pub fn applied(&mut self, command: &Command<'_>, now_ms: u64) {
         let session = command.session.0;
         if command.op == OpCode::CreateSession {
@@ -58,19 +58,19 @@ impl Sessions {
             self.lives.insert(session, life);
         } else if command.op == OpCode::CloseSession {
             let life = self.lives.remove(&session);
-            // a second closing of one that has ended already does nothing
+            // Closing a session that has already ended does nothing.
             assert!(life.is_none_or(|life| life.over), "sessions: {session:x} is closed for no reason");
         }
     }
 
-    /// The server stood still.
+    /// Notes that the server was paused.
     pub fn paused(&mut self, pause_ms: u64) {
         if pause_ms * 2 > PAUSE_HALF_TICKS * self.tick_ms {
             self.lives.values_mut().for_each(|life| life.paused_ms += pause_ms);
         }
     }
 
-    /// The server has looked at its clocks and takes these sessions for expired.
+    /// Checks the sessions that the server finds expired when it looks at its clocks.
     pub fn looked(&mut self, expired: impl Iterator<Item = i64>, now_ms: u64) {
         let gap_ms = now_ms - self.last_look_ms;
         self.last_look_ms = now_ms;
@@ -92,13 +92,14 @@ impl Sessions {
         }
     }
 
-    /// The server says that a session is not valid. (A crash before its end is durable may revive it.)
+    /// Checks that a session which the server calls invalid has ended. (A crash before its end is
+    /// durable may revive it.)
     pub fn check_over(&self, session: i64) {
         let over = self.lives.get(&session).is_none_or(|life| life.over);
         assert!(over, "sessions: {session:x} lives, and its client is told otherwise");
     }
 
-    /// A server has started: every session has its full timeout anew.
+    /// Notes that the server has started: every session has its full timeout again.
     pub fn restarted(&mut self, model: &Model, now_ms: u64) {
         (self.last_look_ms, self.excused_ms) = (now_ms, now_ms);
         self.lives.retain(|session, _| model.sessions.contains(session));

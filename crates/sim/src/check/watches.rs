@@ -1,9 +1,10 @@
-//! Promise: a client hears of every change it watches, once, in order, before any reply that shows the change, and of
-//! nothing else.
+//! Promise: a client receives an event for every change that it watches, once, in order, before any
+//! reply that shows the change, and no other events.
 //!
-//! Keeps what one connection has registered, as ZooKeeper would, and plays the model's changes against
-//! it. A registration counts from the state its reply shows. So at each reply the events received since the former one
-//! must be exactly those of the changes in between.
+//! The checker keeps the watches that a connection has registered, as ZooKeeper would, and matches
+//! the model's changes against them. A watch takes effect at the state that the reply to its
+//! request shows. So at each reply, the events received since the previous reply must be exactly
+//! those of the changes in between.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,7 @@ use oxkeeper_state::ChangeKind;
 
 use crate::model::{Change, Model, split};
 
-/// An event as a client receives it: zxid, type, path.
+/// Event as a client receives it: zxid, type, path.
 pub type Event = (i64, i32, String);
 
 const STANDARD: u8 = 1;
@@ -22,44 +23,45 @@ const RECURSIVE: u8 = 4;
 
 type Table = BTreeMap<String, u8>;
 
-/// What a client asks for when it comes back: paths by list of setWatches2.
+/// Watches that a client restores when it comes back: the paths in each list of setWatches2.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lists {
-    /// dataWatches.
+    /// Paths in dataWatches.
     pub data: Vec<String>,
-    /// existWatches.
+    /// Paths in existWatches.
     pub exist: Vec<String>,
-    /// childWatches.
+    /// Paths in childWatches.
     pub child: Vec<String>,
-    /// persistentWatches.
+    /// Paths in persistentWatches.
     pub persistent: Vec<String>,
-    /// persistentRecursiveWatches.
+    /// Paths in persistentRecursiveWatches.
     pub recursive: Vec<String>,
 }
 
-/// The watches of one connection.
+/// Watches of a connection.
 #[derive(Debug, Default)]
 pub struct Watching {
     data: Table,
     child: Table,
-    /// Standard watches on what did not exist.
+    /// Paths of standard watches on znodes that did not exist.
     exist: BTreeSet<String>,
-    /// So many outcomes of the model are dealt with.
+    /// Number of the model's outcomes that are processed.
     through: usize,
     received: Vec<Event>,
 }
 
 impl Watching {
-    /// An event arrives.
+    /// Notes that an event arrives.
     pub fn received(&mut self, event: Event) {
         self.received.push(event);
     }
 
-    /// A reply that shows the state of `zxid` arrives; before it, events of setWatches.
+    /// Checks the events before a reply that shows the state at `zxid`; `caught_up` are the
+    /// expected events of setWatches.
     pub fn replied(&mut self, model: &Model, zxid: i64, caught_up: Vec<Event>) {
         let mut expected = Vec::new();
         let count = model.count(zxid);
-        // without watches there is nothing to play
+        // Without watches no change can fire an event.
         if self.data.is_empty() && self.child.is_empty() {
             self.through = self.through.max(count);
         }
@@ -72,8 +74,9 @@ impl Watching {
         assert_eq!(received, expected, "watches: received, and expected before a reply of zxid {zxid}");
     }
 
-    /// The connection is gone: whatever has arrived since the last reply came in order. `setting`: setWatches2 was not
-    /// answered, though what it had missed may have arrived.
+    /// Checks the events received since the last reply when the connection is gone: they must be in
+    /// order. `setting` says that a setWatches2 was not answered; events for the changes it had
+    /// missed may have arrived nevertheless.
     pub fn ended(&mut self, model: &Model, setting: bool) {
         let mut received = in_comparable_order(model, std::mem::take(&mut self.received));
         received.retain(|event| !setting || event.0 >= 0);
@@ -86,12 +89,13 @@ impl Watching {
         for event in &received {
             assert!(expected.contains(event), "watches: {event:?} was not watched");
         }
-        // of the last change's events some may be lost with the connection, of those before it none
+        // Some events of the last change may be lost with the connection, but none of earlier
+        // changes.
         let before = |events: &[Event]| events.iter().filter(|event| event.0 < last).cloned().collect::<Vec<_>>();
         assert_eq!(before(&received), before(&expected), "watches: received, and expected before the end");
     }
 
-    /// exists, getData.
+    /// Registers the watch of exists or getData.
     pub fn watch_data(&mut self, path: &str, there: bool) {
         *self.data.entry(path.to_owned()).or_default() |= STANDARD;
         if there {
@@ -101,12 +105,12 @@ impl Watching {
         };
     }
 
-    /// getChildren.
+    /// Registers the watch of getChildren.
     pub fn watch_children(&mut self, path: &str) {
         *self.child.entry(path.to_owned()).or_default() |= STANDARD;
     }
 
-    /// addWatch.
+    /// Registers the watch of addWatch.
     pub fn watch_always(&mut self, path: &str, recursive: bool) {
         *self.data.entry(path.to_owned()).or_default() |= if recursive { RECURSIVE } else { PERSISTENT };
         if !recursive {
@@ -114,7 +118,7 @@ impl Watching {
         }
     }
 
-    /// checkWatches.
+    /// Returns whether checkWatches finds a watch of this kind.
     pub fn has(&self, path: &str, kind: WatcherType) -> bool {
         let has = |table: &Table, mode: u8| table.get(path).is_some_and(|modes| modes & mode != 0);
         match kind {
@@ -126,7 +130,7 @@ impl Watching {
         }
     }
 
-    /// removeWatches.
+    /// Removes watches as removeWatches does.
     pub fn remove(&mut self, path: &str, kind: WatcherType) {
         let (data, child) = match kind {
             WatcherType::Children => (0, STANDARD),
@@ -139,7 +143,7 @@ impl Watching {
         strike(&mut self.child, path, child);
     }
 
-    /// What setWatches2 would ask for.
+    /// Returns the lists that setWatches2 would send.
     pub fn lists(&self) -> Lists {
         let with = |table: &Table, mode: u8| -> Vec<String> {
             table.iter().filter(|(_, modes)| **modes & mode != 0).map(|(path, _)| path.clone()).collect()
@@ -149,8 +153,9 @@ impl Watching {
         Lists { data, exist, child, persistent, recursive: with(&self.data, RECURSIVE) }
     }
 
-    /// setWatches2 is answered at `zxid`: what was missed since `since`, and the rest is watched. The caller deals
-    /// with the events by [`Watching::replied`] first.
+    /// Handles the reply to setWatches2, which shows the state at `zxid`. Returns the events for
+    /// changes missed since `since`, and registers the remaining watches. The caller first checks
+    /// the events with [`Watching::replied`].
     pub fn set(&mut self, lists: &Lists, model: &Model, since: i64, zxid: i64) -> Vec<Event> {
         let mut missed = Vec::new();
         let mut miss = |kind: EventType, path: &String| missed.push((-1, kind.wire(), path.clone()));
@@ -179,7 +184,7 @@ impl Watching {
         missed
     }
 
-    /// The events of transaction number `count`, from 1 on.
+    /// Returns the events of transaction number `count`, counted from 1.
     fn fire_all(&mut self, model: &Model, count: usize) -> Vec<Event> {
         let outcome = &model.outcomes[count - 1];
         let zxid = outcome.zxid;
@@ -219,7 +224,7 @@ impl Watching {
     }
 }
 
-/// Takes modes out of an entry, and the entry with the last of them.
+/// Removes modes from an entry, and the entry itself when no mode is left.
 fn strike(table: &mut Table, path: &str, modes: u8) {
     if let Some(left) = table.get_mut(path) {
         *left &= !modes;
@@ -229,8 +234,8 @@ fn strike(table: &mut Table, path: &str, modes: u8) {
     }
 }
 
-/// The ephemerals of a session end in the order of a hash table, which the model does not have: their events are compared as a
-/// set.
+/// Sorts the events of a session's end. Its ephemerals are removed in the order of a hash table,
+/// which the model does not have, so their events are compared as a set.
 fn in_comparable_order(model: &Model, mut events: Vec<Event>) -> Vec<Event> {
     let ends_session = |event: &Event| model.outcome(event.0).is_some_and(|outcome| outcome.op == OpCode::CloseSession);
     for group in events.chunk_by_mut(|one, other| one.0 == other.0) {

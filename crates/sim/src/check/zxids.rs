@@ -1,4 +1,5 @@
-//! Promise: every command takes the next zxid, also across restarts; and at equal zxid there is an equal tree.
+//! Promise: every command takes the next zxid, also across restarts, and trees at equal zxids are
+//! equal.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -9,7 +10,7 @@ use oxkeeper_state::znode::Slot;
 
 use crate::model::Model;
 
-/// The tree digest at each zxid at which the server stood.
+/// Digest and listing order of the tree at each zxid that the server has reached.
 #[derive(Debug, Default)]
 pub struct Zxids {
     digests: BTreeMap<i64, u64>,
@@ -17,7 +18,7 @@ pub struct Zxids {
 }
 
 impl Zxids {
-    /// The server stands at the zxid of `state`.
+    /// Checks a server's state at its zxid.
     pub fn reached(&mut self, state: &State, model: &Model) {
         let zxid = state.zxid().0;
         assert_eq!(zxid, model.zxid(), "zxids: the server's is not the number of commands applied");
@@ -30,7 +31,8 @@ impl Zxids {
     }
 }
 
-/// A number for the order in which all znodes are listed, from the root down: the digest knows nothing of it.
+/// Returns a hash of the order in which all znodes are listed, from the root down; the digest does
+/// not cover that order.
 pub(super) fn listing(tree: &Tree) -> u64 {
     let (mut hasher, mut waiting) = (DefaultHasher::new(), vec![Slot::ROOT]);
     while let Some(slot) = waiting.pop() {
