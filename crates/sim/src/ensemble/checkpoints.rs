@@ -1,7 +1,9 @@
-//! A server's checkpoints: between any two portions of znodes the world goes on, as it does beside the server's thread.
+//! Writes a server's checkpoints. Between portions of znodes the simulation goes on, as a server
+//! does beside its checkpoint thread.
 //!
-//! Invariants, as in `oxkeeper-server`'s `checkpoint.rs`: one begins between two entries, when the log has all that is applied, and
-//! one at a time; no incarnation of the server ends before its checkpoint has.
+//! Invariants, as in `oxkeeper-server`'s `checkpoint.rs`: a checkpoint begins between two entries,
+//! when the log has everything that is applied; there is one at a time; and no incarnation of the
+//! server ends before its checkpoint does.
 
 use oxkeeper_durable::checkpoint::{put_head, put_znodes};
 use oxkeeper_store::{StoreError, TreeWriter};
@@ -11,13 +13,13 @@ use super::world::World;
 use crate::options::Bug;
 use crate::server::DATA_DIR;
 
-/// Znodes in a portion at most.
+/// Limit of znodes in a portion.
 const PORTION_MAX: u64 = 12;
-/// Events between two portions at most.
+/// Limit of events between two portions.
 const STEPS_MAX: u64 = 20;
 
 impl World {
-    /// What changed goes to the durable tree.
+    /// Writes all changes to the durable tree.
     pub(super) fn checkpoint(&mut self, me: usize) {
         let host = &mut self.hosts[me];
         if host.paused_until_ms > self.now_ms || host.checkpoints {
@@ -59,7 +61,8 @@ impl World {
         }
     }
 
-    /// *Errors*: no room; or the process is gone meanwhile, and nobody will look at the result.
+    /// Writes the captured znodes. *Errors*: there is no room, or the process is gone and the
+    /// result does not matter.
     fn put_portions(&mut self, me: usize, start: u64, writer: &mut TreeWriter<'_>) -> Result<(), StoreError> {
         let gone = || StoreError::Full { path: DATA_DIR.into() };
         loop {
@@ -77,7 +80,8 @@ impl World {
         }
     }
 
-    /// Whether an incarnation of a server cannot end yet: its checkpoint must, first.
+    /// Returns whether a checkpoint is in progress, which must end before the server's incarnation
+    /// may.
     pub(super) fn is_checkpointing(&self, me: usize) -> bool {
         self.hosts[me].checkpoints
     }

@@ -1,15 +1,16 @@
-//! The monotonic clock of a host: it begins somewhere, and goes a little faster or slower than true time.
+//! The monotonic clock of a host, which starts at an arbitrary value and runs a little faster or
+//! slower than true time.
 //!
-//! A server is given nothing else. The world's queue, the network and the checkers have true time.
+//! Servers use only this clock. The world's queue, the network and the checkers use true time.
 
 use crate::random::Random;
 
-/// Ticks of a true clock in the time in which a host's clock has [`HostClock::rate`] of them.
+/// Ticks of a true clock during [`HostClock::rate`] ticks of a host's clock.
 const TRUE_RATE: u128 = 1_000_000;
-/// A clock that is not true began at most so long before the run, ms.
+/// Largest reading of a clock that is not true at the start of a run, ms.
 const ORIGIN_MS_MAX: u64 = 100_000_000;
 
-/// See the module.
+/// Monotonic clock of a host.
 #[derive(Clone, Copy, Debug)]
 pub struct HostClock {
     origin_ms: u64,
@@ -17,10 +18,11 @@ pub struct HostClock {
 }
 
 impl HostClock {
-    /// Shows true time.
+    /// Clock that shows true time.
     pub const TRUE: HostClock = HostClock { origin_ms: 0, rate: TRUE_RATE };
 
-    /// Chooses the clocks of so many hosts, each wrong by at most so many parts in a million.
+    /// Chooses the clocks of `hosts` hosts, each with its own drift of at most `drift_ppm_max`
+    /// parts per million.
     pub fn choose(hosts: usize, seed: u64, drift_ppm_max: u64) -> Vec<HostClock> {
         let random = &mut Random::new(seed ^ 0x636c_6f63_6b73_6864);
         let mut choose = || HostClock {
@@ -30,12 +32,13 @@ impl HostClock {
         (0..hosts).map(|_| if drift_ppm_max == 0 { HostClock::TRUE } else { choose() }).collect()
     }
 
-    /// What it shows at a true time.
+    /// Returns what the clock shows at a true time.
     pub fn at(&self, true_ms: u64) -> u64 {
         self.origin_ms.saturating_add(clamped(u128::from(true_ms) * self.rate / TRUE_RATE))
     }
 
-    /// The first true time at which it shows that much. What is never shown is never.
+    /// Returns the first true time at which the clock shows `shown_ms`; `u64::MAX` stands for
+    /// never.
     pub fn when(&self, shown_ms: u64) -> u64 {
         if shown_ms == u64::MAX {
             return u64::MAX;
@@ -44,14 +47,16 @@ impl HostClock {
         clamped((since_origin * TRUE_RATE).div_ceil(self.rate))
     }
 
-    /// The true time in which it goes on by that much, at most, ms: it may have just missed a millisecond.
+    /// Returns the longest true time in which the clock advances by `shown_ms`, ms. The clock may
+    /// have just missed a millisecond.
     pub fn takes_ms(&self, shown_ms: u64) -> u64 {
         let exact = u128::from(shown_ms) * TRUE_RATE;
         clamped(exact.div_ceil(self.rate)) + u64::from(self.rate != TRUE_RATE)
     }
 }
 
-/// The true time in which a clock that is wrong by at most so many parts in a million goes on by that much, at most, ms.
+/// Returns the longest true time in which a clock with a drift of at most `drift_ppm_max` parts per
+/// million advances by `shown_ms`, ms.
 pub fn slowest_takes_ms(shown_ms: u64, drift_ppm_max: u64) -> u64 {
     HostClock { origin_ms: 0, rate: TRUE_RATE - u128::from(drift_ppm_max) }.takes_ms(shown_ms)
 }

@@ -1,8 +1,8 @@
-//! The engine of a server of an ensemble has its turns. The engine is production's; here are its links, disk and clock, and the
-//! checkers that are told what it does.
+//! Takes the turns of an ensemble server's engine. The engine is production's; this module provides
+//! its links, disk and clock, and reports to the checkers.
 //!
-//! The disk takes its time between two events of the simulation. Meanwhile the engine has further turns, or none, as with the
-//! server's second thread, which may come at once or too late.
+//! A disk write takes time between two events of the simulation. In the meantime the engine takes
+//! turns or not, like the server's second thread, which may step in at once or too late.
 
 use oxkeeper_proto::{OpCode, ServerId};
 use oxkeeper_replica::engine::{Event, MemberEngine, Moment, Outside};
@@ -18,22 +18,22 @@ use super::world::World;
 use crate::connections::Connections;
 use crate::options::Bug;
 
-/// A disk that takes longer is slow: the engine goes on without it.
+/// Duration of a disk write above which the disk is slow and the engine goes on without it, ms.
 const SLOW_DISK_AFTER_MS: u64 = 2;
-/// Groups of no more entries are not worth a note.
+/// Number of entries above which a group is recorded.
 const GROUP_MIN: u64 = 8;
 
-/// What a turn came to.
+/// Result of a turn.
 enum End {
-    /// It goes on.
+    /// The engine goes on.
     Going,
-    /// A peer's state is needed, with so many entries.
+    /// The engine needs the state of a peer (given by its place), up to this decided index.
     Install(usize, u64),
-    /// There was no room.
+    /// The disk was full.
     Full,
-    /// The machine stopped within it.
+    /// The machine stopped during the turn.
     Crashed,
-    /// Others have agreed on what it does not know.
+    /// The ensemble has agreed on a feature level that the server does not know.
     Outdated(Level),
 }
 
@@ -44,9 +44,9 @@ struct Surroundings<'a> {
     connections: &'a mut Connections,
     /// Index of the next entry.
     next: u64,
-    /// By zxid.
+    /// Tree digests, each with its zxid.
     digests: Vec<(i64, u64)>,
-    /// Entries that the durable tree holds and that nobody is being sent.
+    /// Number of entries that the durable tree holds.
     spent: u64,
 }
 
@@ -116,7 +116,7 @@ impl Outside for Surroundings<'_> {
 }
 
 impl Surroundings<'_> {
-    /// Clients of the former kind are closed.
+    /// Notes a change of service, and closes the clients of the former kind of service.
     fn serve(&mut self, former: Serving, now: Serving) {
         let (me, now_ms) = (self.me, self.world.now_ms);
         self.world.trouble(now_ms);
@@ -137,7 +137,7 @@ impl Surroundings<'_> {
 }
 
 impl World {
-    /// A turn of server `me`'s engine.
+    /// Takes a turn of the engine of server `me`.
     pub(super) fn engine_turn(&mut self, me: usize) {
         let Some(mut process) = self.hosts[me].process.take() else { return };
         let now_ms = self.now_ms;
@@ -209,7 +209,7 @@ impl World {
         if works { End::Going } else { self.begin_disk(me, process, incarnation) }
     }
 
-    /// Drives the engine, and tells the checkers what it does.
+    /// Runs `work` on the engine, and reports to the checkers what the engine does.
     fn drive<T>(
         &mut self,
         me: usize,
@@ -249,7 +249,7 @@ impl World {
         done
     }
 
-    /// Gives the disk what it has to do. It takes its time, and so may the engine to learn that it is done.
+    /// Gives the disk its work. The work takes time, and the engine may learn late that it is done.
     fn begin_disk(&mut self, me: usize, process: &mut Process, incarnation: &mut Incarnation) -> End {
         let work = incarnation.engine.lock().begin_disk(self.host_ms(me));
         let Some(work) = work else { return self.wanted(incarnation) };
@@ -366,7 +366,7 @@ impl World {
         }
     }
 
-    /// The servers compare what their states amount to.
+    /// Checks that the servers' comparison of state digests finds no difference.
     fn check_digests(&self, me: usize, incarnation: &Incarnation) {
         let mut engine = incarnation.engine.lock();
         let replica = engine.replica_mut();
@@ -375,7 +375,7 @@ impl World {
         assert!(mismatches.is_empty() && !wrong, "agreement: server {} finds {mismatches:?}, wrong {wrong}", me + 1);
     }
 
-    /// The checkers learn what was applied.
+    /// Tells the checkers what was applied.
     fn note_applied(&mut self, me: usize, index: u64, entry: &[u8]) {
         self.history.applied(me, index, entry, &mut self.oracle);
         let told = self.history.told(index);
@@ -386,7 +386,8 @@ impl World {
         told.ended.iter().for_each(|session| self.expiry.ended(*session));
     }
 
-    /// A bug: the clocks go by the wall's, which has jumped.
+    /// Implements [`Bug::ExpiryByWallClock`]: expires sessions as if the time of the wall clock's
+    /// jump had passed.
     fn expire_by_wall(&mut self, me: usize, process: &Process, incarnation: &Incarnation) {
         let (now_ms, host_ms) = (self.now_ms, self.host_ms(me));
         let mut engine = incarnation.engine.lock();
@@ -403,7 +404,7 @@ impl World {
         }
     }
 
-    /// The checkers learn how the server stands.
+    /// Tells the checkers the server's role.
     fn note_role(&mut self, me: usize, process: &Process, incarnation: &Incarnation) {
         let engine = incarnation.engine.lock();
         let replica = engine.replica();
@@ -425,13 +426,13 @@ impl World {
         self.expiry.serves(me, process.shared.read().serving == Serving::Yes, self.now_ms);
         if replica.role() != Role::Uninitialized {
             self.hosts[me].initialize = false;
-            // A founder votes at once; a server that comes back is back once it serves.
+            // A founder counts at once; a server that lost its disk is back once it serves.
             self.hosts[me].lost &= !replica.is_serving();
             self.hosts[me].blank &= self.hosts[me].lost;
         }
     }
 
-    /// Clients are closed.
+    /// Stops serving, and closes the clients.
     pub(super) fn stop_serving(&mut self, me: usize, process: &mut Process) {
         let host_ms = self.host_ms(me);
         if let Some(mut incarnation) = process.incarnation.take() {
@@ -442,7 +443,7 @@ impl World {
         }
     }
 
-    /// When the engine has its next turn.
+    /// Schedules the engine's next turn.
     fn schedule(&mut self, me: usize) {
         let due_ms = self.peer_network.due_ms(me).unwrap_or(NEVER);
         let Some(Process { connections, mode, incarnation: Some(incarnation), .. }) = &self.hosts[me].process else {
@@ -462,7 +463,8 @@ impl World {
     }
 }
 
-/// A bug: some session has another timeout here than at the other servers.
+/// Implements [`Bug::SilentDivergence`]: gives some session another timeout than at the other
+/// servers.
 fn diverge(state: &mut State) {
     let Some((session, owner)) = state.sessions().iter().next().map(|(id, session)| (id, session.owner)) else {
         return;

@@ -1,4 +1,4 @@
-//! Faults: what goes wrong, chosen by the seed.
+//! Injects faults, which the seed chooses.
 
 use oxkeeper_replica::ensemble::Role;
 
@@ -8,7 +8,7 @@ use super::world::{Event, World};
 use crate::options::Bug;
 use crate::request::Request;
 
-/// Kinds of faults.
+/// Kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fault {
     Crash,
@@ -51,7 +51,7 @@ impl Fault {
 }
 
 impl World {
-    /// The next one of this kind.
+    /// Plans the next fault of this kind.
     pub(super) fn plan_fault(&mut self, fault: Fault) {
         let options = &self.options;
         let every_ms = match fault {
@@ -98,7 +98,7 @@ impl World {
             Fault::Blackout => self.black_out(),
             Fault::Wipe => {
                 self.wipe(me);
-                // Perhaps as many as may be.
+                // Wipe more disks, perhaps as many as may be lost.
                 while self.random.once_in(3) {
                     let other = self.random.place(self.hosts.len());
                     self.wipe(other);
@@ -158,7 +158,7 @@ impl World {
         }
     }
 
-    /// A client asks for other voters, and goes on asking for other things.
+    /// Makes a client request other voters, in addition to its own requests.
     fn reconfigure(&mut self) {
         let loses_disks = self.options.wipe_every_ms > 0 || self.options.lost_promise_once_in > 0;
         let least = if loses_disks { 3 } else { 2 };
@@ -228,7 +228,8 @@ impl World {
         self.hosts.iter().position(|host| host.process.as_ref().is_some_and(leads))
     }
 
-    /// The leader is alone: all others stand still, or are gone, or nobody reaches anybody.
+    /// Takes the quorum away from the leader: all other servers are paused or crash, or no server
+    /// reaches another.
     fn lose_quorum(&mut self) {
         let (now_ms, leader) = (self.now_ms, self.leader());
         let others: Vec<usize> = (0..self.hosts.len()).filter(|&place| Some(place) != leader).collect();
@@ -253,8 +254,8 @@ impl World {
         }
     }
 
-    /// A candidate may hear one promise more, whose giver then loses its disk; the others hear of its ballot late, each at
-    /// another time.
+    /// Cuts a candidate off, so that it may receive one more promise, whose giver then loses its
+    /// disk. The other servers hear of the candidate's ballot late, each at a different time.
     pub(super) fn cut_candidate(&mut self, me: usize) {
         let once_in = self.options.lost_promise_once_in;
         let (now_ms, count) = (self.now_ms, self.hosts.len());
@@ -274,20 +275,20 @@ impl World {
         self.queue.plan(at_ms, Event::LosePromise { candidate: me, giver });
     }
 
-    /// Makes the giver of a promise that no other server has heard of forget it.
+    /// Makes a server forget a promise that no server but the candidate has heard of.
     pub(super) fn lose_promise(&mut self, candidate: usize, giver: usize) {
         if self.settling {
             return;
         }
         self.wipe(giver);
-        // It comes back while the candidate is away.
+        // The server comes back while the candidate is cut off.
         let event = Event::Start(giver, self.hosts[giver].start);
         self.queue.plan(self.now_ms, event);
         let until_ms = self.now_ms + self.random.within(1, 40 * self.options.heartbeat_ms);
         self.cut_off(candidate, giver, until_ms);
     }
 
-    /// In both directions.
+    /// Blocks both directions between two servers.
     fn cut_off(&mut self, one: usize, other: usize, until_ms: u64) {
         self.trouble(until_ms);
         for (from, to) in [(one, other), (other, one)] {
@@ -296,7 +297,7 @@ impl World {
         }
     }
 
-    /// Server `me` is cut off, unless it leads, or another one is.
+    /// Isolates server `me`, unless it leads or another server is cut off.
     fn isolate(&mut self, me: usize) {
         let now_ms = self.now_ms;
         let pairs = (0..self.hosts.len()).flat_map(|one| (0..one).map(move |other| (one, other)));
@@ -318,7 +319,7 @@ impl World {
         self.expiry.troubled(me, until_ms);
     }
 
-    /// Some cannot reach some others.
+    /// Blocks the paths from some servers to some others.
     fn partition(&mut self) {
         let (now_ms, count) = (self.now_ms, self.hosts.len());
         let until_ms = now_ms + self.long_or_short(6_000);
@@ -330,15 +331,15 @@ impl World {
         for from in 0..count {
             for to in (0..count).filter(|&to| to != from) {
                 let blocked = match kind {
-                    // one alone
+                    // One server alone.
                     0 => from == one || to == one,
-                    // two sides
+                    // Two sides.
                     1 => sides[from] != sides[to],
-                    // one direction
+                    // One direction.
                     2 => from == one && to == other,
-                    // a chain: only neighbours
+                    // A chain: each server reaches only its neighbours.
                     3 => from.abs_diff(to) > 1,
-                    // a hub: everyone reaches only it
+                    // A hub: each server reaches only the hub.
                     _ => from != one && to != one,
                 };
                 if blocked {

@@ -1,4 +1,5 @@
-//! A server takes over a peer's state, and begins a new incarnation. Mirrors `Ensemble::install` and `start_anew`.
+//! Installs a peer's state at a server, which then begins a new incarnation. Mirrors
+//! `Ensemble::install` and `start_anew`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,9 +14,9 @@ use super::world::World;
 use crate::options::Bug;
 use crate::server::{DATA_DIR, LOG_DIR};
 
-/// Pause after a state could not be fetched, and between attempts while the disk is full, ms.
+/// Pause after a failed fetch, and between attempts while the disk is full, ms.
 const RETRY_PAUSE_MS: u64 = 1_000;
-/// A state's stream may be silent for so long, ms.
+/// Time for which a state's stream may be silent, ms.
 const PATIENCE_MS: u64 = 5_000;
 
 impl World {
@@ -49,7 +50,7 @@ impl World {
         Mode::Resting(self.now_ms + RETRY_PAUSE_MS)
     }
 
-    /// The next chunk, or the end.
+    /// Takes the next chunk, or ends the transfer.
     pub(super) fn install_turn(&mut self, me: usize) {
         let now_ms = self.now_ms;
         let mut process = self.hosts[me].process.take().expect("its turn");
@@ -107,7 +108,8 @@ impl World {
         self.wake_engine(me, at_ms);
     }
 
-    /// At the other server, between two turns of its engine; nothing comes while that waits for its disk.
+    /// Fetches the next chunk from the peer, between two turns of its engine; nothing comes while
+    /// that engine waits for its disk.
     fn next_chunk(&mut self, install: &mut Install) -> Result<(), &'static str> {
         let host = &self.hosts[install.from];
         let Some(Process { incarnation: Some(incarnation), mode, .. }) = &host.process else {
@@ -167,7 +169,7 @@ impl World {
         }
     }
 
-    /// What is on the disk is loaded, which takes its time; then a new incarnation begins.
+    /// Loads the data on the disk, which takes `load_ms`, and begins a new incarnation.
     pub(super) fn load(&mut self, me: usize, mut process: Process, load_ms: u64) {
         if self.is_checkpointing(me) {
             return self.rest(me, process, load_ms.max(1));
@@ -179,14 +181,15 @@ impl World {
         self.rest(me, process, load_ms);
     }
 
-    /// A new incarnation begins later.
+    /// Waits, and begins a new incarnation afterwards.
     fn rest(&mut self, me: usize, mut process: Process, rest_ms: u64) {
         process.mode = Mode::Resting(self.now_ms + rest_ms);
         self.hosts[me].process = Some(process);
         self.wake_engine(me, self.now_ms + rest_ms);
     }
 
-    /// Nobody is linked any more, and nobody is sent anything.
+    /// Ends the incarnation: cuts all links, and ends the state transfers that the server is
+    /// sending.
     fn end_incarnation(&mut self, me: usize, process: &mut Process) {
         let now_ms = self.now_ms;
         process.incarnation = None;
@@ -200,7 +203,7 @@ impl World {
         }
     }
 
-    /// A new incarnation from what is on disk, as if the process had been started again.
+    /// Begins a new incarnation from the data on the disk, as if the process had been restarted.
     pub(super) fn start_anew(&mut self, me: usize, mut process: Process) {
         if self.is_checkpointing(me) {
             return self.rest(me, process, 1);

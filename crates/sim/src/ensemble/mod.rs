@@ -1,10 +1,11 @@
-//! An ensemble: several servers, their clients, their disks and what is between them, in one thread under one seed.
+//! Simulates an ensemble: several servers, their clients, their disks and the networks between
+//! them, in one thread under one seed.
 //!
-//! Each server is the production replica over the production store and recovery; connections, applier and clocks are
-//! production's, too. Checkers see what clients see and what is applied anywhere.
+//! Each server is the production replica on the production store and recovery; connections, applier
+//! and clocks are production's, too. Checkers see what clients see, and what any server applies.
 //!
-//! Reading order: [`options`], [`scenario`], [`clock`], `world` (time and clients), `faults`, [`server`], `engine`, `recovering`,
-//! `checkpoints`, `install`, `upgrades`, `observers`,
+//! Reading order: [`options`], [`scenario`], [`clock`], `world` (time and clients), `faults`,
+//! [`server`], `engine`, `recovering`, `checkpoints`, `install`, `upgrades`, `observers`,
 //! [`peer_network`], [`trace`]; then [`check`](crate::check).
 
 mod checkpoints;
@@ -28,10 +29,10 @@ pub use options::Options;
 pub use scenario::Scenario;
 pub use world::run;
 
-/// Virtual time of a run before its faults stop when nothing else is said, ms.
+/// Default virtual time of a run before its faults stop, ms.
 pub const RUN_MS: u64 = 3_000;
 
-/// The command that replays a run of a scenario.
+/// Returns the command that replays a run of a scenario.
 pub fn replay_command(options: &Options, scenario: Scenario) -> String {
     let Options { seed, servers, run_ms, .. } = options;
     let scenario =
@@ -40,67 +41,68 @@ pub fn replay_command(options: &Options, scenario: Scenario) -> String {
     format!("oxkeeper sim --servers {servers} --seed {seed}{scenario}{minutes}")
 }
 
-/// What a run came to.
+/// Results of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Events of the simulation.
+    /// Simulation events processed.
     pub steps: u64,
     /// Log entries applied.
     pub entries: u64,
-    /// Of these, decided by one server that voted alone.
+    /// Entries decided by a server that was the only voter.
     pub alone: u64,
     /// Commands that took a zxid.
     pub commands: u64,
-    /// Leaderships.
+    /// Leaderships that began.
     pub epochs: u64,
-    /// Of these, before the faults stopped.
+    /// Leaderships that began before the faults stopped.
     pub unsettled_epochs: u64,
     /// Replies checked.
     pub replies: u64,
     /// Events checked.
     pub events: u64,
-    /// Frames between servers.
+    /// Frames sent between servers.
     pub frames: u64,
-    /// Starts of servers.
+    /// Times a server started.
     pub starts: u64,
-    /// Crashes of them.
+    /// Times a server crashed.
     pub crashes: u64,
-    /// Times a server met what only a newer release knows.
+    /// Times a server met a feature level that only a newer release knows.
     pub outdated: u64,
     /// Disks lost.
     pub wipes: u64,
-    /// States asked for.
+    /// States requested.
     pub installs: u64,
     /// States installed.
     pub installed: u64,
-    /// Other voters asked for.
+    /// Reconfigurations requested.
     pub reconfigs: u64,
-    /// Times they were changed.
+    /// Changes of the voters.
     pub configurations: u64,
-    /// Leaders told to go.
+    /// Leadership transfers begun.
     pub leadership_transfers: u64,
     /// Checkpoints committed.
     pub checkpoints: u64,
-    /// Sessions there were.
+    /// Sessions that existed.
     pub sessions: u64,
     /// Sessions that expired.
     pub expired: u64,
-    /// Sessions that only one server knew.
+    /// Local sessions, which only one server knew.
     pub local: u64,
-    /// Of these, made the ensemble's.
+    /// Local sessions upgraded to sessions of the ensemble.
     pub upgraded: u64,
-    /// Of these, expired.
+    /// Local sessions that expired.
     pub local_expired: u64,
-    /// Replies that a server gave which served reads only.
+    /// Replies from servers in read-only mode.
     pub read_only_replies: u64,
     /// Virtual time, ms.
     pub virtual_ms: u64,
-    /// Of the last tree.
+    /// Digest of the final tree.
     pub digest: u64,
 }
 
 impl Report {
-    /// Says in one sentence that `seeds` seeds kept every promise, and what the runs did.
+    /// Returns a sentence which states that `seeds` seeds kept every promise, and what the runs
+    /// did.
     pub fn verdict(&self, seeds: u64) -> String {
         format!(
             "{}, no promise broken; {} entries, {} crashes, {} leaderships, {} replies and {} events checked, \
@@ -115,7 +117,7 @@ impl Report {
         )
     }
 
-    /// Adds another run's.
+    /// Adds the results of another run.
     pub fn add(&mut self, other: &Report) {
         self.steps += other.steps;
         self.entries += other.entries;

@@ -1,14 +1,15 @@
 //! Servers that do not vote.
 //!
-//! Promise: where nobody asks for other voters, whoever did not found the ensemble never votes, follows or leads, whatever is lost;
-//! and serves like everybody else once the faults have stopped.
+//! Promise: if no client requests other voters, a server that did not found the ensemble never
+//! votes, follows or leads, whatever is lost. It serves like every other server once the faults
+//! have stopped.
 
 use oxkeeper_replica::ensemble::{Replica, Role};
 
 use super::world::World;
 
 impl World {
-    /// Checks how a server without a vote stands.
+    /// Checks the role of a server without a vote.
     pub(super) fn check_observer(&self, me: usize, replica: &Replica) {
         if self.options.reconfig_every_ms > 0 || (me as u64) < self.options.founders {
             return;

@@ -1,6 +1,7 @@
-//! What a run of an ensemble does and which faults it meets: all of it chosen by the seed, before anything happens.
+//! Parameters and faults of an ensemble's run, all chosen by the seed before anything happens.
 //!
-//! Each kind of fault is left out of about one run in three: a fault that is always there hides what happens without it.
+//! About one run in three is without any given kind of fault: a fault that is always present hides
+//! what happens without it.
 
 use std::fmt;
 
@@ -13,135 +14,142 @@ use super::clock::slowest_takes_ms;
 use crate::options::Bug;
 use crate::random::Random;
 
-/// The options of a run. Faults are "about every so many ms"; 0 is never.
+/// Options of a run. An interval of n means about every n ms; 0 means never.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// All choices follow from it.
+    /// Seed of all random choices.
     pub seed: u64,
-    /// 3 to 7.
+    /// Number of servers, 3 to 7.
     pub servers: u64,
     /// Virtual time before the faults stop and the run settles, ms.
     pub run_ms: u64,
-    /// The highest feature levels of an older and a newer release. If they differ, each server begins with one of them, may come
-    /// back with the other whenever it starts, and ends with the newer one.
+    /// Highest feature levels of an older and a newer release. If they differ, each server begins
+    /// with one of them, may come back with the other whenever it starts, and ends with the newer
+    /// one.
     pub releases: [Level; 2],
-    /// What is wrong on purpose around the replica.
+    /// Deliberate defect outside the replica.
     pub bug: Bug,
-    /// What is wrong on purpose within it.
+    /// Deliberate defects inside the replica.
     pub bugs: Bugs,
-    /// The replica's invariants are looked at after every event.
+    /// Whether the replica's invariants are checked after every event.
     pub check: bool,
-    /// Clients.
+    /// Number of clients.
     pub clients: u64,
-    /// Threads that the connections of a server are dealt out to.
+    /// Number of threads among which a server's connections are distributed.
     pub threads: u64,
     /// Width of the session clocks' buckets, ms.
     pub tick_ms: u64,
-    /// A round of the election, ms.
+    /// Duration of an election round, ms.
     pub heartbeat_ms: u64,
-    /// A client thinks at most so long, ms.
+    /// Maximum pause between a client's turns, ms.
     pub think_ms_max: u64,
-    /// Requests one client has outstanding at most.
+    /// Limit of outstanding requests per client.
     pub depth: u64,
-    /// A client's byte is on its way at most this long, ms.
+    /// Maximum delay of a byte between a client and a server, ms.
     pub delay_ms_max: u64,
-    /// Bytes on their way to a client or from it before the other side cannot write.
+    /// Bytes in flight in one direction between a client and a server before the writer blocks.
     pub window_len: u64,
-    /// A frame between servers is mostly on its way at most this long, ms.
+    /// Usual maximum delay of a frame between servers, ms.
     pub peer_delay_ms_max: u64,
-    /// A write of the log takes at least this long, ms.
+    /// Minimum duration of a log write, ms.
     pub disk_ms_min: u64,
-    /// Bytes that a link between servers carries in a millisecond; 0 for any number.
+    /// Bandwidth of a link between servers, bytes per ms; 0 is unlimited.
     pub peer_bytes_per_ms: u64,
-    /// A write of the log takes at most this long, ms.
+    /// Maximum duration of a log write, ms.
     pub disk_ms_max: u64,
-    /// A leader whose disk stands still for so long has another server lead, ms.
+    /// Time for which a leader's disk may stall before another server is to lead, ms.
     pub disk_stall_ms: u64,
-    /// Bytes of a log entry at most, unless one command has more.
+    /// Size limit of a log entry, bytes, unless a single command is larger.
     pub entry_len_max: u64,
-    /// Bytes of a log segment.
+    /// Size of a log segment, bytes.
     pub segment_len: u64,
-    /// Bytes of log kept for peers that are behind.
+    /// Bytes of log to keep for peers that are behind.
     pub log_window_len: u64,
-    /// Bytes of log that a peer is sent as entries.
+    /// Limit of log bytes to send to a peer as entries.
     pub sync_len_max: u64,
-    /// The servers found the ensemble without waiting for all.
+    /// Whether the servers may found the ensemble without waiting for all of them.
     pub initialize: bool,
-    /// A checkpoint, at each server.
+    /// Interval between checkpoints of a server.
     pub checkpoint_every_ms: u64,
-    /// A server is killed or loses power.
+    /// Interval between crashes of a server, by a kill or a power failure.
     pub crash_every_ms: u64,
-    /// The leader is.
+    /// Interval between crashes of the leader.
     pub leader_crash_every_ms: u64,
-    /// Power fails everywhere at once.
+    /// Interval between power failures of all servers at once.
     pub blackout_every_ms: u64,
-    /// A server loses its disk.
+    /// Interval between losses of a server's disk.
     pub wipe_every_ms: u64,
-    /// About one in so many candidates is cut off from all others but one, which then loses its disk; 0 is never.
+    /// About one in this many candidates is cut off from all others but one, which then loses its
+    /// disk; 0 means never.
     pub lost_promise_once_in: u64,
-    /// A link between servers breaks.
+    /// Interval between breaks of a link between servers.
     pub cut_every_ms: u64,
-    /// Some servers cannot reach some others, in one direction or both.
+    /// Interval between partitions, in which some servers cannot reach some others, in one
+    /// direction or both.
     pub partition_every_ms: u64,
-    /// The leader loses all others at once.
+    /// Interval between losses of all followers at once.
     pub lost_quorum_every_ms: u64,
-    /// A server stands still.
+    /// Interval between pauses of a server.
     pub pause_every_ms: u64,
-    /// A disk stands still.
+    /// Interval between stalls of a disk.
     pub stall_every_ms: u64,
-    /// A disk is full.
+    /// Interval between periods in which a disk is full.
     pub full_every_ms: u64,
-    /// A wall clock jumps.
+    /// Interval between jumps of a wall clock.
     pub wall_jump_every_ms: u64,
-    /// Others vote from then on.
+    /// Interval between requests for other voters.
     pub reconfig_every_ms: u64,
-    /// Servers that the ensemble is founded by.
+    /// Number of servers that found the ensemble.
     pub founders: u64,
-    /// One server may vote alone.
+    /// Whether a single server may be the only voter.
     pub one_voter: bool,
-    /// Servers beyond `servers` that do not vote at first.
+    /// Number of servers beyond `servers`, which do not vote at first.
     pub spares: u64,
-    /// These are members, observers, from the beginning; otherwise they are none.
+    /// Whether the spare servers are members (observers) from the beginning; otherwise they are not
+    /// members.
     pub observing: bool,
-    /// The id of the first server.
+    /// Id of the first server.
     pub first_id: u8,
-    /// The last server has the largest id there is; otherwise ids have no gaps.
+    /// Whether the last server has the largest possible id; otherwise ids have no gaps.
     pub last_is_255: bool,
-    /// The leader is told to go.
+    /// Interval between leadership transfers.
     pub transfer_every_ms: u64,
-    /// A server that does not lead hears nobody, and nobody hears it.
+    /// Interval between isolations of a server that does not lead, in both directions.
     pub isolation_every_ms: u64,
-    /// For so long, ms.
+    /// Duration of an isolation, ms.
     pub isolation_ms: u64,
-    /// A state that was fetched takes so long to load, ms.
+    /// Time to load a fetched state, ms.
     pub load_ms: u64,
-    /// A process that starts takes at least so long until it has recovered, ms.
+    /// Minimum time in which a starting process recovers, ms.
     pub start_ms: u64,
-    /// For each znode and each log entry it takes so much longer, µs.
+    /// Additional recovery time per znode and per log entry, µs.
     pub recovers_one_us: u64,
-    /// The monotonic clocks of hosts are wrong by at most so many parts in a million, each in its own way; 0 for true ones.
+    /// Maximum drift of the hosts' monotonic clocks, parts per million; each clock has its own
+    /// drift. 0 means true clocks.
     pub drift_ppm_max: u64,
-    /// A server that has no quorum for so long serves reads, ms; 0 for never.
+    /// Time without a quorum after which a server enters read-only mode, ms; 0 means never.
     pub read_only_after_ms: u64,
-    /// So many clients will do with that.
+    /// Number of clients that accept servers in read-only mode.
     pub read_only_clients: u64,
-    /// Which new sessions only their server knows.
+    /// Kind of local sessions, if new sessions are local.
     pub local_sessions: LocalSessions,
-    /// Nothing happens but that disks are lost: a server that lost its own must soon be [in step](crate::check::progress).
+    /// Whether disks are lost and nothing else happens: a server that lost its disk must soon
+    /// [catch up](crate::check::progress).
     pub lone_wipes: bool,
-    /// Nothing worse happens than what an ensemble takes without a new leader: it must [progress](crate::check::progress).
+    /// Whether nothing happens that requires a new leader: the ensemble must
+    /// [progress](crate::check::progress).
     pub steady: bool,
-    /// A client's connection is cut.
+    /// Interval between cuts of a client's connection.
     pub client_cut_every_ms: u64,
-    /// A client stands still.
+    /// Interval between pauses of a client.
     pub client_pause_every_ms: u64,
 }
 
-/// Bytes that a server lacks at most in a short run, about.
+/// Approximate maximum of what a server lacks in a short run, bytes.
 const CATCH_UP_LEN: u64 = 300_000;
 
 impl Options {
-    /// The options that `seed` chooses for `servers` servers.
+    /// Returns the options that `seed` chooses for `servers` servers.
     pub fn new(seed: u64, servers: u64, run_ms: u64) -> Options {
         let random = &mut Random::new(seed ^ 0x656e_7365_6d62_6c65);
         let changes = &mut Random::new(seed ^ 0x6d65_6d62_6572_7368);
@@ -161,7 +169,7 @@ impl Options {
         let observers = &mut Random::new(seed ^ 0x6f62_7365_7276_6572);
         let spares = if reconfig_every_ms > 0 { spares } else { observers.one_of(&[0, 0, 1, 2]) };
         let tick_ms = random.one_of(&[100, 200]);
-        // A round must be longer than the way there and back and a write of the log, or leaders never last.
+        // A round must be longer than a round trip and a log write, or no leader lasts.
         let heartbeat_ms = random.one_of(&[tick_ms / 4, tick_ms / 2]).max(40);
         Options {
             seed,
@@ -196,7 +204,7 @@ impl Options {
             disk_ms_max: random.one_of(&[0, 1, heartbeat_ms / 5]),
             disk_stall_ms: random.one_of(&[300, 2_000, 10_000]),
             entry_len_max: random.one_of(&[1, 600, 1 << 20]),
-            // Each new one costs a quarter of a mebibyte of filling.
+            // Each new segment costs a quarter of a mebibyte of preallocation.
             segment_len: random.one_of(&[2 << 10, 16 << 10, 64 << 10, 64 << 10]),
             log_window_len: random.one_of(&[0, 4 << 10, 64 << 10]),
             sync_len_max: random.one_of(&[2 << 10, 16 << 10, 1 << 20]),
@@ -205,7 +213,7 @@ impl Options {
             crash_every_ms: rate(random, 1_500),
             leader_crash_every_ms: rate(random, 2_000),
             blackout_every_ms: rate(random, 3_000),
-            // What a voter alone loses is lost.
+            // If a sole voter loses data, the data is lost.
             wipe_every_ms: Some(rate(random, 3_000)).filter(|_| founders > 1).unwrap_or_default(),
             lost_promise_once_in: if founders > 1 && losing.once_in(2) { losing.within(1, 8) } else { 0 },
             cut_every_ms: rate(random, 700),
@@ -228,7 +236,7 @@ impl Options {
         }
     }
 
-    /// The same without any fault.
+    /// Returns the options without any fault.
     pub fn calm(self) -> Options {
         Options {
             crash_every_ms: 0,
@@ -252,7 +260,8 @@ impl Options {
         }
     }
 
-    /// The same without the troubles that later versions of the simulator have brought: what a seed meant before.
+    /// Returns the options without the troubles that later versions of the simulator have added, so
+    /// that a seed keeps its former meaning.
     pub fn as_it_was(self) -> Options {
         Options {
             start_ms: 0,
@@ -267,7 +276,7 @@ impl Options {
         }
     }
 
-    /// Servers with the pace that they have by default, without faults.
+    /// Returns options with the default pace of servers, without faults.
     pub fn by_default(self) -> Options {
         Options {
             tick_ms: 2_000,
@@ -286,43 +295,44 @@ impl Options {
         }
     }
 
-    /// Servers, members or not.
+    /// Returns the number of servers, whether members or not.
     pub fn hosts(&self) -> usize {
         (self.servers + self.spares) as usize
     }
 
-    /// The id of the server in `place`, which count from 0.
+    /// Returns the id of the server in `place`; places count from 0.
     pub fn id(&self, place: usize) -> ServerId {
         let is_last = place + 1 == self.hosts();
         ServerId(if is_last && self.last_is_255 { u8::MAX } else { self.first_id + place as u8 })
     }
 
-    /// The place of the server with this id.
+    /// Returns the place of the server with this id.
     pub fn place(&self, id: ServerId) -> usize {
         (0..self.hosts()).find(|&place| self.id(place) == id).expect("ids are those of servers")
     }
 
-    /// How long clients wait at most when nothing is wrong, ms: a silent link is given up, dialled again, a leader is
-    /// found, and all of it twice, by the slowest clock there may be; and what a server lacks comes over a narrow link.
+    /// Returns how long clients may have to wait if nothing is wrong, ms: a silent link is given up
+    /// and dialled again, and a leader is found, all of it twice, by the slowest possible clock;
+    /// and a server receives what it lacks over a narrow link.
     pub fn patience_ms(&self) -> u64 {
         slowest_takes_ms(25 * self.heartbeat_ms, self.drift_ppm_max)
             + CATCH_UP_LEN.checked_div(self.peer_bytes_per_ms).unwrap_or_default()
     }
 
-    /// How fast the servers notice things, as `oxkeeper-server` derives it.
+    /// Returns how fast the servers notice changes, derived as in `oxkeeper-server`.
     pub fn pace(&self) -> Pace {
         let heartbeat_ms = self.heartbeat_ms;
         Pace { heartbeat_ms, silence_ms: 5 * heartbeat_ms, contact_ms: self.tick_ms.max(5 * heartbeat_ms) }
     }
 }
 
-/// Never, or about every `usual` ms.
+/// Returns 0 (never), or an interval of about `usual` ms.
 fn rate(random: &mut Random, usual: u64) -> u64 {
     if random.once_in(3) { 0 } else { random.within(usual / 2, usual * 2) }
 }
 
 impl fmt::Display for Options {
-    /// The faults first.
+    /// Lists the faults first.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let faults = [
             (self.crash_every_ms, "a server is killed or loses power"),

@@ -1,11 +1,14 @@
-//! Links between servers: frames arrive in order, late; a link breaks and loses what is on its way from some frame on;
-//! a direction may be silent for a while, which each end only notices by its patience.
+//! Links between servers. Frames arrive in order, late. When a link breaks, the frames in flight
+//! are lost from some frame on. A direction may be silent for a while, which each end notices only
+//! by its timeout.
 //!
-//! A link may be narrow: each direction passes so many bytes in a millisecond, and frames wait for those in front of them. An
-//! urgent one waits for a piece of a long frame only. It also overtakes frames that are late for another reason; but none that
-//! was sent behind it arrives before it.
+//! A link may be narrow: each direction carries a limited number of bytes per millisecond, and
+//! frames wait for those in front of them. An urgent frame waits only for one piece of a long
+//! frame. It also overtakes frames that are late for another reason, but no frame sent after it
+//! arrives before it.
 //!
-//! Mirrors `oxkeeper-server`'s `peers`: one link for each pair, dialled by the smaller place, a new one replaces the old.
+//! Mirrors `oxkeeper-server`'s `peers`: there is one link for each pair, dialled by the server with
+//! the smaller place, and a new link replaces the old one.
 
 use std::collections::VecDeque;
 
@@ -13,93 +16,95 @@ use oxkeeper_replica::ensemble::frame::Frame;
 
 use crate::random::Random;
 
-/// An urgent frame waits so long for the piece that is under way, and for what the system holds, µs.
+/// Longest wait of an urgent frame for the piece in progress, and for what the system has buffered,
+/// µs.
 const PIECE_US: u64 = 3_000;
-/// While a frame is on its way the ends see that something moves, about so often, ms.
+/// Approximate interval at which the ends notice progress while a frame is in transit, ms.
 const MOVES_EVERY_MS: u64 = 10;
-/// At most so often for one frame.
+/// Limit of such notices for one frame.
 const MOVES_MAX: u64 = 64;
 
-/// What an end hears of its peer, in order.
+/// Item that an end receives from its peer, in order.
 #[derive(Clone, Debug)]
 pub enum Item {
-    /// A new link, by its number.
+    /// A new link, with its number.
     Up(u64),
-    /// A frame on it.
+    /// A frame that arrived on the link.
     Frame(Vec<u8>),
-    /// A part of a frame has come (`true`), or left.
+    /// A part of a frame has arrived (`true`) or left (`false`).
     Moves(bool),
-    /// It has ended.
+    /// The link has ended.
     Down,
 }
 
 impl Item {
-    /// Whether it is lost when the link is.
+    /// Returns whether the item is lost if the link breaks.
     fn is_on_its_way(&self) -> bool {
         matches!(self, Item::Frame(_) | Item::Moves(_))
     }
 }
 
-/// One end's view.
+/// State of one end.
 #[derive(Debug, Default)]
 struct End {
     inbox: VecDeque<(u64, Item)>,
     last_ms: u64,
-    /// When the last urgent frame came, or will.
+    /// Arrival time of the last urgent frame, which may be in the future, ms.
     urgent_ms: u64,
-    /// The newest link that it has not heard the end of.
+    /// Newest link whose end this end has not noticed.
     uses: Option<u64>,
-    /// The link that its engine has taken over: what it sends goes there.
+    /// Link that the engine has taken over and sends on.
     sends: Option<u64>,
 }
 
-/// What a direction of a link has to carry: until when each kind of frame keeps it busy, µs.
+/// Time until which each kind of frame keeps a direction of a link busy, µs.
 #[derive(Clone, Copy, Debug, Default)]
 struct Line {
     bulk_us: u64,
     urgent_us: u64,
 }
 
-/// A pair of servers.
+/// Connection between a pair of servers.
 #[derive(Debug, Default)]
 struct Wire {
-    /// Of the smaller place first.
+    /// Ends; that of the smaller place comes first.
     ends: [End; 2],
-    /// What each end sends.
+    /// Direction in which each end sends.
     lines: [Line; 2],
-    /// Until when what each end sends does not arrive.
+    /// Time until which each end's frames do not arrive, ms.
     blocked_until_ms: [u64; 2],
-    /// The newest link, and whether it still carries anything.
+    /// Newest link, and whether it still carries frames.
     link: u64,
     carries: bool,
 }
 
-/// All pairs.
+/// Links of all pairs of servers.
 #[derive(Debug)]
 pub struct PeerNetwork {
     peer_network: Vec<Wire>,
     servers: usize,
     delay_ms_max: u64,
-    /// 0: a frame takes no time but its delay.
+    /// Bandwidth; 0 means that a frame takes no time but its delay.
     bytes_per_ms: u64,
-    /// A bug: urgent frames wait behind all others.
+    /// Whether urgent frames wait behind all others, for `Bug::OneLane`.
     one_lane: bool,
 }
 
 impl PeerNetwork {
-    /// Without links.
+    /// Creates a network without links.
     pub fn new(servers: usize, delay_ms_max: u64, bytes_per_ms: u64, one_lane: bool) -> PeerNetwork {
         let peer_network = (0..servers * servers).map(|_| Wire::default()).collect();
         PeerNetwork { peer_network, servers, delay_ms_max, bytes_per_ms, one_lane }
     }
 
-    /// The pair, and which of its ends `me` is.
+    /// Returns the pair's connection, and the index of the end that is `me`.
     fn wire(&mut self, me: usize, peer: usize) -> (&mut Wire, usize) {
         let (low, high) = (me.min(peer), me.max(peer));
         (&mut self.peer_network[low * self.servers + high], usize::from(me > peer))
     }
 
-    /// Sends a frame; when it arrives, or begins to, unless it is lost.
+    /// Sends a frame. Returns the time at which it arrives or begins to arrive, or `None` if it is
+    /// lost.
     pub fn send(&mut self, me: usize, peer: usize, frame: Vec<u8>, now_ms: u64, random: &mut Random) -> Option<u64> {
         let delay_ms = self.delay(random);
         let (bytes_per_ms, one_lane) = (self.bytes_per_ms, self.one_lane);
@@ -107,7 +112,7 @@ impl PeerNetwork {
         if !wire.carries || wire.ends[end].sends != Some(wire.link) {
             return None;
         }
-        // What is not acknowledged is sent again once the way is free.
+        // Unacknowledged frames are sent again once the direction is free.
         let now_us = 1_000 * now_ms.max(wire.blocked_until_ms[end]);
         let len_us = (1_000 * frame.len() as u64).checked_div(bytes_per_ms).unwrap_or_default();
         let is_urgent = !one_lane && Frame::is_urgent(&frame);
@@ -127,11 +132,11 @@ impl PeerNetwork {
     }
 
     fn delay(&self, random: &mut Random) -> u64 {
-        // Mostly quick, seldom slow.
+        // Delays are mostly short, rarely long.
         if random.once_in(20) { random.within(0, 5 * self.delay_ms_max) } else { random.within(0, self.delay_ms_max) }
     }
 
-    /// The next thing `me` hears of `peer`.
+    /// Returns the next item that `me` receives from `peer`.
     pub fn poll(&mut self, me: usize, peer: usize, now_ms: u64) -> Option<Item> {
         let (wire, end) = self.wire(me, peer);
         let end = &mut wire.ends[end];
@@ -144,7 +149,7 @@ impl PeerNetwork {
             Item::Up(link) => end.sends = Some(link),
             Item::Down => {
                 end.sends = None;
-                // One that was replaced ends in front of the new one.
+                // A replaced link ends before the new one begins.
                 if end.inbox.iter().all(|(_, item)| !matches!(item, Item::Up(_))) {
                     end.uses = None;
                 }
@@ -154,7 +159,7 @@ impl PeerNetwork {
         Some(item)
     }
 
-    /// When `me` hears something next.
+    /// Returns the time at which `me` receives the next item.
     pub fn due_ms(&mut self, me: usize) -> Option<u64> {
         let peers = (0..self.servers).filter(|&peer| peer != me);
         let dues = peers.filter_map(|peer| {
@@ -164,31 +169,32 @@ impl PeerNetwork {
         dues.collect::<Vec<_>>().into_iter().min()
     }
 
-    /// Whether a dial from `me` would do: nothing is blocked, and `me` knows of no link.
+    /// Returns whether a dial from `me` can succeed: no direction is blocked, and `me` knows of no
+    /// link.
     pub fn may_dial(&mut self, me: usize, peer: usize, now_ms: u64) -> bool {
         let (wire, end) = self.wire(me, peer);
         wire.ends[end].uses.is_none() && wire.blocked_until_ms.iter().all(|&until_ms| until_ms <= now_ms)
     }
 
-    /// Whether `me` has a link to `peer`, as far as it knows.
+    /// Returns whether `me` believes that it has a link to `peer`.
     pub fn is_linked(&mut self, me: usize, peer: usize) -> bool {
         let (wire, end) = self.wire(me, peer);
         wire.ends[end].uses.is_some()
     }
 
-    /// Whether both ends use one link.
+    /// Returns whether both ends use the same link.
     pub fn carries(&mut self, me: usize, peer: usize) -> bool {
         let (wire, _) = self.wire(me, peer);
         wire.carries && wire.ends.iter().all(|end| end.sends == Some(wire.link))
     }
 
-    /// Whether both directions are free.
+    /// Returns whether both directions are free.
     pub fn is_open(&mut self, me: usize, peer: usize, now_ms: u64) -> bool {
         let (wire, _) = self.wire(me, peer);
         wire.blocked_until_ms.iter().all(|&until_ms| until_ms <= now_ms)
     }
 
-    /// A new link. It replaces the old one at an end that still has it.
+    /// Creates a new link, which replaces the old one at each end that still has it.
     pub fn connect(&mut self, me: usize, peer: usize, now_ms: u64, random: &mut Random) {
         let delays = [self.delay(random), self.delay(random)];
         let (wire, _) = self.wire(me, peer);
@@ -205,7 +211,7 @@ impl PeerNetwork {
         }
     }
 
-    /// The network breaks the link: each end learns of it soon, or never.
+    /// Breaks the link in the network: each end learns of it soon, or never.
     pub fn cut(&mut self, me: usize, peer: usize, now_ms: u64, random: &mut Random) {
         let (wire, _) = self.wire(me, peer);
         if !std::mem::replace(&mut wire.carries, false) {
@@ -219,7 +225,7 @@ impl PeerNetwork {
         }
     }
 
-    /// `me` ends the link.
+    /// Ends the link on behalf of `me`.
     pub fn kill(&mut self, me: usize, peer: usize, now_ms: u64, random: &mut Random) {
         let delay_ms = self.delay(random);
         let (wire, end) = self.wire(me, peer);
@@ -240,7 +246,8 @@ impl PeerNetwork {
         }
     }
 
-    /// The process is gone. Its peers hear of it, unless its machine is gone, too.
+    /// Ends the links of a process that is gone. Its peers learn of it, unless its machine is gone,
+    /// too.
     pub fn die(&mut self, me: usize, machine: bool, now_ms: u64, random: &mut Random) {
         for peer in (0..self.servers).filter(|&peer| peer != me) {
             let delay_ms = self.delay(random);
@@ -261,7 +268,7 @@ impl PeerNetwork {
         }
     }
 
-    /// What `from` sends to `to` does not arrive until then. What is on its way neither.
+    /// Blocks frames from `from` to `to` until `until_ms`, including those in flight.
     pub fn block(&mut self, from: usize, to: usize, until_ms: u64, now_ms: u64) {
         let (wire, end) = self.wire(from, to);
         wire.blocked_until_ms[end] = wire.blocked_until_ms[end].max(until_ms);
@@ -274,7 +281,7 @@ impl PeerNetwork {
         other.last_ms = other.inbox.back().map_or(other.last_ms, |(at_ms, _)| *at_ms);
     }
 
-    /// Nothing is blocked any more.
+    /// Unblocks all directions.
     pub fn heal(&mut self, now_ms: u64) {
         for wire in &mut self.peer_network {
             wire.blocked_until_ms = [0; 2];
@@ -288,7 +295,7 @@ impl PeerNetwork {
 }
 
 impl Line {
-    /// When a frame that takes `len_us` begins to leave, and when all of it has.
+    /// Returns the times at which a frame that takes `len_us` begins to leave and has left.
     fn carry(&mut self, now_us: u64, len_us: u64, is_urgent: bool) -> (u64, u64) {
         let Line { bulk_us, urgent_us } = self;
         if !is_urgent {
@@ -305,7 +312,8 @@ impl Line {
 }
 
 impl End {
-    /// In front of what comes later, but of nothing that tells of the link.
+    /// Inserts an item before those that come later, but not before a change of the link. Returns
+    /// its arrival time.
     fn insert(&mut self, at_ms: u64, item: Item) -> u64 {
         let comes = |(there_ms, item): &&(u64, Item)| *there_ms > at_ms && item.is_on_its_way();
         let place = self.inbox.len() - self.inbox.iter().rev().take_while(comes).count();
@@ -314,7 +322,8 @@ impl End {
         at_ms
     }
 
-    /// The same; what is pushed from now on comes behind it.
+    /// Inserts an urgent item like [`End::insert`]; items that are pushed from now on come after
+    /// it.
     fn insert_urgent(&mut self, at_ms: u64, item: Item) -> u64 {
         let at_ms = self.insert(at_ms.max(self.urgent_ms.min(self.last_ms)), item);
         self.urgent_ms = at_ms;
@@ -328,7 +337,7 @@ impl End {
         self.last_ms
     }
 
-    /// What has not arrived will not.
+    /// Drops items that have not arrived.
     fn forget_what_comes(&mut self, now_ms: u64) {
         while self.inbox.back().is_some_and(|(at_ms, item)| *at_ms > now_ms && item.is_on_its_way()) {
             self.inbox.pop_back();
@@ -336,7 +345,7 @@ impl End {
         self.last_ms = self.inbox.back().map_or(now_ms, |(at_ms, _)| *at_ms);
     }
 
-    /// From some frame on, nothing arrives.
+    /// Drops items from some frame on.
     fn lose_some(&mut self, now_ms: u64, random: &mut Random) {
         let arrived = self.inbox.iter().take_while(|(at_ms, _)| *at_ms <= now_ms).count();
         let coming = self.inbox.len() - arrived;

@@ -1,5 +1,5 @@
-//! Scenarios: runs that have more of some troubles, and none of the others. What needs several things to go wrong at the right
-//! moments shows in few seeds of the right scenario.
+//! Scenarios: runs with more of some troubles, and none of the others. A defect that requires
+//! several things to go wrong at the right moments shows in few seeds of the right scenario.
 
 use std::str::FromStr;
 
@@ -7,37 +7,38 @@ use oxkeeper_state::Level;
 
 use super::Options;
 
-/// See the module.
+/// A selection of troubles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
-    /// Every trouble there is, as the seed has it.
+    /// Every kind of trouble, as the seed chooses.
     Everything,
-    /// Slow disks, stalls, and power that fails everywhere.
+    /// Slow disks, stalls, and power failures of all servers.
     Power,
-    /// Links that break while little is said.
+    /// Links that break under low load.
     Links,
-    /// Others vote, and others again; servers crash in between.
+    /// Repeated changes of the voters, with server crashes in between.
     Changes,
-    /// The leader is alone again and again.
+    /// A leader that loses its quorum again and again.
     Lonely,
-    /// Clients that are away for about as long as their sessions last, and followers that take their time.
+    /// Clients that are away for about as long as their sessions last, and slow followers.
     Absences,
-    /// Candidates are cut off while those that have promised them something lose their disks; leaders hand over, so that there
-    /// are candidates.
+    /// Candidates that are cut off while the servers that have promised them something lose their
+    /// disks. Leadership transfers make sure that there are candidates.
     Promises,
     /// Servers of two releases that come and go.
     Releases,
-    /// Narrow links under load, and followers that are cut off now and then: what they lack takes longer than a link may be
-    /// silent.
+    /// Narrow links under load, and followers that are cut off now and then: sending what they lack
+    /// takes longer than a link may be silent.
     Narrow,
-    /// A server loses its disk under load, while the others' logs are kept short; and what it fetches takes long to load.
+    /// A server that loses its disk under load, while the others keep short logs, and loading the
+    /// fetched state takes long.
     ReplacedDisk,
-    /// The leader crashes every five seconds, of servers that are as by default.
+    /// A leader crash every five seconds, with servers at their default settings.
     Failover,
 }
 
 impl Scenario {
-    /// All of them.
+    /// All scenarios.
     pub const ALL: [Scenario; 11] = [
         Scenario::Everything,
         Scenario::Power,
@@ -52,7 +53,7 @@ impl Scenario {
         Scenario::Failover,
     ];
 
-    /// How it is called.
+    /// Returns the scenario's name.
     pub fn name(self) -> &'static str {
         match self {
             Scenario::Everything => "everything",
@@ -69,7 +70,7 @@ impl Scenario {
         }
     }
 
-    /// What a seed has chosen, but for the troubles.
+    /// Returns the options that a seed has chosen, with the troubles of this scenario.
     pub fn shape(self, options: Options) -> Options {
         match self {
             Scenario::Everything => options,
@@ -165,7 +166,8 @@ fn promises(options: Options) -> Options {
     }
 }
 
-/// From the former release to this one; in tests, which have the cargo feature `next-version`, from this one to the next.
+/// Upgrades from the previous release to this one; in tests, which enable the cargo feature
+/// `next-version`, from this one to the next.
 fn releases(options: Options) -> Options {
     let releases = [Level(Level::LAST.0 - 1), Level::LAST];
     Options { releases, crash_every_ms: 300, leader_crash_every_ms: 500, ..options.calm() }

@@ -1,7 +1,7 @@
-//! One server of a simulated ensemble: production parts, put together as `oxkeeper-server` does.
+//! A server of a simulated ensemble: production parts, assembled as `oxkeeper-server` does.
 //!
-//! A [`Host`] is the machine: its disk and clock stay when the process on it goes. A [`Incarnation`] is what one recovery gave,
-//! until a peer's state replaces it or the disk was full.
+//! A [`Host`] is the machine: its disk and clock survive the process. An [`Incarnation`] is the
+//! result of a recovery, and lasts until a peer's state replaces it or the disk is full.
 
 use std::ops::Range;
 use std::path::Path;
@@ -29,62 +29,66 @@ use crate::connections::Connections;
 use crate::options::Bug;
 use crate::server::DATA_DIR;
 
-/// Never.
+/// Time that never comes.
 pub const NEVER: u64 = u64::MAX;
 
-/// What is known only once: the machine.
+/// The machine of a server.
 #[derive(Debug)]
 pub struct Host {
-    /// Survives the process.
+    /// Disk, which survives the process.
     pub disk: FakeDisk,
-    /// The server, if it runs.
+    /// Server process, if it is running.
     pub process: Option<Process>,
-    /// Counts processes: what was meant for a former one is not for this.
+    /// Number of process starts; events meant for an earlier process are ignored.
     pub start: u64,
-    /// It does nothing until then.
+    /// End of the server's pause, ms.
     pub paused_until_ms: u64,
-    /// Nothing is written until then.
+    /// End of the disk's stall, ms: nothing is written before.
     pub stalled_until_ms: u64,
-    /// The disk is full until then.
+    /// Time until which the disk is full, ms.
     pub full_until_ms: Option<u64>,
-    /// Its monotonic clock.
+    /// Monotonic clock of the host.
     pub clock: HostClock,
-    /// How far its wall clock is ahead.
+    /// Offset of the wall clock, ms.
     pub wall_ahead_ms: i64,
-    /// The operation of the disk in which the machine stops, and whether power fails.
+    /// Disk operation at which the machine stops, and whether power fails.
     pub crash_at: Option<(u64, bool)>,
-    /// Entries that were written at once, where they were many: they are in one segment, however long that gets.
+    /// Large groups of entries that were written at once: each is in one segment, however long that
+    /// gets.
     pub groups: Vec<Range<u64>>,
-    /// It has lost its disk and is not back, or was never there.
+    /// Whether the disk is empty: it was lost and the server is not back, or the server has never
+    /// been a member.
     pub blank: bool,
-    /// It has lost its disk and is not back.
+    /// Whether the server has lost its disk and is not back.
     pub lost: bool,
-    /// Its empty disk may found the ensemble: it has the file that says so.
+    /// Whether an empty disk may found the ensemble, because of the file that permits it.
     pub initialize: bool,
-    /// It stands for election.
+    /// Whether the server stands for election.
     pub stands: bool,
-    /// Sessions that have expired by a jump of the wall clock: a bug.
+    /// Whether sessions are to expire because the wall clock has jumped, for
+    /// [`Bug::ExpiryByWallClock`].
     pub expired_by_wall: bool,
-    /// The highest feature level of the release that it runs.
+    /// Highest feature level of the release that the server runs.
     pub knows: Level,
-    /// The highest one that it ever ran.
+    /// Highest feature level of all releases that the server has run.
     pub ever_knew: Level,
-    /// The ensemble has agreed on more than the older release knows, as this server has found out: it starts with the newer one.
+    /// Whether the server has found that the ensemble agreed on a level that the older release does
+    /// not know, so that it starts with the newer one.
     pub outdated: bool,
-    /// Znodes and log entries that a restart has to recover.
+    /// Number of znodes and log entries that a restart must recover.
     pub to_recover: u64,
-    /// A process that starts recovers until then.
+    /// Time until which a starting process recovers, ms.
     pub recovers_until_ms: Option<u64>,
-    /// A checkpoint is being written.
+    /// Whether a checkpoint is being written.
     pub checkpoints: bool,
-    /// When its engine has its next turn.
+    /// Time of the engine's next turn, ms.
     pub engine_at_ms: u64,
-    /// When its connections have.
+    /// Time of the connections' next turn, ms.
     pub io_at_ms: u64,
 }
 
 impl Host {
-    /// With an empty disk.
+    /// Creates a host with an empty disk.
     pub fn new(clock: HostClock) -> Host {
         Host {
             clock,
@@ -113,43 +117,43 @@ impl Host {
         }
     }
 
-    /// Whether the moment of a planned crash has passed: nothing after it has happened.
+    /// Returns whether the moment of a planned crash has passed: nothing after it has happened.
     pub fn has_crashed(&self) -> bool {
         self.crash_at.is_some_and(|(operation, _)| self.disk.operations() > operation)
     }
 }
 
-/// What the engine's thread is at.
+/// State of the engine's thread.
 #[derive(Debug)]
 pub enum Mode {
-    /// Its loop.
+    /// Runs its loop.
     Ready,
-    /// It waits for the disk until then.
+    /// Waits for the disk until this time, ms.
     Persisting(u64),
-    /// It takes over a peer's state.
+    /// Installs a peer's state.
     Installing(Box<Install>),
-    /// It tries again then, with a new incarnation.
+    /// Waits until this time, ms, and then tries again with a new incarnation.
     Resting(u64),
 }
 
 /// Asks an engine for log entries.
 pub type Ask = Box<dyn Fn(u64) -> Result<Option<LogPart>, TransferError> + Send + Sync>;
 
-/// A state on its way.
+/// A state transfer in progress.
 pub struct Install {
-    /// Whose.
+    /// Place of the sending server.
     pub from: usize,
-    /// Which process of that server.
+    /// Start number of the sending process.
     pub from_start: u64,
-    /// So many entries must be in it.
+    /// Decided index that the state must reach.
     pub at: u64,
-    /// `None` until the connection is there.
+    /// Sender at the peer, or `None` until the connection is established.
     pub sender: Option<Sender<RunningServer<Ask>>>,
-    /// Builds the files.
+    /// Receiver, which builds the files.
     pub receiver: Receiver,
-    /// It is given up then, unless something arrives.
+    /// Time at which the transfer is given up unless something arrives, ms.
     pub until_ms: u64,
-    /// Bytes under way, and when they arrive.
+    /// Bytes in flight.
     pub coming: Vec<u8>,
 }
 
@@ -159,24 +163,24 @@ impl std::fmt::Debug for Install {
     }
 }
 
-/// A running server.
+/// A running server process.
 #[derive(Debug)]
 pub struct Process {
-    /// What connections and the engine share.
+    /// State that connections and the engine share.
     pub shared: RwLock<Shared>,
-    /// Connections.
+    /// Connections of the server.
     pub connections: Connections,
-    /// `None` while it cannot go on.
+    /// Current incarnation, or `None` while the server cannot go on.
     pub incarnation: Option<Incarnation>,
-    /// What the engine's thread is at.
+    /// State of the engine's thread.
     pub mode: Mode,
 }
 
-/// Work that the disk has to do.
+/// Work of the disk.
 pub enum Work {
-    /// It is under way: a crash finds nothing of it.
+    /// In progress: nothing of it survives a crash.
     ToDo(DiskJob),
-    /// It is done, and the engine does not know.
+    /// Done, but the engine does not know it yet.
     Done(Result<(), JournalFull>),
 }
 
@@ -186,26 +190,27 @@ impl std::fmt::Debug for Work {
     }
 }
 
-/// What one recovery gave.
+/// Result of a recovery.
 #[derive(Debug)]
 pub struct Incarnation {
-    /// Production's.
+    /// Production engine.
     pub engine: Arc<Mutex<MemberEngine>>,
     /// The durable tree.
     pub tree: Arc<Tree>,
-    /// What states under way need of the log.
+    /// Pins of the log for state transfers in progress.
     pub pins: Arc<Pins>,
-    /// Entries that the durable tree holds.
+    /// Number of entries that the durable tree holds.
     pub committed: u64,
-    /// Work of the disk.
+    /// Pending work of the disk.
     pub work: Option<Work>,
-    /// The engine has turns meanwhile.
+    /// Whether the engine takes turns while the disk works.
     pub stands_in: bool,
     _locks: Vec<DirLock>,
 }
 
 impl Incarnation {
-    /// The state, as a peer is sent it: the engine is asked between two of its turns.
+    /// Returns the state as a source for a peer. The engine is asked for entries between two of its
+    /// turns.
     pub fn source(&self) -> RunningServer<Ask> {
         let engine = self.engine.clone();
         let ask: Ask = Box::new(move |from| Ok(engine.lock().replica().log_part(from, PART_LEN)));
@@ -213,49 +218,49 @@ impl Incarnation {
     }
 }
 
-/// Bytes of log entries that a peer is sent at once: few, so that there are several parts.
+/// Bytes of log entries sent to a peer at a time: few, so that there are several parts.
 const PART_LEN: usize = 2_000;
-/// How often spent containers are looked for, ms.
+/// Interval between searches for empty containers, ms.
 const REAP_INTERVAL_MS: u64 = 500;
-/// Containers reaped at once at most.
+/// Number of containers reaped at a time.
 const REAP_MAX: usize = 10;
 
-/// What a start needs to know.
+/// Parameters of a start.
 pub struct Birth<'a> {
-    /// Place of the server, from 0.
+    /// Place of the server, counted from 0.
     pub place: usize,
-    /// Of the run.
+    /// Options of the run.
     pub options: &'a Options,
-    /// Its own randomness.
+    /// Seed of the server's own random choices.
     pub seed: u64,
-    /// By the host's monotonic clock, ms.
+    /// Time of the host's monotonic clock, ms.
     pub now_ms: u64,
-    /// Unix, ms.
+    /// Unix time, ms.
     pub wall_ms: i64,
-    /// Where its data is.
+    /// Disk with the server's data.
     pub disk: &'a FakeDisk,
-    /// An empty disk may found the ensemble.
+    /// Whether an empty disk may found the ensemble.
     pub initialize: bool,
-    /// The highest feature level that it knows.
+    /// Highest feature level that the server knows.
     pub knows: Level,
 }
 
-/// Why a server does not start.
+/// Reason why a server does not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
     /// The disk is full.
     Full,
-    /// The data is of this feature level, which it does not know.
+    /// The data has this feature level, which the server does not know.
     Newer(Level),
 }
 
 impl Birth<'_> {
-    /// How the store is opened.
+    /// Returns the options for opening the store.
     pub fn store_options(&self) -> StoreOptions {
         store_options(self.options, self.knows)
     }
 
-    /// Recovers. *Errors*: see [`Unfit`].
+    /// Recovers the state and creates an incarnation. *Errors*: see [`Unfit`].
     pub fn recover(&self) -> Result<(Incarnation, State), Unfit> {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let dir = Path::new(DATA_DIR);
@@ -297,7 +302,7 @@ impl Birth<'_> {
         Ok((incarnation, state))
     }
 
-    /// What connections and the engine share.
+    /// Creates the state that connections and the engine share.
     pub fn share(&self, state: State, incarnation: &Incarnation) -> Shared {
         let clocks = Clocks::new(self.options.tick_ms, self.now_ms);
         let mut sessions = SessionTable::new(self.options.id(self.place), self.wall_ms, &state, clocks);
@@ -330,7 +335,7 @@ impl Birth<'_> {
     }
 }
 
-/// The members as the configuration of the server in `place` has them, for clients to read.
+/// Returns the members in the configuration of the server in `place`, as clients read them.
 fn membership(options: &Options, place: usize) -> String {
     let voters = founders(options, place).into_iter().map(|id| format!("server.{id}=host{id}:2888:3888\n"));
     let spares = options.servers as usize..options.hosts();
@@ -338,15 +343,15 @@ fn membership(options: &Options, place: usize) -> String {
     voters.chain(observers.map(|id| format!("server.{id}=host{id}:2888:3888:observer\n"))).collect()
 }
 
-/// The voters as the configuration of the server in `place` has them: those who found the ensemble, and itself if it wants to
-/// join.
+/// Returns the voters in the configuration of the server in `place`: the founders of the ensemble,
+/// and the server itself if it wants to join.
 pub fn founders(options: &Options, place: usize) -> Vec<ServerId> {
     let observes = options.observing && place as u64 >= options.servers;
     let spare = Some(place).filter(|_| place as u64 >= options.founders && !observes);
     (0..options.founders as usize).chain(spare).map(|place| options.id(place)).collect()
 }
 
-/// How the store is opened.
+/// Returns the options for opening the store.
 pub fn store_options(options: &Options, knows: Level) -> StoreOptions {
     StoreOptions {
         log: LogOptions { segment_len: options.segment_len, ..LogOptions::default() },

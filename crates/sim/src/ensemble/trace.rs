@@ -1,10 +1,11 @@
-//! What happened last, for whoever looks at a run that failed: a few words an event, formatted only when asked for.
+//! Records the last events for the analysis of a failed run: a few words each, formatted only on
+//! request.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt::Write;
 
-/// Events remembered.
+/// Number of events to remember.
 const EVENTS_MAX: usize = 200;
 
 #[derive(Clone, Copy, Debug)]
@@ -19,12 +20,12 @@ thread_local! {
     static EVENTS: RefCell<VecDeque<Event>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// Begins anew.
+/// Forgets all events.
 pub fn clear() {
     EVENTS.with_borrow_mut(VecDeque::clear);
 }
 
-/// Something happened to a server.
+/// Records an event at a server.
 pub fn note(now_ms: u64, server: usize, what: &'static str, numbers: [u64; 2]) {
     EVENTS.with_borrow_mut(|events| {
         if events.len() == EVENTS_MAX {
@@ -34,7 +35,7 @@ pub fn note(now_ms: u64, server: usize, what: &'static str, numbers: [u64; 2]) {
     });
 }
 
-/// The last events of this thread's run, a line each. Servers are numbered from 1.
+/// Formats the last events of this thread's run, one per line. Servers are numbered from 1.
 pub fn text() -> String {
     EVENTS.with_borrow(|events| {
         let mut text = String::new();

@@ -1,7 +1,8 @@
 //! Servers of two releases, one of which knows a higher feature level.
 //!
-//! Promise: the level is raised only once every member has run a release that knows it; until then nobody meets anything that he
-//! does not know; and whoever does, afterwards, takes nothing of it and ends.
+//! Promise: the level is raised only once every member has run a release that knows it. Until then
+//! no server meets anything that it does not know. A server that does so afterwards takes nothing
+//! of it, and stops.
 
 use oxkeeper_state::Level;
 
@@ -10,7 +11,7 @@ use super::trace::note;
 use super::world::World;
 
 impl World {
-    /// The release with which a server starts.
+    /// Chooses the release with which a server starts.
     pub(super) fn choose_release(&mut self, me: usize) {
         let [older, newer] = self.options.releases;
         let is_newer = older == newer || self.settling || self.hosts[me].outdated || self.random.once_in(2);
@@ -22,7 +23,7 @@ impl World {
         }
     }
 
-    /// Checks that a leader proposes no level that somebody cannot know.
+    /// Checks that a leader proposes a level only if every member can know it.
     pub(super) fn check_raise(&mut self, process: &Process, incarnation: &Incarnation) {
         let engine = incarnation.engine.lock();
         let replica = engine.replica();
@@ -36,7 +37,7 @@ impl World {
         }
     }
 
-    /// A server has met what it does not know.
+    /// Notes that a server has met a level that it does not know.
     pub(super) fn note_outdated(&mut self, me: usize, needs: Level) {
         assert!(needs <= self.raised, "levels: server {} meets level {needs}, which nobody has proposed", me + 1);
         note(self.now_ms, me, "is of a release that does not know level", [needs.0.into(), 0]);
@@ -44,7 +45,7 @@ impl World {
         self.report.outdated += 1;
     }
 
-    /// Every server that runs the older release is started again with the newer one.
+    /// Restarts every server that runs the older release with the newer one.
     pub(super) fn upgrade_all(&mut self) {
         let [_, newer] = self.options.releases;
         for me in 0..self.hosts.len() {
@@ -55,7 +56,7 @@ impl World {
         }
     }
 
-    /// Whether all servers are at the newer release's level.
+    /// Returns whether all servers are at the newer release's level.
     pub(super) fn is_upgraded(&self) -> bool {
         let [_, newer] = self.options.releases;
         let level = |process: &Process| process.shared.read().state.level();

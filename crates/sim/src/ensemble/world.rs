@@ -1,7 +1,8 @@
-//! A run: servers, clients, virtual time, faults; then the faults stop, and everybody must agree and be at rest.
+//! A run: servers, clients, virtual time, faults; then the faults stop, and all servers must agree
+//! and become idle.
 //!
-//! Things happen at their times, those of one time in the order in which they were planned. Invariant: nothing that
-//! follows the moment of a crash is seen by anyone.
+//! Events happen at their virtual times; events at the same time happen in the order in which they
+//! were planned. Invariant: no participant sees anything that happens after the moment of a crash.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -34,20 +35,20 @@ use oxkeeper_state::{BallotId, Level, Settings};
 
 /// Unix time at which every run begins, ms.
 const EPOCH_MS: i64 = 1_700_000_000_000;
-/// Virtual time within which everything must have settled once the faults have stopped, ms.
+/// Virtual time within which everything must settle once the faults have stopped, ms.
 const SETTLE_MS_MAX: u64 = 60_000;
-/// A stream that takes less at once keeps clients waiting by itself.
+/// Window below which the client's network alone makes clients wait, bytes.
 const NARROW_LEN: u64 = 4 << 10;
-/// Bytes of a group of few entries.
+/// Size allowed for a group of few entries, bytes.
 const GROUP_LEN: u64 = 16 << 10;
-/// Connections look around at least this often, ms.
+/// Maximum interval between turns of a server's connections, ms.
 const IO_INTERVAL_MS: u64 = 250;
-/// Events between two looks at what connections and the engine share: they take long.
+/// Events between checks of the state that connections and the engine share; the checks are slow.
 const SHARED_EVERY: u64 = 16;
-/// More events in one millisecond are a circle of servers that answer each other.
+/// Limit of events in one millisecond: more of them mean that servers answer each other in a loop.
 const STEPS_PER_MS_MAX: u64 = 100_000;
 
-/// What happens.
+/// Event of the simulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Event {
     Engine(usize),
@@ -61,7 +62,7 @@ pub(super) enum Event {
     DiskHasRoom(usize),
 }
 
-/// What is planned.
+/// Planned events.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
@@ -74,7 +75,7 @@ impl Queue {
         self.events.push(Reverse((at_ms, self.count, event)));
     }
 
-    /// At the latest then.
+    /// Wakes the engine at `at_ms` at the latest.
     pub(super) fn wake_engine(&mut self, host: &mut Host, place: usize, at_ms: u64) {
         if at_ms < host.engine_at_ms {
             host.engine_at_ms = at_ms;
@@ -83,19 +84,19 @@ impl Queue {
     }
 }
 
-/// Everything.
+/// State of the whole simulation.
 pub(super) struct World {
     pub(super) options: Options,
     pub(super) random: Random,
     pub(super) now_ms: u64,
-    /// Events since then.
+    /// Events at the current time.
     steps_now: u64,
     pub(super) queue: Queue,
     pub(super) hosts: Vec<Host>,
     pub(super) peer_network: PeerNetwork,
     network: Network,
     pub(super) clients: Vec<Client>,
-    /// To which server each client is linked.
+    /// Server to which each client is connected.
     places: Vec<usize>,
     client_at_ms: Vec<u64>,
     pub(super) oracle: Oracle,
@@ -103,19 +104,19 @@ pub(super) struct World {
     pub(super) expiry: Expiry,
     pub(super) locals: Locals,
     pub(super) progress: Progress,
-    /// The ballot of the last epoch that the trace has.
+    /// Ballot of the last epoch in the trace.
     pub(super) epoch_told: Option<BallotId>,
-    /// Until when something was wrong, as far as that is known.
+    /// End of the last known disturbance, ms.
     pub(super) trouble_ms: u64,
-    /// A candidate is cut off until then; one at a time.
+    /// Time until which a candidate is cut off; only one is at a time.
     pub(super) cut_off_until_ms: u64,
     pub(super) settling: bool,
-    /// The highest feature level that a leader has proposed.
+    /// Highest feature level that a leader has proposed.
     pub(super) raised: Level,
     pub(super) report: Report,
 }
 
-/// Runs one seed. Panics with the first broken promise.
+/// Runs one seed. Panics at the first broken promise.
 pub fn run(options: &Options) -> Report {
     trace::clear();
     let mut world = World::new(options.clone());
@@ -127,7 +128,7 @@ pub fn run(options: &Options) -> Report {
     world.report()
 }
 
-/// As the engine does it.
+/// Trims the log as the engine does.
 fn trim(replica: &mut Replica, index: u64) {
     replica.trim(index);
     if let Some(work) = replica.begin_upkeep() {
@@ -227,7 +228,7 @@ impl World {
         EPOCH_MS + self.now_ms as i64 + self.hosts[me].wall_ahead_ms
     }
 
-    /// What the monotonic clock of a host shows.
+    /// Returns what a host's monotonic clock shows.
     pub(super) fn host_ms(&self, me: usize) -> u64 {
         self.hosts[me].clock.at(self.now_ms)
     }
@@ -264,7 +265,7 @@ impl World {
         self.now_ms = self.now_ms.max(until_ms);
     }
 
-    /// The next event, and whether what it left is sound.
+    /// Processes the next event, and checks the state that it left.
     pub(super) fn step(&mut self) {
         // Clients and their connections do not touch a replica.
         let changed = match self.queue.events.peek() {
@@ -357,7 +358,7 @@ impl World {
         self.queue.plan(self.now_ms + after_ms, Event::Checkpoint(me, self.hosts[me].start));
     }
 
-    /// A turn of all connections of a server.
+    /// Takes a turn of all connections of a server.
     fn io_turn(&mut self, me: usize) {
         let of = if self.options.bug == Bug::ForeignClock { (me + 1) % self.hosts.len() } else { me };
         let (now_ms, host_ms) = (self.now_ms, self.host_ms(of));
@@ -435,7 +436,8 @@ impl World {
         self.wake_client_when_due(client);
     }
 
-    /// A client asks for that, beside what it asks for by itself; whether it is connected.
+    /// Makes a client send a request in addition to its own. Returns whether the client is
+    /// connected.
     pub(super) fn ask(&mut self, client: usize, request: Request) -> bool {
         let mut nearby = Nearby {
             now_ms: self.now_ms,
@@ -450,7 +452,7 @@ impl World {
         asked
     }
 
-    /// How its server sees a client's connection.
+    /// Describes a client's connection as its server sees it.
     fn seat_of(&self, client: usize) -> String {
         let process = self.hosts[self.places[client]].process.as_ref();
         process
@@ -458,11 +460,12 @@ impl World {
             .map_or(String::new(), |(process, link)| process.connections.describe(link))
     }
 
-    /// Promise: when nothing has been wrong for a while, clients are answered.
+    /// Checks the promise that clients get replies when nothing has been wrong for a while.
     fn check_patience(&mut self, client: usize) {
         let Some(asked_ms) = self.clients[client].waits_since_ms() else { return };
         let Some(link) = self.clients[client].link().map(|link| self.network.link(link)) else { return };
-        // Of a connection that has broken a client may learn late; and through a narrow one little comes.
+        // A client may learn late that its connection has broken, and a narrow connection carries
+        // little.
         if self.options.window_len <= NARROW_LEN || link.up.has_ended() || link.down.has_ended() {
             return;
         }
@@ -478,12 +481,12 @@ impl World {
         );
     }
 
-    /// Something is wrong until then.
+    /// Notes a disturbance that lasts until `until_ms`.
     pub(super) fn trouble(&mut self, until_ms: u64) {
         self.trouble_ms = self.trouble_ms.max(until_ms);
     }
 
-    /// The smaller dials.
+    /// Plans a dial between two servers, by the one with the smaller place.
     pub(super) fn dial_soon(&mut self, one: usize, other: usize) {
         let at_ms = self.now_ms + self.random.within(1, 100);
         self.queue.plan(at_ms, Event::Dial(one.min(other), one.max(other)));
@@ -510,7 +513,7 @@ impl World {
         Birth { place: me, options, seed, now_ms, wall_ms, disk, initialize, knows }
     }
 
-    /// A process starts; a crash may come within it.
+    /// Starts a process. A crash may happen during the start.
     fn start(&mut self, me: usize) {
         let now_ms = self.now_ms;
         if self.hosts[me].paused_until_ms > now_ms {
@@ -543,7 +546,7 @@ impl World {
                 return self.queue.plan(now_ms + 100, Event::Start(me, self.hosts[me].start));
             }
             Err(Unfit::Full) => {
-                // somebody makes room, meanwhile it tries again
+                // There is no room: some will be freed, and until then the server retries.
                 assert!(self.hosts[me].full_until_ms.is_some(), "recovery: a server does not start without a reason");
                 return self.queue.plan(now_ms + 100, Event::Start(me, self.hosts[me].start));
             }
@@ -552,7 +555,7 @@ impl World {
         note(now_ms, me, "starts, applied", [incarnation.engine.lock().replica().applied(), self.hosts[me].start]);
         self.report.starts += 1;
         let threads = self.options.threads as usize;
-        // Clients may ask for other voters.
+        // Clients may change the voters.
         let settings = Settings::RECONFIG.with(Settings::SKIP_ACL);
         let connections = Connections::new(threads, self.options.tick_ms, settings, true, self.options.local_sessions);
         let (shared, mode) = (RwLock::new(shared), Mode::Ready);
@@ -564,7 +567,7 @@ impl World {
         self.wake_io(me, now_ms + IO_INTERVAL_MS);
     }
 
-    /// What a server finds on its disk is a part of the history.
+    /// Checks that the state which a server recovered from its disk is part of the history.
     pub(super) fn check_recovered(&mut self, me: usize) {
         let Some(Process { shared, incarnation: Some(incarnation), .. }) = &self.hosts[me].process else { return };
         let mut engine = incarnation.engine.lock();
@@ -585,7 +588,7 @@ impl World {
         }
     }
 
-    /// A crash, later, in the midst of an operation of the disk.
+    /// Plans a crash at a later disk operation.
     pub(super) fn plan_crash(&mut self, me: usize, operation: u64) {
         let power = self.random.once_in(2);
         let host = &mut self.hosts[me];
@@ -595,7 +598,8 @@ impl World {
         }
     }
 
-    /// The server is gone, with every connection; the disk is as it was at the moment.
+    /// Stops the server and cuts every connection. The disk keeps what it had at the moment of the
+    /// crash.
     pub(super) fn crash(&mut self, me: usize) {
         let now_ms = self.now_ms;
         let planned = self.hosts[me].crash_at.take();
@@ -635,7 +639,7 @@ impl World {
         self.queue.plan(now_ms + down_ms, Event::Start(me, self.hosts[me].start));
     }
 
-    /// Power fails everywhere.
+    /// Makes power fail at all servers.
     pub(super) fn black_out(&mut self) {
         for me in 0..self.hosts.len() {
             if self.hosts[me].process.is_some() {
@@ -645,7 +649,7 @@ impl World {
         }
     }
 
-    /// States that this server is sending end.
+    /// Ends the state transfers that this server is sending.
     pub(super) fn end_states_of(&mut self, me: usize) {
         for host in &mut self.hosts {
             if let Some(Process { mode: Mode::Installing(install), .. }) = &mut host.process
@@ -657,7 +661,8 @@ impl World {
         }
     }
 
-    /// The faults stop: everybody comes back, everything is answered, every session ends, and nothing is left.
+    /// Stops the faults. All participants must come back, every request must be answered, every
+    /// session must end, and nothing may be left over.
     fn settle(&mut self) {
         self.stop_faults();
         self.upgrade_all();
@@ -680,7 +685,7 @@ impl World {
             world.oracle.model.sessions.is_empty() && world.is_empty() && world.agrees()
         });
         self.check_end();
-        // and once more from the disks alone
+        // Check once more, with states recovered from the disks alone.
         self.black_out();
         self.until("restart", World::agrees);
         self.check_end();
@@ -718,7 +723,8 @@ impl World {
         (0..self.clients.len()).for_each(|client| self.wake_client(client, now_ms));
     }
 
-    /// One leads, all others follow it, all serve, and all have applied everything.
+    /// Returns whether one server leads, all others follow it, all serve, and all have applied
+    /// everything.
     fn agrees(&self) -> bool {
         let mut leaders = 0;
         let all = self.hosts.iter().all(|host| {
@@ -782,12 +788,13 @@ impl World {
         self.check_logs();
     }
 
-    /// A checkpoint, a tick: then the log is as short as it may be.
+    /// Checks that the log is as short as it may be after a checkpoint and a trim.
     fn check_logs(&mut self) {
         let trims = if self.options.bug == Bug::NeverTrim { 0 } else { 2_000 };
         let Options { log_window_len, segment_len, .. } = self.options;
         for me in 0..self.hosts.len() {
-            // The world goes on beside a checkpoint: what it left for the disk comes first, then the next one.
+            // Other events happen during a checkpoint: the disk work that they leave comes first,
+            // then the next checkpoint.
             self.until("all is durable", World::agrees);
             self.checkpoint(me);
             self.until("all is durable", World::agrees);
@@ -796,7 +803,7 @@ impl World {
             };
             let mut engine = incarnation.engine.lock();
             let replica = engine.replica_mut();
-            // each call removes a few segments
+            // Each call removes a few segments.
             (0..trims).for_each(|_| trim(replica, incarnation.committed));
             let (first, end) = replica.with_journal(|journal| (journal.first_index(), journal.next_index()));
             let kept = self.history.len_of(first..end.min(self.history.len()));
@@ -811,7 +818,7 @@ impl World {
         }
     }
 
-    /// A client's connection breaks.
+    /// Breaks a client's connection.
     pub(super) fn cut_client(&mut self, client: usize) {
         if let Some(link) = self.clients[client].link() {
             self.network.cut(link, self.now_ms, &mut self.random);
@@ -820,8 +827,9 @@ impl World {
         }
     }
 
-    /// Whether a majority of the voters keep their disks if this server loses its own: in each configuration that a server
-    /// is in, since each may have decided what counts.
+    /// Returns whether a majority of the voters keep their disks if this server loses its own. That
+    /// must hold in each configuration that any server is in, since each of them may have decided
+    /// something that counts.
     fn may_lose_disk(&self, me: usize) -> bool {
         if self.hosts[me].blank {
             return false;
@@ -831,7 +839,7 @@ impl World {
         if self.options.reconfig_every_ms == 0 {
             return founders.iter().copied().filter(keeps).count() > founders.len() / 2;
         }
-        // Those who vote next may be three.
+        // The next configuration may have only three voters.
         let is_alone = self.hosts.iter().all(|host| !host.blank);
         is_alone
             && self.hosts.iter().all(|host| {
@@ -839,12 +847,12 @@ impl World {
                 let Some(incarnation) = incarnation else { return false };
                 let voters = incarnation.engine.lock().replica().configuration().voters.clone();
                 let places = voters.iter().map(|&voter| self.options.place(voter));
-                // Of two voters neither can come back without the other.
+                // Of two voters, neither can come back without the other.
                 places.filter(keeps).count() > voters.len() / 2
             })
     }
 
-    /// A server's disk, empty again.
+    /// Replaces a server's disk with an empty one.
     pub(super) fn wipe(&mut self, me: usize) {
         if !self.may_lose_disk(me) {
             return;
@@ -859,7 +867,7 @@ impl World {
     }
 }
 
-/// What connections of a server take in.
+/// Observer of what a server's connections receive.
 struct Ears<'a> {
     expiry: &'a mut Expiry,
     locals: &'a mut Locals,
