@@ -1,5 +1,5 @@
-//! How far a recovery replays the log, what the entries of an ensemble do then, and that a transferred state recovers
-//! as the one it is a copy of.
+//! Tests how far a recovery replays the log, what the entries of an ensemble do then, and that a
+//! transferred state recovers as the state that it copies.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -25,7 +25,7 @@ const DECIDED: u8 = 3;
 const REPLAY: Replay = Replay::Decided { scalar: DECIDED };
 const FIRST: BallotId = BallotId([1; 20]);
 const SECOND: BallotId = BallotId([2; 20]);
-/// Among paths: the session is created.
+/// Marker among paths: the session itself is created.
 const SESSION: &str = "";
 
 fn options() -> StoreOptions {
@@ -43,7 +43,8 @@ fn recover(disk: &FakeDisk, replay: Replay) -> Result<Recovered, RecoveryError> 
     recover_with(&disk, Path::new(DIR), Path::new(DIR), 1, &options(), replay)
 }
 
-/// The encoded commands of a session that create these znodes, or itself where it says so.
+/// Returns the encoded commands of a session which create these znodes, or the session itself for
+/// [`SESSION`].
 fn commands(session: SessionId, paths: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
     for path in paths {
@@ -66,7 +67,7 @@ fn epoch(ballot: BallotId) -> Vec<u8> {
     out
 }
 
-/// An entry of server 1's commands from number `first` on.
+/// Returns an entry with commands of server 1, numbered from `first` on.
 fn agreed(ballot: BallotId, first: u64, paths: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
     begin_agreed(ballot, 6, &mut out);
@@ -74,7 +75,7 @@ fn agreed(ballot: BallotId, first: u64, paths: &[&str]) -> Vec<u8> {
     out
 }
 
-/// An entry of a standalone server.
+/// Returns an entry of a standalone server.
 fn alone(paths: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
     begin_batch(6, &mut out);
@@ -82,26 +83,28 @@ fn alone(paths: &[&str]) -> Vec<u8> {
     out
 }
 
-/// The log of an ensemble in which leaders change, and what is there after each entry: zxid, znodes.
+/// Returns the log of an ensemble in which leaders change, with the zxid and the znodes after each
+/// entry.
 fn history() -> Vec<(Vec<u8>, i64, &'static [&'static str])> {
     vec![
         (alone(&[SESSION, "/alone"]), 2, &["/alone"]),
         (epoch(FIRST), 1 << 32, &["/alone"]),
         (agreed(FIRST, 1, &[SESSION, "/a", "/b"]), 1 << 32 | 3, &["/alone", "/a", "/b"]),
-        // sent again by its origin: what is known is passed over, what is new is done
+        // A batch that its origin sends again: the known command is skipped, the new one is
+        // applied.
         (agreed(FIRST, 3, &["/b", "/c"]), 1 << 32 | 4, &["/alone", "/a", "/b", "/c"]),
-        // a leader that has not begun its epoch
+        // A leader that has not begun its epoch.
         (agreed(SECOND, 5, &["/d"]), 1 << 32 | 4, &["/alone", "/a", "/b", "/c"]),
         (epoch(SECOND), 2 << 32, &["/alone", "/a", "/b", "/c"]),
-        // a leader deposed
+        // A deposed leader.
         (agreed(FIRST, 5, &["/d"]), 2 << 32, &["/alone", "/a", "/b", "/c"]),
-        // a gap
+        // A gap in the command numbers.
         (agreed(SECOND, 6, &["/e"]), 2 << 32, &["/alone", "/a", "/b", "/c"]),
         (agreed(SECOND, 5, &["/d"]), 2 << 32 | 1, &["/alone", "/a", "/b", "/c", "/d"]),
     ]
 }
 
-/// With these entries from `first` on, and that many decided.
+/// Returns a disk whose log holds these entries from index `first` on, with this decided index.
 fn disk_of(entries: &[Vec<u8>], first: u64, decided: Option<u64>) -> FakeDisk {
     let disk = FakeDisk::new();
     disk.create_dir(Path::new(DIR)).unwrap();
@@ -128,7 +131,7 @@ fn check(recovered: &Recovered, zxid: i64, paths: &[&str]) {
     }
 }
 
-/// As the server's checkpoints do it.
+/// Writes a checkpoint as a server does.
 fn write_checkpoint(tree: &Tree, state: &mut State, applied: u64) {
     let head = state.begin_checkpoint();
     let written = tree.checkpoint(applied, |writer| {
@@ -155,7 +158,8 @@ fn write_checkpoint(tree: &Tree, state: &mut State, applied: u64) {
     state.end_checkpoint(&head, true);
 }
 
-/// The history with a checkpoint after `applied` of its entries, all but the last decided.
+/// Returns a disk with the history and a checkpoint after `applied` entries; all entries but the
+/// last are decided.
 fn checkpointed(applied: u64) -> FakeDisk {
     let entries: Vec<_> = history().into_iter().map(|(entry, ..)| entry).collect();
     let disk = disk_of(&entries, 0, Some(applied));
@@ -201,7 +205,7 @@ fn every_checkpoint_and_the_tail_behind_it_are_the_same_state() {
         check(&recovered, before.1, before.2);
         assert_eq!(recovered.state.last_admitted(ServerId(1)), Some((9, 4)), "checkpoint at {applied}");
         drop(recovered);
-        // the scalar is written lazily: the checkpoint may know of more
+        // The scalar is written lazily: the checkpoint may include more than it says.
         let mut log = open_log(&disk, 0);
         log.set_scalar(DECIDED, &0u64.to_be_bytes()).unwrap();
         log.sync().unwrap();
@@ -224,7 +228,7 @@ fn files_that_do_not_fit_together_are_refused() {
     assert!(matches!(refused(&disk), RecoveryError::Decided { .. }));
     let behind = refused(&disk_of(&entries, 4, Some(5)));
     assert!(matches!(behind, RecoveryError::Gap { first: 4, end: 13, applied: 0 }), "{behind}");
-    // a log that ends before the tree does, whoever starts on it
+    // A log that ends before the tree does is refused with either kind of replay.
     let disk = checkpointed(6);
     let mut log = open_log(&disk, 0);
     log.truncate(5).unwrap();
@@ -256,7 +260,8 @@ fn the_feature_level_is_recovered_from_the_log_and_from_the_tree() {
     assert_eq!(recover(&older, REPLAY).unwrap().state.level(), Level::NONE, "data from before there were levels");
 }
 
-/// Whether a newer release has written something, applied or not: an older one says so, and leaves it as it is.
+/// An older release refuses data that a newer one has written, whether applied or not, and leaves
+/// it unchanged.
 #[test]
 fn data_of_a_newer_release_is_refused_by_its_level() {
     let above = Level(Level::KNOWN.0 + 1);
@@ -294,7 +299,7 @@ fn data_of_a_newer_release_is_refused_by_its_level() {
     assert!(refused(&disk.kill(), REPLAY).starts_with("the durable tree is of feature level"));
 }
 
-/// Sends what a recovered server has.
+/// Source that sends the state of a recovered server.
 struct Peer(Recovered);
 
 impl StateSource for Peer {

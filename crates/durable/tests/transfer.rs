@@ -1,4 +1,5 @@
-//! State transfer from one data directory to another: whole, damaged, cut short, crashed at every operation.
+//! Tests state transfer from one data directory to another: complete, damaged, cut short, and with
+//! a crash at every disk operation.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -18,7 +19,7 @@ use oxkeeper_state::{Command, Identities, Settings};
 use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{Disk, Kind, Log, LogOptions, RealDisk, Snapshot, StoreError, Tree, TreeOptions, TreeWriter};
 
-/// Where things are on the fake disk: the two directories, or the same twice.
+/// Data and log directories on the fake disk, which may be the same.
 type Dirs = (&'static str, &'static str);
 const APART: Dirs = ("/data", "/elsewhere/log-dir");
 const TOGETHER: Dirs = ("/data", "/data");
@@ -37,7 +38,7 @@ fn entry(server: u8, index: u64) -> Vec<u8> {
     entry_of(&[&[server][..], &index.to_be_bytes()].concat().repeat(30))
 }
 
-/// A batch of one command with this body.
+/// Returns a batch of one command with this body.
 fn entry_of(body: &[u8]) -> Vec<u8> {
     let (settings, identities) = (Settings::default(), Identities::default());
     let mut out = Vec::new();
@@ -56,7 +57,7 @@ fn open_log(disk: &FakeDisk, dirs: Dirs, first_index: u64) -> Log {
     Log::open(Arc::new(disk.clone()), &Path::new(dirs.1).join("log"), &options).unwrap()
 }
 
-/// Everything a data directory holds.
+/// Contents of a data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Contents {
     applied: u64,
@@ -66,7 +67,7 @@ struct Contents {
     round: Option<Vec<u8>>,
 }
 
-/// As a start does it, up to what the store gives out.
+/// Reads a data directory as a server does when it starts.
 fn start(disk: &FakeDisk, dirs: Dirs) -> Contents {
     finish_install(disk, Path::new(dirs.0), Path::new(dirs.1)).unwrap();
     let mut contents = Contents::default();
@@ -86,7 +87,7 @@ fn start(disk: &FakeDisk, dirs: Dirs) -> Contents {
     contents
 }
 
-/// A server with a checkpoint at `applied` and a log from there to `end`.
+/// Returns the disk of a server with a checkpoint at `applied` and a log from there to `end`.
 fn server(number: u8, dirs: Dirs, applied: u64, end: u64) -> FakeDisk {
     let disk = FakeDisk::new();
     disk.create_dir(Path::new(dirs.0)).unwrap();
@@ -112,7 +113,7 @@ fn put_records(writer: &mut TreeWriter<'_>, number: u8, count: u64) -> Result<()
     writer.put(Kind::Acl, 1, &[number; 9])
 }
 
-/// A peer that sends what is on a disk, a few entries at a time.
+/// A peer that sends the state on a disk, a few entries at a time.
 struct Peer {
     tree: Tree,
     log: Log,
@@ -169,7 +170,7 @@ fn receiver(disk: &FakeDisk, dirs: Dirs) -> Receiver {
     Receiver::new(&disk, Path::new(dirs.0), Path::new(dirs.1), &options()).unwrap()
 }
 
-/// Takes everything of the peer.
+/// Accepts everything from the peer.
 fn all_of_it(tail: &Tail) -> InstalledScalars {
     let scalars = vec![(ROUND, tail.round.clone()), (DECIDED, tail.decided.to_be_bytes().to_vec())];
     InstalledScalars { keep_until: tail.end, own: Vec::new(), scalars }
@@ -181,7 +182,8 @@ fn transfer(disk: &FakeDisk, dirs: Dirs, stream: &[u8]) -> Result<Installed, Tra
     receiver.finish(all_of_it)
 }
 
-/// Two servers: one behind, one to copy; what the copy is; the bytes of it.
+/// Returns the disk of a server that is behind, the contents that a copy of its peer has, and the
+/// chunks that the peer sends.
 fn pair(dirs: Dirs) -> (FakeDisk, Contents, Vec<Vec<u8>>) {
     let peer = server(7, APART, 100, 120);
     let copy = Contents { round: Some(b"round".to_vec()), ..start(&peer, APART) };
@@ -285,7 +287,7 @@ fn a_peer_without_a_checkpoint_sends_its_log() {
     let found = start(&disk, APART);
     assert_eq!((found.applied, found.records.len(), found.values.len()), (0, 0, 0), "the old tree is gone");
     assert_eq!(found.entries, (0..5).map(|index| (index, entry(7, index))).collect::<Vec<_>>());
-    // and a server starts on it as on a new directory
+    // A server that receives an empty state starts as on a new directory.
     let disk = server(1, TOGETHER, 3, 8);
     let empty = Peer::new(&FakeDisk::new(), APART, 0);
     transfer(&disk, TOGETHER, &chunks_of(empty).concat()).unwrap();
@@ -420,7 +422,7 @@ fn a_full_disk_ends_the_transfer_and_the_old_state_stays() {
     assert!(refused > 2, "{refused} refused");
 }
 
-/// Receives, installs, starts: with a crash at every operation of it.
+/// Receives and installs a state and starts, with a crash at each disk operation.
 fn crash_everywhere(dirs: Dirs) {
     let (behind, copy, chunks) = pair(dirs);
     let (stream, old) = (chunks.concat(), start(&behind.kill(), dirs));
@@ -450,7 +452,7 @@ fn crash_everywhere(dirs: Dirs) {
             } else {
                 seen_old += 1
             }
-            // what was seen once stays, also without another sync in between
+            // A result that was seen once stays, even without another sync in between.
             assert_eq!(check(&crashed.crash(seed), "twice"), new, "crash at {at}");
             let killed = disk.kill();
             let new = check(&killed, "kill");
@@ -460,7 +462,7 @@ fn crash_everywhere(dirs: Dirs) {
                 assert_eq!(start(&killed, dirs), copy, "kill at {at}, and again");
             }
         }
-        // before it, a start only removes what was left
+        // Before the commit, a start only removes leftovers.
         if at + 10 >= committed || at.is_multiple_of(16) {
             power_failure_while_starting(&disk.kill(), at, &check);
         }
@@ -468,7 +470,7 @@ fn crash_everywhere(dirs: Dirs) {
     assert!(seen_old > 20 && seen_new > 20, "{seen_old} old, {seen_new} new");
 }
 
-/// The start after a kill is itself cut short, at each of its operations.
+/// Cuts the start after a kill short, at each of its disk operations.
 fn power_failure_while_starting(killed: &FakeDisk, at: u64, check: &dyn Fn(&FakeDisk, &str) -> bool) {
     for second in 0.. {
         let disk = killed.kill();
