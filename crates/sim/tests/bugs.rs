@@ -1,12 +1,12 @@
-//! Servers that are wrong on purpose: each must be caught within the seeds named here. A checker that cannot fail is a
-//! defect.
+//! Runs servers with deliberate defects: each must be caught within the number of seeds given here.
+//! A checker that cannot fail is a defect.
 
 use std::panic::{catch_unwind, set_hook};
 use std::sync::{LazyLock, Mutex};
 
 use oxkeeper_sim::{Bug, Options, STEPS, run};
 
-/// What the last panic said.
+/// Message of the last panic.
 static SAID: LazyLock<Mutex<String>> = LazyLock::new(|| {
     set_hook(Box::new(|panic| {
         let payload = panic.payload();
@@ -17,7 +17,7 @@ static SAID: LazyLock<Mutex<String>> = LazyLock::new(|| {
     Mutex::default()
 });
 
-/// The first seed from 0 on that catches the bug, and what the checker says.
+/// Returns the first seed, from 0 on, that catches the bug, and the checker's message.
 fn first_catch(bug: Bug, seeds: u64) -> Option<(u64, String)> {
     (0..seeds).find_map(|seed| {
         let options = Options { bug, ..Options::new(seed, STEPS) };
@@ -26,7 +26,8 @@ fn first_catch(bug: Bug, seeds: u64) -> Option<(u64, String)> {
     })
 }
 
-/// Caught within so many seeds. `names` are those of the promises one of which must be found broken.
+/// Checks that the bug is caught within `seeds` seeds, as a violation of one of the promises in
+/// `names`.
 fn check(bug: Bug, seeds: u64, names: &[&str]) {
     LazyLock::force(&SAID);
     let caught = first_catch(bug, seeds);
@@ -35,7 +36,7 @@ fn check(bug: Bug, seeds: u64, names: &[&str]) {
     assert!(names.iter().any(|name| said.contains(name)), "{bug:?} is caught for another reason: {said}");
 }
 
-/// One test, because the bugs share the process's panic hook.
+/// Checks all bugs in one test, because they share the process's panic hook.
 #[test]
 fn every_bug_is_caught() {
     check(Bug::EarlyDurability, 10, &["durable:"]);

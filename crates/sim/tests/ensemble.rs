@@ -1,4 +1,4 @@
-//! Ensembles: fixed seeds, those that found something, and a few nobody has run before.
+//! Runs ensembles with fixed seeds, seeds that once found a defect, and a few new ones.
 
 use std::panic::catch_unwind;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,10 +7,10 @@ use oxkeeper_replica::LocalSessions;
 use oxkeeper_sim::ensemble::{Options, RUN_MS, Report, Scenario, replay_command, run, trace};
 use oxkeeper_state::Level;
 
-/// Every run of these seeds is the same on every machine.
+/// Seeds whose runs are the same on every machine.
 const FIXED: std::ops::Range<u64> = 0..60;
 const FIXED_OF_FIVE: std::ops::Range<u64> = 0..15;
-/// Seeds that find a defect again if its repair is taken back, of how many servers, and which.
+/// Seeds that find a defect if its fix is reverted, with the number of servers and the defect.
 const REGRESSIONS: [(u64, u64, &str); 8] = [
     (19, 3, "a server was told, again and again, to fetch a state although all it lacked was not decided yet"),
     (
@@ -29,7 +29,7 @@ const REGRESSIONS: [(u64, u64, &str); 8] = [
     (1_000_661, 3, "copies of a Promise, each answered with a synchronisation from the same index"),
     (300_600, 3, "a leader without its majority forgave itself a pause, and its session clocks went by that"),
 ];
-/// Seeds nobody has run before.
+/// Number of new seeds.
 const FRESH_COUNT: u64 = 20;
 
 fn check(seeds: impl Iterator<Item = u64>, servers: u64) -> Report {
@@ -76,7 +76,7 @@ fn regressions_keep_every_promise() {
     }
 }
 
-/// Servers of this release and of the next one, in whatever order they come and go.
+/// Servers of this release and of the next one come and go in any order.
 #[test]
 fn upgrades_keep_every_promise() {
     let (mut total, next) = (Report::default(), [Level::KNOWN, Level::NEXT]);
@@ -97,7 +97,7 @@ fn fresh_seeds_keep_every_promise() {
     check(first..first + FRESH_COUNT, 3);
 }
 
-/// Servers that have lost their quorum serve who only reads.
+/// Servers that have lost their quorum serve clients that only read.
 #[test]
 fn read_only_mode_keeps_every_promise() {
     let options = |seed| Options { read_only_after_ms: 100, read_only_clients: 5, ..Options::new(seed, 3, RUN_MS) };
@@ -107,7 +107,7 @@ fn read_only_mode_keeps_every_promise() {
     assert!(total.read_only_replies > 1_000 && total.local > 50, "reads are served: {total}");
 }
 
-/// New sessions are known to one server only, for life or until they want an ephemeral.
+/// New sessions are known to one server only, either for life or until they create an ephemeral.
 #[test]
 fn local_sessions_keep_every_promise() {
     for local_sessions in [LocalSessions::Fixed, LocalSessions::Upgrading] {
@@ -120,7 +120,7 @@ fn local_sessions_keep_every_promise() {
     }
 }
 
-/// Members that do not vote are told everything, serve, and never take part.
+/// Members that do not vote receive everything, serve, and never take part in elections.
 #[test]
 fn observers_keep_every_promise() {
     let options = |seed| Options { observing: true, spares: 2, reconfig_every_ms: 0, ..Options::new(seed, 3, RUN_MS) };
@@ -129,7 +129,7 @@ fn observers_keep_every_promise() {
     assert!(total.installed > 10 && total.commands > 1_000, "they join: {total}");
 }
 
-/// A second leader right after the first costs clients a pause.
+/// A second leader right after the first would cost clients a pause.
 #[test]
 fn an_ensemble_is_founded_with_one_election() {
     for seed in 0..30 {
@@ -138,7 +138,7 @@ fn an_ensemble_is_founded_with_one_election() {
     }
 }
 
-/// An ensemble grows from one voter, shrinks to another, and so on.
+/// An ensemble grows from one voter, shrinks to another one, and so on.
 #[test]
 fn one_voter_keeps_every_promise() {
     let mut total = Report::default();
@@ -164,7 +164,7 @@ fn a_seed_is_the_same_run_every_time() {
     assert_eq!(run(&options), run(&options));
 }
 
-/// A disk that is slow makes writes slow, and nothing else: nobody else leads.
+/// A slow disk makes writes slow, but must not make another server lead.
 #[test]
 fn a_leader_with_a_slow_disk_goes_on_leading() {
     for disk_ms in [200, 300, 600, 1_000] {
@@ -172,17 +172,18 @@ fn a_leader_with_a_slow_disk_goes_on_leading() {
             let options = Options::new(seed, 3, 30_000).by_default();
             let options = Options { disk_ms_min: disk_ms, disk_ms_max: disk_ms, ..options };
             let report = run(&options);
-            // Two may stand for the first election.
+            // Two servers may stand for the first election.
             let epochs = report.unsettled_epochs;
             assert!(epochs <= 2, "{disk_ms} ms, seed {seed}: {}{options}", trace::text());
-            // Some command in every other write of the disk.
+            // On average at least one command for every other disk write.
             let writes = 30_000 / disk_ms;
             assert!(report.commands > writes / 2, "{disk_ms} ms, seed {seed}: {} commands", report.commands);
         }
     }
 }
 
-/// Links so narrow that what a follower missed takes longer than a link may be silent.
+/// The links are so narrow that sending what a follower missed takes longer than a link may be
+/// silent.
 #[test]
 fn a_narrow_network_keeps_its_leader() {
     let total = check_in(Scenario::Narrow, 0..40, 3);
@@ -197,18 +198,18 @@ fn a_blank_server_joins_while_the_load_goes_on() {
     assert!(total.wipes > 40 && total.installed <= 2 * total.wipes, "a state is fetched once: {total}");
 }
 
-/// A leader that is gone has one successor.
+/// A crashed leader is replaced by a single election.
 #[test]
 fn a_leader_that_crashes_is_replaced_by_one_election() {
     let (mut crashes, mut epochs) = (0, 0);
     for seed in 0..20 {
         let options = Scenario::Failover.shape(Options::new(seed, 3, 30_000)).as_it_was();
         let report = run(&options);
-        // At the end power fails everywhere.
+        // At the end all three servers lose power.
         crashes += report.crashes - 3;
         epochs += report.unsettled_epochs - 1;
     }
     println!("{crashes} crashes, {epochs} epochs");
-    // Of 465 crashes in seeds 0 to 39, with a minute each, 16 took two.
+    // In seeds 0 to 39, at one minute each, 16 of 465 crashes took two elections.
     assert!(crashes > 80 && epochs <= crashes + crashes / 10, "{crashes} crashes, {epochs} epochs");
 }

@@ -1,7 +1,8 @@
-//! Ensembles that are wrong on purpose: each must be caught within the seeds named here. A checker that cannot fail is a
-//! defect.
+//! Runs ensembles with deliberate defects: each must be caught within the number of seeds given
+//! here. A checker that cannot fail is a defect.
 //!
-//! Some of the variants need several things to go wrong at the right moments: their scenarios have more of just these.
+//! Some of the defects show only if several things go wrong at the right moments; their scenarios
+//! have more of just these.
 
 use std::panic::{catch_unwind, set_hook};
 use std::sync::{LazyLock, Mutex};
@@ -14,7 +15,7 @@ use oxkeeper_sim::ensemble::Scenario::{
 };
 use oxkeeper_sim::ensemble::{Options, RUN_MS, run};
 
-/// What the last panic said.
+/// Message of the last panic.
 static SAID: LazyLock<Mutex<String>> = LazyLock::new(|| {
     set_hook(Box::new(|panic| {
         let payload = panic.payload();
@@ -25,7 +26,8 @@ static SAID: LazyLock<Mutex<String>> = LazyLock::new(|| {
     Mutex::default()
 });
 
-/// Caught within so many seeds. `names` are those of the promises one of which must be found broken.
+/// Checks that the defect is caught within `seeds` seeds, as a violation of one of the promises in
+/// `names`.
 fn check(what: &str, scenario: Scenario, seeds: u64, names: &[&str], wrong: impl Fn(Options) -> Options) {
     check_of(3, what, scenario, seeds, names, wrong);
 }
@@ -49,12 +51,12 @@ fn check_of(
     assert!(names.iter().any(|name| said.contains(name)), "{what} is caught for another reason: {said}");
 }
 
-/// Promises to others must notice it, without a look at the replica's invariants.
+/// Enables bugs that a broken promise must reveal: the replica's invariants are not checked.
 fn core(bugs: Bugs) -> impl Fn(Options) -> Options {
     move |options| Options { bugs, check: false, ..options }
 }
 
-/// The invariants must notice it.
+/// Enables bugs that the replica's invariants must reveal.
 fn invariants(bugs: Bugs) -> impl Fn(Options) -> Options {
     move |options| Options { bugs, ..options }
 }
@@ -63,7 +65,7 @@ fn shell(bug: Bug) -> impl Fn(Options) -> Options {
     move |options| Options { bug, ..options }
 }
 
-/// One test, because the bugs share the process's panic hook.
+/// Checks all bugs in one test, because they share the process's panic hook.
 #[test]
 fn every_bug_is_caught() {
     const NONE: Bugs = Bugs {
@@ -107,10 +109,11 @@ fn every_bug_is_caught() {
     let unchecked = core(Bugs { unchecked_entries: true, ..NONE });
     check("entries that are not checked", Releases, 60, &["levels:", "cannot be decoded"], unchecked);
     check("a level of one's own", Releases, 10, &["levels:"], shell(Bug::LevelOfItsOwn));
-    // Who has lost its disk must be back before the candidate is: restarts that take their time hide it.
+    // A server that has lost its disk must be back before the candidate is; slow restarts would
+    // hide the bug.
     let lasting = |options: Options| core(Bugs { lasting_configuration: true, ..NONE })(options.as_it_was());
     check_of(5, "lost promises", Promises, 200, &HISTORY, lasting);
-    // Those that break an invariant of one server, which its peers may never notice.
+    // Bugs that break an invariant of one server, which its peers may never notice.
     const BROKEN: [&str; 1] = ["invariant:"];
     check("naive install", Everything, 40, &BROKEN, invariants(Bugs { naive_install: true, ..NONE }));
     check("early proposals", Everything, 5, &BROKEN, invariants(Bugs { early_proposals: true, ..NONE }));

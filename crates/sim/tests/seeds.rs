@@ -1,13 +1,13 @@
-//! Fixed seeds, those that found something, and a few nobody has run before.
+//! Runs fixed seeds, seeds that once found a defect, and a few new ones.
 
 use std::panic::catch_unwind;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use oxkeeper_sim::{Options, Report, STEPS, replay_command, run};
 
-/// Every run of these seeds is the same on every machine.
+/// Seeds whose runs are the same on every machine.
 const FIXED: std::ops::Range<u64> = 0..40;
-/// Seeds that once found a defect, and which.
+/// Seeds that once found a defect, and the defect.
 const REGRESSIONS: [(u64, &str); 5] = [
     (73, "connections: a write on an older connection happened behind one on the newer connection of its session"),
     (239, "the same, at the first request of a session"),
@@ -15,7 +15,7 @@ const REGRESSIONS: [(u64, &str); 5] = [
     (10100, "the simulator: a session that was called invalid is revived by a crash before its end is durable"),
     (4229, "clocks: a pause was added to what was heard after it"),
 ];
-/// Seeds nobody has run before.
+/// Number of new seeds.
 const FRESH_COUNT: u64 = 8;
 
 fn check(seeds: impl Iterator<Item = u64>) -> Report {

@@ -87,7 +87,7 @@ pub struct Options {
     /// Interval between partitions, in which some servers cannot reach some others, in one
     /// direction or both.
     pub partition_every_ms: u64,
-    /// Interval between losses of all followers at once.
+    /// Interval between moments at which the leader loses all other servers at once.
     pub lost_quorum_every_ms: u64,
     /// Interval between pauses of a server.
     pub pause_every_ms: u64,

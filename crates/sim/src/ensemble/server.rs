@@ -57,7 +57,7 @@ pub struct Host {
     /// gets.
     pub groups: Vec<Range<u64>>,
     /// Whether the disk is empty: it was lost and the server is not back, or the server has never
-    /// been a member.
+    /// taken part.
     pub blank: bool,
     /// Whether the server has lost its disk and is not back.
     pub lost: bool,
