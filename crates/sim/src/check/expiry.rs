@@ -15,10 +15,10 @@
 //! needed for that. Let `c(t)` be what the clock shows at the true time `t`, in whole milliseconds,
 //! never decreasing. The server stamps an event at `t` with `c(t)`. It extends a deadline by at
 //! least `c(until) - c(from)` for a pause, because it looked at its clock no later than `from` and
-//! not again before `until`. It rounds deadlines up. So a deadline is no earlier than `c(heard) +
-//! timeout + pauses`, and if it is found due at `t`, `c(t)` is not below it. Another server's clock
-//! matters only for how long a follower waits before it reports the sessions it has heard from: the
-//! wait is converted to true time with the follower's clock.
+//! not again before `until`. It rounds deadlines up. So a deadline is no earlier than
+//! `c(heard) + timeout + pauses`, and if it is found due at `t`, `c(t)` is not below it. Another
+//! server's clock matters only for how long a follower waits before it reports the sessions it has
+//! heard from: the wait is converted to true time with the follower's clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
