@@ -91,7 +91,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Creates an empty set of connections. Session timeouts are multiples of `tick_ms`.
+    /// Creates an empty set of connections. Session timeouts are limited to 2 to 20 times `tick_ms`.
     pub fn new(
         threads: usize,
         tick_ms: u64,
