@@ -1,20 +1,23 @@
-//! Servers that are told what is decided, because they do not vote, or because they lack more than is sent to a voter at once,
-//! or because they missed the end of the configuration that they vote in.
+//! Servers that are sent decided entries, because they do not vote, or lack more than is sent to a
+//! voter at once, or missed the end of the configuration that they vote in.
 //!
-//! A learner follows the leader, or whoever is ahead of it: it names an index, and gets every entry from there on that its
-//! source has applied, a part at a time. It promises and accepts nothing, so nothing it has counts for anybody else.
+//! A learner follows the leader, or a server that is ahead of it: it names an index, and gets every
+//! entry from there on that its source has applied, a part at a time. It promises and accepts
+//! nothing, so its log counts for no other server.
 //!
-//! A voter whose peers are in a later configuration asks for what it lacks of its own. It keeps its log and its vote until
-//! all of that is there, and gives both up in one write: had it given up before, entries that only it and a server that has
-//! gone since had accepted would be lost. Who lacks more than a frame holds fetches the state, which is kept beside the own
-//! one until it is whole.
+//! A voter whose peers are in a later configuration asks for the entries it lacks of its own
+//! configuration. It keeps its log and its vote until all of them are there, and gives both up in
+//! one write: if it gave them up earlier, entries that only it and a server that has left since had
+//! accepted would be lost. A voter that lacks more than a frame holds fetches the state, which is
+//! kept beside its own until it is whole.
 //!
-//! A voter that lacks much gives up its part in consensus, not its promise nor what it has accepted, and learns until it has what
-//! its peers said was decided; then it votes again, as if it had started anew. It takes a mebibyte at a time, so neither side needs
-//! room for more, and heartbeats wait for nothing.
+//! A voter that lacks much gives up its part in consensus, but neither its promise nor its accepted
+//! entries, and learns until it has the entries that its peers reported as decided; then it votes
+//! again, as if it had restarted. It takes a mebibyte at a time, so neither side needs room for
+//! more, and heartbeats are not delayed.
 //!
-//! Invariant: entries that are told are applied where they come from, so none of them is behind the end of its
-//! configuration.
+//! Invariant: entries sent this way are applied at their source, so none of them is behind the end
+//! of its configuration.
 
 use omnipaxos::ballot_leader_election::Ballot;
 use oxkeeper_proto::ServerId;
@@ -29,30 +32,33 @@ use super::participation::Participation;
 use super::replica::{Replica, Want};
 use super::storage::{LogEntry, Store};
 
-/// Bytes of entries told at once.
+/// Bytes of entries sent at once.
 const PART_LEN: usize = 1 << 20;
-/// Bytes of entries that a voter is brought along by; one that lacks more fetches the state. One write of the log.
+/// Bytes of entries sent to a voter that missed the end of its configuration, as one write of the
+/// log; a voter that lacks more fetches the state.
 const BRING_LEN_MAX: usize = 8 << 20;
-/// A voter that sees a later configuration has so long to come there by itself, ms.
+/// Time that a voter which sees a later configuration has to get there by itself, ms.
 const GRACE_MS: u64 = 100;
-/// A voter that learns for now votes again after this time without news: its source cannot tell it more, ms. On a slow network a
-/// part takes long, but not so long.
+/// Time without news after which a voter that learns for now votes again, ms: its source cannot
+/// send it more. On a slow network a part takes long, but not this long.
 const STALL_MS: u64 = 20_000;
-/// It asks again after this time, ms.
+/// Time after which a voter asks again, ms.
 const ASK_AGAIN_MS: u64 = 500;
 
 /// A server that does not vote.
 #[derive(Debug)]
 pub(super) struct Learner {
     pub(super) store: Store,
-    /// Who tells it.
+    /// The server that sends it entries.
     source: Option<ServerId>,
     pub(super) next_ping_ms: u64,
-    /// It is a voter, and will be again; when it was last told something new, ms.
+    /// Set if it is a voter, and will be again: the time at which it last received something new,
+    /// ms.
     returns: Option<u64>,
-    /// It lacks decided entries up to there at least.
+    /// Index up to which it lacks decided entries, at least.
     lacks_until: u64,
-    /// It has what it lacked, takes no more, and votes again once that is durable and applied.
+    /// Whether it has everything it lacked: then it takes no more, and votes again once that is
+    /// durable and applied.
     is_complete: bool,
 }
 
@@ -61,18 +67,18 @@ impl Learner {
         Learner { store, source: None, next_ping_ms: now_ms, returns: None, lacks_until: 0, is_complete: false }
     }
 
-    /// Whether it only learns for now, and votes otherwise.
+    /// Returns whether it only learns for now, and is a voter otherwise.
     pub(super) fn returns(&self) -> bool {
         self.returns.is_some()
     }
 
-    /// Returns how many entries it need not be told. Of the log that it had as a voter, only decided entries count.
+    /// Returns how many entries it need not be sent. Of a voter's log, only decided entries count.
     fn known(&self) -> u64 {
         let store = self.store.lock();
         if self.returns() { store.decided() } else { store.end() }
     }
 
-    /// Whether it is time to say how it stands.
+    /// Returns whether it is time to report its status.
     pub(super) fn is_due(&mut self, now_ms: u64, heartbeat_ms: u64) -> bool {
         let due = now_ms >= self.next_ping_ms;
         if due {
@@ -83,7 +89,7 @@ impl Learner {
 }
 
 impl Replica {
-    /// Looks whom to follow, or whom to ask.
+    /// Chooses a server to follow, or to ask.
     pub(super) fn catch_up(&mut self, now_ms: u64) {
         match &self.participation {
             Participation::Learner(_) => self.follow(),
@@ -105,7 +111,7 @@ impl Replica {
         }
     }
 
-    /// Nothing comes from `peer` any more.
+    /// Stops following `peer`, from which nothing comes any more.
     pub(super) fn unfollow(&mut self, peer: ServerId) {
         if let Participation::Learner(learner) = &mut self.participation
             && learner.source == Some(peer)
@@ -114,12 +120,12 @@ impl Replica {
         }
     }
 
-    /// Whether this server learns, and from `peer`.
+    /// Returns whether this server learns from `peer`.
     pub(super) fn is_told_by(&self, peer: ServerId) -> bool {
         matches!(&self.participation, Participation::Learner(learner) if learner.source == Some(peer))
     }
 
-    /// A voter whose peers are in a later configuration.
+    /// Asks a peer that is in a later configuration for the rest of this voter's configuration.
     fn ask_for_the_end(&mut self, now_ms: u64) {
         let (id, applied) = (self.configuration.id, self.applied.end());
         let later = self.statuses().filter(|(_, status)| status.configuration > id && status.base > applied);
@@ -132,10 +138,10 @@ impl Replica {
         }
     }
 
-    /// `peer` lacks a state that only a transfer brings.
+    /// Requests the state of `peer`: this server lacks what only a state transfer brings.
     pub(super) fn want_state_of(&mut self, peer: ServerId) {
         if self.participation.is_blank() {
-            // It must be let in first.
+            // A blank server must be admitted first.
             return;
         }
         let configuration = self.links.get(&peer).and_then(|link| link.status).map_or(0, |status| status.configuration);
@@ -144,20 +150,21 @@ impl Replica {
         }
     }
 
-    /// Whether this server leads, and nobody is further: then it has all that a majority has.
+    /// Returns whether this server leads and no peer is in a later configuration: then it has all
+    /// that a majority has.
     pub(super) fn leads_all(&self) -> bool {
         let later = |(_, status): (ServerId, Status)| status.configuration > self.configuration.id;
         self.lead.is_some() && !self.statuses().any(later)
     }
 
-    /// `peer` is told everything from now on.
+    /// Begins to send decided entries to `peer`, from `from` on.
     pub(super) fn begin_stream(&mut self, peer: ServerId, from: u64) {
         if let Some(link) = self.links.get_mut(&peer) {
             link.stream = Some(Stream { next: from, waits: false });
         }
     }
 
-    /// `peer` has what it was told.
+    /// Continues the stream to `peer`, which has everything up to `end`.
     pub(super) fn go_on_with_stream(&mut self, peer: ServerId, end: u64) {
         if let Some(stream) = self.links.get_mut(&peer).and_then(|link| link.stream.as_mut())
             && stream.next == end
@@ -166,12 +173,12 @@ impl Replica {
         }
     }
 
-    /// Whether somebody can be told something.
+    /// Returns whether there is something to send to a follower of this server.
     pub(super) fn may_feed(&self) -> bool {
         self.store().is_some() && self.links.values().any(|link| is_hungry(link, self.applied.end()))
     }
 
-    /// Tells those who follow this server.
+    /// Sends decided entries to the servers that follow this one.
     pub(super) fn feed(&mut self) {
         let applied = self.applied.end();
         let hungry = self.links.iter().filter(|(_, link)| is_hungry(link, applied));
@@ -190,7 +197,8 @@ impl Replica {
         }
     }
 
-    /// `peer` has `from` entries, and votes in a configuration that has ended.
+    /// Sends `peer` the rest of its configuration, which has ended; it votes there and has `from`
+    /// entries.
     pub(super) fn bring_along(&mut self, peer: ServerId, from: u64) {
         let base = self.configuration.base;
         if from >= base || self.applied.end() < base {
@@ -202,7 +210,8 @@ impl Replica {
         }
     }
 
-    /// Entries from `from` on, below `end`, until they have `len_max` bytes; `None` if they are trimmed.
+    /// Returns entries from `from` up to `end`, until they have `len_max` bytes; `None` if they are
+    /// trimmed.
     fn part(&self, from: u64, end: u64, len_max: usize) -> Option<Vec<LogEntry>> {
         let store = self.store()?.lock();
         if from < store.journal.first_index() {
@@ -211,7 +220,7 @@ impl Replica {
         Some(store.entries_of(from, end, len_max))
     }
 
-    /// Entries that are decided, as `peer` says, from `first` on.
+    /// Takes entries from `first` on that `peer` reports as decided.
     pub(super) fn learn(&mut self, peer: ServerId, first: u64, mut entries: Vec<LogEntry>, now_ms: u64) {
         let end = first + entries.len() as u64;
         match &mut self.participation {
@@ -246,9 +255,10 @@ impl Replica {
         }
     }
 
-    /// `peer` has `decided` entries, so much that this voter lacks that it is told a part at a time.
+    /// Makes this voter learn for now: `peer` has `decided` entries, so many more than this server
+    /// that it sends them a part at a time.
     pub(super) fn fall_behind(&mut self, peer: ServerId, decided: u64, now_ms: u64) {
-        // As with a state: whoever leads by now has all that a majority has.
+        // As with a state transfer: a server that leads by now has all that a majority has.
         let is_joined = self.links.get(&peer).is_some_and(|link| link.joined);
         if !is_joined || self.next.is_some() || self.leads_all() || self.consensus().is_none_or(Consensus::is_alone) {
             return;
@@ -264,7 +274,8 @@ impl Replica {
         self.follow();
     }
 
-    /// Ends consensus on every link. Frames that wait for more than the journal's first `written` writes are forgotten.
+    /// Ends consensus on every link. Drops frames that wait for later writes than the journal's
+    /// first `written` ones.
     fn stop_voting(&mut self, written: u64) {
         self.applied.forget_ahead();
         self.lead = None;
@@ -274,17 +285,18 @@ impl Replica {
         }
     }
 
-    /// Whether this server is a voter that only learns for now.
+    /// Returns whether this server is a voter that only learns for now.
     pub(super) fn is_catching_up(&self) -> bool {
         matches!(&self.participation, Participation::Learner(learner) if learner.returns())
     }
 
-    /// A voter that has all that its peers said is decided, or is told nothing any more, votes again.
+    /// Makes a voter that learns vote again, once it has everything its peers reported as decided,
+    /// or receives nothing any more.
     pub(super) fn vote_again(&mut self, now_ms: u64) {
         let Participation::Learner(learner) = &self.participation else { return };
         let Some(since_ms) = learner.returns.filter(|_| self.next.is_none()) else { return };
         let decided = learner.store.lock().decided();
-        // How the others stood when it fell behind is old news.
+        // The peers' statuses at the time it fell behind are out of date.
         let said = |status: Status| status.configuration >= self.configuration.id && status.decided > decided;
         let lacks = decided < learner.lacks_until || self.statuses().any(|(_, status)| said(status));
         let is_settled = self.writing.is_none() && self.is_durable() && self.applied.end() >= decided;
@@ -297,7 +309,7 @@ impl Replica {
         }
     }
 
-    /// Everything up to the end of this server's configuration is here: it takes no part in that any more.
+    /// Takes the entries up to the end of this server's configuration, and gives up its vote there.
     fn give_up_the_vote(&mut self, peer: ServerId, first: u64, mut entries: Vec<LogEntry>, now_ms: u64) {
         let end = first + entries.len() as u64;
         let status = self.links.get(&peer).and_then(|link| link.status);
@@ -310,7 +322,7 @@ impl Replica {
         let (store, written) = (consensus.store.clone(), consensus.written);
         let mut inner = store.lock();
         inner.learn(self.applied.end(), entries.split_off((self.applied.end() - first) as usize));
-        // All of it counts, whichever entries are the ends of configurations.
+        // All of it counts, whichever entries end configurations.
         inner.note_applied(end);
         drop(inner);
         self.stop_voting(written);
@@ -319,7 +331,7 @@ impl Replica {
     }
 }
 
-/// The ballot of the last epoch among entries, of this configuration.
+/// Returns the ballot of the last epoch of this configuration among the entries.
 fn last_epoch(entries: &[LogEntry], configuration: u32, knows: Level) -> Option<Ballot> {
     let epochs = entries.iter().rev().filter_map(|entry| match Entry::decode(&entry.0, knows) {
         Ok(Entry::Epoch(epoch)) => Some(ballot::from_id(epoch.ballot)),

@@ -1,7 +1,8 @@
-//! A configuration: who votes, from which index of the log on. There is one after the other; each is an instance of
-//! OmniPaxos of its own over the same log.
+//! A configuration: the voters, and the index of the log from which they vote. Configurations
+//! follow one another; each is an OmniPaxos instance of its own over the same log.
 //!
-//! Invariant: ids of configurations grow by one; the voters of one are the same on every server that knows it.
+//! Invariant: configuration ids grow by one; every server that knows a configuration knows the same
+//! voters.
 
 use bytes::BufMut;
 use oxkeeper_proto::ServerId;
@@ -9,7 +10,7 @@ use oxkeeper_state::State;
 
 use super::journal::{Journal, scalar};
 
-/// The one an ensemble is founded with.
+/// Id of the configuration that an ensemble is founded with.
 const FIRST: u32 = 1;
 /// Bytes before the voters.
 const FIXED_LEN: usize = 12;
@@ -17,32 +18,32 @@ const FIXED_LEN: usize = 12;
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {
-    /// From 1 on; 0 is none.
+    /// Id, from 1 on; 0 for none.
     pub id: u32,
-    /// The index of its first entry: everything below was decided before.
+    /// Index of its first entry: everything below was decided before.
     pub base: u64,
-    /// The ids of those who vote, ascending.
+    /// Ids of the voters, ascending.
     pub voters: Vec<ServerId>,
 }
 
 impl Configuration {
-    /// What an ensemble of these servers begins with.
+    /// Returns the first configuration of an ensemble of these servers.
     pub fn first(voters: Vec<ServerId>) -> Configuration {
         Configuration { id: FIRST, base: 0, voters }
     }
 
-    /// The one whose first entry comes behind those that made `state`, `applied` of them; only those among them that end a
-    /// configuration are asked, so it may have begun before.
+    /// Returns the configuration that follows the `applied` entries that made `state`. It counts
+    /// only the entries that end a configuration, so this one may have begun earlier.
     pub(crate) fn behind(state: &State, applied: u64) -> Configuration {
         Configuration { id: Configuration::id_of(state), base: applied, voters: state.membership().voters() }
     }
 
-    /// The id of the configuration that decides what comes behind `state`.
+    /// Returns the id of the configuration that decides the entries behind `state`.
     pub fn id_of(state: &State) -> u32 {
         u32::try_from(state.configurations_ended()).unwrap_or(u32::MAX - FIRST).min(u32::MAX - FIRST) + FIRST
     }
 
-    /// As a scalar: id (u32), base (u64), voters (u8 each).
+    /// Encodes it as a scalar: id (u32), base (u64), voters (u8 each).
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(FIXED_LEN + self.voters.len());
         out.put_u32(self.id);
@@ -51,7 +52,7 @@ impl Configuration {
         out
     }
 
-    /// `None`: these bytes are none.
+    /// Decodes a scalar; `None` if the bytes are not a configuration.
     pub fn decode(bytes: &[u8]) -> Option<Configuration> {
         let (id, rest) = bytes.split_first_chunk()?;
         let (base, voters) = rest.split_first_chunk()?;
@@ -59,25 +60,25 @@ impl Configuration {
         Some(Configuration { id: u32::from_be_bytes(*id), base: u64::from_be_bytes(*base), voters })
     }
 
-    /// The one that a journal is in; `None` of a server that has nothing.
+    /// Returns the configuration that a journal is in; `None` for a blank server.
     pub fn of(journal: &dyn Journal) -> Option<Configuration> {
         let founders = journal.scalar(scalar::MEMBERS)?;
         let known = journal.scalar(scalar::CONFIGURATION).and_then(|bytes| Configuration::decode(&bytes));
-        // A journal of the first release says only who founded the ensemble.
+        // A journal of the first release has only the founders.
         Some(known.unwrap_or_else(|| Configuration::first(founders.into_iter().map(ServerId).collect())))
     }
 
-    /// A voter's place, from 1 on: OmniPaxos wants its process ids without gaps.
+    /// Returns a voter's process id, from 1 on: OmniPaxos requires process ids without gaps.
     pub(crate) fn process_of(&self, server: ServerId) -> Option<u64> {
         self.voters.iter().position(|&voter| voter == server).map(|place| place as u64 + 1)
     }
 
-    /// The voter in a place.
+    /// Returns the voter with a process id.
     pub(crate) fn server(&self, process: u64) -> ServerId {
         self.voters[process as usize - 1]
     }
 
-    /// One server votes, alone.
+    /// Returns whether there is only one voter.
     pub fn is_sole(&self) -> bool {
         self.voters.len() == 1
     }

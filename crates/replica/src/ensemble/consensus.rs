@@ -1,17 +1,19 @@
-//! OmniPaxos in one configuration, driven by the rules under which it is safe. docs/omnipaxos-notes.md has each rule with its
-//! reason and its proof.
+//! OmniPaxos in one configuration, driven by the rules under which it is safe.
+//! docs/omnipaxos-notes.md gives the reason and the proof of each rule.
 //!
-//! * What tells of a promise or of an acceptance leaves after that is durable; everything else leaves at once.
-//! * A Prepare has one Promise. OmniPaxos says both again after a while, which on links that lose nothing only makes
-//!   copies; each copy of a Promise would make the leader synchronise the follower's log once more, while entries that
-//!   were said in between are on their way.
-//! * An acceptance counts only once this server's own log is as durable as the others'.
-//! * A peer that needs more entries than one message should have is told to follow until it has almost all of them, and one that
-//!   needs entries which are trimmed to fetch the state; OmniPaxos never learns of it.
-//! * Rounds of the election have this driver's pace: slow while a leader is there, fast while there is none. A peer whose
-//!   link comes up during a round is asked in that round, once: had it no say, a round without the leader's answer would
-//!   elect another one.
-//! * A peer that has promised more than the leader asked for makes the leader ask for more.
+//! * A message that reports a promise or an acceptance leaves after that is durable; every other
+//!   message leaves at once.
+//! * Each Prepare gets one Promise. OmniPaxos resends both after a while, which on lossless links
+//!   only makes copies; each copy of a Promise would make the leader synchronise the follower's log
+//!   once more, while entries sent in between are on their way.
+//! * An acceptance counts only once this server's own log is as durable as the sender's.
+//! * A peer that needs more entries than fit one message is told to learn until it has almost all
+//!   of them, and one that needs trimmed entries is told to fetch the state; OmniPaxos never sees
+//!   either case.
+//! * This driver sets the pace of the election rounds: slow while there is a leader, fast while
+//!   there is none. A peer whose link comes up during a round is asked in that round, once: if the
+//!   leader were left out, a round without its answer would elect another leader.
+//! * If a peer has promised more than the leader asked for, the leader raises its ballot.
 
 use std::collections::BTreeMap;
 
@@ -30,21 +32,23 @@ use super::phantom_voter;
 use super::storage::{LogEntry, Store};
 use super::{Bugs, Pace};
 
-/// Rounds without an answer after which messages are sent again.
+/// Rounds without an answer after which OmniPaxos resends messages.
 const RESEND_ROUNDS: u64 = 8;
-/// Messages OmniPaxos makes room for at once.
+/// Initial capacity of OmniPaxos' message buffer.
 const BUFFERED_MESSAGES: usize = 64;
-/// Longest first round: the others are about to come, and who has been alone for a round stands for election, ms.
+/// Longest first round, ms: the others are about to come, and a server that is alone for a round
+/// stands for election.
 const FIRST_ROUND_MS: u64 = 100;
 /// Shortest round while there is no leader, ms.
 const FAST_ROUND_MS: u64 = 20;
-/// A fast round is at least so many times the way there and back.
+/// Least length of a fast round, in round-trip times.
 const FAST_ROUND_RTTS: u64 = 4;
-/// Without a leader for longer than this rounds become slow again: there may be none for days, ms.
+/// Time without a leader after which rounds become slow again, ms: there may be none for days.
 const FAST_FOR_MS: u64 = 5_000;
-/// A peer must have promised more than the leader's ballot for so many rounds before the leader raises it.
+/// Rounds for which a peer's promise must exceed the leader's ballot before the leader raises it.
 const STUCK_ROUNDS: u64 = 4;
-/// Bytes of log that are sent to a peer at once; one that needs more is told them a part at a time, or fetches the state.
+/// Bytes of log sent to a peer at once. A peer that needs more gets them a part at a time, or
+/// fetches the state.
 pub const SYNC_LEN_MAX: u64 = 16 << 20;
 
 /// See the module.
@@ -53,33 +57,35 @@ pub(crate) struct Consensus {
     configuration: Configuration,
     paxos: OmniPaxos<LogEntry, Store>,
     pub(crate) store: Store,
-    /// By process: the ballot of the Prepare that it was sent on this link and has not answered.
+    /// The ballot of the Prepare that each process was sent on this link and has not answered.
     asked: Vec<Option<Ballot>>,
     /// Acceptances that wait for this server's own disk.
     held: Vec<(u64, Accepted)>,
-    /// Of a sole voter: what its phantom voter answers when everything staged is durable.
+    /// Messages that a sole voter's phantom voter answers once everything staged is durable.
     for_phantom: Vec<PaxosMsg<LogEntry>>,
     messages: Vec<Message<LogEntry>>,
-    /// How often something was staged, given to the disk, and written; frames wait for these numbers.
+    /// Numbers of the last write that was staged, given to the disk, and written; frames wait for
+    /// these numbers.
     pub(crate) staged: u64,
     pub(crate) begun: u64,
     pub(crate) written: u64,
     next_round_ms: u64,
     /// The number of the round that is under way.
     round: u32,
-    /// By process: what it answered last in this round. OmniPaxos hears it when the round ends: it counts answers, not who gave
-    /// them, and what was said before a new leader was there would elect another one.
+    /// Each process's last answer in this round. OmniPaxos gets them when the round ends: it counts
+    /// answers, not their senders, and answers from before there was a new leader would elect
+    /// another one.
     answers: Vec<Option<BLEMessage>>,
-    /// Processes that are to be asked in this round, too, or once more.
+    /// Processes to ask in this round, late or once more.
     latecomers: Vec<u64>,
     /// The last ballot whose process has answered with it, or was asked once more.
     heard_of: Ballot,
     pace: Pace,
-    /// The leader answered in this round, and in the one before.
+    /// The leader has answered in this round.
     leader_answered: bool,
-    /// Since when there has been no leader at work, ms.
+    /// Time since which there has been no active leader, ms.
     unsettled_since_ms: Option<u64>,
-    /// Rounds in which a peer's promise was above the ballot that this server leads.
+    /// Rounds in which a peer's promise exceeded the ballot that this server leads.
     stuck_rounds: u64,
     pub(crate) sync_len_max: u64,
     bugs: Bugs,
@@ -91,18 +97,19 @@ impl std::fmt::Debug for Consensus {
     }
 }
 
-/// What came of a message.
+/// Outcome of a received message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
     Handled,
-    /// The peer needs more entries than are sent at once; so many are decided here.
+    /// The peer needs more entries than are sent at once; this server has decided this many.
     IsBehind(u64),
     /// The peer needs entries that are trimmed here.
     NeedsState,
 }
 
 impl Consensus {
-    /// Server `me` votes in `configuration`. `applied` entries are applied.
+    /// Creates the consensus of server `me`, which votes in `configuration` and has applied
+    /// `applied` entries.
     pub(crate) fn new(
         me: ServerId,
         configuration: Configuration,
@@ -161,29 +168,29 @@ impl Consensus {
         config.build(store.clone()).expect("two or more dense process ids")
     }
 
-    /// The configuration has just begun: without an election this server leads it, unless it cannot be reached. Its first
-    /// ballot is above the others' first ones.
+    /// Makes this server lead a configuration that has just begun, without an election, unless it
+    /// cannot be reached. Its first ballot is above the others' first ones.
     pub(crate) fn lead_first(&mut self) {
         self.paxos = Consensus::build(&self.configuration, self.process, 1, &self.store);
         self.paxos.try_become_leader();
     }
 
-    /// The configuration has just begun, and another server leads it first: that may take a round.
+    /// Lets another server lead a configuration that has just begun, which may take a round.
     pub(crate) fn follow_first(&mut self, now_ms: u64) {
         self.next_round_ms = now_ms + self.pace.heartbeat_ms;
     }
 
-    /// Tries to lead, whoever does now.
+    /// Tries to lead, even if another server leads.
     pub(crate) fn take_over(&mut self) {
         self.paxos.try_become_leader();
     }
 
-    /// Nobody else votes.
+    /// Returns whether this server is the only voter.
     pub(crate) fn is_alone(&self) -> bool {
         self.configuration.is_sole()
     }
 
-    /// How many servers are enough to decide.
+    /// Returns the number of voters that make a majority.
     pub(crate) fn majority(&self) -> usize {
         self.configuration.voters.len() / 2 + 1
     }
@@ -192,12 +199,13 @@ impl Consensus {
         self.paxos.get_promise()
     }
 
-    /// The process that leads the promised ballot, once this server has heard its log from it (or is it).
+    /// Returns the process that leads the promised ballot, once this server is synchronised with it
+    /// (or is it).
     pub(crate) fn leader(&self) -> Option<u64> {
         self.paxos.get_current_leader().filter(|(_, accepting)| *accepting).map(|(process, _)| process)
     }
 
-    /// The server that leads.
+    /// Returns the server that leads.
     pub(crate) fn leading_server(&self) -> Option<ServerId> {
         self.leader().map(|process| self.configuration.server(process))
     }
@@ -206,7 +214,7 @@ impl Consensus {
         self.leader() == Some(self.process)
     }
 
-    /// It tries to lead, but has not heard from a majority.
+    /// Returns whether this server tries to lead, but has not heard from a majority.
     pub(crate) fn is_candidate(&self) -> bool {
         self.paxos.get_current_leader() == Some((self.process, false))
     }
@@ -215,7 +223,8 @@ impl Consensus {
         self.paxos.get_decided_idx() as u64
     }
 
-    /// A new link: before any frame on it, both sides sort out what may have been lost on the old one.
+    /// Handles a new link: before any frame on it, both sides sort out what the old one may have
+    /// lost.
     pub(crate) fn reconnected(&mut self, peer: u64, now_ms: u64) {
         self.held.retain(|(from, _)| *from != peer);
         self.asked[peer as usize - 1] = None;
@@ -226,7 +235,7 @@ impl Consensus {
         self.hurry(now_ms);
     }
 
-    /// A link is gone. Without the leader's, an election may be near.
+    /// Handles the loss of a link. If it was the leader's, an election may be near.
     pub(crate) fn disconnected(&mut self, peer: u64, now_ms: u64) {
         if self.paxos.get_current_leader().is_some_and(|(leader, _)| leader == peer) {
             self.leader_answered = false;
@@ -234,7 +243,7 @@ impl Consensus {
         }
     }
 
-    /// Something changed for the better or the worse: the next round need not be waited for long.
+    /// Brings the next round forward, because the situation has changed.
     fn hurry(&mut self, now_ms: u64) {
         if !self.leads() {
             self.unsettled_since_ms = Some(now_ms);
@@ -257,7 +266,8 @@ impl Consensus {
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "of the library's messages those that matter here")]
     pub(crate) fn receive(&mut self, from: u64, message: PaxosMessage<LogEntry>) -> Result<Received, BadFrame> {
-        // An answer to a Prepare from before this server fell behind does not fit the log that it has now.
+        // A Promise that answers a Prepare from before this server fell behind does not fit its
+        // current log.
         if let PaxosMsg::Promise(answer) = &message.msg
             && self.asked[from as usize - 1] != Some(answer.n)
         {
@@ -276,7 +286,8 @@ impl Consensus {
             _ => {}
         }
         match message.msg {
-            // One of a former ballot counts for nothing, and may be of a log that this server never has.
+            // An acceptance of an earlier ballot counts for nothing, and may be of a log that this
+            // server never has.
             PaxosMsg::Accepted(accepted) if accepted.n == promise && !self.is_durable(accepted) => {
                 self.held.push((from, accepted));
             }
@@ -285,8 +296,8 @@ impl Consensus {
         Ok(Received::Handled)
     }
 
-    /// So many entries may be applied. A follower need not have them on its own disk, since a majority has (as in ZooKeeper),
-    /// if `early` says so.
+    /// Returns how many entries may be applied. If `early` is set, a follower need not have them on
+    /// its own disk, since a majority has (as in ZooKeeper).
     pub(crate) fn applicable(&self, early: bool) -> u64 {
         let early = early && !self.leads();
         let store = self.store.lock();
@@ -294,7 +305,7 @@ impl Consensus {
         store.decided().min(ready)
     }
 
-    /// What no member in its right mind sends, and OmniPaxos would trust.
+    /// Rejects messages that no correct member sends and that OmniPaxos would trust.
     #[expect(clippy::wildcard_enum_match_arm, reason = "of the library's messages those that matter here")]
     fn validate(&self, message: &PaxosMessage<LogEntry>) -> Result<(), BadFrame> {
         let store = self.store.lock();
@@ -327,7 +338,8 @@ impl Consensus {
         }
     }
 
-    /// The first entry that an answer would need, if that is trimmed, or if one message should not have so many of them.
+    /// Returns the first entry that an answer would need, if it is trimmed or if too many entries
+    /// follow it for one message.
     #[expect(clippy::wildcard_enum_match_arm, reason = "of the library's messages those that matter here")]
     fn first_beyond(&self, message: &PaxosMessage<LogEntry>) -> Option<u64> {
         let store = self.store.lock();
@@ -340,11 +352,11 @@ impl Consensus {
             }
             _ => None,
         };
-        // Only entries can bring what is not decided, so these are sent however long they are.
+        // Undecided entries can only be sent as entries, so they are sent however long they are.
         from.filter(|&from| from < store.journal.floor(self.sync_len_max).min(self.decided()))
     }
 
-    /// Whether this server's own log has on disk what a follower says it has accepted.
+    /// Returns whether this server's own log has on disk what a follower reports as accepted.
     fn is_durable(&self, accepted: Accepted) -> bool {
         let store = self.store.lock();
         self.bugs.no_durability_gate
@@ -358,7 +370,8 @@ impl Consensus {
         assert!(appended.is_ok(), "nobody reconfigures");
     }
 
-    /// Bytes of entries that this server has appended as a leader and that are not decided, about.
+    /// Returns the approximate bytes of undecided entries that this server has appended as a
+    /// leader.
     pub(crate) fn undecided_len(&self) -> usize {
         self.store.lock().undecided_len()
     }
@@ -367,7 +380,7 @@ impl Consensus {
         self.next_round_ms
     }
 
-    /// A round of the election, when it is due.
+    /// Runs a round of the election if it is due, and returns whether it did.
     pub(crate) fn tick(&mut self, links: &BTreeMap<ServerId, Link>, now_ms: u64) -> bool {
         if now_ms < self.next_round_ms {
             return false;
@@ -389,8 +402,8 @@ impl Consensus {
         true
     }
 
-    /// Another process leads, or is about to, and what it answered in this round is out of date, or nothing: who it is. Once
-    /// for each ballot.
+    /// Returns the process that leads, or is about to, if its answer in this round is missing or
+    /// out of date. Reports each ballot once.
     fn unheard_of(&mut self, links: &BTreeMap<ServerId, Link>) -> Option<u64> {
         let promise = self.promise();
         if promise <= self.heard_of || promise.pid == self.process || self.is_alone() {
@@ -420,8 +433,9 @@ impl Consensus {
         (rtt_ms * FAST_ROUND_RTTS).max(FAST_ROUND_MS).min(self.pace.heartbeat_ms)
     }
 
-    /// A peer that promised a ballot whose candidate then vanished hears nothing of a lower one. One that follows a
-    /// higher ballot is not stuck: a majority does, and to raise this one would only depose its leader.
+    /// Raises this leader's ballot if a peer is stuck on a higher one: a peer that promised a
+    /// ballot whose candidate then vanished ignores lower ones. A peer that follows a higher ballot
+    /// is not stuck: a majority follows it, and raising this one would only depose its leader.
     fn raise_ballot(&mut self, links: &BTreeMap<ServerId, Link>) {
         let promise = self.promise();
         let stuck = |status: Status| !status.accepting && status.promise > promise;
@@ -453,7 +467,8 @@ impl Consensus {
                 }
                 continue;
             }
-            // Who votes in another configuration, or said nothing yet, gets nothing of this one.
+            // Servers that vote in another configuration, or have said nothing yet, get nothing of
+            // this one.
             let Some(link) = links.get_mut(&self.configuration.server(to)).filter(|link| link.joined) else { continue };
             if let Message::SequencePaxos(PaxosMessage { msg: PaxosMsg::Prepare(Prepare { n, .. }), .. }) = &message {
                 self.asked[to as usize - 1] = Some(*n);
@@ -470,7 +485,7 @@ impl Consensus {
         self.messages = messages;
     }
 
-    /// In the round that begins with these messages, or that is under way.
+    /// Asks latecomers in the round that begins with these messages, or in the current one.
     fn ask_latecomers(&mut self, messages: &mut Vec<Message<LogEntry>>) {
         let begun = messages.iter().find_map(|message| match message {
             Message::BLE(BLEMessage { msg: HeartbeatMsg::Request(request), .. }) => Some(request.round),
@@ -496,7 +511,8 @@ impl Consensus {
         }
     }
 
-    /// Returns the work that makes everything staged durable, if something is and no other work is under way.
+    /// Returns the work that makes everything staged durable, if there is any and no other work is
+    /// under way.
     pub(crate) fn begin_persist(&mut self) -> Option<DiskJob> {
         let work = self.store.lock().begin()?;
         self.begun = self.staged;
@@ -510,7 +526,8 @@ impl Consensus {
         self.note_written();
     }
 
-    /// A phantom voter answers once everything is durable; whether this one had to, which may bring about more to write.
+    /// Lets the phantom voter answer once everything is durable, and returns whether it did; the
+    /// answer may lead to more writes.
     pub(crate) fn settle_phantom(&mut self) -> bool {
         let settles = !self.for_phantom.is_empty() && self.store.lock().is_durable();
         if settles {
@@ -547,7 +564,7 @@ impl Consensus {
 
     fn note_written(&mut self) {
         let promise = self.promise();
-        // An acceptance of a former ballot counts for nothing.
+        // An acceptance of an earlier ballot counts for nothing.
         let held = std::mem::take(&mut self.held).into_iter().filter(|(_, accepted)| accepted.n == promise);
         let (durable, waiting): (Vec<_>, Vec<_>) = held.partition(|(_, accepted)| self.is_durable(*accepted));
         self.held = waiting;
@@ -559,7 +576,7 @@ impl Consensus {
         }
     }
 
-    /// It has what this server's disk has.
+    /// Returns the phantom voter's answers. It has what this server's disk has.
     fn answers_of_phantom(&mut self) -> Vec<(u64, PaxosMsg<LogEntry>)> {
         let store = self.store.lock();
         if !store.is_durable() {
@@ -573,7 +590,7 @@ impl Consensus {
     }
 }
 
-/// How many processes OmniPaxos has: the voters, and the phantom voter of one that is alone.
+/// Returns the number of OmniPaxos processes: the voters, plus the phantom voter of a sole one.
 fn processes(configuration: &Configuration) -> usize {
     configuration.voters.len() + usize::from(configuration.is_sole())
 }

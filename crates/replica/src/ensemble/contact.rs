@@ -1,30 +1,33 @@
-//! When a server last heard the others it depends on: a leader its majority, everybody else its leader.
+//! Time at which a server last heard the others it depends on: a leader its majority, any other
+//! server its leader.
 //!
-//! Invariant: session clocks go by what was heard. That a pause of this server's own is forgiven keeps it in office, and moves
-//! no clock: in that time nobody's clients could be heard.
+//! Invariant: session clocks go by the time at which the others were heard. Forgiving a pause of
+//! this server's own keeps it in office, but moves no clock: no client could be heard during the
+//! pause.
 
-/// See the module. Times are monotonic, ms.
+/// Contact state; see the module. Times are monotonic, ms.
 #[derive(Debug)]
 pub(super) struct Contact {
-    /// Silence of more than this is lost contact.
+    /// Silence longer than this is lost contact.
     patience_ms: u64,
     started_ms: u64,
-    /// When time was last looked at.
+    /// Time of the last call to `advance`.
     now_ms: u64,
     heard_ms: Option<u64>,
-    /// From when silence counts: `heard_ms`, or later by a pause of this server's own.
+    /// Time from which silence counts: `heard_ms`, or later by a pause of this server's own.
     counts_from_ms: Option<u64>,
     forgave_pause: bool,
 }
 
 impl Contact {
-    /// Begins with nobody heard.
+    /// Creates a contact that has heard no one.
     pub(super) fn new(patience_ms: u64, now_ms: u64) -> Contact {
         Contact { patience_ms, started_ms: now_ms, now_ms, heard_ms: None, counts_from_ms: None, forgave_pause: false }
     }
 
-    /// Looks at the time. What was not heard while this server itself stood still is no silence of the others. That is believed
-    /// once, until they are heard again: a leader without anybody must step back however slow its disk is.
+    /// Advances the time. A stretch in which this server itself stood still is not silence of the
+    /// others. It is forgiven once, until they are heard again: a leader without followers must
+    /// step back however slow its disk is.
     pub(super) fn advance(&mut self, now_ms: u64) {
         let gap_ms = now_ms.saturating_sub(std::mem::replace(&mut self.now_ms, now_ms));
         if gap_ms > self.patience_ms / 2 && !self.forgave_pause {
@@ -42,22 +45,22 @@ impl Contact {
         }
     }
 
-    /// Returns when time was last looked at.
+    /// Returns the time of the last call to `advance`.
     pub(super) fn now_ms(&self) -> u64 {
         self.now_ms
     }
 
-    /// Returns when the others were last heard.
+    /// Returns the time at which the others were last heard.
     pub(super) fn heard_ms(&self) -> Option<u64> {
         self.heard_ms
     }
 
-    /// Returns whether they were heard recently enough.
+    /// Returns whether the others were heard recently enough.
     pub(super) fn is_recent(&self, now_ms: u64) -> bool {
         self.counts_from_ms.is_some_and(|from_ms| now_ms <= from_ms + self.patience_ms)
     }
 
-    /// Returns how long they have been silent, at most since the start.
+    /// Returns how long the others have been silent, at most since the start.
     pub(super) fn silent_for_ms(&self, now_ms: u64) -> u64 {
         now_ms.saturating_sub(self.counts_from_ms.unwrap_or(self.started_ms))
     }

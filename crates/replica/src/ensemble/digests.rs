@@ -1,53 +1,58 @@
-//! Whether this server's state is that of the others.
+//! Comparison of this server's state with that of the others.
 //!
-//! With every ping a server says what its state amounts to behind the last entry it has applied, and behind the last whose
-//! number is a multiple of [`ALIGNED`]. Whoever has applied as much compares: at once, or when it gets there. A digest covers
-//! everything since the first entry, so that what differs once differs from then on, until the state is replaced.
+//! With every ping a server sends the digest of its state after the last entry it has applied, and
+//! after the last one whose number is a multiple of [`ALIGNED`]. A server that has applied as much
+//! compares at once; the others compare when they get there. A digest covers everything since the
+//! first entry, so states that differ once differ from then on, until the state is replaced.
 //!
-//! Where a majority of the voters has the same digest behind an entry, and this server another one, this server is wrong
-//! and must stop. Where no majority says the same (two voters, or the others are away), nobody knows who is wrong: then
-//! the leader goes on, and who differs from it serves no clients, so that they see one state, whichever it is. Its vote stays:
-//! it is about the log, not about what comes of it, and without it nothing could be decided any more.
+//! If a majority of the voters has the same digest after an entry, and this server another one,
+//! this server is wrong and must stop. If no majority agrees (there are two voters, or the others
+//! are away), it is unknown which one is wrong: then the leader goes on, and a server that differs
+//! from it serves no clients, so that they all see one state, whichever it is. That server keeps
+//! its vote: the vote is about the log, not about the resulting state, and without it nothing could
+//! be decided any more.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use oxkeeper_proto::ServerId;
 use oxkeeper_state::Digest;
 
-/// Own digests that are kept, one for each entry.
+/// Number of own digests kept, one for each entry.
 const KEPT: usize = 512;
-/// Every so many entries all servers say what their state amounts to: so several can be compared behind one entry.
+/// Interval, in entries, at which all servers send a digest, so that several can be compared after
+/// the same entry.
 const ALIGNED: u64 = 64;
-/// Claims kept of one peer.
+/// Number of claims kept for each peer.
 const CLAIMS: usize = 16;
 
 /// Two servers whose states differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    /// The other one.
+    /// The other server.
     pub peer: ServerId,
-    /// Entries that both had applied.
+    /// Number of entries that both had applied.
     pub applied: u64,
-    /// Digest of this server's state behind them.
+    /// Digest of this server's state after them.
     pub own: Digest,
-    /// Digest of the other's.
+    /// Digest of the other server's state.
     pub peers: Digest,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Digests {
-    /// Behind how many entries, and what. Without gaps.
+    /// Own digests by number of applied entries, without gaps.
     own: VecDeque<(u64, Digest)>,
     claims: BTreeMap<ServerId, BTreeMap<u64, Digest>>,
-    /// The last comparison with each peer: behind how many entries, and since how many it has differed.
+    /// The last comparison with each peer: the entries applied, and the number since which it has
+    /// differed.
     compared: BTreeMap<ServerId, (u64, Option<u64>)>,
-    /// Since somebody took them away.
+    /// Mismatches found since they were last taken.
     news: Vec<Mismatch>,
 }
 
 impl Digests {
-    /// This server has applied so many entries, one more than before.
+    /// Notes the digest after `applied` entries, one more than before.
     pub(crate) fn note(&mut self, applied: u64, digest: Digest) {
         if self.own.back().is_some_and(|&(last, _)| last + 1 != applied) {
             self.own.clear();
@@ -62,7 +67,7 @@ impl Digests {
         }
     }
 
-    /// Claims to send with a ping.
+    /// Returns the claims to send with a ping.
     pub(crate) fn to_say(&self) -> impl Iterator<Item = (u64, Digest)> {
         let last = self.own.back().copied();
         let aligned = last.and_then(|(applied, _)| self.at(applied - applied % ALIGNED));
@@ -74,12 +79,12 @@ impl Digests {
         self.own.get(usize::try_from(applied.checked_sub(first)?).ok()?).copied()
     }
 
-    /// `peer` has said what its state amounts to.
+    /// Notes the digest that `peer` reports.
     pub(crate) fn said(&mut self, peer: ServerId, applied: u64, peers: Digest) {
         let reached = self.own.back().map_or(0, |&(last, _)| last);
         let claims = self.claims.entry(peer).or_default();
         if claims.len() >= CLAIMS {
-            // A claim still to be compared is not given up for a later one.
+            // A claim that is still to be compared is not given up for a later one.
             match claims.first_key_value() {
                 Some((&oldest, _)) if oldest <= reached => drop(claims.remove(&oldest)),
                 _ => return,
@@ -112,15 +117,15 @@ impl Digests {
         std::mem::take(&mut self.news)
     }
 
-    /// Whether this server's state differs from that of `leader`, and no majority has the same state as this server, which is
-    /// `me`.
+    /// Returns whether the state of this server, `me`, differs from that of `leader`, and no
+    /// majority has the same state as this server.
     pub(crate) fn is_doubtful(&self, leader: ServerId, me: ServerId, voters: &[ServerId]) -> bool {
         let Some((_, Some(since))) = self.compared.get(&leader).copied() else { return false };
         let confirmed = |&(applied, own): &(u64, Digest)| self.votes(applied, own, Some(me), voters) > voters.len() / 2;
         !self.own.iter().rev().take_while(|(applied, _)| *applied >= since).any(confirmed)
     }
 
-    /// Whether a majority of the voters has one state, and this server another.
+    /// Returns whether a majority of the voters has one state, and this server another.
     pub(crate) fn is_minority(&self, voters: &[ServerId]) -> bool {
         if self.compared.values().all(|(_, since)| since.is_none()) {
             return false;
@@ -132,7 +137,7 @@ impl Digests {
         self.claims.values().flatten().any(|claim| outvotes(&claim))
     }
 
-    /// How many of the voters, `me` among them, say that this is the state behind so many entries.
+    /// Returns how many voters, including `me`, report this digest after `applied` entries.
     fn votes(&self, applied: u64, digest: Digest, me: Option<ServerId>, voters: &[ServerId]) -> usize {
         let claim = |voter: &ServerId| self.claims.get(voter).and_then(|claims| claims.get(&applied));
         let agrees = |voter: &&ServerId| me == Some(**voter) || claim(voter) == Some(&digest);
@@ -148,7 +153,7 @@ mod tests {
         Digest { tree, ..Digest::default() }
     }
 
-    /// A server that has applied 100 entries.
+    /// Returns the digests of a server that has applied 100 entries.
     fn digests() -> Digests {
         let mut digests = Digests::default();
         (1..=100).for_each(|applied| digests.note(applied, digest(applied)));
@@ -185,7 +190,7 @@ mod tests {
         assert!(differs(&digests, 6), "it had said it before");
         let news: Vec<_> = digests.take_news().iter().map(|it| (it.peer.0, it.applied, it.peers.tree)).collect();
         assert_eq!(news, [(4, 100, 7), (5, 50, 7), (6, 101, 7)]);
-        // It is told once, until they agree again.
+        // It is reported once, until they agree again.
         digests.said(ServerId(4), 101, digest(7));
         assert_eq!(digests.take_news(), []);
         digests.note(102, digest(102));
@@ -240,7 +245,7 @@ mod tests {
         check(&[(2, 90, 7), (2, 100, 100)], false);
     }
 
-    /// A peer that is ahead, for however long, is compared with what this server comes to next.
+    /// A peer that is ahead, for however long, is compared with what this server reaches next.
     #[test]
     fn what_is_still_to_come_is_kept() {
         let mut digests = digests();

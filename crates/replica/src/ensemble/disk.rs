@@ -5,31 +5,32 @@ use super::journal::{DiskJob, JournalFull};
 use super::participation::Participation;
 use super::replica::Replica;
 
-/// Work of the disk.
+/// Work that the disk does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Writing {
-    /// Changes that were staged.
+    /// Staged changes.
     Staged,
     /// The end of the configuration.
     End,
-    /// Nothing that anybody waits for.
+    /// Work that nothing waits for.
     Upkeep,
 }
 
 impl Replica {
-    /// Whether [`Replica::begin_persist`] has something to do.
+    /// Returns whether [`Replica::begin_persist`] may have work.
     pub fn wants_disk(&self) -> bool {
         let is_staged = self.next.is_some() || self.store().is_some_and(|store| store.lock().is_staged());
         self.writing.is_none() && is_staged
     }
 
-    /// Whether the disk works, or has to.
+    /// Returns whether the disk has nothing to do: no work is under way or waiting.
     pub fn is_durable(&self) -> bool {
         self.next.is_none() && self.store().is_none_or(|store| store.lock().is_durable())
     }
 
-    /// Returns the work that makes durable what must be, if anything must. Any thread may do it, and meanwhile everything else may
-    /// go on here; [`Replica::finish_persist`] follows when it is done.
+    /// Returns the work that makes durable what must be, if there is any. Any thread may do it, and
+    /// everything else here may continue meanwhile; the caller calls [`Replica::finish_persist`]
+    /// when it is done.
     pub fn begin_persist(&mut self) -> Option<DiskJob> {
         if self.writing.is_some() {
             return None;
@@ -54,7 +55,8 @@ impl Replica {
         Some(work)
     }
 
-    /// Returns work for a disk that nobody waits for, if there is any. As [`Replica::begin_persist`].
+    /// Returns work that nothing waits for, if there is any, under the rules of
+    /// [`Replica::begin_persist`].
     pub fn begin_upkeep(&mut self) -> Option<DiskJob> {
         // A candidate may need everything it has.
         if self.writing.is_some() || self.next.is_some() || self.consensus().is_some_and(Consensus::is_candidate) {
@@ -65,14 +67,15 @@ impl Replica {
         Some(work)
     }
 
-    /// The work is done. *Errors*: the disk is full; the replica must be started anew from what is on disk.
+    /// Notes that the work is done. *Errors*: the disk is full; the replica must be restarted from
+    /// what is on disk.
     pub fn finish_persist(&mut self, written: Result<(), JournalFull>) -> Result<(), JournalFull> {
         written?;
         match (self.writing.take().expect("work was under way"), &mut self.participation) {
             (Writing::End, _) => self.finish_reconfiguration(),
             (Writing::Staged, Participation::Voter(consensus)) => {
                 consensus.finish_persist();
-                // Entries counted only now may be news for the others.
+                // Acceptances that count only now may produce messages for the others.
                 consensus.take_outgoing(&mut self.links);
             }
             (Writing::Staged | Writing::Upkeep, _) => self.store().into_iter().for_each(|store| store.lock().finish()),
@@ -81,7 +84,8 @@ impl Replica {
         Ok(())
     }
 
-    /// Makes durable what must be, at once; true if anything was. *Errors*: as [`Replica::finish_persist`].
+    /// Makes durable what must be, at once. Returns true if anything was. *Errors*: those of
+    /// [`Replica::finish_persist`].
     pub fn persist(&mut self) -> Result<bool, JournalFull> {
         let mut worked = false;
         while let Some(work) = self.begin_persist() {

@@ -1,4 +1,5 @@
-//! What consensus needs of a durable log. The server's is `oxkeeper-store`'s; tests have one in memory.
+//! The durable log as consensus needs it. The server's is in `oxkeeper-store`; tests have one in
+//! memory.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,19 +9,20 @@ use thiserror::Error;
 
 /// Keys of the scalars that consensus keeps beside the entries.
 pub mod scalar {
-    /// Ballot promised.
+    /// The promised ballot.
     pub const PROMISE: u8 = 1;
-    /// Ballot of the accepted entries.
+    /// The ballot of the accepted entries.
     pub const ROUND: u8 = 2;
-    /// Index below which everything is decided, u64; may lag behind the truth.
+    /// Index below which everything is decided, u64; may lag behind the actual one.
     pub const DECIDED: u8 = 3;
-    /// How often this server was started, u64.
+    /// Number of this start of the server, u64; it grows with every start.
     pub const BOOT: u8 = 4;
     /// The members' ids as this server knew them when it ceased to be blank.
     pub const MEMBERS: u8 = 5;
-    /// Who votes, from where on: a [`Configuration`](super::super::configuration::Configuration).
+    /// The voters and their first index: a
+    /// [`Configuration`](super::super::configuration::Configuration).
     pub const CONFIGURATION: u8 = 6;
-    /// Entries that a blank server's state must have before it takes part, u64: it was let in.
+    /// Number of entries that an admitted blank server's state must have before it takes part, u64.
     pub const ADMITTED: u8 = 7;
     /// The id of the server whose log this is, one byte.
     pub const OWNER: u8 = 8;
@@ -31,20 +33,21 @@ pub mod scalar {
 #[error("the disk is full")]
 pub struct JournalFull;
 
-/// One change of the log. A group of them is durable as a whole or not at all, unless it is longer than the journal
-/// writes at once: then a prefix of it may be. That is more than what one frame brings.
+/// One change of the log. A group of changes is durable as a whole or not at all, unless it is
+/// longer than the journal writes at once (which is more than one frame brings): then a prefix of
+/// it may be.
 #[derive(Clone, Debug)]
 pub enum JournalOp {
     /// The entry with the next index.
     Append(Arc<[u8]>),
-    /// Entries from this index on are void.
+    /// Voids the entries from this index on.
     Truncate(u64),
     /// A new value of a scalar.
     Scalar(u8, Vec<u8>),
 }
 
 impl JournalOp {
-    /// Bytes of what it brings.
+    /// Returns the bytes of its payload.
     pub(crate) fn payload_len(&self) -> usize {
         match self {
             JournalOp::Append(entry) => entry.len(),
@@ -54,22 +57,24 @@ impl JournalOp {
     }
 }
 
-/// Work of a journal's disk, for any thread. It blocks until the work is done. *Errors*: the disk is full.
+/// Disk work of a journal, for any thread. It blocks until the work is done. *Errors*: the disk is
+/// full.
 pub type DiskJob = Box<dyn FnOnce() -> Result<(), JournalFull> + Send>;
 
 /// A durable log with scalars.
 pub trait Journal: Send {
-    /// Index of the oldest entry.
+    /// Returns the index of the oldest entry.
     fn first_index(&self) -> u64;
 
-    /// One past the newest entry.
+    /// Returns one past the index of the newest entry.
     fn next_index(&self) -> u64;
 
-    /// The value of a scalar.
+    /// Returns the value of a scalar.
     fn scalar(&self, key: u8) -> Option<Vec<u8>>;
 
-    /// Returns the work that makes groups of changes durable, one after the other. Until it is done everything else may be
-    /// asked of the journal, but no more work. If it fails, a prefix of the groups may be there.
+    /// Returns the work that makes groups of changes durable, one after the other. Until it is
+    /// done, every other call is allowed, except for more work. If it fails, a prefix of the groups
+    /// may be there.
     fn work(&mut self, groups: Vec<Vec<JournalOp>>) -> DiskJob;
 
     /// Makes a group of changes durable. *Errors*: the disk is full; a prefix of the group may be there.
@@ -80,17 +85,17 @@ pub trait Journal: Send {
     /// Reads entries in order.
     ///
     /// # Panics
-    /// When they are not there or cannot be read: crash rather than corrupt.
+    /// Panics if they are not there or cannot be read: crash rather than corrupt.
     fn read(&self, range: Range<u64>, entry: &mut dyn FnMut(&[u8]));
 
-    /// The lowest index from which on there are at most `len_max` bytes of entries.
+    /// Returns the lowest index from which there are at most `len_max` bytes of entries.
     fn floor(&self, len_max: u64) -> u64;
 
-    /// Allows entries below `index` to be forgotten, as far as that is convenient.
+    /// Allows the journal to forget entries below `index`, when convenient.
     fn trim(&mut self, index: u64);
 
-    /// Returns work that can be done when nobody waits for the disk, if there is any: to make room for the next write, to delete
-    /// what was trimmed. It counts as [`Journal::work`] does.
+    /// Returns work to do while nothing waits for the disk, if there is any: making room for the
+    /// next write, deleting trimmed entries. The rules of [`Journal::work`] apply.
     fn upkeep(&mut self) -> Option<DiskJob> {
         None
     }

@@ -1,8 +1,9 @@
-//! A leader goes, and another one takes its place without an election.
+//! A leader hands over to another server without an election.
 //!
-//! It packs nothing more, and asks a follower to lead. The request comes behind every entry on the same link: who hears it
-//! has all of them. Whatever was not packed is sent again to the new leader by those whose it is. If nobody leads in time,
-//! it goes on leading: a hand-over is a courtesy.
+//! The leader packs nothing more, and asks a follower to lead. The request follows every entry on
+//! the same link, so a follower that receives it has all of them. The servers whose commands were
+//! not packed send them again to the new leader. If no server takes over in time, the leader goes
+//! on leading: a transfer is a courtesy.
 
 use oxkeeper_proto::ServerId;
 
@@ -10,20 +11,20 @@ use super::consensus::Consensus;
 use super::frame::Frame;
 use super::replica::Replica;
 
-/// Of a leader that goes.
+/// A leadership transfer in progress.
 #[derive(Debug)]
 pub(super) struct Leaving {
-    /// Then it stays.
+    /// Time after which the leader stays, ms.
     until_ms: u64,
     /// The followers that were asked.
     asked: Vec<ServerId>,
-    /// When the next one is.
+    /// Time at which to ask the next one, ms.
     next_ms: u64,
 }
 
 impl Replica {
-    /// Has another server lead. It has done so when this one's role is another; whether it has begun to: there must be
-    /// another voter.
+    /// Begins to hand leadership to another voter, and returns whether it has begun. The transfer
+    /// is complete once this server's role has changed.
     pub fn transfer_leadership(&mut self, now_ms: u64) -> bool {
         let until_ms = now_ms + self.config.pace.contact_ms;
         if self.consensus().is_some_and(Consensus::is_alone) {
@@ -36,12 +37,12 @@ impl Replica {
         false
     }
 
-    /// Whether it leads and wants another server to.
+    /// Returns whether this server leads and wants another server to lead.
     pub fn is_leaving(&self) -> bool {
         self.lead.as_ref().is_some_and(|lead| lead.leaving.is_some())
     }
 
-    /// Asks the follower that has most, and then the others.
+    /// Asks the follower with the longest log, and then the others.
     pub(super) fn leave(&mut self, now_ms: u64) {
         let Some(leaving) = self.lead.as_ref().and_then(|lead| lead.leaving.as_ref()) else { return };
         if now_ms < leaving.next_ms {
@@ -65,7 +66,7 @@ impl Replica {
         }
     }
 
-    /// The leader asks this server to lead.
+    /// Handles the leader's request that this server lead.
     pub(super) fn take_over(&mut self, leader: ServerId) {
         if let Some(consensus) = self.consensus_mut()
             && consensus.leading_server() == Some(leader)

@@ -1,33 +1,42 @@
-//! One server of an ensemble: everything that servers of an ensemble say to each other and agree on, as a pure machine.
+//! One server of an ensemble: everything that the servers say to each other and agree on, as a pure
+//! state machine.
 //!
-//! Frames, link events, commands, times and disk completions in; frames, entries to apply and wishes out. The server
-//! gives it sockets, a disk and a clock; the simulator gives it all three with faults.
+//! Its inputs are frames, link events, commands, times and disk completions; its outputs are
+//! frames, entries to apply and requests to the driver. The server gives it sockets, a disk and a
+//! clock; the simulator gives it the same three with faults.
 //!
 //! [`MemberEngine`](crate::engine::MemberEngine) drives it, in this order:
-//! 1. link events and frames ([`Replica::link_up`], [`Replica::link_down`], [`Replica::receive`]), commands of own
-//!    clients ([`Replica::submit`]);
-//! 2. [`Replica::step`]: elections, sessions, packing; then frames that need no disk leave ([`Replica::next_frame`]);
-//! 3. [`Replica::apply`]: what is decided;
-//! 4. [`Replica::begin_persist`], the disk's work, during which 1 to 3 may go on, and [`Replica::finish_persist`], after which the
-//!    frames that waited for the disk leave, and 3 again.
+//! 1. link events and frames ([`Replica::link_up`], [`Replica::link_down`], [`Replica::receive`]),
+//!    and commands of this server's clients ([`Replica::submit`]);
+//! 2. [`Replica::step`]: elections, sessions, packing; then the frames that need no disk leave
+//!    ([`Replica::next_frame`]);
+//! 3. [`Replica::apply`]: decided entries;
+//! 4. [`Replica::begin_persist`], then the disk's work, during which steps 1 to 3 may continue,
+//!    then [`Replica::finish_persist`]; after that the frames that waited for the disk leave, and
+//!    step 3 runs again.
 //!
 //! * [`journal`]: the durable log as consensus needs it.
-//! * `storage`: OmniPaxos' view of it. `consensus`: OmniPaxos, driven by its rules. `ballot`: ballots as bytes.
-//! * `participation`: how a server takes part. `joining`: servers that have nothing join.
-//! * `apply`: what is decided takes effect. `disk`: what the disk has to do.
-//! * `phantom_voter`: the other process where one server votes alone.
-//! * [`frame`]: what servers say to each other. `links`: to whom, in which order.
-//! * `outstanding`: commands of this server's clients until they are applied here. `leadership`: what a leader does as one.
-//!   `proposal_queue`: commands on their way into its log.
-//! * `founding`: when servers that have nothing may begin.
-//! * [`configuration`]: who votes, from where on. `reconfiguration`: one configuration after the other.
-//! * `catch_up`: servers that do not vote, or missed the end of their configuration. `leadership_transfer`: a leader goes.
-//! * `upgrading`: which feature level is agreed on, and what is newer than this server.
-//! * `contact`: when a majority, or the leader, was last heard.
+//! * `storage`: OmniPaxos' view of the journal. `consensus`: the driver of OmniPaxos. `ballot`:
+//!   ballots as bytes.
+//! * `participation`: the ways a server takes part. `joining`: blank servers join.
+//! * `apply`: decided entries are applied. `disk`: the work for the disk.
+//! * `phantom_voter`: the second OmniPaxos process of a sole voter.
+//! * [`frame`]: the messages between servers. `links`: the state of each link and the order of its
+//!   frames.
+//! * `outstanding`: commands of this server's clients until they are applied here. `leadership`:
+//!   the state of a leader. `proposal_queue`: commands on their way into its log.
+//! * `founding`: the conditions under which blank servers found an ensemble.
+//! * [`configuration`]: the voters, and the index from which they vote. `reconfiguration`: the
+//!   change from one configuration to the next.
+//! * `catch_up`: servers that do not vote, or missed the end of their configuration.
+//!   `leadership_transfer`: a leader hands over.
+//! * `upgrading`: the agreed feature level, and entries that are newer than this server.
+//! * `contact`: the time at which the majority, or the leader, was last heard.
 //! * `twins`: two processes with one id.
-//! * `pins`: what the log keeps for peers that are sent a state.
-//! * `parts`: what of a log goes with a state from server to server.
-//! * [`replica`]: all of it together. `check`: what must hold between any two calls of it.
+//! * `pins`: the part of the log that is kept for peers that receive a state.
+//! * `parts`: the parts of a log that go with a state from server to server.
+//! * [`replica`]: all of it together. `check`: the invariants that hold between any two calls to
+//!   it.
 
 mod apply;
 mod ballot;
@@ -70,21 +79,23 @@ pub use storage::LogEntry;
 pub use twins::TwinReport;
 pub use upgrading::Outdated;
 
-/// How fast an ensemble notices things.
+/// Timing of an ensemble's failure detection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// A round of the election while a leader is there, ms. A leader that is silent for two is replaced.
+    /// Length of an election round while there is a leader, ms. A leader that is silent for two
+    /// rounds is replaced.
     pub heartbeat_ms: u64,
-    /// A peer that is silent for so long gets a new link, ms.
+    /// Time after which a silent peer gets a new link, ms.
     pub silence_ms: u64,
-    /// Without a majority for so long a server stops serving, ms.
+    /// Time without a majority after which a server stops serving, ms.
     pub contact_ms: u64,
 }
 
-/// Known-bad variants, with which the simulator shows that it would notice them. All off in every server.
+/// Known-bad variants, with which the simulator shows that it would notice them. Every server has
+/// all of them off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bugs {
-    /// Accepted leaves before the entries are durable.
+    /// An Accepted message leaves before the entries are durable.
     pub accepted_before_durable: bool,
     /// The leader counts acceptances before its own log is durable.
     pub no_durability_gate: bool,
@@ -94,28 +105,28 @@ pub struct Bugs {
     pub naive_install: bool,
     /// A leader takes commands before its epoch is applied.
     pub early_proposals: bool,
-    /// What is sent again to a new leader is taken as if it were new.
+    /// A leader takes commands that are sent to it again as if they were new.
     pub no_duplicate_filter: bool,
-    /// A leader's clocks go on while it is in touch with no majority.
+    /// A leader's clocks advance while it has no contact with a majority.
     pub lonely_clocks: bool,
-    /// A new leader goes on with the session clocks it has.
+    /// A new leader continues with the session clocks it has.
     pub stale_clocks: bool,
-    /// A session that has expired is closed although it was resumed since.
+    /// An expired session is closed although it has been resumed since.
     pub stale_expiry: bool,
-    /// What a log has behind the end of its configuration stays in the next one.
+    /// Entries behind the end of a configuration stay in the log of the next one.
     pub uncut_log: bool,
-    /// What was promised and accepted in a former configuration counts in the next one.
+    /// Promises and accepted entries of an earlier configuration count in the next one.
     pub old_promise: bool,
     /// Entries behind the end of their configuration are applied.
     pub late_end: bool,
-    /// A server that lost its disk votes again in the configuration in which it has made promises.
+    /// A server that lost its disk votes again in a configuration in which it has made promises.
     pub lasting_configuration: bool,
-    /// Frames of another configuration are taken for those of one's own.
+    /// A server takes frames of another configuration for those of its own.
     pub foreign_frames: bool,
     /// A leader raises the feature level as soon as it knows a higher one itself.
     pub hasty_raise: bool,
-    /// A leader packs entries of the highest level that it knows, whatever is agreed on.
+    /// A leader packs entries of the highest level that it knows, not of the agreed level.
     pub own_level: bool,
-    /// Entries that need a level which the server does not know are taken.
+    /// A server takes entries that need a level it does not know.
     pub unchecked_entries: bool,
 }

@@ -1,8 +1,9 @@
-//! Commands of this server's clients, numbered, from when they arrive until they are applied here.
+//! Commands of this server's clients, numbered, from their arrival until they are applied here.
 //!
-//! Whatever happens to leaders and links, the outstanding is sent again from its start to whoever leads next; the duplicate
-//! filter of the state drops what was agreed on already. Invariant: numbers are given once and without gaps; an origin
-//! leaves the outstanding exactly when its command is applied.
+//! After any change of leader or link, the outstanding commands are sent again from the start to
+//! the current leader; the duplicate filter of the state drops those that are already agreed on.
+//! Invariant: numbers are given once and without gaps; an origin leaves the queue exactly when its
+//! command is applied.
 
 use std::collections::VecDeque;
 
@@ -25,7 +26,7 @@ pub(crate) struct Outstanding {
     first: u64,
     /// Number of the next command.
     next: u64,
-    /// Number of the first command that the leader has not been sent.
+    /// Number of the first command that has not been sent to the leader.
     sent: u64,
     len: usize,
 }
@@ -36,7 +37,7 @@ impl Outstanding {
         Outstanding { boot, chunks, origins, first: 1, next: 1, sent: 1, len: 0 }
     }
 
-    /// Takes the proposals in; they are empty afterwards.
+    /// Takes in the proposals and leaves them empty.
     pub(crate) fn push(&mut self, proposals: &mut Proposals) {
         let count = proposals.origins.len() as u64;
         if count == 0 {
@@ -49,26 +50,26 @@ impl Outstanding {
         self.next += count;
     }
 
-    /// Everything is to be sent again: there is a new leader, or a new link to it.
+    /// Marks everything as unsent: there is a new leader, or a new link to it.
     pub(crate) fn rewind(&mut self) {
         self.sent = self.first;
     }
 
-    /// The next commands to send, and the number of the first one.
+    /// Returns the next commands to send, and the number of the first one.
     pub(crate) fn next_unsent(&mut self) -> Option<(u64, &[u8])> {
-        // Chunks are few: those behind the oldest command that is not applied.
+        // There are few chunks: only those behind the oldest command that is not applied.
         let position = self.chunks.partition_point(|chunk| chunk.first + chunk.count <= self.sent);
         let chunk = self.chunks.get(position)?;
         self.sent = chunk.first + chunk.count;
         Some((chunk.first, &chunk.commands))
     }
 
-    /// Whether the leader has not been sent everything.
+    /// Returns whether some commands have not been sent to the leader.
     pub(crate) fn has_unsent(&self) -> bool {
         self.sent < self.next
     }
 
-    /// Bytes of commands that are not applied.
+    /// Returns the bytes of the commands that are not applied.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -91,13 +92,14 @@ impl Outstanding {
         assert!(len == self.len, "invariant: commands of {len} bytes wait, counted {}", self.len);
     }
 
-    /// Ends with the clients: nobody waits for an answer any more. The commands themselves stay.
+    /// Drops the connections of the origins: no client waits for an answer any more. The commands
+    /// themselves stay.
     pub(crate) fn orphan(&mut self) {
         self.origins.iter_mut().for_each(|origin| (origin.connection, origin.reads) = (None, None));
     }
 }
 
-/// The origins of the commands that are applied, in order.
+/// Yields the origins of the applied commands, in order.
 impl Iterator for Outstanding {
     type Item = Origin;
 

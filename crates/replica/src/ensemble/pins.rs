@@ -1,36 +1,40 @@
-//! Holds the log for peers that are sent the state, until they are in step.
+//! Holds the log for peers that receive a state, until they are in step.
 //!
-//! While a state is sent, the log keeps what is still to be sent. Afterwards it keeps what came since, until the peer is in step:
-//! that has to install the state and to load it, which takes the longer the larger it is, and would find the log trimmed under
-//! its feet. This ends when the peer takes no part within [`KEPT_MS`], or what is kept for it exceeds [`PINNED_LEN_MAX`] bytes.
+//! While a state is sent, the log keeps what is still to be sent. Afterwards it keeps the entries
+//! that follow the state until the peer is in step: the peer has to install the state and load it,
+//! which takes longer the larger it is, and would otherwise find the log trimmed. This ends when
+//! the peer takes no part within [`KEPT_MS`], or when the entries kept for it exceed
+//! [`PINNED_LEN_MAX`] bytes.
 //!
-//! Threads that send states share this with the engine.
+//! The threads that send states share this with the engine.
 
 use std::collections::BTreeMap;
 
 use oxkeeper_proto::ServerId;
 use parking_lot::Mutex;
 
-/// Bytes of log kept for peers that were sent a state and are not in step yet; one that needs more begins anew.
+/// Bytes of log kept for peers that received a state and are not in step yet; a peer that needs
+/// more starts over.
 pub const PINNED_LEN_MAX: u64 = 2 << 30;
-/// A peer that was sent a state has so long to be in step, ms.
+/// Time that a peer has to get in step after it received a state, ms.
 const KEPT_MS: u64 = 600_000;
 
-/// From which index on the log must stay, for each state.
+/// The index from which the log must stay, for each state.
 #[derive(Debug, Default)]
 pub struct Pins(Mutex<Pinned>);
 
 #[derive(Debug, Default)]
 struct Pinned {
     next: u64,
-    /// By number: states on their way.
+    /// States being sent: number to first index needed.
     sending: BTreeMap<u64, u64>,
-    /// By peer: states that were sent, and until when that counts, once somebody has looked at the clock.
+    /// States that were sent: peer to first index needed, and the expiry, which the first look at
+    /// the clock sets.
     kept: BTreeMap<ServerId, (u64, Option<u64>)>,
 }
 
 impl Pins {
-    /// A state is sent: everything stays until more is known. Its number.
+    /// Registers a state to send and returns its number. The whole log stays until more is known.
     pub fn begin(&self) -> u64 {
         let mut pinned = self.0.lock();
         pinned.next += 1;
@@ -39,12 +43,13 @@ impl Pins {
         number
     }
 
-    /// Lets the log below `from` go: nobody needs it for this state any more.
+    /// Releases the log below `from`: this state no longer needs it.
     pub fn set(&self, number: u64, from: u64) {
         self.0.lock().sending.entry(number).and_modify(|pin| *pin = from);
     }
 
-    /// This state is no longer sent. If `peer` has all of it, it needs what comes next.
+    /// Ends the sending of a state. If `peer` has all of it, the log keeps what comes next for that
+    /// peer.
     pub fn end(&self, number: u64, peer: Option<ServerId>) {
         let mut pinned = self.0.lock();
         if let (Some(from), Some(peer)) = (pinned.sending.remove(&number), peer) {
@@ -52,8 +57,8 @@ impl Pins {
         }
     }
 
-    /// The lowest index that must stay for states on their way, and for peers that were sent one; these are forgotten once they
-    /// are among those in step, or after a while.
+    /// Returns the lowest index that must stay for states being sent, and the lowest for peers that
+    /// received one. Forgets the latter once they are among those in step, or after a while.
     pub fn lowest(&self, now_ms: u64, in_step: &[ServerId]) -> (u64, u64) {
         let mut pinned = self.0.lock();
         pinned.kept.retain(|peer, (_, until_ms)| {

@@ -1,7 +1,9 @@
-//! Commands on their way into the log, at the leader: of every server, in the order of their numbers.
+//! Commands of every server on their way into the log, at the leader, in the order of their
+//! numbers.
 //!
-//! Open from when the leader's own epoch is applied: then the state knows which numbers the log it inherited has.
-//! Invariant: of each server, numbers enter without gaps; what came before is dropped.
+//! The queue opens once the leader's own epoch is applied: then the state knows the numbers that
+//! the inherited log has. Invariant: each server's numbers enter without gaps; commands that are
+//! already in are dropped.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -14,56 +16,56 @@ use oxkeeper_state::{Command, Level, State};
 use super::frame::BadFrame;
 use crate::stats::Tally;
 
-/// Commands of one server that follow each other.
+/// Consecutive commands of one server.
 #[derive(Debug)]
 struct Section {
     server: ServerId,
     boot: u64,
     first: u64,
     commands: Vec<u8>,
-    /// A leader must rule on one of them.
+    /// Whether it may contain a reconfig, on which the leader must rule.
     reconfigs: bool,
-    /// It has.
+    /// Whether the leader has ruled.
     judged: bool,
 }
 
-/// Entries a leader has made of what waited.
+/// Counts of the entries that a leader has packed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Packed {
-    /// Bytes of each.
+    /// Length of each entry, bytes.
     pub lens: Tally,
-    /// Of the last one.
+    /// Length of the last entry, bytes.
     pub last_len: u64,
-    /// Commands in all of them.
+    /// Commands in all entries.
     pub commands: u64,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct ProposalQueue {
-    /// What was packed since somebody took that away.
+    /// Counts since they were last taken.
     pub(crate) packed: Packed,
-    /// Of each server: how often it was started, and the number that comes next.
+    /// Each server's start number (`boot`) and the next command number.
     next: HashMap<ServerId, (u64, u64), FixedState>,
     sections: VecDeque<Section>,
     len: usize,
-    /// Sessions whose clients have come back, until somebody takes that away: their clocks must know it before they are looked
-    /// at, however long it takes until it is agreed on.
+    /// Sessions whose clients have come back, until they are taken: the session clocks must know of
+    /// it before they are looked at, however long agreement takes.
     pub(crate) resumed: Vec<SessionId>,
-    /// The feature level that was agreed on, which says how entries are laid out.
+    /// The agreed feature level, which determines the layout of entries.
     pub(crate) level: Level,
     /// A bug: nothing is dropped.
     pub(crate) takes_all: bool,
 }
 
 impl ProposalQueue {
-    /// Opens for all servers, whose commands up to a number are in `state`.
+    /// Opens the queue for all servers; `state` has their commands up to a number.
     pub(crate) fn open(state: &State) -> ProposalQueue {
         let next = state.admitted().map(|(server, (boot, last))| (server, (boot, last + 1)));
         ProposalQueue { next: next.collect(), level: state.level(), ..ProposalQueue::default() }
     }
 
-    /// Takes commands of a member. *Errors*: they are no commands; none is taken.
+    /// Takes commands of a member. *Errors*: they are not valid commands; none is taken.
     pub(crate) fn take(
         &mut self,
         server: ServerId,
@@ -87,7 +89,8 @@ impl ProposalQueue {
             self.push(Section { server, boot, first, commands, reconfigs, judged: false });
             return Ok(());
         }
-        // A former life of the server, a gap in front of what it will send again, or nothing new.
+        // The commands are from an earlier start of the server, leave a gap (the server will send
+        // them again), or are all known.
         if boot < *known_boot || first > *next || end <= *next {
             return Ok(());
         }
@@ -110,7 +113,7 @@ impl ProposalQueue {
         self.sections.push_back(section);
     }
 
-    /// The leader rules on the reconfigs among what waits.
+    /// Rules on the reconfigs among the waiting commands.
     pub(crate) fn judge(&mut self, mut rule: impl FnMut(&Command<'_>) -> Ruling) {
         for section in self.sections.iter_mut().filter(|section| section.reconfigs && !section.judged) {
             reconfig::judge(&mut section.commands, &mut rule);
@@ -142,8 +145,8 @@ impl ProposalQueue {
         self.sections.is_empty()
     }
 
-    /// Packs what waits into one entry of about `len_max` bytes, unless one command alone has more; and whether there may
-    /// be a reconfig in it.
+    /// Packs waiting commands into one entry of about `len_max` bytes, or more if one command alone
+    /// is longer. Returns the entry, and whether it may contain a reconfig.
     pub(crate) fn pack(&mut self, ballot: BallotId, time_ms: i64, len_max: usize) -> (Vec<u8>, bool) {
         let mut entry = Vec::with_capacity(self.len.min(len_max) + 64 * self.sections.len());
         command::begin_agreed_at(self.level, ballot, time_ms, &mut entry);
@@ -174,7 +177,7 @@ impl ProposalQueue {
     }
 }
 
-/// Bytes of the first `count` commands.
+/// Returns the length of the first `count` commands, bytes.
 fn prefix_len(commands: &[u8], count: u64) -> usize {
     let mut len = 0;
     for _ in 0..count {

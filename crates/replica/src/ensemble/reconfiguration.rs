@@ -1,12 +1,15 @@
-//! One configuration after the other.
+//! Change from one configuration to the next.
 //!
-//! The entry whose reconfig changes who votes is the last one of its configuration. So is a renewal, with which voters that
-//! have lost their disks are let in: the same voters begin anew. Whatever stands behind it in the log of that is void, decided or not: nobody applies it, and those whose commands it has send them again. A server that has
-//! applied the last entry, at index K - 1, cuts its log at K, forgets what it promised and accepted, and writes down the
-//! next configuration, in one write. Only then it speaks in the next one, if it votes there, or else learns.
+//! The entry whose reconfig changes the voters is the last one of its configuration. So is a
+//! renewal, which admits voters that have lost their disks: the same voters begin anew. Everything
+//! behind it in the log of that configuration is void, decided or not: no server applies it, and
+//! the servers whose commands it has send them again. A server that has applied the last entry, at
+//! index K - 1, cuts its log at K, forgets what it promised and accepted, and records the next
+//! configuration, in one write. Only then does it speak in the next configuration, if it votes
+//! there, or else learn.
 //!
-//! Invariants: whoever votes in a configuration began with the same log, all of it decided; of a server's log no more
-//! counts than what is applied, until the write.
+//! Invariants: all voters of a configuration begin with the same log, all of it decided; until the
+//! write, only the applied part of a server's log counts.
 
 use oxkeeper_proto::ServerId;
 use oxkeeper_state::State;
@@ -25,12 +28,13 @@ use super::replica::Replica;
 use super::storage::{self, Store};
 use crate::Shared;
 
-/// Entries that a server may lack and still count as one that has everything: it will have them in a moment.
+/// Number of entries that a server may lack and still count as up to date: it will have them in a
+/// moment.
 const LAG_MAX: u64 = 1_000;
 
 impl Replica {
-    /// Begins where the journal and the state are: a crash may have come after the end of a configuration was applied and
-    /// before the next one was written.
+    /// Resumes where the journal and the state are: there may have been a crash after the end of a
+    /// configuration was applied and before the next one was written.
     pub(super) fn recover(&mut self, written: Configuration, state: &State, now_ms: u64) -> Result<(), JournalFull> {
         let mut journal = self.participation.take_journal();
         let id = Configuration::id_of(state);
@@ -40,14 +44,14 @@ impl Replica {
             storage::cut(&mut *journal, self.applied.end(), &configuration, self.config.bugs)()?;
         }
         if !configuration.has(self.config.me) && journal.next_index() > self.applied.end() {
-            // It will be told again.
+            // It will be sent these again.
             journal.write(vec![JournalOp::Truncate(self.applied.end())])?;
         }
         self.enter(configuration, journal, None, now_ms);
         Ok(())
     }
 
-    /// An entry is applied: whether it was the last one of its configuration.
+    /// Notes that an entry is applied, which may be the last one of its configuration.
     pub(super) fn note_end(&mut self, shared: &RwLock<Shared>) {
         let shared = shared.read();
         if Configuration::id_of(&shared.state) > self.configuration.id && self.next.is_none() {
@@ -58,7 +62,7 @@ impl Replica {
         }
     }
 
-    /// Everything of the old configuration is applied and durable: returns the work that ends it.
+    /// Returns the work that ends the old configuration, all of which is applied and durable.
     pub(super) fn begin_reconfiguration(&mut self, next: &Configuration) -> DiskJob {
         // The others may still need to hear what was decided.
         self.take_outgoing();
@@ -66,7 +70,7 @@ impl Replica {
         store.lock().cut(next.base, next, self.config.bugs)
     }
 
-    /// The old configuration has ended, and nothing of it counts any more.
+    /// Enters the next configuration: the old one has ended, and nothing of it counts any more.
     pub(super) fn finish_reconfiguration(&mut self) {
         let now_ms = self.contact.now_ms();
         let leader = self.consensus().and_then(Consensus::leading_server).or(self.leader().map(|(leader, _)| leader));
@@ -88,11 +92,11 @@ impl Replica {
         self.enter(next, journal, Some(leads_first), now_ms);
     }
 
-    /// Before it packs: the leader rules on the reconfigs that wait. One is enough at a time.
+    /// Rules, as the leader, on the waiting reconfigs before packing. One at a time is enough.
     pub(super) fn judge(&mut self, shared: &RwLock<Shared>) {
         let Some(mut lead) = self.lead.take() else { return };
         let awaited = lead.awaited(self.applied.end());
-        // The leader behind a renewal rules on them.
+        // The leader that follows a renewal rules on them.
         if awaited.is_none_or(|awaited| awaited.is_reconfig) {
             let mut ruled = awaited.is_some();
             lead.judge(|command| {
@@ -107,7 +111,7 @@ impl Replica {
         self.lead = Some(lead);
     }
 
-    /// Whether a majority of `voters` is here and has almost everything.
+    /// Returns whether a majority of `voters` is linked and has almost everything.
     fn is_quorum(&self, voters: &[ServerId]) -> bool {
         let decided = self.consensus().map_or(0, Consensus::decided);
         let is_here = |&&voter: &&ServerId| {
@@ -118,7 +122,8 @@ impl Replica {
         voters.iter().filter(is_here).count() > voters.len() / 2
     }
 
-    /// From now on it is in `configuration`. If that begins now, `leads_first` says whether this server should lead it.
+    /// Enters `configuration`. If it has just begun, `leads_first` says whether this server should
+    /// lead it.
     pub(super) fn enter(
         &mut self,
         configuration: Configuration,
@@ -148,7 +153,7 @@ impl Replica {
         known.into_iter().for_each(|(peer, status)| self.note_status(peer, status, now_ms));
     }
 
-    /// `peer` stands like that: consensus begins or ends on its link.
+    /// Notes the status of `peer`, on whose link consensus may begin or end.
     pub(super) fn note_status(&mut self, peer: ServerId, status: Status, now_ms: u64) {
         let together = status.votes && status.configuration == self.configuration.id && self.consensus().is_some();
         let process = self.configuration.process_of(peer).filter(|_| together);
@@ -159,9 +164,9 @@ impl Replica {
         }
         match (link.joined, process) {
             (false, Some(process)) => {
-                // What was said before was for nobody.
+                // Messages from before were addressed to no one.
                 self.take_outgoing();
-                // Nor is it told any more what it accepts itself.
+                // The peer now accepts entries itself and need not be sent decided ones.
                 let link = self.links.entry(peer).or_default();
                 (link.joined, link.stream) = (true, None);
                 let early = link.early.take();
@@ -176,7 +181,7 @@ impl Replica {
         }
     }
 
-    /// Consensus ends on the link to `peer`.
+    /// Ends consensus on the link to `peer`.
     pub(super) fn part_from(&mut self, peer: ServerId, now_ms: u64) {
         self.take_outgoing();
         self.links.entry(peer).and_modify(Link::part);

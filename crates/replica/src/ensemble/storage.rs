@@ -1,10 +1,14 @@
-//! OmniPaxos' storage: entries by index over a [`Journal`], with what is not durable yet in memory.
+//! OmniPaxos' storage: entries by index over a [`Journal`], with those that are not durable yet in
+//! memory.
 //!
-//! Nothing is written while OmniPaxos runs: changes are staged, and [`Inner::begin`] returns the work that makes them
-//! durable, as one group unless it is large. What OmniPaxos changes while that work goes on is the next group. Invariants: the tail in memory holds every entry that is not durable; entries that a leader's log
-//! replaces or adds, and the round in which they were accepted, are written as one. (Apart, a crash between the two would
-//! leave entries of one round under the name of another, and servers with logs of the same round take each other's to be
-//! the same. Or it would leave a round without all its entries, which would outvote those that have decided ones.)
+//! Nothing is written while OmniPaxos runs: changes are staged, and [`Inner::begin`] returns the
+//! work that makes them durable, as one group unless it is large. Changes that OmniPaxos makes
+//! during that work form the next group. Invariants: the tail in memory holds every entry that is
+//! not durable; entries that a leader's log replaces or adds, and the round in which they were
+//! accepted, are written as one. (If they were written separately, a crash between the two could
+//! leave entries of one round under the name of another, and servers with logs of the same round
+//! take each other's logs to be the same. Or it could leave a round without all its entries, which
+//! would outvote servers that have decided entries.)
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -20,15 +24,16 @@ use super::ballot;
 use super::configuration::Configuration;
 use super::journal::{DiskJob, Journal, JournalOp, MemoryJournal, scalar};
 
-/// Bytes of durable entries kept in memory for followers that are a little behind.
+/// Bytes of durable entries kept in memory for followers that are slightly behind.
 const TAIL_KEPT: usize = 256 << 10;
-/// Bytes of entries that are written as one group, unless they must be; less than a journal does at once.
+/// Bytes of entries written as one group, unless they are indivisible; less than a journal writes
+/// at once.
 const GROUP_LEN: usize = 16 << 20;
 
-/// Entries read from the journal at once.
+/// Number of entries read from the journal at once.
 pub(super) const READ_ENTRIES: u64 = 256;
 
-/// One entry of the replicated log: a batch or an epoch, encoded.
+/// One entry of the replicated log, encoded: for example a batch or an epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry(pub Arc<[u8]>);
 
@@ -36,7 +41,7 @@ impl omnipaxos::storage::Entry for LogEntry {
     type Snapshot = NoSnapshot;
 }
 
-/// What OmniPaxos and its driver share.
+/// The storage that OmniPaxos and its driver share.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     inner: Arc<Mutex<Inner>>,
@@ -51,23 +56,24 @@ pub(crate) struct Inner {
     promise: Option<Ballot>,
     round: Option<Ballot>,
     decided: u64,
-    /// So many entries are known to count: what is decided behind them may be void, if one of them ends the configuration.
+    /// Number of entries that are known to count: decided entries behind them may be void, if one
+    /// of them ends the configuration.
     applied: u64,
-    /// Changes that the journal does not have, and is not about to.
+    /// Changes that are neither in the journal nor being written.
     ops: Vec<JournalOp>,
-    /// Places among `ops` of those that are durable together or not at all.
+    /// Ranges of `ops` that are durable together or not at all.
     indivisible: Vec<Range<usize>>,
     writing: Option<Writing>,
-    /// `decided` as the journal knows it.
+    /// The decided index that the journal has.
     decided_written: u64,
 }
 
-/// Work of the disk.
+/// Disk work under way.
 #[derive(Clone, Copy, Debug)]
 struct Writing {
-    /// Entries from this index on are void, until others are there.
+    /// Index from which entries are void until others replace them.
     truncates: Option<u64>,
-    /// One past the newest entry when it began.
+    /// One past the newest entry when the work began.
     end: u64,
 }
 
@@ -80,8 +86,8 @@ impl fmt::Debug for Inner {
 }
 
 impl Store {
-    /// `applied` is how far this server's state has come: all of it is decided. What was promised and accepted in other
-    /// configurations than `configuration` is void.
+    /// Creates a store. `applied` is the number of entries in this server's state, all of which are
+    /// decided. Promises and accepted rounds of configurations other than `configuration` are void.
     pub(crate) fn new(journal: Box<dyn Journal>, applied: u64, configuration: u32, bugs: Bugs) -> Store {
         let read = |key| journal.scalar(key).and_then(|bytes| ballot::from_bytes(&bytes));
         let counts = |ballot: &Ballot| ballot.config_id == configuration || bugs.old_promise;
@@ -112,17 +118,18 @@ impl Store {
     }
 }
 
-/// The decided index a journal knows of.
+/// Returns the decided index that a journal has.
 pub(crate) fn decided(journal: &dyn Journal) -> u64 {
     number(journal, scalar::DECIDED).unwrap_or(0)
 }
 
-/// A scalar that is a number.
+/// Returns the value of a numeric scalar.
 pub(crate) fn number(journal: &dyn Journal, key: u8) -> Option<u64> {
     journal.scalar(key).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes)
 }
 
-/// A configuration ends before entry `end` of a journal, and `next` begins, in one write.
+/// Returns the work that ends a configuration before entry `end` of a journal and begins `next`, in
+/// one write.
 pub(crate) fn cut(journal: &mut dyn Journal, end: u64, next: &Configuration, bugs: Bugs) -> DiskJob {
     let mut ops = Vec::new();
     if journal.next_index() > end && !bugs.uncut_log {
@@ -134,7 +141,7 @@ pub(crate) fn cut(journal: &mut dyn Journal, end: u64, next: &Configuration, bug
 }
 
 impl Inner {
-    /// One past the newest entry, durable or not.
+    /// Returns one past the newest entry, durable or not.
     pub(crate) fn end(&self) -> u64 {
         self.tail_first + self.tail.len() as u64
     }
@@ -147,45 +154,45 @@ impl Inner {
         self.round.unwrap_or_default()
     }
 
-    /// The ballot promised, durable or not.
+    /// Returns the promised ballot, durable or not.
     pub(crate) fn promised(&self) -> Option<Ballot> {
         self.promise
     }
 
-    /// The round of the entries, durable or not.
+    /// Returns the round of the entries, durable or not.
     pub(crate) fn accepted(&self) -> Option<Ballot> {
         self.round
     }
 
-    /// Bytes of entries that are not decided yet, of those in memory.
+    /// Returns the bytes of undecided entries in memory.
     pub(crate) fn undecided_len(&self) -> usize {
         let decided = self.decided.saturating_sub(self.tail_first) as usize;
         self.tail.iter().skip(decided).map(|entry| entry.len()).sum()
     }
 
-    /// Whether something waits for [`Inner::begin`].
+    /// Returns whether changes wait for [`Inner::begin`].
     pub(crate) fn is_staged(&self) -> bool {
         !self.ops.is_empty()
     }
 
-    /// Whether work is under way.
+    /// Returns whether work is under way.
     pub(crate) fn is_writing(&self) -> bool {
         self.writing.is_some()
     }
 
-    /// Whether everything that must be durable before it may be told to others is so.
+    /// Returns whether every change is durable, so that it may be reported to other servers.
     pub(crate) fn is_durable(&self) -> bool {
         !self.is_staged() && !self.is_writing()
     }
 
-    /// One past the newest durable entry that no change under way or staged takes back.
+    /// Returns one past the newest durable entry that no staged change or work under way voids.
     pub(crate) fn durable_end(&self) -> u64 {
         let written = self.writing.and_then(|writing| writing.truncates);
         let cut = written.into_iter().chain(truncations(&self.ops)).min();
         cut.unwrap_or(u64::MAX).min(self.journal.next_index())
     }
 
-    /// The accepted round as the journal has it.
+    /// Returns the accepted round that the journal has.
     pub(crate) fn durable_round(&self) -> Ballot {
         let bytes = self.journal.scalar(scalar::ROUND);
         bytes.and_then(|bytes| ballot::from_bytes(&bytes)).unwrap_or_default()
@@ -195,7 +202,7 @@ impl Inner {
         self.decided
     }
 
-    /// Of a server that is told: takes entries that are decided, from `first` on.
+    /// Takes decided entries from `first` on; for a server that is a learner.
     pub(crate) fn learn(&mut self, first: u64, entries: Vec<LogEntry>) {
         let (start, end) = (self.ops.len(), first + entries.len() as u64);
         self.append_on_prefix(first, entries);
@@ -203,7 +210,7 @@ impl Inner {
         self.decided = self.decided.max(end);
     }
 
-    /// So many entries count.
+    /// Returns the number of entries that count.
     pub(crate) fn applied(&self) -> u64 {
         self.applied
     }
@@ -211,7 +218,8 @@ impl Inner {
     /// Panics with the invariant that is broken.
     pub(crate) fn check(&self) {
         let (tail, durable) = (self.tail_first, self.durable_end());
-        // Only the end of a configuration makes void what is not in memory, and leaves that alone: nobody asks any more.
+        // Only the end of a configuration voids entries that are not in memory, and it leaves the
+        // tail as it is: nothing reads it any more.
         let is_cut = self.writing.and_then(|writing| writing.truncates).is_some_and(|from| from < tail);
         assert!(tail <= durable || is_cut, "invariant: in memory are entries from {tail} on, durable are {durable}");
         let mut len = self.ops.len();
@@ -225,7 +233,7 @@ impl Inner {
             "invariant: {:?} is not in order",
             self.indivisible
         );
-        // How much of the work under way is there already, nobody knows.
+        // The progress of the work under way is unknown.
         let durable = self.writing.map_or_else(|| self.journal.next_index(), |writing| writing.end);
         let staged = self.ops.iter().fold(durable, |end, op| match op {
             JournalOp::Append(_) => end + 1,
@@ -247,14 +255,16 @@ impl Inner {
         assert!(len == self.tail_len, "invariant: entries of {len} bytes are in memory, counted {}", self.tail_len);
     }
 
-    /// Of a voter that is told what is decided: takes entries from `first` on, unless that leaves a gap. `epoch` is the ballot of
-    /// the last epoch among them that is of this configuration.
+    /// Takes decided entries from `first` on, unless that leaves a gap; for a voter that catches
+    /// up. `epoch` is the ballot of the last epoch of this configuration among them.
     ///
-    /// Where they differ from what it had accepted, that was never decided, and nothing behind it was; what it had accepted
-    /// besides stays, with its round. A later epoch among them makes their round that of the epoch: whoever leads appends it
-    /// behind all that may have been decided before, so these entries are a prefix of that leader's log which has all of this,
-    /// as if it had sent them. What was accepted in an earlier round behind them was not decided. To accept in that round is to
-    /// promise it, too: no earlier leader may write over these entries.
+    /// Where they differ from the accepted entries, the accepted entry was never decided, and
+    /// nothing behind it was; the other accepted entries stay, with their round. A later epoch
+    /// among the new entries makes their round that of the epoch: the leader appends its epoch
+    /// behind everything that may have been decided before, so these entries are a prefix of that
+    /// leader's log which has all of this, as if the leader had sent them. Entries accepted in an
+    /// earlier round behind them were not decided. Accepting in that round implies promising it: no
+    /// earlier leader may overwrite these entries.
     pub(crate) fn catch_up(&mut self, first: u64, mut entries: Vec<LogEntry>, epoch: Option<Ballot>) {
         let (start, decided, end) = (self.ops.len(), self.decided, first + entries.len() as u64);
         if first > decided || end <= decided {
@@ -275,18 +285,19 @@ impl Inner {
         self.decided = end;
     }
 
-    /// `applied` entries are applied, so all of them are decided.
+    /// Notes that `applied` entries are applied, so all of them are decided.
     pub(crate) fn note_decided_by(&mut self, applied: u64) {
         self.decided = self.decided.max(applied);
     }
 
-    /// `applied` entries are applied: so many count.
+    /// Notes that `applied` entries are applied, so all of them count.
     pub(crate) fn note_applied(&mut self, applied: u64) {
         self.applied = self.applied.max(applied);
     }
 
-    /// Returns the work that ends the configuration before entry `end`: what is behind, written or not, is void, and what was
-    /// promised, too. All before is durable, and no work under way.
+    /// Returns the work that ends the configuration before entry `end`: entries from there on,
+    /// written or not, and promises become void. Everything before `end` is durable, and no work is
+    /// under way.
     pub(crate) fn cut(&mut self, end: u64, next: &Configuration, bugs: Bugs) -> DiskJob {
         assert!(self.durable_end() >= end, "what is applied is durable before the configuration ends");
         self.forget_staged();
@@ -294,32 +305,34 @@ impl Inner {
         cut(&mut *self.journal, end, next, bugs)
     }
 
-    /// Forgets what is staged.
+    /// Drops the staged changes.
     pub(crate) fn forget_staged(&mut self) {
         self.ops.clear();
         self.indivisible.clear();
     }
 
-    /// The journal, for the next configuration; this store is done with.
+    /// Takes the journal, for the next configuration; this store is no longer used.
     pub(crate) fn take_journal(&mut self) -> Box<dyn Journal> {
         std::mem::replace(&mut self.journal, Box::new(MemoryJournal::default()))
     }
 
-    /// Returns the work that makes everything staged durable, for any thread; [`Inner::finish`] follows when it is done. `None`:
-    /// nothing is staged, or work is under way. If the work fails, this server must start anew from what it has.
+    /// Returns the work that makes everything staged durable, for any thread; the caller calls
+    /// [`Inner::finish`] when it is done. Returns `None` if nothing is staged, or work is under
+    /// way. If the work fails, this server must restart from what it has.
     pub(crate) fn begin(&mut self) -> Option<DiskJob> {
         if !self.is_staged() || self.is_writing() {
             return None;
         }
         let mut ops = std::mem::take(&mut self.ops);
-        // What is decided is not all there yet if a leader said so in front of the entries.
+        // If the leader reported entries as decided before it sent them, some decided entries are
+        // not here yet.
         self.note_decided(self.end(), &mut ops);
         self.writing = Some(Writing { truncates: truncations(&ops).min(), end: self.end() });
         let groups = split(ops, std::mem::take(&mut self.indivisible));
         Some(self.journal.work(groups))
     }
 
-    /// Returns work for a disk that nobody waits for, if there is any. As [`Inner::begin`].
+    /// Returns work that nothing waits for, if there is any, under the rules of [`Inner::begin`].
     pub(crate) fn begin_upkeep(&mut self) -> Option<DiskJob> {
         if !self.is_durable() {
             return None;
@@ -329,21 +342,22 @@ impl Inner {
         Some(work)
     }
 
-    /// The work under way is done.
+    /// Notes that the work under way is done.
     pub(crate) fn finish(&mut self) {
         self.writing = None;
         self.shorten_tail();
     }
 
-    /// Stages how far everything is decided, for a quicker next start.
+    /// Stages the decided index, for a quicker next start.
     pub(crate) fn stage_decided(&mut self) {
         let mut ops = std::mem::take(&mut self.ops);
-        // Entries that are not durable may be lost: the log must not end before what it says is decided.
+        // Entries that are not durable may be lost: the log must not end below its own decided
+        // index.
         self.note_decided(self.durable_end(), &mut ops);
         self.ops = ops;
     }
 
-    /// Adds how many of `end` entries are decided.
+    /// Stages how many of the first `end` entries are decided.
     fn note_decided(&mut self, end: u64, ops: &mut Vec<JournalOp>) {
         let decided = self.decided.min(end).min(self.applied);
         if decided > self.decided_written {
@@ -363,7 +377,7 @@ impl Inner {
         }
     }
 
-    /// Entries of a range that is not trimmed.
+    /// Returns the entries of a range that is not trimmed.
     pub(crate) fn entries(&self, from: u64, to: u64) -> Vec<LogEntry> {
         let mut entries = Vec::with_capacity((to - from) as usize);
         if from < self.tail_first {
@@ -378,8 +392,8 @@ impl Inner {
         entries
     }
 
-    /// Entries from `from` on, below `end`, until they have `len_max` bytes, or somewhat more: how long an entry is shows when it
-    /// is read, so that few are read at first.
+    /// Returns entries from `from` up to `end`, until they have `len_max` bytes or slightly more:
+    /// the length of an entry is known only once it is read, so the first reads are small.
     pub(crate) fn entries_of(&self, from: u64, end: u64, len_max: usize) -> Vec<LogEntry> {
         let (mut entries, mut len, mut count) = (Vec::new(), 0, 1);
         let mut next = from;
@@ -400,7 +414,7 @@ impl Inner {
         self.ops.push(JournalOp::Append(entry.0));
     }
 
-    /// Replaces everything from `from` on, but leaves alone what is the same.
+    /// Replaces everything from `from` on, but leaves identical entries alone.
     fn append_on_prefix(&mut self, from: u64, entries: Vec<LogEntry>) {
         let end = self.end();
         let known = self.entries(from.min(end), end.min(from + entries.len() as u64));
@@ -424,7 +438,8 @@ impl Inner {
     }
 
     fn set_promise(&mut self, promise: Ballot) {
-        // OmniPaxos says again what it found; that it found nothing is not a promise.
+        // OmniPaxos sets the promise that it read again; a default ballot for none is not a
+        // promise.
         if self.promise.unwrap_or_default() != promise {
             self.promise = Some(promise);
             self.ops.push(JournalOp::Scalar(scalar::PROMISE, ballot::to_id(promise).0.to_vec()));
@@ -439,7 +454,7 @@ impl Inner {
     }
 }
 
-/// The indices from which on changes void entries.
+/// Returns the indices from which changes void entries.
 fn truncations(ops: &[JournalOp]) -> impl Iterator<Item = u64> {
     ops.iter().filter_map(|op| match op {
         JournalOp::Truncate(from) => Some(*from),
@@ -447,7 +462,8 @@ fn truncations(ops: &[JournalOp]) -> impl Iterator<Item = u64> {
     })
 }
 
-/// One group of all changes, or, if they are long, of each part that is indivisible and of what is between.
+/// Splits changes into groups: one group of all, or, if they are long, one for each indivisible
+/// part and one for each stretch in between.
 fn split(mut ops: Vec<JournalOp>, indivisible: Vec<Range<usize>>) -> Vec<Vec<JournalOp>> {
     if ops.iter().map(JournalOp::payload_len).sum::<usize>() <= GROUP_LEN {
         return vec![ops];
@@ -484,7 +500,8 @@ impl Inner {
     }
 }
 
-/// The calls OmniPaxos 0.2.4 makes without snapshots, trimming and reconfiguration; see docs/omnipaxos-notes.md.
+/// Implements the calls that OmniPaxos 0.2.4 makes without snapshots, trimming and reconfiguration;
+/// see docs/omnipaxos-notes.md.
 impl Storage<LogEntry> for Store {
     fn write_atomically(&mut self, ops: Vec<StorageOp<LogEntry>>) -> StorageResult<()> {
         let mut inner = self.lock();
@@ -606,7 +623,8 @@ mod tests {
         Ballot { config_id: 1, n, priority: 0, pid: 1 }
     }
 
-    /// Two entries are durable, of which one is about to give way to two others.
+    /// Returns a store with two durable entries, one of which is about to be replaced by two
+    /// others.
     fn store() -> Store {
         let store = Store::new(Box::new(MemoryJournal::default()), 0, 1, Bugs::default());
         let entry = |byte| LogEntry(Arc::from([byte].as_slice()));
@@ -627,7 +645,7 @@ mod tests {
         store
     }
 
-    /// It goes on while a thread writes, however far that one is.
+    /// The store stays sound at every stage of a write on another thread.
     #[test]
     fn a_store_is_sound_while_its_disk_works() {
         let store = store();

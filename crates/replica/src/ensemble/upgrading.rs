@@ -1,12 +1,14 @@
 //! Feature levels in an ensemble whose servers are upgraded one after the other.
 //!
-//! Each server tells with every ping which level it knows. The leader proposes the highest level that every member knows, as an
-//! entry of the log, once all of them are linked and have said so: a member that is away may come back as an older program. From
-//! where that entry is applied on, the level is agreed on. See `oxkeeper-state`'s `level`.
+//! Each server reports with every ping the level it knows. The leader proposes the highest level
+//! that every member knows, as an entry of the log, once all of them are linked and have reported
+//! theirs: a member that is away may come back as an older program. The level is agreed on once
+//! that entry is applied. See `oxkeeper-state`'s `level`.
 //!
-//! A server that is older than what its ensemble agreed on takes nothing that it cannot read: an entry of a higher level is refused
-//! while its frame is decoded. If the frame is from the server that it follows, or would lead by, it will be sent that entry again
-//! and again: it is *outdated*, and its driver ends it. Nothing on its disk has changed.
+//! A server that is older than the agreed level takes nothing that it cannot read: it refuses an
+//! entry of a higher level while it decodes the frame. If the frame is from the server that it
+//! follows, or would lead by, that server will send the entry again and again: this server is
+//! *outdated*, and its driver ends it. Nothing on its disk has changed.
 
 use oxkeeper_proto::ServerId;
 use oxkeeper_state::command::Raise;
@@ -21,30 +23,30 @@ use super::leadership::Leadership;
 use super::replica::Replica;
 use crate::Shared;
 
-/// Why a server cannot take part until it is upgraded.
+/// Reason why a server cannot take part until it is upgraded.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error(
     "server {peer} sends a log entry of kind {kind}, which needs feature level {needs}; this program knows levels up to \
      {knows}. Nothing was written: start a newer release on this server, with the data it has"
 )]
 pub struct Outdated {
-    /// The server that sent it.
+    /// The server that sent the entry.
     pub peer: ServerId,
     /// The kind of the entry.
     pub kind: u8,
-    /// The level that it needs.
+    /// The level that the entry needs.
     pub needs: Level,
-    /// The highest level known here.
+    /// The highest level that this server knows.
     pub knows: Level,
 }
 
 impl Replica {
-    /// As far as this server lets the level be raised.
+    /// Returns the highest level that this server allows.
     pub(super) fn most(&self) -> Level {
         self.config.knows.min(self.config.raises_to)
     }
 
-    /// The level that every member knows, if that is a higher one than before.
+    /// Returns the level that every member knows, if it is higher than before.
     fn next_level(&self, state: &State) -> Option<Level> {
         let agreed = self.lead.as_ref()?.raised().max(state.level());
         let knows = |server| match server {
@@ -58,7 +60,7 @@ impl Replica {
         (all > agreed).then_some(all)
     }
 
-    /// The leader proposes a higher level, once it may.
+    /// Proposes a higher level, as the leader, once it may.
     pub(super) fn propose_level(&mut self, shared: &RwLock<Shared>, time_ms: i64) {
         let Some(lead) = self.lead.as_ref().filter(|lead| lead.is_open() && lead.leaving.is_none()) else { return };
         let is_busy = self.next.is_some() || lead.awaited(self.applied.end()).is_some();
@@ -73,12 +75,14 @@ impl Replica {
         self.lead.iter_mut().for_each(|lead| lead.propose(level));
     }
 
-    /// The highest level that is agreed on or proposed; `None` on a server that does not lead.
+    /// Returns the highest level that is agreed on or proposed; `None` on a server that does not
+    /// lead.
     pub fn raised(&self) -> Option<Level> {
         self.lead.as_ref().map(Leadership::raised)
     }
 
-    /// A frame of `peer` was refused: whether this server can go on without what was in it.
+    /// Notes that a frame of `peer` was refused, and marks this server as outdated if it cannot go
+    /// on without the content.
     pub(super) fn note_refused(&mut self, peer: ServerId, bytes: &[u8], problem: &BadFrame) {
         let BadFrame::Newer { kind, needs, knows } = *problem else { return };
         let is_ahead = |status: Status| status.configuration > self.configuration.id;
@@ -92,7 +96,8 @@ impl Replica {
         }
     }
 
-    /// Why this server must end, if it must: others have agreed on what it does not know.
+    /// Returns the reason why this server must end, if it must: the others have agreed on something
+    /// it does not know.
     pub fn outdated(&self) -> Option<Outdated> {
         self.outdated
     }
