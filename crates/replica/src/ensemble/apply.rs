@@ -1,4 +1,4 @@
-//! Entries that are decided take effect: once each, in order.
+//! Decided entries are applied: once each, in order.
 
 use std::collections::VecDeque;
 
@@ -15,10 +15,10 @@ use crate::{Applier, Shared};
 /// Commands applied under one exclusive lock: readers wait no longer than these take, about 0.2 ms.
 const APPLY_MAX: usize = 256;
 
-/// How far a server's state has come.
+/// Progress of a server's state.
 #[derive(Debug)]
 pub(super) struct Applied {
-    /// One past the last entry.
+    /// One past the last applied entry.
     end: u64,
     /// The ballot of the last epoch.
     epoch: Option<BallotId>,
@@ -45,12 +45,12 @@ impl Applied {
         self.epoch = Some(epoch);
     }
 
-    /// Keeps entries that come next.
+    /// Keeps the entries that come next.
     pub(super) fn read_ahead(&mut self, entries: Vec<LogEntry>) {
         self.ahead = entries.into();
     }
 
-    /// Forgets what was read ahead: it may be void.
+    /// Forgets the entries that were read ahead: they may be void.
     pub(super) fn forget_ahead(&mut self) {
         self.ahead.clear();
     }
@@ -62,8 +62,9 @@ impl Applied {
 }
 
 impl Replica {
-    /// Applies what is decided, and durable here unless `early` says that a follower need not wait for that. `entry` is held while
-    /// an entry is applied, of which the state may be unlocked in between. *Errors*: an entry that is none: the log is damaged.
+    /// Applies decided entries that are durable here; if `early` is set, a follower need not wait
+    /// for its disk. `entry` is held while an entry is applied, during which the state may be
+    /// unlocked at times. *Errors*: an entry is invalid: the log is damaged.
     pub fn apply(
         &mut self,
         shared: &RwLock<Shared>,
@@ -91,7 +92,7 @@ impl Replica {
         Ok(())
     }
 
-    /// Whether something is applied that this server's disk does not have.
+    /// Returns whether an entry is applied that this server's disk does not have.
     pub fn is_ahead_of_disk(&self) -> bool {
         self.store().is_some_and(|store| store.lock().durable_end() < self.applied.end)
     }
@@ -160,7 +161,7 @@ impl Replica {
         }
     }
 
-    /// The leader is the one its clocks and its queue wait for.
+    /// Begins an epoch. If this server leads it, its clocks and its queue have waited for it.
     fn begin_epoch(&mut self, id: BallotId, shared: &mut Shared, now_ms: u64) {
         self.applied.begin_epoch(id);
         let ballot = ballot::from_id(id);

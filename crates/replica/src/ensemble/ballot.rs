@@ -23,17 +23,18 @@ pub(crate) fn from_id(id: BallotId) -> Ballot {
     Ballot { config_id: word(0), n: word(4), priority: word(8), pid }
 }
 
-/// The number of a ballot: it grows with each leader.
+/// Returns the number of a ballot, which grows with each leader.
 pub fn ballot_number(id: BallotId) -> u32 {
     from_id(id).n
 }
 
-/// From a scalar; `None` if it is not a ballot.
+/// Decodes a scalar; `None` if it is not a ballot.
 pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Ballot> {
     bytes.try_into().ok().map(|id| from_id(BallotId(id)))
 }
 
-/// By configuration first, which ballots themselves do not compare: their numbers begin anew in each.
+/// Returns a sort key with the configuration first: ballots themselves do not compare it, and their
+/// numbers begin anew in each configuration.
 pub(crate) fn order(ballot: Ballot) -> (u32, Ballot) {
     (ballot.config_id, ballot)
 }

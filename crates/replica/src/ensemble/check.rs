@@ -1,8 +1,9 @@
-//! Assertions of every invariant, for builds with debug assertions and for the simulator: OmniPaxos asserts next to nothing,
-//! so what is around it must.
+//! Assertions of every invariant, for builds with debug assertions and for the simulator: OmniPaxos
+//! asserts next to nothing, so the code around it must.
 //!
-//! Each noun has a `check` of its own beside its fields; here is what holds between them, and what holds between one moment
-//! and a later one. All of it holds between any two calls of a [`Replica`].
+//! Each type has a `check` of its own beside its fields; this module checks invariants between
+//! them, and between one moment and a later one. All of them hold between any two calls of a
+//! [`Replica`].
 
 use super::Bugs;
 use super::ballot;
@@ -14,13 +15,13 @@ use super::links::Link;
 use super::participation::Participation;
 use super::replica::Replica;
 
-/// Values seen at the last look, which never go back.
+/// Values at the last check, which never decrease.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     applied: u64,
     decided: u64,
     configuration: u32,
-    /// In that configuration.
+    /// The promise in that configuration.
     promise: (u32, omnipaxos::ballot_leader_election::Ballot),
     epoch: (u32, omnipaxos::ballot_leader_election::Ballot),
 }
@@ -29,7 +30,7 @@ impl Replica {
     /// Asserts every invariant of this server.
     ///
     /// # Panics
-    /// With the one that is broken.
+    /// Panics with the invariant that is broken.
     pub fn check(&mut self) {
         self.check_standing();
         self.check_log();
@@ -40,7 +41,8 @@ impl Replica {
         self.check_course();
     }
 
-    /// The same, in builds with debug assertions. What is wrong on purpose is for others to find.
+    /// Asserts the same in builds with debug assertions. Known-bad variants are left for the
+    /// simulator to find.
     pub(super) fn debug_check(&mut self) {
         if cfg!(debug_assertions) && self.config.bugs == Bugs::default() {
             self.check();
@@ -91,11 +93,12 @@ impl Replica {
         let counted = store.applied();
         assert!((applied..=decided).contains(&counted), "invariant: {counted} entries count, {applied} are applied");
         let durable = store.durable_end();
-        // A follower may show what a majority has before its own disk has it.
+        // A follower may apply what a majority has before its own disk has it.
         let leads = self.consensus().is_some_and(Consensus::leads);
         assert!(!leads || applied <= durable, "invariant: {applied} entries are applied, {durable} are durable");
         let written = store.journal.scalar(scalar::CONFIGURATION).and_then(|bytes| Configuration::decode(&bytes));
-        // A journal of the first release has none; and the next one may be there before that is known.
+        // A journal of the first release has none; and the next one may be written before that is
+        // known.
         let is_written =
             written.is_none_or(|written| written == self.configuration || Some(&written) == self.next.as_ref());
         assert!(is_written, "invariant: the log is in another configuration than {:?}", self.configuration);
@@ -142,7 +145,7 @@ impl Replica {
         }
     }
 
-    /// Compares with the last look.
+    /// Compares with the values of the last check.
     fn check_course(&mut self) {
         let promise = self.consensus().map(|consensus| ballot::order(consensus.promise())).unwrap_or_default();
         let now = Seen {
@@ -163,7 +166,8 @@ impl Replica {
         }
     }
 
-    /// Asserts that what a frame tells of this server's disk is there: a voter's promise, or what it has accepted.
+    /// Asserts that this server's disk has what a frame reports: a voter's promise, or what it has
+    /// accepted.
     pub(super) fn debug_check_leaving(&self, bytes: &[u8]) {
         if cfg!(debug_assertions) && self.config.bugs == Bugs::default() {
             self.check_leaving(bytes);

@@ -1,12 +1,14 @@
-//! Frames between servers: one kind byte, then fields in big-endian order. Their length and their link are the
-//! transport's: a frame says nothing about who sent it.
+//! Frames between servers: one kind byte, then fields in big-endian order. The transport handles
+//! their length and their link: a frame does not name its sender.
 //!
-//! Every frame is checked while it is decoded; what passes cannot make consensus panic, whoever sent it. Two servers agree on
-//! the version of this format when they greet each other. Within one version a ping grows by *fields*: each has a tag (u8),
-//! a length (u8) and a value, and a server skips those whose tag it does not know (see `mod field`).
+//! Every frame is checked while it is decoded; a frame that passes cannot make consensus panic,
+//! whichever server sent it. Two servers agree on the version of this format in their handshake.
+//! Within one version a ping grows by *fields*: each has a tag (u8), a length (u8) and a value, and
+//! a server skips fields whose tag it does not know (see `mod field`).
 //!
-//! Urgent frames ([`Frame::is_urgent`]) may overtake others on their link, and are never overtaken. What they say therefore means
-//! the same in any order: a heartbeat names its configuration, and a pulse only repeats where the last ping said its sender is.
+//! Urgent frames ([`Frame::is_urgent`]) may overtake others on their link, and are never overtaken.
+//! Their content therefore means the same in any order: a heartbeat names its configuration, and a
+//! pulse only repeats the place that the last ping reported.
 
 use std::sync::Arc;
 
@@ -26,40 +28,40 @@ use thiserror::Error;
 use super::ballot::{self, BALLOT_LEN};
 use super::storage::LogEntry;
 
-/// Why a frame is refused; its link ends.
+/// Reason why a frame is refused; its link ends.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum BadFrame {
-    /// Not the layout of its kind.
+    /// The frame does not have the layout of its kind.
     #[error("malformed: {0}")]
     Malformed(#[from] DecodeError),
-    /// A kind this version does not know.
+    /// This version does not know the frame's kind.
     #[error("unknown kind {0}")]
     Kind(u8),
-    /// A log entry that a newer program wrote. Nothing of the frame is used.
+    /// A newer program wrote this log entry. Nothing of the frame is used.
     #[error("log entry of kind {kind} needs feature level {needs}, this server knows {knows}: upgrade this server")]
     Newer {
-        /// Its kind.
+        /// Kind of the entry.
         kind: u8,
-        /// The feature level that it needs.
+        /// The feature level that the entry needs.
         needs: Level,
-        /// The highest level known here.
+        /// The highest level that this server knows.
         knows: Level,
     },
-    /// A ballot of a server that is no member or has no say in this, of another configuration, or with a number that
-    /// leaves none above it.
+    /// The ballot is of a server that is no member or may not send it, is of another configuration,
+    /// or has a number that leaves none above it.
     #[error("a ballot of configuration {configuration}, number {number}, process {process}")]
     Ballot {
-        /// Its configuration.
+        /// Configuration of the ballot.
         configuration: u32,
-        /// Its number.
+        /// Number of the ballot.
         number: u32,
-        /// Its process.
+        /// Process of the ballot.
         process: u64,
     },
-    /// An index that no log reaches.
+    /// No log reaches this index.
     #[error("index {0} is out of range")]
     Index(u64),
-    /// Commands that do not follow the last ones, or are none.
+    /// The forwarded commands do not follow the last ones, or are not valid commands.
     #[error("forwarded commands: {0}")]
     Forward(&'static str),
 }
@@ -80,118 +82,124 @@ impl BadFrame {
     }
 }
 
-/// How a server stands, as it tells its peers with every heartbeat.
+/// Status of a server, which it reports to its peers with every ping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// The configuration it is in; 0 of a blank server.
+    /// The configuration it is in; 0 for a blank server.
     pub configuration: u32,
-    /// Everything below this index was decided before that.
+    /// Index below which everything was decided before that configuration.
     pub base: u64,
-    /// It votes there.
+    /// Whether it votes there.
     pub votes: bool,
-    /// The ballot it has promised, or follows.
+    /// The ballot that it has promised, or follows.
     pub promise: Ballot,
-    /// It leads, or follows the leader of that ballot.
+    /// Whether it leads, or follows the leader of that ballot.
     pub accepting: bool,
-    /// It leads that ballot.
+    /// Whether it leads that ballot.
     pub leading: bool,
-    /// It may found an ensemble without waiting for everyone.
+    /// Whether it may found an ensemble without waiting for all members.
     pub initialize: bool,
-    /// Everything below is decided, as far as it knows.
+    /// Index below which it knows everything to be decided.
     pub decided: u64,
     /// One past its newest entry.
     pub end: u64,
-    /// The ensemble's id in the state it began with: that of an imported state, before any ensemble was founded with it.
+    /// Id of the ensemble in the state it began with, which may be an imported state with which no
+    /// ensemble has been founded yet.
     pub origin: u64,
-    /// Stands for those with whom it would found an ensemble; 0 if the receiver is not among them any more.
+    /// Hash of the servers with which it would found an ensemble; 0 if the receiver is not among
+    /// them any more.
     pub founders: u64,
-    /// The highest feature level that it knows, and lets be agreed on. From here on, fields that an older server leaves out.
+    /// The highest feature level that it knows and allows. An older server leaves out this field
+    /// and those that follow.
     pub knows: Level,
-    /// Which of the processes that have had its id: numbers grow, and none is given twice.
+    /// Start number, which tells apart the processes that have had its id: numbers grow, and none
+    /// is given twice.
     pub boot: u64,
 }
 
 impl Status {
-    /// Whether it has nothing and takes no part yet.
+    /// Returns whether it has nothing and takes no part yet.
     pub fn is_blank(&self) -> bool {
         self.configuration == 0
     }
 }
 
-/// Whose frames are decoded, and how the processes of their configuration are numbered.
+/// Sender and receiver of a frame, as processes of their configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Roster {
-    /// That both ends are in.
+    /// The configuration that both ends are in.
     pub configuration: u32,
-    /// The sender.
+    /// The sender's process.
     pub from: u64,
-    /// The receiver.
+    /// The receiver's process.
     pub to: u64,
-    /// How many there are.
+    /// Number of processes.
     pub processes: u64,
-    /// The feature level that the receiver knows: entries that need more are refused.
+    /// The feature level that the receiver knows: it refuses entries that need more.
     pub knows: Level,
 }
 
-/// What servers say to each other.
+/// Message from one server to another.
 #[derive(Clone, Debug)]
 pub enum Frame {
     /// A message about the log, from OmniPaxos.
     Consensus(PaxosMessage<LogEntry>),
     /// A message of the election, from OmniPaxos.
     Heartbeat {
-        /// Where the sender votes: it may be ahead of what else it has said on this link.
+        /// The configuration in which the sender votes: it may be ahead of the sender's other
+        /// frames on this link.
         configuration: u32,
         /// The message.
         message: BLEMessage,
     },
-    /// How the sender stands, and when it said so by its own clock; answered at once.
+    /// The sender's status and its clock; answered at once.
     Ping {
-        /// It may overtake other frames: a pulse.
+        /// Whether it may overtake other frames: then it is a pulse.
         urgent: bool,
-        /// How it stands.
+        /// The sender's status.
         status: Status,
-        /// Sender's clock, ms.
+        /// The sender's clock, ms.
         sent_ms: u64,
     },
-    /// The answer to a ping: when the receiver sent that.
+    /// The answer to a ping, with the time at which the receiver sent that.
     Pong(u64),
     /// The sender leads this ballot, and takes commands from the first one on that it has not seen.
     Ready(BallotId),
     /// Commands of the sender's clients, numbered from `first` on.
     Forward {
-        /// How often the sender was started.
+        /// Start number of the sender.
         boot: u64,
         /// Number of the first command.
         first: u64,
-        /// Each with its length in front.
+        /// The commands, each preceded by its length.
         commands: Vec<u8>,
     },
-    /// Sessions whose clients the sender has heard of.
+    /// Sessions whose clients the sender has heard from.
     Touches(Vec<SessionId>),
-    /// The receiver needs entries that the sender has no more: it should fetch the sender's state.
+    /// The receiver needs entries that the sender has trimmed: it should fetch the sender's state.
     NeedState,
-    /// The sender has nothing: it asks the leader how to join.
+    /// The sender is blank: it asks the leader how to join.
     Join,
-    /// Another server has nothing, and asks how to join over a link to the sender.
+    /// Another server is blank, and asks over a link to the sender how to join.
     JoinFor {
-        /// Who asks.
+        /// The server that asks.
         blank: ServerId,
-        /// Which of the sender's links to it: the answer goes over no other.
+        /// Number of the sender's link to it: the answer goes over no other.
         link: u64,
     },
-    /// Everything the receiver may ever have acknowledged is in the sender's state from this index on.
+    /// The sender's state has everything that the receiver may ever have acknowledged, from this
+    /// index on.
     JoinAt(u64),
-    /// The same for another one, which the receiver asked for.
+    /// Like [`Frame::JoinAt`], for another server, on whose behalf the receiver asked.
     JoinAtFor {
-        /// Who joins.
+        /// The server that joins.
         blank: ServerId,
-        /// As it was asked.
+        /// Number of the link, as in the question.
         link: u64,
-        /// From this index on.
+        /// Index from which on the state has everything.
         at: u64,
     },
-    /// The sender wants to be told every entry that is decided, from this index on.
+    /// The sender asks for every decided entry from this index on.
     Follow(u64),
     /// The sender has this many entries, and missed the end of its configuration.
     Lacks(u64),
@@ -199,23 +207,24 @@ pub enum Frame {
     Decided {
         /// Index of the first one.
         first: u64,
-        /// As they were accepted.
+        /// The entries as they were accepted.
         entries: Vec<LogEntry>,
     },
-    /// The sender has what it was told, up to this index.
+    /// The sender has every entry up to this index.
     Learned(u64),
-    /// The leader goes: the receiver should lead.
+    /// The leader hands over: the receiver should lead.
     TakeOver,
     /// Digest of the sender's state.
     Digest {
-        /// Behind so many entries.
+        /// Number of entries applied to that state.
         applied: u64,
         /// The digest.
         digest: Digest,
     },
     /// Two processes have the receiver's id.
     Twin,
-    /// The receiver lacks more than is sent at once: it should be told it, a part at a time, up to this index at least.
+    /// The receiver lacks more than is sent at once: it should learn entries a part at a time, up
+    /// to this index at least.
     Behind(u64),
 }
 
@@ -251,10 +260,10 @@ mod kind {
     pub(super) const BEHIND: u8 = 50;
 }
 
-/// Tags of what a ping says behind its fixed part. A new one takes the next free number for good, in [`put_status`] and
-/// `Fields::status`; left out, it has its default.
+/// Tags of the fields behind the fixed part of a ping. A new field takes the next free number for
+/// good, in [`put_status`] and `Fields::status`; a field that is left out has its default.
 mod field {
-    /// No field has it.
+    /// Reserved: no field has this tag.
     pub(super) const NONE: u8 = 0;
     /// [`Status::knows`](super::Status::knows), u32.
     pub(super) const KNOWS: u8 = 1;
@@ -262,9 +271,10 @@ mod field {
     pub(super) const BOOT: u8 = 2;
 }
 
-/// No ensemble elects as often: a ballot must have numbers above it.
+/// Highest ballot number: no ensemble has that many elections, and a ballot must have numbers above
+/// it.
 const BALLOT_NUMBER_MAX: u32 = u32::MAX / 2;
-/// No log has more entries.
+/// Highest index: no log has more entries.
 const INDEX_MAX: u64 = 1 << 56;
 
 impl Frame {
@@ -320,42 +330,45 @@ impl Frame {
         }
     }
 
-    /// Whether these are the bytes of a frame that means something only to those who vote in one configuration.
+    /// Returns whether these are the bytes of a frame that means something only to voters of one
+    /// configuration.
     pub fn is_of_consensus(bytes: &[u8]) -> bool {
         bytes.first().is_some_and(|&kind| kind < kind::PING)
     }
 
-    /// The ballot of a frame of consensus that brings entries.
+    /// Returns the ballot of a consensus frame that brings entries.
     pub(crate) fn ballot_of_entries(bytes: &[u8]) -> Option<Ballot> {
         let (kind, rest) = bytes.split_first()?;
         let brings = [kind::PROMISE, kind::ACCEPT_SYNC, kind::ACCEPT_DECIDE].contains(kind);
         rest.get(..BALLOT_LEN).filter(|_| brings).and_then(ballot::from_bytes)
     }
 
-    /// Whether these are the bytes of a frame that may overtake others, and should.
+    /// Returns whether these are the bytes of an urgent frame, which may overtake others.
     pub fn is_urgent(bytes: &[u8]) -> bool {
         use kind::{HEARTBEAT, HEARTBEAT_REPLY, PONG, PULSE, TOUCHES};
         bytes.first().is_some_and(|kind| [HEARTBEAT, HEARTBEAT_REPLY, PULSE, PONG, TOUCHES].contains(kind))
     }
 
-    /// Whether these are the bytes of a heartbeat, or of the answer to one.
+    /// Returns whether these are the bytes of a heartbeat, or of the answer to one.
     pub(crate) fn is_heartbeat(bytes: &[u8]) -> bool {
         bytes.first().is_some_and(|kind| [kind::HEARTBEAT, kind::HEARTBEAT_REPLY].contains(kind))
     }
 
-    /// Whether these are the bytes of a heartbeat of another configuration: its sender has come from there, or is there already.
+    /// Returns whether these are the bytes of a heartbeat of another configuration: its sender was
+    /// in that configuration, or is there already.
     pub(crate) fn is_foreign_heartbeat(bytes: &[u8], configuration: u32) -> bool {
         let named = || bytes[1..].first_chunk().map(|id| u32::from_be_bytes(*id));
         Frame::is_heartbeat(bytes) && named().is_some_and(|id| id != configuration)
     }
 
-    /// Whether these are the bytes of commands that are forwarded: they tell nothing of the log, and wait for no disk.
+    /// Returns whether these are the bytes of forwarded commands: they report nothing of the log,
+    /// and wait for no disk.
     pub(crate) fn is_forward(bytes: &[u8]) -> bool {
         bytes.first() == Some(&kind::FORWARD)
     }
 
-    /// Reads a frame. Who is who says `roster`; it does not matter if the frame [is not of
-    /// consensus](Frame::is_of_consensus).
+    /// Decodes a frame. `roster` identifies the two ends; it does not matter if the frame [is not
+    /// of consensus](Frame::is_of_consensus).
     pub fn decode(bytes: &[u8], roster: Roster) -> Result<Frame, BadFrame> {
         let mut fields = Fields { reader: Reader::new(bytes), roster };
         let frame = fields.frame()?;
@@ -366,7 +379,8 @@ impl Frame {
     }
 }
 
-/// The ballot of a frame that tells of what is on the sender's disk, and up to where it has accepted, if it says so.
+/// Returns the ballot of a frame that reports what is on the sender's disk, and the accepted index
+/// if the frame has one.
 pub(crate) fn told_of_disk(bytes: &[u8]) -> Option<(Ballot, Option<u64>)> {
     let (&kind, rest) = bytes.split_first()?;
     let (told, rest) = rest.split_at_checked(BALLOT_LEN)?;
@@ -571,7 +585,7 @@ impl Fields<'_> {
         })
     }
 
-    /// The one that both ends are in.
+    /// Reads a configuration, which must be the one that both ends are in.
     fn configuration(&mut self) -> Result<u32, BadFrame> {
         let configuration = self.word()?;
         let (known, number) = (self.roster.configuration, 0);
@@ -622,14 +636,14 @@ impl Fields<'_> {
                 field::NONE => return Err(DecodeError::NotAllowed("tag 0").into()),
                 field::KNOWS => status.knows = Level(value.word()?),
                 field::BOOT => status.boot = value.number()?,
-                // A newer server says more.
+                // A newer server may send more fields.
                 _ => {}
             }
         }
         Ok(status)
     }
 
-    /// Up to the end of the frame.
+    /// Reads entries up to the end of the frame.
     fn entries(&mut self) -> Result<Vec<LogEntry>, BadFrame> {
         let mut entries = Vec::new();
         while !self.reader.rest().is_empty() {
@@ -641,7 +655,7 @@ impl Fields<'_> {
         Ok(entries)
     }
 
-    /// Up to the end of the frame.
+    /// Reads sessions up to the end of the frame.
     fn sessions(&mut self) -> Result<Vec<SessionId>, BadFrame> {
         let mut sessions = Vec::new();
         while !self.reader.rest().is_empty() {
@@ -659,20 +673,21 @@ impl Fields<'_> {
         Ok(SequenceNumber { session: self.number()?, counter: self.number()? })
     }
 
-    /// The ballot of a message that this process leads by, or would: answers go to the process that a ballot names.
+    /// Reads a ballot that process `leader` leads, or would lead: answers go to the process that a
+    /// ballot names.
     fn ballot_of(&mut self, leader: u64) -> Result<Ballot, BadFrame> {
         let ballot = self.ballot()?;
         if ballot.pid == leader { Ok(ballot) } else { Err(BadFrame::ballot(ballot)) }
     }
 
-    /// The sender's own ballot; of a later configuration nobody here knows who that is.
+    /// Reads the sender's own ballot; the processes of a later configuration are unknown here.
     fn ready(&mut self, from: u64) -> Result<Ballot, BadFrame> {
         let ballot = self.any_ballot()?;
         let known = ballot.config_id == self.roster.configuration;
         if known && ballot.pid != from { Err(BadFrame::ballot(ballot)) } else { Ok(ballot) }
     }
 
-    /// A ballot of a voter of this configuration, or none.
+    /// Reads a ballot of a voter of this configuration, or none.
     fn ballot(&mut self) -> Result<Ballot, BadFrame> {
         let Roster { configuration, processes, .. } = self.roster;
         let ballot = self.any_ballot()?;
@@ -680,7 +695,7 @@ impl Fields<'_> {
         if voter || ballot == Ballot::default() { Ok(ballot) } else { Err(BadFrame::ballot(ballot)) }
     }
 
-    /// A ballot of whatever configuration, or none.
+    /// Reads a ballot of any configuration, or none.
     fn any_ballot(&mut self) -> Result<Ballot, BadFrame> {
         let bytes = self.reader.take(BALLOT_LEN)?;
         let ballot = ballot::from_bytes(bytes).unwrap_or_default();

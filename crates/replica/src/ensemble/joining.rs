@@ -1,7 +1,8 @@
-//! Servers that have nothing join an ensemble that is there.
+//! Blank servers join an existing ensemble.
 //!
-//! A blank server asks its peers, and who does not lead asks the leader for it. The leader answers once an entry is decided in
-//! which the blank server took no part (see `leadership`): with a state that has that entry, it may take part.
+//! A blank server asks its peers, and a peer that does not lead asks the leader for it. The leader
+//! answers once an entry is decided in which the blank server took no part (see `leadership`): with
+//! a state that has that entry, the server may take part.
 
 use oxkeeper_proto::ServerId;
 
@@ -12,13 +13,15 @@ use super::participation::{Participation, Uninitialized};
 use super::replica::{Replica, Want};
 use super::storage;
 
-/// A blank server whose disk has no room asks again after this time, ms.
+/// Interval at which a blank server asks again if its disk has no room, ms.
 const FULL_BLANK_PING_MS: u64 = 5_000;
 
 impl Replica {
-    /// A blank server, of an ensemble that is there: the leader, or a voter that may know one which has joined since this
-    /// server was configured. Whoever answers is fetched from; a voter has its vote to give with it, a server without one only what
-    /// it heard (`round_heard`). Who was let in before, and has not got the state yet, only fetches it.
+    /// Asks the leader of an existing ensemble, or a voter that may know a leader which has joined
+    /// since this server was configured. The state is fetched from the server that answers; a
+    /// voter's state comes with its vote, that of a server without one only with what it heard
+    /// (`round_heard`). A server that was admitted before, but has not got the state yet, only
+    /// fetches it.
     pub(super) fn ask_to_join(&mut self) {
         let Participation::Uninitialized(Uninitialized { journal, .. }) = &self.participation else { return };
         let admitted = storage::number(&**journal, scalar::ADMITTED);
@@ -31,8 +34,9 @@ impl Replica {
         }
     }
 
-    /// `peer` is blank. Who does not lead passes the question on, and later the answer: over the same link only, since what
-    /// was true for a server that had nothing then may not be true for one that has lost everything once more.
+    /// Asks for `peer`, which is blank. A server that does not lead passes the question on, and
+    /// later the answer, but over the same link only: what was true for a server that had nothing
+    /// then may not be true for one that has lost everything once more.
     pub(super) fn ask_for_blank(&mut self, peer: ServerId) {
         let link = self.links.get(&peer).map_or(0, |link| link.number);
         match self.leader() {
@@ -47,13 +51,14 @@ impl Replica {
         }
     }
 
-    /// `via` has a link to the server that wants to join.
+    /// Admits a blank server that asked through `via`, which has a link to it.
     pub(super) fn admit_blank(&mut self, blank: ServerId, via: ServerId, link: u64) {
         self.lead.iter_mut().for_each(|lead| lead.ask_to_join(blank, via, link));
     }
 
-    /// This server is blank, and may join with a state of `at` entries. It need not ask again, whatever comes in between:
-    /// it takes part in nothing before, and another lost disk takes the note along.
+    /// Notes that this server, which is blank, may join with a state of `at` entries. It need not
+    /// ask again, whatever happens in between: it takes part in nothing before that, and losing the
+    /// disk again loses this note too.
     pub(super) fn note_admitted(&mut self, peer: ServerId, at: u64, now_ms: u64) {
         if let Some(Uninitialized { journal, next_ping_ms }) = self.participation.blank_mut() {
             match journal.write(vec![JournalOp::Scalar(scalar::ADMITTED, at.to_be_bytes().to_vec())]) {
@@ -63,10 +68,10 @@ impl Replica {
         }
     }
 
-    /// Tells those who may join by now.
+    /// Tells the servers that may join by now.
     pub(super) fn settle_joining(&mut self) {
         let Some(lead) = &mut self.lead else { return };
-        // A voter may where nothing counts that it has ever promised: the configuration has ended.
+        // A voter may join if none of its former promises counts: the configuration has ended.
         let has_ended = self.next.is_some() || self.config.bugs.lasting_configuration;
         let safe = lead.take_joined(self.applied.end(), |blank| has_ended || !self.configuration.has(blank));
         for Joining { blank, via, link, safe_from } in safe {

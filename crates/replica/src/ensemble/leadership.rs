@@ -1,8 +1,8 @@
-//! What a leader does as one, from its election until another server leads: it takes commands, lets blank servers join, and
-//! packs both into entries of the log.
+//! State of a leader, from its election until another server leads: it takes commands, lets blank
+//! servers join, and packs both into entries of the log.
 //!
-//! Invariants: commands are taken once its own epoch is applied; behind an entry that ends the configuration, or may, nothing
-//! is packed until that is applied.
+//! Invariants: commands are taken once the leader's own epoch is applied; behind an entry that ends
+//! the configuration, or may, nothing is packed until that entry is applied.
 
 use omnipaxos::ballot_leader_election::Ballot;
 use oxkeeper_proto::{ServerId, SessionId};
@@ -18,35 +18,35 @@ use super::frame::BadFrame;
 use super::leadership_transfer::Leaving;
 use super::proposal_queue::{Packed, ProposalQueue};
 
-/// Bytes of entries that are not decided yet before the leader packs no more of them.
+/// Bytes of undecided entries at which the leader stops packing.
 const UNDECIDED_LEN_MAX: usize = 32 << 20;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Leadership {
     ballot: Ballot,
-    /// Its epoch is not in the log yet.
+    /// Whether its epoch is not in the log yet.
     wants_epoch: bool,
-    /// The highest feature level that is agreed on, or that it has proposed; known once its epoch is applied.
+    /// The highest feature level that is agreed on or proposed; known once its epoch is applied.
     raised: Level,
-    /// Its epoch is applied: commands are taken.
+    /// Queue of commands; set once its epoch is applied.
     queue: Option<ProposalQueue>,
-    /// Commands of its own, for the next entry.
+    /// The leader's own commands, for the next entry.
     own: Vec<u8>,
-    /// Uninitialized servers that asked to join.
+    /// Blank servers that have asked to join.
     joining: Vec<Joining>,
-    /// Behind this entry it packs nothing until it is applied.
+    /// The entry behind which nothing is packed until it is applied.
     awaits: Option<Awaited>,
-    /// It wants another server to lead.
+    /// The transfer in progress, if the leader wants another server to lead.
     pub(super) leaving: Option<Leaving>,
 }
 
 /// An entry that ends the configuration, or may.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Awaited {
-    /// One past it.
+    /// One past the index of the entry.
     pub(super) end: u64,
-    /// There may be a reconfig in it; otherwise it is a renewal.
+    /// Whether it may contain a reconfig; otherwise it is a renewal.
     pub(super) is_reconfig: bool,
 }
 
@@ -54,27 +54,27 @@ pub(super) struct Awaited {
 #[derive(Debug)]
 pub(super) struct Joining {
     pub(super) blank: ServerId,
-    /// Who asked: it itself, or a server that it has a link to.
+    /// The server that asked: the blank server itself, or one that has a link to it.
     pub(super) via: ServerId,
-    /// Which of the links of `via`.
+    /// Number of the link of `via`.
     pub(super) link: u64,
-    /// From this index on it may.
+    /// Index from which on it may join.
     pub(super) safe_from: Option<u64>,
 }
 
-/// What packing depends on.
+/// Input for packing.
 pub(super) struct Packing<'a> {
     pub(super) applied: u64,
     pub(super) wall_ms: i64,
     pub(super) entry_len_max: usize,
     pub(super) configuration: &'a Configuration,
     pub(super) bugs: Bugs,
-    /// The epoch as a log entry.
+    /// Encodes the epoch as a log entry.
     pub(super) epoch: &'a dyn Fn(BallotId) -> Vec<u8>,
 }
 
 impl Leadership {
-    /// Begins: its epoch is the first entry.
+    /// Begins a leadership, with its epoch as the first entry.
     pub(super) fn new(ballot: Ballot) -> Leadership {
         Leadership {
             ballot,
@@ -92,7 +92,7 @@ impl Leadership {
         self.ballot
     }
 
-    /// Takes commands from now on: its epoch is applied to `state`.
+    /// Opens the queue for commands, now that the epoch is applied to `state`.
     pub(super) fn open(&mut self, state: &State, knows: Level, bugs: Bugs) {
         self.raised = state.level();
         if bugs.early_proposals {
@@ -114,7 +114,7 @@ impl Leadership {
     /// Takes commands of a member, and returns the sessions whose clients have come back.
     ///
     /// # Errors
-    /// They are no commands; none is taken.
+    /// Returns an error if they are not valid commands; none is taken.
     pub(super) fn take(
         &mut self,
         server: ServerId,
@@ -127,12 +127,12 @@ impl Leadership {
         Ok(std::mem::take(&mut queue.resumed))
     }
 
-    /// Takes a command of its own.
+    /// Takes a command of the leader itself.
     pub(super) fn take_own(&mut self, command: &Command<'_>) {
         command.encode(&mut self.own);
     }
 
-    /// Takes the counts of what it has packed since the last call.
+    /// Takes the counts of what was packed since the last call.
     pub(super) fn take_packed(&mut self) -> Packed {
         self.queue.as_mut().map(|queue| std::mem::take(&mut queue.packed)).unwrap_or_default()
     }
@@ -142,19 +142,21 @@ impl Leadership {
         self.queue.as_ref().map_or(self.wants_epoch, |queue| !queue.is_empty())
     }
 
-    /// A blank server wants to join.
+    /// Notes that a blank server wants to join.
     pub(super) fn ask_to_join(&mut self, blank: ServerId, via: ServerId, link: u64) {
         if self.is_open() && self.joining.iter().all(|joining| joining.blank != blank) {
             self.joining.push(Joining { blank, via, link, safe_from: None });
         }
     }
 
-    /// The link to `peer` has ended: whoever comes over the next one may have had something meanwhile.
+    /// Forgets the requests to join through `peer`, whose link has ended: a server that asks over
+    /// the next link may have had data meanwhile.
     pub(super) fn forget_joining_via(&mut self, peer: ServerId) {
         self.joining.retain(|joining| joining.via != peer);
     }
 
-    /// Takes those who may join now that `applied` entries are applied; `may` says who of them may at all.
+    /// Takes the servers that may join now that `applied` entries are applied; `may` says which of
+    /// them may join at all.
     pub(super) fn take_joined(&mut self, applied: u64, may: impl Fn(ServerId) -> bool) -> Vec<Joining> {
         let all = std::mem::take(&mut self.joining).into_iter();
         let (safe, waiting): (Vec<_>, Vec<_>) =
@@ -163,12 +165,12 @@ impl Leadership {
         safe.into_iter().filter(|joining| may(joining.blank)).collect()
     }
 
-    /// Returns the entry behind which nothing is packed, if it is not applied.
+    /// Returns the entry behind which nothing is packed, if it is not applied yet.
     pub(super) fn awaited(&self, applied: u64) -> Option<Awaited> {
         self.awaits.filter(|awaited| applied < awaited.end)
     }
 
-    /// Rules on the reconfigs that wait.
+    /// Rules on the waiting reconfigs.
     pub(super) fn judge(&mut self, rule: impl FnMut(&Command<'_>) -> Ruling) {
         if let Some(queue) = &mut self.queue {
             queue.judge(rule);
@@ -180,17 +182,17 @@ impl Leadership {
         self.raised
     }
 
-    /// It has proposed `level`.
+    /// Notes that this leader has proposed `level`.
     pub(super) fn propose(&mut self, level: Level) {
         self.raised = level;
     }
 
-    /// An entry has raised the level: what is packed from now on may use it.
+    /// Notes that an entry has raised the level: entries packed from now on may use it.
     pub(super) fn note_level(&mut self, level: Level) {
         self.queue.iter_mut().for_each(|queue| queue.level = level);
     }
 
-    /// Packs what waits into entries of the log.
+    /// Packs waiting commands and requests into entries of the log.
     pub(super) fn pack(&mut self, consensus: &mut Consensus, packing: &Packing<'_>) {
         if std::mem::take(&mut self.wants_epoch) {
             consensus.append((packing.epoch)(ballot::to_id(self.ballot)));
@@ -211,14 +213,16 @@ impl Leadership {
         }
     }
 
-    /// A server that lost everything may have acknowledged what only one other server has, and promised what only a
-    /// candidate knows. What is decided from now on, it took no part in: a state that has it has everything that was
-    /// acknowledged. If it votes, that ends the configuration: in the next one it has promised nothing yet.
+    /// Packs an entry for the servers that want to join. A server that lost everything may have
+    /// acknowledged what only one other server has, and promised what only a candidate knows. It
+    /// took no part in what is decided from now on: a state that has such an entry has everything
+    /// that was acknowledged. If the server votes, the entry ends the configuration: in the next
+    /// one it has promised nothing yet.
     fn pack_joining(&mut self, consensus: &mut Consensus, packing: &Packing<'_>) {
         let Some(queue) = &self.queue else { return };
         let (ballot, time_ms, level) = (ballot::to_id(self.ballot), packing.wall_ms, queue.level);
         let votes = |blank: ServerId| packing.configuration.has(blank) && !packing.bugs.lasting_configuration;
-        // Voters wait until everybody knows what a renewal is.
+        // Voters wait until every member knows renewals.
         let may_renew = level >= Renewal::NEEDS || packing.bugs.own_level;
         let is_new = |joining: &&mut Joining| joining.safe_from.is_none() && (may_renew || !votes(joining.blank));
         let new: Vec<&mut Joining> = self.joining.iter_mut().filter(is_new).collect();
@@ -229,7 +233,7 @@ impl Leadership {
         let renewal = Renewal { ballot, time_ms, servers };
         let mut entry = Vec::new();
         match renewal.servers.is_empty() {
-            // An entry without a command: it says only that it was decided.
+            // An entry without commands only shows that it was decided.
             true => begin_agreed_at(level, ballot, time_ms, &mut entry),
             false => renewal.encode(&mut entry),
         }
@@ -254,7 +258,8 @@ impl Leadership {
         }
     }
 
-    /// Asserts every invariant: of a server that has promised `promise`, has a log of `end` entries and has applied `epoch`.
+    /// Asserts every invariant. The server has promised `promise`, has a log of `end` entries and
+    /// has applied `epoch`.
     pub(super) fn check(&self, promise: Ballot, end: u64, epoch: Option<Ballot>, is_up: impl Fn(ServerId) -> bool) {
         let Leadership { ballot, queue, joining, awaits, .. } = self;
         assert!(*ballot <= promise, "invariant: it leads {ballot:?}, and has promised {promise:?}");

@@ -1,8 +1,9 @@
-//! What is known of each peer's link: whether it is up, when the peer was last heard of, how the peer stands; and the
-//! frames that wait to be sent, in the one order in which they must arrive.
+//! State of each peer's link: whether it is up, when the peer was last heard, and the peer's
+//! status; and the frames that wait to be sent, in the one order in which they must arrive.
 //!
-//! Invariant: frames leave a link in order; a frame that tells of something leaves after that is durable. Urgent ones leave at once,
-//! and forwarded commands overtake what waits for the disk, so that a slow disk is no silence.
+//! Invariant: frames leave a link in order; a frame that reports something leaves after that is
+//! durable. Urgent frames leave at once, and forwarded commands overtake frames that wait for the
+//! disk, so that a slow disk does not look like silence.
 
 use std::collections::VecDeque;
 
@@ -11,16 +12,17 @@ use oxkeeper_proto::ServerId;
 
 use super::frame::{Frame, Status};
 
-/// What a peer that does not vote is told: every decided entry, a part at a time.
+/// Stream of decided entries to a peer that does not vote, a part at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stream {
-    /// The next one.
+    /// Index of the next entry.
     pub(crate) next: u64,
-    /// It has not said that it has the last part.
+    /// Whether the peer has yet to acknowledge the last part.
     pub(crate) waits: bool,
 }
 
-/// Where a server is: frames of consensus mean something only to one that is in the same place. Told in order with them.
+/// Configuration that a server is in: consensus frames mean something only to a server in the same
+/// place. Sent in order with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     configuration: u32,
@@ -34,39 +36,41 @@ impl Place {
     }
 }
 
-/// One peer.
+/// Link to one peer.
 #[derive(Debug, Default)]
 pub(crate) struct Link {
     pub(crate) up: bool,
-    /// How many links there were to this peer, with this one.
+    /// Number of links to this peer so far, including this one.
     pub(crate) number: u64,
-    /// Both ends vote in the same configuration, and said so on this link: only then consensus speaks over it.
+    /// Whether both ends vote in the same configuration and have said so on this link: only then
+    /// consensus runs over it.
     pub(crate) joined: bool,
-    /// The heartbeat that has overtaken the ping with which its sender joins: it is answered when that is here. Without an
-    /// answer its sender may elect itself.
+    /// A heartbeat that has overtaken the ping with which its sender joins: it is answered when
+    /// that ping is here. Without an answer its sender may elect itself.
     pub(crate) early: Option<BLEMessage>,
-    /// The peer is told what is decided.
+    /// Stream of decided entries to the peer.
     pub(crate) stream: Option<Stream>,
-    /// When it was asked for what this server lacks, ms.
+    /// Time at which the peer was last asked for what this server lacks, ms.
     pub(crate) asked_ms: Option<u64>,
-    /// When it last said anything, or a part of something, ms.
+    /// Time at which the peer last sent anything, if only a part of a frame, ms.
     pub(crate) heard_ms: Option<u64>,
-    /// When it last took bytes of those that waited for it, ms.
+    /// Time at which the peer last took bytes of those that waited for it, ms.
     pub(crate) drained_ms: Option<u64>,
-    /// How it stands, as it said on this link.
+    /// The status that the peer last reported on this link.
     pub(crate) status: Option<Status>,
-    /// Where this server is, as it was told on this link.
+    /// The place of this server that the peer was told on this link.
     pub(crate) told: Option<Place>,
-    /// There and back, ms: the last one measured.
+    /// The last measured round-trip time, ms.
     pub(crate) rtt_ms: u64,
     /// Frames that leave in front of all others.
     urgent: VecDeque<Vec<u8>>,
-    /// Each with the number of the journal's write that must come before it; 0 for none.
+    /// Other frames, each with the number of the journal write that must come before it; 0 for
+    /// none.
     waiting: VecDeque<(u64, Vec<u8>)>,
 }
 
 impl Link {
-    /// A new link: nothing of the old one counts any more.
+    /// Begins a new link: nothing of the old one counts any more.
     pub(crate) fn begin(&mut self, now_ms: u64) {
         let number = self.number + 1;
         *self = Link { up: true, number, heard_ms: Some(now_ms), rtt_ms: self.rtt_ms, ..Link::default() };
@@ -76,7 +80,7 @@ impl Link {
         *self = Link { number: self.number, heard_ms: self.heard_ms, rtt_ms: self.rtt_ms, ..Link::default() };
     }
 
-    /// Consensus ends on it.
+    /// Ends consensus on this link.
     pub(crate) fn part(&mut self) {
         (self.joined, self.early) = (false, None);
     }
@@ -89,8 +93,8 @@ impl Link {
         }
     }
 
-    /// The next frame: an urgent one, or the first of the others if everything it needs is among the journal's writes up to
-    /// `written`.
+    /// Returns the next frame: an urgent one, or the first of the others if the write it needs is
+    /// among the journal's first `written` ones.
     pub(crate) fn pop(&mut self, written: u64) -> Option<Vec<u8>> {
         if let Some(frame) = self.urgent.pop_front() {
             return Some(frame);
@@ -103,13 +107,15 @@ impl Link {
         self.waiting.pop_front().map(|(_, frame)| frame)
     }
 
-    /// What waits for a write that is not among the first `written` will never be true; what does not, stays.
+    /// Drops the frames that wait for a write after the first `written` ones, since what they
+    /// report will never be true; the others stay.
     pub(crate) fn forget_unwritten(&mut self, written: u64) {
         self.waiting.retain(|(needs_write, _)| *needs_write <= written);
         self.waiting.iter_mut().for_each(|(needs_write, _)| *needs_write = 0);
     }
 
-    /// Panics with the invariant that is broken. `staged` writes of the journal are done or to come.
+    /// Panics with the invariant that is broken. `staged` writes of the journal are done or yet to
+    /// come.
     pub(crate) fn check(&self, peer: ServerId, staged: u64) {
         let is_empty = !self.joined && self.status.is_none() && self.stream.is_none() && self.waiting.is_empty();
         assert!(self.up || is_empty, "invariant: something is left of the link to {peer}: {self:?}");
@@ -120,7 +126,8 @@ impl Link {
         assert!(last <= staged, "invariant: a frame to {peer} waits for write {last} of {staged}");
     }
 
-    /// Whether nothing has passed over it since `since_ms`, in either direction, although it is up.
+    /// Returns whether nothing has passed over this link since `since_ms`, in either direction,
+    /// although it is up.
     pub(crate) fn is_silent_since(&self, since_ms: u64) -> bool {
         self.up && self.heard_ms.max(self.drained_ms).is_none_or(|passed_ms| passed_ms < since_ms)
     }

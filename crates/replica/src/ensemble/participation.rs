@@ -1,4 +1,4 @@
-//! How a server takes part in its ensemble.
+//! Ways in which a server takes part in its ensemble.
 
 use super::catch_up::Learner;
 use super::consensus::Consensus;
@@ -8,15 +8,15 @@ use super::storage::Store;
 /// See the module.
 #[derive(Debug)]
 pub(super) enum Participation {
-    /// It has nothing, and waits to join, or to found the ensemble with others.
+    /// The server has nothing, and waits to join, or to found the ensemble with others.
     Uninitialized(Uninitialized),
-    /// It votes.
+    /// The server votes.
     Voter(Box<Consensus>),
-    /// It is told what is decided.
+    /// The server learns decided entries.
     Learner(Box<Learner>),
 }
 
-/// Of a server that has nothing.
+/// State of a server that has nothing.
 #[derive(Debug)]
 pub(super) struct Uninitialized {
     pub(super) journal: Box<dyn Journal>,
@@ -63,7 +63,7 @@ impl Participation {
         matches!(self, Participation::Uninitialized(_))
     }
 
-    /// Takes the journal away, for whatever this server is next.
+    /// Takes the journal, for the server's next participation.
     pub(super) fn take_journal(&mut self) -> Box<dyn Journal> {
         match self {
             Participation::Uninitialized(blank) => {
@@ -82,8 +82,8 @@ impl Participation {
         }
     }
 
-    /// Returns one past the last entry that may be applied: it is decided and durable here, unless `early` says that a follower
-    /// need not wait for its disk.
+    /// Returns one past the last entry that may be applied: it is decided and durable here, unless
+    /// `early` says that a follower need not wait for its disk.
     pub(super) fn applicable(&self, early: bool) -> u64 {
         match self {
             Participation::Voter(consensus) => consensus.applicable(early),
@@ -95,7 +95,7 @@ impl Participation {
         }
     }
 
-    /// Returns when time alone has something for it to do, ms.
+    /// Returns the time of its next step if nothing arrives, ms.
     pub(super) fn next_step_ms(&self) -> u64 {
         match self {
             Participation::Voter(consensus) => consensus.next_round_ms(),

@@ -1,22 +1,25 @@
-//! The other process where one server votes alone: OmniPaxos has no instance of fewer than two.
+//! The second OmniPaxos process of a sole voter: OmniPaxos does not support fewer than two
+//! processes.
 //!
-//! It has no disk, no log and no clock, and accepts what the voter has on disk. That is safe: a majority of two is both of
-//! them, so nothing is decided that the voter has not made durable, and no ballot begins that it has not promised. A
-//! phantom voter that forgets everything, as this one does all the time, has nothing to say that the voter does not know.
+//! It has no disk, no log and no clock, and accepts what the voter has on disk. This is safe: a
+//! majority of two is both of them, so nothing is decided that the voter has not made durable, and
+//! no ballot begins that it has not promised. A phantom voter that forgets everything, as this one
+//! does all the time, has nothing to report that the voter does not know.
 
 use omnipaxos::messages::sequence_paxos::{Accepted, PaxosMsg, Promise};
 
 use super::storage::LogEntry;
 
-/// Its place; the voter has the first one.
+/// Its process id; the voter has the first one.
 pub(super) const PROCESS: u64 = 2;
 
-/// Whether it has an answer to that.
+/// Returns whether it answers `message`.
 pub(super) fn answers(message: &PaxosMsg<LogEntry>) -> bool {
     matches!(message, PaxosMsg::Prepare(_) | PaxosMsg::AcceptSync(_) | PaxosMsg::AcceptDecide(_))
 }
 
-/// What it says once `end` entries, and everything else that came before `message`, are on the voter's disk.
+/// Returns its answer once `end` entries, and everything else that came before `message`, are on
+/// the voter's disk.
 #[expect(clippy::wildcard_enum_match_arm, reason = "of the library's messages those that matter here")]
 pub(super) fn answer(message: &PaxosMsg<LogEntry>, end: u64) -> Option<PaxosMsg<LogEntry>> {
     let accepted = |n| Some(PaxosMsg::Accepted(Accepted { n, accepted_idx: end as usize }));

@@ -1,9 +1,10 @@
-//! One server of an ensemble. See the module above for how it is driven.
+//! One server of an ensemble. The parent module describes how it is driven.
 //!
-//! Invariants: an entry is applied once, in order, after it is decided and durable here; a client's command is answered
-//! where it came from, when it is applied there; a server without anything on disk takes part in nothing until it
-//! either founds the ensemble with all others or has installed the leader's state. So does one that holds no more than an
-//! imported state: it founds the ensemble with all others that hold the same.
+//! Invariants: an entry is applied once, in order, after it is decided and durable here; a client's
+//! command is answered where it came from, when it is applied there; a server with nothing on disk
+//! takes part in nothing until it either founds the ensemble with all others or has installed the
+//! leader's state. The same holds for a server that holds only an imported state: it founds the
+//! ensemble with all others that hold the same state.
 
 use std::collections::BTreeMap;
 
@@ -40,73 +41,73 @@ use super::{Bugs, Pace};
 use crate::Shared;
 use crate::delivery::Proposals;
 
-/// Sessions named in one frame, which is urgent: it should fit into a piece on the wire.
+/// Sessions named in one frame, which is urgent: it should fit into one piece on the wire.
 const TOUCHES_MAX: usize = 8_000;
-/// How often a blank server says how it stands, and asks to join, ms.
+/// Interval at which a blank server reports its status and asks to join, ms.
 const BLANK_PING_MS: u64 = 50;
 
-/// What an ensemble's server needs to know.
+/// Configuration of a server of an ensemble.
 #[derive(Clone, Debug)]
 pub struct ReplicaConfig {
     /// This server's id.
     pub me: ServerId,
-    /// The ids of those who found the ensemble, in order; without this server if it only learns.
+    /// Ids of the founders of the ensemble, in order; without this server if it only learns.
     pub members: Vec<ServerId>,
-    /// The members as the configuration has them, for clients to read.
+    /// The members as configured, for clients to read.
     pub membership: String,
-    /// The version of that, or `VERSION_WANTED`.
+    /// Version of `membership`, or `VERSION_WANTED`.
     pub membership_version: i64,
-    /// How fast it notices things.
+    /// Timing of its failure detection.
     pub pace: Pace,
-    /// Bytes of commands in one entry, unless one command alone has more.
+    /// Bytes of commands in one entry, unless one command alone is longer.
     pub entry_len_max: usize,
-    /// Switches of the leader's own commands.
+    /// Settings for the leader's own commands.
     pub settings: Settings,
-    /// A majority of blank servers may found the ensemble.
+    /// Whether a majority of blank servers may found the ensemble.
     pub initialize: bool,
-    /// Entries that the durable tree holds: all of them are decided.
+    /// Number of entries in the durable tree, all of them decided.
     pub checkpointed: u64,
-    /// Entries that are applied.
+    /// Number of applied entries.
     pub applied: u64,
-    /// Unix time now, ms.
+    /// Current Unix time, ms.
     pub wall_ms: u64,
-    /// For what must be unlike any other ensemble's.
+    /// Seed for values that must differ from any other ensemble's.
     pub seed: u64,
     /// Bytes of log that a peer is sent as entries; one that needs more fetches the state.
     pub sync_len_max: u64,
-    /// What this server, as a leader, says of every reconfig.
+    /// Ruling that this server, as a leader, gives on every reconfig.
     pub ruling: Ruling,
     /// The highest feature level that this server knows.
     pub knows: Level,
-    /// The agreed level is not raised beyond it.
+    /// Limit above which this server does not let the agreed level be raised.
     pub raises_to: Level,
-    /// None, but in the simulator.
+    /// Known-bad variants; none outside the simulator.
     pub bugs: Bugs,
 }
 
-/// What a server is to its ensemble.
+/// Role of a server in its ensemble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It has nothing and waits to join, or to found the ensemble.
+    /// The server has nothing and waits to join, or to found the ensemble.
     Uninitialized,
-    /// It knows of no leader.
+    /// The server knows of no leader.
     Looking,
-    /// It follows this server.
+    /// The server follows this leader.
     Following(ServerId),
-    /// It does not vote, and is told by this server.
+    /// The server does not vote, and learns from this server.
     Observing(ServerId),
-    /// It leads.
+    /// The server leads.
     Leading,
 }
 
-/// What a replica cannot do itself.
+/// Action that a replica asks of its driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// To be ended, and started anew with a peer's state.
+    /// End the replica, and restart it with a peer's state.
     Install {
-        /// Whose state; or that of any other, if it has enough.
+        /// Peer to take the state from; any other will do if its state has enough entries.
         from: ServerId,
-        /// So many entries must be in it.
+        /// Number of entries that the state must have.
         at: u64,
     },
 }
@@ -115,40 +116,41 @@ pub enum Want {
 #[derive(Debug)]
 pub struct Replica {
     pub(super) config: ReplicaConfig,
-    /// By server.
+    /// Links by server.
     pub(super) links: BTreeMap<ServerId, Link>,
     pub(super) participation: Participation,
-    /// Nobody's while it is blank.
+    /// The current configuration; the default one while the server is blank.
     pub(super) configuration: Configuration,
-    /// The last entry applied has ended the configuration; nothing is applied until this one has begun.
+    /// The next configuration, if the last applied entry has ended the current one; nothing is
+    /// applied until it has begun.
     pub(super) next: Option<Configuration>,
     pub(super) outstanding: Outstanding,
-    /// Of the leader only.
+    /// Set on the leader only.
     pub(super) lead: Option<Leadership>,
-    /// To whom commands go, and the ballot it leads.
+    /// Server to which commands go, and the ballot it leads.
     pub(super) target: Option<(ServerId, Ballot)>,
     pub(super) applied: Applied,
-    /// With a majority, or with the leader.
+    /// Contact with a majority, or with the leader.
     pub(super) contact: Contact,
     pub(super) serving: bool,
     pub(super) founding: Founding,
-    /// Sessions that followers have heard of.
+    /// Sessions that followers have heard from.
     touched: Vec<SessionId>,
     next_touch_ms: u64,
     pub(super) want: Option<Want>,
     pub(super) writing: Option<Writing>,
     pub(super) digests: Digests,
-    /// It must end: the others are newer.
+    /// Set if this server must end because the others are newer.
     pub(super) outdated: Option<Outdated>,
     pub(super) twins: Twins,
     pub(super) seen: Seen,
 }
 
 impl Replica {
-    /// Starts, for the next time in the life of `journal`. `state` is the one recovered.
+    /// Starts the replica over `journal`. `state` is the recovered one.
     ///
     /// # Errors
-    /// The disk is full.
+    /// Returns an error if the disk is full.
     pub fn start(
         config: ReplicaConfig,
         mut journal: Box<dyn Journal>,
@@ -156,7 +158,8 @@ impl Replica {
         now_ms: u64,
     ) -> Result<Replica, JournalFull> {
         let known = storage::number(&*journal, scalar::BOOT).unwrap_or(0);
-        // A server that lost its disk does not know how often it was started; the wall's clock is later than all that.
+        // A server that lost its disk does not know its earlier start numbers; the wall clock is
+        // later than all of them.
         let boot = config.wall_ms.max(known + 1).max(state.last_admitted(config.me).unwrap_or_default().0 + 1);
         let owner = vec![config.me.0];
         journal.write(vec![
@@ -193,12 +196,12 @@ impl Replica {
         Ok(replica)
     }
 
-    /// What its commands are numbered by.
+    /// Returns this server's id and start number, by which its commands are numbered.
     pub fn origin(&self) -> (ServerId, u64) {
         (self.config.me, self.outstanding.boot)
     }
 
-    /// Who votes.
+    /// Returns the configuration, with the voters.
     pub fn configuration(&self) -> &Configuration {
         &self.configuration
     }
@@ -215,8 +218,8 @@ impl Replica {
         self.participation.store()
     }
 
-    /// A new link to `peer`; the old one, if there was one, has ended. Consensus begins on it when the peer has said that
-    /// it votes where this server does.
+    /// Handles a new link to `peer`; the old one, if there was one, has ended. Consensus begins on
+    /// it once the peer has reported that it votes in this server's configuration.
     pub fn link_up(&mut self, peer: ServerId, now_ms: u64) {
         self.link_down(peer, now_ms);
         self.links.entry(peer).or_default().begin(now_ms);
@@ -227,7 +230,7 @@ impl Replica {
         }
     }
 
-    /// The link to `peer` has ended.
+    /// Handles the end of the link to `peer`.
     pub fn link_down(&mut self, peer: ServerId, now_ms: u64) {
         let Some(link) = self.links.get(&peer).filter(|link| link.up) else { return };
         if link.joined {
@@ -255,21 +258,23 @@ impl Replica {
         }
     }
 
-    /// A part of a frame has come from `peer`: it lives, however long the frame takes.
+    /// Notes that a part of a frame has come from `peer`: it is alive, however long the frame
+    /// takes.
     pub fn stirred(&mut self, peer: ServerId, now_ms: u64) {
         if let Some(link) = self.links.get_mut(&peer).filter(|link| link.up) {
             link.heard_ms = Some(now_ms);
         }
     }
 
-    /// The link to `peer` was full, and bytes leave again: the link is alive, whatever the peer's process does.
+    /// Notes that bytes leave again on the link to `peer`, which was full: the link is alive,
+    /// whatever the peer's process does.
     pub fn drained(&mut self, peer: ServerId, now_ms: u64) {
         if let Some(link) = self.links.get_mut(&peer).filter(|link| link.up) {
             link.drained_ms = Some(now_ms);
         }
     }
 
-    /// A frame from `peer`. *Errors*: it is none; the link must end.
+    /// Handles a frame from `peer`. *Errors*: the frame is invalid; the link must end.
     pub fn receive(&mut self, peer: ServerId, bytes: &[u8], now_ms: u64) -> Result<(), BadFrame> {
         let Some(link) = self.links.get_mut(&peer).filter(|link| link.up) else { return Ok(()) };
         link.heard_ms = Some(now_ms);
@@ -278,7 +283,7 @@ impl Replica {
         let (from, to) = (process(peer), process(self.config.me));
         let both_vote = from > 0 && to > 0;
         let is_early = !link.joined && both_vote && Frame::is_heartbeat(bytes);
-        // What was said in another configuration says nothing in this one.
+        // Messages of another configuration mean nothing in this one.
         let counts = link.joined || is_early || self.config.bugs.foreign_frames && both_vote;
         if Frame::is_of_consensus(bytes) && !counts || Frame::is_foreign_heartbeat(bytes, *id) {
             return Ok(());
@@ -303,8 +308,9 @@ impl Replica {
                 }
             }
             Frame::Ping { urgent, status, sent_ms } => {
-                // What a pulse says of a place that was not told in order yet is not for now: it has overtaken the ping that
-                // says so, and frames of the former place in front of that.
+                // A pulse whose place has not been told in order yet does not count: the pulse has
+                // overtaken the ping that reports the place, and frames of the earlier place in
+                // front of that ping.
                 let is_known = link.status.is_some_and(|known| Place::of(&known) == Place::of(&status));
                 self.note_boot(peer, status.boot);
                 if !urgent || is_known {
@@ -315,7 +321,7 @@ impl Replica {
             Frame::Pong(sent_ms) => link.rtt_ms = now_ms.saturating_sub(sent_ms),
             Frame::Ready(ballot) => {
                 let ballot = ballot::from_id(ballot);
-                // Whoever led before has to come here first.
+                // A leader of an earlier configuration must enter this one first.
                 if ballot.config_id >= self.configuration.id {
                     self.aim(peer, ballot);
                 }
@@ -343,7 +349,7 @@ impl Replica {
         Ok(())
     }
 
-    /// `peer` leads `ballot` and takes commands.
+    /// Sends commands to `peer` from now on: it leads `ballot` and takes commands.
     pub(super) fn aim(&mut self, peer: ServerId, ballot: Ballot) {
         if self.target.is_none_or(|(_, known)| ballot::order(known) <= ballot::order(ballot)) {
             self.target = Some((peer, ballot));
@@ -351,22 +357,22 @@ impl Replica {
         }
     }
 
-    /// Takes commands of own clients; `proposals` is empty afterwards.
+    /// Takes commands of this server's clients and leaves `proposals` empty.
     pub fn submit(&mut self, proposals: &mut Proposals) {
         self.outstanding.push(proposals);
     }
 
-    /// Bytes of own clients' commands that are not applied yet.
+    /// Returns the bytes of this server's clients' commands that are not applied yet.
     pub fn waiting_len(&self) -> usize {
         self.outstanding.len()
     }
 
-    /// Own clients are gone: nobody waits for answers any more.
+    /// Notes that this server's clients are gone: no client waits for an answer any more.
     pub fn orphan(&mut self) {
         self.outstanding.orphan();
     }
 
-    /// Takes a command of the leader itself; dropped by a server that does not lead.
+    /// Takes a command of the leader itself; a server that does not lead drops it.
     pub fn submit_own(&mut self, session: SessionId, op: OpCode, body: &[u8]) {
         let settings = self.config.settings;
         if let Some(lead) = &mut self.lead {
@@ -375,14 +381,15 @@ impl Replica {
         }
     }
 
-    /// Takes the end of a session that has expired by the leader's clocks; dropped by a server that does not lead.
+    /// Takes the end of a session that has expired by the leader's clocks; a server that does not
+    /// lead drops it.
     pub fn submit_expiry(&mut self, session: SessionId, state: &oxkeeper_state::State) {
         let known = state.expiry(session);
         let body = if self.config.bugs.stale_expiry { &[][..] } else { &known };
         self.submit_own(session, OpCode::CloseSession, body);
     }
 
-    /// What time and everything received bring about. `wall_ms` is Unix time.
+    /// Acts on the time and on everything received. `wall_ms` is Unix time.
     pub fn step(&mut self, shared: &RwLock<Shared>, now_ms: u64, wall_ms: i64) {
         self.contact.advance(now_ms);
         match &mut self.participation {
@@ -438,17 +445,18 @@ impl Replica {
         }
     }
 
-    /// Peers found to have another state than this server, since the last call.
+    /// Returns the peers whose state differs from this server's, as found since the last call.
     pub fn take_mismatches(&mut self) -> Vec<Mismatch> {
         self.digests.take_news()
     }
 
-    /// Whether this server's state is another one than that of a majority: it must stop.
+    /// Returns whether this server's state differs from that of a majority: then it must stop.
     pub fn is_wrong(&self) -> bool {
         self.digests.is_minority(&self.configuration.voters)
     }
 
-    /// Whether its state may be the wrong one: it differs from the leader's, and no majority says who is right.
+    /// Returns whether this server's state may be wrong: it differs from the leader's, and no
+    /// majority shows which one is right.
     pub fn is_doubtful(&self) -> bool {
         let (me, voters) = (self.config.me, &self.configuration.voters);
         self.leader().is_some_and(|(leader, _)| self.digests.is_doubtful(leader, me, voters))
@@ -484,7 +492,7 @@ impl Replica {
         }
     }
 
-    /// How the others stand, as far as they are linked.
+    /// Returns the statuses of the peers that are linked and have reported one.
     pub(super) fn statuses(&self) -> impl Iterator<Item = (ServerId, Status)> {
         self.links.iter().filter_map(|(&peer, link)| link.status.map(|status| (peer, status)))
     }
@@ -505,18 +513,19 @@ impl Replica {
         }
     }
 
-    /// Of a server that holds no more than an imported state, if that: which of its peers are blank, but hold another one, or none.
+    /// Returns the peers that are blank but hold another imported state than this server, or none.
+    /// For a server that holds at most an imported state.
     pub fn unlike(&self) -> Vec<ServerId> {
         self.founding.unlike(self.statuses())
     }
 
-    /// When a leader last heard a majority, and anybody else its leader.
+    /// Returns the time at which a leader last heard a majority, or any other server its leader.
     fn last_heard_ms(&self, now_ms: u64) -> Option<u64> {
         let heard = |link: &Link| link.heard_ms.filter(|_| link.up);
         match self.consensus().filter(|consensus| consensus.leads()) {
             Some(consensus) if consensus.is_alone() => Some(now_ms),
             Some(consensus) => {
-                // Who follows another leader by now, or takes no part, does not count.
+                // A peer that follows another leader by now, or takes no part, does not count.
                 let promise = consensus.promise();
                 let counts = |link: &&Link| link.joined && link.status.is_some_and(|status| status.promise <= promise);
                 let following = self.links.values().filter(counts);
@@ -532,7 +541,7 @@ impl Replica {
         }
     }
 
-    /// The server that says that it leads whom this server follows, and the ballot.
+    /// Returns the leader that this server follows, as that server reports it, and its ballot.
     pub(super) fn leader(&self) -> Option<(ServerId, Ballot)> {
         let mut leading = self.statuses().filter(|(_, status)| status.leading);
         match &self.participation {
@@ -556,7 +565,8 @@ impl Replica {
         }
     }
 
-    /// Session clocks: at the leader what followers have heard, at a follower what it has heard itself.
+    /// Updates the session clocks: a leader applies what followers have heard, a follower reports
+    /// what it has heard itself.
     pub fn settle_touches(&mut self, shared: &RwLock<Shared>, now_ms: u64) {
         if !self.touched.is_empty() {
             let touched = std::mem::take(&mut self.touched);
@@ -580,7 +590,7 @@ impl Replica {
         }
     }
 
-    /// Sends what clients want to whoever leads.
+    /// Sends the clients' commands to the current leader.
     fn forward(&mut self) {
         let Some((target, _)) = self.target else { return };
         let (me, boot) = self.origin();
@@ -598,11 +608,11 @@ impl Replica {
         }
     }
 
-    /// The leader: into the log with what waits.
+    /// Packs waiting commands into the log; for the leader.
     fn pack(&mut self, shared: &RwLock<Shared>, wall_ms: i64) {
         self.judge(shared);
         let (Participation::Voter(consensus), Some(lead)) = (&mut self.participation, &mut self.lead) else { return };
-        // Commands that wait while the disk works are the next entry.
+        // Commands that wait while the disk works go into the next entry.
         if !consensus.leads() || self.next.is_some() || lead.leaving.is_some() || self.writing.is_some() {
             return;
         }
@@ -637,22 +647,23 @@ impl Replica {
         }
     }
 
-    /// Whether it tries to lead, and has not heard from a majority.
+    /// Returns whether this server tries to lead, but has not heard from a majority.
     pub fn is_candidate(&self) -> bool {
         self.consensus().is_some_and(Consensus::is_candidate)
     }
 
-    /// Whether clients are served.
+    /// Returns whether this server serves clients.
     pub fn is_serving(&self) -> bool {
         self.serving
     }
 
-    /// How long it has been out of touch with a majority, ms: at most since it started.
+    /// Returns how long this server has been out of contact with a majority, ms; at most since it
+    /// started.
     pub fn alone_ms(&self, now_ms: u64) -> u64 {
         self.contact.silent_for_ms(now_ms)
     }
 
-    /// What this server is to its ensemble.
+    /// Returns this server's role in its ensemble.
     pub fn role(&self) -> Role {
         match &self.participation {
             Participation::Voter(consensus) if consensus.leads() => Role::Leading,
@@ -662,43 +673,46 @@ impl Replica {
         }
     }
 
-    /// Whether it leads, its own epoch is applied, and it is in touch with a majority: then znodes are reaped by it.
+    /// Returns whether this server leads, its own epoch is applied, and it has contact with a
+    /// majority: then it reaps znodes.
     pub fn leads_now(&self, now_ms: u64) -> bool {
         self.ruled_until_ms(now_ms).is_some() && self.contact.is_recent(now_ms)
     }
 
-    /// When a leader whose own epoch is applied was last in touch with a majority, ms: until then its clocks may go. What comes later
-    /// is time in which others may lead, and in which nobody's clients may be heard.
+    /// Returns the time at which a leader whose own epoch is applied last had contact with a
+    /// majority, ms: its clocks may advance up to then. After that time another server may lead,
+    /// and no client may be heard.
     pub fn ruled_until_ms(&self, now_ms: u64) -> Option<u64> {
         let leads = self.lead.as_ref().is_some_and(Leadership::is_open);
         let until_ms = if self.config.bugs.lonely_clocks { Some(now_ms) } else { self.contact.heard_ms() };
         until_ms.filter(|_| leads)
     }
 
-    /// Entries that are decided, as far as this server knows, and the bytes of those it has that are not.
+    /// Returns the number of entries that this server knows to be decided, and the bytes of its
+    /// undecided entries.
     pub fn decided(&self) -> (u64, usize) {
         self.consensus().map_or((self.applied.end(), 0), |consensus| (consensus.decided(), consensus.undecided_len()))
     }
 
-    /// On a leader: the peers linked to it, and whether each is in step: it accepts what this server proposes, or is told
-    /// what is decided.
+    /// Returns, on a leader, the linked peers and whether each is in step: it accepts what this
+    /// server proposes, or learns decided entries.
     pub fn learners(&self) -> impl Iterator<Item = (ServerId, bool)> {
         let promise = self.consensus().map(Consensus::promise);
         self.links.iter().filter(|(_, link)| link.up).filter_map(move |(&peer, link)| {
             let status = link.status?;
             let accepts = link.joined && status.accepting && Some(status.promise) == promise;
-            // A voter that is only told has not caught up yet.
+            // A voter that only learns has not caught up yet.
             let is_told = link.stream.is_some() && !self.configuration.has(peer);
             Some((peer, accepts || is_told))
         })
     }
 
-    /// Peers whose link is up.
+    /// Returns the peers whose link is up.
     pub fn linked(&self) -> Vec<ServerId> {
         self.links.iter().filter(|(_, link)| link.up).map(|(&peer, _)| peer).collect()
     }
 
-    /// The next frame for `peer` that may leave now.
+    /// Returns the next frame for `peer` that may leave now.
     pub fn next_frame(&mut self, peer: ServerId) -> Option<Vec<u8>> {
         let written = self.consensus().map_or(0, |consensus| consensus.written);
         let frame = self.links.get_mut(&peer)?.pop(written)?;
@@ -706,27 +720,28 @@ impl Replica {
         Some(frame)
     }
 
-    /// What it cannot do itself; asked for once.
+    /// Takes the action that this replica asks of its driver; each is returned once.
     pub fn take_want(&mut self) -> Option<Want> {
-        // Whoever leads by now has all that a majority has.
+        // A server that leads by now has all that a majority has.
         self.want.take().filter(|_| !self.leads_all())
     }
 
-    /// Peers whose links are silent for too long: they should get new ones.
+    /// Returns the peers whose links have been silent for too long and should be replaced.
     pub fn silent(&self, now_ms: u64) -> Vec<ServerId> {
         let since_ms = now_ms.saturating_sub(self.config.pace.silence_ms);
         let silent = |(&peer, link): (&ServerId, &Link)| link.is_silent_since(since_ms).then_some(peer);
         self.links.iter().filter_map(silent).collect()
     }
 
-    /// When [`Replica::step`] has something to do, if nothing arrives before, ms.
+    /// Returns the time at which [`Replica::step`] has work if nothing arrives before, ms.
     pub fn next_step_ms(&self) -> u64 {
         let is_due = self.may_feed() || self.may_go_on();
         let next_ms = if is_due { 0 } else { self.participation.next_step_ms() };
         next_ms.min(self.next_touch_ms)
     }
 
-    /// Of a sole voter, whom nobody's frames wake: what the last turn has brought about is work for the next one.
+    /// Returns whether the last turn has left work for the next one. Only for a sole voter, since
+    /// no other server's frames wake it.
     fn may_go_on(&self) -> bool {
         let leads_alone = |consensus: &&Consensus| consensus.is_alone() && consensus.leads();
         let Some(consensus) = self.consensus().filter(|consensus| leads_alone(consensus) && self.writing.is_none())
@@ -741,7 +756,7 @@ impl Replica {
         }
     }
 
-    /// Entries applied.
+    /// Returns the number of applied entries.
     pub fn applied(&self) -> u64 {
         self.applied.end()
     }
@@ -751,21 +766,21 @@ impl Replica {
         self.lead.as_mut().map(Leadership::take_packed).unwrap_or_default()
     }
 
-    /// With the journal; for trimming and for sending the state.
+    /// Calls `work` with the journal, for trimming and for sending the state.
     pub fn with_journal<T>(&mut self, work: impl FnOnce(&mut dyn Journal) -> T) -> T {
         self.participation.with_journal(work)
     }
 
-    /// Entries from `from` on, about `len_max` bytes of them; `None` if they are trimmed.
+    /// Returns about `len_max` bytes of entries from `from` on; `None` if they are trimmed.
     ///
-    /// The promise and the accepted entries go along, durable here or not: the peer makes them durable before it tells anybody, and
-    /// it is no more than what it could have been told by the leader itself.
+    /// The promise and the accepted entries go with them, durable here or not: the peer makes them
+    /// durable before it reports them, and the leader itself could have told it as much.
     pub fn log_part(&self, from: u64, len_max: usize) -> Option<LogPart> {
         let store = self.store()?.lock();
         if from < store.journal.first_index() || self.next.is_some() {
             return None;
         }
-        // What is decided behind that may be void.
+        // Decided entries behind that may be void.
         let decided = self.applied.end();
         let entries = store.entries_of(from, decided, len_max);
         let next = from + entries.len() as u64;
@@ -785,15 +800,16 @@ impl Replica {
         Some(part)
     }
 
-    /// The round in which a voter would have accepted what a server without a vote has applied: that of the last epoch,
-    /// since everything from there on was appended by the leader of it. A voter that installs this state without a round
-    /// would claim to have accepted nothing, and a leader would offer it entries again that are decided.
+    /// Returns the round in which a voter would have accepted the entries that a server without a
+    /// vote has applied: that of the last epoch, since its leader appended everything from there
+    /// on. A voter that installs this state without a round would claim to have accepted nothing,
+    /// and a leader would offer it decided entries again.
     fn round_heard(&self) -> Vec<u8> {
         let of_this = |id: &BallotId| ballot::from_id(*id).config_id == self.configuration.id;
         self.applied.epoch().filter(of_this).map(|id| id.0.to_vec()).unwrap_or_default()
     }
 
-    /// Forgets entries below `index`, of which all are in the durable tree.
+    /// Forgets entries below `index`, all of which are in the durable tree.
     pub fn trim(&mut self, index: u64) {
         if self.is_candidate() {
             return;
@@ -804,7 +820,8 @@ impl Replica {
         }
     }
 
-    /// The same, but keeps what others need who are sent a state, or were and are not in step yet.
+    /// Trims like `trim`, but keeps what peers need that receive a state, or have received one and
+    /// are not in step yet.
     pub fn trim_for(&mut self, index: u64, pins: &Pins) {
         let now_ms = self.contact.now_ms();
         let in_step: Vec<ServerId> =
@@ -814,7 +831,7 @@ impl Replica {
         self.trim(index.min(sending).min(kept.max(floor)));
     }
 
-    /// Has it written down how far everything is decided; worthwhile when nothing else is written.
+    /// Stages the decided index for the next write; worthwhile when nothing else is written.
     pub fn stage_decided(&mut self) {
         if let Some(store) = self.store() {
             store.lock().stage_decided();

@@ -1,4 +1,4 @@
-//! Each assertion can fail: what is sound passes, and what is spoiled in one place is found, by name.
+//! Each assertion can fail: a sound value passes, and a fault in one place is found, by name.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,10 +14,10 @@ use crate::ensemble::apply::Applied;
 use crate::ensemble::{JournalOp, MemoryJournal, Pace, ReplicaConfig};
 use crate::{Applier, Clocks, SessionTable, Shared};
 
-/// A fault, and how it is named.
+/// A fault, and the message that names it.
 pub(crate) type Fault<T> = (&'static str, fn(&mut T));
 
-/// `check` passes what is sound, and finds each of the faults.
+/// Asserts that `check` passes a sound value and finds each of the faults.
 pub(crate) fn assert_found<T>(sound: impl Fn() -> T, check: impl Fn(&mut T), faults: &[Fault<T>]) {
     check(&mut sound());
     let mut missed = Vec::new();
@@ -38,7 +38,7 @@ pub(crate) fn assert_found<T>(sound: impl Fn() -> T, check: impl Fn(&mut T), fau
     assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
 
-/// Drops what is outside.
+/// An outside that drops everything.
 struct Nobody;
 
 impl Outside for Nobody {
@@ -118,7 +118,7 @@ impl Server {
     }
 }
 
-/// Three servers that have founded an ensemble and applied a command of each.
+/// Returns three servers that have founded an ensemble and applied a command from each.
 fn ensemble() -> Vec<Server> {
     let mut servers: Vec<Server> = (1..=3).map(ServerId).map(Server::new).collect();
     for (one, other) in [(1, 2), (2, 1), (1, 3), (3, 1), (2, 3), (3, 2)] {
@@ -150,7 +150,7 @@ fn turns(servers: &mut [Server], now_ms: u64) {
     }
 }
 
-/// The leader, with a command on its way into the log, and one behind that.
+/// Returns the leader, with one command on its way into the log, and another behind it.
 fn leader() -> Server {
     let mut servers = ensemble();
     let place = servers.iter().position(|server| server.replica.leads_now(310)).expect("one leads");
@@ -162,7 +162,7 @@ fn leader() -> Server {
     leader
 }
 
-/// A follower that has accepted what it has not written.
+/// Returns a follower that has accepted entries but not written them.
 fn follower() -> Server {
     let mut servers = ensemble();
     let place = servers.iter().position(|server| server.replica.leads_now(310)).expect("one leads");
@@ -322,7 +322,7 @@ fn a_blank_server_is_in_no_configuration_and_a_learner_is_in_one() {
     );
 }
 
-/// Frames that a follower's disk must come before.
+/// Checks frames that must not leave before a follower's disk has what they report.
 #[test]
 fn what_tells_of_the_disk_too_early_is_found() {
     fn frame(kind: u8, ballot: BallotId, accepted: u64) -> Vec<u8> {
