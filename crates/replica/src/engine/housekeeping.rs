@@ -1,7 +1,7 @@
-//! Housekeeping: sessions and znodes whose time is over, and a shorter log.
+//! Housekeeping: expires sessions and znodes, and trims the log.
 //!
-//! Invariant: time that a leader spends without a majority is no time. Its clients could not be heard, at whichever server, and
-//! what it proposed would take effect later, when they are back.
+//! Invariant: the time that a leader spends without a majority does not count. No server could hear
+//! its clients then, and what it proposed would take effect later, when they are back.
 
 use oxkeeper_proto::{OpCode, SessionId};
 
@@ -11,19 +11,19 @@ use crate::Shared;
 use crate::connection::Takeover;
 use parking_lot::RwLock;
 
-/// How spent containers and overdue TTL znodes are looked for.
+/// Settings for the deletion of spent containers and overdue TTL znodes.
 #[derive(Clone, Copy, Debug)]
 pub struct Reaping {
-    /// How often, ms.
+    /// Interval between two searches, ms.
     pub interval_ms: u64,
-    /// How many are deleted at once, at most.
+    /// Largest number of znodes deleted at once.
     pub count_max: usize,
-    /// A container that never had a child is spent after so long, ms; 0 for never.
+    /// Age at which a container that never had a child is spent, ms; 0 for never.
     pub never_used_ms: i64,
 }
 
 impl MemberEngine {
-    /// Once an interval of the clocks.
+    /// Does the housekeeping that is due, once per interval of the clocks.
     pub(super) fn housekeep(&mut self, shared: &RwLock<Shared>, moment: Moment, outside: &mut dyn Outside) {
         let Moment { now_ms, .. } = moment;
         if now_ms < self.next_tick_ms {
@@ -39,7 +39,8 @@ impl MemberEngine {
         self.shorten_log(outside);
     }
 
-    /// A leader's clocks show when it last heard a majority.
+    /// Proposes the end of expired sessions. A leader's clocks show the time at which it last heard
+    /// a majority.
     fn expire(&mut self, shared: &RwLock<Shared>, now_ms: u64, outside: &mut dyn Outside) {
         // Followers' touches may have come only now, all at once.
         self.replica.settle_touches(shared, now_ms);
@@ -53,7 +54,7 @@ impl MemberEngine {
         }
     }
 
-    /// Sessions that only this server knows.
+    /// Expires the sessions that only this server knows.
     fn expire_local(&mut self, shared: &RwLock<Shared>, now_ms: u64, outside: &mut dyn Outside) {
         let expired = shared.read().sessions.lock().expire_local(now_ms);
         for (session, holder) in expired {
@@ -62,8 +63,8 @@ impl MemberEngine {
         }
     }
 
-    /// The interval begins anew when this server begins to rule, or hears a majority again: whoever has a znode kept alive must
-    /// have had time to say so.
+    /// Proposes to delete spent znodes. The interval begins anew when this server begins to lead,
+    /// or hears a majority again: clients that keep a znode alive must have had time to do so.
     fn reap(&mut self, shared: &RwLock<Shared>, moment: Moment, outside: &mut dyn Outside) {
         let Moment { now_ms, wall_ms } = moment;
         let Reaping { interval_ms, count_max, never_used_ms } = self.options.reaping;
@@ -80,7 +81,8 @@ impl MemberEngine {
         }
     }
 
-    /// Trims what a checkpoint holds from the log; a tick without a write is time for one.
+    /// Trims entries that a checkpoint holds from the log. A tick without a write is a good time
+    /// for a checkpoint.
     fn shorten_log(&mut self, outside: &mut dyn Outside) {
         let applied = self.replica.applied();
         if std::mem::replace(&mut self.applied_last_tick, applied) == applied {

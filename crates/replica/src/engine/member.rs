@@ -1,7 +1,8 @@
-//! An ensemble's server, in turns.
+//! The engine of a server of an ensemble, in turns.
 //!
-//! Invariants: what the replica hands out for a peer leaves in that order; an entry is applied after it is on the disks of a
-//! majority, and of this server if it leads; clients are served only while the replica says so.
+//! Invariants: frames leave for a peer in the order in which the replica hands them out; an entry
+//! is applied after it is on the disks of a majority, and of this server if it leads; clients are
+//! served only while the replica allows it.
 
 use std::sync::Arc;
 
@@ -14,10 +15,10 @@ use crate::delivery::Proposals;
 use crate::ensemble::{BadFrame, DiskJob, JournalFull, Packed, Pins, Replica, Role, Want};
 use crate::{Applier, Serving, Shared};
 
-/// A time, by both clocks of a server.
+/// A point in time, on both clocks of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// Monotonic, ms.
+    /// Monotonic time, ms.
     pub now_ms: u64,
     /// Unix time, ms.
     pub wall_ms: i64,
@@ -26,11 +27,11 @@ pub struct Moment {
 /// Settings of a member's engine.
 #[derive(Clone, Copy, Debug)]
 pub struct MemberOptions {
-    /// How containers and TTL znodes are looked for.
+    /// Settings for the deletion of containers and TTL znodes.
     pub reaping: Reaping,
-    /// Reads are served after so long without a quorum, ms, if at all.
+    /// Time without a quorum after which reads are served, ms, if at all.
     pub read_only_after_ms: Option<u64>,
-    /// A leader whose disk does not answer for so long has another server lead, ms.
+    /// Time after which a leader whose disk does not answer hands over to another server, ms.
     pub disk_stall_ms: u64,
 }
 
@@ -40,20 +41,21 @@ pub struct MemberEngine {
     pub(super) replica: Replica,
     pub(super) applier: Applier,
     pub(super) options: MemberOptions,
-    /// Held while an entry is applied, of which the state may be unlocked in between.
+    /// Held while an entry is applied, during which the state may be unlocked at times.
     entry: Arc<Mutex<()>>,
-    /// Holds the parts of the log that peers need once they have been sent a state.
+    /// Holds the parts of the log that peers need after they have received a state.
     pub(super) pins: Arc<Pins>,
     pub(super) next_tick_ms: u64,
     pub(super) next_reap_ms: u64,
     pub(super) applied_last_tick: u64,
-    /// Since when the disk works on something that somebody waits for, ms.
+    /// Time since which the disk has worked on something that others wait for, ms.
     writing_since_ms: Option<u64>,
 }
 
 impl MemberEngine {
-    /// Begins with a replica that has just started. Who holds `entry` keeps entries from being applied; who sends a state to a
-    /// peer keeps the log for it in `pins`.
+    /// Creates an engine with a replica that has just started. A thread that holds `entry` keeps
+    /// entries from being applied; a thread that sends a state to a peer keeps the log for it in
+    /// `pins`.
     pub fn new(
         replica: Replica,
         mut applier: Applier,
@@ -77,42 +79,42 @@ impl MemberEngine {
         }
     }
 
-    /// The replica.
+    /// Returns the replica.
     pub fn replica(&self) -> &Replica {
         &self.replica
     }
 
-    /// The same.
+    /// Returns the replica, mutably.
     pub fn replica_mut(&mut self) -> &mut Replica {
         &mut self.replica
     }
 
-    /// Applies.
+    /// Returns the applier, mutably.
     pub fn applier_mut(&mut self) -> &mut Applier {
         &mut self.applier
     }
 
-    /// A new link; the former one to the same peer has ended.
+    /// Handles a new link; the former one to the same peer has ended.
     pub fn link_up(&mut self, peer: ServerId, now_ms: u64) {
         self.replica.link_up(peer, now_ms);
     }
 
-    /// A link has ended.
+    /// Handles the end of a link.
     pub fn link_down(&mut self, peer: ServerId, now_ms: u64) {
         self.replica.link_down(peer, now_ms);
     }
 
-    /// A frame from `peer`. *Errors*: it is none; the link must end.
+    /// Handles a frame from `peer`. *Errors*: the frame is invalid; the link must end.
     pub fn receive(&mut self, peer: ServerId, frame: &[u8], now_ms: u64) -> Result<(), BadFrame> {
         self.replica.receive(peer, frame, now_ms)
     }
 
-    /// Takes commands of own clients; `proposals` is empty afterwards.
+    /// Takes commands of this server's clients and leaves `proposals` empty.
     pub fn submit(&mut self, proposals: &mut Proposals) {
         self.replica.submit(proposals);
     }
 
-    /// Does what time and everything received bring about.
+    /// Acts on the time and on everything received.
     pub fn turn(&mut self, shared: &RwLock<Shared>, moment: Moment, outside: &mut dyn Outside) {
         self.housekeep(shared, moment, outside);
         self.mind_disk(moment.now_ms, outside);
@@ -120,7 +122,7 @@ impl MemberEngine {
         self.settle(shared, moment.now_ms, outside);
     }
 
-    /// Returns work of the disk, if there is any and no other is under way.
+    /// Returns work for the disk, if there is any and no other is under way.
     pub fn begin_disk(&mut self, now_ms: u64) -> Option<DiskJob> {
         if let Some(work) = self.replica.begin_persist() {
             self.writing_since_ms = Some(now_ms);
@@ -129,7 +131,8 @@ impl MemberEngine {
         self.replica.begin_upkeep()
     }
 
-    /// The work is done. *Errors*: the disk is full: what was not written is lost, and this server must start anew.
+    /// Notes that the work is done. *Errors*: the disk is full: what was not written is lost, and
+    /// this server must restart.
     pub fn finish_disk(
         &mut self,
         done: Result<(), JournalFull>,
@@ -144,16 +147,17 @@ impl MemberEngine {
         Ok(())
     }
 
-    /// Since when the disk works on something that somebody waits for, ms.
+    /// Returns the time since which the disk has worked on something that others wait for, ms.
     pub fn writing_since_ms(&self) -> Option<u64> {
         self.writing_since_ms
     }
 
-    /// Sends what may leave, applies what is decided, and serves whom it may.
+    /// Sends the frames that may leave, applies decided entries, and updates which clients are
+    /// served.
     fn settle(&mut self, shared: &RwLock<Shared>, now_ms: u64, outside: &mut dyn Outside) {
         self.send(outside);
         self.apply(shared, now_ms, outside);
-        // Servers let in by the last entries are told now, not with the next frame.
+        // Servers admitted by the last entries are told now, not with the next frame.
         self.send(outside);
         self.serve(shared, now_ms, outside);
     }
@@ -179,7 +183,8 @@ impl MemberEngine {
         outside.note_ahead(self.replica.is_ahead_of_disk());
     }
 
-    /// A leader whose disk stands still holds up everybody; one whose disk is slow is better than none.
+    /// Hands over leadership if the disk stalls. A leader whose disk stands still holds up the
+    /// ensemble; one whose disk is slow is better than none.
     fn mind_disk(&mut self, now_ms: u64, outside: &mut dyn Outside) {
         let Some(since_ms) = self.writing_since_ms else { return };
         let stalled_ms = now_ms.saturating_sub(since_ms);
@@ -189,7 +194,8 @@ impl MemberEngine {
         }
     }
 
-    /// Clients of the former kind are to be closed: they come back if they are of the new one.
+    /// Changes which clients are served. The current clients are to be closed: those that qualify
+    /// under the new rule come back.
     fn serve(&mut self, shared: &RwLock<Shared>, now_ms: u64, outside: &mut dyn Outside) {
         let (former, now) = (shared.read().serving, self.whom_to_serve(now_ms));
         if former == now {
@@ -222,7 +228,8 @@ impl MemberEngine {
         }
     }
 
-    /// Takes what it cannot do itself; asked for once, when the disk has nothing to do.
+    /// Takes the action that the replica asks of its driver; each is returned once, when the disk
+    /// has nothing to do.
     pub fn take_want(&mut self) -> Option<Want> {
         self.replica.take_want()
     }
@@ -232,9 +239,9 @@ impl MemberEngine {
         self.replica.take_packed()
     }
 
-    /// When the next turn is due if nothing arrives before, ms.
+    /// Returns the time at which the next turn is due if nothing arrives before, ms.
     pub fn next_turn_ms(&self) -> u64 {
-        // The last entry applied has brought about more to write.
+        // The last applied entry has led to more writes.
         if self.replica.wants_disk() {
             return 0;
         }

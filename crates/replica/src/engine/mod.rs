@@ -1,6 +1,7 @@
-//! The engine: what a server does in turns, as pure code. The server's thread and the simulator drive the same one.
+//! The engine: the work of a server, in turns, as pure code. The server's thread and the simulator
+//! drive the same engine.
 //!
-//! The loop of a driver of a [`MemberEngine`]:
+//! A driver of a [`MemberEngine`] runs this loop:
 //!
 //! ```text
 //! loop {
@@ -15,12 +16,14 @@
 //! }
 //! ```
 //!
-//! While the work goes on, the driver may have the engine take further turns: it hears its peers, answers heartbeats and elects,
-//! and what it stages meanwhile is the next work. So a slow disk makes writes slow and nothing else.
+//! During the work the driver may run further turns: the engine hears its peers, answers heartbeats
+//! and takes part in elections, and what it stages meanwhile is the next work. So a slow disk makes
+//! writes slow and nothing else.
 //!
-//! * [`member`]: an ensemble's server. [`standalone`]: a standalone server.
-//! * `housekeeping`: what time alone brings about: sessions and znodes that are over, a shorter log.
-//! * [`outside`]: what the engine needs done, and what it tells.
+//! * [`member`]: a server of an ensemble. [`standalone`]: a standalone server.
+//! * `housekeeping`: work that is due by time alone: expired sessions and znodes, and a shorter
+//!   log.
+//! * [`outside`]: requests of the engine to its driver, and its events.
 
 mod housekeeping;
 pub mod member;

@@ -1,4 +1,5 @@
-//! The engine's side of its driver: what it needs done, and what it tells. A checker of the simulator sees what an operator sees.
+//! The interface of the engine to its driver: its requests and its events. A checker of the
+//! simulator sees what an operator sees.
 
 use oxkeeper_proto::{ServerId, SessionId};
 use oxkeeper_state::{Expendable, Level};
@@ -7,71 +8,75 @@ use parking_lot::RwLockWriteGuard;
 use crate::connection::Takeover;
 use crate::{Applier, Serving, Shared};
 
-/// Something that has happened.
+/// Event that the engine reports.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
-    /// A session of the ensemble is over by the leader's clocks: its end is proposed.
+    /// A session of the ensemble has expired by the leader's clocks: its end is proposed.
     SessionExpired {
         /// The session.
         session: SessionId,
         /// Ephemeral znodes that it owns.
         ephemerals: usize,
     },
-    /// A session that only this server knows is over.
+    /// A session that only this server knows has expired.
     LocalSessionExpired {
         /// The session.
         session: SessionId,
-        /// The connection that holds it, which is to end.
+        /// The connection that holds it, which must end.
         holder: Option<Takeover>,
     },
-    /// A container or TTL znode is proposed to be deleted.
+    /// The deletion of a container or TTL znode is proposed.
     Reaped(&'a Expendable),
-    /// Others are served than before.
+    /// The server serves other clients than before.
     Serving {
-        /// Before.
+        /// The former clients.
         former: Serving,
-        /// From now on.
+        /// The clients from now on.
         now: Serving,
     },
     /// A standalone server has raised the feature level of its data.
     LevelRaised(Level),
-    /// The disk of a standalone server is full: an entry was refused, and everybody who waits for it is told so.
+    /// The disk of a standalone server is full: an entry was refused, and every client that waits
+    /// for it is told.
     DiskFull,
     /// The leader's disk stands still: another server is asked to lead.
     DiskStalled {
-        /// For so long, ms.
+        /// Duration of the stall so far, ms.
         stalled_ms: u64,
     },
 }
 
-/// The driver of an engine.
+/// Driver of an engine.
 pub trait Outside {
-    /// Adds a frame to what leaves for `peer`. Without a link it is dropped.
+    /// Adds a frame to those that leave for `peer`. Without a link it is dropped.
     fn send(&mut self, peer: ServerId, frame: Vec<u8>);
 
-    /// All that was added may leave.
+    /// Lets all added frames leave.
     fn flush(&mut self);
 
-    /// Ends the link to `peer`, which is told as the link's end.
+    /// Ends the link to `peer` and gives `why` as the reason.
     fn end_link(&mut self, peer: ServerId, why: &str);
 
-    /// Takes the applier's outboxes, before it unlocks the state. If `entry` is there, it is applied as a whole with this.
+    /// Takes the applier's outboxes, before it unlocks the state. If `entry` is set, this completes
+    /// the application of that entry.
     fn deliver(&mut self, applier: &mut Applier, locked: RwLockWriteGuard<'_, Shared>, entry: Option<&[u8]>);
 
-    /// Whether entries may be applied that this server's disk does not have. [`Outside::note_ahead`] follows.
+    /// Returns whether entries may be applied that this server's disk does not have. A call to
+    /// [`Outside::note_ahead`] follows.
     fn may_run_ahead(&mut self) -> bool {
         true
     }
 
-    /// Whether entries are applied that this server's disk does not have.
+    /// Notes whether entries are applied that this server's disk does not have.
     fn note_ahead(&mut self, _is_ahead: bool) {}
 
-    /// Nothing was applied for a tick.
+    /// Notes that nothing was applied for a tick.
     fn idle(&mut self) {}
 
-    /// Entries below this index are needed by nobody outside: a checkpoint holds them.
+    /// Returns the index below which nothing outside needs entries, because a checkpoint holds
+    /// them.
     fn spent(&mut self) -> u64;
 
-    /// Something has happened.
+    /// Handles an event.
     fn happened(&mut self, event: Event<'_>);
 }

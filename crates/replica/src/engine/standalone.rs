@@ -1,8 +1,9 @@
-//! The engine of a standalone server, in turns: it packs what waits into one log entry, has it made durable, and applies it. What arrives
-//! while the disk works is the next entry.
+//! The engine of a standalone server, in turns: it packs the waiting commands into one log entry,
+//! has it made durable, and applies it. Commands that arrive while the disk works go into the next
+//! entry.
 //!
-//! Invariants: a command is applied after its log entry is durable, and its replies leave after it is applied; a command that a
-//! full disk refused has changed nothing, and its client is told.
+//! Invariants: a command is applied after its log entry is durable, and its replies leave after it
+//! is applied; a command that a full disk refused has changed nothing, and its client is told.
 
 use std::sync::Arc;
 
@@ -21,39 +22,39 @@ use crate::{Applier, Shared};
 /// Settings of a standalone server.
 #[derive(Clone, Copy, Debug)]
 pub struct StandaloneOptions {
-    /// How containers and TTL znodes are looked for.
+    /// Settings for the deletion of containers and TTL znodes.
     pub reaping: Reaping,
-    /// Switches of the server's own commands.
+    /// Settings for the server's own commands.
     pub settings: Settings,
-    /// Bytes of commands in one entry, unless one command alone has more.
+    /// Bytes of commands in one entry, unless one command alone is longer.
     pub entry_len_max: usize,
-    /// Commands applied under one exclusive lock.
+    /// Number of commands applied under one exclusive lock.
     pub apply_max: usize,
-    /// The feature level is raised to this one.
+    /// Level to which the server raises the feature level.
     pub raises_to: Level,
 }
 
-/// The entry at hand.
+/// The current entry, which is being written or applied.
 #[derive(Debug)]
 struct Packed {
     bytes: Arc<[u8]>,
-    /// One of each of its commands.
+    /// Origins of its commands, one for each.
     origins: Vec<Origin>,
-    /// It raises the feature level, and has no commands.
+    /// Set if the entry raises the feature level, and has no commands.
     raise: Option<Raise>,
     stage: Stage,
 }
 
-/// Progress of the entry at hand.
+/// Progress of the current entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// The disk has it to write.
+    /// The disk is writing it.
     Writing,
-    /// It is durable, and so many of its commands are applied.
+    /// It is durable, and this many of its commands are applied.
     Applying(usize),
 }
 
-/// Work of the disk.
+/// Kind of disk work under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writing {
     Entry,
@@ -62,16 +63,16 @@ enum Writing {
 
 /// See the module.
 pub struct StandaloneEngine {
-    /// `None`: everything is in memory only.
+    /// The log; `None` if everything is in memory only.
     journal: Option<Box<dyn Journal>>,
     applier: Applier,
     options: StandaloneOptions,
-    /// Held while an entry is applied, of which the state may be unlocked in between.
+    /// Held while an entry is applied, during which the state may be unlocked at times.
     entry: Arc<Mutex<()>>,
     taken: Proposals,
     packed: Option<Packed>,
     writing: Option<Writing>,
-    /// Sessions to close that a full disk kept from closing.
+    /// Sessions whose close a full disk refused, still to be closed.
     unclosed: Vec<SessionId>,
     applied: u64,
     level: Level,
@@ -87,7 +88,8 @@ impl std::fmt::Debug for StandaloneEngine {
 }
 
 impl StandaloneEngine {
-    /// Begins with a state at feature level `level` and `applied` entries, all that `journal` has. Who holds `entry` keeps entries from being applied.
+    /// Creates an engine with a state at feature level `level` and `applied` entries, which are all
+    /// that `journal` has. A thread that holds `entry` keeps entries from being applied.
     pub fn new(
         journal: Option<Box<dyn Journal>>,
         applier: Applier,
@@ -113,7 +115,8 @@ impl StandaloneEngine {
         }
     }
 
-    /// Goes on with another log and state, of which `applied` entries are applied; what was taken and not applied is forgotten.
+    /// Continues with another log and state, which has `applied` entries applied. Commands that
+    /// were taken and not applied are forgotten.
     pub fn restart(&mut self, journal: Box<dyn Journal>, (applied, level): (u64, Level), now_ms: u64) {
         self.end_incarnation();
         self.journal = Some(journal);
@@ -121,49 +124,49 @@ impl StandaloneEngine {
         (self.next_tick_ms, self.next_reap_ms) = (0, now_ms + self.options.reaping.interval_ms);
     }
 
-    /// Lets go of the log. Until [`StandaloneEngine::restart`] nothing may be submitted.
+    /// Releases the log. Nothing may be submitted until [`StandaloneEngine::restart`].
     pub fn end_incarnation(&mut self) {
         self.taken.clear();
         self.unclosed.clear();
         (self.journal, self.packed, self.writing) = (None, None, None);
     }
 
-    /// Applies.
+    /// Returns the applier, mutably.
     pub fn applier_mut(&mut self) -> &mut Applier {
         &mut self.applier
     }
 
-    /// Entries applied.
+    /// Returns the number of applied entries.
     pub fn applied(&self) -> u64 {
         self.applied
     }
 
-    /// The entry that is being written or applied.
+    /// Returns the entry that is being written or applied.
     pub fn entry_at_hand(&self) -> Option<&[u8]> {
         self.packed.as_ref().map(|packed| &*packed.bytes)
     }
 
-    /// Whether an entry is applied in part.
+    /// Returns whether an entry is partly applied.
     pub fn is_within_entry(&self) -> bool {
         self.packed.as_ref().is_some_and(|packed| matches!(packed.stage, Stage::Applying(1..)))
     }
 
-    /// Whether everything submitted is applied or refused.
+    /// Returns whether everything submitted is applied or refused.
     pub fn is_idle(&self) -> bool {
         self.taken.is_empty() && self.packed.is_none() && self.unclosed.is_empty()
     }
 
-    /// Whether something submitted waits to be written or applied.
+    /// Returns whether a submitted command waits to be written or applied.
     pub fn is_busy(&self) -> bool {
         !self.taken.is_empty() || self.packed.is_some()
     }
 
-    /// Commands that wait to be packed.
+    /// Returns the number of commands that wait to be packed.
     pub fn waiting(&self) -> u64 {
         self.taken.origins.len() as u64
     }
 
-    /// Takes commands; `proposals` is empty afterwards.
+    /// Takes commands and leaves `proposals` empty.
     pub fn submit(&mut self, proposals: &mut Proposals) {
         if self.taken.is_empty() {
             std::mem::swap(&mut self.taken, proposals);
@@ -172,12 +175,13 @@ impl StandaloneEngine {
         }
     }
 
-    /// A connection's client is gone, and asked for its session to end behind what a full disk refused.
+    /// Takes sessions to close later: their connections are gone, and a full disk refused to close
+    /// them.
     pub fn close_later(&mut self, sessions: &mut Vec<SessionId>) {
         self.unclosed.append(sessions);
     }
 
-    /// Does what time alone brings about, once an interval of the clocks.
+    /// Does the work that is due by time alone, once per interval of the clocks.
     pub fn turn(&mut self, shared: &RwLock<Shared>, moment: Moment, outside: &mut dyn Outside) {
         let Moment { now_ms, wall_ms } = moment;
         if now_ms < self.next_tick_ms {
@@ -210,7 +214,8 @@ impl StandaloneEngine {
         }
     }
 
-    /// Trims what a checkpoint holds from the log; a tick without a write is time for one.
+    /// Trims entries that a checkpoint holds from the log. A tick without a write is a good time
+    /// for a checkpoint.
     pub fn shorten_log(&mut self, outside: &mut dyn Outside) {
         if std::mem::replace(&mut self.applied_last_tick, self.applied) == self.applied {
             outside.idle();
@@ -227,7 +232,8 @@ impl StandaloneEngine {
         self.taken.origins.push(Origin::own(now_ms));
     }
 
-    /// Returns work of the disk, if there is any and no other is under way: the next entry, or what nobody waits for.
+    /// Returns work for the disk, if there is any and no other is under way: the next entry, or
+    /// work that nothing waits for.
     pub fn begin_disk(&mut self, wall_ms: i64) -> Option<DiskJob> {
         if self.writing.is_some() || self.packed.is_some() {
             return None;
@@ -246,7 +252,7 @@ impl StandaloneEngine {
         Some(work)
     }
 
-    /// As many of the commands taken as one entry may have.
+    /// Packs as many of the waiting commands as fit one entry.
     fn pack(&mut self, wall_ms: i64) -> Packed {
         let (len, count) = batch_extent(&self.taken.commands, self.options.entry_len_max);
         let mut entry = Vec::with_capacity(len + 64);
@@ -257,7 +263,8 @@ impl StandaloneEngine {
         Packed { bytes: entry.into(), origins, raise: None, stage: Stage::Applying(0) }
     }
 
-    /// In front of a write: whoever only looks at the data with a newer release may still go back to the former one.
+    /// Packs a raise of the feature level in front of a write: an operator who only looks at the
+    /// data with a newer release may still go back to the former one.
     fn pack_raise(&self, wall_ms: i64) -> Option<Packed> {
         let level = Some(self.options.raises_to).filter(|level| *level > self.level)?;
         let raise = Raise { level, ballot: None, time_ms: wall_ms };
@@ -266,7 +273,7 @@ impl StandaloneEngine {
         Some(Packed { bytes: entry.into(), origins: Vec::new(), raise: Some(raise), stage: Stage::Applying(0) })
     }
 
-    /// The work is done, or the disk is full.
+    /// Handles the end of the work, or a full disk.
     pub fn finish_disk(&mut self, done: Result<(), JournalFull>, shared: &RwLock<Shared>, outside: &mut dyn Outside) {
         let writing = self.writing.take().expect("work was under way");
         match (writing, done, &mut self.packed) {
@@ -276,7 +283,7 @@ impl StandaloneEngine {
         }
     }
 
-    /// Applies all of the entry at hand, if that is durable.
+    /// Applies the whole current entry, if it is durable.
     pub fn apply(&mut self, shared: &RwLock<Shared>, now_ms: u64, outside: &mut dyn Outside) {
         let Some(packed) = self.packed.take_if(|packed| packed.stage == Stage::Applying(0)) else { return };
         let entry = self.entry.clone();
@@ -291,7 +298,8 @@ impl StandaloneEngine {
         {}
     }
 
-    /// Applies as much of the entry at hand as may be under one exclusive lock: for a driver that has others' turns in between.
+    /// Applies as many commands of the current entry as one exclusive lock allows: for a driver
+    /// that lets others take turns in between.
     pub fn apply_some(&mut self, shared: &RwLock<Shared>, now_ms: u64, outside: &mut dyn Outside) {
         let Some(mut packed) = self.packed.take_if(|packed| packed.stage != Stage::Writing) else { return };
         let Stage::Applying(done) = packed.stage else { return };
@@ -319,7 +327,8 @@ impl StandaloneEngine {
         outside.happened(Event::LevelRaised(raise.level));
     }
 
-    /// Applies the next commands of `entry`; how many. Fewer than may be are the last.
+    /// Applies the next commands of `entry` and returns how many. If there are fewer than allowed,
+    /// they are the last.
     fn apply_chunk(
         &mut self,
         entry: &[u8],
@@ -338,7 +347,8 @@ impl StandaloneEngine {
         applied
     }
 
-    /// The disk is full: nothing was done, and everyone is told. Sessions that should end will, later.
+    /// Handles a full disk: nothing was done, and every client that waits is told. Sessions that
+    /// should end will do so later.
     fn refuse(&mut self, shared: &RwLock<Shared>, outside: &mut dyn Outside) {
         let Some(Packed { bytes, origins, raise: None, .. }) = self.packed.take() else {
             return outside.happened(Event::DiskFull);
@@ -352,12 +362,12 @@ impl StandaloneEngine {
         outside.happened(Event::DiskFull);
     }
 
-    /// When the next turn is due if nothing arrives before, ms.
+    /// Returns the time at which the next turn is due if nothing arrives before, ms.
     pub fn next_turn_ms(&self) -> u64 {
         self.next_tick_ms
     }
 
-    /// Gives back buffers that a burst has left.
+    /// Frees buffers that a burst has left.
     pub fn shrink(&mut self, len: usize) {
         self.taken.commands.shrink_to(len);
     }
