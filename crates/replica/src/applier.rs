@@ -1,7 +1,8 @@
-//! The applier: applies what was agreed on, in order, and tells each connection what it must hear.
+//! The applier: applies agreed commands, in order, and writes the deliveries to each connection.
 //!
-//! Events of a command are delivered before its reply, and all of them before the state is unlocked: whoever reads the
-//! new state afterwards finds its events already waiting. Source: `FinalRequestProcessor`.
+//! Events of a command are delivered before its reply, and all of them before the state is
+//! unlocked: a thread that reads the new state afterwards finds its events already waiting. Source:
+//! `FinalRequestProcessor`.
 
 use oxkeeper_proto::records::ReplyHeader;
 use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, Reader, ServerId, SessionId, Text, frame};
@@ -14,25 +15,25 @@ use crate::delivery::{Answered, ConnectionId, DeliveryKind, Origin, Outbox};
 use crate::watches::Watches;
 use crate::withheld::Withheld;
 
-/// Slow writes kept with their names until they are taken away.
+/// Largest number of slow writes kept with their details until they are taken.
 pub const SLOW_MAX: usize = 64;
-/// Bytes of a path that are kept, at most.
+/// Largest number of path bytes kept.
 const SLOW_PATH_MAX: usize = 128;
 /// Bytes in front of the path of a transaction's first operation.
 const MULTI_HEADER_LEN: usize = 9;
 
-/// A write that took long.
+/// A slow write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlowWrite {
-    /// What it asked for.
+    /// The requested operation.
     pub op: OpCode,
-    /// Where, cut if it is long; of a transaction, its first operation's.
+    /// The path, cut if it is long; for a transaction, that of its first operation.
     pub path: String,
-    /// Whose.
+    /// The session of the client.
     pub session: SessionId,
     /// The client's address.
     pub address: String,
-    /// When it arrived, ms as the clocks count.
+    /// Arrival time on the monotonic clock, ms.
     pub received_ms: u64,
 }
 
@@ -45,7 +46,7 @@ impl SlowWrite {
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "every other write begins with its path")]
-/// The path a command is about; empty if it is about none.
+/// Returns the path of a command; empty if it has none.
 fn path_of(command: &Command<'_>) -> String {
     let skipped = match command.op {
         OpCode::CreateSession | OpCode::ResumeSession | OpCode::CloseSession | OpCode::Reconfig => {
@@ -62,23 +63,27 @@ fn path_of(command: &Command<'_>) -> String {
 /// Applies commands and fills one outbox for each thread that owns connections.
 #[derive(Debug)]
 pub struct Applier {
-    /// What each thread's connections must hear; the caller takes it away before it unlocks the state.
+    /// Deliveries for each thread's connections; the caller takes them before it unlocks the state.
     pub outboxes: Vec<Outbox>,
-    /// In an ensemble, this server and its boot: the commands so numbered are its own clients'.
+    /// This server and its boot number, in an ensemble: commands with these are from its own
+    /// clients.
     pub me: Option<(ServerId, u64)>,
-    /// Commands that were applied before are applied again: never, but in the simulator, to show that it would notice.
+    /// Whether commands are applied again although they were applied before. Only the simulator
+    /// sets this, to show that it would notice.
     pub repeats: bool,
-    /// Answers behind a reconfig on its connection do not wait for it: never, but in the simulator.
+    /// Whether answers behind a reconfig on its connection do not wait for it. Only the simulator
+    /// sets this.
     pub overtakes: bool,
-    /// A write of this server's own clients is slow that took so long until it is applied, ms.
+    /// Time from arrival to application after which a write of this server's own clients is slow,
+    /// ms.
     pub slow_after_ms: Option<u64>,
-    /// Slow writes since somebody took them away, at most [`SLOW_MAX`].
+    /// Slow writes since they were last taken, at most [`SLOW_MAX`].
     pub slow: Vec<SlowWrite>,
-    /// Those beyond.
+    /// Number of slow writes beyond those.
     pub slow_unnamed: u64,
-    /// Takes down who changed what, if that is wanted.
+    /// Audit log of changes, if wanted.
     pub audit: Option<Audit>,
-    /// Commands applied since somebody took that away.
+    /// Commands applied since the count was last taken.
     pub applied: u64,
     /// Answers that wait until the next configuration has begun.
     withheld: Withheld,
@@ -107,7 +112,7 @@ impl Watcher for Announcer<'_> {
 }
 
 impl Applier {
-    /// For connections owned by `threads` threads.
+    /// Creates an applier for connections owned by `threads` threads.
     pub fn new(threads: usize) -> Applier {
         Applier {
             outboxes: (0..threads).map(|_| Outbox::default()).collect(),
@@ -124,11 +129,13 @@ impl Applier {
         }
     }
 
-    /// Applies up to `limit` commands of a batch. `origins` are those of this server's own clients, one a command that is
-    /// theirs and applied; none for a batch that is replayed. Says how many were dealt with: applied, or passed over
-    /// because they were applied before or come too early. *Errors*: the batch is not one; the log is damaged.
+    /// Applies up to `limit` commands of a batch. `origins` are those of this server's own clients,
+    /// one for each applied command of theirs; none for a batch that is replayed. Returns how many
+    /// were dealt with: applied, or skipped because they were applied before or come too early.
+    /// *Errors*: the batch is invalid; the log is damaged.
     ///
-    /// A batch that no longer counts (see [`State::accepts`](oxkeeper_state::State::accepts)) is none at all.
+    /// A batch that no longer counts (see [`State::accepts`](oxkeeper_state::State::accepts)) is
+    /// skipped as a whole.
     pub fn apply(
         &mut self,
         shared: &mut Shared,
@@ -170,7 +177,8 @@ impl Applier {
         Ok(limit)
     }
 
-    /// Applies the entry with which a leader begins. So a majority of those who vote now has everything before it.
+    /// Applies the epoch entry with which a leader begins. Once it is decided, a majority of the
+    /// current voters has everything before it.
     pub fn begin_epoch(&mut self, shared: &mut Shared, epoch: &Epoch<'_>) {
         self.withheld.release(&mut self.outboxes);
         let mut announcer = Announcer { watches: shared.watches.get_mut(), outboxes: &mut self.outboxes, audit: None };
@@ -239,7 +247,7 @@ impl Applier {
                 self.say(holder.filter(|_| holder != asker), DeliveryKind::Disconnect, |_| {});
                 self.reply(asker, DeliveryKind::SessionClosed, answered, result);
             }
-            // Whoever hears of it may take the disks of former voters away.
+            // A client that receives the answer may remove the disks of former voters.
             OpCode::Reconfig if shared.state.voter_changes() > voter_changes => {
                 asker.into_iter().for_each(|asker| self.withheld.begin(asker, &self.outboxes));
                 self.reply(asker, DeliveryKind::Reply, answered, result);
@@ -248,10 +256,10 @@ impl Applier {
         }
     }
 
-    /// Answers the reads that wait for the state in front of `command`.
+    /// Answers the reads that wait for the state before `command`.
     fn answer_reads(&mut self, shared: &Shared, command: &Command<'_>, origin: Option<Origin>) {
         let Some(Origin { connection: Some(connection), reads: Some(reads), .. }) = origin else { return };
-        // A watch of a connection that has ended would stay for ever.
+        // A watch of a connection that has ended would stay forever.
         if shared.sessions.lock().holder(command.session) == Some(connection) {
             reads.answer(shared, command, connection, &mut self.outboxes[usize::from(connection.thread)]);
         }
@@ -282,7 +290,7 @@ impl Applier {
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "every operation but three is answered alike")]
-    /// Answers commands that were not agreed on: the disk is full, nothing was done.
+    /// Answers commands that were not agreed on: the disk is full, and nothing was done.
     pub fn refuse(
         &mut self,
         shared: &Shared,
@@ -311,7 +319,7 @@ impl Applier {
     }
 }
 
-/// Whether no other connection than `asker` has the session here.
+/// Returns whether no other connection than `asker` has the session here.
 fn is_of_holder(shared: &Shared, session: SessionId, asker: Option<ConnectionId>) -> bool {
     asker.is_none() || shared.sessions.lock().holder(session).is_none_or(|holder| Some(holder) == asker)
 }

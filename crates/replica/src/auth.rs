@@ -1,7 +1,8 @@
-//! Which identity credentials prove: by packet, or in an exchange of SASL tokens. Source: `DigestAuthenticationProvider`,
-//! `IPAuthenticationProvider`, `ZooKeeperServer.processSasl`.
+//! Verification of credentials and the identities they prove: by packet, or in an exchange of SASL
+//! tokens. Source: `DigestAuthenticationProvider`, `IPAuthenticationProvider`,
+//! `ZooKeeperServer.processSasl`.
 //!
-//! * [`DigestAlgorithm`]: from `user:password` to an identity.
+//! * [`DigestAlgorithm`]: derives an identity from `user:password`.
 //! * `digest_md5`, `directives`: one exchange of tokens.
 //! * [`sasl`]: the users, and their identities.
 //! * [`ensemble`]: names of ensembles, which prove nothing.
@@ -25,27 +26,27 @@ pub use digest::DigestAlgorithm;
 pub use ensemble::EnsembleNames;
 pub use sasl::Sasl;
 
-/// Bytes of identities one connection may have. They travel with each of its writes, so that without a limit a client
-/// could make commands that no log entry can hold.
+/// Bytes of identities that one connection may have. They travel with each of its writes, so
+/// without a limit a client could make commands that no log entry can hold.
 pub const IDENTITIES_LEN_MAX: usize = 16 << 10;
 
-/// What a server asks of identities, for all its connections.
+/// Authentication settings of a server, for all its connections.
 #[derive(Clone, Debug, Default)]
 pub struct AuthConfig {
-    /// The digest identity that is also `super`.
+    /// The digest identity that also has the identity `super`.
     pub super_digest: Option<String>,
-    /// Hashes credentials of scheme `digest`.
+    /// Hash of credentials of scheme `digest`.
     pub digest: DigestAlgorithm,
-    /// One of these schemes must have been proved before any request, unless empty.
+    /// Schemes of which a client must have proved one before any request, unless empty.
     pub enforced_schemes: Vec<String>,
-    /// `None`: this server does not speak SASL.
+    /// SASL settings; `None` if this server does not speak SASL.
     pub sasl: Option<Arc<Sasl>>,
-    /// `None`: scheme `ensemble` is unknown.
+    /// Names for scheme `ensemble`; `None` if the scheme is unknown.
     pub ensemble: Option<EnsembleNames>,
 }
 
 impl AuthConfig {
-    /// Whether one of the enforced schemes is SASL's.
+    /// Returns whether one of the enforced schemes is SASL's.
     pub(crate) fn requires_sasl(&self) -> bool {
         self.enforced_schemes.iter().any(|scheme| scheme == "sasl")
     }
@@ -53,8 +54,8 @@ impl AuthConfig {
 
 /// Adds an identity unless it is there already.
 ///
-/// ZooKeeper: a connection's identities are a set, a `ConcurrentHashMap`; its order shows in `whoAmI`, in ACLs that
-/// were asked for with `auth`, and in the audit log.
+/// ZooKeeper: a connection's identities are a set, a `ConcurrentHashMap`; its order shows in
+/// `whoAmI`, in ACLs that were requested with `auth`, and in the audit log.
 pub fn add_identity(identities: &mut Vec<u8>, scheme: &str, id: &str) {
     let identity = Id { scheme: Some(scheme.into()), id: Some(id.into()) };
     let mut all: Vec<Id<'_>> = Identities(identities).iter().collect();
@@ -68,14 +69,15 @@ pub fn add_identity(identities: &mut Vec<u8>, scheme: &str, id: &str) {
     *identities = arranged;
 }
 
-/// Source: `Id.hashCode`.
+/// Returns the hash of an identity. Source: `Id.hashCode`.
 fn identity_hash(id: &Id<'_>) -> u32 {
     let texts = [id.scheme.as_deref(), id.id.as_deref()].map(Option::unwrap_or_default);
     let step = |hash: u32, text: &str| hash.wrapping_mul(37).wrapping_add(hash_code(text.as_bytes()));
     texts.into_iter().fold(17, step)
 }
 
-/// The name behind an identity: of a digest without its hash, of a scheme without a provider empty. Source: `AuthUtil.getUser`.
+/// Returns the user name of an identity: for a digest without its hash, for a scheme without a
+/// provider empty. Source: `AuthUtil.getUser`.
 pub(crate) fn user_name(settings: Settings, id: &Id<'_>) -> String {
     let (scheme, id) = (id.scheme.as_deref().unwrap_or_default(), id.id.as_deref().unwrap_or_default());
     match scheme {

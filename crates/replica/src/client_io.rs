@@ -1,13 +1,16 @@
-//! The bytes of one client, on either side of its connection: what came and is not handled, what it is owed and is not sent,
-//! and how it ends.
+//! The bytes of one client, in both directions: received but not handled, and owed but not sent;
+//! and the end of its connection.
 //!
-//! The server gives it a socket, the simulator a link ([`Around`]); both hear the same of it. Its owner
-//! * hands over what comes ([`ClientIo::received`]), and what the engine delivers ([`ClientIo::deliver`]);
-//! * writes what it is owed, says how much left ([`ClientIo::wrote`]), and has it go on ([`ClientIo::resume`]);
-//! * reads while it [wants input](ClientIo::wants_input), and closes it when it [is done](ClientIo::is_done).
+//! The server gives it a socket, the simulator a link ([`Around`]); it treats both alike. Its owner
+//! * hands over input ([`ClientIo::received`]) and the engine's deliveries ([`ClientIo::deliver`]);
+//! * writes the output, reports how much left ([`ClientIo::wrote`]), and lets it continue
+//!   ([`ClientIo::resume`]);
+//! * reads while it [wants input](ClientIo::wants_input), and closes it when it [is
+//!   done](ClientIo::is_done).
 //!
-//! Invariants: requests are handled in order, and none while replies to those before it wait to be sent; whatever came before
-//! the end of the input is carried out, also for a client that takes no output any more.
+//! Invariants: requests are handled in order, and none while replies to earlier ones wait to be
+//! sent; everything that came before the end of the input is carried out, even if the client takes
+//! no output any more.
 
 use bytes::{Buf, BytesMut};
 
@@ -16,16 +19,18 @@ use crate::delivery::{ConnectionId, Delivery};
 use crate::load::Load;
 use crate::stats::ServerStats;
 
-/// Bytes of a client's input that may wait: while its replies wait to be sent, or other clients' requests are handled.
+/// Bytes of a client's input that may wait: while its replies wait to be sent, or other clients'
+/// requests are handled.
 pub const UNREAD_LEN_MAX: usize = 32 << 20;
-/// Bytes a client may leave unread before it is cut off: events, and replies to what it asked for.
+/// Bytes of output (events and replies) that a client may leave unread before it is cut off.
 pub const UNSENT_LEN_MAX: usize = 32 << 20;
-/// Times a client's replies fill a turn and leave at once before others have theirs.
+/// Number of times that a client's replies may fill a turn and be flushed before others get their
+/// turn.
 pub const FLUSHES_MAX: usize = 16;
-/// How long an ending connection may take none of its last bytes, ms.
+/// Time for which an ending connection may take none of its last bytes, ms.
 pub const FAREWELL_MS: u64 = 5_000;
 
-/// Provides what the bytes of a client need: time, a way out, and the state.
+/// Services that a client's bytes need: time, a way out, and the state.
 pub trait Around {
     /// Returns the monotonic time, ms.
     fn clock_ms(&self) -> u64;
@@ -33,12 +38,12 @@ pub trait Around {
     /// Returns whether so much waits for the engine that nothing may be added.
     fn is_congested(&self) -> bool;
 
-    /// Handles the requests at the start of `input` with [`Connection::handle`], with the state locked; before that, whatever was
-    /// delivered to clients of this thread is put where it belongs, so that no reply overtakes an event. Returns how many bytes
-    /// were used up.
+    /// Handles the requests at the start of `input` with [`Connection::handle`], with the state
+    /// locked. Before that, it distributes everything delivered to clients of this thread, so that
+    /// no reply overtakes an event. Returns how many bytes were consumed.
     fn handle(&mut self, client: &mut ClientIo, input: &[u8]) -> (usize, Flow);
 
-    /// Writes what the client is owed, as far as it takes it without waiting.
+    /// Writes the output that the client takes without blocking.
     fn flush(&mut self, client: &mut ClientIo);
 
     /// Takes an empty buffer for another use.
@@ -46,28 +51,30 @@ pub trait Around {
         drop(buffer);
     }
 
-    /// The client's next request waits until less is under way: its owner has it [go on](ClientIo::leave_queue) then.
+    /// Makes the client's next request wait until less is under way: its owner then lets it
+    /// [continue](ClientIo::leave_queue).
     fn queue_up(&mut self);
 
-    /// The client has had its share of a turn: its owner has it go on when others have had theirs.
+    /// Notes that the client has had its share of a turn: its owner lets it continue when others
+    /// have had theirs.
     fn go_on_later(&mut self);
 
-    /// The client has asked for a four-letter word; `rest` came with it.
+    /// Answers a four-letter word; `rest` came with it.
     fn answer_word(&mut self, word: [u8; 4], rest: &[u8]);
 }
 
-/// How a client ends.
+/// Reason why a client ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Farewell {
-    /// It closed its side, or the network did.
+    /// The client closed its side, or the network did.
     Gone,
     /// A four-letter word was answered.
     Answered,
-    /// The protocol says so.
+    /// The protocol requires it.
     Protocol(End),
-    /// It does not read what it asked for: so many bytes.
+    /// The client does not read its output, which is this many bytes long.
     Unread(usize),
-    /// It did not say who it is in time.
+    /// The client began no session in time.
     Silent,
     /// The transport ends it, for example TLS.
     Transport(String),
@@ -82,40 +89,41 @@ pub struct ClientIo {
     pub connection: Connection,
     /// Input that is not a complete frame yet, or waits.
     unread: BytesMut,
-    /// Output that was not taken yet.
+    /// Output that has not been taken yet.
     pub unsent: Vec<u8>,
     /// Bytes delivered by the engine since `unsent` was last empty.
     delivered_len: usize,
-    /// The next frame waits for an answer, or for room.
+    /// Whether the next frame waits for an answer, or for room.
     blocked: bool,
-    /// It has had its share of the thread, and goes on later.
+    /// Whether the client has had its share of the thread, and continues later.
     paused: bool,
-    /// It waits until less is under way.
+    /// Whether the client waits until less is under way.
     queued: bool,
-    /// A four-letter word is being answered: nothing else is.
+    /// Whether a four-letter word is being answered; nothing else is then.
     word: bool,
-    /// Since when its client has sent all that it will, ms.
+    /// Time at which the client's input ended, ms.
     input_ended_ms: Option<u64>,
-    /// Its client takes no output any more: what it has sent is still carried out.
+    /// Whether the client takes no output any more; its input is still carried out.
     deaf: bool,
-    /// Bytes that left so far.
+    /// Bytes sent so far.
     written: u64,
-    /// Bytes of those that the client had taken at the last look, and when that last grew, ms.
+    /// Number of sent bytes that the client had taken at the last look, and the time at which it
+    /// last grew, ms.
     taken: (u64, u64),
-    /// It is closed.
+    /// Whether it is closed.
     closed: bool,
-    /// The server will not answer its writes.
+    /// Whether the server will not answer its writes.
     abandoned: bool,
-    /// The connection that waits for this one's end: the last of those that asked for its session.
+    /// The connection that waits for this one to end: the last of those that asked for its session.
     successor: Option<ConnectionId>,
-    /// Deliveries have reached it, and it has not gone on since.
+    /// Whether deliveries have reached it since it last continued.
     touched: bool,
-    /// Why and since when it is to end, ms; what is unsent goes out first.
+    /// Reason and time, ms, of its end; unsent output goes out first.
     end: Option<(Farewell, u64)>,
 }
 
 impl ClientIo {
-    /// A client that has just been accepted.
+    /// Creates the state of a client that has just been accepted.
     pub fn new(connection: Connection, now_ms: u64) -> ClientIo {
         ClientIo {
             connection,
@@ -138,7 +146,7 @@ impl ClientIo {
         }
     }
 
-    /// Takes bytes of the client, and handles what it may of them.
+    /// Takes bytes from the client, and handles as many as it may.
     pub fn received(&mut self, input: &[u8], around: &mut impl Around) {
         if self.word {
             return;
@@ -154,8 +162,8 @@ impl ClientIo {
         }
     }
 
-    /// Notes that the client lives, if a part of a request is here or one waits: its owner calls this after input.
-    /// Returns whether that renewed its session.
+    /// Renews the session if a partial or waiting request shows that the client is alive; its owner
+    /// calls this after input. Returns whether it renewed the session.
     pub fn renew_if_waiting(&mut self, now_ms: u64) -> bool {
         !self.unread.is_empty() && self.connection.renew(now_ms)
     }
@@ -176,7 +184,8 @@ impl ClientIo {
         }
     }
 
-    /// Handles the frames at the start of `input` and writes the replies. Returns how many bytes were used up.
+    /// Handles the frames at the start of `input` and writes the replies. Returns how many bytes
+    /// were consumed.
     fn turn(&mut self, input: &[u8], around: &mut impl Around) -> usize {
         let (mut used, mut flushes) = (0, 0);
         loop {
@@ -224,7 +233,7 @@ impl ClientIo {
         }
     }
 
-    /// Writes what the client is owed, and handles what was held back for that.
+    /// Writes the output, and handles the input that was held back for it.
     pub fn go_on(&mut self, around: &mut impl Around) {
         around.flush(self);
         if self.unsent.is_empty() {
@@ -233,8 +242,8 @@ impl ClientIo {
         }
     }
 
-    /// Takes a delivery of the engine. Returns true if so much is unsent that the client is [cut off](ClientIo::cut_off) unless
-    /// it takes some of it now.
+    /// Takes a delivery of the engine. Returns true if so much is unsent that the client is [cut
+    /// off](ClientIo::cut_off) unless it takes some of it now.
     pub fn deliver(
         &mut self,
         delivery: Delivery,
@@ -259,7 +268,7 @@ impl ClientIo {
         self.leaves_unread()
     }
 
-    /// Tells the connection what it was sent.
+    /// Passes a delivery to the connection.
     fn take_note(&mut self, delivery: Delivery, now_ms: u64, load: &Load, stats: &mut ServerStats) {
         let ClientIo { connection, unsent, .. } = self;
         let before = (connection.in_flight(), connection.large_bytes());
@@ -270,12 +279,13 @@ impl ClientIo {
         }
     }
 
-    /// Whether the client leaves too much unread. A reply on its way may be long: only what was delivered behind it counts.
+    /// Returns whether the client leaves too much unread. A reply being sent may be long: only
+    /// bytes delivered behind it count.
     fn leaves_unread(&self) -> bool {
         self.delivered_len.min(self.unsent.len()) > UNSENT_LEN_MAX
     }
 
-    /// Ends a client that takes nothing of too much.
+    /// Ends a client that has too much output and takes none of it.
     pub fn cut_off(&mut self, now_ms: u64) {
         if self.unsent.len() > UNSENT_LEN_MAX {
             self.end(Farewell::Unread(self.unsent.len()), now_ms);
@@ -283,24 +293,25 @@ impl ClientIo {
         }
     }
 
-    /// Notes that `count` bytes left.
+    /// Notes that `count` bytes were sent.
     pub fn wrote(&mut self, count: usize) {
         self.written += count as u64;
     }
 
-    /// Forgets what a client is owed that takes nothing any more.
+    /// Drops the output of a client that takes nothing any more.
     pub fn forget_unheard(&mut self) {
         if self.deaf {
             self.unsent.clear();
         }
     }
 
-    /// Notes that the client has taken all it was owed.
+    /// Notes that the client has taken all its output.
     pub fn note_all_taken(&mut self, now_ms: u64) {
         self.taken.1 = now_ms;
     }
 
-    /// Notes that of what left, so many bytes are not acknowledged: the others the client has taken, which is a sign of life.
+    /// Notes that `count` of the sent bytes are not acknowledged: the client has taken the others,
+    /// which is a sign of life.
     pub fn note_unacknowledged(&mut self, count: u64, now_ms: u64) {
         let taken = self.written.saturating_sub(count);
         if taken > self.taken.0 {
@@ -309,32 +320,32 @@ impl ClientIo {
         }
     }
 
-    /// The client sends nothing more.
+    /// Notes that the client sends nothing more.
     pub fn end_input(&mut self, now_ms: u64) {
         self.input_ended_ms.get_or_insert(now_ms);
     }
 
-    /// The client takes nothing any more: what it has sent is still carried out.
+    /// Notes that the client takes nothing any more; its input is still carried out.
     pub fn turn_deaf(&mut self) {
         self.deaf = true;
     }
 
-    /// Returns whether it takes nothing any more.
+    /// Returns whether the client takes nothing any more.
     pub fn is_deaf(&self) -> bool {
         self.deaf
     }
 
-    /// Has the connection end once everything is sent; the first reason counts.
+    /// Ends the connection once everything is sent; the first reason counts.
     pub fn end(&mut self, farewell: Farewell, now_ms: u64) {
         self.end.get_or_insert((farewell, now_ms));
     }
 
-    /// Returns why it ends, if it does.
+    /// Returns the reason why it ends, if it does.
     pub fn farewell(&self) -> Option<&Farewell> {
         self.end.as_ref().map(|(farewell, _)| farewell)
     }
 
-    /// Ends a client that has been handled to its end. Returns whether it was one.
+    /// Ends a client whose input has ended and is all handled. Returns whether it was one.
     pub fn end_if_over(&mut self, now_ms: u64) -> bool {
         let is_over = self.end.is_none() && self.input_ended_ms.is_some() && !self.is_held_back() && !self.blocked;
         if is_over {
@@ -344,7 +355,7 @@ impl ClientIo {
         is_over
     }
 
-    /// Returns whether it is to be closed: it ends, and has everything.
+    /// Returns whether it must be closed: it is ending, and everything is sent.
     pub fn is_done(&self) -> bool {
         self.end.is_some() && self.unsent.is_empty()
     }
@@ -360,24 +371,26 @@ impl ClientIo {
         self.closed
     }
 
-    /// The server serves nobody for now, and answers none of its writes.
+    /// Ends a client because the server serves no clients for now; its writes are not answered.
     pub fn abandon(&mut self, now_ms: u64) {
         self.end(Farewell::Protocol(End::NotServing), now_ms);
         self.abandoned = true;
     }
 
-    /// Another connection waits for the end of this one. Returns the one that did so far, which must end.
+    /// Sets the connection that waits for this one to end. Returns the one that waited so far,
+    /// which must end.
     pub fn set_successor(&mut self, successor: ConnectionId) -> Option<ConnectionId> {
         self.successor.replace(successor)
     }
 
-    /// Takes the connection that waits for its end.
+    /// Takes the connection that waits for this one to end.
     pub fn take_successor(&mut self) -> Option<ConnectionId> {
         self.successor.take()
     }
 
-    /// Its session is wanted elsewhere, or over. Whatever had arrived was [received](ClientIo::received) before, if it is wanted
-    /// elsewhere: that is carried out as if the client had left.
+    /// Ends this connection because its session has moved or ended. If it has moved, input that had
+    /// arrived was [received](ClientIo::received) before and is carried out as if the client had
+    /// left.
     pub fn give_way(&mut self, is_moved: bool, now_ms: u64) {
         if is_moved {
             if self.end.is_none() {
@@ -390,54 +403,57 @@ impl ClientIo {
         }
     }
 
-    /// Returns whether its writes in flight must be answered before its session goes on elsewhere.
+    /// Returns whether its writes in flight must be answered before its session continues
+    /// elsewhere.
     pub fn must_settle(&self, config: &ConnectionConfig) -> bool {
         !self.abandoned && self.connection.must_settle(config)
     }
 
-    /// Returns whether input only gathers: replies must leave first, or other clients' requests.
+    /// Returns whether input only accumulates: replies must leave first, or other clients' requests
+    /// come first.
     pub fn is_held_back(&self) -> bool {
         self.queued || self.word || !self.unsent.is_empty()
     }
 
-    /// Returns whether it has had its share, and goes on.
+    /// Returns whether it has had its share, and continues later.
     pub fn is_paused(&self) -> bool {
         self.paused
     }
 
-    /// It waits no longer until less is under way.
+    /// Lets it continue: less is under way.
     pub fn leave_queue(&mut self) {
         self.queued = false;
     }
 
-    /// Notes that deliveries have reached it. Returns whether that is known already.
+    /// Notes that deliveries have reached it. Returns whether that was noted already.
     pub fn touch(&mut self) -> bool {
         std::mem::replace(&mut self.touched, true)
     }
 
-    /// Returns whether deliveries have reached it since it was last asked.
+    /// Returns whether deliveries have reached it since the last call.
     pub fn take_touched(&mut self) -> bool {
         std::mem::take(&mut self.touched)
     }
 
-    /// Returns whether the client leaves, or sends nothing more, and takes none of the output it is owed.
+    /// Returns whether the client is leaving, or sends nothing more, and takes none of its output.
     pub fn takes_nothing(&self, now_ms: u64) -> bool {
         let leaving_since_ms = self.end.as_ref().map(|&(_, since_ms)| since_ms).or(self.input_ended_ms);
         let is_stuck = |since_ms: u64| now_ms > since_ms.max(self.taken.1) + FAREWELL_MS;
         !self.unsent.is_empty() && leaving_since_ms.is_some_and(is_stuck)
     }
 
-    /// Returns whether everything that was read is answered, and every answer sent.
+    /// Returns whether every request that was read is answered, and every answer sent.
     pub fn is_settled(&self) -> bool {
         self.connection.in_flight() == 0 && !self.blocked && self.unsent.is_empty()
     }
 
-    /// Returns whether nothing waits to be handled.
+    /// Returns whether no input waits to be handled.
     pub fn has_read_all(&self) -> bool {
         self.unread.is_empty()
     }
 
-    /// Returns whether more input is wanted. Input that waits is read up to a limit: pings may be in it, and writes.
+    /// Returns whether more input is wanted. Waiting input is read up to a limit: there may be
+    /// pings in it, and writes.
     pub fn wants_input(&self, unread_len_max: usize) -> bool {
         !self.word && self.end.is_none() && self.input_ended_ms.is_none() && self.unread.len() < unread_len_max
     }

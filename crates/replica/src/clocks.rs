@@ -1,17 +1,20 @@
-//! Session clocks: when each session was last heard of, and which have expired.
+//! Session clocks: the time at which each session was last heard, and its expiry.
 //!
-//! Owns one deadline per session, at the ends of ticks, as ZooKeeper keeps them: a session expires between its timeout
-//! and its timeout plus one tick after it was last heard of, never earlier. What was heard is a plain time that the
-//! connection's thread writes and this reads when a deadline comes due, so that a packet costs no more than a store.
+//! Each session has one deadline, at the end of a tick, as in ZooKeeper: a session expires between
+//! its timeout and its timeout plus one tick after it was last heard, never earlier. The
+//! connection's thread writes the time as a plain value, which the clocks read when a deadline
+//! comes due, so that a packet costs no more than a store.
 //!
-//! The own-pause guard: when this server itself stood still, its sessions could not be heard, so their deadlines move
-//! by the pause. ZooKeeper expires every session in that case. A session that stays silent between the pauses is forgiven as
-//! many of them as its timeout has looks at the clocks: it has had its timeout's worth of chances to be heard then, and must
+//! The own-pause guard: when this server itself stood still, its sessions could not be heard, so
+//! their deadlines move by the pause. ZooKeeper expires every session in that case. A session that
+//! stays silent between the pauses is forgiven at most as many pauses as there are looks at the
+//! clocks in its timeout: after those it has had its full timeout's chances to be heard, and must
 //! expire, however late each look comes.
 //!
-//! In an ensemble every server has clocks, but only the leader looks at them: the others tell it which sessions they have
-//! heard from. Invariant: a session that is not closing has exactly one place among the deadlines.
-//! Source: `SessionTrackerImpl`, `ExpiryQueue`, `LearnerSessionTracker`.
+//! In an ensemble every server has clocks, but only the leader looks at them: the others tell it
+//! the sessions from which they have heard. Invariant: a session that is not closing has exactly
+//! one place among the deadlines. Source: `SessionTrackerImpl`, `ExpiryQueue`,
+//! `LearnerSessionTracker`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,29 +23,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use foldhash::fast::FixedState;
 use oxkeeper_proto::SessionId;
 
-/// When a session's connection last sent something, ms; [`TAKEN_OVER`] once another connection has the session. Shared
-/// with the thread that owns the connection, which only ever raises it.
+/// Time at which a session's connection last sent something, ms; [`TAKEN_OVER`] once another
+/// connection has the session. Shared with the thread that owns the connection, which only ever
+/// raises it.
 pub type Heard = Arc<AtomicU64>;
 
-/// Later than any time: what a connection that has lost its session finds.
+/// Value later than any time, which a connection finds once it has lost its session.
 pub const TAKEN_OVER: u64 = u64::MAX;
 
 #[derive(Debug)]
 struct Clock {
     timeout_ms: u64,
     heard: Heard,
-    /// What was heard when the leader was last told.
+    /// Value of `heard` when the leader was last told.
     told_ms: u64,
-    /// Not before this, whatever was heard.
+    /// Lower bound of the expiry, whatever was heard.
     floor_ms: u64,
     /// Its place among the deadlines.
     deadline_ms: u64,
     closing: Option<Closing>,
-    /// The last `heard` for which pauses were forgiven, and how many of them.
+    /// The last `heard` for which pauses were forgiven, and the number of those pauses.
     forgiven: (u64, u64),
 }
 
-/// Why a session is about to end.
+/// Reason why a session is about to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Closing {
     /// It has expired.
@@ -60,42 +64,42 @@ pub struct Clocks {
     last_tick_ms: u64,
 }
 
-/// A gap between two looks at the clocks of more than this many ticks is a pause of this server.
+/// Number of ticks between two looks at the clocks above which the gap is a pause of this server.
 const PAUSE_TICKS: u64 = 1;
 
 impl Clocks {
-    /// No sessions yet.
+    /// Creates clocks without sessions.
     pub fn new(tick_ms: u64, now_ms: u64) -> Clocks {
         let by_session = HashMap::with_hasher(FixedState::with_seed(tick_ms));
         Clocks { tick_ms, by_session, deadlines: BTreeSet::new(), last_tick_ms: now_ms }
     }
 
-    /// Clocks of the same kind without any session.
+    /// Returns clocks with the same settings, without sessions.
     pub(crate) fn emptied(&self, now_ms: u64) -> Clocks {
         Clocks::new(self.tick_ms, now_ms)
     }
 
-    /// How many sessions there are.
+    /// Returns the number of sessions.
     pub fn len(&self) -> usize {
         self.by_session.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no sessions.
     pub fn is_empty(&self) -> bool {
         self.by_session.is_empty()
     }
 
-    /// Whether there is a clock for `session`.
+    /// Returns whether there is a clock for `session`.
     pub(crate) fn knows(&self, session: SessionId) -> bool {
         self.by_session.contains_key(&session)
     }
 
-    /// How often [`Clocks::tick`] wants to be called, ms.
+    /// Returns the interval at which to call [`Clocks::tick`], ms.
     pub fn interval_ms(&self) -> u64 {
         (self.tick_ms / 2).max(1)
     }
 
-    /// A session exists (again): its full timeout begins now.
+    /// Opens or reopens a session: its full timeout begins now.
     pub fn open(&mut self, session: SessionId, timeout_ms: i32, now_ms: u64) {
         let timeout_ms = u64::try_from(timeout_ms).unwrap_or(0);
         let deadline_ms = self.bucket(now_ms + timeout_ms);
@@ -107,7 +111,8 @@ impl Clocks {
         self.deadlines.insert((deadline_ms, session));
     }
 
-    /// A connection takes the session over, with a newly negotiated timeout. `None`: it is unknown or ending.
+    /// Attaches a connection to the session, with a newly negotiated timeout. Returns `None` if the
+    /// session is unknown or ending.
     pub fn attach(&mut self, session: SessionId, timeout_ms: i32, now_ms: u64) -> Option<Heard> {
         let clock = self.by_session.get_mut(&session).filter(|clock| clock.closing.is_none())?;
         clock.timeout_ms = u64::try_from(timeout_ms).unwrap_or(0);
@@ -118,7 +123,7 @@ impl Clocks {
         Some(heard)
     }
 
-    /// Whoever has the session so far no longer has it; its deadline stays.
+    /// Detaches the connection that has the session; its deadline stays.
     pub fn take_over(&mut self, session: SessionId) {
         if let Some(clock) = self.by_session.get_mut(&session) {
             let heard_ms = clock.heard.swap(TAKEN_OVER, Ordering::Relaxed);
@@ -126,8 +131,8 @@ impl Clocks {
         }
     }
 
-    /// It was agreed on that the session goes on, here or at another server: whoever had it has it no more, and what was
-    /// about to end it comes too late, or will end it when its turn comes.
+    /// Resumes the session, here or at another server, as agreed: the connection that had it loses
+    /// it. An end that was pending comes too late, or takes effect in its turn.
     pub fn resume(&mut self, session: SessionId, timeout_ms: i32, now_ms: u64) {
         if let Some(clock) = self.by_session.get_mut(&session) {
             clock.closing = None;
@@ -135,7 +140,8 @@ impl Clocks {
         }
     }
 
-    /// A shorter timeout must not wait for the old, later deadline.
+    /// Moves the deadline forward if it is too late: a shorter timeout must not wait for the old
+    /// one.
     fn hasten(&mut self, session: SessionId) {
         let clock = &self.by_session[&session];
         let due_ms = self.due_ms(clock);
@@ -144,7 +150,7 @@ impl Clocks {
         }
     }
 
-    /// Gives the session another deadline.
+    /// Moves the session to another deadline.
     fn schedule(&mut self, session: SessionId, due_ms: u64) {
         let clock = self.by_session.get_mut(&session).expect("its clock exists");
         self.deadlines.remove(&(clock.deadline_ms, session));
@@ -152,22 +158,23 @@ impl Clocks {
         clock.deadline_ms = due_ms;
     }
 
-    /// Another server has heard from the session.
+    /// Notes that another server has heard from the session.
     pub fn touch(&mut self, session: SessionId, now_ms: u64) {
         if let Some(clock) = self.by_session.get(&session) {
             clock.heard.fetch_max(now_ms, Ordering::Relaxed);
         }
     }
 
-    /// Whether the session was heard from since this was last asked.
+    /// Returns whether the session was heard since the last call.
     pub(crate) fn take_touched(&mut self, session: SessionId) -> bool {
         let Some(clock) = self.by_session.get_mut(&session) else { return false };
         let heard_ms = clock.heard.load(Ordering::Relaxed);
         std::mem::replace(&mut clock.told_ms, heard_ms) != heard_ms
     }
 
-    /// This server begins to lead: nobody knows what the former leader has heard, so every session has its full timeout
-    /// anew. Those that had expired for this server live on; those whose clients want them closed will be.
+    /// Restarts the clocks when this server begins to lead: it does not know what the former leader
+    /// has heard, so every session gets its full timeout anew. Sessions that had expired on this
+    /// server live on; those that their clients want closed will be closed.
     pub fn restart(&mut self, now_ms: u64) {
         self.last_tick_ms = now_ms;
         self.deadlines.clear();
@@ -180,21 +187,21 @@ impl Clocks {
         }
     }
 
-    /// The session is over.
+    /// Removes a session that has ended.
     pub fn close(&mut self, session: SessionId) {
         if let Some(clock) = self.by_session.remove(&session) {
             self.deadlines.remove(&(clock.deadline_ms, session));
         }
     }
 
-    /// The session is being closed, as its client wants: nothing renews it any more.
+    /// Notes that the session is being closed at its client's request: nothing renews it any more.
     pub fn closing(&mut self, session: SessionId) {
         if let Some(clock) = self.by_session.get_mut(&session) {
             clock.closing = Some(Closing::Asked);
         }
     }
 
-    /// The sessions that have expired by `now_ms`; each is named once.
+    /// Returns the sessions that have expired by `now_ms`, each once.
     pub fn tick(&mut self, now_ms: u64) -> Vec<SessionId> {
         let now_ms = now_ms.max(self.last_tick_ms);
         let gap_ms = now_ms.saturating_sub(self.last_tick_ms);
@@ -224,8 +231,8 @@ impl Clocks {
         }
     }
 
-    /// Moves every deadline by a pause of this server; but nobody, heard of since or not, has more than a full timeout
-    /// from now, and nobody who stays silent is forgiven for ever.
+    /// Moves every deadline by a pause of this server; but no session, heard since or not, gets
+    /// more than a full timeout from now, and none that stays silent is forgiven forever.
     fn forgive(&mut self, gap_ms: u64, now_ms: u64) {
         let (tick_ms, interval_ms) = (self.tick_ms, self.interval_ms());
         for clock in self.by_session.values_mut() {
@@ -241,7 +248,7 @@ impl Clocks {
         }
     }
 
-    /// Checks every invariant. Panics with what is broken.
+    /// Checks every invariant. Panics with the one that is broken.
     pub fn check(&self) {
         for &(deadline_ms, session) in &self.deadlines {
             let known_ms = self.by_session.get(&session).map(|clock| clock.deadline_ms);
@@ -261,7 +268,7 @@ impl Clocks {
         bucket(at_ms, self.tick_ms)
     }
 
-    /// The sessions by the time at which they would expire, for `dump`.
+    /// Returns the sessions by the time at which they would expire, for `dump`.
     pub fn deadlines(&self) -> BTreeMap<u64, Vec<SessionId>> {
         let mut deadlines: BTreeMap<u64, Vec<SessionId>> = BTreeMap::new();
         for (&session, clock) in &self.by_session {
@@ -278,7 +285,7 @@ impl Clock {
     }
 }
 
-/// The end of the tick that `at_ms` lies in.
+/// Returns the end of the tick that contains `at_ms`.
 fn bucket(at_ms: u64, tick_ms: u64) -> u64 {
     (at_ms / tick_ms + 1) * tick_ms
 }
@@ -344,11 +351,12 @@ mod tests {
         assert_eq!(clocks.tick(8500), [A], "not at 16500");
     }
 
-    /// A machine so slow that each look comes too late, for ever.
+    /// Simulates a machine so slow that each look comes too late, forever.
     #[test]
     fn late_looks_do_not_keep_the_dead_alive() {
         for (gap_ms, timeout_ms) in [(151, 400), (1_000, 400), (400, 2_000)] {
-            // As many looks as its timeout has, then its timeout, and one look and one tick more.
+            // As many looks as there are in its timeout, then its timeout, and one look and one
+            // tick more.
             let latest_ms = timeout_ms / 50 * gap_ms + timeout_ms + gap_ms + 100;
             let mut clocks = Clocks::new(100, 0);
             let (dead, alive) = (A, SessionId(2));
@@ -357,7 +365,8 @@ mod tests {
             let mut expired = Vec::new();
             for look in 1..100 {
                 let now_ms = look * gap_ms;
-                // Its client is heard as soon as the server is there, but the clocks are looked at before.
+                // The client is heard as soon as the server is there, but the clocks are looked at
+                // before.
                 expired.extend(clocks.tick(now_ms).into_iter().map(|session| (session, now_ms)));
                 heard.store(now_ms, Ordering::Relaxed);
             }
@@ -366,7 +375,7 @@ mod tests {
         }
     }
 
-    /// As many as that only count if nothing is heard between them.
+    /// The limit on forgiven pauses applies only if nothing is heard between them.
     #[test]
     fn every_pause_of_a_server_that_hears_its_clients_is_forgiven() {
         let mut clocks = Clocks::new(100, 0);
@@ -403,7 +412,7 @@ mod tests {
         assert_eq!(clocks.tick(300), [A]);
     }
 
-    /// The first look at which `A` expires.
+    /// Returns the time of the first look at which `A` expires.
     fn expires_ms(clocks: &mut Clocks, mut now_ms: u64) -> u64 {
         while clocks.tick(now_ms) != [A] {
             assert!(now_ms < 100_000, "it expires at last");
@@ -427,7 +436,8 @@ mod tests {
         let mut clocks = Clocks::new(100, 0);
         clocks.open(A, 300, 0);
         assert_eq!(expires_ms(&mut clocks, 50), 400);
-        // Others led, and looked at their clocks, for a long time: no pause of this server's.
+        // Other servers led, and looked at their clocks, for a long time: that is no pause of this
+        // server.
         clocks.restart(9_010);
         assert_eq!(expires_ms(&mut clocks, 9_100), 9_400, "9310 due: it had not been closed");
         clocks.restart(9_410);
@@ -443,7 +453,7 @@ mod tests {
         clocks.restart(10);
         assert!(clocks.attach(A, 300, 10).is_none());
         assert!((0..20).all(|look| clocks.tick(50 * look).is_empty()));
-        // Unless it was agreed on before that the session goes on elsewhere.
+        // It is not closed if it was agreed before that the session continues elsewhere.
         clocks.resume(A, 300, 1_000);
         clocks.resume(SessionId(2), 300, 1_000);
         assert_eq!(expires_ms(&mut clocks, 1_000), 1_400);
