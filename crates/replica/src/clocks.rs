@@ -49,9 +49,9 @@ struct Clock {
 /// Reason why a session is about to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Closing {
-    /// It has expired.
+    /// The session has expired.
     Expired,
-    /// Its client asked for it.
+    /// The client asked for it.
     Asked,
 }
 

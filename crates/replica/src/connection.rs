@@ -1,11 +1,12 @@
-//! One client connection: its frames in, its replies and commands out, strictly in order.
+//! One client connection: frames in, replies and commands out, strictly in order.
 //!
-//! A read is answered where it arrives, under the shared lock, unless this connection has a write under way: then it waits
-//! until that write is answered, and writes behind it are proposed meanwhile (`reads_ahead.rs`). So replies leave in
-//! request order, a client sees its own writes, and never a later write of its own in an earlier read.
+//! A read is answered on arrival, under the shared lock, unless this connection has a write under
+//! way: then the read waits until that write is answered, while later writes are proposed
+//! (`reads_ahead.rs`). So replies leave in request order, and a client sees its own writes, but
+//! never a later write of its own in an earlier read.
 //!
-//! A client that comes back with its session waits until the connection that has it has ended: what it had sent there, as
-//! far as it has arrived, comes before what it sends here.
+//! A client that comes back with its session waits until the connection that has the session has
+//! ended: requests that have arrived there come before those that it sends here.
 //!
 //! Invariant: `in_flight` counts the writes proposed and not yet answered. Source: `NIOServerCnxn`, `ZooKeeperServer`,
 //! `FinalRequestProcessor`, `CommitProcessor`.
@@ -29,12 +30,12 @@ use crate::request::Outcome;
 use crate::stats::{ConnectionStats, Counting, ServerStats};
 use crate::{Serving, Shared};
 
-/// Unanswered writes of one connection before it is not read any further.
+/// Number of unanswered writes at which a connection is not read any further.
 pub const IN_FLIGHT_MAX: u32 = 4096;
-/// Bytes of replies collected in one turn before they are written out, bytes.
+/// Bytes of replies collected in one turn before they are written out.
 pub const OUT_TURN_MAX: usize = 1 << 20;
 
-/// What the same server tells all its connections.
+/// Configuration that all connections of a server share.
 #[derive(Clone, Debug)]
 pub struct ConnectionConfig {
     /// `jute.maxbuffer`, bytes.
@@ -43,19 +44,19 @@ pub struct ConnectionConfig {
     pub session_timeout_min_ms: i32,
     /// Longest session timeout granted, ms.
     pub session_timeout_max_ms: i32,
-    /// Switches that travel with every command.
+    /// Settings that travel with every command.
     pub settings: Settings,
-    /// What is asked of identities.
+    /// Authentication settings.
     pub auth: AuthConfig,
-    /// Whether the first four bytes of a connection are a four-letter word.
+    /// Returns whether the first four bytes of a connection are a four-letter word.
     pub is_word: fn([u8; 4]) -> bool,
-    /// Whether there are other servers: what this one knows may lag behind what was agreed on.
+    /// Whether there are other servers: then this server's state may lag behind what is agreed on.
     pub distributed: bool,
-    /// Which sessions are not agreed on.
+    /// Sessions that are not agreed on.
     pub local_sessions: LocalSessions,
 }
 
-/// Why a connection ends.
+/// Reason why a connection ends.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum End {
@@ -106,7 +107,8 @@ pub enum End {
     Overlong,
 }
 
-/// Says what four bytes mean that are not the length of a frame: most are another protocol's first ones.
+/// Explains four bytes that are no valid frame length: most are the first bytes of another
+/// protocol.
 fn told_by_length(len: i32) -> String {
     match &len.to_be_bytes() {
         [0x16, 0x03, ..] => "the client speaks TLS to the port without TLS".to_owned(),
@@ -117,12 +119,13 @@ fn told_by_length(len: i32) -> String {
     }
 }
 
-/// How far a turn came.
+/// Outcome of a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flow {
     /// Every complete frame was handled.
     More,
-    /// The next frame waits for this connection's own writes, or for the end of the one that had its session.
+    /// The next frame waits for this connection's own writes, or for the end of the connection that
+    /// had its session.
     Blocked,
     /// The next frame waits until the server has fewer requests under way.
     Throttled,
@@ -134,16 +137,16 @@ pub enum Flow {
     End(End),
 }
 
-/// What a connection works with while it handles frames.
+/// Context in which a connection handles frames.
 #[derive(Debug)]
 pub struct Turn<'a> {
-    /// Locked for reading.
+    /// The state, locked for reading.
     pub shared: &'a Shared,
-    /// For all connections.
+    /// Configuration of all connections.
     pub config: &'a ConnectionConfig,
-    /// Of all connections.
+    /// Load of all connections.
     pub load: &'a Load,
-    /// Monotonic, ms.
+    /// Monotonic time, ms.
     pub now_ms: u64,
     /// Takes commands.
     pub proposals: &'a mut Proposals,
@@ -151,16 +154,17 @@ pub struct Turn<'a> {
     pub out: &'a mut Vec<u8>,
     /// Takes the connections whose session this one wants.
     pub superseded: &'a mut Vec<Takeover>,
-    /// Of all connections of the thread.
+    /// Counters of all connections of the thread.
     pub stats: &'a mut ServerStats,
 }
 
 /// A connection that must end because its client has come back over another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Takeover {
-    /// Connection that must end. Input that has arrived there is handled first.
+    /// The connection that must end. Input that has arrived there is handled first.
     pub holder: ConnectionId,
-    /// Connection that waits for that, and is told by [`Connection::clear`]; `None` if it was refused.
+    /// The connection that waits for that, and is notified with [`Connection::clear`]; `None` if it
+    /// was refused.
     pub successor: Option<ConnectionId>,
 }
 
@@ -170,7 +174,7 @@ enum Stage {
     Fresh,
     /// The connection that has the session must end first.
     Superseding(ConnectionId),
-    /// It has ended.
+    /// The connection that had the session has ended.
     Cleared(ConnectionId),
     /// The session is being created, or resumed.
     Connecting,
@@ -191,32 +195,33 @@ pub struct Connection {
     knows_read_only: bool,
     /// Whether only this server knows its session.
     pub(crate) local: bool,
-    /// Whether it is served reads only, and ends with that.
+    /// Whether it was opened in read-only mode, with which it ends.
     read_only: bool,
     pub(crate) identities: Vec<u8>,
     /// The exchange of SASL tokens, once there is one.
     pub(crate) sasl: Option<Box<DigestMd5>>,
     in_flight: u32,
     pub(crate) ahead: Ahead,
-    /// Writes answered so far.
+    /// Number of writes answered so far.
     answered: u64,
-    /// Large requests among those in flight: which of all its writes, and bytes.
+    /// Large requests in flight: the number of each among all writes of the connection, and its
+    /// bytes.
     large: VecDeque<(u64, u32)>,
     pub(crate) heard: Option<Heard>,
-    /// When the frames at hand arrived, ms.
+    /// Arrival time of the current frames, ms.
     pub(crate) arrived_ms: u64,
-    /// Since when the next frame has been held back, ms.
+    /// Time since which the next frame has been held back, ms.
     held_since_ms: Option<u64>,
-    /// Since when it has been held back for other connections' sake, ms.
+    /// Time since which it has been held back for the sake of other connections, ms.
     throttled_since_ms: Option<u64>,
-    /// How long the frames at hand were, ms.
+    /// Time for which the current frames were held back for the sake of other connections, ms.
     throttled_ms: u64,
-    /// What it did.
+    /// Counters of this connection.
     pub stats: ConnectionStats,
 }
 
 impl Connection {
-    /// A connection just accepted from `address`.
+    /// Creates a connection that was just accepted from `address`.
     pub fn new(id: ConnectionId, address: &str) -> Connection {
         let mut identities = Vec::new();
         crate::auth::add_identity(&mut identities, "ip", address);
@@ -244,7 +249,8 @@ impl Connection {
         }
     }
 
-    /// Adds an identity that the transport has proved, before the first frame. False: there is no room for it.
+    /// Adds an identity that the transport has proved, before the first frame. Returns false if
+    /// there is no room for it.
     pub fn identify(&mut self, scheme: &str, id: &str) -> bool {
         if self.identities.len() + scheme.len() + id.len() > crate::auth::IDENTITIES_LEN_MAX {
             return false;
@@ -254,72 +260,72 @@ impl Connection {
         true
     }
 
-    /// Its session; `NONE` before the handshake.
+    /// Returns its session; `NONE` before the handshake.
     pub fn session(&self) -> SessionId {
         self.session
     }
 
-    /// The negotiated timeout, ms.
+    /// Returns the negotiated timeout, ms.
     pub fn timeout_ms(&self) -> i32 {
         self.timeout_ms
     }
 
-    /// Whether only this server knows its session.
+    /// Returns whether only this server knows its session.
     pub fn is_local(&self) -> bool {
         self.local
     }
 
-    /// Whether it is one of read-only mode.
+    /// Returns whether it was opened in read-only mode.
     pub fn is_read_only(&self) -> bool {
         self.read_only
     }
 
-    /// Writes proposed and not yet answered.
+    /// Returns the number of writes proposed and not yet answered.
     pub fn in_flight(&self) -> u32 {
         self.in_flight
     }
 
-    /// Bytes of its large requests in flight.
+    /// Returns the bytes of its large requests in flight.
     pub fn large_bytes(&self) -> u64 {
         self.large.iter().map(|&(_, len)| u64::from(len)).sum()
     }
 
-    /// Whether a handshake has begun.
+    /// Returns whether a handshake has begun.
     pub fn has_begun(&self) -> bool {
         self.session != SessionId::NONE
     }
 
-    /// Whether the handshake is over.
+    /// Returns whether the handshake is over.
     pub fn is_open(&self) -> bool {
         self.stage == Stage::Open
     }
 
-    /// The connection that had the session has ended. [`Connection::handle`] goes on.
+    /// Notes that the connection that had the session has ended. [`Connection::handle`] continues.
     pub fn clear(&mut self) {
         if let Stage::Superseding(holder) = self.stage {
             self.stage = Stage::Cleared(holder);
         }
     }
 
-    /// Whether [`Connection::handle`] has something to do without input.
+    /// Returns whether [`Connection::handle`] has something to do without input.
     pub fn is_cleared(&self) -> bool {
         matches!(self.stage, Stage::Cleared(_))
     }
 
-    /// Whether whoever takes the session over must wait until the writes in flight are answered. Where the resumption
-    /// itself is agreed on, it is ordered behind them.
+    /// Returns whether a connection that takes the session over must wait until the writes in
+    /// flight are answered. If the resumption itself is agreed on, it is ordered behind them.
     pub fn must_settle(&self, config: &ConnectionConfig) -> bool {
         self.in_flight > 0 && (self.local || !config.distributed)
     }
 
-    /// Renews the session although no request was handled: bytes have come from its client, or it has taken some.
-    /// False if it has no session, or has not used it.
+    /// Renews the session although no request was handled: bytes have come from its client, or it
+    /// has taken some. Returns false if it has no session, has not used it yet, or has lost it.
     pub fn renew(&self, now_ms: u64) -> bool {
         self.heard.as_ref().is_some_and(|heard| heard.fetch_max(now_ms, Ordering::Relaxed) != TAKEN_OVER)
     }
 
-    /// Handles the complete frames at the start of `input`: how many bytes were used up, and how far it came. The input
-    /// of the next call begins with what was not used up.
+    /// Handles the complete frames at the start of `input`. Returns how many bytes were consumed,
+    /// and the outcome. The input of the next call begins with the bytes that were not consumed.
     pub fn handle(&mut self, input: &[u8], turn: &mut Turn<'_>) -> (usize, Flow) {
         let mut rest = input;
         // Input that was held back arrived before the rest.
@@ -366,13 +372,14 @@ impl Connection {
         (input.len() - rest.len(), flow)
     }
 
-    /// Its input is held back from now on; the wait counts as latency.
+    /// Holds its input back from now on; the wait counts as latency.
     pub fn hold(&mut self, now_ms: u64) {
         self.held_since_ms.get_or_insert(now_ms);
         self.throttled_since_ms.get_or_insert(now_ms);
     }
 
-    /// Handles the first frame of `input`; what is behind it, or `None` while it is incomplete.
+    /// Handles the first frame of `input`. Returns the rest behind it, or `None` while the frame is
+    /// incomplete.
     fn next<'i>(&mut self, input: &'i [u8], turn: &mut Turn<'_>) -> Result<Option<&'i [u8]>, Flow> {
         match self.stage {
             Stage::Superseding(_) | Stage::Cleared(_) | Stage::Connecting => return Err(Flow::Blocked),
@@ -402,7 +409,8 @@ impl Connection {
         Ok(Some(behind))
     }
 
-    /// A request that is too large together with others is not even waited for.
+    /// Checks for a request that is too large together with others: the connection does not even
+    /// wait for it to be complete.
     fn check_large(&self, input: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
         let Some(prefix) = input.first_chunk::<{ frame::PREFIX_LEN }>() else { return Ok(()) };
         let len = usize::try_from(i32::from_be_bytes(*prefix)).unwrap_or(0);
@@ -413,7 +421,7 @@ impl Connection {
         Err(Flow::End(End::LargeRequest(len)))
     }
 
-    /// The handshake. Source: `ZooKeeperServer.processConnectRequest`.
+    /// Handles the handshake. Source: `ZooKeeperServer.processConnectRequest`.
     fn connect(&mut self, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
         let serving = turn.shared.serving;
         if serving == Serving::No {
@@ -449,7 +457,7 @@ impl Connection {
         self.resume(SessionId(request.session_id), request.passwd.unwrap_or_default(), turn)
     }
 
-    /// New sessions, and those that go on, may come only so fast.
+    /// Limits the rate at which sessions begin and resume.
     fn ration(&self, resumes: bool, turn: &mut Turn<'_>) -> Result<(), Flow> {
         let (admitted, deficit) = turn.load.admit(resumes, turn.now_ms);
         if !admitted {
@@ -460,11 +468,12 @@ impl Connection {
         Ok(())
     }
 
-    /// A client comes back with its session.
+    /// Handles a client that comes back with its session.
     fn resume(&mut self, session: SessionId, password: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
         let agreed_on = turn.shared.state.sessions().get(session).is_some();
         if self.read_only && agreed_on {
-            // ZooKeeper: closed without an answer, so that the client goes on looking for the ensemble.
+            // ZooKeeper: closed without an answer, so that the client goes on looking for the
+            // ensemble.
             return Err(Flow::End(End::SessionOfEnsemble(session)));
         }
         self.session = session;
@@ -477,7 +486,8 @@ impl Connection {
         Err(Flow::End(self.refuse(End::WrongPassword(session), turn.out, turn.stats)))
     }
 
-    /// Takes the session over once nobody else on this server has it; `ended` was waited for.
+    /// Takes the session over once no other connection of this server has it; `ended` is the one
+    /// that it waited for.
     fn claim(&mut self, ended: Option<ConnectionId>, turn: &mut Turn<'_>) -> Result<(), Flow> {
         if self.read_only != (turn.shared.serving == Serving::ReadOnly) || turn.shared.serving == Serving::No {
             return Err(Flow::End(End::NotServing));
@@ -486,10 +496,11 @@ impl Connection {
         let agreed_on = turn.shared.state.sessions().get(session).is_some();
         let mut sessions = turn.shared.sessions.lock();
         let local = sessions.local.knows(session);
-        // One that ended before it was agreed on that the session is its own could not let it go.
+        // A connection that ended before it was agreed that the session is its own could not let it
+        // go.
         ended.into_iter().for_each(|ended| sessions.let_go(session, ended));
         if let Some(holder) = sessions.holder(session) {
-            // While it waits its client is there.
+            // The client is there while it waits.
             let clocks = if local { &mut sessions.local } else { &mut sessions.clocks };
             clocks.touch(session, turn.now_ms);
             turn.superseded.push(Takeover { holder, successor: Some(self.id) });
@@ -499,10 +510,10 @@ impl Connection {
         if turn.config.distributed && !local && !self.read_only {
             // Any other connection of this server that asks for it has lost it.
             sessions.take_over(session, self.id);
-            // Its client is here, however long it takes until that is agreed on.
+            // The client is here, however long agreement takes.
             sessions.clocks.touch(session, turn.now_ms);
             drop(sessions);
-            // Whether it exists is decided where all servers agree.
+            // All servers agree on whether the session exists.
             self.propose_session(OpCode::ResumeSession, session, turn);
             return Ok(());
         }
@@ -521,7 +532,7 @@ impl Connection {
         Ok(())
     }
 
-    /// The handshake waits until it is agreed on that the session begins, or goes on.
+    /// Proposes to create or resume a session; the handshake waits until that is agreed on.
     fn propose_session(&mut self, op: OpCode, session: SessionId, turn: &mut Turn<'_>) {
         self.session = session;
         self.stage = Stage::Connecting;
@@ -529,7 +540,7 @@ impl Connection {
         self.propose(op, 0, &timeout, turn);
     }
 
-    /// Answers the handshake of a session that cannot go on.
+    /// Answers the handshake of a session that cannot continue.
     fn refuse(&mut self, end: End, out: &mut Vec<u8>, stats: &mut ServerStats) -> End {
         self.session = SessionId::NONE;
         self.put_connect_response(0, SessionId::NONE, &[0; PASSWORD_LEN], out);
@@ -552,14 +563,14 @@ impl Connection {
         });
     }
 
-    /// Whether what is at hand waited too long for other connections' requests.
+    /// Returns whether the current request has waited too long for other connections' requests.
     pub(crate) fn is_too_late(&self, turn: &Turn<'_>) -> bool {
         turn.load.is_too_late(self.throttled_ms)
     }
 
     /// Handles one request. *Errors*: it waits, and nothing was done; or the connection ends.
     pub(crate) fn request(&mut self, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
-        // Its thread is about to learn that those whom the server serves have changed.
+        // The mode of the server has changed, of which its thread has not yet learned.
         if self.read_only != (turn.shared.serving == Serving::ReadOnly) {
             return Err(Flow::End(End::NotServing));
         }
@@ -624,10 +635,11 @@ impl Connection {
         self.answer(header, op, reader.rest(), turn)
     }
 
-    /// Renews the session. The first request after its creation takes hold of its clock.
+    /// Renews the session. The first request after its creation attaches to its clock.
     ///
-    /// ZooKeeper closes the older connection before it answers the newer one. Here its thread learns of it later;
-    /// what it has not handled by then must not happen behind what the client sends on the newer one.
+    /// ZooKeeper closes the older connection before it answers the newer one. Here the older one's
+    /// thread learns of it later; requests that it has not handled by then must not take effect
+    /// after those that the client sends on the newer one.
     fn touch(&mut self, turn: &Turn<'_>) -> Result<(), Flow> {
         let taken_over = match &self.heard {
             Some(heard) => heard.fetch_max(turn.now_ms, Ordering::Relaxed) == TAKEN_OVER,
@@ -643,7 +655,8 @@ impl Connection {
         if taken_over { Err(Flow::End(End::Disconnected)) } else { Ok(()) }
     }
 
-    /// Source: `AuthenticationHelper.enforceAuthentication`.
+    /// Rejects requests before the enforced authentication. Source:
+    /// `AuthenticationHelper.enforceAuthentication`.
     fn check_enforced_auth(&mut self, header: RequestHeader, turn: &mut Turn<'_>) -> Result<(), Flow> {
         let exempt = [OpCode::Auth, OpCode::Sasl].map(OpCode::wire).contains(&header.op);
         if exempt || self.has_enforced_auth(turn.config) {
@@ -653,7 +666,7 @@ impl Connection {
         Err(Flow::End(End::AuthRequired))
     }
 
-    /// Whether it has proved what `enforce.auth` asks for.
+    /// Returns whether it has proved an identity of the schemes that `enforce.auth` requires.
     pub(crate) fn has_enforced_auth(&self, config: &ConnectionConfig) -> bool {
         let enforced = &config.auth.enforced_schemes;
         let proved = |scheme: Option<&str>| enforced.iter().any(|wanted| Some(wanted.as_str()) == scheme);
@@ -677,7 +690,7 @@ impl Connection {
         self.in_flight += 1;
     }
 
-    /// Its oldest write is not in flight any more.
+    /// Notes that its oldest write is no longer in flight.
     fn answered(&mut self) {
         self.in_flight -= 1;
         if self.large.front().is_some_and(|&(number, _)| number == self.answered) {
@@ -686,7 +699,7 @@ impl Connection {
         self.answered += 1;
     }
 
-    /// Appends one reply and counts it. An error takes the place of whatever body was begun.
+    /// Appends one reply and counts it. An error replaces a body that was begun.
     pub(crate) fn put_reply(
         &mut self,
         header: RequestHeader,
@@ -704,9 +717,10 @@ impl Connection {
         self.counting(turn.stats).read(answered, frame_len, turn.now_ms);
     }
 
-    /// Takes note of a delivery; its bytes are appended to `out` by the caller already.
+    /// Handles a delivery, whose bytes the caller has already appended to `out`.
     ///
-    /// `SessionOpened` and `SessionRefused` append the handshake's answer. *Errors*: the connection ends once `out` is sent.
+    /// `SessionOpened` and `SessionRefused` append the handshake's answer. *Errors*: the connection
+    /// ends once `out` is sent.
     pub fn delivered(
         &mut self,
         delivery: Delivery,
@@ -763,7 +777,8 @@ impl Connection {
         Counting { connection: &mut self.stats, server }
     }
 
-    /// The connection is gone: its watches go, its session stays until it expires.
+    /// Cleans up after the connection has ended: its watches are removed, its session stays until
+    /// it expires.
     pub fn ended(&self, shared: &Shared) {
         if self.session != SessionId::NONE {
             shared.sessions.lock().let_go(self.session, self.id);
@@ -772,7 +787,7 @@ impl Connection {
     }
 }
 
-/// Appends one reply. An error takes the place of whatever body was begun.
+/// Appends one reply. An error replaces a body that was begun.
 pub(crate) fn put_reply(xid: i32, zxid: i64, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>) -> Outcome) {
     frame::put_frame(out, |out| {
         ReplyHeader { xid, zxid, err: 0 }.encode(out);
@@ -784,16 +799,16 @@ pub(crate) fn put_reply(xid: i32, zxid: i64, out: &mut Vec<u8>, body: impl FnOnc
     });
 }
 
-/// Bytes of a request in front of its body: xid and operation.
+/// Length of a request in front of its body: xid and operation, bytes.
 const PREFIX_OF_BODY: usize = 8;
 
-/// Whether an operation may be refused because it waited.
+/// Returns whether an operation may be refused because it waited.
 fn is_throttlable(op: OpCode) -> bool {
     !matches!(op, OpCode::Ping | OpCode::CloseSession | OpCode::CreateSession)
 }
 
-/// Whether an operation goes through the log. Among several servers a sync does, too: only that shows that nothing is
-/// missing here.
+/// Returns whether an operation goes through the log. In an ensemble sync does, too: only that
+/// proves that nothing is missing here.
 pub(crate) fn is_write(op: OpCode, config: &ConnectionConfig) -> bool {
     match op.class() {
         OpClass::Write => true,

@@ -1,73 +1,77 @@
-//! What the applier says to connections: frames and orders, in the order in which they must reach each connection.
+//! Deliveries of the applier to connections: frames and orders, in the order in which they must
+//! reach each connection.
 
 use std::sync::Arc;
 
 use oxkeeper_proto::OpCode;
 
-/// A client connection: which thread owns it, where there, and which of those that ever had that place.
+/// Id of a client connection: the owning thread, the place there, and the generation of that place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId {
     /// Index of the owning thread.
     pub thread: u16,
-    /// Distinguishes connections that used the same place one after the other.
+    /// Distinguishes connections that used the same place one after another.
     pub generation: u16,
-    /// Place within the thread's table.
+    /// Place in the thread's table.
     pub place: u32,
 }
 
-/// One thing a connection must hear.
+/// One delivery to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Who hears it.
+    /// The receiving connection.
     pub connection: ConnectionId,
     /// Bytes of the outbox that belong to it.
     pub len: u32,
-    /// What it is.
+    /// The kind of delivery.
     pub kind: DeliveryKind,
 }
 
-/// What a delivery means to its connection, beside the bytes to send.
+/// Meaning of a delivery to its connection, besides the bytes to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryKind {
     /// A notification.
     Event,
     /// The answer to the connection's oldest unanswered write.
     Reply(Answered),
-    /// The answer to a read that travelled with the connection's next write, see [`ReadsAhead`].
+    /// The answer to a read that travelled with the connection's next write; see [`ReadsAhead`].
     Read(Answered),
-    /// The connection's session exists now, or goes on here; the handshake can be answered.
+    /// The connection's session exists now, or continues here; the handshake can be answered.
     SessionOpened(Answered),
-    /// The session that the connection wants to resume has ended: the handshake is answered so, and the connection ends.
+    /// The session that the connection wants to resume has ended: the handshake says so, and the
+    /// connection ends.
     SessionRefused,
-    /// As `Reply`, to closeSession: the connection ends once it is flushed.
+    /// Like `Reply`, to closeSession: the connection ends once it is flushed.
     SessionClosed(Answered),
-    /// The session expired or moved to another connection or server: the connection ends without a word.
+    /// The session expired or moved to another connection or server: the connection ends without an
+    /// answer.
     Disconnect,
-    /// The answers to its reads that travelled have become so long that the rest of them is left out: the connection ends.
+    /// The answers to its reads that travelled exceed the limit, and the rest is left out: the
+    /// connection ends.
     Overlong,
-    /// As `Disconnect`, in place of the answer to the connection's oldest unanswered write.
+    /// Like `Disconnect`, in place of the answer to the connection's oldest unanswered write.
     Unanswered,
 }
 
-/// Which request a reply answers, for the counters.
+/// The request that a reply answers, for the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answered {
-    /// What it asked for.
+    /// The operation.
     pub op: OpCode,
-    /// Its xid.
+    /// The xid.
     pub xid: i32,
     /// The zxid in the reply.
     pub zxid: i64,
-    /// When it arrived, ms as the clocks count.
+    /// Arrival time on the monotonic clock, ms.
     pub received_ms: u64,
 }
 
-/// Deliveries for the connections of one thread: their bytes one after the other.
+/// Deliveries to the connections of one thread, with their bytes one after another.
 #[derive(Debug, Default)]
 pub struct Outbox {
     /// The bytes of all deliveries.
     pub bytes: Vec<u8>,
-    /// In order.
+    /// The deliveries, in order.
     pub deliveries: Vec<Delivery>,
 }
 
@@ -80,7 +84,7 @@ impl Outbox {
         self.deliveries.push(Delivery { connection, len, kind });
     }
 
-    /// Moves everything behind what `other` holds already.
+    /// Appends everything to `other`.
     pub fn append_to(&mut self, other: &mut Outbox) {
         if other.deliveries.is_empty() {
             std::mem::swap(self, other);
@@ -90,7 +94,8 @@ impl Outbox {
         }
     }
 
-    /// Moves what `connection` must hear, from the delivery in place `from` on and `most` of it, behind what `other` holds.
+    /// Moves the deliveries to `connection`, starting with the one in place `from` and at most
+    /// `most` of them, to the end of `other`.
     pub(crate) fn split_off(&mut self, connection: ConnectionId, from: usize, most: usize, other: &mut Outbox) {
         let is_of = |delivery: &Delivery| delivery.connection == connection;
         if !self.deliveries.iter().skip(from).any(is_of) {
@@ -106,12 +111,12 @@ impl Outbox {
         }
     }
 
-    /// Whether there is nothing to deliver.
+    /// Returns whether there is nothing to deliver.
     pub fn is_empty(&self) -> bool {
         self.deliveries.is_empty()
     }
 
-    /// Each delivery with its bytes.
+    /// Returns each delivery with its bytes.
     pub fn iter(&self) -> impl Iterator<Item = (Delivery, &[u8])> {
         let mut rest = self.bytes.as_slice();
         self.deliveries.iter().map(move |&delivery| {
@@ -121,7 +126,7 @@ impl Outbox {
         })
     }
 
-    /// Forgets everything; keeps at most `capacity_max` bytes allocated.
+    /// Clears the outbox; keeps at most `capacity_max` bytes allocated.
     pub fn clear(&mut self, capacity_max: usize) {
         self.bytes.clear();
         self.deliveries.clear();
@@ -130,61 +135,62 @@ impl Outbox {
     }
 }
 
-/// Where a command came from, so that its answer finds the way back. Not part of the log.
+/// Source of a command, to which its answer returns. Not part of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// `None` for the server's own commands.
+    /// The connection; `None` for the server's own commands.
     pub connection: Option<ConnectionId>,
-    /// When the request arrived, ms as the clocks count.
+    /// Arrival time of the request on the monotonic clock, ms.
     pub received_ms: u64,
-    /// Reads that the client sent before this command and after its former one.
+    /// Reads that the client sent before this command and after its previous one.
     pub reads: Option<Box<ReadsAhead>>,
 }
 
 impl Origin {
-    /// The server itself, now.
+    /// Returns the origin of a command of the server itself.
     pub fn own(received_ms: u64) -> Origin {
         Origin { connection: None, received_ms, reads: None }
     }
 }
 
-/// Reads that a client sent between two writes. They are answered when the first of the writes is applied and the second is
-/// not, which only the thread that applies both can tell.
+/// Reads that a client sent between two writes. They are answered once the first write is applied
+/// and before the second one is, at a time that only the thread that applies both knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadsAhead {
-    /// Whole frames, with their lengths in front, each of a request whose answer is short as far as one can tell.
+    /// Whole frames, each preceded by its length, of requests whose answers are expected to be
+    /// short.
     pub frames: Vec<u8>,
-    /// When the first of them arrived, ms as the clocks count.
+    /// Arrival time of the first of them on the monotonic clock, ms.
     pub arrived_ms: u64,
 }
 
-/// Encoded commands on their way to the log, and where each came from.
+/// Encoded commands on their way to the log, with the origin of each.
 #[derive(Debug, Default)]
 pub struct Proposals {
-    /// Commands, each with its length in front.
+    /// Commands, each preceded by its length.
     pub commands: Vec<u8>,
-    /// One for each command.
+    /// Origins, one for each command.
     pub origins: Vec<Origin>,
 }
 
 impl Proposals {
-    /// Moves everything behind what `other` holds already.
+    /// Appends everything to `other`.
     pub fn append_to(&mut self, other: &mut Proposals) {
         other.commands.append(&mut self.commands);
         other.origins.append(&mut self.origins);
     }
 
-    /// Forgets everything.
+    /// Drops everything.
     pub fn clear(&mut self) {
         self.commands.clear();
         self.origins.clear();
     }
 
-    /// Whether there is nothing to propose.
+    /// Returns whether there is nothing to propose.
     pub fn is_empty(&self) -> bool {
         self.origins.is_empty()
     }
 }
 
-/// Identities as they travel in commands and are kept with watches.
+/// Encoded identities, as in commands and watches.
 pub type IdentityBytes = Arc<[u8]>;

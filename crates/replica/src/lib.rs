@@ -1,23 +1,25 @@
-//! One server's behaviour: what only this server knows. Bytes and times in, bytes and commands out.
+//! The behaviour of one server, including the state that only this server has. Bytes and times in,
+//! bytes and commands out.
 //!
-//! Pure: no I/O, clock, randomness or threads. The one lock here lets threads that share the state for reading register
-//! watches; a simulation in one thread never waits for it.
+//! Pure: no I/O, clock, randomness or threads. The one lock here lets threads that share the state
+//! for reading register watches; a single-threaded simulation never waits for it.
 //!
 //! * [`connection`]: one client connection: frames in, replies and commands out, in order.
-//! * [`client_io`]: its bytes: what is not handled, what is not sent, and how it ends.
-//! * [`watches`]: who wants to know of which change.
-//! * [`clocks`]: when a session was last heard of, and when it expires.
+//! * [`client_io`]: the bytes of a connection: input not handled, output not sent, and its end.
+//! * [`watches`]: the watches of this server's clients.
+//! * [`clocks`]: the time at which each session was last heard, and its expiry.
 //! * [`local`]: sessions that only this server knows.
-//! * [`session_table`]: which connection holds which session.
-//! * [`applier`]: applies what was agreed on, and tells each connection what it must hear, in order.
-//! * [`engine`]: a server's turns.
-//! * `withheld`: what a connection hears only when those who vote from now on have begun.
-//! * [`ensemble`]: what servers of an ensemble say to each other and agree on.
-//! * [`load`]: what all connections together may have under way.
-//! * [`audit`]: who changed what, as lines.
-//! * [`delivery`]: what the applier has to say to connections.
+//! * [`session_table`]: the connection that holds each session.
+//! * [`applier`]: applies agreed commands, and writes the deliveries to each connection, in order.
+//! * [`engine`]: the turns of a server.
+//! * `withheld`: deliveries that wait until the voters of the next configuration have begun.
+//! * [`ensemble`]: the messages between the servers of an ensemble, and the log that they agree on.
+//! * [`load`]: limits on the requests under way on all connections together.
+//! * [`audit`]: the audit log of changes, as lines.
+//! * [`delivery`]: deliveries of the applier to connections.
 //!
-//! Deliberately absent: what a command does (`oxkeeper-state`), sockets, files and threads (`oxkeeper-server`).
+//! Not here: the effect of a command (`oxkeeper-state`), and sockets, files and threads
+//! (`oxkeeper-server`).
 
 pub mod applier;
 pub mod audit;
@@ -50,34 +52,37 @@ pub use local::LocalSessions;
 pub use session_table::SessionTable;
 pub use watches::Watches;
 
-/// Whom a server serves.
+/// Clients that a server serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serving {
-    /// Nobody: it cannot reach a quorum.
+    /// None: the server cannot reach a quorum.
     No,
-    /// Clients that will do with reads, from what it last knew: it has been without a quorum for a while.
+    /// Clients that accept reads only, from its last known state: it has been without a quorum for
+    /// a while.
     ReadOnly,
-    /// Everybody.
+    /// All clients.
     Yes,
 }
 
-/// What readers and the applier share: readers under a shared lock, the applier under an exclusive one.
+/// State that readers and the applier share: readers under a shared lock, the applier under an
+/// exclusive one.
 ///
 /// Lock order: the state, then `sessions`, then `watches`.
 #[derive(Debug)]
 pub struct Shared {
-    /// What every server agrees on.
+    /// The state that every server agrees on.
     pub state: State,
-    /// What only this server knows of sessions.
+    /// The session data that only this server has.
     pub sessions: Mutex<SessionTable>,
-    /// Who wants to know of which change.
+    /// The watches of this server's clients.
     pub watches: Mutex<Watches>,
-    /// Whose sessions are begun and resumed. Set by [`Shared::serve`].
+    /// The clients whose sessions are created and resumed. Set by [`Shared::serve`].
     pub serving: Serving,
 }
 
 impl Shared {
-    /// Nobody is connected yet; every session of `state` gets its full timeout anew.
+    /// Creates the shared state without connections; every session of `state` gets its full timeout
+    /// anew.
     pub fn new(state: State, settings: Settings, mut sessions: SessionTable, now_ms: u64) -> Shared {
         for (id, session) in state.sessions().iter() {
             sessions.clocks.open(id, session.timeout_ms, now_ms);
@@ -87,7 +92,8 @@ impl Shared {
         Shared { state, sessions: Mutex::new(sessions), watches, serving: Serving::Yes }
     }
 
-    /// Checks every invariant of what is shared, but for the state's own. Panics with what is broken.
+    /// Checks every invariant of the shared data, except the state's own. Panics with the one that
+    /// is broken.
     pub fn check(&self) {
         let sessions = self.sessions.lock();
         sessions.clocks.check();
@@ -102,7 +108,7 @@ impl Shared {
         self.watches.lock().check();
     }
 
-    /// Serves others than before. Sessions that only this server knows do not outlive that.
+    /// Changes which clients are served. Sessions that only this server knows end with that.
     pub fn serve(&mut self, serving: Serving, now_ms: u64) {
         self.serving = serving;
         let sessions = self.sessions.get_mut();

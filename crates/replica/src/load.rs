@@ -1,7 +1,9 @@
-//! What all connections of a server together may have under way, and how fast sessions may begin.
+//! Limits on the requests under way on all connections of a server together, and on the rate of new
+//! sessions.
 //!
-//! Owns the counts that many threads share, and the bucket of tokens. Invariant: without a limit nothing is counted, so
-//! that the usual server pays nothing for it. Time comes in as an argument, and chance is that of a seed.
+//! Owns the counts that many threads share, and the token bucket. Invariant: without a limit
+//! nothing is counted, so that the usual server pays nothing for it. Time comes in as an argument,
+//! and randomness comes from a seed.
 //!
 //! Source: `ZooKeeperServer#shouldThrottle`, `RequestThrottler`, `#checkRequestSizeWhenReceivingMessage`, `BlueThrottle`.
 
@@ -12,40 +14,42 @@ use parking_lot::Mutex;
 /// Limits on requests under way.
 #[derive(Clone, Debug, Default)]
 pub struct LoadLimits {
-    /// With more than this under way, a connection that has one itself is not read.
+    /// Number of requests under way above which a connection that has one itself is not read.
     pub outstanding_max: Option<u32>,
-    /// With this many under way, the next one waits.
+    /// Number of requests under way at which the next one waits.
     pub requests_max: Option<u32>,
-    /// A request that waited longer than this for others is refused, ms.
+    /// Time of waiting for other requests after which a request is refused, ms.
     pub wait_max_ms: Option<u64>,
-    /// A request longer than this is a large one, bytes.
+    /// Length above which a request is a large one, bytes.
     pub large_len: Option<usize>,
-    /// Bytes of all large requests under way.
+    /// Limit on the bytes of all large requests under way.
     pub large_bytes_max: u64,
 }
 
-/// Rations of new sessions.
+/// Token bucket settings for new sessions.
 #[derive(Clone, Debug)]
 pub struct Rations {
-    /// Tokens there are at most, and at first.
+    /// Largest and initial number of tokens.
     pub tokens_max: u32,
-    /// Tokens added each time.
+    /// Tokens added at each filling.
     pub fill_count: u32,
     /// Time between two fillings, ms.
     pub fill_ms: u32,
-    /// Time between two changes of the chance of being refused, ms; `None`: nobody is refused by chance.
+    /// Time between two changes of the drop probability, ms; `None` if no session is refused at
+    /// random.
     pub freeze_ms: Option<u32>,
-    /// What the chance grows by while no tokens are left.
+    /// Increase of the drop probability while no tokens are left.
     pub drop_increase: f64,
-    /// What it falls by while tokens are left.
+    /// Decrease of the drop probability while tokens are left.
     pub drop_decrease: f64,
-    /// Share of the tokens that may be spent for it to fall.
+    /// Largest share of spent tokens at which it decreases.
     pub decrease_ratio: f64,
-    /// Tokens a new session takes, and one that goes on.
+    /// Tokens that a new session takes, and that a resumed one takes.
     pub weights: [u32; 2],
 }
 
-/// Whether sessions may begin: a bucket of tokens, and a chance of being refused that grows while it is empty.
+/// Admission of sessions: a token bucket, and a drop probability that grows while the bucket is
+/// empty.
 #[derive(Debug)]
 pub struct Gate {
     rations: Rations,
@@ -57,12 +61,13 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Full, from `now_ms` on.
+    /// Creates a full bucket, filled at `now_ms`.
     pub fn new(rations: Rations, now_ms: u64, seed: u64) -> Gate {
         Gate { tokens: rations.tokens_max, rations, filled_ms: now_ms, frozen_ms: now_ms, drop: 0.0, random: seed }
     }
 
-    /// Takes the tokens of one session, if there are enough and chance allows.
+    /// Takes the tokens of one session, if there are enough and it is not dropped at random.
+    /// Returns whether it did.
     fn admit(&mut self, resumes: bool, now_ms: u64) -> bool {
         self.fill(now_ms);
         let need = self.rations.weights[usize::from(resumes)];
@@ -99,7 +104,7 @@ impl Gate {
         self.chance() < self.drop
     }
 
-    /// From 0 up to 1. SplitMix64.
+    /// Returns a random number in [0, 1). SplitMix64.
     fn chance(&mut self) -> f64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut next = self.random;
@@ -113,7 +118,7 @@ impl Gate {
     }
 }
 
-/// What is under way, of all connections.
+/// Requests under way on all connections.
 #[derive(Debug, Default)]
 pub struct Load {
     limits: LoadLimits,
@@ -123,43 +128,43 @@ pub struct Load {
 }
 
 impl Load {
-    /// Nothing is under way.
+    /// Creates a load with nothing under way.
     pub fn new(limits: LoadLimits, gate: Option<Gate>) -> Load {
         Load { limits, gate: gate.map(Mutex::new), requests: AtomicU64::new(0), large_bytes: AtomicU64::new(0) }
     }
 
-    /// Whether requests are counted.
+    /// Returns whether requests are counted.
     pub fn counts(&self) -> bool {
         self.limits.outstanding_max.is_some() || self.limits.requests_max.is_some()
     }
 
-    /// Whether the next request waits until there are fewer.
+    /// Returns whether the next request waits until fewer are under way.
     pub fn is_full(&self) -> bool {
         self.limits.requests_max.is_some_and(|max| self.requests.load(Ordering::Relaxed) >= u64::from(max))
     }
 
-    /// Whether connections that have a request under way are not read.
+    /// Returns whether connections that have a request under way are not read.
     pub(crate) fn is_crowded(&self) -> bool {
         self.limits.outstanding_max.is_some_and(|max| self.requests.load(Ordering::Relaxed) > u64::from(max))
     }
 
-    /// Whether a request that waited so long is refused.
+    /// Returns whether a request that has waited this long is refused.
     pub(crate) fn is_too_late(&self, waited_ms: u64) -> bool {
         self.limits.wait_max_ms.is_some_and(|max_ms| waited_ms > max_ms)
     }
 
-    /// Whether a request so long counts against the large ones.
+    /// Returns whether a request of this length is a large one.
     pub(crate) fn is_large(&self, len: usize) -> bool {
         self.limits.large_len.is_some_and(|large_len| len > large_len)
     }
 
-    /// Whether there is room for a request so long.
+    /// Returns whether there is room for a request of this length.
     pub(crate) fn has_room(&self, len: usize) -> bool {
         let large_bytes = || self.large_bytes.load(Ordering::Relaxed);
         !self.is_large(len) || large_bytes() + len as u64 <= self.limits.large_bytes_max
     }
 
-    /// A request is under way, of so many bytes if it is a large one.
+    /// Counts a request that begins; `large_len` is its length if it is a large one.
     pub fn begin(&self, large_len: Option<usize>) {
         if self.counts() {
             self.requests.fetch_add(1, Ordering::Relaxed);
@@ -169,7 +174,7 @@ impl Load {
         }
     }
 
-    /// What was under way is not any more: so many requests, and bytes of large ones.
+    /// Counts requests that are no longer under way, and the bytes of the large ones.
     pub fn finish(&self, requests: u32, large_bytes: u64) {
         if self.counts() && requests > 0 {
             self.requests.fetch_sub(u64::from(requests), Ordering::Relaxed);
@@ -179,14 +184,14 @@ impl Load {
         }
     }
 
-    /// Whether a session may begin, or go on; and how many tokens are spent then.
+    /// Returns whether a session may begin or continue, and the number of tokens spent after that.
     pub(crate) fn admit(&self, resumes: bool, now_ms: u64) -> (bool, u32) {
         let Some(gate) = &self.gate else { return (true, 0) };
         let mut gate = gate.lock();
         (gate.admit(resumes, now_ms), gate.deficit())
     }
 
-    /// The chance of being refused for no other reason.
+    /// Returns the drop probability.
     pub fn drop_probability(&self) -> f64 {
         self.gate.as_ref().map_or(0.0, |gate| gate.lock().drop)
     }
@@ -220,7 +225,7 @@ mod tests {
             &[(0, false), (0, true), (0, false), (10, false), (11, false), (12, false)],
             &[true, true, false, false, true, false],
         );
-        // Never more than there were at first, however long nobody comes.
+        // There are never more than at first, however long no session begins.
         check(RATIONS, &[(1 << 40, false), (1 << 40, false), (1 << 40, false)], &[true, true, false]);
         check(
             Rations { weights: [2, 1], ..RATIONS },

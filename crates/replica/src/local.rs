@@ -1,9 +1,11 @@
-//! Sessions that only this server knows: those of read-only mode, and, where `localSessionsEnabled` says so, every new one.
+//! Sessions that only this server knows: those of read-only mode, and, if `localSessionsEnabled` is
+//! set, every new one.
 //!
-//! Such a session begins, expires and ends without the ensemble; what it writes is agreed on like anything else, but it owns
-//! nothing. Before its first ephemeral it is made the ensemble's, if the configuration allows that: a createSession goes in
-//! front of the create. Invariant: a session is in one of the two sets of clocks, or on its way from this one to the other.
-//! Source: `UpgradeableSessionTracker`, `QuorumZooKeeperServer.checkUpgradeSession`.
+//! Such a session begins, expires and ends without the ensemble; its writes are agreed on like any
+//! others, but it owns nothing. Before its first ephemeral znode it becomes a session of the
+//! ensemble, if the configuration allows that: a createSession precedes the create. Invariant: a
+//! session is in one of the two sets of clocks, or on its way from this one to the other. Source:
+//! `UpgradeableSessionTracker`, `QuorumZooKeeperServer.checkUpgradeSession`.
 
 use oxkeeper_proto::multi::{MultiOp, decode_multi};
 use oxkeeper_proto::op::CreateMode;
@@ -14,20 +16,20 @@ use oxkeeper_state::{Command, Identities};
 use crate::connection::{Connection, End, Flow, Turn};
 use crate::delivery::{Answered, Origin};
 
-/// Which sessions only this server knows, beside those of read-only mode.
+/// Sessions that only this server knows, besides those of read-only mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LocalSessions {
-    /// None.
+    /// No others.
     #[default]
     Off,
-    /// New ones, for life.
+    /// New sessions, for life.
     Fixed,
-    /// New ones, until they want an ephemeral.
+    /// New sessions, until they create an ephemeral znode.
     Upgrading,
 }
 
 impl Connection {
-    /// A session without the ensemble.
+    /// Begins a session without the ensemble.
     pub(crate) fn begin_local(&mut self, turn: &mut Turn<'_>) {
         let (session, heard) = turn.shared.sessions.lock().begin_local(self.timeout_ms, self.id, turn.now_ms);
         (self.session, self.heard, self.local) = (session, Some(heard), true);
@@ -36,7 +38,7 @@ impl Connection {
         self.counting(turn.stats).opened(Answered { op, xid: 0, zxid, received_ms }, turn.now_ms);
     }
 
-    /// closeSession of a session that nobody else knows.
+    /// Handles closeSession of a session that only this server knows.
     pub(crate) fn end_local(&mut self, header: RequestHeader, turn: &mut Turn<'_>) -> Flow {
         turn.shared.sessions.lock().close_local(self.session);
         let zxid = turn.shared.state.zxid().0;
@@ -44,7 +46,7 @@ impl Connection {
         Flow::End(End::SessionClosed)
     }
 
-    /// Makes the session the ensemble's if `body` wants what no other session may have.
+    /// Makes the session one of the ensemble if `body` requests an ephemeral znode.
     pub(crate) fn upgrade_for(&mut self, op: OpCode, body: &[u8], turn: &mut Turn<'_>) {
         let upgrades = self.local && turn.config.local_sessions == LocalSessions::Upgrading;
         if !upgrades || !creates_ephemeral(op, body) {
@@ -55,14 +57,15 @@ impl Connection {
         let (op, identities) = (OpCode::CreateSession, Identities(&self.identities));
         let command = Command { from: None, session, xid: 0, op, settings, identities, body: &timeout };
         command.encode(&mut turn.proposals.commands);
-        // Nobody waits for an answer to this.
+        // No client waits for an answer to this.
         turn.proposals.origins.push(Origin::own(self.arrived_ms));
-        // Once it is agreed on, its clock is another.
+        // Once it is agreed on, the session has another clock.
         (self.local, self.heard) = (false, None);
     }
 }
 
-/// ZooKeeper: looks at create and create2 alone. A container or a znode with a ttl is no ephemeral, whatever else is asked.
+/// ZooKeeper: looks at create and create2 alone. A container or a TTL znode is not ephemeral,
+/// whatever else the request asks for.
 #[expect(clippy::wildcard_enum_match_arm, reason = "no other request makes an ephemeral")]
 fn creates_ephemeral(op: OpCode, body: &[u8]) -> bool {
     let asks = |request: &CreateRequest<'_>| CreateMode::from_wire(request.flags).is_some_and(CreateMode::is_ephemeral);

@@ -1,4 +1,4 @@
-//! Reads, and the watches they leave: everything a request can ask of the state without changing it.
+//! Reads, and the watches they leave: every request that reads the state without changing it.
 //!
 //! A read and the watch it leaves happen under one lock on the state: no change falls between them.
 //! Source: `FinalRequestProcessor.processRequest`.
@@ -54,8 +54,8 @@ impl Reading<'_> {
             }
             OpCode::GetAcl => state.get_acl(&path_of(body)?, &caller, out),
             OpCode::Sync => {
-                // Everything acknowledged is applied here already: one server alone is its own leader. In an ensemble it
-                // is a write.
+                // All acknowledged changes are applied here already: a standalone server is its own
+                // leader. In an ensemble sync is a write.
                 decoded::<PathRecord<'_>>(body)?.encode(out);
                 Ok(())
             }
@@ -117,7 +117,7 @@ impl Reading<'_> {
         }
     }
 
-    /// A missing znode can be watched too: for its creation.
+    /// Answers exists. A missing znode can be watched too: for its creation.
     fn exists(&self, body: &[u8], out: &mut Vec<u8>) -> Outcome {
         let (path, watch) = read_request(body)?;
         let found = self.shared.state.exists(&path, &self.caller());
@@ -135,7 +135,8 @@ impl Reading<'_> {
         if found(&mut self.shared.watches.lock(), &path, kind) { Ok(()) } else { Err(ErrorCode::NoWatcher) }
     }
 
-    /// One entry an identity: digests without their hash, schemes without a provider without a name.
+    /// Returns one entry for each identity: a digest without its hash, a scheme without a provider
+    /// without a name.
     fn client_info(&self) -> Vec<ClientInfo<'_>> {
         let info = |id: oxkeeper_proto::records::Id<'_>| {
             let user = auth::user_name(self.settings, &id);

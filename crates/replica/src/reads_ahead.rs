@@ -1,12 +1,14 @@
-//! Writes behind a read that waits, and the reads between two writes.
+//! Writes behind a waiting read, and the reads between two writes.
 //!
-//! A read waits for its connection's own writes. What stands behind it need not: the next write is proposed at once and
-//! takes the reads in front of it along ([`ReadsAhead`]). Whoever applies it answers them first, when the former write is
-//! applied and this one is not, so that they see exactly what they would have seen had the client waited. Reads with no
-//! write behind them stay where they are and are answered by the connection.
+//! A read waits for its connection's own writes. Requests behind it need not: the next write is
+//! proposed at once and takes the reads in front of it along ([`ReadsAhead`]). The thread that
+//! applies this write answers them first, when the previous write is applied and this one is not,
+//! so that they see exactly what they would have seen had the client waited. Reads with no write
+//! behind them stay where they are, and the connection answers them.
 //!
-//! Requests that change the connection itself, or whose answers may be long, do not travel: everything behind them waits.
-//! Source: `CommitProcessor`, where the reads of a session hold up the next commit of anybody.
+//! Requests that change the connection itself, or whose answers may be long, do not travel:
+//! everything behind them waits. Source: `CommitProcessor`, where the reads of a session hold up
+//! the next commit of any session.
 
 use oxkeeper_proto::op::XID_PING;
 use oxkeeper_proto::records::{ReadRequest, RequestHeader};
@@ -19,38 +21,39 @@ use crate::delivery::{Answered, ConnectionId, DeliveryKind, Outbox, ReadsAhead};
 use crate::reading::Reading;
 use crate::watches::Watcher;
 
-/// Bytes of answers between two writes, if others have made them longer than they seemed: then the connection ends.
+/// Largest number of bytes of answers between two writes; if other clients' writes have made them
+/// longer, the connection ends.
 pub(crate) const ANSWERS_LEN_MAX: usize = 32 << 20;
-/// Bytes a short answer may take, about.
+/// Approximate bytes of a short answer.
 const SHORT_ANSWER_LEN: usize = 128;
-/// Bytes of one child in an answer, about.
+/// Approximate bytes of one child in an answer.
 const CHILD_LEN: usize = 32;
 
 /// Reads of a connection that wait in front of its writes.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
-    /// On their way into a proposal.
+    /// Reads on their way into a proposal.
     pub(crate) reads: Option<Box<ReadsAhead>>,
-    /// Those at the start of the input, which no write has taken along.
+    /// Reads at the start of the input, which no write has taken along.
     waiting: Reads,
-    /// Bytes of the frames of those.
+    /// Bytes of the frames of `waiting`.
     waiting_len: usize,
-    /// Those that writes have taken along, not answered yet.
+    /// Reads that writes have taken along and that are not answered yet.
     travelling: Reads,
-    /// Bytes of the longest write since none was in flight: what it writes may be what is read.
+    /// Bytes of the longest write since none was in flight: a read may read what it writes.
     pub(crate) longest: usize,
 }
 
-/// So many reads.
+/// Number of reads, and the size of their answers.
 #[derive(Clone, Copy, Debug, Default)]
 struct Reads {
     count: u32,
-    /// Bytes of their answers, about.
+    /// Approximate bytes of their answers.
     answers_len: usize,
 }
 
 impl Ahead {
-    /// A read that travelled is answered.
+    /// Notes that a read that travelled is answered.
     pub(crate) fn answered(&mut self) {
         self.travelling.count -= 1;
         if self.travelling.count == 0 {
@@ -58,7 +61,7 @@ impl Ahead {
         }
     }
 
-    /// Whether one more read may travel.
+    /// Returns whether one more read may travel.
     fn has_room(&self) -> bool {
         let [count, answers_len] = [self.waiting, self.travelling]
             .iter()
@@ -66,7 +69,7 @@ impl Ahead {
         count < IN_FLIGHT_MAX as usize && answers_len < OUT_TURN_MAX
     }
 
-    /// The reads that waited travel.
+    /// Lets the waiting reads travel.
     fn depart(&mut self) {
         let Reads { count, answers_len } = std::mem::take(&mut self.waiting);
         self.waiting_len = 0;
@@ -76,8 +79,8 @@ impl Ahead {
 }
 
 impl Connection {
-    /// Proposes the first write of `input`, if there are only reads before it, and they may travel: bytes of all that.
-    /// `None`: the input waits.
+    /// Proposes the first write of `input`, if only reads that may travel precede it. Returns the
+    /// bytes of all that, or `None` if the input must wait.
     pub(crate) fn send_ahead(&mut self, input: &[u8], turn: &mut Turn<'_>) -> Option<usize> {
         let is_open = self.is_open() && self.in_flight() > 0;
         if !is_open || self.is_too_late(turn) || !self.has_enforced_auth(turn.config) {
@@ -102,14 +105,14 @@ impl Connection {
         }
     }
 
-    /// Whether a write could be proposed together with the reads in front of it.
+    /// Proposes a write together with the reads in front of it. Returns whether that succeeded.
     fn send_write(&mut self, reads: &[u8], body: &[u8], turn: &mut Turn<'_>) -> bool {
         if !turn.load.has_room(body.len()) {
             return false;
         }
         let arrived_ms = std::mem::replace(&mut self.arrived_ms, turn.now_ms);
         self.ahead.reads = Some(Box::new(ReadsAhead { frames: reads.to_vec(), arrived_ms }));
-        // An error is met again when the write's turn comes.
+        // An error occurs again when it is the write's turn.
         let sent = self.request(body, turn).is_ok();
         self.ahead.reads = None;
         if sent {
@@ -123,7 +126,8 @@ impl Connection {
         sent
     }
 
-    /// Bytes that a read and its answer may take, about, whatever the writes in flight do; `None`: it does not travel.
+    /// Returns the approximate bytes of a read and its answer, whatever the writes in flight do;
+    /// `None` if the read does not travel.
     #[expect(clippy::wildcard_enum_match_arm, reason = "whatever is not named does not travel")]
     fn answer_len(&self, op: OpCode, body: &[u8], shared: &Shared) -> Option<usize> {
         let found_len = match op {
@@ -143,7 +147,8 @@ impl Connection {
     }
 }
 
-/// Tells by the number of its children and the length of its data what the answer for a znode takes.
+/// Estimates the length of an answer for a znode from the number of its children and the length of
+/// its data.
 fn znode_of(body: &[u8], state: &State, len: impl FnOnce(usize, usize) -> usize) -> usize {
     let path = ReadRequest::from_bytes(body).ok().and_then(|request| request.path);
     let slot = path.and_then(|path| state.tree().lookup(&path));
@@ -163,7 +168,7 @@ fn bodies(frames: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 impl ReadsAhead {
-    /// Answers every read in front of `command`, for which they waited.
+    /// Answers every read that waited in front of `command`.
     pub(crate) fn answer(&self, shared: &Shared, command: &Command<'_>, connection: ConnectionId, outbox: &mut Outbox) {
         let who = Watcher { connection, session: command.session, identities: command.identities.0 };
         let reading = Reading { shared, settings: command.settings, who };

@@ -1,4 +1,5 @@
-//! Requests that a connection answers by itself: ping, authentication, watches of a former connection; and reads.
+//! Requests that a connection answers by itself: ping, authentication, the watches of a former
+//! connection, and reads.
 //!
 //! Source: `FinalRequestProcessor.processRequest`, `DataTree.setWatches`, `ZooKeeperServer.processPacket`.
 
@@ -14,16 +15,16 @@ use crate::connection::{Connection, End, Flow, Turn};
 use crate::reading::{Reading, decoded};
 use crate::watches::{Mode, Table, Watcher, Watches, put_event};
 
-/// The zxid of events that setWatches catches up on.
+/// The zxid of events that setWatches sends for missed changes.
 const CATCH_UP_ZXID: i64 = -1;
 
-/// Characters of an unknown scheme that the log shows.
+/// Number of characters of an unknown scheme that the log shows.
 const SCHEME_SHOWN: usize = 32;
 
-/// Where a reply's header has its error, behind xid and zxid, bytes.
+/// Offset of the error in a reply's header, behind xid and zxid, bytes.
 const ERR_AT: usize = 12;
 
-/// Whether a request succeeded; its body is written then.
+/// Outcome of a request; its body is written if it succeeded.
 pub(crate) type Outcome = Result<(), ErrorCode>;
 
 impl Connection {
@@ -45,7 +46,7 @@ impl Connection {
             OpCode::Auth => return self.authenticate(header, body, turn),
             OpCode::Sasl => return self.sasl(header, body, turn),
             OpCode::SetWatches | OpCode::SetWatches2 => {
-                // Events that were missed go out in front of the reply.
+                // Missed events go out in front of the reply.
                 let before = turn.out.len();
                 let outcome = self.set_watches(op, body, turn);
                 self.count_events(before, turn);
@@ -65,7 +66,7 @@ impl Connection {
         Reading { shared: turn.shared, settings: turn.config.settings, who: self.watcher() }
     }
 
-    /// Registers the watches of a former connection; what they missed becomes events.
+    /// Registers the watches of a former connection; missed changes become events.
     fn set_watches(&self, op: OpCode, body: &[u8], turn: &mut Turn<'_>) -> Outcome {
         let request = if op == OpCode::SetWatches {
             let SetWatches { relative_zxid, data_watches, exist_watches, child_watches } = decoded(body)?;
@@ -95,7 +96,8 @@ impl Connection {
         }
     }
 
-    /// Source: `ZooKeeperServer.processPacket`, case auth. The reply's zxid is 0.
+    /// Handles an auth packet. The reply's zxid is 0. Source: `ZooKeeperServer.processPacket`, case
+    /// auth.
     fn authenticate(&mut self, header: RequestHeader, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
         let packet = AuthPacket::from_bytes(body).map_err(|_| Flow::End(End::AuthMalformed))?;
         let scheme = packet.scheme.unwrap_or_default();
@@ -104,7 +106,8 @@ impl Connection {
             match names.check(packet.auth) {
                 Expectation::None => turn.stats.ensemble_skipped += 1,
                 Expectation::Met => turn.stats.ensemble_met += 1,
-                // ZooKeeper: no answer, so that the client tries another server rather than give up.
+                // ZooKeeper: no answer, so that the client tries another server rather than give
+                // up.
                 Expectation::Failed => {
                     turn.stats.ensemble_failed += 1;
                     let name = String::from_utf8_lossy(sent).chars().take(SCHEME_SHOWN).collect();
@@ -117,7 +120,7 @@ impl Connection {
         let accepted = match (&*scheme, packet.auth) {
             // ZooKeeper: the address is an identity already; claiming it again changes nothing.
             ("ip", _) => true,
-            // So is the certificate, if there is one.
+            // The certificate is an identity too, if there is one.
             ("x509", _) => Identities(&self.identities).iter().any(|id| id.scheme.as_deref() == Some("x509")),
             ("digest", Some(credentials)) if turn.config.settings.has_provider("digest") => {
                 self.prove_digest(credentials, turn)
@@ -133,7 +136,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Adds the identity; false if the connection has too many.
+    /// Adds the identity. Returns false if the connection has too many.
     fn prove_digest(&mut self, credentials: &[u8], turn: &Turn<'_>) -> bool {
         let digest = turn.config.auth.digest.identity(credentials);
         if turn.config.auth.super_digest.as_deref() == Some(&*digest) {
@@ -143,7 +146,7 @@ impl Connection {
         self.identified(turn)
     }
 
-    /// One token of a SASL exchange. Source: `ZooKeeperServer.processSasl`.
+    /// Handles one token of a SASL exchange. Source: `ZooKeeperServer.processSasl`.
     fn sasl(&mut self, header: RequestHeader, body: &[u8], turn: &mut Turn<'_>) -> Result<(), Flow> {
         let SaslToken { token } = SaslToken::from_bytes(body).map_err(|_| Flow::End(End::AuthMalformed))?;
         let token = token.ok_or(Flow::End(End::AuthMalformed))?;
@@ -174,9 +177,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Adds the identity; false if the connection has too many.
+    /// Adds the identity. Returns false if the connection has too many.
     ///
-    /// ZooKeeper: a name that is no Kerberos name is an exception, which costs the connection.
+    /// ZooKeeper: a name that is not a Kerberos name causes an exception, which costs the
+    /// connection.
     fn prove_sasl(&mut self, user: &str, sasl: &Sasl, turn: &Turn<'_>) -> Result<bool, Flow> {
         let identity = sasl.identity(user).ok_or(Flow::End(End::SaslMalformed))?;
         auth::add_identity(&mut self.identities, "sasl", &identity);
@@ -189,7 +193,7 @@ impl Connection {
         Ok(self.identified(turn))
     }
 
-    /// The failure has a body, unlike others.
+    /// Answers a failed SASL exchange. Unlike other failures, this one has a body.
     fn fail_sasl(&mut self, header: RequestHeader, reason: &str, turn: &mut Turn<'_>) -> Result<(), Flow> {
         let required = turn.config.auth.requires_sasl();
         let code = if required { ErrorCode::SessionClosedRequireSaslAuth } else { ErrorCode::AuthFailed };
@@ -208,7 +212,8 @@ impl Connection {
         });
     }
 
-    /// Identities were added: those of its watches, too. False if they are too many.
+    /// Updates the identities of its watches after identities were added. Returns false if there
+    /// are too many.
     fn identified(&self, turn: &Turn<'_>) -> bool {
         if self.identities.len() > auth::IDENTITIES_LEN_MAX {
             return false;
@@ -218,7 +223,7 @@ impl Connection {
     }
 }
 
-/// setWatches at work: each list with its own rule for what was missed.
+/// State of a setWatches request: each list has its own rule for missed changes.
 struct CatchUp<'a> {
     state: &'a State,
     watches: &'a mut Watches,
@@ -226,7 +231,8 @@ struct CatchUp<'a> {
 }
 
 impl CatchUp<'_> {
-    /// *Errors*: a null list or path; what came before it has been dealt with.
+    /// Registers the watches. *Errors*: a list or path is null; the ones before it have been
+    /// processed.
     fn run(&mut self, request: SetWatches2<'_>, out: &mut Vec<u8>) -> Outcome {
         let since = request.relative_zxid;
         for path in present(request.data_watches)? {
@@ -262,7 +268,7 @@ impl CatchUp<'_> {
     }
 }
 
-/// ZooKeeper: a null list or path is an exception there; what came before it stands.
+/// Rejects null. ZooKeeper: a null list or path causes an exception; the ones before it stand.
 fn present<T>(value: Option<T>) -> Result<T, ErrorCode> {
     value.ok_or(ErrorCode::Marshalling)
 }

@@ -1,4 +1,5 @@
-//! What only this server knows of sessions: their clocks, the connections that hold them, and the next id.
+//! Session data that only this server has: the clocks, the connections that hold sessions, and the
+//! next id.
 //!
 //! Source: `SessionTrackerImpl.initializeNextSessionId`.
 
@@ -12,24 +13,25 @@ use oxkeeper_state::znode::Owner;
 use crate::clocks::{Clocks, Heard};
 use crate::delivery::ConnectionId;
 
-/// Clocks, holders, ids.
+/// Clocks, holders and ids of sessions.
 #[derive(Debug)]
 pub struct SessionTable {
-    /// When each session expires.
+    /// Expiry of each session.
     pub clocks: Clocks,
-    /// The same for sessions that are not agreed on and that only this server knows: those of read-only mode.
+    /// Expiry of sessions that are not agreed on and that only this server knows, such as those of
+    /// read-only mode.
     pub local: Clocks,
     holders: HashMap<SessionId, ConnectionId, FixedState>,
     /// The last connection that asked for a session, until that is settled.
     asking: HashMap<SessionId, ConnectionId, FixedState>,
-    /// Sessions whose connections have ended and were heard from since the leader was last told.
+    /// Sessions whose connections have ended and which were heard since the leader was last told.
     departed: HashSet<SessionId, FixedState>,
     next_id: i64,
 }
 
 impl SessionTable {
-    /// Ids go by `wall_ms`, but never below one that a session of `state` has had, also if that has ended and the clock
-    /// was set back since.
+    /// Creates a table. Ids start from `wall_ms`, but above every id of a session of `state`, even
+    /// if that session has ended and the clock was set back since.
     pub fn new(server_id: ServerId, wall_ms: i64, state: &State, clocks: Clocks) -> SessionTable {
         let start_ms = u64::try_from(wall_ms).unwrap_or(0);
         let by_time = first_id(server_id, start_ms);
@@ -42,19 +44,21 @@ impl SessionTable {
         SessionTable { clocks, local, holders, asking, departed: HashSet::with_hasher(hasher), next_id }
     }
 
-    /// In an ensemble: sessions that a former start of this server gave ids to may yet come to be. `boot` is later than
-    /// that of every former start, which the wall's clock need not be.
+    /// Raises the next id, in an ensemble: sessions whose ids a former start of this server
+    /// assigned may yet be created. `boot` is greater than that of every former start, which the
+    /// wall clock need not be.
     pub fn start(&mut self, server_id: ServerId, boot: u64) {
         self.next_id = self.next_id.max(first_id(server_id, boot));
     }
 
-    /// After another state has replaced the one of `former`, which may know sessions that this state does not: their ids are
-    /// given to nobody else.
+    /// Keeps the next id of `former` after another state has replaced its state, which may know
+    /// sessions that the new state does not: their ids are not assigned again.
     pub fn succeed(&mut self, former: &SessionTable) {
         self.next_id = self.next_id.max(former.next_id);
     }
 
-    /// An id no session ever had, and that stands for an ephemeral znode where znodes have their owner.
+    /// Returns an id that no session ever had, and that stands for an ephemeral znode in the owner
+    /// field of a znode.
     pub fn next_id(&mut self) -> SessionId {
         while Owner(self.next_id).session().is_none() {
             self.next_id += 1;
@@ -64,48 +68,51 @@ impl SessionTable {
         id
     }
 
-    /// `connection` holds the session from now on; who held it before.
+    /// Makes `connection` the holder of the session. Returns the previous holder.
     pub fn hold(&mut self, session: SessionId, connection: ConnectionId) -> Option<ConnectionId> {
         self.holders.insert(session, connection)
     }
 
-    /// Who holds the session.
+    /// Returns the holder of the session.
     pub fn holder(&self, session: SessionId) -> Option<ConnectionId> {
         self.holders.get(&session).copied()
     }
 
-    /// `connection` has ended; the session may have moved on already.
+    /// Notes that `connection` has ended; the session may have moved already.
     pub fn let_go(&mut self, session: SessionId, connection: ConnectionId) {
         self.settle(session, connection);
         if self.holder(session) == Some(connection) {
             self.holders.remove(&session);
-            // The last that was heard from it counts as much as what went before.
+            // The last time it was heard counts as much as earlier ones.
             if self.clocks.take_touched(session) {
                 self.departed.insert(session);
             }
         }
     }
 
-    /// `connection` asks for the session: from now on no other connection of this server speaks for it.
+    /// Notes that `connection` asks for the session: from now on no other connection of this server
+    /// acts for it.
     pub fn take_over(&mut self, session: SessionId, connection: ConnectionId) {
         self.clocks.take_over(session);
         self.asking.insert(session, connection);
     }
 
-    /// Whether `connection` may speak for the session: nobody else holds it, or asks for it.
+    /// Returns whether `connection` may act for the session: no other connection holds it, or asks
+    /// for it.
     pub fn may_speak(&self, session: SessionId, connection: ConnectionId) -> bool {
         let other = |who: Option<&ConnectionId>| who.is_some_and(|&who| who != connection);
         !other(self.holders.get(&session)) && !other(self.asking.get(&session))
     }
 
-    /// What `connection` asked for is settled.
+    /// Settles what `connection` asked for.
     pub fn settle(&mut self, session: SessionId, connection: ConnectionId) {
         if self.asking.get(&session) == Some(&connection) {
             self.asking.remove(&session);
         }
     }
 
-    /// It was agreed on that the session goes on: at `connection`, or, if that is `None`, at another server. Who held it.
+    /// Resumes the session, as agreed: at `connection`, or, if that is `None`, at another server.
+    /// Returns the previous holder.
     pub fn resume(
         &mut self,
         session: SessionId,
@@ -123,8 +130,8 @@ impl SessionTable {
         }
     }
 
-    /// The sessions of this server's clients, and of those that come back, that were heard from since this was last asked, for
-    /// the leader's clocks.
+    /// Returns the sessions of this server's clients, including those that are coming back, that
+    /// were heard since the last call; for the leader's clocks.
     pub fn take_touched(&mut self) -> Vec<SessionId> {
         let mut touched: Vec<_> = self.departed.drain().collect();
         let known = self.holders.keys().chain(self.asking.keys());
@@ -132,7 +139,7 @@ impl SessionTable {
         touched
     }
 
-    /// A session that only this server knows begins at `connection`.
+    /// Begins a session that only this server knows, at `connection`.
     pub(crate) fn begin_local(&mut self, timeout_ms: i32, connection: ConnectionId, now_ms: u64) -> (SessionId, Heard) {
         let session = self.next_id();
         self.local.open(session, timeout_ms, now_ms);
@@ -140,19 +147,19 @@ impl SessionTable {
         (session, self.local.attach(session, timeout_ms, now_ms).expect("it has just begun"))
     }
 
-    /// The sessions that only this server knows and that have expired are over; who held them.
+    /// Ends the expired sessions that only this server knows, and returns their holders.
     pub fn expire_local(&mut self, now_ms: u64) -> Vec<(SessionId, Option<ConnectionId>)> {
         let expired = self.local.tick(now_ms);
         expired.into_iter().map(|session| (session, self.close_local(session))).collect()
     }
 
-    /// A session that only this server knows is over; who held it.
+    /// Ends a session that only this server knows, and returns its holder.
     pub(crate) fn close_local(&mut self, session: SessionId) -> Option<ConnectionId> {
         self.local.close(session);
         self.holders.remove(&session)
     }
 
-    /// The session is over; who held it.
+    /// Ends the session, and returns its holder.
     pub fn close(&mut self, session: SessionId) -> Option<ConnectionId> {
         self.clocks.close(session);
         self.departed.remove(&session);
@@ -160,9 +167,11 @@ impl SessionTable {
     }
 }
 
-/// Top byte the server, then 40 bits of time, then a counter that may overflow into the time.
+/// Returns the first id: the server in the top byte, then 40 bits of time, then a counter that may
+/// overflow into the time.
 ///
-/// For server 255 one bit of the time is always set: without it, ids could look like owners of TTL znodes.
+/// For server 255 one bit of the time is always set: without it, ids could look like owners of TTL
+/// znodes.
 // ZooKeeper: has no such bit, and a server 255 with TTL znodes does not serve.
 fn first_id(server_id: ServerId, time_ms: u64) -> i64 {
     let unlike_ttl = if server_id == ServerId(u8::MAX) { UNLIKE_TTL } else { 0 };
@@ -199,7 +208,8 @@ mod tests {
     #[test]
     fn no_id_looks_like_another_kind_of_owner() {
         let state = State::new(1);
-        // Where the time says nothing, as ZooKeeper's does after a start: 0, that of a container, those of TTLs.
+        // Times at which the time bits do not tell an id apart from other owners (as in ZooKeeper
+        // after a start): 0, that of a container, those of TTL znodes.
         for wall_ms in [0, 1 << 24, 1 << 40, 1_800_000_000_000] {
             for server in 0..=u8::MAX {
                 let mut table = SessionTable::new(ServerId(server), wall_ms, &state, Clocks::new(100, 0));

@@ -1,21 +1,23 @@
-//! Counters of one connection and of all connections of a thread, as four-letter words and metrics show them.
+//! Counters of one connection and of all connections of a thread, as four-letter words and metrics
+//! show them.
 //!
-//! Whoever owns connections owns one [`ServerStats`] and counts in it without locks; on request those of all threads are
-//! merged. `crst` forgets the connections', `srst` the server's, neither touches the other.
-//! Source: `ServerCnxn`, `ServerStats`, `BufferStats`, `AvgMinMaxCounter`, `AvgMinMaxPercentileCounter`.
+//! Each thread that owns connections owns one [`ServerStats`] and counts in it without locks; on
+//! request those of all threads are merged. `crst` resets the connections' counters, `srst` the
+//! server's; neither touches the other. Source: `ServerCnxn`, `ServerStats`, `BufferStats`,
+//! `AvgMinMaxCounter`, `AvgMinMaxPercentileCounter`.
 
 use oxkeeper_proto::frame::PREFIX_LEN;
 
 use crate::delivery::Answered;
 
-/// What is kept of many values.
+/// Summary of many values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tally {
-    /// How many.
+    /// Number of values.
     pub count: u64,
-    /// All together.
+    /// Sum of the values.
     pub sum: u64,
-    /// Greatest; 0 without any.
+    /// Greatest value; 0 without any.
     pub max: u64,
     least: u64,
 }
@@ -27,7 +29,7 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Least; 0 without any.
+    /// Returns the least value; 0 without any.
     pub fn min(&self) -> u64 {
         if self.count == 0 { 0 } else { self.least }
     }
@@ -40,7 +42,7 @@ impl Tally {
         self.least = self.least.min(value);
     }
 
-    /// Counts all that `other` counted.
+    /// Adds the values of `other`.
     pub fn merge(&mut self, other: &Tally) {
         self.count += other.count;
         self.sum += other.sum;
@@ -49,13 +51,15 @@ impl Tally {
     }
 }
 
-/// Counts of a distribution at one moment, without the buckets that have none.
+/// Counts of a distribution at one moment, without the empty buckets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts(Vec<(u16, u64)>);
 
-/// Values below this have a bucket each; from there on every doubling has half as many.
+/// Limit below which each value has its own bucket; from there on every doubling has half as many
+/// buckets.
 const EXACT: u64 = 32;
-/// Doublings from [`EXACT`] on that have buckets: up to 2^20, as ms 17 minutes. Greater values share the last bucket.
+/// Number of doublings from [`EXACT`] on that have buckets: up to 2^20, as ms 17 minutes. Greater
+/// values share the last bucket.
 const DOUBLINGS: usize = 15;
 const HALF: usize = EXACT as usize / 2;
 const BUCKETS: usize = EXACT as usize + DOUBLINGS * HALF;
@@ -65,7 +69,7 @@ const BUCKETS: usize = EXACT as usize + DOUBLINGS * HALF;
 /// The reference keeps a random sample of 4096 values and interpolates; this counts every value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Distribution {
-    /// The same values without their distribution.
+    /// Summary of the same values.
     pub tally: Tally,
     buckets: [u64; BUCKETS],
 }
@@ -83,24 +87,25 @@ impl Distribution {
         self.buckets[bucket(value)] += 1;
     }
 
-    /// Counts all that `other` counted.
+    /// Adds the values of `other`.
     pub fn merge(&mut self, other: &Distribution) {
         self.tally.merge(&other.tally);
         self.buckets.iter_mut().zip(&other.buckets).for_each(|(mine, others)| *mine += others);
     }
 
-    /// The value that `per_mille` of 1000 values do not exceed; 0 without any.
+    /// Returns the value that `per_mille` of 1000 values do not exceed; 0 without any.
     pub fn percentile(&self, per_mille: u64) -> u64 {
         self.percentile_of(&self.buckets, self.tally.count, per_mille).unwrap_or(0)
     }
 
-    /// What it has counted so far.
+    /// Returns the counts so far.
     pub fn counts(&self) -> Counts {
         let counted = self.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
         Counts(counted.map(|(bucket, count)| (bucket as u16, *count)).collect())
     }
 
-    /// The value that `per_mille` of 1000 values since then do not exceed; `None` without any.
+    /// Returns the value that `per_mille` of 1000 values since then do not exceed; `None` without
+    /// any.
     pub fn percentile_since(&self, then: &Counts, per_mille: u64) -> Option<u64> {
         let mut buckets = self.buckets;
         for &(bucket, count) in &then.0 {
@@ -122,7 +127,7 @@ impl Distribution {
     }
 }
 
-/// Which bucket counts a value.
+/// Returns the bucket that counts a value.
 fn bucket(value: u64) -> usize {
     if value < EXACT {
         return value as usize;
@@ -132,31 +137,31 @@ fn bucket(value: u64) -> usize {
     (EXACT as usize + doubling as usize * HALF + within).min(BUCKETS - 1)
 }
 
-/// The greatest value a bucket counts.
+/// Returns the greatest value that a bucket counts.
 fn greatest(bucket: usize) -> u64 {
     let Some(above) = bucket.checked_sub(EXACT as usize) else { return bucket as u64 };
     let (doubling, within) = (above / HALF, above % HALF);
     (((HALF + within + 1) as u64) << (doubling + 1)) - 1
 }
 
-/// Sizes of responses: without the length in front, as the reference counts.
+/// Sizes of responses, without the length prefix, as the reference counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
-    /// Of all.
+    /// Sizes of all responses.
     pub tally: Tally,
-    /// Of the last one, and when it was made, ms.
+    /// Size of the last response, and the time at which it was made, ms.
     last: u64,
     last_ms: u64,
 }
 
 impl Sizes {
-    /// Size of the last response; 0 without any.
+    /// Returns the size of the last response; 0 without any.
     pub fn last(&self) -> u64 {
         self.last
     }
 
-    /// Last, least and greatest size.
-    // ZooKeeper: -1 while there was none.
+    /// Returns the last, least and greatest size.
+    // ZooKeeper: -1 if there was none.
     pub fn shown(&self) -> [i64; 3] {
         match self.tally.count {
             0 => [-1; 3],
@@ -177,12 +182,12 @@ impl Sizes {
     }
 }
 
-/// What the connections of one thread did, also those that have ended.
+/// Counters of the connections of one thread, including those that have ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerStats {
-    /// Frames taken in.
+    /// Frames received.
     pub received: u64,
-    /// Their bytes, with the length in front.
+    /// Bytes of the received frames, with the length prefix.
     pub received_bytes: u64,
     /// Frames sent: replies, handshakes and notifications.
     pub sent: u64,
@@ -192,43 +197,43 @@ pub struct ServerStats {
     pub reply_bytes: u64,
     /// Bytes of notifications.
     pub event_bytes: u64,
-    /// How long reads, pings and watch requests took, ms.
+    /// Latency of reads, pings and watch requests, ms.
     pub reads: Distribution,
-    /// How long writes took, ms, also those that failed.
+    /// Latency of writes, ms, including those that failed.
     pub updates: Distribution,
-    /// Handshakes asked for.
+    /// Handshakes requested.
     pub connects: u64,
-    /// Handshakes of a session that is to go on.
+    /// Handshakes that resume a session.
     pub resumes: u64,
-    /// Authentications that failed.
+    /// Failed authentications.
     pub auth_failed: u64,
-    /// Clients that came while this server served nobody.
+    /// Clients that connected while this server served none.
     pub unserved: u64,
     /// Connections that did not begin with TLS: from this machine, and from others.
     pub plain: [u64; 2],
-    /// Clients that look for this ensemble.
+    /// Clients that expect this ensemble.
     pub ensemble_met: u64,
-    /// Clients that look for another one.
+    /// Clients that expect another ensemble.
     pub ensemble_failed: u64,
-    /// Clients that would say for which one, where neither they nor the server name any.
+    /// Clients that sent an expectation although neither they nor the server name an ensemble.
     pub ensemble_skipped: u64,
     /// Clients that were gone without closing their session.
     pub dropped: u64,
     /// Connections that were closed because no session was begun in time.
     pub silent: u64,
-    /// Times a client's input was left alone because too much was proposed already.
+    /// Number of times that a client's input was not read because too much was proposed already.
     pub held_back: u64,
-    /// How long input was left alone for other connections' sake, ms.
+    /// Time for which input was not read for the sake of other connections, ms.
     pub throttled_ms: Distribution,
     /// Requests refused because they had waited too long.
     pub throttled: u64,
     /// Connections closed because of a large request.
     pub large_rejected: u64,
-    /// Clients that were gone before their request's turn came.
+    /// Clients that were gone before it was their request's turn.
     pub stale_dropped: u64,
     /// Sessions refused because too many began.
     pub rationed: u64,
-    /// Tokens spent, whenever a session began.
+    /// Tokens spent, recorded whenever a session begins.
     pub token_deficit: Distribution,
 }
 
@@ -240,7 +245,7 @@ impl ServerStats {
         latency
     }
 
-    /// Adds another thread's.
+    /// Adds the counters of another thread.
     pub fn merge(&mut self, other: &ServerStats) {
         self.received += other.received;
         self.received_bytes += other.received_bytes;
@@ -269,7 +274,7 @@ impl ServerStats {
         self.token_deficit.merge(&other.token_deficit);
     }
 
-    /// Forgets what `srst` asks to forget.
+    /// Resets the counters that `srst` resets.
     pub fn reset(&mut self) {
         // ZooKeeper: these are gauges, which stay.
         let ServerStats { auth_failed, plain, .. } = *self;
@@ -282,10 +287,10 @@ impl ServerStats {
     }
 }
 
-/// What one connection did.
+/// Counters of one connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConnectionStats {
-    /// Frames taken in.
+    /// Frames received.
     pub received: u64,
     /// Frames sent: replies and notifications.
     pub sent: u64,
@@ -295,18 +300,18 @@ pub struct ConnectionStats {
     pub latency: Tally,
 }
 
-/// The last request a connection had answered.
+/// The last answered request of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct LastReply {
-    /// Which.
+    /// The request.
     pub answered: Answered,
-    /// When, ms.
+    /// Time of the answer, ms.
     pub at_ms: u64,
-    /// How long it took, ms.
+    /// Latency, ms.
     pub latency_ms: u64,
 }
 
-/// A connection's counters together with those of its thread: what happens counts in both.
+/// Counters of a connection together with those of its thread: each event counts in both.
 #[derive(Debug)]
 pub(crate) struct Counting<'a> {
     pub(crate) connection: &'a mut ConnectionStats,
@@ -314,40 +319,40 @@ pub(crate) struct Counting<'a> {
 }
 
 impl Counting<'_> {
-    /// A frame came in; `len` is without the length in front.
+    /// Counts a received frame; `len` excludes the length prefix.
     pub(crate) fn received(&mut self, len: usize) {
         self.connection.received += 1;
         self.server.received += 1;
         self.server.received_bytes += (PREFIX_LEN + len) as u64;
     }
 
-    /// The answer to a handshake goes out.
+    /// Counts the answer to a handshake.
     pub(crate) fn connected(&mut self) {
         self.connection.sent += 1;
         self.server.sent += 1;
     }
 
-    /// As [`Counting::connected`], and a session was created: a write like others.
+    /// Counts the answer to a handshake that created a session, which counts as a write.
     pub(crate) fn opened(&mut self, answered: Answered, now_ms: u64) {
         self.connected();
         let latency_ms = self.took(answered, now_ms);
         self.server.updates.record(latency_ms);
     }
 
-    /// A notification of so many bytes, with the length in front, goes out.
+    /// Counts a notification; `frame_len` includes the length prefix.
     pub(crate) fn notified(&mut self, frame_len: usize, now_ms: u64) {
         self.connection.sent += 1;
         self.server.event_bytes += (frame_len - PREFIX_LEN) as u64;
         self.server.responded(frame_len, now_ms);
     }
 
-    /// A read is answered by a frame of so many bytes, with the length in front.
+    /// Counts the answer to a read; `frame_len` includes the length prefix.
     pub(crate) fn read(&mut self, answered: Answered, frame_len: usize, now_ms: u64) {
         let latency_ms = self.answered(answered, frame_len, now_ms);
         self.server.reads.record(latency_ms);
     }
 
-    /// A write is answered by a frame of so many bytes, with the length in front.
+    /// Counts the answer to a write; `frame_len` includes the length prefix.
     pub(crate) fn updated(&mut self, answered: Answered, frame_len: usize, now_ms: u64) {
         let latency_ms = self.answered(answered, frame_len, now_ms);
         self.server.updates.record(latency_ms);
@@ -369,7 +374,7 @@ impl Counting<'_> {
 }
 
 impl ConnectionStats {
-    /// Forgets everything, as `crst` asks.
+    /// Resets everything, for `crst`.
     pub fn reset(&mut self) {
         *self = ConnectionStats::default();
     }

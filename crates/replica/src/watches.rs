@@ -1,8 +1,9 @@
-//! Watches: who wants to know of which change. They belong to connections, vanish with them, and are never replicated.
+//! Watches: they belong to connections, vanish with them, and are never replicated.
 //!
-//! Two tables, as in the reference: data (also exists) and child. An entry is a path and a connection, with a set of
-//! modes. Recursive watches live in the data table only and are found by walking a change's ancestors, so that their
-//! number costs nothing. Invariant: a connection's list of paths names exactly the entries it is in.
+//! Two tables, as in the reference: data (also for exists) and child. An entry is a path and a
+//! connection, with a set of modes. Recursive watches live in the data table only and are found by
+//! walking the ancestors of a changed znode, so that their number costs nothing. Invariant: a
+//! connection's list of paths names exactly the entries it is in.
 //!
 //! Source: `WatchManager`, `WatchStats`, `DataTree.setWatches`.
 
@@ -18,14 +19,14 @@ use oxkeeper_state::{AclList, Caller, Change, ChangeKind, Identities, Settings, 
 use crate::delivery::{ConnectionId, IdentityBytes};
 use crate::stats::Distribution;
 
-/// One way of watching. A connection may watch a path in several ways at once.
+/// Mode of a watch. A connection may watch a path in several modes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Fires once.
+    /// The watch fires once.
     Standard,
-    /// Stays.
+    /// The watch stays.
     Persistent,
-    /// Stays, and covers every descendant.
+    /// The watch stays, and covers every descendant.
     PersistentRecursive,
 }
 
@@ -42,15 +43,15 @@ impl Mode {
 /// One of the two tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
-    /// getData, exists, and both kinds of addWatch.
+    /// Watches of getData, exists, and both kinds of addWatch.
     Data,
-    /// getChildren, and addWatch mode 0.
+    /// Watches of getChildren, and addWatch mode 0.
     Child,
 }
 
 type Modes = HashMap<ConnectionId, u8, FixedState>;
 
-/// Who watches one path.
+/// Watchers of one path.
 #[derive(Debug)]
 struct Entry {
     data: Modes,
@@ -78,13 +79,13 @@ impl Entry {
     }
 }
 
-/// A connection that watches something.
+/// A connection with watches.
 #[derive(Debug)]
 struct Watching {
     session: SessionId,
     identities: IdentityBytes,
     paths: HashSet<Arc<str>, FixedState>,
-    /// How many of them have an entry of it in the data table.
+    /// Number of the paths for which the data table has an entry of this connection.
     data_count: usize,
 }
 
@@ -94,15 +95,15 @@ pub struct Watches {
     settings: Settings,
     entries: HashMap<Arc<str>, Entry, FixedState>,
     connections: HashMap<ConnectionId, Watching, FixedState>,
-    /// Entries of the data table that are recursive: while there are none, no ancestor is looked at.
+    /// Recursive entries of the data table: while there are none, no ancestor is looked at.
     recursive_count: usize,
     counts: WatchCounts,
-    /// What the changes so far have fired.
+    /// Number of watchers fired so far.
     pub fired: Fired,
 }
 
-/// How many watchers each change told that told any, by event. Source: `WatchManager.triggerWatch`, which also counts
-/// those who may not know of the change.
+/// Number of watchers that each change notified, if any, by event. Includes those that may not know
+/// of the change. Source: `WatchManager.triggerWatch`.
 #[derive(Clone, Debug, Default)]
 pub struct Fired {
     /// NodeCreated.
@@ -129,7 +130,7 @@ pub struct WatchCounts {
 }
 
 impl WatchCounts {
-    /// One entry more. `data_count` is how many its connection has in the data table.
+    /// Counts one more entry. `data_count` is how many its connection has in the data table.
     fn entered(&mut self, table: Table, is_first_of_path: bool, data_count: &mut usize) {
         self.total += 1;
         if table == Table::Data {
@@ -140,7 +141,8 @@ impl WatchCounts {
         }
     }
 
-    /// One entry less. A connection that ends was taken out already: then there is no `data_count`.
+    /// Counts one entry less. If a connection ends, it has been removed already, and there is no
+    /// `data_count`.
     fn left(&mut self, table: Table, was_last_of_path: bool, data_count: Option<&mut usize>) {
         self.total -= 1;
         if table == Table::Data {
@@ -155,7 +157,7 @@ impl WatchCounts {
 }
 
 impl Watches {
-    /// Nobody watches. `seed` keeps clients from crafting paths that collide.
+    /// Creates an empty set of watches. `seed` keeps clients from crafting paths that collide.
     pub fn new(settings: Settings, seed: u64) -> Watches {
         let hasher = FixedState::with_seed(seed);
         Watches {
@@ -168,7 +170,7 @@ impl Watches {
         }
     }
 
-    /// Registers a watch; the same again is a no-op.
+    /// Registers a watch; registering the same one again is a no-op.
     pub fn add(&mut self, who: &Watcher<'_>, path: &str, table: Table, mode: Mode) {
         let path = match self.entries.get_key_value(path) {
             Some((path, _)) => path.clone(),
@@ -193,7 +195,7 @@ impl Watches {
         *modes |= mode.bit();
     }
 
-    /// Registers what addWatch asks for.
+    /// Registers a watch for addWatch.
     pub fn add_persistent(&mut self, who: &Watcher<'_>, path: &str, recursive: bool) {
         if recursive {
             self.add(who, path, Table::Data, Mode::PersistentRecursive);
@@ -203,7 +205,7 @@ impl Watches {
         }
     }
 
-    /// Whether the connection has a watch of this type at exactly this path.
+    /// Returns whether the connection has a watch of this type at exactly this path.
     pub fn contains(&self, connection: ConnectionId, path: &str, watcher_type: WatcherType) -> bool {
         let Some(entry) = self.entries.get(path) else { return false };
         let has = |table, mode: Mode| entry.table(table).get(&connection).is_some_and(|modes| modes & mode.bit() != 0);
@@ -216,7 +218,8 @@ impl Watches {
         }
     }
 
-    /// Removes the connection's watches of this type at exactly this path; says whether there were any.
+    /// Removes the connection's watches of this type at exactly this path. Returns whether there
+    /// were any.
     pub fn remove(&mut self, connection: ConnectionId, path: &str, watcher_type: WatcherType) -> bool {
         let there = self.contains(connection, path, watcher_type);
         let (data, child) = match watcher_type {
@@ -231,7 +234,7 @@ impl Watches {
         there
     }
 
-    /// Takes modes off one entry, and the entry away when nothing is left.
+    /// Removes modes from one entry, and the entry itself if none is left.
     fn strike(&mut self, connection: ConnectionId, path: &str, table: Table, struck: u8) {
         let Some(entry) = self.entries.get_mut(path) else { return };
         let Some(modes) = entry.table_mut(table).get_mut(&connection) else { return };
@@ -264,7 +267,7 @@ impl Watches {
         }
     }
 
-    /// The connection has ended: all its watches go.
+    /// Removes all watches of a connection that has ended.
     pub fn drop_connection(&mut self, connection: ConnectionId) {
         let Some(watching) = self.connections.remove(&connection) else { return };
         self.counts.data_connections -= usize::from(watching.data_count > 0);
@@ -274,16 +277,16 @@ impl Watches {
         }
     }
 
-    /// The connection has proved one identity more.
+    /// Updates the identities of a connection, which has proved one more.
     pub fn identified(&mut self, connection: ConnectionId, identities: &[u8]) {
         if let Some(watching) = self.connections.get_mut(&connection) {
             watching.identities = Arc::from(identities);
         }
     }
 
-    /// Fires what a change fires, in the reference's order, and hands each frame to `deliver`.
+    /// Fires the watches of a change, in the reference's order, and hands each frame to `deliver`.
     ///
-    /// One-shot watches are consumed, also those whose connection may not know of the change.
+    /// One-shot watches are consumed, even if their connection may not know of the change.
     pub fn fire(&mut self, change: &Change<'_>, deliver: &mut dyn FnMut(ConnectionId, &[u8])) {
         if self.entries.is_empty() {
             return;
@@ -301,7 +304,8 @@ impl Watches {
             ChangeKind::DataChanged => fired(&mut self.fired.data_changed, &told),
         }
         if change.kind == ChangeKind::Deleted {
-            // ZooKeeper: who was told by the data table is not told again by the child table, but is consumed there.
+            // ZooKeeper: a watcher notified from the data table is not notified again from the
+            // child table, but its watch there is consumed.
             let more = self.take_watchers(change.path, Table::Child, change.acl);
             fired(&mut self.fired.deleted, &more);
             merge(&mut told, more);
@@ -315,7 +319,8 @@ impl Watches {
         }
     }
 
-    /// Everyone with an entry at exactly `path` who may know; one-shot entries are consumed in any case.
+    /// Returns the connections with an entry at exactly `path` that may know of the change;
+    /// one-shot entries are consumed in any case.
     fn take_watchers(&mut self, path: &str, table: Table, acl: Option<&AclList>) -> Vec<ConnectionId> {
         let Some(entry) = self.entries.get(path) else { return Vec::new() };
         let mut told: Vec<ConnectionId> = entry.table(table).keys().copied().collect();
@@ -349,12 +354,12 @@ impl Watches {
         acl.is_none() || State::may_know(acl, &Caller { identities: identities(), settings: self.settings })
     }
 
-    /// How many there are.
+    /// Returns the counts of watches.
     pub fn counts(&self) -> WatchCounts {
         self.counts
     }
 
-    /// Counts one by one.
+    /// Counts the watches one by one.
     fn recount(&self) -> WatchCounts {
         let mut counts = WatchCounts::default();
         for entry in self.entries.values() {
@@ -369,7 +374,7 @@ impl Watches {
         counts
     }
 
-    /// Each path of the data table with the sessions that watch it.
+    /// Returns each path of the data table with the sessions that watch it.
     pub fn data_watches(&self) -> impl Iterator<Item = (&str, Vec<SessionId>)> {
         self.entries.iter().filter(|(_, entry)| !entry.data.is_empty()).map(|(path, entry)| {
             let sessions = entry.data.keys().filter_map(|connection| self.connections.get(connection));
@@ -377,7 +382,7 @@ impl Watches {
         })
     }
 
-    /// Checks every invariant. Panics with what is broken.
+    /// Checks every invariant. Panics with the one that is broken.
     pub fn check(&self) {
         let mut recursive_count = 0;
         for (path, entry) in &self.entries {
@@ -399,25 +404,25 @@ impl Watches {
     }
 }
 
-/// Who registers a watch.
+/// A client that registers a watch.
 #[derive(Clone, Copy, Debug)]
 pub struct Watcher<'a> {
-    /// Where events go.
+    /// The connection that receives events.
     pub connection: ConnectionId,
-    /// For `wchc` and `wchp`.
+    /// The session, for `wchc` and `wchp`.
     pub session: SessionId,
-    /// For the permission check when an event is delivered.
+    /// The identities, for the permission check when an event is delivered.
     pub identities: &'a [u8],
 }
 
-/// Counts whom a change told, if anyone.
+/// Records the number of notified connections, unless it is 0.
 fn fired(values: &mut Distribution, told: &[ConnectionId]) {
     if !told.is_empty() {
         values.record(told.len() as u64);
     }
 }
 
-/// Hands one event's frame to everyone in `told`.
+/// Delivers one event's frame to every connection in `told`.
 fn announce(
     told: &[ConnectionId],
     event_type: EventType,
@@ -433,7 +438,8 @@ fn announce(
     told.iter().for_each(|&connection| deliver(connection, &frame));
 }
 
-/// Adds those of `more` that are not in `told`. Each connection hears of one event once.
+/// Adds the connections of `more` that are not in `told`. Each connection is notified of an event
+/// once.
 fn merge(told: &mut Vec<ConnectionId>, more: Vec<ConnectionId>) {
     if told.is_empty() {
         *told = more;
@@ -452,7 +458,7 @@ pub fn put_event(out: &mut Vec<u8>, event_type: EventType, path: &str, zxid: i64
     });
 }
 
-/// The path above `path`; the root's is the root.
+/// Returns the parent of `path`; the root is its own parent.
 fn parent(path: &str) -> &str {
     match path.rfind('/') {
         None | Some(0) => "/",

@@ -1,22 +1,24 @@
-//! Deliveries that wait until a leader of the next voters has begun: the answer to a reconfig, and everything that its
-//! connection must hear behind it.
+//! Deliveries that wait until a leader of the next voters has begun: the answer to a reconfig, and
+//! everything behind it on the same connection.
 //!
-//! A client that hears of other voters may take the disks of former ones away, so the answer must wait. Replies leave
-//! in request order, and events in the order of zxids: so whatever follows it on the same connection waits, too. Reads and
-//! pings behind it wait in the connection, which counts the reconfig as in flight.
+//! A client that learns of other voters may remove the disks of former ones, so the answer must
+//! wait. Replies leave in request order, and events in the order of zxids: so everything behind it
+//! on the same connection waits, too. Reads and pings behind it wait in the connection, which
+//! counts the reconfig as in flight.
 //!
-//! Bounded: nothing is applied between the end of one configuration and the epoch of the next, so what waits is at most
-//! what the rest of one log entry says to one connection. It is forgotten with the server's incarnation, which closes its
-//! clients. Source: `CommitProcessor`, where a session's commits come strictly in order.
+//! Bounded: nothing is applied between the end of one configuration and the epoch of the next, so
+//! at most the deliveries that the rest of one log entry makes to one connection wait. They are
+//! dropped with the server's incarnation, which closes its clients. Source: `CommitProcessor`,
+//! where a session's commits come strictly in order.
 
 use crate::delivery::{ConnectionId, Outbox};
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Withheld {
-    /// By thread.
+    /// Withheld deliveries by thread.
     outboxes: Vec<Outbox>,
-    /// Each with the place of its answer among the deliveries at hand.
+    /// Connections that wait, each with the place of its answer among the current deliveries.
     connections: Vec<(ConnectionId, usize)>,
 }
 
@@ -25,7 +27,7 @@ impl Withheld {
         Withheld { outboxes: (0..threads).map(|_| Outbox::default()).collect(), connections: Vec::new() }
     }
 
-    /// The next delivery to `connection` waits, and all behind it.
+    /// Makes the next delivery to `connection` wait, and all behind it.
     pub(crate) fn begin(&mut self, connection: ConnectionId, outboxes: &[Outbox]) {
         // One entry may bring the answers to several reconfigs of one connection.
         if self.connections.iter().any(|(waiting, _)| *waiting == connection) {
@@ -35,9 +37,10 @@ impl Withheld {
         self.connections.push((connection, place));
     }
 
-    /// Takes what must wait out of the deliveries at hand; `only_answers` is a bug of the simulator's.
+    /// Takes the deliveries that must wait out of the current ones; `only_answers` is a bug of the
+    /// simulator.
     pub(crate) fn take_from(&mut self, outboxes: &mut [Outbox], only_answers: bool) {
-        // The last one first: the places of the others stay what they are.
+        // The last one first, so that the places of the others stay valid.
         for (connection, place) in self.connections.iter_mut().rev() {
             let thread = usize::from(connection.thread);
             let most = if only_answers { 1 } else { usize::MAX };
@@ -48,7 +51,7 @@ impl Withheld {
         }
     }
 
-    /// Gives everything back: a leader of the next voters has begun.
+    /// Returns all deliveries: a leader of the next voters has begun.
     pub(crate) fn release(&mut self, outboxes: &mut [Outbox]) {
         self.connections.clear();
         for (withheld, outbox) in self.outboxes.iter_mut().zip(outboxes).filter(|(withheld, _)| !withheld.is_empty()) {

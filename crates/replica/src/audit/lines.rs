@@ -1,6 +1,7 @@
-//! Makes lines of what was taken down. Invariant: a line is one line, whatever clients have put into names.
+//! Formats audit records as lines. Invariant: a record's line is one line, whatever clients have
+//! put into names.
 //!
-//! Time matters here: it is the applier's thread that has it, but of the same processors.
+//! Time matters here: this runs on another thread than the applier, but on the same processors.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -14,18 +15,18 @@ use oxkeeper_state::{ChangeKind, Identities, Settings};
 use super::{Doer, Record};
 use crate::auth;
 
-/// Makes lines, and remembers who asked last: mostly it is the same.
+/// Formats lines, and remembers the last client: mostly it is the same one.
 #[derive(Debug)]
 pub struct Lines {
-    /// As whom the server acts.
+    /// The user as which the server acts.
     user: String,
-    /// Of the last line of a client: whose it was,
+    /// The client of the last client line.
     asker: Option<(SessionId, Settings, Vec<u8>)>,
-    /// and how such a line begins.
+    /// The opening of that line.
     opening: String,
 }
 
-/// What the fields between a line's ends say.
+/// Fields in the middle of a line.
 #[derive(Default)]
 struct Deed<'a> {
     operation: &'static str,
@@ -35,13 +36,13 @@ struct Deed<'a> {
 }
 
 impl Lines {
-    /// Of a server that runs as `user`.
+    /// Creates a formatter for a server that runs as `user`.
     pub fn new(user: String) -> Lines {
         Lines { user, asker: None, opening: String::new() }
     }
 
-    /// Appends the lines of the first of the `records` that an [`Audit`](super::Audit) has taken down, which were taken down
-    /// at this `time`. There must be one.
+    /// Appends the lines of the first of the `records` of an [`Audit`](super::Audit), which were
+    /// recorded at this `time`. There must be one.
     pub fn write(&mut self, records: &mut Reader<'_>, time: &str, out: &mut String) {
         let record = Record::decode(records).expect("it was made by this very process");
         match (record.doer, record.op) {
@@ -77,7 +78,8 @@ impl Lines {
         self.client(record, &deed, time, out);
     }
 
-    /// ZooKeeper: one line an operation if all succeeded, one for all if not; none for what only checks.
+    /// Appends the lines of a transaction. ZooKeeper: one line for each operation if all succeeded,
+    /// one for all if not; none for checks.
     fn multi(&mut self, record: &Record<'_>, time: &str, out: &mut String) {
         if !record.succeeded {
             return self.client(record, &Deed { operation: "multiOperation", ..Deed::default() }, time, out);
@@ -124,7 +126,7 @@ impl Lines {
     }
 }
 
-/// As ZooKeeper's `logback.xml` has it.
+/// Appends the start of a line in the format of ZooKeeper's `logback.xml`.
 fn start(out: &mut String, time: &str, succeeded: bool) {
     out.push_str(time);
     out.push_str(if succeeded { " INFO audit.Slf4jAuditLogger: " } else { " ERROR audit.Slf4jAuditLogger: " });
@@ -144,14 +146,15 @@ impl Deed<'_> {
     }
 }
 
-/// ZooKeeper writes values as they are; here none can forge a field or a line. A line's first field has a space in front.
+/// Appends a field. ZooKeeper writes values as they are; here none can forge a field or a line. A
+/// line's first field follows a space.
 fn field(out: &mut String, name: &str, value: &str) {
     if !out.ends_with(' ') {
         out.push('\t');
     }
     out.push_str(name);
     out.push('=');
-    // Nearly always. Looked at to its end, it takes the processor's wide instructions.
+    // The usual case. The loop does not stop early, so that it compiles to wide instructions.
     if value.bytes().fold(true, |plain, byte| plain & (b' '..0x7f).contains(&byte)) {
         out.push_str(value);
         return;
@@ -166,7 +169,7 @@ fn field(out: &mut String, name: &str, value: &str) {
     }
 }
 
-/// The names behind the identities, those without one left out.
+/// Returns the names of the identities, without those that have none.
 fn users(settings: Settings, identities: Identities<'_>) -> String {
     let mut users = String::new();
     for id in identities.iter() {
@@ -178,21 +181,21 @@ fn users(settings: Settings, identities: Identities<'_>) -> String {
     users
 }
 
-/// Of which znode a request is, as its client named it.
+/// Returns the path of a request, as the client gave it.
 ///
-/// ZooKeeper: of a body that cannot be decoded, what stands in front of its defect is written down.
+/// ZooKeeper: if a body cannot be decoded, the part in front of the defect is logged.
 fn asked_path<'a>(record: &Record<'a>) -> Option<Text<'a>> {
     let has_path = record.op != OpCode::Reconfig;
     has_path.then(|| Option::<Text<'_>>::decode(&mut Reader::new(record.body)).ok().flatten()).flatten()
 }
 
-/// What a request wants: operation, type of the znode, ACL; `None` if it is nothing to be written down.
+/// Returns the operation, znode type and ACL of a request; `None` if it is not logged.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the operations that ZooKeeper writes down")]
 fn deed(record: &Record<'_>) -> Option<(&'static str, Option<&'static str>, Option<String>)> {
     let mut reader = Reader::new(record.body);
     Some(match record.op {
         OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
-            // A TTL's request is this one and more.
+            // A TTL request begins with these fields.
             let flags = CreateRequest::decode(&mut reader).map_or(0, |request| request.flags);
             ("create", Some(create_mode(flags)?), None)
         }
@@ -208,7 +211,8 @@ fn deed(record: &Record<'_>) -> Option<(&'static str, Option<&'static str>, Opti
     })
 }
 
-/// ZooKeeper: by the path that was asked for, so that sequential znodes have none; TTL znodes have none either.
+/// Returns the types of created znodes by path. ZooKeeper: by the requested path, so sequential
+/// znodes have none; TTL znodes have none either.
 fn create_modes(body: &[u8]) -> Vec<(String, &'static str)> {
     let mode = |op: MultiOp<'_>| match op {
         MultiOp::Create(_, request) => Some((request.path?.into_owned(), create_mode(request.flags)?)),
@@ -235,7 +239,7 @@ fn create_mode(flags: i32) -> Option<&'static str> {
     MODES.get(usize::try_from(flags).ok()?).copied()
 }
 
-/// ZooKeeper: nothing stands between two entries.
+/// Formats an ACL. ZooKeeper: no separator between two entries.
 fn acl_text(acl: &[Acl<'_>]) -> String {
     let mut text = String::new();
     for entry in acl {
@@ -256,7 +260,7 @@ mod tests {
     use oxkeeper_proto::{ErrorCode, Zxid};
     use oxkeeper_state::{Change, Command};
 
-    /// The lines of one command of a client, without their beginning.
+    /// Returns the lines of one command of a client, without their beginning.
     fn lines(op: OpCode, body: &[u8], result: Result<(), ErrorCode>, changes: &[(ChangeKind, &str)]) -> Vec<String> {
         let mut identities = Vec::new();
         for (scheme, id) in [("ip", "127.0.0.1"), ("digest", "bob:hash"), ("super", "")] {

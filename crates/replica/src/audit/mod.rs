@@ -1,12 +1,14 @@
-//! The audit log: who changed what, or wanted to. What is told of a command is taken down while it is applied, in as few
-//! bytes and as little time as possible; somebody else makes lines of it ([`Lines`]) and writes them.
+//! The audit log: which client changed, or tried to change, what. Commands are recorded while they
+//! are applied, in as few bytes and as little time as possible; another thread formats the records
+//! as lines ([`Lines`]) and writes them.
 //!
-//! Every server writes those of its own clients, and, as there, what befalls every server: ephemerals that end with their
-//! session. Source: `AuditHelper`, `AuditEvent`, `DataTree.deleteNodes`, `AuthUtil.getUsers`.
+//! As in ZooKeeper, every server logs the commands of its own clients, and the changes that happen
+//! on every server: ephemeral znodes that end with their session. Source: `AuditHelper`,
+//! `AuditEvent`, `DataTree.deleteNodes`, `AuthUtil.getUsers`.
 //!
-//! A record is a length (u32), then: whose deed it is (u8), whether it succeeded (u8), session (i64), operation (i32),
-//! settings (u8), identities (buffer), the request's body as far as lines need it (buffer), and the changes: for each its
-//! kind (u8) and path (buffer). It lives in memory only.
+//! A record is a length (u32), then: doer (u8), success (u8), session (i64), operation (i32),
+//! settings (u8), identities (buffer), the part of the request's body that lines need (buffer), and
+//! the changes: kind (u8) and path (buffer) of each. Records are in memory only.
 
 mod lines;
 
@@ -17,28 +19,28 @@ use oxkeeper_state::{Change, ChangeKind, Command, Identities, Settings};
 
 pub use lines::Lines;
 
-/// Whose deed a record tells of.
+/// Originator of a recorded command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Doer {
     /// A client of this server asked for it.
     Client,
-    /// It followed from what time, or the end of a session, brings about.
+    /// The server did it, because of the time or the end of a session.
     Server,
-    /// The server itself started or stopped; the body is the line's fields.
+    /// The server itself started or stopped; the body has the line's fields.
     Process,
 }
 
-/// Takes down what is told of commands.
+/// Records commands for the audit log.
 #[derive(Debug, Default)]
 pub struct Audit {
-    /// Taken down and not yet taken away.
+    /// Records that have not been taken yet.
     pub records: Vec<u8>,
-    /// Of the command at hand.
+    /// Changes of the current command.
     changes: Vec<u8>,
 }
 
 impl Audit {
-    /// The server itself starts, or stops.
+    /// Records that the server itself starts or stops.
     pub fn process(&mut self, operation: &str, result: &str) {
         let fields = format!("operation={operation}\tresult={result}");
         let (session, settings, identities) = (SessionId::NONE, Settings::default(), Identities::default());
@@ -56,13 +58,14 @@ impl Audit {
         Some(change.path.as_bytes()).encode(&mut self.changes);
     }
 
-    /// A command was applied, or refused. `ours`: a client of this server is waiting for the answer, which has this `body`.
+    /// Records a command that was applied or refused. `ours`: a client of this server waits for the
+    /// answer, which has this `body`.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the operations that ZooKeeper writes down")]
     pub(crate) fn applied(&mut self, command: &Command<'_>, result: Result<(), ErrorCode>, ours: bool, body: &[u8]) {
-        // ZooKeeper: a session that has moved is told nothing, and nothing is told of it.
+        // ZooKeeper: a session that has moved gets no answer, and nothing is logged.
         let ours = ours && result != Err(ErrorCode::SessionMoved);
         match command.op {
-            // ZooKeeper: says nothing of containers and TTL znodes that the server deletes.
+            // ZooKeeper: logs nothing of containers and TTL znodes that the server deletes.
             OpCode::CloseSession | OpCode::DeleteContainer if !self.changes.is_empty() => {
                 self.put(Doer::Server, true, command, &[]);
             }
@@ -71,7 +74,7 @@ impl Audit {
                 let failed = first.is_ok_and(|header| header.op == OpCode::Error.wire() && !header.done);
                 self.put(Doer::Client, result.is_ok() && !failed, command, command.body);
             }
-            // What has changed says all.
+            // The changes say everything.
             OpCode::Delete | OpCode::SetData if ours && result.is_ok() => self.put(Doer::Client, true, command, &[]),
             op if ours && op.class() == OpClass::Write && op != OpCode::CloseSession => {
                 self.put(Doer::Client, result.is_ok(), command, command.body);
@@ -96,7 +99,7 @@ impl Audit {
     }
 }
 
-/// What was taken down of one command.
+/// The record of one command.
 struct Record<'a> {
     doer: Doer,
     succeeded: bool,
@@ -109,7 +112,7 @@ struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// The first record of what was taken down.
+    /// Decodes the first record.
     fn decode(records: &mut Reader<'a>) -> Result<Record<'a>, DecodeError> {
         let mut reader = Reader::new(records.buffer()?.unwrap_or_default());
         let [doer, succeeded] = [reader.take(1)?[0], reader.take(1)?[0]];
@@ -125,7 +128,7 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// Kinds and paths of what has changed.
+    /// Returns the kinds and paths of the changes.
     fn changes(&self) -> impl Iterator<Item = (ChangeKind, &'a str)> + use<'a> {
         let mut reader = Reader::new(self.changes.rest());
         std::iter::from_fn(move || {

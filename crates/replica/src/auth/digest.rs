@@ -1,11 +1,12 @@
-//! The identity behind `user:password`, in the digest that the server is told to use. Source: `DigestAuthenticationProvider`.
+//! The identity derived from `user:password`, with the configured digest. Source:
+//! `DigestAuthenticationProvider`.
 
 use md5::Md5;
 use oxkeeper_proto::java;
 use sha1::Sha1;
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};
 
-/// What hashes the credentials of scheme `digest`.
+/// Hash algorithm for credentials of scheme `digest`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DigestAlgorithm {
     /// 128 bits.
@@ -28,7 +29,7 @@ pub enum DigestAlgorithm {
 }
 
 impl DigestAlgorithm {
-    /// By its name in a JVM, whatever its case; `None` if it is none, or another.
+    /// Returns the algorithm with this JVM name, ignoring case; `None` if it is unknown.
     pub fn from_name(name: &str) -> Option<DigestAlgorithm> {
         Some(match name.to_ascii_uppercase().as_str() {
             "MD5" => DigestAlgorithm::Md5,
@@ -43,7 +44,7 @@ impl DigestAlgorithm {
         })
     }
 
-    /// The identity of `user:password`: `user:base64(digest(user:password))`.
+    /// Returns the identity of `user:password`: `user:base64(digest(user:password))`.
     pub fn identity(self, credentials: &[u8]) -> String {
         let text = java::text(credentials);
         let user = text.split(':').next().unwrap_or_default();

@@ -1,7 +1,8 @@
 //! The server's side of one DIGEST-MD5 exchange: challenge, response, `rspauth`. Bytes in, bytes out.
 //!
-//! Owns the nonce it gave out. Invariant: an exchange is judged once; whatever comes behind the verdict is refused.
-//! Source: RFC 2831, and where it leaves a choice, what the JDK's server does, which is ZooKeeper's.
+//! Owns the nonce that it sent. Invariant: an exchange is judged once; every token after the
+//! verdict is refused. Source: RFC 2831, and, where that leaves a choice, the behaviour of the
+//! JDK's server, which ZooKeeper uses.
 
 use md5::{Digest, Md5};
 use oxkeeper_proto::java;
@@ -11,46 +12,47 @@ use super::sasl::Sasl;
 
 /// Bytes of entropy in a nonce.
 pub const NONCE_LEN: usize = 30;
-/// Bytes of a client's token: more are refused.
+/// Largest length of a client's token, bytes; longer ones are refused.
 const RESPONSE_LEN_MAX: usize = 4096;
 /// ZooKeeper: realm and host are this literal, in its server and in every client.
 const REALM: &str = "zk-sasl-md5";
 const DIGEST_URI: &str = "zookeeper/zk-sasl-md5";
 
-/// Where an exchange stands.
+/// State of an exchange.
 #[derive(Debug, Default)]
 pub(crate) enum DigestMd5 {
-    /// Nothing was said.
+    /// No token has come.
     #[default]
     Fresh,
-    /// The client was given this nonce, in base64.
+    /// The client has been sent this nonce, in base64.
     Challenged(String),
-    /// Judged. ZooKeeper: there is one exchange a connection, and nothing may follow it.
+    /// The exchange is judged. ZooKeeper: there is one exchange per connection, and nothing may
+    /// follow it.
     Over,
 }
 
-/// What the client is answered.
+/// Answer to the client.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Show that you know the password.
+    /// A challenge to prove knowledge of the password.
     Challenge(Vec<u8>),
-    /// It does; so does this server. `user` is whom the client has proved to be.
+    /// The client knows the password, and so does this server. `user` is the proved name.
     Proved { token: Vec<u8>, user: String },
 }
 
-/// Why a token is not accepted.
+/// Reason why a token is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Rejection {
     /// The exchange has failed.
     Failed(&'static str),
     /// The client is not this user.
     Refused { user: String, reason: &'static str },
-    /// ZooKeeper: an exception nobody there expects, which costs the connection without an answer.
+    /// ZooKeeper: an unexpected exception, which costs the connection without an answer.
     Malformed,
 }
 
 impl DigestMd5 {
-    /// The next step of the exchange. `entropy` is used if a challenge is made.
+    /// Takes the next step of the exchange. `entropy` is used if a challenge is made.
     pub(crate) fn evaluate(
         &mut self,
         token: &[u8],
@@ -73,7 +75,8 @@ impl DigestMd5 {
     }
 }
 
-/// The checks and their order are the JDK's: a number that is none costs the connection, but only if it is looked at.
+/// Judges a response. The checks and their order are the JDK's: an invalid number costs the
+/// connection, but only if it is looked at.
 fn judge(response: &Directives, nonce: &str, sasl: &Sasl) -> Result<Answer, Rejection> {
     let refuse = |reason| Err(Rejection::Failed(reason));
     if response.charset.as_ref().is_some_and(|charset| charset != b"utf-8") {
@@ -111,18 +114,18 @@ fn judge(response: &Directives, nonce: &str, sasl: &Sasl) -> Result<Answer, Reje
     Ok(Answer::Proved { token, user: user.into_owned() })
 }
 
-/// ZooKeeper: what is no number is an exception of the JVM's.
+/// Parses a number. ZooKeeper: an invalid number causes an exception in the JVM.
 fn number(text: Option<&[u8]>, radix: u32) -> Result<Option<i32>, Rejection> {
     let parsed = text.map(|text| i32::from_str_radix(&String::from_utf8_lossy(text), radix));
     parsed.transpose().map_err(|_| Rejection::Malformed)
 }
 
-/// Takes as long for any two texts of one length.
+/// Compares in constant time for texts of the same length.
 fn equal(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |differing, (a, b)| differing | (a ^ b)) == 0
 }
 
-/// What goes into a response beside the address.
+/// Inputs of a response other than the URI.
 struct Secrets<'a> {
     user: &'a str,
     password: &'a str,
@@ -132,7 +135,8 @@ struct Secrets<'a> {
 }
 
 impl Secrets<'_> {
-    /// `response-value` of RFC 2831, 2.1.2.1; with an empty `method`, what goes behind `rspauth=`.
+    /// Returns the `response-value` of RFC 2831, 2.1.2.1; with an empty `method`, the value of
+    /// `rspauth`.
     fn response(&self, method: &str, uri: &str) -> String {
         let Secrets { nonce, cnonce, .. } = self;
         let who = [&latin1(self.user)[..], REALM.as_bytes(), &latin1(self.password)].join(&b':');
@@ -149,7 +153,7 @@ impl Secrets<'_> {
     }
 }
 
-/// Latin-1 where that can hold the text, else UTF-8.
+/// Encodes the text in Latin-1 if that can hold it, else in UTF-8.
 fn latin1(text: &str) -> Vec<u8> {
     let bytes: Result<Vec<u8>, _> = text.chars().map(|c| u8::try_from(u32::from(c))).collect();
     bytes.unwrap_or_else(|_| text.as_bytes().to_vec())
@@ -169,7 +173,7 @@ mod tests {
         Sasl { accounts: accounts.into(), super_password: Some("new".to_owned()), ..Sasl::default() }
     }
 
-    /// Challenges a client, whose answer `respond` makes of the nonce.
+    /// Challenges a client, whose answer `respond` makes from the nonce.
     fn exchange(respond: impl FnOnce(&str) -> String) -> Result<Answer, Rejection> {
         let mut exchange = DigestMd5::default();
         let challenge = exchange.evaluate(b"", &sasl(), || [7; NONCE_LEN]).unwrap();

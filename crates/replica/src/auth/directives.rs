@@ -1,9 +1,9 @@
-//! The directives of a DIGEST-MD5 response: `key=value, key="value"`. Source: RFC 2831, 2.1.2; the JDK's parser, which is
-//! more lenient about spaces and empty elements.
+//! The directives of a DIGEST-MD5 response: `key=value, key="value"`. Source: RFC 2831, 2.1.2; the
+//! JDK's parser, which is more lenient about spaces and empty elements.
 
 use super::digest_md5::Rejection;
 
-/// Those that are looked at; none may come twice. Others are passed over.
+/// Directives that are looked at; none may come twice. Others are skipped.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Directives {
     pub(super) username: Option<Vec<u8>>,
@@ -28,7 +28,8 @@ impl Directives {
             b"realm" => &mut self.realm,
             b"nonce" => &mut self.nonce,
             b"cnonce" => &mut self.cnonce,
-            // ZooKeeper: the directive is called `nc`; the JDK looks for this name, so that `nc` is passed over.
+            // ZooKeeper: the directive is called `nc`; the JDK looks for this name, so `nc` is
+            // skipped.
             b"nonce-count" => &mut self.nonce_count,
             b"qop" => &mut self.qop,
             b"digest-uri" => &mut self.digest_uri,
@@ -55,7 +56,7 @@ impl Directives {
     }
 }
 
-/// *Errors*: the text is not a list of directives, or one comes twice.
+/// Parses a list of directives. *Errors*: the text is not such a list, or a directive comes twice.
 pub(super) fn parse(text: &[u8]) -> Result<Directives, Rejection> {
     let mut directives = Directives::default();
     let mut rest = text.trim_ascii_start();
@@ -65,7 +66,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Directives, Rejection> {
             continue;
         }
         let (key, behind) = key(rest)?;
-        // The JDK: a last key that has no value has an empty one.
+        // The JDK: a last key without a value has an empty one.
         let (value, behind) = value(behind)?.unwrap_or_default();
         directives.put(key, value)?;
         rest = behind.trim_ascii_start();
@@ -73,7 +74,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Directives, Rejection> {
     Ok(directives)
 }
 
-/// A key, and what stands behind its `=`.
+/// Splits off a key, and returns it with the rest behind its `=`.
 fn key(text: &[u8]) -> Result<(&[u8], &[u8]), Rejection> {
     let Some(end) = text.iter().position(|&byte| byte == b'=' || byte == b',' || is_space(byte)) else {
         return Ok((text, &[]));
@@ -89,10 +90,10 @@ fn key(text: &[u8]) -> Result<(&[u8], &[u8]), Rejection> {
     Ok((key, behind))
 }
 
-/// A value, and what stands behind the separator that ends it.
+/// A value, and the rest behind the separator that ends it.
 type Value<'a> = (Vec<u8>, &'a [u8]);
 
-/// `None` if there is no value.
+/// Splits off a value; `None` if there is none.
 fn value(text: &[u8]) -> Result<Option<Value<'_>>, Rejection> {
     let Some((&first, inner)) = text.split_first() else { return Ok(None) };
     let ends = |byte: u8| byte == b',' || is_space(byte);
@@ -116,7 +117,7 @@ fn value(text: &[u8]) -> Result<Option<Value<'_>>, Rejection> {
     }
 }
 
-/// As `trim_ascii_start` has it.
+/// Returns whether `trim_ascii_start` would trim the byte.
 fn is_space(byte: u8) -> bool {
     byte.is_ascii_whitespace()
 }

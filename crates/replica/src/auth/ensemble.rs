@@ -1,27 +1,27 @@
-//! Which ensemble a client wants to reach: a name in an auth packet of scheme `ensemble`, which proves nothing and is no
-//! identity. Source: `EnsembleAuthenticationProvider`.
+//! The ensemble that a client wants to reach: a name in an auth packet of scheme `ensemble`, which
+//! proves nothing and is not an identity. Source: `EnsembleAuthenticationProvider`.
 
 use std::collections::BTreeSet;
 
-/// The names that this ensemble has.
+/// The names of this ensemble.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EnsembleNames(Option<BTreeSet<String>>);
 
 /// Expectation of a client about the ensemble's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expectation {
-    /// Nothing that can be told.
+    /// There is nothing to compare.
     None,
-    /// It is what it is.
+    /// The client expects this ensemble.
     Met,
-    /// It is another one.
+    /// The client expects another ensemble.
     Failed,
 }
 
 impl EnsembleNames {
-    /// Reads `ensembleAuthName`: names separated by commas. Without it no client expects anything that is wrong.
+    /// Parses `ensembleAuthName`: names separated by commas. Without it no expectation fails.
     pub fn new(names: Option<&str>) -> EnsembleNames {
-        // As Java trims.
+        // Java trims these characters.
         let trimmed = |name: &str| name.trim_matches(|c| c <= ' ').to_owned();
         EnsembleNames(names.map(|names| names.split(',').map(trimmed).collect()))
     }

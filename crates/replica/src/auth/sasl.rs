@@ -1,4 +1,4 @@
-//! Who may authenticate with SASL, and under which identity. Source: `SaslServerCallbackHandler`, `KerberosName`,
+//! The SASL users, and their identities. Source: `SaslServerCallbackHandler`, `KerberosName`,
 //! `ZooKeeperServer.isSaslSuperUser`, `SASLAuthenticationProvider`.
 
 use std::collections::BTreeMap;
@@ -6,24 +6,24 @@ use std::fmt;
 
 use super::digest_md5::NONCE_LEN;
 
-/// What a server that speaks SASL knows, for all its connections.
+/// SASL settings of a server, for all its connections.
 #[derive(Clone)]
 pub struct Sasl {
     /// Users and their passwords.
     pub accounts: BTreeMap<String, String>,
-    /// Takes the place of the password of user `super`.
+    /// Password that replaces that of user `super`.
     pub super_password: Option<String>,
-    /// Users who may do everything.
+    /// Users that may do everything.
     pub super_users: Vec<String>,
-    /// An ACL entry of this SASL user is everybody's who has authenticated with SASL.
+    /// SASL user whose ACL entries apply to every client that has authenticated with SASL.
     pub any_user: Option<String>,
-    /// Connections go on after a failure.
+    /// Whether connections continue after a failure.
     pub allow_failed: bool,
-    /// `name/host@realm` loses the host.
+    /// Whether `name/host@realm` loses the host.
     pub remove_host: bool,
-    /// `name@realm` loses the realm.
+    /// Whether `name@realm` loses the realm.
     pub remove_realm: bool,
-    /// Where nonces come from: a replica has no randomness of its own.
+    /// Source of nonces: a replica has no randomness of its own.
     pub entropy: fn() -> [u8; NONCE_LEN],
 }
 
@@ -42,7 +42,7 @@ impl Default for Sasl {
     }
 }
 
-/// Without passwords: it may end up in a log.
+/// Omits the passwords: the output may end up in a log.
 impl fmt::Debug for Sasl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sasl").field("users", &self.accounts.keys()).finish_non_exhaustive()
@@ -50,17 +50,20 @@ impl fmt::Debug for Sasl {
 }
 
 impl Sasl {
-    /// ZooKeeper: the super password counts only if there is an account `super`.
+    /// Returns a user's password. ZooKeeper: the super password counts only if there is an account
+    /// `super`.
     pub(crate) fn password(&self, user: &str) -> Option<&str> {
         let own = self.accounts.get(user)?;
         let other = self.super_password.as_ref().filter(|_| user == "super");
         Some(other.unwrap_or(own))
     }
 
-    /// The identity of a user who has proved the password; `None` if the name is no Kerberos name.
+    /// Returns the identity of a user who has proved the password; `None` if the name is not a
+    /// Kerberos name.
     ///
-    /// ZooKeeper: only the empty realm is the default one. For any other no rule applies, and the identity is then whatever
-    /// the client asks for with `authzid`; here it is the name that was proved.
+    /// ZooKeeper: only the empty realm is the default one. For any other no rule applies, and the
+    /// identity is then the one that the client requests with `authzid`; here it is the name that
+    /// was proved.
     pub(crate) fn identity(&self, user: &str) -> Option<String> {
         let Some((principal, realm)) = user.split_once('@') else { return Some(user.to_owned()) };
         let (name, host) = match principal.split_once('/') {
@@ -78,7 +81,7 @@ impl Sasl {
         Some(format!("{name}{host}{realm}"))
     }
 
-    /// Whether an identity may do everything.
+    /// Returns whether an identity may do everything.
     pub(crate) fn is_super(&self, identity: &str) -> bool {
         !identity.is_empty() && self.super_users.iter().any(|user| user == identity)
     }

@@ -48,9 +48,9 @@ struct Packed {
 /// Progress of the current entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// The disk is writing it.
+    /// The disk is writing the entry.
     Writing,
-    /// It is durable, and this many of its commands are applied.
+    /// The entry is durable, and this many of its commands are applied.
     Applying(usize),
 }
 
