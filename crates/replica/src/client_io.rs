@@ -10,7 +10,7 @@
 //!
 //! Invariants: requests are handled in order, and none while replies to earlier ones wait to be
 //! sent; everything that came before the end of the input is carried out, even if the client takes
-//! no output any more.
+//! no output any longer.
 
 use bytes::{Buf, BytesMut};
 
@@ -103,7 +103,7 @@ pub struct ClientIo {
     word: bool,
     /// Time at which the client's input ended, ms.
     input_ended_ms: Option<u64>,
-    /// Whether the client takes no output any more; its input is still carried out.
+    /// Whether the client takes no output any longer; its input is still carried out.
     deaf: bool,
     /// Bytes sent so far.
     written: u64,
@@ -298,7 +298,7 @@ impl ClientIo {
         self.written += count as u64;
     }
 
-    /// Drops the output of a client that takes nothing any more.
+    /// Drops the output of a client that takes nothing any longer.
     pub fn forget_unheard(&mut self) {
         if self.deaf {
             self.unsent.clear();
@@ -325,12 +325,12 @@ impl ClientIo {
         self.input_ended_ms.get_or_insert(now_ms);
     }
 
-    /// Notes that the client takes nothing any more; its input is still carried out.
+    /// Notes that the client takes nothing any longer; its input is still carried out.
     pub fn turn_deaf(&mut self) {
         self.deaf = true;
     }
 
-    /// Returns whether the client takes nothing any more.
+    /// Returns whether the client takes nothing any longer.
     pub fn is_deaf(&self) -> bool {
         self.deaf
     }

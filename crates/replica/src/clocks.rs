@@ -194,7 +194,7 @@ impl Clocks {
         }
     }
 
-    /// Notes that the session is being closed at its client's request: nothing renews it any more.
+    /// Notes that the session is being closed at its client's request: nothing renews it any longer.
     pub fn closing(&mut self, session: SessionId) {
         if let Some(clock) = self.by_session.get_mut(&session) {
             clock.closing = Some(Closing::Asked);

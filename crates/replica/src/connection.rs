@@ -170,7 +170,7 @@ pub struct Takeover {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Nothing has arrived.
+    /// No input has arrived.
     Fresh,
     /// The connection that has the session must end first.
     Superseding(ConnectionId),

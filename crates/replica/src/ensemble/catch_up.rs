@@ -111,7 +111,7 @@ impl Replica {
         }
     }
 
-    /// Stops following `peer`, from which nothing comes any more.
+    /// Stops following `peer`, from which nothing comes any longer.
     pub(super) fn unfollow(&mut self, peer: ServerId) {
         if let Participation::Learner(learner) = &mut self.participation
             && learner.source == Some(peer)
@@ -291,7 +291,7 @@ impl Replica {
     }
 
     /// Makes a voter that learns vote again, once it has everything its peers reported as decided,
-    /// or receives nothing any more.
+    /// or receives nothing any longer.
     pub(super) fn vote_again(&mut self, now_ms: u64) {
         let Participation::Learner(learner) = &self.participation else { return };
         let Some(since_ms) = learner.returns.filter(|_| self.next.is_none()) else { return };

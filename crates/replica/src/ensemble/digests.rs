@@ -10,7 +10,7 @@
 //! are away), it is unknown which one is wrong: then the leader goes on, and a server that differs
 //! from it serves no clients, so that they all see one state, whichever it is. That server keeps
 //! its vote: the vote is about the log, not about the resulting state, and without it nothing could
-//! be decided any more.
+//! be decided any longer.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -2,7 +2,7 @@
 //!
 //! If all members are blank, or have no entry at all, there is nothing to lose. Servers that hold
 //! an imported state count as alike if it is the same state. A server that has voted founds nothing
-//! any more: candidates may have its promises.
+//! any longer: candidates may have its promises.
 
 use std::collections::BTreeSet;
 

@@ -107,7 +107,7 @@ pub struct Status {
     /// ensemble has been founded yet.
     pub origin: u64,
     /// Hash of the servers with which it would found an ensemble; 0 if the receiver is not among
-    /// them any more.
+    /// them any longer.
     pub founders: u64,
     /// The highest feature level that it knows and allows. An older server leaves out this field
     /// and those that follow.

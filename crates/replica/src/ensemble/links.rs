@@ -70,7 +70,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Begins a new link: nothing of the old one counts any more.
+    /// Begins a new link: nothing of the old one counts any longer.
     pub(crate) fn begin(&mut self, now_ms: u64) {
         let number = self.number + 1;
         *self = Link { up: true, number, heard_ms: Some(now_ms), rtt_ms: self.rtt_ms, ..Link::default() };

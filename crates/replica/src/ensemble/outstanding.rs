@@ -92,7 +92,7 @@ impl Outstanding {
         assert!(len == self.len, "invariant: commands of {len} bytes wait, counted {}", self.len);
     }
 
-    /// Drops the connections of the origins: no client waits for an answer any more. The commands
+    /// Drops the connections of the origins: no client waits for an answer any longer. The commands
     /// themselves stay.
     pub(crate) fn orphan(&mut self) {
         self.origins.iter_mut().for_each(|origin| (origin.connection, origin.reads) = (None, None));

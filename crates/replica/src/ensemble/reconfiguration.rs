@@ -70,7 +70,7 @@ impl Replica {
         store.lock().cut(next.base, next, self.config.bugs)
     }
 
-    /// Enters the next configuration: the old one has ended, and nothing of it counts any more.
+    /// Enters the next configuration: the old one has ended, and nothing of it counts any longer.
     pub(super) fn finish_reconfiguration(&mut self) {
         let now_ms = self.contact.now_ms();
         let leader = self.consensus().and_then(Consensus::leading_server).or(self.leader().map(|(leader, _)| leader));

@@ -367,7 +367,7 @@ impl Replica {
         self.outstanding.len()
     }
 
-    /// Notes that this server's clients are gone: no client waits for an answer any more.
+    /// Notes that this server's clients are gone: no client waits for an answer any longer.
     pub fn orphan(&mut self) {
         self.outstanding.orphan();
     }
@@ -428,7 +428,7 @@ impl Replica {
     pub(super) fn ping(&mut self, to: Option<ServerId>, now_ms: u64) {
         let status = self.status(now_ms);
         let place = Some(Place::of(&status));
-        // A server that has voted founds nothing any more: candidates may have its promises.
+        // A server that has voted founds nothing any longer: candidates may have its promises.
         let founders = if self.participation.is_blank() { status.founders } else { 0 };
         let encoded = |frame: Frame| {
             let mut bytes = Vec::new();

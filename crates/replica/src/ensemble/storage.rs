@@ -219,7 +219,7 @@ impl Inner {
     pub(crate) fn check(&self) {
         let (tail, durable) = (self.tail_first, self.durable_end());
         // Only the end of a configuration voids entries that are not in memory, and it leaves the
-        // tail as it is: nothing reads it any more.
+        // tail as it is: nothing reads it any longer.
         let is_cut = self.writing.and_then(|writing| writing.truncates).is_some_and(|from| from < tail);
         assert!(tail <= durable || is_cut, "invariant: in memory are entries from {tail} on, durable are {durable}");
         let mut len = self.ops.len();
