@@ -5,7 +5,8 @@
 //! nothing is counted, so that the usual server pays nothing for it. Time comes in as an argument,
 //! and randomness comes from a seed.
 //!
-//! Source: `ZooKeeperServer#shouldThrottle`, `RequestThrottler`, `#checkRequestSizeWhenReceivingMessage`, `BlueThrottle`.
+//! Source: `ZooKeeperServer#shouldThrottle`, `RequestThrottler`,
+//! `#checkRequestSizeWhenReceivingMessage`, `BlueThrottle`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

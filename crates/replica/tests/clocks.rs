@@ -1,5 +1,5 @@
-//! Session clocks under random traffic: never early, never later than timeout, tick and interval together, and a pause
-//! of the server itself costs no session its life.
+//! Session clocks under random traffic: sessions never expire early, and never later than timeout,
+//! tick and interval together, and no session expires because of a pause of the server itself.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -18,16 +18,16 @@ enum Step {
     Open(i64, i32),
     Attach(i64, i32),
     Hear(i64),
-    /// Another server says that it has heard from the session.
+    /// Another server reports that it has heard from the session.
     Touch(i64),
-    /// It is agreed on that the session goes on.
+    /// The session continues, as agreed.
     Resume(i64, i32),
     Close(i64),
-    /// This server begins to lead, after a time in which another one did.
+    /// This server begins to lead, after another one did for this time, ms.
     Lead(u64),
-    /// Time goes on by so many ms, looked at as often as the clocks want.
+    /// This time passes, ms, with looks at the usual interval.
     Pass(u64),
-    /// The server stands still for so many ms.
+    /// The server stands still for this time, ms.
     Pause(u64),
 }
 
@@ -46,7 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a session may count on: it lives until `due_ms`, and not much longer.
+/// Guarantee for a session: it lives until `due_ms`, and not much longer.
 struct Promise {
     timeout_ms: u64,
     due_ms: u64,
@@ -118,7 +118,7 @@ impl Both {
         }
     }
 
-    /// A connection takes the session over; whether it could.
+    /// Lets a connection take the session over. Returns whether it could.
     fn attach(&mut self, id: i64, timeout_ms: i32) -> bool {
         let heard = self.clocks.attach(SessionId(id), timeout_ms, self.now_ms);
         let timeout_ms = timeout_ms as u64;
@@ -131,7 +131,7 @@ impl Both {
         for SessionId(id) in self.clocks.tick(self.now_ms) {
             let promise = self.promises.remove(&id).unwrap_or_else(|| panic!("{id} is not alive"));
             assert!(self.now_ms >= promise.due_ms, "{id} expires at {}, due at {}", self.now_ms, promise.due_ms);
-            // As the server does once closing it is agreed on.
+            // The server does this once the end of the session is agreed on.
             self.clocks.close(SessionId(id));
         }
         let late = |promise: &&Promise| self.now_ms > promise.due_ms + TICK_MS + self.clocks.interval_ms();
@@ -149,7 +149,7 @@ proptest! {
         for step in &steps {
             both.take(step);
         }
-        // In the end nobody is heard of any more.
+        // In the end no session is heard any longer.
         both.take(&Step::Pass(2_000 + 40_000));
         prop_assert!(both.promises.is_empty());
     }

@@ -1,5 +1,5 @@
-//! A connection under frames that nobody in their right mind would send: it never panics, and how the input was cut into
-//! pieces changes nothing that leaves.
+//! A connection under frames that no correct client sends: it never panics, and its output does not
+//! depend on how the input is cut into pieces.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -21,7 +21,7 @@ use proptest::prelude::*;
 /// Longest frame, bytes.
 const FRAME_LEN_MAX: usize = 4096;
 
-/// One server in one thread, with one client: what arrives, and what has left.
+/// One server in one thread, with one client, its input and its output.
 struct Server {
     shared: Shared,
     config: ConnectionConfig,
@@ -61,14 +61,14 @@ impl Server {
         }
     }
 
-    /// Bytes arrive; everything that can be handled is.
+    /// Receives bytes and handles everything that can be handled.
     fn receive(&mut self, bytes: &[u8]) {
         self.unread.extend_from_slice(bytes);
         while !self.ended && self.turn() {}
         self.shared.watches.lock().check();
     }
 
-    /// One turn, and its writes applied; whether there may be more to do.
+    /// Runs one turn and applies its writes. Returns whether there may be more to do.
     fn turn(&mut self) -> bool {
         let mut proposals = Proposals::default();
         let mut turn = Turn {
@@ -115,7 +115,7 @@ fn handshake() -> Vec<u8> {
     framed(|out| ConnectRequest { protocol_version, last_zxid_seen, timeout_ms, session_id, passwd }.encode(out))
 }
 
-/// A sound request of most kinds.
+/// Generates a valid request of one of most kinds.
 fn sound() -> impl Strategy<Value = Vec<u8>> {
     let path = prop::sample::select(&["/", "/a", "/a/b", "/zookeeper", "", "a", "/a/"][..]);
     let ops = [
@@ -165,7 +165,8 @@ fn put_body(op: OpCode, path: &'static str, number: i32, out: &mut Vec<u8>) {
     }
 }
 
-/// A request with a byte changed, or cut short under a length that fits, or random bytes behind a known operation.
+/// Generates a request with a byte changed, or cut short with a matching length, or random bytes
+/// behind a known operation.
 fn unsound() -> impl Strategy<Value = Vec<u8>> {
     let op = prop::sample::select(OpCode::ALL).prop_map(OpCode::wire);
     prop_oneof![
@@ -187,7 +188,7 @@ fn unsound() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// What a client sends: usually a handshake first.
+/// Generates the input of a client: usually a handshake first.
 fn conversation() -> impl Strategy<Value = Vec<u8>> {
     let frames = prop::collection::vec(prop_oneof![4 => sound(), 1 => unsound()], 0..12);
     (prop::bool::weighted(0.9), frames, prop::collection::vec(any::<u8>(), 0..20)).prop_map(|(begins, frames, tail)| {

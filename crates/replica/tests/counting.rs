@@ -1,4 +1,4 @@
-//! What a conversation of one client leaves in the counters of its connection and of the server.
+//! Counters of a connection and of the server after a conversation with one client.
 
 use oxkeeper_proto::records::{ConnectRequest, DeleteRequest, ReadRequest, ReplyHeader, RequestHeader, SetWatches};
 use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, ServerId, frame};
@@ -11,7 +11,7 @@ use oxkeeper_replica::{
 use oxkeeper_state::command::begin_batch;
 use oxkeeper_state::{Batch, Settings, State};
 
-/// A server, one client of it, and the thread's counters.
+/// A server, one client, and the thread's counters.
 struct Conversation {
     shared: Shared,
     config: ConnectionConfig,
@@ -25,7 +25,7 @@ struct Conversation {
 }
 
 impl Conversation {
-    /// With its session created between 0 ms and 1 ms.
+    /// Begins a conversation whose session is created between 0 ms and 1 ms.
     fn begin() -> Conversation {
         let id = ConnectionId { thread: 0, generation: 0, place: 0 };
         let state = State::new(1);
@@ -65,7 +65,7 @@ impl Conversation {
         });
     }
 
-    /// The client's thread handles what is unread.
+    /// Handles unread input on the client's thread.
     fn handle(&mut self, now_ms: u64) {
         let mut turn = Turn {
             shared: &self.shared,
@@ -81,7 +81,7 @@ impl Conversation {
         self.unread.drain(..used);
     }
 
-    /// Everything proposed is applied and delivered.
+    /// Applies everything proposed, and delivers the answers.
     fn settle(&mut self, now_ms: u64) {
         let mut entry = Vec::new();
         begin_batch(0, &mut entry);
@@ -112,7 +112,8 @@ fn a_conversation_is_counted_for_the_connection_and_the_server() {
     let stats = &all.stats;
     assert_eq!((stats.connects, stats.received, stats.sent), (1, 3, 3));
     assert_eq!(stats.received_bytes - handshake_len, (4 + 8 + 5 + 1) + (4 + 8 + 9 + 4));
-    // The reply to getChildren has a header, a count and the name `zookeeper`; that to a failed delete a header.
+    // The reply to getChildren has a header, a count and the name `zookeeper`; the one to a failed
+    // delete has a header only.
     assert_eq!(stats.reply_bytes, (16 + 4 + 13) + 16);
     assert_eq!((stats.responses.tally.max, stats.responses.last(), stats.event_bytes), (33, 16, 0));
     assert_eq!((stats.reads.tally.sum, stats.updates.tally.sum), (0, 1 + 7), "creating the session took 1 ms");
@@ -154,8 +155,8 @@ fn events_are_counted_also_those_that_setwatches_catches_up_on() {
     assert_eq!(all.stats.sent, 1 + 3 + 1);
 }
 
-/// A delete, a ping and a read arrive at 5 ms, while the server has as much under way as it may, until `now_ms`: which
-/// errors they get.
+/// Checks the errors that a delete, a ping and a read get which arrive at 5 ms, while the server
+/// has as much under way as it may, until `now_ms`.
 fn check_throttled(now_ms: u64, expected: &[i32]) -> Conversation {
     let mut all = Conversation::begin();
     let limits = LoadLimits { requests_max: Some(1), wait_max_ms: Some(10), ..LoadLimits::default() };

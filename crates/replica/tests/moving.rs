@@ -1,7 +1,7 @@
-//! Sessions among several servers: they begin, move and end through the log, and every server does the right thing with
-//! its connections when it applies what was agreed on.
+//! Sessions on several servers: they begin, move and end through the log, and every server handles
+//! its connections correctly when it applies what was agreed on.
 //!
-//! Two servers with their connections; the log is whatever the test lets them agree on.
+//! There are two servers with their connections; the test decides what they agree on.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -22,10 +22,10 @@ use oxkeeper_state::{BallotId, Batch, Command, Epoch, Identities, Settings, Stat
 
 const BALLOT: BallotId = BallotId([7; 20]);
 const TICK_MS: u64 = 100;
-/// As clients ask for.
+/// Timeout that clients request.
 const TIMEOUT_MS: i32 = 1000;
 
-/// A connection and what its client has got.
+/// A connection and the output that its client has received.
 struct Client {
     connection: Connection,
     got: Vec<u8>,
@@ -39,7 +39,7 @@ struct Server {
     applier: Applier,
     clients: BTreeMap<ConnectionId, Client>,
     proposals: Proposals,
-    /// Of its next command.
+    /// Number of its next command.
     seq: u64,
     superseded: Vec<Takeover>,
     stats: ServerStats,
@@ -75,7 +75,8 @@ impl Server {
         }
     }
 
-    /// A new connection that asks for a session, or for the one it had; how far its handshake came.
+    /// Opens a connection that asks for a new session, or for an existing one. Returns it with the
+    /// outcome of its handshake.
     fn connect(&mut self, session: SessionId, password: [u8; 16], now_ms: u64) -> (ConnectionId, Flow) {
         let id = ConnectionId { thread: 0, generation: 0, place: self.clients.len() as u32 };
         let connection = Connection::new(id, "127.0.0.1");
@@ -116,7 +117,7 @@ impl Server {
         self.handle(id, now_ms, &input)
     }
 
-    /// A connection has ended, and whoever waited for that goes on.
+    /// Ends a connection, and lets the connections that waited for that continue.
     fn hang_up(&mut self, id: ConnectionId, now_ms: u64) {
         self.clients[&id].connection.ended(&self.shared);
         for Takeover { holder, successor } in std::mem::take(&mut self.superseded) {
@@ -146,7 +147,7 @@ impl Server {
         flow
     }
 
-    /// What its clients have proposed, as a section, and where it came from.
+    /// Returns its clients' proposals as a section, with their origins.
     fn section(&mut self) -> (Vec<u8>, Vec<Origin>) {
         let Proposals { commands, origins } = std::mem::take(&mut self.proposals);
         let mut section = Vec::new();
@@ -155,7 +156,7 @@ impl Server {
         (section, origins)
     }
 
-    /// Applies an entry, so many commands at a time; whether all of `origins` were needed.
+    /// Applies an entry, `limit` commands at a time. Returns whether all of `origins` were needed.
     fn apply(&mut self, entry: &[u8], origins: &[Origin], limit: usize, now_ms: u64) -> bool {
         let mut batch = Batch::decode(entry).unwrap();
         let mut origins = origins.iter().cloned();
@@ -182,7 +183,7 @@ impl Server {
         self.clients[&id].end.clone()
     }
 
-    /// The next frame its client has got.
+    /// Returns the next frame that its client has received.
     fn frame(&mut self, id: ConnectionId) -> Option<Vec<u8>> {
         let got = &mut self.clients.get_mut(&id).unwrap().got;
         let (frame, behind) = frame::split_frame(got, usize::MAX).unwrap()?;
@@ -191,7 +192,7 @@ impl Server {
         Some(frame)
     }
 
-    /// Timeout and session of the handshake's answer.
+    /// Returns the timeout and session in the handshake's answer.
     fn handshake(&mut self, id: ConnectionId) -> Option<(i32, i64)> {
         let frame = self.frame(id)?;
         let answer = ConnectResponse::from_bytes(&frame).unwrap();
@@ -200,14 +201,14 @@ impl Server {
         Some((answer.timeout_ms, answer.session_id))
     }
 
-    /// zxid and error of the next reply.
+    /// Returns the zxid and error of the next reply.
     fn reply(&mut self, id: ConnectionId) -> Option<(i64, i32)> {
         let header = ReplyHeader::from_bytes(&self.frame(id)?).unwrap();
         Some((header.zxid, header.err))
     }
 }
 
-/// An entry of these sections.
+/// Returns an entry of these sections.
 fn entry(ballot: BallotId, sections: &[&[u8]]) -> Vec<u8> {
     let mut entry = Vec::new();
     begin_agreed(ballot, 0, &mut entry);
@@ -223,7 +224,7 @@ impl Pair {
         Pair([Server::new(1), Server::new(2)])
     }
 
-    /// What both have proposed is agreed on, the first server's in front.
+    /// Lets both servers agree on their proposals, the first server's in front.
     fn agree(&mut self, now_ms: u64) {
         let sections = self.0.each_mut().map(Server::section);
         let entry = entry(BALLOT, &sections.each_ref().map(|(section, _)| section.as_slice()));
@@ -234,12 +235,12 @@ impl Pair {
         assert_eq!(zxids[0], zxids[1]);
     }
 
-    /// The leader's own command is agreed on.
+    /// Lets both servers agree on the leader's own command to close a session.
     fn close(&mut self, session: SessionId, now_ms: u64) {
         self.close_expired(session, &[], now_ms);
     }
 
-    /// The same with what the leader knew of the session.
+    /// Does the same with what the leader knew of the session.
     fn close_expired(&mut self, session: SessionId, known: &[u8], now_ms: u64) {
         let (mut commands, mut section) = (Vec::new(), Vec::new());
         let (settings, identities) = (Settings::default(), Identities::default());
@@ -252,7 +253,7 @@ impl Pair {
         }
     }
 
-    /// A session begun at server 1.
+    /// Returns servers with a session that began at server 1.
     fn with_session() -> (Pair, ConnectionId, SessionId) {
         let mut pair = Pair::new();
         let client = pair.0[0].begin(0);
@@ -300,7 +301,8 @@ fn each_origin_is_answered_at_its_own_server() {
     assert_eq!((two.reply(second), two.reply(second)), (Some((zxid(4), 0)), Some((zxid(5), exists))));
 }
 
-/// A new leader gets again what the former one may have put into the log already, or in part.
+/// A new leader receives commands again that the former one may have put into the log already, in
+/// full or in part.
 #[test]
 fn what_comes_twice_is_applied_and_answered_once() {
     let (mut pair, client, _) = Pair::with_session();
@@ -324,7 +326,7 @@ fn a_former_boot_of_this_server_is_not_this_one() {
     let server = &mut pair.0[0];
     server.applier.me = Some((ServerId(1), 2));
     server.begin(0);
-    // The boot that this section names is 1.
+    // The boot number in this section is 1.
     let (section, origins) = server.section();
     assert!(!server.apply(&entry(BALLOT, &[&section]), &origins, 9, 0), "nobody here asked for it");
     assert_eq!(server.shared.state.sessions().len(), 1);
@@ -346,7 +348,7 @@ fn a_batch_of_a_former_leader_does_nothing() {
 #[test]
 fn a_session_moves_to_another_server() {
     let (mut pair, old, session) = Pair::with_session();
-    // It was heard from, so that its connection has hold of its clock.
+    // The session was heard from, so that its connection is attached to its clock.
     pair.0[0].ask(old, OpCode::Ping, &0, 1);
     assert!(pair.0[0].reply(old).is_some());
     // This is under way through the old server when the session moves.
@@ -358,10 +360,10 @@ fn a_session_moves_to_another_server() {
     assert_eq!(pair.owner(session), [Some(2); 2]);
     assert_eq!(pair.0.each_ref().map(|server| server.holder(session)), [None, Some(new)]);
     assert_eq!((pair.0[0].end(old), pair.0[1].end(new)), (MOVED, None));
-    // What the old connection has not handled yet does not happen.
+    // Requests that the old connection has not handled yet take no effect.
     assert_eq!(pair.0[0].create(old, "/late", 4), Flow::End(End::Disconnected));
     assert!(pair.0[0].proposals.is_empty());
-    // The old connection's end takes nothing from the new one.
+    // The old connection's end does not affect the new one.
     let [one, two] = &mut pair.0;
     one.clients[&old].connection.ended(&one.shared);
     two.create(new, "/after", 5);
@@ -387,7 +389,7 @@ fn a_late_write_through_the_old_server_fails_and_disconnects() {
         let taken = u32::from(op != OpCode::Sync);
         assert_eq!(pair.0[0].shared.state.zxid(), Zxid::new(1, 1 + taken), "{op:?}");
         assert_eq!((pair.owner(session), pair.0[1].end(new)), ([Some(2); 2], None), "{op:?}");
-        // Also for a server that thought the session was closing, it goes on until it expires.
+        // The session continues until it expires, even on a server that thought it was closing.
         let mut sessions = pair.0[0].shared.sessions.lock();
         sessions.clocks.restart(2);
         let looks = (0..15).flat_map(|look| sessions.clocks.tick(2 + look * TICK_MS)).collect::<Vec<_>>();
@@ -402,7 +404,7 @@ fn a_session_resumed_at_the_same_server_leaves_its_older_connection() {
     pair.0[0].reply(old);
     let new = pair.0[0].resume(session, 2);
     assert_eq!(pair.0[0].superseded, [Takeover { holder: old, successor: Some(new) }], "the older one ends first");
-    // A request that had arrived there is ordered before the session goes on here.
+    // A request that had arrived there is ordered before the session continues here.
     assert_eq!(pair.0[0].create(old, "/before", 2), Flow::More);
     assert!(!pair.0[0].clients[&old].connection.must_settle(&pair.0[0].config), "the log orders it");
     pair.0[0].hang_up(old, 2);
@@ -419,7 +421,8 @@ fn a_session_resumed_at_the_same_server_leaves_its_older_connection() {
     assert_eq!(pair.owner(session), [Some(1); 2]);
 }
 
-/// Its server had closed every client while its engine stood still, or its client broke TLS: nobody tells the log of that.
+/// The server closed every client while its engine stood still, or the client broke TLS: the log
+/// does not show that.
 #[test]
 fn a_connection_that_ended_before_it_got_its_session_holds_up_nobody() {
     let (mut pair, old, session) = Pair::with_session();
@@ -429,7 +432,7 @@ fn a_connection_that_ended_before_it_got_its_session_holds_up_nobody() {
     pair.agree(2);
     let new = pair.0[0].resume(session, 3);
     assert_eq!(pair.0[0].superseded, [Takeover { holder: gone, successor: Some(new) }]);
-    // Its thread says at once that it has ended.
+    // Its thread reports at once that it has ended.
     pair.0[0].superseded.clear();
     pair.0[0].clients.get_mut(&new).unwrap().connection.clear();
     pair.0[0].handle(new, 3, &[]);
@@ -463,7 +466,7 @@ fn a_session_that_is_gone_is_refused_when_that_is_agreed_on() {
     assert_eq!(pair.0[1].shared.state.zxid(), Zxid::new(1, 2));
 }
 
-/// The server that is asked may be the one that does not know of the session yet.
+/// The server that the client comes to may not know of the session yet.
 #[test]
 fn a_server_that_lags_behind_resumes_what_it_does_not_know_yet() {
     let mut pair = Pair::new();
@@ -561,15 +564,15 @@ fn the_leader_is_told_whom_this_server_has_heard_from() {
     assert_eq!(touched(&mut pair.0[0]), [], "it has only begun");
     pair.0[0].ask(client, OpCode::Ping, &0, 10);
     assert_eq!((touched(&mut pair.0[0]), touched(&mut pair.0[0])), (vec![session], vec![]));
-    // Heard by a thread whose time is a little behind that of the last report.
+    // Heard by a thread whose time is slightly behind that of the last report.
     pair.0[0].ask(client, OpCode::Ping, &0, 11);
     assert_eq!(touched(&mut pair.0[1]), [], "the other server's client");
     assert_eq!(touched(&mut pair.0[0]), [session]);
-    // The last thing heard counts also when the connection has ended since.
+    // The last time it was heard counts even if the connection has ended since.
     pair.0[0].ask(client, OpCode::Ping, &0, 12);
     pair.0[0].clients[&client].connection.ended(&pair.0[0].shared);
     assert_eq!((touched(&mut pair.0[0]), touched(&mut pair.0[0])), (vec![session], vec![]));
-    // But not of a session that has ended.
+    // This does not hold for a session that has ended.
     pair.0[0].resume(session, 13);
     pair.agree(13);
     let holder = pair.0[0].holder(session).unwrap();
@@ -579,7 +582,7 @@ fn the_leader_is_told_whom_this_server_has_heard_from() {
     assert_eq!(touched(&mut pair.0[0]), []);
 }
 
-/// However long it takes until a resumption is agreed on, its client is here.
+/// The client of a resumption is here, however long agreement takes.
 #[test]
 fn a_client_that_comes_back_is_heard_before_that_is_agreed_on() {
     for place in 0..2 {
@@ -602,7 +605,7 @@ fn a_refused_client_keeps_no_session_alive() {
     assert_eq!(pair.0[1].shared.sessions.get_mut().take_touched(), []);
 }
 
-/// It is told that it is connected, so it is: what ended it was found before.
+/// The client is told that it is connected, so it is: what ended the session was found earlier.
 #[test]
 fn a_session_that_is_resumed_while_it_expires_goes_on() {
     let (mut pair, old, session) = Pair::with_session();

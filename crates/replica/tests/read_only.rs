@@ -1,6 +1,7 @@
-//! Read-only mode: a server without its ensemble serves those who only read, in sessions that nobody else knows.
+//! Read-only mode: a server without its ensemble serves clients that only read, in sessions that no
+//! other server knows.
 //!
-//! As Apache ZooKeeper 3.9.5 was seen to do it, with local sessions enabled there.
+//! Follows the observed behaviour of Apache ZooKeeper 3.9.5 with local sessions enabled.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -31,7 +32,7 @@ struct Server {
     count: u32,
 }
 
-/// What an answer to a handshake says.
+/// The answer to a handshake.
 #[derive(Debug, PartialEq)]
 struct Answer {
     timeout_ms: i32,
@@ -68,7 +69,7 @@ impl Server {
         self.shared.state.zxid().0
     }
 
-    /// One frame, and what comes back for it.
+    /// Receives one frame, and returns the answer to it.
     fn receive(
         &mut self,
         connection: &mut Connection,
@@ -80,7 +81,7 @@ impl Server {
         self.handle(connection, now_ms, &input)
     }
 
-    /// A turn of a connection, and what comes back.
+    /// Runs a turn of a connection, and returns its output.
     fn handle(&mut self, connection: &mut Connection, now_ms: u64, input: &[u8]) -> (Flow, Option<Vec<u8>>) {
         let mut out = Vec::new();
         let mut turn = Turn {
@@ -101,7 +102,7 @@ impl Server {
         (flow, answer)
     }
 
-    /// A handshake; `read_only` is the byte that not every client sends.
+    /// Performs a handshake; `read_only` is the byte that not every client sends.
     fn connect(
         &mut self,
         read_only: Option<bool>,
@@ -129,7 +130,7 @@ impl Server {
         connection
     }
 
-    /// The password is right.
+    /// Resumes a session with the right password.
     fn resume(&mut self, session: SessionId, now_ms: u64) -> (Connection, Flow, Option<Answer>) {
         self.connect(Some(true), (session, session::password(session)), 0, now_ms)
     }
@@ -199,7 +200,7 @@ fn reads_are_answered_and_writes_refused() {
     let path = || PathRecord { path: Some("/".into()) };
     let write = SetDataRequest { path: Some("/".into()), data: None, version: -1 };
     assert_eq!(server.ask(&mut client, OpCode::SetData, &write, 2), (Flow::More, refused));
-    // Refused before anybody looks at what they say.
+    // They are refused before their content is looked at.
     let writes = [
         OpCode::Sync,
         OpCode::Create,
@@ -222,7 +223,7 @@ fn reads_are_answered_and_writes_refused() {
     assert_eq!(server.ask(&mut client, OpCode::Ping, &0, 2), (Flow::More, Some((zxid, 0, 0))));
     assert_eq!(server.shared.watches.lock().counts().total, 2, "one for the data, one for the children");
     assert!(server.proposals.is_empty());
-    // ZooKeeper: alone, outside a multi, it is no operation here either.
+    // ZooKeeper: outside a multi, check is not an operation here either.
     let (flow, answer) = server.ask(&mut client, OpCode::Check, &path(), 3);
     assert_eq!(flow, Flow::End(End::UnknownOperation(OpCode::Check.wire())));
     assert_eq!(answer, Some((-1, ErrorCode::Unimplemented.wire(), 0)));
@@ -288,13 +289,14 @@ fn nothing_of_it_outlives_the_mode() {
         assert_eq!((flow, answer), (Flow::End(End::NotServing), None), "{next:?}");
         client.ended(&server.shared);
         assert_eq!(server.shared.sessions.get_mut().holder(client.session()), None);
-        // Also if the mode begins anew.
+        // The same holds if the mode begins anew.
         server.shared.serve(Serving::ReadOnly, 4);
         assert_eq!(server.resume(client.session(), 5).1, Flow::End(End::SessionExpired(client.session())));
     }
 }
 
-/// Between the moment in which the mode begins and the one in which its thread learns of it.
+/// Tests the time between the start of the mode and the moment at which the connection's thread
+/// learns of it.
 #[test]
 fn a_connection_of_the_ensemble_is_not_served_in_it() {
     let mut server = Server::new();

@@ -1,4 +1,5 @@
-//! Writes behind a read that waits are proposed, and the read sees what it would have seen had its client waited.
+//! Writes behind a waiting read are proposed, and the read sees what it would have seen had its
+//! client waited.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -17,7 +18,7 @@ use oxkeeper_replica::{
 use oxkeeper_state::command::{batch_extent, begin_batch};
 use oxkeeper_state::{Batch, Command, Identities, Settings, State};
 
-/// One server with one client, whose writes are applied when the test says so.
+/// One server with one client, whose writes the test applies explicitly.
 struct Server {
     shared: Shared,
     config: ConnectionConfig,
@@ -88,7 +89,7 @@ impl Server {
         entry
     }
 
-    /// Applies what is proposed, then lets the connection go on.
+    /// Applies the proposals, then lets the connection continue.
     fn apply(&mut self) {
         let entry = self.entry();
         let mut batch = Batch::decode(&entry).unwrap();
@@ -99,7 +100,7 @@ impl Server {
         self.deliver();
     }
 
-    /// The disk is full.
+    /// Refuses the proposals: the disk is full.
     fn refuse(&mut self) {
         let entry = self.entry();
         let origins = self.proposals.origins.drain(..);
@@ -116,7 +117,8 @@ impl Server {
         self.receive(&[]);
     }
 
-    /// Takes the answers since the last call: xid, and the data or the error, or the path of an event.
+    /// Takes the answers since the last call: xid, and the data or the error, or the path of an
+    /// event.
     fn answers(&mut self) -> Vec<(i32, String)> {
         let sent = std::mem::take(&mut self.sent);
         let (mut rest, mut answers) = (sent.as_slice(), Vec::new());
@@ -277,7 +279,8 @@ fn long_answers_are_waited_for() {
     assert_eq!(xids, [1, 2].into_iter().chain(10..50).collect::<Vec<_>>());
 }
 
-/// Neither is what a read finds when it is looked at what it will find.
+/// The same holds if the answer is still short when its length is estimated: the write in flight
+/// makes it long.
 #[test]
 fn answers_that_become_long_are_waited_for() {
     let mut server = Server::new();
@@ -295,7 +298,8 @@ fn answers_that_become_long_are_waited_for() {
     assert_eq!(xids, [1].into_iter().chain(10..60).chain([2]).collect::<Vec<_>>());
 }
 
-/// Another client's write may make them long still: then the connection ends, as that of a client that reads nothing does.
+/// Another client's write may still make them long: then the connection ends, like that of a client
+/// that reads nothing.
 #[test]
 fn answers_that_others_make_long_are_not_all_given() {
     let mut server = Server::new();

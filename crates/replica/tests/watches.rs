@@ -16,7 +16,7 @@ use proptest::prelude::*;
 const PATHS: [&str; 7] = ["/", "/a", "/a/b", "/a/b/c", "/ab", "/d", "/d/e"];
 const CONNECTIONS: u32 = 4;
 
-/// Each event: who, type, path.
+/// Events: connection, type, path.
 type Told = Vec<(ConnectionId, i32, String)>;
 
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ fn parent(path: &str) -> &str {
     }
 }
 
-/// The watches themselves, and who may know what is restricted.
+/// The watches, and the connections that may know of restricted changes.
 #[derive(Default)]
 struct Model {
     watches: BTreeSet<(u32, usize, bool, u8)>,
@@ -96,7 +96,8 @@ impl Model {
         self.watches.len() < before
     }
 
-    /// Who hears of the change of `path` by a table, one-shot watches consumed.
+    /// Returns the connections that are notified by a table of a change of `path`, and consumes
+    /// one-shot watches.
     fn take(&mut self, path: usize, table: bool, restricted: bool) -> BTreeSet<u32> {
         let at = |watch: &&(u32, usize, bool, u8)| watch.1 == path && watch.2 == table;
         let hit: BTreeSet<u32> = self.watches.iter().filter(at).map(|watch| watch.0).collect();
@@ -135,7 +136,7 @@ impl Model {
     }
 }
 
-/// What the frame says. Every event says that the session is connected and when.
+/// Decodes a notification, and checks its state and its zxid.
 fn decode(bytes: &[u8], zxid: i64) -> (i32, String) {
     let (body, rest) = frame::split_frame(bytes, 1 << 20).unwrap().unwrap();
     assert!(rest.is_empty(), "one frame");

@@ -10,7 +10,7 @@
 //!     engine.turn(..);
 //!     while let Some(work) = engine.begin_disk(..) {
 //!         let done = work();              // on any thread, as long as it takes
-//!         engine.finish_disk(done, ..)?;  // a full disk: start anew from what is there
+//!         engine.finish_disk(done, ..)?;  // a full disk: restart from what is there
 //!     }
 //!     // A state to fetch, if `take_want` says so.
 //! }

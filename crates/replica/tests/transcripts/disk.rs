@@ -6,15 +6,15 @@ use std::sync::Arc;
 use oxkeeper_replica::ensemble::{DiskJob, Journal, JournalFull, JournalOp, MemoryJournal};
 use parking_lot::Mutex;
 
-/// How the disk answers.
+/// Behaviour of the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Mood {
-    /// At once.
+    /// It answers at once.
     #[default]
     Fast,
-    /// Not until it is told to.
+    /// It answers when it is told to.
     Slow,
-    /// With [`JournalFull`].
+    /// It answers with [`JournalFull`].
     Full,
 }
 
@@ -24,7 +24,7 @@ struct Contents {
     mood: Mood,
 }
 
-/// See the module. Copies are of one disk.
+/// A server's disk; see the module. Clones share one disk.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MemoryDisk {
     contents: Arc<Mutex<Contents>>,
@@ -39,7 +39,7 @@ impl MemoryDisk {
         self.contents.lock().mood = mood;
     }
 
-    /// Puts another journal in the place of this one.
+    /// Replaces the journal on this disk.
     pub(crate) fn replace(&self, journal: MemoryJournal) {
         self.contents.lock().journal = journal;
     }

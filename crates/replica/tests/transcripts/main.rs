@@ -1,28 +1,30 @@
-//! Stories of an ensemble, told by scripts: `tests/scripts/*.txt`.
+//! Scripted scenarios of an ensemble: `tests/scripts/*.txt`.
 //!
-//! A script has groups of commands, each followed by what comes of it behind `----`; `#` begins a comment. All commands of
-//! one file are about the same servers. `REWRITE=1 cargo test -p oxkeeper-replica --test transcripts` writes what came of
-//! them into the files: read the difference before you keep it.
+//! A script has groups of commands, each followed by its outcome behind `----`; `#` begins a
+//! comment. All commands of one file act on the same servers. `REWRITE=1 cargo test -p
+//! oxkeeper-replica --test transcripts` writes the outcomes into the files: read the difference
+//! before you keep it.
 //!
-//! The format is that of CockroachDB's and etcd's data-driven tests. The crate `datadriven` reads it, too, but keeps the
-//! words behind a command without their order, and says neither where a panic was nor what differs in the other files.
+//! The format is that of CockroachDB's and etcd's data-driven tests. The crate `datadriven` reads
+//! it, too, but does not keep the order of the words behind a command, and reports neither the
+//! place of a panic nor the differences in the other files.
 //!
-//! | command | what it does |
+//! | command | effect |
 //! |---|---|
 //! | `servers 1 2 3 [founders=1,2] [initialize=1] [sync-len=N] [entry-len=N] [level=N] [older=3] [one-voter]` | starts servers, each with an empty disk |
-//! | `founded 1 2 3 ...` | the same, links them, lets them found an ensemble, and gives each a client with a session |
-//! | `session 4`, `touch 4` | a client of a server begins a session, without which its other commands fail; it is heard of |
-//! | `come 2 1`, `sessions 1` | the client of 1 comes to 2 with its session; which sessions there are |
-//! | `link 1 2`, `cut 1 2`, `link all`, `cut 3 all` | begins and ends links; a link that ends takes what is under way with it |
-//! | `hold 1 2`, `release 1 2`, `deliver 1 2 [N]` | nothing of 1 arrives at 2; everything does; N frames do, or all |
-//! | `run MS [frames] [chatter]`, `settle`, `turn 1` | everybody has turns for so long; at this moment; one server has one |
-//! | `create 1 /a /b`, `reconfig 1 1 2 3:observer` | clients of a server ask |
-//! | `hand-over 1` | a leader wants another one |
-//! | `disk 1 fast|slow|full`, `persist 1`, `begin 2`, `finish 2` | how a disk answers; it does once; a write beside the turns |
-//! | `crash 1`, `restart 1`, `wipe 1`, `upgrade 1`, `downgrade 1`, `pause 1`, `resume 1` | of processes and machines |
-//! | `checkpoint 1`, `install 3 1` | the durable tree takes over from the log; 3 takes over the state of 1 |
-//! | `forge 1 2 HEX` | 2 hears bytes in the name of 1 |
-//! | `under-way`, `show [1]`, `compare` | frames that are not there yet; how servers stand; whether they hold the same |
+//! | `founded 1 2 3 ...` | does the same, links them, lets them found an ensemble, and gives each a client with a session |
+//! | `session 4`, `touch 4` | begins a session of a server's client, without which its other commands fail; renews it |
+//! | `come 2 1`, `sessions 1` | moves the client of 1 to 2 with its session; lists the sessions in the state of 1 |
+//! | `link 1 2`, `cut 1 2`, `link all`, `cut 3 all` | begins and ends links; the frames under way on a link end with it |
+//! | `hold 1 2`, `release 1 2`, `deliver 1 2 [N]` | lets nothing of 1 arrive at 2; everything; N frames, or all |
+//! | `run MS [frames] [chatter]`, `settle`, `turn 1` | gives all servers turns for MS; at this moment; gives one server one turn |
+//! | `create 1 /a /b`, `reconfig 1 1 2 3:observer` | sends requests of a server's client |
+//! | `hand-over 1` | makes a leader hand over to another server |
+//! | `disk 1 fast|slow|full`, `persist 1`, `begin 2`, `finish 2` | sets the disk's behaviour; lets it answer once; begins and finishes a write beside the turns |
+//! | `crash 1`, `restart 1`, `wipe 1`, `upgrade 1`, `downgrade 1`, `pause 1`, `resume 1` | acts on processes and machines |
+//! | `checkpoint 1`, `install 3 1` | makes the durable tree hold the log's entries; makes 3 install the state of 1 |
+//! | `forge 1 2 HEX` | delivers bytes to 2 in the name of 1 |
+//! | `under-way`, `show [1]`, `compare` | lists the frames under way; shows the status of servers; compares their states |
 //!
 //! Lines begin with the time in ms. Ballots are `configuration.number@process`, zxids `epoch:counter`, entries are named by
 //! index, commands by `server#number`.
@@ -46,7 +48,7 @@ use server::Plan;
 use world::{Shown, World};
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts");
-/// Writes what came of the commands into the scripts.
+/// Environment variable that makes the test write the outcomes into the scripts.
 const REWRITE: &str = "REWRITE";
 
 #[test]
@@ -65,7 +67,7 @@ fn what_servers_say_to_each_other_is_as_the_scripts_have_it() {
     assert!(differences.is_empty(), "{}\nIf that is as it should be: {REWRITE}=1\n", differences.join("\n"));
 }
 
-/// A script that takes no notice of a fault proves nothing.
+/// A script that does not notice a fault proves nothing.
 #[test]
 fn each_fault_on_purpose_makes_its_script_fail() {
     let none = Bugs::default();
@@ -96,7 +98,7 @@ fn each_fault_on_purpose_makes_its_script_fail() {
     }
 }
 
-/// Plays a script, and puts into it what came of it; how that differs from what was there.
+/// Plays a script, and puts the outcomes into it. Returns how they differ from the former ones.
 fn play(path: &Path, parts: &mut [Part], bugs: Bugs) -> Option<String> {
     let name = path.file_name().expect("a script has a name").to_string_lossy();
     let mut world = World::new(bugs);
@@ -118,7 +120,7 @@ fn play(path: &Path, parts: &mut [Part], bugs: Bugs) -> Option<String> {
     difference
 }
 
-/// Says where it was, should a replica panic.
+/// Prints the position in the script if a replica panics.
 struct Context(String);
 
 impl Drop for Context {
@@ -184,7 +186,7 @@ fn perform(world: &mut World, command: &str) {
     }
 }
 
-/// `1 2 3 founders=1,2 one-voter`.
+/// Adds servers from words such as `1 2 3 founders=1,2 one-voter`.
 fn add_servers(world: &mut World, words: &[&str]) {
     let option = |name: &str| words.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
     let list = |name: &str| option(name).map(|ids| ids.split(',').map(number).collect::<Vec<u8>>());
@@ -200,14 +202,14 @@ fn add_servers(world: &mut World, words: &[&str]) {
             one_voter: words.contains(&"one-voter"),
             entry_len_max: option("entry-len").map_or(1 << 10, number),
             knows: if is_older(id) { Level::NONE } else { Level::KNOWN },
-            // The level has stories of its own.
+            // The level has scripts of its own.
             raises_to: option("level").filter(|_| !is_older(id)).map_or(Level::NONE, |level| Level(number(level))),
             bugs: world.bugs(),
         });
     }
 }
 
-/// A pair of servers, or one with every other.
+/// Calls `act` for a pair of servers, or for one with every other.
 fn each_pair(world: &mut World, one: &str, other: &str, act: fn(&mut World, u8, u8)) {
     let ids = |word: &str| if word == "all" { world.ids() } else { vec![number(word)] };
     let (ones, others) = (ids(one), ids(other));
@@ -216,7 +218,7 @@ fn each_pair(world: &mut World, one: &str, other: &str, act: fn(&mut World, u8, 
     }
 }
 
-/// `3` or `3:observer`.
+/// Parses `3` or `3:observer`.
 fn in_role(member: &str) -> (u8, &str) {
     let (id, role) = member.split_once(':').unwrap_or((member, "participant"));
     (number(id), role)

@@ -1,7 +1,7 @@
-//! A script: commands, each group of them followed by `----` and what comes of it, up to an empty line. What is not part
-//! of a group (comments, empty lines) stays as it is.
+//! A script: groups of commands, each followed by `----` and its outcome, up to an empty line.
+//! Everything outside a group (comments, empty lines) stays as it is.
 
-/// Ends the commands of a group.
+/// Line that ends the commands of a group.
 const DIVIDER: &str = "----";
 
 /// A part of a script.
@@ -16,7 +16,7 @@ pub(crate) enum Part {
     },
 }
 
-/// Takes a script apart.
+/// Parses a script.
 pub(crate) fn parse(text: &str) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut lines = text.lines().enumerate().peekable();
@@ -39,7 +39,7 @@ pub(crate) fn parse(text: &str) -> Vec<Part> {
     parts
 }
 
-/// Puts a script together.
+/// Formats a script.
 pub(crate) fn print(parts: &[Part]) -> String {
     let mut text = String::new();
     let mut put = |line: &str| {

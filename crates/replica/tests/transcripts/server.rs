@@ -1,4 +1,4 @@
-//! One server: the only file that knows how the engine of a member is driven.
+//! One server: the only file that knows how to drive the engine of a member.
 
 use std::sync::Arc;
 
@@ -19,11 +19,11 @@ use parking_lot::{RwLock, RwLockWriteGuard};
 
 use super::disk::{MemoryDisk, Mood};
 
-/// As fast as `tickTime=500` or so: elections of the scripts take few lines.
+/// Fast timing, like that of `tickTime=500`, so that elections in the scripts take few lines.
 pub(crate) const PACE: Pace = Pace { heartbeat_ms: 100, silence_ms: 1_000, contact_ms: 600 };
 const TICK_MS: u64 = 500;
 const SESSION_TIMEOUT_MS: i32 = 4_000;
-/// Nothing is reaped in the scripts.
+/// Reaping settings under which nothing is reaped in the scripts.
 const REAPING: Reaping = Reaping { interval_ms: 3_600_000, count_max: 1, never_used_ms: 0 };
 const OPTIONS: MemberOptions = MemberOptions { reaping: REAPING, read_only_after_ms: None, disk_stall_ms: 2_000 };
 
@@ -33,12 +33,12 @@ pub(crate) struct Plan {
     pub(crate) id: u8,
     pub(crate) founders: Vec<u8>,
     pub(crate) initialize: bool,
-    /// More log than this is not sent as entries.
+    /// Bytes of log above which it is not sent as entries.
     pub(crate) sync_len_max: u64,
-    /// One voter is enough.
+    /// Whether one voter is enough.
     pub(crate) one_voter: bool,
     pub(crate) entry_len_max: usize,
-    /// The highest feature level that it knows; the agreed one is raised no further than `raises_to`.
+    /// The highest feature level that it knows; `raises_to` limits the agreed one.
     pub(crate) knows: Level,
     pub(crate) raises_to: Level,
     pub(crate) bugs: Bugs,
@@ -51,7 +51,7 @@ pub(crate) struct Answer {
     pub(crate) err: i32,
 }
 
-/// Deeds of an engine, in order.
+/// Actions of an engine, in order.
 pub(crate) enum Deed {
     Applied { index: u64, entry: Vec<u8> },
     Answered(Answer),
@@ -60,14 +60,14 @@ pub(crate) enum Deed {
     DiskStalled,
 }
 
-/// Outcome of a call of the engine.
+/// Outcome of a call to the engine.
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) frames: Vec<(u8, Vec<u8>)>,
     pub(crate) deeds: Vec<Deed>,
 }
 
-/// Takes down what the engine does.
+/// Records the actions of the engine.
 struct Recorder<'a> {
     outcome: Outcome,
     applied: &'a mut Vec<Vec<u8>>,
@@ -81,7 +81,7 @@ impl Outside for Recorder<'_> {
 
     fn flush(&mut self) {}
 
-    /// Links end by the scripts' commands.
+    /// Only records the end of the link: the scripts end links by their own commands.
     fn end_link(&mut self, peer: ServerId, _why: &str) {
         self.outcome.deeds.push(Deed::Silent(peer.0));
     }
@@ -103,7 +103,7 @@ impl Outside for Recorder<'_> {
         match event {
             Event::SessionExpired { session, .. } => self.outcome.deeds.push(Deed::Expired(session)),
             Event::DiskStalled { .. } => self.outcome.deeds.push(Deed::DiskStalled),
-            // The clients it serves are one of its facts.
+            // Its served clients are among its facts.
             Event::Serving { .. } => {}
             Event::LocalSessionExpired { .. } | Event::Reaped(_) | Event::LevelRaised(_) | Event::DiskFull => {
                 unreachable!("there are no local sessions, containers and standalone servers")
@@ -117,7 +117,8 @@ impl Outside for Recorder<'_> {
 pub(crate) struct Facts {
     pub(crate) role: Role,
     pub(crate) serving: bool,
-    /// It takes commands, and may let sessions expire: its own epoch is applied, and it is in touch with a majority.
+    /// It takes commands, and may let sessions expire: its own epoch is applied, and it has contact
+    /// with a majority.
     pub(crate) rules: bool,
     pub(crate) leaving: bool,
     pub(crate) configuration: Configuration,
@@ -130,7 +131,7 @@ pub(crate) struct Facts {
 struct Process {
     engine: MemberEngine,
     shared: RwLock<Shared>,
-    /// Work of the disk.
+    /// Disk work under way.
     work: Option<DiskJob>,
 }
 
@@ -138,7 +139,7 @@ struct Process {
 pub(crate) struct Server {
     pub(crate) plan: Plan,
     pub(crate) disk: MemoryDisk,
-    /// Entries that its durable tree stands for: the tree is what they make.
+    /// Entries in the durable tree: the tree is the state that they make.
     tree: Vec<Vec<u8>>,
     /// Entries that are applied.
     applied: Vec<Vec<u8>>,
@@ -158,7 +159,7 @@ impl Server {
         self.process.is_some()
     }
 
-    /// Recovers: the durable tree, then what the log knows to be decided.
+    /// Recovers the durable tree, then the entries that the log knows to be decided.
     pub(crate) fn start(&mut self, now_ms: u64) -> Result<(), JournalFull> {
         let decided = self
             .disk
@@ -206,17 +207,17 @@ impl Server {
         }
     }
 
-    /// The process ends: what has begun to be written is lost.
+    /// Ends the process: writes under way are lost.
     pub(crate) fn crash(&mut self) {
         self.process = None;
     }
 
-    /// Another disk, with nothing on it.
+    /// Replaces the disk by an empty one.
     pub(crate) fn wipe(&mut self) {
         (self.disk, self.tree, self.applied) = (MemoryDisk::default(), Vec::new(), Vec::new());
     }
 
-    // The verbs of an engine, in the order in which a driver has them.
+    // The calls to the engine, in the order in which a driver makes them.
 
     pub(crate) fn link_up(&mut self, peer: u8, now_ms: u64) {
         self.process().engine.link_up(ServerId(peer), now_ms);
@@ -230,32 +231,32 @@ impl Server {
         self.process().engine.receive(ServerId(peer), frame, now_ms)
     }
 
-    /// A client of this server begins its session.
+    /// Begins a session of this server's client.
     pub(crate) fn open_session(&mut self, xid: i32, now_ms: u64) {
         let mut body = Vec::new();
         SESSION_TIMEOUT_MS.encode(&mut body);
         self.submit(OpCode::CreateSession, Settings::default(), &body, xid, now_ms);
     }
 
-    /// The client of another server comes with its session.
+    /// Resumes the session of another server's client here.
     pub(crate) fn resume_session(&mut self, of: u8, xid: i32, now_ms: u64) {
         let mut body = Vec::new();
         SESSION_TIMEOUT_MS.encode(&mut body);
         self.submit_for(session_of(of), OpCode::ResumeSession, Settings::default(), &body, xid, now_ms);
     }
 
-    /// The sessions of its state.
+    /// Returns the sessions in its state.
     pub(crate) fn sessions(&mut self) -> Vec<SessionId> {
         self.process().shared.read().state.sessions().iter().map(|(session, _)| session).collect()
     }
 
-    /// Its client says that it lives.
+    /// Renews the session of its client.
     pub(crate) fn touch(&mut self, now_ms: u64) {
         let session = session_of(self.plan.id);
         self.process().shared.read().sessions.lock().clocks.touch(session, now_ms);
     }
 
-    /// A client of this server wants a znode.
+    /// Creates a znode for this server's client.
     pub(crate) fn create(&mut self, path: &str, xid: i32, now_ms: u64) {
         let acl = Some(vec![oxkeeper_proto::records::Acl {
             perms: 31,
@@ -266,7 +267,7 @@ impl Server {
         self.submit(OpCode::Create, Settings::default(), &body, xid, now_ms);
     }
 
-    /// A client of this server wants these members, each with its role.
+    /// Reconfigures to these members, each with its role, for this server's client.
     pub(crate) fn reconfig(&mut self, members: &[(u8, &str)], xid: i32, now_ms: u64) {
         let text: String = members.iter().map(|(id, role)| member(*id, role)).collect();
         let new_members = Some(text.as_str().into());
@@ -294,7 +295,7 @@ impl Server {
         self.process().engine.replica_mut().transfer_leadership(now_ms)
     }
 
-    /// Does what time and everything received bring about.
+    /// Acts on the time and on everything received.
     pub(crate) fn turn(&mut self, now_ms: u64) -> Outcome {
         let moment = Moment { now_ms, wall_ms: now_ms as i64 };
         self.drive(|engine, shared, outside| engine.turn(shared, moment, outside)).1
@@ -312,7 +313,7 @@ impl Server {
         (done, recorder.outcome)
     }
 
-    /// Whether work is under way now.
+    /// Starts disk work, if there is any. Returns whether work is under way.
     pub(crate) fn begin_disk(&mut self, now_ms: u64) -> bool {
         let process = self.process();
         if process.work.is_none() {
@@ -332,7 +333,7 @@ impl Server {
         self.process().engine.take_want()
     }
 
-    /// Why it must end.
+    /// Returns the reason why it must end.
     pub(crate) fn outdated(&mut self) -> Option<Outdated> {
         self.process().engine.replica().outdated()
     }
@@ -360,9 +361,9 @@ impl Server {
         self.process().shared.read().state.tree().digest()
     }
 
-    // These mirror what the server around the replica does with its files.
+    // These mirror the file handling of the server around the replica.
 
-    /// The durable tree has all that is applied and on disk; the log lets go of what it need not keep.
+    /// Makes the durable tree hold everything that is applied and on disk, and trims the log.
     pub(crate) fn checkpoint(&mut self) {
         let durable = self.disk.next_index() as usize;
         self.tree = self.applied.iter().take(durable).cloned().collect();
@@ -370,7 +371,8 @@ impl Server {
         self.process().engine.replica_mut().trim(index);
     }
 
-    /// Takes over the state of `source`, as `oxkeeper-server` does: what survives of the own log, says `kept` there.
+    /// Installs the state of `source`, as `oxkeeper-server` does: `kept` there determines what
+    /// survives of its own log.
     pub(crate) fn install(&mut self, source: &mut Server, now_ms: u64) -> Result<(), JournalFull> {
         self.crash();
         let from = source.applied.len() as u64;
@@ -381,17 +383,17 @@ impl Server {
     }
 }
 
-/// The session of a server's client.
+/// Returns the session of a server's client.
 fn session_of(id: u8) -> SessionId {
     SessionId(i64::from(id) << 56 | 1)
 }
 
-/// A line of the configuration.
+/// Returns a line of the configuration.
 fn member(id: u8, role: &str) -> String {
     format!("server.{id}=host{id}:2888:3888:{role};2181\n")
 }
 
-/// The state that these entries make.
+/// Returns the state that these entries make.
 fn replayed(entries: &[Vec<u8>]) -> State {
     let state = State::new(1);
     let sessions = SessionTable::new(ServerId(0), 0, &state, Clocks::new(TICK_MS, 0));
@@ -423,7 +425,7 @@ fn take_answers(applier: &mut Applier, deeds: &mut Vec<Deed>) {
     }
 }
 
-/// The log after a state is installed: see `kept` in `oxkeeper-server`.
+/// Returns the log after a state is installed: see `kept` in `oxkeeper-server`.
 fn merged(disk: &MemoryDisk, plan: &Plan, part: &LogPart) -> MemoryJournal {
     let peer: &LogTail = part.last.as_ref().expect("the whole tail was asked for");
     let own = own_log(disk, &plan.founders, peer.decided);
@@ -442,7 +444,7 @@ fn merged(disk: &MemoryDisk, plan: &Plan, part: &LogPart) -> MemoryJournal {
         (scalar::MEMBERS, own.members),
         (scalar::CONFIGURATION, peer.configuration.clone()),
     ];
-    // The log begins where the state ends.
+    // The log begins at the end of the state.
     let mut journal = MemoryJournal::default();
     let placeholders = (0..peer.decided).map(|_| JournalOp::Append([].into()));
     let scalars = scalars.into_iter().filter(|(_, value)| !value.is_empty());
@@ -470,7 +472,7 @@ fn own_log(disk: &MemoryDisk, founders: &[u8], from: u64) -> OwnLog {
     }
 }
 
-/// Whether the disk answers without being told to.
+/// Returns whether the disk answers without being told to.
 pub(crate) fn is_fast(disk: &MemoryDisk) -> bool {
     disk.mood() != Mood::Slow
 }

@@ -1,4 +1,4 @@
-//! Ballots, entries, frames and answers as text: stable, and short enough to be read.
+//! Ballots, entries, frames and answers as text, stable and short enough to read.
 
 use oxkeeper_proto::records::CreateRequest;
 use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader, ServerId, SessionId};
@@ -10,10 +10,12 @@ use oxkeeper_state::{BallotId, Batch, Command, Entry, Level};
 use omnipaxos::messages::ballot_leader_election::HeartbeatMsg;
 use omnipaxos::messages::sequence_paxos::PaxosMsg;
 
-/// Entries of one frame that are shown; of more only the first and the last one are.
+/// Largest number of entries of one frame that are all shown; if there are more, only the first and
+/// the last one are.
 const ENTRIES_SHOWN: usize = 4;
 
-/// `configuration.number@process`; `-` for none. A priority is shown if there is one.
+/// Formats a ballot as `configuration.number@process`; `-` for none. A nonzero priority is shown,
+/// too.
 pub(crate) fn ballot(bytes: &[u8]) -> String {
     let word = |at: usize| bytes.get(at..at + 4).map_or(0, |word| u32::from_be_bytes(word.try_into().expect("four")));
     match (word(0), word(4), word(8), word(16)) {
@@ -31,7 +33,8 @@ fn ballot_of(ballot: omnipaxos::ballot_leader_election::Ballot) -> String {
     format!("{}.{}{priority}@{}", ballot.config_id, ballot.n, ballot.pid)
 }
 
-/// `epoch BALLOT`, `batch BALLOT: commands`, `renewal BALLOT of servers`, or `level N`.
+/// Formats an entry: `epoch BALLOT`, `batch BALLOT: commands`, `renewal BALLOT of servers`, or
+/// `level N`.
 pub(crate) fn entry(bytes: &[u8]) -> String {
     match Entry::decode(bytes, Level::KNOWN) {
         Ok(Entry::Epoch(epoch)) => format!("epoch {}", ballot(&epoch.ballot.0)),
@@ -54,7 +57,7 @@ fn batch_text(batch: Batch<'_>) -> String {
     if commands == 0 { text + " nothing" } else { text }
 }
 
-/// The operation and its path.
+/// Formats the operation and its path.
 pub(crate) fn command_text(command: &Command<'_>) -> String {
     let path = CreateRequest::decode(&mut Reader::new(command.body)).ok().and_then(|request| request.path);
     match path.filter(|_| command.op == OpCode::Create) {
@@ -74,7 +77,7 @@ fn entries(entries: &[LogEntry]) -> String {
     }
 }
 
-/// An error code of an answer.
+/// Formats the error code of an answer.
 pub(crate) fn outcome(err: i32) -> String {
     match ErrorCode::from_wire(err) {
         Some(code) => format!("{code:?}"),
@@ -82,41 +85,41 @@ pub(crate) fn outcome(err: i32) -> String {
     }
 }
 
-/// The server that gave the id.
+/// Formats the server that assigned the id.
 pub(crate) fn session(id: SessionId) -> String {
     format!("of {}", id.0 >> 56)
 }
 
-/// Epoch and counter.
+/// Formats epoch and counter.
 pub(crate) fn zxid(zxid: i64) -> String {
     format!("{}:{}", zxid >> 32, zxid & 0xffff_ffff)
 }
 
-/// The ids of voters.
+/// Formats a configuration with the ids of its voters.
 pub(crate) fn configuration(configuration: &Configuration) -> String {
     let voters: Vec<String> = configuration.voters.iter().map(ServerId::to_string).collect();
     format!("configuration {} from {}: {}", configuration.id, configuration.base, voters.join(" "))
 }
 
-/// A scalar of a journal that is a ballot.
+/// Formats a scalar of a journal that is a ballot.
 pub(crate) fn scalar_ballot(value: Option<Vec<u8>>) -> String {
     ballot(&value.unwrap_or_default())
 }
 
-/// Keys of both.
+/// Keys of the scalars that are ballots.
 pub(crate) const PROMISE: u8 = scalar::PROMISE;
 pub(crate) const ROUND: u8 = scalar::ROUND;
 
-/// Talk that goes on all the time.
+/// Kind of a frame, by how regularly it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Talk {
-    /// Pings, what goes with them, pongs and heartbeats.
+    /// Pings and the frames that go with them, pongs and heartbeats.
     Chatter,
     /// Everything else.
     News,
 }
 
-/// A frame by its name, as one of `configuration` from `from` to `to`.
+/// Formats a frame by its name, as one of `configuration` from `from` to `to`.
 pub(crate) fn frame(bytes: &[u8], configuration: &Configuration, from: u8, to: u8) -> (Talk, String) {
     let process = |id: u8| configuration.voters.iter().position(|&voter| voter.0 == id).map_or(0, |at| at as u64 + 1);
     let processes = configuration.voters.len() as u64;

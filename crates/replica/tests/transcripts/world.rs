@@ -1,4 +1,5 @@
-//! Several servers, the links between them and the time: what a script commands, and what comes of it as lines.
+//! Several servers, the links between them and the time: performs the commands of a script, and
+//! returns the outcome as lines.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -10,13 +11,14 @@ use super::disk::Mood;
 use super::server::{Answer, Deed, Facts, Outcome, Plan, Server, is_fast};
 use super::show::{self, Talk};
 
-/// Rounds of turns at one moment: more of them mean that the servers never come to rest.
+/// Largest number of rounds of turns at one moment: if there are more, the servers never come to
+/// rest.
 const TURNS_MAX: usize = 2_000;
 
-/// In this time an ensemble is founded.
+/// Time in which an ensemble is founded, ms.
 const FOUNDING_MS: u64 = 300;
 
-/// Which frames are shown.
+/// Frames to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shown {
     pub(crate) frames: bool,
@@ -30,7 +32,7 @@ pub(crate) struct World {
     now_ms: u64,
     servers: BTreeMap<u8, Server>,
     paused: BTreeSet<u8>,
-    /// Frames under way, by sender and receiver; both directions are there while the link is up.
+    /// Frames under way by sender and receiver; both directions are there while the link is up.
     under_way: BTreeMap<(u8, u8), VecDeque<Vec<u8>>>,
     /// Directions in which nothing arrives.
     held: BTreeSet<(u8, u8)>,
@@ -42,7 +44,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Builds servers with these faults.
+    /// Creates a world whose servers have these faults.
     pub(crate) fn new(bugs: Bugs) -> World {
         World { bugs, ..World::default() }
     }
@@ -51,7 +53,7 @@ impl World {
         self.bugs
     }
 
-    /// Outcome of the last command.
+    /// Takes the outcome of the last command.
     pub(crate) fn take_lines(&mut self) -> Vec<String> {
         std::mem::take(&mut self.lines)
     }
@@ -88,7 +90,7 @@ impl World {
         }
     }
 
-    /// Its links end, and the others notice.
+    /// Ends its process and its links, which the others notice.
     pub(crate) fn crash(&mut self, id: u8) {
         self.server(id).crash();
         self.known.remove(&id);
@@ -130,7 +132,7 @@ impl World {
         installed.expect("the disk has room");
         self.known.remove(&id);
         self.paused.remove(&id);
-        // The process goes on with new links, as it does after every recovery.
+        // The process continues with new links, as it does after every recovery.
         let peers: Vec<u8> = self.ids().into_iter().filter(|&peer| self.under_way.contains_key(&(id, peer))).collect();
         for peer in peers {
             self.under_way.insert((id, peer), VecDeque::new());
@@ -142,7 +144,8 @@ impl World {
         self.note_facts(id);
     }
 
-    /// The servers found the ensemble, and each has a client with a session. Only who leads is worth a line.
+    /// Lets the servers found the ensemble, and gives each a client with a session. Only the leader
+    /// is reported.
     pub(crate) fn found(&mut self) {
         each_pair_of(&self.ids(), |one, other| self.link(one, other));
         self.run(FOUNDING_MS);
@@ -161,32 +164,32 @@ impl World {
         }
     }
 
-    /// A client of a server begins a session.
+    /// Begins a session of a server's client.
     pub(crate) fn open_session(&mut self, id: u8) {
         let (xid, now_ms) = (self.next_xid("a session"), self.now_ms);
         self.server(id).open_session(xid, now_ms);
     }
 
-    /// The client of another server comes to this one.
+    /// Moves the client of another server to this one.
     pub(crate) fn come(&mut self, id: u8, of: u8) {
         let (xid, now_ms) = (self.next_xid("the session"), self.now_ms);
         self.server(id).resume_session(of, xid, now_ms);
     }
 
-    /// Which sessions there are by the state of a server.
+    /// Lists the sessions in the state of a server.
     pub(crate) fn list_sessions(&mut self, id: u8) {
         let sessions: Vec<String> = self.server(id).sessions().into_iter().map(show::session).collect();
         self.say(id, &format!("has sessions {}", sessions.join(", ")));
     }
 
-    /// The program of a server is replaced by one that knows this level.
+    /// Replaces the program of a server by one that knows this level.
     pub(crate) fn replace_program(&mut self, id: u8, knows: Level) {
         assert!(!self.server(id).is_running(), "server {id} runs");
         let plan = &mut self.server(id).plan;
         (plan.knows, plan.raises_to) = (knows, knows);
     }
 
-    /// The client of a server says that it lives.
+    /// Renews the session of a server's client.
     pub(crate) fn touch(&mut self, id: u8) {
         let now_ms = self.now_ms;
         self.server(id).touch(now_ms);
@@ -226,7 +229,7 @@ impl World {
         self.held.remove(&(from, to));
     }
 
-    /// Up to `count` frames arrive, whether they are held or not.
+    /// Delivers up to `count` frames, held or not.
     pub(crate) fn deliver(&mut self, from: u8, to: u8, count: usize) {
         for _ in 0..count {
             let Some(frame) = self.under_way.get_mut(&(from, to)).and_then(VecDeque::pop_front) else { break };
@@ -235,12 +238,13 @@ impl World {
         self.turn(to);
     }
 
-    /// A frame that nobody sent: a hostile or an old server is at the other end.
+    /// Delivers a frame that no server sent, as if a hostile or an old server were at the other
+    /// end.
     pub(crate) fn forge(&mut self, from: u8, to: u8, frame: &[u8]) {
         self.arrive(from, to, frame);
     }
 
-    /// The frames under way, by name.
+    /// Lists the frames under way, by name.
     pub(crate) fn list_under_way(&mut self) {
         for ((from, to), frames) in self.under_way.clone() {
             for frame in frames {
@@ -293,7 +297,7 @@ impl World {
 
     // Turns, and time.
 
-    /// Gives every server turns for so long.
+    /// Gives every server turns for `for_ms`.
     pub(crate) fn run(&mut self, for_ms: u64) {
         let until_ms = self.now_ms + for_ms;
         loop {
@@ -307,7 +311,7 @@ impl World {
         }
     }
 
-    /// Gives every server turns until nothing happens any more at this moment.
+    /// Gives every server turns until nothing more happens at this moment.
     pub(crate) fn settle(&mut self) {
         for _ in 0..TURNS_MAX {
             let ids = self.ids();
@@ -318,7 +322,7 @@ impl World {
         panic!("the servers do not come to rest at {} ms", self.now_ms);
     }
 
-    /// One turn, and what its disk does at once; whether anything happened.
+    /// Runs one turn, and the disk work that is done at once. Returns whether anything happened.
     pub(crate) fn turn(&mut self, id: u8) -> bool {
         if !self.server(id).is_running() || self.paused.contains(&id) {
             return false;
@@ -333,7 +337,7 @@ impl World {
         happened | self.look(id)
     }
 
-    /// Sends what an engine has sent, and says what it did; whether that was anything.
+    /// Sends the frames of an engine, and reports its actions. Returns whether there were any.
     fn note(&mut self, id: u8, outcome: Outcome) -> bool {
         let Outcome { frames, deeds } = outcome;
         let happened = !frames.is_empty() || !deeds.is_empty();
@@ -364,7 +368,8 @@ impl World {
             if self.held.contains(&(from, id)) {
                 continue;
             }
-            // A running server hears the others at once; a frame of its own turn waits for the next one.
+            // A running server hears the others at once; a frame of its own turn waits for the next
+            // one.
             while let Some(frame) = self.under_way.get_mut(&(from, id)).and_then(VecDeque::pop_front) {
                 self.arrive(from, id, &frame);
                 heard = true;
@@ -373,7 +378,7 @@ impl World {
         heard
     }
 
-    /// The disk answers: it does what is under way, and all that has come of the turns since.
+    /// Lets the disk do the work under way, and everything staged by the turns since.
     pub(crate) fn persist(&mut self, id: u8) -> bool {
         let (mut worked, now_ms) = (false, self.now_ms);
         while self.server(id).begin_disk(now_ms) && self.finish_disk(id) {
@@ -382,14 +387,14 @@ impl World {
         worked
     }
 
-    /// The disk works; turns go on meanwhile.
+    /// Starts disk work; turns continue meanwhile.
     pub(crate) fn begin_disk(&mut self, id: u8) {
         let now_ms = self.now_ms;
         let begun = self.server(id).begin_disk(now_ms);
         self.say(id, if begun { "its disk works" } else { "its disk has nothing to do" });
     }
 
-    /// The work under way is done; whether the server goes on.
+    /// Finishes the work under way. Returns whether the server continues.
     pub(crate) fn finish_disk(&mut self, id: u8) -> bool {
         let now_ms = self.now_ms;
         match self.server(id).finish_disk(now_ms) {
@@ -406,7 +411,7 @@ impl World {
         }
     }
 
-    /// Says what is new at a server.
+    /// Reports news of a server.
     fn look(&mut self, id: u8) -> bool {
         if !self.server(id).is_running() {
             return false;
@@ -449,7 +454,7 @@ impl World {
         !news.is_empty()
     }
 
-    /// How a server stands.
+    /// Shows the status of a server.
     pub(crate) fn show(&mut self, id: u8) {
         let now_ms = self.now_ms;
         let server = self.server(id);
@@ -469,7 +474,7 @@ impl World {
         self.say(id, &text);
     }
 
-    /// Whether all servers that run hold the same.
+    /// Compares the states of all running servers.
     pub(crate) fn compare(&mut self) {
         let now_ms = self.now_ms;
         let mut states = BTreeMap::<(u64, u64), Vec<u8>>::new();
@@ -490,7 +495,7 @@ impl World {
     }
 }
 
-/// Each pair once.
+/// Calls `act` for each pair once.
 pub(crate) fn each_pair_of(ids: &[u8], mut act: impl FnMut(u8, u8)) {
     for (place, &one) in ids.iter().enumerate() {
         ids[..place].iter().for_each(|&other| act(other, one));
