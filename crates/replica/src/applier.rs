@@ -224,7 +224,7 @@ impl Applier {
         }
         let sessions = shared.sessions.get_mut();
         match command.op {
-            // ZooKeeper: no answer; the client will find that its session is elsewhere.
+            // ZooKeeper: no answer; the client will notice that its session has moved.
             _ if result == Err(ErrorCode::SessionMoved) => self.say(asker, DeliveryKind::Unanswered, |_| {}),
             OpCode::ResumeSession if result.is_err() => {
                 asker.into_iter().for_each(|asker| sessions.settle(command.session, asker));

@@ -328,7 +328,7 @@ impl Connection {
     /// and the outcome. The input of the next call begins with the bytes that were not consumed.
     pub fn handle(&mut self, input: &[u8], turn: &mut Turn<'_>) -> (usize, Flow) {
         let mut rest = input;
-        // Input that was held back arrived before the rest.
+        // Input that was held back arrived earlier than the rest.
         self.arrived_ms = self.held_since_ms.take().unwrap_or(turn.now_ms);
         if self.in_flight == 0 {
             self.ahead = Ahead::default();
@@ -480,7 +480,7 @@ impl Connection {
         if password == session::password(session) {
             return self.claim(None, turn);
         }
-        // ZooKeeper: the older connection is closed before the password is looked at.
+        // ZooKeeper: the older connection is closed before the password is checked.
         let holder = turn.shared.sessions.lock().holder(session);
         turn.superseded.extend(holder.map(|holder| Takeover { holder, successor: None }));
         Err(Flow::End(self.refuse(End::WrongPassword(session), turn.out, turn.stats)))

@@ -64,7 +64,7 @@ const DOUBLINGS: usize = 15;
 const HALF: usize = EXACT as usize / 2;
 const BUCKETS: usize = EXACT as usize + DOUBLINGS * HALF;
 
-/// A tally that also knows percentiles: exact below 32, at most 1/16 too great above.
+/// A tally with percentiles: exact below 32, at most 1/16 too great above.
 ///
 /// The reference keeps a random sample of 4096 values and interpolates; this counts every value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,7 +209,7 @@ pub struct ServerStats {
     pub auth_failed: u64,
     /// Clients that connected while this server served none.
     pub unserved: u64,
-    /// Connections that did not begin with TLS: from this machine, and from others.
+    /// Connections that did not begin with TLS: from this machine, and from other machines.
     pub plain: [u64; 2],
     /// Clients that expect this ensemble.
     pub ensemble_met: u64,

@@ -40,7 +40,7 @@ impl Mode {
     }
 }
 
-/// One of the two tables.
+/// Table of watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
     /// Watches of getData, exists, and both kinds of addWatch.

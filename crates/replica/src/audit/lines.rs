@@ -296,7 +296,7 @@ mod tests {
         encoded(&CreateRequest { path: Some(path.into()), data: None, acl: None, flags })
     }
 
-    // ZooKeeper: the order of a hash table.
+    // ZooKeeper: the identities are in the order of a hash table.
     const CLIENT: &str = "session=0x1f user=bob,127.0.0.1 ip=127.0.0.1";
 
     #[test]

@@ -22,7 +22,7 @@ pub use lines::Lines;
 /// Originator of a recorded command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Doer {
-    /// A client of this server asked for it.
+    /// A client of this server requested it.
     Client,
     /// The server did it, because of the time or the end of a session.
     Server,

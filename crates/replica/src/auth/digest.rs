@@ -72,7 +72,7 @@ mod tests {
             let algorithm = DigestAlgorithm::from_name(name).expect(name);
             assert_eq!(algorithm.identity(credentials), expected, "{name}");
         };
-        // ZooKeeper: a surrogate of CESU-8 is one U+FFFD.
+        // ZooKeeper: a CESU-8 surrogate becomes one U+FFFD.
         check("SHA1", b"\xed\xa0\xbd\xed\xb8\x80:pw", "\u{fffd}\u{fffd}:F2E4i782FsuPaGBSfsCS6MLGvYM=");
         check("SHA1", b"user1:12345", "user1:+owfoSBn/am19roBPzR1/MfCblE=");
         check("sha-1", b"super:admin", "super:xQJmxLMiHGwaqBvst5y6rkB6HQs=");

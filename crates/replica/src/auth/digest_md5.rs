@@ -14,7 +14,7 @@ use super::sasl::Sasl;
 pub const NONCE_LEN: usize = 30;
 /// Largest length of a client's token, bytes; longer ones are refused.
 const RESPONSE_LEN_MAX: usize = 4096;
-/// ZooKeeper: realm and host are this literal, in its server and in every client.
+/// Realm and host. ZooKeeper: its server and every client use this literal.
 const REALM: &str = "zk-sasl-md5";
 const DIGEST_URI: &str = "zookeeper/zk-sasl-md5";
 

@@ -42,7 +42,7 @@ impl MemberEngine {
     /// Proposes the end of expired sessions. A leader's clocks show the time at which it last heard
     /// a majority.
     fn expire(&mut self, shared: &RwLock<Shared>, now_ms: u64, outside: &mut dyn Outside) {
-        // Followers' touches may have come only now, all at once.
+        // The touches of followers may have arrived just now, all at once.
         self.replica.settle_touches(shared, now_ms);
         let Some(contact_ms) = self.replica.ruled_until_ms(now_ms) else { return };
         let shared = shared.read();

@@ -5,14 +5,14 @@
 //!
 //! ```text
 //! loop {
-//!     // Wait until a link, own clients or the time (`next_turn_ms`) have something.
+//!     // Wait for a link, a client of this server, or the time (`next_turn_ms`).
 //!     engine.link_up(..) / link_down(..) / receive(..) / submit(..);
 //!     engine.turn(..);
 //!     while let Some(work) = engine.begin_disk(..) {
-//!         let done = work();              // on any thread, as long as it takes
+//!         let done = work();              // on any thread; may take long
 //!         engine.finish_disk(done, ..)?;  // a full disk: restart from what is there
 //!     }
-//!     // A state to fetch, if `take_want` says so.
+//!     // Fetch a state if `take_want` asks for one.
 //! }
 //! ```
 //!

@@ -12,7 +12,8 @@ use super::storage::{LogEntry, READ_ENTRIES};
 use crate::engine::Outside;
 use crate::{Applier, Shared};
 
-/// Commands applied under one exclusive lock: readers wait no longer than these take, about 0.2 ms.
+/// Largest number of commands applied under one exclusive lock: readers wait no longer than these
+/// take, about 0.2 ms.
 const APPLY_MAX: usize = 256;
 
 /// Progress of a server's state.

@@ -70,7 +70,7 @@ pub(crate) struct Consensus {
     pub(crate) begun: u64,
     pub(crate) written: u64,
     next_round_ms: u64,
-    /// The number of the round that is under way.
+    /// Number of the current round.
     round: u32,
     /// Each process's last answer in this round. OmniPaxos gets them when the round ends: it counts
     /// answers, not their senders, and answers from before there was a new leader would elect

@@ -163,7 +163,7 @@ pub enum Frame {
     },
     /// The answer to a ping, with the time at which the receiver sent that.
     Pong(u64),
-    /// The sender leads this ballot, and takes commands from the first one on that it has not seen.
+    /// The sender leads this ballot, and takes commands, starting with the first one it has not seen.
     Ready(BallotId),
     /// Commands of the sender's clients, numbered from `first` on.
     Forward {

@@ -38,11 +38,11 @@ pub struct JournalFull;
 /// it may be.
 #[derive(Clone, Debug)]
 pub enum JournalOp {
-    /// The entry with the next index.
+    /// Appends the entry with the next index.
     Append(Arc<[u8]>),
     /// Voids the entries from this index on.
     Truncate(u64),
-    /// A new value of a scalar.
+    /// Sets a scalar.
     Scalar(u8, Vec<u8>),
 }
 

@@ -123,7 +123,7 @@ pub struct Bugs {
     pub lasting_configuration: bool,
     /// A server takes frames of another configuration for those of its own.
     pub foreign_frames: bool,
-    /// A leader raises the feature level as soon as it knows a higher one itself.
+    /// A leader raises the feature level without regard to what the members know.
     pub hasty_raise: bool,
     /// A leader packs entries of the highest level that it knows, not of the agreed level.
     pub own_level: bool,

@@ -18,11 +18,11 @@ pub struct LogPart {
 /// State that goes with the end of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogTail {
-    /// Ballot promised.
+    /// The promised ballot.
     pub promise: Vec<u8>,
     /// Ballot of the accepted entries.
     pub round: Vec<u8>,
-    /// The configuration of both.
+    /// The configuration of both ballots.
     pub configuration: Vec<u8>,
     /// Index below which everything is decided.
     pub decided: u64,
@@ -33,7 +33,7 @@ pub struct LogTail {
 /// The part of the log that a server keeps when it installs another server's state.
 #[derive(Clone, Debug, Default)]
 pub struct OwnLog {
-    /// Ballot promised; empty for none.
+    /// The promised ballot; empty for none.
     pub promise: Vec<u8>,
     /// Ballot of the accepted entries; empty for none.
     pub round: Vec<u8>,

@@ -73,7 +73,7 @@ pub struct ReplicaConfig {
     pub wall_ms: u64,
     /// Seed for values that must differ from any other ensemble's.
     pub seed: u64,
-    /// Bytes of log that a peer is sent as entries; one that needs more fetches the state.
+    /// Bytes of log that a peer gets as entries; a peer that needs more fetches the state.
     pub sync_len_max: u64,
     /// Ruling that this server, as a leader, gives on every reconfig.
     pub ruling: Ruling,

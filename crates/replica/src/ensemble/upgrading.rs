@@ -1,4 +1,4 @@
-//! Feature levels in an ensemble whose servers are upgraded one after the other.
+//! Feature levels in an ensemble whose servers are upgraded one after another.
 //!
 //! Each server reports with every ping the level it knows. The leader proposes the highest level
 //! that every member knows, as an entry of the log, once all of them are linked and have reported

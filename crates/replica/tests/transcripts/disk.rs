@@ -9,12 +9,12 @@ use parking_lot::Mutex;
 /// Behaviour of the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Mood {
-    /// It answers at once.
+    /// Answers at once.
     #[default]
     Fast,
-    /// It answers when it is told to.
+    /// Answers when it is told to.
     Slow,
-    /// It answers with [`JournalFull`].
+    /// Answers with [`JournalFull`].
     Full,
 }
 

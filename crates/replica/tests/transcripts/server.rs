@@ -117,7 +117,7 @@ impl Outside for Recorder<'_> {
 pub(crate) struct Facts {
     pub(crate) role: Role,
     pub(crate) serving: bool,
-    /// It takes commands, and may let sessions expire: its own epoch is applied, and it has contact
+    /// Whether it takes commands and may expire sessions: its epoch is applied, and it has contact
     /// with a majority.
     pub(crate) rules: bool,
     pub(crate) leaving: bool,

@@ -115,7 +115,7 @@ pub(crate) const ROUND: u8 = scalar::ROUND;
 pub(crate) enum Talk {
     /// Pings and the frames that go with them, pongs and heartbeats.
     Chatter,
-    /// Everything else.
+    /// All other frames.
     News,
 }
 
