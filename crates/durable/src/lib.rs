@@ -13,10 +13,12 @@
 
 pub mod checkpoint;
 pub mod journal;
+pub mod layout;
 pub mod offline;
 pub mod own_log;
 pub mod recovery;
 pub mod transfer;
 
 pub use journal::LogJournal;
-pub use recovery::{RecoveryError, StoreOptions};
+pub use layout::StoreOptions;
+pub use recovery::RecoveryError;

@@ -23,12 +23,11 @@ use oxkeeper_store::{
 use thiserror::Error;
 
 use crate::checkpoint::{ENSEMBLE, LEVEL, SCALARS};
+use crate::layout::{KNOWS, LOG_DIR, StoreOptions, UNFINISHED};
 use crate::own_log;
-use crate::recovery::{self, LOG_DIR, RecoveryError, Replay, StoreOptions};
+use crate::recovery::{self, RecoveryError, Replay};
 use crate::transfer::{INCOMING, INSTALLED};
 
-/// Marker file: the directory that holds it is incomplete.
-pub const UNFINISHED: &str = "import.unfinished";
 /// Number of log entries that a state from elsewhere counts as.
 const APPLIED: u64 = 1;
 /// Number of znodes to encode at a time.
@@ -201,7 +200,7 @@ pub fn read_tree(data_dir: &Path, seed: u64) -> Result<(State, u64), RecoveryErr
     let _lock = oxkeeper_store::lock(&*disk, data_dir)?;
     let tree = Tree::open(disk, data_dir, &TreeOptions::default())?;
     let snapshot = tree.snapshot()?.ok_or_else(|| RecoveryError::Nothing(data_dir.display().to_string()))?;
-    Ok((recovery::load(&snapshot, seed, recovery::KNOWS)?, snapshot.applied_index()))
+    Ok((recovery::load(&snapshot, seed, KNOWS)?, snapshot.applied_index()))
 }
 
 /// Reads the state of a server that is not running.

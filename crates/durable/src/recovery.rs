@@ -11,21 +11,14 @@ use oxkeeper_proto::{DecodeError, Zxid};
 use oxkeeper_replica::ensemble::journal::scalar;
 use oxkeeper_state::checkpoint::{Loading, Znodes};
 use oxkeeper_state::{BadEntry, Entry, Level, State};
-use oxkeeper_store::{DirLock, Disk, Kind, Log, LogOptions, Snapshot, StoreError, TREE_FILE, Tree, TreeOptions};
+use oxkeeper_store::{DirLock, Disk, Kind, Log, Snapshot, StoreError, TREE_FILE, Tree};
 use thiserror::Error;
 use tracing::info;
 
 use crate::checkpoint::{ENSEMBLE, LEVEL, SCALARS};
-use crate::offline;
+use crate::layout::{LOG_DIR, StoreOptions, UNFINISHED};
 use crate::transfer::finish_install;
 
-/// The highest feature level that this build knows.
-#[cfg(not(feature = "next-version"))]
-pub const KNOWS: Level = Level::KNOWN;
-#[cfg(feature = "next-version")]
-pub const KNOWS: Level = Level::NEXT;
-/// Name of the log's directory below `dataLogDir`.
-pub const LOG_DIR: &str = "log";
 /// Number of threads that load the durable tree.
 const LOADERS: u64 = 2;
 
@@ -123,23 +116,6 @@ pub struct Recovered {
     pub replaying: Duration,
     /// Number of commands replayed.
     pub replayed: u64,
-}
-
-/// Options for opening the log and the durable tree.
-#[derive(Clone, Debug)]
-pub struct StoreOptions {
-    /// Options of the log.
-    pub log: LogOptions,
-    /// Options of the durable tree.
-    pub tree: TreeOptions,
-    /// The highest feature level that recovery accepts.
-    pub knows: Level,
-}
-
-impl Default for StoreOptions {
-    fn default() -> StoreOptions {
-        StoreOptions { log: LogOptions::default(), tree: TreeOptions::default(), knows: KNOWS }
-    }
 }
 
 /// Extent to which the log is replayed.
@@ -272,7 +248,7 @@ fn written_s(file: &Path) -> i64 {
 /// [`RecoveryError::Foreign`] if ZooKeeper's files are there without a durable tree of our own,
 /// [`RecoveryError::Unfinished`] if an import was not finished.
 pub fn refuse_foreign(data_dir: &Path) -> Result<(), RecoveryError> {
-    if data_dir.join(offline::UNFINISHED).exists() {
+    if data_dir.join(UNFINISHED).exists() {
         return Err(RecoveryError::Unfinished(data_dir.display().to_string()));
     }
     if data_dir.join(TREE_FILE).exists() {

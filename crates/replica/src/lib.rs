@@ -32,6 +32,7 @@ pub mod engine;
 pub mod ensemble;
 pub mod load;
 pub mod local;
+pub mod outside;
 mod reading;
 mod reads_ahead;
 mod request;

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use oxkeeper_durable::recovery::{Replay, StoreOptions, recover_with};
+use oxkeeper_durable::StoreOptions;
+use oxkeeper_durable::recovery::{Replay, recover_with};
 use oxkeeper_proto::op::CreateMode::{Ephemeral, Persistent};
 use oxkeeper_proto::{OpCode, Zxid};
 use oxkeeper_server::restore::{Dirs, RestoreError};

@@ -25,6 +25,7 @@ pub mod connections;
 pub mod engine;
 pub mod ensemble;
 pub mod figures;
+pub mod host_clock;
 pub mod liar;
 pub mod link;
 pub mod model;

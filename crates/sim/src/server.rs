@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use oxkeeper_durable::LogJournal;
 use oxkeeper_durable::RecoveryError;
-use oxkeeper_durable::recovery::{Recovered, Replay, StoreOptions, recover_with};
+use oxkeeper_durable::StoreOptions;
+use oxkeeper_durable::recovery::{Recovered, Replay, recover_with};
 use oxkeeper_proto::ServerId;
 use oxkeeper_replica::engine::{Reaping, StandaloneEngine, StandaloneOptions};
 use oxkeeper_replica::ensemble::{DiskJob, Journal};

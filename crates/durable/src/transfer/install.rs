@@ -10,7 +10,7 @@ use std::path::Path;
 use oxkeeper_store::{Disk, StoreError, TREE_FILE, io_error};
 use tracing::info;
 
-use crate::recovery::LOG_DIR;
+use crate::layout::LOG_DIR;
 
 /// Directory below `dataDir` in which a new tree is built.
 pub const INCOMING: &str = "incoming";

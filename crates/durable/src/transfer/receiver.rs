@@ -14,7 +14,7 @@ use super::install::{self, INCOMING, INCOMING_LOG};
 use super::item::Item;
 use super::{Tail, TransferError};
 use crate::checkpoint::LEVEL;
-use crate::recovery::StoreOptions;
+use crate::layout::StoreOptions;
 
 /// Bytes of log entries to write between syncs.
 const STAGED_LEN: usize = 4 << 20;

@@ -6,9 +6,9 @@
 use oxkeeper_proto::{OpCode, SessionId};
 
 use super::member::{MemberEngine, Moment};
-use super::outside::{Event, Outside};
 use crate::Shared;
 use crate::connection::Takeover;
+use crate::outside::{Event, Outside};
 use parking_lot::RwLock;
 
 /// Settings for the deletion of spent containers and overdue TTL znodes.

@@ -10,9 +10,9 @@ use oxkeeper_proto::ServerId;
 use parking_lot::{Mutex, RwLock};
 
 use super::housekeeping::Reaping;
-use super::outside::{Event, Outside};
 use crate::delivery::Proposals;
 use crate::ensemble::{BadFrame, DiskJob, JournalFull, Packed, Pins, Replica, Role, Want};
+use crate::outside::{Event, Outside};
 use crate::{Applier, Serving, Shared};
 
 /// A point in time, on both clocks of a server.

@@ -23,14 +23,13 @@
 //! * [`member`]: a server of an ensemble. [`standalone`]: a standalone server.
 //! * `housekeeping`: work that is due by time alone: expired sessions and znodes, and a shorter
 //!   log.
-//! * [`outside`]: requests of the engine to its driver, and its events.
+//! * [`Outside`]: requests of the engine to its driver, and its events.
 
 mod housekeeping;
 pub mod member;
-pub mod outside;
 pub mod standalone;
 
+pub use crate::outside::{Event, Outside};
 pub use housekeeping::Reaping;
 pub use member::{MemberEngine, MemberOptions, Moment};
-pub use outside::{Event, Outside};
 pub use standalone::{StandaloneEngine, StandaloneOptions};

@@ -14,9 +14,9 @@ use parking_lot::{Mutex, RwLock};
 
 use super::housekeeping::Reaping;
 use super::member::Moment;
-use super::outside::{Event, Outside};
 use crate::delivery::{Origin, Proposals};
 use crate::ensemble::{DiskJob, Journal, JournalFull, JournalOp};
+use crate::outside::{Event, Outside};
 use crate::{Applier, Shared};
 
 /// Settings of a standalone server.

@@ -9,7 +9,7 @@ use super::ballot;
 use super::frame::Frame;
 use super::replica::Replica;
 use super::storage::{LogEntry, READ_ENTRIES};
-use crate::engine::Outside;
+use crate::outside::Outside;
 use crate::{Applier, Shared};
 
 /// Largest number of commands applied under one exclusive lock: readers wait no longer than these

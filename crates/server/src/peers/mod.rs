@@ -42,7 +42,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use oxkeeper_durable::recovery::KNOWS;
+use oxkeeper_durable::layout::KNOWS;
 use oxkeeper_proto::ServerId;
 use oxkeeper_replica::ensemble::frame::Frame;
 use oxkeeper_state::Level;

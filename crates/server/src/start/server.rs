@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use oxkeeper_durable::layout::KNOWS;
 use oxkeeper_durable::own_log::{members_of, owner_of};
-use oxkeeper_durable::recovery::{self, KNOWS, Recovered, Replay};
+use oxkeeper_durable::recovery::{self, Recovered, Replay};
 use oxkeeper_durable::{LogJournal, StoreOptions};
 use oxkeeper_proto::ServerId;
 use oxkeeper_replica::audit::Audit;

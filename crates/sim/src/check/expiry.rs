@@ -22,7 +22,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ensemble::clock::HostClock;
+use crate::host_clock::HostClock;
 
 /// Events in the life of a session.
 #[derive(Clone, Debug, Default)]

@@ -4,12 +4,11 @@
 //! Each server is the production replica on the production store and recovery; connections, applier
 //! and clocks are production's, too. Checkers see what clients see, and what any server applies.
 //!
-//! Reading order: [`options`], [`scenario`], [`clock`], `world` (time and clients), `faults`,
+//! Reading order: [`options`], [`scenario`], [`host_clock`](crate::host_clock), `world` (time and clients), `faults`,
 //! [`server`], `engine`, `recovering`, `checkpoints`, `install`, `upgrades`, `observers`,
 //! [`peer_network`], [`trace`]; then [`check`](crate::check).
 
 mod checkpoints;
-pub mod clock;
 mod engine;
 mod faults;
 mod install;

@@ -10,7 +10,7 @@ use oxkeeper_replica::LocalSessions::{self, Fixed, Off, Upgrading};
 use oxkeeper_replica::ensemble::{Bugs, Pace};
 use oxkeeper_state::Level;
 
-use super::clock::slowest_takes_ms;
+use crate::host_clock::slowest_takes_ms;
 use crate::options::Bug;
 use crate::random::Random;
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use oxkeeper_durable::LogJournal;
 use oxkeeper_durable::RecoveryError;
-use oxkeeper_durable::recovery::{Recovered, Replay, StoreOptions, recover_with};
+use oxkeeper_durable::StoreOptions;
+use oxkeeper_durable::recovery::{Recovered, Replay, recover_with};
 use oxkeeper_durable::transfer::{LogPart, Receiver, RunningServer, Sender, TransferError};
 use oxkeeper_proto::ServerId;
 use oxkeeper_replica::engine::{MemberEngine, MemberOptions, Reaping};
@@ -23,9 +24,9 @@ use oxkeeper_store::fake::FakeDisk;
 use oxkeeper_store::{DirLock, Disk, LogOptions, StoreError, Tree, TreeOptions};
 use parking_lot::{Mutex, RwLock};
 
-use super::clock::HostClock;
 use super::options::Options;
 use crate::connections::Connections;
+use crate::host_clock::HostClock;
 use crate::options::Bug;
 use crate::server::DATA_DIR;
 

@@ -14,7 +14,6 @@ use oxkeeper_store::fake::FakeDisk;
 use parking_lot::RwLock;
 
 use super::Report;
-use super::clock::HostClock;
 use super::faults::Fault;
 use super::options::Options;
 use super::peer_network::PeerNetwork;
@@ -27,6 +26,7 @@ use crate::check::progress::Progress;
 use crate::check::{Oracle, bounds, contents};
 use crate::client::{Client, Habits, Nearby};
 use crate::connections::{Connections, Surroundings, Witness};
+use crate::host_clock::HostClock;
 use crate::link::Network;
 use crate::options::Bug;
 use crate::random::Random;

@@ -9,9 +9,9 @@ use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
 use super::*;
 use crate::delivery::{Origin, Proposals};
-use crate::engine::{Event, Outside};
 use crate::ensemble::apply::Applied;
 use crate::ensemble::{JournalOp, MemoryJournal, Pace, ReplicaConfig};
+use crate::outside::{Event, Outside};
 use crate::{Applier, Clocks, SessionTable, Shared};
 
 /// A fault, and the message that names it.

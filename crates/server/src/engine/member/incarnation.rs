@@ -13,8 +13,9 @@ use std::sync::mpsc::Receiver as Questions;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use oxkeeper_durable::layout::KNOWS;
 use oxkeeper_durable::own_log::{is_current, kept, own_log};
-use oxkeeper_durable::recovery::{self, KNOWS, Replay};
+use oxkeeper_durable::recovery::{self, Replay};
 use oxkeeper_durable::transfer::{Receiver, Tail, TransferError};
 use oxkeeper_durable::{LogJournal, RecoveryError, StoreOptions};
 use oxkeeper_proto::ServerId;
@@ -301,7 +302,8 @@ fn fetch_from(peer: ServerId, at: u64, connector: &Connector, parts: &Parts) -> 
     let installed = politely(move || {
         let mut receiver = Receiver::new(disk, data_dir, data_log_dir, &StoreOptions::default())?;
         fetch(&mut stream, &mut receiver, &|| proposing.is_to_stop())?;
-        let log = Log::open(disk.clone(), &data_log_dir.join(recovery::LOG_DIR), &LogOptions::default())?;
+        let log =
+            Log::open(disk.clone(), &data_log_dir.join(oxkeeper_durable::layout::LOG_DIR), &LogOptions::default())?;
         if !receiver.tail().is_some_and(|tail| is_current(&log, tail)) {
             return Err(TransferError::Source("the peer has missed a change of the members"));
         }

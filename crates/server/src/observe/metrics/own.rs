@@ -3,7 +3,7 @@
 use super::family::{Family, Kind, Sample};
 use super::figures::Figures;
 use crate::telemetry::role::Role;
-use oxkeeper_durable::recovery::KNOWS;
+use oxkeeper_durable::layout::KNOWS;
 
 /// Every one.
 pub(super) fn families(figures: &Figures) -> Vec<Family> {
