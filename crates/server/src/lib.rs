@@ -1,13 +1,14 @@
-//! Sockets, threads, files: what a server does to the world around its pure core.
+//! Sockets, threads and files: the effects of a server around its pure core.
 //!
-//! One *engine* thread through which every write goes ([`engine`]); a few threads that own connections and answer reads
-//! where they arrive ([`io`]); one thread for checkpoints ([`storage`]). They hand things to each other through
-//! mailboxes and share the state under one lock.
+//! All writes go through one *engine* thread ([`engine`]). A few threads own connections and answer
+//! reads where they arrive ([`io`]). One thread writes checkpoints ([`storage`]). The threads pass
+//! work to each other through mailboxes and share the state under one lock.
 //!
-//! Deliberately absent: what an operation does, and in which order replies leave (`oxkeeper-state`,
-//! `oxkeeper-replica`); what is in the data directory (`oxkeeper-durable`); the command line (`oxkeeper`).
+//! Not here: the semantics of operations and the order of replies (`oxkeeper-state`,
+//! `oxkeeper-replica`), the contents of the data directory (`oxkeeper-durable`), the command line
+//! (`oxkeeper`).
 //!
-//! A folder imports only from those above it in this list, and `tests/arrows.rs` checks that it does:
+//! A module imports only from modules above it in this list; `tests/arrows.rs` checks this:
 
 mod clock;
 mod ended;
@@ -35,5 +36,5 @@ pub use start::prepare::check;
 pub use start::server::{Server, StartOptions};
 pub use storage::restore;
 
-/// The version of ZooKeeper whose behaviour this server has.
+/// The ZooKeeper version whose behaviour this server implements.
 pub const COMPATIBLE_VERSION: &str = "3.9.5";

@@ -1,7 +1,9 @@
-//! The incarnations of a standalone server: what belongs to one recovery from disk, and how a restored snapshot ends one and begins the next.
+//! Incarnations of a standalone server. An incarnation holds everything that belongs to one
+//! recovery from disk. A restored snapshot ends one incarnation and begins the next.
 //!
-//! Invariants: a new incarnation begins when nothing writes to the files of the old one any more; no write of a connection of the old
-//! incarnation is applied in the new one; a zxid or session id of the old incarnation is not given again.
+//! Invariants: a new incarnation begins only after all writes to the files of the old one have
+//! ended; a write from a connection of the old incarnation is never applied in the new one; a zxid
+//! or session id of the old incarnation is never reused.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -19,17 +21,17 @@ use crate::engine::mailbox::{Mailbox, Order};
 use crate::engine::standalone::{Engine, FullDisk};
 use crate::storage::restore::{Dirs, Planted, Replacement, RestoreError};
 
-/// Between attempts to go on while the disk is full.
+/// Pause between attempts to continue while the disk is full.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// What a standalone server has on disk, beside its log.
+/// Everything a standalone server has on disk, except its log.
 pub(crate) struct OnDisk {
     pub(crate) dirs: Dirs,
-    /// Held from the first incarnation to the end of the last.
+    /// Held from the start of the first incarnation to the end of the last.
     pub(crate) _locks: Vec<DirLock>,
     /// `None` between two incarnations.
     pub(crate) checkpointing: Option<JoinHandle<()>>,
-    /// Makes what is shared out of a recovered state.
+    /// Builds the shared part from a recovered state.
     pub(crate) renew: Box<dyn Fn(State) -> Shared + Send>,
 }
 
@@ -40,10 +42,10 @@ impl std::fmt::Debug for OnDisk {
 }
 
 impl Engine {
-    /// Goes on with a restored snapshot, or, if that cannot be, with what it had.
+    /// Continues with a restored snapshot or, if that fails, with the previous data.
     pub(crate) fn succeed(&mut self, Replacement { planted, answer }: Replacement) {
         let replaced = self.replace(&planted);
-        // Who asked may have gone.
+        // The requester may have gone.
         let _ = answer.send(replaced);
     }
 
@@ -61,10 +63,12 @@ impl Engine {
         Ok(counts?)
     }
 
-    /// Ends every connection that has a session or asks for one. What they proposed and heard no answer to is forgotten.
+    /// Ends every connection that has a session or asks for one. Discards their proposals that have
+    /// not been answered.
     ///
-    /// (1) Nobody begins or resumes a session any more, once the state was locked. (2) Each thread ends its connections.
-    /// (3) It reports, so all that it ever proposed for them is in the mailbox. (4) The mailbox is emptied.
+    /// (1) Once the state has been locked, no session can begin or resume. (2) Each thread ends its
+    /// connections. (3) Each thread reports, so every proposal it made for them is in the mailbox.
+    /// (4) The mailbox is emptied.
     fn close_clients(&mut self) {
         self.surroundings.shared.write().serve(Serving::No, self.surroundings.clock.now_ms());
         let end = |mailbox: &Arc<Mailbox>| {
@@ -80,7 +84,7 @@ impl Engine {
         self.surroundings.mailboxes.iter().for_each(|mailbox| mailbox.relieve());
     }
 
-    /// Afterwards nothing writes to its files any more.
+    /// Ends the incarnation. Nothing writes to its files afterwards.
     fn end_incarnation(&mut self) {
         if let Some(checkpoints) = &self.surroundings.checkpoints {
             checkpoints.stop();
@@ -92,7 +96,8 @@ impl Engine {
         self.surroundings.full = FullDisk::default();
     }
 
-    /// From what counts on disk, as if the process had been started again. Without that, it is to stop.
+    /// Begins an incarnation from the current data on disk, as a restart of the process would.
+    /// Returns without one if the server is told to stop.
     fn begin_incarnation(&mut self) {
         while !self.surroundings.proposing.is_to_stop() {
             match self.recover() {
@@ -101,7 +106,7 @@ impl Engine {
                     warn!(%problem, "cannot recover yet; trying again");
                     std::thread::sleep(RETRY_PAUSE);
                 }
-                // What is on disk cannot be used: an operator must see it.
+                // The data on disk cannot be used; an operator has to act.
                 Err(problem) => panic!("cannot use the data any more: {problem}"),
             }
         }

@@ -1,6 +1,7 @@
-//! Hand-overs between threads: proposals to the engine, deliveries and orders to the threads that own connections. See `handoff` for how.
+//! Hand-offs between threads: proposals to the engine, deliveries and orders to the threads that
+//! own connections. The `handoff` module implements them.
 //!
-//! Invariant: a delivery is in its mailbox before the state it tells of can be read.
+//! Invariant: a delivery is in its mailbox before the state it reports can be read.
 
 use std::net::{SocketAddr, TcpStream};
 
@@ -15,13 +16,13 @@ use crate::peers::Waker;
 use crate::storage::restore::Replacement;
 use crate::telemetry::report::ThreadReport;
 
-/// Bytes of proposals that wait for the engine before connections are no longer read.
+/// Bytes of proposals waiting for the engine at which connections are no longer read.
 pub(crate) const PROPOSALS_LEN_MAX: usize = 8 << 20;
 
-/// Bytes of deliveries that wait for one thread before the engine waits for it.
+/// Bytes of deliveries waiting for one thread at which the engine waits for that thread.
 const DELIVERIES_LEN_MAX: usize = 64 << 20;
 
-/// Proposals on their way to the engine.
+/// Proposals waiting for the engine.
 pub(crate) type Proposing = handoff::proposing::Proposing<Proposals, Replacement, Waker>;
 
 /// Mailbox of one thread that owns connections.
@@ -62,23 +63,24 @@ impl Batch for Outbox {
 /// An order to a thread that owns connections.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Take this client.
+    /// Take over this client.
     Adopt(TcpStream, SocketAddr, Door),
-    /// Accept clients here.
+    /// Accept clients on this listener.
     Listen(Opened),
-    /// End a connection: its session is wanted by another one, or is over.
+    /// End a connection because another one wants its session, or because its session is over.
     Supersede(Takeover),
-    /// This connection may go on: the one that had its session has ended.
+    /// Let this connection proceed: the connection that had its session has ended.
     Clear(ConnectionId),
-    /// Tell what your connections do.
+    /// Report on all connections.
     Report(oneshot::Sender<ThreadReport>),
-    /// Forget the counters: of every connection, or of the server.
+    /// Reset the counters of every connection, or of the server.
     ResetStats { connections: bool },
-    /// End every connection that has a session or asks for one, of read-only mode or not: the server serves those no more.
+    /// End every connection that has a session or asks for one, either the read-only connections or
+    /// the others: the server no longer serves them.
     EndSessions { read_only: bool },
-    /// The server stops: end each connection at a moment when it waits for nothing it has asked.
+    /// The server is stopping: end each connection at a point where it awaits no reply.
     Drain,
-    /// Read nothing more; end each connection once what was read is answered.
+    /// Stop reading; end each connection once everything read from it has been answered.
     Leave,
     /// End every connection.
     Stop,

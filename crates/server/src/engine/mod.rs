@@ -1,4 +1,4 @@
-//! The threads through which every write goes.
+//! The threads that execute all writes.
 
 pub(crate) mod incarnation;
 pub(crate) mod mailbox;

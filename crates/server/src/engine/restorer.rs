@@ -1,4 +1,5 @@
-//! Restores a snapshot into a running server alone: reads it on the thread of whoever asks, and has the engine go on from it.
+//! Restores a snapshot into a running standalone server. The snapshot is read on the caller's
+//! thread; then the engine continues from it.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -10,23 +11,24 @@ use parking_lot::{Mutex, RwLock};
 use super::mailbox::Proposing;
 use crate::storage::restore::{Dirs, Replacement, RestoreError, Restored};
 
-/// Puts snapshots in the place of a server's data, one at a time.
+/// Replaces a server's data with snapshots, one at a time.
 #[derive(Debug)]
 pub(crate) struct Restorer {
     dirs: Dirs,
     shared: Arc<RwLock<Shared>>,
     proposing: Arc<Proposing>,
-    /// Held while something is restored.
+    /// Held during a restore.
     turn: Mutex<()>,
 }
 
 impl Restorer {
-    /// Of the server that has its data there.
+    /// Returns a restorer for the server whose data is in `dirs`.
     pub(crate) fn new(dirs: Dirs, shared: Arc<RwLock<Shared>>, proposing: Arc<Proposing>) -> Restorer {
         Restorer { dirs, shared, proposing, turn: Mutex::default() }
     }
 
-    /// Reads a snapshot to the end of `stream` and makes it this server's data. Blocks until clients are served from it.
+    /// Reads a snapshot to the end of `stream` and makes it this server's data. Blocks until
+    /// clients are served from it.
     pub(crate) fn restore(&self, stream: impl Read) -> Result<Restored, RestoreError> {
         let _turn = self.turn.try_lock().ok_or(RestoreError::Busy)?;
         let seen = self.shared.read().state.zxid();

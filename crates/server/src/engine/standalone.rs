@@ -1,6 +1,7 @@
-//! The engine's thread of a standalone server: it gives a [`StandaloneEngine`] its clients' commands, a clock and a disk.
+//! The engine thread of a standalone server. It gives a [`StandaloneEngine`] its clients' commands,
+//! a clock and a disk.
 //!
-//! What a restored snapshot changes stands in `alone.rs`.
+//! `incarnation.rs` handles restored snapshots.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,20 +25,21 @@ use crate::telemetry::slow::{SlowLog, Times};
 use crate::telemetry::watchdog::Watchdog;
 use oxkeeper_config::Containers;
 
-/// Commands applied under one exclusive lock: readers wait no longer than these take, about 0.2 ms.
+/// Maximum number of commands applied under one exclusive lock. It bounds the wait of readers to
+/// about 0.2 ms.
 pub(crate) const APPLY_MAX: usize = 256;
-/// Bytes of commands in one log entry, unless one command alone has more.
+/// Maximum bytes of commands in one log entry. A single longer command gets an entry of its own.
 pub(crate) const ENTRY_LEN_MAX: usize = RECORD_LEN_MAX / 2;
-/// Bytes of buffers kept while nothing happens.
+/// Bytes of buffer capacity kept while idle.
 const BUFFER_KEPT: usize = 256 << 10;
-/// How long a full disk is left alone before the next write tries it, ms.
+/// Interval between log lines about a full disk, ms.
 const FULL_LOG_INTERVAL_MS: u64 = 5_000;
 
-/// The thread's state.
+/// State of the engine thread.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) engine: StandaloneEngine,
-    /// `None`: everything is in memory only.
+    /// `None`: all data is in memory only.
     pub(crate) on_disk: Option<OnDisk>,
     pub(crate) slow: SlowLog,
     pub(crate) surroundings: Surroundings,
@@ -49,7 +51,7 @@ pub(crate) struct Surroundings {
     pub(crate) shared: Arc<RwLock<Shared>>,
     pub(crate) proposing: Arc<Proposing>,
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
-    /// `None`: everything is in memory only.
+    /// `None`: all data is in memory only.
     pub(crate) checkpoints: Option<Arc<Checkpoints>>,
     pub(crate) clock: Clock,
     pub(crate) watchdog: Arc<Watchdog>,
@@ -58,7 +60,7 @@ pub(crate) struct Surroundings {
     pub(crate) full: FullDisk,
 }
 
-/// A full disk, as the log for people tells of it.
+/// State of a full disk, for the operator's log.
 #[derive(Debug, Default)]
 pub(crate) struct FullDisk {
     pub(crate) since_ms: Option<u64>,
@@ -66,7 +68,8 @@ pub(crate) struct FullDisk {
 }
 
 impl Engine {
-    /// Runs until it is told to stop and nothing waits any more. What it leaves has a thread that is to be stopped.
+    /// Runs until told to stop and nothing is waiting. The checkpoint thread in the returned value
+    /// must still be stopped.
     pub(crate) fn run(mut self) -> Option<OnDisk> {
         let mut proposals = Proposals::default();
         while self.surroundings.proposing.take(&mut proposals, self.idle_time()) {
@@ -77,7 +80,7 @@ impl Engine {
                 self.succeed(replacement);
             }
         }
-        // Whoever waits for one more is told so.
+        // Dropping it tells the waiting requester.
         drop(self.surroundings.proposing.take_replacement());
         let zxid = self.surroundings.shared.read().state.zxid();
         match self.on_disk {
@@ -91,7 +94,7 @@ impl Engine {
         Duration::from_millis(self.engine.next_turn_ms().saturating_sub(self.surroundings.clock.now_ms()))
     }
 
-    /// Everything proposed is durable and applied afterwards, in entries of bounded size.
+    /// Makes all proposals durable and applies them, in entries of bounded size.
     fn go_round(&mut self, proposals: &mut Proposals) {
         let Engine { engine, surroundings: outside, .. } = self;
         let shared = outside.shared.clone();
@@ -191,12 +194,13 @@ impl Surroundings {
     }
 }
 
-/// How old the entry is that was just applied, by this server's clock. That of whoever stamped it may be ahead.
+/// Returns the age of the entry just applied, by this server's clock. The clock that stamped the
+/// entry may be ahead.
 pub(crate) fn age_ms(state: &State, wall_ms: i64) -> u64 {
     u64::try_from(wall_ms.saturating_sub(state.time_ms())).unwrap_or(0)
 }
 
-/// How spent containers and overdue TTL znodes are looked for.
+/// Returns how to look for empty containers and overdue TTL znodes.
 pub(crate) fn reaping(containers: &Containers) -> Reaping {
     let interval_ms = u64::from(containers.check_interval_ms);
     let per_check = u64::from(containers.removals_per_minute_max) * interval_ms.min(60_000) / 60_000;
@@ -207,7 +211,8 @@ pub(crate) fn reaping(containers: &Containers) -> Reaping {
     }
 }
 
-/// Fills the mailboxes while the state is still locked, and wakes their threads once it is not.
+/// Fills the mailboxes while the state is still locked, and wakes their threads after the lock is
+/// released.
 pub(crate) fn deliver(applier: &mut Applier, mailboxes: &[Arc<Mailbox>], audit: Option<&AuditLog>, locked: impl Sized) {
     let mut filled = 0u64;
     for (place, (outbox, mailbox)) in applier.outboxes.iter_mut().zip(mailboxes).enumerate() {

@@ -1,6 +1,7 @@
-//! Something is to be brought to where it was last wanted, one try at a time.
+//! Moves something to the last requested place, one attempt at a time.
 //!
-//! Invariant: whoever asks does not wait; once nobody is on the way, the last place asked for was tried last.
+//! Invariant: the requester does not wait; once no worker is active, the last requested place was
+//! the last one tried.
 
 use super::sync::Mutex;
 
@@ -13,7 +14,7 @@ pub(crate) struct Errand<P> {
 #[derive(Debug)]
 struct Wanted<P> {
     place: Option<P>,
-    /// Somebody is on the way.
+    /// A worker is active.
     busy: bool,
 }
 
@@ -24,13 +25,13 @@ impl<P> Default for Errand<P> {
 }
 
 impl<P> Errand<P> {
-    /// Whether a place that was asked for before is still being tried.
+    /// Returns whether an earlier requested place is still being tried.
     pub(crate) fn is_busy(&self) -> bool {
         self.wanted.lock().busy
     }
 
-    /// Asks for a place. If nobody is on the way, `set_out` sends somebody, who tries whatever [`Errand::next`] says until
-    /// that is `None`. *Errors*: those of `set_out`.
+    /// Requests a place. If no worker is active, `set_out` starts one, which tries each place that
+    /// [`Errand::next`] returns until that is `None`. *Errors*: those of `set_out`.
     pub(crate) fn ask<E>(&self, place: P, set_out: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let mut wanted = self.wanted.lock();
         wanted.place = Some(place);
@@ -41,7 +42,7 @@ impl<P> Errand<P> {
         Ok(())
     }
 
-    /// Where to go next; `None`: nobody is on the way any more.
+    /// Returns the next place to try. With `None`, the worker is no longer active.
     pub(crate) fn next(&self) -> Option<P> {
         let mut wanted = self.wanted.lock();
         let next = wanted.place.take();

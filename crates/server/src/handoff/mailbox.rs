@@ -1,13 +1,14 @@
-//! Mailbox of one thread that owns connections.
+//! Mailbox of a thread that owns connections.
 //!
-//! Invariant: whatever is put in before a wake is found by the thread after it; who waits for room is woken once there is.
+//! Invariant: the thread finds everything put in before a wake once it has woken; a thread that
+//! waits for room is woken once there is room.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
 
 use super::sync::{AtomicBool, Batch, Condvar, Mutex, Notify};
 
-/// `D` are deliveries, `O` is an order.
+/// See the module. `D` is the type of deliveries, `O` of an order.
 pub(crate) struct Mailbox<D, O> {
     outbox: Mutex<D>,
     filled: AtomicBool,
@@ -37,7 +38,8 @@ impl<D, O> fmt::Debug for Mailbox<D, O> {
 }
 
 impl<D: Batch, O> Mailbox<D, O> {
-    /// Adds deliveries, without waking their thread; `outbox` is empty afterwards. Whether there were any.
+    /// Adds deliveries without waking the thread, and leaves `outbox` empty. Returns whether there
+    /// were any.
     pub(crate) fn fill(&self, outbox: &mut D) -> bool {
         if outbox.is_empty() {
             return false;
@@ -47,19 +49,19 @@ impl<D: Batch, O> Mailbox<D, O> {
         true
     }
 
-    /// The thread has clients that wait for room among the proposals.
+    /// Notes that the thread has clients waiting for room among the proposals.
     pub(crate) fn wait_for_relief(&self) {
         self.congested.store(true, Ordering::SeqCst);
     }
 
-    /// Wakes the thread if clients of it wait for room.
+    /// Wakes the thread if it has clients waiting for room.
     pub(crate) fn relieve(&self) {
         if self.congested.swap(false, Ordering::SeqCst) {
             self.wake();
         }
     }
 
-    /// Swaps the deliveries into `taken`, which must be empty; says whether there were any.
+    /// Swaps the deliveries into `taken`, which must be empty. Returns whether there were any.
     pub(crate) fn empty_into(&self, taken: &mut D) -> bool {
         if !self.filled.load(Ordering::Acquire) {
             return false;
@@ -71,8 +73,9 @@ impl<D: Batch, O> Mailbox<D, O> {
         true
     }
 
-    /// Until there is room for more deliveries: a storm of events is no faster than those who write them out. The state
-    /// must not be locked, or the thread could not come to empty this.
+    /// Waits until there is room for more deliveries, so that a burst of events cannot outrun the
+    /// threads that write them out. The state must not be locked, or the thread could not empty the
+    /// mailbox.
     pub(crate) fn wait_for_room(&self) {
         let mut outbox = self.outbox.lock();
         while outbox.len() > D::LEN_MAX {
@@ -96,7 +99,7 @@ impl<D: Batch, O> Mailbox<D, O> {
         self.wake.notify_one();
     }
 
-    /// Until the thread is woken.
+    /// Waits until the thread is woken.
     pub(crate) async fn woken(&self) {
         self.wake.notified().await;
     }

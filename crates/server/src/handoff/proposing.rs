@@ -1,6 +1,7 @@
-//! Proposals on their way to the engine, and the engine's sleep.
+//! Proposals for the engine, and the engine's sleep.
 //!
-//! Invariant: what is pushed before a stop is taken, and the engine does not sleep while something waits.
+//! Invariant: everything pushed before a stop is taken, and the engine does not sleep while
+//! something waits.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -8,15 +9,16 @@ use std::time::Duration;
 
 use super::sync::{AtomicUsize, Batch, Condvar, Mutex, Wake};
 
-/// `P` are proposals, `R` is what is to replace the engine's data, `W` ends its sleep elsewhere.
+/// See the module. `P` is the type of proposals, `R` of a replacement of the engine's data, `W` of
+/// the waker for a sleep elsewhere.
 pub(crate) struct Proposing<P, R, W> {
     waiting: Mutex<Waiting<P, R>>,
     arrived: Condvar,
-    /// Ends the engine's sleep, where that is not in [`Proposing::take`].
+    /// Ends the engine's sleep when it sleeps outside [`Proposing::take`].
     waker: Mutex<Option<W>>,
-    /// Bytes waiting: read without the lock by those who would add more.
+    /// Bytes waiting. Producers read it without the lock before they add more.
     len: AtomicUsize,
-    /// Bytes that the engine has taken and that are not applied.
+    /// Bytes that the engine has taken and not applied.
     unapplied: AtomicUsize,
 }
 
@@ -48,8 +50,8 @@ impl<P, R, W> fmt::Debug for Proposing<P, R, W> {
 }
 
 impl<P: Batch, R, W: Wake> Proposing<P, R, W> {
-    /// Hands proposals over; `proposals` is empty afterwards. Once the engine is to stop they are dropped: their
-    /// connections end without an answer to them.
+    /// Hands over the proposals and leaves `proposals` empty. Drops them if the engine is to stop:
+    /// their connections then end without a reply.
     pub(crate) fn push(&self, proposals: &mut P) {
         let mut waiting = self.waiting.lock();
         if waiting.stop {
@@ -66,24 +68,26 @@ impl<P: Batch, R, W: Wake> Proposing<P, R, W> {
         }
     }
 
-    /// Whether so much waits that nothing should be added.
+    /// Returns whether so much is waiting that nothing should be added.
     pub(crate) fn is_congested(&self) -> bool {
-        // A thread that finds this after it has said that it waits is relieved by the one that makes it untrue: one of the two sees the other.
+        // A thread that sees congestion after it announced that it waits is relieved by the thread
+        // that ends the congestion: one of the two sees the other.
         self.len.load(Ordering::SeqCst) + self.unapplied.load(Ordering::SeqCst) > P::LEN_MAX
     }
 
-    /// The engine sleeps elsewhere, and is woken by this from now on.
+    /// Sets the waker for an engine that sleeps elsewhere.
     pub(crate) fn wake_by(&self, waker: W) {
         *self.waker.lock() = Some(waker);
     }
 
-    /// The engine has taken so many bytes that are not applied yet. If these are fewer than before, it is for the
-    /// engine to relieve those who wait.
+    /// Notes the number of bytes that the engine has taken and not applied. If it is lower than
+    /// before, the engine must relieve the waiting threads.
     pub(crate) fn note_unapplied(&self, len: usize) {
         self.unapplied.store(len, Ordering::SeqCst);
     }
 
-    /// Swaps what waits into `taken`, which must be empty, without waiting; whether the engine is to stop.
+    /// Swaps the waiting proposals into `taken`, which must be empty, without blocking. Returns
+    /// whether the engine is to stop.
     pub(crate) fn take_waiting(&self, taken: &mut P) -> bool {
         let mut waiting = self.waiting.lock();
         std::mem::swap(taken, &mut waiting.proposals);
@@ -91,8 +95,8 @@ impl<P: Batch, R, W: Wake> Proposing<P, R, W> {
         waiting.stop
     }
 
-    /// Swaps what waits into `taken`, which must be empty; waits for something to arrive, at most so long. False once
-    /// the engine is to stop and nothing waits.
+    /// Swaps the waiting proposals into `taken`, which must be empty. Waits at most `timeout` for
+    /// something to arrive. Returns false once the engine is to stop and nothing waits.
     pub(crate) fn take(&self, taken: &mut P, timeout: Duration) -> bool {
         let mut waiting = self.waiting.lock();
         if waiting.proposals.is_empty() && waiting.replacement.is_none() && !waiting.stop {
@@ -105,7 +109,8 @@ impl<P: Batch, R, W: Wake> Proposing<P, R, W> {
         !(waiting.stop && taken.is_empty())
     }
 
-    /// The engine of a standalone server is to go on with other data. Once it is to stop nobody takes this any more.
+    /// Asks the engine of a standalone server to continue with other data. Ignored once the engine
+    /// is to stop.
     pub(crate) fn replace(&self, replacement: R) {
         let mut waiting = self.waiting.lock();
         if !waiting.stop {
@@ -114,17 +119,17 @@ impl<P: Batch, R, W: Wake> Proposing<P, R, W> {
         }
     }
 
-    /// Takes the replacement of the engine's data, if there is one.
+    /// Takes the replacement of the engine's data, if any.
     pub(crate) fn take_replacement(&self) -> Option<R> {
         self.waiting.lock().replacement.take()
     }
 
-    /// Whether the engine is to stop.
+    /// Returns whether the engine is to stop.
     pub(crate) fn is_to_stop(&self) -> bool {
         self.waiting.lock().stop
     }
 
-    /// The engine is to stop once everything that waits is done.
+    /// Tells the engine to stop once everything waiting is done.
     pub(crate) fn stop(&self) {
         self.waiting.lock().stop = true;
         self.arrived.notify_one();

@@ -1,4 +1,4 @@
-//! Primitives that hand-offs are made of. The tests have another file in the place of this one.
+//! Primitives used by the hand-offs. The tests replace this file with another one.
 
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize};
 
@@ -7,21 +7,21 @@ pub(crate) use tokio::sync::Notify;
 
 /// Items that wait at a hand-off.
 pub(crate) trait Batch: Default {
-    /// So many bytes wait before somebody else must.
+    /// Number of waiting bytes above which the other side must wait.
     const LEN_MAX: usize;
 
-    /// Moves everything behind what `other` holds already.
+    /// Moves all items to the end of `other`.
     fn append_to(&mut self, other: &mut Self);
 
-    /// Its bytes.
+    /// Returns the length in bytes.
     fn len(&self) -> usize;
 
-    /// Whether there is nothing in it; it may have no bytes and something in it.
+    /// Returns whether there are no items. A batch of zero bytes may still have items.
     fn is_empty(&self) -> bool;
 }
 
 /// Ends a sleep.
 pub(crate) trait Wake {
-    /// Makes a sleeping thread look again.
+    /// Makes a sleeping thread check its input again.
     fn wake(&self);
 }

@@ -1,7 +1,8 @@
-//! Keeps `zoo.cfg` up with the members that the ensemble has agreed on.
+//! Updates `zoo.cfg` when the ensemble agrees on new members.
 //!
-//! Owns when it is written: off the engine's thread, one version after the other, only where `reconfigEnabled` allows
-//! changes. A file that cannot be written is a warning: the state knows the members, the next start reads them there.
+//! This module decides when the file is written: off the engine thread, one version at a time, and
+//! only if `reconfigEnabled` allows changes. A failed write is only a warning: the state has the
+//! members, and the next start reads them from there.
 
 use std::thread::JoinHandle;
 
@@ -11,16 +12,17 @@ use tracing::{info, warn};
 use crate::thread::spawn;
 use oxkeeper_config::{Config, ConfigFile};
 
-/// The file, and how far it is.
+/// The configuration file and the version written to it.
 pub(crate) struct ConfigKeeper {
     file: ConfigFile,
-    /// The version that it has, or was tried to have.
+    /// Last version written or attempted.
     written: i64,
     writing: Option<JoinHandle<()>>,
 }
 
 impl ConfigKeeper {
-    /// `None` where nothing is to be written. Lines of members in the file itself are kept as a copy, once.
+    /// Returns `None` if nothing is to be written. If the file itself contains member lines, makes
+    /// one backup copy of it.
     pub(crate) fn new(config: &Config) -> Option<ConfigKeeper> {
         let membership = config.ensemble.membership.as_ref().filter(|_| config.ensemble.reconfig_enabled)?;
         let file = ConfigFile::new(config.file.clone()?, membership.me, config.ensemble.members.clone());
@@ -32,7 +34,7 @@ impl ConfigKeeper {
         Some(ConfigKeeper { file, written, writing: None })
     }
 
-    /// Begins to write the members down if their version is later than the one written.
+    /// Starts writing the members if their version is later than the written one.
     pub(crate) fn keep_up(&mut self, membership: &Membership) {
         if membership.version() <= self.written || self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
             return;
@@ -42,14 +44,15 @@ impl ConfigKeeper {
         self.writing = spawn("config", move || write(&file, &membership)).ok();
     }
 
-    /// The server stops: what came while something was written is written, too.
+    /// Waits for a write in progress, then starts writing a version that arrived during it. Called
+    /// when the server stops.
     pub(crate) fn finish(&mut self, membership: &Membership) {
         self.writing.take().into_iter().for_each(|writing| _ = writing.join());
         self.keep_up(membership);
     }
 }
 
-/// What is begun is finished before the process ends.
+/// Completes a write in progress before the process ends.
 impl Drop for ConfigKeeper {
     fn drop(&mut self) {
         if let Some(writing) = self.writing.take() {
@@ -69,7 +72,7 @@ fn write(file: &ConfigFile, membership: &Membership) {
     }
 }
 
-/// Says so if the configuration and the state disagree about who the members are.
+/// Logs a warning if the configuration and the state disagree about the members.
 pub(crate) fn compare(config: &Config, agreed: &Membership) {
     let written = &config.ensemble.members;
     if agreed.is_empty() || agreed.members() == written {

@@ -1,9 +1,12 @@
-//! The engine's thread of an ensemble's server: it gives a [`MemberEngine`] its links, its own clients' commands, a clock and a disk.
+//! The engine thread of an ensemble member. It gives a [`MemberEngine`] its links, its own clients'
+//! commands, a clock and a disk.
 //!
-//! While it waits for its disk, a second thread stands in for it: at once where this server follows, so that reads here show what the
-//! leader says is decided; elsewhere only when the disk is slow, since what comes meanwhile makes a better entry together.
+//! While it waits for the disk, a second thread stands in for it. On a follower it does so at once,
+//! so that reads here show what the leader reports as decided. Otherwise it does so only if the
+//! disk is slow, because commands that arrive in the meantime are better batched into one entry.
 //!
-//! Invariants: one of the two has the engine at a time; a checkpoint holds nothing that is not on this server's disk.
+//! Invariants: only one of the two threads has the engine at a time; a checkpoint contains only
+//! data that is on this server's disk.
 
 use std::io;
 use std::sync::Arc;
@@ -24,35 +27,35 @@ use crate::ended::Reason;
 use crate::peers::{Alarm, PeerEvent};
 use crate::telemetry::slow::Times;
 
-/// Bytes of log entries given to a peer that is sent the state at once.
+/// Bytes of log entries returned per request to a thread that sends the state to a peer.
 const PART_LEN: usize = 1 << 20;
-/// How long a stop waits for own clients' last commands.
+/// Maximum time a stop waits for the last commands of the server's own clients.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
-/// A disk that takes longer is slow: the engine goes on without it.
+/// Duration after which a disk write is slow and the engine continues without it.
 const SLOW_DISK_AFTER: Duration = Duration::from_millis(2);
 
-/// The thread's state.
+/// State of the engine thread.
 pub(crate) struct Ensemble {
     pub(super) parts: Parts,
     pub(super) running: Running,
 }
 
-/// Why an incarnation ends.
+/// Reason why an incarnation ends.
 enum End {
     Stopped,
-    /// This peer's state is needed, with so many entries.
+    /// The state of this peer is needed, with at least this many entries.
     Install(ServerId, u64),
     DiskFull,
-    /// Its state is not that of the others.
+    /// This server's state differs from that of the others.
     Wrong,
-    /// Others have agreed on what it does not know.
+    /// The others have agreed on something this release does not know.
     Outdated(Outdated),
 }
 
 /// State that the two threads share.
 struct Desk<'a> {
     alarm: Arc<Alarm>,
-    /// The first thread waits for the disk, and does not have the engine.
+    /// The first thread is waiting for the disk and does not hold the engine.
     disk_works: AtomicBool,
     engine: Mutex<&'a mut Ensemble>,
 }
@@ -66,7 +69,7 @@ impl Drop for StopAlarm<'_> {
 }
 
 impl Desk<'_> {
-    /// The first thread.
+    /// Runs the first thread.
     fn work(&self) -> End {
         let mut proposals = Proposals::default();
         let mut engine = self.engine.lock();
@@ -102,13 +105,13 @@ impl Desk<'_> {
         done
     }
 
-    /// The second thread.
+    /// Runs the second thread.
     fn stand_in(&self) {
         let mut proposals = Proposals::default();
         while self.alarm.wait() {
             if self.disk_works.load(Ordering::Acquire) {
                 let mut engine = self.engine.lock();
-                // The disk may be done by now.
+                // The disk may have finished in the meantime.
                 if self.disk_works.load(Ordering::Acquire) {
                     engine.gather(&mut proposals, Duration::ZERO);
                     engine.turn();
@@ -120,7 +123,8 @@ impl Desk<'_> {
 }
 
 impl Ensemble {
-    /// Binds the peers' port. *Errors*: that, or a full disk; the parts come back.
+    /// Binds the peer port. *Errors*: the port cannot be bound, or the disk is full; the parts are
+    /// returned.
     pub(crate) fn start(parts: Parts, incarnation: Incarnation) -> Result<Ensemble, (Box<Parts>, io::Error)> {
         match Running::start(&parts, incarnation) {
             Ok(running) => {
@@ -152,7 +156,7 @@ impl Ensemble {
         let alarm = self.running.peers.alarm();
         let desk = Desk { alarm, disk_works: AtomicBool::new(false), engine: Mutex::new(self) };
         thread::scope(|scope| {
-            // However this ends, the other one ends, too.
+            // Ends the second thread on every exit path.
             let _stop = StopAlarm(&desk.alarm);
             let second = thread::Builder::new().name("engine-2".to_owned()).spawn_scoped(scope, || desk.stand_in());
             if let Err(error) = second {
@@ -162,11 +166,11 @@ impl Ensemble {
         })
     }
 
-    /// Takes what waits for it, or comes in so long; whether it is to stop.
+    /// Waits for input for at most `patience` and takes it. Returns whether the server is to stop.
     fn gather(&mut self, proposals: &mut Proposals, patience: Duration) -> bool {
         self.running.peers.wait(patience);
         self.parts.watchdog.engine_beats();
-        // Nobody else could end the sessions of a voter that is alone: it may stand still.
+        // Nobody else can expire the sessions of a sole voter, so its engine may stand still.
         let is_alone = self.running.engine.replica().configuration().is_sole();
         self.running.watch.moved(if is_alone { u64::MAX } else { self.parts.clock.now_ms() });
         self.listen();
@@ -190,7 +194,7 @@ impl Ensemble {
         self.drive(|engine, parts, outside| engine.finish_disk(done, &parts.shared, now_ms, outside))
     }
 
-    /// Drives the engine; does, counts and shows what it brings about.
+    /// Runs `work` on the engine, then counts and publishes its effects.
     pub(super) fn drive<T>(&mut self, work: impl FnOnce(&mut MemberEngine, &Parts, &mut Surroundings<'_>) -> T) -> T {
         let Running { engine, peers, ensemble_id, level, agreed, .. } = &mut self.running;
         let mut outside = Surroundings::new(&self.parts, peers, (ensemble_id, level), agreed);
@@ -202,7 +206,7 @@ impl Ensemble {
         done
     }
 
-    /// After a turn; why this incarnation ends, if it does.
+    /// Completes a turn. Returns the reason if this incarnation ends.
     fn finish_turn(&mut self, stop: bool) -> Option<End> {
         self.housekeep();
         self.answer_questions();
@@ -226,8 +230,9 @@ impl Ensemble {
         matches!(self.running.engine.replica().role(), Role::Following(_) | Role::Observing(_))
     }
 
-    /// The disk is not done yet: who stands in has the next turn when it is due, or a peer says something. A leader that waits for
-    /// its disk can do nothing for its own clients.
+    /// Arms the alarm while the disk is busy: the stand-in takes the next turn when it is due or
+    /// when a peer sends something. A leader that waits for its disk can do nothing for its own
+    /// clients.
     fn set_alarm(&self, alarm: &Alarm) {
         if self.follows() {
             self.running.peers.hear_waker();
@@ -235,7 +240,8 @@ impl Ensemble {
         alarm.set(true, self.idle_time().max(Duration::from_millis(1)));
     }
 
-    /// Own clients' commands are finished, as long as that does not take too long.
+    /// Returns true once the commands of the server's own clients are finished, or
+    /// [`STOP_PATIENCE`] has passed.
     fn may_stop(&mut self) -> bool {
         let now_ms = self.parts.clock.now_ms();
         let Running { engine, stop_by, .. } = &mut self.running;
@@ -249,7 +255,7 @@ impl Ensemble {
         replica.waiting_len() == 0 && !replica.is_leaving() || Instant::now() >= by
     }
 
-    /// Takes what peers sent.
+    /// Takes input from peers.
     fn listen(&mut self) {
         let (parts, Running { peers, engine, .. }) = (&self.parts, &mut self.running);
         let now_ms = parts.clock.now_ms();
@@ -278,7 +284,7 @@ impl Ensemble {
         }
     }
 
-    /// Gives out parts of the log.
+    /// Answers requests for parts of the log.
     fn answer_questions(&mut self) {
         while let Ok((from, answer)) = self.running.questions.try_recv() {
             let part = self.running.engine.replica().log_part(from, PART_LEN);
@@ -287,7 +293,8 @@ impl Ensemble {
         }
     }
 
-    /// `entries`: of each that is applied, how many commands it had and how old it is.
+    /// Updates the statistics. `entries` has the number of commands and the age of each applied
+    /// entry.
     fn count(&mut self, entries: Vec<(u64, u64)>) {
         let (parts, Running { engine, slow, .. }) = (&self.parts, &mut self.running);
         let times = Times { taken_ms: None, durable_ms: parts.clock.now_ms() };
@@ -301,16 +308,17 @@ impl Ensemble {
             stats.proposed(&packed);
             stats.decided = replica.decided();
             stats.waiting_len = replica.waiting_len();
-            // An entry without a command says only that somebody leads.
+            // An entry without commands only announces a leader.
             let entries = entries.into_iter().filter(|&(count, _)| count > 0);
             entries.for_each(|(count, age_ms)| stats.applied(count, age_ms, leads));
         }
         parts.proposing.note_unapplied(replica.waiting_len());
-        // The last delivery may have woken them before that was so, and there may be no next one.
+        // The last delivery may have woken the threads before this was true, and there may not be
+        // another.
         parts.mailboxes.iter().for_each(|mailbox| mailbox.relieve());
     }
 
-    /// Links are made to whoever is a member now.
+    /// Updates the links to match the current members.
     fn note_members(&mut self, agreed: Agreed) {
         let (members, are_agreed) = linked_members(&self.parts);
         self.running.peers.set_members(members, are_agreed);
@@ -323,7 +331,7 @@ impl Ensemble {
     }
 
     fn end(mut self) {
-        // A full disk changes nothing any more.
+        // A full disk no longer matters here.
         let replica = self.running.engine.replica_mut();
         replica.stage_decided();
         let _ = replica.persist();

@@ -1,4 +1,4 @@
-//! Fetching a peer's state.
+//! Fetches the state of a peer.
 
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
@@ -8,16 +8,16 @@ use tracing::info;
 
 use crate::peers::PeerStream;
 
-/// Bytes read at once.
+/// Maximum bytes per read.
 const READ_LEN: usize = 256 << 10;
-/// How often it is looked whether this server is to stop.
+/// Interval between checks whether the server is to stop.
 const STOP_POLL: Duration = Duration::from_millis(50);
-/// A peer that sends nothing for so long has lost its power.
+/// Silence after which a peer is considered to have lost power.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// How often progress is logged, bytes.
+/// Bytes received between progress log lines.
 const PROGRESS_LEN: u64 = 64 << 20;
 
-/// Reads the whole state from `stream`, unless `is_to_stop` says that nobody waits for it any more.
+/// Reads the whole state from `stream`. Stops early once `is_to_stop` returns true.
 pub(crate) fn fetch(
     stream: &mut PeerStream,
     receiver: &mut Receiver,

@@ -1,4 +1,4 @@
-//! Shows a member's role, and says in the log what it waits for.
+//! Publishes a member's role, and logs what it is waiting for.
 
 use std::collections::BTreeSet;
 
@@ -12,19 +12,19 @@ use super::incarnation::{Agreed, INITIALIZE};
 use crate::ended::Reason;
 use crate::telemetry::role::{self, Learners};
 
-/// How often it is looked whether there is something to say, ms.
+/// Interval between checks for something to log, ms.
 const LOOK_INTERVAL_MS: u64 = 100;
-/// How often an empty server says what it waits for, ms.
+/// Interval at which an empty server logs what it is waiting for, ms.
 pub(super) const BLANK_LOG_INTERVAL_MS: u64 = 10_000;
-/// How long a server that has data is out of service before it says why, ms.
+/// Time a server with data is out of service before it logs the reason, ms.
 pub(super) const LONELY_LOG_AFTER_MS: u64 = 10_000;
-/// How often it says so again, ms.
+/// Interval at which that message is repeated, ms.
 const LONELY_LOG_INTERVAL_MS: u64 = 60_000;
-/// How often a server says that one runs twice, ms.
+/// Interval between messages about a server that runs twice, ms.
 const TWIN_LOG_INTERVAL_MS: u64 = 10_000;
 
 impl Ensemble {
-    /// Does, once in a while, what only a real server needs.
+    /// Performs the periodic tasks that only a real server needs.
     pub(super) fn housekeep(&mut self) {
         let now_ms = self.parts.clock.now_ms();
         if now_ms < self.running.next_look_ms {
@@ -41,7 +41,8 @@ impl Ensemble {
         self.complain_of_twins(now_ms);
     }
 
-    /// The permission to found an ensemble is for once: with the disk that it is lost on, it must not be there again.
+    /// Removes the permission to found an ensemble after its first use: it must not be present
+    /// after the server has lost its disk.
     fn use_up_initialize(&mut self) {
         if self.running.initialize && self.running.engine.replica().role() != Role::Uninitialized {
             let removed = std::fs::remove_file(self.parts.data_dir.join(INITIALIZE));
@@ -50,7 +51,7 @@ impl Ensemble {
         }
     }
 
-    /// It may wait for ever: an operator must know what for.
+    /// Logs what an empty server is waiting for: it may wait forever, so the operator must know.
     fn complain_if_blank(&mut self, now_ms: u64) {
         if self.running.engine.replica().role() == Role::Uninitialized && now_ms >= self.running.next_blank_log_ms {
             self.running.next_blank_log_ms = now_ms + BLANK_LOG_INTERVAL_MS;
@@ -79,7 +80,7 @@ impl Ensemble {
         }
     }
 
-    /// An operator must know that servers differ, and in what.
+    /// Logs servers with different states, and the differences, for the operator.
     fn tell_mismatches(&mut self) {
         let mismatches = self.running.engine.replica_mut().take_mismatches();
         self.parts.stats.lock().digest_mismatches += mismatches.len() as u64;
@@ -98,14 +99,15 @@ impl Ensemble {
         }
     }
 
-    /// A majority of the voters has another state. What this server serves is wrong, and it may lead one day.
+    /// Stops this server because a majority of the voters has another state. This server's data is
+    /// wrong, and it could become leader.
     pub(super) fn stop_wrong(mut self) {
         self.tell_mismatches();
         let data_dir = self.parts.data_dir.clone();
         self.give_up(Reason::Diverged { data_dir });
     }
 
-    /// Two processes with one id throw each other's links out for ever.
+    /// Logs that two processes use one id. Each would keep closing the other's links forever.
     fn complain_of_twins(&mut self, now_ms: u64) {
         if now_ms < self.running.next_twin_log_ms {
             return;
@@ -133,7 +135,7 @@ impl Ensemble {
         }
     }
 
-    /// An operator must know which servers to look at.
+    /// Logs which servers the operator has to look at.
     fn complain_if_lonely(&mut self, now_ms: u64) {
         let replica = self.running.engine.replica();
         if replica.is_serving() || replica.role() == Role::Uninitialized {
@@ -159,7 +161,7 @@ impl Ensemble {
         }
     }
 
-    /// The log tells of each new leader.
+    /// Logs each new leader.
     fn tell_role(&mut self) {
         let role = self.running.engine.replica().role();
         if role != self.running.told_role && matches!(role, Role::Leading | Role::Following(_) | Role::Observing(_)) {
@@ -172,7 +174,8 @@ impl Ensemble {
         }
     }
 
-    /// ZooKeeper: a server that is no member, or not yet, is a follower all the same, whatever its own line says.
+    /// ZooKeeper: a server that is not a member, or not yet, is a follower regardless of its own
+    /// line.
     fn observes(&self) -> bool {
         let learns = matches!(self.running.engine.replica().role(), Role::Observing(_));
         learns && self.running.agreed.observers.contains(&self.parts.membership.me)
@@ -202,7 +205,7 @@ impl Ensemble {
         }
     }
 
-    /// A peer has what it lacked and takes part from now on.
+    /// Counts peers that have caught up and now participate.
     fn count_joined(&mut self) {
         let in_step: BTreeSet<ServerId> =
             self.running.engine.replica().learners().filter(|&(_, in_step)| in_step).map(|(peer, _)| peer).collect();
@@ -214,7 +217,7 @@ impl Ensemble {
     }
 }
 
-/// Why a server with data does not serve.
+/// Returns why a server with data does not serve.
 fn lonely_because(enough: bool) -> &'static str {
     match enough {
         true => "a majority is linked, but there is no leader in touch with it, or this server has not caught up yet",

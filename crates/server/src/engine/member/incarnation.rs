@@ -1,7 +1,9 @@
-//! The incarnations of a member: what belongs to one recovery from disk, how it begins and ends, and what makes the next one begin: a
-//! peer's state that replaces the own one, or a disk that was full.
+//! Incarnations of a member. An incarnation holds everything that belongs to one recovery from
+//! disk. This module begins and ends them. A new one begins when a peer's state replaces this
+//! server's own, or after the disk was full.
 //!
-//! Invariant: a new incarnation begins when nothing writes to the files of the old one any more.
+//! Invariant: a new incarnation begins only after all writes to the files of the old one have
+//! ended.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -49,18 +51,20 @@ use crate::telemetry::watchdog::Watchdog;
 use crate::thread::give_way;
 use oxkeeper_config::{Containers, HostPort, Membership, members_of};
 
-/// ZooKeeper's: a file of this name in the data directory says that an empty server may count as a new one.
+/// ZooKeeper: a file of this name in the data directory says that an empty server may count as a
+/// new one.
 pub(super) const INITIALIZE: &str = "initialize";
-/// Bytes of commands in one log entry, unless one command alone has more.
+/// Maximum bytes of commands in one log entry. A single longer command gets an entry of its own.
 const ENTRY_LEN_MAX: usize = RECORD_LEN_MAX / 2;
-/// Pause after a state could not be fetched, and between attempts while the disk is full.
+/// Pause after a failed fetch of the state, and between attempts while the disk is full.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// How often it is looked whether this server is to stop while it does something else.
+/// Interval between checks whether the server is to stop during another task.
 const STOP_POLL: Duration = Duration::from_millis(50);
-/// A server whose peers are silent for so many heartbeats has lost touch, if `tickTime` is not longer.
+/// Number of heartbeats of silence after which a server has lost contact with its peers, unless
+/// `tickTime` is longer.
 const CONTACT_HEARTBEATS: u64 = 5;
 
-/// What stays for as long as the process runs.
+/// Parts that live as long as the process.
 pub(crate) struct Parts {
     pub(crate) shared: Arc<RwLock<Shared>>,
     pub(crate) proposing: Arc<Proposing>,
@@ -73,29 +77,29 @@ pub(crate) struct Parts {
     pub(crate) stats: Arc<Mutex<EngineStats>>,
     pub(crate) role: Arc<RoleCell>,
     pub(crate) membership: Membership,
-    /// Where clients are accepted: it moves when the members say so.
+    /// Moves the client port when the members change its address.
     pub(crate) follow_clients: Box<dyn Fn(&HostPort) + Send>,
     pub(crate) config_file: Option<ConfigKeeper>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) data_dir: PathBuf,
     pub(crate) data_log_dir: PathBuf,
     pub(crate) seed: u64,
-    /// Reads are served after so long without a quorum, ms, if at all.
+    /// Time without a quorum after which reads are served, ms; `None` if never.
     pub(crate) read_only_after_ms: Option<u64>,
-    /// `None`: links between servers come without TLS.
+    /// `None`: links between servers use no TLS.
     pub(crate) tls: Option<Arc<PeerTls>>,
-    /// A write that takes longer is logged, ms.
+    /// Duration from which a write is logged as slow, ms.
     pub(crate) slow_after_ms: Option<u64>,
     pub(crate) audit: Option<Arc<AuditLog>>,
-    /// Is told why the process must end, if it must.
+    /// Receives the reason if the process must end.
     pub(crate) ended: Arc<Ended>,
-    /// The agreed feature level is not raised beyond it.
+    /// Maximum feature level to which the agreed level is raised.
     pub(crate) level_max: Level,
-    /// Makes the part of what is shared that a new state brings with it.
+    /// Builds the shared part that comes with a new state.
     pub(crate) renew: Box<dyn Fn(oxkeeper_state::State) -> Shared + Send>,
 }
 
-/// What one recovery gave, until a peer's state replaces it.
+/// Result of one recovery, valid until a peer's state replaces it.
 pub(crate) struct Incarnation {
     pub(crate) log: Log,
     pub(crate) tree: Tree,
@@ -103,7 +107,7 @@ pub(crate) struct Incarnation {
     pub(crate) checkpointed: u64,
     pub(crate) locks: Vec<DirLock>,
 }
-/// What an incarnation has while it lasts.
+/// Data of a running incarnation.
 pub(super) struct Running {
     pub(super) engine: MemberEngine,
     pub(super) peers: Peers,
@@ -113,9 +117,9 @@ pub(super) struct Running {
     pub(super) checkpointing: JoinHandle<()>,
     pub(super) watch: Watch,
     pub(super) next_look_ms: u64,
-    /// The file that lets it found an ensemble is there.
+    /// The file that permits founding an ensemble exists.
     pub(super) initialize: bool,
-    /// As the log has told.
+    /// Last role written to the log.
     pub(super) told_role: Role,
     pub(super) next_blank_log_ms: u64,
     pub(super) next_lonely_log_ms: u64,
@@ -123,16 +127,16 @@ pub(super) struct Running {
     pub(super) slow: SlowLog,
     pub(super) stop_by: Option<Instant>,
     pub(super) agreed: Agreed,
-    /// On a leader: the peers that were in step with it when it looked last.
+    /// On a leader: the peers that were in step at the last check.
     pub(super) in_step: BTreeSet<ServerId>,
     pub(super) _locks: Vec<DirLock>,
 }
 
-/// The members as of the last entry applied, for who must not lock the state in each turn.
+/// The members as of the last applied entry, for callers that must not lock the state in each turn.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Agreed {
     pub(super) version: i64,
-    /// A new leader may know hosts of servers that nobody knew before.
+    /// Epoch of the current leader. A new leader may know server hosts that were unknown before.
     pub(super) epoch: Option<BallotId>,
     pub(super) voters: Vec<ServerId>,
     pub(super) observers: Vec<ServerId>,
@@ -195,9 +199,9 @@ impl Running {
         })
     }
 
-    /// Ends: afterwards nothing writes to its files any more.
+    /// Ends the incarnation. Nothing writes to its files afterwards.
     pub(super) fn end(self, parts: &Parts) {
-        // Its threads may wait for an answer, which now never comes.
+        // Its threads may be waiting for an answer that will never come.
         drop(self.questions);
         drop(self.peers);
         parts.checkpoints.stop();
@@ -205,7 +209,8 @@ impl Running {
     }
 }
 impl Ensemble {
-    /// Puts a peer's state, of at least `at` entries, in the place of this server's own. `None` if it is to stop.
+    /// Replaces this server's state with a peer's state of at least `at` entries. Returns `None` if
+    /// the server is to stop.
     pub(super) fn install(mut self, peer: ServerId, at: u64) -> Option<Ensemble> {
         info!(peer = peer.0, "too far behind for the peers' logs; fetching a snapshot of the state");
         self.stop_serving();
@@ -227,7 +232,7 @@ impl Ensemble {
         self.start_anew(!is_fetched)
     }
 
-    /// An operator must do something before this server can take part: the process ends.
+    /// Ends the process because an operator must act before this server can participate.
     pub(super) fn give_up(mut self, reason: Reason) {
         self.stop_serving();
         error!("{reason}");
@@ -235,7 +240,7 @@ impl Ensemble {
         self.running.end(&self.parts);
     }
 
-    /// It leaves the ensemble for a while.
+    /// Leaves the ensemble for a while.
     fn stop_serving(&mut self) {
         let now_ms = self.parts.clock.now_ms();
         self.drive(|engine, parts, outside| engine.stop_serving(&parts.shared, now_ms, outside));
@@ -243,16 +248,17 @@ impl Ensemble {
         self.parts.role.set(role::Role::NotServing, now_ms);
     }
 
-    /// The disk is full: what was not written yet is forgotten, as a crash would have it, and the server stays out of
-    /// the ensemble until there is room. `None` if it is to stop.
+    /// Handles a full disk: discards unwritten data, as a crash would, and stays out of the
+    /// ensemble until there is space. Returns `None` if the server is to stop.
     pub(super) fn wait_for_room(mut self) -> Option<Ensemble> {
         error!("the disk is full; leaving the ensemble until there is room. Free some space");
         self.stop_serving();
         self.start_anew(true)
     }
 
-    /// A new incarnation from what is on disk, as if the process had been started again; after a pause, if what ended the
-    /// former one may end this one, too. `None` if it is to stop.
+    /// Starts a new incarnation from the data on disk, as a restart of the process would. `pause`
+    /// adds a delay first, for the case that the cause of the last end may also end this one.
+    /// Returns `None` if the server is to stop.
     fn start_anew(self, pause: bool) -> Option<Ensemble> {
         let Ensemble { mut parts, running } = self;
         running.end(&parts);
@@ -271,7 +277,7 @@ impl Ensemble {
                 Err(RecoveryError::Store(problem @ StoreError::Full { .. })) => {
                     warn!(%problem, "cannot recover yet; trying again");
                 }
-                // What is on disk cannot be used: an operator must see it.
+                // The data on disk cannot be used; an operator has to act.
                 Err(problem) => panic!("cannot use the data any more: {problem}"),
             }
             parts.pause();
@@ -281,7 +287,7 @@ impl Ensemble {
 }
 
 impl Parts {
-    /// Before something is tried again; shorter if this server is to stop.
+    /// Pauses before another attempt; returns early if the server is to stop.
     fn pause(&self) {
         let until = Instant::now() + RETRY_PAUSE;
         while Instant::now() < until && !self.proposing.is_to_stop() {
@@ -290,7 +296,7 @@ impl Parts {
     }
 }
 
-/// Puts the state of `peer`, of at least `at` entries, where the next recovery finds it.
+/// Places the state of `peer`, of at least `at` entries, where the next recovery finds it.
 fn fetch_from(peer: ServerId, at: u64, connector: &Connector, parts: &Parts) -> Result<(), TransferError> {
     let Parts { disk, data_dir, data_log_dir, proposing, membership, .. } = parts;
     let members = member_ids(membership);
@@ -316,7 +322,8 @@ fn fetch_from(peer: ServerId, at: u64, connector: &Connector, parts: &Parts) -> 
     Ok(())
 }
 
-/// Does `work` on a thread of low priority: this server serves nobody meanwhile, and others on this machine may.
+/// Runs `work` on a low-priority thread: this server serves nobody in the meantime, but other
+/// servers on this machine may.
 fn politely<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -327,7 +334,7 @@ fn politely<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Recovers from disk, and puts the recovered state in the place of the one that is served.
+/// Recovers from disk and replaces the served state with the recovered one.
 fn next_incarnation(parts: &Parts) -> Result<Incarnation, RecoveryError> {
     let Parts { disk, data_dir, data_log_dir, seed, .. } = parts;
     let options = StoreOptions::default();
@@ -374,7 +381,7 @@ fn replica_config(parts: &Parts, applied: u64, checkpointed: u64) -> ReplicaConf
     }
 }
 
-/// What this server says of every reconfig.
+/// Returns the rules that this server applies to every reconfig.
 fn ruling(membership: &Membership) -> Ruling {
     let switches = [
         (membership.one_voter_enabled, Ruling::ONE_VOTER),
@@ -388,13 +395,13 @@ pub(crate) fn member_ids(membership: &Membership) -> Vec<ServerId> {
     membership.members.iter().filter(|member| member.votes).map(|member| member.id).collect()
 }
 
-/// Whether what is agreed on counts for more than the configuration.
-// ZooKeeper: without reconfigEnabled each server believes its own file.
+/// Returns whether the agreed members take precedence over the configuration.
+// ZooKeeper: without `reconfigEnabled`, each server trusts its own file.
 fn is_followed(parts: &Parts, agreed: &oxkeeper_state::Membership) -> bool {
     !agreed.is_empty() && (parts.membership.reconfig_enabled || agreed.version() > 0)
 }
 
-/// Clients are accepted where this server's line says.
+/// Moves the client port to the address in this server's line.
 pub(super) fn follow_own_line(parts: &Parts) {
     let shared = parts.shared.read();
     let agreed = shared.state.membership();
@@ -404,8 +411,8 @@ pub(super) fn follow_own_line(parts: &Parts) {
     }
 }
 
-/// Who is linked: the members that are agreed on, or else those of the configuration; and this server. Whether the others
-/// know that it is one.
+/// Returns the servers to link: the agreed members or, without those, the configured ones, plus
+/// this server. The bool says whether the others know that this server is a member.
 pub(super) fn linked_members(parts: &Parts) -> (Vec<Member>, bool) {
     let link = |member: &oxkeeper_config::Member| {
         let host = parts.membership.host_of(member).into_owned();
@@ -442,7 +449,7 @@ fn start_peers(
         let states = states.clone();
         Peers::start(config, Arc::new(move |stream, peer| states.send(stream, peer)))
     };
-    // Where the members know it; the file may still name the place it has moved away from.
+    // The members' address for this server comes first; the file may still name an old one.
     let own = members.iter().find(|member| member.id == membership.me);
     let known = own.map(|own| own.place(&membership.listen)).filter(|known| *known != membership.listen);
     let mut peers = match known.map(|known| start(&known)) {

@@ -1,12 +1,15 @@
-//! A server of an ensemble: the engine that gives the pure replica its sockets, its disk and its clock.
+//! A server of an ensemble: the engine that gives the pure replica its sockets, disk and clock.
 //!
-//! One thread does it all, as a standalone server has one: it reads its peers, writes the log, applies, answers. While it
-//! waits for the disk, peers and clients queue; everything that came in the meantime is the next entry. That it hears
-//! nothing while its disk stands still is wanted: such a leader is replaced.
+//! One thread does it all, as in a standalone server: it reads from peers, writes the log, applies
+//! entries and answers. While it waits for the disk, input from peers and clients queues up, and
+//! everything that arrived goes into the next entry. It is intended that the thread hears nothing
+//! while its disk is stuck: such a leader is replaced.
 //!
-//! * `engine`: the thread. `housekeeping`: what it does once in a while. `watch`: looks whether it moves.
-//! * `config_file`: `zoo.cfg`, when the members change.
-//! * `incarnation`: what one recovery from disk begins, and what ends it. `fetch`: fetching a peer's state. `states`: sending it.
+//! * `engine`: the thread. `housekeeping`: its periodic tasks. `watch`: checks that the thread
+//!   makes progress.
+//! * `config_file`: updates `zoo.cfg` when the members change.
+//! * `incarnation`: begins and ends incarnations, one for each recovery from disk. `fetch`: fetches
+//!   a peer's state. `states`: sends the own state.
 
 mod config_file;
 mod engine;

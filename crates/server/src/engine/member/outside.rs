@@ -1,4 +1,5 @@
-//! The surroundings of a member's engine: peers, threads of own clients, checkpoints, the log for people.
+//! The surroundings of a member's engine: peers, threads of its own clients, checkpoints, and the
+//! operator's log.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -20,11 +21,11 @@ pub(super) struct Surroundings<'a> {
     peers: &'a mut Peers,
     ensemble_id: &'a AtomicU64,
     level: &'a AtomicU32,
-    /// The members' version, and who leads, as far as is known outside.
+    /// Members version and leader epoch that the rest of the server already knows.
     known: (i64, Option<BallotId>),
-    /// Others are agreed on.
+    /// New members or a new leader, if an applied entry changed them.
     pub(super) agreed: Option<Agreed>,
-    /// Commands and age, ms, of each entry that is applied.
+    /// Number of commands and age in ms of each applied entry.
     pub(super) entries: Vec<(u64, u64)>,
 }
 
@@ -59,11 +60,12 @@ impl Outside for Surroundings<'_> {
             parts.checkpoints.applied(entry.len() as u64);
             self.entries.push((std::mem::take(&mut applier.applied), age_ms(state, parts.clock.wall_ms())));
         }
-        // From its first entry on the ensemble has an id, without which another one's members would be let in.
+        // The ensemble gets its id with its first entry. Without an id, members of another ensemble
+        // would be admitted.
         if self.ensemble_id.load(Ordering::Relaxed) == 0 {
             self.ensemble_id.store(state.ensemble(), Ordering::Release);
         }
-        // A server that does not know the level is not linked any more.
+        // A server that does not know the level is no longer linked.
         let agreed = state.level();
         if self.level.swap(agreed.0, Ordering::AcqRel) != agreed.0 {
             info!(level = agreed.0, "raised the feature level; older releases can no longer join");
@@ -106,7 +108,7 @@ impl Outside for Surroundings<'_> {
             }
             Event::Reaped(znode) => info!(path = znode.path, "deleting a container or TTL znode"),
             Event::Serving { former, now } => self.serve(former, now),
-            // Only a standalone server refuses; this one leaves the ensemble for a while.
+            // Only a standalone server refuses writes; a member leaves the ensemble for a while.
             Event::DiskFull | Event::LevelRaised(_) => {}
             Event::DiskStalled { stalled_ms } => {
                 error!(stalled_ms, "the disk does not answer; handing leadership over. Check the disk");

@@ -1,4 +1,5 @@
-//! This server's state on its way to peers that lack it: threads that send it ask the engine's thread for parts of the log.
+//! Sends this server's state to peers that lack it. The sending threads ask the engine thread for
+//! parts of the log.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -14,28 +15,28 @@ use tracing::{info, warn};
 use crate::peers::{PeerStream, Waker};
 use crate::thread::give_way;
 
-/// A question to the engine: the entries from this index on.
+/// A request to the engine for the log entries from this index on.
 pub(crate) type Asked = (u64, Channel<Option<LogPart>>);
 
-/// What threads that send states share with the engine.
+/// Data that the sending threads share with the engine.
 #[derive(Clone)]
 pub(crate) struct States {
     pub(crate) tree: Arc<Tree>,
     pub(crate) pins: Arc<Pins>,
     pub(crate) asked: Channel<Asked>,
-    /// Known once the peers' sockets are there.
+    /// Set once the peer sockets exist.
     pub(crate) waker: Arc<Mutex<Option<Waker>>>,
 }
 
 impl States {
-    /// And where the engine finds the questions.
+    /// Returns the shared data and the engine's end of the request channel.
     pub(crate) fn new(tree: Arc<Tree>) -> (States, Receiver<Asked>) {
         let (asked, questions) = mpsc::channel();
         let states = States { tree, pins: Arc::default(), asked, waker: Arc::default() };
         (states, questions)
     }
 
-    /// Sends the state to `peer`; the stream ends with it.
+    /// Sends the state to `peer`, then closes the stream.
     pub(crate) fn send(&self, mut stream: PeerStream, peer: ServerId) {
         give_way();
         info!(peer = peer.0, "sending a snapshot of the state");

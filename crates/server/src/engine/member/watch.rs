@@ -1,8 +1,9 @@
-//! Looks whether the engine's thread moves.
+//! Checks that the engine thread makes progress.
 //!
-//! While that stands still — its disk does — nobody tells the leader which sessions' clients were heard, and the leader
-//! ends those sessions. Their clients must not be told meanwhile, by threads that know nothing of it, that all is well:
-//! invariant: a server whose engine has not moved for as long as it may be out of touch serves nobody.
+//! While the engine thread is stuck, for example on its disk, nobody tells the leader which
+//! sessions' clients were heard, and the leader expires those sessions. In the meantime, threads
+//! that know nothing of this must not tell the clients that all is well. Invariant: a server whose
+//! engine has been stuck for as long as it may be out of contact serves nobody.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,10 +19,10 @@ use crate::engine::mailbox::{Mailbox, Order};
 use crate::telemetry::role::{Role, RoleCell};
 use crate::thread::spawn;
 
-/// Looks in the time that the engine may stand still.
+/// Number of checks per maximum standstill.
 const LOOKS: u64 = 4;
 
-/// What the engine and the thread share.
+/// State shared between the engine and the watch thread.
 #[derive(Debug, Default)]
 struct Beat {
     moved_ms: AtomicU64,
@@ -29,17 +30,17 @@ struct Beat {
     stopped: Condvar,
 }
 
-/// What the thread works on.
+/// Data of the watch thread.
 pub(super) struct Watched {
     pub(super) shared: Arc<RwLock<Shared>>,
     pub(super) mailboxes: Vec<Arc<Mailbox>>,
     pub(super) role: Arc<RoleCell>,
     pub(super) clock: Clock,
-    /// So long the engine may stand still, ms.
+    /// Maximum standstill of the engine, ms.
     pub(super) patience_ms: u64,
 }
 
-/// The engine's end. Dropping it ends the thread.
+/// The engine's handle. Dropping it ends the thread.
 #[derive(Debug)]
 pub(super) struct Watch {
     beat: Arc<Beat>,
@@ -47,10 +48,10 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Begins to look.
+    /// Starts the thread.
     ///
     /// # Errors
-    /// The system refuses a thread.
+    /// The system cannot create a thread.
     pub(super) fn start(watched: Watched) -> io::Result<Watch> {
         let beat = Arc::new(Beat::default());
         beat.moved_ms.store(watched.clock.now_ms(), Ordering::Relaxed);
@@ -59,7 +60,7 @@ impl Watch {
         Ok(Watch { beat, thread: Some(thread) })
     }
 
-    /// The engine moved then.
+    /// Notes that the engine made progress at `now_ms`.
     pub(super) fn moved(&self, now_ms: u64) {
         self.beat.moved_ms.store(now_ms, Ordering::Relaxed);
     }
@@ -82,7 +83,8 @@ impl Watched {
         let mut looked_ms = self.clock.now_ms();
         while !*stop {
             let now_ms = self.clock.now_ms();
-            // This thread stood still, too: the whole process did, and nobody was told anything.
+            // This thread stood still as well, so the whole process did, and nobody was told
+            // anything.
             if now_ms - std::mem::replace(&mut looked_ms, now_ms) > self.patience_ms / 2 {
                 beat.moved_ms.fetch_max(now_ms, Ordering::Relaxed);
             }
@@ -94,7 +96,8 @@ impl Watched {
         }
     }
 
-    /// As the engine would, which serves again as soon as it finds that it is in touch.
+    /// Closes the clients as the engine would. The engine serves again as soon as it finds itself
+    /// in contact.
     fn end_sessions(&self, still_ms: u64) {
         let mut shared = self.shared.write();
         if shared.serving != Serving::Yes {
