@@ -20,13 +20,13 @@ use crate::telemetry::throttle::Throttle;
 /// Pause after a failed accept: the process may be out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts clients until the listener is to be closed, and hands on those that are admitted.
+/// Accepts clients until `closing` asks for an end, and hands on the admitted ones.
 pub(crate) async fn accept(
     opened: Opened,
     admission: &Admission,
     mut hand_on: impl FnMut(TcpStream, SocketAddr, Door),
 ) {
-    // The last one is dropped last: then the socket is closed.
+    // `closing` is dropped last, when the socket is already closed.
     let Opened { mut closing, listener, door } = opened;
     if *closing.borrow_and_update() {
         return;
@@ -60,7 +60,7 @@ pub(crate) async fn accept(
     }
 }
 
-/// Says why the system gives no connection, and what to raise where that is a limit.
+/// Explains why the system returns no connection and, if a limit is the cause, what to raise.
 fn told(error: &io::Error) -> String {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => {
@@ -73,26 +73,29 @@ fn told(error: &io::Error) -> String {
     }
 }
 
-/// Before `stream` is dropped: the client reads an end rather than a reset, and the system keeps nothing of the connection.
-// ZooKeeper: `NIOServerCnxnFactory#fastCloseSock`; what the client sends behind the end is answered by a reset.
+/// Prepares a refused `stream` for its drop: the client reads an end of stream instead of a reset,
+/// and the system keeps no state of the connection.
+// ZooKeeper: `NIOServerCnxnFactory#fastCloseSock`; data that the client sends after the end is
+// answered with a reset.
 fn turn_away(stream: &TcpStream) {
-    // The client may be gone already.
+    // The client may already be gone.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
     let _ = stream.shutdown(Shutdown::Both);
 }
 
-/// A listener in this thread's event queue. Clients are accepted by hand: as a stream of tokio's one would be registered
-/// here, taken out, and registered again where it is served.
+/// Registers a listener in this thread's event queue. Clients are accepted by hand: a stream
+/// accepted by tokio would be registered here, deregistered, and registered again on the thread
+/// that serves it.
 #[expect(unsafe_code, reason = "tokio asks for a promise about the file descriptor")]
 fn watched(listener: TcpListener) -> AsyncFd<TcpListener> {
-    // SAFETY: the registration needs the descriptor to stay open and the same while it lasts. `TcpListener` owns its
-    // descriptor and never changes it; `AsyncFd` owns the listener and takes the registration back before it drops it;
-    // `accept` only borrows it.
+    // SAFETY: the registration requires that the descriptor stays open and unchanged for its
+    // lifetime. `TcpListener` owns its descriptor and never changes it; `AsyncFd` owns the listener
+    // and deregisters it before dropping it; `accept` only borrows it.
     let watched = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
     watched.expect("the event queue takes a listener")
 }
 
-/// One client, non-blocking. What the listener has set, it has too.
+/// Accepts one client as a non-blocking socket. It inherits the options of the listener.
 fn accept_one(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (stream, peer) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
     let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;

@@ -1,11 +1,11 @@
-//! Who may connect: limits on connections, per address and in all. Source: `NIOServerCnxnFactory`.
+//! Limits on connections, per address and in total. Source: `NIOServerCnxnFactory`.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use parking_lot::Mutex;
 
-/// Counts connections; 0 is no limit.
+/// Counts connections. A limit of 0 means no limit.
 #[derive(Debug)]
 pub(crate) struct Admission {
     per_address_max: u32,
@@ -26,7 +26,7 @@ impl Admission {
         Admission { per_address_max, total_max, counts: Mutex::default() }
     }
 
-    /// Counts one connection in. *Errors*: which limit forbids it.
+    /// Counts a new connection. *Errors*: the limit that forbids it.
     pub(crate) fn enter(&self, peer: SocketAddr) -> Result<(), String> {
         let mut counts = self.counts.lock();
         let of_address = counts.by_address.get(&peer.ip()).copied().unwrap_or(0);
@@ -47,7 +47,7 @@ impl Admission {
         Ok(())
     }
 
-    /// Counts one connection out.
+    /// Counts a closed connection.
     pub(crate) fn leave(&self, peer: SocketAddr) {
         let mut counts = self.counts.lock();
         counts.total -= 1;
@@ -59,29 +59,30 @@ impl Admission {
         }
     }
 
-    /// So many more (or fewer) of those connected have heard that the server stops, and are about to close.
+    /// Changes the number of connected clients that know of the server's stop and are about to
+    /// close.
     pub(crate) fn parts(&self, change: i32) {
         let mut counts = self.counts.lock();
         counts.parting = counts.parting.saturating_add_signed(change);
     }
 
-    /// Whether nobody is connected who has not heard that the server stops.
+    /// Returns whether all connected clients know of the server's stop.
     pub(crate) fn all_parting(&self) -> bool {
         let counts = self.counts.lock();
         counts.parting == counts.total
     }
 
-    /// Whether nobody is connected.
+    /// Returns whether no client is connected.
     pub(crate) fn is_empty(&self) -> bool {
         self.counts.lock().total == 0
     }
 
-    /// Connections refused since that was last forgotten.
+    /// Returns the number of connections refused since the last reset.
     pub(crate) fn rejected(&self) -> u64 {
         self.counts.lock().rejected
     }
 
-    /// Begins to count refusals anew.
+    /// Resets the count of refused connections.
     pub(crate) fn forget_rejected(&self) {
         self.counts.lock().rejected = 0;
     }

@@ -1,4 +1,4 @@
-//! One accepted client: its socket, and what carries its bytes over that.
+//! One accepted client: its socket, and the transport (plain or TLS) over it.
 
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
@@ -17,22 +17,22 @@ use tokio::net::TcpStream;
 use crate::net::socket_queue;
 use crate::net::tls::{Proved, Secure, Wire, WireEnd};
 
-/// A client as its thread keeps it. Only that thread touches it.
+/// A client. Only the thread that owns it touches it.
 pub(crate) struct Client {
     pub(crate) id: ConnectionId,
     stream: RefCell<TcpStream>,
     wire: RefCell<Wire>,
     pub(crate) peer: SocketAddr,
-    /// When it was accepted, Unix ms and monotonic ms.
+    /// Time of acceptance, Unix ms; `opened_ms` is the same in monotonic ms.
     pub(crate) established_ms: i64,
     pub(crate) opened_ms: u64,
     pub(crate) io: RefCell<ClientIo>,
-    /// It has heard that the server stops; it is left to it to close.
+    /// The client was told that the server stops; it is expected to close the connection.
     pub(crate) parting: Cell<bool>,
     waker: Cell<Option<Waker>>,
 }
 
-/// The peer is gone: nothing can be read or written any more.
+/// The peer is gone: nothing more can be read or written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gone;
 
@@ -58,21 +58,21 @@ impl Client {
         })
     }
 
-    /// The client's task sleeps and wants to be woken.
+    /// Registers the waker of the client's task, which is about to sleep.
     pub(crate) fn sleep(&self, waker: &Waker) {
         let known = self.waker.take().filter(|known| known.will_wake(waker));
         self.waker.set(Some(known.unwrap_or_else(|| waker.clone())));
     }
 
-    /// Wakes the client's task: what it waits for may have changed.
+    /// Wakes the client's task because what it waits for may have changed.
     pub(crate) fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 
-    /// Reads what the socket has, once; how many bytes. Unlike `try_read`, this knows from a short read that nothing is
-    /// left, which saves a system call.
+    /// Reads once from the socket and returns the number of bytes. Unlike `try_read`, it concludes
+    /// from a short read that nothing is left, which saves a system call.
     pub(crate) fn poll_read(&self, buffer: &mut [u8], context: &mut Context<'_>) -> Poll<Result<usize, Gone>> {
         let mut buffer = ReadBuf::new(buffer);
         let polled = Pin::new(&mut *self.stream.borrow_mut()).poll_read(context, &mut buffer);
@@ -82,22 +82,22 @@ impl Client {
         })
     }
 
-    /// Whether bytes pass as they are.
+    /// Returns whether the transport is plain.
     pub(crate) fn is_plain(&self) -> bool {
         matches!(*self.wire.borrow(), Wire::Plain)
     }
 
-    /// Whether they are encrypted.
+    /// Returns whether the transport is encrypted.
     pub(crate) fn is_secure(&self) -> bool {
         self.secure(|_| true)
     }
 
-    /// Whether a handshake of TLS goes on.
+    /// Returns whether a TLS handshake is in progress.
     pub(crate) fn is_handshaking(&self) -> bool {
         self.secure(Secure::is_handshaking)
     }
 
-    /// Whether the client has said, within TLS, that it sends nothing more.
+    /// Returns whether the client has announced within TLS that it sends nothing more.
     pub(crate) fn is_peer_closed(&self) -> bool {
         self.secure(Secure::is_peer_closed)
     }
@@ -109,7 +109,7 @@ impl Client {
         }
     }
 
-    /// Takes what came off the wire: the client's own bytes go to `plain`.
+    /// Processes raw input and appends the client's own bytes to `plain`.
     pub(crate) fn receive(&self, io: &mut ClientIo, input: &mut [u8], plain: &mut Vec<u8>) -> Result<(), WireEnd> {
         let mut wire = self.wire.borrow_mut();
         wire.decide(input.first().copied().unwrap_or_default())?;
@@ -124,7 +124,7 @@ impl Client {
         Ok(())
     }
 
-    /// Says goodbye in the manner of TLS; whether there is anything to be sent.
+    /// Appends the TLS close message to `unsent`. Returns whether there is anything to send.
     pub(crate) fn say_goodbye(&self, unsent: &mut Vec<u8>) -> bool {
         match &mut *self.wire.borrow_mut() {
             Wire::Plain | Wire::Undecided(..) => false,
@@ -132,12 +132,12 @@ impl Client {
         }
     }
 
-    /// Until the socket takes output again.
+    /// Waits until the socket accepts output again.
     pub(crate) fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         self.stream.borrow().poll_write_ready(context).map_err(|_| Gone)
     }
 
-    /// Whether there is input that was not handled yet, here or as the system sees it now.
+    /// Returns whether there is unprocessed input, either here or in the socket's receive buffer.
     pub(crate) fn has_input(&self) -> bool {
         if self.secure(Secure::has_partial) {
             return true;
@@ -146,23 +146,23 @@ impl Client {
         rustix::net::recv(&*self.stream.borrow(), &mut [0; 1][..], flags).is_ok_and(|(count, _)| count > 0)
     }
 
-    /// Reads what has arrived by now, as the system sees it; 0 if there is nothing, or never will be.
+    /// Reads what the system has received by now. Returns 0 if there is nothing, or never will be.
     pub(crate) fn read_now(&self, buffer: &mut [u8]) -> usize {
         rustix::net::recv(&*self.stream.borrow(), buffer, RecvFlags::DONTWAIT).map_or(0, |(count, _)| count)
     }
 
-    /// Bytes that were sent and that the client's system has not acknowledged.
+    /// Returns the number of sent bytes that the client's system has not acknowledged.
     fn unacknowledged(&self) -> u64 {
         socket_queue::unacknowledged(&*self.stream.borrow())
     }
 
-    /// Ends the connection in both directions. The descriptor stays until the client is dropped.
+    /// Shuts down both directions. The descriptor stays open until the client is dropped.
     pub(crate) fn shut_down(&self) {
-        // A client that is gone already needs no word.
+        // The client may already be gone.
         let _ = SockRef::from(&*self.stream.borrow()).shutdown(Shutdown::Both);
     }
 
-    /// Whether the peer is gone and has left nothing to read.
+    /// Returns whether the peer is gone and left nothing to read.
     pub(crate) fn is_gone(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         match rustix::net::recv(&*self.stream.borrow(), &mut [0; 1][..], flags) {
@@ -171,13 +171,14 @@ impl Client {
         }
     }
 
-    /// Nothing more is sent: the client learns it behind everything that was.
+    /// Shuts down output: the client sees the end after everything that was sent.
     pub(crate) fn close_output(&self) {
-        // A client that is gone already needs no word.
+        // The client may already be gone.
         let _ = SockRef::from(&*self.stream.borrow()).shutdown(Shutdown::Write);
     }
 
-    /// Writes out what the socket takes without waiting. A client that takes nothing any more is not told anything.
+    /// Writes what the socket accepts without blocking. Sends nothing to a client that no longer
+    /// takes output.
     pub(crate) fn flush(&self, io: &mut ClientIo) {
         if !io.is_deaf() {
             match self.write(&mut io.unsent) {
@@ -211,13 +212,13 @@ impl Client {
         Ok(sent)
     }
 
-    /// Looks whether the client takes what is sent to it. That is a sign of life, too.
+    /// Checks whether the client takes what is sent to it, which also counts as a sign of life.
     pub(crate) fn look_for_progress(&self, io: &mut ClientIo, now_ms: u64) {
         io.note_unacknowledged(self.unacknowledged(), now_ms);
     }
 }
 
-/// The client has shown a certificate.
+/// Authenticates the connection by the client's certificate.
 fn identify(connection: &mut Connection, proved: &Proved) -> Result<(), WireEnd> {
     let schemes = if proved.is_super { &["super", "x509"][..] } else { &["x509"] };
     let taken = schemes.iter().all(|scheme| connection.identify(scheme, &proved.subject));

@@ -1,8 +1,9 @@
-//! Where clients are accepted, and how that moves while the server runs.
+//! The listening sockets for clients, and how they move while the server runs.
 //!
-//! Owns the listening sockets: the first thread that owns connections accepts on them. Of a member whose client address is
-//! changed by reconfig the port without TLS moves; connections stay. Invariant: a place that cannot be had leaves clients
-//! where they were. Source: `QuorumPeer#processReconfig`, `ServerCnxnFactory#reconfigure`.
+//! This module owns the listening sockets; the first thread that owns connections accepts on them.
+//! If a reconfig changes a member's client address, the plain port moves and connections stay.
+//! Invariant: if the new place cannot be bound, clients stay where they were. Source:
+//! `QuorumPeer#processReconfig`, `ServerCnxnFactory#reconfigure`.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -20,20 +21,20 @@ use crate::net::rebind::{Rebind, reopen};
 use crate::net::tls::Door;
 use oxkeeper_config::{Config, HostPort};
 
-/// Connections the system may hold for us until they are accepted, when the configuration does not say.
+/// Maximum number of connections in the accept queue, if the configuration does not set it.
 const BACKLOG: i32 = 4096;
-/// How long a socket that is to be closed, or to be had again, is waited for.
+/// Maximum wait for a socket to close or to be bound again.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Why clients cannot be accepted.
+/// Reason why clients cannot be accepted.
 #[derive(Debug, Error)]
 pub enum ListenError {
     /// A port cannot be bound.
     #[error("cannot listen on {address}: {source}")]
     Bind {
-        /// The address that was tried.
+        /// The address to bind.
         address: String,
-        /// The system's reason.
+        /// The error from the system.
         source: io::Error,
     },
     /// The configuration has no client port.
@@ -41,17 +42,17 @@ pub enum ListenError {
     NoPort,
 }
 
-/// What clients connect to at first.
+/// Listeners bound at the start.
 pub(crate) struct Listeners {
     plain: Option<TcpListener>,
     secure: Option<TcpListener>,
 }
 
 impl Listeners {
-    /// Binds what the configuration says.
+    /// Binds the configured ports.
     ///
     /// # Errors
-    /// A port cannot be had, or there is none.
+    /// A port cannot be bound, or none is configured.
     pub(crate) fn bind(config: &Config) -> Result<Listeners, ListenError> {
         let bind = |place: &HostPort| {
             let text = place.host.as_deref().unwrap_or("[::]");
@@ -72,12 +73,12 @@ fn backlog(config: &Config) -> i32 {
 #[derive(Debug)]
 pub(crate) struct Listening {
     plain: Mutex<Plain>,
-    /// `None`: there is no such port, nor will there be.
+    /// `None` if there is no plain port and never will be.
     plain_address: Mutex<Option<SocketAddr>>,
     secure_address: Option<SocketAddr>,
     /// True once the server stops.
     stopping: watch::Sender<bool>,
-    /// Of the thread that accepts.
+    /// Mailbox of the thread that accepts.
     mailbox: Arc<Mailbox>,
     door: Door,
     backlog: i32,
@@ -85,10 +86,10 @@ pub(crate) struct Listening {
     rebind: Arc<Rebind>,
 }
 
-/// The port without TLS, or with both.
+/// The plain port, or the port that accepts both plain and TLS connections.
 #[derive(Debug)]
 struct Plain {
-    /// `None` of one that was closed for another, which could not be had.
+    /// `None` after it was closed for a new place that could not be bound.
     place: Option<HostPort>,
     is_open: bool,
     closing: watch::Sender<bool>,
@@ -115,7 +116,7 @@ impl Listening {
         }
     }
 
-    /// One that listens nowhere, and says it did at `port`.
+    /// Returns an instance that listens nowhere but reports the port `port`.
     #[cfg(test)]
     pub(crate) fn pretended(config: &Config, port: u16) -> Listening {
         let listening = Listening::new(config, &Listeners { plain: None, secure: None }, Arc::default());
@@ -123,7 +124,7 @@ impl Listening {
         listening
     }
 
-    /// Clients are accepted from now on.
+    /// Starts accepting clients.
     pub(crate) fn open(&self, listeners: Listeners) {
         let closing = self.plain.lock().closing.subscribe();
         let plain = listeners.plain.map(|listener| Opened { listener, door: self.door, closing });
@@ -135,30 +136,30 @@ impl Listening {
         plain.into_iter().chain(secure).for_each(|opened| self.mailbox.order(Order::Listen(opened)));
     }
 
-    /// Where clients connect: without TLS, if there is such a port.
+    /// Returns the address for clients: the plain one if there is one.
     pub(crate) fn address(&self) -> SocketAddr {
         let address = self.plain_address.lock().or(self.secure_address);
         address.expect("there is a listener, or the server had not started")
     }
 
-    /// Where clients connect with TLS.
+    /// Returns the address for clients with TLS.
     pub(crate) fn secure_address(&self) -> Option<SocketAddr> {
         self.secure_address
     }
 
-    /// The port without TLS.
+    /// Returns the plain port.
     pub(crate) fn plain_port(&self) -> Option<u16> {
         self.plain_address.lock().map(|address| address.port())
     }
 
-    /// No clients any more.
+    /// Stops accepting clients.
     pub(crate) fn stop(&self) {
-        // In this order: who moves the port looks whether it is to stop.
+        // The order matters: a thread that moves the port checks `stopping`.
         let _ = self.stopping.send_replace(true);
         self.plain.lock().closing.send_replace(true);
     }
 
-    /// Has clients accepted at `place`, if that is elsewhere: soon.
+    /// Moves the plain port to `place`, in the background, if it is elsewhere.
     pub(crate) fn follow(self: &Arc<Self>, place: &HostPort) {
         if self.is_at(place) && !self.rebind.is_busy() {
             return;
@@ -168,7 +169,7 @@ impl Listening {
         sent.unwrap_or_else(|error| warn!(%error, "cannot move the client port"));
     }
 
-    /// Whether clients are accepted there already, or never without TLS.
+    /// Returns whether clients are already accepted at `place`, or there is no plain port at all.
     fn is_at(&self, place: &HostPort) -> bool {
         let Some(address) = *self.plain_address.lock() else { return true };
         let is_host = match &place.host {
@@ -180,7 +181,8 @@ impl Listening {
         is_host && place.port == address.port() && self.plain.lock().is_open
     }
 
-    /// By the rebind's thread alone. Names are looked up, and sockets waited for, while nothing is locked.
+    /// Moves the plain port. Only the rebind thread calls this. Nothing is locked while names are
+    /// resolved or sockets awaited.
     fn move_to(&self, place: &HostPort) {
         let Some(old) = *self.plain_address.lock() else { return };
         if self.is_at(place) || self.plain.lock().place.as_ref() == Some(place) {
@@ -208,7 +210,7 @@ impl Listening {
         self.mailbox.order(Order::Listen(Opened { listener, door: self.door, closing }));
     }
 
-    /// Until nobody holds the socket any more.
+    /// Closes the plain port and waits until nobody holds the socket.
     fn close(&self) {
         let mut plain = self.plain.lock();
         (plain.place, plain.is_open) = (None, false);
@@ -221,7 +223,7 @@ impl Listening {
         }
     }
 
-    /// At the address that was closed a moment ago.
+    /// Binds again the address that was just closed.
     fn open_again(&self, address: SocketAddr) -> Option<TcpListener> {
         let until = Instant::now() + CLOSE_PATIENCE;
         loop {

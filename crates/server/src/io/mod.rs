@@ -1,4 +1,4 @@
-//! Connections of clients, and the threads that own them.
+//! Client connections and the threads that own them.
 
 mod accept;
 pub(crate) mod admission;

@@ -1,10 +1,13 @@
-//! A thread that owns connections: it reads, answers what it can under the shared lock, proposes the rest, and writes.
+//! A thread that owns connections. It reads requests, answers what it can under the shared lock,
+//! proposes the rest to the engine, and writes replies.
 //!
-//! Ordering, with the engine: the engine fills this thread's mailbox before it unlocks the state. A turn takes the lock
-//! first and then empties the mailbox, so that (1) events of every change the turn can see are written in front of its
-//! replies, and (2) a reply of this turn is written in front of events of changes after it.
+//! Ordering with the engine: the engine fills this thread's mailbox before it unlocks the state. A
+//! turn takes the lock first and then empties the mailbox, so that (1) events of every change
+//! visible to the turn are written before its replies, and (2) a reply of this turn is written
+//! before the events of later changes.
 //!
-//! Every client is a task; deliveries are written by the mailbox's own task, without waking the client's.
+//! Each client is a task. The mailbox has a task of its own, which writes deliveries without waking
+//! the clients' tasks.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
@@ -35,22 +38,22 @@ use crate::net::tls::{ClientTls, Door, Wire};
 use crate::telemetry::report::{ConnectionReport, ThreadReport};
 use crate::telemetry::watchdog::Watchdog;
 
-/// Bytes read from a socket at once.
+/// Maximum bytes per read from a socket.
 const READ_LEN: usize = 64 << 10;
-/// Bytes of output buffers kept for the next turn.
+/// Bytes of output buffer capacity kept for the next turn.
 const BUFFER_KEPT: usize = 256 << 10;
-/// Spare output buffers kept.
+/// Maximum number of spare output buffers.
 const SPARES_MAX: usize = 64;
-/// How often clients are looked over.
+/// Interval between checks of all clients.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Answers four-letter words.
 pub(crate) trait FourLetterWords: Debug + Send + Sync {
-    /// Returns the text for `word`; `argument` came behind it.
+    /// Returns the reply to `word`; `argument` holds the bytes that followed it.
     fn answer<'a>(&'a self, word: [u8; 4], argument: &'a [u8]) -> Pin<Box<dyn Future<Output = String> + 'a>>;
 }
 
-/// What all such threads share.
+/// Data shared by all threads that own connections.
 #[derive(Debug)]
 pub(crate) struct IoShared {
     pub(crate) state: Arc<RwLock<Shared>>,
@@ -59,27 +62,27 @@ pub(crate) struct IoShared {
     pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) words: Arc<dyn FourLetterWords>,
-    /// `None`: clients come without TLS.
+    /// `None`: clients connect without TLS.
     pub(crate) tls: Option<Arc<ClientTls>>,
     pub(crate) clock: Clock,
     pub(crate) watchdog: Arc<Watchdog>,
     pub(crate) load: Arc<Load>,
-    /// Whose client is gone before its request's turn comes is forgotten.
+    /// Drop requests whose client is gone before their turn comes.
     pub(crate) drop_stale: bool,
-    /// How long a connection may take to say who it is, ms.
+    /// Maximum time for a connection to begin a session, ms.
     pub(crate) sessionless_timeout_ms: u64,
 }
 
-/// One thread's world.
+/// Data of one thread that owns connections.
 pub(crate) struct Io {
     thread: u16,
     shared: Arc<IoShared>,
     mailbox: Arc<Mailbox>,
     places: RefCell<Places>,
     input: RefCell<Box<[u8]>>,
-    /// What came over TLS, decrypted.
+    /// Decrypted input from TLS.
     plain: RefCell<Vec<u8>>,
-    /// What is to be encrypted.
+    /// Scratch buffer for encryption.
     sealing: Rc<RefCell<Vec<u8>>>,
     scratch: RefCell<Scratch>,
     touched: RefCell<Vec<Rc<Client>>>,
@@ -89,14 +92,14 @@ pub(crate) struct Io {
     stage: Cell<Stage>,
 }
 
-/// How far a stop has come.
+/// Stage of a server stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     /// Clients are served.
     Serving,
-    /// Each client is served until it waits for nothing.
+    /// Each client is served until it awaits nothing.
     Draining,
-    /// Nobody is read any more; what was read is answered.
+    /// Nothing more is read; what was read is answered.
     Leaving,
     /// Every connection ends.
     Stopped,
@@ -109,7 +112,7 @@ struct Places {
     free: Vec<u32>,
 }
 
-/// Buffers used by one turn after the other.
+/// Buffers reused from turn to turn.
 #[derive(Default)]
 struct Scratch {
     outbox: Outbox,
@@ -146,13 +149,13 @@ impl Io {
         })
     }
 
-    /// Runs until the server stops and every connection has ended.
+    /// Runs until the server has stopped and every connection has ended.
     pub(crate) async fn run(self: Rc<Io>) {
         let io = self.clone();
         let sweeper = spawn_local(async move { io.sweep_regularly().await });
         while !(self.stage.get() == Stage::Stopped && self.places.borrow().is_empty()) {
             self.mailbox.woken().await;
-            // What is there already reaches its clients before an order may end them.
+            // Pending deliveries reach their clients before an order may end them.
             self.collect(None);
             self.obey_orders();
             self.settle_touched();
@@ -183,7 +186,7 @@ impl Io {
         }
     }
 
-    /// Accepts clients and deals them out to the threads in turn.
+    /// Accepts clients and distributes them round-robin over the threads.
     async fn accept(self: Rc<Io>, opened: Opened) {
         let mailboxes = &self.shared.mailboxes;
         let mut turn = 0;
@@ -228,7 +231,7 @@ impl Io {
         });
     }
 
-    /// One wake-up of a client's task: writes what waits, reads what came.
+    /// Polls a client's task: writes pending output and reads input.
     fn poll(self: &Rc<Io>, client: &Rc<Client>, context: &mut Context<'_>) -> Poll<()> {
         if client.io.borrow().is_paused() {
             client.io.borrow_mut().resume(&mut self.around(client));
@@ -255,7 +258,7 @@ impl Io {
         }
     }
 
-    /// What the bytes of `client` need.
+    /// Returns the surroundings needed to process the input of `client`.
     fn around<'a>(self: &'a Rc<Io>, client: &'a Rc<Client>) -> Hands<'a> {
         Hands { io: self, client }
     }
@@ -264,7 +267,8 @@ impl Io {
         io.wants_input(UNREAD_LEN_MAX) && self.stage.get() != Stage::Leaving
     }
 
-    /// The server stops: the client ends if it is a moment at which it waits for nothing it has asked.
+    /// Ends the client if the server is stopping and the client awaits no reply. Returns whether it
+    /// did.
     fn dismiss(&self, client: &Client) -> bool {
         let mut io = client.io.borrow_mut();
         let may_go = match self.stage.get() {
@@ -278,8 +282,9 @@ impl Io {
         may_go
     }
 
-    /// The end of a client that has everything. While the server stops at leisure it is left to the client to close:
-    /// what it sends meanwhile would otherwise be answered by a reset, which may cost it replies it has not read.
+    /// Ends a client that has received everything. During a graceful stop, the client closes the
+    /// connection: otherwise later input would be answered with a reset, which may cost the client
+    /// replies that it has not read.
     fn part(&self, client: &Client, context: &mut Context<'_>) -> Poll<()> {
         let dismissed = client.io.borrow().farewell() == Some(&Farewell::Stopping);
         if !dismissed || self.stage.get() == Stage::Stopped {
@@ -320,7 +325,7 @@ impl Io {
         }
     }
 
-    /// Reads once and handles what came.
+    /// Reads once and processes the input.
     fn read(self: &Rc<Io>, client: &Rc<Client>, context: &mut Context<'_>) -> Poll<()> {
         let mut buffer = self.input.borrow_mut();
         let read = if client.is_peer_closed() { Err(Gone) } else { ready!(client.poll_read(&mut buffer, context)) };
@@ -332,18 +337,19 @@ impl Io {
         Poll::Ready(())
     }
 
-    /// Handles what came off the wire.
+    /// Processes raw input.
     fn receive(self: &Rc<Io>, client: &Rc<Client>, io: &mut ClientIo, input: &mut [u8]) {
         if client.is_plain() {
             io.received(input, &mut self.around(client));
         } else {
             self.receive_sealed(client, io, input);
         }
-        // A client that is not answered yet, or sends a long request, is alive nevertheless.
+        // A client that has not been answered yet, or that is sending a long request, is still
+        // alive.
         io.renew_if_waiting(self.now_ms());
     }
 
-    /// Counts a connection that has turned out to be without TLS.
+    /// Counts a connection that turned out to be plain.
     fn count_plain(&self, client: &Client) {
         if client.is_plain() {
             let is_remote = !client.peer.ip().to_canonical().is_loopback();
@@ -351,11 +357,11 @@ impl Io {
         }
     }
 
-    /// Handles what came over TLS, or may turn out to be so.
+    /// Processes input that is encrypted, or that may turn out to be.
     fn receive_sealed(self: &Rc<Io>, client: &Rc<Client>, io: &mut ClientIo, input: &mut [u8]) {
         let mut plain = self.plain.take();
         let received = client.receive(io, input, &mut plain);
-        // From now on it does not come here any more.
+        // If it is plain, its later input does not take this path.
         self.count_plain(client);
         match received {
             Ok(()) if plain.is_empty() => client.flush(io),
@@ -373,8 +379,8 @@ impl Io {
         self.plain.replace(plain);
     }
 
-    /// Takes deliveries out of the mailbox and puts their bytes to what their clients have unsent. `current` is a
-    /// client that is borrowed already.
+    /// Takes deliveries from the mailbox and appends their bytes to their clients' unsent output.
+    /// `current` is a client that is already borrowed.
     fn collect(&self, mut current: Option<(&Rc<Client>, &mut ClientIo)>) {
         let mut outbox = std::mem::take(&mut self.scratch.borrow_mut().outbox);
         if self.mailbox.empty_into(&mut outbox) {
@@ -411,7 +417,7 @@ impl Io {
         }
     }
 
-    /// Goes on with every client that deliveries have reached.
+    /// Continues every client that received deliveries.
     fn settle_touched(self: &Rc<Io>) {
         let mut touched = std::mem::take(&mut *self.touched.borrow_mut());
         for client in touched.drain(..) {
@@ -424,12 +430,13 @@ impl Io {
         }
     }
 
-    /// Writes what a client has unsent and handles what it has unread; wakes its task if that is not all.
+    /// Writes a client's unsent output and processes its unread input. Wakes its task if anything
+    /// is left.
     fn go_on(self: &Rc<Io>, client: &Rc<Client>) {
         let mut io = client.io.borrow_mut();
         let was_read = self.wants_input(&io);
         io.go_on(&mut self.around(client));
-        // Its task waits for input. For anything else it must be woken.
+        // The task is waiting for input; anything else requires a wake-up.
         let only_reads = was_read && self.wants_input(&io) && io.unsent.is_empty();
         if !only_reads || self.stage.get() != Stage::Serving {
             client.wake();
@@ -440,7 +447,8 @@ impl Io {
         self.shared.proposing.is_congested() || self.shared.load.is_full()
     }
 
-    /// There may be room again before the engine has heard that someone waits for it.
+    /// Waits for room. There may be room again before the engine has noticed that this thread
+    /// waits.
     fn await_relief(&self) {
         self.mailbox.wait_for_relief();
         if !self.is_congested() {
@@ -448,7 +456,7 @@ impl Io {
         }
     }
 
-    /// The answers just given may have made room for clients of other threads.
+    /// Relieves other threads: the replies just sent may have made room for their clients.
     fn relieve_others(&self) {
         if self.shared.load.counts() && !self.shared.load.is_full() {
             self.shared.mailboxes.iter().for_each(|mailbox| mailbox.relieve());
@@ -469,7 +477,7 @@ impl Io {
         }
     }
 
-    /// Whether a client has gone while it waited; then it ends.
+    /// Returns whether the client is gone after waiting, and ends it if so.
     fn is_stale(&self, client: &Client) -> bool {
         let stale = self.shared.drop_stale && client.is_gone();
         if stale {
@@ -480,8 +488,8 @@ impl Io {
         stale
     }
 
-    /// Ends a connection whose session is over, or wanted elsewhere: then what has arrived from its client is carried out
-    /// first, as if it had left.
+    /// Ends a connection whose session is over or wanted by another connection. In the latter case,
+    /// first processes everything the client has sent, as if the client had disconnected.
     fn supersede(self: &Rc<Io>, Takeover { holder, successor }: Takeover) {
         let Some(client) = self.places.borrow().client(holder) else {
             return successor.into_iter().for_each(|successor| self.clear_way(successor));
@@ -498,7 +506,8 @@ impl Io {
         client.wake();
     }
 
-    /// Reads what has arrived by now. A client that goes on sending is not read for ever.
+    /// Reads what has arrived by now, up to a limit: a client that keeps sending is not read
+    /// forever.
     fn read_everything(self: &Rc<Io>, client: &Rc<Client>, io: &mut ClientIo) {
         let mut buffer = self.input.borrow_mut();
         let mut budget = UNREAD_LEN_MAX;
@@ -511,18 +520,18 @@ impl Io {
         }
     }
 
-    /// Ends a connection that waits for a session which a newer one wants, too.
+    /// Ends a connection that waits for a session which a newer connection also wants.
     fn end_elsewhere(&self, holder: ConnectionId) {
         let takeover = Takeover { holder, successor: None };
         self.shared.mailboxes[usize::from(holder.thread)].order(Order::Supersede(takeover));
     }
 
-    /// Tells a connection that nobody else has its session any more.
+    /// Tells a connection that no other connection has its session any more.
     fn clear_way(&self, successor: ConnectionId) {
         self.shared.mailboxes[usize::from(successor.thread)].order(Order::Clear(successor));
     }
 
-    /// The connection that had this one's session has ended.
+    /// Lets a connection proceed after the previous holder of its session has ended.
     fn cleared(self: &Rc<Io>, id: ConnectionId) {
         let Some(client) = self.places.borrow().client(id) else { return };
         client.io.borrow_mut().connection.clear();
@@ -541,7 +550,7 @@ impl Io {
         });
     }
 
-    /// Gives up the place of a client that has ended: what it held is let go.
+    /// Frees the place of an ended client and everything it held.
     fn vacate(&self, client: &Client) {
         self.places.borrow_mut().vacate(client.id);
         if self.stage.get() == Stage::Stopped {
@@ -554,7 +563,8 @@ impl Io {
         io.take_successor().into_iter().for_each(|successor| self.clear_way(successor));
     }
 
-    /// Waits until a client that has ended owes its session nothing: whoever takes it over must see what it has written.
+    /// Waits until an ended client has nothing in flight for its session: the connection that takes
+    /// the session over must see what this one wrote.
     fn settle(&self, client: &Client, context: &mut Context<'_>) -> Poll<()> {
         let waits = client.io.borrow().must_settle(&self.shared.config) && self.stage.get() != Stage::Stopped;
         if waits {
@@ -604,7 +614,7 @@ impl Io {
         }
     }
 
-    /// Ends clients that are silent, or that do not take their farewell.
+    /// Ends clients that are silent, and cuts off those that do not take their output.
     fn sweep(&self) {
         let now_ms = self.now_ms();
         for client in self.places.borrow().clients() {
@@ -671,7 +681,7 @@ impl Io {
         }
     }
 
-    /// The next stage of a stop: every client sees for itself what that means to it.
+    /// Enters the next stage of a stop; each client's task acts on it.
     fn wind_down(&self, stage: Stage) {
         self.stage.set(stage);
         self.places.borrow().clients().for_each(|client| client.wake());
@@ -687,7 +697,7 @@ impl Io {
     }
 }
 
-/// What the bytes of one client need of its thread.
+/// The thread's [`Around`] for processing the input of one client.
 struct Hands<'a> {
     io: &'a Rc<Io>,
     client: &'a Rc<Client>,
@@ -705,7 +715,7 @@ impl Around for Hands<'_> {
     fn handle(&mut self, client: &mut ClientIo, input: &[u8]) -> (usize, Flow) {
         let Io { shared, scratch, stats, .. } = &**self.io;
         let locked = shared.state.read();
-        // Whatever this turn can see, its events come first.
+        // Events of all changes visible to this turn are written first.
         self.io.collect(Some((self.client, client)));
         if client.farewell().is_some() {
             return (input.len(), Flow::More);

@@ -9,16 +9,16 @@ use tokio::sync::watch;
 use super::tls::Door;
 use oxkeeper_config::HostPort;
 
-/// A socket for the thread that accepts on it.
+/// A listening socket for the thread that accepts on it.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) listener: TcpListener,
     pub(crate) door: Door,
-    /// True once it is to be closed; nobody holds it any more once it is.
+    /// Becomes true when the socket is to be closed. The receiver is dropped after the socket.
     pub(crate) closing: watch::Receiver<bool>,
 }
 
-/// Binds the client port. Without a host, every address of both families.
+/// Binds the client port. Without a host, binds the wildcard addresses of both families.
 pub(crate) fn listen(client: &HostPort, backlog: i32, keep_alive: bool) -> io::Result<TcpListener> {
     match &client.host {
         Some(host) => {

@@ -1,4 +1,4 @@
-//! Sockets and TLS, as connections of clients, peers and administrators share them.
+//! Sockets and TLS shared by client, peer and admin connections.
 
 pub(crate) mod listener;
 pub(crate) mod rebind;

@@ -1,7 +1,8 @@
-//! Has something brought to where it was last wanted: one try at a time, on a thread of its own, since names take their
-//! time.
+//! Moves something to the last requested place: one attempt at a time, on a separate thread because
+//! name resolution is slow.
 //!
-//! Invariant: whoever asks does not wait; when the thread ends, the last place asked for was tried last.
+//! Invariant: the requester does not wait; when the thread ends, the last requested place was the
+//! last one tried.
 
 use std::io;
 use std::sync::Arc;
@@ -17,15 +18,15 @@ pub(crate) struct Rebind {
 }
 
 impl Rebind {
-    /// Whether a place that was asked for before is still being tried.
+    /// Returns whether an earlier requested place is still being tried.
     pub(crate) fn is_busy(&self) -> bool {
         self.errand.is_busy()
     }
 
-    /// Has `go` called with `place`, unless another one is wanted before.
+    /// Calls `go` with `place` on the thread, unless another place is requested first.
     ///
     /// # Errors
-    /// The system refuses a thread.
+    /// The system cannot create a thread.
     pub(crate) fn send(
         self: &Arc<Self>,
         place: HostPort,
@@ -42,8 +43,9 @@ impl Rebind {
     }
 }
 
-/// What listens at a new place from now on; or why not, and what listens at the old one again, if that had to be closed.
-/// The old one is closed first only if it is in the way.
+/// Opens a new place. Returns the listener to use from now on and, on failure, the error; in that
+/// case the listener is the reopened old one, if it had to be closed. The old one is closed first
+/// only if it is in the way.
 pub(crate) fn reopen<T>(
     is_same_port: bool,
     open: impl Fn() -> io::Result<T>,

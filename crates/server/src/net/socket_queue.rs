@@ -1,4 +1,4 @@
-//! Output of a socket that the other side has not acknowledged, as the kernel counts it.
+//! Output of a socket that the other side has not acknowledged, as counted by the kernel.
 
 use std::ffi::c_int;
 use std::os::fd::AsFd;
@@ -8,10 +8,11 @@ use rustix::ioctl::{Getter, Opcode};
 /// SIOCOUTQ, which is TIOCOUTQ.
 const UNACKNOWLEDGED: Opcode = 0x5411;
 
-/// Bytes that were sent and that the other side's system has not acknowledged; 0 if that is not known.
+/// Returns the number of sent bytes that the other system has not acknowledged, or 0 if unknown.
 #[expect(unsafe_code, reason = "no crate of ours offers this ioctl")]
 pub(crate) fn unacknowledged(socket: impl AsFd) -> u64 {
-    // SAFETY: SIOCOUTQ writes one `int` to the place it is given, as tcp(7) says, which is what `Getter` provides.
+    // SAFETY: SIOCOUTQ writes one `int` to the given address (tcp(7)), and `Getter` provides
+    // exactly that.
     let unacknowledged = unsafe { rustix::ioctl::ioctl(socket, Getter::<UNACKNOWLEDGED, c_int>::new()) };
     unacknowledged.ok().and_then(|count| u64::try_from(count).ok()).unwrap_or(0)
 }

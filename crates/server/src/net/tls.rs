@@ -1,8 +1,9 @@
-//! TLS for clients: what all such connections share, and the session of one of them.
+//! TLS for clients: data shared by all such connections, and the TLS session of one connection.
 //!
-//! Owns the sessions and the count of handshakes under way; the buffers are the connection's and the thread's. Invariant:
-//! what a client has unsent begins with `sealed` bytes that are encrypted, and nothing reaches the socket before it is.
-//! Source: `NettyServerCnxnFactory`, `X509AuthenticationProvider`.
+//! This module owns the sessions and the count of handshakes in progress; the buffers belong to the
+//! connection and the thread. Invariant: the first `sealed` bytes of a client's unsent output are
+//! encrypted, and only encrypted bytes reach the socket. Source: `NettyServerCnxnFactory`,
+//! `X509AuthenticationProvider`.
 
 use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
@@ -16,21 +17,21 @@ use tracing::warn;
 
 use oxkeeper_config::{Config, Tls};
 
-/// Bytes of the thread's buffers that are kept for the next record.
+/// Bytes of the thread's buffer capacity kept for the next record.
 const BUFFER_KEPT: usize = 256 << 10;
 
-/// What connections through one listener may be.
+/// Kind of connections accepted by a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Door {
-    /// Plain.
+    /// Plain only.
     Plain,
-    /// Plain or TLS: the first byte tells.
+    /// Plain or TLS, decided by the first byte.
     Either,
-    /// TLS.
+    /// TLS only.
     Secure,
 }
 
-/// What all connections with TLS share.
+/// Data shared by all TLS connections.
 #[derive(Debug)]
 pub(crate) struct ClientTls {
     pub(crate) live: Arc<LiveTls>,
@@ -44,7 +45,8 @@ pub(crate) struct ClientTls {
 }
 
 impl ClientTls {
-    /// Loads the stores, if clients may come with TLS. They are followed from then on, unless that is forbidden.
+    /// Loads the stores if the configuration allows TLS clients. Reloads them when they change,
+    /// unless that is disabled.
     pub(crate) fn load(config: &Config) -> Result<Option<Arc<ClientTls>>, TlsError> {
         let security = &config.security;
         if config.secure_client.is_none() && !security.client_port_unification {
@@ -63,7 +65,7 @@ impl ClientTls {
         })))
     }
 
-    /// Figures for `mntr`.
+    /// Returns the figures for `mntr`.
     pub(crate) fn figures(&self) -> TlsFigures {
         TlsFigures {
             handshakes: u64::from(self.handshakes.load(Ordering::Relaxed)),
@@ -73,7 +75,7 @@ impl ClientTls {
         }
     }
 
-    /// Begins to count them anew.
+    /// Resets the figures.
     pub(crate) fn reset_figures(&self) {
         self.exceeded.store(0, Ordering::Relaxed);
         self.failed.store(0, Ordering::Relaxed);
@@ -84,31 +86,31 @@ impl ClientTls {
 #[derive(Clone, Debug)]
 pub(crate) struct AdminTls {
     pub(crate) live: Arc<LiveTls>,
-    /// The same port takes HTTP without it.
+    /// The same port also accepts plain HTTP.
     pub(crate) accepts_plain: bool,
 }
 
 impl AdminTls {
-    /// Loads the stores, which are those for other servers, if the configuration wants HTTPS.
+    /// Loads the stores, which are those of the peer links, if the configuration asks for HTTPS.
     pub(crate) fn load(config: &Config) -> Result<Option<AdminTls>, TlsError> {
         let admin = &config.admin;
         if !(admin.enabled && (admin.force_https || admin.port_unification)) {
             return Ok(None);
         }
         let mut tls = config.ensemble.tls.clone();
-        // ZooKeeper: `ssl.quorum.clientAuth` is for other servers only.
+        // ZooKeeper: `ssl.quorum.clientAuth` applies to other servers only.
         tls.settings.client_auth = if admin.need_client_auth { ClientAuth::Need } else { ClientAuth::None };
         let live = load(&tls, Sides::Server)?;
         Ok(Some(AdminTls { live, accepts_plain: !admin.force_https }))
     }
 
-    /// What is spoken, for the log.
+    /// Returns the protocols served, for the log.
     pub(crate) fn protocols(&self) -> &'static str {
         if self.accepts_plain { "HTTP and HTTPS" } else { "HTTPS" }
     }
 }
 
-/// Loads one family of settings and follows its files.
+/// Loads one family of settings and watches its files.
 pub(crate) fn load(tls: &Tls, sides: Sides) -> Result<Arc<LiveTls>, TlsError> {
     let live = LiveTls::load(tls.settings.clone(), sides)?;
     if tls.follow_files
@@ -119,25 +121,25 @@ pub(crate) fn load(tls: &Tls, sides: Sides) -> Result<Arc<LiveTls>, TlsError> {
     Ok(live)
 }
 
-/// What `mntr` tells of TLS.
+/// TLS figures for `mntr`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TlsFigures {
-    /// Handshakes under way.
+    /// Handshakes in progress.
     pub(crate) handshakes: u64,
-    /// Connections refused because so many were.
+    /// Connections refused because of too many handshakes.
     pub(crate) exceeded: u64,
-    /// Handshakes that failed.
+    /// Failed handshakes.
     pub(crate) failed: u64,
-    /// When our own certificate expires, Unix seconds.
+    /// Expiry of this server's certificate, Unix seconds.
     pub(crate) expires_s: Option<i64>,
 }
 
-/// A handshake under way.
+/// A handshake in progress.
 #[derive(Debug)]
 struct Handshake(Arc<ClientTls>);
 
 impl Handshake {
-    /// `None`: too many.
+    /// Returns `None` if there are too many.
     fn begin(tls: &Arc<ClientTls>) -> Option<Handshake> {
         let count = tls.handshakes.fetch_add(1, Ordering::Relaxed) + 1;
         let handshake = Handshake(tls.clone());
@@ -155,18 +157,18 @@ impl Drop for Handshake {
     }
 }
 
-/// How bytes pass between a connection and its socket.
+/// The transport between a connection and its socket.
 #[derive(Debug)]
 pub(crate) enum Wire {
-    /// As they are.
+    /// Plain.
     Plain,
-    /// The first byte will tell.
+    /// Decided by the first byte.
     Undecided(Arc<ClientTls>, Rc<RefCell<Vec<u8>>>),
     /// Encrypted.
     Secure(Box<Secure>),
 }
 
-/// Why a connection cannot go on.
+/// Reason why a connection cannot continue.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(crate) enum WireEnd {
     #[error("the client does not speak TLS, and this port takes nothing else")]
@@ -178,7 +180,7 @@ pub(crate) enum WireEnd {
 }
 
 impl Wire {
-    /// For a connection through this door. `scratch` is the thread's.
+    /// Returns the transport for a connection through `door`. `scratch` belongs to the thread.
     pub(crate) fn new(
         door: Door,
         tls: Option<&Arc<ClientTls>>,
@@ -191,7 +193,7 @@ impl Wire {
         }
     }
 
-    /// With the first byte, what it is.
+    /// Decides between plain and TLS from the first byte.
     pub(crate) fn decide(&mut self, first: u8) -> Result<(), WireEnd> {
         if let Wire::Undecided(tls, scratch) = self {
             *self = if first == FIRST_BYTE { Secure::new(tls, scratch)? } else { Wire::Plain };
@@ -200,23 +202,23 @@ impl Wire {
     }
 }
 
-/// The session of one connection.
+/// The TLS session of one connection.
 #[derive(Debug)]
 pub(crate) struct Secure {
     session: Session,
-    /// Bytes at the start of what is unsent that are encrypted.
+    /// Encrypted bytes at the start of the unsent output.
     sealed: usize,
-    /// `None` once it is over.
+    /// `None` once the handshake is over.
     handshake: Option<Handshake>,
     scratch: Rc<RefCell<Vec<u8>>>,
 }
 
-/// Whom a certificate shows.
+/// Identity proven by a certificate.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Proved {
-    /// The subject, as ACLs name it.
+    /// The subject, as in ACLs.
     pub(crate) subject: String,
-    /// It may do everything.
+    /// The identity is the superuser.
     pub(crate) is_super: bool,
 }
 
@@ -233,18 +235,19 @@ impl Secure {
         self.handshake.is_some()
     }
 
-    /// The client has said that it sends nothing more.
+    /// Returns whether the client has announced that it sends nothing more.
     pub(crate) fn is_peer_closed(&self) -> bool {
         self.session.is_peer_closed()
     }
 
-    /// Something of an unfinished record is there.
+    /// Returns whether part of an unfinished record has arrived.
     pub(crate) fn has_partial(&self) -> bool {
         self.session.has_partial()
     }
 
-    /// Takes what came. `plain` gets the client's bytes, `unsent` what is to be sent behind what is there, which is sealed first.
-    /// Tells whom the client's certificate shows, once, when the handshake is over.
+    /// Processes raw input. Appends the client's bytes to `plain`. Seals `unsent`, then appends TLS
+    /// output to it. Returns the identity in the client's certificate once, when the handshake
+    /// completes.
     pub(crate) fn receive(
         &mut self,
         input: &mut [u8],
@@ -294,7 +297,7 @@ impl Secure {
         Ok(Some(Proved { subject, is_super }))
     }
 
-    /// Encrypts what stands behind the sealed bytes.
+    /// Encrypts the output after the sealed bytes.
     pub(crate) fn seal(&mut self, unsent: &mut Vec<u8>) -> Result<(), SessionError> {
         let start = self.sealed.min(unsent.len());
         if start < unsent.len() {
@@ -307,12 +310,13 @@ impl Secure {
         Ok(())
     }
 
-    /// So many of the sealed bytes were sent.
+    /// Notes that `count` of the sealed bytes were sent.
     pub(crate) fn sent(&mut self, count: usize) {
         self.sealed -= count;
     }
 
-    /// Says goodbye behind what is unsent; whether there was anything left to say.
+    /// Appends the TLS close message after the unsent output. Returns whether there is anything to
+    /// send.
     pub(crate) fn close(&mut self, unsent: &mut Vec<u8>) -> bool {
         if self.seal(unsent).is_err() {
             return false;
@@ -330,7 +334,7 @@ mod tests {
 
     use super::*;
 
-    /// The server's side, and its client's, which has said hello.
+    /// Returns the server's session and the client's, whose hello is in `hello`.
     fn pair(dir: &std::path::Path, hello: &mut Vec<u8>) -> (Secure, Session) {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let store = |name: &str, content: String| {

@@ -1,4 +1,4 @@
-//! Why a server does not start.
+//! Errors of a server start.
 
 use std::io;
 
@@ -10,51 +10,51 @@ use crate::auth::SaslError;
 use crate::io::listening::ListenError;
 use crate::observe::admin::{Busy, Port};
 
-/// Why a server does not start.
+/// Reason why a server does not start.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
-    /// The users of SASL cannot be had.
+    /// The SASL users cannot be loaded.
     #[error(transparent)]
     Sasl(#[from] SaslError),
     /// The audit log cannot be written.
     #[error("cannot write the audit log (oxkeeper.audit.file): {0}")]
     Audit(io::Error),
-    /// The key or trust stores of TLS cannot be used.
+    /// The TLS key or trust stores cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// Clients cannot be accepted.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The configuration asks for what this version does not do.
+    /// The configuration asks for something this version does not support.
     #[error("{}", .0.join("\n"))]
     Unserved(Vec<String>),
-    /// The data is not of this kind of server.
+    /// The data belongs to another kind of server.
     #[error("{dir} cannot be used: {reason}")]
     OtherData {
         /// The data directory.
         dir: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// A port for administrators or metrics cannot be had.
+    /// The admin or metrics port cannot be bound.
     #[error("cannot listen on {address} for {what} ({key}): {source}")]
     Admin {
-        /// What was tried.
+        /// The address to bind.
         address: String,
-        /// For whom.
+        /// The purpose of the port.
         what: &'static str,
-        /// The key to change.
+        /// The configuration key to change.
         key: &'static str,
-        /// Why not.
+        /// The error from the system.
         source: io::Error,
     },
-    /// The peers' port cannot be had.
+    /// The peer port cannot be bound.
     #[error("cannot start as a member of the ensemble: {0}")]
     Ensemble(io::Error),
-    /// The system refuses a thread or a runtime.
+    /// The system cannot create a thread or a runtime.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
 }

@@ -1,13 +1,14 @@
-//! What the configuration says of limits, as connections use it.
+//! The configured limits, in the form that connections use.
 //!
-//! Source: `QuorumZooKeeperServer#getGlobalOutstandingLimit`, `BlueThrottle`, `ZooKeeperServer#setLargeRequestMaxBytes`.
+//! Source: `QuorumZooKeeperServer#getGlobalOutstandingLimit`, `BlueThrottle`,
+//! `ZooKeeperServer#setLargeRequestMaxBytes`.
 
 use oxkeeper_replica::Load;
 use oxkeeper_replica::load::{Gate, LoadLimits, Rations};
 
 use oxkeeper_config::{Config, Limits};
 
-/// Nothing is under way yet.
+/// Returns a load with no requests in flight.
 pub(crate) fn load(config: &Config, now_ms: u64, seed: u64) -> Load {
     let gate = rations(&config.limits, config.local_sessions_enabled).map(|rations| Gate::new(rations, now_ms, seed));
     let servers = config.ensemble.membership.as_ref().map_or(1, |membership| membership.members.len());
@@ -28,7 +29,8 @@ fn load_limits(limits: &Limits, servers: usize) -> LoadLimits {
 
 fn rations(limits: &Limits, local_sessions: bool) -> Option<Rations> {
     let (global, local) = (limits.connection_weight_global, limits.connection_weight_local);
-    // ZooKeeper: nothing is cheaper than a local session, and the numbers of tokens are meant for global ones.
+    // ZooKeeper: nothing may cost less than a local session, and the configured token counts refer
+    // to global ones.
     let (global, renew) = (global.max(local), limits.connection_weight_renew.max(local));
     let (times, weights) = match limits.connection_weights_enabled {
         true => (global, [if local_sessions { local } else { global }, renew]),

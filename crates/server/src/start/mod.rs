@@ -1,4 +1,4 @@
-//! Puts a server together, and takes it apart.
+//! Starts and stops a server.
 
 pub(crate) mod error;
 pub(crate) mod limits;

@@ -1,7 +1,8 @@
-//! What a start reads before it opens data and sockets: whatever makes the configuration unusable here and now.
+//! Checks and loads everything that can make the configuration unusable on this machine, before a
+//! start opens data and sockets.
 //!
-//! Invariant: `serve` and `config check` ask the same questions, these. What is not asked: whether ports are free, and
-//! what is in the data directory.
+//! Invariant: `serve` and `config check` make the same checks, these. Not checked: whether ports
+//! are free, and the contents of the data directory.
 
 use std::sync::Arc;
 
@@ -14,16 +15,16 @@ use crate::peers::PeerTls;
 use crate::telemetry::audit;
 use oxkeeper_config::Config;
 
-/// Asks everything that a start asks before it opens data and sockets; leaves nothing behind.
+/// Makes every check that a start makes before it opens data and sockets. Leaves nothing behind.
 ///
 /// # Errors
-/// What [`crate::Server::start`] would say.
+/// Any error that [`crate::Server::start`] would return for the same reason.
 pub fn check(config: &Config) -> Result<(), StartError> {
     refuse(config)?;
     Keys::load(config).map(drop)
 }
 
-/// What needs no answer from users and stores.
+/// Makes the checks that need neither SASL users nor TLS stores.
 pub(crate) fn refuse(config: &Config) -> Result<(), StartError> {
     let unserved = config.unserved();
     if !unserved.is_empty() {
@@ -32,7 +33,7 @@ pub(crate) fn refuse(config: &Config) -> Result<(), StartError> {
     audit::check(config).map_err(StartError::Audit)
 }
 
-/// The users of SASL, and the stores of TLS on each kind of connections.
+/// SASL users, and the TLS stores for each kind of connection.
 pub(crate) struct Keys {
     pub(crate) sasl: Option<Arc<Sasl>>,
     pub(crate) clients: Option<Arc<ClientTls>>,

@@ -1,4 +1,5 @@
-//! Puts a server together: recovered state, engine, checkpoints, threads that own connections, listener.
+//! Assembles a server: recovered state, engine, checkpoints, threads that own connections,
+//! listener.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,29 +51,31 @@ use crate::thread::spawn;
 use oxkeeper_config::Config;
 use oxkeeper_config::Word;
 
-/// ZooKeeper: the id of a standalone server, which is the top byte of its session ids.
+/// ZooKeeper: the id of a standalone server, which forms the top byte of its session ids.
 const STANDALONE_ID: ServerId = ServerId(1);
-/// Longest frame whatever `jute.maxbuffer` says: a write with its identities must fit into one log entry, bytes.
+/// Maximum frame length regardless of `jute.maxbuffer`, bytes: a write with its identities must fit
+/// into one log entry.
 const FRAME_LEN_MAX: usize = RECORD_LEN_MAX - 2 * IDENTITIES_LEN_MAX;
-/// ZooKeeper: read-only mode does not begin earlier, however short a tick is.
+/// ZooKeeper: read-only mode does not begin earlier, even with a short tick.
 const READ_ONLY_AFTER_MIN_MS: u64 = 2000;
-/// Threads that own connections, whatever is asked for.
+/// Maximum number of threads that own connections.
 const IO_THREADS_MAX: usize = 64;
-/// How long a stop waits for clients to have nothing asked, ms: those that always have are not waited for any longer.
+/// Time a stop waits for clients to have no request pending, ms. Clients that always have one are
+/// not waited for any longer.
 const DRAIN_MS: u64 = 1_000;
-/// How long it then waits for the answers to what was read, ms.
+/// Time a stop then waits for the replies to what was read, ms.
 const LEAVE_MS: u64 = 1_000;
-/// How long it waits for clients to close that have everything, ms.
+/// Time a stop waits for clients that have received everything to close, ms.
 const PARTING_MS: u64 = 100;
-/// How often it looks whether they have.
+/// Interval between checks of these conditions.
 const WAIT_POLL: Duration = Duration::from_millis(1);
 
-/// What is chosen beside the configuration file.
+/// Options that are not in the configuration file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StartOptions {
-    /// Keep nothing on disk.
+    /// Keeps nothing on disk.
     pub in_memory: bool,
-    /// Threads that own connections; 0 chooses by the number of cores.
+    /// Number of threads that own connections; 0 chooses it from the number of cores.
     pub io_threads: usize,
 }
 
@@ -86,32 +89,32 @@ pub struct Server {
     admission: Arc<Admission>,
     watchdog: Arc<Watchdog>,
     role: Arc<RoleCell>,
-    /// Every server of the ensemble, as the configuration names them; none of a standalone server.
+    /// All servers of the ensemble, from the configuration; empty for a standalone server.
     members: Vec<ServerId>,
-    /// Of a standalone server it leaves what it had on disk.
+    /// On a standalone server, returns what it had on disk.
     engine: JoinHandle<Option<OnDisk>>,
     ended: Arc<Ended>,
     others: Vec<JoinHandle<()>>,
     site: Arc<Site>,
-    /// Ends after everything else: it tells of the stop.
+    /// Ends after everything else, since it reports the stop.
     admin: Option<AdminServer>,
     auditing: Option<Auditing>,
 }
 
-/// Who is let in, who is told of, and how bytes are kept from others.
+/// Authentication, auditing, and TLS for clients and peers.
 type Guards = (Option<Arc<Sasl>>, Option<Arc<AuditLog>>, Option<Arc<ClientTls>>, Option<Arc<PeerTls>>);
 
-/// Where the state comes from and goes to.
+/// The state and its storage.
 struct Durable {
     state: State,
-    /// `None`: everything is in memory only.
+    /// `None`: all data is in memory only.
     incarnation: Option<Incarnation>,
     checkpoints: Option<SharedCheckpoints>,
     stats: StartupStats,
 }
 
 impl Server {
-    /// Recovers, binds, and serves. Returns once clients are accepted.
+    /// Recovers the data, binds the ports and starts serving. Returns once clients are accepted.
     ///
     /// # Errors
     /// Any [`StartError`].
@@ -119,7 +122,7 @@ impl Server {
         Server::start_on(config, options, Arc::new(RealDisk))
     }
 
-    /// As [`Server::start`], with the data on `disk`: tests have one that fills up and crashes.
+    /// Like [`Server::start`], with the data on `disk`. Tests pass one that fills up and crashes.
     ///
     /// # Errors
     /// Any [`StartError`].
@@ -158,54 +161,57 @@ impl Server {
         assemble(config, security, clock, disk.clone(), durable, listeners, threads, admin)
     }
 
-    /// Where clients connect now: without TLS, if there is such a port.
+    /// Returns the current address for clients: the plain one if there is one.
     pub fn address(&self) -> SocketAddr {
         self.listening.address()
     }
 
-    /// Where administrators connect over HTTP, if they may.
+    /// Returns the HTTP address for administrators, if enabled.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().and_then(AdminServer::address)
     }
 
-    /// Where metrics have a port of their own.
+    /// Returns the address for metrics, if they have a port of their own.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().and_then(AdminServer::metrics_address)
     }
 
-    /// Where clients connect with TLS.
+    /// Returns the address for clients with TLS.
     pub fn secure_address(&self) -> Option<SocketAddr> {
         self.listening.secure_address()
     }
 
-    /// Waits until clients are served, with writes: a standalone server serves them from its start.
+    /// Waits until clients are served, including writes. A standalone server serves them from its
+    /// start.
     pub async fn serving(&self) {
         self.role.serving().await;
     }
 
-    /// Returns what a member of an ensemble waits for before it serves clients.
+    /// Returns the reason why a member of an ensemble does not serve clients yet.
     pub fn waits_for(&self) -> Option<String> {
         let ids: Vec<String> = self.members.iter().map(ServerId::to_string).collect();
         (!ids.is_empty()).then(|| format!("a majority of the servers {}", ids.join(", ")))
     }
 
-    /// Until this server must end by itself: for ever, mostly.
+    /// Waits until this server must end by itself, which mostly never happens.
     pub async fn wait_for_end(&self) {
         self.ended.wait().await;
     }
 
-    /// Why it must end by itself, if it must.
+    /// Returns the reason why this server must end by itself, if any.
     pub fn ended(&self) -> Option<Reason> {
         self.ended.reason().cloned()
     }
 
-    /// The threads that have not gone round for longer than `patience`, though nothing excuses them: a watchdog's question.
+    /// Returns the threads that made no progress for longer than `patience` without an excuse, for
+    /// a watchdog.
     pub fn stalled(&self, patience: Duration) -> Vec<String> {
         self.watchdog.stalled(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Stops: no new clients; each connection ends at a moment when it waits for nothing it has asked, or after
-    /// [`DRAIN_MS`]; everything proposed is made durable and answered; then a checkpoint, if the log has grown.
+    /// Stops the server: accepts no new clients; ends each connection at a point where it awaits no
+    /// reply, or after [`DRAIN_MS`]; makes all proposals durable and answers them; then writes a
+    /// checkpoint if the log has grown.
     pub fn stop(self) {
         self.site.stop();
         self.listening.stop();
@@ -225,7 +231,7 @@ impl Server {
 }
 
 impl Server {
-    /// Lets every client go at a moment that costs it nothing, if it has one in time.
+    /// Ends each client's connection at a point where it loses nothing, if there is one in time.
     fn see_off(&self) {
         let admission = &self.admission;
         let order = |order: fn() -> Order| self.mailboxes.iter().for_each(|mailbox| mailbox.order(order()));
@@ -239,7 +245,7 @@ impl Server {
     }
 }
 
-/// Until `holds`, at most so long.
+/// Waits until `holds` returns true, for at most `limit_ms`.
 fn wait(limit_ms: u64, holds: impl Fn() -> bool) {
     let until = Instant::now() + Duration::from_millis(limit_ms);
     while !holds() && Instant::now() < until {
@@ -272,8 +278,9 @@ fn open(config: &Config, options: StartOptions, disk: &Arc<dyn Disk>, seed: u64)
     })
 }
 
-/// Another server's data brings its promises and acceptances, and lacks this one's. Only where all members begin with one and the
-/// same copy is that safe, which is how an operator recovers from lost disks.
+/// Warns about data that another server wrote: it brings that server's promises and acceptances, and
+/// lacks this one's. It is safe only if all members start with the same copy, which is how an
+/// operator recovers from lost disks.
 fn warn_of_copy(config: &Config, recovered: &Recovered) {
     if let (Some(membership), Some(owner)) = (&config.ensemble.membership, owner_of(&recovered.log))
         && owner != membership.me
@@ -287,7 +294,8 @@ fn warn_of_copy(config: &Config, recovered: &Recovered) {
     }
 }
 
-/// The data of a standalone server is not that of an ensemble's member, nor that of another ensemble's.
+/// Returns an error if the data is from a standalone server and this is a member of an ensemble, or
+/// the reverse, or if it is from another ensemble.
 fn check_kind(config: &Config, recovered: &Recovered) -> Result<(), StartError> {
     let founded = members_of(&recovered.log);
     let dedicated = recovered.state.ensemble() != 0;
@@ -297,7 +305,7 @@ fn check_kind(config: &Config, recovered: &Recovered) -> Result<(), StartError> 
             "it belongs to a member of the ensemble of servers {members:?}. Add their server lines to the configuration; \
              for an ensemble of one, set standaloneEnabled=false as well"
         )),
-        // A standalone server would change what the others have under the same name.
+        // A standalone server would change data that the others have under the same ensemble.
         (None, None) if dedicated => refuse(
             "it was imported for an ensemble. Import it again with a configuration that has no server lines"
                 .to_owned(),
@@ -307,7 +315,7 @@ fn check_kind(config: &Config, recovered: &Recovered) -> Result<(), StartError> 
              backup on every server of the ensemble"
                 .to_owned(),
         ),
-        // Where members change, the state knows them.
+        // If members can change, the state has the current ones.
         (Some(membership), Some(_)) if membership.reconfig_enabled || recovered.state.voter_changes() > 0 => Ok(()),
         (Some(membership), Some(members)) if *members != *member::member_ids(membership) => {
             let wanted = member::member_ids(membership);
@@ -385,12 +393,14 @@ fn assemble(
         clock,
         watchdog: watchdog.clone(),
         load,
-        // Without a limit on requests only the engine's pace holds clients back, and nothing is forgotten for that.
+        // Without a limit on requests, only the engine's pace throttles clients, and no requests
+        // are dropped for that.
         drop_stale: config.limits.request_throttle_max_requests > 0 && config.limits.request_throttle_drop_stale,
         sessionless_timeout_ms: u64::from(config.limits.sessionless_connection_timeout_ms),
     });
     let auth_rules = io.config.auth.clone();
-    // Before the members are asked where this server should listen; clients wait until there is a thread for them.
+    // This precedes the lookup of the members' address for this server. Clients wait until a thread
+    // serves them.
     listening.open(listeners);
     let ended = Arc::new(Ended::default());
     let mut others = Vec::new();
@@ -508,7 +518,8 @@ fn assemble(
     })
 }
 
-/// One for each core: they share the cores with the engine, which mostly waits for the disk.
+/// Returns one thread per core, up to 8. They share the cores with the engine, which mostly waits
+/// for the disk.
 fn io_threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from).min(8)
 }
@@ -517,7 +528,8 @@ fn tick_ms(config: &Config) -> u64 {
     u64::try_from(config.tick_time_ms).unwrap_or(1).max(1)
 }
 
-/// Makes what is shared out of a recovered state. A member of an ensemble does not serve until it is in touch with it.
+/// Returns a function that builds the shared part from a recovered state. A member of an ensemble
+/// does not serve until it is in contact with the ensemble.
 fn renewal(config: &Config, clock: Clock, settings: Settings) -> Box<dyn Fn(State) -> Shared + Send> {
     let tick_ms = tick_ms(config);
     let member = config.ensemble.membership.as_ref().map(|membership| membership.me);
@@ -530,7 +542,7 @@ fn renewal(config: &Config, clock: Clock, settings: Settings) -> Box<dyn Fn(Stat
     })
 }
 
-/// How long a member must be without a quorum before it serves reads, ms; `None` if it never does.
+/// Returns the time without a quorum after which a member serves reads, ms, or `None` for never.
 fn read_only_after_ms(config: &Config) -> Option<u64> {
     config.read_only_mode.then(|| u64::try_from(config.tick_time_ms).unwrap_or(0).max(READ_ONLY_AFTER_MIN_MS))
 }
@@ -543,7 +555,7 @@ fn level_max(config: &Config) -> Level {
     config.feature_level_max.map_or(KNOWS, Level)
 }
 
-/// Unlike that of any other process.
+/// Returns a seed that differs from that of any other process.
 fn seed(clock: Clock) -> u64 {
     clock.wall_ms() as u64 ^ (u64::from(std::process::id()) << 32)
 }
@@ -562,7 +574,7 @@ fn settings(config: &Config) -> Settings {
     on.fold(Settings::default(), |settings, (_, switch)| settings.with(switch))
 }
 
-/// ZooKeeper: a standalone server has none, whatever is written.
+/// ZooKeeper: a standalone server has no local sessions, regardless of the configuration.
 fn local_sessions(config: &Config) -> LocalSessions {
     match (config.is_distributed() && config.local_sessions_enabled, config.local_sessions_upgrading_enabled) {
         (false, _) => LocalSessions::Off,
@@ -600,7 +612,7 @@ fn connection_config(config: &Config, settings: Settings, sasl: Option<Arc<Sasl>
     }
 }
 
-/// A thread that owns connections; the first one also accepts them.
+/// Runs a thread that owns connections. The first one also accepts clients.
 fn run_io(thread: u16, shared: Arc<IoShared>) {
     let runtime = runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let runtime = runtime.expect("the system has an event queue left");

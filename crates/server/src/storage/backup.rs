@@ -1,8 +1,10 @@
-//! A backup of a running server: the durable tree of one checkpoint, written as ZooKeeper writes a snapshot.
+//! A backup of a running server: the durable tree of one checkpoint, in ZooKeeper's snapshot
+//! format.
 //!
-//! Two passes. The first reads every record once, checks them against the sums they were written with, and learns the shape of the
-//! tree and so the length of the file: sixteen bytes of memory a znode. The second follows the tree, parents first.
-//! Invariant: what is written is one checkpoint, whatever the server does meanwhile; damage ends it with an error.
+//! There are two passes. The first reads every record once, verifies the checksums and learns the
+//! shape of the tree, and from it the length of the file. It uses sixteen bytes of memory per
+//! znode. The second walks the tree, parents first. Invariant: the output is one checkpoint,
+//! regardless of concurrent writes; damage ends it with an error.
 
 use std::io::{self, Write};
 
@@ -20,18 +22,18 @@ use thiserror::Error;
 
 use crate::storage::checkpoint::Image;
 
-/// The tree digest we keep.
+/// Version of the tree digest.
 const DIGEST_VERSION: i32 = 2;
-/// Bytes around everything: header, counts, end mark, digest, last zxid, three seals.
+/// Bytes of the fixed parts: header, counts, end mark, digest, last zxid, three seals.
 const FRAME_LEN: u64 = 16 + 4 + 4 + 5 + 20 + 8 + 3 * 13;
-/// Bytes of a session.
+/// Bytes per session.
 const SESSION_LEN: u64 = 12;
-/// Bytes of a znode beside path and data.
+/// Bytes per znode, without path and data.
 const ZNODE_LEN: u64 = 4 + 4 + 8 + 60;
-/// No slot.
+/// Absence of a slot.
 const NIL: u32 = Slot::NIL.0;
 
-/// Why there is no backup.
+/// Reason why there is no backup.
 #[derive(Debug, Error)]
 pub(crate) enum BackupError {
     #[error(transparent)]
@@ -46,13 +48,13 @@ pub(crate) enum BackupError {
     Io(#[from] io::Error),
 }
 
-/// A backup that is about to be written.
+/// A backup ready to be written.
 #[derive(Debug)]
 pub(crate) struct Backup {
     image: Image,
-    /// The last transaction in it.
+    /// The last transaction included.
     pub(crate) zxid: Zxid,
-    /// Bytes it will have.
+    /// Length of the output, bytes.
     pub(crate) len: u64,
     digest: u64,
     sessions: Vec<(i64, i32)>,
@@ -60,7 +62,7 @@ pub(crate) struct Backup {
     shape: Shape,
 }
 
-/// Who is whose child, by slot.
+/// Parent and child links between slots.
 #[derive(Debug, Default)]
 struct Shape {
     parents: Vec<u32>,
@@ -79,7 +81,8 @@ impl Shape {
         (self.parents[slot as usize], self.name_lens[slot as usize]) = (parent, name_len);
     }
 
-    /// Links children; how many znodes hang on the root, itself included, and the bytes of all their paths.
+    /// Links the children. Returns the number of znodes under the root, including the root, and the
+    /// total bytes of their paths.
     fn link(&mut self) -> Option<(u64, u64)> {
         self.first_children = vec![NIL; self.parents.len()];
         self.siblings = vec![NIL; self.parents.len()];
@@ -105,7 +108,7 @@ impl Shape {
         Some((count, bytes))
     }
 
-    /// What follows in a walk with parents first, and how deep it is.
+    /// Returns the next slot and its depth in a pre-order walk.
     fn next(&self, slot: u32, depth: usize) -> Option<(u32, usize)> {
         let first = self.first_children[slot as usize];
         if first != NIL {
@@ -124,7 +127,7 @@ impl Shape {
 }
 
 impl Backup {
-    /// Reads everything once.
+    /// Makes the first pass.
     pub(crate) fn prepare(image: Image) -> Result<Backup, BackupError> {
         let snapshot = image.snapshot.as_ref().ok_or(BackupError::Ending)?;
         let (zxid, digest) = position(&snapshot.meta(SCALARS)?.unwrap_or_default())?;
@@ -163,12 +166,12 @@ impl Backup {
         Ok(Backup { image, zxid, len, digest, sessions, acls, shape })
     }
 
-    /// Whether it must end before it is whole: for who takes what is written.
+    /// Returns a check whether the backup must end early, for the consumer of the output.
     pub(crate) fn ending(&self) -> impl Fn() -> bool + Send + 'static {
         self.image.ending()
     }
 
-    /// Writes it.
+    /// Writes the backup.
     pub(crate) fn write(self, out: impl Write) -> Result<(), BackupError> {
         let snapshot = self.image.snapshot.as_ref().ok_or(BackupError::Ending)?;
         let acls = self.acls.iter().map(|(id, list)| (*id, list.as_slice()));

@@ -1,8 +1,11 @@
-//! Checkpoints: what changed goes from memory to the durable tree, in the background, so that the log stays short.
+//! Checkpoints copy changes from memory to the durable tree in the background, so that the log
+//! stays short.
 //!
-//! Begun when the log behind the last one has grown by [`LOG_LEN`]; the state is locked only to capture a few znodes at
-//! a time. A failed checkpoint leaves the former one and is tried again. Invariant: the log is trimmed only up to what a
-//! committed checkpoint holds. A checkpoint begins between two log entries: a restart applies whole ones.
+//! A checkpoint begins when the log after the last one has grown by [`LOG_LEN`]. The state is
+//! locked only to capture a few znodes at a time. After a failure, the previous checkpoint stays
+//! and another attempt follows. Invariant: the log is trimmed only up to what a committed
+//! checkpoint holds. A checkpoint begins between two log entries, because a restart applies whole
+//! entries.
 
 use std::io;
 use std::sync::Arc;
@@ -21,40 +24,40 @@ use crate::clock::Clock;
 use crate::telemetry::counters::CheckpointStats;
 use crate::thread::{give_way, spawn};
 
-/// Bytes of log behind the last checkpoint that begin the next one.
+/// Bytes of log after the last checkpoint at which the next one begins.
 const LOG_LEN: u64 = 32 << 20;
-/// Znodes captured under one lock: about 30 µs.
+/// Maximum number of znodes captured under one lock, which takes about 30 µs.
 const CAPTURE_MAX: usize = 128;
-/// Bytes of log behind the last checkpoint that a stop, or a tick without a write, turns into one more, so that the next
-/// start is quick.
+/// Bytes of log after the last checkpoint above which a stop, or a tick without a write, triggers
+/// another one to speed up the next start.
 const STOP_LOG_LEN: u64 = 4 << 20;
-/// A checkpoint may use the whole disk when no write has come for this long, ms.
+/// Time without writes after which a checkpoint may use the full disk bandwidth, ms.
 const QUIET_MS: u64 = 5;
-/// How often it is looked whether the log has all that is applied.
+/// Interval between checks whether the log has everything that is applied.
 const DISK_POLL: Duration = Duration::from_millis(1);
-/// How often it is looked whether an image may still come.
+/// Interval between checks whether an image can still come.
 const IMAGE_POLL: Duration = Duration::from_secs(1);
 /// Pause after a failed checkpoint.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-/// When to checkpoint, and how far the last one came.
+/// Decides when to checkpoint, and tracks the progress.
 #[derive(Debug)]
 pub(crate) struct Checkpoints {
-    /// Log entries applied. Changed only while the state is locked exclusively.
+    /// Number of log entries applied. Changes only while the state is locked exclusively.
     applied: AtomicU64,
-    /// Log entries the durable tree holds.
+    /// Number of log entries in the durable tree.
     committed: AtomicU64,
-    /// Bytes of the log behind the last checkpoint.
+    /// Bytes of log after the last checkpoint.
     behind: AtomicU64,
-    /// Held while an entry is applied, of which the state may be unlocked in between.
+    /// Held while an entry is applied, since the state may be unlocked in the middle of an entry.
     entry: Arc<Mutex<()>>,
-    /// Something is applied, or about to be, that the log does not have.
+    /// An entry is applied, or about to be, that is not in the log.
     ahead: AtomicBool,
-    /// A checkpoint is about to begin: nothing is applied before the log has it.
+    /// A checkpoint is about to begin: entries are applied only once they are in the log.
     begins: AtomicBool,
     asked: Mutex<Asked>,
     wake: Condvar,
-    /// Who waits for an image of the state.
+    /// Callers that wait for an image of the state.
     waiting: Mutex<Vec<Channel<Image>>>,
     readers: Arc<Readers>,
     pub(crate) stats: Mutex<CheckpointStats>,
@@ -67,7 +70,8 @@ struct Asked {
 }
 
 impl Checkpoints {
-    /// After recovery: so many entries applied, so many in the tree, so many bytes between.
+    /// Returns the status after a recovery: entries applied, entries in the tree, and bytes of log
+    /// between the two.
     pub(crate) fn new(applied: u64, committed: u64, behind: u64) -> Checkpoints {
         Checkpoints {
             applied: AtomicU64::new(applied),
@@ -84,24 +88,26 @@ impl Checkpoints {
         }
     }
 
-    /// Begins anew, after another recovery: as [`Checkpoints::new`].
+    /// Resets the status after another recovery; see [`Checkpoints::new`].
     pub(crate) fn restart(&self, applied: u64, committed: u64, behind: u64) {
         self.applied.store(applied, Ordering::Release);
         self.committed.store(committed, Ordering::Release);
         self.behind.store(behind, Ordering::Relaxed);
         self.ahead.store(false, Ordering::SeqCst);
-        // Who came while there was no thread is still waiting.
+        // A caller that asked while there was no thread is still waiting.
         *self.asked.lock() = Asked { checkpoint: !self.waiting.lock().is_empty(), stop: false };
         self.readers.ending.store(false, Ordering::Release);
     }
 
-    /// Held while an entry is applied, of which the state may be unlocked in between: it keeps checkpoints from beginning.
-    /// Taken before the state.
+    /// Returns the lock held while an entry is applied, since the state may be unlocked in the
+    /// middle of an entry. It keeps checkpoints from beginning, and is taken before the state's
+    /// lock.
     pub(crate) fn between_entries(&self) -> &Arc<Mutex<()>> {
         &self.entry
     }
 
-    /// Whether entries may be applied now that the log does not have. If so, [`Checkpoints::note_ahead`] follows.
+    /// Returns whether entries that are not in the log may be applied now. If so, a call to
+    /// [`Checkpoints::note_ahead`] must follow.
     pub(crate) fn allow_ahead(&self) -> bool {
         let allowed = !self.begins.load(Ordering::SeqCst);
         if allowed {
@@ -110,12 +116,13 @@ impl Checkpoints {
         allowed
     }
 
-    /// Whether entries are applied that the log does not have.
+    /// Notes whether entries are applied that are not in the log.
     pub(crate) fn note_ahead(&self, ahead: bool) {
         self.ahead.store(ahead, Ordering::SeqCst);
     }
 
-    /// Waits until the log has all that is applied, and keeps more from being applied. `None` if the thread is to stop before.
+    /// Waits until everything applied is in the log, and keeps more from being applied. Returns
+    /// `None` if the thread is to stop first.
     fn begin(&self) -> Option<MutexGuard<'_, ()>> {
         self.begins.store(true, Ordering::SeqCst);
         let begun = loop {
@@ -133,7 +140,7 @@ impl Checkpoints {
         begun
     }
 
-    /// One more entry of `len` bytes is applied; the state is still locked.
+    /// Notes that another entry of `len` bytes is applied. The caller still holds the state's lock.
     pub(crate) fn applied(&self, len: u64) {
         self.applied.fetch_add(1, Ordering::Release);
         if self.behind.fetch_add(len, Ordering::Relaxed) + len > LOG_LEN {
@@ -141,24 +148,25 @@ impl Checkpoints {
         }
     }
 
-    /// Nothing was applied for a while: a good time to shorten the log for the next start.
+    /// Notes that nothing was applied for a while, a good time to shorten the log for the next
+    /// start.
     pub(crate) fn idle(&self) {
         if self.behind.load(Ordering::Relaxed) > STOP_LOG_LEN {
             self.ask(|asked| asked.checkpoint = true);
         }
     }
 
-    /// Log entries the durable tree holds.
+    /// Returns the number of log entries in the durable tree.
     pub(crate) fn committed_count(&self) -> u64 {
         self.committed.load(Ordering::Relaxed)
     }
 
-    /// Bytes of log entries applied behind the last checkpoint.
+    /// Returns the bytes of log entries applied after the last checkpoint.
     pub(crate) fn behind_len(&self) -> u64 {
         self.behind.load(Ordering::Relaxed)
     }
 
-    /// Log entries applied.
+    /// Returns the number of log entries applied.
     pub(crate) fn applied_count(&self) -> u64 {
         self.applied.load(Ordering::Relaxed)
     }
@@ -172,7 +180,8 @@ impl Checkpoints {
         }
     }
 
-    /// The state as it is now or a little later, once a checkpoint has it: blocks. `None` if that fails, or the server stops.
+    /// Returns an image of the state, as of now or slightly later. Blocks until a checkpoint has
+    /// it. Returns `None` if that fails or the server stops.
     pub(crate) fn image(&self) -> Option<Image> {
         let (sender, receiver) = mpsc::channel();
         self.waiting.lock().push(sender);
@@ -186,7 +195,7 @@ impl Checkpoints {
         }
     }
 
-    /// Everything that was applied before this checkpoint began is in it.
+    /// Sends images of this checkpoint, which has everything that was applied before it began.
     fn hand_out(&self, tree: &Tree, waiting: Vec<Channel<Image>>) {
         for sender in waiting {
             match tree.snapshot() {
@@ -197,20 +206,20 @@ impl Checkpoints {
         }
     }
 
-    /// The thread is to stop, after the checkpoint under way.
+    /// Tells the thread to stop after the current checkpoint.
     pub(crate) fn stop(&self) {
         self.ask(|asked| asked.stop = true);
     }
 
-    /// The last entry the log may forget.
+    /// Returns the last entry that the log may drop.
     pub(crate) fn trimmable(&self) -> Option<u64> {
         self.committed.load(Ordering::Acquire).checked_sub(1)
     }
 
-    /// Starts the thread that copies what changed into the durable tree.
+    /// Starts the thread that copies changes into the durable tree.
     ///
     /// # Errors
-    /// The system refuses a thread.
+    /// The system cannot create a thread.
     pub(crate) fn start(
         self: &Arc<Self>,
         shared: &Arc<RwLock<Shared>>,
@@ -221,7 +230,7 @@ impl Checkpoints {
         spawn("checkpoint", move || checkpoints.run(&shared, &tree, clock))
     }
 
-    /// The thread's work: a checkpoint whenever one is asked for.
+    /// Runs the thread: makes a checkpoint whenever one is requested.
     fn run(&self, shared: &RwLock<Shared>, tree: &Tree, clock: Clock) {
         give_way();
         loop {
@@ -292,7 +301,8 @@ impl Checkpoints {
         done
     }
 
-    /// Captures a few znodes at a time. While nobody writes, the disk need not be shared.
+    /// Writes the changed znodes, capturing a few at a time. Without writes from clients, the disk
+    /// need not be shared.
     fn put_znodes(
         &self,
         writer: &mut TreeWriter<'_>,
@@ -316,7 +326,8 @@ impl Checkpoints {
     }
 }
 
-/// Who reads images. Invariant: the thread ends when nobody does any more, so that the file is opened anew without readers.
+/// Readers of images. Invariant: the thread ends only after all readers have, so that the file is
+/// reopened without readers.
 #[derive(Debug, Default)]
 struct Readers {
     count: Mutex<usize>,
@@ -325,7 +336,7 @@ struct Readers {
 }
 
 impl Readers {
-    /// Waits until all have noticed.
+    /// Tells all readers to end and waits until they have.
     fn end(&self) {
         self.ending.store(true, Ordering::Release);
         let mut count = self.count.lock();
@@ -335,7 +346,7 @@ impl Readers {
     }
 }
 
-/// The durable tree as of one checkpoint, for as long as somebody reads it.
+/// The durable tree as of one checkpoint. Valid while somebody reads it.
 pub(crate) struct Image {
     pub(crate) snapshot: Option<Snapshot>,
     readers: Arc<Readers>,
@@ -353,12 +364,12 @@ impl Image {
         Image { snapshot: Some(snapshot), readers: readers.clone() }
     }
 
-    /// The server stops: whoever reads must end.
+    /// Returns whether the reader must end because the server stops.
     pub(crate) fn is_to_end(&self) -> bool {
         self.readers.ending.load(Ordering::Acquire)
     }
 
-    /// Tells the same to somebody who waits for what is read.
+    /// Returns the same check as a closure, for the consumer of what is read.
     pub(crate) fn ending(&self) -> impl Fn() -> bool + Send + 'static {
         let readers = self.readers.clone();
         move || readers.ending.load(Ordering::Acquire)
@@ -367,12 +378,12 @@ impl Image {
 
 impl Drop for Image {
     fn drop(&mut self) {
-        // The file is let go of before it is said so.
+        // Closes the file before the count says so.
         drop(self.snapshot.take());
         *self.readers.count.lock() -= 1;
         self.readers.none.notify_all();
     }
 }
 
-/// Shared with the thread.
+/// Checkpoints shared with the thread.
 pub(crate) type SharedCheckpoints = Arc<Checkpoints>;

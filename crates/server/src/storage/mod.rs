@@ -1,4 +1,4 @@
-//! What is done with the data directory while the server runs.
+//! Operations on the data directory of a running server.
 
 pub(crate) mod backup;
 pub(crate) mod checkpoint;

@@ -1,11 +1,14 @@
-//! A snapshot takes the place of the data of a running server alone.
+//! Replaces the data of a running standalone server with a snapshot.
 //!
-//! Two steps. `Restorer::restore`, on a thread of its own, reads the stream to its end, checks all of it, and writes the files of the
-//! new state beside the ones in use; the server serves meanwhile. Then the engine ends its life, makes the new files count
-//! ([`Planted::count`]) and begins the next life from them (`engine/incarnation.rs`).
-//! Owns `incoming` and `incoming-log` while it writes them. Invariant: whenever the process or the machine stops, the next start has the
-//! old data or the new, whole; one rename decides, and `durable/src/transfer/install.rs` has the argument.
-//! Source: `Commands.RestoreCommand`, `ZooKeeperServer#restoreFromSnapshot`; the files, the order and the epoch are ours.
+//! There are two steps. `Restorer::restore`, on a separate thread, reads and verifies the whole
+//! stream and writes the files of the new state next to the current ones while the server keeps
+//! serving. Then the engine ends its incarnation, makes the new files effective
+//! ([`Planted::count`]) and begins the next incarnation from them (`engine/incarnation.rs`).
+//! This module owns `incoming` and `incoming-log` while it writes them. Invariant: if the process
+//! or the machine stops at any point, the next start has either the old data or the new, complete.
+//! A single rename decides; `durable/src/transfer/install.rs` has the argument. Source:
+//! `Commands.RestoreCommand`, `ZooKeeperServer#restoreFromSnapshot`; the files, the order and the
+//! epoch are ours.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -22,58 +25,58 @@ use oxkeeper_zkfiles::dir::load_stream;
 use thiserror::Error;
 use tracing::{info, warn};
 
-/// Why nothing was restored: the old data counts.
+/// Reason why nothing was restored. The old data stays in effect.
 #[derive(Debug, Error)]
 pub enum RestoreError {
-    /// What was sent is no whole, sound snapshot.
+    /// The input is not a complete, valid snapshot.
     #[error("what was sent {0}")]
     Snapshot(#[from] Problem),
     /// The new files cannot be written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// There is no zxid behind those that clients have seen.
+    /// No zxid is left after those that clients have seen.
     #[error("no epoch of zxids is left after zxid {zxid}")]
     LastEpoch {
-        /// The snapshot's, or this server's.
+        /// The later of the snapshot's zxid and this server's.
         zxid: Zxid,
     },
-    /// Another one is being restored.
+    /// Another restore is in progress.
     #[error("another snapshot is being restored")]
     Busy,
-    /// This server's own zxids went on into the epoch that the restored data was to have.
+    /// This server's own zxids have advanced into the epoch meant for the restored data.
     #[error("this server's zxids reached the next epoch meanwhile; restore again")]
     Overtaken,
-    /// Nobody takes it any more.
+    /// The server is stopping.
     #[error("the server stops")]
     Stopping,
 }
 
-/// Where a standalone server has its data.
+/// Data directories of a standalone server.
 #[derive(Clone, Debug)]
 pub struct Dirs {
-    /// What keeps the files.
+    /// The disk that holds the files.
     pub disk: Arc<dyn Disk>,
     /// `dataDir`.
     pub data_dir: PathBuf,
-    /// `dataLogDir`, or the same again.
+    /// `dataLogDir`, or `dataDir` if that is not set.
     pub data_log_dir: PathBuf,
-    /// Against crafted collisions of paths.
+    /// Hash seed, against crafted collisions of paths.
     pub seed: u64,
 }
 
-/// The files of a new state beside the ones in use, whole and durable, which do not count yet.
+/// Files of a new state next to the current ones: complete and durable, but not yet in effect.
 #[derive(Debug)]
 pub struct Planted {
     dirs: Dirs,
-    /// With which it begins.
+    /// Zxid at which the new state begins.
     pub(crate) begin: Zxid,
-    /// The snapshot's.
+    /// Zxid of the snapshot.
     pub zxid: Zxid,
-    /// Its tree is not the one whose digest stands in it.
+    /// The tree does not match the digest in the snapshot.
     pub(crate) differs: bool,
 }
 
-/// Files that wait for the engine, and who wants to hear of it.
+/// Files waiting for the engine, and the channel for its answer.
 #[derive(Debug)]
 pub(crate) struct Replacement {
     pub(crate) planted: Planted,
@@ -82,17 +85,17 @@ pub(crate) struct Replacement {
 
 /// Outcome of a restore.
 pub(crate) struct Restored {
-    /// The last transaction in it.
+    /// The last transaction in the snapshot.
     pub(crate) zxid: Zxid,
-    /// The tree is not the one whose digest stands in the snapshot.
+    /// The tree does not match the digest in the snapshot.
     pub(crate) differs: bool,
 }
 
 impl Dirs {
-    /// Writes the new files; clients have seen zxids up to `seen`.
+    /// Writes the new files. `seen` is the last zxid that clients have seen.
     ///
     /// # Errors
-    /// Any [`RestoreError`]; what was written is removed.
+    /// Any [`RestoreError`]; the written files are removed.
     pub fn plant(&self, stream: impl Read, seen: Zxid) -> Result<Planted, RestoreError> {
         let (mut state, Restored { zxid, differs }) = self.read(stream, seen)?;
         let written = self.write(&mut state);
@@ -111,7 +114,7 @@ impl Dirs {
             warn!(%zxid, "the snapshot's tree does not match its digest");
         }
         let (mut state, kept) = snapshot.importing.finish(zxid.0, true);
-        // A client is refused that has seen a later zxid than the server's.
+        // The server refuses clients that have seen a later zxid than its own.
         if !state.leave_epoch(seen) {
             return Err(RestoreError::LastEpoch { zxid: zxid.max(seen) });
         }
@@ -120,13 +123,14 @@ impl Dirs {
     }
 
     fn write(&self, state: &mut State) -> Result<(), StoreError> {
-        // The recovery that this server began with has finished every installation.
+        // This server's recovery has completed any installation.
         assert!(begin_install(&*self.disk, &self.data_dir, &self.data_log_dir)?, "nothing waits to be installed");
         fill_log(&self.disk, &self.data_log_dir.join(INCOMING_LOG))?;
         fill_tree(&self.disk, &self.data_dir.join(INCOMING), state, |_| ())
     }
 
-    /// Removes what came to nothing. What stays is removed by the next attempt, or the next start.
+    /// Removes the files of a failed restore. The next attempt or the next start removes any that
+    /// remain.
     pub(crate) fn clear(&self) {
         if let Err(problem) = remove_leftovers(&*self.disk, &self.data_dir, &self.data_log_dir) {
             warn!(%problem, "cannot remove some files of a snapshot that was not restored");
@@ -135,13 +139,14 @@ impl Dirs {
 }
 
 impl Planted {
-    /// From here on the new files count: neither the old log nor the old tree may be open. The next recovery puts them into their place.
+    /// Makes the new files effective. Neither the old log nor the old tree may be open. The next
+    /// recovery moves the files into place.
     ///
     /// # Errors
-    /// [`StoreError::Io`]: the old ones count.
+    /// [`StoreError::Io`]: the old files stay in effect.
     ///
     /// # Panics
-    /// When nobody can tell which count.
+    /// If it is unknown which files are in effect.
     pub fn count(&self) -> Result<(), StoreError> {
         commit_install(&*self.dirs.disk, &self.dirs.data_dir)
     }
