@@ -1,4 +1,5 @@
-//! The two clocks: one that never jumps, for sessions and latencies; the wall's, for ctime, mtime and ttl only.
+//! The two clocks: a monotonic one for sessions and latencies, and the wall clock, only for ctime,
+//! mtime and TTLs.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,17 +10,18 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Monotonic time begins now.
+    /// Returns a clock whose monotonic time begins now.
     pub(crate) fn start() -> Clock {
         Clock { start: Instant::now() }
     }
 
-    /// Monotonic ms since the start.
+    /// Returns monotonic ms since the start.
     pub(crate) fn now_ms(&self) -> u64 {
         self.start.elapsed().as_millis() as u64
     }
 
-    /// Unix ms. It may jump; [`oxkeeper_state::time`] says which steps back are not seen.
+    /// Returns Unix ms. The value may jump; [`oxkeeper_state::time`] defines which backward steps
+    /// are hidden.
     pub(crate) fn wall_ms(&self) -> i64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
     }

@@ -1,4 +1,4 @@
-//! Why a server must end by itself, if it must: for the thread that waits for signals.
+//! The reason why a server must end by itself, for the thread that waits for signals.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,17 +8,17 @@ use oxkeeper_replica::ensemble::Outdated;
 use oxkeeper_state::Level;
 use tokio::sync::Notify;
 
-/// The reason why a server ends until an operator has done something.
+/// Reason why a server ends and needs an operator's action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Its peers have sent what it does not know.
+    /// Peers have sent entries that this release does not know.
     Entry(Outdated),
-    /// A majority of the voters has another state behind the same log entry.
+    /// A majority of the voters has another state after the same log entry.
     Diverged {
-        /// Where its data is.
+        /// Data directory of this server.
         data_dir: PathBuf,
     },
-    /// The state that it needs is of a higher feature level.
+    /// The state that this server needs has a higher feature level.
     State {
         /// The level of the state.
         needs: Level,
@@ -47,7 +47,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Told once.
+/// The reason, set at most once.
 #[derive(Debug, Default)]
 pub(crate) struct Ended {
     reason: OnceLock<Reason>,
@@ -64,7 +64,7 @@ impl Ended {
         self.reason.get()
     }
 
-    /// Until there is a reason; for ever if there is none.
+    /// Waits until there is a reason, possibly forever.
     pub(crate) async fn wait(&self) {
         self.told.notified().await;
     }

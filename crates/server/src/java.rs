@@ -1,10 +1,12 @@
-//! How Java prints: doubles, rounded averages, socket addresses, dates.
+//! Formats values like Java: doubles, rounded averages, socket addresses, dates.
 //!
-//! Owns no data. Source: `Double#toString`, `Inet6Address#getHostAddress`, `Date#toString`, `AvgMinMaxCounter#getAvg`.
+//! Source: `Double#toString`, `Inet6Address#getHostAddress`, `Date#toString`,
+//! `AvgMinMaxCounter#getAvg`.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// A double as `Double.toString` prints it: at least one decimal, scientific outside 10⁻³ … 10⁷.
+/// Formats a double like `Double.toString`: at least one decimal, scientific notation outside 10⁻³
+/// … 10⁷.
 pub fn double(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
@@ -22,7 +24,7 @@ pub fn double(value: f64) -> String {
     format!("{mantissa}{point}E{exponent}")
 }
 
-/// `total / count` rounded half up to four decimals, 0 without values.
+/// Returns `total / count` rounded half up to four decimals, or 0 if `count` is 0.
 pub fn average(total: i64, count: i64) -> f64 {
     if count <= 0 {
         return 0.0;
@@ -30,7 +32,7 @@ pub fn average(total: i64, count: i64) -> f64 {
     round_half_up(total as f64 / count as f64)
 }
 
-/// Rounds the exact decimal expansion of a double: its fifth decimal decides, and nothing after it can undo that.
+/// Rounds the exact decimal expansion of a double. Only the fifth decimal decides.
 fn round_half_up(value: f64) -> f64 {
     let expansion = format!("{:.60}", value.abs());
     let point = expansion.find('.').expect("the format has a point");
@@ -40,7 +42,7 @@ fn round_half_up(value: f64) -> f64 {
     rounded.copysign(value)
 }
 
-/// The number one in the last place above a decimal with four places.
+/// Returns the number one unit in the last place above a decimal with four places.
 fn next_ten_thousandth(digits: &str) -> f64 {
     let (whole, fraction) = digits.split_once('.').expect("four places");
     let joined: u128 = format!("{whole}{fraction}").parse().expect("digits of a 64-bit quotient fit in 128 bits");
@@ -48,7 +50,8 @@ fn next_ten_thousandth(digits: &str) -> f64 {
     format!("{}.{:04}", joined / 10_000, joined % 10_000).parse().expect("digits")
 }
 
-/// A socket address as `InetSocketAddress` prints it after the slash: IPv6 in brackets, without `::`.
+/// Formats a socket address like the part after the slash in `InetSocketAddress`: IPv6 in brackets,
+/// without `::`.
 pub fn socket_address(address: SocketAddr) -> String {
     let port = address.port();
     match address.ip().to_canonical() {
@@ -60,7 +63,7 @@ pub fn socket_address(address: SocketAddr) -> String {
     }
 }
 
-/// A time as `Date.toString` prints it in UTC: `Mon Nov 23 03:00:11 UTC 2026`.
+/// Formats a time like `Date.toString` in UTC: `Mon Nov 23 03:00:11 UTC 2026`.
 pub fn date(epoch_ms: i64) -> String {
     const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -73,7 +76,7 @@ pub fn date(epoch_ms: i64) -> String {
     format!("{weekday} {month} {day:02} {hour:02}:{minute:02}:{second:02} UTC {year}")
 }
 
-/// A time as logback's `%d{ISO8601}` prints it, in UTC: `2026-11-23 03:00:11,042`.
+/// Formats a time like logback's `%d{ISO8601}` in UTC: `2026-11-23 03:00:11,042`.
 pub fn log_time(epoch_ms: i64) -> String {
     let (seconds, ms) = (epoch_ms.div_euclid(1000), epoch_ms.rem_euclid(1000));
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
@@ -82,9 +85,10 @@ pub fn log_time(epoch_ms: i64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02},{ms:03}")
 }
 
-/// Year, month (1–12) and day of a day counted from 1970-01-01, in the Gregorian calendar.
+/// Returns year, month (1–12) and day for a day counted from 1970-01-01, in the Gregorian calendar.
 fn civil_date(days: i64) -> (i64, usize, i64) {
-    // Years begin in March here, so that the leap day is the last of a year; 400 years have 146,097 days.
+    // Years begin in March here, so that the leap day is the last day of a year; 400 years have
+    // 146,097 days.
     let days = days + 719_468;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

@@ -1,13 +1,13 @@
-//! Threads of this server.
+//! Starts threads.
 
 use std::io;
 use std::thread::{Builder, JoinHandle};
 
 use rustix::process::nice;
 
-/// Stack of a thread, bytes.
+/// Stack size of a thread, bytes.
 const STACK_LEN: usize = 1 << 20;
-/// How much later than the threads that serve a thread behind the scenes gets a core.
+/// Niceness of background threads, relative to the threads that serve.
 const NICENESS: i32 = 10;
 
 /// Starts a thread.
@@ -21,7 +21,8 @@ pub(crate) fn spawn<T: Send + 'static>(
     Builder::new().name(name.to_owned()).stack_size(STACK_LEN).spawn(work)
 }
 
-/// Has this thread give way to those that serve. A system that does not know niceness shares evenly.
+/// Lowers the priority of this thread below those that serve. A system without niceness shares
+/// evenly.
 pub(crate) fn give_way() {
     let _ = nice(NICENESS);
 }

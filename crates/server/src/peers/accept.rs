@@ -1,9 +1,10 @@
-//! Accepts peers: one thread at the listeners, one short-lived thread for each greeting.
+//! Accepts peers: one thread for the listeners, and one short-lived thread per greeting.
 //!
-//! The address moves when a reconfig says so; links stay. One that cannot be had leaves the former one open.
+//! A reconfig can move the address; links stay. If the new address cannot be bound, the old one
+//! stays open.
 //!
-//! Invariant: whatever a stranger sends or does not send costs one thread for `hello_timeout`, and of those there are at
-//! most [`GREETINGS_MAX`](super::stream::GREETINGS_MAX).
+//! Invariant: a stranger costs at most one thread for `hello_timeout`, whatever it sends, and there
+//! are at most [`GREETINGS_MAX`](super::stream::GREETINGS_MAX) such threads.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -26,15 +27,16 @@ use super::{OnState, spawn};
 use crate::net::rebind::{Rebind, reopen};
 use oxkeeper_config::HostPort;
 
-/// How long the system is left alone after it has refused a connection.
+/// Pause after the system has refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds what the configuration says: every address of the host's name that is ours, or all there are.
+/// Binds the configured address: every local address of the host name, or the wildcard addresses
+/// without one.
 pub(super) fn bind(place: &HostPort) -> io::Result<Vec<TcpListener>> {
     let port = place.port;
     let explain = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {place}: {error}"));
     let Some(host) = &place.host else {
-        // One socket for both families; a system without IPv6 still has IPv4.
+        // One socket serves both families; a system without IPv6 still has IPv4.
         let dual = TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)));
         return Ok(vec![dual.map_err(explain)?]);
     };
@@ -52,13 +54,13 @@ pub(super) fn bind(place: &HostPort) -> io::Result<Vec<TcpListener>> {
     }
 }
 
-/// What was open a moment ago.
+/// Binds addresses that were open a moment ago.
 fn bind_all(addresses: &[SocketAddr]) -> Option<Vec<TcpListener>> {
     let bound: io::Result<Vec<TcpListener>> = addresses.iter().map(TcpListener::bind).collect();
     bound.inspect_err(|problem| error!(%problem, "cannot accept peers any more")).ok()
 }
 
-/// Where peers are accepted.
+/// The listeners for peers.
 pub(super) struct Entrance {
     helpers: Arc<Helpers>,
     on_state: OnState,
@@ -72,21 +74,21 @@ impl fmt::Debug for Entrance {
     }
 }
 
-/// The sockets that are open now.
+/// The currently open sockets.
 #[derive(Debug)]
 struct Open {
     place: HostPort,
     addresses: Vec<SocketAddr>,
-    /// Readable once their thread is to end.
+    /// Readable once the thread is to end.
     stop: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Entrance {
-    /// Accepts on these sockets, which are those of the configuration.
+    /// Accepts on these sockets, which are bound to the configured address.
     ///
     /// # Errors
-    /// The system refuses a thread.
+    /// The system cannot create a thread.
     pub(super) fn start(
         helpers: Arc<Helpers>,
         listeners: Vec<TcpListener>,
@@ -96,7 +98,7 @@ impl Entrance {
         Ok(Arc::new(Entrance { helpers, on_state, open: Mutex::new(open), rebind: Arc::default() }))
     }
 
-    /// Peers are accepted at `place` soon, if that is elsewhere.
+    /// Moves the listeners to `place`, in the background, if it is elsewhere.
     pub(super) fn follow(self: &Arc<Self>, place: HostPort) -> io::Result<()> {
         if self.open.lock().is_at(&place) && !self.rebind.is_busy() {
             return Ok(());
@@ -105,7 +107,8 @@ impl Entrance {
         self.rebind.send(place, "peer-move", move |place| entrance.move_to(place))
     }
 
-    /// By the rebind's thread alone. Names are looked up while nothing is locked.
+    /// Moves the listeners. Only the rebind thread calls this. Nothing is locked while names are
+    /// resolved.
     fn move_to(&self, place: &HostPort) {
         let open = self.open.lock();
         if open.is_at(place) {
@@ -135,7 +138,7 @@ impl Entrance {
         }
     }
 
-    /// Ends the thread.
+    /// Stops the thread.
     pub(super) fn stop(&self) {
         self.open.lock().close();
     }
@@ -164,7 +167,7 @@ impl Open {
     }
 
     fn close(&mut self) {
-        // The thread looks whether it is to stop when this wakes it.
+        // The thread checks whether it is to stop when this wakes it.
         let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -172,7 +175,7 @@ impl Open {
     }
 }
 
-/// The thread at the listeners.
+/// The thread that accepts connections.
 struct Listening {
     helpers: Arc<Helpers>,
     listeners: Vec<TcpListener>,
@@ -207,7 +210,7 @@ impl Listening {
                     self.hindered(&error);
                 }
             }
-            // It was reset while it waited, or another event woke us.
+            // The connection was reset while it waited, or another event woke the thread.
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionAborted) => {}
             Err(error) => {
                 self.hindered(&error);
@@ -222,7 +225,7 @@ impl Listening {
         }
     }
 
-    /// Greets on a thread of its own, which a state transfer keeps.
+    /// Greets the peer on a new thread, which a state transfer then keeps.
     fn greet(&self, socket: TcpStream, address: SocketAddr) -> io::Result<()> {
         socket.set_nonblocking(false)?;
         socket.set_nodelay(true)?;
@@ -275,7 +278,8 @@ fn judge(helpers: &Helpers, hello: &Hello, stream: &PeerStream, address: SocketA
     }
 }
 
-/// A name that does not resolve has no address.
+/// Checks that the peer comes from an address of its host. A name that does not resolve has no
+/// address.
 fn check_address(helpers: &Helpers, from: ServerId, address: SocketAddr) -> Result<(), Refusal> {
     let unknown = || Refusal::Unknown { from, members: helpers.ids() };
     let member = helpers.member(from).ok_or_else(unknown)?;
@@ -285,15 +289,15 @@ fn check_address(helpers: &Helpers, from: ServerId, address: SocketAddr) -> Resu
     if known { Ok(()) } else { Err(refusal()) }
 }
 
-/// A certificate speaks for the host of its server's line.
-// ZooKeeper: compares it with the address, and with the name that a name server has for that.
+/// Checks that the certificate matches the host in the server's line.
+// ZooKeeper: compares it with the address, and with the name that reverse DNS has for the address.
 pub(super) fn check_certificate(helpers: &Helpers, from: ServerId, stream: &PeerStream) -> Result<(), Refusal> {
     let checks = helpers.config.tls.as_ref().is_some_and(|tls| tls.checks_names);
     let Some(certificate) = stream.secure().and_then(SecureSocket::peer_certificate).filter(|_| checks) else {
         return Ok(());
     };
-    // Of a server that is no member yet nobody knows the host; its certificate is one that is trusted. It is looked at
-    // again once there is a line for it.
+    // The host of a server that is not a member yet is unknown; its certificate is trusted, though.
+    // It is checked again once the server has a line.
     let Some(member) = helpers.member(from) else { return Ok(()) };
     check_name(certificate, &member.host).map_err(Refusal::Certificate)
 }

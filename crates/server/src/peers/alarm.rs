@@ -1,7 +1,8 @@
-//! Wakes the engine's second thread while the first one waits for its disk: when a peer says something, or after a time.
+//! Wakes the engine's second thread while the first one waits for its disk: when a peer sends
+//! something, or after a timeout.
 //!
-//! A thread in [`Alarm::wait`] is woken once for each [`Alarm::set`]. An alarm that comes too late wakes a thread which finds that
-//! there is nothing to do.
+//! Each [`Alarm::set`] wakes a thread in [`Alarm::wait`] once. A late alarm wakes a thread that
+//! then finds nothing to do.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,10 +25,10 @@ const NEVER: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 #[derive(Debug)]
 pub(crate) struct Alarm {
     epoll: OwnedFd,
-    /// The event queue of the peers: readable when one of them says something.
+    /// The peers' event queue, readable when one of them sends something.
     peers: Arc<OwnedFd>,
     timer: OwnedFd,
-    /// Rings when nobody is to wait any more.
+    /// Readable once all waits are to end.
     bell: OwnedFd,
 }
 
@@ -42,18 +43,19 @@ impl Alarm {
         Ok(Alarm { epoll, peers, timer, bell })
     }
 
-    /// Wakes somebody after this time, and before that if `listen` and a peer says something, or has said it already.
+    /// Sets the alarm to `after`, or earlier if `listen` is true and a peer sends or has sent
+    /// something.
     pub(crate) fn set(&self, listen: bool, after: Duration) {
         if listen {
             self.attend(EventFlags::IN | EventFlags::ONESHOT);
         }
-        // All zeros would turn it off.
+        // A zero time would disarm the timer.
         let it_value = Timespec::try_from(after.max(Duration::from_nanos(1))).unwrap_or(NEVER);
         let at = Itimerspec { it_interval: NEVER, it_value };
         timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &at).expect("the timer is open, and the time is one");
     }
 
-    /// Stops waking for what peers say.
+    /// Stops watching the peers.
     pub(crate) fn rest(&self) {
         self.attend(EventFlags::ONESHOT);
     }
@@ -62,7 +64,7 @@ impl Alarm {
         epoll::modify(&self.epoll, &*self.peers, EventData::new_u64(PEERS), flags).expect("it is in the event queue");
     }
 
-    /// Blocks until it goes off; false once nobody is to wait any more.
+    /// Blocks until the alarm goes off. Returns false once all waits are to end.
     pub(crate) fn wait(&self) -> bool {
         let mut events = Vec::with_capacity(3);
         loop {
@@ -73,14 +75,14 @@ impl Alarm {
                 Err(error) => panic!("the event queue is open: {error}"),
             }
         }
-        // Fails only when it is unreadable already.
+        // This fails only if it is already unreadable.
         let _ = rustix::io::read(&self.timer, &mut [0u8; 8]);
         events.iter().all(|event: &epoll::Event| event.data.u64() != BELL)
     }
 
-    /// Ends all waits, for good.
+    /// Ends all waits, permanently.
     pub(crate) fn stop(&self) {
-        // Refused only when the counter is full: then it is readable, which is all that is wanted.
+        // This fails only if the counter is full; the descriptor is then readable, as intended.
         let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
     }
 }

@@ -1,6 +1,7 @@
-//! Dials peers: a thread for each peer with a larger id, and whoever fetches state.
+//! Dials peers: one thread for each peer with a larger id, and any thread that fetches state.
 //!
-//! A link that ends is dialled anew at once if it stood for a while, otherwise after pauses that grow.
+//! A link that ends is redialled at once if it had stood for a while, otherwise after growing
+//! pauses.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -17,11 +18,12 @@ use super::hello::Purpose;
 use super::helpers::{Helpers, Topic, canonical, resolve};
 use super::stream::PeerStream;
 
-/// Addresses of one name that are tried.
+/// Maximum number of addresses tried per name.
 const ADDRESSES_MAX: usize = 4;
-/// Each pause is so many quarters of the one before.
+/// Growth of the pause, in quarters of the previous one.
 const GROWTH_QUARTERS: u32 = 6;
-/// Servers of an ensemble start, and start again, one after the other: a peer that is not there yet is no trouble for so long.
+/// Time for which an unreachable peer is no cause for concern: the servers of an ensemble start and
+/// restart one after the other.
 const UNREACHABLE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connects for state transfers, from any thread.
@@ -31,8 +33,8 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// Whose state to ask for, if `peer` has it: of a server that has joined since this one was configured, only the others
-    /// know where it is.
+    /// Returns the servers to ask for the state if `peer` has it. If `peer` joined after this
+    /// server was configured, only the other servers know its address.
     pub(crate) fn sources(&self, peer: ServerId) -> Vec<ServerId> {
         match self.helpers.member(peer) {
             Some(_) => vec![peer],
@@ -40,11 +42,12 @@ impl Connector {
         }
     }
 
-    /// A greeted, blocking connection to a peer, on which it sends its state. Blocks while that is made. Ends with an error
-    /// when the server stops, and with `WouldBlock` when nothing comes for `state_timeout`.
+    /// Returns a greeted, blocking connection over which the peer sends its state. Blocks until it
+    /// is established. Reads fail when the server stops, and with `WouldBlock` when nothing arrives
+    /// for `state_timeout`.
     ///
     /// # Errors
-    /// The peer is not a member, is not reachable, or refuses.
+    /// The peer is not a member, is unreachable, or refuses.
     pub(crate) fn connect_for_state(&self, peer: ServerId) -> io::Result<PeerStream> {
         let member = self.helpers.member(peer);
         let member =
@@ -55,7 +58,7 @@ impl Connector {
     }
 }
 
-/// Why there is no connection.
+/// Reason why there is no connection.
 #[derive(Debug, Error)]
 enum DialError {
     #[error("cannot resolve {host}: {source}")]
@@ -77,7 +80,8 @@ impl DialError {
         }
     }
 
-    /// Whether a peer that is about to start looks like this; its name may come with it.
+    /// Returns whether a peer that is about to start could cause this error; its name may not
+    /// resolve until then.
     fn may_be_early(&self) -> bool {
         match self {
             DialError::Name { .. } | DialError::Connect { .. } => true,
@@ -92,7 +96,7 @@ impl DialError {
         }
     }
 
-    /// Tells an operator what to do.
+    /// Returns advice for the operator.
     fn advice(&self) -> &'static str {
         match self {
             DialError::Name { .. } => "look at the name in its server line, and at the name server",
@@ -105,9 +109,9 @@ impl DialError {
     }
 }
 
-/// The thread of one peer; it ends when that is none any more.
+/// Runs the dialling thread of one peer, until this server no longer dials it.
 pub(super) fn run(helpers: &Helpers, id: ServerId) {
-    // Who should be dialled by the peer gives it time to do so.
+    // If the peer should dial this server, give it time to do so.
     let mut pause = if helpers.config.me < id { Duration::ZERO } else { helpers.config.redial_max };
     while helpers.pause(pause) && helpers.await_need(id) {
         let Some(peer) = &helpers.stop_dialling(id) else { return };
@@ -152,17 +156,17 @@ fn complain(helpers: &Helpers, peer: &Member, error: &DialError) {
     }
 }
 
-/// Whether a failure is worth a warning, when there has been no link to the peer for so long.
+/// Returns whether a failure deserves a warning after `lacking` without a link to the peer.
 fn is_worth_a_warning(error: &DialError, lacking: Duration) -> bool {
     lacking >= UNREACHABLE_PATIENCE || !error.may_be_early()
 }
 
-/// Tries the addresses of a peer's name one after the other, until one takes us or refuses.
+/// Tries the addresses of a peer's name in turn until one accepts or refuses the connection.
 fn connect(helpers: &Helpers, peer: &Member, purpose: Purpose) -> Result<PeerStream, DialError> {
     let unresolved = |source| DialError::Name { host: peer.host.clone(), source };
     let mut failed = None;
     for address in resolve(&peer.host, peer.port).map_err(unresolved)?.take(ADDRESSES_MAX) {
-        // A server that dials a wildcard reaches itself.
+        // A server that dials a wildcard address reaches itself.
         if canonical(address).is_unspecified() {
             return Err(DialError::Wildcard { host: peer.host.clone() });
         }
@@ -214,7 +218,7 @@ mod tests {
             assert!(!is_worth_a_warning(error, Duration::ZERO), "{error}");
             assert!(is_worth_a_warning(error, UNREACHABLE_PATIENCE), "{error}");
         }
-        // Waiting does not heal these.
+        // These do not resolve by waiting.
         let wrong = [
             greet(GreetError::RefusedThere("another ensemble".to_owned())),
             greet(GreetError::Handshake(refused())),

@@ -1,4 +1,5 @@
-//! The greeting on a blocking stream: each side of it, within a time that no trickle of bytes extends.
+//! The greeting on a blocking stream, for both sides, under a deadline that a trickle of bytes does
+//! not extend.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -10,47 +11,48 @@ use tracing::debug;
 use super::hello::{self, BODY_LEN_MAX, CONFIRMATION, HEAD_LEN, Hello, Refusal, Versions};
 use super::stream::PeerStream;
 
-/// Why a greeting came to nothing.
+/// Reason why a greeting failed.
 #[derive(Debug, Error)]
 pub(super) enum GreetError {
-    /// The connection ended, or time was up.
+    /// The connection ended or timed out.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// There is no TLS with it.
+    /// The TLS handshake failed.
     #[error("{0}")]
     Handshake(io::Error),
-    /// Whoever that is, it is not one of us.
+    /// The other side is not an oxkeeper server.
     #[error("the peer does not speak oxkeeper's protocol between servers")]
     Garbage,
-    /// We refuse.
+    /// This server refused.
     #[error("{reason}")]
     Refused {
-        /// Who asked, when that could be read.
+        /// The sender, if it could be read.
         from: Option<ServerId>,
-        /// Why not.
+        /// The reason.
         reason: Refusal,
     },
-    /// The other server refuses.
+    /// The other server refused.
     #[error("it refused the connection: {0}")]
     RefusedThere(String),
 }
 
 impl GreetError {
-    /// What went wrong in the handshake of TLS: that is for an operator; that somebody only came and went is not.
+    /// Returns the error for a failed TLS handshake. A real TLS error is for the operator; a
+    /// connection that only came and went is not.
     pub(super) fn handshake(error: io::Error) -> GreetError {
         let says_why = error.kind() == io::ErrorKind::InvalidData;
         if says_why { GreetError::Handshake(error) } else { GreetError::Io(error) }
     }
 }
 
-/// The dialler's part.
+/// Runs the dialler's side.
 ///
 /// The stream has no time limits afterwards.
 pub(super) fn dial(stream: &mut PeerStream, hello: &Hello, deadline: Instant) -> Result<(), GreetError> {
     let mut timed = Timed { stream, deadline };
     timed.write(&hello.encode())?;
     let (version, body) = timed.read_message(hello::answer_head)?;
-    // A refusal is read in any version: that its versions differ is what it says.
+    // A refusal is read in any version, since it may report that the versions differ.
     hello::verdict(&body).map_err(GreetError::RefusedThere)?;
     let chosen = Versions { lowest: version, highest: version };
     if Versions::HERE.shared(chosen).is_none() {
@@ -62,7 +64,7 @@ pub(super) fn dial(stream: &mut PeerStream, hello: &Hello, deadline: Instant) ->
     Ok(())
 }
 
-/// The other's part: `judge` decides about the hello.
+/// Runs the accepting side. `judge` decides about the hello.
 ///
 /// The stream has no time limits afterwards.
 pub(super) fn receive(
@@ -91,7 +93,7 @@ pub(super) fn receive(
     Ok(hello)
 }
 
-/// A stream with a time at which everything ends.
+/// A stream with an overall deadline.
 struct Timed<'a> {
     stream: &'a mut PeerStream,
     deadline: Instant,
@@ -109,7 +111,7 @@ impl Timed<'_> {
             match self.stream.read(buffer) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(len) => buffer = &mut buffer[len..],
-                // Time is up when nothing is left of it, not when the system says so.
+                // The deadline decides when time is up, not the system's timeout.
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Err(error) => return Err(error),
             }
@@ -117,13 +119,13 @@ impl Timed<'_> {
         Ok(())
     }
 
-    /// Greetings are shorter than any socket's buffer: this blocks for nobody.
+    /// Writes a greeting. Greetings are shorter than any socket buffer, so this does not block.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.socket().set_write_timeout(Some(self.left()?))?;
         self.stream.write_all(bytes)
     }
 
-    /// The version and the body of what comes next.
+    /// Reads the next message and returns its version and body.
     fn read_message(
         &mut self,
         split: impl Fn(&[u8; HEAD_LEN]) -> Option<(u16, usize)>,
@@ -138,7 +140,7 @@ impl Timed<'_> {
     }
 
     fn refuse<T>(&mut self, from: Option<ServerId>, reason: Refusal) -> Result<T, GreetError> {
-        // Whoever does not want to hear it need not.
+        // The other side need not stay to read it.
         let _ = self.write(&hello::answer(Err(&reason)));
         Err(GreetError::Refused { from, reason })
     }

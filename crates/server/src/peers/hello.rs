@@ -1,17 +1,21 @@
-//! What two servers say to each other before anything else: bytes, and the reasons to refuse. Pure.
+//! The messages that two servers exchange first: their encoding, and the reasons to refuse. Pure.
 //!
-//! The dialler says hello, the other answers with a welcome or a refusal, the dialler confirms a welcome with one byte.
-//! Only then is there a link: a hello that waited in a queue while its sender gave up never replaces a newer one.
+//! The dialler sends a hello, the other side answers with a welcome or a refusal, and the dialler
+//! confirms a welcome with one byte. Only then does the link exist. So a hello that sat in a queue
+//! until its sender gave up never replaces a newer link.
 //!
-//! Each of the first two is a head of 8 bytes — magic (4), version (u16), length of the body (u16) — and a body. What stands
-//! before all that may change, for good: the version in a hello's head is the lowest that its sender speaks, and its body begins with
-//! the highest (u16). In a welcome's head is the highest that both speak, which then is the version of everything on the link; in a
-//! refusal's the lowest of its sender.
+//! The hello and the answer each have a head of 8 bytes — magic (4), version (u16), length of the
+//! body (u16) — and a body. The parts described in this paragraph never change; everything after
+//! them may. The version in a hello's head is the lowest that its sender speaks, and its body
+//! begins with the highest (u16). A welcome's head has the highest version that both speak, which
+//! then applies to everything on the link. A refusal's head has the lowest of its sender.
 //!
-//! Hello, behind that: purpose (u8), from (u8), to (u8), ensemble id (u64, 0 = none yet), number of members (u8), their ids in
-//! ascending order (u8 each), then fields, each with a tag (u8), a length (u8) and a value: 1 is the feature level that its ensemble
-//! has agreed on, 2 the highest that it knows (u32 each). A field whose tag is not known is skipped. Answer: verdict (u8, 0 = welcome);
-//! behind a refusal's the reason (UTF-8), behind a welcome's what a newer server may have to say.
+//! The rest of a hello: purpose (u8), from (u8), to (u8), ensemble id (u64, 0 = none yet), number
+//! of members (u8), their ids in ascending order (u8 each), then fields, each with a tag (u8), a
+//! length (u8) and a value: 1 is the feature level that its ensemble has agreed on, 2 the highest
+//! that it knows (u32 each). A field with an unknown tag is skipped. Answer: verdict (u8, 0 =
+//! welcome), followed by the reason in a refusal (UTF-8), or by any additions of a newer server in
+//! a welcome.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -20,7 +24,7 @@ use oxkeeper_proto::ServerId;
 use oxkeeper_state::Level;
 use thiserror::Error;
 
-/// Versions of everything that passes between servers.
+/// Range of versions of the protocol between servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Versions {
     pub(super) lowest: u16,
@@ -28,18 +32,19 @@ pub(super) struct Versions {
 }
 
 impl Versions {
-    /// Those of this release. The release before a new version speaks the old one only, so `lowest` stays for one release more.
+    /// The range of this release. The release before a new version speaks only the old one, so
+    /// `lowest` stays for one more release.
     pub(super) const HERE: Versions = Versions { lowest: 3, highest: 3 };
-    /// Before it a hello named one version, and none before all that may change.
+    /// First version whose hello has a range. Earlier ones have a single version in the head.
     const FIRST_RANGE: u16 = 3;
 
-    /// The highest that both speak.
+    /// Returns the highest version that both speak.
     pub(super) fn shared(self, other: Versions) -> Option<u16> {
         let highest = self.highest.min(other.highest);
         (highest >= self.lowest.max(other.lowest)).then_some(highest)
     }
 
-    /// Those of whoever sent a hello.
+    /// Returns the range of the sender of a hello.
     pub(super) fn of_hello(lowest: u16, body: &[u8]) -> Versions {
         let highest = match body.first_chunk() {
             Some(highest) if lowest >= Versions::FIRST_RANGE => u16::from_be_bytes(*highest),
@@ -58,25 +63,25 @@ impl fmt::Display for Versions {
     }
 }
 
-/// Bytes of a head.
+/// Length of a head, bytes.
 pub(super) const HEAD_LEN: usize = 8;
-/// Longest body, bytes.
+/// Maximum length of a body, bytes.
 pub(super) const BODY_LEN_MAX: usize = 1024;
-/// What the dialler says to a welcome.
+/// The dialler's reply to a welcome.
 pub(super) const CONFIRMATION: u8 = 1;
 
 const HELLO_MAGIC: [u8; 4] = *b"OXKH";
 const ANSWER_MAGIC: [u8; 4] = *b"OXKA";
-/// Bytes of a hello's body before the ids.
+/// Length of a hello's body before the ids, bytes.
 const FIXED_LEN: usize = 14;
 /// Tags of a hello's fields.
 const AGREED: u8 = 1;
 const KNOWS: u8 = 2;
 
-/// What a connection is for.
+/// Purpose of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// The one link of two servers.
+    /// The single link between two servers.
     Link,
     /// A state transfer to the dialler.
     State,
@@ -88,19 +93,19 @@ pub(super) struct Hello {
     pub(super) purpose: Purpose,
     pub(super) from: ServerId,
     pub(super) to: ServerId,
-    /// 0: none yet.
+    /// 0: no ensemble yet.
     pub(super) ensemble: u64,
-    /// Ascending, with oneself.
+    /// Ascending, including the sender.
     pub(super) members: Vec<ServerId>,
     pub(super) levels: Levels,
 }
 
-/// Feature levels of a server.
+/// Feature levels known to a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Levels {
-    /// That of its state.
+    /// The level of its state.
     pub(super) agreed: Level,
-    /// The highest one.
+    /// The highest level it knows.
     pub(super) knows: Level,
 }
 
@@ -123,7 +128,7 @@ impl Hello {
         message(HELLO_MAGIC, Versions::HERE.lowest, &body)
     }
 
-    /// `None`: not a hello of this version.
+    /// Returns `None` if it is not a hello of this version.
     pub(super) fn decode(body: &[u8]) -> Option<Hello> {
         let (fixed, rest) = body.split_at_checked(FIXED_LEN)?;
         let purpose = match fixed[2] {
@@ -138,7 +143,7 @@ impl Hello {
         Some(Hello { purpose, from: ServerId(fixed[3]), to: ServerId(fixed[4]), ensemble, members, levels })
     }
 
-    /// Whether each of the two knows what the other one's state may hold.
+    /// Returns an error unless each side knows everything that the other side's state may contain.
     pub(super) fn check_levels(&self, me: ServerId, mine: Levels) -> Result<(), Refusal> {
         let lacks =
             |server, knows, agreed| if knows < agreed { Err(Refusal::Level { server, knows, agreed }) } else { Ok(()) };
@@ -146,8 +151,9 @@ impl Hello {
         lacks(me, mine.knows, self.levels.agreed)
     }
 
-    /// Whether server `me` of `members` takes this greeting. Where members change, the ensemble is `open`: whoever knows
-    /// others may be behind, or before, and who is no member may become one. The address is judged elsewhere.
+    /// Returns an error unless server `me` of `members` accepts this greeting. With changing
+    /// members, the ensemble is `open`: a sender with a different list may be behind or ahead, and
+    /// a non-member may become a member. The address is checked elsewhere.
     pub(super) fn check(&self, me: ServerId, members: &[ServerId], ensemble: u64, open: bool) -> Result<(), Refusal> {
         let from = self.from;
         if self.to != me {
@@ -181,7 +187,7 @@ impl Levels {
             match *tag {
                 AGREED => levels.agreed = level()?,
                 KNOWS => levels.knows = level()?,
-                // A newer server says more.
+                // A newer server may send additional fields.
                 _ => {}
             }
             fields = rest;
@@ -190,7 +196,7 @@ impl Levels {
     }
 }
 
-/// Why a greeting is refused. The text goes to the other server, too.
+/// Reason to refuse a greeting. The text is also sent to the other server.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(super) enum Refusal {
     #[error(
@@ -223,17 +229,17 @@ pub(super) enum Refusal {
     Busy,
 }
 
-/// Version and body length out of a head. `None`: not a hello.
+/// Returns version and body length from a head, or `None` if it is not a hello.
 pub(super) fn hello_head(head: &[u8; HEAD_LEN]) -> Option<(u16, usize)> {
     split_head(HELLO_MAGIC, head)
 }
 
-/// Version and body length out of a head. `None`: not an answer.
+/// Returns version and body length from a head, or `None` if it is not an answer.
 pub(super) fn answer_head(head: &[u8; HEAD_LEN]) -> Option<(u16, usize)> {
     split_head(ANSWER_MAGIC, head)
 }
 
-/// The answer to a hello: a welcome in a version, or a refusal.
+/// Encodes the answer to a hello: a welcome with a version, or a refusal.
 pub(super) fn answer(verdict: Result<u16, &Refusal>) -> Vec<u8> {
     match verdict {
         Ok(version) => message(ANSWER_MAGIC, version, &[0]),
@@ -246,7 +252,7 @@ pub(super) fn answer(verdict: Result<u16, &Refusal>) -> Vec<u8> {
     }
 }
 
-/// What an answer's body says. *Errors*: the reason for a refusal, fit for a log line.
+/// Decodes an answer's body. *Errors*: the reason for a refusal, suitable for a log line.
 pub(super) fn verdict(body: &[u8]) -> Result<(), String> {
     match body {
         [0, ..] => Ok(()),
@@ -316,7 +322,7 @@ mod tests {
         assert_eq!(shared(versions(3, 3), versions(3, 4)), Some(3));
         assert_eq!(shared(versions(3, 5), versions(4, 9)), Some(5));
         assert_eq!(shared(versions(3, 3), versions(4, 5)), None);
-        // Before there were ranges, the version in the head was the only one.
+        // Before there were ranges, the head had the only version.
         assert_eq!(Versions::of_hello(2, &[1, 1, 2]), versions(2, 2));
         assert_eq!(Versions::of_hello(3, &[0, 5, 1]), versions(3, 5));
         assert_eq!(Versions::of_hello(3, &[5]), versions(3, 3));

@@ -1,6 +1,7 @@
-//! What the helper threads share with each other and with the engine.
+//! Data that the helper threads share with each other and with the engine.
 //!
-//! Invariant: of the links to one peer that the engine has not yet taken, only the newest waits for it.
+//! Invariant: among the links to one peer that the engine has not taken yet, only the newest is
+//! kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -18,7 +19,7 @@ use super::stream::{Guests, PeerStream};
 use super::wake::Waker;
 use super::{Member, PeersConfig};
 
-/// How long stopping waits for state transfers to let go of what they read.
+/// Maximum time a stop waits for state transfers to release what they read.
 const STATES_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
@@ -34,35 +35,36 @@ pub(super) struct Helpers {
     needed: Condvar,
 }
 
-/// Who belongs to the ensemble.
+/// The members of the ensemble.
 #[derive(Debug)]
 struct Roster {
     members: BTreeMap<ServerId, Member>,
-    /// The others know that this server is one of them, and dial it if they should.
+    /// The other members know this server and dial it where they should.
     agreed: bool,
-    /// Peers that have a dialling thread.
+    /// Peers with a dialling thread.
     dialled: BTreeSet<ServerId>,
 }
 
 impl Roster {
-    /// Peers dialled by this server: those with larger ids. All of them, if they do not know it.
+    /// Returns whether this server dials `peer`. It dials peers with larger ids, or all peers if
+    /// they do not know it.
     fn dials(&self, config: &PeersConfig, peer: ServerId) -> bool {
         self.members.contains_key(&peer) && (config.me < peer || config.open && !self.agreed && config.me != peer)
     }
 }
 
-/// A link that waits for the engine.
+/// A link waiting for the engine.
 #[derive(Debug)]
 pub(super) struct Established {
     pub(super) stream: PeerStream,
-    /// Larger the later it was made.
+    /// Sequence number; a later link has a larger one.
     pub(super) number: u64,
 }
 
-/// What the dialling threads are to do.
+/// Work for the dialling threads.
 #[derive(Debug, Default)]
 struct Needs {
-    /// Peers to dial, and since when.
+    /// Peers to dial, each with the time since which it has had no link.
     peers: BTreeMap<ServerId, Instant>,
     stopped: bool,
 }
@@ -89,12 +91,12 @@ impl Helpers {
         self.roster.lock().members.get(&id).cloned()
     }
 
-    /// The ids of the members, ascending.
+    /// Returns the ids of the members, ascending.
     pub(super) fn ids(&self) -> Vec<ServerId> {
         self.roster.lock().members.keys().copied().collect()
     }
 
-    /// The members are these now.
+    /// Sets the members.
     pub(super) fn set_members(&self, members: Vec<Member>, agreed: bool) {
         let mut roster = self.roster.lock();
         (roster.members, roster.agreed) = (by_id(&members), agreed);
@@ -102,7 +104,7 @@ impl Helpers {
         self.needed.notify_all();
     }
 
-    /// Peers to dial for which there is no thread yet; there will be.
+    /// Returns the peers to dial that have no thread yet, and marks them as having one.
     pub(super) fn begin_dialling(&self) -> Vec<ServerId> {
         let mut roster = self.roster.lock();
         let dialled: Vec<ServerId> =
@@ -110,7 +112,7 @@ impl Helpers {
         dialled.into_iter().filter(|&peer| roster.dialled.insert(peer)).collect()
     }
 
-    /// Where the peer is; `None` if it is not to be dialled any more: its thread ends.
+    /// Returns the peer's address, or `None` if it is no longer to be dialled and its thread ends.
     pub(super) fn stop_dialling(&self, peer: ServerId) -> Option<Member> {
         let mut roster = self.roster.lock();
         if roster.dials(&self.config, peer) {
@@ -120,7 +122,7 @@ impl Helpers {
         None
     }
 
-    /// This server's greeting to a peer.
+    /// Returns this server's greeting for a peer.
     pub(super) fn hello(&self, purpose: Purpose, to: ServerId) -> Hello {
         Hello {
             purpose,
@@ -140,7 +142,7 @@ impl Helpers {
         self.config.ensemble.load(Ordering::Acquire)
     }
 
-    /// Gives the engine a link. *Errors*: the socket is unusable.
+    /// Hands a link to the engine. *Errors*: the socket is unusable.
     pub(super) fn hand_over(&self, peer: ServerId, mut stream: PeerStream) -> io::Result<()> {
         let number = stream.leave()?;
         if let Some(arrived) = self.arrived.lock().as_mut()
@@ -152,12 +154,12 @@ impl Helpers {
         Ok(())
     }
 
-    /// What was handed over since.
+    /// Takes the links handed over since the last call.
     pub(super) fn take_arrived(&self) -> BTreeMap<ServerId, Established> {
         self.arrived.lock().as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// There is no link to this peer any more: whoever dials it should.
+    /// Notes that there is no link to this peer, so this server dials it if it should.
     pub(super) fn need(&self, peer: ServerId) {
         if self.roster.lock().dials(&self.config, peer) {
             self.needs.lock().peers.entry(peer).or_insert_with(Instant::now);
@@ -165,26 +167,26 @@ impl Helpers {
         }
     }
 
-    /// Until a peer is to be dialled, and not before `earliest`. False once everything stops.
+    /// Waits until a peer is to be dialled. Returns false once everything stops.
     pub(super) fn await_need(&self, peer: ServerId) -> bool {
         let mut needs = self.needs.lock();
         self.needed.wait_while(&mut needs, |needs| !needs.stopped && !needs.peers.contains_key(&peer));
         !needs.stopped
     }
 
-    /// Waits. False once everything stops.
+    /// Waits. Returns false once everything stops.
     pub(super) fn pause(&self, pause: Duration) -> bool {
         let mut needs = self.needs.lock();
         self.needed.wait_while_until(&mut needs, |needs| !needs.stopped, Instant::now() + pause);
         !needs.stopped
     }
 
-    /// The peer is dialled: enough, until the engine says otherwise.
+    /// Notes that the peer was dialled, until the engine reports the link as lost.
     pub(super) fn satisfied(&self, peer: ServerId) {
         self.needs.lock().peers.remove(&peer);
     }
 
-    /// How long there has been no link to a peer that this server dials.
+    /// Returns how long a peer that this server dials has had no link.
     pub(super) fn lacking_for(&self, peer: ServerId) -> Duration {
         self.needs.lock().peers.get(&peer).map_or(Duration::ZERO, Instant::elapsed)
     }
@@ -193,7 +195,7 @@ impl Helpers {
         self.needs.lock().stopped
     }
 
-    /// Ends what the helper threads do. Those that ask a name server still may take their time.
+    /// Stops the helper threads. A thread in a name lookup may take longer.
     pub(super) fn stop(&self) {
         self.needs.lock().stopped = true;
         self.needed.notify_all();
@@ -206,37 +208,38 @@ fn by_id(members: &[Member]) -> BTreeMap<ServerId, Member> {
     members.iter().map(|member| (member.id, member.clone())).collect()
 }
 
-/// The addresses of a host name; blocks as long as the system's resolver does.
+/// Resolves a host name. Blocks as long as the system's resolver does.
 pub(super) fn resolve(host: &str, port: u16) -> io::Result<vec::IntoIter<SocketAddr>> {
     (host, port).to_socket_addrs()
 }
 
-/// One spelling of an address that an IPv6 socket tells in another.
+/// Returns the canonical form of an address, since IPv6 sockets report IPv4 addresses as mapped
+/// ones.
 pub(super) fn canonical(address: SocketAddr) -> IpAddr {
     address.ip().to_canonical()
 }
 
-/// What is complained of in the log.
+/// Subject of a complaint in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Topic {
     /// A peer's name does not resolve.
     Name,
-    /// A peer cannot be reached, or does not greet.
+    /// A peer is unreachable or does not greet.
     Unreachable,
-    /// A peer refuses us.
+    /// A peer refused this server.
     RefusedThere,
-    /// We refuse a peer.
+    /// This server refused a peer.
     Refused,
-    /// A connection with which there is no TLS.
+    /// The TLS handshake of a connection failed.
     Handshake,
-    /// A connection that is not from a peer.
+    /// A connection is not from a peer.
     Stranger,
-    /// A connection that the system or a limit took from us.
+    /// A connection was lost to the system or a limit.
     Accepting,
 }
 
 impl Topic {
-    /// The same complaint is not repeated for so long.
+    /// Returns the time for which the same complaint is not repeated.
     fn silence(self) -> Duration {
         match self {
             Topic::RefusedThere | Topic::Refused | Topic::Accepting | Topic::Handshake => Duration::from_secs(5),
@@ -245,14 +248,14 @@ impl Topic {
     }
 }
 
-/// Keeps repeated complaints out of the log.
+/// Suppresses repeated complaints in the log.
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
     next: Mutex<BTreeMap<(Topic, Option<ServerId>), Instant>>,
 }
 
 impl Complaints {
-    /// Whether to complain now. `peer`: `None` when nobody knows whose it is.
+    /// Returns whether to complain now. `peer` is `None` if it is unknown.
     pub(super) fn due(&self, topic: Topic, peer: Option<ServerId>) -> bool {
         let now = Instant::now();
         let mut next = self.next.lock();

@@ -1,7 +1,8 @@
-//! One link: bytes to frames and frames to bytes, never waiting.
+//! One link: converts bytes to frames and frames to bytes without blocking.
 //!
-//! Owns the stream, what came and is not yet a frame, and what is to be sent; [`super::pieces`] says how frames are cut.
-//! Invariant: frames leave and arrive whole, and none twice; after an error nothing more does.
+//! A link owns the stream, received bytes that are not a frame yet, and unsent output.
+//! [`super::pieces`] defines how frames are split. Invariant: frames are sent and received whole,
+//! and none twice; after an error, no more are.
 
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -11,15 +12,16 @@ use socket2::SockRef;
 use super::pieces::{Input, Output};
 use super::stream::PeerStream;
 
-/// Bytes that the system holds for a link and has not sent. What is urgent waits behind them: 10 ms at 100 Mbit/s.
+/// Maximum unsent bytes in the system's buffer for a link. Urgent frames wait behind them: 10 ms at
+/// 100 Mbit/s.
 const SYSTEM_UNSENT_LEN: u32 = 128 << 10;
-/// Bytes read from, or written to, one link before the others have their turn.
+/// Bytes read from, or written to, one link before the other links have their turn.
 const TURN_LEN: usize = 8 << 20;
 
-/// Why a link ends.
+/// Reason for the end of a link.
 #[derive(Debug)]
 pub(super) struct End {
-    /// The other server did it, as opposed to us or the network.
+    /// The other server caused it, not this one or the network.
     pub(super) by_peer: bool,
     pub(super) reason: String,
 }
@@ -41,26 +43,26 @@ impl From<io::Error> for End {
 #[derive(Debug)]
 pub(super) struct Link {
     stream: PeerStream,
-    /// Larger the later it was made.
+    /// Sequence number; a later link has a larger one.
     pub(super) number: u64,
     input: Input,
     output: Output,
-    /// The socket is full; it will say when it is not.
+    /// The socket is full and will report when there is room.
     pub(super) blocked: bool,
-    /// The event queue looks for room.
+    /// The event queue watches for room.
     pub(super) watched: bool,
-    /// Nothing can be written any more. What came before that is read still.
+    /// Nothing more can be written. Earlier input is still read.
     broken: Option<End>,
-    /// Bytes have come since that was last looked at, and no whole frame with them.
+    /// Bytes have arrived since the last check, but no whole frame.
     pub(super) stirs: bool,
-    /// The socket was full, and has taken bytes since that was last looked at.
+    /// The socket was full and has taken bytes since the last check.
     pub(super) drains: bool,
 }
 
 impl Link {
-    /// `stream` must not block.
+    /// Returns a link over `stream`, which must be non-blocking.
     pub(super) fn new(stream: PeerStream, number: u64) -> Link {
-        // Without it what is urgent waits longer.
+        // Without this option, urgent frames wait longer.
         let _ = SockRef::from(stream.socket()).set_tcp_notsent_lowat(SYSTEM_UNSENT_LEN);
         Link {
             stream,
@@ -87,12 +89,12 @@ impl Link {
         self.output.len()
     }
 
-    /// Whether anything waits, here or within TLS.
+    /// Returns whether unsent data is left, here or within TLS.
     pub(super) fn has_unsent(&self) -> bool {
         self.unsent() > 0 || self.stream.wants_flush()
     }
 
-    /// Adds a frame to what is to be sent: behind everything, or in front of what has not begun to leave.
+    /// Adds a frame to the output: at the end, or ahead of everything whose sending has not begun.
     pub(super) fn push(&mut self, frame: &[u8], is_urgent: bool) {
         match is_urgent {
             _ if self.is_broken() => {}
@@ -101,7 +103,7 @@ impl Link {
         }
     }
 
-    /// Writes what the socket takes.
+    /// Writes as much as the socket accepts.
     pub(super) fn write(&mut self) {
         let was_blocked = std::mem::replace(&mut self.blocked, false);
         let mut left = TURN_LEN;
@@ -131,7 +133,8 @@ impl Link {
         }
     }
 
-    /// Reads what is there and hands out its frames. Ends early when it was much: the socket remains readable then.
+    /// Reads what is available and passes on its frames. Ends early after a large amount: the
+    /// socket then stays readable.
     pub(super) fn read(&mut self, frame: &mut dyn FnMut(&[u8])) -> Result<(), End> {
         let mut left = TURN_LEN;
         while left > 0 || self.stream.has_plain() {
@@ -162,7 +165,7 @@ impl Link {
         Ok(())
     }
 
-    /// Ends the connection without waiting for what is unsent: the other side learns at once.
+    /// Resets the connection without sending the rest, so that the other side notices at once.
     pub(super) fn reset(self) {
         let _ = SockRef::from(self.stream.socket()).set_linger(Some(Duration::ZERO));
     }

@@ -1,22 +1,27 @@
-//! Links to the other servers of an ensemble: one TCP connection for each pair, over which frames go both ways in order.
+//! Links to the other servers of an ensemble: one TCP connection per pair, which carries frames in
+//! both directions, in order.
 //!
-//! The engine's thread owns every link. It sleeps in [`Peers::wait`], which any thread ends through a [`Waker`]; takes what
-//! came with [`Peers::poll`]; adds to what leaves with [`Peers::send`] and writes it with [`Peers::flush`]. None of these
-//! blocks. What may block — names, connecting, accepting, greeting — is done by helper threads that hand over connections
-//! which have been greeted ([`hello`] says how): [`dial`] and [`accept`]. State transfers have connections of their own to
-//! the same port, which those threads keep.
+//! The engine thread owns every link. It sleeps in [`Peers::wait`], which any thread can end
+//! through a [`Waker`], takes input with [`Peers::poll`], adds output with [`Peers::send`] and
+//! writes it with [`Peers::flush`]. Only the sleep blocks. Operations that
+//! may block — name lookup, connecting, accepting, greeting — run on helper threads ([`dial`] and
+//! [`accept`]), which hand over greeted connections ([`hello`] defines the greeting). State
+//! transfers have separate connections to the same port, which those threads keep.
 //!
-//! While the engine's thread waits for its disk, an [`alarm`] may wake another one to stand in for it.
+//! While the engine thread waits for its disk, an [`alarm`] may wake another thread to stand in for
+//! it.
 //!
-//! The smaller id dials the larger. A new link replaces the old one of its peer. A link that loses a byte is ended, so
-//! what the engine sees of one link is a prefix of what its peer sent, but for urgent frames (heartbeats): they leave between two
-//! pieces of a long one ([`pieces`]), and the system is given little at a time. A silent link is for the engine to end: nothing
-//! here sends on its own. A link over which a part of a frame comes is not silent, nor is one that was full and drains.
+//! The server with the smaller id dials the one with the larger. A new link replaces the old link
+//! of its peer. A link that loses a byte is ended, so the engine sees a prefix of what the peer
+//! sent on the link. Urgent frames (heartbeats) are the exception to the order: they are sent
+//! between two pieces of a long frame ([`pieces`]), and only a little is given to the system at a
+//! time. The engine has to end silent links: nothing here sends on its own. A link on which part of
+//! a frame arrives is not silent, nor is one that was full and drains.
 //!
-//! TLS ([`tls`]) is within [`PeerStream`], the one type that reads and writes.
+//! TLS ([`tls`]) is inside [`PeerStream`], the only type that reads and writes.
 //!
-//! In ZooKeeper, `QuorumCnxManager` and the learner sockets of `Leader` do this, on two ports. docs/omnipaxos-notes.md says why
-//! a link must lose nothing.
+//! In ZooKeeper, `QuorumCnxManager` and the learner sockets of `Leader` do this, on two ports.
+//! docs/omnipaxos-notes.md explains why a link must not lose anything.
 
 mod accept;
 mod alarm;
@@ -62,71 +67,75 @@ pub(crate) use self::stream::PeerStream;
 pub(crate) use self::tls::PeerTls;
 pub(crate) use self::wake::Waker;
 
-/// Longest frame, bytes.
+/// Maximum length of a frame, bytes.
 pub(crate) const FRAME_LEN_MAX: usize = 96 << 20;
-/// Bytes that may wait for one peer before its link is given up.
+/// Maximum bytes waiting for one peer before its link is closed.
 pub(crate) const UNSENT_LEN_MAX: usize = 256 << 20;
-/// Stands for the waker among the peers' ids in events, which are bytes.
+/// Event key of the waker. It differs from every peer id, since those are bytes.
 const WAKER: u64 = u64::MAX;
-/// Events taken at a time; what is left over comes again.
+/// Maximum events per wait. Others are reported by the next one.
 const EVENTS_MAX: usize = 32;
 
-/// Another server, or this one, of the ensemble.
+/// A server of the ensemble, possibly this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
-    /// The `N` of its line.
+    /// The `N` of its server line.
     pub(crate) id: ServerId,
-    /// A name or an address; IPv6 literals stand without brackets.
+    /// A name or an address; IPv6 literals have no brackets.
     pub(crate) host: String,
-    /// Where it accepts its peers.
+    /// Port for peers.
     pub(crate) port: u16,
 }
 
 impl Member {
-    /// Where its peers are accepted, if it listens like `listen`: at its host, or at every address there is.
+    /// Returns the address where the member accepts peers if it listens like `listen`: at its host,
+    /// or at the wildcard address.
     pub(crate) fn place(&self, listen: &HostPort) -> HostPort {
         let host = listen.host.as_ref().map(|host| if is_wildcard(host) { host } else { &self.host });
         HostPort { host: host.cloned(), port: self.port }
     }
 }
 
-/// What the links are made from.
+/// Configuration of the links.
 #[derive(Clone, Debug)]
 pub(crate) struct PeersConfig {
     /// This server's id.
     pub(crate) me: ServerId,
-    /// With this server.
+    /// All members, including this server.
     pub(crate) members: Vec<Member>,
-    /// Where peers are accepted.
+    /// Address for peers.
     pub(crate) listen: HostPort,
     /// Accept peers only from the addresses of their hosts.
     pub(crate) restrict: bool,
-    /// Members change: a server may be linked that is none yet, or knows others.
+    /// Members can change: a server may be linked that is not a member yet, or that has another
+    /// list of members.
     pub(crate) open: bool,
-    /// 0: none yet.
+    /// Ensemble id; 0: none yet.
     pub(crate) ensemble: Arc<AtomicU64>,
-    /// The feature level that was agreed on.
+    /// The agreed feature level.
     pub(crate) level: Arc<AtomicU32>,
-    /// The highest feature level that this server knows.
+    /// The highest feature level that this release knows.
     pub(crate) knows: Level,
-    /// `None`: links come without TLS, both ways.
+    /// `None`: links use no TLS in either direction.
     pub(crate) tls: Option<Arc<PeerTls>>,
-    /// A whole greeting, the handshake of TLS included, takes no longer.
+    /// Maximum duration of a greeting, including the TLS handshake.
     pub(crate) hello_timeout: Duration,
-    /// Connecting to one address takes no longer.
+    /// Maximum duration of connecting to one address.
     pub(crate) connect_timeout: Duration,
-    /// Pause before a peer is dialled again, at first.
+    /// Initial pause before a peer is redialled.
     pub(crate) redial_first: Duration,
-    /// The same, at most; also the age at which a link counts as one that stood.
+    /// Maximum pause before a peer is redialled; also the age from which a link counts as
+    /// established.
     pub(crate) redial_max: Duration,
-    /// A state transfer in which so long nothing moves fails, on both sides: the other may have lost its power.
+    /// Time without progress after which a state transfer fails, on both sides: the other server
+    /// may have lost power.
     pub(crate) state_timeout: Duration,
-    /// Bytes that may wait for one peer.
+    /// Maximum bytes waiting for one peer.
     pub(crate) unsent_len_max: usize,
 }
 
 impl PeersConfig {
-    /// The usual times and limits.
+    /// Returns a configuration with the default times and limits.
     pub(crate) fn new(me: ServerId, members: Vec<Member>, listen: HostPort) -> PeersConfig {
         PeersConfig {
             me,
@@ -148,60 +157,62 @@ impl PeersConfig {
     }
 }
 
-/// What [`Peers::poll`] tells.
+/// An event reported by [`Peers::poll`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum PeerEvent<'a> {
-    /// There is a link to this peer, and nothing has passed over it.
+    /// A link to this peer was established; nothing has passed over it yet.
     LinkUp(ServerId),
-    /// It is gone; what was on its way is lost.
+    /// The link is gone; everything in transit is lost.
     LinkDown {
-        /// Whose it was.
+        /// The peer.
         peer: ServerId,
-        /// The peer closed it, died, or dialled anew; otherwise we gave it up, or the network did.
+        /// The peer closed the link, died or redialled; otherwise this server or the network ended
+        /// it.
         by_peer: bool,
     },
-    /// A frame of this peer, whole.
+    /// A whole frame from this peer.
     Frame(ServerId, &'a [u8]),
-    /// Bytes of this peer have come, and no whole frame: it lives.
+    /// Bytes from this peer have arrived, but no whole frame: the peer is alive.
     Stirs(ServerId),
-    /// The link to this peer was full, and bytes leave again: its machine lives.
+    /// The link to this peer was full and is draining: the peer's machine is alive.
     Drains(ServerId),
 }
 
-/// Sends the state to whoever asks. Called on a thread of its own, at most [`stream::STATES_MAX`] at a time; the stream
-/// blocks, and ends with an error when the server stops or nothing moves for `state_timeout`.
+/// Sends the state to a peer that asks for it. Called on a separate thread, at most
+/// [`stream::STATES_MAX`] at a time. The stream blocks; it fails when the server stops or nothing
+/// moves for `state_timeout`.
 pub(crate) type OnState = Arc<dyn Fn(PeerStream, ServerId) + Send + Sync>;
 
-/// The links, for the engine's thread. Dropping it ends them and stops the helper threads.
+/// All links, for the engine thread. Dropping it ends them and stops the helper threads.
 #[derive(Debug)]
 pub(crate) struct Peers {
     helpers: Arc<Helpers>,
     epoll: Arc<OwnedFd>,
-    /// What is ready, and for what.
+    /// Ready sockets and their events.
     ready: Vec<(u64, EventFlags)>,
-    /// That is newer than the last poll.
+    /// `ready` is newer than the last poll.
     collected: bool,
     links: BTreeMap<ServerId, Link>,
-    /// Peers, and whether they did it, whose links ended and who have not been told of.
+    /// Peers whose links ended and are not reported yet, and whether the peer caused it.
     ended: Vec<(ServerId, bool)>,
     entrance: Arc<Entrance>,
     alarm: Arc<Alarm>,
 }
 
 impl Peers {
-    /// Binds, and starts to dial and to accept.
+    /// Binds the address, and starts dialling and accepting.
     ///
     /// # Errors
-    /// The address cannot be had, or the system refuses a thread.
+    /// The address cannot be bound, or the system cannot create a thread.
     pub(crate) fn start(config: PeersConfig, on_state: OnState) -> io::Result<Peers> {
         let listeners = accept::bind(&config.listen)?;
         Peers::start_on(listeners, config, on_state)
     }
 
-    /// The same on sockets that listen already.
+    /// Like [`Peers::start`], on sockets that already listen.
     ///
     /// # Errors
-    /// As [`Peers::start`].
+    /// Those of [`Peers::start`].
     pub(crate) fn start_on(listeners: Vec<TcpListener>, config: PeersConfig, on_state: OnState) -> io::Result<Peers> {
         let helpers = Arc::new(Helpers::new(config)?);
         let epoll = Arc::new(epoll::create(CreateFlags::CLOEXEC)?);
@@ -222,7 +233,7 @@ impl Peers {
     }
 
     fn start_dialling(&self) -> io::Result<()> {
-        // A thread that there is already may wait for the need of one that was no member for a while.
+        // An existing thread may be waiting for a need of a peer that was not a member for a while.
         let unlinked = self.helpers.ids().into_iter().filter(|peer| !self.links.contains_key(peer));
         unlinked.for_each(|peer| self.helpers.need(peer));
         for peer in self.helpers.begin_dialling() {
@@ -232,9 +243,10 @@ impl Peers {
         Ok(())
     }
 
-    /// The members are these now; `agreed` says whether the others know that this server is one. Links stay; new ones are
-    /// made where the members are now, this server too. But a server that is a member only now must be whom its certificate
-    /// names: before, nobody knew its host.
+    /// Sets the members. `agreed` says whether the others know that this server is one. Existing
+    /// links stay; new ones use the new addresses, and this server's listeners move to theirs. A
+    /// server that only now became a member must match its certificate, which could not be checked
+    /// before because its host was unknown.
     pub(crate) fn set_members(&mut self, members: Vec<Member>, agreed: bool) {
         let PeersConfig { me, listen, .. } = &self.helpers.config;
         let own = members.iter().find(|member| member.id == *me);
@@ -257,17 +269,17 @@ impl Peers {
         }
     }
 
-    /// Ends [`Peers::wait`] from any thread.
+    /// Returns a waker that ends [`Peers::wait`] from any thread.
     pub(crate) fn waker(&self) -> Waker {
         self.helpers.waker.clone()
     }
 
-    /// Connects for state transfers, from any thread.
+    /// Returns a connector for state transfers, usable from any thread.
     pub(crate) fn connector(&self) -> Connector {
         Connector { helpers: self.helpers.clone() }
     }
 
-    /// Until there is something for [`Peers::poll`], somebody wakes us, or time is up.
+    /// Waits until there is something for [`Peers::poll`], a waker fires, or the timeout expires.
     pub(crate) fn wait(&mut self, timeout: Duration) {
         let urgent = !self.ended.is_empty() || self.links.values().any(Link::is_broken);
         let sleeps = !urgent && self.helpers.waker.fall_asleep();
@@ -276,7 +288,7 @@ impl Peers {
     }
 
     fn collect(&mut self, timeout: Duration) {
-        // A time that the system cannot express is as good as none.
+        // A timeout that the system cannot express is treated as none.
         let timeout = Timespec::try_from(timeout).ok();
         let mut room = [const { MaybeUninit::<Event>::uninit() }; EVENTS_MAX];
         self.ready.clear();
@@ -291,7 +303,8 @@ impl Peers {
         self.collected = true;
     }
 
-    /// Tells what came since the last time, each link's in order. A killed link tells nothing but its end.
+    /// Reports what arrived since the last call, in order per link. A killed link reports only its
+    /// end.
     pub(crate) fn poll(&mut self, event: &mut dyn FnMut(PeerEvent<'_>)) {
         if !self.collected {
             self.collect(Duration::ZERO);
@@ -299,7 +312,7 @@ impl Peers {
         self.collected = false;
         for at in 0..self.ready.len() {
             let (whose, flags) = self.ready[at];
-            // The waker is nobody's id.
+            // The waker's key is not a peer id.
             if let Ok(peer) = u8::try_from(whose) {
                 self.attend(ServerId(peer), flags, event);
             }
@@ -314,7 +327,7 @@ impl Peers {
         self.take_arrived(event);
     }
 
-    /// Tells of links over which no frame has come, and yet something has passed.
+    /// Reports links on which something has passed, but no frame has arrived.
     fn tell_life(&mut self, event: &mut dyn FnMut(PeerEvent<'_>)) {
         for (&peer, link) in &mut self.links {
             if std::mem::take(&mut link.stirs) {
@@ -326,13 +339,13 @@ impl Peers {
         }
     }
 
-    /// Writes to and reads from a link that is ready.
+    /// Writes to and reads from a ready link.
     fn attend(&mut self, peer: ServerId, flags: EventFlags, event: &mut dyn FnMut(PeerEvent<'_>)) {
         let Some(link) = self.links.get_mut(&peer) else { return };
         if flags.contains(EventFlags::OUT) {
             write(&self.epoll, peer, link);
         }
-        // Errors and hang-ups show when one reads.
+        // Errors and hang-ups show up when reading.
         if flags != EventFlags::OUT
             && let Err(end) = link.read(&mut |frame| event(PeerEvent::Frame(peer, frame)))
         {
@@ -346,17 +359,17 @@ impl Peers {
         }
     }
 
-    /// Takes over the links that the helper threads have made.
+    /// Takes over the links that the helper threads have established.
     fn take_arrived(&mut self, event: &mut dyn FnMut(PeerEvent<'_>)) {
         for (peer, established) in self.helpers.take_arrived() {
             match self.links.get(&peer) {
-                // Two greetings were under way at once, and the older one was slower.
+                // Two greetings were in progress at once, and the older one was slower.
                 Some(old) if old.number > established.number => continue,
                 Some(_) => self.end(peer, &End { by_peer: true, reason: "replaced by a new one".to_owned() }),
                 None => {}
             }
             self.tell_ended(event);
-            // Its line may be newer than its greeting.
+            // The peer's line may be newer than its greeting.
             if let Err(refusal) = accept::check_certificate(&self.helpers, peer, &established.stream) {
                 warn!(peer = peer.0, "refused a link to server {peer}: {refusal}");
                 self.helpers.need(peer);
@@ -378,18 +391,19 @@ impl Peers {
         }
     }
 
-    /// Wakes whoever stands in for the engine's thread.
+    /// Returns the alarm that wakes the engine's stand-in.
     pub(crate) fn alarm(&self) -> Arc<Alarm> {
         self.alarm.clone()
     }
 
-    /// From now on a [`Waker`] counts as a peer that says something.
+    /// Makes a [`Waker`] trigger the alarm, as input from a peer does.
     pub(crate) fn hear_waker(&self) {
         let _ = self.helpers.waker.fall_asleep();
     }
 
-    /// Adds a frame to what leaves with the next [`Peers::flush`]; one that [is urgent](Frame::is_urgent) in front of what has not
-    /// begun to leave. Without a link it is dropped, as all that is on its way when a link ends.
+    /// Adds a frame to the output of the next [`Peers::flush`]. A frame that [is
+    /// urgent](Frame::is_urgent) goes ahead of everything whose sending has not begun. Without a
+    /// link, the frame is dropped, like everything in transit when a link ends.
     pub(crate) fn send(&mut self, peer: ServerId, frame: &[u8]) {
         let Some(link) = self.links.get_mut(&peer) else { return };
         if frame.len() > FRAME_LEN_MAX {
@@ -407,7 +421,7 @@ impl Peers {
         }
     }
 
-    /// Writes what the links take. The rest follows with [`Peers::poll`] when they take more.
+    /// Writes as much as the links accept. [`Peers::poll`] writes the rest when they accept more.
     pub(crate) fn flush(&mut self) {
         for (peer, link) in &mut self.links {
             if !link.blocked && link.has_unsent() {
@@ -416,13 +430,13 @@ impl Peers {
         }
     }
 
-    /// Bytes that wait for a peer here, besides what the system holds.
+    /// Returns the bytes waiting for a peer, not counting the system's buffer.
     #[cfg(test)]
     fn unsent(&self, peer: ServerId) -> usize {
         self.links.get(&peer).map_or(0, Link::unsent)
     }
 
-    /// Ends a link at once; the next [`Peers::poll`] tells it. Does nothing without one.
+    /// Ends a link at once; the next [`Peers::poll`] reports it. Does nothing without a link.
     pub(crate) fn kill(&mut self, peer: ServerId, reason: &str) {
         self.end(peer, &End { by_peer: false, reason: reason.to_owned() });
     }
@@ -430,7 +444,7 @@ impl Peers {
     fn end(&mut self, peer: ServerId, end: &End) {
         let Some(link) = self.links.remove(&peer) else { return };
         warn!(peer = peer.0, by_peer = end.by_peer, "lost the link to server {peer}: {}", end.reason);
-        // It leaves the event queue with its last descriptor anyway.
+        // Closing the last descriptor removes it from the event queue anyway.
         let _ = epoll::delete(&*self.epoll, link.stream().socket());
         link.reset();
         self.ended.push((peer, end.by_peer));
@@ -438,7 +452,7 @@ impl Peers {
     }
 }
 
-/// Writes, and has the event queue say when there is room for more.
+/// Writes to the link and, if output is left, watches for room.
 fn write(epoll: &OwnedFd, peer: ServerId, link: &mut Link) {
     let was_watched = link.watched;
     link.write();

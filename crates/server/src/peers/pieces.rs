@@ -1,36 +1,37 @@
-//! Frames as pieces on the wire, and pieces as frames again. Pure.
+//! Splits frames into pieces for the wire, and reassembles them. Pure.
 //!
-//! A long frame leaves as several pieces, and an urgent one between two of them: a heartbeat waits for one piece, not for all of
-//! a frame that takes seconds. A piece is a head (u32) and its bytes. The low 30 bits of the head are their number; [`MORE`] says
-//! that the frame goes on with the next piece that is not urgent, [`URGENT`] that this is a whole frame of its own.
+//! A long frame is sent in several pieces, and an urgent frame between two of them: a heartbeat
+//! waits for one piece, not for a whole frame that takes seconds. A piece is a head (u32) and its
+//! bytes. The low 30 bits of the head are their number; [`MORE`] says that the frame continues in
+//! the next piece that is not urgent, [`URGENT`] that the piece is a whole frame of its own.
 //!
-//! Invariant: the frames of one lane arrive whole, in order, and none twice. An urgent frame arrives before every frame that was
-//! pushed after it, and perhaps before some that were pushed earlier.
+//! Invariant: the frames of one lane arrive whole, in order, and none twice. An urgent frame
+//! arrives before every frame pushed after it, and possibly before some that were pushed earlier.
 
 use super::FRAME_LEN_MAX;
 
-/// Longest piece, bytes. An urgent frame is one piece.
+/// Maximum length of a piece, bytes. An urgent frame is one piece.
 pub(super) const PIECE_LEN_MAX: usize = 64 << 10;
-/// Bytes of a piece's head.
+/// Length of a piece's head, bytes.
 const HEAD_LEN: usize = 4;
-/// The frame goes on with the next piece.
+/// The frame continues in the next piece.
 const MORE: u32 = 1 << 31;
-/// A frame of its own, whatever other one is under way.
+/// The piece is a frame of its own, regardless of any frame in progress.
 const URGENT: u32 = 1 << 30;
 const LEN_MASK: u32 = URGENT - 1;
-/// Bytes for input: several pieces.
+/// Length of the input buffer, several pieces.
 const INPUT_LEN: usize = 256 << 10;
-/// Bytes of an empty buffer that are kept for the next time.
+/// Bytes of an empty buffer's capacity that are kept for reuse.
 const BUFFER_KEPT: usize = 4 << 20;
 
-/// Bytes that came.
+/// Received bytes.
 #[derive(Debug)]
 pub(super) struct Input {
     buffer: Box<[u8]>,
-    /// The bytes that are not handed out are `start..end` of the buffer.
+    /// `start..end` of the buffer is not processed yet.
     start: usize,
     end: usize,
-    /// The pieces of a frame whose last one has not come.
+    /// Pieces received of a frame that is not complete.
     begun: Vec<u8>,
 }
 
@@ -39,7 +40,8 @@ impl Input {
         Input { buffer: vec![0; INPUT_LEN].into(), start: 0, end: 0, begun: Vec::new() }
     }
 
-    /// Where the next bytes go; never empty, since the buffer holds more than a piece.
+    /// Returns the space for further input. It is never empty, since the buffer holds more than one
+    /// piece.
     pub(super) fn room(&mut self) -> &mut [u8] {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -48,12 +50,12 @@ impl Input {
         &mut self.buffer[self.end..]
     }
 
-    /// Notes that `len` bytes have come.
+    /// Notes that `len` bytes were received.
     pub(super) fn filled(&mut self, len: usize) {
         self.end += len;
     }
 
-    /// Hands out every whole frame. *Errors*: the bytes are no pieces.
+    /// Passes on every whole frame. *Errors*: the bytes are not valid pieces.
     pub(super) fn split(&mut self, frame: &mut dyn FnMut(&[u8])) -> Result<(), String> {
         while let Some((head, rest)) = self.buffer[self.start..self.end].split_first_chunk::<HEAD_LEN>() {
             let head = u32::from_be_bytes(*head);
@@ -77,7 +79,7 @@ impl Input {
     }
 }
 
-/// Checks a head, `begun` bytes into a frame.
+/// Checks a head found `begun` bytes into a frame.
 fn check(flags: u32, len: usize, begun: usize) -> Result<(), String> {
     match flags {
         _ if len > PIECE_LEN_MAX => Err(format!("a piece of {len} bytes; the limit is {PIECE_LEN_MAX}")),
@@ -90,28 +92,28 @@ fn check(flags: u32, len: usize, begun: usize) -> Result<(), String> {
     }
 }
 
-/// Bytes to send: two lanes.
+/// Bytes to send, in two lanes.
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    /// Pieces of frames, one behind the other.
+    /// Pieces of frames, in order.
     bulk: Vec<u8>,
-    /// Bytes of `bulk` that are sent already.
+    /// Bytes of `bulk` already sent.
     sent: usize,
-    /// Bytes of the piece of `bulk` that is under way, which nothing interrupts.
+    /// Unsent bytes of the current piece of `bulk`, which nothing interrupts.
     left: usize,
-    /// Urgent frames. They begin to leave between two pieces of `bulk`, and nothing interrupts them.
+    /// Urgent frames. They are sent between two pieces of `bulk` and are not interrupted.
     urgent: Vec<u8>,
-    /// Bytes of `urgent` that are sent already.
+    /// Bytes of `urgent` already sent.
     urgent_sent: usize,
 }
 
 impl Output {
-    /// Bytes that wait.
+    /// Returns the number of unsent bytes.
     pub(super) fn len(&self) -> usize {
         self.bulk.len() - self.sent + self.urgent.len() - self.urgent_sent
     }
 
-    /// Adds a frame, cut into pieces.
+    /// Adds a frame, split into pieces.
     pub(super) fn push(&mut self, frame: &[u8]) {
         let mut rest = frame;
         while let Some((piece, behind)) = rest.split_at_checked(PIECE_LEN_MAX).filter(|(_, behind)| !behind.is_empty())
@@ -122,7 +124,8 @@ impl Output {
         put(0, rest, &mut self.bulk);
     }
 
-    /// Adds a frame that leaves in front of all that has not begun to. One that is too long for a piece does not.
+    /// Adds a frame ahead of everything whose sending has not begun. A frame too long for one piece
+    /// is added at the end.
     pub(super) fn push_urgent(&mut self, frame: &[u8]) {
         match frame.len() > PIECE_LEN_MAX {
             true => self.push(frame),
@@ -130,7 +133,7 @@ impl Output {
         }
     }
 
-    /// The bytes that leave next.
+    /// Returns the bytes to send next.
     pub(super) fn next(&self) -> &[u8] {
         let bulk = &self.bulk[self.sent..];
         match self.left {
@@ -140,7 +143,8 @@ impl Output {
         }
     }
 
-    /// Notes that the first `len` bytes of [`Output::next`] have left; nothing was pushed since that was called.
+    /// Notes that the first `len` bytes of [`Output::next`] were sent. Nothing may be pushed
+    /// between the two calls.
     pub(super) fn sent(&mut self, len: usize) {
         if self.left > 0 || self.urgent.is_empty() {
             return self.sent_bulk(len);
@@ -179,7 +183,7 @@ fn put(flags: u32, piece: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(piece);
 }
 
-/// Of a piece that `put` has made.
+/// Returns the length of a piece written by `put`.
 fn piece_len(bytes: &[u8]) -> usize {
     let head = bytes.first_chunk::<HEAD_LEN>().expect("pieces are pushed whole");
     (u32::from_be_bytes(*head) & LEN_MASK) as usize
@@ -196,7 +200,7 @@ mod tests {
     enum Act {
         Push(usize),
         Urgent(usize),
-        /// So many bytes leave, and arrive.
+        /// Moves up to this many bytes from output to input.
         Move(usize),
     }
 
@@ -209,7 +213,7 @@ mod tests {
         ]
     }
 
-    /// Moves up to `len` bytes; the frames that are whole by that.
+    /// Moves up to `len` bytes and returns the frames completed by them.
     fn pass(output: &mut Output, input: &mut Input, mut len: usize) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
         while len > 0 && output.len() > 0 {
@@ -224,7 +228,7 @@ mod tests {
         frames
     }
 
-    /// A frame says in which lane it is, and its number there.
+    /// Returns a frame that begins with its lane and its number in that lane.
     fn frame(lane: u8, number: u8, len: usize) -> Vec<u8> {
         [vec![lane, number], vec![number ^ lane; len]].concat()
     }
@@ -234,7 +238,8 @@ mod tests {
         fn each_lane_arrives_whole_and_in_order(acts in vec(act(), 1..60)) {
             let (mut output, mut input) = (Output::default(), Input::new());
             let (mut pushed, mut arrived) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-            // Of each frame in flight that is not urgent: how many urgent ones must come before it.
+            // For each bulk frame in flight, the number of urgent frames that must arrive before
+            // it.
             let mut behind = Vec::new();
             let mut take = |frames: Vec<Vec<u8>>, behind: &[usize]| {
                 for frame in frames {
@@ -277,7 +282,7 @@ mod tests {
         }
     }
 
-    /// Of a long frame one piece is in front of an urgent one, however much of it waits.
+    /// Only one piece of a long frame is sent before an urgent one, however much is waiting.
     #[test]
     fn an_urgent_frame_waits_for_one_piece() {
         let (mut output, mut input) = (Output::default(), Input::new());
@@ -299,7 +304,7 @@ mod tests {
         assert!(refused(PIECE_LEN_MAX as u32 + 1).starts_with("a piece of 65537 bytes"));
         assert!(refused(URGENT | LEN_MASK).starts_with("a piece of"));
         assert!(refused(MORE | URGENT | 1).starts_with("a piece that is urgent"));
-        // Pieces without an end are no frame, either.
+        // Pieces without an end are not a frame, either.
         let (mut input, mut pieces) = (Input::new(), 0);
         let piece = [&(MORE | PIECE_LEN_MAX as u32).to_be_bytes()[..], &vec![0; PIECE_LEN_MAX]].concat();
         let problem = loop {

@@ -1,8 +1,10 @@
-//! A connection between two servers, and the list of those that helper threads hold.
+//! A connection between two servers, and the registry of the connections that helper threads hold.
 //!
-//! [`PeerStream`] is the one type through which bytes between servers pass, with TLS ([`SecureSocket`]) or without.
+//! [`PeerStream`] is the only type that carries bytes between servers, with TLS ([`SecureSocket`])
+//! or without.
 //!
-//! Invariant: a stream that a helper thread may block on is in [`Guests`], so that [`Guests::stop`] ends it.
+//! Invariant: every stream that a helper thread may block on is in [`Guests`], so that
+//! [`Guests::stop`] ends it.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -13,18 +15,18 @@ use std::time::{Duration, Instant};
 use oxkeeper_tls::SecureSocket;
 use parking_lot::{Condvar, Mutex};
 
-/// Accepted connections that may be greeting at a time; one more ends the oldest of them.
+/// Maximum number of accepted connections in their greeting. Another one evicts the oldest.
 pub(super) const GREETINGS_MAX: usize = 32;
-/// State transfers that may be under way at a time, to and from this server.
+/// Maximum number of concurrent state transfers, to and from this server.
 pub(crate) const STATES_MAX: usize = 16;
-/// How long a newcomer waits for the place of a greeting that was ended for it.
+/// Time a new connection waits for the place of an evicted greeting.
 const PLACE_WAIT: Duration = Duration::from_millis(100);
 
 /// A connection to another server.
 #[derive(Debug)]
 pub(crate) struct PeerStream {
     socket: TcpStream,
-    /// `None`: bytes pass as they are.
+    /// `None`: no TLS.
     secure: Option<Box<SecureSocket>>,
     /// Dropped after the socket.
     guest: Option<Guest>,
@@ -35,37 +37,37 @@ impl PeerStream {
         PeerStream { socket, secure: None, guest: Some(guest) }
     }
 
-    /// The socket: for its timeouts and its address, not for its bytes.
+    /// Returns the socket, for its timeouts and address, not for its data.
     pub(crate) fn socket(&self) -> &TcpStream {
         &self.socket
     }
 
-    /// Bytes are encrypted from now on.
+    /// Enables encryption from now on.
     pub(super) fn set_secure(&mut self, secure: Option<SecureSocket>) {
         self.secure = secure.map(Box::new);
     }
 
-    /// The session of TLS, if there is one.
+    /// Returns the TLS session, if any.
     pub(super) fn secure(&self) -> Option<&SecureSocket> {
         self.secure.as_deref()
     }
 
-    /// Whether there may be more to be read though a read came short, or though the socket has nothing.
+    /// Returns whether more may be readable after a short read, or with an empty socket.
     pub(super) fn may_have_more(&self) -> bool {
         self.secure.is_some()
     }
 
-    /// Whether there is something to be read without the socket.
+    /// Returns whether data can be read without the socket.
     pub(super) fn has_plain(&self) -> bool {
         self.secure().is_some_and(SecureSocket::has_plain)
     }
 
-    /// Whether something that was written has not left yet.
+    /// Returns whether written data has not been sent yet.
     pub(super) fn wants_flush(&self) -> bool {
         self.secure().is_some_and(SecureSocket::wants_flush)
     }
 
-    /// Takes one of the places for state transfers. False if there is none.
+    /// Takes a place for a state transfer. Returns false if there is none.
     pub(super) fn become_state(&self) -> bool {
         self.guest.as_ref().is_some_and(Guest::become_state)
     }
@@ -76,8 +78,9 @@ impl PeerStream {
         self.socket.set_write_timeout(timeout)
     }
 
-    /// Leaves the helper threads: becomes non-blocking, and is no longer ended by [`Guests::stop`]. Tells its number, which
-    /// is larger the later it was accepted or dialled.
+    /// Detaches the stream from the helper threads: it becomes non-blocking, and [`Guests::stop`]
+    /// no longer ends it. Returns its sequence number, which is larger for streams accepted or
+    /// dialled later.
     pub(super) fn leave(&mut self) -> io::Result<u64> {
         self.socket.set_nonblocking(true)?;
         Ok(self.guest.take().map_or(0, |guest| guest.number))
@@ -109,7 +112,7 @@ impl Write for PeerStream {
     }
 }
 
-/// Streams that helper threads hold.
+/// Streams held by helper threads.
 #[derive(Debug, Default)]
 pub(super) struct Guests {
     places: Mutex<Places>,
@@ -127,9 +130,9 @@ struct Places {
 enum Doing {
     /// Accepted, not yet greeted.
     Greeting,
-    /// The same, ended to make room.
+    /// Accepted, not yet greeted, and ended to make room.
     Evicted,
-    /// Dialled by us.
+    /// Dialled by this server.
     Dialling,
     /// A state transfer.
     State,
@@ -144,7 +147,7 @@ impl Places {
         self.count(Doing::Greeting) + self.count(Doing::Evicted)
     }
 
-    /// Ends the greeting that had the most time.
+    /// Ends the oldest greeting.
     fn evict_oldest(&mut self) {
         if let Some((doing, socket)) = self.taken.values_mut().find(|(doing, _)| *doing == Doing::Greeting) {
             *doing = Doing::Evicted;
@@ -164,7 +167,8 @@ impl Places {
 }
 
 impl Guests {
-    /// An accepted connection comes in. *Errors*: stopped, or every place is taken by one that will not leave it.
+    /// Registers an accepted connection. *Errors*: stopped, or all places are taken and none
+    /// becomes free.
     pub(super) fn accept(self: &Arc<Self>, socket: &TcpStream) -> io::Result<Guest> {
         let mut places = self.places.lock();
         if places.accepted_count() >= GREETINGS_MAX {
@@ -179,13 +183,14 @@ impl Guests {
         Ok(Guest { guests: self.clone(), number })
     }
 
-    /// A connection that we dialled comes in. *Errors*: stopped.
+    /// Registers a dialled connection. *Errors*: stopped.
     pub(super) fn dial(self: &Arc<Self>, socket: &TcpStream) -> io::Result<Guest> {
         let number = self.places.lock().enter(Doing::Dialling, socket)?;
         Ok(Guest { guests: self.clone(), number })
     }
 
-    /// Ends every stream, lets no more in, and waits for the state transfers to let go of theirs, at most so long.
+    /// Ends every stream, admits no more, and waits for state transfers to release theirs, for at
+    /// most `patience`.
     pub(super) fn stop(&self, patience: Duration) {
         let mut places = self.places.lock();
         places.stopped = true;
@@ -197,7 +202,7 @@ impl Guests {
     }
 }
 
-/// A stream's place among the guests.
+/// A stream's place in the registry.
 #[derive(Debug)]
 pub(super) struct Guest {
     guests: Arc<Guests>,

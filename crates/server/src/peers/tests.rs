@@ -1,4 +1,4 @@
-//! Links over the loopback interface: between two [`Peers`], and with a dialler that says what a test wants.
+//! Links over the loopback interface, between two [`Peers`] or with a scripted dialler.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,7 +18,7 @@ use oxkeeper_replica::ensemble::frame::Frame as PeerFrame;
 
 mod tls;
 
-/// Far more than anything here takes.
+/// Far longer than any step here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(2);
 
@@ -30,7 +30,7 @@ enum Seen {
 }
 
 impl Seen {
-    /// When bytes come is the network's business: only tests that are about that look at it.
+    /// Returns `None` for events that depend on timing; only tests about those look at them.
     fn of(event: PeerEvent<'_>) -> Option<Seen> {
         match event {
             PeerEvent::LinkUp(peer) => Some(Seen::Up(peer.0)),
@@ -41,7 +41,7 @@ impl Seen {
     }
 }
 
-/// Listeners and members 1, 2, … of an ensemble on this machine.
+/// Returns listeners and members 1, 2, … of an ensemble on this machine.
 fn ensemble(count: u8) -> (Vec<TcpListener>, Vec<Member>) {
     let bound = (1..=count).map(|id| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -60,7 +60,7 @@ fn no_state() -> OnState {
     Arc::new(|_, _| panic!("nobody asks for the state"))
 }
 
-/// Servers 1 and 2, linked.
+/// Returns servers 1 and 2, linked.
 fn pair() -> (Peers, Peers) {
     let (listeners, members) = ensemble(2);
     let mut started = listeners
@@ -72,7 +72,8 @@ fn pair() -> (Peers, Peers) {
     (one, two)
 }
 
-/// Server 2 of three, without the others; `change` its configuration. And where it is.
+/// Returns server 2 of three, without the others, and its address. `change` adapts its
+/// configuration.
 fn lone(change: impl FnOnce(&mut PeersConfig)) -> (Peers, SocketAddr) {
     lone_with(change, no_state())
 }
@@ -86,7 +87,7 @@ fn lone_with(change: impl FnOnce(&mut PeersConfig), on_state: OnState) -> (Peers
     (Peers::start_on(vec![listener], config, on_state).unwrap(), address)
 }
 
-/// Lets servers work until what each has seen is enough.
+/// Runs the servers until what they have seen is `enough`.
 fn turn(servers: &mut [&mut Peers], mut enough: impl FnMut(&[Vec<Seen>]) -> bool) -> Vec<Vec<Seen>> {
     let until = Instant::now() + PATIENCE;
     let mut seen = vec![Vec::new(); servers.len()];
@@ -100,7 +101,7 @@ fn turn(servers: &mut [&mut Peers], mut enough: impl FnMut(&[Vec<Seen>]) -> bool
     seen
 }
 
-/// Lets one server work until it has seen so many events.
+/// Runs one server until it has seen `count` events.
 fn see(peers: &mut Peers, count: usize) -> Vec<Seen> {
     turn(&mut [peers], |seen| seen[0].len() >= count).remove(0)
 }
@@ -116,11 +117,11 @@ fn greeting(purpose: Purpose) -> Hello {
     }
 }
 
-/// Says hello, and reads the answer.
+/// Sends a hello and reads the answer.
 fn knock(address: SocketAddr, hello: &[u8]) -> (TcpStream, Result<(), String>) {
     let mut socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    // What is written is on its way, also when the socket is reset next.
+    // The hello is sent even if the socket is reset next.
     socket.set_nodelay(true).unwrap();
     socket.write_all(hello).unwrap();
     let mut head = [0; HEAD_LEN];
@@ -130,7 +131,7 @@ fn knock(address: SocketAddr, hello: &[u8]) -> (TcpStream, Result<(), String>) {
     (socket, hello::verdict(&body))
 }
 
-/// A link or state connection as server 1 makes it.
+/// Opens a link or state connection as server 1 would.
 fn dial(address: SocketAddr, purpose: Purpose) -> TcpStream {
     let (mut socket, answer) = knock(address, &greeting(purpose).encode());
     assert_eq!(answer, Ok(()));
@@ -138,7 +139,7 @@ fn dial(address: SocketAddr, purpose: Purpose) -> TcpStream {
     socket
 }
 
-/// Until the other side has hung up.
+/// Waits until the other side has hung up.
 fn await_end(mut socket: &TcpStream) {
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let ended = match socket.read(&mut [0]) {
@@ -216,7 +217,7 @@ fn garbage_costs_only_its_connection() {
     let mut runner = TestRunner::new(Config::with_cases(32));
     let check = |garbage: &[u8]| {
         let mut socket = TcpStream::connect(address).unwrap();
-        // The other side may hang up while we still talk.
+        // The other side may hang up before this write.
         let _ = socket.write_all(garbage).and_then(|()| socket.shutdown(std::net::Shutdown::Write));
         await_end(&socket);
     };
@@ -238,7 +239,7 @@ fn garbage_costs_only_its_connection() {
 fn silence_costs_no_more_than_its_time() {
     let (_peers, address) = lone(|config| config.hello_timeout = Duration::from_millis(100));
     await_end(&TcpStream::connect(address).unwrap());
-    // A trickle does not extend it.
+    // A trickle of bytes does not extend the deadline.
     let since = Instant::now();
     let mut socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
@@ -264,7 +265,7 @@ fn the_silent_make_room() {
 #[test]
 fn a_stale_dial_is_no_link() {
     let (mut peers, address) = lone(|_| {});
-    // One was given up before the answer came; one is confirmed only after a newer one.
+    // One is abandoned before the answer; one is confirmed only after a newer one.
     drop(knock(address, &greeting(Purpose::Link).encode()));
     let (mut slow, _) = knock(address, &greeting(Purpose::Link).encode());
     let mut link = dial(address, Purpose::Link);
@@ -371,7 +372,8 @@ fn a_killed_link_is_dialled_anew() {
     assert_eq!(seen[1], [Seen::Down(1, false), Seen::Up(1)]);
 }
 
-/// A link that ended while its peer was no member is missed once that is one again (`compat-tests/faults`, reconfig-empty-disk).
+/// A link that ended while its peer was not a member is dialled once the peer is a member again
+/// (`compat-tests/faults`, reconfig-empty-disk).
 #[test]
 fn a_member_that_was_none_for_a_while_is_dialled_again() {
     let (mut one, mut two) = pair();
@@ -400,7 +402,7 @@ fn a_stopped_server_frees_its_port_and_is_found_again() {
     assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
 }
 
-/// Two servers of one port: where server 1 would dial, it listens itself.
+/// Two servers share a port: where server 1 would dial, it listens itself.
 #[test]
 fn nobody_dials_a_wildcard() {
     let (mut listeners, mut members) = ensemble(2);
@@ -424,7 +426,7 @@ fn a_host_is_bound_at_all_its_addresses() {
             TcpStream::connect::<SocketAddr>(at).unwrap();
         }
     }
-    // An address for documentation is nobody's.
+    // An address for documentation belongs to nobody.
     assert!(bind(Some("192.0.2.1")).unwrap_err().to_string().starts_with("cannot listen on 192.0.2.1:0: "));
 }
 
@@ -448,7 +450,8 @@ fn big_frames_pass_in_pieces() {
     assert_eq!((one.unsent(ServerId(2)), two.unsent(ServerId(1))), (0, 0));
 }
 
-/// Whoever is sent a frame that takes long hears heartbeats meanwhile, and neither end is dead to the other.
+/// A peer that receives a long frame still hears heartbeats, and neither side considers the other
+/// dead.
 #[test]
 fn a_heartbeat_overtakes_a_long_frame() {
     let (mut peers, address) = lone(|_| {});
@@ -467,7 +470,7 @@ fn a_heartbeat_overtakes_a_long_frame() {
     let until = Instant::now() + PATIENCE;
     let (mut heard, mut buffer, mut drains) = (0, vec![0; 256 << 10], false);
     link.set_nonblocking(true).unwrap();
-    // A frame of one piece: its head and its bytes.
+    // A frame of one piece: head and bytes.
     let wanted = [&(1u32 << 30 | urgent.len() as u32).to_be_bytes()[..], &urgent].concat();
     let mut tail = Vec::new();
     while !tail.windows(wanted.len()).any(|bytes| bytes == wanted) {
@@ -504,9 +507,9 @@ fn a_part_of_a_frame_is_life() {
 #[test]
 fn many_frames_stay_in_order() {
     const COUNT: u64 = 100_000;
-    /// Frames sent between two flushes, at most.
+    /// Maximum number of frames between two flushes.
     const BATCH: u64 = 97;
-    // A frame is its number, repeated so often that frames differ in length.
+    // A frame repeats its number, so that frames differ in length.
     let frame = |number: u64| number.to_be_bytes().repeat(1 + (number % 13) as usize);
     let exchange = move |mut peers: Peers, to: u8| {
         let until = Instant::now() + PATIENCE;
@@ -530,7 +533,7 @@ fn many_frames_stay_in_order() {
     let (one, two) = pair();
     let other = thread::spawn(move || exchange(two, 1));
     let one = exchange(one, 2);
-    // Neither hangs up before the other has everything.
+    // Neither side hangs up before the other has everything.
     drop((one, other.join().unwrap()));
 }
 
@@ -549,13 +552,13 @@ fn a_waker_ends_the_wait() {
             }
         }
     });
-    // Each wake is seen, however many fall together.
+    // Each wake is seen, even if several coincide.
     while done.load(Ordering::Relaxed) < 1000 {
         peers.wait(PATIENCE);
     }
     other.join().unwrap();
     assert!(since.elapsed() < PATIENCE);
-    // One wake is left at most, on either way.
+    // At most one wake is left, in either case.
     peers.wait(Duration::ZERO);
     peers.wait(Duration::ZERO);
     let since = Instant::now();
@@ -584,7 +587,7 @@ fn state_has_its_own_connections() {
 fn a_state_transfer_does_not_wait_for_the_dead() {
     let (sender, sent) = std::sync::mpsc::channel();
     let sender = Arc::new(parking_lot::Mutex::new(sender));
-    // The sender has more than the other ever takes.
+    // The sender has more data than the other side ever reads.
     let on_state: OnState = Arc::new(move |mut stream, _| {
         let failed = (0..1000).find_map(|_| stream.write_all(&vec![0; 1 << 20]).err());
         sender.lock().send(failed.map(|error| error.kind())).unwrap();
@@ -598,7 +601,7 @@ fn a_state_transfer_does_not_wait_for_the_dead() {
 #[test]
 fn a_silent_sender_of_state_is_given_up() {
     let (mut listeners, members) = ensemble(2);
-    // It holds the stream until the other side hangs up.
+    // The callback holds the stream until the other side hangs up.
     let on_state: OnState = Arc::new(|mut stream, _| while stream.read(&mut [0]).is_err() {});
     let two = Peers::start_on(listeners.split_off(1), config(2, &members), on_state.clone()).unwrap();
     let impatient = PeersConfig { state_timeout: Duration::from_millis(50), ..config(1, &members) };
@@ -614,7 +617,7 @@ fn stopping_ends_state_transfers() {
     let on_state: OnState = Arc::new({
         let over = over.clone();
         move |mut stream, _| {
-            // It lasts until somebody hangs up.
+            // The transfer lasts until one side hangs up.
             let _ = stream.read(&mut [0]);
             over.store(true, Ordering::Release);
         }
@@ -622,7 +625,7 @@ fn stopping_ends_state_transfers() {
     let (peers, address) = lone_with(|config| config.hello_timeout = 2 * PATIENCE, on_state);
     let state = dial(address, Purpose::State);
     let silent = TcpStream::connect(address).unwrap();
-    // The silent one may take twice this time, and the state has no end.
+    // The silent transfer may take twice this time, and the state has no end.
     let since = Instant::now();
     drop(peers);
     assert!(over.load(Ordering::Acquire), "whoever sends the state has let go of it");
@@ -646,7 +649,7 @@ fn state_transfers_are_counted() {
 
 #[test]
 fn an_unknown_name_harms_nobody_else() {
-    // No label is longer than 63 bytes: the resolver need not ask anybody to know.
+    // A label has at most 63 bytes, so the resolver can fail without a query.
     let (mut peers, address) = lone(|config| config.members[2].host = "x".repeat(64));
     let _link = dial(address, Purpose::Link);
     assert_eq!(see(&mut peers, 1), [Seen::Up(1)]);

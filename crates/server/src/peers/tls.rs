@@ -1,6 +1,7 @@
-//! TLS between servers: what links have in common, and their handshakes.
+//! TLS between servers: data shared by all links, and their handshakes.
 //!
-//! A handshake belongs to the helper threads, before the greeting. Source: `UnifiedServerSocket`, `QuorumX509Util`.
+//! The helper threads perform the handshake before the greeting. Source: `UnifiedServerSocket`,
+//! `QuorumX509Util`.
 
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
@@ -12,27 +13,27 @@ use oxkeeper_tls::{FIRST_BYTE, LiveTls, SecureSocket, Sides, TlsError, limit};
 use crate::net::tls::load;
 use oxkeeper_config::Config;
 
-/// As rustls writes them.
+/// Names of the alerts as rustls prints them.
 const CERTIFICATE_ALERTS: [&str; 4] = ["BadCertificate", "CertificateUnknown", "UnknownCA", "CertificateExpired"];
 
-/// What links to other servers have in common.
+/// TLS data shared by the links to other servers.
 #[derive(Debug)]
 pub(crate) struct PeerTls {
     pub(crate) live: Arc<LiveTls>,
-    /// We dial with TLS.
+    /// This server dials with TLS.
     pub(crate) dials: bool,
-    /// Whoever comes without it is let in, too.
+    /// Peers without TLS are accepted, too.
     pub(crate) accepts_plain: bool,
-    /// The certificate of whoever comes must name its host.
+    /// The certificate of a connecting peer must name its host.
     pub(crate) checks_names: bool,
 }
 
 impl PeerTls {
-    /// Loads the stores for links to other servers, if those may come with TLS.
+    /// Loads the stores for links to other servers, if links may use TLS.
     ///
     /// # Errors
     /// A store cannot be read, or there is no trust store.
-    // ZooKeeper: without sslQuorum, portUnification lets links with TLS in and dials without.
+    // ZooKeeper: without `sslQuorum`, `portUnification` accepts links with TLS and dials without.
     pub(crate) fn load(config: &Config) -> Result<Option<Arc<PeerTls>>, TlsError> {
         let ensemble = &config.ensemble;
         if ensemble.membership.is_none() || !(ensemble.ssl_quorum || ensemble.port_unification) {
@@ -51,7 +52,8 @@ impl PeerTls {
         })))
     }
 
-    /// The handshake of a connection that was accepted; `None` if it comes without TLS and may.
+    /// Performs the handshake of an accepted connection. Returns `None` if it is plain and that is
+    /// allowed.
     pub(super) fn accept(&self, socket: &TcpStream, deadline: Instant) -> io::Result<Option<SecureSocket>> {
         let mut first = [0];
         limit(socket, deadline)?;
@@ -70,7 +72,8 @@ impl PeerTls {
         SecureSocket::accept(self.live.server(), socket, deadline).map_err(explain).map(Some)
     }
 
-    /// The handshake of a connection that was dialled; `None` if we dial without TLS.
+    /// Performs the handshake of a dialled connection. Returns `None` if this server dials without
+    /// TLS.
     pub(super) fn dial(&self, socket: &TcpStream, host: &str, deadline: Instant) -> io::Result<Option<SecureSocket>> {
         if !self.dials {
             return Ok(None);
@@ -79,7 +82,7 @@ impl PeerTls {
     }
 }
 
-/// What an alert about certificates means here: the other server says no more than that.
+/// Explains an alert about certificates; the other server does not report more than that.
 fn explain(error: io::Error) -> io::Error {
     let said = error.to_string();
     if !CERTIFICATE_ALERTS.iter().any(|alert| said.contains(alert)) {

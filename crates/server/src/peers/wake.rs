@@ -1,4 +1,4 @@
-//! Wakes the engine out of its one wait.
+//! Ends the engine's wait.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,7 +9,8 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::handoff::doze::Doze;
 use crate::handoff::sync::Wake;
 
-/// Ends the engine's wait. Costs one atomic operation unless the engine sleeps.
+/// A handle that ends the engine's wait. A wake costs one atomic operation unless the engine
+/// sleeps.
 #[derive(Clone, Debug)]
 pub(crate) struct Waker {
     bell: Arc<Bell>,
@@ -27,32 +28,33 @@ impl Waker {
         Ok(Waker { bell: Arc::new(Bell { doze: Doze::new(), descriptor }) })
     }
 
-    /// Makes the engine look again.
+    /// Makes the engine check its input again.
     pub(crate) fn wake(&self) {
         if self.bell.doze.wake() {
-            // Refused only when the counter is full: then it is readable, which is all that is wanted.
+            // This fails only if the counter is full; the descriptor is then readable, as intended.
             let _ = rustix::io::write(&self.bell.descriptor, &1u64.to_ne_bytes());
         }
     }
 
-    /// What the engine's wait watches: readable when it is to end.
+    /// Returns the descriptor that the engine's wait watches. It is readable when the wait is to
+    /// end.
     pub(super) fn descriptor(&self) -> &OwnedFd {
         &self.bell.descriptor
     }
 
-    /// Announces that the engine is about to sleep. False: it must not.
+    /// Announces that the engine is about to sleep. Returns false if it must not.
     pub(super) fn fall_asleep(&self) -> bool {
         self.bell.doze.fall_asleep()
     }
 
-    /// The engine is about to look at everything.
+    /// Notes that the engine is about to check all its input.
     pub(super) fn awake(&self) {
         self.bell.doze.awake();
     }
 
-    /// Makes the descriptor unreadable again.
+    /// Makes the descriptor unreadable.
     pub(super) fn silence(&self) {
-        // Fails only when it is unreadable already.
+        // This fails only if it is already unreadable.
         let _ = rustix::io::read(&self.bell.descriptor, &mut [0u8; 8]);
     }
 }

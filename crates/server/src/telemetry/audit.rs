@@ -1,9 +1,10 @@
-//! Writes the audit log, in a thread of its own: makes lines of what the engine took down while it applied, and appends
-//! them to the file.
+//! Writes the audit log on a separate thread: formats the records that the engine took while
+//! applying, and appends the lines to the file.
 //!
-//! Owns what waits to be written. Invariant: lines are written in the order of what they tell, and none is dropped because
-//! the file is slow: the engine waits. A crash may lose those of the last milliseconds.
-//! Source: `Slf4jAuditLogger`, and ZooKeeper's `logback.xml` for the look of a line.
+//! This module owns the records waiting to be written. Invariant: lines are written in the order of
+//! their events, and none is dropped because the file is slow: the engine waits. A crash may lose
+//! those of the last milliseconds. Source: `Slf4jAuditLogger`, and ZooKeeper's `logback.xml` for
+//! the format of a line.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -24,13 +25,13 @@ use crate::java::log_time;
 use crate::thread::spawn;
 use oxkeeper_config::Config;
 
-/// Bytes of the audit log that wait for their file, before lines are made of them: the engine waits until there are fewer.
+/// Bytes of unformatted records waiting for the file above which the engine waits.
 const WAITING_LEN_MAX: usize = 4 << 20;
-/// Bytes that end the wait for more.
+/// Bytes of records at which the thread stops gathering more.
 const HURRY_LEN: usize = 256 << 10;
-/// Bytes of lines written at once: few enough to stay in the processor's cache.
+/// Bytes of lines per write: small enough to stay in the processor's cache.
 const WRITE_LEN: usize = 128 << 10;
-/// How long the first of several lines waits for the others.
+/// Time the first of several lines waits for the others.
 const GATHER_TIME: Duration = Duration::from_millis(5);
 
 /// The audit log of a running server.
@@ -44,14 +45,14 @@ pub(crate) struct AuditLog {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// What writers took down; in front of each part the time (i64) and its length (u32).
+    /// Records; each part begins with its time (i64) and length (u32).
     parts: Vec<u8>,
-    /// So many bytes wake the thread, if it sleeps.
+    /// Number of bytes at which the thread is woken, if it sleeps.
     wakes_at: Option<usize>,
     stopping: bool,
 }
 
-/// The log and the thread that writes it.
+/// The audit log and the thread that writes it.
 #[derive(Debug)]
 pub(crate) struct Auditing {
     log: Arc<AuditLog>,
@@ -59,7 +60,8 @@ pub(crate) struct Auditing {
 }
 
 impl Auditing {
-    /// Opens the file, if the configuration wants an audit log; `None` if it does not. The server acts as `user`.
+    /// Opens the file. Returns `None` if the configuration disables the audit log. The server acts
+    /// as `user`.
     ///
     /// *Errors*: the file cannot be written.
     pub(crate) fn start(config: &Config, clock: Clock, user: impl FnOnce() -> String) -> io::Result<Option<Auditing>> {
@@ -74,18 +76,18 @@ impl Auditing {
         Ok(Some(Auditing { log, writing }))
     }
 
-    /// For whoever takes down what happens.
+    /// Returns the log for the threads that add records.
     pub(crate) fn log(&self) -> Arc<AuditLog> {
         self.log.clone()
     }
 
-    /// Writes what waits, and a last line.
+    /// Writes the waiting records and a last line, and stops.
     pub(crate) fn stop(self) {
         self.log.server("serverStop", "invoked");
         self.end();
     }
 
-    /// The server did not start.
+    /// Logs that the server did not start, and stops.
     pub(crate) fn failed(self) {
         self.log.server("serverStart", "failure");
         self.end();
@@ -99,14 +101,14 @@ impl Auditing {
 }
 
 impl AuditLog {
-    /// The server itself starts, or stops.
+    /// Logs that the server itself starts or stops.
     pub(crate) fn server(&self, operation: &str, result: &str) {
         let mut audit = Audit::default();
         audit.process(operation, result);
         self.put(&audit.records);
     }
 
-    /// Takes what a applier took down.
+    /// Takes the records of an applier.
     pub(crate) fn take(&self, applier: &mut Applier) {
         if let Some(audit) = applier.audit.as_mut().filter(|audit| !audit.records.is_empty()) {
             self.put(&audit.records);
@@ -140,8 +142,9 @@ impl AuditLog {
         pen.write(&parts);
     }
 
-    /// Swaps what waits into `parts`, which must be empty: once there is something, and a moment later, so that lines are
-    /// written together and the engine rarely has to wake anybody. False once there will be no more.
+    /// Swaps the waiting records into `parts`, which must be empty. Waits until there are some and
+    /// then a moment longer, so that lines are written together and the engine rarely has to wake
+    /// the thread. Returns false once there will be no more.
     fn gather(&self, parts: &mut Vec<u8>) -> bool {
         let mut waiting = self.waiting.lock();
         while waiting.parts.is_empty() && !waiting.stopping {
@@ -159,13 +162,13 @@ impl AuditLog {
     }
 }
 
-/// What makes lines and writes them.
+/// Formats lines and writes them.
 struct Pen {
     sink: Box<dyn Write + Send>,
     lines: Lines,
     /// Complete lines.
     text: String,
-    /// The last attempt to write was in vain.
+    /// The last write failed.
     failing: bool,
 }
 
@@ -191,11 +194,11 @@ impl Pen {
             return;
         }
         if self.failing {
-            // What was written last may have no end.
+            // The last line written may be incomplete.
             self.text.insert(0, '\n');
         }
         let written = self.sink.write_all(self.text.as_bytes());
-        // Said once: a full disk must not fill the log, too.
+        // Logged only once: a full disk must not fill the log, too.
         if let Err(problem) = &written
             && !self.failing
         {
@@ -206,7 +209,7 @@ impl Pen {
     }
 }
 
-/// Standard error, unless there is a file. Its log level does not count for it.
+/// Opens the file or, if none is configured, standard error, independent of its log level.
 fn sink(file: Option<&Path>) -> io::Result<Box<dyn Write + Send>> {
     let Some(path) = file else { return Ok(Box::new(io::stderr())) };
     let file: io::Result<File> = OpenOptions::new().create(true).append(true).open(path);
@@ -214,9 +217,10 @@ fn sink(file: Option<&Path>) -> io::Result<Box<dyn Write + Send>> {
     Ok(Box::new(file))
 }
 
-/// Whether the file of an audit log can be written. One that is not there is not made: the server may run as another user.
+/// Checks that the audit log file can be written. Does not create a missing file, since the server
+/// may run as another user.
 ///
-/// *Errors*: it cannot, or its directory is not there.
+/// *Errors*: it cannot be written, or its directory is missing.
 pub(crate) fn check(config: &Config) -> io::Result<()> {
     let Some(path) = config.audit.file.as_deref().filter(|_| config.audit.enabled) else { return Ok(()) };
     match OpenOptions::new().append(true).open(path) {
@@ -235,7 +239,7 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// Which user this process runs as: by its number, looked up in the system's list, as a JVM does.
+/// Returns the user of this process: looks up its uid in the system's list, as a JVM does.
 pub(crate) fn process_user() -> String {
     let number = rustix::process::geteuid().as_raw();
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();

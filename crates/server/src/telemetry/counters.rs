@@ -1,7 +1,8 @@
-//! Counters of threads that own no connections.
+//! Counters of the threads that own no connections.
 //!
-//! Values that many requests change are counted by the thread that sees them, without atomics; these under a lock that is
-//! taken a few times for a log entry, not for a request. Source: `ServerMetrics`, `ServerStats#reset`.
+//! Values that change with many requests are counted without atomics by the thread that sees them.
+//! The values here are under a lock, which is taken a few times per log entry, not per request.
+//! Source: `ServerMetrics`, `ServerStats#reset`.
 
 use std::time::Duration;
 
@@ -12,63 +13,64 @@ use oxkeeper_replica::stats::{Distribution, Tally};
 
 use super::histogram::Histogram;
 
-/// A sync that takes longer is slow, µs.
+/// Duration from which a sync is slow, µs.
 // ZooKeeper: `fsync.warningthresholdms`.
 const SLOW_SYNC_US: u64 = 1_000_000;
 
-/// What the engine counts.
+/// Counters of the engine.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EngineStats {
     /// Commands found waiting, whenever there were any.
     pub(crate) taken: Distribution,
-    /// Commands in each log entry that was made durable and applied.
+    /// Commands in each log entry made durable and applied.
     pub(crate) applied: Distribution,
     /// Time to write and sync a log entry, µs.
     pub(crate) sync_us: Tally,
-    /// The same in ms, with percentiles.
+    /// Time to write and sync a log entry, ms, with percentiles.
     pub(crate) sync_ms: Distribution,
-    /// The same, by bounds.
+    /// Time to write and sync a log entry, by bounds.
     pub(crate) syncs: Histogram,
-    /// Those that took longer than a second.
+    /// Syncs that took longer than a second.
     pub(crate) slow_syncs: u64,
-    /// Commands proposed, and those committed, by a leader.
+    /// Commands proposed by this server as leader; `committed` has those committed.
     pub(crate) proposed: u64,
     pub(crate) committed: u64,
-    /// Commands committed on another server's word.
+    /// Commands committed under another leader.
     pub(crate) learned: u64,
-    /// How old log entries were when they were applied here, by the wall clock, ms: of all, and of those of others.
+    /// Age of each log entry when applied here, by the wall clock, ms; `ages_learned_ms` has those
+    /// of other leaders.
     pub(crate) ages_ms: Distribution,
     pub(crate) ages_learned_ms: Distribution,
-    /// The same of those of a leader of others: a majority has just been heard to have them.
+    /// Age of each log entry applied while leading, ms: a majority has just confirmed it.
     pub(crate) ages_led_ms: Distribution,
-    /// On a leader: peers that came into step with it.
+    /// On a leader: number of times a peer caught up.
     pub(crate) joined: u64,
-    /// Sessions that expired.
+    /// Expired sessions.
     pub(crate) sessions_expired: u64,
     /// Length of each log entry this server proposed to its peers, bytes.
     pub(crate) proposals: Tally,
-    /// Of the last one.
+    /// Length of the last proposal, bytes.
     pub(crate) last_proposal_len: u64,
     /// Writes that took longer than `oxkeeper.slowRequestMs`.
     pub(crate) slow_requests: u64,
-    /// Whole states sent to peers.
+    /// Full states sent to peers.
     pub(crate) states_sent: u64,
-    /// Times this server's state was found to differ from a peer's.
+    /// Number of times this server's state was found to differ from a peer's.
     pub(crate) digest_mismatches: u64,
-    /// In an ensemble: entries decided, and bytes of those on this server that are not.
+    /// In an ensemble: entries decided, and bytes of undecided entries on this server.
     pub(crate) decided: (u64, usize),
-    /// In an ensemble: bytes of own clients' commands that are not applied.
+    /// In an ensemble: bytes of unapplied commands from this server's clients.
     pub(crate) waiting_len: usize,
 }
 
 impl EngineStats {
-    /// Counts begin anew; what is, stays.
+    /// Resets the counts, but not the current values.
     pub(crate) fn reset(&mut self) {
         let (decided, waiting_len) = (self.decided, self.waiting_len);
         *self = EngineStats { decided, waiting_len, ..EngineStats::default() };
     }
 
-    /// A log entry is on disk.
+    /// Counts a log entry written to disk.
     pub(crate) fn synced(&mut self, took_us: u64) {
         self.sync_us.record(took_us);
         self.sync_ms.record(took_us / 1000);
@@ -76,14 +78,14 @@ impl EngineStats {
         self.slow_syncs += u64::from(took_us > SLOW_SYNC_US);
     }
 
-    /// A standalone server found so many commands waiting.
+    /// Counts the commands that a standalone server found waiting.
     pub(crate) fn taken(&mut self, commands: u64) {
         self.taken.record(commands);
         self.proposed += commands;
     }
 
-    /// A log entry of so many commands was applied, when it was so old; `leads`: on this server's word.
-    // ZooKeeper: proposals and commits are counted by leaders only. A standalone server leads itself.
+    /// Counts an applied log entry with its commands and age. `leads`: this server is the leader.
+    // ZooKeeper: only leaders count proposals and commits. A standalone server is its own leader.
     pub(crate) fn applied(&mut self, commands: u64, age_ms: u64, leads: bool) {
         self.applied.record(commands);
         self.ages_ms.record(age_ms);
@@ -95,7 +97,7 @@ impl EngineStats {
         ages_ms.record(age_ms);
     }
 
-    /// Log entries were proposed to peers.
+    /// Counts log entries proposed to peers.
     pub(crate) fn proposed(&mut self, packed: &Packed) {
         if packed.lens.count > 0 {
             self.last_proposal_len = packed.last_len;
@@ -105,8 +107,8 @@ impl EngineStats {
         }
     }
 
-    /// Last, least and greatest length of a proposal.
-    // ZooKeeper: -1 while there was none.
+    /// Returns the last, minimum and maximum length of a proposal.
+    // ZooKeeper: -1 if there was none.
     pub(crate) fn proposal_sizes(&self) -> [i64; 3] {
         match self.proposals.count {
             0 => [-1; 3],
@@ -115,56 +117,56 @@ impl EngineStats {
     }
 }
 
-/// What checkpoints count.
+/// Counters of checkpoints.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CheckpointStats {
-    /// Time each took, ms.
+    /// Duration of each checkpoint, ms.
     pub(crate) took_ms: Distribution,
-    /// Those that failed.
+    /// Failed checkpoints.
     pub(crate) failed: u64,
-    /// The last one: the zxid it holds, and when it was done, Unix s.
+    /// The last checkpoint: its zxid and completion time, Unix s.
     pub(crate) last: Option<(Zxid, i64)>,
 }
 
 impl CheckpointStats {
-    /// Counts begin anew.
+    /// Resets the counts.
     pub(crate) fn reset(&mut self) {
         *self = CheckpointStats { last: self.last, ..CheckpointStats::default() };
     }
 }
 
-/// What administrators asked for over HTTP.
+/// Counters of HTTP requests from administrators.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AdminStats {
-    /// Snapshots refused because the last one was not long enough ago.
+    /// Snapshots refused because the last one was too recent.
     pub(crate) snapshots_limited: u64,
-    /// Restores refused for the same reason.
+    /// Restores refused because the last one was too recent.
     pub(crate) restores_limited: u64,
     /// Restores that failed.
     pub(crate) restores_failed: u64,
-    /// What the others took, ms.
+    /// Duration of successful restores, ms.
     pub(crate) restores_ms: Distribution,
-    /// Restored snapshots whose tree is not the one whose digest stands in them.
+    /// Restored snapshots whose tree does not match the digest in them.
     pub(crate) digest_mismatches: u64,
-    /// Connections without TLS to a port that speaks both.
+    /// Plain connections to a port that accepts both plain and TLS.
     pub(crate) insecure: u64,
 }
 
-/// What recovery took, once.
+/// Durations and sizes of the recovery.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StartupStats {
-    /// To load the durable tree, ms.
+    /// Time to load the durable tree, ms.
     pub(crate) load_ms: Distribution,
-    /// To replay the log behind it, ms.
+    /// Time to replay the log after it, ms.
     pub(crate) replay_ms: Distribution,
     /// Commands replayed.
     pub(crate) replayed: Distribution,
-    /// All of it, ms.
+    /// Total time, ms.
     pub(crate) whole_ms: Distribution,
 }
 
 impl StartupStats {
-    /// Of a recovery.
+    /// Returns the figures of a recovery.
     pub(crate) fn of(recovered: &Recovered) -> StartupStats {
         let once = |value| {
             let mut values = Distribution::default();
@@ -182,7 +184,7 @@ impl StartupStats {
     }
 }
 
-/// As signed as Java's.
+/// Returns the value as signed, like Java.
 pub(crate) fn signed(value: u64) -> i64 {
     value as i64
 }

@@ -1,13 +1,15 @@
 //! A histogram with fixed bounds, exact at each of them.
 
-/// Upper bounds of how long a sync takes, µs: from a drive with a battery to a disk that is dying.
+/// Upper bounds for the duration of a sync, µs: from a drive with battery-backed cache to a failing
+/// disk.
 const SYNC_BOUNDS_US: [u64; 14] =
     [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 10_000_000];
 
-/// Times of a sync, or of what else takes as long.
+/// Durations of syncs, or of similar operations.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Histogram {
-    /// Values up to each bound and above the one before; the last place is for those above all.
+    /// Values up to each bound and above the previous one; the last place counts the values above
+    /// all bounds.
     counts: [u64; SYNC_BOUNDS_US.len() + 1],
     sum_us: u64,
 }
@@ -20,7 +22,8 @@ impl Histogram {
         self.sum_us += took_us;
     }
 
-    /// Bounds in seconds, each with the count of values up to it; the last bound is infinite.
+    /// Returns the bounds in seconds, each with the count of values up to it. The last bound is
+    /// infinite.
     pub(crate) fn cumulative(&self) -> Vec<(f64, u64)> {
         let bounds = SYNC_BOUNDS_US.iter().map(|&bound| bound as f64 / 1e6).chain([f64::INFINITY]);
         let reached = self.counts.iter().scan(0, |reached, count| {
@@ -30,7 +33,7 @@ impl Histogram {
         bounds.zip(reached).collect()
     }
 
-    /// All values together, s.
+    /// Returns the sum of all values, s.
     pub(crate) fn sum_s(&self) -> f64 {
         self.sum_us as f64 / 1e6
     }

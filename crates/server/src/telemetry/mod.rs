@@ -1,4 +1,4 @@
-//! What threads write down while they work, for those who look: counters, role, heartbeats, logs with a purpose.
+//! Records that threads keep for observers: counters, role, heartbeats and special-purpose logs.
 
 pub(crate) mod audit;
 pub(crate) mod counters;

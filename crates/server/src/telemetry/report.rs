@@ -1,11 +1,11 @@
-//! What the threads that own connections tell when asked: for four-letter words and metrics.
+//! Reports of the threads that own connections, for four-letter words and metrics.
 
 use std::net::SocketAddr;
 
 use oxkeeper_proto::SessionId;
 use oxkeeper_replica::stats::{ConnectionStats, ServerStats};
 
-/// One thread's connections and counters.
+/// Connections and counters of one thread.
 #[derive(Debug, Default)]
 pub(crate) struct ThreadReport {
     pub(crate) stats: ServerStats,
@@ -17,18 +17,18 @@ pub(crate) struct ThreadReport {
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionReport {
     pub(crate) peer: SocketAddr,
-    /// It came with TLS.
+    /// The connection uses TLS.
     pub(crate) secure: bool,
     pub(crate) session: SessionId,
     pub(crate) timeout_ms: i32,
-    /// When it was accepted, Unix ms.
+    /// Time of acceptance, Unix ms.
     pub(crate) established_ms: i64,
     pub(crate) outstanding: u32,
     pub(crate) stats: ConnectionStats,
 }
 
 impl ThreadReport {
-    /// Adds another thread's.
+    /// Adds the report of another thread.
     pub(crate) fn merge(&mut self, mut other: ThreadReport) {
         self.stats.merge(&other.stats);
         self.outstanding += other.outstanding;

@@ -1,30 +1,30 @@
-//! What this server is among its peers, for those who only look.
+//! This server's role among its peers, for readers outside the engine.
 //!
-//! The engine tells it at each change; words and metrics read it. Owns also how long the server could not serve, because
-//! only changes of role tell.
-//! Invariant: learners are counted on a leader only.
-//! Source: `QuorumPeer#setPeerState`, `#setZabState`, `Leader#getLearners`, `#getForwardingFollowers`.
+//! The engine reports each change; four-letter words and metrics read it. This module also tracks
+//! how long the server could not serve, because only changes of role show that. Invariant: only a
+//! leader counts learners. Source: `QuorumPeer#setPeerState`, `#setZabState`, `Leader#getLearners`,
+//! `#getForwardingFollowers`.
 
 use oxkeeper_proto::ServerId;
 use oxkeeper_replica::stats::Distribution;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// What a server is among its peers.
+/// Role of a server among its peers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// It has no peers.
+    /// The server has no peers.
     #[default]
     Standalone,
-    /// It orders the writes of all, and a majority follows.
+    /// The server orders all writes, and a majority follows it.
     Leader,
-    /// It follows a leader.
+    /// The server follows a leader.
     Follower,
-    /// It follows, and does not vote.
+    /// The server follows a leader without a vote.
     Observer,
-    /// It is in touch with no majority, or does not have the state yet.
+    /// The server is not in contact with a majority, or does not have the state yet.
     NotServing,
-    /// It has been in touch with no majority for long, and serves those who only read.
+    /// The server has been out of contact with a majority for long, and serves read-only clients.
     ReadOnly,
 }
 
@@ -45,64 +45,66 @@ impl Role {
         }
     }
 
-    /// Whether writes are not served.
+    /// Returns whether writes are not served.
     fn is_out(self) -> bool {
         matches!(self, Role::NotServing | Role::ReadOnly)
     }
 }
 
-/// How often and how long the server could not serve, and how long nobody led.
+/// Number and duration of the periods in which the server could not serve, and of those without a
+/// leader.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outages {
-    /// Times it began to look for a leader.
+    /// Number of times the server began to look for a leader.
     pub(crate) count: u64,
-    /// When the last one began, ms of the server's clock.
+    /// Start of the last outage, ms of the server's clock.
     began_ms: u64,
-    /// How long it took until it served again, ms.
+    /// Time until the server served again, ms.
     pub(crate) took_ms: Distribution,
-    /// The same where it then led, ms.
+    /// Time until the server served again as leader, ms.
     pub(crate) took_until_leading_ms: Distribution,
-    /// Since when it knows of no leader, ms of the server's clock.
+    /// Time since when no leader is known, ms of the server's clock.
     leaderless_since_ms: u64,
-    /// How long it took until it knew one, ms.
+    /// Time until a leader was known, ms.
     pub(crate) elections_ms: Distribution,
-    /// Since when it knows the leader that it has, ms of the server's clock.
+    /// Time since when the current leader is known, ms of the server's clock.
     led_since_ms: u64,
-    /// How long it took from then until it served as that one's follower, ms.
+    /// Time from then until the server served as its follower, ms.
     pub(crate) follower_syncs_ms: Distribution,
-    /// The same as an observer, ms.
+    /// Time from then until the server served as its observer, ms.
     pub(crate) observer_syncs_ms: Distribution,
-    /// Times it led, and then did not: the voters followed another one, or were out of reach.
+    /// Number of times the server lost leadership: the voters followed another leader, or were
+    /// unreachable.
     pub(crate) quit_leading: u64,
 }
 
-/// Role, and what belongs to it, at one moment.
+/// The role and the values that belong to it, at one moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Place {
     pub(crate) role: Role,
-    /// When it took this role, ms of the server's clock.
+    /// Start of this role, ms of the server's clock.
     pub(crate) since_ms: u64,
-    /// Who leads, as far as this server knows; `None` without peers.
+    /// The leader known to this server; `None` without peers.
     pub(crate) leader: Option<ServerId>,
-    /// On a leader: who learns from it.
+    /// On a leader: its learners.
     pub(crate) learners: Learners,
 }
 
-/// Servers that learn from a leader.
+/// Learners of a leader.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Learners {
-    /// Linked to it.
+    /// Learners with a link to the leader.
     pub(crate) linked: usize,
-    /// In step with it, and no observers.
+    /// Learners in step with the leader, other than observers.
     pub(crate) followers: usize,
-    /// Those of these that do not vote: they are no members yet, or not any more.
+    /// Those among `followers` without a vote: not members yet, or no longer.
     pub(crate) non_voting: usize,
-    /// Observers in step with it.
+    /// Observers in step with the leader.
     pub(crate) observers: Vec<ServerId>,
 }
 
 impl Learners {
-    /// Counts peers, each with whether it is in step.
+    /// Counts peers. The flag of each says whether it is in step.
     pub(crate) fn count(
         peers: impl Iterator<Item = (ServerId, bool)>,
         voters: &[ServerId],
@@ -124,29 +126,29 @@ impl Learners {
     }
 }
 
-/// The place of this server, shared.
+/// The shared role of this server.
 #[derive(Debug, Default)]
 pub(crate) struct RoleCell {
     place: Mutex<Place>,
     outages: Mutex<Outages>,
-    /// Told when writes begin to be served.
+    /// Notified when writes begin to be served.
     served: Notify,
 }
 
 impl RoleCell {
-    /// A server without peers.
+    /// Returns the role of a server without peers.
     pub(crate) fn standalone() -> RoleCell {
         RoleCell::default()
     }
 
-    /// A member of an ensemble that has not found the others yet.
+    /// Returns the role of a member that has not found the others yet.
     pub(crate) fn looking(now_ms: u64) -> RoleCell {
         let outages = Outages { count: 1, began_ms: now_ms, leaderless_since_ms: now_ms, ..Outages::default() };
         let place = Place { role: Role::NotServing, since_ms: now_ms, ..Place::default() };
         RoleCell { place: Mutex::new(place), outages: Mutex::new(outages), served: Notify::new() }
     }
 
-    /// The engine's: the role from now on. The same role again changes nothing.
+    /// Sets the role; for the engine. Setting the same role again has no effect.
     pub(crate) fn set(&self, role: Role, now_ms: u64) {
         let mut place = self.place.lock();
         if place.role == role {
@@ -180,7 +182,7 @@ impl RoleCell {
         }
     }
 
-    /// The engine's: who leads from now on. The same again changes nothing.
+    /// Sets the leader; for the engine. Setting the same leader again has no effect.
     pub(crate) fn set_leader(&self, leader: Option<ServerId>, now_ms: u64) {
         let mut place = self.place.lock();
         let former = std::mem::replace(&mut place.leader, leader);
@@ -200,7 +202,7 @@ impl RoleCell {
         }
     }
 
-    /// The engine's, on a leader: who learns from it.
+    /// Sets the learners of a leader; for the engine.
     pub(crate) fn set_learners(&self, learners: Learners) {
         let mut place = self.place.lock();
         if place.role == Role::Leader {
@@ -219,17 +221,17 @@ impl RoleCell {
         }
     }
 
-    /// Role, and what belongs to it.
+    /// Returns the role and the values that belong to it.
     pub(crate) fn place(&self) -> Place {
         self.place.lock().clone()
     }
 
-    /// Outages so far.
+    /// Returns the outages so far.
     pub(crate) fn outages(&self) -> Outages {
         self.outages.lock().clone()
     }
 
-    /// Outages are counted anew.
+    /// Resets the counts of outages.
     pub(crate) fn forget_outages(&self) {
         let mut outages = self.outages.lock();
         let Outages { began_ms, leaderless_since_ms, led_since_ms, .. } = *outages;

@@ -1,6 +1,7 @@
-//! Writes that took long: one line each in the log, not too many of them, and where the time went.
+//! Logs slow writes: one line each, at a limited rate, with a breakdown of the time.
 //!
-//! Owns the rate of lines. Invariant: every slow write is counted, whether it is logged or not.
+//! This module owns the rate of lines. Invariant: every slow write is counted, even if it is not
+//! logged.
 
 use oxkeeper_replica::Applier;
 use oxkeeper_replica::applier::SlowWrite;
@@ -8,21 +9,22 @@ use tracing::warn;
 
 use crate::clock::Clock;
 
-/// Lines in each interval; the rest is only counted.
+/// Maximum number of lines per interval; the others are only counted.
 const LINES_MAX: u64 = 10;
-/// That interval, ms.
+/// Length of the interval, ms.
 const INTERVAL_MS: u64 = 10_000;
 
-/// When a write went from one hand into the next, ms of the server's clock.
+/// Times at which a write passed from one stage to the next, ms of the server's clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
-    /// Out of the queue, on its way to the disk. `None`: it went to peers, too, and nobody knows what took which time.
+    /// Taken from the queue, on its way to the disk. `None`: the write also went to peers, so the
+    /// stages cannot be separated.
     pub(crate) taken_ms: Option<u64>,
-    /// It was agreed on, and on disk.
+    /// Agreed on and on disk.
     pub(crate) durable_ms: u64,
 }
 
-/// The lines written so far.
+/// State of the log rate.
 #[derive(Debug, Default)]
 pub(crate) struct SlowLog {
     since_ms: u64,
@@ -31,7 +33,7 @@ pub(crate) struct SlowLog {
 }
 
 impl SlowLog {
-    /// Logs what the applier found to be slow; how many there were.
+    /// Logs the writes that the applier found slow. Returns their number.
     pub(crate) fn report(&mut self, applier: &mut Applier, times: Times, clock: Clock) -> u64 {
         if applier.slow.is_empty() {
             return 0;
@@ -48,7 +50,7 @@ impl SlowLog {
         found
     }
 
-    /// Whether there may be one more line now.
+    /// Returns whether another line may be logged now.
     fn may_log(&mut self, now_ms: u64) -> bool {
         if now_ms >= self.since_ms + INTERVAL_MS {
             let unlogged = std::mem::take(&mut self.unlogged);
@@ -73,7 +75,7 @@ fn log(slow: &SlowWrite, times: Times, now_ms: u64) {
     let apply_ms = now_ms.saturating_sub(times.durable_ms);
     match times.taken_ms {
         Some(taken_ms) => {
-            // What a connection's own earlier writes held back counts as its queue.
+            // Delay caused by the connection's own earlier writes counts as queueing.
             let queue_ms = taken_ms.saturating_sub(*received_ms);
             let disk_ms = times.durable_ms.saturating_sub(taken_ms.max(*received_ms));
             warn!(?op, path, %session, client = address, total_ms, queue_ms, disk_ms, apply_ms, "slow request");

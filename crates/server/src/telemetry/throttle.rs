@@ -1,11 +1,11 @@
-//! Warnings that would repeat many times a second.
+//! Rate limit for warnings that could repeat many times a second.
 
 use std::time::{Duration, Instant};
 
-/// How often one of a kind is logged.
+/// Interval between two warnings of a kind.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Lets one warning of a kind through now and then.
+/// Lets an occasional warning of a kind through.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
     last: Option<Instant>,
@@ -13,7 +13,7 @@ pub(crate) struct Throttle {
 }
 
 impl Throttle {
-    /// Returns whether the warning is due, and then how many were left out since the last one.
+    /// If the warning is due, returns the number suppressed since the last one.
     pub(crate) fn due(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now < last + INTERVAL) {
             self.left_out += 1;

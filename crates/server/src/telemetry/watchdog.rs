@@ -1,42 +1,44 @@
-//! Whether the threads that must not stand still go round: for a watchdog.
+//! Checks that the essential threads make progress, for a watchdog.
 //!
-//! Owns one beat for each of them. Invariant: a thread that waits for the disk, or fetches a state, is excused: killing a
-//! server does not make its disk any faster.
+//! Each of these threads has a heartbeat here. Invariant: a thread that waits for the disk, or
+//! fetches a state, is excused: killing a server does not make its disk any faster.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::Clock;
 
-/// A beat of a thread that is excused.
+/// Heartbeat of an excused thread.
 const EXCUSED: u64 = u64::MAX;
-/// The engine's place; the threads that own connections follow.
+/// Index of the engine; the threads that own connections follow it.
 const ENGINE: usize = 0;
 
-/// When each thread last went round.
+/// Time of each thread's last heartbeat.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     clock: Clock,
-    /// ms of the clock.
+    /// Heartbeats, ms of the clock.
     beats: Vec<AtomicU64>,
 }
 
 impl Watchdog {
-    /// Of an engine and so many threads that own connections, all of which are about to start.
+    /// Returns a watchdog for an engine and `io_threads` threads that own connections, all about to
+    /// start.
     pub(crate) fn new(clock: Clock, io_threads: usize) -> Watchdog {
         Watchdog { clock, beats: (0..=io_threads).map(|_| AtomicU64::new(clock.now_ms())).collect() }
     }
 
-    /// The engine goes round.
+    /// Notes that the engine makes progress.
     pub(crate) fn engine_beats(&self) {
         self.beat(ENGINE, self.clock.now_ms());
     }
 
-    /// The engine does something that may take any time, until it goes round again.
+    /// Notes that the engine begins an operation of unbounded duration. Ends with its next
+    /// heartbeat.
     pub(crate) fn engine_is_excused(&self) {
         self.beat(ENGINE, EXCUSED);
     }
 
-    /// A thread that owns connections goes round.
+    /// Notes that a thread that owns connections makes progress.
     pub(crate) fn io_beats(&self, thread: u16) {
         self.beat(usize::from(thread) + 1, self.clock.now_ms());
     }
@@ -45,7 +47,7 @@ impl Watchdog {
         self.beats[place].store(now_ms, Ordering::Relaxed);
     }
 
-    /// The threads that have not gone round for longer than `patience_ms`, by name.
+    /// Returns the names of the threads without progress for longer than `patience_ms`.
     pub(crate) fn stalled(&self, patience_ms: u64) -> Vec<String> {
         let now_ms = self.clock.now_ms();
         let name = |place: usize| if place == ENGINE { "engine".to_owned() } else { format!("io-{}", place - 1) };

@@ -1,11 +1,11 @@
-//! Links with TLS, without, and on the way from the one to the other.
+//! Links with TLS, without it, and during the migration between the two.
 
 use oxkeeper_tls::{LiveTls, Sides, StoreSpec, TlsSettings};
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use super::*;
 
-/// Makes one server's TLS: with a certificate of the one authority for these names.
+/// Issues the TLS configuration of a server: a certificate for these names from a single authority.
 struct Authority {
     dir: tempfile::TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -40,7 +40,7 @@ impl Authority {
     }
 }
 
-/// Servers 1 and 2, and what server 1 hears when it asks server 2 for its state.
+/// Links servers 1 and 2. Returns them, and the state that server 1 receives from server 2.
 fn meet(
     one: Option<Arc<PeerTls>>,
     two: Option<Arc<PeerTls>>,
@@ -58,7 +58,7 @@ fn meet(
 
 fn chatter() -> OnState {
     Arc::new(|mut stream, _| {
-        // Not everybody stays to hear it.
+        // The receiver may have left.
         let _ = stream.write_all(&[7; 300_000]).and_then(|()| stream.flush());
     })
 }
@@ -91,15 +91,15 @@ fn frames_and_states_pass() {
 fn an_ensemble_moves_to_tls_one_by_one() {
     let authority = Authority::new();
     let tls = |dials, accepts_plain| authority.tls(&["127.0.0.1"], dials, accepts_plain);
-    // Who dials without TLS, and who with it, at a server that takes both.
+    // Diallers with and without TLS, to a server that accepts both.
     for one in [None, tls(false, true), tls(true, true), tls(true, false)] {
         let (_one, _two, state) = meet(one, tls(true, true), chatter());
         state.unwrap();
     }
-    // At the end nobody is let in without it.
+    // At the end of the migration, connections without TLS are refused.
     let (_one, _two, state) = meet(tls(false, true), tls(true, false), chatter());
     state.unwrap_err();
-    // A server that knows nothing of TLS understands nobody who dials with it.
+    // A server without TLS does not understand a peer that dials with it.
     let (_one, _two, state) = meet(tls(true, true), None, chatter());
     assert!(state.unwrap_err().to_string().contains("TLS"));
 }
@@ -119,8 +119,8 @@ fn certificates_speak_for_the_hosts_of_server_lines() {
     assert!(state.unwrap_err().to_string().contains("TLS: "));
 }
 
-/// Of a server that is no member yet nobody knows the host. Once it is one, its certificate must name that, or both sides
-/// are told: the one that dials and the one that is dialled.
+/// The host of a server that is not a member yet is unknown. Once it is a member, its certificate
+/// must name the host; otherwise both sides get an error, the dialling one and the dialled one.
 #[test]
 fn a_server_that_joined_later_is_whom_its_certificate_names() {
     let authority = Authority::new();
