@@ -1,13 +1,15 @@
-//! JAAS files: named sections of login modules with options. Source: `javax.security.auth.login.Configuration`; the JDK's
-//! `ConfigFile`, whose lexical rules (comments, words, quotes) are those of `java.io.StreamTokenizer`.
+//! JAAS files: named sections of login modules with options. Source:
+//! `javax.security.auth.login.Configuration`; the JDK's `ConfigFile`, whose lexical rules
+//! (comments, words, quotes) are those of `java.io.StreamTokenizer`.
 //!
-//! Invariant: no input panics or takes more than one pass. A value that would need the JVM's properties is refused.
+//! Invariant: no input causes a panic or takes more than one pass. A value that requires the JVM's
+//! properties is refused.
 
 use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-/// Bytes of a JAAS file: a longer one is refused.
+/// Maximum length of a JAAS file, bytes. A longer one is refused.
 pub(super) const JAAS_LEN_MAX: usize = 1 << 20;
 
 /// Sections by name.
@@ -18,11 +20,11 @@ pub(super) type Sections = BTreeMap<String, Vec<Module>>;
 pub(super) struct Module {
     /// Its Java class.
     pub(super) class: String,
-    /// What stands behind it.
+    /// The options of the module.
     pub(super) options: BTreeMap<String, String>,
 }
 
-/// What is wrong with a file, and where.
+/// A syntax error and its line.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("line {line}: {message}")]
 pub(super) struct SyntaxError {
@@ -30,7 +32,7 @@ pub(super) struct SyntaxError {
     message: String,
 }
 
-/// *Errors*: the file is not in JAAS syntax.
+/// Parses a JAAS file. *Errors*: the file is not in JAAS syntax.
 pub(super) fn parse(text: &str) -> Result<Sections, SyntaxError> {
     let mut tokens = Tokens::new(text);
     let mut sections = Sections::new();
@@ -76,12 +78,12 @@ fn module(tokens: &mut Tokens<'_>) -> Result<Module, SyntaxError> {
 enum Token {
     Word(String),
     Symbol(char),
-    /// The JDK takes unquoted digits for a number, which may stand nowhere.
+    /// A number. The JDK reads unquoted digits as one, and allows none anywhere.
     Number,
     End,
 }
 
-/// The text, one token ahead.
+/// Tokenizer with one token of lookahead.
 struct Tokens<'a> {
     rest: std::str::Chars<'a>,
     line: usize,
@@ -101,7 +103,7 @@ impl<'a> Tokens<'a> {
 
     fn expected(&self, what: &str) -> SyntaxError {
         let found = match &self.next {
-            // Not the word itself: it may be a password.
+            // The word itself is omitted: it may be a password.
             Token::Word(_) => "a word".to_owned(),
             Token::Symbol(symbol) => format!("`{symbol}`"),
             Token::Number => "a number without quotes".to_owned(),
@@ -153,7 +155,7 @@ impl<'a> Tokens<'a> {
         };
     }
 
-    /// `/* … */`, `// …`, and, as by default in the JDK, `/ …`.
+    /// Skips `/* … */`, `// …` and, like the JDK by default, `/ …`.
     fn skip_comment(&mut self) {
         if self.peek() == Some('*') {
             self.take();
@@ -180,7 +182,8 @@ impl<'a> Tokens<'a> {
         word
     }
 
-    /// What begins like a number is one; a `-` that begins none stands alone.
+    /// Reads a number. Anything that begins like one is a number; a `-` that begins none is a
+    /// symbol.
     fn number(&mut self, first: char) -> Token {
         let is_part = |c: &char| c.is_ascii_digit() || *c == '.';
         if first == '-' && self.peek().filter(is_part).is_none() {
@@ -192,7 +195,7 @@ impl<'a> Tokens<'a> {
         Token::Number
     }
 
-    /// Ends at the quote, or with the line.
+    /// Reads a quoted word, up to the closing quote or the end of the line.
     fn quoted(&mut self) -> String {
         let mut text = String::new();
         while let Some(c) = self.peek().filter(|&c| c != '\n' && c != '\r') {
@@ -206,7 +209,7 @@ impl<'a> Tokens<'a> {
         text
     }
 
-    /// What stands behind a backslash: as in Java, octal digits too.
+    /// Reads an escape after the backslash. Like Java, supports octal digits.
     fn escaped(&mut self) -> Option<char> {
         let c = self.take()?;
         Some(match c {
@@ -222,7 +225,7 @@ impl<'a> Tokens<'a> {
         })
     }
 
-    /// Up to three digits, the third only behind 0 to 3.
+    /// Reads up to three octal digits; the third only if the first is 0 to 3.
     fn octal(&mut self, first: char) -> char {
         let len_max = if first <= '3' { 3 } else { 2 };
         let mut value = first.to_digit(8).unwrap_or_default();
@@ -235,7 +238,7 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// Characters that begin a word or go on with it.
+/// Returns whether the character can begin or continue a word.
 fn is_word(c: char) -> bool {
     c.is_ascii_alphabetic() || matches!(c, '$' | '_' | '-' | '*') || c >= '\u{a0}'
 }

@@ -1,4 +1,4 @@
-//! What the world around the pure core has to say about identities: JAAS files, and where randomness comes from.
+//! Identities outside the pure core: JAAS files and the source of randomness.
 //!
 //! Source: `ServerCnxnFactory.configureSaslLogin`, `Login`.
 //! Reading order: [`jaas`], [`sasl`].

@@ -1,4 +1,4 @@
-//! From configuration and JAAS file to the users of SASL.
+//! Reads the SASL users from the configuration and the JAAS file.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,48 +14,48 @@ use super::jaas::{self, JAAS_LEN_MAX, Module};
 use crate::telemetry::audit::process_user;
 use oxkeeper_config::Security;
 
-/// The login module of DIGEST-MD5.
+/// Login module of DIGEST-MD5.
 const DIGEST_MODULE: &str = "org.apache.zookeeper.server.auth.DigestLoginModule";
-/// An option that begins so is a user.
+/// Prefix of the options that define users.
 const USER_PREFIX: &str = "user_";
 
-/// Why there are no users of SASL although a file should have them.
+/// Reason why the SASL users cannot be loaded.
 #[derive(Debug, Error)]
 pub enum SaslError {
     /// The file cannot be read.
     #[error("cannot read the JAAS file {path} (java.security.auth.login.config): {source}")]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// Why not.
+        /// The error from the system.
         source: io::Error,
     },
     /// The file is not in JAAS syntax.
     #[error("JAAS file {path}, {problem}")]
     Syntax {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// What is wrong, and where.
+        /// The problem and its line.
         problem: String,
     },
-    /// The section asks for something else than DIGEST-MD5.
+    /// The section asks for a mechanism other than DIGEST-MD5.
     #[error(
         "JAAS file {path}, section {section}: oxkeeper does not support {class}{hint}; \
          use {DIGEST_MODULE}, with user_NAME=\"PASSWORD\" for each user"
     )]
     Module {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// The section.
+        /// Name of the section.
         section: String,
         /// The login module.
         class: String,
-        /// What it would be.
+        /// The mechanism that the module implements.
         hint: &'static str,
     },
 }
 
-/// The users of SASL; `None` if the configuration names no file with a section for servers.
+/// Returns the SASL users, or `None` if the configuration names no file with a section for servers.
 pub(crate) fn load(security: &Security) -> Result<Option<Sasl>, SaslError> {
     let Some(path) = &security.jaas_file else { return Ok(None) };
     let path = file_path(path);
@@ -66,7 +66,7 @@ pub(crate) fn load(security: &Security) -> Result<Option<Sasl>, SaslError> {
     let section = security.sasl_section.as_str();
     let modules = sections.get(section).filter(|modules| !modules.is_empty());
     let Some(modules) = modules else {
-        // ZooKeeper: says nothing, and answers without SASL.
+        // ZooKeeper: logs nothing, and answers without SASL.
         warn!(file = path, section, "the JAAS file has no such section, so clients cannot use SASL");
         return Ok(None);
     };
@@ -78,10 +78,11 @@ pub(crate) fn load(security: &Security) -> Result<Option<Sasl>, SaslError> {
     Ok(Some(sasl(security, modules)))
 }
 
-/// Username and password in a client's section of a JAAS file; `None` if there is no such section.
+/// Returns username and password from a client section of a JAAS file, or `None` if there is no
+/// such section.
 ///
 /// # Errors
-/// As for the users of a server.
+/// Those of loading the users of a server.
 pub fn client_account(path: &str, section: &str) -> Result<Option<(String, String)>, SaslError> {
     let path = file_path(path);
     let text = read(path).map_err(|source| SaslError::Unreadable { path: path.to_owned(), source })?;
@@ -97,7 +98,8 @@ pub fn client_account(path: &str, section: &str) -> Result<Option<(String, Strin
     Ok(Some((option("username"), option("password"))))
 }
 
-/// As whom the server acts: the `principal` of its JAAS section, or the user it runs as. Source: `Login.getUserName`.
+/// Returns the user that the server acts as: the `principal` of its JAAS section, or the user of
+/// the process. Source: `Login.getUserName`.
 pub(crate) fn server_user(security: &Security) -> String {
     let text = security.jaas_file.as_deref().and_then(|path| read(file_path(path)).ok());
     let sections = text.and_then(|text| jaas::parse(&text).ok()).unwrap_or_default();
@@ -121,7 +123,7 @@ fn sasl(security: &Security, modules: &[Module]) -> Sasl {
     }
 }
 
-/// The JDK: a leading `=` says that no other file counts; `file:` is a URL.
+/// The JDK: a leading `=` says that no other file applies; `file:` is a URL.
 fn file_path(written: &str) -> &str {
     let path = written.strip_prefix('=').unwrap_or(written);
     let Some(path) = path.strip_prefix("file:") else { return path };
@@ -137,7 +139,7 @@ fn read(path: &str) -> io::Result<String> {
     String::from_utf8(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Nobody can guess it.
+/// Returns unpredictable bytes for nonces.
 fn entropy() -> [u8; NONCE_LEN] {
     let mut bytes = [0; NONCE_LEN];
     let mut filled = 0;

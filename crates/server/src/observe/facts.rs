@@ -1,4 +1,5 @@
-//! Answers four-letter words: gathers what the words may ask, and carries out what some of them change.
+//! Answers four-letter words: gathers the data they may ask for, and performs the changes some of
+//! them make.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -36,10 +37,10 @@ use crate::telemetry::report::{ConnectionReport, ThreadReport};
 use crate::telemetry::role::{Place, Role, RoleCell};
 use oxkeeper_config::{Config, Whitelist, Word};
 
-/// The trace mask a server starts with. Nothing here is traced by it; clients may set and read it.
+/// Initial trace mask. Nothing here uses it; clients may set and read it.
 const TRACE_MASK: i64 = 306;
 
-/// Everything the words need.
+/// The data sources of the words.
 #[derive(Debug)]
 pub(crate) struct Inspector {
     pub(crate) config: Config,
@@ -50,21 +51,21 @@ pub(crate) struct Inspector {
     pub(crate) load: Arc<Load>,
     pub(crate) engine: Arc<Mutex<EngineStats>>,
     pub(crate) role: Arc<RoleCell>,
-    /// `None`: everything is in memory only.
+    /// `None`: all data is in memory only.
     pub(crate) checkpoints: Option<SharedCheckpoints>,
     pub(crate) startup: Mutex<StartupStats>,
     pub(crate) clock: Clock,
-    /// Words that were answered: they count as packets received.
+    /// Number of words answered. They count as packets received.
     pub(crate) answered: AtomicU64,
     pub(crate) trace_mask: AtomicI64,
-    /// What administrators were refused.
+    /// Counters of requests from administrators.
     pub(crate) admin: Mutex<AdminStats>,
-    /// Percentiles of late.
+    /// Recent percentiles.
     pub(crate) windows: Mutex<Windows>,
     pub(crate) listening: Arc<Listening>,
-    /// `None`: clients come without TLS.
+    /// `None`: clients connect without TLS.
     pub(crate) tls: Option<Arc<ClientTls>>,
-    /// Whom TLS is spoken with.
+    /// The TLS certificates, by the kind of connection.
     pub(crate) certificates: Vec<(&'static str, Arc<LiveTls>)>,
 }
 
@@ -88,25 +89,26 @@ impl Inspector {
         self.certificates.iter().filter_map(expiry).collect()
     }
 
-    /// A trace mask nobody has changed yet.
+    /// Returns the trace mask before any change.
     pub(crate) fn initial_trace_mask() -> AtomicI64 {
         AtomicI64::new(TRACE_MASK)
     }
 
-    /// Everything that may be asked, at this moment.
+    /// Gathers all data for one answer.
     pub(crate) async fn ask(&self) -> Asked<'_> {
         let report = self.gather().await;
         Asked { service: self, report, place: self.role.place() }
     }
 
-    /// What this server is for its clients. One without peers serves nobody while a snapshot is restored.
+    /// Returns this server's role for its clients. A standalone server serves nobody during a
+    /// restore.
     pub(crate) fn role_now(&self) -> Role {
         let role = self.role.place().role;
         let is_out = role == Role::Standalone && self.state.read().serving == oxkeeper_replica::Serving::No;
         if is_out { Role::NotServing } else { role }
     }
 
-    /// Does what a word or a command changes.
+    /// Performs the change that a word or a command makes.
     pub(crate) fn carry_out(&self, effect: Effect) {
         match effect {
             Effect::ResetConnections => self.reset(true),
@@ -115,7 +117,7 @@ impl Inspector {
         }
     }
 
-    /// Counters and summaries begin anew; what connections counted for themselves stays.
+    /// Resets counters and summaries, but not those of connections.
     fn reset_server(&self) {
         self.answered.store(0, Ordering::Relaxed);
         self.reset(false);
@@ -150,11 +152,11 @@ impl Inspector {
     }
 }
 
-/// The service while one word or command is answered.
+/// The data for one word or command.
 pub(crate) struct Asked<'a> {
     pub(crate) service: &'a Inspector,
     pub(crate) report: ThreadReport,
-    /// Looked up once: it may change between two facts of one answer.
+    /// Read once, since the role may change between two facts of one answer.
     pub(crate) place: Place,
 }
 
@@ -182,7 +184,8 @@ impl Facts for Asked<'_> {
     }
 
     fn server(&self) -> ServerFacts {
-        // Locked once: a second shared lock would wait behind a writer that waits for the first.
+        // Locked once: a second shared lock would wait behind a writer that waits for the first
+        // one.
         let shared = self.service.state.read();
         ServerFacts {
             latency_ms: summary(&self.report.stats.latency()),
@@ -228,7 +231,7 @@ impl Facts for Asked<'_> {
 
     fn peer_state(&self) -> Option<String> {
         let state = match self.place.role {
-            // ZooKeeper: a server in read-only mode does not tell.
+            // ZooKeeper: a server in read-only mode does not report a state.
             Role::Standalone | Role::ReadOnly => return None,
             Role::Leader => "leading - broadcast",
             Role::Follower => "following - broadcast",
@@ -243,7 +246,7 @@ impl Facts for Asked<'_> {
     }
 
     fn connections(&self) -> Vec<ConnectionFacts> {
-        // ZooKeeper: in no order: a set of objects by their identity.
+        // ZooKeeper: unordered, since it is a set of objects hashed by identity.
         let mut connections: Vec<_> = self.report.connections.iter().collect();
         connections.sort_by_key(|connection| (connection.established_ms, connection.peer));
         connections.into_iter().map(connection_facts).collect()
@@ -258,7 +261,7 @@ impl Facts for Asked<'_> {
             members: sessions.into_iter().map(|session| session.0).collect(),
         };
         let buckets = |clocks: &Clocks| clocks.deadlines().into_iter().map(bucket).collect();
-        // Those of read-only mode are always of this kind.
+        // Sessions in read-only mode are always local.
         let split = self.service.config.local_sessions_enabled && self.place.role != Role::Standalone;
         let local = (split || self.place.role == Role::ReadOnly).then(|| buckets(&sessions.local));
         let global = match self.place.role {
@@ -282,7 +285,7 @@ impl Facts for Asked<'_> {
             let second = (at_ms / 1000 + 1) * 1000;
             buckets.entry(second).or_default().push((connection.peer, connection.session.0));
         }
-        // ZooKeeper: each a set of objects by their identity.
+        // ZooKeeper: each bucket is a set of objects hashed by identity.
         buckets.values_mut().for_each(|members| members.sort_unstable());
         buckets.into_iter().map(|(at_ms, members)| ExpiryBucket { at_ms, members }).collect()
     }
@@ -292,7 +295,8 @@ impl Facts for Asked<'_> {
         WatchSummary { connections: counts.data_connections, paths: counts.data_paths, watches: counts.data }
     }
 
-    /// By session. ZooKeeper: sessions in no order; the paths of each are the keys of a `HashMap`.
+    /// Returns the watched paths by session. ZooKeeper: sessions are unordered; the paths of each
+    /// are the keys of a `HashMap`.
     fn watches_by_session(&self) -> Vec<(i64, Vec<String>)> {
         let mut by_session: BTreeMap<i64, Vec<String>> = BTreeMap::new();
         for (path, sessions) in self.watches_by_path() {
@@ -304,7 +308,8 @@ impl Facts for Asked<'_> {
         by_session.into_iter().collect()
     }
 
-    /// By path. ZooKeeper: the keys of a `HashMap`; the sessions of each in no order.
+    /// Returns the sessions by watched path. ZooKeeper: paths are the keys of a `HashMap`; the
+    /// sessions of each are unordered.
     fn watches_by_path(&self) -> Vec<(String, Vec<i64>)> {
         let shared = self.service.state.read();
         let watches = shared.watches.lock();
@@ -329,7 +334,7 @@ fn proposal_sizes(stats: &EngineStats) -> ProposalSizes {
     ProposalSizes { last, min, max }
 }
 
-/// What `conf` adds on a member of an ensemble.
+/// Returns the lines that `conf` adds on a member of an ensemble.
 fn ensemble_facts(config: &Config, role: Role, agreed: Option<String>) -> Option<EnsembleFacts> {
     let ensemble = &config.ensemble;
     let membership = ensemble.membership.as_ref()?;
@@ -344,7 +349,7 @@ fn ensemble_facts(config: &Config, role: Role, agreed: Option<String>) -> Option
     })
 }
 
-/// The members as the servers agree on them, which they do once they first served.
+/// Returns the agreed members. There are none before the ensemble has served for the first time.
 fn agreed_members(shared: &Shared) -> Option<String> {
     let membership = shared.state.membership();
     (!membership.is_empty()).then(|| membership.to_string())
@@ -357,7 +362,7 @@ fn voters(config: &Config, shared: &Shared) -> usize {
     }
 }
 
-/// Every session and its timeout: its deadline is the leader's business.
+/// Returns every session with its timeout. Only the leader knows the deadlines.
 fn known_sessions(shared: &Shared) -> Vec<(i64, i32)> {
     shared.state.sessions().iter().map(|(id, session)| (id.0, session.timeout_ms)).collect()
 }
@@ -378,7 +383,7 @@ fn connection_facts(connection: &ConnectionReport) -> ConnectionFacts {
     ConnectionFacts {
         remote: connection.peer,
         secure: connection.secure,
-        // A connection of a word is no longer read.
+        // A connection that sent a word is no longer read.
         interest: u8::from(session.is_some()),
         outstanding: i64::from(connection.outstanding),
         packets_received: stats.received as i64,
@@ -388,12 +393,13 @@ fn connection_facts(connection: &ConnectionReport) -> ConnectionFacts {
 }
 
 impl Asked<'_> {
-    /// Every metric, for exporters.
+    /// Returns every metric, for exporters.
     pub(crate) fn families(&self) -> Vec<Family> {
         self.figures().families(&mut self.service.windows.lock())
     }
 
-    /// What metrics show. The state is locked for a few counts and, per quota, two look-ups.
+    /// Returns the values of all metrics. Locks the state for a few counts and, per quota, two
+    /// lookups.
     pub(crate) fn figures(&self) -> Figures {
         let service = self.service;
         let (open_files, open_files_max) = (open_files(), open_files_max());
@@ -444,15 +450,16 @@ fn znode_count(shared: &Shared) -> usize {
     shared.state.tree().len() + 1
 }
 
-/// The version, and the day it got its number: what words print as the time of building. A binary can be built again
-/// and copied, and without a build script it knows neither; so all servers of a version say the same.
+/// Version and its release date, which the words print as the build time. A binary can be rebuilt
+/// and copied and, without a build script, knows neither the time nor the place; so all servers of
+/// a version report the same.
 const RELEASE: (&str, &str) = ("0.1.0", "2026-11-23 00:00");
 
 fn absolute(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string()
 }
 
-/// Bytes of all files below `dir`.
+/// Returns the total length of all files below `dir`, bytes.
 fn dir_len(dir: &Path) -> u64 {
     let mut len = 0;
     let mut dirs: Vec<PathBuf> = vec![dir.to_path_buf()];
@@ -476,7 +483,7 @@ fn open_files_max() -> i64 {
     proc_value("/proc/self/limits", "Max open files").unwrap_or(-1)
 }
 
-/// The first number behind `label` in a file of `/proc`.
+/// Returns the first number after `label` in a file of `/proc`.
 fn proc_value(path: &str, label: &str) -> Option<i64> {
     let text = std::fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(label))?;
@@ -510,7 +517,7 @@ mod tests {
     use super::*;
     use oxkeeper_config::Properties;
 
-    /// Member 3 of the ensemble whose `conf` was recorded.
+    /// Configuration of member 3 of the ensemble whose `conf` was recorded.
     const MEMBER: &str = "\
 tickTime=500
 initLimit=20
@@ -523,7 +530,7 @@ server.2=127.0.0.1:20817:24336:participant;127.0.0.1:28304
 server.3=127.0.0.1:21494:28324:participant;127.0.0.1:30520
 ";
 
-    /// The words of a member with one session and no connection.
+    /// Returns the inspector of a member with one session and no connection.
     fn member(role: Role) -> Inspector {
         let properties = Properties::from_file_text(MEMBER).expect("well formed");
         let config = Config::from_properties(&properties).and_then(|config| config.with_my_id(Some(3))).expect("legal");
@@ -592,7 +599,7 @@ server.3=127.0.0.1:21494:28324:participant;127.0.0.1:30520
 
     #[test]
     fn a_member_tells_its_configuration_as_the_reference_does() {
-        // Where the data is, and how much, differs.
+        // Directories and their sizes differ.
         let told = |text: &str| {
             let same = |line: &&str| !line.starts_with("dataDir") && !line.starts_with("dataLog");
             text.split('\n').filter(same).map(str::to_owned).collect::<Vec<_>>()
@@ -600,7 +607,7 @@ server.3=127.0.0.1:21494:28324:participant;127.0.0.1:30520
         assert_eq!(told(&say(&member(Role::Follower), b"conf")), told(include_str!("words/golden/member.conf")));
     }
 
-    /// As recorded from 3.9.5 with local sessions enabled, which it needs there.
+    /// Recorded from 3.9.5 with local sessions enabled, which read-only mode requires there.
     #[test]
     fn a_member_in_read_only_mode_says_so() {
         let member = member(Role::ReadOnly);

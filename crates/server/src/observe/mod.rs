@@ -1,4 +1,4 @@
-//! What administrators see: four-letter words, HTTP, metrics.
+//! Interfaces for administrators: four-letter words, HTTP, metrics.
 
 pub(crate) mod admin;
 pub(crate) mod facts;

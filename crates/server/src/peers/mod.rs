@@ -3,9 +3,10 @@
 //!
 //! The engine thread owns every link. It sleeps in [`Peers::wait`], which any thread can end
 //! through a [`Waker`], takes input with [`Peers::poll`], adds output with [`Peers::send`] and
-//! writes it with [`Peers::flush`]. Only the sleep blocks. Operations that
-//! may block — name lookup, connecting, accepting, greeting — run on helper threads ([`dial`] and
-//! [`accept`]), which hand over greeted connections ([`hello`] defines the greeting). State
+//! writes it with [`Peers::flush`]. Only the sleep blocks. Operations that may block — name lookup,
+//! connecting, accepting, greeting — run on helper threads ([`dial`] and [`accept`]), which hand
+//! over greeted connections ([`hello`] defines the greeting). State transfers have separate
+//! connections to the same port, which those threads keep.
 //! transfers have separate connections to the same port, which those threads keep.
 //!
 //! While the engine thread waits for its disk, an [`alarm`] may wake another thread to stand in for

@@ -1,7 +1,8 @@
-//! Who may take a snapshot of everything, or replace it: whoever the root's ACL grants all permissions.
+//! Authorization to snapshot or replace all data: requires all permissions in the root's ACL.
 //!
-//! Owns how often that may be done. Invariant: nothing is done for a request that was not let through here.
-//! Source: `Commands#handleAuthentication`, `#handleAuthorization`, `DigestAuthenticationProvider`, `RateLimiter`.
+//! This module also limits the rate. Invariant: only requests that pass here have any effect.
+//! Source: `Commands#handleAuthentication`, `#handleAuthorization`, `DigestAuthenticationProvider`,
+//! `RateLimiter`.
 
 use std::net::IpAddr;
 
@@ -11,22 +12,22 @@ use oxkeeper_replica::auth::{AuthConfig, add_identity};
 use oxkeeper_state::{AclList, Caller, Identities, Settings};
 use parking_lot::Mutex;
 
-/// Why a request is turned away: the status, and ZooKeeper's words.
+/// Refusal of a request: the status, and ZooKeeper's text.
 pub(super) type Refusal = (StatusCode, &'static str);
 
 const NO_HEADER: Refusal = (StatusCode::UNAUTHORIZED, "Auth info is missing for the command");
 const NOT_AUTHENTICATED: Refusal = (StatusCode::UNAUTHORIZED, "Not authenticated");
 const NOT_AUTHORIZED: Refusal = (StatusCode::FORBIDDEN, "Not authorized");
 
-/// What the server asks of identities.
+/// The server's rules for identities.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
     pub(crate) settings: Settings,
     pub(crate) auth: AuthConfig,
 }
 
-/// Lets a request through. `header` is what its `Authorization` says: a scheme, and mostly credentials; `acl` is the
-/// root's.
+/// Authorizes a request. `header` is its `Authorization` header: a scheme, and usually credentials.
+/// `acl` is the root's ACL.
 pub(super) fn authorize(header: Option<&str>, peer: IpAddr, rules: &Rules, acl: &AclList) -> Result<(), Refusal> {
     let identities = authenticate(header.ok_or(NO_HEADER)?, peer, rules).ok_or(NOT_AUTHENTICATED)?;
     let caller = Caller { identities: Identities(&identities), settings: rules.settings };
@@ -34,8 +35,8 @@ pub(super) fn authorize(header: Option<&str>, peer: IpAddr, rules: &Rules, acl: 
     every.into_iter().try_for_each(|perm| caller.check(acl, perm)).map_err(|_no_auth| NOT_AUTHORIZED)
 }
 
-/// What the header proves.
-// ZooKeeper: any user and password prove a digest identity, whether anybody knows it or not.
+/// Returns the identities that the header proves.
+// ZooKeeper: any user and password prove a digest identity, known or not.
 fn authenticate(header: &str, peer: IpAddr, rules: &Rules) -> Option<Vec<u8>> {
     let words: Vec<&str> = header.split(' ').collect();
     let mut identities = Vec::new();
@@ -48,13 +49,14 @@ fn authenticate(header: &str, peer: IpAddr, rules: &Rules) -> Option<Vec<u8>> {
             add_identity(&mut identities, "digest", &digest);
         }
         ["ip"] | ["ip", _] => add_identity(&mut identities, "ip", &peer.to_canonical().to_string()),
-        // ZooKeeper: `x509` is whom the certificate of an HTTPS client shows, if clients of ZooKeeper may show it, too.
+        // ZooKeeper: `x509` takes the identity from the certificate of an HTTPS client, if clients
+        // of ZooKeeper may use theirs, too.
         _ => return None,
     }
     Some(identities)
 }
 
-/// Lets something be done once in an interval.
+/// Allows an action once per interval.
 #[derive(Debug)]
 pub(super) struct Limiter {
     interval_us: u64,
@@ -66,10 +68,10 @@ impl Limiter {
         Limiter { interval_us, last_us: Mutex::default() }
     }
 
-    /// Allows it now.
+    /// Allows the action now, or returns an error.
     ///
     /// # Errors
-    /// Too many microseconds, by this count, have to go by before.
+    /// The time to wait, µs.
     pub(super) fn allow(&self, now_us: u64) -> Result<(), u64> {
         let mut last_us = self.last_us.lock();
         let wait_us = last_us.map_or(0, |last_us| (last_us + self.interval_us).saturating_sub(now_us));
@@ -80,7 +82,7 @@ impl Limiter {
         Ok(())
     }
 
-    /// What was allowed last has not been done.
+    /// Forgets the last permission, because the action did not take place.
     pub(super) fn forget(&self) {
         *self.last_us.lock() = None;
     }
@@ -104,7 +106,7 @@ mod tests {
         authorize(header, Ipv4Addr::LOCALHOST.into(), &rules(settings), &world(perms::ALL))
     }
 
-    /// As recorded from 3.9.5 with the ACL that a root has at first.
+    /// Recorded from 3.9.5 with the initial ACL of the root.
     #[test]
     fn the_header_is_read_as_the_reference_reads_it() {
         let ok = Ok(());

@@ -1,7 +1,7 @@
-//! ZooKeeper's commands: their names, who may ask them, and when.
+//! ZooKeeper's admin commands: names, permissions and preconditions.
 //!
-//! Owns the table. Invariant: the reply to a command ends in `command` and `error`, whatever happened.
-//! Source: `Commands`, `CommandResponse`.
+//! This module owns the table. Invariant: the reply to a command always ends with `command` and
+//! `error`. Source: `Commands`, `CommandResponse`.
 
 use std::net::SocketAddr;
 
@@ -19,29 +19,29 @@ use crate::observe::facts::Asked;
 use crate::observe::words::Effect;
 use crate::telemetry::role::Role;
 
-/// ZooKeeper's words for a server that cannot serve.
+/// ZooKeeper's text for a server that cannot serve.
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
 
 /// One command.
 #[derive(Clone, Copy, Debug)]
 struct Command {
-    /// The first one is its name in lists and replies.
+    /// Names; lists and replies use the first one.
     names: &'static [&'static str],
-    /// Only while clients are served.
+    /// Available only while clients are served.
     needs_service: bool,
     what: What,
 }
 
-/// What a command does.
+/// Effect of a command.
 #[derive(Clone, Copy)]
 enum What {
-    /// It tells something.
+    /// Returns data.
     Tell(fn(&Asked<'_>) -> Fields),
-    /// It tells something that must be looked up elsewhere.
+    /// Returns data that must be looked up elsewhere.
     Leader,
-    /// It changes something of this server, and tells nothing.
+    /// Changes the server, and returns nothing.
     Change(Effect),
-    /// It does nothing.
+    /// Has no effect.
     Nothing,
     SetTraceMask,
     Snapshot,
@@ -62,7 +62,7 @@ const fn always(names: &'static [&'static str], what: What) -> Command {
     Command { names, needs_service: false, what }
 }
 
-/// Every command, in alphabetical order.
+/// All commands, in alphabetical order.
 const COMMANDS: &[Command] = &[
     serving(&["configuration", "conf", "config"], What::Tell(replies::configuration)),
     serving(&["connection_stat_reset", "crst"], What::Change(Effect::ResetConnections)),
@@ -77,7 +77,7 @@ const COMMANDS: &[Command] = &[
     serving(&["last_snapshot", "lsnp"], What::Tell(replies::last_snapshot)),
     serving(&["leader", "lead"], What::Leader),
     always(&["monitor", "mntr"], What::Tell(replies::monitor)),
-    // There are no connections of observers whose statistics could be reset apart from those of other peers.
+    // Observers' connections have no statistics of their own that could be reset.
     serving(&["observer_connection_stat_reset", "orst"], What::Nothing),
     serving(&["observers", "obsr"], What::Tell(replies::observers)),
     serving(&["restore", "rest"], What::Restore),
@@ -95,7 +95,7 @@ const COMMANDS: &[Command] = &[
     always(&["zabstate"], What::Tell(replies::zab_state)),
 ];
 
-/// Answers a request below the commands' address.
+/// Answers a request below the command URL.
 pub(super) async fn answer(site: &Site, name: &str, peer: SocketAddr, request: Request<Incoming>) -> Response<Body> {
     if let Some(refused) = only(&request, &[Method::GET, Method::HEAD, Method::POST]) {
         return refused;
@@ -114,7 +114,7 @@ pub(super) async fn answer(site: &Site, name: &str, peer: SocketAddr, request: R
     if matches!(command.what, What::Snapshot | What::Restore)
         && let Err((status, reason)) = authorize(running, peer, &request)
     {
-        // ZooKeeper: tells those it turns away the name as they asked for it.
+        // ZooKeeper: a refusal repeats the name as the client wrote it.
         warn!(%peer, command = name, "refused: {reason}");
         return failed(name, status, reason);
     }
@@ -176,7 +176,7 @@ fn set_trace_mask(running: &Running, name: &str, mask: Option<String>) -> Respon
     }
 }
 
-/// Links to all commands.
+/// Returns a page with links to all commands.
 fn list(site: &Site) -> String {
     let line = |command: &Command| {
         let name = command.names[0];
@@ -185,20 +185,20 @@ fn list(site: &Site) -> String {
     COMMANDS.iter().map(line).collect()
 }
 
-/// A reply that says what is wrong.
+/// Returns a reply that reports an error.
 pub(super) fn failed(name: &str, status: StatusCode, problem: &str) -> Response<Body> {
     reply(status, JSON, ended(Vec::new(), name, Json::text(problem)).to_string())
 }
 
-/// A reply that tells something.
+/// Returns a reply with data.
 pub(super) fn told(name: &str, fields: Fields) -> Response<Body> {
     reply(StatusCode::OK, JSON, ended(fields, name, Json::Null).to_string())
 }
 
 const JSON: &str = "application/json";
 
-/// Every reply ends in the command's name and what is wrong.
-// ZooKeeper: what a command itself calls an error stands first.
+/// Appends the command's name and the error, as in every reply.
+// ZooKeeper: an `error` field from the command itself takes precedence, at its own position.
 fn ended(mut fields: Fields, name: &str, error: Json) -> Json {
     let has_error = fields.iter().any(|(field, _)| field == "error");
     fields.push(("command".to_owned(), Json::text(name)));

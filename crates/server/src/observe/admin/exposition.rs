@@ -1,16 +1,16 @@
-//! Metrics as Prometheus reads them: its text format, version 0.0.4.
+//! Metrics in Prometheus's text format, version 0.0.4.
 //!
-//! Owns the format. Invariant: a metric's name stands in one group with its help and its type.
-//! Source: `io.prometheus.client.exporter.common.TextFormat`.
+//! This module owns the format. Invariant: a metric's name appears in a single group, with its help
+//! and type. Source: `io.prometheus.client.exporter.common.TextFormat`.
 
 use std::fmt::{self, Write as _};
 
 use crate::observe::metrics::family::{Family, Sample};
 
-/// Of a page.
+/// Content type of a page.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All metrics as one page.
+/// Returns all metrics as one page.
 pub(super) fn page(families: &[Family]) -> String {
     let mut page = String::new();
     families.iter().try_for_each(|family| write_family(&mut page, family)).expect("a String takes all");
@@ -34,7 +34,7 @@ fn write_sample(page: &mut String, name: &str, sample: &Sample) -> fmt::Result {
     writeln!(page, "{end} {}", Real(sample.value))
 }
 
-/// A number as Prometheus reads it.
+/// Formats a number for Prometheus.
 struct Real(f64);
 
 impl fmt::Display for Real {

@@ -1,13 +1,13 @@
-//! Three questions about health, for whoever restarts servers and sends clients to them.
+//! Three health checks for tools that restart servers or direct clients to them.
 //!
-//! | asked | yes means | no means |
+//! | check | yes means | no means |
 //! |---|---|---|
-//! | live | every thread gets on with its work, or waits for the disk or a peer | restart it |
+//! | live | every thread makes progress, or waits for the disk or a peer | restart the server |
 //! | ready | clients are served, reads and writes | send no clients here |
-//! | started | what was on disk is recovered | wait |
+//! | started | the data on disk is recovered | wait |
 //!
-//! Owns the phase a server is in. Invariant: liveness does not depend on peers, the disk, or the lock of the state.
-//! Source: none; ZooKeeper has `ruok`, which is always yes.
+//! This module owns the server's phase. Invariant: liveness does not depend on peers, the disk or
+//! the state's lock. Source: none; ZooKeeper has `ruok`, which always succeeds.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -17,26 +17,27 @@ use parking_lot::Mutex;
 use crate::telemetry::role::Role;
 use crate::telemetry::watchdog::Watchdog;
 
-/// A thread that has not gone round for so long is stuck, ms.
+/// Time without progress from which a thread is stuck, ms.
 const STUCK_MS: u64 = 30_000;
-/// As many ticks, if those take longer: an idle engine goes round once in a tick.
+/// The same in ticks, if those take longer: an idle engine makes one round per tick.
 const STUCK_TICKS: u64 = 3;
-/// Looks in a row that must find it so: after a pause of the whole process its threads need a moment.
+/// Number of consecutive checks that must find the thread stuck: after a pause of the whole
+/// process, its threads need a moment.
 const LOOKS: u32 = 3;
 
-/// How far a server has come.
+/// Phase of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// What is on disk is read.
+    /// Reading the data on disk.
     #[default]
     Recovering,
-    /// It runs.
+    /// Running.
     Running,
-    /// It was told to stop.
+    /// Told to stop.
     Stopping,
 }
 
-/// What is known about the threads.
+/// Health of the threads.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     watched: Mutex<Option<Watched>>,
@@ -46,19 +47,19 @@ pub(super) struct Health {
 struct Watched {
     watchdog: Arc<Watchdog>,
     patience_ms: u64,
-    /// Looks in a row that found a thread stuck.
+    /// Number of consecutive checks that found a thread stuck.
     looks: u32,
     stuck: Vec<String>,
 }
 
 impl Health {
-    /// There are threads to look at from now on.
+    /// Starts monitoring the threads.
     pub(super) fn watch(&self, watchdog: Arc<Watchdog>, tick_ms: u64) {
         let patience_ms = STUCK_MS.max(STUCK_TICKS * tick_ms);
         *self.watched.lock() = Some(Watched { watchdog, patience_ms, looks: 0, stuck: Vec::new() });
     }
 
-    /// Once a second.
+    /// Checks the threads. Called once a second.
     pub(super) fn look(&self) {
         if let Some(watched) = &mut *self.watched.lock() {
             watched.stuck = watched.watchdog.stalled(watched.patience_ms);
@@ -66,7 +67,7 @@ impl Health {
         }
     }
 
-    /// Is the process alive?
+    /// Returns whether the process is alive.
     pub(super) fn live(&self) -> Verdict {
         let mut verdict = Verdict::default();
         let watched = self.watched.lock();
@@ -80,7 +81,7 @@ impl Health {
     }
 }
 
-/// Has it recovered?
+/// Returns whether the server has recovered.
 pub(super) fn started(phase: Phase) -> Verdict {
     let mut verdict = Verdict::default();
     let trouble = (phase == Phase::Recovering).then(|| "the data on disk is being read".to_owned());
@@ -88,7 +89,8 @@ pub(super) fn started(phase: Phase) -> Verdict {
     verdict
 }
 
-/// Does it serve clients? `role` is known once it has recovered. In read-only mode it does not, unless that is enough.
+/// Returns whether the server serves clients. `role` is known once it has recovered. Read-only mode
+/// counts as ready only if `read_only_is_enough`.
 pub(super) fn ready(phase: Phase, role: Option<Role>, read_only_is_enough: bool) -> Verdict {
     let mut verdict = started(phase);
     verdict.check("stop", (phase == Phase::Stopping).then(|| "the server is stopping".to_owned()));
@@ -103,7 +105,7 @@ pub(super) fn ready(phase: Phase, role: Option<Role>, read_only_is_enough: bool)
     verdict
 }
 
-/// An answer, check by check.
+/// Result, check by check.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
     text: String,
@@ -120,12 +122,12 @@ impl Verdict {
         self.bad |= trouble.is_some();
     }
 
-    /// Yes or no.
+    /// Returns whether all checks passed.
     pub(super) fn is_good(&self) -> bool {
         !self.bad
     }
 
-    /// One line for each check, then the answer.
+    /// Returns one line per check, then the result.
     pub(super) fn text(&self, question: &str) -> String {
         let answer = if self.bad { "failed" } else { "passed" };
         format!("{}{question} check {answer}\n", self.text)

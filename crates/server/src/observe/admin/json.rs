@@ -1,18 +1,19 @@
-//! JSON as ZooKeeper's administrators get it: members in a given order, Jackson's layout, Java's numbers.
+//! JSON in the form of ZooKeeper's admin server: members in a given order, Jackson's layout, Java's
+//! numbers.
 //!
-//! Owns nothing. Source: `JsonOutputter`, Jackson's `DefaultPrettyPrinter`.
+//! Source: `JsonOutputter`, Jackson's `DefaultPrettyPrinter`.
 
 use std::fmt::{self, Write as _};
 
 use crate::java;
 
-/// A value.
+/// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Json {
     Null,
     Bool(bool),
     Int(i64),
-    /// As Java prints a double; NaN and infinities are texts.
+    /// Formatted like a Java double; NaN and infinities become strings.
     Real(f64),
     Text(String),
     List(Vec<Json>),
@@ -20,17 +21,17 @@ pub(crate) enum Json {
 }
 
 impl Json {
-    /// A text.
+    /// Returns a string.
     pub(crate) fn text(text: impl Into<String>) -> Json {
         Json::Text(text.into())
     }
 
-    /// Values in order.
+    /// Returns a list.
     pub(crate) fn list<T: Into<Json>>(items: impl IntoIterator<Item = T>) -> Json {
         Json::List(items.into_iter().map(Into::into).collect())
     }
 
-    /// Members in order.
+    /// Returns an object with its members in order.
     pub(crate) fn object<K: Into<String>, V: Into<Json>>(members: impl IntoIterator<Item = (K, V)>) -> Json {
         Json::Object(members.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
@@ -72,14 +73,14 @@ impl From<&str> for Json {
     }
 }
 
-/// Pretty-printed, without a line end behind it.
+/// Pretty-prints the value, without a trailing newline.
 impl fmt::Display for Json {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write(f, self, 0)
     }
 }
 
-/// Objects are indented, lists are not and do not indent what is in them.
+/// Writes a value. Objects are indented; lists are not, and do not indent their items.
 fn write(f: &mut fmt::Formatter<'_>, value: &Json, depth: usize) -> fmt::Result {
     match value {
         Json::Null => f.write_str("null"),
@@ -141,7 +142,7 @@ mod tests {
         assert_eq!(value.to_string(), expected);
     }
 
-    /// As recorded from 3.9.5.
+    /// Recorded from 3.9.5.
     #[test]
     fn the_layout_is_jacksons() {
         check(&Json::list::<i64>([]), "[ ]");

@@ -1,11 +1,13 @@
-//! HTTP for administrators: ZooKeeper's commands as JSON, metrics for Prometheus, and three questions about health.
+//! HTTP for administrators: ZooKeeper's commands as JSON, metrics for Prometheus, and three health
+//! checks.
 //!
-//! One thread with a runtime of its own, so that a slow client or a long answer never holds up a thread that serves
-//! ZooKeeper clients; limits on connections, headers, bodies and time, so that a stranger cannot take more than them.
-//! Invariant: it starts before recovery and ends after everything else, so that it can tell of both.
+//! One thread has its own runtime, so that a slow client or a long answer never delays a thread
+//! that serves ZooKeeper clients. Limits on connections, headers, bodies and time bound the
+//! resources that a stranger can take. Invariant: it starts before recovery and ends after
+//! everything else, so that it can report both.
 //!
-//! Reading order: [`server`], [`site`], [`commands`], [`replies`], [`snapshots`], [`health`], [`exposition`], [`authority`],
-//! [`json`].
+//! Reading order: [`server`], [`site`], [`commands`], [`replies`], [`snapshots`], [`health`],
+//! [`exposition`], [`authority`], [`json`].
 //! Source: `JettyAdminServer`, `Commands`, `JsonOutputter`, `PrometheusMetricsProvider`.
 
 mod authority;

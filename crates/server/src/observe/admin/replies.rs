@@ -1,7 +1,8 @@
-//! What each command tells, member by member.
+//! The replies to commands, member by member.
 //!
-//! Owns the names of the members. Invariant: nothing is told that clients or peers do not know already, but who they are.
-//! Source: `Commands`, `ServerStats`, `ServerCnxn#getConnectionInfo`, `ZooKeeperServerConf`, `MultipleAddresses`.
+//! This module owns the names of the members. Invariant: the replies reveal nothing that clients or
+//! peers do not know already, except their identities. Source: `Commands`, `ServerStats`,
+//! `ServerCnxn#getConnectionInfo`, `ZooKeeperServerConf`, `MultipleAddresses`.
 
 use oxkeeper_proto::Zxid;
 use oxkeeper_state::hash_order::{Buckets, hash_code, hash_code_of_long};
@@ -17,7 +18,7 @@ use crate::telemetry::role::Role;
 /// Members of a reply, in order.
 pub(super) type Fields = Vec<(String, Json)>;
 
-/// Members with fixed names.
+/// Returns members with fixed names.
 fn fields<const N: usize>(members: [(&str, Json); N]) -> Fields {
     members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
@@ -43,7 +44,7 @@ pub(super) fn connections(asked: &Asked<'_>) -> Fields {
 
 fn connection_lists(asked: &Asked<'_>, show: fn(&ConnectionFacts) -> Json) -> Fields {
     let connections = asked.connections();
-    // ZooKeeper: goes by the port; a port for both counts as plain.
+    // ZooKeeper: decides by the port; a port for both counts as plain.
     let list = |secure| Json::List(connections.iter().filter(|it| it.secure == secure).map(show).collect());
     fields([("connections", list(false)), ("secure_connections", list(true))])
 }
@@ -92,7 +93,8 @@ fn bytes(count: u64) -> Json {
     Json::Int(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
-// ZooKeeper: tells only what this server's own clock expires; a follower knows of no time.
+// ZooKeeper: reports only sessions that this server's own clock expires; a follower has no
+// deadlines.
 pub(super) fn dump(asked: &Asked<'_>) -> Fields {
     let sessions = asked.sessions();
     let global = match sessions.global {
@@ -107,7 +109,7 @@ pub(super) fn dump(asked: &Asked<'_>) -> Fields {
     ])
 }
 
-/// ZooKeeper: a `HashMap` of copies of sets.
+/// ZooKeeper: a `HashMap` of copied sets.
 fn paths_by_session(mut by_session: Vec<(i64, Vec<String>)>) -> Json {
     Buckets::DEFAULT.grown_for(by_session.len()).arrange(&mut by_session, |&(session, _)| hash_code_of_long(session));
     Json::object(by_session.into_iter().map(|(session, mut paths)| {
@@ -153,7 +155,7 @@ pub(super) fn read_only(asked: &Asked<'_>) -> Fields {
     fields([("read_only", (asked.role() == Role::ReadOnly).into())])
 }
 
-/// The last checkpoint takes the place of ZooKeeper's last snapshot.
+/// Returns the last checkpoint in place of ZooKeeper's last snapshot.
 pub(super) fn last_snapshot(asked: &Asked<'_>) -> Fields {
     let last = asked.service.checkpoints.as_ref().and_then(|checkpoints| checkpoints.stats.lock().last);
     let (zxid, timestamp) = last.unwrap_or((Zxid(-1), -1));
@@ -178,7 +180,7 @@ pub(super) async fn leader(asked: &Asked<'_>) -> Fields {
     ])
 }
 
-/// The numbers behind a name; the name itself while it has none.
+/// Resolves a name to an address; returns the name itself if that fails.
 async fn address_of(address: &PeerAddress) -> String {
     let found = tokio::net::lookup_host((address.host.as_str(), address.quorum_port)).await;
     let first = found.ok().and_then(|mut found| found.next());
@@ -198,7 +200,7 @@ pub(super) fn monitor(asked: &Asked<'_>) -> Fields {
     members
 }
 
-/// A metric's printed value as a number of its own kind.
+/// Converts a metric's printed value to a number of its own kind.
 fn number(value: &Value, line: &str) -> Json {
     match value {
         Value::Gauge(Number::Real(value)) => Json::Real(*value),
@@ -211,8 +213,9 @@ fn number(value: &Value, line: &str) -> Json {
     }
 }
 
-/// A leader's. ZooKeeper: tells of each what its connection has sent and received, too; a follower that is an observer's
-/// master, which none is here, tells of its own.
+/// Returns the observers of a leader. ZooKeeper: also reports the bytes that each connection has
+/// sent and received; a follower that is the master of observers, which none is here, reports its
+/// own.
 pub(super) fn observers(asked: &Asked<'_>) -> Fields {
     let observers = &asked.place.learners.observers;
     let shown = observers.iter().map(|&id| Json::Object(fields([("sid", i64::from(id.0).into())])));
@@ -266,7 +269,7 @@ fn response_sizes(asked: &Asked<'_>) -> Json {
     buffer_stats(ProposalSizes { last, min, max })
 }
 
-/// Source: `BufferStats`.
+/// Returns sizes in the form of a reply. Source: `BufferStats`.
 fn buffer_stats(sizes: ProposalSizes) -> Json {
     Json::Object(fields([
         ("last_buffer_size", sizes.last.into()),
@@ -279,7 +282,8 @@ pub(super) fn stats(asked: &Asked<'_>) -> Fields {
     [server_stats(asked), connection_lists(asked, brief)].concat()
 }
 
-/// What the JVM would have as properties: those of its command line, and keys that are passed on to it.
+/// Returns what the JVM would have as properties: those of its command line, and keys that are
+/// passed on to it.
 pub(super) fn system_properties(asked: &Asked<'_>) -> Fields {
     let properties = asked.service.config.system_properties.iter();
     properties.map(|(name, value)| (name.clone(), Json::text(value))).collect()
@@ -292,7 +296,7 @@ pub(super) fn voting_view(asked: &Asked<'_>) -> Fields {
     fields([("current_config", Json::object(voters.map(|(id, server)| (id.to_string(), member(server)))))])
 }
 
-/// The members as all agree on them; as the configuration has them, until they do.
+/// Returns the agreed members or, before there are any, the configured ones.
 fn members(asked: &Asked<'_>) -> Members {
     let shared = asked.service.state.read();
     let agreed = shared.state.membership();
@@ -365,7 +369,8 @@ pub(super) fn zab_state(asked: &Asked<'_>) -> Fields {
     ])
 }
 
-/// ZooKeeper shows everything its object can tell. Nobody knocks at the addresses here to see which are reachable.
+/// Returns addresses with every property of ZooKeeper's object. The addresses are not probed here
+/// for reachability.
 fn addresses(me: &MemberServer, port: fn(&PeerAddress) -> u16) -> Json {
     let all: Vec<String> = me.addresses.iter().map(|address| shown(address, port)).collect();
     let one = all.first().cloned().unwrap_or_default();

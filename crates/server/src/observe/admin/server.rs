@@ -1,7 +1,7 @@
-//! The listener, its thread, and the limits that hold before a request is looked at.
+//! The listener, its thread, and the limits that apply before a request is processed.
 //!
-//! Owns the sockets. Invariant: a connection ends when its client is silent for the configured time, and there are never
-//! more than [`CONNECTIONS_MAX`] of them.
+//! This module owns the sockets. Invariant: a connection ends when its client is silent for the
+//! configured time, and there are never more than [`CONNECTIONS_MAX`] connections.
 
 use std::convert::Infallible;
 use std::io;
@@ -30,28 +30,28 @@ use crate::telemetry::throttle::Throttle;
 use crate::thread::spawn;
 use oxkeeper_config::Config;
 
-/// Connections of administrators, all ports together; more are closed at once.
+/// Maximum number of admin connections, over all ports. Additional ones are closed at once.
 const CONNECTIONS_MAX: usize = 128;
-/// Bytes of a request's line and headers.
+/// Maximum length of a request's line and headers, bytes.
 const HEADERS_LEN_MAX: usize = 16 << 10;
-/// Headers of a request.
+/// Maximum number of headers in a request.
 const HEADERS_MAX: usize = 64;
-/// Connections the system may hold for us until they are accepted.
+/// Maximum number of connections in the accept queue.
 const BACKLOG: i32 = 128;
-/// ZooKeeper's port for administrators.
+/// ZooKeeper's default admin port.
 const USUAL_PORT: u16 = 8080;
 /// Pause after a failed accept: the process may be out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How often the health of other threads is looked at.
+/// Interval between health checks of the other threads.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Listeners that wait for their thread.
+/// Bound listeners waiting for their thread.
 #[derive(Debug, Default)]
 pub(crate) struct Bound {
     listeners: Vec<(Port, StdListener)>,
 }
 
-/// Why a port cannot be had.
+/// A port that cannot be bound.
 #[derive(Debug)]
 pub(crate) struct Busy {
     pub(crate) port: Port,
@@ -59,9 +59,9 @@ pub(crate) struct Busy {
     pub(crate) source: io::Error,
 }
 
-/// Binds what the configuration asks for. *Errors*: a port that was asked for by its number is taken.
-// ZooKeeper: a busy port for administrators ends a server alone, also the usual one that nobody asked for; a member of
-// an ensemble goes on without.
+/// Binds the configured ports. *Errors*: an explicitly configured port is taken.
+// ZooKeeper: a busy admin port ends a standalone server, even if it is the default port; a member
+// of an ensemble continues without it.
 pub(crate) fn bind(config: &Config) -> Result<Bound, Busy> {
     let mut bound = Bound::default();
     if let Some(metrics) = &config.metrics_port {
@@ -80,7 +80,7 @@ pub(crate) fn bind(config: &Config) -> Result<Bound, Busy> {
         Err(Busy { address, source, .. }) if admin.named => {
             warn!("the admin server is off: cannot listen on {address}: {source}; set admin.serverPort");
         }
-        // Its port is a default that nobody chose.
+        // The port is a default that nobody chose.
         Err(Busy { address, source, .. }) => {
             info!("the admin server is off: cannot listen on {address}: {source}; --admin-port picks another port");
         }
@@ -114,7 +114,7 @@ pub(crate) struct AdminServer {
 }
 
 impl AdminServer {
-    /// Begins to serve. `None` without a port.
+    /// Starts the thread. Returns `None` if there is no port.
     pub(crate) fn start(bound: Bound, site: Arc<Site>, tls: Option<AdminTls>) -> io::Result<Option<AdminServer>> {
         if bound.listeners.is_empty() {
             return Ok(None);
@@ -134,17 +134,17 @@ impl AdminServer {
         Ok(Some(AdminServer { addresses, tls, stop, thread: Some(thread) }))
     }
 
-    /// Where administrators connect.
+    /// Returns the address for administrators.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.address_of(Port::Admin)
     }
 
-    /// Where metrics have a port of their own.
+    /// Returns the address for metrics, if they have a port of their own.
     pub(crate) fn metrics_address(&self) -> Option<SocketAddr> {
         self.address_of(Port::Metrics)
     }
 
-    /// What it speaks HTTPS with.
+    /// Returns the TLS configuration, if any.
     pub(crate) fn tls(&self) -> Option<&AdminTls> {
         self.tls.as_ref()
     }
@@ -174,7 +174,7 @@ fn run(bound: Bound, site: Arc<Site>, tls: Option<AdminTls>, mut stopped: watch:
             tokio::spawn(accept(listener, port, tls, site.clone(), room.clone()));
         }
         tokio::spawn(look_regularly(site));
-        // What is still being answered then is cut off.
+        // Replies still in progress are cut off.
         let _ = stopped.changed().await;
     });
 }
@@ -212,7 +212,7 @@ async fn accept(listener: TcpListener, port: Port, tls: Option<AdminTls>, site: 
     }
 }
 
-/// Serves one connection until it ends, with TLS if that is what it speaks.
+/// Serves one connection until it ends, with TLS if the client uses it.
 async fn welcome(
     stream: TcpStream,
     peer: SocketAddr,
@@ -222,7 +222,7 @@ async fn welcome(
     _place: OwnedSemaphorePermit,
 ) {
     let patience = site.patience();
-    // A client that does not take its answer is silent, too.
+    // A client that does not take its reply is silent, too.
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(patience));
     let _ = stream.set_nodelay(true);
     let origin = Origin { port, peer, secure: false };
@@ -238,13 +238,13 @@ async fn welcome(
     }
 }
 
-/// What a connection turned out to speak.
+/// A connection of known kind.
 enum Begun {
     Plain(TcpStream),
     Secure(Box<TlsStream<TcpStream>>),
 }
 
-/// The first byte tells. *Errors*: no TLS where there must be, or its handshake failed.
+/// Decides by the first byte. *Errors*: TLS is required and not used, or its handshake failed.
 async fn begin(stream: TcpStream, tls: &AdminTls) -> io::Result<Begun> {
     let mut first = [0];
     let is_plain = stream.peek(&mut first).await? == 1 && first[0] != FIRST_BYTE;

@@ -1,8 +1,8 @@
-//! What is where: the paths that are served, and what each needs before it is answered.
+//! Maps paths to handlers, with the preconditions of each.
 //!
-//! Owns how far the server has come, as administrators see it. Invariant: nothing here waits for a thread that serves
-//! clients for longer than [`GATHER_MAX`].
-//! Source: `JettyAdminServer.CommandServlet`.
+//! This module owns the phase of the server, as seen by administrators. Invariant: nothing here
+//! waits longer than [`GATHER_MAX`] for a thread that serves clients. Source:
+//! `JettyAdminServer.CommandServlet`.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -25,21 +25,21 @@ use crate::observe::facts::{Asked, Inspector};
 use crate::telemetry::watchdog::Watchdog;
 use oxkeeper_config::Config;
 
-/// How long the threads that serve clients may take to tell what they count.
+/// Maximum time for the threads that serve clients to report their counters.
 const GATHER_MAX: Duration = Duration::from_secs(5);
 
-/// What a browser is told over HTTPS, as there.
+/// Header sent to browsers over HTTPS, as in ZooKeeper.
 const HTTPS_FROM_NOW_ON: &str = "max-age=86400; includeSubDomains";
 
-/// The body of an answer. A long one may be sent as it comes to be.
+/// Body of a reply. A long one may be sent while it is generated.
 pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
-/// Which listener a request came to.
+/// Listener of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Port {
-    /// Everything.
+    /// Serves everything.
     Admin,
-    /// Metrics only.
+    /// Serves metrics only.
     Metrics,
 }
 
@@ -52,16 +52,16 @@ impl std::fmt::Display for Port {
     }
 }
 
-/// Where a request came from.
+/// Origin of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin {
     pub(super) port: Port,
     pub(super) peer: SocketAddr,
-    /// With TLS.
+    /// The connection uses TLS.
     pub(super) secure: bool,
 }
 
-/// Everything that is served.
+/// All resources served.
 #[derive(Debug)]
 pub(crate) struct Site {
     command_url: String,
@@ -73,17 +73,17 @@ pub(crate) struct Site {
     pub(super) restores: Limiter,
 }
 
-/// What there is once the data is recovered.
+/// Data available after the recovery.
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) words: Arc<Inspector>,
     pub(super) rules: Rules,
-    /// `None`: of a member of an ensemble, or of a server that keeps nothing.
+    /// `None` on a member of an ensemble, or on a server without data on disk.
     pub(super) restorer: Option<Arc<Restorer>>,
 }
 
 impl Site {
-    /// Of a server that is about to recover.
+    /// Returns the site of a server that is about to recover.
     pub(crate) fn new(config: &Config) -> Site {
         let interval = u64::from(config.admin.rate_limiter_interval_ms);
         Site {
@@ -92,13 +92,13 @@ impl Site {
             phase: Mutex::default(),
             health: Health::default(),
             running: OnceLock::new(),
-            // ZooKeeper: takes the interval of snapshots for microseconds.
+            // ZooKeeper: reads the interval of snapshots as microseconds.
             snapshots: Limiter::new(interval),
             restores: Limiter::new(interval * 1000),
         }
     }
 
-    /// The server runs from now on.
+    /// Notes that the server is running.
     pub(crate) fn run(
         &self,
         words: Arc<Inspector>,
@@ -112,17 +112,17 @@ impl Site {
         *self.phase.lock() = Phase::Running;
     }
 
-    /// The server begins to stop.
+    /// Notes that the server is stopping.
     pub(crate) fn stop(&self) {
         *self.phase.lock() = Phase::Stopping;
     }
 
-    /// Once a second.
+    /// Checks the threads. Called once a second.
     pub(super) fn look(&self) {
         self.health.look();
     }
 
-    /// How long a silent client is kept.
+    /// Returns the time for which a silent client is kept.
     pub(super) fn patience(&self) -> Duration {
         Duration::from_millis(u64::from(self.config.idle_timeout_ms.max(1)))
     }
@@ -166,13 +166,13 @@ impl Site {
         }
     }
 
-    /// What stands behind the commands' address; `None` elsewhere.
+    /// Returns the part of the path after the command URL, or `None` for other paths.
     fn command_name<'a>(&self, path: &'a str) -> Option<&'a str> {
         let rest = path.strip_prefix(&self.command_url)?;
         if rest.is_empty() && !self.command_url.is_empty() { Some("") } else { rest.strip_prefix('/') }
     }
 
-    /// Where a command is.
+    /// Returns the URL of a command.
     pub(super) fn link(&self, name: &str) -> String {
         format!("{}/{name}", self.command_url)
     }
@@ -191,17 +191,17 @@ impl Site {
     }
 }
 
-/// What the server knows, if its threads tell it in time.
+/// Gathers the server's data. Returns `None` if its threads do not answer in time.
 pub(super) async fn ask(words: &Inspector) -> Option<Asked<'_>> {
     tokio::time::timeout(GATHER_MAX, words.ask()).await.ok()
 }
 
-/// The threads do not answer.
+/// Returns the reply for threads that do not answer.
 pub(super) fn silent() -> Response<Body> {
     text(StatusCode::SERVICE_UNAVAILABLE, "the threads that serve clients do not answer\n".to_owned())
 }
 
-/// `None` if the method is one of these.
+/// Returns a refusal unless the method is one of these.
 pub(super) fn only(request: &Request<Incoming>, allowed: &[Method]) -> Option<Response<Body>> {
     if allowed.contains(request.method()) {
         return None;
@@ -218,14 +218,14 @@ pub(super) fn only(request: &Request<Incoming>, allowed: &[Method]) -> Option<Re
     Some(response)
 }
 
-/// A parameter of the query.
+/// Returns a query parameter.
 pub(super) fn parameter(request: &Request<Incoming>, wanted: &str) -> Option<String> {
     let pairs = request.uri().query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     let mut found = pairs.filter(|(name, _)| decode(name) == wanted);
     found.next().map(|(_, value)| decode(&value.replace('+', " ")))
 }
 
-/// `%41` is `A`; what is not UTF-8 then is replaced.
+/// Decodes percent escapes, such as `%41` for `A`. Replaces invalid UTF-8.
 fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -252,12 +252,12 @@ fn not_found(path: &str) -> Response<Body> {
     text(StatusCode::NOT_FOUND, hint.to_owned())
 }
 
-/// A plain text.
+/// Returns a plain text reply.
 pub(super) fn text(status: StatusCode, text: String) -> Response<Body> {
     reply(status, "text/plain; charset=utf-8", text)
 }
 
-/// A whole answer.
+/// Returns a reply with a complete body.
 pub(super) fn reply(status: StatusCode, content_type: &'static str, content: String) -> Response<Body> {
     let never = |nothing: Infallible| match nothing {};
     let body = Full::new(Bytes::from(content)).map_err(never).boxed_unsync();

@@ -1,6 +1,6 @@
-//! The commands `snapshot` and `restore`: what must hold before anything is read or written.
+//! The commands `snapshot` and `restore`, with their preconditions.
 //!
-//! Owns no data. Source: `Commands.SnapshotCommand`, `Commands.RestoreCommand`.
+//! Source: `Commands.SnapshotCommand`, `Commands.RestoreCommand`.
 
 use std::io::{self, Read, Write};
 use std::pin::Pin;
@@ -23,14 +23,15 @@ use super::site::{Body, Running, Site, parameter};
 use crate::storage::backup::{Backup, BackupError};
 use crate::thread::give_way;
 
-/// Bytes of a backup handed over at once.
+/// Bytes of a backup passed on per chunk.
 const CHUNK_LEN: usize = 256 << 10;
-/// Chunks that wait for the client: then the backup waits, too. Of a snapshot that is to be restored, for who reads it: then the client waits.
+/// Maximum number of waiting chunks. Then a backup waits for its client; in a restore, the client
+/// waits for the reader.
 const CHUNKS_MAX: usize = 4;
-/// How often it is looked whether there is room for one more.
+/// Interval between checks for room.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
-/// A snapshot of everything, as a stream or, with `streaming=false`, as a file of the server's.
+/// Returns a snapshot, as a stream or, with `streaming=false`, as a file on the server.
 pub(super) async fn snapshot(
     site: &Site,
     running: &Running,
@@ -58,7 +59,7 @@ pub(super) async fn snapshot(
     };
     info!(zxid = %backup.zxid, len = backup.len, "taking a backup");
     let (zxid, len) = (backup.zxid, backup.len);
-    // ZooKeeper: without streaming the snapshot stays on the server, where a checkpoint has it.
+    // ZooKeeper: without streaming, the snapshot stays on the server; here, the checkpoint has it.
     let is_streamed = parameter(request, "streaming").is_none_or(|text| text.eq_ignore_ascii_case("true"));
     let body = if is_streamed && request.method() != Method::HEAD {
         stream(backup)
@@ -79,11 +80,11 @@ pub(super) async fn snapshot(
     response
 }
 
-/// Written by a thread of its own, as fast as the client takes it.
+/// Writes the backup on a separate thread, as fast as the client takes it.
 fn stream(backup: Backup) -> Body {
     let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
     tokio::task::spawn_blocking(move || {
-        // Those who serve go first.
+        // The threads that serve have priority.
         give_way();
         let is_to_end = backup.ending();
         let mut out = Chunks { sender, chunk: Vec::with_capacity(CHUNK_LEN), is_to_end };
@@ -96,11 +97,12 @@ fn stream(backup: Backup) -> Body {
     Streamed(receiver).boxed_unsync()
 }
 
-/// Collects what is written into chunks.
+/// Collects output into chunks.
 struct Chunks<E> {
     sender: mpsc::Sender<io::Result<Bytes>>,
     chunk: Vec<u8>,
-    /// Then a client that takes nothing is not waited for: others wait for the end of this backup.
+    /// Returns true when a slow client must not be waited for, because others wait for the end of
+    /// this backup.
     is_to_end: E,
 }
 
@@ -133,7 +135,7 @@ impl<E: Fn() -> bool> Write for Chunks<E> {
     }
 }
 
-/// The other end of [`Chunks`].
+/// The receiving end of [`Chunks`].
 struct Streamed(mpsc::Receiver<io::Result<Bytes>>);
 
 impl hyper::body::Body for Streamed {
@@ -145,13 +147,13 @@ impl hyper::body::Body for Streamed {
     }
 }
 
-/// Everything is replaced by a snapshot.
+/// Replaces all data with a snapshot.
 pub(super) async fn restore(site: &Site, running: &Running, name: &str, request: Request<Incoming>) -> Response<Body> {
     if !site.config.restore_enabled {
         return refused(name, StatusCode::SERVICE_UNAVAILABLE, "admin.restore.enabled is false");
     }
     let Some(restorer) = running.restorer.clone() else {
-        // ZooKeeper: restores this member alone, which differs from the others from then on.
+        // ZooKeeper: restores only this member, which then differs from the others.
         let reason = match running.words.config.is_distributed() {
             true => {
                 "a member is not restored alone: stop the ensemble and use `oxkeeper restore` on each of its servers"
@@ -183,7 +185,7 @@ pub(super) async fn restore(site: &Site, running: &Running, name: &str, request:
     match restoring.await {
         Ok(Ok(restored)) => told(name, vec![("last_zxid".to_owned(), Json::Int(restored.zxid.0))]),
         Ok(Err(problem)) => {
-            // ZooKeeper: the next one waits for five minutes all the same.
+            // ZooKeeper: the next attempt still has to wait for five minutes.
             site.restores.forget();
             refused(name, StatusCode::INTERNAL_SERVER_ERROR, &problem.to_string())
         }
@@ -191,8 +193,8 @@ pub(super) async fn restore(site: &Site, running: &Running, name: &str, request:
     }
 }
 
-/// Hands the bytes of a request over, and an empty chunk where they end as announced. What nobody wants any more is taken
-/// all the same: who still sends would not read why.
+/// Passes on the bytes of a request, and an empty chunk if they end as announced. Also takes bytes
+/// that nobody wants any more: a client that is still sending would not read the reason.
 async fn pass_on(mut body: Incoming, sender: mpsc::Sender<io::Result<Bytes>>, patience: Duration) {
     loop {
         let chunk = match tokio::time::timeout(patience, body.frame()).await {
@@ -212,7 +214,7 @@ async fn pass_on(mut body: Incoming, sender: mpsc::Sender<io::Result<Bytes>>, pa
     }
 }
 
-/// Reads what [`pass_on`] hands over. *Errors*: it ends without an empty chunk.
+/// Reads the chunks from [`pass_on`]. *Errors*: they end without an empty chunk.
 struct Arriving {
     receiver: mpsc::Receiver<io::Result<Bytes>>,
     chunk: Bytes,
@@ -232,8 +234,8 @@ impl Read for Arriving {
     }
 }
 
-// ZooKeeper: says why in its log only.
-/// Refuses what comes more often than it may.
+// ZooKeeper: gives the reason only in its log.
+/// Refuses a request that comes too soon after the last one.
 fn too_soon(name: &str, what: &str, wait_us: u64) -> Response<Body> {
     let seconds = wait_us.div_ceil(1_000_000);
     refused(name, StatusCode::TOO_MANY_REQUESTS, &format!("rate limit: the next {what} is possible in {seconds} s"))

@@ -1,10 +1,10 @@
-//! Metrics in groups, as exporters want them: one name, one help, one type, all its values.
+//! Metrics grouped for exporters: one name, help and type with all values.
 
 use std::borrow::Cow;
 
 use crate::observe::words::metrics::{Metric, Number, Summary, Value};
 
-/// Everything under one name.
+/// A group of samples under one name.
 #[derive(Clone, Debug)]
 pub(crate) struct Family {
     pub(crate) name: Cow<'static, str>,
@@ -13,7 +13,7 @@ pub(crate) struct Family {
     pub(crate) samples: Vec<Sample>,
 }
 
-/// Prometheus's types.
+/// Prometheus metric types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Gauge,
@@ -23,7 +23,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// As the format calls it.
+    /// Returns the name of the type in the format.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Gauge => "gauge",
@@ -37,27 +37,27 @@ impl Kind {
 /// One value.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
-    /// What follows the name.
+    /// Suffix of the name.
     pub(crate) suffix: &'static str,
     pub(crate) labels: Vec<(&'static str, String)>,
     pub(crate) value: f64,
 }
 
 impl Sample {
-    /// Without labels.
+    /// Returns a sample without labels.
     pub(crate) fn plain(suffix: &'static str, value: f64) -> Sample {
         Sample { suffix, labels: Vec::new(), value }
     }
 }
 
 impl Family {
-    /// Without labels.
+    /// Returns a family with one sample and no labels.
     pub(crate) fn one(name: &'static str, kind: Kind, help: &'static str, value: f64) -> Family {
         Family { name: name.into(), help, kind, samples: vec![Sample::plain("", value)] }
     }
 }
 
-/// Groups metrics by name, in the order of their first appearance.
+/// Groups metrics by name, in the order of first appearance.
 pub(crate) fn group(metrics: Vec<Metric>) -> Vec<Family> {
     let mut families: Vec<Family> = Vec::with_capacity(metrics.len());
     for metric in metrics {
@@ -92,7 +92,8 @@ fn samples(metric: &Metric) -> Vec<Sample> {
     samples
 }
 
-/// ZooKeeper's quantiles: one of a basic summary, three of an advanced one; not a number while nothing is counted.
+/// Returns ZooKeeper's quantiles: one for a basic summary, three for an advanced one; NaN without
+/// values.
 fn summarised(metric: &Metric, summary: Summary, quantiles: &[&str]) -> Vec<Sample> {
     let quantiles = quantiles.iter().zip(metric.recent);
     let mut samples: Vec<Sample> = quantiles

@@ -1,4 +1,4 @@
-//! Everything that metrics show, at one moment.
+//! The values of all metrics at one moment.
 
 use oxkeeper_replica::stats::{ServerStats, Tally};
 use oxkeeper_replica::watches::Fired;
@@ -10,32 +10,32 @@ use crate::observe::words::metrics::Summary;
 use crate::telemetry::counters::{AdminStats, CheckpointStats, EngineStats, StartupStats, signed};
 use crate::telemetry::role::{Outages, Place};
 
-/// Everything the metrics show, at one moment.
+/// Values of all metrics at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
-    /// Of all threads that own connections.
+    /// Totals of all threads that own connections.
     pub(crate) stats: ServerStats,
-    /// Four-letter words: they count as packets received.
+    /// Number of four-letter words, which count as packets received.
     pub(crate) words: u64,
     pub(crate) connections: usize,
     pub(crate) outstanding: u64,
     pub(crate) uptime_ms: u64,
-    /// As the reference counts, which counts the root twice.
+    /// Number of znodes as in ZooKeeper, which counts the root twice.
     pub(crate) znodes: usize,
     pub(crate) watches: usize,
     pub(crate) ephemerals: usize,
     pub(crate) data_size: u64,
     pub(crate) sessions: usize,
-    /// Sessions that only this server knows.
+    /// Sessions known only to this server.
     pub(crate) local_sessions: usize,
     pub(crate) open_files: i64,
     pub(crate) open_files_max: i64,
-    /// The chance of a session of being refused for no other reason.
+    /// Probability that the connection throttle refuses a session.
     pub(crate) drop_probability: f64,
-    /// Connections refused because there were too many.
+    /// Connections refused because of a limit.
     pub(crate) rejected: u64,
     pub(crate) tls: TlsFigures,
-    /// Whom a certificate is shown to, and when it expires, Unix s.
+    /// Kind of connection and expiry of its certificate, Unix s.
     pub(crate) expiries: Vec<(&'static str, i64)>,
     pub(crate) fired: Fired,
     pub(crate) engine: EngineStats,
@@ -45,27 +45,27 @@ pub(crate) struct Figures {
     pub(crate) admin: AdminStats,
     pub(crate) place: Place,
     pub(crate) outages: Outages,
-    /// Log entries applied, and those of them that the durable tree holds.
+    /// Log entries applied; `checkpointed` has those in the durable tree.
     pub(crate) applied: u64,
     pub(crate) checkpointed: u64,
-    /// Bytes of log entries behind the last checkpoint.
+    /// Bytes of log entries after the last checkpoint.
     pub(crate) behind_len: u64,
-    /// The ballot under which entries count now.
+    /// Ballot of the current log entries.
     pub(crate) ballot: u64,
-    /// The feature level that was agreed on.
+    /// The agreed feature level.
     pub(crate) level: Level,
-    /// Servers that vote.
+    /// Number of voters.
     pub(crate) quorum_size: usize,
 }
 
 impl Figures {
-    /// Packets received, four-letter words among them.
+    /// Returns the number of packets received, including four-letter words.
     pub(crate) fn received(&self) -> i64 {
         signed(self.stats.received + self.words)
     }
 }
 
-/// A tally as a word shows it.
+/// Returns a tally as a summary for a word.
 pub(crate) fn summary(tally: &Tally) -> Summary {
     Summary { min: signed(tally.min()), max: signed(tally.max), count: signed(tally.count), sum: signed(tally.sum) }
 }

@@ -1,4 +1,4 @@
-//! Metrics: every figure by its name, and the families that exporters want.
+//! Metrics by name, and grouped into families for exporters.
 
 pub(crate) mod family;
 mod figures;

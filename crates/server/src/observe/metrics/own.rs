@@ -1,11 +1,12 @@
-//! What only this server has, under `oxkeeper_`. Units stand in the names, as Prometheus recommends.
+//! Metrics that only this server has, under `oxkeeper_`. Names include the units, as Prometheus
+//! recommends.
 
 use super::family::{Family, Kind, Sample};
 use super::figures::Figures;
 use crate::telemetry::role::Role;
 use oxkeeper_durable::layout::KNOWS;
 
-/// Every one.
+/// Returns all of these metrics.
 pub(super) fn families(figures: &Figures) -> Vec<Family> {
     let gauge = |name, help, value: f64| Family::one(name, Kind::Gauge, help, value);
     let mut families = vec![
@@ -48,7 +49,7 @@ pub(super) fn families(figures: &Figures) -> Vec<Family> {
     families
 }
 
-/// Of a member of an ensemble.
+/// Returns the metrics of a member of an ensemble.
 fn agreement(figures: &Figures) -> [Family; 3] {
     let gauge = |name, help, value: f64| Family::one(name, Kind::Gauge, help, value);
     let (decided, undecided_len) = figures.engine.decided;
@@ -81,7 +82,7 @@ fn info() -> Family {
     Family { name: "oxkeeper_build_info".into(), help: "The version of this server", kind: Kind::Gauge, samples }
 }
 
-/// One of the states is 1, the others 0.
+/// Returns the state metric: one of the states is 1, the others are 0.
 fn serving(role: Role) -> Family {
     let sample = |state: Role| Sample {
         suffix: "",

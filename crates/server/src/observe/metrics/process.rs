@@ -1,4 +1,4 @@
-//! The process as the system sees it, under the names that every exporter for Prometheus uses.
+//! Process metrics from the system, under the standard names of Prometheus clients.
 //!
 //! Source: `io.prometheus.client.hotspot.StandardExports`, `proc(5)`.
 
@@ -8,14 +8,14 @@ use rustix::param::{clock_ticks_per_second, page_size};
 
 use super::family::{Family, Kind};
 
-/// What the system knows, as far as it tells.
+/// Returns the available process metrics.
 pub(crate) fn families(open_files: i64, open_files_max: i64) -> Vec<Family> {
     let mut families = vec![
         Family::one("process_open_fds", Kind::Gauge, "Number of open file descriptors.", open_files as f64),
         Family::one("process_max_fds", Kind::Gauge, "Maximum number of open file descriptors.", open_files_max as f64),
     ];
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name of the program, in brackets, may hold anything; the fields behind it are numbers.
+    // The program name, in parentheses, may contain anything; the fields after it are numbers.
     let fields: Vec<f64> = stat.rsplit(") ").next().unwrap_or_default().split(' ').map(number).collect();
     let (Some([user, system]), Some(&began), Some(&[virtual_len, resident_pages])) =
         (fields.get(11..13), fields.get(19), fields.get(20..22).and_then(|pair| pair.first_chunk::<2>()))
@@ -49,7 +49,7 @@ fn number(text: &str) -> f64 {
     text.trim().parse().unwrap_or(0.0)
 }
 
-/// When the system was started, Unix s.
+/// Returns the boot time of the system, Unix s.
 fn boot_time() -> Option<f64> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     stat.lines().find_map(|line| line.strip_prefix("btime ")).map(number)

@@ -1,25 +1,26 @@
-//! Percentiles of late: those of about the last ten minutes, out of counts that only grow.
+//! Recent percentiles: those of about the last ten minutes, computed from cumulative counts.
 //!
-//! ZooKeeper's Prometheus client keeps samples of ten minutes; here the counts of some moments in the past are kept and
-//! taken off, so that nothing is paid where values are counted.
-//! Invariant: moments are [`STEP_MS`] apart at least, and no more than [`KEPT`] are kept for a metric.
-//! Source: `io.prometheus.client.Summary` (`maxAgeSeconds`, `ageBuckets`).
+//! ZooKeeper's Prometheus client keeps samples of ten minutes. Here, the counts at a few past
+//! moments are kept and subtracted, so that counting a value has no extra cost. Invariant: moments
+//! are at least [`STEP_MS`] apart, and at most [`KEPT`] are kept per metric. Source:
+//! `io.prometheus.client.Summary` (`maxAgeSeconds`, `ageBuckets`).
 
 use std::collections::{HashMap, VecDeque};
 
 use oxkeeper_replica::stats::{Counts, Distribution};
 
-/// Time between two moments that are kept, ms.
+/// Minimum time between two kept moments, ms.
 const STEP_MS: u64 = 120_000;
-/// Moments kept for a metric.
+/// Maximum number of moments per metric.
 const KEPT: usize = 5;
 
-/// Moments of the past, by metric.
+/// Past moments, by metric.
 #[derive(Debug, Default)]
 pub(crate) struct Windows(HashMap<&'static str, VecDeque<(u64, Counts)>>);
 
 impl Windows {
-    /// Values that so many of 1000 values of late do not exceed; `None` without any.
+    /// Returns the values that the given shares of recent values, in per mille, do not exceed;
+    /// `None` without values.
     pub(crate) fn percentiles<const N: usize>(
         &mut self,
         name: &'static str,
@@ -29,7 +30,7 @@ impl Windows {
     ) -> [Option<u64>; N] {
         let moments = self.0.entry(name).or_default();
         if moments.back().is_none_or(|(at_ms, _)| now_ms >= at_ms + STEP_MS) {
-            // What was counted before anybody asked belongs to the first answers.
+            // Values counted before the first request belong to the first answers.
             let counts = if moments.is_empty() { Counts::default() } else { values.counts() };
             moments.push_back((now_ms, counts));
             if moments.len() > KEPT {
@@ -40,7 +41,7 @@ impl Windows {
         per_mille.map(|per_mille| values.percentile_since(oldest, per_mille))
     }
 
-    /// Counting begins anew.
+    /// Resets all windows.
     pub(crate) fn forget(&mut self) {
         self.0.clear();
     }

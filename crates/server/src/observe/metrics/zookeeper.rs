@@ -1,8 +1,9 @@
-//! The metrics that ZooKeeper has, too: each has its name and kind, and a meaning that is true here.
+//! The metrics that ZooKeeper also has, with the same name and kind, and a meaning that is correct
+//! here.
 //!
-//! Those that describe machinery which does not exist here are left out, each with its reason in docs/metrics.md.
-//! `srst` begins counters and summaries anew, and of the gauges latencies, packets and response sizes.
-//! Source: `ServerMetrics`, `ZooKeeperServer#registerMetrics`.
+//! Metrics of mechanisms that do not exist here are left out; docs/metrics.md gives the reason for
+//! each. `srst` resets counters and summaries and, among the gauges, latencies, packets and
+//! response sizes. Source: `ServerMetrics`, `ZooKeeperServer#registerMetrics`.
 
 use oxkeeper_replica::stats::Distribution;
 
@@ -15,12 +16,12 @@ use crate::telemetry::counters::signed;
 use crate::telemetry::role::Role;
 
 impl Figures {
-    /// Every metric that ZooKeeper has, too.
+    /// Returns all metrics that ZooKeeper also has.
     pub(crate) fn metrics(&self) -> Vec<Metric> {
         let mut metrics = self.gauges();
         metrics.extend(self.ensemble_gauges());
         metrics.extend(self.quota_gauges());
-        // Not in the reference: of the certificate for clients, Unix time.
+        // ZooKeeper does not have this one: expiry of the client certificate, Unix time.
         let expiry = |at_s| {
             Metric::gauge("tls_certificate_expiry_timestamp_seconds", at_s)
                 .help("When the certificate for clients expires, Unix time")
@@ -31,7 +32,7 @@ impl Figures {
         metrics
     }
 
-    /// Every metric: ZooKeeper's, ours, and those of the process.
+    /// Returns all metrics: ZooKeeper's, our own, and those of the process.
     pub(crate) fn families(&self, windows: &mut Windows) -> Vec<Family> {
         let mut metrics = self.metrics();
         for row in self.summaries() {
@@ -63,7 +64,7 @@ impl Figures {
             int("max_client_response_size", "Bytes of the longest response; -1 before the first", max_size),
             real("connection_drop_probability", "Chance that a new connection is dropped", self.drop_probability),
             int("watch_count", "Watches that are set", self.watches as i64),
-            // ZooKeeper: counts TLS handshakes only; here it is every authentication that failed.
+            // ZooKeeper: counts only TLS handshakes; here, every failed authentication counts.
             int("auth_failed_count", "Authentications that failed", signed(self.stats.auth_failed + self.tls.failed)),
             int("non_mtls_local_conn_count", "Connections without TLS from this machine so far", signed(local)),
             int("non_mtls_remote_conn_count", "Connections without TLS from other machines so far", signed(remote)),
@@ -72,7 +73,7 @@ impl Figures {
             int("max_file_descriptor_count", "Most files the process may have open", self.open_files_max),
             int("approximate_data_size", "Bytes of all paths and data", signed(self.data_size)),
             int("open_file_descriptor_count", "Files the process has open", self.open_files),
-            // Those of read-only mode; every other session is global.
+            // Sessions in read-only mode and local sessions.
             int("local_sessions", "Sessions that only this server knows", self.local_sessions as i64),
             int("uptime", "Time since the server was started, ms", signed(self.uptime_ms)),
             int("max_latency", "Greatest time to answer a request since the last reset, ms", latency.max),
@@ -80,7 +81,7 @@ impl Figures {
         ]
     }
 
-    /// What only a member of an ensemble has, and what only its leader has.
+    /// Returns the gauges of a member of an ensemble, and those of its leader.
     fn ensemble_gauges(&self) -> Vec<Metric> {
         let quorum_size = Metric::gauge("quorum_size", self.quorum_size as i64).help("Servers that vote");
         match self.place.role {
@@ -123,7 +124,7 @@ impl Figures {
 
     fn counters(&self) -> impl Iterator<Item = Metric> {
         let (stats, engine) = (&self.stats, &self.engine);
-        // ZooKeeper: a four-letter word has four bytes and nothing in front.
+        // ZooKeeper: a four-letter word has four bytes and no length prefix.
         let words_len = 4 * self.words;
         let counters = [
             ("watch_bytes", "Bytes of notifications", stats.event_bytes),
@@ -157,7 +158,8 @@ impl Figures {
             ("snapshot_rate_limited_count", "Snapshots refused as too frequent", self.admin.snapshots_limited),
             ("restore_rate_limited_count", "Restores refused as too frequent", self.admin.restores_limited),
             ("restore_error_count", "Restores that failed", self.admin.restores_failed),
-            // In the reference a snapshot, here the durable tree: what a peer gets that is too far behind, or new.
+            // ZooKeeper: a snapshot. Here: the durable tree sent to a peer that is new or too far
+            // behind.
             ("snap_count", "Whole states sent to peers", engine.states_sent),
             ("diff_count", "Peers that came into step with this leader by entries it sent them", engine.joined),
             ("learner_commit_received_count", "Writes that were committed by another leader", engine.learned),
@@ -188,7 +190,7 @@ impl Figures {
     fn summaries(&self) -> Vec<Row<'_>> {
         let (engine, startup, fired) = (&self.engine, &self.startup, &self.fired);
         let us = summary(&engine.sync_us);
-        // The reference rounds every value down to ms and then adds up; this the other way round.
+        // ZooKeeper: rounds every value down to ms before adding up; here, the sum is rounded.
         let sync_ms = Summary { min: us.min / 1000, max: us.max / 1000, count: us.count, sum: us.sum / 1000 };
         vec![
             Row::basic(
@@ -266,9 +268,9 @@ struct Row<'a> {
     name: &'static str,
     help: &'static str,
     values: &'a Distribution,
-    /// Mostly those of the values.
+    /// Totals, usually those of `values`.
     sums: Summary,
-    /// With percentiles in `mntr`.
+    /// `mntr` includes percentiles.
     advanced: bool,
 }
 
@@ -303,7 +305,7 @@ mod tests {
     use crate::telemetry::role::Learners;
     use crate::telemetry::role::Place;
 
-    /// The names of the reference that are left out here, from the page that has the reason for each.
+    /// Returns ZooKeeper's metrics that are left out here, from the page with the reason for each.
     fn absent() -> Vec<&'static str> {
         let page = include_str!("../../../../../docs/metrics.md");
         let (_, table) = page.split_once("## Left out").expect("the page has that part");
@@ -312,7 +314,7 @@ mod tests {
         rows.flat_map(names).map(|name| name.trim_matches('`')).collect()
     }
 
-    /// The names a standalone server of the reference prints, recorded.
+    /// Returns the recorded metric names of a standalone ZooKeeper server.
     fn recorded() -> Vec<&'static str> {
         names(include_str!("../words/golden/busy.mntr"))
     }
@@ -321,7 +323,7 @@ mod tests {
         recorded.lines().filter_map(|line| line.strip_prefix("zk_")?.split('\t').next()).collect()
     }
 
-    /// What a member of an ensemble prints that a standalone server does not.
+    /// Returns the metrics that a member of an ensemble adds to those of a standalone server.
     fn added(role: Role) -> Vec<String> {
         let member = Figures { place: Place { role, ..Place::default() }, ..Figures::default() };
         let alone = printed(&Figures::default());
@@ -333,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_member_of_an_ensemble_adds_what_the_references_adds() {
-        // The word itself prints the state. Each link has one queue for everything, and a limit in bytes.
+        // `mntr` itself prints the state. Each link has a single queue, with a limit in bytes.
         let is_told = |name: &&str| *name != "peer_state" && !name.contains("learner_handler_qp");
         let recorded = |text| names(text).into_iter().filter(is_told).collect::<Vec<_>>();
         assert_eq!(added(Role::Leader), recorded(include_str!("../words/golden/leader.mntr-names")));
@@ -409,7 +411,7 @@ mod tests {
         let is_absent = |recorded: &str| {
             absent.iter().any(|name| {
                 let part = recorded.strip_suffix(name).map(|part| part.trim_end_matches('_'));
-                // A part of a summary, or a part and the label of a labelled one.
+                // A component of a summary, or a component plus the label of a labelled one.
                 part.is_some_and(|part| {
                     let parts = ["", "avg", "min", "max", "cnt", "sum", "p50", "p95", "p99", "p999"];
                     let labelled = name.ends_with("_per_namespace");

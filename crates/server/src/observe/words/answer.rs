@@ -1,7 +1,7 @@
-//! The text of each word.
+//! The text of the answer to each word.
 //!
-//! Owns every byte of the answers. Invariant: a word that is not on the whitelist asks no fact.
-//! Source: the class of each word in `S/server/command`, named at its function.
+//! This module owns every byte of the answers. Invariant: a word that is not whitelisted queries no
+//! fact. Source: the class of each word in `S/server/command`, named at its function.
 
 use std::fmt::{self, Write as _};
 
@@ -12,30 +12,30 @@ use crate::java;
 use crate::telemetry::role::Role;
 use oxkeeper_config::{Whitelist, Word};
 
-/// What to do about a word.
+/// The answer to a word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
-    /// To write before closing; may be empty.
+    /// Text to write before closing; may be empty.
     pub(crate) text: String,
-    /// To do before that.
+    /// Change to make before writing.
     pub(crate) effect: Option<Effect>,
 }
 
-/// What some words change.
+/// A change made by a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// `crst`: the statistics of every connection start anew.
+    /// `crst`: resets the statistics of every connection.
     ResetConnections,
-    /// `srst`: latencies, packet counts, proposal sizes and every metric but the gauges start anew.
+    /// `srst`: resets latencies, packet counts, proposal sizes and all metrics other than gauges.
     ResetServer,
-    /// `stmk`: the new trace mask.
+    /// `stmk`: sets the trace mask.
     SetTraceMask(i64),
 }
 
-/// ZooKeeper's words for a server that cannot serve.
+/// ZooKeeper's text for a server that cannot serve.
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
 
-/// Answers a word. `argument` holds the bytes after it, as far as they are there; only `stmk` looks at them.
+/// Answers a word. `argument` holds the bytes available after it; only `stmk` uses them.
 pub(crate) fn answer(word: Word, whitelist: Whitelist, argument: &[u8], facts: &dyn Facts) -> Answer {
     if !whitelist.allows(word) {
         return text(format!("{} is not executed because it is not in the whitelist.\n", word.name()));
@@ -57,7 +57,7 @@ fn write_answer(
 ) -> Result<Option<Effect>, fmt::Error> {
     let serving = facts.role() != Role::NotServing;
     match word {
-        // These answer in any state.
+        // These words work in any state.
         Word::Ruok => out.write_str("imok")?,
         Word::Envi => envi(&facts.version(), &facts.environment(), out)?,
         Word::Gtmk => write!(out, "{}", facts.trace_mask())?,
@@ -67,9 +67,9 @@ fn write_answer(
             Role::ReadOnly => "ro",
             Role::Standalone | Role::Leader | Role::Follower | Role::Observer => "rw",
         })?,
-        // ZooKeeper: even on the whitelist it does nothing.
+        // ZooKeeper: has no effect, even if whitelisted.
         Word::TelnetClose => {}
-        // ZooKeeper: the only one without a line end here.
+        // ZooKeeper: the only one of these without a newline.
         Word::Hash if !serving => out.write_str(NOT_SERVING)?,
         _ if !serving => writeln!(out, "{NOT_SERVING}")?,
         Word::Conf => conf(facts, out)?,
@@ -85,7 +85,7 @@ fn write_answer(
         Word::Dump => dump(facts, out)?,
         Word::Hash => {
             for (zxid, digest) in facts.digests() {
-                // ZooKeeper: a long, so the upper half of the digests is negative.
+                // ZooKeeper: a signed long, so the upper half of the digests is negative.
                 writeln!(out, "{zxid:x}: {}", digest.cast_signed())?;
             }
         }
@@ -107,7 +107,7 @@ fn write_answer(
     Ok(None)
 }
 
-/// `SetTraceMaskCommand`. The mask must come in the same packet; without it nothing is said.
+/// `SetTraceMaskCommand`. The mask must come in the same packet; without it, the answer is empty.
 fn stmk(argument: &[u8], out: &mut String) -> Result<Option<Effect>, fmt::Error> {
     let Some(mask) = argument.first_chunk::<8>() else {
         return Ok(None);
@@ -152,7 +152,7 @@ fn conf(facts: &dyn Facts, out: &mut String) -> fmt::Result {
     }
 }
 
-/// Ours. In front of the membership, whose text has no end of its own.
+/// Our own line. It precedes the membership, whose text has no terminator.
 fn conf_of_level(level: u32, out: &mut String) -> fmt::Result {
     if level > 0 { writeln!(out, "featureLevel={level}") } else { Ok(()) }
 }
@@ -191,21 +191,21 @@ fn server(facts: &dyn Facts, clients: Option<&[ConnectionFacts]>, out: &mut Stri
     if let Some(sizes) = server.proposal_sizes.filter(|_| role == Role::Leader) {
         writeln!(out, "Proposal sizes last/min/max: {}/{}/{}", sizes.last, sizes.min, sizes.max)?;
     }
-    // Ours, where nobody reads on who knows ZooKeeper's lines.
+    // Our own line, at the end of `srvr`, where clients that know ZooKeeper's lines do not read on.
     match clients {
         None if server.level > 0 => writeln!(out, "Feature level: {}", server.level),
         None | Some(_) => Ok(()),
     }
 }
 
-/// How much of a connection is told.
+/// Level of detail for a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Detail {
     Brief,
     Full,
 }
 
-/// `ConsCommand`: one line each, then an empty one.
+/// `ConsCommand`: one line per connection, then an empty one.
 fn connections(connections: &[ConnectionFacts], detail: Detail, out: &mut String) -> fmt::Result {
     for connection in connections {
         connection_line(connection, detail, out)?;

@@ -1,8 +1,8 @@
-//! What the words tell, as plain values.
+//! The data that the words report, as plain values.
 //!
-//! Owns the list of questions a word may ask of the server. Each is asked only by the words that need the answer, so a
-//! costly one (connections, watches, sessions) costs nothing otherwise.
-//! Source: `ServerStats`, `ServerCnxn#dumpConnectionInfo`, `ZooKeeperServer#dumpConf`, `ExpiryQueue#dump`.
+//! This module owns the list of queries that a word may make. Only words that need an answer make a
+//! query, so an expensive one (connections, watches, sessions) costs the others nothing. Source:
+//! `ServerStats`, `ServerCnxn#dumpConnectionInfo`, `ZooKeeperServer#dumpConf`, `ExpiryQueue#dump`.
 
 use std::net::SocketAddr;
 
@@ -12,11 +12,11 @@ use super::metrics::{Metric, Summary};
 use crate::COMPATIBLE_VERSION;
 use crate::telemetry::role::Role;
 
-/// Everything a word may ask.
+/// Queries that a word may make. Most are labelled with the words that use them.
 pub(crate) trait Facts {
-    /// What the server is for its clients now.
+    /// Returns the role that clients see now.
     fn role(&self) -> Role;
-    /// As [`full_version`] makes it.
+    /// Returns the output of [`full_version`].
     fn version(&self) -> String;
     /// `envi`.
     fn environment(&self) -> Environment;
@@ -32,7 +32,7 @@ pub(crate) trait Facts {
     fn metrics(&self) -> Vec<Metric>;
     /// `mntr` on an ensemble: `leading - broadcast`.
     fn peer_state(&self) -> Option<String>;
-    /// `mntr` on an observer: whom it learns from.
+    /// `mntr` on an observer: the server that it learns from.
     fn observer_master(&self) -> Option<ServerId>;
     /// `cons`, `stat`: every connection, this one included.
     fn connections(&self) -> Vec<ConnectionFacts>;
@@ -40,7 +40,7 @@ pub(crate) trait Facts {
     fn sessions(&self) -> SessionFacts;
     /// `dump`: session id and its znodes.
     fn ephemerals(&self) -> Vec<(i64, Vec<String>)>;
-    /// `dump`: when connections without traffic are closed.
+    /// `dump`: the time at which connections without traffic are closed.
     fn connection_expiry(&self) -> Vec<ExpiryBucket<(SocketAddr, i64)>>;
     /// `wchs`: data and exists watches only.
     fn watch_summary(&self) -> WatchSummary;
@@ -52,7 +52,7 @@ pub(crate) trait Facts {
     fn digests(&self) -> Vec<(i64, u64)>;
 }
 
-/// The server in short.
+/// Summary of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerFacts {
     /// Of requests, in ms.
@@ -63,43 +63,43 @@ pub(crate) struct ServerFacts {
     pub(crate) packets_sent: i64,
     /// Open connections, this one included.
     pub(crate) connections: usize,
-    /// Requests in process.
+    /// Requests in progress.
     pub(crate) outstanding: i64,
-    /// Of the last write applied.
+    /// Zxid of the last write applied.
     pub(crate) zxid: i64,
-    /// As ZooKeeper counts: the root is counted twice, so an empty server has 5.
+    /// ZooKeeper: the root is counted twice, so an empty server has 5.
     pub(crate) znode_count: usize,
-    /// On a leader: sizes of proposals in bytes, -1 without any.
+    /// On a leader: sizes of proposals in bytes, -1 if there was none.
     pub(crate) proposal_sizes: Option<ProposalSizes>,
-    /// The feature level that was agreed on; 0 before the first write.
+    /// The agreed feature level; 0 before the first write.
     pub(crate) level: u32,
 }
 
-/// Sizes of proposals in bytes; -1 without any.
+/// Sizes of proposals in bytes; -1 if there was none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProposalSizes {
-    /// The last one.
+    /// The last proposal.
     pub(crate) last: i64,
-    /// The least.
+    /// The shortest proposal.
     pub(crate) min: i64,
-    /// The greatest.
+    /// The longest proposal.
     pub(crate) max: i64,
 }
 
-/// What `conf` tells.
+/// Data for `conf`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ConfigurationFacts {
-    /// Of the plain listener; -1 without one.
+    /// Port of the plain listener; -1 if there is none.
     pub(crate) client_port: i32,
-    /// Of the TLS listener; -1 without one.
+    /// Port of the TLS listener; -1 if there is none.
     pub(crate) secure_client_port: i32,
-    /// Absolute, with the `version-2` that ZooKeeper appends, or what takes its place here.
+    /// Absolute path, with the `version-2` that ZooKeeper appends, or its equivalent here.
     pub(crate) data_dir: String,
-    /// Absolute; as above.
+    /// Absolute path, as above.
     pub(crate) data_log_dir: String,
     /// ms
     pub(crate) tick_time_ms: i32,
-    /// Of one IP address; 0 is unlimited.
+    /// Limit per IP address; 0 is unlimited.
     pub(crate) max_client_connections_per_address: i64,
     /// ms
     pub(crate) session_timeout_min_ms: i32,
@@ -107,37 +107,37 @@ pub(crate) struct ConfigurationFacts {
     pub(crate) session_timeout_max_ms: i32,
     /// -1: the system's default.
     pub(crate) listen_backlog: i64,
-    /// 0 standalone.
+    /// 0 on a standalone server.
     pub(crate) server_id: i64,
-    /// The feature level that was agreed on; 0 before the first write.
+    /// The agreed feature level; 0 before the first write.
     pub(crate) level: u32,
-    /// `None` standalone.
+    /// `None` on a standalone server.
     pub(crate) ensemble: Option<EnsembleFacts>,
 }
 
-/// What `conf` adds on an ensemble.
+/// Data that `conf` adds on a member of an ensemble.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EnsembleFacts {
     /// Ticks.
     pub(crate) init_limit: i32,
     /// Ticks.
     pub(crate) sync_limit: i32,
-    /// Of each of this server's addresses.
+    /// Port of each address of this server.
     pub(crate) election_ports: Vec<u16>,
-    /// Of each of this server's addresses.
+    /// Port of each address of this server.
     pub(crate) quorum_ports: Vec<u16>,
-    /// Does this server only learn?
+    /// This server is an observer.
     pub(crate) is_observer: bool,
-    /// The content of `/zookeeper/config`; not told in read-only mode.
+    /// Content of `/zookeeper/config`; not reported in read-only mode.
     pub(crate) membership: Option<String>,
 }
 
-/// Sizes in bytes.
+/// Directory sizes in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Directories {
-    /// Of the durable tree's directory.
+    /// Size of the durable tree's directory.
     pub(crate) data_bytes: u64,
-    /// Of the log's directory.
+    /// Size of the log's directory.
     pub(crate) log_bytes: u64,
 }
 
@@ -146,11 +146,11 @@ pub(crate) struct Directories {
 pub(crate) struct ConnectionFacts {
     /// The client's end.
     pub(crate) remote: SocketAddr,
-    /// It came with TLS.
+    /// The connection uses TLS.
     pub(crate) secure: bool,
-    /// What the connection waits for, as NIO has it: 1 read, 4 write, 5 both, 0 nothing.
+    /// NIO interest set: 1 read, 4 write, 5 both, 0 nothing.
     pub(crate) interest: u8,
-    /// Requests without a reply yet.
+    /// Requests without a reply.
     pub(crate) outstanding: i64,
     /// Frames received.
     pub(crate) packets_received: i64,
@@ -165,76 +165,76 @@ pub(crate) struct ConnectionFacts {
 pub(crate) struct ConnectionSession {
     /// Never 0.
     pub(crate) session_id: i64,
-    /// As [`last_operation`] names it; `NA` before the first reply.
+    /// Name from [`last_operation`]; `NA` before the first reply.
     pub(crate) last_operation: &'static str,
-    /// When the connection was made, in ms since 1970.
+    /// Time of connection, Unix ms.
     pub(crate) established_ms: i64,
     /// Negotiated.
     pub(crate) timeout_ms: i32,
-    /// xid of the last request that has one; -1 without any.
+    /// xid of the last request that had one; -1 if there was none.
     pub(crate) last_cxid: i64,
-    /// zxid of the last reply; -1 without any.
+    /// zxid of the last reply; -1 if there was none.
     pub(crate) last_zxid: i64,
-    /// When the last reply was sent, on a clock of its own; 0 without any.
+    /// Time of the last reply, on a separate clock; 0 if there was none.
     pub(crate) last_response_ms: i64,
-    /// Of the last reply.
+    /// Latency of the last reply.
     pub(crate) last_latency_ms: i64,
-    /// Of all replies.
+    /// Latency of all replies.
     pub(crate) latency_ms: Summary,
 }
 
-/// Things that expire at the same time.
+/// Items that expire at the same time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ExpiryBucket<T> {
-    /// When, in ms since 1970.
+    /// Expiry, Unix ms.
     pub(crate) at_ms: i64,
-    /// What.
+    /// The items.
     pub(crate) members: Vec<T>,
 }
 
-/// Sessions as this server knows them.
+/// Sessions known to this server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SessionFacts {
-    /// Only where local sessions are enabled.
+    /// Local sessions; only if they are enabled.
     pub(crate) local: Option<Vec<ExpiryBucket<i64>>>,
-    /// Those of the whole ensemble.
+    /// Sessions of the whole ensemble.
     pub(crate) global: GlobalSessions,
 }
 
 /// Sessions of the whole ensemble.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum GlobalSessions {
-    /// On a leader or alone: this server's clock expires them.
+    /// On a leader or standalone server: this server's clock expires the sessions.
     Expiring(Vec<ExpiryBucket<i64>>),
     /// On a follower or observer: session id and timeout in ms.
     Known(Vec<(i64, i32)>),
 }
 
-/// Data and exists watches in short.
+/// Summary of data and exists watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct WatchSummary {
-    /// Connections that watch anything.
+    /// Connections with a watch.
     pub(crate) connections: usize,
-    /// Paths that are watched.
+    /// Watched paths.
     pub(crate) paths: usize,
-    /// Pairs of both.
+    /// Pairs of connection and path.
     pub(crate) watches: usize,
 }
 
-/// Where the server runs.
+/// Environment of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Environment {
-    /// `None`: unknown, as all the others.
+    /// `None` if unknown, as for the other fields.
     pub(crate) host_name: Option<String>,
-    /// For temporary files.
+    /// Directory for temporary files.
     pub(crate) temporary_dir: Option<String>,
     /// `Linux`
     pub(crate) os_name: Option<String>,
     /// `amd64`
     pub(crate) os_arch: Option<String>,
-    /// Release of the kernel.
+    /// Kernel release.
     pub(crate) os_version: Option<String>,
-    /// Who runs it.
+    /// User of the process.
     pub(crate) user_name: Option<String>,
     /// Home directory.
     pub(crate) user_home: Option<String>,
@@ -242,14 +242,15 @@ pub(crate) struct Environment {
     pub(crate) user_dir: Option<String>,
     /// Free memory.
     pub(crate) memory_free_mb: u64,
-    /// Memory the process may take.
+    /// Maximum memory of the process.
     pub(crate) memory_max_mb: u64,
-    /// Memory the process has.
+    /// Current memory of the process.
     pub(crate) memory_total_mb: u64,
 }
 
 impl Environment {
-    /// Every entry in order. The keys of a JVM stay, because scripts look for them; they have no value.
+    /// Returns all entries in order. Keys specific to a JVM are included because scripts look for
+    /// them; they have no value.
     // Source: `Environment#list`.
     pub(crate) fn entries(&self, version: &str) -> Vec<(&'static str, String)> {
         let known = |value: &Option<String>| value.clone().unwrap_or_else(|| "<NA>".to_owned());
@@ -274,17 +275,20 @@ impl Environment {
     }
 }
 
-/// The version line of `srvr`, `envi` and `mntr`: ZooKeeper's version, then who it really is, then the date.
+/// Returns the version line of `srvr`, `envi` and `mntr`: ZooKeeper's version, then this server's
+/// name, then the date.
 ///
-/// ZooKeeper's own shape is `<version>-<revision>, built on <yyyy-MM-dd HH:mm> UTC`. Clients and monitoring read the
-/// digits up to the first other character (Kazoo `([\d\.]*)`, Datadog and Telegraf the like), so the name of this server
-/// stands where the revision does, and `own` and `revision` follow it.
+/// ZooKeeper's format is `<version>-<revision>, built on <yyyy-MM-dd HH:mm> UTC`. Clients and
+/// monitoring read the digits up to the first other character (Kazoo `([\d\.]*)`; Datadog and
+/// Telegraf do the same), so the name of this server takes the place of the revision, followed by
+/// `own` and `revision`.
 pub(crate) fn full_version(own: &str, revision: Option<&str>, built: &str) -> String {
     let revision = revision.map(|revision| format!("-{revision}")).unwrap_or_default();
     format!("{COMPATIBLE_VERSION}-oxkeeper-{own}{revision}, built on {built} UTC")
 }
 
-/// The name of an operation in `cons`, by its code on the wire; `NA` for codes that leave no trace there.
+/// Returns the name of an operation in `cons`, by its wire code, or `NA` for codes that are not
+/// recorded.
 pub(crate) fn last_operation(code: i32) -> &'static str {
     match code {
         -11 => "CLOS",

@@ -1,7 +1,8 @@
-//! Metrics as plain values: what `mntr` prints now, and what other exporters can print later.
+//! Metrics as plain values, for `mntr` and other exporters.
 //!
-//! Owns their names for `mntr`; the counters themselves live elsewhere.
-//! Source: `MonitorCommand`, `DefaultMetricsProvider#dump`, `AvgMinMaxCounter#values`, `AvgMinMaxPercentileCounter#values`.
+//! This module owns the metric names of `mntr`; the counters themselves are elsewhere. Source:
+//! `MonitorCommand`, `DefaultMetricsProvider#dump`, `AvgMinMaxCounter#values`,
+//! `AvgMinMaxPercentileCounter#values`.
 
 use std::borrow::Cow;
 
@@ -10,22 +11,22 @@ use crate::java;
 /// One metric at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Metric {
-    /// Without any prefix.
+    /// Name without a prefix.
     pub(crate) name: Cow<'static, str>,
-    /// Member of a labelled metric: the top-level namespace, the server id, ….
+    /// Label of a labelled metric: the top-level namespace, the server id, etc.
     pub(crate) label: Option<String>,
-    /// Its value.
+    /// The value.
     pub(crate) value: Value,
-    /// One sentence for people.
+    /// Help text, one sentence.
     pub(crate) help: &'static str,
-    /// Of a summary: what 50, 90 and 99 % of the values of late do not exceed.
+    /// For a summary: recent percentiles 50, 90 and 99.
     pub(crate) recent: [Option<u64>; 3],
 }
 
-/// The value of a metric, by kind.
+/// Value of a metric, by kind.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Value {
-    /// Goes up and down; `srst` leaves it alone.
+    /// Goes up and down; `srst` does not reset it.
     Gauge(Number),
     /// Only goes up.
     Counter(i64),
@@ -35,7 +36,7 @@ pub(crate) enum Value {
     Distribution(Summary, Percentiles),
 }
 
-/// Whole numbers are printed plain, others always with a decimal.
+/// A number. Integers are printed as such, others always with a decimal.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Number {
     /// `7`
@@ -44,21 +45,21 @@ pub(crate) enum Number {
     Real(f64),
 }
 
-/// What is kept of many values.
+/// Summary of many values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Summary {
-    /// Least value; 0 without values.
+    /// Minimum; 0 without values.
     pub(crate) min: i64,
-    /// Greatest value; 0 without values.
+    /// Maximum; 0 without values.
     pub(crate) max: i64,
-    /// How many values.
+    /// Number of values.
     pub(crate) count: i64,
-    /// All of them together.
+    /// Sum of all values.
     pub(crate) sum: i64,
 }
 
 impl Summary {
-    /// Rounded half up to four decimals; 0 without values.
+    /// Returns the average, rounded half up to four decimals; 0 without values.
     pub(crate) fn average(&self) -> f64 {
         java::average(self.sum, self.count)
     }
@@ -78,34 +79,35 @@ pub(crate) struct Percentiles {
 }
 
 impl Metric {
-    /// A metric without label.
+    /// Returns a metric without a label.
     pub(crate) fn new(name: impl Into<Cow<'static, str>>, value: Value) -> Self {
         Metric { name: name.into(), label: None, value, help: "", recent: [None; 3] }
     }
 
-    /// A gauge of whole numbers.
+    /// Returns an integer gauge.
     pub(crate) fn gauge(name: &'static str, value: i64) -> Self {
         Metric::new(name, Value::Gauge(Number::Int(value)))
     }
 
-    /// A counter.
+    /// Returns a counter.
     pub(crate) fn counter(name: &'static str, value: i64) -> Self {
         Metric::new(name, Value::Counter(value))
     }
 
-    /// With a sentence for people.
+    /// Sets the help text.
     pub(crate) fn help(self, help: &'static str) -> Self {
         Metric { help, ..self }
     }
 
-    /// The same metric as a member of a labelled one.
+    /// Adds a label.
     pub(crate) fn labelled(self, label: impl Into<String>) -> Self {
         Metric { label: Some(label.into()), ..self }
     }
 
-    /// Its lines in `mntr`: name without `zk_`, and value as printed.
+    /// Returns the lines for `mntr`: name without `zk_`, and value as printed.
     pub(crate) fn lines(&self) -> Vec<(String, String)> {
-        // ZooKeeper: the label stands between the `avg_` and the name, as if it were part of the name.
+        // ZooKeeper: the label is placed between `avg_` and the name, as if it were part of the
+        // name.
         let name = match &self.label {
             Some(label) => Cow::Owned(format!("{label}_{}", self.name)),
             None => Cow::Borrowed(self.name.as_ref()),
@@ -128,7 +130,7 @@ impl Metric {
         }
     }
 
-    /// Its place in `mntr`, which prints kind after kind.
+    /// Returns the position in `mntr`, which prints the kinds one after another.
     pub(super) fn rank(&self) -> u8 {
         let labelled = u8::from(self.label.is_some());
         match self.value {

@@ -1,10 +1,10 @@
-//! The four-letter words: what a client gets that sends one instead of a handshake.
+//! The four-letter words that a client may send instead of a handshake.
 //!
-//! Pure: [`answer`] turns a word and [`Facts`] into text; sockets, counters and resets are the caller's.
-//! The caller's part: read exactly the first four bytes; if [`Word::from_bytes`] knows them, read no further (but
-//! [`Word::argument_len`] bytes that are already there), count one received packet, write the text, close. Answer also
-//! after the client has shut down its side.
-//! Source: `S/server/command/*.java`, `NIOServerCnxn#checkFourLetterWord`.
+//! Pure: [`answer`] turns a word and [`Facts`] into text; the caller handles sockets, counters and
+//! resets. The caller must read exactly the first four bytes; if [`Word::from_bytes`] knows them,
+//! read no further (except for [`Word::argument_len`] bytes that have already arrived), count one
+//! received packet, write the text, and close. The caller must answer even if the client has shut
+//! down its side. Source: `S/server/command/*.java`, `NIOServerCnxn#checkFourLetterWord`.
 
 mod answer;
 mod facts;

@@ -1,4 +1,4 @@
-//! Every word against what Apache ZooKeeper 3.9.5 answered; see `golden/README.md`.
+//! Compares every word with the answers of Apache ZooKeeper 3.9.5; see `golden/README.md`.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,7 @@ const VERSION: &str = "3.9.5-293c895a8d966a3ecb92872be4a1daf87d725da2, built on 
 const SESSION_A: i64 = 0x1000022d2b90000;
 const SESSION_B: i64 = 0x1000022d2b90001;
 
-/// A server made of values.
+/// A server with fixed values.
 #[derive(Clone)]
 struct Fixture {
     role: Role,
@@ -208,7 +208,7 @@ fn busy() -> Fixture {
         ],
         sessions: SessionFacts {
             local: None,
-            // Later bucket first: the order in the text is by time.
+            // The later bucket comes first here: the text must be ordered by time.
             global: GlobalSessions::Expiring(vec![at(1_795_418_432_000, SESSION_B), at(1_795_418_422_500, SESSION_A)]),
         },
         ephemerals: vec![(SESSION_A, vec!["/eph2".to_owned(), "/eph1".to_owned()])],
@@ -301,7 +301,7 @@ fn a_connection_whose_statistics_were_reset() {
     check(Word::Cons, &facts, include_str!("golden/after.cons"));
 }
 
-/// Rebuilds the recorded metrics from their minima, maxima, counts and sums alone; averages are computed anew.
+/// Rebuilds the recorded metrics from minimum, maximum, count and sum; averages are recomputed.
 fn recorded_metrics(recorded: &str) -> Vec<Metric> {
     let lines: Vec<_> = recorded.lines().skip(2).map(|line| line[3..].split_once('\t').expect("a tab")).collect();
     let number = |name: String| lines.iter().find(|(n, _)| *n == name).and_then(|(_, value)| value.parse::<i64>().ok());
@@ -349,7 +349,7 @@ fn mntr_prints_what_zookeeper_printed() {
     facts.metrics = recorded_metrics(recorded);
     assert!(facts.metrics.len() > 140, "{} metrics", facts.metrics.len());
     check(Word::Mntr, &facts, recorded);
-    // In whatever order they come, gauges are first and labelled distributions last.
+    // In any input order, gauges come first and labelled distributions last.
     facts.metrics.reverse();
     let said = say(Word::Mntr, &facts);
     assert!(said.find("zk_watch_count") < said.find("zk_bytes_received_count"));
