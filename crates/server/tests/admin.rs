@@ -1,5 +1,5 @@
-//! HTTP for administrators holds its limits, whoever asks. What it says is compared with Apache ZooKeeper's in
-//! compat-tests/admin.
+//! The admin HTTP server enforces its limits for any client. compat-tests/admin compares its
+//! replies with those of Apache ZooKeeper.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -13,7 +13,7 @@ use oxkeeper_server::{Server, StartError, StartOptions};
 use support::http::{get, say};
 use support::{PATIENCE, config, fake_dir, start_in_memory, until};
 
-/// Connections that are served at once.
+/// Maximum number of connections served at once.
 const CONNECTIONS_MAX: usize = 128;
 
 fn admin(server: &Server) -> SocketAddr {
@@ -99,7 +99,7 @@ fn health_is_told_from_start_to_stop() {
     for path in ["/livez", "/readyz", "/startupz"] {
         assert_eq!(get(address, path).0, 200, "{path}");
     }
-    // A client that always wants something keeps the server from stopping for a while.
+    // A client with an unfinished request delays the stop for a while.
     let mut client = support::raw::Raw::connect(server.address(), support::LONG_MS).unwrap();
     client.create("/n", b"", oxkeeper_proto::op::CreateMode::Persistent).unwrap().unwrap();
     let (_, frame) = client.request(oxkeeper_proto::OpCode::GetData, &support::raw::read_request("/n", false));

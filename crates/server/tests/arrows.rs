@@ -1,11 +1,11 @@
-//! Keeps the house in order: which crate may use which, and which folder of this crate may import which.
+//! Checks dependencies: which crate may use which, and which module of this crate may import which.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Crates, each with those it may use.
+/// Crates, each with those that it may use.
 const CRATES: [(&str, &[&str]); 12] = [
     ("proto", &[]),
     ("state", &["proto"]),
@@ -86,7 +86,7 @@ fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Names that follow `crate::`, comments left out.
+/// Returns the names after `crate::`, ignoring comments.
 fn imported(text: &str) -> Vec<&str> {
     let code = text.lines().map(|line| line.split("//").next().unwrap());
     let paths = code.flat_map(|line| line.split("crate::").skip(1));

@@ -1,4 +1,4 @@
-//! The running server on disks that fill up, crash, and hold what they should not.
+//! The running server on disks that fill up, crash, or hold the wrong data.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -17,7 +17,8 @@ use oxkeeper_store::fake::FakeDisk;
 use support::raw::{Raw, Session, create_request, set_request};
 use support::{LONG_MS, TICK_MS, fake_dir, start_in, start_on, until};
 
-/// Sets `/a` to ever new data until the disk is full to the last byte; what was set last, and how often.
+/// Sets `/a` to new data until the disk is full to the last byte. Returns the last data and
+/// version.
 fn fill_up(client: &mut Raw, disk: &FakeDisk) -> (Vec<u8>, i32) {
     disk.set_room(Some(disk.used()));
     let (mut kept, mut len) = ((Vec::new(), 0), 200 << 10);
@@ -56,8 +57,9 @@ fn a_full_disk_refuses_writes_serves_reads_and_heals() {
     assert_eq!(client.exists("/new"), None);
     Raw::connect(server.address(), LONG_MS).expect_err("no session can be created");
 
-    // The doomed session expires, which nobody can be told: it is over, but its ephemeral stays.
-    // A look at it renews it, and makes its timeout short: the looks are far apart.
+    // The doomed session expires, but this cannot be written: the session is over, and its
+    // ephemeral stays. A check renews the session and shortens its timeout, so the checks are far
+    // apart.
     until("the session is over", || {
         thread::sleep(Duration::from_millis(20 * u64::from(TICK_MS)));
         Raw::open(server.address(), 2 * TICK_MS as i32, doomed).unwrap().session.id == 0
@@ -77,11 +79,11 @@ fn a_full_disk_refuses_writes_serves_reads_and_heals() {
     server.stop();
 }
 
-/// What one client of the crash test did, as it knows itself.
+/// Record of one client of the crash test.
 struct Writer {
     root: String,
     session: Session,
-    /// Rounds sent, and rounds answered.
+    /// Rounds sent; `answered` has the rounds answered.
     sent: AtomicU64,
     answered: AtomicU64,
     zxid: AtomicI64,
@@ -97,7 +99,7 @@ impl Writer {
         (Writer { root, session: client.session, sent, answered, zxid: AtomicI64::new(0) }, client)
     }
 
-    /// Round `n` is pipelined: create a sequential znode with data `n`, then set the root to `n`.
+    /// Pipelines round `n`: creates a sequential znode with data `n`, then sets the root to `n`.
     fn write(&self, client: &mut Raw, stop: &AtomicBool) {
         for round in 1.. {
             let data = round.to_string();
@@ -118,7 +120,8 @@ impl Writer {
         }
     }
 
-    /// On the server that recovered: between `answered` and `sent` rounds are there, each once, in order.
+    /// Checks the recovered server: between `answered` and `sent` rounds are there, each once, in
+    /// order.
     fn check(&self, server: &Server, answered: u64, sent: u64) {
         let mut client = Raw::open(server.address(), LONG_MS, self.session).unwrap();
         assert_eq!(client.session, self.session, "the session is resumed");
@@ -153,7 +156,8 @@ fn crash_under_load(seed: u64) {
         thread::sleep(Duration::from_micros(seed * 7_919 % 40_000));
         let answered: Vec<_> = writers.iter().map(|writer| writer.answered.load(Ordering::SeqCst)).collect();
         let seen_zxid = writers.iter().map(|writer| writer.zxid.load(Ordering::SeqCst)).max().unwrap();
-        // Some seeds lose or tear what was not synced, as a power failure does; the others only kill the process.
+        // Some seeds lose or tear unsynced data, as a power failure does; the others only kill the
+        // process.
         let lost = if seed.is_multiple_of(3) { disk.kill() } else { disk.crash(seed) };
         let sent: Vec<_> = writers.iter().map(|writer| writer.sent.load(Ordering::SeqCst)).collect();
         stop.store(true, Ordering::Relaxed);
@@ -195,7 +199,8 @@ fn a_checkpoint_on_a_full_disk_fails_and_the_former_stands() {
     until("a checkpoint", || disk.content(&tree).is_some());
     server.stop();
 
-    // Room for the log of the second batch, not for its checkpoint: the log has 34 MiB, the tree would have as much.
+    // There is room for the log of the second batch, but not for its checkpoint: the log has 34
+    // MiB, and the tree would have as much.
     let server = start_on(&disk).unwrap();
     let mut client = Raw::connect(server.address(), LONG_MS).unwrap();
     disk.set_room(Some(disk.used() + (38 << 20)));
@@ -240,7 +245,7 @@ fn data_of_apache_zookeeper_is_refused() {
     assert!(message.contains("version-2") && message.contains("Apache ZooKeeper's data"), "{message}");
 }
 
-/// The disk of a server that was killed with three writes in its log.
+/// Returns the disk of a server that was killed with three writes in its log.
 fn disk_with_log() -> (FakeDisk, std::path::PathBuf) {
     let disk = FakeDisk::new();
     let server = start_on(&disk).unwrap();
@@ -303,7 +308,7 @@ fn a_log_of_another_format_version_is_refused() {
     assert!(message.contains(Path::new("log").to_str().unwrap()), "{message}");
 }
 
-/// Arc of a disk is what a server takes: clones of a fake disk are the same disk.
+/// A server takes an Arc of a disk; clones of a fake disk are the same disk.
 #[test]
 fn a_restart_on_the_same_disk_finds_everything() {
     let disk = Arc::new(FakeDisk::new());

@@ -1,9 +1,9 @@
-//! Documents are true where a test can tell: limits are those of the code, and links lead somewhere.
+//! Checks the documents where a test can: limits match the code, and links have a target.
 
 use std::fs;
 use std::path::Path;
 
-/// Rows of the tables of limits: name, value as the code has it, file.
+/// Returns the rows of the tables of limits: name, value as in the code, file.
 fn limits(page: &str) -> Vec<[String; 3]> {
     let rows = page.lines().filter(|line| line.starts_with("| `") && line.contains("`crates/"));
     let cell = |row: &str, column: usize| row.split('|').nth(column).unwrap_or_default().trim().replace('`', "");
@@ -24,7 +24,7 @@ fn the_tables_of_limits_are_what_the_code_has() {
     }
 }
 
-/// Documents, from the root of the repository.
+/// Directories of documents, relative to the root of the repository.
 const DOCUMENTS: [&str; 4] = [".", "docs", "packaging", "compat-tests"];
 
 #[test]
@@ -47,7 +47,7 @@ fn links_between_documents_lead_somewhere() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// A document without its blocks of code.
+/// Returns a document without its code blocks.
 fn prose(file: &Path) -> String {
     let text = fs::read_to_string(file).expect("the document is there");
     text.split("\n```").step_by(2).collect()
@@ -64,7 +64,7 @@ fn leads_somewhere(from: &Path, link: &str) -> bool {
     headings.into_iter().any(|line| slug(line.trim_start_matches('#').trim()) == anchor)
 }
 
-/// A heading as links name it.
+/// Returns the anchor of a heading.
 fn slug(heading: &str) -> String {
     let kept = heading.to_lowercase();
     let kept = kept.chars().filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-' | '_'));

@@ -1,4 +1,4 @@
-//! A stop costs no client an answer to what the server has heard of it.
+//! A stop does not cost any client the reply to a request that the server has received.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -13,12 +13,12 @@ use oxkeeper_store::fake::FakeDisk;
 use support::raw::{Raw, dial, read_request, set_request};
 use support::{LONG_MS, in_time, start_in_memory, start_on};
 
-/// Requests sent before the stop, by each client.
+/// Number of requests sent by each client before the stop.
 const REQUESTS: usize = 200;
-/// Less than a stop waits for clients that always want something.
+/// Shorter than the time a stop waits for clients that always have a request pending.
 const SOON: Duration = Duration::from_millis(900);
 
-/// The stream ends in order: not with a reset, which may take replies with it.
+/// Checks that the stream ends in order: a reset could destroy replies.
 fn check_ends(client: &mut Raw) {
     let error = client.receive().expect_err("nothing more comes");
     assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{error}");
@@ -61,7 +61,7 @@ fn nobody_keeps_the_server_from_stopping() {
     let (_, frame) = half.request(OpCode::SetData, &set_request("/n", b"never"));
     half.stream.write_all(&frame[..frame.len() - 1]).unwrap();
     let mut busy = Raw::connect(server.address(), LONG_MS).unwrap();
-    // One that always has a request under way, the first of them before the stop.
+    // This client always has a request pending, the first one since before the stop.
     let mut asked = [busy.send(OpCode::GetData, &read_request("/n", false)).unwrap()].to_vec();
     let stopping = std::thread::spawn(move || server.stop());
     let mut answered = 0;

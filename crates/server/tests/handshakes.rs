@@ -1,4 +1,5 @@
-//! TLS handshakes that do not end: each is given up in time, there are never more than allowed, and nobody else waits.
+//! Endless TLS handshakes: each is cut off in time, there are never more than allowed, and nobody
+//! else waits.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -13,9 +14,9 @@ mod support;
 
 use support::{PATIENCE, in_time, start_in_memory};
 
-/// A handshake takes no longer, ms.
+/// Maximum duration of a handshake, ms.
 const LIMIT_MS: u64 = 1_500;
-/// The head of a record with a ClientHello of 512 bytes: what would be the first of it.
+/// Head of a record with a ClientHello of 512 bytes, and its first byte.
 const BEGIN: [u8; 6] = [0x16, 3, 1, 2, 0, 1];
 
 struct Place {
@@ -23,7 +24,7 @@ struct Place {
     _dir: tempfile::TempDir,
 }
 
-/// A server whose one port takes both TLS and none.
+/// Starts a server with one port for both TLS and plain connections.
 fn start(handshakes_max: &str) -> Place {
     let dir = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -48,14 +49,14 @@ fn dial(place: &Place, begin: &[u8]) -> TcpStream {
     socket
 }
 
-/// Somebody who asks without TLS, and is answered.
+/// Returns whether a plain request is answered.
 fn is_served(place: &Place) -> bool {
     let mut answer = String::new();
     dial(place, b"srvr").read_to_string(&mut answer).unwrap();
     answer.contains("Mode: standalone")
 }
 
-/// Reads until the server closes: how long that took.
+/// Reads until the server closes, and returns the duration.
 fn closed_after(socket: &mut TcpStream) -> Duration {
     let begin = Instant::now();
     let mut rest = Vec::new();
@@ -84,7 +85,7 @@ fn one_that_does_not_end_is_given_up() {
     let mut silent = dial(&place, &BEGIN);
     let mut slow = dial(&place, &BEGIN);
     assert!(is_served(&place));
-    // A byte now and then is not progress. What is sent behind the end fails, sooner or later.
+    // An occasional byte is not progress. Writing after the end fails sooner or later.
     while slow.write_all(&[0]).is_ok() {
         assert!(begin.elapsed() < PATIENCE, "it goes on");
         sleep(Duration::from_millis(20));
@@ -101,7 +102,7 @@ fn there_are_not_more_than_allowed() {
     in_time("the one too many", Duration::from_millis(LIMIT_MS / 2), || {
         waiting.iter_mut().for_each(|socket| _ = closed_after(socket));
         waiting = (0..3).map(|_| dial(&place, &BEGIN)).collect();
-        // Those who came before are seen before.
+        // Connections are processed in order, so the earlier ones are in.
         assert!(is_served(&place));
         closed_after(&mut dial(&place, &BEGIN))
     });

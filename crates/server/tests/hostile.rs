@@ -1,5 +1,5 @@
-//! Bad and greedy clients: each costs its own connection at most, memory stays bounded, others do not notice, and the log
-//! says who was cut off and why.
+//! Bad and greedy clients: each costs at most its own connection, memory stays bounded, other
+//! clients do not notice, and the log says who was cut off and why.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -84,7 +84,7 @@ fn bad_frames_cost_their_connection_and_nothing_else() {
         client.wait_closed();
         server.until_logged(&[&peer(&client.stream), reason]);
     }
-    // Half of a frame, then the end.
+    // Sends half of a frame, then the end.
     let mut client = Raw::connect(server.address, LONG_MS).unwrap();
     client.stream.write_all(&[0, 0, 1, 0, 9]).unwrap();
     drop(client);
@@ -101,7 +101,7 @@ fn null_and_odd_paths_are_errors_of_their_requests() {
         for body in [&null[..], &[], &[0, 0, 0, 9, b'/'], &[0x7f; 40]] {
             client.stream.write_all(&request(op, body)).unwrap();
             let reply = client.reply_to(1).unwrap();
-            // A path that may be null: sync, getEphemerals. An empty multi is one.
+            // For sync and getEphemerals, a null path is valid. An empty multi is valid, too.
             assert!(reply.err < 0 || [9, 14, 22, 103].contains(&op), "operation {op} takes {body:?}");
         }
     }
@@ -153,7 +153,7 @@ fn a_multi_read_of_more_than_a_reply_may_have_is_refused() {
     assert!(peak < before + 200 * MIB, "{} MiB", peak / MIB);
 }
 
-/// Bytes of the path whose events nobody reads.
+/// Length of the path whose events nobody reads, bytes.
 const NAME_LEN: usize = 50_000;
 
 #[test]
@@ -166,7 +166,7 @@ fn a_client_that_reads_no_events_is_cut_off() {
     let everything = AddWatchRequest { path: Some("/".into()), mode: AddWatchMode::PersistentRecursive.wire() };
     deaf.call(OpCode::AddWatch, &everything).unwrap().result().unwrap();
     let (before, _) = server.memory();
-    // 100 MB of events, which the writer's own replies do not wait for.
+    // These make 100 MB of events, which do not delay the replies to the writer.
     for _ in 0..100_000_000 / NAME_LEN {
         writer.set(&path, b"").unwrap().unwrap();
     }
@@ -265,7 +265,7 @@ fn a_frame_no_log_entry_can_hold_is_refused() {
     Raw::connect(server.address, LONG_MS).unwrap();
 }
 
-/// Connects until the server refuses; who is in.
+/// Connects until the server refuses. Returns the accepted clients.
 fn crowd(server: SocketAddr, allowed: usize) -> Vec<Raw> {
     let inside: Vec<_> = (0..allowed).map(|_| Raw::connect(server, LONG_MS).unwrap()).collect();
     for _ in 0..3 {
@@ -274,8 +274,8 @@ fn crowd(server: SocketAddr, allowed: usize) -> Vec<Raw> {
     inside
 }
 
-/// One too many reads an end, not a reset: that would look like a server that died. The reset comes behind the end, when the
-/// connection may still be about to begin.
+/// Checks that a refused client reads an end of stream. A reset would look like a server crash. The
+/// reset follows the end, and may come before the connection is fully established.
 fn turned_away(server: SocketAddr) {
     match TcpStream::connect(server) {
         Ok(mut stream) => {
@@ -303,7 +303,7 @@ fn limits_on_connections_hold_and_are_given_back() {
 
 #[test]
 fn a_burst_of_connections_is_served() {
-    // Both sides need a file for each: as many as the system gives us.
+    // Each connection needs a file on both sides: use as many as the system allows.
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
     let open_files = limit.maximum.map_or(usize::MAX, |files| files as usize);

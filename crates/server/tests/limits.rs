@@ -1,4 +1,4 @@
-//! Limits on what clients may have under way, and the log of what took long.
+//! Limits on requests in flight, and the log of slow requests.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -12,10 +12,10 @@ use oxkeeper_proto::op::CreateMode::Persistent;
 use support::raw::{Raw, create_request, dial, set_request};
 use support::{LONG_MS, start_in_memory};
 
-/// Writes of each client in a row.
+/// Number of consecutive writes per client.
 const WRITES: usize = 300;
 
-/// What `mntr` says of a metric.
+/// Returns a metric from `mntr`.
 fn metric(server: SocketAddr, name: &str) -> f64 {
     let mut stream = dial(server).unwrap();
     stream.write_all(b"mntr").unwrap();
@@ -46,7 +46,7 @@ fn everything_is_done_in_order_however_little_may_be_under_way() {
         server.stop();
     }
 
-    /// A create and sets of one znode, xids from 1.
+    /// Returns a create and sets of one znode, with xids from 1.
     fn client_writes(path: &str) -> Vec<u8> {
         let mut frames = Vec::new();
         for xid in 1..=WRITES as i32 {
@@ -75,7 +75,7 @@ fn a_large_request_closes_its_connection_when_there_is_no_room() {
         client.set("/n", &[0; 3000]).unwrap().unwrap();
     }
     let (_, frame) = client.request(OpCode::SetData, &set_request("/n", &[0; 5000]));
-    // The length is enough to know.
+    // The length alone suffices for the refusal.
     client.stream.write_all(&frame[..4]).unwrap();
     client.wait_closed();
     let mut other = Raw::connect(server.address(), LONG_MS).unwrap();
@@ -108,7 +108,7 @@ fn slow_writes_are_told_with_where_the_time_went() {
     let server = support::process::Process::start("oxkeeper.slowRequestMs=1", "");
     let mut clients: Vec<Raw> = (0..4).map(|_| Raw::connect(server.address, LONG_MS).unwrap()).collect();
     clients[0].create("/slow", b"", Persistent).unwrap().unwrap();
-    // Nothing is that slow here but a queue of much.
+    // Only a long queue is that slow here.
     for client in &mut clients {
         let mut frames = Vec::new();
         for _ in 0..20 {

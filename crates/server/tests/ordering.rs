@@ -1,4 +1,5 @@
-//! In which order a client hears of things, across threads and connections, while others write as fast as they can.
+//! Order of replies and events for a client, across threads and connections, under maximum write
+//! load.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -16,10 +17,10 @@ use oxkeeper_proto::{Jute, OpCode};
 use support::raw::{Raw, Reply, create_request, read_request, set_request};
 use support::{LONG_MS, Stop, start_in_memory};
 
-/// Threads that own connections.
+/// Number of threads that own connections.
 const IO_THREADS: usize = 3;
 const WATCHERS: usize = 9;
-/// Reads of each watcher.
+/// Number of reads per watcher.
 const READS: usize = 1_500;
 const PATHS: usize = 4;
 
@@ -30,7 +31,7 @@ fn data_of(reply: Reply) -> (u64, i64) {
     (u64::from_be_bytes(bytes.try_into().unwrap()), stat.mzxid)
 }
 
-/// Sets the paths to ever higher numbers, a few at once, until told to stop.
+/// Sets the paths to increasing numbers, a few at once, until told to stop.
 fn write(mut client: Raw, stop: &Stop) {
     for round in 1u64.. {
         if stop.is_told() {
@@ -49,12 +50,12 @@ fn write(mut client: Raw, stop: &Stop) {
     }
 }
 
-/// Reads one path with a one-shot watch, `depth` reads at once, and checks every frame as it comes:
-/// data newer than what a watch stands on must not be seen before that watch's event, and an event must be of a change
-/// later than the read that registered its watch.
+/// Reads one path with a one-shot watch, `depth` reads at once, and checks every frame: data newer
+/// than the state at which a watch was registered must not be seen before the watch's event, and an
+/// event must be for a change later than the read that registered its watch.
 fn watch_one_shot(server: SocketAddr, path: &str, depth: usize) -> usize {
     let mut client = Raw::connect(server, LONG_MS).unwrap();
-    // The zxid of the data that the standing watch was registered on.
+    // The zxid of the data for which the current watch was registered.
     let mut standing: Option<i64> = None;
     let (mut sent, mut answered, mut events, mut seen) = (0, 0, 0, 0);
     while answered < READS {
@@ -80,12 +81,12 @@ fn watch_one_shot(server: SocketAddr, path: &str, depth: usize) -> usize {
     events
 }
 
-/// Watches every path by a recursive watch: all events arrive, in order of their zxids, each before a read that shows
-/// its change or a later one.
+/// Watches every path with a recursive watch: all events arrive, in order of their zxids, each
+/// before any read that shows its change or a later one.
 fn watch_recursively(mut client: Raw) -> usize {
     let everything = AddWatchRequest { path: Some("/".into()), mode: AddWatchMode::PersistentRecursive.wire() };
     let xid = client.send(OpCode::AddWatch, &everything).unwrap();
-    // Only a change behind the reply counts: what came first was registered by the same request.
+    // Only changes after the reply count; earlier ones precede the registration.
     assert_eq!(client.receive().unwrap().xid, xid, "no event in front of the reply that registers the watch");
     let (mut told, mut events) = (0, 0);
     for read in 0..READS {
@@ -99,7 +100,8 @@ fn watch_recursively(mut client: Raw) -> usize {
                 continue;
             }
             assert_eq!(reply.xid, xid);
-            // The reply's zxid is the last one applied. Every write here is a change that this connection watches.
+            // The reply's zxid is the last one applied. Every write here is a change watched by
+            // this connection.
             assert!(events == 0 || reply.zxid == told, "the reply is at {:x}, the last event at {told:x}", reply.zxid);
             assert!(data_of(reply).1 <= told || events == 0);
             break;
@@ -143,7 +145,7 @@ fn a_recursive_watcher_hears_of_every_change_before_it_reads_it() {
         client.create(&format!("/p{path}"), &0u64.to_be_bytes(), Persistent).unwrap().unwrap();
     }
     let stop = Stop::default();
-    // Sessions take zxids, too: all of them exist before the first watch.
+    // Sessions use zxids, too: all of them exist before the first watch.
     let clients: Vec<_> = (0..3).map(|_| Raw::connect(address, LONG_MS).unwrap()).collect();
     let writer = Raw::connect(address, LONG_MS).unwrap();
     thread::scope(|scope| {
@@ -176,7 +178,7 @@ fn read_own_writes(server: SocketAddr, number: usize) {
             frames.extend(frame);
             expected.extend([(written, None), (read, Some(u64::from_be_bytes(value(step))))]);
         }
-        // In two pieces at a place that changes, so that frames are split.
+        // Sent in two parts, split at a varying position, so that frames are split.
         let (first, second) = frames.split_at(frames.len() * (round as usize % 7) / 7);
         client.stream.write_all(first).unwrap();
         client.stream.write_all(second).unwrap();

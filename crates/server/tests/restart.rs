@@ -1,4 +1,4 @@
-//! What a restart keeps and what it forgets, after a clean stop and after a kill.
+//! State kept and lost across a restart, after a clean stop and after a kill.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -19,7 +19,7 @@ enum Ending {
     Killed,
 }
 
-/// Ends the server in one way or the other and starts the next on its disk.
+/// Ends the server in the given way and starts the next one on its disk.
 fn restart(server: Server, disk: &mut FakeDisk, ending: Ending) -> Server {
     match ending {
         Ending::Stopped => server.stop(),
@@ -61,13 +61,13 @@ fn check_restart(ending: Ending) {
     let mut other = Raw::connect(server.address(), LONG_MS).unwrap();
     assert!(other.session.id > client.session.id.max(closed.session.id), "session ids do not repeat");
     other.set("/kept", b"new").unwrap().unwrap();
-    // Its reply is next: the watch is gone.
+    // The reply is the next frame, so the watch is gone.
     let read = resumed.send(OpCode::GetData, &read_request("/kept", false)).unwrap();
     assert_eq!(resumed.receive().unwrap().xid, read, "watches belong to connections");
     server.stop();
 }
 
-/// Closes the session; the zxid of the reply.
+/// Closes the session. Returns the zxid of the reply.
 fn close(client: &mut Raw) -> i64 {
     let (xid, frame) = client.request_with(OpCode::CloseSession, |_| {});
     std::io::Write::write_all(&mut client.stream, &frame).unwrap();
@@ -87,7 +87,8 @@ fn a_killed_server_goes_on_where_it_was_killed() {
     check_restart(Ending::Killed);
 }
 
-/// How long a session lives on after a restart, when most of its timeout had passed unheard before.
+/// Returns how long a session survives a restart after most of its timeout had passed without
+/// contact.
 fn outlives_restart_ms(timeout_ms: u64) -> u64 {
     let mut disk = FakeDisk::new();
     let server = start_on(&disk).unwrap();
@@ -105,7 +106,7 @@ fn outlives_restart_ms(timeout_ms: u64) -> u64 {
 #[test]
 fn after_a_restart_a_session_has_its_full_timeout_and_no_more() {
     let (timeout_ms, deadline) = (20 * TICK_MS as u64, Instant::now() + PATIENCE);
-    // On a machine that stands still before the restart it may have expired by then.
+    // On a stalled machine, the session may expire before the restart.
     while outlives_restart_ms(timeout_ms) < timeout_ms {
         assert!(Instant::now() < deadline, "it expires before {timeout_ms} ms, each time");
     }

@@ -1,4 +1,5 @@
-//! A snapshot restored into a running server: what clients see of it, what is on disk at every moment, what happens to bad ones.
+//! A snapshot restored into a running server: the view of clients, the data on disk at every
+//! moment, and bad snapshots.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -29,7 +30,7 @@ use support::process::Process;
 use support::raw::{Raw, Session, create_request, read_request};
 use support::{LONG_MS, Stop, config, fake_dir, start_in_memory, until};
 
-/// As often as one likes.
+/// Disables the rate limit.
 const AT_ONCE: (&str, &str) = ("admin.rateLimiterIntervalInMS", "0");
 
 fn start(disk: &FakeDisk) -> Server {
@@ -78,7 +79,7 @@ fn the_tree_is_as_it_was_and_clients_come_back_to_it() {
     let seen = kept.ping().unwrap().zxid;
     is_restored(restore(&server, &content));
 
-    // Whoever was connected is not any more, and has heard of no change.
+    // All clients are disconnected, and have seen no change.
     kept.wait_closed();
     young.wait_closed();
     let mut back = Raw::open(server.address(), LONG_MS, kept.session).unwrap();
@@ -126,7 +127,8 @@ fn a_snapshot_of_another_server_and_of_older_and_newer_epochs() {
     other.stop();
 }
 
-/// A sound snapshot of these sessions and znodes, each with its owner, as of a transaction.
+/// Returns a valid snapshot with these sessions and znodes, each with its owner, as of a
+/// transaction.
 fn made_of(sessions: &[(i64, i32)], znodes: &[(&str, &[u8], Owner)], zxid: i64) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), sessions.iter().copied(), [].into_iter()).unwrap();
     for (path, data, owner) in [("", &b""[..], Owner::PERSISTENT)].iter().chain(znodes) {
@@ -216,7 +218,7 @@ fn what_is_no_whole_snapshot_changes_nothing() {
         let (status, text) = restore(&server, content);
         assert_eq!((status, text.contains("what was sent ")), (500, true), "{number}: {text}");
     }
-    // One that ends before it has said it would, and one that says nothing for long.
+    // One request ends earlier than announced, and one stays silent for long.
     let stream = std::net::TcpStream::connect(server.admin_address().unwrap()).unwrap();
     let head = "POST /commands/restore HTTP/1.1\r\nAuthorization: ip\r\nContent-Length: 100000\r\n\r\n";
     (&stream).write_all(&[head.as_bytes(), &content].concat()).unwrap();
@@ -250,7 +252,7 @@ fn who_is_not_to_restore_does_not() {
     server.stop();
 }
 
-/// One connection's numbered znodes: sent, and answered.
+/// Numbered znodes of one connection: sent, and answered.
 #[derive(Default)]
 struct Counts {
     sent: AtomicU64,
@@ -280,7 +282,7 @@ fn create_until_closed(server: &Server, session: Session, connection: u64, count
 #[test]
 fn no_write_of_before_is_found_after_and_none_of_after_is_lost() {
     let server = start(&FakeDisk::new());
-    // Their sessions live on, so nothing but the restore keeps out what they wrote before it.
+    // The sessions survive, so only the restore itself prevents the writes made before it.
     let sessions: Vec<Session> = (0..4).map(|_| connect(&server).session).collect();
     let content = snapshot(&server);
     let (stop, next) = (Stop::default(), AtomicU64::new(0));
@@ -327,7 +329,7 @@ fn no_write_of_before_is_found_after_and_none_of_after_is_lost() {
     server.stop();
 }
 
-/// Which znodes of which connections there are.
+/// Returns which znodes of which connections exist.
 fn children(server: &Server) -> BTreeSet<(u64, u64)> {
     let names = connect(server).children("/");
     let of = |name: &String| {
@@ -337,7 +339,7 @@ fn children(server: &Server) -> BTreeSet<(u64, u64)> {
     names.iter().filter_map(of).collect()
 }
 
-/// What there is: znodes with their data, sessions, and the next epoch.
+/// Contents: znodes with their data, sessions, and the next epoch.
 type Seen = (Vec<(String, Vec<u8>)>, usize, u32);
 
 fn recover(disk: &FakeDisk, (data_dir, data_log_dir): (&str, &str)) -> Seen {
@@ -351,7 +353,7 @@ fn recover(disk: &FakeDisk, (data_dir, data_log_dir): (&str, &str)) -> Seen {
     (znodes, recovered.state.sessions().len(), recovered.state.zxid().epoch())
 }
 
-/// A server that was killed, with something in tree and log; and a snapshot of another state.
+/// Returns the disk of a killed server with data in tree and log, and a snapshot of another state.
 fn prepared((data_dir, data_log_dir): (&str, &str)) -> (FakeDisk, Vec<u8>) {
     let (disk, other) = (FakeDisk::new(), start(&FakeDisk::new()));
     let more = [("dataLogDir", data_log_dir)];
@@ -432,7 +434,7 @@ fn a_disk_that_fills_up_at_any_moment_leaves_the_old_data() {
         disk.fail_writes_at(at, std::io::ErrorKind::StorageFull);
         match dirs(&disk, places).plant(&content[..], Zxid(0)) {
             Ok(_) if at >= disk.operations() => break,
-            // Room that is made ahead of need.
+            // Preallocated space.
             Ok(_) => {}
             Err(RestoreError::Store(StoreError::Full { .. })) => {
                 failed += 1;
@@ -471,7 +473,8 @@ fn new_files_that_cannot_be_named_leave_the_server_what_it_had() {
         dirs(&disk, ("/fake/data", "/fake/data")).plant(&content[..], Zxid(9)).unwrap();
         disk.operations()
     };
-    // Behind writing the new files come what closes the old ones, and the rename.
+    // After the new files are written, the operations are those that close the old ones, and the
+    // rename.
     for at in planting.. {
         let disk = begin.kill();
         let server = start(&disk);
@@ -505,7 +508,7 @@ fn a_backup_that_nobody_takes_holds_nothing_up() {
     let mut begin = [0; 12];
     std::io::Read::read_exact(&mut idle, &mut begin).unwrap();
     assert_eq!(begin, *b"HTTP/1.0 200");
-    // While the other one waits for its client, which takes nothing.
+    // The backup is still waiting for its client, which reads nothing.
     is_restored(restore(&server, &content));
     assert_eq!(connect(&server).exists("/0"), None);
     server.stop();

@@ -1,5 +1,5 @@
-//! Requests sent over one connection come before those sent over the next, and are carried out although their client has
-//! gone.
+//! Requests sent over one connection of a session precede those sent over the next, and are
+//! executed even if their client is gone.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -21,7 +21,8 @@ use support::gate::{Gate, GatedDisk};
 use support::raw::{Raw, Session, create_request, dial, handshake, read_request, set_request};
 use support::{LONG_MS, config, fake_dir, until};
 
-/// Time for the server to take in what was sent. Without it a test shows less, and never fails.
+/// Time for the server to read what was sent. If it is too short, a test checks less, but does not
+/// fail.
 const TAKEN_IN: Duration = Duration::from_millis(50);
 
 fn start() -> (Server, Arc<Gate>) {
@@ -32,7 +33,8 @@ fn start() -> (Server, Arc<Gate>) {
     (Server::start_on(config, options, Arc::new(disk)).unwrap(), gate)
 }
 
-/// A connection that asks for `session` and goes on at once, without waiting for an answer.
+/// Opens a connection that asks for `session` and sends requests at once, without waiting for a
+/// reply.
 fn come_back(server: SocketAddr, session: Session, path: &str) -> Raw {
     let mut raw = Raw::unconnected(dial(server).unwrap());
     let mut bytes = handshake(LONG_MS, session);
@@ -45,7 +47,7 @@ fn come_back(server: SocketAddr, session: Session, path: &str) -> Raw {
 #[test]
 fn a_session_that_comes_back_sees_what_it_had_under_way() {
     let (server, gate) = start();
-    // The connections of one session are on different threads, and on the same.
+    // The connections of a session are on different threads, and on the same one.
     for round in 0..6 {
         let path = format!("/r{round}");
         let mut first = Raw::connect(server.address(), LONG_MS).unwrap();
@@ -53,7 +55,7 @@ fn a_session_that_comes_back_sees_what_it_had_under_way() {
         first.send(OpCode::Create, &create_request(&path, b"", Persistent)).unwrap();
         gate.wait_for_victim();
         let session = first.session;
-        // Also if it has come back before, and if the first connection is gone already.
+        // Some sessions have returned before, and some first connections are gone already.
         let seconds = match round {
             0..2 => vec![come_back(server.address(), session, &path)],
             2..4 => (0..3).map(|_| come_back(server.address(), session, &path)).collect(),
@@ -67,7 +69,7 @@ fn a_session_that_comes_back_sees_what_it_had_under_way() {
         drop(closed);
         let mut last = None;
         for mut second in seconds {
-            // Only the last of several that the server has met goes on.
+            // Only the last of several connections that the server has met continues.
             let Ok(frame) = second.frame() else { continue };
             let id = ConnectResponse::decode(&mut Reader::new(&frame)).unwrap().session_id;
             assert_eq!(id, session.id);
@@ -78,8 +80,8 @@ fn a_session_that_comes_back_sees_what_it_had_under_way() {
     server.stop();
 }
 
-/// Covers requests that have arrived and that their connection's thread has not read yet. (Now and then the kernel delivers
-/// the first ones later.)
+/// Covers requests that have arrived and that their connection's thread has not read.
+/// (Occasionally, the kernel delivers the first ones later.)
 #[test]
 fn a_session_that_comes_back_sees_what_has_only_arrived() {
     let server = support::start_in_memory(3, &[]);
@@ -109,7 +111,7 @@ fn what_waits_behind_a_read_comes_before_what_the_next_connection_sends() {
         let auth = AuthPacket { auth_type: 0, scheme: Some("digest".into()), auth: Some(b"a:b") };
         let frames = [
             first.request(OpCode::Create, &create_request(&path, b"", Persistent)).1,
-            // This changes the connection: the write behind it waits.
+            // This request changes the connection, so the write after it waits.
             first.request(OpCode::Auth, &auth).1,
             first.request(OpCode::Create, &create_request(&behind, b"", Persistent)).1,
         ];
@@ -126,7 +128,7 @@ fn what_waits_behind_a_read_comes_before_what_the_next_connection_sends() {
     server.stop();
 }
 
-/// Whether the server knows which session a connection wants.
+/// Returns whether the server knows which session a connection wants.
 fn is_met(server: SocketAddr, raw: &Raw, session: Session) -> bool {
     let (mut stream, mut connections) = (dial(server).unwrap(), String::new());
     stream.write_all(b"cons").unwrap();
@@ -160,12 +162,13 @@ fn of_several_connections_that_wait_for_a_session_the_newest_has_it() {
     server.stop();
 }
 
-/// So many fit into a packet. What a client that leaves has not sent by then, its system throws away.
+/// Number of requests that fit into a packet. When a client leaves, its system discards what is
+/// unsent.
 const AT_ONCE: usize = 50;
 
-/// Many writes with a read behind each, and a closeSession. The client does not wait for any answer.
+/// Sends many writes, each followed by a read, and a closeSession, without waiting for any reply.
 fn send_and_close(client: &mut Raw, path: &str, pairs: usize) {
-    // It never reads the answer to this. So when it leaves its system says that nobody is there any more.
+    // The client never reads this reply, so its system sends a reset when it leaves.
     client.send(OpCode::Exists, &read_request(path, false)).unwrap();
     thread::sleep(TAKEN_IN);
     let mut bytes = client.request(OpCode::Create, &create_request(&format!("{path}/e"), b"", Ephemeral)).1;
@@ -189,7 +192,8 @@ fn what_was_sent_before_a_client_left_is_carried_out() {
     for (round, pairs) in [1, 5, 50, 500, 5_000].into_iter().enumerate() {
         let path = format!("/c{round}");
         witness.create(&path, b"", Persistent).unwrap().unwrap();
-        // Its first write is on its way to the disk, and everything behind it is waiting, when it leaves.
+        // When it leaves, its first write is on its way to the disk and everything after it is
+        // waiting.
         let mut client = Raw::connect(server.address(), LONG_MS).unwrap();
         let closed = gate.close();
         send_and_close(&mut client, &path, pairs);
@@ -210,7 +214,7 @@ fn what_was_sent_before_a_client_left_is_carried_out() {
     server.stop();
 }
 
-/// More than waits for the engine at once: what is behind it is held back for the sake of others.
+/// More than may wait for the engine at once: the rest is held back in favour of other clients.
 #[test]
 fn what_was_held_back_when_a_client_left_is_carried_out() {
     let (server, gate) = start();

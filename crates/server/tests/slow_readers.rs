@@ -1,4 +1,5 @@
-//! Clients that send more than they read: they are answered in the end, and live as long as they show that they do.
+//! Clients that send more than they read: they are answered in the end, and live as long as they
+//! show signs of life.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -29,7 +30,7 @@ fn ask(server: SocketAddr, word: &str) -> String {
     answer
 }
 
-/// When the server would end a session, as `dump` has it: to the second.
+/// Returns the expiry of a session from `dump`, to the second.
 fn expires(server: SocketAddr, session: i64) -> String {
     let dump = ask(server, "dump");
     let mut at = "";
@@ -50,7 +51,7 @@ fn everything_is_answered_although_it_is_asked_before_anything_is_read() {
     let mut client = Raw::connect(server.address(), LONG_MS).unwrap();
     client.create(&path, b"some data", Persistent).unwrap().unwrap();
     client.stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    // 14 MB of requests, more than the buffers of two sockets hold.
+    // These are 14 MB of requests, more than the buffers of two sockets hold.
     let xids: Vec<i32> = (0..60).flat_map(|_| ask_often(&mut client, &path, 1_000)).collect();
     for xid in xids {
         assert_eq!(client.receive().unwrap().xid, xid);
@@ -65,7 +66,8 @@ fn ask_often(client: &mut Raw, path: &str, times: usize) -> Vec<i32> {
     xids
 }
 
-/// Two looks of the server at what its clients have taken. Without it a test shows less, and never fails.
+/// Two checks by the server of what its clients have taken. If it is too short, a test checks less,
+/// but does not fail.
 const SETTLED: Duration = Duration::from_millis(2_500);
 
 #[test]
@@ -74,7 +76,8 @@ fn pings_count_while_replies_wait_to_be_read() {
     let mut client = Raw::connect(server.address(), LONG_MS).unwrap();
     client.create("/large", &vec![1; 1_000_000], Persistent).unwrap().unwrap();
     let xids = ask_often(&mut client, "/large", 60);
-    // So much that the server cannot be rid of it. What the systems have room for is under way soon, and counts, too.
+    // The server cannot send it all. The part for which the systems have room is sent soon, and
+    // counts as progress, too.
     thread::sleep(SETTLED);
     let id = client.session.id;
     let first = expires(server.address(), id);
@@ -96,16 +99,16 @@ fn pings_count_while_replies_wait_to_be_read() {
 fn a_client_that_takes_what_it_is_owed_is_there_although_it_says_nothing() {
     let server = start();
     let mut client = Raw::connect(server.address(), LONG_MS).unwrap();
-    // The systems hold little of it for the client: the server sees it take each reply.
+    // The system buffers little for the client, so the server sees it take each reply.
     SockRef::from(&client.stream).set_recv_buffer_size(SIP_LEN).unwrap();
     client.create("/large", &vec![1; 1_000_000], Persistent).unwrap().unwrap();
     let mut xids = ask_often(&mut client, "/large", 60).into_iter();
     let id = client.session.id;
     let mut take_one = || assert_eq!(client.receive().unwrap().xid, xids.next().expect("no reply renews the session"));
-    // The server has heard every request before it owes the tenth reply.
+    // The server has read every request before the tenth reply is taken.
     (0..10).for_each(|_| take_one());
     let first = expires(server.address(), id);
-    // Slower than the ticks go by that a session's end is rounded to.
+    // The pace is slower than the ticks to which a session's expiry is rounded.
     while expires(server.address(), id) == first {
         take_one();
         thread::sleep(PACE);
@@ -114,7 +117,7 @@ fn a_client_that_takes_what_it_is_owed_is_there_although_it_says_nothing() {
     server.stop();
 }
 
-/// How long a client takes over a reply.
+/// Time between a client's reads of replies.
 const PACE: Duration = Duration::from_millis(200);
 
 #[test]
@@ -130,7 +133,7 @@ fn what_a_client_sent_is_carried_out_although_it_has_left_and_reads_nothing() {
     server.stop();
 }
 
-/// Requests the server has taken in.
+/// Returns the number of requests that the server has received.
 fn received(server: SocketAddr) -> usize {
     let srvr = ask(server, "srvr");
     srvr.lines().find_map(|line| line.strip_prefix("Received: ")).unwrap().parse().unwrap()
@@ -141,7 +144,8 @@ fn what_a_client_sent_that_has_left_does_not_keep_others_waiting() {
     let server = start_in_memory(1, &[("4lw.commands.whitelist", "*")]);
     let mut client = Raw::connect(server.address(), LONG_MS).unwrap();
     client.create("/large", &vec![1; 1_000_000], Persistent).unwrap().unwrap();
-    // All of it is in the server's memory: it has no more when the socket is not read any further.
+    // All of it is in the server's memory; the count stays the same once the server stops reading
+    // the socket.
     let before = received(server.address());
     let sent = 200 * ask_often(&mut client, "/large", 2_000).len();
     (1..200).for_each(|_| drop(ask_often(&mut client, "/large", 2_000)));
@@ -151,9 +155,9 @@ fn what_a_client_sent_that_has_left_does_not_keep_others_waiting() {
     server.stop();
 }
 
-/// Bytes a slow client takes at once.
+/// Bytes that a slow client reads at once.
 const SIP_LEN: usize = 32 << 10;
-/// For how long it takes its time: longer than a client may take that takes nothing.
+/// Time of slow reading, longer than the limit for a client that reads nothing.
 const SLOW: Duration = Duration::from_secs(7);
 
 #[test]

@@ -1,4 +1,4 @@
-//! Disks that stand still and disks that are full, one at a time.
+//! One server with a stuck disk or a full disk.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ fn create_some(client: &mut Raw, count: usize) {
     }
 }
 
-/// A leader whose disk stands still is replaced: clients of other servers write on, with the sessions they have. When it
-/// moves again, nothing is lost and nothing is there twice.
+/// A leader with a stuck disk is replaced: clients of other servers continue to write with their
+/// sessions. When the disk recovers, nothing is lost or duplicated.
 #[test]
 fn writes_go_on_while_the_leaders_disk_stands_still() {
     let group = Group::running(&[1, 2, 3], &["oxkeeper.diskStallMs=300"]);
@@ -24,11 +24,11 @@ fn writes_go_on_while_the_leaders_disk_stands_still() {
     create_some(&mut client, 10);
     let gate = group.seat(leader).gate.clone();
     let closed = gate.close();
-    // this one is what the leader's disk stumbles over
+    // This write gets stuck on the leader's disk.
     create_some(&mut client, 1);
     gate.wait_for_victim();
     create_some(&mut client, 50);
-    // Only now.
+    // The disk recovers only now.
     drop(closed);
     group.wait_serving();
     let contents = group.assert_equal();
@@ -36,7 +36,7 @@ fn writes_go_on_while_the_leaders_disk_stands_still() {
     group.end();
 }
 
-/// A follower whose disk stands still holds nobody up.
+/// A follower with a stuck disk delays nobody.
 #[test]
 fn a_followers_disk_that_stands_still_holds_nobody_up() {
     let group = Group::running(&[1, 2, 3], &[]);
@@ -47,7 +47,7 @@ fn a_followers_disk_that_stands_still_holds_nobody_up() {
     let closed = gate.close();
     create_some(&mut client, 200);
     gate.wait_for_victim();
-    // Only now.
+    // The disk recovers only now.
     drop(closed);
     group.wait_serving();
     let contents = group.assert_equal();
@@ -55,8 +55,8 @@ fn a_followers_disk_that_stands_still_holds_nobody_up() {
     group.end();
 }
 
-/// A client of a server whose disk stands still keeps its session: a leader hands over first; a follower tells its leader whom it
-/// hears, and shows what a majority has decided.
+/// A client of a server with a stuck disk keeps its session: a leader first hands over leadership;
+/// a follower tells its leader which sessions it hears, and shows what a majority has decided.
 fn a_stalled_servers_client_keeps_its_session(stalled_leads: bool) {
     let group = Group::running(&[1, 2, 3], &["oxkeeper.diskStallMs=300"]);
     let (leader, follower) = (group.wait_serving(), group.follower());
@@ -96,7 +96,7 @@ fn a_client_of_a_follower_whose_disk_stands_still_keeps_its_session() {
     a_stalled_servers_client_keeps_its_session(false);
 }
 
-/// Fills the disk of `full`, while a client elsewhere writes on.
+/// Fills the disk of `full` while a client of another server continues to write.
 fn fill_up_and_heal(group: &mut Group, full: u8) {
     let others: Vec<u8> = group.ids().into_iter().filter(|&id| id != full).collect();
     let disk = group.seat(full).disk.clone().unwrap();
@@ -109,7 +109,7 @@ fn fill_up_and_heal(group: &mut Group, full: u8) {
         version = written.unwrap().version;
         group.mode(full).is_none()
     });
-    // Others go on, also when the full one comes back for a moment and leaves again.
+    // The others continue, even when the full server returns for a moment and leaves again.
     for _ in 0..20 {
         version = client.set(&format!("/full-{full}"), &[version as u8]).unwrap().unwrap().version;
     }
@@ -127,7 +127,7 @@ fn a_server_whose_disk_is_full_leaves_and_comes_back() {
     group.end();
 }
 
-/// A server that waits for room on its disk can still be stopped.
+/// A server waiting for room on its disk can still be stopped.
 #[test]
 fn a_server_without_room_stops() {
     let mut group = Group::running(&[1, 2, 3], &[]);

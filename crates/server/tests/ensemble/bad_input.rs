@@ -1,5 +1,5 @@
-//! What arrives at the peers' port of a working ensemble and should not: strangers, other ensembles' members, members
-//! that have lost their mind.
+//! Bad input at the peer port of a working ensemble: from strangers, members of other ensembles,
+//! and malfunctioning members.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,10 +11,10 @@ use crate::group::Group;
 use crate::pure::voter_ping;
 use crate::support::PATIENCE;
 
-/// Longest frame, bytes.
+/// Maximum length of a frame, bytes.
 const FRAME_LEN_MAX: u32 = 96 << 20;
 
-/// The first thing a server says to another.
+/// The first message between two servers.
 #[derive(Clone)]
 struct Hello {
     from: u8,
@@ -30,7 +30,7 @@ impl Hello {
         body.extend_from_slice(&self.ensemble.to_be_bytes());
         body.push(self.members.len() as u8);
         body.extend_from_slice(&self.members);
-        // It knows the feature level that the others have agreed on.
+        // The sender knows the feature level that the others have agreed on.
         body.extend_from_slice(&[2, 4, 0, 0, 0, 1]);
         message(b"OXKH", &body)
     }
@@ -54,7 +54,7 @@ fn dial(peer: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Greets; a link, or why not.
+/// Sends a greeting. Returns the link, or the reason for a refusal.
 fn greet(peer: SocketAddr, hello: &Hello) -> Result<TcpStream, String> {
     let mut stream = dial(peer);
     stream.write_all(&hello.encode()).unwrap();
@@ -68,7 +68,7 @@ fn greet(peer: SocketAddr, hello: &Hello) -> Result<TcpStream, String> {
     }
 }
 
-/// The greeting of member 1, which is away, to server `to`.
+/// Returns the greeting of member 1, which is absent, to server `to`.
 fn member(to: u8) -> Hello {
     Hello { from: 1, to, ensemble: 0, members: vec![1, 2, 3] }
 }
@@ -85,7 +85,7 @@ fn receive(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(frame)
 }
 
-/// Until the other end has closed; what it sends before is nobody's business.
+/// Waits until the other end has closed; ignores what it sends before.
 fn wait_closed(stream: &mut TcpStream, what: &str) {
     let mut buffer = [0; 4096];
     loop {
@@ -98,7 +98,7 @@ fn wait_closed(stream: &mut TcpStream, what: &str) {
     }
 }
 
-/// Everyone works, holds the same, and took what was written here.
+/// Checks that all servers work, have the same contents, and accept the writes made here.
 fn assert_works(group: &Group, writes: usize) {
     group.wait_serving();
     for id in group.running_ids() {
@@ -110,7 +110,7 @@ fn assert_works(group: &Group, writes: usize) {
     group.assert_equal();
 }
 
-/// Bytes without sense, the same on every run.
+/// Returns random bytes, the same on every run.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -122,7 +122,8 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Strangers, and members of other ensembles, are told why and leave no trace; nobody's connection suffers.
+/// Strangers and members of other ensembles are told the reason and leave no trace; no connection
+/// suffers.
 #[test]
 fn strangers_at_the_peers_port_change_nothing() {
     let group = Group::running(&[1, 2, 3], &[]);
@@ -132,7 +133,7 @@ fn strangers_at_the_peers_port_change_nothing() {
     for seat in &group.seats {
         for seed in 0..20 {
             let mut stream = dial(seat.peer);
-            // it may have been closed already
+            // The connection may already be closed.
             let _ = stream.write_all(&noise(seed, 1 + 997 * seed as usize));
             if seed % 2 == 0 {
                 wait_closed(&mut stream, "noise");
@@ -164,15 +165,16 @@ fn strangers_at_the_peers_port_change_nothing() {
     group.end();
 }
 
-/// A ballot: number and process.
+/// Encodes a ballot: number and process.
 fn ballot(configuration: u32, number: u32, process: u64) -> Vec<u8> {
     [&configuration.to_be_bytes()[..], &number.to_be_bytes(), &[0; 4], &process.to_be_bytes()].concat()
 }
 
-/// Frames that no server in its right mind sends, each with a name.
+/// Returns invalid frames, each with a name.
 fn malformed() -> Vec<(String, Vec<u8>)> {
     let mut frames = vec![("an empty frame".to_owned(), Vec::new())];
-    // what each kind's shortest frame lacks, and one byte too many of those that have an end
+    // Prefixes of the shortest frame of each kind, and frames that are one byte too long if their
+    // kind has an end.
     for kind in [1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 32, 33, 34, 38, 39] {
         frames.push((format!("kind {kind} alone"), vec![kind]));
         frames.push((format!("kind {kind} cut short"), [&[kind][..], &[0; 3]].concat()));
@@ -203,7 +205,8 @@ fn malformed() -> Vec<(String, Vec<u8>)> {
     frames
 }
 
-/// A greeted member that sends what is no frame loses its link, each time, and nothing else happens.
+/// A greeted member that sends an invalid frame loses its link, each time, and there are no other
+/// effects.
 #[test]
 fn malformed_frames_end_their_link_and_nothing_else() {
     let mut group = Group::running(&[1, 2, 3], &[]);
@@ -227,8 +230,8 @@ fn malformed_frames_end_their_link_and_nothing_else() {
     group.end();
 }
 
-/// A member that says again, to everyone, what it was told: its peers take it or end the link, and work on when the real
-/// one is back.
+/// A member replays to all servers what it was told: its peers accept it or end the link, and
+/// continue to work when the real member is back.
 #[test]
 fn replayed_frames_do_no_lasting_harm() {
     let mut group = Group::running(&[1, 2, 3], &[]);
@@ -264,7 +267,7 @@ fn replayed_frames_do_no_lasting_harm() {
     group.end();
 }
 
-/// Accepts a peer, and greets it.
+/// Accepts and greets a peer.
 fn accept(listener: &TcpListener) -> (TcpStream, Vec<u8>) {
     let (mut stream, _) = listener.accept().unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -274,7 +277,7 @@ fn accept(listener: &TcpListener) -> (TcpStream, Vec<u8>) {
     (stream, hello)
 }
 
-/// A server that installs a state, whose sender has fallen silent, stops all the same.
+/// A server that installs a state can be stopped even if the sender has fallen silent.
 #[test]
 fn a_server_that_waits_for_a_state_stops() {
     let mut group = Group::new(&[1, 2, 3], &[]);
@@ -282,7 +285,7 @@ fn a_server_that_waits_for_a_state_stops() {
     group.start(1);
     let (mut link, hello) = accept(&listener);
     assert_eq!(hello[2], 1, "a link");
-    // the answer to a blank server that wants to join
+    // The answer to a blank server that wants to join.
     send(&mut link, &[&[38][..], &5u64.to_be_bytes()].concat()).unwrap();
     let (_state, hello) = accept(&listener);
     assert_eq!(hello[2], 2, "a state");

@@ -1,4 +1,4 @@
-//! Servers that lack much, and servers that run twice.
+//! Servers that are far behind, and servers that run twice.
 
 use oxkeeper_proto::{OpCode, ServerId, SessionId};
 use oxkeeper_replica::ensemble::frame::Frame;
@@ -7,12 +7,13 @@ use oxkeeper_replica::ensemble::{Journal, JournalOp, MemoryJournal, Role, TwinRe
 
 use crate::pure::{Net, Pure};
 
-/// Bytes of one command.
+/// Bytes per command.
 const BODY_LEN: usize = 900;
-/// So many are more than is sent at once (`Pure`).
+/// More commands than are sent at once (`Pure`).
 const COMMANDS: usize = 3_000;
 
-/// A voter that lacks more than is sent at once learns, votes again, and loses nothing; no frame is long, and it is not silent.
+/// A voter that is too far behind for a single frame catches up, votes again, and loses nothing. No
+/// frame is long, and the link is not silent.
 #[test]
 fn a_voter_that_lacks_much_is_told_a_part_at_a_time() {
     let mut net = Net::new(3);
@@ -38,7 +39,8 @@ fn a_voter_that_lacks_much_is_told_a_part_at_a_time() {
     assert_eq!(net.leaders(), [leader]);
 }
 
-/// What has come of a long frame is life, and what leaves of one; a link over which nothing passes is silent.
+/// Received or sent parts of a long frame are signs of life; a link on which nothing passes is
+/// silent.
 #[test]
 fn a_part_of_a_frame_is_no_silence() {
     let mut net = Net::new(3);
@@ -52,7 +54,8 @@ fn a_part_of_a_frame_is_no_silence() {
     assert_eq!(replica.silent(now_ms + 1_000), [2, 3].map(ServerId));
 }
 
-/// Heartbeats and what goes with them pass frames that wait for the disk; nothing else does.
+/// Heartbeats, and frames that belong to them, overtake frames that wait for the disk; no others
+/// do.
 #[test]
 fn urgent_frames_leave_first() {
     let mut net = Net::new(3);
@@ -68,7 +71,7 @@ fn urgent_frames_leave_first() {
     assert!(urgent.is_sorted_by(|a, b| a >= b), "{urgent:?}");
 }
 
-/// The ping with which a process of server 2 greets server 3.
+/// Returns the ping with which a process of server 2 greets server 3.
 fn ping(boot: u64) -> (Pure, Vec<u8>) {
     let mut journal = MemoryJournal::default();
     let scalars = [(scalar::MEMBERS, vec![2, 3]), (scalar::BOOT, boot.to_be_bytes().to_vec())];
@@ -79,7 +82,8 @@ fn ping(boot: u64) -> (Pure, Vec<u8>) {
     (server, ping)
 }
 
-/// A process that is heard of again after another one with its id runs beside that; one that was started anew does not.
+/// A process that is heard again after another one with its id is running in parallel; a restarted
+/// process is not.
 #[test]
 fn two_processes_with_one_id_are_told() {
     let (_, earliest) = ping(1);

@@ -1,4 +1,4 @@
-//! Servers whose states have come apart: they notice, and no more than one state is served.
+//! Servers whose states diverge notice it, and only one state is served.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use crate::support::http::get;
 use crate::support::process::Process;
 use crate::support::until;
 
-/// How long it takes at most until it is noticed, virtual ms: a round of the election, and the way there.
+/// Maximum time until a divergence is noticed, virtual ms: one election round, and the transfer.
 const NOTICED_MS: u64 = 80;
 
-/// A session begins in the log, or at one server only.
+/// Begins a session, in the log or on one server only.
 fn begin(session: i64, work: impl FnOnce(&Command<'_>)) {
     let (settings, identities) = (Settings::default(), Identities::default());
     let (session, op, body) = (SessionId(session), OpCode::CreateSession, &5_000i32.to_be_bytes()[..]);
     work(&Command { from: None, session, xid: 0, op, settings, identities, body });
 }
 
-/// Servers with a few entries behind them, and who leads.
+/// Returns servers with a few entries, and the id of the leader.
 fn started(count: u8) -> (Net, u8) {
     let mut net = Net::new(count);
     net.run(2_000);
@@ -48,7 +48,8 @@ fn write(net: &mut Net, at: u8, session: i64) {
     net.run(20);
 }
 
-/// Changes one server's state behind the log's back, as memory that flips a bit does, or a rule that differs between servers.
+/// Changes one server's state outside the log, like a memory error or a rule that differs between
+/// servers.
 fn damage(net: &mut Net, id: u8, session: i64) {
     begin(session, |command| {
         let mut shared = net.server(id).shared.write();
@@ -63,7 +64,7 @@ fn the_one_that_differs_from_a_majority_must_stop() {
             let (mut net, leader) = started(count);
             let wrong = if leads { leader } else { leader % count + 1 };
             damage(&mut net, wrong, 77);
-            // Whatever is written next, it is noticed: once something is applied.
+            // Any later write reveals it, once something is applied.
             write(&mut net, leader, 6);
             net.run(NOTICED_MS);
             for id in 1..=count {
@@ -78,7 +79,8 @@ fn the_one_that_differs_from_a_majority_must_stop() {
     }
 }
 
-/// It is unknown which state is right: only the leader's is served, and the follower goes on voting.
+/// If it is unknown which state is right, only the leader's is served, and the follower continues
+/// to vote.
 #[test]
 fn without_a_majority_one_state_is_served() {
     for (count, away) in [(2, 0), (3, 1)] {
@@ -100,7 +102,7 @@ fn without_a_majority_one_state_is_served() {
             let applied = net.server(leader).replica.applied();
             assert_eq!(net.server(follower).replica.applied(), applied, "it votes and applies");
             assert_eq!(net.server(follower).replica.role(), Role::Following(ServerId(leader)));
-            // The third one says who is right.
+            // The third server decides which state is right.
             if away > 0 {
                 let gone = (1..=count).find(|&id| id != leader && id != follower).unwrap();
                 (1..=count).filter(|&id| id != gone).for_each(|id| net.link(gone, id));
@@ -114,7 +116,7 @@ fn without_a_majority_one_state_is_served() {
     }
 }
 
-/// All differ: then there is no majority either.
+/// If all servers differ, there is no majority, either.
 #[test]
 fn where_all_differ_the_leaders_state_is_served() {
     let (mut net, leader) = started(3);
@@ -126,7 +128,7 @@ fn where_all_differ_the_leaders_state_is_served() {
     }
 }
 
-/// Changes a session's record on disk, with a checksum that holds.
+/// Changes the record of a session on disk, with a valid checksum.
 fn damage_tree(dir: &Path, session: i64) {
     let tree = Tree::open(Arc::new(RealDisk), dir, &TreeOptions::default()).unwrap();
     let (snapshot, key) = (tree.snapshot().unwrap().unwrap(), session as u64);
@@ -137,11 +139,11 @@ fn damage_tree(dir: &Path, session: i64) {
     tree.checkpoint(applied, |writer| writer.put(Kind::Session, key, &record)).unwrap();
 }
 
-/// The server itself: it says what differs and what to do, and ends with its exit code. The others go on, and an empty disk
-/// takes its place.
+/// Tests the real server: it logs the difference and the remedy, and exits with its exit code. The
+/// others continue, and an empty disk replaces it.
 #[test]
 fn a_member_whose_disk_has_changed_stops() {
-    // The session that is changed must not expire meanwhile.
+    // The changed session must not expire in the meantime.
     Process::prepare();
     let mut group = Group::running_on_files(&[1, 2, 3]);
     let wrong = group.follower();
@@ -154,7 +156,7 @@ fn a_member_whose_disk_has_changed_stops() {
     };
     client.create("/a", b"", Persistent).unwrap().unwrap();
     loop {
-        // A stop writes one when the log has grown.
+        // A stop writes a checkpoint if the log has grown.
         (0..8).for_each(|fill| _ = client.set("/a", &vec![fill; 1_000_000]).unwrap().unwrap());
         group.wait_serving();
         group.assert_equal();

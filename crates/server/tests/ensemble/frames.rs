@@ -1,4 +1,5 @@
-//! Frames of a member that has lost its mind: whatever decodes, a server takes it or refuses it, and goes on.
+//! Frames from a malfunctioning member: a server accepts or refuses every frame that decodes, and
+//! continues.
 
 use std::sync::Arc;
 
@@ -13,15 +14,15 @@ use proptest::prelude::*;
 
 use crate::pure::{Pure, voter_ping};
 
-/// Every kind of frame, and numbers around them that are none.
+/// Every frame kind, and adjacent numbers that are not kinds.
 const KINDS: [u8; 30] =
     [1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 47, 48, 49, 50, 0, 45, 51];
 /// Bytes of a ping's fixed part.
 const PING_LEN: usize = 1 + 8 + 4 + 8 + 20 + 4 + 32;
-/// Servers of the ensemble; the one under test is the second.
+/// Servers of the ensemble. The second one is under test.
 const MEMBERS: [u8; 3] = [1, 2, 3];
 const ROSTER: Roster = Roster { configuration: 1, from: 1, to: 2, processes: 3, knows: Level::KNOWN };
-/// What that has in its log, and how much of that is trimmed and decided.
+/// Log of the server under test: trimmed up to, decided up to, end.
 const LOG: (u64, u64, u64) = (4, 6, 8);
 
 fn ballot_bytes(number: u32, process: u64) -> [u8; 20] {
@@ -34,7 +35,7 @@ fn ballot_bytes(number: u32, process: u64) -> [u8; 20] {
     bytes
 }
 
-/// An entry of the log, as a leader writes it.
+/// Returns a log entry as a leader writes it.
 fn entry(epoch: bool, ballot: [u8; 20]) -> Vec<u8> {
     let (mut entry, mut commands) = (Vec::new(), Vec::new());
     if epoch {
@@ -90,23 +91,24 @@ fn words(len: usize) -> impl Strategy<Value = Vec<u8>> {
     vec(any::<u8>(), len)
 }
 
-/// A heartbeat's round: the receiver's own are small numbers.
+/// Generates the round of a heartbeat. The receiver's own rounds are small numbers.
 fn round() -> impl Strategy<Value = Vec<u8>> {
     (0u32..6).prop_map(|round| round.to_be_bytes().to_vec())
 }
 
-/// Behind a ping's fixed part; most servers know the first tag, and none the others.
+/// Generates the fields after a ping's fixed part. Most servers know the first tag, and none the
+/// others.
 fn fields() -> impl Strategy<Value = Vec<u8>> {
     let field = (1u8..4, words(4)).prop_map(|(tag, value)| [&[tag, value.len() as u8][..], &value].concat());
     vec(field, 0..4).prop_map(|fields| fields.concat())
 }
 
-/// Mostly the one that the receiver is in.
+/// Generates a configuration, usually the receiver's.
 fn configuration() -> BoxedStrategy<Vec<u8>> {
     prop_oneof![8 => Just(1u32), 1 => 0u32..3].prop_map(|id| id.to_be_bytes().to_vec()).boxed()
 }
 
-/// How a server stands, and when it said so.
+/// Generates the status of a server and its time.
 fn status() -> Vec<BoxedStrategy<Vec<u8>>> {
     vec![
         words(8).boxed(),
@@ -129,7 +131,7 @@ fn of(kind: u8, fields: Vec<BoxedStrategy<Vec<u8>>>) -> BoxedStrategy<Vec<u8>> {
     fields.prop_map(move |fields| [&[kind][..], &fields.concat()].concat()).boxed()
 }
 
-/// Frames that decode, most of them, of every kind.
+/// Generates frames of every kind, most of which decode.
 fn frame() -> impl Strategy<Value = Vec<u8>> {
     let sync = || vec![index().boxed(), entries().boxed()];
     let with = |mut fields: Vec<BoxedStrategy<Vec<u8>>>, more: Vec<BoxedStrategy<Vec<u8>>>| {
@@ -170,7 +172,7 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Ballots that must be the sender's own, or the receiver's, are made so, or else few frames would pass.
+/// Sets ballots that must belong to the sender or the receiver; otherwise, few frames would pass.
 fn signed(mut frame: Vec<u8>, from: u64) -> Vec<u8> {
     let process = match frame[0] {
         2 | 4 | 5 | 8 | 33 => Some((13, from)),
@@ -185,12 +187,12 @@ fn signed(mut frame: Vec<u8>, from: u64) -> Vec<u8> {
     frame
 }
 
-/// What happens to a server.
+/// An event for a server.
 #[derive(Clone, Debug)]
 enum Happening {
-    /// From server 1 or 3.
+    /// A frame from server 1 or 3.
     Frame(bool, Vec<u8>),
-    /// To it.
+    /// A link to server 1 or 3 goes up or down.
     Link(bool, bool),
     Step(u64),
     Persist,
@@ -209,7 +211,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
-/// A member with a log of which some is trimmed, some decided and some neither.
+/// Returns the journal of a member, whose log has trimmed, decided and undecided entries.
 fn journal() -> MemoryJournal {
     let (first, decided, end) = LOG;
     let round = ballot_bytes(1, 1);
@@ -247,7 +249,7 @@ impl Server {
         let peer = |first: bool| ServerId(if first { 1 } else { 3 });
         match happening {
             Happening::Frame(first, bytes) => {
-                // A refused frame ends the link, which comes up again.
+                // A refused frame ends the link, which then comes up again.
                 if self.server.replica.receive(peer(*first), bytes, self.now_ms).is_err() {
                     self.server.replica.link_down(peer(*first), self.now_ms);
                     self.link_up(peer(*first));
@@ -290,7 +292,7 @@ proptest! {
                 let mut again = Vec::new();
                 frame.encode(&mut again);
                 if let Frame::Ping { .. } = frame {
-                    // Fields that this version does not know are left out.
+                    // Unknown fields are dropped.
                     prop_assert_eq!(bytes.get(..PING_LEN), again.get(..PING_LEN));
                 } else {
                     prop_assert_eq!(&bytes, &again);
@@ -314,7 +316,7 @@ proptest! {
     }
 }
 
-/// A ping may end behind its fixed part, and go on behind everything that this server knows.
+/// A ping may end after its fixed part, or continue after everything that this server knows.
 #[test]
 fn a_ping_of_an_older_or_newer_server_is_understood() {
     let knows = |fields: &[u8]| {
@@ -327,14 +329,14 @@ fn a_ping_of_an_older_or_newer_server_is_understood() {
     assert_eq!(knows(&[]), Some(Level::NONE));
     assert_eq!(knows(&[1, 4, 0, 0, 0, 9]), Some(Level(9)));
     assert_eq!(knows(&[200, 3, 1, 2, 3, 1, 4, 0, 0, 0, 9, 201, 0]), Some(Level(9)));
-    // A value may grow behind what is known of it, but not shrink; and none goes on behind the end.
+    // A value may have bytes after the known ones, but not fewer; and none may extend past the end.
     assert_eq!(knows(&[1, 5, 0, 0, 0, 9, 7]), Some(Level(9)));
     for broken in [&[0, 0][..], &[1, 3, 0, 0, 9], &[1, 4, 0, 0], &[200], &[200, 2, 1]] {
         assert_eq!(knows(broken), None, "{broken:?}");
     }
 }
 
-/// An entry of a newer release, from whoever leads here, or would.
+/// An entry of a newer release, from the leader or a candidate.
 #[test]
 fn a_newer_entry_is_refused_and_the_server_is_outdated() {
     let newer = [200, 0, 0, 0, 9];
@@ -357,7 +359,7 @@ fn a_newer_entry_is_refused_and_the_server_is_outdated() {
     assert!(text.contains("server 1 sends") && text.contains("start a newer release"), "{text}");
 }
 
-/// The generator makes frames that count: most of those above would be refused if it did not.
+/// Most generated frames decode; otherwise, most of the frames above would simply be refused.
 #[test]
 fn most_frames_of_the_generator_decode() {
     use proptest::strategy::ValueTree;

@@ -1,4 +1,5 @@
-//! An ensemble in this process: each server on a disk of its own, all on one loopback address that no other test uses.
+//! An ensemble in this process. Each server has its own disk; all use a loopback address that no
+//! other test uses.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -18,13 +19,13 @@ use crate::support::gate::{Gate, GatedDisk};
 use crate::support::raw::{Raw, Session, dial};
 use crate::support::{LONG_MS, until};
 
-/// One server's place: it may run or not.
+/// Place of one server, running or not.
 pub(crate) struct Seat {
     pub(crate) id: u8,
-    /// Where its peers reach it.
+    /// Address for peers.
     pub(crate) peer: SocketAddr,
     pub(crate) dir: PathBuf,
-    /// `None`: files in `dir`.
+    /// `None`: real files in `dir`.
     pub(crate) disk: Option<FakeDisk>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) server: Option<Server>,
@@ -39,18 +40,19 @@ pub(crate) struct Group {
     _root: tempfile::TempDir,
 }
 
-/// Everything that clients see of a server, by path.
+/// All znodes of a server as clients see them, by path.
 pub(crate) type Contents = BTreeMap<String, (Vec<u8>, Stat)>;
 
 impl Group {
-    /// Servers with these ids, on fake disks; `lines` go into every zoo.cfg. None runs yet.
+    /// Creates servers with these ids, on fake disks. `lines` are added to every zoo.cfg. None is
+    /// running.
     pub(crate) fn new(ids: &[u8], lines: &[&str]) -> Group {
         let root = tempfile::tempdir().unwrap();
         let host = own_host();
         let seat = |&id: &u8| {
             let dir = root.path().join(id.to_string());
             std::fs::create_dir(&dir).unwrap();
-            // Free at every address, for servers that listen everywhere.
+            // The port is free at every address, for servers that listen on wildcards.
             let port = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port();
             let peer = SocketAddr::from((host, port));
             Seat { id, peer, dir, disk: Some(FakeDisk::new()), gate: Arc::default(), server: None }
@@ -59,7 +61,7 @@ impl Group {
         Group { seats, lines: lines.iter().map(|&line| line.to_owned()).collect(), flags: String::new(), _root: root }
     }
 
-    /// The same, and all of them run and serve.
+    /// Like [`Group::new`], with all servers running and serving.
     pub(crate) fn running(ids: &[u8], lines: &[&str]) -> Group {
         let mut group = Group::new(ids, lines);
         group.start_all();
@@ -67,7 +69,7 @@ impl Group {
         group
     }
 
-    /// The same with files.
+    /// Like [`Group::running`], with real files.
     pub(crate) fn running_on_files(ids: &[u8]) -> Group {
         let mut group = Group::new(ids, &[]);
         group.seats.iter_mut().for_each(|seat| seat.disk = None);
@@ -76,7 +78,7 @@ impl Group {
         group
     }
 
-    /// As operators write it.
+    /// Returns the configuration as an operator would write it.
     pub(crate) fn zoo_cfg(&self, id: u8) -> String {
         let dir = self.seat(id).dir.display();
         let server = |seat: &Seat| format!("server.{}={}:{}:3888", seat.id, seat.peer.ip(), seat.peer.port());
@@ -107,7 +109,7 @@ impl Group {
         self.seats.iter_mut().find(|seat| seat.id == id).unwrap()
     }
 
-    /// Starts a server with a zoo.cfg of one's own.
+    /// Starts a server with a custom zoo.cfg.
     pub(crate) fn start_with(&mut self, id: u8, zoo_cfg: &str) -> Result<(), StartError> {
         let mut properties = Properties::from_jvm_flags(&self.flags);
         properties.extend(Properties::from_file_text(zoo_cfg).unwrap());
@@ -132,7 +134,7 @@ impl Group {
         self.ids().into_iter().for_each(|id| self.start(id));
     }
 
-    /// Stops a server as a signal does. Panics when that takes for ever.
+    /// Stops a server as a signal would. Panics if that takes too long.
     pub(crate) fn stop(&mut self, id: u8) {
         let server = self.seat_mut(id).server.take().unwrap();
         let stopping = std::thread::spawn(move || server.stop());
@@ -140,11 +142,11 @@ impl Group {
         stopping.join().unwrap();
     }
 
-    /// All disks as a power failure of all servers would leave them, which then start again. `before` is called at the
-    /// moment of the failure.
+    /// Leaves all disks as a simultaneous power failure would, then restarts the servers. `before`
+    /// is called at the moment of the failure.
     pub(crate) fn crash_all<T>(&mut self, seed: u64, before: impl FnOnce() -> T) -> T {
         let gates: Vec<_> = self.seats.iter().map(|seat| seat.gate.clone()).collect();
-        // Nobody makes anything durable that another's disk would not know of.
+        // No server makes anything durable after another's disk has stopped.
         let closed: Vec<_> = gates.iter().map(|gate| gate.close()).collect();
         let answer = before();
         let left: Vec<_> = self.seats.iter().map(|seat| seat.disk.as_ref().unwrap().crash(seed)).collect();
@@ -155,14 +157,14 @@ impl Group {
         answer
     }
 
-    /// An empty disk in the place of the one there was.
+    /// Replaces the disk with an empty one.
     pub(crate) fn wipe(&mut self, id: u8) {
         let seat = self.seat_mut(id);
         assert!(seat.server.is_none(), "only of a server that does not run");
         seat.disk = Some(FakeDisk::new());
     }
 
-    /// Where its clients reach it.
+    /// Returns the address for clients.
     pub(crate) fn address(&self, id: u8) -> SocketAddr {
         self.seat(id).server.as_ref().unwrap().address()
     }
@@ -171,18 +173,19 @@ impl Group {
         self.seats.iter().filter(|seat| seat.server.is_some()).map(|seat| seat.id).collect()
     }
 
-    /// What `srvr` calls the server's mode; `None` while it does not serve.
+    /// Returns the server's mode from `srvr`, or `None` while it does not serve.
     pub(crate) fn mode(&self, id: u8) -> Option<String> {
         let text = word(self.address(id), "srvr");
         text.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
     }
 
-    /// Until every running server serves, exactly one of them as the leader. Its id.
+    /// Waits until every running server serves, with exactly one leader. Returns the id of the
+    /// leader.
     pub(crate) fn wait_serving(&self) -> u8 {
         self.wait_serving_of(&self.running_ids())
     }
 
-    /// The same of these servers.
+    /// Like [`Group::wait_serving`], for these servers.
     pub(crate) fn wait_serving_of(&self, ids: &[u8]) -> u8 {
         let mut leader = 0;
         until("one leads and all others follow", || {
@@ -194,18 +197,18 @@ impl Group {
         leader
     }
 
-    /// A server that runs and does not lead.
+    /// Returns a running server that is not the leader.
     pub(crate) fn follower(&self) -> u8 {
         let leader = self.wait_serving();
         self.running_ids().into_iter().find(|&id| id != leader).unwrap()
     }
 
-    /// A new session at a server, as soon as that gives one.
+    /// Opens a new session at a server as soon as it accepts one.
     pub(crate) fn client(&self, id: u8) -> Raw {
         self.client_of(id, LONG_MS, Session::default())
     }
 
-    /// The same with this session, or of this timeout.
+    /// Like [`Group::client`], with this session or timeout.
     pub(crate) fn client_of(&self, id: u8, timeout_ms: i32, session: Session) -> Raw {
         let mut client = None;
         until("a server takes a client", || {
@@ -215,7 +218,7 @@ impl Group {
         client.unwrap()
     }
 
-    /// What a server holds, up to everything that was acknowledged anywhere before.
+    /// Returns the contents of a server, including everything acknowledged anywhere before.
     pub(crate) fn contents(&self, id: u8) -> Contents {
         let mut client = self.client(id);
         sync(&mut client);
@@ -229,7 +232,7 @@ impl Group {
         contents
     }
 
-    /// All running servers hold the same; what it is.
+    /// Checks that all running servers have the same contents, and returns them.
     pub(crate) fn assert_equal(&self) -> Contents {
         let ids = self.running_ids();
         let first = self.contents(ids[0]);
@@ -243,25 +246,25 @@ impl Group {
         first
     }
 
-    /// Stops whatever runs.
+    /// Stops all running servers.
     pub(crate) fn end(mut self) {
         self.running_ids().into_iter().for_each(|id| self.stop(id));
     }
 }
 
-/// Everything acknowledged before is in what this client reads from now on.
+/// Makes everything acknowledged before visible to this client's later reads.
 pub(crate) fn sync(client: &mut Raw) {
     let reply = client.call(OpCode::Sync, &PathRecord { path: Some("/".into()) }).unwrap();
     assert_eq!(reply.err, 0);
 }
 
-/// The answer to a four-letter word; nothing while a server moves its port.
+/// Returns the answer to a four-letter word, or nothing while a server moves its port.
 pub(crate) fn word(address: SocketAddr, word: &str) -> String {
     let Ok(mut stream) = dial(address) else { return String::new() };
     let mut text = String::new();
     match stream.write_all(word.as_bytes()).and_then(|()| stream.read_to_string(&mut text)) {
         Ok(_) => text,
-        // Connected, and not accepted before the port closed.
+        // The connection was not accepted before the port closed.
         Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
             assert!(dial(address).is_err(), "{error}, and the port is still there");
             String::new()
@@ -270,7 +273,7 @@ pub(crate) fn word(address: SocketAddr, word: &str) -> String {
     }
 }
 
-/// An address of the loopback network that only this test has: its ports are in nobody's way.
+/// Returns a loopback address unique to this test, so that its ports do not conflict with others.
 fn own_host() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let process = std::process::id();

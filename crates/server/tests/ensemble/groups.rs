@@ -1,4 +1,5 @@
-//! What of a log is durable together: a crash leaves no entries of one leader under the name of another.
+//! Journal groups that are durable together: a crash leaves no entries of one leader under the
+//! ballot of another.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,10 +15,10 @@ use parking_lot::Mutex;
 
 use crate::pure::{Pure, voter_ping};
 
-/// Groups, as they were written.
+/// Groups as they were written.
 type Groups = Arc<Mutex<Vec<Vec<JournalOp>>>>;
 
-/// A journal that remembers what was written together.
+/// A journal that records the groups written.
 struct Watched {
     inner: MemoryJournal,
     groups: Groups,
@@ -54,7 +55,7 @@ impl Journal for Watched {
     }
 }
 
-/// Of process 1.
+/// Returns a ballot of process 1.
 fn ballot(number: u32) -> Vec<u8> {
     [&1u32.to_be_bytes()[..], &number.to_be_bytes(), &[0; 4], &1u64.to_be_bytes()].concat()
 }
@@ -63,7 +64,7 @@ fn prepare(number: u32) -> Vec<u8> {
     [&[2][..], &ballot(number), &[0; 16], &[0; 20]].concat()
 }
 
-/// A leader's whole log: three entries of so many bytes.
+/// Returns a leader's whole log: three entries of `len` bytes.
 fn accept_sync(number: u32, len: usize) -> Vec<u8> {
     let mut frame = [&[4][..], &ballot(number), &[0; 8], &1u64.to_be_bytes(), &1u64.to_be_bytes(), &[0; 8]].concat();
     let config = vec![number as u8; len];
@@ -77,8 +78,8 @@ fn accept_sync(number: u32, len: usize) -> Vec<u8> {
     frame
 }
 
-/// Two leaders' logs that come in one iteration: each is written with its round, or both in one group that is short enough
-/// for any journal.
+/// The logs of two leaders arrive in one iteration: each is written with its round, or both in one
+/// group that is short enough for any journal.
 #[test]
 fn a_leaders_entries_and_their_round_are_written_together() {
     for (len, groups_expected) in [(1 << 10, 1), (7 << 20, 2)] {
@@ -107,8 +108,9 @@ fn a_leaders_entries_and_their_round_are_written_together() {
     }
 }
 
-/// A disk on which a log has two entries and then a group that replaces the second one by more than 32 MiB; crashed at
-/// operation `operation` of that, or after all of them. And how many there were.
+/// Returns a disk with a log of two entries and then a group that replaces the second one by more
+/// than 32 MiB, crashed at operation `operation` of the group, or after all. Also returns the
+/// number of operations.
 fn crashed_in_a_long_group(operation: Option<u64>) -> (FakeDisk, u64) {
     let disk = FakeDisk::new();
     let mut journal = LogJournal::new(open(&disk));
@@ -129,7 +131,8 @@ fn open(disk: &FakeDisk) -> Log {
     Log::open(Arc::new(disk.clone()), Path::new("/log"), &LogOptions::default()).unwrap()
 }
 
-/// The log behind it writes what a frame brings as one: whatever operation a crash comes at, all of it is there or none.
+/// The log writes everything that one frame brings as a unit: after a crash at any operation, it is
+/// all there, or none of it is.
 #[test]
 fn a_long_group_is_durable_as_a_whole() {
     let found = |disk: &FakeDisk| {

@@ -1,4 +1,4 @@
-//! What a member tells of its health over HTTP: without a majority it is alive, and not ready.
+//! Health of a member over HTTP: without a majority, it is alive but not ready.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -18,7 +18,7 @@ fn statuses(group: &Group, id: u8) -> [u16; 3] {
     ["/livez", "/readyz", "/startupz"].map(|path| get(admin(group, id), path).0)
 }
 
-/// A client that asks for a session and is closed.
+/// A client that asks for a session and is disconnected.
 fn come_in_vain(server: SocketAddr) {
     let mut socket = TcpStream::connect(server).unwrap();
     let request = [&44u32.to_be_bytes()[..], &[0; 24], &16u32.to_be_bytes(), &[0; 16]].concat();
@@ -52,7 +52,7 @@ fn a_member_without_a_majority_is_alive_and_not_ready() {
         line.map(|value| value.parse::<f64>().unwrap())
     };
     let counts = |id: u8, name: &str| shown(id, name).unwrap_or_else(|| panic!("server {id} shows no {name}"));
-    // Whoever is elected first may be replaced at once, and again: only who leads counts what is proposed.
+    // The first leader elected may be replaced at once, and again; only leaders count proposals.
     let follower = group.follower();
     let count_all = |name: &str| [1, 2, 3].map(|id| counts(id, name));
     let before = ["commit_count", "proposal_count"].map(|name| (name, count_all(name)));
@@ -64,11 +64,12 @@ fn a_member_without_a_majority_is_alive_and_not_ready() {
     }
     let by_any = |name: &str| group.ids().into_iter().filter_map(|id| shown(id, name)).fold(0.0, f64::max);
     assert!(by_any("election_time_count") >= 1.0);
-    // Who leads now may have proposed nothing yet but its epoch.
+    // The current leader may have proposed only its epoch so far.
     let mut client = group.client(follower);
     until("a proposal has a size", || client.set("/n", b"y").unwrap().is_ok() && by_any("last_proposal_size") > 20.0);
     assert!(counts(follower, "sync_processor_batch_size_count") >= 2.0);
-    // A follower learns of commits, and was timed until it served; a leader knows of a majority, and of peers in step.
+    // A follower counts commits, and the time until it served; a leader counts quorums, and peers
+    // that caught up.
     for name in ["learner_commit_received_count", "commit_propagation_latency_count", "follower_sync_time_count"] {
         assert!(counts(follower, name) >= 1.0, "{name}");
     }
@@ -87,7 +88,7 @@ fn a_member_without_a_majority_is_alive_and_not_ready() {
     group.stop(follower);
 }
 
-/// Its log says so by itself, after a while: who is missing, and how many are needed.
+/// The log of such a server says so after a while: who is missing, and how many are needed.
 #[test]
 fn a_member_with_data_and_no_majority_says_whom_it_misses() {
     let mut group = Group::running_on_files(&[1, 2, 3]);

@@ -5,7 +5,7 @@ use oxkeeper_proto::op::CreateMode::Persistent;
 use crate::group::{Group, word};
 use crate::support::until;
 
-/// The level that a server says is agreed on.
+/// Returns the agreed level that a server reports.
 fn level(group: &Group, id: u8) -> Option<u32> {
     let text = word(group.address(id), "srvr");
     text.lines().find_map(|line| line.strip_prefix("Feature level: ")).and_then(|level| level.parse().ok())

@@ -1,7 +1,9 @@
-//! Several servers in one process: an ensemble at work, restarted, on bad disks, with bad input at its peers' port.
+//! Several servers in one process: an ensemble at work, restarts, bad disks, and bad input at the
+//! peer port.
 //!
-//! No test waits for luck: what must happen is waited for, and stalls last until the test ends them. A time is asserted
-//! only where the promise is one of time, and then with a margin.
+//! No test depends on luck: tests wait for events that must happen, and stalls last until the test
+//! ends them. A test asserts a duration only if the duration is what is promised, and then with a
+//! margin.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 

@@ -1,4 +1,4 @@
-//! Members that come and go while clients write, members that only observe, and leaders that hand over.
+//! Members that come and go while clients write, observers, and leaders that hand over.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use crate::group::{Group, word};
 use crate::support::raw::{Raw, Session, create_request, read_request};
 use crate::support::{LONG_MS, until};
 
-/// As `zoo_cfg`, without the lines of the servers in `without`, and with `role` for the last one.
+/// Like `zoo_cfg`, without the lines of the servers in `without`, and with `role` for the last one.
 pub(crate) fn zoo_cfg(group: &Group, id: u8, without: &[u8], role: &str) -> String {
     let left_out = |line: &&str| !without.iter().any(|id| line.starts_with(&format!("server.{id}=")));
     let text = group.zoo_cfg(id);
@@ -35,7 +35,7 @@ fn reconfig_request(joining: Option<String>, leaving: Option<&str>) -> ReconfigR
     }
 }
 
-/// These, and nobody else, are members from now on.
+/// Makes these servers, and no others, the members.
 pub(crate) fn reconfig_whole(client: &mut Raw, lines: &str) -> i32 {
     let new_members = Some(lines.to_owned().into());
     let request = ReconfigRequest { joining_servers: None, leaving_servers: None, new_members, cur_config_id: -1 };
@@ -50,12 +50,12 @@ fn line_at(id: u8, peer: SocketAddr, client: SocketAddr) -> String {
     format!("server.{id}={}:{}:3888:participant;{client}", peer.ip(), peer.port())
 }
 
-/// On the group's own host.
+/// Returns a free address on the group's own host.
 fn free_address(group: &Group) -> SocketAddr {
     TcpListener::bind((group.seats[0].peer.ip(), 0)).unwrap().local_addr().unwrap()
 }
 
-/// Writes until a write shows that clients go on; the longest pause.
+/// Makes writes until one shows that clients continue. Returns the longest pause.
 pub(crate) fn longest_write(client: &mut Raw, writes: u32) -> Duration {
     let write = |at: u32| {
         let start = Instant::now();
@@ -65,7 +65,8 @@ pub(crate) fn longest_write(client: &mut Raw, writes: u32) -> Duration {
     (0..writes).map(write).max().unwrap()
 }
 
-/// A server joins and votes, another one leaves; connections live through it, and the new majority counts.
+/// A server joins and votes, another one leaves; connections survive it, and the new majority
+/// counts.
 #[test]
 fn members_change_while_clients_write() {
     let mut group = Group::new(&[1, 2, 3, 4], &["reconfigEnabled=true", "skipACL=yes"]);
@@ -76,7 +77,7 @@ fn members_change_while_clients_write() {
     group.wait_serving();
     let mut old = group.client(2);
     old.create("/a", b"", Persistent).unwrap().unwrap();
-    // it learns, and does not vote
+    // It learns and does not vote.
     group.start(4);
     group.wait_serving();
     let mut new = group.client(4);
@@ -89,12 +90,12 @@ fn members_change_while_clients_write() {
     let pause = longest_write(&mut old, 50).max(longest_write(&mut new, 50));
     println!("one less: the longest write took {pause:?}");
     group.assert_equal();
-    // two of 2, 3, 4 are a majority, though 4 was none of the first members and 1 is away
+    // Two of 2, 3, 4 are a majority, though 4 was not an initial member and 1 is absent.
     group.stop(1);
     group.stop(3);
     group.wait_serving();
     longest_write(&mut new, 5);
-    // both come back, one of them as nobody
+    // Both return, one of them as a non-member.
     let text = zoo_cfg(&group, 3, &[4], "");
     group.start_with(3, &text).unwrap();
     let text = zoo_cfg(&group, 1, &[4], "");
@@ -104,7 +105,8 @@ fn members_change_while_clients_write() {
     group.end();
 }
 
-/// Whatever stands behind a reconfig on its connection is answered behind it, and events come in between where they belong.
+/// Requests after a reconfig on its connection are answered after it, and events arrive in their
+/// proper places.
 #[test]
 fn nothing_overtakes_a_reconfig_on_its_connection() {
     let group = Group::running(&[1, 2, 3], &["reconfigEnabled=true", "skipACL=yes"]);
@@ -135,7 +137,8 @@ fn nothing_overtakes_a_reconfig_on_its_connection() {
     group.end();
 }
 
-/// A server whose configuration does not name the leader, a later member, fetches the state from one that it names.
+/// A server whose configuration does not name the leader, a later member, fetches the state from a
+/// server that it names.
 #[test]
 fn a_joiner_need_not_know_the_leader() {
     let mut group = Group::new(&[1, 2, 3, 4, 5], &["reconfigEnabled=true", "skipACL=yes"]);
@@ -150,7 +153,7 @@ fn a_joiner_need_not_know_the_leader() {
     let mut client = group.client(4);
     client.create("/a", b"", Persistent).unwrap().unwrap();
     assert_eq!(reconfig(&mut client, Some(line(&group, 4)), None), 0);
-    // whoever else leads is stopped, until server 4 does
+    // Any other leader is stopped until server 4 leads.
     let lead = |group: &mut Group| {
         let leader = group.wait_serving();
         if leader != 4 {
@@ -162,7 +165,7 @@ fn a_joiner_need_not_know_the_leader() {
         leader == 4
     };
     assert!((0..40).any(|_| lead(&mut group)), "server 4 leads at some time");
-    // the leader has not heard of server 5 either
+    // The leader has not heard of server 5 either.
     let text = zoo_cfg(&group, 5, &[4], "");
     group.start_with(5, &text).unwrap();
     group.wait_serving();
@@ -172,7 +175,8 @@ fn a_joiner_need_not_know_the_leader() {
     group.end();
 }
 
-/// A reconfig that changes where a server is takes effect at once: for clients, who stay connected, and for other servers.
+/// A reconfig of a server's addresses takes effect at once: for clients, who stay connected, and
+/// for other servers.
 #[test]
 fn a_server_moves_without_a_restart() {
     let mut group = Group::running(&[1, 2, 3], &["reconfigEnabled=true", "skipACL=yes"]);
@@ -189,13 +193,13 @@ fn a_server_moves_without_a_restart() {
         TcpStream::connect(peer).is_ok() && TcpStream::connect(old_peer).is_err()
     });
     longest_write(&mut connected, 5);
-    // Server 1 dials server 2, wherever its own file says that it is.
+    // Server 1 dials server 2 at its new address, regardless of what its own file says.
     group.stop(1);
     group.start(1);
     group.wait_serving();
     let mut newer = group.client(1);
     longest_write(&mut newer, 5);
-    // An address that cannot be had changes nothing, but for what the members say.
+    // An address that cannot be bound changes nothing except the members' list.
     let taken = TcpListener::bind(free_address(&group)).unwrap();
     let address = taken.local_addr().unwrap();
     assert_eq!(reconfig(&mut connected, Some(line_at(2, peer, address)), None), 0);
@@ -207,13 +211,14 @@ fn a_server_moves_without_a_restart() {
     until("clients are accepted everywhere", || {
         Raw::open(SocketAddr::from(([127, 0, 0, 1], client.port())), LONG_MS, Session::default()).is_ok()
     });
-    // And after a restart, though its own file still says what it said.
+    // The new address also applies after a restart, though the server's own file still has the old
+    // one.
     group.stop(2);
     group.start(2);
     until("the server is where the members say", || group.address(2).port() == client.port());
     group.wait_serving();
     until("and only there", || TcpStream::connect(old_client).is_err() && TcpStream::connect(old_peer).is_err());
-    // Or says the same port at another address, which is in the way.
+    // The file may also have the same port at another address, which is in the way.
     let text = group.zoo_cfg(2).replace("clientPort=0", &format!("clientPort={}", client.port()));
     for _ in 0..5 {
         group.stop(2);
@@ -225,7 +230,7 @@ fn a_server_moves_without_a_restart() {
     group.end();
 }
 
-/// An observer serves, and counts in no majority.
+/// An observer serves clients and does not count towards a majority.
 #[test]
 fn observers_serve_and_do_not_vote() {
     let mut group = Group::new(&[1, 2, 3, 4], &["4lw.commands.whitelist=mntr,srvr"]);
@@ -261,8 +266,8 @@ fn observers_serve_and_do_not_vote() {
     group.end();
 }
 
-/// Each server in turn is stopped as an operator stops it, the leader too: a client elsewhere notices a pause at most. (How
-/// long that is shows where time is simulated: `pure.rs`.)
+/// Each server in turn, including the leader, is stopped as an operator would: a client of another
+/// server notices a pause at most. (The simulation in `pure.rs` shows its length.)
 #[test]
 fn a_leader_that_stops_hands_over() {
     let mut group = Group::running(&[1, 2, 3], &[]);

@@ -1,4 +1,4 @@
-//! Ids of servers from 0 to 255: each of them is one like any other.
+//! Server ids from 0 to 255 are all treated alike.
 
 use std::io::Write;
 
@@ -14,7 +14,7 @@ fn end_session(client: &mut Raw) {
     assert_eq!(client.reply_to(xid).unwrap().err, 0);
 }
 
-/// Whatever its server's number, a session's ephemeral is one, and ends with it.
+/// With any server id, a session's ephemeral znode is ephemeral and ends with the session.
 #[test]
 fn ephemerals_are_ephemerals_at_any_server() {
     let ids = [0, 128, 254, 255];
@@ -36,7 +36,7 @@ fn ephemerals_are_ephemerals_at_any_server() {
         sync(&mut other);
         assert!(other.exists(&path).is_none(), "the session of server {id} has ended");
     }
-    // Numbers of commands and who voted are on the disks, too.
+    // Command numbers and voters are on the disks, too.
     let before = group.assert_equal();
     group.crash_all(7, || ());
     group.wait_serving();
@@ -49,7 +49,7 @@ fn ephemerals_are_ephemerals_at_any_server() {
     group.end();
 }
 
-/// Server 0 alone leads, and what it loses it gets back once it has peers.
+/// Server 0 alone leads, and recovers what it has lost once it has peers.
 #[test]
 fn server_0_leads_and_comes_back_from_an_empty_disk() {
     let mut alone = Group::running(&[0], &["standaloneEnabled=false"]);

@@ -1,4 +1,5 @@
-//! Ensembles of one voter: `standaloneEnabled=false`, as operators have them that start with one server and add others.
+//! Ensembles of one voter: `standaloneEnabled=false`, used by operators who start with one server
+//! and add others.
 
 use std::io::Write;
 use std::time::Duration;
@@ -30,7 +31,7 @@ fn one_voter_serves_at_once_and_keeps_what_it_acknowledged() {
     group.end();
 }
 
-/// A session outlives every change.
+/// A session survives every change of the members.
 #[test]
 fn an_ensemble_grows_from_one_and_shrinks_to_another() {
     let mut group = Group::new(&[1, 2, 3], &LINES);
@@ -47,7 +48,7 @@ fn an_ensemble_grows_from_one_and_shrinks_to_another() {
         longest_write(&mut client, 20);
     }
     group.assert_equal();
-    // two of three are a majority, without the first
+    // Two of three are a majority, without the first.
     let mut other = group.client(2);
     group.stop(1);
     group.wait_serving();
@@ -55,7 +56,7 @@ fn an_ensemble_grows_from_one_and_shrinks_to_another() {
     let text = zoo_cfg(&group, 1, &[2, 3], "");
     group.start_with(1, &text).unwrap();
     group.wait_serving();
-    // server 2 alone
+    // Server 2 is alone now.
     assert_eq!(reconfig(&mut other, None, Some("1,3")), 0);
     longest_write(&mut other, 20);
     assert_eq!(group.wait_serving_of(&[2]), 2);
@@ -70,7 +71,7 @@ fn an_ensemble_grows_from_one_and_shrinks_to_another() {
     group.end();
 }
 
-/// Whoever is told that a voter has left may throw its disk away.
+/// A change that removes a voter is answered only when its disk may be discarded.
 #[test]
 fn a_change_of_voters_is_answered_when_the_new_ones_have_everything() {
     let mut group = Group::new(&[1, 2], &LINES);
@@ -101,7 +102,7 @@ fn a_change_of_voters_is_answered_when_the_new_ones_have_everything() {
     group.end();
 }
 
-/// Nobody else's frames wake a voter that is alone, once it has room again.
+/// A sole voter gets no frames from others that would wake it once it has room again.
 #[test]
 fn more_than_fits_at_once_is_answered() {
     let group = Group::running(&[1], &LINES);
@@ -118,7 +119,7 @@ fn more_than_fits_at_once_is_answered() {
     group.end();
 }
 
-/// Nobody would be left to vote.
+/// No voter would be left.
 #[test]
 fn the_last_voter_does_not_leave() {
     let group = Group::running(&[1], &LINES);

@@ -1,4 +1,4 @@
-//! Replicas without sockets, disks and clocks, in a network of links that tests cut.
+//! Replicas without sockets, disks and clocks, in a simulated network whose links tests can cut.
 
 use std::collections::BTreeSet;
 
@@ -11,16 +11,16 @@ use oxkeeper_state::reconfig::Ruling;
 use oxkeeper_state::{Command, Entry, Identities, Level, Settings, State};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
-/// The frame with which a leader asks another server to lead.
+/// Kind of the frame with which a leader asks another server to lead.
 const TAKE_OVER: u8 = 44;
 
-/// The ping of a server that votes in the first configuration: consensus begins with it.
+/// Returns the ping of a server that votes in the first configuration, which starts consensus.
 pub(crate) fn voter_ping() -> Vec<u8> {
     let (configuration, base, promise, flags) = (1u32.to_be_bytes(), [0; 8], [0; 20], [1, 0, 0, 0]);
     [&[32][..], &[0; 8], &configuration, &base, &promise, &flags, &[0; 32]].concat()
 }
 
-/// Takes down what is applied.
+/// Records what is applied.
 struct Logged<'a>(&'a mut Vec<Vec<u8>>);
 
 impl Outside for Logged<'_> {
@@ -41,24 +41,26 @@ impl Outside for Logged<'_> {
     fn happened(&mut self, _event: Event<'_>) {}
 }
 
-/// One server.
+/// A simulated server.
 pub(crate) struct Pure {
     pub(crate) replica: Replica,
     pub(crate) shared: RwLock<Shared>,
     pub(crate) applier: Applier,
-    /// What is decided is applied before it is durable.
+    /// Applies decided entries before they are durable.
     pub(crate) early: bool,
     /// The entries applied.
     log: Vec<Vec<u8>>,
 }
 
 impl Pure {
-    /// Server `me` of `members` with what `journal` has, of which `decided` entries are applied.
+    /// Returns server `me` of `members` with the contents of `journal`, of which `decided` entries
+    /// are applied.
     pub(crate) fn new(me: u8, members: &[u8], journal: Box<dyn Journal>, decided: u64) -> Pure {
         Pure::with(me, members, journal, decided, State::new(1), false, Bugs::default())
     }
 
-    /// A server that holds an imported state of this origin, or nothing if that is 0, and was never a member.
+    /// Returns a server that was never a member, with an imported state of this origin, or empty if
+    /// the origin is 0.
     fn blank(me: u8, members: &[u8], origin: u64, initialize: bool) -> Pure {
         let (mut state, mut journal) = (State::new(1), MemoryJournal::default());
         if origin != 0 {
@@ -126,21 +128,21 @@ pub(crate) struct Net {
     pub(crate) servers: Vec<Pure>,
     up: BTreeSet<(u8, u8)>,
     pub(crate) now_ms: u64,
-    /// Frames that were refused; `None`: none may be.
+    /// Number of refused frames; `None`: none may be refused.
     refused: Option<u64>,
-    /// Bytes of the longest frame so far.
+    /// Length of the longest frame so far, bytes.
     pub(crate) longest: usize,
-    /// A server has only learned for a while, and did not serve.
+    /// A server was a mere learner for a while and did not serve.
     pub(crate) learned: bool,
 }
 
 impl Net {
-    /// Members with empty logs, all of them linked.
+    /// Returns `count` members with empty logs, all linked.
     pub(crate) fn new(count: u8) -> Net {
         Net::with(count, Bugs::default())
     }
 
-    /// The same with what is wrong on purpose.
+    /// Like [`Net::new`], with deliberate bugs.
     pub(crate) fn with(count: u8, bugs: Bugs) -> Net {
         let members: Vec<u8> = (1..=count).collect();
         let server = |&me: &u8| {
@@ -151,7 +153,7 @@ impl Net {
         Net::of(members.iter().map(server).collect())
     }
 
-    /// All of them linked.
+    /// Returns a network of these servers, all linked.
     fn of(servers: Vec<Pure>) -> Net {
         let count = servers.len() as u8;
         let mut net = Net { servers, up: BTreeSet::new(), now_ms: 0, refused: None, longest: 0, learned: false };
@@ -180,18 +182,18 @@ impl Net {
         self.server(b).replica.link_down(ServerId(a), now_ms);
     }
 
-    /// Nothing arrives any more, and nobody is told.
+    /// Drops all frames between two servers without telling them.
     fn silence(&mut self, a: u8, b: u8) {
         self.up.remove(&(a, b));
         self.up.remove(&(b, a));
     }
 
-    /// Ten milliseconds of everybody's time; frames take one of them.
+    /// Advances time by ten milliseconds; frames take one.
     pub(crate) fn turn(&mut self) {
         (0..10).for_each(|_| self.millisecond(|_| true));
     }
 
-    /// One of them; only the disks of these servers work.
+    /// Advances time by one millisecond. `disk_works` says whose disks work.
     pub(crate) fn millisecond(&mut self, disk_works: impl Fn(u8) -> bool) {
         self.now_ms += 1;
         let now_ms = self.now_ms;
@@ -218,15 +220,15 @@ impl Net {
         (0..ms / 10).for_each(|_| self.turn());
     }
 
-    /// Who leads and serves.
+    /// Returns the servers that lead and serve.
     pub(crate) fn leaders(&self) -> Vec<u8> {
         let leads = |server: &&Pure| server.replica.role() == Role::Leading && server.replica.is_serving();
         self.servers.iter().filter(leads).map(|server| server.replica.origin().0.0).collect()
     }
 }
 
-/// A leader that was cut off comes back, but sees only followers of its successor's. It does not take those away, and
-/// does not serve.
+/// A leader returns after being cut off, but sees only followers of its successor. It does not win
+/// them over, and does not serve.
 #[test]
 fn a_deposed_leader_that_does_not_see_its_successor_keeps_quiet() {
     for successor in 0..4 {
@@ -255,7 +257,8 @@ fn a_deposed_leader_that_does_not_see_its_successor_keeps_quiet() {
     }
 }
 
-/// Uninitialized servers do not make a majority: who only hears from them does not serve.
+/// Uninitialized servers do not count towards a majority: a leader that hears only from them does
+/// not serve.
 #[test]
 fn blank_servers_are_no_company_for_a_leader() {
     let mut net = Net::new(3);
@@ -272,8 +275,8 @@ fn blank_servers_are_no_company_for_a_leader() {
     assert!(net.servers.iter().all(|server| !server.replica.is_serving()), "nothing can be decided");
 }
 
-/// A blank server without a link to the leader asks through another one. An answer to what it asked over an earlier link is
-/// not passed on: it may have lost more since.
+/// A blank server without a link to the leader asks through another server. The answer to a request
+/// over an earlier link is not passed on: the server may have lost more since.
 #[test]
 fn a_blank_server_asks_through_whom_it_knows() {
     let mut net = Net::new(3);
@@ -295,7 +298,8 @@ fn a_blank_server_asks_through_whom_it_knows() {
     assert_eq!(net.leaders(), [leader]);
     let want = net.server(blank).replica.take_want();
     assert!(matches!(want, Some(Want::Install { from, at }) if from.0 == between && at > 0), "{want:?}");
-    // Its promises count nowhere any more, and that is done once, however often the state cannot be fetched.
+    // Its promises no longer count anywhere. That is done once, no matter how often the state
+    // cannot be fetched.
     net.run(500);
     let again = net.server(blank).replica.take_want();
     assert!(
@@ -317,12 +321,13 @@ fn a_blank_server_asks_through_whom_it_knows() {
     }
 }
 
-/// A voter that lost its disk while the ensemble was founded does not found it once more: a candidate may have its promise.
+/// A voter that lost its disk while the ensemble was founded does not found it again: a candidate
+/// may have its promise.
 #[test]
 fn who_has_voted_founds_nothing_again() {
     let blank = |me| Pure::blank(me, &[1, 2, 3], 0, false);
     let mut net = Net::of([1, 2, 3].map(blank).into());
-    // All have founded the ensemble and nothing is in its log yet.
+    // All have founded the ensemble, and its log is still empty.
     while net.servers.iter().any(|server| server.replica.role() == Role::Uninitialized) {
         net.turn();
         assert!(net.leaders().is_empty());
@@ -336,10 +341,7 @@ fn who_has_voted_founds_nothing_again() {
     assert_eq!(net.server(1).replica.configuration().id, 2);
 }
 
-/// Five voters. A candidate is cut off with the promise of a server that then loses its disk and comes back; it meets one
-/// of the others first, and ends its election. Whether two servers have applied different entries, or one is told to take
-/// back what is decided.
-/// The state that these entries amount to.
+/// Returns the state that results from these entries.
 fn replayed(entries: &[Vec<u8>]) -> State {
     let mut state = State::new(1);
     for entry in entries {
@@ -359,6 +361,9 @@ fn replayed(entries: &[Vec<u8>]) -> State {
     state
 }
 
+/// Runs five voters. A candidate is cut off with the promise of a server that then loses its disk
+/// and returns; the candidate meets one of the others first, and completes its election. Returns
+/// whether two servers have applied different entries, or one is told to revoke a decided entry.
 fn diverges_over_a_lost_promise(bugs: Bugs) -> bool {
     let members = [1, 2, 3, 4, 5];
     let journal = || {
@@ -373,7 +378,7 @@ fn diverges_over_a_lost_promise(bugs: Bugs) -> bool {
     let [leader] = net.leaders()[..] else { panic!("one leads: {:?}", net.leaders()) };
     let others: Vec<u8> = members.into_iter().filter(|&id| id != leader).collect();
     let [loser, early, late, candidate] = others[..] else { unreachable!("there are five") };
-    // Only the one that is about to lose its disk hears of the new ballot.
+    // Only the server that is about to lose its disk hears of the new ballot.
     [early, late].into_iter().for_each(|peer| net.cut(candidate, peer));
     let now_ms = net.now_ms;
     let server = net.server(candidate);
@@ -397,7 +402,7 @@ fn diverges_over_a_lost_promise(bugs: Bugs) -> bool {
         }
     };
     net.run(500);
-    // As a transfer would leave it: here the log reaches back to its start.
+    // Writes what a transfer would leave: here, the log reaches back to its start.
     let part = net.server(leader).replica.log_part(0, usize::MAX).unwrap();
     let tail = part.last.unwrap();
     assert!(tail.decided >= want);
@@ -420,7 +425,7 @@ fn diverges_over_a_lost_promise(bugs: Bugs) -> bool {
     replace(&mut net, server);
     net.run(1_000);
     assert_eq!(net.leaders(), [leader]);
-    // The candidate meets one of the others, and then all.
+    // The candidate meets one of the others, and then all of them.
     [leader, loser, late].into_iter().for_each(|peer| net.cut(early, peer));
     net.link(candidate, early);
     net.run(100);
@@ -463,7 +468,7 @@ fn commands_are_not_numbered_to_the_end() {
     }
 }
 
-/// All servers stand still together, as a suspended machine does: nobody stops serving for that.
+/// All servers pause together, as on a suspended machine: none stops serving because of it.
 #[test]
 fn a_common_pause_is_nobodys_silence() {
     let mut net = Net::new(3);
@@ -477,7 +482,7 @@ fn a_common_pause_is_nobodys_silence() {
     }
 }
 
-/// A leader without anybody steps back, although its disk lets it look only now and then.
+/// A leader without followers steps down, even if a slow disk lets it check only now and then.
 #[test]
 fn a_lonely_leader_with_a_slow_disk_steps_back() {
     let mut net = Net::new(3);
@@ -492,7 +497,8 @@ fn a_lonely_leader_with_a_slow_disk_steps_back() {
     assert!(!net.server(leader).replica.is_serving(), "2 s are four times as long as it may be alone");
 }
 
-/// Servers that hold the same imported state found an ensemble with it; where only some do, nobody does.
+/// Servers with the same imported state found an ensemble with it; if only some have it, none is
+/// founded.
 #[test]
 fn an_ensemble_is_founded_on_one_state() {
     let check = |origins: [u64; 3], initialize: [bool; 3], founds: bool| {
@@ -509,12 +515,12 @@ fn an_ensemble_is_founded_on_one_state() {
     check([7, 7, 0], nobody, false);
     check([7, 0, 0], nobody, false);
     check([7, 7, 8], nobody, false);
-    // Who is to begin without the others says so; nothing imported is lost by that.
+    // A server that may begin without the others reports the conflict; no imported state is lost.
     check([7, 7, 8], [true; 3], false);
     check([7, 0, 0], [false, true, true], false);
 }
 
-/// A majority may begin with what it holds; the empty one joins it.
+/// A majority may found the ensemble with its state; the empty server joins it.
 #[test]
 fn a_majority_may_found_on_its_state() {
     let blank = |me: u8| Pure::blank(me, &[1, 2, 3], if me == 3 { 0 } else { 7 }, me != 3);
@@ -524,7 +530,7 @@ fn a_majority_may_found_on_its_state() {
     assert!(net.server(3).replica.take_want().is_some(), "it is to fetch the state");
 }
 
-/// A leader that goes hands over: nobody has to notice first that it is silent.
+/// A stopping leader hands over leadership: nobody has to notice its silence first.
 #[test]
 fn a_leader_that_goes_hands_over_at_once() {
     let mut net = Net::new(3);
@@ -542,7 +548,7 @@ fn a_leader_that_goes_hands_over_at_once() {
     }
 }
 
-/// A leader whose links are gone is replaced before a round of the election is over, a silent one after two.
+/// A leader whose links are down is replaced within one election round, a silent one within two.
 #[test]
 fn a_leader_that_is_gone_is_replaced_in_time() {
     for (is_cut, latest_ms) in [(true, 100), (false, 250)] {

@@ -1,4 +1,4 @@
-//! Read-only mode: what a server does for its clients while the rest of its ensemble is gone.
+//! Read-only mode: service for clients while the rest of the ensemble is gone.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::group::{Group, word};
 use crate::support::raw::{Raw, Session, read_request};
 use crate::support::{LONG_MS, until};
 
-/// Three servers that serve reads without a quorum.
+/// Starts three servers that serve reads without a quorum.
 fn readers() -> Group {
     let mut group = Group::new(&[1, 2, 3], &["4lw.commands.whitelist=mntr"]);
     group.flags = "-Dreadonlymode.enabled=true".to_owned();
@@ -25,13 +25,13 @@ fn wait_read_only(group: &Group, id: u8) {
     assert_eq!(word(group.address(id), "isro"), "ro");
 }
 
-/// A line of `mntr`.
+/// Returns a value from `mntr`.
 fn metric(group: &Group, id: u8, name: &str) -> String {
     let text = word(group.address(id), "mntr");
     text.lines().find_map(|line| line.strip_prefix(&format!("zk_{name}\t"))).unwrap().to_owned()
 }
 
-/// Whether a server lets a client in, for reading and writing.
+/// Returns whether a server accepts a client for reading and writing.
 fn takes(group: &Group, id: u8, session: Session) -> bool {
     Raw::open(group.address(id), LONG_MS, session).is_ok()
 }
@@ -114,8 +114,8 @@ fn sessions_of_read_only_mode_expire_and_can_be_closed() {
     group.end();
 }
 
-/// A server that is started alone serves what it has on its disk; an empty one has nothing to serve, and one that was not
-/// asked to serves nobody.
+/// A server that is started alone serves the data on its disk. An empty server has nothing to
+/// serve, and one without read-only mode serves nobody.
 #[test]
 fn only_a_server_that_has_a_state_and_was_asked_to_serves_reads() {
     let mut group = readers();
@@ -131,7 +131,7 @@ fn only_a_server_that_has_a_state_and_was_asked_to_serves_reads() {
     group.start(2);
     group.flags.clear();
     group.start(3);
-    // Server 3 alone is no quorum for the empty one.
+    // Server 3 alone is not a quorum for the empty server.
     let until = Instant::now() + Duration::from_millis(3500);
     while Instant::now() < until {
         assert_eq!((group.mode(2), group.mode(3)), (None, None));

@@ -1,4 +1,4 @@
-//! Data directories that are not this server's to use.
+//! Data directories that this server must not use.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::support::config;
 use crate::support::process::Process;
 use crate::support::raw::Raw;
 
-/// A standalone server's data, as a member: refused with the reason; and the other way round.
+/// A standalone server's data is refused on a member, with the reason; and the reverse.
 #[test]
 fn data_of_a_server_alone_and_of_a_member_are_not_mixed_up() {
     let mut group = Group::running(&[1, 2, 3], &[]);
@@ -41,7 +41,8 @@ fn write_one(client: &mut Raw) {
     client.create("/a", b"", Persistent).unwrap().unwrap();
 }
 
-/// The list of members is part of what was agreed on: a changed one is refused, and the former one still works.
+/// The list of members is part of the agreement: a changed list is refused, and the former one
+/// still works.
 #[test]
 fn a_changed_list_of_members_is_refused() {
     let mut group = Group::running(&[1, 2, 3], &[]);
@@ -60,7 +61,8 @@ fn a_changed_list_of_members_is_refused() {
     group.end();
 }
 
-/// A copied data directory brings another server's promises, and lacks this one's: its log says so, once.
+/// A copied data directory brings the promises of another server and lacks those of this one. The
+/// log warns about it once.
 #[test]
 fn data_of_another_member_is_used_with_a_warning() {
     let mut group = Group::running_on_files(&[1, 2, 3]);
@@ -77,7 +79,7 @@ fn data_of_another_member_is_used_with_a_warning() {
     assert!(!again.has_logged(&told), "from now on it is its own");
 }
 
-/// A copied `myid` is found by what the server takes itself for.
+/// A copied `myid` is diagnosed from the id that the server believes to have.
 #[test]
 fn a_place_that_is_not_ours_is_told_with_the_file_that_says_who_we_are() {
     let mut group = Group::new(&[1, 2, 3], &[]);
@@ -89,7 +91,7 @@ fn a_place_that_is_not_ours_is_told_with_the_file_that_says_who_we_are() {
     assert!(refused.ends_with(&format!("; this is server 1 by {}", my_id.display())), "{refused}");
 }
 
-/// A member of another ensemble, with the same ids: it is not let in, and its data stays what it is.
+/// A member of another ensemble with the same ids is refused, and its data is unchanged.
 #[test]
 fn a_member_of_another_ensemble_is_not_let_in() {
     let mut ours = Group::running(&[1, 2, 3], &[]);

@@ -1,4 +1,4 @@
-//! Servers that go and come back: with their disks, with what is left of them, or with empty ones.
+//! Servers that stop and return: with their disks, with parts of them, or with empty ones.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::group::{Contents, Group};
 use crate::support::raw::Raw;
 use crate::support::{LONG_MS, Stop, until};
 
-/// How long is looked on when nothing must happen: a founding takes a tenth of it.
+/// Observation time when nothing must happen: founding takes a tenth of it.
 const LOOK: Duration = Duration::from_secs(3);
 
 fn write(client: &mut Raw, name: &str, count: usize) {
@@ -23,7 +23,8 @@ fn has_all(contents: &Contents, name: &str, count: usize) -> bool {
     (0..count).all(|index| contents.contains_key(&format!("/{name}{index}")))
 }
 
-/// A server that was away has what was written meanwhile; all of them stopped and started have everything, sessions too.
+/// A server that was away has everything written in the meantime. After all were stopped and
+/// started, everything is there, including sessions.
 #[test]
 fn one_restarts_then_all_and_nothing_is_lost() {
     let mut group = Group::running(&[1, 2, 3], &[]);
@@ -54,7 +55,7 @@ fn one_restarts_then_all_and_nothing_is_lost() {
     group.end();
 }
 
-/// Power failures of all servers at once, while everyone writes: what was acknowledged is there.
+/// Simultaneous power failures of all servers during writes: everything acknowledged is there.
 #[test]
 fn a_power_failure_of_all_loses_nothing_that_was_answered() {
     let mut group = Group::running(&[1, 2, 3], &[]);
@@ -84,7 +85,7 @@ fn a_power_failure_of_all_loses_nothing_that_was_answered() {
     group.end();
 }
 
-/// A server that was away for longer than the others keep their log installs a state instead.
+/// A server that was away for longer than the others keep their logs installs a state instead.
 #[test]
 fn a_server_that_was_away_for_too_long_installs_the_state() {
     let mut group = Group::running_on_files(&[1, 2, 3]);
@@ -93,7 +94,7 @@ fn a_server_that_was_away_for_too_long_installs_the_state() {
     write(&mut client, "before", 10);
     group.stop(follower);
     client.create("/big", b"", Persistent).unwrap().unwrap();
-    // A segment of 64 MiB that a checkpoint and the 32 MiB kept in any case leave behind.
+    // A segment of 64 MiB, which falls behind a checkpoint and the 32 MiB that are always kept.
     let mut written = 0;
     let log = group.seat(leader).dir.join("log");
     let first_segment = || std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().file_name()).min();
@@ -116,7 +117,7 @@ fn a_server_that_was_away_for_too_long_installs_the_state() {
     group.end();
 }
 
-/// An empty disk joins; what it was sent counts as much as what others have.
+/// A server with an empty disk joins; the data sent to it counts as much as that of others.
 #[test]
 fn an_empty_disk_joins_and_is_as_good_as_any() {
     let mut group = Group::running(&[1, 2, 3], &[]);
@@ -125,7 +126,7 @@ fn an_empty_disk_joins_and_is_as_good_as_any() {
     for id in group.ids() {
         group.stop(id);
         group.wipe(id);
-        // nobody waits for the empty one
+        // Nobody waits for the empty server.
         group.wait_serving();
         let other = group.running_ids()[0];
         write(&mut group.client(other), &format!("without-{id}-"), 5);
@@ -136,7 +137,7 @@ fn an_empty_disk_joins_and_is_as_good_as_any() {
     group.end();
 }
 
-/// An empty disk joins while everyone else writes: what it is sent has an end nevertheless.
+/// A server with an empty disk joins during writes: the transfer ends nevertheless.
 #[test]
 fn an_empty_disk_joins_while_others_write() {
     let mut group = Group::running(&[1, 2, 3], &[]);
@@ -165,8 +166,8 @@ fn an_empty_disk_joins_while_others_write() {
     group.end();
 }
 
-/// Two empty disks and an old one are no new ensemble: what the old one has may be all that is left of what was
-/// acknowledged. Its data goes on when an old disk comes back.
+/// Two empty disks and an old one do not found a new ensemble: the old one may be all that is left
+/// of the acknowledged data. It becomes usable when another old disk returns.
 #[test]
 fn a_majority_of_empty_disks_founds_nothing_beside_an_old_one() {
     let mut group = Group::running(&[1, 2, 3], &[]);
@@ -193,7 +194,8 @@ fn a_majority_of_empty_disks_founds_nothing_beside_an_old_one() {
     group.end();
 }
 
-/// Uninitialized servers wait for all others, unless `initialize` says that a majority will do; it says so once.
+/// Uninitialized servers wait for all others, unless `initialize` permits a majority; it does so
+/// only once.
 #[test]
 fn the_initialize_file_lets_a_majority_found_an_ensemble_once() {
     let mut group = Group::new(&[1, 2, 3], &[]);
@@ -223,7 +225,7 @@ fn the_initialize_file_lets_a_majority_found_an_ensemble_once() {
     group.end();
 }
 
-/// Stopping a blank server, and one that looks for a leader, does not wait for others.
+/// Stopping a blank server, or one that looks for a leader, does not wait for others.
 #[test]
 fn a_server_that_waits_for_others_stops() {
     let mut group = Group::new(&[1, 2, 3], &[]);

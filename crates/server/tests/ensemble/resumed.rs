@@ -1,4 +1,4 @@
-//! Clients that come back in time, while the disks of a majority take theirs.
+//! Clients that return in time, while the disks of a majority are slow.
 
 use oxkeeper_proto::{OpCode, SessionId};
 use oxkeeper_replica::ensemble::Bugs;
@@ -9,15 +9,15 @@ use crate::pure::Net;
 
 const SESSION: SessionId = SessionId(0x0100_0000_0000_0001);
 const TIMEOUT_MS: u64 = 1_000;
-/// How long a majority cannot write.
+/// Time for which a majority cannot write, ms.
 const WRITE_MS: u64 = 250;
 
-/// Servers, the leader and a follower whose client the session is.
+/// Simulated servers: the leader, and a follower whose client owns the session.
 struct Ensemble {
     net: Net,
     leader: u8,
     follower: u8,
-    /// When the leader's clocks have taken the session for expired.
+    /// Time at which the leader's clocks expired the session.
     expired_ms: Option<u64>,
 }
 
@@ -45,7 +45,7 @@ impl Ensemble {
         self.net.server(follower).replica.submit(&mut proposals);
     }
 
-    /// Whether all servers know the session.
+    /// Returns whether all servers have the session.
     fn lives(&mut self) -> bool {
         let knows: Vec<bool> =
             self.net.servers.iter().map(|it| it.shared.read().state.sessions().get(SESSION).is_some()).collect();
@@ -53,7 +53,8 @@ impl Ensemble {
         knows[0]
     }
 
-    /// The time passes; the leader looks at its clocks as its server does. Only its own disk may work.
+    /// Lets time pass; the leader checks its clocks as its server would. `disks_work` is for the
+    /// other disks; its own always works.
     fn pass(&mut self, ms: u64, disks_work: bool) {
         for _ in 0..ms {
             let leader = self.leader;
@@ -87,7 +88,7 @@ fn a_client_that_is_back_in_time_keeps_its_session() {
     }
 }
 
-/// The leader hears of it too late, or a majority cannot write for longer than the session lasts.
+/// The expiry arrives too late, or a majority cannot write for longer than the session lasts.
 #[test]
 fn an_expiry_that_was_under_way_when_the_client_was_told_ends_nothing() {
     let ends = |bugs| {
@@ -95,7 +96,7 @@ fn an_expiry_that_was_under_way_when_the_client_was_told_ends_nothing() {
         ensemble.pass(800, true);
         ensemble.ask(OpCode::ResumeSession);
         ensemble.pass(10, false);
-        // Its clock did not take notice.
+        // Its clock had not noticed.
         let leader = ensemble.leader;
         let server = ensemble.net.server(leader);
         server.replica.submit_expiry(SESSION, &server.shared.read().state);
@@ -107,7 +108,7 @@ fn an_expiry_that_was_under_way_when_the_client_was_told_ends_nothing() {
     assert!(ends(Bugs { stale_expiry: true, ..Bugs::default() }), "as it was");
 }
 
-/// A client that does not come back loses its session, also when it came back once.
+/// A client that stays away loses its session, even if it returned once before.
 #[test]
 fn a_client_that_stays_away_loses_its_session() {
     let mut ensemble = Ensemble::new(Bugs::default());

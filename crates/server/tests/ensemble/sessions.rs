@@ -1,4 +1,5 @@
-//! Sessions of an ensemble: they move, they end, and their watches fire wherever the write came from.
+//! Sessions in an ensemble: they move, they end, and their watches fire regardless of the writing
+//! server.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -14,8 +15,8 @@ use crate::support::LONG_MS;
 use crate::support::raw::{Raw, read_request};
 use crate::support::until;
 
-/// A session goes on at another server when its own stops, with its ephemerals; a session that moves although its server
-/// works leaves an old connection there, which is closed.
+/// When its server stops, a session continues on another server, with its ephemerals. When a
+/// session moves from a working server, the old connection there is closed.
 #[test]
 fn a_session_moves_with_its_ephemerals_and_leaves_no_connection_behind() {
     let mut group = Group::running(&[1, 2, 3], &[]);
@@ -36,7 +37,7 @@ fn a_session_moves_with_its_ephemerals_and_leaves_no_connection_behind() {
     second.wait_closed();
     third.set("/e", b"and again").unwrap().unwrap();
 
-    // Back to where it was, and once more to a second connection of the same server.
+    // Moves back to the original server, and then to a second connection of that server.
     let mut fourth = group.client_of(others[0], LONG_MS, session);
     third.wait_closed();
     let mut fifth = group.client_of(others[0], LONG_MS, session);
@@ -53,7 +54,7 @@ fn a_session_moves_with_its_ephemerals_and_leaves_no_connection_behind() {
     group.end();
 }
 
-/// A wrong password moves nothing.
+/// A wrong password has no effect.
 #[test]
 fn a_session_does_not_move_for_a_stranger() {
     let group = Group::running(&[1, 2, 3], &[]);
@@ -66,8 +67,8 @@ fn a_session_does_not_move_for_a_stranger() {
     group.end();
 }
 
-/// An expired session's ephemerals go on all servers; a session that pings at a follower lives on, also through a change
-/// of the leader.
+/// An expired session's ephemerals disappear on all servers. A session that pings a follower
+/// survives, even across a change of the leader.
 #[test]
 fn sessions_expire_everywhere_but_not_those_that_ping() {
     let mut group = Group::running(&[1, 2, 3], &[]);
@@ -98,7 +99,7 @@ fn sessions_expire_everywhere_but_not_those_that_ping() {
     group.end();
 }
 
-/// What one client saw, in order.
+/// Events seen by one client, in order.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
     Event,
@@ -116,7 +117,7 @@ fn next_seen(client: &mut Raw) -> Seen {
     }
 }
 
-/// Reads until the data is `new`, which a watch announces once.
+/// Reads until the data is `new`, which a watch must announce once.
 fn read_until(reader: &mut Raw, new: u8) {
     let mut told = false;
     loop {
@@ -137,7 +138,8 @@ fn read_until(reader: &mut Raw, new: u8) {
     }
 }
 
-/// A watch set at one server fires for a write through another, once, and before the new data is seen.
+/// A watch set on one server fires for a write through another, once, and before the new data is
+/// visible.
 #[test]
 fn a_watch_fires_before_the_new_data_is_seen_wherever_it_was_written() {
     let group = Group::running(&[1, 2, 3], &[]);

@@ -1,15 +1,15 @@
-//! When what is decided is seen at a server that did not decide it: not later than its leader says so, however slow its
-//! own disk is.
+//! Visibility of decided entries on a server that did not decide them: no later than its leader
+//! announces them, even with a slow disk.
 
 use oxkeeper_proto::{OpCode, ServerId, SessionId};
 
 use crate::pure::Net;
 
-/// Kind of the frame that tells what is durable.
+/// Kind of the frame that acknowledges durable entries.
 const ACCEPTED: u8 = 6;
 
-/// Three servers, one of which leads; and an entry that the leader and one follower have on disk. The other follower has
-/// been told of it, and its disk works. What the leader says of that, then.
+/// Three servers. The leader and one follower have an entry on disk; the other follower has
+/// received it, and its disk is still busy. `said` has what the leader then sends to that follower.
 struct Slow {
     net: Net,
     leader: u8,
@@ -36,7 +36,7 @@ impl Slow {
         net.server(quick).persist(now_ms);
         let accepted = frames(&mut net, quick, leader);
         hear(&mut net, quick, leader, &accepted);
-        // One turn decides, tells and applies.
+        // One turn decides, announces and applies.
         let before = net.server(leader).replica.applied();
         net.server(leader).step(now_ms);
         assert_eq!(net.server(leader).replica.applied(), before + 1);
@@ -53,7 +53,7 @@ impl Slow {
         (self.net.server(self.slow).replica.applied(), leader)
     }
 
-    /// The disk has answered, and all that was said is heard.
+    /// Completes the disk write, and delivers all frames.
     fn finish(mut self) {
         let (leader, slow, now_ms) = (self.leader, self.slow, self.net.now_ms);
         self.net.server(slow).persist(now_ms);
@@ -115,7 +115,7 @@ fn what_is_heard_while_the_disk_works_is_applied_and_written_next() {
     slow.finish();
 }
 
-/// While a checkpoint is about to begin, nothing is applied that the disk does not have.
+/// While a checkpoint is about to begin, only durable entries are applied.
 #[test]
 fn a_checkpoint_waits_for_the_disk() {
     let mut slow = Slow::new();

@@ -1,5 +1,5 @@
-//! Charts and operators write a wildcard into each server's own line: there it says where to listen, and to nobody where
-//! that server is.
+//! Charts and operators write a wildcard into each server's own line. It says where to listen, and
+//! must not be taken as the server's address.
 
 use std::net::Ipv4Addr;
 
@@ -8,7 +8,7 @@ use oxkeeper_proto::op::CreateMode::Persistent;
 use crate::group::Group;
 use crate::members::{line, reconfig};
 
-/// As `zoo_cfg`, with a wildcard in the own line.
+/// Like `zoo_cfg`, with a wildcard in the server's own line.
 fn zoo_cfg(group: &Group, id: u8) -> String {
     let own = format!("server.{id}={}:", group.seat(id).peer.ip());
     group.zoo_cfg(id).replace(&own, &format!("server.{id}={}:", Ipv4Addr::UNSPECIFIED))
@@ -26,7 +26,7 @@ fn running() -> Group {
     group
 }
 
-/// The members as the clients of a server read them.
+/// Returns the members as the clients of a server see them.
 fn members(group: &Group, id: u8) -> String {
     String::from_utf8(group.client(id).get("/zookeeper/config").unwrap().0).unwrap()
 }
@@ -56,7 +56,7 @@ fn a_rolling_restart_loses_no_server() {
     group.end();
 }
 
-/// Shows that a reconfig of a client heals it, too.
+/// A reconfig by a client corrects it, too.
 #[test]
 fn a_reconfig_names_a_host() {
     let mut group = running();
@@ -65,7 +65,7 @@ fn a_reconfig_names_a_host() {
     let mut client = group.client(founder);
     assert_eq!(reconfig(&mut client, Some(line(&group, founder)), None), 0);
     assert!(members(&group, founder).contains(&named(&group, founder)));
-    // And nobody takes it back.
+    // The wildcard does not come back.
     let back = line(&group, founder)
         .replace(&named(&group, founder), &format!("server.{founder}=0.0.0.0:{}:", group.seat(founder).peer.port()));
     assert_eq!(reconfig(&mut client, Some(back), None), 0);

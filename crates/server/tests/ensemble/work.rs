@@ -1,4 +1,5 @@
-//! An ensemble at work: it founds itself, elects, writes through any server, and goes on without one.
+//! An ensemble at work: it is founded, elects, accepts writes through any server, and continues
+//! without one.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +8,8 @@ use oxkeeper_proto::op::CreateMode::{Persistent, PersistentSequential};
 use crate::group::{Group, sync};
 use crate::support::raw::Raw;
 
-/// Uninitialized servers found the ensemble; what is written through any of them is read at every other after a sync; `srvr`
-/// tells who leads; `/zookeeper/config` lists the members.
+/// Uninitialized servers found the ensemble; writes through any server are visible on all others
+/// after a sync; `srvr` reports the leader; `/zookeeper/config` lists the members.
 fn founds_and_works(ids: &[u8]) {
     let group = Group::running(ids, &[]);
     let leader = group.wait_serving();
@@ -44,7 +45,7 @@ fn founds_and_works(ids: &[u8]) {
 
 #[test]
 fn three_servers_found_an_ensemble_and_work() {
-    // ids need not follow each other
+    // Ids need not be consecutive.
     founds_and_works(&[2, 5, 9]);
 }
 
@@ -53,15 +54,15 @@ fn five_servers_found_an_ensemble_and_work() {
     founds_and_works(&[1, 2, 3, 4, 5]);
 }
 
-/// Sequential creates, one after the other, until `rounds` are done: none is lost, none is done twice.
+/// Makes sequential creates, one at a time, until `rounds` are done: none is lost or duplicated.
 fn create_in_turn(client: &mut Raw, rounds: usize) {
     for _ in 0..rounds {
         client.create("/turn-", b"", PersistentSequential).unwrap().unwrap();
     }
 }
 
-/// A client of a server that stays does not notice, but for a pause, that the leader stops: its connection stays open and
-/// what it wrote meanwhile is done, once.
+/// A client of a remaining server notices only a pause when the leader stops: its connection stays
+/// open, and writes made in the meantime are executed once.
 #[test]
 fn clients_of_a_survivor_keep_their_connection_when_the_leader_stops() {
     let mut group = Group::running(&[1, 2, 3], &[]);
@@ -88,7 +89,8 @@ fn clients_of_a_survivor_keep_their_connection_when_the_leader_stops() {
     group.end();
 }
 
-/// A server that is cut off from a majority ends its clients' connections and says so; it serves again with one.
+/// A server that is cut off from a majority disconnects its clients and says so; it serves again
+/// once it has a majority.
 #[test]
 fn without_a_majority_nobody_is_served() {
     let mut group = Group::running(&[1, 2, 3], &[]);
@@ -106,7 +108,7 @@ fn without_a_majority_nobody_is_served() {
     group.end();
 }
 
-/// Neither clients that go on writing nor a majority that is away keeps a member from stopping.
+/// A member stops even if clients continue to write, or a majority is absent.
 #[test]
 fn a_member_stops_whatever_goes_on() {
     let mut group = Group::running(&[1, 2, 3], &[]);
@@ -119,7 +121,7 @@ fn a_member_stops_whatever_goes_on() {
             }
             std::thread::sleep(Duration::from_millis(100));
             group.stop(id);
-            // the others' writers end with their servers
+            // The others' writers end with their servers.
             for other in group.running_ids() {
                 group.stop(other);
             }

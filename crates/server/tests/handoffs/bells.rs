@@ -1,4 +1,4 @@
-//! The engine's sleep while it waits for several things: `doze.rs`, and what `peers` makes of it.
+//! The engine's sleep while it waits for several sources: `doze.rs`, used as in `peers`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,8 +17,8 @@ struct Engine {
     bell: Notify,
 }
 
-/// Others do something and wake the engine, which ends once it has seen everything. `looks_first`: it says that it is awake
-/// only after it has looked.
+/// Several threads do something and wake the engine, which ends once it has seen everything.
+/// `looks_first`: the engine announces that it is awake only after it has looked.
 fn model(looks_first: bool) {
     let (engine, doze) = (Arc::new(Engine::default()), Arc::new(Doze::new()));
     for _ in 0..WAKERS {

@@ -1,4 +1,5 @@
-//! Deliveries and orders to a thread that owns connections, and the two waits for room: `mailbox.rs`.
+//! Deliveries and orders to a thread that owns connections, and the two waits for room:
+//! `mailbox.rs`.
 
 use std::sync::Arc;
 
@@ -11,8 +12,8 @@ use crate::{Things, assert_found, assert_sound};
 
 type Box = Mailbox<Things, u32>;
 
-/// The engine delivers three times and orders once; the thread takes all that after whatever wakes it. `early`: it is woken
-/// before its mailbox is filled, and no order wakes it later.
+/// The engine makes three deliveries and gives one order; the thread takes them after each wake.
+/// `early`: the thread is woken before its mailbox is filled, and no order wakes it later.
 fn delivery(early: bool) {
     let mailbox = Arc::new(Box::default());
     let engine = mailbox.clone();
@@ -60,8 +61,9 @@ impl Wake for Silent {
     fn wake(&self) {}
 }
 
-/// A thread whose clients have pushed too much says that it waits, and goes on once the engine has made room; so twice.
-/// `looks_again`: there may have been room before the engine could hear that.
+/// A thread whose clients have pushed too much announces that it waits, and continues once the
+/// engine has made room; this happens twice. `looks_again`: checks again for room made before the
+/// announcement.
 fn relief(looks_again: bool) {
     let hand = Arc::new(Proposing::<Things, u32, Silent>::default());
     let mailbox = Arc::new(Box::default());

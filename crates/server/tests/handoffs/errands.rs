@@ -1,4 +1,4 @@
-//! A listener moves to where it was last wanted: `errand.rs`.
+//! A listener that moves to the last requested place: `errand.rs`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::errand::Errand;
 use crate::sync::Mutex;
 use crate::{assert_found, assert_sound};
 
-/// Places that were tried, and whether somebody tries one now.
+/// Places tried, and whether one is being tried.
 #[derive(Default)]
 struct Tried {
     places: Mutex<Vec<u32>>,
@@ -25,7 +25,7 @@ impl Tried {
     }
 }
 
-/// Two ask for places, one after the other each; `next` says where the thread goes.
+/// Two threads request places, one after the other. `next` returns the next place for the worker.
 fn model(next: fn(&Errand<u32>) -> Option<u32>) {
     let (errand, tried) = (Arc::new(Errand::<u32>::default()), Arc::new(Tried::default()));
     let asked = Arc::new(Mutex::new(Vec::new()));
@@ -65,7 +65,7 @@ fn the_last_place_is_tried_last_and_by_one_at_a_time() {
 
 #[test]
 fn a_place_that_is_forgotten_on_the_way_is_found() {
-    // Whatever was asked for while the last one was tried.
+    // This variant forgets a place requested during the last attempt.
     assert_found(|| {
         model(|errand| {
             let place = errand.next();

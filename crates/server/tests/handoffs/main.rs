@@ -1,11 +1,13 @@
 //! Hand-offs between threads, in thousands of schedules.
 //!
-//! `src/handoff/*.rs` are compiled here over shuttle's types (`sync.rs` beside this file), so that these are the lines that
-//! the server runs. shuttle plays one schedule after the other, and tells when nobody can go on: a wake was lost. Each
-//! hand-off comes with a variant that is wrong in one place, and must be found.
+//! `src/handoff/*.rs` is compiled here with shuttle's types (`sync.rs` in this directory), so the
+//! tests run the same code as the server. shuttle runs one schedule after another, and reports a
+//! deadlock, which means that a wake was lost. Each hand-off has a variant with one deliberate bug,
+//! which must be found.
 //!
-//! shuttle rather than loom: what makes relief work is that all see stores and loads marked `SeqCst` in one order, which
-//! loom does not model; shuttle has no weaker orders to show. `SHUTTLE_RANDOM_SEED` plays another thousand schedules.
+//! We use shuttle rather than loom because relief works only if all threads see the stores and
+//! loads marked `SeqCst` in one order, which loom does not model. shuttle does not model weaker
+//! orders. `SHUTTLE_RANDOM_SEED` selects another thousand schedules.
 
 #[path = "../../src/handoff/doze.rs"]
 mod doze;
@@ -26,25 +28,25 @@ use std::panic::catch_unwind;
 
 use sync::Batch;
 
-/// Schedules that a sound hand-off survives.
+/// Number of schedules for a correct hand-off.
 const SCHEDULES: usize = 2_000;
-/// Switches at the worst moments: two are enough for every wrong variant here.
+/// Number of switches at the worst moments: two suffice for every wrong variant here.
 const SWITCHES: usize = 3;
 
-/// No schedule has it wait for ever.
+/// Checks that no schedule deadlocks.
 fn assert_sound(model: fn()) {
     shuttle::check_random(model, SCHEDULES);
     shuttle::check_pct(model, SCHEDULES, SWITCHES);
 }
 
-/// Some schedule has the wrong variant wait for ever, or break a promise.
+/// Checks that in some schedule the wrong variant deadlocks or breaks a promise.
 fn assert_found(model: fn()) {
     let random = catch_unwind(|| shuttle::check_random(model, SCHEDULES));
     let worst = || catch_unwind(|| shuttle::check_pct(model, SCHEDULES, SWITCHES));
     assert!(random.is_err() || worst().is_err(), "the wrong variant is not found");
 }
 
-/// Items handed over, each of one byte.
+/// Items handed over, one byte each.
 #[derive(Debug, Default)]
 struct Things(Vec<u32>);
 

@@ -27,7 +27,8 @@ impl Wake for Bell {
 
 type Hand = Proposing<Things, u32, Bell>;
 
-/// Two clients push, somebody stops; the engine takes until it is told to end. What was pushed before is not lost.
+/// Two clients push and another thread stops the engine, which takes until it is told to end.
+/// Everything pushed before is taken.
 #[test]
 fn an_engine_takes_everything_and_ends() {
     assert_sound(|| {
@@ -53,7 +54,7 @@ fn an_engine_takes_everything_and_ends() {
     });
 }
 
-/// Data to replace the engine's own is seen however the engine sleeps.
+/// A replacement of the engine's data is seen in every kind of sleep.
 #[test]
 fn a_replacement_ends_the_sleep() {
     assert_sound(|| {
@@ -66,7 +67,7 @@ fn a_replacement_ends_the_sleep() {
     });
 }
 
-/// The engine of an ensemble sleeps in its wait for links.
+/// The engine of an ensemble sleeps while it waits for its links.
 #[test]
 fn an_engine_that_sleeps_elsewhere_is_woken() {
     assert_sound(|| {
@@ -95,7 +96,7 @@ fn an_engine_that_sleeps_elsewhere_is_woken() {
     });
 }
 
-/// As `Proposing`, but the engine looks and sleeps in two steps.
+/// Like `Proposing`, but the engine checks and sleeps in two steps.
 #[derive(Default)]
 struct Careless {
     waiting: Mutex<Vec<u32>>,
@@ -119,7 +120,7 @@ fn a_sleep_behind_a_look_is_found() {
     });
 }
 
-/// As `Proposing`, but a stop tells nobody.
+/// Like `Proposing`, but a stop does not notify anyone.
 #[test]
 fn a_stop_without_a_wake_is_found() {
     assert_found(|| {

@@ -1,15 +1,15 @@
-//! In the place of `src/handoff/sync.rs`: the same types, under shuttle's scheduler.
+//! Replaces `src/handoff/sync.rs`: the same types, under shuttle's scheduler.
 
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize};
 
-/// As `parking_lot`'s.
+/// Like `parking_lot`'s.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
 
-/// `None` only while a condition is waited for.
+/// `None` only while waiting for a condition.
 pub(crate) struct Guard<'a, T>(Option<shuttle::sync::MutexGuard<'a, T>>);
 
 impl<T> Mutex<T> {
@@ -36,7 +36,7 @@ impl<T> DerefMut for Guard<'_, T> {
     }
 }
 
-/// As `parking_lot`'s.
+/// Like `parking_lot`'s.
 #[derive(Debug, Default)]
 pub(crate) struct Condvar(shuttle::sync::Condvar);
 
@@ -46,7 +46,7 @@ impl Condvar {
         guard.0 = Some(self.0.wait(held).expect("nobody panics while holding it"));
     }
 
-    /// Time never comes to the rescue: who sleeps too long here sleeps for ever, which shuttle tells.
+    /// Waits without a timeout, so that a missing wake becomes a deadlock, which shuttle reports.
     pub(crate) fn wait_for<T>(&self, guard: &mut Guard<'_, T>, _timeout: Duration) {
         self.wait(guard);
     }
@@ -56,7 +56,7 @@ impl Condvar {
     }
 }
 
-/// As tokio's, for one who waits: it keeps one wake.
+/// Like tokio's, for a single waiter: stores one wake.
 #[derive(Debug, Default)]
 pub(crate) struct Notify {
     woken: Mutex<bool>,
@@ -81,7 +81,7 @@ impl Notify {
     }
 }
 
-/// As `src/handoff/sync.rs` has it.
+/// Same as in `src/handoff/sync.rs`.
 pub(crate) trait Batch: Default {
     const LEN_MAX: usize;
     fn append_to(&mut self, other: &mut Self);
@@ -89,7 +89,7 @@ pub(crate) trait Batch: Default {
     fn is_empty(&self) -> bool;
 }
 
-/// As `src/handoff/sync.rs` has it.
+/// Same as in `src/handoff/sync.rs`.
 pub(crate) trait Wake {
     fn wake(&self);
 }

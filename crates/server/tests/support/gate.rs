@@ -1,4 +1,4 @@
-//! A disk whose syncs can be held up, for as long as a test likes.
+//! A disk whose syncs a test can block for any time.
 
 use std::io;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use oxkeeper_store::{Disk, DiskFile};
 use parking_lot::{Condvar, Mutex};
 
-/// Whether syncs pass.
+/// Lets syncs pass or blocks them.
 #[derive(Debug, Default)]
 pub struct Gate {
     state: Mutex<State>,
@@ -17,13 +17,13 @@ pub struct Gate {
 #[derive(Debug, Default)]
 struct State {
     closed: bool,
-    /// Syncs that are held up.
+    /// Number of blocked syncs.
     waiting: usize,
-    /// Syncs under way.
+    /// Number of syncs in progress.
     inside: usize,
 }
 
-/// A sync under way.
+/// A sync in progress.
 struct Passing<'a>(&'a Gate);
 
 impl Drop for Passing<'_> {
@@ -34,7 +34,7 @@ impl Drop for Passing<'_> {
 }
 
 impl Gate {
-    /// From now on a sync does not return before the result is dropped; those under way have returned.
+    /// Blocks new syncs until the result is dropped. Syncs in progress have returned by then.
     pub fn close(&self) -> impl Drop + '_ {
         struct Open<'a>(&'a Gate);
         impl Drop for Open<'_> {
@@ -51,7 +51,7 @@ impl Gate {
         Open(self)
     }
 
-    /// Until somebody's sync is held up.
+    /// Waits until a sync is blocked.
     pub fn wait_for_victim(&self) {
         let mut state = self.state.lock();
         while state.waiting == 0 {

@@ -1,11 +1,11 @@
-//! Asks over HTTP, as bytes.
+//! A minimal HTTP client.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::PATIENCE;
 
-/// Status and body of the answer.
+/// Returns status and body of the reply.
 pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let answer = say(address, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{path}: {answer:?}"));
@@ -13,18 +13,19 @@ pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
     (status.unwrap_or_else(|| panic!("{path}: {head:?}")), body.to_owned())
 }
 
-/// Everything that comes until the server closes.
+/// Sends `text` and returns everything received until the server closes.
 pub fn say(address: SocketAddr, text: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(text.as_bytes()).unwrap();
     let mut answer = Vec::new();
-    // A reset behind the answer does not undo it.
+    // A reset after the reply does not invalidate it.
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8(answer).unwrap()
 }
 
-/// Status and body of the answer to a command of the super user's: with a body it is posted. Status 0 from a server that dies.
+/// Returns status and body of the reply to a superuser's command; with a body, it is a POST. The
+/// status is 0 if the server dies.
 pub fn command(address: SocketAddr, path: &str, body: Option<&[u8]>) -> (u16, Vec<u8>) {
     let (method, len) = body.map_or(("GET", 0), |body| ("POST", body.len()));
     let head = format!(

@@ -1,4 +1,5 @@
-//! What the tests of a running server share: servers in this process, on any disk, and a blocking client of frames.
+//! Helpers for tests of a running server: servers in this process, on any disk, and a blocking
+//! client that sends frames.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
@@ -18,19 +19,19 @@ use oxkeeper_server::{Server, StartError, StartOptions};
 use oxkeeper_store::RealDisk;
 use oxkeeper_store::fake::FakeDisk;
 
-/// A tick, ms: short, so that sessions can expire while a test looks on.
+/// Tick, ms: short, so that sessions can expire during a test.
 pub const TICK_MS: u32 = 50;
-/// A session timeout no test outlasts, ms.
+/// Session timeout longer than any test, ms.
 pub const LONG_MS: i32 = 120_000;
-/// How long anything may take that must happen.
+/// Maximum time for anything that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where the fake disk keeps data. The real one never sees it.
+/// Returns the data directory on the fake disk. The real disk never has it.
 pub fn fake_dir() -> &'static Path {
     Path::new("/fake/data")
 }
 
-/// A standalone configuration on a free port, with `more` keys.
+/// Returns a standalone configuration on a free port, with additional keys.
 pub fn config(data_dir: &Path, more: &[(&str, &str)]) -> Config {
     let tick = TICK_MS.to_string();
     let data_dir = data_dir.to_str().unwrap();
@@ -54,12 +55,12 @@ pub fn start_in(dir: &Path) -> Result<Server, StartError> {
     Server::start_on(config(dir, &[]), options, Arc::new(RealDisk))
 }
 
-/// Starts a server that keeps nothing.
+/// Starts a server without data on disk.
 pub fn start_in_memory(io_threads: usize, more: &[(&str, &str)]) -> Server {
     Server::start(config(fake_dir(), more), StartOptions { in_memory: true, io_threads }).unwrap()
 }
 
-/// Waits until `holds`; panics with `what` when it takes too long.
+/// Waits until `holds` returns true; panics with `what` if that takes too long.
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
@@ -68,8 +69,8 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// For a time that is promised. What is wrong takes longer each time; what is right does so only while the machine has other
-/// things to do.
+/// Checks a promised duration. A wrong implementation exceeds it every time; a correct one does so
+/// only while the machine is busy.
 pub fn in_time(what: &str, limit: Duration, mut once: impl FnMut() -> Duration) {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -81,7 +82,7 @@ pub fn in_time(what: &str, limit: Duration, mut once: impl FnMut() -> Duration) 
     }
 }
 
-/// Tells threads to stop, also when the test fails: a scope waits for all of its threads.
+/// Tells threads to stop, even if the test fails: a scope waits for all of its threads.
 #[derive(Debug, Default)]
 pub struct Stop(AtomicBool);
 
@@ -90,7 +91,7 @@ impl Stop {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Tells it when the guard goes.
+    /// Tells the threads to stop when the guard is dropped.
     pub fn when_done(&self) -> impl Drop {
         struct Guard<'a>(&'a Stop);
         impl Drop for Guard<'_> {

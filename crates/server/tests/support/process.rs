@@ -1,4 +1,4 @@
-//! The server as a process of its own, whose memory can be measured and whose log can be read.
+//! The server as a separate process, whose memory can be measured and whose log can be read.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,25 +9,25 @@ use std::thread;
 
 use super::until;
 
-/// A server that ends with the test.
+/// A server process that ends with the test.
 pub struct Process {
     child: Child,
     pub address: SocketAddr,
-    /// Of its HTTP for administrators.
+    /// Address of its admin HTTP server.
     pub admin: Option<SocketAddr>,
     log: Arc<Mutex<String>>,
-    /// Its own, if nobody else keeps it.
+    /// Its directory, if nobody else owns it.
     dir: Option<tempfile::TempDir>,
 }
 
-/// `$OXKEEPER_BIN`, or the binary of this workspace as it is now.
+/// Returns `$OXKEEPER_BIN`, or the current binary of this workspace.
 fn binary() -> &'static PathBuf {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         if let Some(path) = std::env::var_os("OXKEEPER_BIN") {
             return path.into();
         }
-        // The profile of this test, so that the binary lies beside it.
+        // Builds with the profile of this test, so that the binary is in a known place beside it.
         let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
         let build = ["build", "--quiet", "--profile", profile, "-p", "oxkeeper"];
         let build = Command::new(env!("CARGO")).args(build).status().unwrap();
@@ -39,12 +39,12 @@ fn binary() -> &'static PathBuf {
 }
 
 impl Process {
-    /// Builds the binary, for a test that cannot wait for that later.
+    /// Builds the binary, for a test that cannot wait for it later.
     pub fn prepare() {
         binary();
     }
 
-    /// Starts one that keeps nothing, with these lines of zoo.cfg and these JVM flags.
+    /// Starts a server without data on disk, with these lines of zoo.cfg and these JVM flags.
     pub fn start(lines: &str, jvm_flags: &str) -> Process {
         let dir = tempfile::tempdir().unwrap();
         let mut process = Process::launch(dir.path(), lines, jvm_flags, &["--in-memory", "--io-threads", "2"]);
@@ -52,7 +52,7 @@ impl Process {
         process
     }
 
-    /// Starts one on a directory.
+    /// Starts a server on a directory.
     pub fn start_on(dir: &Path, lines: &str) -> Process {
         Process::launch(dir, lines, "", &[])
     }
@@ -101,13 +101,13 @@ impl Process {
         (child, log, line)
     }
 
-    /// As `kill -9` does it.
+    /// Kills the process like `kill -9`.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Waits until it has ended by itself; its exit code.
+    /// Waits until the process has ended by itself. Returns its exit code.
     pub fn until_ended(&mut self) -> Option<i32> {
         let mut status = None;
         until("the server ends by itself", || {
@@ -128,7 +128,7 @@ impl Process {
         self.log.lock().unwrap().lines().any(has)
     }
 
-    /// Bytes of memory in use: now, and at most so far.
+    /// Returns the memory in use and its peak, bytes.
     pub fn memory(&self) -> (u64, u64) {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let field = |name: &str| {

@@ -1,4 +1,4 @@
-//! A blocking client that sends and receives frames, right ones and wrong ones. It never pings.
+//! A blocking client that sends and receives frames, valid or not. It never pings.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,7 +13,7 @@ use oxkeeper_proto::{ErrorCode, Jute, OpCode, Reader};
 
 use super::PATIENCE;
 
-/// A session as its client keeps it.
+/// A session as its client knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Session {
     pub id: i64,
@@ -30,12 +30,12 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The body, or which error.
+    /// Returns the body, or the error.
     pub fn result(self) -> Result<Vec<u8>, ErrorCode> {
         if self.err == 0 { Ok(self.body) } else { Err(ErrorCode::from_wire(self.err).unwrap()) }
     }
 
-    /// Type and path, if it is a notification.
+    /// Returns type and path of a notification.
     pub fn event(&self) -> Option<(i32, String)> {
         (self.xid == XID_NOTIFICATION).then(|| {
             let event = WatcherEvent::from_bytes(&self.body).unwrap();
@@ -50,7 +50,7 @@ pub struct Raw {
     pub stream: TcpStream,
     pub session: Session,
     pub timeout_ms: i32,
-    /// Whether its server serves reads only.
+    /// The server serves reads only.
     pub read_only: bool,
     input: Vec<u8>,
     used: usize,
@@ -58,24 +58,24 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// A new session.
+    /// Opens a new session.
     pub fn connect(server: SocketAddr, timeout_ms: i32) -> io::Result<Raw> {
         Raw::open(server, timeout_ms, Session::default())
     }
 
-    /// Begins a session, or resumes one: its id is 0 then if the server refuses.
+    /// Opens or resumes a session. The id is 0 if the server refuses.
     pub fn open(server: SocketAddr, timeout_ms: i32, session: Session) -> io::Result<Raw> {
         Raw::shake_hands(server, &handshake(timeout_ms, session))
     }
 
-    /// The same, if need be at a server that serves reads only.
+    /// Like [`Raw::open`], and also accepts a server that serves reads only.
     pub fn open_to_read(server: SocketAddr, timeout_ms: i32, session: Session) -> io::Result<Raw> {
         let mut request = handshake(timeout_ms, session);
         *request.last_mut().unwrap() = 1;
         Raw::shake_hands(server, &request)
     }
 
-    /// A connection whose handshake the test does itself.
+    /// Returns a connection whose handshake is up to the test.
     pub fn unconnected(stream: TcpStream) -> Raw {
         let session = Session::default();
         Raw { stream, session, timeout_ms: 0, read_only: false, input: Vec::new(), used: 0, xid: 0 }
@@ -92,12 +92,12 @@ impl Raw {
         Ok(raw)
     }
 
-    /// The bytes of one request, with the next xid.
+    /// Returns the xid and bytes of one request, with the next xid.
     pub fn request<'a>(&mut self, op: OpCode, record: &impl Jute<'a>) -> (i32, Vec<u8>) {
         self.request_with(op, |out| record.encode(out))
     }
 
-    /// As `request`, with a body that `write` appends.
+    /// Like [`Raw::request`], with a body that `write` appends.
     pub fn request_with(&mut self, op: OpCode, write: impl FnOnce(&mut Vec<u8>)) -> (i32, Vec<u8>) {
         self.xid += 1;
         let mut frame = Vec::new();
@@ -108,14 +108,14 @@ impl Raw {
         (self.xid, frame)
     }
 
-    /// Sends one request; its xid.
+    /// Sends one request and returns its xid.
     pub fn send<'a>(&mut self, op: OpCode, record: &impl Jute<'a>) -> io::Result<i32> {
         let (xid, frame) = self.request(op, record);
         self.stream.write_all(&frame)?;
         Ok(xid)
     }
 
-    /// The next frame's body.
+    /// Returns the body of the next frame.
     pub fn frame(&mut self) -> io::Result<Vec<u8>> {
         let len = loop {
             let rest = &self.input[self.used..];
@@ -140,7 +140,7 @@ impl Raw {
         if count? == 0 { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
-    /// The next reply or notification.
+    /// Returns the next reply or notification.
     pub fn receive(&mut self) -> io::Result<Reply> {
         let frame = self.frame()?;
         let mut reader = Reader::new(&frame);
@@ -148,7 +148,7 @@ impl Raw {
         Ok(Reply { xid, zxid, err, body: reader.rest().to_vec() })
     }
 
-    /// The reply to `xid`; notifications in front of it are dropped.
+    /// Returns the reply to `xid`; drops notifications before it.
     pub fn reply_to(&mut self, xid: i32) -> io::Result<Reply> {
         loop {
             let reply = self.receive()?;
@@ -159,7 +159,7 @@ impl Raw {
         }
     }
 
-    /// Sends one request and waits for its reply; notifications in front of it are dropped.
+    /// Sends one request and waits for its reply; drops notifications before it.
     pub fn call<'a>(&mut self, op: OpCode, record: &impl Jute<'a>) -> io::Result<Reply> {
         let xid = self.send(op, record)?;
         self.reply_to(xid)
@@ -219,7 +219,7 @@ impl Raw {
     }
 }
 
-/// A connection that has sent nothing.
+/// Returns a connection that has sent nothing.
 pub fn dial(server: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(server)?;
     stream.set_nodelay(true)?;
@@ -228,7 +228,7 @@ pub fn dial(server: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// The frame that begins or resumes a session.
+/// Returns the frame that opens or resumes a session.
 pub fn handshake(timeout_ms: i32, session: Session) -> Vec<u8> {
     let mut out = Vec::new();
     put_frame(&mut out, |out| {
@@ -245,18 +245,18 @@ pub fn handshake(timeout_ms: i32, session: Session) -> Vec<u8> {
     out
 }
 
-/// A create that everyone may do everything to.
+/// Returns a create request that grants everyone all permissions.
 pub fn create_request<'a>(path: &'a str, data: &'a [u8], mode: CreateMode) -> CreateRequest<'a> {
     let acl = vec![Acl { perms: 31, id: Id { scheme: Some("world".into()), id: Some("anyone".into()) } }];
     CreateRequest { path: Some(path.into()), data: Some(data), acl: Some(acl), flags: mode.wire() }
 }
 
-/// A setData of any version.
+/// Returns a setData request for any version.
 pub fn set_request<'a>(path: &'a str, data: &'a [u8]) -> SetDataRequest<'a> {
     SetDataRequest { path: Some(path.into()), data: Some(data), version: -1 }
 }
 
-/// A read, with a watch or without.
+/// Returns a read request, with or without a watch.
 pub fn read_request(path: &str, watch: bool) -> ReadRequest<'_> {
     ReadRequest { path: Some(path.into()), watch }
 }
