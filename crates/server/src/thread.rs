@@ -13,7 +13,7 @@ const NICENESS: i32 = 10;
 /// Starts a thread.
 ///
 /// # Errors
-/// The system refuses one.
+/// The system cannot create a thread.
 pub(crate) fn spawn<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,

@@ -86,7 +86,7 @@ pub(crate) struct Io {
     sealing: Rc<RefCell<Vec<u8>>>,
     scratch: RefCell<Scratch>,
     touched: RefCell<Vec<Rc<Client>>>,
-    /// Clients that wait because too much is proposed.
+    /// Clients that wait for room among the proposals.
     congested: RefCell<Vec<Rc<Client>>>,
     stats: RefCell<ServerStats>,
     stage: Cell<Stage>,
@@ -201,7 +201,7 @@ impl Io {
         accept(opened, &self.shared.admission, deal).await;
     }
 
-    /// Takes a client over from the listener.
+    /// Takes over a client from the listener.
     fn adopt(self: &Rc<Io>, stream: StdStream, peer: SocketAddr, door: Door) {
         let wire = Wire::new(door, self.shared.tls.as_ref(), &self.sealing).map_err(|end| end.to_string());
         let stream = wire.and_then(|wire| Ok((TcpStream::from_std(stream).map_err(|error| error.to_string())?, wire)));

@@ -15,7 +15,7 @@ use crate::support::LONG_MS;
 use crate::support::raw::{Raw, read_request};
 use crate::support::until;
 
-/// When its server stops, a session continues on another server, with its ephemerals. When a
+/// A session continues on another server, with its ephemerals, when its own server stops. When a
 /// session moves from a working server, the old connection there is closed.
 #[test]
 fn a_session_moves_with_its_ephemerals_and_leaves_no_connection_behind() {

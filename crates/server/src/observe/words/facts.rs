@@ -18,15 +18,15 @@ pub(crate) trait Facts {
     fn role(&self) -> Role;
     /// Returns the output of [`full_version`].
     fn version(&self) -> String;
-    /// `envi`.
+    /// Environment, for `envi`.
     fn environment(&self) -> Environment;
-    /// `gtmk`.
+    /// Trace mask, for `gtmk`.
     fn trace_mask(&self) -> i64;
-    /// `srvr`, `stat`.
+    /// Summary of the server, for `srvr` and `stat`.
     fn server(&self) -> ServerFacts;
-    /// `conf`.
+    /// Configuration, for `conf`.
     fn configuration(&self) -> ConfigurationFacts;
-    /// `conf`, `dirs`.
+    /// Directories, for `conf` and `dirs`.
     fn directories(&self) -> Directories;
     /// `mntr`: every metric.
     fn metrics(&self) -> Vec<Metric>;
@@ -36,7 +36,7 @@ pub(crate) trait Facts {
     fn observer_master(&self) -> Option<ServerId>;
     /// `cons`, `stat`: every connection, this one included.
     fn connections(&self) -> Vec<ConnectionFacts>;
-    /// `dump`.
+    /// Sessions, for `dump`.
     fn sessions(&self) -> SessionFacts;
     /// `dump`: session id and its znodes.
     fn ephemerals(&self) -> Vec<(i64, Vec<String>)>;
@@ -97,13 +97,13 @@ pub(crate) struct ConfigurationFacts {
     pub(crate) data_dir: String,
     /// Absolute path, as above.
     pub(crate) data_log_dir: String,
-    /// ms
+    /// Length of a tick, ms.
     pub(crate) tick_time_ms: i32,
     /// Limit per IP address; 0 is unlimited.
     pub(crate) max_client_connections_per_address: i64,
-    /// ms
+    /// Minimum session timeout, ms.
     pub(crate) session_timeout_min_ms: i32,
-    /// ms
+    /// Maximum session timeout, ms.
     pub(crate) session_timeout_max_ms: i32,
     /// -1: the system's default.
     pub(crate) listen_backlog: i64,
@@ -118,9 +118,9 @@ pub(crate) struct ConfigurationFacts {
 /// Data that `conf` adds on a member of an ensemble.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EnsembleFacts {
-    /// Ticks.
+    /// Limit in ticks.
     pub(crate) init_limit: i32,
-    /// Ticks.
+    /// Limit in ticks.
     pub(crate) sync_limit: i32,
     /// Port of each address of this server.
     pub(crate) election_ports: Vec<u16>,
@@ -156,7 +156,7 @@ pub(crate) struct ConnectionFacts {
     pub(crate) packets_received: i64,
     /// Frames sent.
     pub(crate) packets_sent: i64,
-    /// `None` before the handshake, and for words.
+    /// `None` before the handshake, and for connections that send a word.
     pub(crate) session: Option<ConnectionSession>,
 }
 
@@ -169,7 +169,7 @@ pub(crate) struct ConnectionSession {
     pub(crate) last_operation: &'static str,
     /// Time of connection, Unix ms.
     pub(crate) established_ms: i64,
-    /// Negotiated.
+    /// Negotiated timeout, ms.
     pub(crate) timeout_ms: i32,
     /// xid of the last request that had one; -1 if there was none.
     pub(crate) last_cxid: i64,
