@@ -1,16 +1,16 @@
-//! What a certificate says: its subject as ZooKeeper spells it, its dates, whether it carries names of its own.
+//! Reads a certificate: its subject as ZooKeeper spells it, its dates, whether it has alternative names of hosts.
 //!
-//! [`Facts`] are for people and for identities; whether a certificate is to be trusted is decided in `verify`.
+//! [`Facts`] are for people and for identities; `verify` decides whether a certificate is trusted.
 
 use rustls::pki_types::CertificateDer;
 use x509_parser::der_parser::asn1_rs::Tag;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
 use x509_parser::x509::AttributeTypeAndValue;
 
-/// What is read out of one certificate.
+/// Facts read from one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// The subject as `X500Principal.getName()` spells it: what an ACL of scheme `x509` names.
+    /// The subject as `X500Principal.getName()` spells it, which is the id in an ACL of scheme `x509`.
     pub subject: String,
     /// First second of its validity, Unix time.
     pub not_before_s: i64,
@@ -18,14 +18,14 @@ pub struct Facts {
     pub not_after_s: i64,
     /// The last common name of the subject.
     pub common_name: Option<String>,
-    /// It has alternative names of hosts, so that the common name is none.
+    /// Whether it has alternative names of hosts; the common name does not count as a host name then.
     pub has_dns_names: bool,
     pub(crate) subject_der: Vec<u8>,
     pub(crate) issuer_der: Vec<u8>,
 }
 
 impl Facts {
-    /// Reads a certificate. *Errors*: what is wrong with it.
+    /// Reads a certificate. *Errors*: the defect of the certificate.
     pub fn of(certificate: &CertificateDer<'_>) -> Result<Facts, String> {
         let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| error.to_string())?;
         let names = parsed.subject_alternative_name().ok().flatten();
@@ -44,14 +44,14 @@ impl Facts {
     }
 }
 
-/// A name in the order and the spelling of Java's `X500Principal.getName()`, which follows RFC 2253: last part first.
+/// Spells a name as Java's `X500Principal.getName()` does, which follows RFC 2253: last part first.
 fn java_name(name: &X509Name<'_>) -> String {
     let parts: Vec<String> =
         name.iter().map(|part| part.iter().map(java_attribute).collect::<Vec<_>>().join("+")).collect();
     parts.into_iter().rev().collect::<Vec<_>>().join(",")
 }
 
-/// The attributes that RFC 2253 has words for.
+/// Returns RFC 2253's keyword for an attribute.
 fn keyword(oid: &str) -> Option<&'static str> {
     Some(match oid {
         "2.5.4.3" => "CN",
@@ -76,13 +76,14 @@ fn java_attribute(attribute: &AttributeTypeAndValue<'_>) -> String {
     }
 }
 
-/// ZooKeeper: what Java takes for text, whatever its encoding: it reads all of them as UTF-8.
+/// Returns whether Java takes the attribute for text. ZooKeeper: Java reads all of these as UTF-8, whatever
+/// their encoding.
 fn is_text(tag: Tag) -> bool {
     [Tag::Utf8String, Tag::PrintableString, Tag::T61String, Tag::Ia5String, Tag::GeneralString, Tag::BmpString]
         .contains(&tag)
 }
 
-/// Special characters, and white space at either end, get a backslash; NUL becomes two digits.
+/// Puts a backslash before special characters and before white space at either end; NUL becomes two digits.
 fn escaped(text: &str) -> String {
     let is_blank = |c: char| c == ' ' || c == '\r';
     let mut units: Vec<String> = Vec::new();
@@ -104,7 +105,7 @@ fn escaped(text: &str) -> String {
         .collect()
 }
 
-/// Tag, length and content in hexadecimal digits.
+/// Returns tag, length and content in hexadecimal digits.
 fn hex(tag: Tag, content: &[u8]) -> String {
     let mut der = vec![u8::try_from(tag.0).unwrap_or(0)];
     let len = content.len().to_be_bytes();
@@ -124,7 +125,7 @@ fn hex(tag: Tag, content: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// Names in DER, and what Java 17 makes of them (`new X500Principal(der).getName()`).
+    /// Names in DER, and the strings that Java 17 returns for them (`new X500Principal(der).getName()`).
     const JAVA: &[(&str, &str)] = &[
         ("3000", ""),
         ("300d310b300906035504030c026162", "CN=ab"),

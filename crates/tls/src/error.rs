@@ -1,42 +1,42 @@
-//! What is wrong with a store or a setting, for the operator who has to repair it: which key, which file, what to do.
+//! Errors of stores and settings, for the operator who has to repair them: which key, which file, what to do.
 
 use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why there is no TLS.
+/// Errors that prevent TLS.
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// A store cannot be used.
     #[error("{key}: {}: {problem}", .path.display())]
     Store {
-        /// The setting that names it, as `ssl.keyStore.location`.
+        /// The setting that names the store, as `ssl.keyStore.location`.
         key: String,
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with the file.
         problem: StoreProblem,
     },
-    /// A setting makes no sense.
+    /// A setting has a value that cannot be used.
     #[error("{key}: {reason}")]
     Setting {
         /// The setting.
         key: String,
-        /// Why not, and what would.
+        /// The reason, and values that would work.
         reason: String,
     },
-    /// Key and certificates do not fit each other, or the library refuses them.
+    /// The key and the certificates do not match, or the library refuses them.
     #[error("{key}: the key and its certificates cannot be used: {source}")]
     Unusable {
         /// The setting that names them.
         key: String,
-        /// The library's reason.
+        /// The library's error.
         source: rustls::Error,
     },
 }
 
-/// What is wrong with a store's file.
+/// Problems of a store's file.
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum StoreProblem {

@@ -1,12 +1,12 @@
-//! TLS: key and trust stores as ZooKeeper's settings name them, configurations that follow their files, and sessions
-//! without sockets.
+//! TLS: key and trust stores as ZooKeeper's settings name them, configurations that follow their files, and
+//! sessions without sockets.
 //!
-//! Deliberately absent: timers (the owner of a connection has them), resumption (each connection proves itself
-//! anew), revocation lists, look-ups of names.
+//! Deliberately absent: timers (the owner of a connection has them), resumption (each connection
+//! authenticates anew), revocation lists, look-ups of names.
 //!
-//! In reading order: [`TlsSettings`] and [`StoreSpec`] say what is wanted; [`LiveTls`] is what came of it and follows its
-//! files; [`Session`] is one connection, without a
-//! socket, [`SecureSocket`] with one; [`Facts`] and [`check_name`] tell of a certificate.
+//! Reading order: [`TlsSettings`] and [`StoreSpec`] are the settings; [`LiveTls`] is the configuration loaded
+//! from them, which follows its files; [`Session`] is one connection without a socket, [`SecureSocket`] one
+//! with a socket; [`Facts`] and [`check_name`] examine a certificate.
 
 mod certificate;
 mod error;

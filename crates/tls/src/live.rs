@@ -1,8 +1,9 @@
-//! The configuration in force, which follows its files.
+//! The TLS configuration in force, which follows its files.
 //!
-//! Owns the two sides' configurations and what the files looked like when they were made. Invariant: what is in force was
-//! made from files that were whole and fit each other; files that are not leave the former configuration standing.
-//! Connections that stand keep what they began with. Source: `X509Util#enableCertFileReloading`.
+//! Owns the configurations of the two sides, and the times and lengths of the files at the time of loading.
+//! Invariant: the configuration in force was made from complete files that match each other; if the files do
+//! not, the previous configuration stays in force. Established connections keep the configuration they began
+//! with. Source: `X509Util#enableCertFileReloading`.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -25,21 +26,21 @@ use crate::trust::Trust;
 use crate::verify::{ClientJudge, ServerJudge};
 use crate::version1::Version1;
 
-/// How often the files are looked at.
+/// Interval between two checks of the files.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
-/// A certificate that is valid for less is warned about, seconds.
+/// Remaining validity below which a certificate causes a warning, seconds.
 pub const EXPIRY_WARNING_S: i64 = 30 * 24 * 60 * 60;
-/// The same warning is not repeated for so long.
+/// Time during which the same warning is not repeated.
 const WARNING_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Which sides of connections a configuration is for.
+/// Sides of connections that a configuration is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sides {
-    /// It accepts.
+    /// The side that accepts.
     Server,
-    /// It dials.
+    /// The side that dials.
     Client,
-    /// Both.
+    /// Both sides.
     Both,
 }
 
@@ -70,15 +71,15 @@ struct Current {
     warned: Option<SystemTime>,
 }
 
-/// How a file looked: enough to see that it is another.
+/// Path, modification time and length of a file, to detect that it has changed.
 type Look = (PathBuf, Option<(SystemTime, u64)>);
 
 impl LiveTls {
     /// Loads the stores.
     ///
     /// # Errors
-    /// What is wrong with them or with the settings. A server needs a key store, and a trust store unless it asks for no
-    /// certificates; a client needs neither.
+    /// A store or a setting cannot be used. A server needs a key store, and a trust store unless it asks for
+    /// no certificates; a client needs neither.
     pub fn load(settings: TlsSettings, sides: Sides) -> Result<Arc<LiveTls>, TlsError> {
         let current = load(&settings, sides, true)?;
         let live = LiveTls { settings, sides, current: RwLock::new(current) };
@@ -86,7 +87,7 @@ impl LiveTls {
         Ok(Arc::new(live))
     }
 
-    /// For the next connection that is accepted.
+    /// Returns the configuration for the next accepted connection.
     ///
     /// # Panics
     /// If this was not loaded for that side.
@@ -94,7 +95,7 @@ impl LiveTls {
         self.current.read().server.clone().expect("loaded for accepting")
     }
 
-    /// For the next connection that is dialled.
+    /// Returns the configuration for the next dialled connection.
     ///
     /// # Panics
     /// If this was not loaded for that side.
@@ -102,21 +103,22 @@ impl LiveTls {
         self.current.read().client.clone().expect("loaded for dialling")
     }
 
-    /// Our own certificate, if we have one.
+    /// Returns our own certificate, if we have one.
     pub fn own(&self) -> Option<Facts> {
         self.current.read().own.clone()
     }
 
-    /// Looks at the files from now on until nobody has this any more; what changes is in force for new connections.
+    /// Checks the files periodically in a thread, until the last reference to this is dropped. A change is in
+    /// force for new connections.
     ///
     /// # Errors
-    /// The system refuses a thread.
+    /// The system cannot start a thread.
     pub fn follow_files(self: &Arc<Self>) -> std::io::Result<()> {
         let live = Arc::downgrade(self);
         thread::Builder::new().name("tls-files".to_owned()).spawn(move || follow(&live)).map(drop)
     }
 
-    /// Looks at the files once; whether there is something new in force.
+    /// Checks the files once. Returns whether a new configuration is in force.
     pub fn look(&self) -> bool {
         let files = looks(&self.settings);
         if files == self.current.read().files {
@@ -181,7 +183,7 @@ fn looks(settings: &TlsSettings) -> Vec<Look> {
 }
 
 fn load(settings: &TlsSettings, sides: Sides, first: bool) -> Result<Current, TlsError> {
-    // Before the files are read: one that changes meanwhile is read again.
+    // Before the files are read, so that a file that changes meanwhile is read again.
     let files = looks(settings);
     let speech = settings.speech()?;
     if first && !speech.left_out.is_empty() {
@@ -204,7 +206,7 @@ fn load(settings: &TlsSettings, sides: Sides, first: bool) -> Result<Current, Tl
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(resolver(key));
-        // Every connection proves itself anew: a client that is no longer trusted comes back with nothing.
+        // Every connection authenticates anew: a client that is no longer trusted has no ticket to resume with.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Some(Arc::new(config))
@@ -235,14 +237,15 @@ fn client_config(
     Ok(Arc::new(config))
 }
 
-/// Who judges clients; `None` if they are not asked.
+/// Returns the verifier of clients; `None` if clients are not asked for certificates.
 fn client_judge(settings: &TlsSettings, trust: Option<&Trust>) -> Result<Option<ClientJudge>, TlsError> {
     let mandatory = match settings.client_auth {
         ClientAuth::None => return Ok(None),
         ClientAuth::Want => false,
         ClientAuth::Need => true,
     };
-    // ZooKeeper: starts, and then refuses every client that shows a certificate ("No trust manager available").
+    // ZooKeeper: the server starts, and then refuses every client that shows a certificate ("No trust manager
+    // available").
     let trust = trust.ok_or_else(|| {
         missing(
             settings,
@@ -261,7 +264,7 @@ fn own_key(
 ) -> Result<Arc<CertifiedKey>, TlsError> {
     let KeyChain { key, chain } = store.load_key()?;
     let certified = match chain.first().and_then(Version1::read).map(|version1| version1.public_key()) {
-        // The library compares key and certificate itself, if it reads such certificates.
+        // For certificates that the library reads, it compares key and certificate itself.
         Some(wanted) => provider.key_provider.load_private_key(key).and_then(|key| {
             let fits = key.public_key().is_none_or(|own| own == wanted);
             if fits { Ok(CertifiedKey::new(chain, key)) } else { Err(InconsistentKeys::KeyMismatch.into()) }

@@ -1,7 +1,7 @@
-//! Whether a certificate names a host.
+//! Checks whether a certificate names a host.
 //!
-//! In its alternative names; one that has none of hosts may name its host as common name, as Java's clients take it. Names
-//! are never looked up. Source: `ZKHostnameVerifier`.
+//! The name must be among the alternative names. If the certificate has no alternative names of hosts, the
+//! common name counts, as with Java's clients. Names are never looked up. Source: `ZKHostnameVerifier`.
 
 use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -11,10 +11,11 @@ use rustls::{CertificateError, Error};
 use crate::certificate::Facts;
 use crate::version1::Version1;
 
-/// Whether a certificate names this host: in its alternative names, or as common name if it has none of hosts.
+/// Checks that a certificate names this host: in its alternative names, or as common name if it has no
+/// alternative names of hosts.
 ///
 /// # Errors
-/// It does not, in words that say what it names.
+/// The certificate does not name the host; the message lists the names that it has.
 pub fn check_name(certificate: &CertificateDer<'_>, host: &str) -> Result<(), String> {
     let name = ServerName::try_from(host).map_err(|_| format!("{host:?} is neither a name nor an address"))?;
     names_host(certificate, &name).map_err(|_| {
@@ -46,7 +47,7 @@ fn matches_common_name(common_name: &str, host: &ServerName<'_>) -> bool {
     if common_name.eq_ignore_ascii_case(host) {
         return true;
     }
-    // A star stands for one label, the first.
+    // A star stands for exactly one label, the first.
     let wanted = common_name.strip_prefix("*.");
     let found = host.split_once('.').filter(|(first, _)| !first.is_empty());
     matches!((wanted, found), (Some(wanted), Some((_, rest))) if rest.contains('.') && wanted.eq_ignore_ascii_case(rest))

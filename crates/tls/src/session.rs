@@ -1,8 +1,8 @@
-//! One TLS session without a socket: bytes of the wire in, bytes of the application out, and the other way.
+//! One TLS session without a socket: decrypts the bytes from the wire and encrypts the bytes of the application.
 //!
-//! Owns the keys and, between calls, only what has come of an unfinished record: an idle session has no buffers. Whoever
-//! owns the socket owns the buffers, which sessions share. Invariant: bytes for the wire come out in the order in which they
-//! must be sent, all of them at the end of the caller's buffer.
+//! Owns the keys and, between calls, only the received part of an incomplete record: an idle session has no
+//! buffers. The socket's owner owns the buffers, which sessions share. Invariant: bytes for the wire are
+//! appended to the caller's buffer in the order in which they must be sent.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,13 +13,14 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{ClientConfig, Error, ServerConfig};
 
-/// First byte of every TLS connection: a record of the handshake.
+/// First byte of every TLS connection: the type of a handshake record.
 pub const FIRST_BYTE: u8 = 0x16;
-/// Bytes of an unfinished record or handshake message; rustls has its own, lower limits for what it understands.
+/// Maximal length of an incomplete record or handshake message, bytes; rustls has its own, lower limits for
+/// what it parses.
 const INCOMPLETE_LEN_MAX: usize = 128 << 10;
-/// Bytes of application data in one record.
+/// Maximal application data in one record, bytes.
 const RECORD_LEN: usize = 16 << 10;
-/// Bytes that a record needs besides its data: header, nonce, tag, type.
+/// Maximal bytes of a record besides its data: header, nonce, tag, type.
 const RECORD_OVERHEAD: usize = 64;
 
 /// A TLS session.
@@ -30,7 +31,7 @@ pub struct Session {
     begun: bool,
     peer_closed: bool,
     closed: bool,
-    /// It failed: the library must not be asked any more.
+    /// The error that ended the session: the library must not be called again.
     broken: Option<Error>,
 }
 
@@ -48,15 +49,15 @@ impl fmt::Debug for Side {
     }
 }
 
-/// What one call of `process_tls_records` came to.
+/// Result of one call of `process_tls_records`.
 enum Step {
-    /// Again: there may be more.
+    /// Call again: there may be more.
     On,
-    /// Nothing more to be done with what is there.
+    /// Nothing more can be done with the input so far.
     Rest,
 }
 
-/// Goes through one state of either side: the types differ, the code does not.
+/// Processes one state of either side: the types differ, the code does not.
 macro_rules! step {
     ($connection:expr, $input:expr, $plain:expr, $out:expr, $peer_closed:expr) => {{
         let UnbufferedStatus { mut discard, state } = $connection.process_tls_records($input);
@@ -91,14 +92,15 @@ macro_rules! step {
                 *$peer_closed = true;
                 Ok(Step::Rest)
             }
-            // Blocked, ready to write, closed, or a state of a later version: nothing to do with what is there.
+            // Blocked, ready to write, closed, or a state of a later version: nothing can be done with the input so
+            // far.
             Ok(_) => Ok(Step::Rest),
         };
         (discard, step)
     }};
 }
 
-/// Lets `write` fill room behind `out`; it says how much it wrote, or how much room it needs.
+/// Lets `write` fill room at the end of `out`; it returns how much it wrote, or how much room it needs.
 fn append(out: &mut Vec<u8>, room: usize, mut write: impl FnMut(&mut [u8]) -> Result<usize, usize>) {
     let start = out.len();
     let mut room = room;
@@ -115,7 +117,7 @@ fn append(out: &mut Vec<u8>, room: usize, mut write: impl FnMut(&mut [u8]) -> Re
 }
 
 impl Session {
-    /// The side that accepts.
+    /// Begins a session on the accepting side.
     ///
     /// # Errors
     /// The configuration cannot be used.
@@ -123,7 +125,7 @@ impl Session {
         UnbufferedServerConnection::new(config).map(|connection| Session::new(Side::Server(connection)))
     }
 
-    /// The side that dials; `out` gets its first words.
+    /// Begins a session on the dialling side; appends its first message to `out`.
     ///
     /// # Errors
     /// The configuration cannot be used.
@@ -138,7 +140,7 @@ impl Session {
         Session { side, incomplete: Vec::new(), begun: false, peer_closed: false, closed: false, broken: None }
     }
 
-    /// Whether the handshake goes on.
+    /// Returns whether the handshake is in progress.
     pub fn is_handshaking(&self) -> bool {
         match &self.side {
             Side::Server(connection) => connection.is_handshaking(),
@@ -146,22 +148,22 @@ impl Session {
         }
     }
 
-    /// Whether anything has come.
+    /// Returns whether any bytes have been received.
     pub fn has_begun(&self) -> bool {
         self.begun
     }
 
-    /// Whether something of an unfinished record has come.
+    /// Returns whether part of an incomplete record has been received.
     pub fn has_partial(&self) -> bool {
         !self.incomplete.is_empty()
     }
 
-    /// Whether the other side has said that it sends nothing more.
+    /// Returns whether the peer has said that it sends nothing more.
     pub fn is_peer_closed(&self) -> bool {
         self.peer_closed
     }
 
-    /// The certificate that the other side has shown.
+    /// Returns the certificate that the peer has shown.
     pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
         let chain = match &self.side {
             Side::Server(connection) => connection.peer_certificates(),
@@ -170,11 +172,11 @@ impl Session {
         chain?.first()
     }
 
-    /// Takes what came from the wire, which is overwritten. Data of the application goes to `plain`; what the session itself
-    /// has to say goes to `out`.
+    /// Takes the bytes from the wire and overwrites them. Appends application data to `plain`, and the
+    /// session's own messages to `out`.
     ///
     /// # Errors
-    /// The session is over; `out` has what to tell the other side.
+    /// The session is over; `out` has the alert for the peer.
     pub fn receive(&mut self, input: &mut [u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), Error> {
         self.begun |= !input.is_empty();
         if self.incomplete.is_empty() {
@@ -196,7 +198,7 @@ impl Session {
         Ok(())
     }
 
-    /// How many bytes of `input` were used up.
+    /// Processes `input`. Returns how many of its bytes were consumed.
     fn process(&mut self, input: &mut [u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<usize, Error> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
@@ -209,7 +211,7 @@ impl Session {
                 Ok(Step::On) => {}
                 Ok(Step::Rest) => return Ok(used),
                 Err(error) => {
-                    // What the other side is to be told waits in front of the error.
+                    // The alert for the peer is queued before the error.
                     while self.has_something_to_say() && matches!(self.step(&mut [], plain, out), (_, Ok(Step::On))) {}
                     self.broken = Some(error.clone());
                     return Err(error);
@@ -233,10 +235,10 @@ impl Session {
         }
     }
 
-    /// Encrypts all that stands in `out` from `start` on, in place.
+    /// Encrypts the bytes of `out` from `start` to the end, in place.
     ///
     /// # Errors
-    /// The handshake is not over, or the session is.
+    /// The handshake is not complete, or the session is over.
     pub fn seal(&mut self, out: &mut Vec<u8>, start: usize, scratch: &mut Vec<u8>) -> Result<(), Error> {
         scratch.clear();
         scratch.extend_from_slice(&out[start..]);
@@ -244,10 +246,10 @@ impl Session {
         self.encrypt(scratch, out)
     }
 
-    /// Appends `plain`, encrypted, to `out`.
+    /// Encrypts `plain` and appends it to `out`.
     ///
     /// # Errors
-    /// As [`Session::seal`].
+    /// Those of [`Session::seal`].
     pub fn encrypt(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         let room = plain.len() + (plain.len() / RECORD_LEN + 1) * RECORD_OVERHEAD;
         self.write(out, |traffic, out| {
@@ -264,7 +266,7 @@ impl Session {
         })
     }
 
-    /// Says goodbye, once; without a finished handshake there is nothing to say.
+    /// Appends the closing alert, once; without a complete handshake there is none.
     pub fn close(&mut self, out: &mut Vec<u8>) {
         if std::mem::replace(&mut self.closed, true) || self.is_handshaking() || self.broken.is_some() {
             return;
@@ -279,13 +281,13 @@ impl Session {
         });
     }
 
-    /// Comes to the state in which can be written, and writes.
+    /// Processes the session until it can write, then calls `write`.
     fn write(
         &mut self,
         out: &mut Vec<u8>,
         write: impl FnOnce(&mut dyn Traffic, &mut Vec<u8>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        // What the session has to say by itself leaves first; nothing that came is left to be read.
+        // The session's own messages are sent first; received data was read when it arrived, so none is left.
         let mut incomplete = std::mem::take(&mut self.incomplete);
         let mut plain = Vec::new();
         let used = self.process(&mut incomplete, &mut plain, out)?;
@@ -308,7 +310,7 @@ impl Session {
     }
 }
 
-/// What both sides can write.
+/// Write operations of both sides.
 trait Traffic {
     fn encrypt(&mut self, plain: &[u8], out: &mut [u8]) -> Result<usize, EncryptError>;
     fn queue_close_notify(&mut self, out: &mut [u8]) -> Result<usize, EncryptError>;

@@ -1,7 +1,7 @@
-//! What the settings `ssl.*` mean: stores, versions, ciphers, who must show a certificate.
+//! The settings `ssl.*`: stores, versions, ciphers, and whether clients must show a certificate.
 //!
-//! Ciphers and versions are named as Java names them. What this library does not speak is left out with a warning; if
-//! nothing is left, that is an error. Source: `X509Util`, `SSLContextAndOptions`.
+//! Ciphers and versions have their Java names. Those that this library does not support are left out with a
+//! warning; if none remain, that is an error. Source: `X509Util`, `SSLContextAndOptions`.
 
 use rustls::{ProtocolVersion, SupportedCipherSuite, SupportedProtocolVersion};
 
@@ -12,17 +12,17 @@ use crate::store::StoreSpec;
 /// Whether a server asks its clients for certificates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClientAuth {
-    /// It does not.
+    /// The server does not ask.
     None,
-    /// It does, and one that is shown must be trusted.
+    /// The server asks; a client may have none, but one that is shown must be trusted.
     Want,
-    /// It insists.
+    /// The server requires a trusted certificate.
     #[default]
     Need,
 }
 
 impl ClientAuth {
-    /// By its name in a configuration, in any case; empty: the default.
+    /// Parses the name used in a configuration, in any case; an empty name is the default.
     pub fn from_name(name: &str) -> Option<ClientAuth> {
         match name.to_ascii_lowercase().as_str() {
             "none" => Some(ClientAuth::None),
@@ -36,29 +36,29 @@ impl ClientAuth {
 /// One family of settings: `ssl.*`, or `ssl.quorum.*`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// How the settings begin, as `ssl.`: for messages.
+    /// The common prefix of the settings, as `ssl.`, for messages.
     pub prefix: String,
-    /// Who we are.
+    /// Our key and certificates.
     pub key_store: Option<StoreSpec>,
-    /// Whom we trust.
+    /// The certificates that we trust.
     pub trust_store: Option<StoreSpec>,
-    /// `…protocol`: a greatest version; empty: the newest.
+    /// `…protocol`: the highest version allowed; empty: the newest.
     pub protocol: String,
     /// `…enabledProtocols`, separated by commas; empty: 1.2 and 1.3.
     pub protocols: String,
     /// `…ciphersuites`, separated by commas; empty: all of them.
     pub ciphers: String,
-    /// What a server asks of its clients.
+    /// Whether a server asks its clients for certificates.
     pub client_auth: ClientAuth,
-    /// A dialler checks the names in the server's certificate.
+    /// Whether a dialler checks the names in the server's certificate.
     pub check_server_names: bool,
 }
 
-/// What both sides of a connection speak.
+/// Versions and cipher suites that both sides of a connection may use.
 pub(crate) struct Speech {
     pub(crate) versions: Vec<&'static SupportedProtocolVersion>,
     pub(crate) suites: Vec<SupportedCipherSuite>,
-    /// What was asked for and is not spoken here.
+    /// Configured names that are not supported here.
     pub(crate) left_out: Vec<String>,
 }
 
@@ -124,7 +124,7 @@ fn items(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
-/// The name that Java has for a cipher suite.
+/// Returns Java's name for a cipher suite.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the library may have more of them")]
 fn java_name(suite: SupportedCipherSuite) -> String {
     let name = format!("{:?}", suite.suite());

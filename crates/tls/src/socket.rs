@@ -1,7 +1,7 @@
-//! A session over a TCP socket, blocking or not as the socket is.
+//! A session over a TCP socket, blocking or not, depending on the socket.
 //!
-//! Invariant: of what was taken to be written nothing is forgotten; what the socket did not take waits here, and
-//! [`SecureSocket::flush`] says so.
+//! Invariant: no byte accepted for writing is lost. Bytes that the socket did not take wait here until
+//! [`SecureSocket::flush`] writes them.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -18,17 +18,17 @@ const INPUT_LEN: usize = 64 << 10;
 /// Bytes encrypted at once.
 const CHUNK_LEN: usize = 64 << 10;
 const CLOSED: &str = "the other side closed the connection in the handshake: does it speak TLS?";
-/// Bytes of an empty buffer that are kept for the next time.
+/// Capacity that an empty buffer keeps for reuse, bytes.
 const BUFFER_KEPT: usize = 256 << 10;
 
 fn invalid(problem: impl ToString) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, format!("TLS: {}", problem.to_string()))
 }
 
-/// Nothing on this socket blocks longer than until then.
+/// Sets the socket's timeouts so that no operation on it blocks beyond the deadline.
 ///
 /// # Errors
-/// Time is up, or the socket is unusable.
+/// The deadline has passed, or the socket is unusable.
 pub fn limit(socket: &TcpStream, deadline: Instant) -> io::Result<()> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
@@ -43,10 +43,10 @@ pub fn limit(socket: &TcpStream, deadline: Instant) -> io::Result<()> {
 pub struct SecureSocket {
     session: Session,
     input: Box<[u8]>,
-    /// Decrypted; `plain[read..]` is not handed out yet.
+    /// Decrypted bytes; `plain[read..]` has not been handed out yet.
     plain: Vec<u8>,
     read: usize,
-    /// Encrypted; `output[sent..]` is not taken by the socket yet.
+    /// Encrypted bytes; the socket has not taken `output[sent..]` yet.
     output: Vec<u8>,
     sent: usize,
 }
@@ -57,20 +57,20 @@ impl SecureSocket {
         SecureSocket { session, input, plain: Vec::new(), read: 0, output: Vec::new(), sent: 0 }
     }
 
-    /// The handshake of a connection that was accepted. The socket blocks, and may have time limits afterwards.
+    /// Performs the handshake of an accepted connection. The socket must be blocking; its timeouts may be changed.
     ///
     /// # Errors
-    /// It came to nothing: `InvalidData` where TLS says why.
+    /// The handshake failed: `InvalidData` if TLS gives the reason.
     pub fn accept(config: Arc<ServerConfig>, socket: &TcpStream, deadline: Instant) -> io::Result<SecureSocket> {
         let mut secure = SecureSocket::new(Session::accept(config).map_err(invalid)?);
         secure.shake_hands(socket, deadline)?;
         Ok(secure)
     }
 
-    /// The same for one that was dialled, to somebody whose certificate names `host`, a name or an address.
+    /// Performs the handshake of a dialled connection. The server's certificate must name `host`, a name or an address.
     ///
     /// # Errors
-    /// As [`SecureSocket::accept`].
+    /// Those of [`SecureSocket::accept`].
     pub fn dial(
         config: Arc<ClientConfig>,
         host: &str,
@@ -83,7 +83,7 @@ impl SecureSocket {
         let session = Session::dial(config, name, &mut output).map_err(invalid)?;
         let mut secure = SecureSocket { output, ..SecureSocket::new(session) };
         secure.shake_hands(socket, deadline).map_err(|error| {
-            // That is how somebody answers who does not speak TLS.
+            // A server that does not speak TLS answers like this.
             let hung_up = matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
             if hung_up { invalid(CLOSED) } else { error }
         })?;
@@ -97,7 +97,7 @@ impl SecureSocket {
             match self.fill(socket) {
                 Ok(0) => return Err(invalid(CLOSED)),
                 Ok(_) => {}
-                // Time is up when nothing is left of it.
+                // `limit` returns the error once the deadline has passed.
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(error) => return Err(error),
             }
@@ -105,20 +105,20 @@ impl SecureSocket {
         self.flush(socket)
     }
 
-    /// The certificate that the other side has shown.
+    /// Returns the certificate that the peer has shown.
     pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
         self.session.peer_certificate()
     }
 
-    /// Whether there is something to be read without the socket.
+    /// Returns whether decrypted bytes can be read without reading the socket.
     pub fn has_plain(&self) -> bool {
         self.read < self.plain.len()
     }
 
-    /// Reads the socket once, unless there is something still.
+    /// Reads decrypted bytes; reads the socket, once, only if there are none.
     ///
     /// # Errors
-    /// The socket's, `Interrupted` if no whole record has come yet, `InvalidData` where TLS says why.
+    /// The socket's; `Interrupted` if no complete record has arrived yet; `InvalidData` if TLS gives the reason.
     pub fn read(&mut self, socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
         if !self.has_plain() {
             if self.session.is_peer_closed() || self.fill(socket)? == 0 {
@@ -139,39 +139,39 @@ impl SecureSocket {
         }
     }
 
-    /// Reads and decrypts; how many bytes came off the wire.
+    /// Reads and decrypts. Returns the number of bytes that came from the socket.
     fn fill(&mut self, mut socket: &TcpStream) -> io::Result<usize> {
         let count = socket.read(&mut self.input)?;
         self.plain.clear();
         self.plain.shrink_to(BUFFER_KEPT);
         self.read = 0;
         if let Err(error) = self.session.receive(&mut self.input[..count], &mut self.plain, &mut self.output) {
-            // It may hear why.
+            // The alert tells the peer the reason.
             let _ = self.flush(socket);
             return Err(invalid(error));
         }
         Ok(count)
     }
 
-    /// Takes some bytes to be written.
+    /// Accepts bytes for writing. Returns how many.
     ///
     /// # Errors
-    /// The socket's; `WouldBlock` while earlier ones wait.
+    /// The socket's; `WouldBlock` while earlier bytes wait.
     pub fn write(&mut self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
         self.flush(socket)?;
         let count = bytes.len().min(CHUNK_LEN);
         self.session.encrypt(&bytes[..count], &mut self.output).map_err(invalid)?;
         match self.flush(socket) {
             Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
-            // They are taken: the next call, or a flush, goes on.
+            // The bytes are accepted: the next call, or a flush, writes the rest.
             Ok(()) | Err(_) => Ok(count),
         }
     }
 
-    /// Writes what waits.
+    /// Writes the waiting bytes.
     ///
     /// # Errors
-    /// The socket's; `WouldBlock` if it does not take it all.
+    /// The socket's; `WouldBlock` if it does not take all of them.
     pub fn flush(&mut self, mut socket: &TcpStream) -> io::Result<()> {
         while self.sent < self.output.len() {
             match socket.write(&self.output[self.sent..]) {
@@ -187,7 +187,7 @@ impl SecureSocket {
         Ok(())
     }
 
-    /// Whether something waits.
+    /// Returns whether bytes wait to be written.
     pub fn wants_flush(&self) -> bool {
         self.sent < self.output.len()
     }

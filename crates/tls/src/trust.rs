@@ -1,9 +1,9 @@
-//! Whom we trust: authorities, and certificates that stand in the trust store themselves.
+//! Trusted certificates: authorities, and other certificates in the trust store itself.
 //!
-//! Chains are checked by webpki. As in Java, a certificate in the trust store is trusted as it is (self-signed ones that
-//! call themselves an authority, too), within its dates; it may speak for others only if it is an authority by its own
-//! words: else whoever holds a listed key could make identities. Source: `X509Util`, `ZKTrustManager`; Java's
-//! `PKIXValidator#verifyTrustAnchor`.
+//! webpki checks the chains. As in Java, a certificate in the trust store is trusted as it is, within its
+//! dates, even if it is self-signed and claims to be an authority. It may sign for others only if it says
+//! that it is an authority; otherwise anyone who holds the key of a listed certificate could make identities.
+//! Source: `X509Util`, `ZKTrustManager`; Java's `PKIXValidator#verifyTrustAnchor`.
 
 use std::sync::Arc;
 
@@ -17,18 +17,18 @@ use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 use crate::version1::{Version1, check_dates};
 use crate::{algorithms, provider};
 
-/// What is trusted.
+/// Trusted certificates.
 #[derive(Clone, Debug)]
 pub(crate) struct Trust {
     listed: Arc<[CertificateDer<'static>]>,
-    /// Those of the listed that may sign for others.
+    /// The listed certificates that may sign for others.
     authorities: Arc<[CertificateDer<'static>]>,
     roots: Arc<RootCertStore>,
-    /// Chains of clients; `None` without an authority.
+    /// Verifier of clients' chains; `None` without an authority.
     clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
-/// What the holder of a certificate is to be.
+/// Role of the holder of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Client,
@@ -36,7 +36,7 @@ pub(crate) enum Role {
 }
 
 impl Trust {
-    /// *Errors*: the certificate that cannot be read, and why.
+    /// Builds the trust from a store's certificates. *Errors*: the certificate that cannot be read, and the reason.
     pub(crate) fn new(listed: Vec<CertificateDer<'static>>) -> Result<Trust, String> {
         let authorities: Vec<_> = listed.iter().filter(|certificate| is_authority(certificate)).cloned().collect();
         let mut all = RootCertStore::empty();
@@ -48,10 +48,10 @@ impl Trust {
         Ok(Trust::of(listed, authorities, roots))
     }
 
-    /// What the system trusts.
+    /// Returns the system's trusted certificates.
     pub(crate) fn of_system() -> Trust {
         let mut roots = RootCertStore::empty();
-        // Those that cannot be read are somebody else's business.
+        // Certificates of the system that cannot be read are ignored.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         Trust::of(Vec::new(), Vec::new(), roots)
     }
@@ -66,7 +66,7 @@ impl Trust {
         Trust { listed: listed.into(), authorities: authorities.into(), roots, clients }
     }
 
-    /// Whose certificates clients are asked for.
+    /// Returns the subjects of the authorities that clients are asked to have certificates from.
     pub(crate) fn subjects(&self) -> Vec<DistinguishedName> {
         let subject = |certificate: &CertificateDer<'_>| {
             let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
@@ -75,7 +75,7 @@ impl Trust {
         self.listed.iter().filter_map(subject).collect()
     }
 
-    /// Whether the holder of this certificate is to be trusted in this role. *Errors*: why not.
+    /// Checks that the holder of this certificate is trusted in this role. *Errors*: the reason for the refusal.
     pub(crate) fn check(
         &self,
         certificate: &CertificateDer<'_>,
@@ -105,8 +105,9 @@ impl Trust {
     }
 }
 
-/// As Java: it says that it is, and may sign certificates. Old ones cannot say so; there it is who has signed itself.
-// Java takes all of these.
+/// Returns whether a certificate may sign for others, by Java's rules: it says that it is an authority, and
+/// may sign certificates. Certificates before version 3 cannot say so: a self-signed one is an authority.
+// Java accepts all of these.
 fn is_authority(certificate: &CertificateDer<'_>) -> bool {
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return false };
     if parsed.version() != X509Version::V3 {

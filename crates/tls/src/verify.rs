@@ -1,4 +1,4 @@
-//! Judges of the other side, as rustls asks them: of its certificate, of its name, of what it signs in a handshake.
+//! Verifiers that rustls calls for the peer: its certificate, its name, its signatures in a handshake.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature, verify_tls13_signature_with_raw_key};
@@ -33,7 +33,7 @@ fn check_tls13(
     }
 }
 
-/// What both of rustls's traits ask in the same words.
+/// Methods that both of rustls's traits require with the same signatures.
 macro_rules! checks_of_signatures {
     () => {
         fn verify_tls12_signature(
@@ -60,7 +60,7 @@ macro_rules! checks_of_signatures {
     };
 }
 
-/// How a dialler judges a server.
+/// A dialler's verifier of servers.
 #[derive(Debug)]
 pub(crate) struct ServerJudge {
     pub(crate) trust: Trust,
@@ -86,7 +86,7 @@ impl ServerCertVerifier for ServerJudge {
     checks_of_signatures!();
 }
 
-/// How a server judges a client.
+/// A server's verifier of clients.
 #[derive(Debug)]
 pub(crate) struct ClientJudge {
     trust: Trust,

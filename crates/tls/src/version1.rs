@@ -1,10 +1,11 @@
-//! Certificates of version 1 of X.509: no extensions, and webpki does not read them. `openssl x509 -req` without an
-//! extensions file made them until openssl 3.4, and Java takes them.
+//! X.509 certificates of version 1, which have no extensions and which webpki does not read. `openssl x509
+//! -req` without an extensions file made them until openssl 3.4, and Java accepts them.
 //!
-//! They speak for their holder only, never for an authority: one is trusted if an authority in the trust store itself has
-//! signed it, with the algorithms and the keys that webpki takes, and within its dates. What webpki would look for in
-//! extensions (usage, names, whether it is an authority) is not there to be looked for; an authority that constrains names
-//! vouches for none of them. Source: RFC 5280 section 6.1; Java's `PKIXValidator`, `ConstraintsChecker`.
+//! They are valid for their holder only, never as an authority: such a certificate is trusted if an authority
+//! in the trust store itself has signed it, with the algorithms and the keys that webpki accepts, and within
+//! its dates. The properties that webpki checks in extensions (usage, names, whether it is an authority) do
+//! not exist here; an authority that constrains names vouches for no such certificate. Source: RFC 5280
+//! section 6.1; Java's `PKIXValidator`, `ConstraintsChecker`.
 
 use std::time::Duration;
 
@@ -19,21 +20,22 @@ use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
 
 use crate::algorithms;
 
-/// One that was read.
+/// A parsed certificate of version 1.
 pub(crate) struct Version1<'a>(X509Certificate<'a>);
 
 impl<'a> Version1<'a> {
-    /// `None`: it is of another version, or no certificate at all.
+    /// Parses a certificate; `None` if it has another version or is malformed.
     pub(crate) fn read(der: &'a CertificateDer<'_>) -> Option<Version1<'a>> {
         let (rest, parsed) = X509Certificate::from_der(der).ok()?;
         let bare = parsed.extensions().is_empty() && parsed.issuer_uid.is_none() && parsed.subject_uid.is_none();
         (rest.is_empty() && parsed.version() == X509Version::V1 && bare).then_some(Version1(parsed))
     }
 
-    /// Whether one of these authorities has signed it, and it is valid now. *Errors*: the most telling reason why not.
+    /// Checks that one of these authorities has signed it and that it is valid now. *Errors*: the most
+    /// informative of the reasons.
     pub(crate) fn check(&self, authorities: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
         check_dates(&self.0, now)?;
-        // What was signed must name the algorithm that it was signed with.
+        // The signed part must name the algorithm of the signature.
         if self.0.signature_algorithm != self.0.tbs_certificate.signature {
             return Err(CertificateError::BadEncoding.into());
         }
@@ -51,12 +53,12 @@ impl<'a> Version1<'a> {
         Err(found.into())
     }
 
-    /// Its key, as it stands in it.
+    /// Returns its public key, encoded as in the certificate.
     pub(crate) fn public_key(&self) -> SubjectPublicKeyInfoDer<'static> {
         self.0.public_key().raw.to_vec().into()
     }
 
-    /// A signature of a handshake in TLS 1.2, made with its key.
+    /// Checks a signature of a TLS 1.2 handshake made with its key.
     pub(crate) fn check_tls12(&self, message: &[u8], signed: &DigitallySignedStruct) -> Result<(), Error> {
         let schemes = algorithms();
         let known = schemes.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
@@ -69,12 +71,12 @@ impl<'a> Version1<'a> {
         let Some(wanted) = inner(&self.0.signature_algorithm) else { return false };
         let candidates = algorithms().all.iter().filter(|algorithm| is(algorithm.signature_alg_id(), &wanted)).copied();
         let signature = &self.0.signature_value;
-        // Bits that fill no byte are no signature.
+        // A signature is a whole number of bytes.
         signature.unused_bits == 0 && verifies(candidates, key, self.0.tbs_certificate.as_ref(), &signature.data)
     }
 }
 
-/// Whether a certificate is valid now.
+/// Checks that a certificate is valid now.
 pub(crate) fn check_dates(certificate: &X509Certificate<'_>, now: UnixTime) -> Result<(), CertificateError> {
     let moment = |time: ASN1Time| Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0));
     let [not_before, not_after] = [certificate.validity().not_before, certificate.validity().not_after]
@@ -90,7 +92,7 @@ fn constrains_names(authority: &X509Certificate<'_>) -> bool {
     !matches!(authority.name_constraints(), Ok(None))
 }
 
-/// Whether one of these algorithms, of those that are for such a key, says that the message was signed with it.
+/// Returns whether one of these algorithms, among those that suit the key, verifies the signature of the message.
 fn verifies(
     candidates: impl Iterator<Item = &'static dyn SignatureVerificationAlgorithm>,
     key: &SubjectPublicKeyInfo<'_>,
@@ -107,7 +109,8 @@ fn is(algorithm: AlgorithmId, wanted: &[u8]) -> bool {
     algorithm.as_ref() == wanted
 }
 
-/// An algorithm as rustls names it: the DER of its name and its parameters, without what is around them.
+/// Returns an algorithm as rustls identifies it: the DER of its identifier and its parameters, without the
+/// enclosing sequence.
 fn inner(algorithm: &AlgorithmIdentifier<'_>) -> Option<Vec<u8>> {
     let mut der = algorithm.algorithm.to_der_vec().ok()?;
     if let Some(parameters) = &algorithm.parameters {

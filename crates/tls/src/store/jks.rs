@@ -1,10 +1,11 @@
-//! Java's own key store, JKS: read by hand, since the crates for it bring writers, random numbers and little care.
+//! Reads Java's own key store, JKS, by hand: the crates for it bring writers, random numbers and little care.
 //!
-//! Big-endian: magic (u32), version (u32, 1 or 2), count (u32), entries; then SHA-1 over the password in UTF-16, the words
-//! `Mighty Aphrodite` and all before. An entry: tag (u32; 1 key, 2 certificate), alias (modified UTF-8), creation time (u64);
-//! a key: its encrypted bytes (u32 length), count of certificates (u32), certificates; a certificate: its type (version 2),
-//! its DER (u32 length). A key is encrypted by XOR with a chain of SHA-1 over password and salt; its last 20 bytes are SHA-1
-//! over password and key. Source: the JDK's documented format (`JavaKeyStore`, `KeyProtector`).
+//! Big-endian: magic (u32), version (u32, 1 or 2), count (u32), entries; then SHA-1 over the password in
+//! UTF-16, the words `Mighty Aphrodite` and all preceding bytes. An entry: tag (u32; 1 key, 2 certificate),
+//! alias (modified UTF-8), creation time (u64); a key: its encrypted bytes (u32 length), count of
+//! certificates (u32), certificates; a certificate: its type (version 2), its DER (u32 length). A key is
+//! encrypted by XOR with a chain of SHA-1 over password and salt; its last 20 bytes are SHA-1 over password
+//! and key. Source: the JDK's documented format (`JavaKeyStore`, `KeyProtector`).
 
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use sha1::{Digest, Sha1};
@@ -16,7 +17,7 @@ const TAG_KEY: u32 = 1;
 const TAG_TRUSTED: u32 = 2;
 const DIGEST_LEN: usize = 20;
 const WHITENER: &[u8] = b"Mighty Aphrodite";
-/// The way keys are encrypted, by its object identifier.
+/// Object identifier of the algorithm that encrypts keys.
 const KEY_PROTECTOR: &str = "1.3.6.1.4.1.42.2.17.1.1";
 
 enum Entry {
@@ -63,7 +64,7 @@ fn entries(bytes: &[u8], secret: &[u8]) -> Result<Vec<Entry>, StoreProblem> {
     let entries: Vec<Entry> = (0..count).map(|_| reader.entry(version)).collect::<Result<_, _>>()?;
     let signed = &bytes[..bytes.len() - reader.rest.len()];
     let digest = reader.take(DIGEST_LEN)?;
-    // ZooKeeper: without a password Java does not look at the sum.
+    // ZooKeeper: without a password Java does not check the digest.
     if !secret.is_empty()
         && Sha1::new().chain_update(secret).chain_update(WHITENER).chain_update(signed).finalize()[..] != *digest
     {
@@ -91,9 +92,9 @@ fn decrypt(encrypted: &[u8], secret: &[u8]) -> Result<Vec<u8>, StoreProblem> {
     if sum == *check { Ok(plain) } else { Err(StoreProblem::Password) }
 }
 
-/// What the key protector made, out of its wrapping: a sequence of an algorithm, and an octet string.
+/// Returns the key protector's output without its wrapping: a sequence of an algorithm and an octet string.
 fn protected_bytes(der: &[u8]) -> Result<&[u8], String> {
-    // The algorithm has a parameter that the strict reader of encrypted keys does not know, so it is read by hand.
+    // Parsed by hand: the algorithm has a parameter that the strict reader of encrypted keys rejects.
     let (sequence, _) = x509_parser::der_parser::parse_der(der)
         .map(|(rest, value)| (value, rest))
         .map_err(|error| error.to_string())?;
@@ -104,7 +105,7 @@ fn protected_bytes(der: &[u8]) -> Result<&[u8], String> {
     if algorithm.as_deref() != Some(KEY_PROTECTOR) {
         return Err(format!("it is encrypted with {}, not as in a JKS store", algorithm.unwrap_or_default()));
     }
-    // The slice lives as long as the input, not as the parsed value.
+    // Returns a slice of the input, which outlives the parsed value.
     let content = octets.as_slice().map_err(|error| error.to_string())?;
     let start = content.as_ptr() as usize - der.as_ptr() as usize;
     Ok(&der[start..start + content.len()])

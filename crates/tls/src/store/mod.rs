@@ -1,8 +1,8 @@
-//! Key stores and trust stores: files to keys and certificates.
+//! Loads key stores and trust stores from files.
 //!
-//! What a store is made of is found by its type (`….type`), else by the end of its name, as ZooKeeper does it
-//! (`KeyStoreFileType`); a file whose first bytes say that it is of another type than its name is read as what it is, as
-//! Java does with JKS and PKCS12.
+//! The type of a store is its `….type` setting, else the extension of the file's name, as in ZooKeeper
+//! (`KeyStoreFileType`). If the first bytes of a file show that JKS and PKCS12 were mixed up, the file's
+//! actual type is used, as in Java.
 
 mod ec;
 mod jks;
@@ -18,22 +18,22 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::{StoreProblem, TlsError};
 
-/// Bytes of a store's file; more is no store.
+/// Maximal length of a store's file, bytes.
 const FILE_LEN_MAX: u64 = 16 << 20;
 
-/// A key and the certificates that speak for it, the key's own first.
+/// A key and its certificate chain, the key's own certificate first.
 #[derive(Debug)]
 pub(crate) struct KeyChain {
     pub(crate) key: PrivateKeyDer<'static>,
     pub(crate) chain: Vec<CertificateDer<'static>>,
 }
 
-/// A password that does not show up in logs.
+/// A password that `Debug` does not show, so that it does not get into logs.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Password(String);
 
 impl Password {
-    /// Wraps it.
+    /// Wraps `text`.
     pub fn new(text: impl Into<String>) -> Password {
         Password(text.into())
     }
@@ -49,18 +49,18 @@ impl fmt::Debug for Password {
     }
 }
 
-/// A store as settings name it.
+/// A store as settings describe it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreSpec {
-    /// The settings' common beginning, as `ssl.keyStore`: for messages.
+    /// Common prefix of the settings, as `ssl.keyStore`, for messages.
     pub key: String,
     /// The file.
     pub path: PathBuf,
-    /// `JKS`, `PEM`, `PKCS12`; empty: by the file's name.
+    /// `JKS`, `PEM`, `PKCS12`; empty: the type in the file's name.
     pub kind: String,
-    /// Its password.
+    /// The password.
     pub password: Password,
-    /// A file with the password; it wins.
+    /// A file with the password, which takes precedence over `password`.
     pub password_path: Option<PathBuf>,
 }
 
@@ -71,14 +71,14 @@ enum Kind {
     Pkcs12,
 }
 
-/// First bytes of a JKS store, and of what older JDKs call JCEKS.
+/// First bytes of a JKS store, and of a JCEKS store of older JDKs.
 const JKS_MAGIC: [u8; 4] = [0xfe, 0xed, 0xfe, 0xed];
 const JCEKS_MAGIC: [u8; 4] = [0xce, 0xce, 0xce, 0xce];
-/// A DER sequence with a long length: how a PKCS12 store begins.
+/// First byte of a PKCS12 store: a DER sequence.
 const DER_SEQUENCE: u8 = 0x30;
 
 impl StoreSpec {
-    /// Loads it as a key store.
+    /// Loads the store as a key store.
     pub(crate) fn load_key(&self) -> Result<KeyChain, TlsError> {
         let load = || {
             let bytes = self.read()?;
@@ -93,7 +93,7 @@ impl StoreSpec {
         Ok(KeyChain { key: ec::completed(key, &chain), chain })
     }
 
-    /// Loads it as a trust store; never empty.
+    /// Loads the store as a trust store, which is never empty.
     pub(crate) fn load_trust(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         let load = || {
             let bytes = self.read()?;
@@ -108,7 +108,7 @@ impl StoreSpec {
         load().map_err(|problem| self.error(problem))
     }
 
-    /// The files it is made of.
+    /// Returns the store's files.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         [Some(self.path.as_path()), self.password_path.as_deref()].into_iter().flatten()
     }
@@ -126,7 +126,7 @@ impl StoreSpec {
         Ok(bytes)
     }
 
-    // ZooKeeper: white space around the password in a file does not count (`SecretUtils`).
+    // ZooKeeper: white space around the password in a file is ignored (`SecretUtils`).
     fn password(&self) -> Result<Password, StoreProblem> {
         let Some(path) = &self.password_path else { return Ok(self.password.clone()) };
         let text = std::fs::read_to_string(path).map_err(|error| {
@@ -145,7 +145,7 @@ impl StoreSpec {
             Some(_) | None => None,
         };
         Ok(match (named, looks) {
-            // Java's loader looks at the bytes, too: what keytool calls JKS is PKCS12 nowadays.
+            // Java's loader looks at the bytes, too: a file that keytool calls JKS is PKCS12 nowadays.
             (Kind::Jks, Some(Kind::Pkcs12)) => Kind::Pkcs12,
             (Kind::Pkcs12, Some(Kind::Jks)) => Kind::Jks,
             (named, _) => named,

@@ -1,5 +1,5 @@
-//! PEM: certificates one after the other, and a key in any of its usual wrappings. Source: `PemReader`, which knows
-//! PKCS8 only.
+//! Reads PEM: certificates one after the other, and a key in any of its usual encodings. Source: `PemReader`,
+//! which supports PKCS8 only.
 
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use pkcs8::pkcs5::EncryptionScheme;
@@ -10,9 +10,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use super::{KeyChain, Password};
 use crate::error::StoreProblem;
 
-/// Rounds that make a key of a password; as many as Java does. More would only keep a start, or a renewal, from ending.
+/// Maximal number of PBKDF2 rounds, the same as Java's. More would only keep a start, or a renewal, from completing.
 const KDF_ITERATIONS_MAX: u32 = 5_000_000;
-/// The same for scrypt, in bytes of memory by its parallel runs; openssl's own limit for one run is 32 MiB.
+/// Maximal cost of scrypt: bytes of memory times parallel runs. openssl's own limit for one run is 32 MiB.
 const KDF_BYTES_MAX: u64 = 256 << 20;
 
 const ENCRYPTED_BEGIN: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
@@ -27,7 +27,7 @@ pub(super) fn key(bytes: &[u8], password: &Password) -> Result<KeyChain, StorePr
     if chain.is_empty() { Err(StoreProblem::NoCertificate) } else { Ok(KeyChain { key, chain }) }
 }
 
-/// Every certificate, in order.
+/// Returns all certificates, in order.
 pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, StoreProblem> {
     CertificateDer::pem_slice_iter(bytes).collect::<Result<_, _>>().map_err(problem)
 }
@@ -44,12 +44,12 @@ fn plain_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, StoreProblem> {
     }
 }
 
-/// The key under a password, as DER. The PEM reader of rustls has no name for it.
+/// Returns the encrypted key as DER. The PEM reader of rustls does not know this section.
 fn encrypted_key(bytes: &[u8]) -> Result<Option<Vec<u8>>, StoreProblem> {
     let text = String::from_utf8_lossy(bytes);
     let Some((_, rest)) = text.split_once(ENCRYPTED_BEGIN) else { return Ok(None) };
     let (base64, _) = rest.split_once(ENCRYPTED_END).ok_or(StoreProblem::Truncated("PEM"))?;
-    // The same base64 under a name that it knows.
+    // The same base64 under a section name that the reader knows.
     let renamed = format!("-----BEGIN PRIVATE KEY-----{base64}-----END PRIVATE KEY-----\n");
     let (_, der) = <(SectionKind, Vec<u8>)>::from_pem_slice(renamed.as_bytes()).map_err(problem)?;
     Ok(Some(der))
@@ -83,7 +83,7 @@ fn is_endless(scheme: &EncryptionScheme) -> bool {
             let bytes = scrypt.cost_parameter.saturating_mul(128 * u64::from(scrypt.block_size));
             bytes.saturating_mul(u64::from(scrypt.parallelization)) > KDF_BYTES_MAX
         }
-        // What the library does not know it refuses.
+        // The library refuses unknown functions itself.
         _ => false,
     }
 }

@@ -1,4 +1,4 @@
-//! PKCS12, as keytool and openssl write it, under the ciphers of today and of before.
+//! Reads PKCS12 as keytool and openssl write it, with current and older ciphers.
 
 use p12_keystore::Pkcs12Archive;
 use p12_keystore::error::Error;
@@ -14,13 +14,13 @@ pub(super) fn key(bytes: &[u8], password: &Password) -> Result<KeyChain, StorePr
     let id = key.local_key_id.as_ref().map(AsRef::as_ref);
     let all: Vec<_> = archive.certs.iter().map(|bag| CertificateDer::from(bag.cert.as_der().to_vec())).collect();
     let own = archive.certs.iter().position(|bag| id.is_some() && bag.local_key_id.as_deref() == id);
-    // Without ids, openssl's order: the key's own certificate first.
+    // Without ids, the order is openssl's: the key's own certificate comes first.
     let own = own.or((id.is_none() && !all.is_empty()).then_some(0)).ok_or(StoreProblem::NoCertificate)?;
     let key = PrivatePkcs8KeyDer::from(key.key.as_der().to_vec()).into();
     Ok(KeyChain { key, chain: chain(&all, own)? })
 }
 
-/// The certificates from one's own up, each followed by its issuer's.
+/// Returns the chain of the certificate at `own`, each certificate followed by its issuer's.
 fn chain(all: &[CertificateDer<'static>], own: usize) -> Result<Vec<CertificateDer<'static>>, StoreProblem> {
     let facts: Vec<Facts> = all.iter().map(Facts::of).collect::<Result<_, _>>().map_err(StoreProblem::Certificate)?;
     let mut order = vec![own];
@@ -34,7 +34,8 @@ fn chain(all: &[CertificateDer<'static>], own: usize) -> Result<Vec<CertificateD
     Ok(order.into_iter().map(|at| all[at].clone()).collect())
 }
 
-/// Certificates that keytool marked as trusted; if it marked none, as in openssl's stores, those that are no key's.
+/// Returns the certificates that keytool marked as trusted; if none is marked, as in openssl's stores, those
+/// that belong to no key.
 pub(super) fn trusted(bytes: &[u8], password: &Password) -> Result<Vec<CertificateDer<'static>>, StoreProblem> {
     let archive = open(bytes, password)?;
     let marked = archive.certs.iter().any(|bag| bag.trusted);
@@ -53,7 +54,7 @@ fn open(bytes: &[u8], password: &Password) -> Result<Pkcs12Archive, StoreProblem
     })
 }
 
-/// Bytes of the outermost DER value, by its head.
+/// Returns the length of the outermost DER value in bytes, according to its header.
 fn declared_len(bytes: &[u8]) -> Option<usize> {
     let count = usize::from(*bytes.get(1)?).checked_sub(0x80).filter(|count| (1..=4).contains(count))?;
     let len = bytes.get(2..2 + count)?.iter().fold(0, |len, byte| len << 8 | usize::from(*byte));

@@ -1,4 +1,4 @@
-//! A configuration follows its files.
+//! Tests that a configuration follows its files.
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ fn new_files_are_in_force_and_bad_ones_are_not() {
     let (first, first_client) = (live.server(), live.client());
     assert!(!live.look());
     assert_eq!(subject(), "CN=first");
-    // The name of the new one is longer, so that its file is, whatever the clock of the file system.
+    // The name in the new certificate is longer, so that the length of its file differs even if the file's time does
+    // not.
     authority.settings("server", &signed("the second one"));
     assert!(live.look());
     assert_eq!(subject(), "CN=the second one");

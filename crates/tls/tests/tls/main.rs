@@ -1,4 +1,4 @@
-//! Stores as files, configurations that follow them, and sessions between them.
+//! Tests of store files, of configurations that follow them, and of sessions that use them.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 

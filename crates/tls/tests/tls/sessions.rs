@@ -1,4 +1,4 @@
-//! Two sessions and no socket between them.
+//! Two sessions without a socket between them.
 
 use oxkeeper_tls::{ClientAuth, LiveTls, ServerName, Session, Sides, TlsSettings, check_name};
 use proptest::prelude::*;
@@ -29,7 +29,7 @@ impl Pair {
         Pair { client, server, to_server, to_client: Vec::new(), heard_by_server, heard_by_client }
     }
 
-    /// Carries bytes to and fro, in pieces of so many, until nothing is on its way.
+    /// Carries bytes both ways, in pieces of `piece` bytes, until none are left.
     pub(crate) fn settle(&mut self, piece: usize) -> Result<(), oxkeeper_tls::SessionError> {
         let mut result = Ok(());
         while result.is_ok() && !(self.to_server.is_empty() && self.to_client.is_empty()) {
@@ -87,12 +87,12 @@ fn who_is_not_trusted_is_told() {
     let (client, server) = settings(&authority, "");
     let stranger = Authority::new();
     let (foreign_client, foreign_server) = settings(&stranger, "");
-    // The client tells the server's certificate from others, by authority and by name.
+    // The client accepts only the right server: by authority and by name.
     assert!(Pair::new(&client, &foreign_server, "localhost").settle(9999).is_err());
     assert!(Pair::new(&client, &server, "elsewhere").settle(9999).is_err());
     let careless = TlsSettings { check_server_names: false, ..client.clone() };
     assert!(Pair::new(&careless, &server, "elsewhere").settle(9999).is_ok());
-    // The server tells its clients.
+    // The server accepts only the right clients.
     let mut foreign = foreign_client.clone();
     foreign.trust_store = client.trust_store.clone();
     assert!(Pair::new(&foreign, &server, "localhost").settle(9999).is_err());
@@ -130,7 +130,7 @@ fn dates_count() {
     }
 }
 
-/// As `openssl req -x509` makes them, and as Java trusts them.
+/// A self-signed certificate as `openssl req -x509` makes it and Java trusts it.
 #[test]
 fn a_listed_certificate_is_trusted_whatever_it_calls_itself() {
     let authority = Authority::new();

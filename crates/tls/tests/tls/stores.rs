@@ -1,4 +1,4 @@
-//! Every kind of store, whole and broken. (What keytool and openssl write today is tried in compat-tests/tls.)
+//! Every kind of store, intact and damaged. (compat-tests/tls tests the stores that keytool and openssl write today.)
 
 use p12_keystore::{
     Certificate, EncryptionAlgorithm, KeyStore, KeyStoreEntry, LocalKeyId, PrivateKey, PrivateKeyChain,
@@ -52,7 +52,7 @@ fn pem_keys_under_a_password() {
     assert!(load_key(from_file).unwrap_err().contains("ssl.keyStore.passwordPath"));
 }
 
-/// As they may be made to keep a server from starting, or from renewing its certificate.
+/// Keys crafted to keep a server from starting, or from renewing its certificate.
 #[test]
 fn keys_that_take_for_ever() {
     let authority = Authority::new();
@@ -157,7 +157,8 @@ proptest! {
     }
 }
 
-/// `keytool -genkeypair -keyalg EC -groupname secp256r1 -dname CN=jks,O=test -storetype JKS -storepass changeit`.
+/// Made by `keytool -genkeypair -keyalg EC -groupname secp256r1 -dname CN=jks,O=test -storetype JKS
+/// -storepass changeit`.
 const JKS_KEYS: &str = "/u3+7QAAAAIAAAABAAAAAQACemsAAAGiCTM+sQAAAH8wfTAOBgorBgEEASoCEQEB\n\
 BQAEa171WOvA2OVTMBvYMzvd0FJXHmZC6iOHXP4RdiuiwwV8dNE8sDn+gi+Vs9Xo\n\
 4eIHvxuStk/0z8e6tQosoWD4pXOSCznzk8TOE9JJtiqYT+7Vu8k32b+OPqZxQz1D\n\
@@ -170,7 +171,7 @@ ivYmDXAD3MID40qjITAfMB0GA1UdDgQWBBQfS0FV0ED5vWFY5ilDweV8HtqJSzAK\n\
 BggqhkjOPQQDAgNHADBEAiAywbJMZ1YgKxcqGwrmgKbZK/innc8i+S2NbEka5MI2\n\
 LgIgCIk5N7YnJaUL+AVq2bGH1YehkZf41eCfl+jsq4591LZGaP03g3Bd2+bMgg0N\n\
 fTeicI7XfA==";
-/// Its certificate, by `keytool -importcert`.
+/// The certificate of `JKS`, imported by `keytool -importcert`.
 const JKS_TRUST: &str = "/u3+7QAAAAIAAAABAAAAAgACemsAAAGiCTNA6wAFWC41MDkAAAFVMIIBUTCB+aAD\n\
 AgECAghzyoL7xq381TAKBggqhkjOPQQDAjAdMQ0wCwYDVQQKEwR0ZXN0MQwwCgYD\n\
 VQQDEwNqa3MwIBcNMjYxMTIzMTYxODAyWhgPMjEyNjEwMzAxNjE4MDJaMB0xDTAL\n\

@@ -1,4 +1,4 @@
-//! Certificates made on the spot, and the files they are put into.
+//! Certificates made during the test, and the files they are stored in.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 
 pub(crate) const PASSWORD: &str = "pass word";
 
-/// An authority, and files that it signs for.
+/// An authority, and the files with certificates that it signs.
 pub(crate) struct Authority {
     pub(crate) dir: tempfile::TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -27,13 +27,13 @@ impl Authority {
         Authority::with(|_| {})
     }
 
-    /// One whose certificate is another in this way.
+    /// Makes an authority whose certificate `change` has modified.
     pub(crate) fn with(change: impl FnOnce(&mut CertificateParams)) -> Authority {
         let issuer = CertifiedIssuer::self_signed(of_authority(change), KeyPair::generate().unwrap()).unwrap();
         Authority { dir: tempfile::tempdir().unwrap(), issuer }
     }
 
-    /// One that another speaks for.
+    /// Makes an authority whose certificate `other` signed.
     pub(crate) fn signed_by(other: &Authority) -> Authority {
         let params = of_authority(|params| params.distinguished_name.push(DnType::CommonName, "middle"));
         let issuer = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &other.issuer).unwrap();
@@ -79,7 +79,7 @@ impl Authority {
         self.issuer.der().to_vec()
     }
 
-    /// Settings of somebody with this certificate who trusts the authority.
+    /// Returns settings with this certificate as our own, which trust the authority.
     pub(crate) fn settings(&self, name: &str, signed: &Signed) -> TlsSettings {
         let key = self.write(&format!("{name}.pem"), signed.key_pem.clone() + &signed.certificate_pem);
         let trust = self.write("trust.pem", self.trust_pem());
@@ -105,7 +105,7 @@ pub(crate) fn spec(key: &str, path: &Path, password: &str) -> StoreSpec {
     StoreSpec { key: key.to_owned(), path: path.to_owned(), password: Password::new(password), ..StoreSpec::default() }
 }
 
-/// What a server with this key store would say.
+/// Loads the store as a server's key store. Returns the error as text.
 pub(crate) fn load_key(store: StoreSpec) -> Result<Arc<LiveTls>, String> {
     let settings = TlsSettings {
         prefix: "ssl.".to_owned(),
@@ -116,7 +116,7 @@ pub(crate) fn load_key(store: StoreSpec) -> Result<Arc<LiveTls>, String> {
     LiveTls::load(settings, Sides::Server).map_err(|error| error.to_string())
 }
 
-/// What a client with this trust store would say.
+/// Loads the store as a client's trust store. Returns the error as text.
 pub(crate) fn load_trust(store: StoreSpec) -> Result<Arc<LiveTls>, String> {
     let settings = TlsSettings { prefix: "ssl.".to_owned(), trust_store: Some(store), ..TlsSettings::default() };
     LiveTls::load(settings, Sides::Client).map_err(|error| error.to_string())

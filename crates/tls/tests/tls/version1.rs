@@ -1,6 +1,7 @@
-//! Certificates of version 1: who is let in with one, and all who are not.
+//! Certificates of version 1: the clients that are accepted with one, and those that are refused.
 //!
-//! Those in `weak` are openssl's (`x509 -req`, 36,000 days, one key): nothing here signs with SHA-1, MD5 or short keys.
+//! Those in `weak` were made by openssl (`x509 -req`, 36,000 days, one key), because nothing here signs with
+//! SHA-1, MD5 or short keys.
 
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What a sequence is made of, each part with its tag and length.
+/// Returns the elements of a sequence, each with its tag and length.
 fn parts(sequence: &[u8]) -> Vec<&[u8]> {
     let (_, outer) = Any::from_der(sequence).unwrap();
     let (mut rest, mut found) = (outer.data, Vec::new());
@@ -41,7 +42,7 @@ fn parts(sequence: &[u8]) -> Vec<&[u8]> {
     found
 }
 
-/// The same certificate without these parts, signed again by this key.
+/// Returns the certificate without the parts that have these tags, signed again with this key.
 fn without(certificate: &[u8], tags: &[u8], key: &KeyPair) -> Vec<u8> {
     let whole = parts(certificate);
     let kept: Vec<_> = parts(whole[0]).into_iter().filter(|part| !tags.contains(&part[0])).collect();
@@ -69,7 +70,7 @@ fn holder(authority: &Authority, name: &str) -> Signed {
     authority.sign(name, &[], |_| {}).version1(authority)
 }
 
-/// What becomes of a client with this certificate before a server that trusts what stands in `trust`.
+/// Returns the result for a client with this certificate at a server that trusts the certificates in `trust`.
 fn enter(client: &Signed, chain: &str, trust: &str) -> Result<String, String> {
     let authority = Authority::new();
     let server = authority.sign("server", &["localhost"], |_| {});
@@ -99,7 +100,7 @@ fn both_sides_may_have_one() {
         pair.settle(9999).unwrap();
         let subject = oxkeeper_tls::Facts::of(pair.server.peer_certificate().unwrap()).unwrap().subject;
         assert_eq!(subject, "CN=client");
-        // It has no names but its subject's.
+        // It has no names except the subject.
         let error = Pair::new(&change(&client), &change(&server), "elsewhere").settle(9999).unwrap_err();
         assert!(error.to_string().contains("not valid for name"), "{error}");
     }
@@ -113,10 +114,10 @@ fn who_signed_it_counts() {
     refused(&holder(&other, "client"), "", &authority.trust_pem(), "BadSignature");
     let named = Authority::with(|params| params.distinguished_name = rcgen::DistinguishedName::new());
     refused(&holder(&named, "client"), "", &authority.trust_pem(), "UnknownIssuer");
-    // Of two authorities of one name, either.
+    // Two authorities of the same name: either may have signed it.
     let both = other.trust_pem() + &authority.trust_pem();
     assert_eq!(enter(&holder(&authority, "client"), "", &both), Ok("CN=client".to_owned()));
-    // One bit of what was signed, or of the signature, is another.
+    // A single bit of the signed part, or of the signature, is flipped.
     let client = holder(&authority, "client");
     for at in [20, client.certificate_der.len() - 3] {
         let mut der = client.certificate_der.clone();
@@ -141,7 +142,7 @@ fn dates_count() {
     }
 }
 
-/// Whoever has one cannot make others.
+/// The holder of such a certificate cannot make others.
 #[test]
 fn it_speaks_for_nobody_else() {
     let root = Authority::new();
@@ -165,12 +166,12 @@ fn it_has_no_extensions() {
 }
 
 fn enter_der(client: &Signed, der: Vec<u8>, authority: &Authority) -> Result<String, String> {
-    // What our own side refuses to show, a stranger may show.
+    // Our own client refuses to show such a certificate; another client may show it.
     let (key, chain) = (client.key_der.clone(), vec![CertificateDer::from(der)]);
     stranger(chain, key, authority).map_err(|error| error.to_string())
 }
 
-/// A client that shows any certificate, and signs with any key.
+/// Dials as a client that shows any certificate and signs with any key.
 fn stranger(chain: Vec<CertificateDer<'static>>, key: Vec<u8>, authority: &Authority) -> Result<String, SessionError> {
     let server =
         LiveTls::load(authority.settings("server", &authority.sign("server", &["localhost"], |_| {})), Sides::Server);
@@ -207,7 +208,7 @@ fn the_algorithm_is_signed_too() {
     let authority = Authority::new();
     let client = holder(&authority, "client");
     let whole = parts(&client.certificate_der);
-    // ecdsa-with-SHA384 around what says ecdsa-with-SHA256.
+    // ecdsa-with-SHA384 around a signed part that says ecdsa-with-SHA256.
     let other = element(SEQUENCE, &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03]);
     let der = signed(whole[0], &other, authority.key());
     let error = enter_der(&client, der, &authority).unwrap_err();
@@ -238,7 +239,8 @@ fn weak_signatures_are_none() {
     refused(&holder(include_str!("weak/short.pem")), "", short_ca, "BadSignature");
 }
 
-/// Of any version: a certificate that is trusted as it is makes no others, unless it says that it is an authority's.
+/// Holds for every version: a certificate that is trusted as it is cannot sign others, unless it says that it
+/// is an authority.
 #[test]
 fn who_is_listed_signs_for_nobody() {
     let listed = |change: fn(&mut CertificateParams)| {
@@ -257,7 +259,7 @@ fn who_is_listed_signs_for_nobody() {
     assert_eq!(trusted, (Ok("CN=client".to_owned()), Ok("CN=client".to_owned())));
 }
 
-/// Those of version 1 cannot say what they are.
+/// Certificates of version 1 cannot say whether they are an authority.
 #[test]
 fn of_version_1_who_signed_itself_is_an_authority() {
     let root = Authority::new();
