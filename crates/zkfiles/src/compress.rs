@@ -1,7 +1,9 @@
-//! The three ways in which a snapshot is stored, told by the end of its name, or by how it begins. Source: `SnapStream`.
+//! The three storage forms of a snapshot, recognized by the extension of its name or by its first bytes.
+//! Source: `SnapStream`.
 //!
-//! Snappy is not the framing of the Snappy project but that of the library `snappy-java`: a header of 16 bytes, then blocks
-//! of raw Snappy, each with its length (u32) in front. Source: `SnappyInputStream`, `SnappyOutputStream`.
+//! Snappy here is not the framing of the Snappy project but that of the library `snappy-java`: a header of 16
+//! bytes, then blocks of raw Snappy, each preceded by its length (u32). Source: `SnappyInputStream`,
+//! `SnappyOutputStream`.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -13,7 +15,7 @@ use snap::raw::{Decoder, Encoder, decompress_len};
 
 use crate::error::{FileError, io_error};
 
-/// Bytes read from and written to a file at once.
+/// Bytes read from or written to a file at once.
 const BUFFER_LEN: usize = 256 << 10;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const SNAPPY_MAGIC: [u8; 8] = *b"\x82SNAPPY\0";
@@ -21,13 +23,13 @@ const SNAPPY_MAGIC: [u8; 8] = *b"\x82SNAPPY\0";
 const SNAPPY_VERSIONS: [u8; 8] = [0, 0, 0, 1, 0, 0, 0, 1];
 /// Bytes of content in a block: the library's default.
 const SNAPPY_BLOCK_LEN: usize = 32 << 10;
-/// Bytes of a block, compressed or not: more is damage.
+/// Maximal length of a block, compressed or not, bytes; a greater length is damage.
 const SNAPPY_BLOCK_LEN_MAX: usize = 64 << 20;
 
-/// How a snapshot is stored.
+/// Storage form of a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compression {
-    /// As it is.
+    /// No compression.
     #[default]
     None,
     /// gzip.
@@ -37,7 +39,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// By the name's end.
+    /// Returns the form that the extension of the name stands for.
     pub fn of(path: &Path) -> Compression {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("gz") => Compression::Gzip,
@@ -46,7 +48,7 @@ impl Compression {
         }
     }
 
-    /// What a name ends with.
+    /// Returns the extension for names of this form, dot included.
     pub fn suffix(self) -> &'static str {
         match self {
             Compression::None => "",
@@ -55,10 +57,10 @@ impl Compression {
         }
     }
 
-    /// Writes the whole content: `write` is given where to. The stream is flushed and complete afterwards.
+    /// Compresses everything that `write` writes into `out`. Afterwards the stream is complete and flushed.
     ///
     /// # Errors
-    /// Whatever `write` or `out` returns.
+    /// Those of `write` and `out`.
     pub fn wrap<W: Write, T>(self, out: W, write: impl FnOnce(&mut dyn Write) -> io::Result<T>) -> io::Result<(T, W)> {
         let out = BufWriter::with_capacity(BUFFER_LEN, out);
         let (done, out) = match self {
@@ -79,10 +81,10 @@ impl Compression {
     }
 }
 
-/// A file's content, and how far the file itself was read.
+/// Opens a file to read its decompressed content. Each read of the file reports its length to `progress`.
 ///
 /// # Errors
-/// The system refuses.
+/// The system cannot open the file.
 pub fn open(path: &Path, progress: impl FnMut(u64) + 'static) -> Result<Box<dyn Read>, FileError> {
     let file = File::open(path).map_err(io_error(path, "open"))?;
     let file = BufReader::with_capacity(BUFFER_LEN, Watched { file, progress });
@@ -93,7 +95,7 @@ pub fn open(path: &Path, progress: impl FnMut(u64) + 'static) -> Result<Box<dyn 
     })
 }
 
-/// The content of a stream, which has no name: how it is stored is told by its first bytes.
+/// Reads the decompressed content of a stream. A stream has no name, so its first bytes tell the form.
 ///
 /// # Errors
 /// Those of `stream`.
@@ -110,7 +112,7 @@ pub(crate) fn open_stream<'s>(mut stream: impl Read + 's) -> io::Result<Box<dyn 
     })
 }
 
-/// Tells of each read how many bytes it brought.
+/// A file that reports the length of each read.
 struct Watched<P> {
     file: File,
     progress: P,
@@ -136,7 +138,7 @@ impl<R: Read> SnappyReader<R> {
         SnappyReader { inner, begun: false, block: Vec::new(), taken: 0 }
     }
 
-    /// The next four bytes; `None` at the end.
+    /// Returns the next four bytes; `None` at the end.
     fn word(&mut self) -> io::Result<Option<[u8; 4]>> {
         let mut word = Vec::with_capacity(4);
         (&mut self.inner).take(4).read_to_end(&mut word)?;
@@ -153,12 +155,12 @@ impl<R: Read> SnappyReader<R> {
         if first == SNAPPY_MAGIC[..4] && rest[..4] == SNAPPY_MAGIC[4..] { Ok(()) } else { Err(bad("no snappy header")) }
     }
 
-    /// False at the end.
+    /// Reads the next block. Returns false at the end.
     fn next_block(&mut self) -> io::Result<bool> {
         let Some(mut word) = self.word()? else {
             return if self.begun { Ok(false) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
         };
-        // Streams may stand one behind the other, each with its header.
+        // Streams may be concatenated, each with its header.
         while !self.begun || word == SNAPPY_MAGIC[..4] {
             self.header(word)?;
             self.begun = true;
@@ -253,7 +255,7 @@ mod tests {
 
     #[test]
     fn snappy_blocks_are_those_of_the_java_library() {
-        // `new SnappyOutputStream(out).write("aaaaaaaaaaaaaaaaaaaa")` of snappy-java 1.1.10.
+        // Output of `new SnappyOutputStream(out).write("aaaaaaaaaaaaaaaaaaaa")` in snappy-java 1.1.10.
         let golden = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01\0\0\0\x06\x14\x00a\x4a\x01\x00";
         let mut content = Vec::new();
         SnappyReader::new(&golden[..]).read_to_end(&mut content).expect("sound");

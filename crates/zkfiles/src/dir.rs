@@ -1,8 +1,9 @@
-//! A data directory of ZooKeeper: which of its files count, and the state they amount to.
+//! A data directory of ZooKeeper: selects the files that count and loads the state from them.
 //!
-//! The newest snapshot that is sound, then every transaction behind it, as ZooKeeper itself starts. What is missing between them
-//! is told ([`Found::losses`]): whoever takes over what is incomplete should know.
-//! Source: `FileTxnSnapLog.restore`, `FileSnap.findNValidSnapshots`, `FileTxnLog.FileTxnIterator.init`.
+//! Loads the newest intact snapshot, then every transaction after it, as ZooKeeper itself does at start.
+//! Reports the parts that are missing between them ([`Found::losses`]), because the operator should know that
+//! the state is incomplete. Source: `FileTxnSnapLog.restore`, `FileSnap.findNValidSnapshots`,
+//! `FileTxnLog.FileTxnIterator.init`.
 
 use std::cell::RefCell;
 use std::io::Read;
@@ -17,88 +18,88 @@ use crate::error::{FileError, Problem, io_error};
 use crate::loading::{Counting, Loading, MissingAcl, Told, comparable, nonsense, read_snapshot};
 use crate::loss::Loss;
 
-/// Where ZooKeeper keeps its files below the directories an operator names.
+/// Subdirectory in which ZooKeeper keeps its files, below the configured directories.
 const VERSION_DIR: &str = "version-2";
 pub(crate) const SNAPSHOT_PREFIX: &str = "snapshot.";
 const LOG_PREFIX: &str = "log.";
 /// ZooKeeper: a member of an ensemble keeps this file beside its snapshots, a standalone server does not.
 const EPOCH_FILE: &str = "currentEpoch";
-/// ZooKeeper: older ones are not tried.
+/// Maximal number of snapshots tried. ZooKeeper: older ones are not tried.
 const SNAPSHOTS_MAX: usize = 100;
 
-/// How far reading has come.
+/// Progress of reading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes of files read.
+    /// Bytes of files read so far.
     pub read: u64,
-    /// Bytes of files there are to read, as far as it is known which ones.
+    /// Total bytes of the files to read, as far as these are known.
     pub total: u64,
 }
 
-/// How a directory is read.
+/// Options for reading a directory.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Against crafted collisions of paths.
+    /// Hash seed, against crafted collisions of paths.
     pub seed: u64,
-    /// Damage in the last log ends it there, instead of ending the import.
+    /// Whether damage in the last log ends the log there, instead of failing the import.
     pub stop_at_damage: bool,
-    /// Logs without a snapshot begin with nothing: ZooKeeper's `snapshot.trust.empty`.
+    /// Whether logs without a snapshot begin with an empty tree: ZooKeeper's `snapshot.trust.empty`.
     pub trust_empty: bool,
-    /// Somebody said that logs are where we look for them: without one, nothing was written behind the snapshot.
+    /// Whether the operator named the directory of the logs: if it has none, nothing was written after the snapshot.
     pub logs_named: bool,
 }
 
-/// What a directory amounts to.
+/// State loaded from a directory.
 #[derive(Debug)]
 pub struct Loaded {
-    /// Not finished yet: sessions are still to be kept or left out.
+    /// The state, not finished yet: sessions are still to be kept or left out.
     pub importing: Importing,
-    /// The last transaction in it.
+    /// The last transaction in the state.
     pub zxid: i64,
-    /// What was found.
+    /// Report about the files.
     pub found: Found,
 }
 
-/// What was found in a directory.
+/// Report about the files of a directory.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     /// The snapshot that was used; `None` if the logs have everything.
     pub snapshot: Option<PathBuf>,
-    /// Its zxid.
+    /// Zxid of the snapshot.
     pub snapshot_zxid: i64,
-    /// Logs read.
+    /// Number of logs read.
     pub logs: usize,
-    /// Transactions behind the snapshot.
+    /// Number of transactions after the snapshot.
     pub transactions: u64,
     /// Evidence that the tree is the one that ZooKeeper had.
     pub checked: Checked,
-    /// What an operator should know.
+    /// Notes for the operator.
     pub notes: Vec<String>,
     /// Missing parts.
     pub losses: Vec<Loss>,
-    /// The last log is damaged, and what is behind was left out, as asked.
+    /// Whether the last log is damaged and the rest of it was left out, as the options ask.
     pub stopped_at_damage: bool,
 }
 
-/// The last tree digest of ZooKeeper's that is that of the tree read.
+/// The last of ZooKeeper's tree digests that matches the tree read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checked {
-    /// None: old releases write none.
+    /// No digest matched; old releases write none.
     #[default]
     Nothing,
-    /// The snapshot's.
+    /// The digest of the snapshot.
     Snapshot,
-    /// The one with this transaction.
+    /// The digest in this transaction.
     Transaction(Zxid),
 }
 
-/// A file and the zxid in its name.
+/// The zxid in a file's name, and the file.
 pub(crate) type Named = (i64, PathBuf);
 
-/// Reads what is in `data_dir` and `data_log_dir` (the same, unless ZooKeeper's dataLogDir is set).
+/// Reads the files in `data_dir` and `data_log_dir` (the same, unless ZooKeeper's dataLogDir is set).
 ///
 /// # Errors
-/// Any [`FileError`]. What is missing is none: see [`Found::losses`].
+/// Any [`FileError`]. Missing parts are not errors: see [`Found::losses`].
 pub fn load(
     data_dir: &Path,
     data_log_dir: &Path,
@@ -126,14 +127,15 @@ pub fn load(
     Ok(loading.finish(dirs.snapshot_dir.join(EPOCH_FILE).exists()))
 }
 
-/// Where the files are.
+/// Directories of the snapshots and the logs.
 struct Dirs {
     snapshot_dir: PathBuf,
     log_dir: PathBuf,
 }
 
 impl Dirs {
-    /// Whether two directories have files of the other kind. Source: `FileTxnSnapLog.checkLogDir`, `checkSnapDir`.
+    /// Returns a loss if two separate directories contain files of each other's kind. Source:
+    /// `FileTxnSnapLog.checkLogDir`, `checkSnapDir`.
     fn mixed(&self) -> Result<Option<Loss>, FileError> {
         let Dirs { snapshot_dir, log_dir } = self;
         let same = |left: &Path, right: &Path| left.canonicalize().ok() == right.canonicalize().ok();
@@ -145,7 +147,7 @@ impl Dirs {
     }
 }
 
-/// Reads one snapshot file, as a backup is.
+/// Reads a single snapshot file, such as a backup.
 ///
 /// # Errors
 /// Any [`FileError`].
@@ -161,21 +163,21 @@ pub fn load_file(path: &Path, seed: u64, progress: impl FnMut(Progress) + 'stati
     Ok(loading.finish(false))
 }
 
-/// What a stream of one snapshot amounts to: it has no name that says of which transaction it is.
+/// State read from a stream of one snapshot, which has no name with a zxid.
 #[derive(Debug)]
 pub struct Streamed {
-    /// Not finished yet: sessions are still to be kept or left out.
+    /// The state, not finished yet: sessions are still to be kept or left out.
     pub importing: Importing,
-    /// The last transaction in it.
+    /// The last transaction in the state.
     pub zxid: i64,
-    /// Whether its tree digest is that of the tree read; `None` if it has none of that transaction.
+    /// Whether the snapshot's tree digest matches the tree read; `None` if it has no digest at that transaction.
     pub digest_matches: Option<bool>,
 }
 
-/// Reads one snapshot to the end of the stream, as AdminServer's `snapshot` sends it: plain, gzip or snappy.
+/// Reads one snapshot to the end of the stream, in the form AdminServer's `snapshot` sends: plain, gzip or snappy.
 ///
 /// # Errors
-/// Any [`Problem`]; nothing of it may be used.
+/// Any [`Problem`]; no part of the state may be used then.
 pub fn load_stream(stream: impl Read, seed: u64) -> Result<Streamed, Problem> {
     let content = open_stream(stream).map_err(|source| Problem::Unreadable { offset: 0, source })?;
     let (importing, trailer) = read_snapshot(content, seed, MissingAcl::Refuse)?;
@@ -186,13 +188,13 @@ pub fn load_stream(stream: impl Read, seed: u64) -> Result<Streamed, Problem> {
     Ok(Streamed { importing, zxid, digest_matches })
 }
 
-/// The directory that has the files: the one named, or `version-2` in it.
+/// Returns the directory that has the files: `dir` itself, or `version-2` in it.
 pub fn version_dir(dir: &Path) -> PathBuf {
     let below = dir.join(VERSION_DIR);
     if below.is_dir() { below } else { dir.to_path_buf() }
 }
 
-/// The files of a kind in a directory, by zxid.
+/// Lists the files with this prefix in a directory, in the order of their zxids.
 fn list(dir: &Path, prefix: &str) -> Result<Vec<Named>, FileError> {
     let mut files = Vec::new();
     for entry in dir.read_dir().map_err(io_error(dir, "list"))? {
@@ -205,7 +207,7 @@ fn list(dir: &Path, prefix: &str) -> Result<Vec<Named>, FileError> {
     Ok(files)
 }
 
-/// The zxid in the name of a file of a kind.
+/// Parses the zxid in the name of a file with this prefix.
 pub fn zxid_of(name: &str, prefix: &str) -> Option<i64> {
     let rest = name.strip_prefix(prefix)?;
     let hex = rest.strip_suffix(".gz").or_else(|| rest.strip_suffix(".snappy")).unwrap_or(rest);
@@ -220,14 +222,15 @@ fn len_of(path: &Path) -> Result<u64, FileError> {
     Ok(path.metadata().map_err(io_error(path, "open"))?.len())
 }
 
-/// Selects from logs in order those that count: the last that may have the transaction behind the snapshot, and all after it.
+/// Selects the logs that count, from logs in order: the last one that may have the first transaction after
+/// the snapshot, and all later ones.
 fn behind(logs: &[Named], snapshot_zxid: i64) -> &[Named] {
     let from = snapshot_zxid.saturating_add(1);
     let first = logs.iter().rposition(|(zxid, _)| *zxid <= from).unwrap_or(0);
     &logs[first..]
 }
 
-/// The newest snapshot that is sound.
+/// Loads the newest intact snapshot.
 fn load_snapshot(
     dir: &Path,
     snapshots: &[Named],

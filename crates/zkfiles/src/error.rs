@@ -1,4 +1,4 @@
-//! Why a file is not what it should be.
+//! Errors of ZooKeeper's files.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,140 +6,140 @@ use std::path::{Path, PathBuf};
 use oxkeeper_proto::DecodeError;
 use thiserror::Error;
 
-/// What is wrong with the bytes of a file. Offsets are those of the uncompressed content.
+/// Defects in the bytes of a file. Offsets are positions in the uncompressed content.
 #[derive(Debug, Error)]
 pub enum Problem {
-    /// The system cannot read it, or its compression is damaged.
+    /// The system cannot read the file, or its compression is damaged.
     #[error("cannot be read at byte {offset}: {source}")]
     Unreadable {
-        /// Where.
+        /// Position in bytes.
         offset: u64,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// It ends too early.
+    /// The file ends too early.
     #[error("ends at byte {offset}, inside {what}: the file was cut short")]
     Truncated {
-        /// Where.
+        /// Position in bytes.
         offset: u64,
-        /// What is there.
+        /// The part of the file that is incomplete.
         what: &'static str,
     },
-    /// It begins with something else.
+    /// The first bytes are not those of the expected kind of file.
     #[error("is not a {wanted}: it begins with {found:#010x}")]
     Foreign {
-        /// What it should be.
+        /// The expected kind of file.
         wanted: &'static str,
-        /// Its first four bytes.
+        /// First four bytes of the file.
         found: u32,
     },
-    /// A format this release does not know.
+    /// The version of the format is not supported.
     #[error("is a {what} of version {found}; this release reads version {supported}")]
     Version {
-        /// What it is.
+        /// The kind of file.
         what: &'static str,
         /// Its version.
         found: i32,
-        /// The one it should be.
+        /// The supported version.
         supported: i32,
     },
-    /// A checksum does not hold.
+    /// A checksum does not match.
     #[error("is damaged: the checksum at byte {offset} is {found:#x}, its content has {computed:#x}")]
     Checksum {
-        /// Where the checksum stands.
+        /// Position of the checksum.
         offset: u64,
-        /// What it says.
+        /// The checksum in the file.
         found: i64,
-        /// What it should say.
+        /// The checksum of the content.
         computed: u32,
     },
-    /// Sound bytes that make no sense.
+    /// A value that cannot be right.
     #[error("makes no sense at byte {offset}: {what}")]
     Nonsense {
-        /// Where.
+        /// Position in bytes.
         offset: u64,
-        /// What.
+        /// Description of the value.
         what: String,
     },
-    /// A transaction of a kind this release does not know.
+    /// The type of a transaction is unknown.
     #[error(
         "has transaction {zxid:#x} of unknown type {op} at byte {offset}: it was written by a release of ZooKeeper newer than 3.9"
     )]
     UnknownTransaction {
-        /// Where.
+        /// Position in bytes.
         offset: u64,
-        /// Which.
+        /// Zxid of the transaction.
         zxid: i64,
-        /// Its type.
+        /// Type of the transaction.
         op: i32,
     },
-    /// A transaction that cannot be decoded.
+    /// A transaction cannot be decoded.
     #[error("has transaction {zxid:#x} of type {op} at byte {offset} that cannot be decoded: {source}")]
     Transaction {
-        /// Where.
+        /// Position in bytes.
         offset: u64,
-        /// Which; 0 if not even that can be read.
+        /// Zxid of the transaction; 0 if not even that can be read.
         zxid: i64,
-        /// Its type.
+        /// Type of the transaction.
         op: i32,
-        /// What is wrong with it.
+        /// The reason.
         source: DecodeError,
     },
 }
 
-/// What is wrong with a file or a directory.
+/// Errors of a file or a directory.
 #[derive(Debug, Error)]
 pub enum FileError {
-    /// Its content.
+    /// The content of a file is defective.
     #[error("{path} {problem}")]
     Content {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What.
+        /// The defect.
         problem: Problem,
     },
-    /// The system refuses it.
+    /// The system refuses an operation on a file.
     #[error("cannot {what} {path}: {source}")]
     Io {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What was tried.
+        /// The operation.
         what: &'static str,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
-    /// The directory has none of ZooKeeper's files.
+    /// The directory has no files of ZooKeeper.
     #[error("{path} holds no files of Apache ZooKeeper: neither it nor its version-2 has a snapshot.* or a log.*")]
     Empty {
-        /// Which.
+        /// The directory.
         path: PathBuf,
     },
-    /// A log without a snapshot.
+    /// There are logs, but no snapshot.
     #[error(
         "{path} holds transaction logs, but no snapshot to begin with: what was before them is missing. Apache ZooKeeper 3.5 and later writes a snapshot at its first start: is dataDir right, and is --data-log-dir the dataLogDir? (If it was started with snapshot.trust.empty=true, say so in zoo.cfg or SERVER_JVMFLAGS, or with --trust-empty-snapshot)"
     )]
     NoSnapshot {
-        /// Which.
+        /// The directory.
         path: PathBuf,
     },
-    /// No snapshot can be used.
+    /// No snapshot is usable.
     #[error("no snapshot of {path} can be used: {}", problems.join("; "))]
     NoSoundSnapshot {
-        /// Which directory.
+        /// The directory.
         path: PathBuf,
-        /// What is wrong with each.
+        /// The defect of each snapshot.
         problems: Vec<String>,
     },
 }
 
 impl Problem {
-    /// Of this file.
+    /// Adds the file's path.
     pub fn of(self, path: &Path) -> FileError {
         FileError::Content { path: path.to_path_buf(), problem: self }
     }
 }
 
-/// For `map_err`: the system refused to do this to the file.
+/// Makes the error of an operation that the system refused, for `map_err`.
 pub fn io_error(path: &Path, what: &'static str) -> impl Fn(io::Error) -> FileError {
     move |source| FileError::Io { path: path.to_path_buf(), what, source }
 }

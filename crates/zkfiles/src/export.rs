@@ -1,4 +1,4 @@
-//! A state as a snapshot of ZooKeeper, and the number that tells two states apart.
+//! Writes a state as a snapshot of ZooKeeper, and computes a fingerprint of a state.
 
 use std::io::{self, Write};
 
@@ -12,22 +12,22 @@ use sha1::{Digest as _, Sha1};
 use crate::snapshot::Digest;
 use crate::write::Writer;
 
-/// Znodes between two reports of progress.
+/// Znodes between two progress reports.
 const REPORT_ZNODES: usize = 1024;
 
-/// What a znode stores beside path, data and ACL.
+/// Returns the stored stat of a znode.
 pub fn stored(versions: &Versions) -> StoredStat {
     let &Versions { czxid, mzxid, pzxid, ctime, mtime, owner, version, cversion, aversion, acl: _ } = versions;
     StoredStat { czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid }
 }
 
-/// The name ZooKeeper looks for, without the suffix of a compression.
+/// Returns the name that ZooKeeper looks for, without the extension of a compression.
 pub fn file_name(zxid: i64) -> String {
     format!("snapshot.{zxid:x}")
 }
 
-/// Every znode with its path as ZooKeeper writes it, parents first, children in the order in which clients see them: who
-/// loads them takes them in so. Source: `DataTree.serializeNode`.
+/// Iterates over all znodes with the paths that ZooKeeper writes, parents first, children in the order in
+/// which clients see them: a loader inserts them in this order. Source: `DataTree.serializeNode`.
 fn walk(state: &State) -> impl Iterator<Item = (Slot, String, &Znode)> {
     let tree = state.tree();
     let mut waiting = vec![Slot::ROOT];
@@ -39,7 +39,7 @@ fn walk(state: &State) -> impl Iterator<Item = (Slot, String, &Znode)> {
     })
 }
 
-/// Writes a state; `progress` is told how many znodes are written.
+/// Writes a state; calls `progress` with the number of znodes written so far.
 ///
 /// # Errors
 /// Those of `out`.
@@ -60,8 +60,8 @@ pub fn write_state<W: Write>(state: &State, out: W, mut progress: impl FnMut(usi
     writer.finish(Digest { zxid: state.zxid().0, version: 2, digest: state.tree().digest() as i64 })
 }
 
-/// A number that is the same for states with the same znodes (data, ACLs, stats), sessions and last transaction, whatever
-/// they were read from, and another one for any two that differ. Never 0.
+/// Computes a number, never 0, that is equal for states with the same znodes (data, ACLs, stats), sessions
+/// and last transaction, regardless of their source, and differs for states that differ.
 pub fn fingerprint(state: &State) -> u64 {
     let mut sum = hashed(b"zxid", &state.zxid().0.to_be_bytes());
     for (id, session) in state.sessions().iter() {
@@ -83,7 +83,7 @@ pub fn fingerprint(state: &State) -> u64 {
     sum.max(1)
 }
 
-/// The first eight bytes of SHA-1: a sum of these over records in any order says what is among them.
+/// Returns the first eight bytes of SHA-1. The sum of these over a set of records identifies the set, in any order.
 fn hashed(kind: &[u8], bytes: &[u8]) -> u64 {
     let hash = Sha1::new().chain_update(kind).chain_update(bytes).finalize();
     u64::from_be_bytes(*hash.first_chunk().expect("SHA-1 has 20 bytes"))
@@ -106,7 +106,7 @@ mod tests {
                 StoredStat { czxid, mzxid, ctime: 0, mtime: 0, version: 0, cversion: 0, aversion: 0, owner, pzxid };
             importing.znode(path, None, &[], &stat).expect("it has a place");
         };
-        // One hash code: the older one first, and what is below it before the other.
+        // Both names have one hash code: the older one comes first, and its descendants come before the other.
         for (path, czxid) in [("", 0), ("/d", 1), ("/d/Aa", 4), ("/d/BB", 2), ("/d/BB/x", 3), ("/d/Aa/y", 5)] {
             znode(path, czxid);
         }

@@ -1,4 +1,4 @@
-//! Fields of a stream, Jute-encoded, with the place and the Adler-32 of everything read so far.
+//! Reads Jute-encoded fields of a stream. Tracks the position and the Adler-32 of everything read so far.
 
 use std::io::{self, Read};
 
@@ -8,12 +8,12 @@ use simd_adler32::Adler32;
 
 use crate::error::Problem;
 
-/// Bytes reserved for a field before its bytes are there: a length that lies costs no more.
+/// Maximal bytes reserved for a field before they are read, so that a false length costs no more.
 const RESERVE_MAX: usize = 1 << 20;
-/// Entries of one ACL. ZooKeeper's own frame limit allows far fewer.
+/// Maximal entries of one ACL. ZooKeeper's own frame limit allows far fewer.
 const ACL_ENTRIES_MAX: i32 = 1 << 16;
 
-/// See the module.
+/// A stream with its position and checksum.
 pub(crate) struct Input<R> {
     inner: R,
     adler: Adler32,
@@ -25,17 +25,17 @@ impl<R: Read> Input<R> {
         Input { inner, adler: Adler32::new(), position: 0 }
     }
 
-    /// Bytes read.
+    /// Returns the number of bytes read.
     pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
-    /// Of everything read.
+    /// Returns the checksum of everything read.
     pub(crate) fn checksum(&self) -> u32 {
         self.adler.finish()
     }
 
-    /// Reads up to `len` bytes; fewer only where the stream ends.
+    /// Reads up to `len` bytes; fewer only at the end of the stream.
     pub(crate) fn up_to(&mut self, len: usize) -> Result<Vec<u8>, Problem> {
         let mut bytes = Vec::with_capacity(len.min(RESERVE_MAX));
         let read = (&mut self.inner).take(len as u64).read_to_end(&mut bytes);
@@ -44,7 +44,7 @@ impl<R: Read> Input<R> {
         self.adler.write(&bytes);
         match read {
             Ok(_) => Ok(bytes),
-            // of a compressed stream that was cut short
+            // A compressed stream was cut short.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(bytes),
             Err(source) => Err(Problem::Unreadable { offset, source }),
         }
@@ -61,7 +61,7 @@ impl<R: Read> Input<R> {
         Ok(bytes)
     }
 
-    /// Reads exactly as many bytes as there is room for.
+    /// Fills `bytes`.
     pub(crate) fn fill(&mut self, bytes: &mut [u8], what: &'static str) -> Result<(), Problem> {
         let mut done = 0;
         while done < bytes.len() {
@@ -89,7 +89,7 @@ impl<R: Read> Input<R> {
         self.array(what).map(i64::from_be_bytes)
     }
 
-    /// A count, of which -1 is none. *Errors*: below that.
+    /// Reads a count; -1 means none. *Errors*: the count is less than -1.
     pub(crate) fn count(&mut self, what: &'static str) -> Result<Option<usize>, Problem> {
         match self.int(what)? {
             -1 => Ok(None),
@@ -105,10 +105,10 @@ impl<R: Read> Input<R> {
         len.map(|len| self.bytes(len, what)).transpose()
     }
 
-    /// A ustring that is not null, as Java reads it.
+    /// Reads a ustring that is not null, with Java's decoding.
     pub(crate) fn text(&mut self, what: &'static str) -> Result<String, Problem> {
         let bytes = self.buffer(what)?.ok_or_else(|| self.nonsense(format!("{what} is null")))?;
-        // ZooKeeper: what its own writer made of U+10000 and above is two U+FFFD to its reader.
+        // ZooKeeper: its reader turns each character above U+FFFF that its own writer wrote into two U+FFFD.
         Ok(java::text(&bytes).into_owned())
     }
 

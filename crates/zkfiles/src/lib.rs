@@ -1,12 +1,13 @@
 //! Apache ZooKeeper's files: snapshots (plain, gzip, snappy) and transaction logs, read and written.
 //!
-//! Codecs over `Read` and `Write` that hold one record at a time, and what a data directory of them amounts to: a [`State`].
-//! Every length is checked before it is used; what is damaged is an error with file and place.
+//! Codecs over `Read` and `Write` that hold one record at a time, and a loader that makes a [`State`] from a
+//! data directory. Every length is checked before it is used; damage is an error that names file and
+//! position.
 //!
-//! Deliberately absent: our own files (`oxkeeper-store`), what a request does (`oxkeeper-state`), the command line.
+//! Deliberately absent: our own files (`oxkeeper-store`), the effect of requests (`oxkeeper-state`), the command line.
 //!
-//! Reading order: [`error`], `input` (checked fields), `compress`, [`snapshot`], [`write`], [`txn`], [`log`], [`replay`],
-//! `loading`, [`loss`] (what is missing), [`dir`] (which files count), [`export`].
+//! Reading order: [`error`], `input` (checked fields), `compress`, [`snapshot`], [`write`], [`txn`], [`log`],
+//! [`replay`], `loading`, [`loss`] (missing parts), [`dir`] (the files that count), [`export`].
 //!
 //! [`State`]: oxkeeper_state::State
 

@@ -1,4 +1,4 @@
-//! A state being read: a snapshot, then the logs behind it, and what was noticed on the way.
+//! Builds a state from a snapshot and then the logs after it, and takes notes for the operator.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,14 +18,14 @@ use crate::loss::{Loss, is_hole};
 use crate::replay::replay;
 use crate::snapshot::{self, Digest, Item, Trailer};
 
-/// The digest we compute.
+/// Version of the digest that we compute.
 const DIGEST_VERSION: i32 = 2;
-/// Paths in one note.
+/// Maximal number of paths in one note.
 const PATHS_MAX: usize = 10;
 
 pub(crate) type Told = Rc<RefCell<dyn FnMut(Progress)>>;
 
-/// Counts bytes read.
+/// Counts the bytes read and reports them.
 #[derive(Clone)]
 pub(crate) struct Counting {
     told: Told,
@@ -51,13 +51,13 @@ impl Counting {
 /// Policy for a znode whose ACL is not in the snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MissingAcl {
-    /// The log may have it. ZooKeeper: lists that come to be while a snapshot is taken are not in it.
+    /// The log may have it. ZooKeeper: ACLs added while a snapshot is taken are not in the snapshot.
     Await,
     /// There is no log.
     Refuse,
 }
 
-/// Everything in a snapshot, and what stands behind it.
+/// Reads all items of a snapshot, and its trailer.
 pub(crate) fn read_snapshot(
     input: impl Read,
     seed: u64,
@@ -81,8 +81,9 @@ pub(crate) fn read_snapshot(
     Ok((importing, trailer))
 }
 
-/// The tree digest of a snapshot, if it is one we can compare. ZooKeeper: a server that never carried out a transaction writes an
-/// empty one, as of 0; a new leader's is of an epoch before the snapshot's, and says nothing.
+/// Returns the tree digest of a snapshot if it can be compared. ZooKeeper: a server that never applied a
+/// transaction writes an empty digest at zxid 0; the zxid of a new leader's digest is in an epoch before the
+/// snapshot's, so that the digest tells nothing.
 pub(crate) fn comparable(trailer: Trailer) -> Option<Digest> {
     trailer.digest.filter(|digest| digest.version == DIGEST_VERSION && digest.zxid > 0)
 }
@@ -119,30 +120,31 @@ pub(crate) fn nonsense(what: String) -> Problem {
     Problem::Nonsense { offset: 0, what }
 }
 
-/// See the module.
+/// A state under construction.
 pub(crate) struct Loading {
     importing: Importing,
-    /// The last transaction carried out, or the snapshot's.
+    /// The last transaction applied, or the snapshot's.
     pub(crate) zxid: Zxid,
     counting: Counting,
     pub(crate) found: Found,
-    /// The last transaction of which the snapshot has something.
+    /// The last transaction of which the snapshot contains an effect.
     reaches: Zxid,
-    /// Until it was met, some of what is behind may be in the snapshot already.
+    /// Digest of the snapshot until its transaction is reached. Before that, the snapshot may already contain
+    /// effects of the next transactions.
     snapshot_digest: Option<Digest>,
-    /// How far the logs reach, skipped transactions included.
+    /// The last transaction in the logs, including skipped ones.
     logged: Option<Zxid>,
-    /// The first digest since the last that agreed, and the last.
+    /// The first and the last mismatched digest since the last match.
     differing: Option<(Zxid, Zxid)>,
 }
 
 impl Loading {
-    /// From nothing: the logs have everything.
+    /// Starts with an empty tree: the logs have everything.
     pub(crate) fn fresh(seed: u64, counting: Counting) -> Loading {
         Loading::begin(Importing::fresh(seed), Trailer::default(), counting, Found::default())
     }
 
-    /// From a snapshot; without a `zxid`, the one it names.
+    /// Starts with a snapshot. Without a `zxid`, uses the one in the snapshot.
     pub(crate) fn read(
         path: &Path,
         zxid: Option<i64>,
@@ -160,15 +162,16 @@ impl Loading {
 
     fn begin(importing: Importing, trailer: Trailer, counting: Counting, found: Found) -> Loading {
         let zxid = Zxid(found.snapshot_zxid);
-        // ZooKeeper: a new leader's last zxid is that of its epoch, which is no transaction.
+        // ZooKeeper: a new leader's last zxid is that of its epoch, which is not a transaction.
         let told = [trailer.last_zxid, trailer.digest.map(|digest| digest.zxid)].into_iter().flatten().map(Zxid);
         let reaches = told.filter(|told| told.counter() > 0).fold(zxid, Ord::max);
         let snapshot_digest = comparable(trailer);
         Loading { importing, zxid, counting, found, reaches, snapshot_digest, logged: None, differing: None }
     }
 
-    /// Compares the digest of the snapshot, once the transaction is there of which it is. ZooKeeper: it may be behind the one of the
-    /// snapshot's name, since writes go on meanwhile.
+    /// Compares the digest of the snapshot once the digest's transaction is applied. ZooKeeper: that
+    /// transaction may be later than the one in the snapshot's name, because writes continue while the
+    /// snapshot is taken.
     pub(crate) fn compare_snapshot_digest(&mut self) {
         if let Some(digest) = self.snapshot_digest.take_if(|digest| digest.zxid <= self.zxid.0)
             && digest.zxid == self.zxid.0
@@ -186,7 +189,7 @@ impl Loading {
         }
     }
 
-    /// Carries out what is in the logs behind the snapshot.
+    /// Applies the transactions in the logs after the snapshot.
     pub(crate) fn replay(&mut self, logs: &[Named], options: Options) -> Result<(), FileError> {
         self.compare_snapshot_digest();
         for (position, log) in logs.iter().enumerate() {
@@ -217,7 +220,7 @@ impl Loading {
             self.carry_out(path, record.transaction);
         }
         if is_empty && is_last {
-            // Its name is the zxid of a transaction that was never answered; those before it were.
+            // The log's name is the zxid of a transaction that was never answered; the transactions before it were.
             self.logged = self.logged.max(Some(Zxid(name.saturating_sub(1))));
             self.note_hole(path, Zxid(*name));
         }
@@ -257,7 +260,8 @@ impl Loading {
         }
     }
 
-    /// Everything was read. `is_member`: of an ensemble, where a snapshot may come from the leader, and the logs end before it.
+    /// Completes the report after everything is read. `is_member`: the files are those of an ensemble's
+    /// member, whose snapshot may come from the leader, so that its logs may end before the snapshot.
     pub(crate) fn finish(mut self, is_member: bool) -> Loaded {
         let (last, snapshot_zxid) = (self.zxid, Zxid(self.found.snapshot_zxid));
         if let Some(snapshot) = self.found.snapshot.clone() {
@@ -282,7 +286,8 @@ impl Loading {
         Loaded { importing: self.importing, zxid: self.zxid.0, found: self.found }
     }
 
-    /// ZooKeeper: starts, and answers MarshallingError to whatever needs the ACL.
+    /// Notes the znodes whose ACLs are missing. ZooKeeper: it starts, and answers MarshallingError to
+    /// requests that need the ACL.
     fn note_missing_acls(&mut self) {
         let missing = self.importing.without_acl();
         let count = missing.len();

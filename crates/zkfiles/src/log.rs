@@ -1,7 +1,8 @@
-//! Reading a transaction log, record by record: checksum (i64), length (i32), transaction, `B`; zeros behind the last one.
+//! Reads a transaction log, record by record: checksum (i64), length (i32), transaction, `B`; zeros fill the
+//! file after the last record.
 //!
-//! A record that was cut off is where a crash stopped the writer: it ends the log, as in ZooKeeper. A whole record whose
-//! checksum does not hold is damage. Source: `FileTxnLog.FileTxnIterator`, `Util.readTxnBytes`.
+//! An incomplete record is the effect of a crash of the writer and ends the log, as in ZooKeeper. A complete
+//! record with a wrong checksum is damage. Source: `FileTxnLog.FileTxnIterator`, `Util.readTxnBytes`.
 
 use std::io::Read;
 
@@ -12,60 +13,61 @@ use crate::txn::{BadTransaction, Transaction};
 /// `ZKLG`.
 const MAGIC: u32 = 0x5a4b_4c47;
 const VERSION: i32 = 2;
-/// Behind each transaction.
+/// End mark of each record.
 const RECORD_END: u8 = b'B';
-/// Bytes of a transaction: ZooKeeper's limit is that of a request, and what it adds, and it can be raised.
+/// Maximal length of a transaction, bytes. ZooKeeper's limit is that of a request plus its own additions, and
+/// can be raised.
 const TRANSACTION_LEN_MAX: i32 = 1 << 30;
-/// Bytes read at once of what should be fill.
+/// Bytes of supposed fill read at once.
 const WINDOW_LEN: usize = 64 << 10;
 
-/// See the module.
+/// A reader of one log.
 pub struct Reader<R> {
     input: Input<R>,
     dbid: i64,
     end: Option<End>,
 }
 
-/// How a log ended.
+/// End of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Behind a whole record.
+    /// The log ends after a complete record.
     Clean,
-    /// A record was begun here, and not all of it was written.
+    /// The log ends with an incomplete record.
     Torn {
-        /// Byte at which it begins.
+        /// Offset of the record.
         offset: u64,
     },
 }
 
-/// A record.
+/// A record with a correct checksum.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Byte at which it begins.
+    /// Offset of the record.
     pub offset: u64,
-    /// Its checksum.
+    /// Checksum of the record.
     pub checksum: i64,
     /// The transaction.
     pub transaction: Transaction,
 }
 
-/// A record as it stands there, whether or not its checksum holds.
+/// A record as it is in the file, with a correct or a wrong checksum.
 #[derive(Clone, Debug)]
 pub struct RawRecord {
-    /// Byte at which it begins.
+    /// Offset of the record.
     pub offset: u64,
-    /// Its checksum.
+    /// Checksum of the record.
     pub checksum: i64,
     bytes: Vec<u8>,
 }
 
 impl RawRecord {
-    /// Computes the checksum of the bytes.
+    /// Computes the correct checksum.
     pub fn computed(&self) -> u32 {
         simd_adler32::adler32(&self.bytes.as_slice())
     }
 
-    /// The transaction. *Errors*: it is none.
+    /// Decodes the transaction. *Errors*: the bytes are not a transaction.
     pub fn transaction(&self) -> Result<Transaction, Problem> {
         let offset = self.offset;
         Transaction::decode(&self.bytes).map_err(|bad| match bad {
@@ -74,7 +76,7 @@ impl RawRecord {
         })
     }
 
-    /// The record with this checksum, as it stands in a log.
+    /// Appends the record to `out` with this checksum, in the format of a log.
     pub fn encode(&self, checksum: i64, out: &mut Vec<u8>) {
         out.extend_from_slice(&checksum.to_be_bytes());
         out.extend_from_slice(&(self.bytes.len() as i32).to_be_bytes());
@@ -84,10 +86,11 @@ impl RawRecord {
 }
 
 impl<R: Read> Reader<R> {
-    /// Begins. A file that ends inside its header is an empty log: nothing was ever answered because of it.
+    /// Reads the header. A file that ends inside the header is an empty log: no request was ever answered
+    /// because of it.
     ///
     /// # Errors
-    /// It is no transaction log.
+    /// The file is not a transaction log.
     pub fn new(inner: R) -> Result<Reader<R>, Problem> {
         const HEADER_LEN: usize = 16;
         let mut input = Input::new(inner);
@@ -104,17 +107,17 @@ impl<R: Read> Reader<R> {
         Ok(Reader { input, dbid, end: (header.len() < HEADER_LEN).then_some(torn) })
     }
 
-    /// The database id of the header.
+    /// Returns the database id in the header.
     pub fn dbid(&self) -> i64 {
         self.dbid
     }
 
-    /// How it ended, once [`Reader::next`] gave nothing.
+    /// Returns the kind of end, after [`Reader::next`] has returned `None`.
     pub fn end(&self) -> Option<End> {
         self.end
     }
 
-    /// The next record; `None` at the end.
+    /// Returns the next record; `None` at the end.
     ///
     /// # Errors
     /// Any [`Problem`].
@@ -128,10 +131,10 @@ impl<R: Read> Reader<R> {
         Ok(Some(Record { offset, checksum, transaction: raw.transaction()? }))
     }
 
-    /// The same without a look at what is in it.
+    /// Returns the next record without checking its checksum or decoding it.
     ///
     /// # Errors
-    /// Any [`Problem`] but those of checksums and transactions.
+    /// Any [`Problem`] except those of checksums and transactions.
     pub fn next_raw(&mut self) -> Result<Option<RawRecord>, Problem> {
         if self.end.is_some() {
             return Ok(None);
@@ -140,7 +143,7 @@ impl<R: Read> Reader<R> {
         Ok(self.record(offset)?.map(|(checksum, bytes)| RawRecord { offset, checksum, bytes }))
     }
 
-    /// Checksum and transaction; `None` where the log ends.
+    /// Reads checksum and transaction; `None` at the end of the log.
     fn record(&mut self, offset: u64) -> Result<Option<(i64, Vec<u8>)>, Problem> {
         let prefix = self.input.up_to(12)?;
         let Some((checksum, len)) = prefix.split_at_checked(8).filter(|_| prefix.len() == 12) else {
@@ -166,7 +169,7 @@ impl<R: Read> Reader<R> {
         Ok(Some((checksum, bytes)))
     }
 
-    /// A writer that was stopped has written nothing behind. ZooKeeper: does not look.
+    /// Checks that only zeros follow: an interrupted writer has written nothing else. ZooKeeper: it does not check.
     fn expect_fill(&mut self, offset: u64) -> Result<(), Problem> {
         loop {
             let bytes = self.input.up_to(WINDOW_LEN)?;

@@ -1,11 +1,12 @@
-//! What a transaction does to a state that is being imported. Source: `DataTree.processTxn`, `FileTxnSnapLog.processTransaction`.
+//! Applies transactions to a state that is being imported. Source: `DataTree.processTxn`,
+//! `FileTxnSnapLog.processTransaction`.
 
 use oxkeeper_state::import::{Created, Importing};
 use oxkeeper_state::znode::Owner;
 
 use crate::txn::{Body, Create, Kind, Transaction};
 
-/// Carries a transaction out. What was done before is left as it is.
+/// Applies a transaction. Effects that the state already has are left as they are.
 pub fn replay(state: &mut Importing, transaction: Transaction) {
     let Transaction { session, zxid, time_ms, body, .. } = transaction;
     step(state, session, zxid, time_ms, body);
@@ -27,7 +28,7 @@ fn step(state: &mut Importing, session: i64, zxid: i64, time_ms: i64, body: Body
         Body::Delete { path } => state.delete(&path, zxid),
         Body::SetData { path, data, version } => state.set_data(&path, data.as_deref(), version, zxid, time_ms),
         Body::SetAcl { path, acl, version } => state.set_acl(&path, acl, version),
-        // ZooKeeper: up to 3.9.2 a check outside a multi is in the log, and keeps the server from starting.
+        // ZooKeeper: up to 3.9.2 a check outside a multi is logged, and keeps the server from starting.
         Body::Check { .. } | Body::Error { .. } => {}
         body @ Body::Multi(_) if body.is_void() => {}
         Body::Multi(parts) => parts.into_iter().for_each(|(_, body)| step(state, session, zxid, time_ms, body)),

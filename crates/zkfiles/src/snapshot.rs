@@ -1,7 +1,8 @@
 //! Reads a snapshot, item by item.
 //!
-//! Nothing read may be used before [`Reader::next`] gave [`Item::End`]: only then its checksum held.
-//! Source: `FileSnap.deserialize`, `SerializeUtils.deserializeSnapshot`, `DataTree.deserialize`, `SnapStream.checkSealIntegrity`.
+//! No item may be used before [`Reader::next`] has returned [`Item::End`], because the checksum is verified
+//! only then. Source: `FileSnap.deserialize`, `SerializeUtils.deserializeSnapshot`, `DataTree.deserialize`,
+//! `SnapStream.checkSealIntegrity`.
 
 use std::io::Read;
 
@@ -18,7 +19,7 @@ pub(crate) const MAGIC: u32 = 0x5a4b_534e;
 pub(crate) const VERSION: i32 = 2;
 /// The ACL id of `world:anyone:cdrwa`.
 pub const OPEN_ACL: i64 = -1;
-/// Behind each checksum, and behind the last znode.
+/// Text after each checksum, and path of the entry after the last znode.
 pub(crate) const END: &str = "/";
 /// Bytes of a `StatPersisted`.
 pub(crate) const STAT_LEN: usize = 60;
@@ -26,56 +27,56 @@ pub(crate) const STAT_LEN: usize = 60;
 const SEAL_LEN: usize = 13;
 /// Bytes of the last zxid and its seal.
 const LAST_ZXID_LEN: usize = 8 + SEAL_LEN;
-/// Bytes of what may follow the first seal, at most: more is something else.
+/// Maximal length of the sections after the first seal, bytes; a longer trailer is something else.
 const TRAILER_LEN_MAX: usize = 256;
 
-/// One thing in a snapshot.
+/// An item of a snapshot.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
     /// A session.
     Session {
-        /// Its id.
+        /// Session id.
         id: i64,
-        /// Its timeout, ms.
+        /// Session timeout, ms.
         timeout_ms: i32,
     },
-    /// A list that znodes refer to.
+    /// An ACL that znodes refer to.
     Acl {
-        /// By this id.
+        /// Id of the ACL.
         id: i64,
-        /// The list.
+        /// Entries of the ACL.
         list: Vec<Acl<'static>>,
     },
     /// A znode.
     Znode(Record),
-    /// Everything was read, and its checksum holds.
+    /// The end of the snapshot, whose checksum is correct.
     End(Trailer),
 }
 
-/// A znode as it is stored.
+/// A znode as stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Its path; that of the root is empty.
+    /// Path; empty for the root.
     pub path: String,
-    /// Its data.
+    /// Data.
     pub data: Option<Vec<u8>>,
-    /// Its list: -1 is the open one.
+    /// Id of its ACL; -1 is the open one.
     pub acl: i64,
-    /// The rest.
+    /// Stored stat.
     pub stat: StoredStat,
 }
 
-/// What stands behind the znodes.
+/// The sections after the znodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trailer {
-    /// The tree digest, with the zxid and the version of its computation.
+    /// Tree digest, with its zxid and the version of its algorithm.
     pub digest: Option<Digest>,
-    /// The last transaction that is in it, if the snapshot says so.
+    /// The last transaction in the snapshot, if the snapshot records it.
     pub last_zxid: Option<i64>,
 }
 
 impl Trailer {
-    /// The last transaction that is in the snapshot, as far as its end tells.
+    /// Returns the last transaction in the snapshot, if the trailer tells it.
     pub fn zxid(&self) -> Option<i64> {
         self.last_zxid.or(self.digest.map(|digest| digest.zxid))
     }
@@ -84,9 +85,9 @@ impl Trailer {
 /// A tree digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest {
-    /// As of this transaction.
+    /// Zxid at which the digest was computed.
     pub zxid: i64,
-    /// How it is computed: ours is 2.
+    /// Version of the algorithm; ours is 2.
     pub version: i32,
     /// The digest.
     pub digest: i64,
@@ -101,7 +102,7 @@ enum Stage {
     Over,
 }
 
-/// See the module.
+/// A reader of one snapshot.
 pub struct Reader<R> {
     input: Input<R>,
     stage: Stage,
@@ -109,10 +110,10 @@ pub struct Reader<R> {
 }
 
 impl<R: Read> Reader<R> {
-    /// Begins.
+    /// Reads the header.
     ///
     /// # Errors
-    /// It is no snapshot.
+    /// The file is not a snapshot.
     pub fn new(inner: R) -> Result<Reader<R>, Problem> {
         const WHAT: &str = "the header of a snapshot";
         let mut input = Input::new(inner);
@@ -120,7 +121,7 @@ impl<R: Read> Reader<R> {
         if magic != MAGIC {
             return Err(Problem::Foreign { wanted: "snapshot of ZooKeeper", found: magic });
         }
-        // ZooKeeper: neither is looked at.
+        // ZooKeeper: it checks neither.
         let (found, dbid) = (input.int(WHAT)?, input.long(WHAT)?);
         if found != VERSION {
             return Err(Problem::Version { what: "snapshot of ZooKeeper", found, supported: VERSION });
@@ -129,15 +130,15 @@ impl<R: Read> Reader<R> {
         Ok(Reader { input, stage: Stage::Sessions(sessions), dbid })
     }
 
-    /// The database id of the header.
+    /// Returns the database id in the header.
     pub fn dbid(&self) -> i64 {
         self.dbid
     }
 
-    /// The next item; `None` behind [`Item::End`].
+    /// Returns the next item; `None` after [`Item::End`].
     ///
     /// # Errors
-    /// Any [`Problem`]; nothing of the snapshot may be used.
+    /// Any [`Problem`]; no item of the snapshot may be used then.
     #[expect(clippy::should_implement_trait, reason = "an error ends it")]
     pub fn next(&mut self) -> Result<Option<Item>, Problem> {
         loop {
@@ -189,7 +190,7 @@ impl<R: Read> Reader<R> {
         Ok(Record { path, data, acl: long(0), stat })
     }
 
-    /// The seal, and what newer releases write behind it.
+    /// Reads the seal, and the sections that newer releases write after it.
     fn trailer(&mut self) -> Result<Trailer, Problem> {
         let computed = self.input.checksum();
         let sealed_at = self.input.position();
@@ -228,7 +229,7 @@ fn check_seal(seal: &[u8], computed: u32, offset: u64) -> Result<(), Problem> {
     }
 }
 
-/// Sections behind the first seal, each with a checksum of everything before it.
+/// Sections after the first seal, each with a checksum of everything before it.
 struct Section<'a> {
     bytes: &'a [u8],
     begin: u64,
@@ -268,7 +269,7 @@ impl Section<'_> {
         Ok(Digest { zxid, version, digest })
     }
 
-    /// ZooKeeper: version 1 was written as hexadecimal text.
+    /// Reads a digest of version 1. ZooKeeper: it was written as hexadecimal text.
     fn text_digest(&mut self) -> Result<i64, Problem> {
         const WHAT: &str = "the tree digest";
         let len = usize::try_from(self.int(WHAT)?).unwrap_or(0);

@@ -1,9 +1,9 @@
-//! One transaction of a log: what came of a request. Source: `SerializeUtils.deserializeTxn`, `zookeeper.jute`.
+//! One transaction of a log: the result of a request. Source: `SerializeUtils.deserializeTxn`, `zookeeper.jute`.
 
 use oxkeeper_proto::records::Acl;
 use oxkeeper_proto::{DecodeError, Jute, Reader, Text};
 
-/// Types of transactions, which are those of requests and a few more.
+/// Types of transactions: those of requests, and a few more.
 pub mod op {
     #![expect(missing_docs, reason = "the names say it")]
     pub const CREATE: i32 = 1;
@@ -22,130 +22,130 @@ pub mod op {
     pub const CLOSE_SESSION: i32 = -11;
 }
 
-/// Bytes of a digest behind a transaction.
+/// Bytes of a digest after a transaction.
 const DIGEST_LEN: usize = 12;
 
 /// A transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transaction {
-    /// Whose session.
+    /// Id of the session.
     pub session: i64,
-    /// The request's number within its session.
+    /// Number of the request within its session.
     pub cxid: i32,
-    /// Its zxid.
+    /// Zxid.
     pub zxid: i64,
-    /// When, Unix ms.
+    /// Time, Unix ms.
     pub time_ms: i64,
-    /// Its type, see [`op`].
+    /// Type, see [`op`].
     pub op: i32,
-    /// What came of it.
+    /// The change.
     pub body: Body,
-    /// Version and value of the tree digest behind it.
+    /// Version and value of the tree digest after the transaction.
     pub digest: Option<(i32, i64)>,
 }
 
-/// What came of a request.
+/// The change that a transaction makes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
     /// A session began.
     CreateSession {
-        /// Its timeout.
+        /// Timeout, ms.
         timeout_ms: i32,
     },
-    /// A session ended, and these znodes with it; old releases do not say which.
+    /// A session ended, and these znodes with it; old releases do not list them.
     CloseSession(Option<Vec<String>>),
     /// A znode was created.
     Create(Create),
     /// A znode was deleted.
     Delete {
-        /// Which.
+        /// Path of the znode.
         path: String,
     },
     /// Data was set.
     SetData {
-        /// Of which znode.
+        /// Path of the znode.
         path: String,
-        /// To this.
+        /// The new data.
         data: Option<Vec<u8>>,
         /// The new version.
         version: i32,
     },
     /// An ACL was set.
     SetAcl {
-        /// Of which znode.
+        /// Path of the znode.
         path: String,
-        /// To this.
+        /// The new ACL.
         acl: Vec<Acl<'static>>,
         /// The new aversion.
         version: i32,
     },
-    /// A version was checked: nothing changed.
+    /// A version was checked; nothing changed.
     Check {
-        /// Of which znode.
+        /// Path of the znode.
         path: String,
         /// The version.
         version: i32,
     },
-    /// The request failed: nothing changed.
+    /// The request failed; nothing changed.
     Error {
-        /// Why.
+        /// Error code.
         err: i32,
     },
-    /// Several in one; if one of them is an error, nothing changed. Each with its type.
+    /// Several operations, each with its type; if one of them is an error, nothing changed.
     Multi(Vec<(i32, Body)>),
 }
 
 /// A znode that was created.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Create {
-    /// Its path, with its sequence number.
+    /// Path, with its sequence number.
     pub path: String,
-    /// Its data.
+    /// Data.
     pub data: Option<Vec<u8>>,
-    /// Its ACL.
+    /// ACL.
     pub acl: Vec<Acl<'static>>,
-    /// What kind it is.
+    /// Kind of znode.
     pub kind: Kind,
-    /// The stored cversion of its parent afterwards; old releases do not say.
+    /// The stored cversion of its parent after the create; old releases do not record it.
     pub parent_cversion: Option<i32>,
 }
 
-/// What kind of znode was created.
+/// Kind of a created znode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It stays.
+    /// Stays until it is deleted.
     Persistent,
-    /// It ends with the session.
+    /// Is removed with its session.
     Ephemeral,
-    /// It ends with its last child.
+    /// May be removed after its last child.
     Container,
-    /// It ends when nothing happens to it for so long, ms.
+    /// May be removed when it has not changed for this time, ms.
     Ttl(i64),
 }
 
-/// Why bytes are no transaction.
+/// Reasons why bytes are not a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadTransaction {
-    /// A type that this release does not know.
+    /// The type is not supported.
     Unknown {
-        /// Which transaction.
+        /// Zxid of the transaction.
         zxid: i64,
-        /// The type.
+        /// Type of the transaction.
         op: i32,
     },
-    /// Another layout than its type has.
+    /// The layout is not that of the type.
     Malformed {
-        /// Which transaction; 0 if not even that can be read.
+        /// Zxid of the transaction; 0 if not even that can be read.
         zxid: i64,
-        /// The type.
+        /// Type of the transaction.
         op: i32,
-        /// What is wrong.
+        /// The decoding error.
         source: DecodeError,
     },
 }
 
 impl Transaction {
-    /// Reads a transaction. *Errors*: it is none.
+    /// Decodes a transaction. *Errors*: the bytes are not a transaction.
     pub fn decode(bytes: &[u8]) -> Result<Transaction, BadTransaction> {
         let reader = &mut Reader::new(bytes);
         let header = header(reader).map_err(|source| BadTransaction::Malformed { zxid: 0, op: 0, source })?;
@@ -167,7 +167,7 @@ fn header(reader: &mut Reader<'_>) -> Result<(i64, i32, i64, i64, i32), DecodeEr
 }
 
 impl Body {
-    /// `None`: the type is unknown.
+    /// Decodes the body; `None` if the type is unknown.
     fn decode(op: i32, reader: &mut Reader<'_>) -> Result<Option<Body>, DecodeError> {
         Ok(Some(match op {
             op::CREATE_SESSION => Body::CreateSession { timeout_ms: i32::decode(reader)? },
@@ -188,7 +188,8 @@ impl Body {
         }))
     }
 
-    /// Whether nothing came of it although it says so: of a multi that failed, the parts that would have succeeded.
+    /// Returns whether the body has no effect although it lists operations: it is a failed multi, which lists
+    /// the parts that would have succeeded.
     pub fn is_void(&self) -> bool {
         matches!(self, Body::Multi(parts) if parts.iter().any(|(op, _)| *op == op::ERROR))
     }
@@ -211,7 +212,7 @@ fn acl(reader: &mut Reader<'_>) -> Result<Vec<Acl<'static>>, DecodeError> {
 fn create(op: i32, reader: &mut Reader<'_>) -> Result<Create, DecodeError> {
     let (path, data, acl) = (path(reader)?, data(reader)?, acl(reader)?);
     let ephemeral = matches!(op, op::CREATE | op::CREATE2) && bool::decode(reader)?;
-    // ZooKeeper: before 3.4 the cversion was missing.
+    // ZooKeeper: before 3.4 the cversion was not recorded.
     let is_old = op == op::CREATE && reader.rest().is_empty();
     let parent_cversion = if is_old { -1 } else { i32::decode(reader)? };
     let kind = match op {
@@ -223,7 +224,8 @@ fn create(op: i32, reader: &mut Reader<'_>) -> Result<Create, DecodeError> {
     Ok(Create { path, data, acl, kind, parent_cversion: Some(parent_cversion).filter(|&cversion| cversion != -1) })
 }
 
-/// ZooKeeper: before 3.6, and with `closeSessionTxn.enabled=false`, nothing is said; a digest may follow all the same.
+/// Reads the paths of a closeSession. ZooKeeper: before 3.6, and with `closeSessionTxn.enabled=false`, none
+/// are recorded, but a digest may follow.
 fn closed_paths(reader: &mut Reader<'_>) -> Option<Vec<String>> {
     let ahead = &mut reader.clone();
     let paths: Option<Vec<Text<'_>>> = Jute::decode(ahead).ok()?;
@@ -234,14 +236,14 @@ fn closed_paths(reader: &mut Reader<'_>) -> Option<Vec<String>> {
     Some(paths.unwrap_or_default().into_iter().map(Text::into_owned).collect())
 }
 
-/// `None`: one of its parts is of unknown type.
+/// Decodes the parts of a multi; `None` if the type of one is unknown.
 fn multi(reader: &mut Reader<'_>) -> Result<Option<Vec<(i32, Body)>>, DecodeError> {
     let count = i32::decode(reader)?;
     let mut parts = Vec::new();
     for _ in 0..count.max(0) {
         let op = i32::decode(reader)?;
         let body = reader.buffer()?.unwrap_or_default();
-        // Each is a plain one: a multi within a multi is not.
+        // Each part is a plain operation: a multi must not contain a multi.
         let body = if op == op::MULTI { None } else { Body::decode(op, &mut Reader::new(body))? };
         match body {
             Some(body) => parts.push((op, body)),

@@ -1,6 +1,7 @@
-//! Writing a snapshot, item by item: sessions, ACLs, znodes (parents before children), the end.
+//! Writes a snapshot, item by item: sessions, ACLs, znodes (parents before children), the end.
 //!
-//! Invariant: what it writes, [`crate::snapshot::Reader`] and Apache ZooKeeper read. Source: `FileSnap.serialize`, `DataTree.serialize`.
+//! Invariant: [`crate::snapshot::Reader`] and Apache ZooKeeper can read the output. Source:
+//! `FileSnap.serialize`, `DataTree.serialize`.
 
 use std::io::{self, Write};
 
@@ -11,12 +12,12 @@ use simd_adler32::Adler32;
 
 use crate::snapshot::{Digest, END, MAGIC, OPEN_ACL, STAT_LEN, VERSION};
 
-/// ZooKeeper: the database id of every snapshot.
+/// ZooKeeper: the database id in every snapshot.
 const DBID: i64 = -1;
-/// Bytes collected before they are summed and written.
+/// Bytes collected before they are checksummed and written.
 const PORTION_LEN: usize = 64 << 10;
 
-/// See the module.
+/// A writer of one snapshot.
 pub struct Writer<W> {
     out: W,
     adler: Adler32,
@@ -24,7 +25,8 @@ pub struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    /// Begins with the sessions: id and timeout in ms. `acls` are the lists that znodes will refer to, each with its id.
+    /// Writes the header and the sessions: id and timeout in ms. `acls` are the ACLs that znodes will refer
+    /// to, each with its id.
     ///
     /// # Errors
     /// Those of `out`.
@@ -60,7 +62,7 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// A znode; the path of the root is empty, ACL 0 is the open one.
+    /// Writes a znode; the path of the root is empty, ACL 0 is the open one.
     ///
     /// # Errors
     /// Those of `out`.
@@ -79,7 +81,7 @@ impl<W: Write> Writer<W> {
         self.spill()
     }
 
-    /// Everything is written. Returns where to.
+    /// Writes the end. Returns `out`.
     ///
     /// # Errors
     /// Those of `out`.
@@ -90,7 +92,7 @@ impl<W: Write> Writer<W> {
         digest.version.encode(&mut self.buffer);
         digest.digest.encode(&mut self.buffer);
         self.seal()?;
-        // ZooKeeper: `restore` takes its zxid from here; older releases do not read so far.
+        // ZooKeeper: `restore` takes its zxid from here; older releases do not read this far.
         digest.zxid.encode(&mut self.buffer);
         self.seal()?;
         self.put()?;
@@ -98,7 +100,7 @@ impl<W: Write> Writer<W> {
         Ok(self.out)
     }
 
-    /// A checksum of everything before it.
+    /// Writes a checksum of everything before it.
     fn seal(&mut self) -> io::Result<()> {
         self.put()?;
         i64::from(self.adler.finish()).encode(&mut self.buffer);

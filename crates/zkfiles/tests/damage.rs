@@ -1,4 +1,5 @@
-//! Files cut short at every byte, and with every byte changed: an error or a clean end, never a panic or something wrong.
+//! Files truncated at every byte, and files with every byte changed: the result must be an error or a clean
+//! end, never a panic or a wrong item.
 
 mod common;
 
@@ -26,7 +27,7 @@ fn a_snapshot() -> Vec<u8> {
     writer.finish(Digest { zxid: 9, version: 2, digest: -1 }).expect("memory")
 }
 
-/// Bytes behind the first checksum: digest and its own, and these.
+/// Bytes after the first checksum: the digest with its own checksum, and the last zxid with its seal.
 /// Bytes of the last zxid and its seal.
 const LAST_ZXID_LEN: usize = 8 + 13;
 const TRAILER_LEN: usize = 20 + 13 + LAST_ZXID_LEN;
@@ -50,7 +51,7 @@ fn a_snapshot_is_whole_or_none() {
     assert_eq!(trailer.last_zxid, Some(9));
     for len in 0..whole.len() {
         let read = read_snapshot(&whole[..len]);
-        // Releases before 3.6 end in front of the digest, those before 3.9 behind it.
+        // Releases before 3.6 end before the digest, those before 3.9 after it.
         let is_old_end = [TRAILER_LEN, LAST_ZXID_LEN].contains(&(whole.len() - len));
         assert_eq!(read.is_ok(), is_old_end, "cut to {len} bytes: {read:?}");
     }
@@ -97,7 +98,7 @@ fn a_log_ends_where_it_was_cut() {
         for fill in [0, 300] {
             let (zxids, end) = read_log(&[&whole[..len], &vec![0; fill]].concat());
             if len < 16 && fill > 0 {
-                // A header with zeros in it is none: no log was ever written so.
+                // A header that contains zeros is not valid: a log never begins like that.
                 continue;
             }
             assert_eq!(zxids.len(), count, "cut to {len} bytes, {fill} of fill");
@@ -105,7 +106,7 @@ fn a_log_ends_where_it_was_cut() {
                 // The checksum begins with four zeros.
                 Ok(Some(End::Clean)) => assert!(is_clean || fill > 0 || (len - 16) % record_len <= 4, "{len}"),
                 Ok(Some(End::Torn { .. })) => assert!(!is_clean, "{len}"),
-                // Zeros in the place of the checksum's end, or of the end mark and what stands before it.
+                // Zeros took the place of the end of the checksum, or of the end mark and the bytes before it.
                 Err(Problem::Checksum { .. }) => assert!(fill > 0, "{len}"),
                 other => panic!("{len} bytes, {fill} of fill: {other:?}"),
             }
@@ -141,7 +142,7 @@ fn unknown_and_odd_transactions_are_named() {
     check(op::MULTI, &[0, 0, 0, 1, 0, 0, 0, 99, 0, 0, 0, 0], "unknown type 14");
 }
 
-/// Layouts of old releases, and the digest behind a transaction.
+/// Layouts of old releases, and the digest after a transaction.
 #[test]
 fn what_old_releases_leave_out_is_none() {
     let body = |op: i32, body: &[u8]| {

@@ -1,4 +1,5 @@
-//! Directories as crashes, fuzzy snapshots, lost files and forgotten options leave them: what they amount to, and what is missing.
+//! Directories after crashes, fuzzy snapshots, lost files and forgotten options: the state loaded from them,
+//! and the missing parts reported.
 
 mod common;
 
@@ -18,7 +19,7 @@ use oxkeeper_zkfiles::write::Writer;
 use oxkeeper_zkfiles::{FileError, Loss};
 use tempfile::TempDir;
 
-/// A dataDir of ZooKeeper's.
+/// A dataDir of ZooKeeper.
 struct Dir(TempDir);
 
 impl Dir {
@@ -37,7 +38,7 @@ impl Dir {
         self
     }
 
-    /// With a log that creates `/zxid` with each of these.
+    /// Adds a log that creates `/zxid` with each of these zxids.
     fn log(self, zxids: &[i64]) -> Dir {
         self.log_named(zxids[0], zxids)
     }
@@ -47,7 +48,7 @@ impl Dir {
         self.with(&format!("log.{name:x}"), &bytes)
     }
 
-    /// With a snapshot of nothing but the root.
+    /// Adds a snapshot of nothing but the root.
     fn snapshot(self, zxid: i64) -> Dir {
         let bytes = a_snapshot(&[], EMPTY_DIGEST);
         self.with(&format!("snapshot.{zxid:x}"), &bytes)
@@ -72,7 +73,7 @@ fn stat(owner: Owner) -> StoredStat {
     StoredStat { czxid, mzxid, ctime, mtime, version: 0, cversion: 0, aversion: 0, owner, pzxid }
 }
 
-/// Of the root and znodes with these ACL numbers, none of which it has a list for.
+/// Makes a snapshot of the root and of znodes with these ACL ids, none of which is in the snapshot.
 fn a_snapshot(znodes: &[(&str, u32)], digest: Digest) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), [(7, 1000)].into_iter(), [].into_iter()).expect("memory");
     writer.znode("", Some(b""), 0, &stat(Owner::PERSISTENT)).expect("memory");
@@ -107,11 +108,11 @@ fn acl_of(state: &State, path: &str) -> Vec<Acl<'static>> {
     state.acl(state.tree().znode(slot).versions.acl).clone()
 }
 
-/// Of a digest that nobody here computes.
+/// Version of a digest that we do not compute.
 const UNKNOWN: i32 = 3;
 const EMPTY_DIGEST: Digest = Digest { zxid: 0, version: 2, digest: 0 };
 
-/// ZOOKEEPER-3306: lists that come to be while a snapshot is taken stand in the log only.
+/// ZOOKEEPER-3306: ACLs added while a snapshot is taken are only in the log.
 #[test]
 fn the_log_has_acls_that_the_snapshot_has_not() {
     let fuzzy = Digest { zxid: 4, version: UNKNOWN, digest: 0 };
@@ -133,12 +134,12 @@ fn the_log_has_acls_that_the_snapshot_has_not() {
     assert_eq!(acl_of(&state, "/created"), only("10.0.0.1"));
     assert_eq!(acl_of(&state, "/set"), only("10.0.0.2"));
     assert_eq!(state.tree().lookup("/gone"), None);
-    // Nobody passes but the super user.
+    // Only the super user has permissions.
     assert_eq!(acl_of(&state, "/never").iter().map(|entry| entry.perms).sum::<i32>(), 0);
     assert_eq!(state.time_ms(), 0, "times of znodes are not the last time");
 }
 
-/// A snapshot alone has no log that could have the list.
+/// A snapshot alone has no log that could have the ACL.
 #[test]
 fn a_backup_without_its_acls_is_refused() {
     let bytes = a_snapshot(&[("/a", 9)], EMPTY_DIGEST);
@@ -219,7 +220,7 @@ fn damage_ends_the_last_log_only_if_asked() {
     assert!(matches!(followed.load_with(stopping), Err(FileError::Content { .. })), "not the last");
 }
 
-/// A forgotten --data-log-dir.
+/// The operator forgot --data-log-dir.
 #[test]
 fn a_snapshot_without_any_log_is_doubted() {
     let dir = Dir::new().snapshot(0).snapshot(7);
@@ -262,7 +263,7 @@ fn logs_alone_count_if_the_empty_snapshot_is_trusted() {
     assert!(matches!(nothing, Err(FileError::Empty { .. })), "{nothing:?}");
 }
 
-/// With a digest behind each: those of another tree, then that of this one.
+/// Each transaction has a digest: first those of another tree, then that of this one.
 #[test]
 fn the_last_digest_decides() {
     let with_digest = |zxid: i64, digest: u64| {

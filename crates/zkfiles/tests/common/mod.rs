@@ -2,7 +2,7 @@
 
 use oxkeeper_proto::Jute;
 
-/// A transaction as a log has it, without a digest.
+/// Encodes a transaction as in a log, without a digest.
 pub(crate) fn transaction(zxid: i64, op: i32, body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     7i64.encode(&mut bytes);
@@ -30,7 +30,7 @@ pub(crate) fn log_of(transactions: &[Vec<u8>]) -> Vec<u8> {
     log
 }
 
-/// Adler-32 as its definition has it.
+/// Computes Adler-32 by its definition.
 fn adler32_of(bytes: &[u8]) -> u32 {
     let (a, b) = bytes.iter().fold((1u32, 0u32), |(a, b), &byte| {
         let a = (a + u32::from(byte)) % 65_521;
