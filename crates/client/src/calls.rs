@@ -1,6 +1,7 @@
-//! Every operation of the protocol as a typed call: owned values in and out, one method each, in protocol order.
+//! Every operation of the protocol as a typed call: one method each, in protocol order, with owned values in and out.
 //!
-//! All of them fail with [`Error::Server`] for what the server refuses and may fail as [`Client::call`] does.
+//! All of them fail with [`Error::Server`] if the server refuses the request, and may fail in the ways of
+//! [`Client::call`].
 
 use std::borrow::Cow;
 
@@ -19,26 +20,26 @@ use crate::multi::{OpResult, decode_results};
 use crate::watches::Watches;
 use crate::{Client, Error, Reply};
 
-/// Where the ensemble's configuration stands.
+/// Path of the znode with the ensemble's configuration.
 pub(crate) const CONFIG_PATH: &str = "/zookeeper/config";
-/// ZooKeeper: bytes of paths in one setWatches, so that the request stays below every server's limit.
+/// ZooKeeper: maximal bytes of paths in one setWatches, so that the request stays below every server's limit.
 const SET_WATCHES_LEN_MAX: usize = 128 << 10;
 
 /// A znode that was created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Created {
-    /// With its sequence suffix.
+    /// Path, with its sequence suffix.
     pub path: String,
-    /// As created.
+    /// Stat after the create.
     pub stat: Stat,
 }
 
-/// An ACL that lets everyone do everything.
+/// Returns an ACL that lets everyone do everything.
 pub fn open_acl() -> Vec<Acl<'static>> {
     vec![acl_entry(perms::ALL, "world", "anyone")]
 }
 
-/// One entry of an ACL.
+/// Returns one entry of an ACL.
 pub fn acl_entry<'a>(perms: i32, scheme: &'a str, id: &'a str) -> Acl<'a> {
     Acl { perms, id: Id { scheme: text(scheme), id: text(id) } }
 }
@@ -46,19 +47,19 @@ pub fn acl_entry<'a>(perms: i32, scheme: &'a str, id: &'a str) -> Acl<'a> {
 /// A znode to create.
 #[derive(Clone, Copy, Debug)]
 pub struct New<'a> {
-    /// Without its sequence suffix.
+    /// Path, without the sequence suffix.
     pub path: &'a str,
-    /// Null is not empty.
+    /// Data; null and empty data differ.
     pub data: Option<&'a [u8]>,
-    /// Who may do what.
+    /// ACL.
     pub acl: &'a [Acl<'a>],
-    /// How long it stays, and whether it gets a suffix.
+    /// Mode: lifetime, and whether the name gets a suffix.
     pub mode: CreateMode,
-    /// Used by the modes with a ttl.
+    /// Ttl, ms, used by the modes with a ttl.
     pub ttl_ms: i64,
 }
 
-/// `path` below `chroot`, or as it is where it is not below it.
+/// Returns `path` relative to `chroot`, or `path` itself if it is not below `chroot`.
 pub(crate) fn below<'a>(chroot: &str, path: &'a str) -> &'a str {
     match path.strip_prefix(chroot) {
         Some("") => "/",
@@ -82,7 +83,7 @@ impl Client {
         self.call(op, body).await
     }
 
-    /// As the server knows `path`.
+    /// Returns the server's form of a path.
     fn rooted<'a>(&self, path: &'a str) -> Option<Text<'a>> {
         Some(match (&*self.chroot, path) {
             ("", _) => Cow::Borrowed(path),
@@ -91,7 +92,7 @@ impl Client {
         })
     }
 
-    /// As the caller knows `path`.
+    /// Returns the caller's form of a path.
     fn unrooted(&self, path: &str) -> String {
         below(&self.chroot, path).to_owned()
     }
@@ -111,7 +112,7 @@ impl Client {
         Ok(Created { path: self.unrooted(&path.unwrap_or_default()), stat })
     }
 
-    /// The create that `new` needs: 1, createContainer (19) or createTTL (21). The path of the new znode.
+    /// Sends the create that `new` needs: 1, createContainer (19) or createTTL (21). Returns the path of the new znode.
     pub async fn create_new(&self, new: &New<'_>) -> Result<String, Error> {
         let request = self.create_request(new.path, new.data, new.acl, new.mode);
         let reply = if new.mode.has_ttl() {
@@ -121,24 +122,24 @@ impl Client {
             let op = if new.mode == CreateMode::Container { OpCode::CreateContainer } else { OpCode::Create };
             self.send(op, &request).await?
         };
-        // A stat follows or not; the path comes first.
+        // A stat may follow; the path comes first in either case.
         let path = CreateResponse::decode(&mut Reader::new(&reply.body))?.path;
         Ok(self.unrooted(&path.unwrap_or_default()))
     }
 
-    /// create (1): the path of the new znode.
+    /// Sends create (1). Returns the path of the new znode.
     pub async fn create(&self, path: &str, data: &[u8], acl: &[Acl<'_>], mode: CreateMode) -> Result<String, Error> {
         let reply = self.send(OpCode::Create, &self.create_request(path, Some(data), acl, mode)).await?;
         Ok(self.unrooted(&CreateResponse::from_bytes(&reply.body)?.path.unwrap_or_default()))
     }
 
-    /// create2 (15), or createContainer (19) for that mode: path and stat of the new znode.
+    /// Sends create2 (15), or createContainer (19) for that mode. Returns path and stat of the new znode.
     pub async fn create2(&self, path: &str, data: &[u8], acl: &[Acl<'_>], mode: CreateMode) -> Result<Created, Error> {
         let op = if mode == CreateMode::Container { OpCode::CreateContainer } else { OpCode::Create2 };
         self.created(&self.send(op, &self.create_request(path, Some(data), acl, mode)).await?)
     }
 
-    /// createTTL (21): path and stat of the new znode.
+    /// Sends createTTL (21). Returns path and stat of the new znode.
     pub async fn create_ttl(
         &self,
         path: &str,
@@ -151,12 +152,12 @@ impl Client {
         self.created(&self.send(OpCode::CreateTtl, &CreateTtlRequest { path, data, acl, flags, ttl: ttl_ms }).await?)
     }
 
-    /// delete (2), if its version is `version`; -1 for any.
+    /// Sends delete (2): deletes the znode if its version is `version`; -1 for any.
     pub async fn delete(&self, path: &str, version: i32) -> Result<(), Error> {
         self.send(OpCode::Delete, &DeleteRequest { path: self.rooted(path), version }).await.map(drop)
     }
 
-    /// exists (3): `None` for a znode that is not there. A watch is left either way.
+    /// Sends exists (3). Returns `None` if the znode does not exist. The watch is set in both cases.
     pub async fn exists(&self, path: &str, watch: bool) -> Result<Option<Stat>, Error> {
         match self.send(OpCode::Exists, &ReadRequest { path: self.rooted(path), watch }).await {
             Err(Error::Server(ErrorCode::NoNode)) => Ok(None),
@@ -164,68 +165,69 @@ impl Client {
         }
     }
 
-    /// getData (4): null data is `None`.
+    /// Sends getData (4). Null data is `None`.
     pub async fn get_data(&self, path: &str, watch: bool) -> Result<(Option<Vec<u8>>, Stat), Error> {
         let reply = self.send(OpCode::GetData, &ReadRequest { path: self.rooted(path), watch }).await?;
         let GetDataResponse { data, stat } = GetDataResponse::from_bytes(&reply.body)?;
         Ok((data.map(<[u8]>::to_vec), stat))
     }
 
-    /// getData (4) of `/zookeeper/config`, wherever the chroot is.
+    /// Sends getData (4) for `/zookeeper/config`, regardless of the chroot.
     pub async fn get_config(&self, watch: bool) -> Result<(Option<Vec<u8>>, Stat), Error> {
         let reply = self.send(OpCode::GetData, &ReadRequest { path: text(CONFIG_PATH), watch }).await?;
         let GetDataResponse { data, stat } = GetDataResponse::from_bytes(&reply.body)?;
         Ok((data.map(<[u8]>::to_vec), stat))
     }
 
-    /// setData (5), if its version is `version`; -1 for any.
+    /// Sends setData (5): sets the data if the version is `version`; -1 for any.
     pub async fn set_data(&self, path: &str, data: &[u8], version: i32) -> Result<Stat, Error> {
         let request = SetDataRequest { path: self.rooted(path), data: Some(data), version };
         stat(&self.send(OpCode::SetData, &request).await?)
     }
 
-    /// getACL (6).
+    /// Sends getACL (6).
     pub async fn get_acl(&self, path: &str) -> Result<(Vec<Acl<'static>>, Stat), Error> {
         let reply = self.send(OpCode::GetAcl, &PathRecord { path: self.rooted(path) }).await?;
         let GetAclResponse { acl, stat } = GetAclResponse::from_bytes(&reply.body)?;
         Ok((acl.unwrap_or_default().into_iter().map(Acl::into_owned).collect(), stat))
     }
 
-    /// setACL (7), if its aversion is `version`; -1 for any.
+    /// Sends setACL (7): sets the ACL if the aversion is `version`; -1 for any.
     pub async fn set_acl(&self, path: &str, acl: &[Acl<'_>], version: i32) -> Result<Stat, Error> {
         let request = SetAclRequest { path: self.rooted(path), acl: Some(acl.to_vec()), version };
         stat(&self.send(OpCode::SetAcl, &request).await?)
     }
 
-    /// getChildren (8): names, in no order.
+    /// Sends getChildren (8). Returns the names, in no order.
     pub async fn get_children(&self, path: &str, watch: bool) -> Result<Vec<String>, Error> {
         let reply = self.send(OpCode::GetChildren, &ReadRequest { path: self.rooted(path), watch }).await?;
         Ok(owned(GetChildrenResponse::from_bytes(&reply.body)?.children))
     }
 
-    /// sync (9): what follows sees every write that was answered before.
+    /// Sends sync (9): later reads see every write that was answered before.
     pub async fn sync(&self, path: &str) -> Result<(), Error> {
         self.send(OpCode::Sync, &PathRecord { path: self.rooted(path) }).await.map(drop)
     }
 
-    /// ping (11): also the way to learn that the session lives.
+    /// Sends ping (11), which also shows whether the session is alive.
     pub async fn ping(&self) -> Result<(), Error> {
         self.call_as(Some(oxkeeper_proto::op::XID_PING), OpCode::Ping, Vec::new()).await.map(drop)
     }
 
-    /// getChildren2 (12): names, in no order, and the parent's stat.
+    /// Sends getChildren2 (12). Returns the names, in no order, and the parent's stat.
     pub async fn get_children2(&self, path: &str, watch: bool) -> Result<(Vec<String>, Stat), Error> {
         let reply = self.send(OpCode::GetChildren2, &ReadRequest { path: self.rooted(path), watch }).await?;
         let GetChildren2Response { children, stat } = GetChildren2Response::from_bytes(&reply.body)?;
         Ok((owned(children), stat))
     }
 
-    /// multi (14): all or nothing. A transaction that failed is an `Ok` whose results say which operation did.
+    /// Sends multi (14): all operations succeed, or none has an effect. A failed transaction is an `Ok` whose
+    /// results tell which operation failed.
     pub async fn multi(&self, ops: &[MultiOp<'_>]) -> Result<Vec<OpResult>, Error> {
         self.several(OpCode::Multi, ops).await
     }
 
-    /// multiRead (22): each read succeeds or fails by itself.
+    /// Sends multiRead (22): each read succeeds or fails on its own.
     pub async fn multi_read(&self, ops: &[MultiOp<'_>]) -> Result<Vec<OpResult>, Error> {
         self.several(OpCode::MultiRead, ops).await
     }
@@ -255,7 +257,7 @@ impl Client {
         decode_results(&self.call(op, body).await?.body)
     }
 
-    /// reconfig (16): the new configuration and the stat of its znode.
+    /// Sends reconfig (16). Returns the new configuration and the stat of its znode.
     pub async fn reconfig(
         &self,
         joining: Option<&str>,
@@ -274,28 +276,29 @@ impl Client {
         Ok((data.unwrap_or_default().to_vec(), stat))
     }
 
-    /// checkWatches (17): `NoWatcher` unless there is such a watch.
+    /// Sends checkWatches (17), which fails with `NoWatcher` if there is no such watch.
     pub async fn check_watches(&self, path: &str, kind: WatcherType) -> Result<(), Error> {
         self.send(OpCode::CheckWatches, &WatchesRequest { path: self.rooted(path), watcher_type: kind.wire() })
             .await
             .map(drop)
     }
 
-    /// removeWatches (18): `NoWatcher` unless there was such a watch.
+    /// Sends removeWatches (18), which fails with `NoWatcher` if there was no such watch.
     pub async fn remove_watches(&self, path: &str, kind: WatcherType) -> Result<(), Error> {
         self.send(OpCode::RemoveWatches, &WatchesRequest { path: self.rooted(path), watcher_type: kind.wire() })
             .await
             .map(drop)
     }
 
-    /// auth (100): adds an identity to the connection. Null is not empty.
+    /// Sends auth (100): adds an identity to the connection. Null and empty `auth` differ.
     pub async fn add_auth(&self, scheme: &str, auth: Option<&[u8]>) -> Result<(), Error> {
         let mut body = Vec::new();
         AuthPacket { auth_type: 0, scheme: text(scheme), auth }.encode(&mut body);
         self.call_as(Some(XID_AUTH), OpCode::Auth, body).await.map(drop)
     }
 
-    /// setWatches (101): one-shot watches of an earlier connection, up to date at `relative_zxid`.
+    /// Sends setWatches (101): sets one-shot watches of an earlier connection again, which were up to date at
+    /// `relative_zxid`.
     pub async fn set_watches(
         &self,
         relative_zxid: i64,
@@ -313,32 +316,33 @@ impl Client {
         self.call_as(Some(XID_SET_WATCHES), OpCode::SetWatches, body).await.map(drop)
     }
 
-    /// sasl (102): one step of an exchange; `None` says that the server has no SASL.
+    /// Sends sasl (102): one step of an exchange. Returns `None` if the server has no SASL.
     pub async fn sasl(&self, token: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let reply = self.send(OpCode::Sasl, &SaslToken { token: Some(token) }).await?;
         Ok(SaslToken::from_bytes(&reply.body)?.token.map(<[u8]>::to_vec))
     }
 
-    /// getEphemerals (103): this session's ephemerals below `prefix`.
+    /// Sends getEphemerals (103). Returns this session's ephemerals below `prefix`.
     pub async fn get_ephemerals(&self, prefix: &str) -> Result<Vec<String>, Error> {
         let reply = self.send(OpCode::GetEphemerals, &PathRecord { path: self.rooted(prefix) }).await?;
         Ok(owned(GetEphemeralsResponse::from_bytes(&reply.body)?.ephemerals))
     }
 
-    /// getAllChildrenNumber (104): descendants at every depth.
+    /// Sends getAllChildrenNumber (104). Returns the number of descendants at every depth.
     pub async fn get_all_children_number(&self, path: &str) -> Result<i32, Error> {
         let reply = self.send(OpCode::GetAllChildrenNumber, &PathRecord { path: self.rooted(path) }).await?;
         Ok(GetAllChildrenNumberResponse::from_bytes(&reply.body)?.total_number)
     }
 
-    /// setWatches2 (105): as [`Client::set_watches`], with persistent and recursive ones; fields as on the wire.
+    /// Sends setWatches2 (105): the same as [`Client::set_watches`], with persistent and recursive watches;
+    /// the fields are those on the wire.
     pub async fn set_watches2(&self, watches: &SetWatches2<'_>) -> Result<(), Error> {
         let mut body = Vec::new();
         watches.encode(&mut body);
         self.call_as(Some(XID_SET_WATCHES), OpCode::SetWatches2, body).await.map(drop)
     }
 
-    /// Leaves again what an earlier connection had, up to date at `relative_zxid`.
+    /// Sets the watches of an earlier connection again, which were up to date at `relative_zxid`.
     pub(crate) async fn leave_again(&self, relative_zxid: i64, watches: &Watches) -> Result<(), Error> {
         for body in self.watch_requests(relative_zxid, watches) {
             self.call_as(Some(XID_SET_WATCHES), OpCode::SetWatches2, body).await?;
@@ -346,7 +350,7 @@ impl Client {
         Ok(())
     }
 
-    /// As many setWatches2 as it takes to keep each short.
+    /// Encodes as many setWatches2 requests as are needed to keep each short.
     fn watch_requests(&self, relative_zxid: i64, watches: &Watches) -> Vec<Vec<u8>> {
         let kinds = [&watches.data, &watches.exist, &watches.child, &watches.persistent, &watches.recursive];
         let mut all = kinds.iter().enumerate().flat_map(|(kind, paths)| paths.iter().map(move |path| (kind, path)));
@@ -378,12 +382,12 @@ impl Client {
         }
     }
 
-    /// addWatch (106): a watch that stays.
+    /// Sends addWatch (106): sets a watch that stays after it fires.
     pub async fn add_watch(&self, path: &str, mode: AddWatchMode) -> Result<(), Error> {
         self.send(OpCode::AddWatch, &AddWatchRequest { path: self.rooted(path), mode: mode.wire() }).await.map(drop)
     }
 
-    /// whoAmI (107): scheme and user of each identity of the connection.
+    /// Sends whoAmI (107). Returns scheme and user of each identity of the connection.
     pub async fn who_am_i(&self) -> Result<Vec<(String, String)>, Error> {
         let reply = self.call(OpCode::WhoAmI, Vec::new()).await?;
         let infos = WhoAmIResponse::from_bytes(&reply.body)?.client_info.unwrap_or_default();
@@ -391,7 +395,7 @@ impl Client {
         Ok(infos.into_iter().map(|info| (pair(info.auth_scheme), pair(info.user))).collect())
     }
 
-    /// closeSession (-11): ends the session, its ephemerals and its watches.
+    /// Sends closeSession (-11): ends the session, its ephemerals and its watches.
     pub async fn close(&self) -> Result<(), Error> {
         self.call(OpCode::CloseSession, Vec::new()).await.map(drop)
     }

@@ -1,7 +1,8 @@
-//! The driver of one connection: handshake, then requests out, replies and events in, pings when idle.
+//! The driver of one connection: performs the handshake, then sends requests, receives replies and events,
+//! and sends pings when idle.
 //!
-//! Owns the socket, the requests that wait for their replies, and the xid counter. Invariant: replies are matched to
-//! requests in order, and one that does not fit ends the connection. Source: `ClientCnxn`.
+//! Owns the socket, the requests that wait for their replies, and the xid counter. Invariant: replies are
+//! matched to requests in order, and a reply that does not match ends the connection. Source: `ClientCnxn`.
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,43 +25,43 @@ use tokio::time::{Instant, sleep_until};
 use crate::calls::below;
 use crate::{Error, Options, Reply, Session, Tls, WatchEvent};
 
-/// Calls that may wait for the driver to take them; more wait in their callers.
+/// Calls that may wait for the driver to take them; further callers wait.
 pub(crate) const WAITING_MAX: usize = 1024;
 /// Bytes read at once over TLS.
 const READ_LEN: usize = 16 << 10;
-/// Requests sent and not answered; more wait in the channel.
+/// Requests sent and not yet answered; further ones wait in the channel.
 const IN_FLIGHT_MAX: usize = 4096;
-/// Replies may be longer than requests: a multiRead, or the children of a wide znode.
+/// Maximal length of a reply, bytes. Replies may be longer than requests: a multiRead, or the children of a wide znode.
 const REPLY_LEN_MAX: usize = 64 * FRAME_LEN_MAX;
 /// ZooKeeper: an idle Java client pings at least this often, whatever the timeout.
 const PING_INTERVAL_MAX: Duration = Duration::from_secs(10);
 
-/// One request and where its answer goes.
+/// A request and the channel for its answer.
 #[derive(Debug)]
 pub(crate) struct Call {
-    /// A special xid, or the next ordinary one.
+    /// A special xid; `None` for the next ordinary one.
     pub(crate) xid: Option<i32>,
-    /// Which operation.
+    /// Operation.
     pub(crate) op: OpCode,
-    /// Its encoded record.
+    /// Encoded record.
     pub(crate) body: Vec<u8>,
-    /// Dropped by callers that stopped waiting.
+    /// Receiver of the answer; dropped by a caller that has stopped waiting.
     pub(crate) answer: oneshot::Sender<Result<Reply, Error>>,
 }
 
-/// What a driver tells besides answers.
+/// Outputs of a driver other than answers.
 pub(crate) struct Incoming {
-    /// Watches that fired.
+    /// Fired watches.
     pub(crate) events: mpsc::Sender<WatchEvent>,
-    /// Taken off the paths of events.
+    /// The chroot, which is removed from the paths of events.
     pub(crate) chroot: Arc<str>,
-    /// The last transaction that any answer named.
+    /// The highest zxid in any answer.
     pub(crate) last_zxid: Arc<AtomicI64>,
-    /// Whether an identity was refused.
+    /// Whether the server refused an identity.
     pub(crate) auth_refused: Arc<AtomicBool>,
 }
 
-/// Connects and shakes hands.
+/// Connects and performs the handshake.
 pub(crate) async fn handshake(
     server: impl ToSocketAddrs,
     options: &Options,
@@ -90,9 +91,9 @@ pub(crate) async fn handshake(
     }
 }
 
-/// Asks a server a four-letter word: all that it answers.
+/// Sends a four-letter word to a server. Returns the answer.
 ///
-/// *Errors*: as those of [`crate::Client::connect`]; an answer that is cut short is none.
+/// *Errors*: those of [`crate::Client::connect`]; a truncated answer is not an error.
 pub async fn ask_word((host, port): &(String, u16), tls: Option<&Tls>, word: &str) -> Result<Vec<u8>, Error> {
     let tls = tls.map(|tls| Tls { name: tls.name.clone().or(Some(host.clone())), ..tls.clone() });
     let mut socket = Socket::dial((host.as_str(), *port), tls.as_ref()).await?;
@@ -109,7 +110,8 @@ pub async fn ask_word((host, port): &(String, u16), tls: Option<&Tls>, word: &st
     Ok(answer)
 }
 
-/// A server may refuse our certificate only once it has seen that we take its own (TLS 1.3).
+/// Makes the error of a lost connection. With TLS 1.3 a server may refuse our certificate only after we have
+/// accepted its own.
 fn lost(error: io::Error) -> Error {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<SessionError>()) {
         Some(reason) => Error::Tls(reason.to_string()),
@@ -122,12 +124,12 @@ fn lost(error: io::Error) -> Error {
 pub(crate) struct Socket {
     stream: TcpStream,
     secure: Option<Box<TlsSession>>,
-    /// Encrypted, not yet taken by the socket; or empty, without TLS.
+    /// Encrypted bytes that the socket has not taken yet; empty without TLS.
     wire: Vec<u8>,
 }
 
 impl Socket {
-    /// Connects.
+    /// Connects to a server.
     async fn dial(server: impl ToSocketAddrs, tls: Option<&Tls>) -> Result<Socket, Error> {
         let stream = TcpStream::connect(server).await?;
         stream.set_nodelay(true)?;
@@ -138,7 +140,7 @@ impl Socket {
         Ok(socket)
     }
 
-    /// Shakes hands as TLS does.
+    /// Performs the TLS handshake.
     async fn secure(&mut self, tls: &Tls) -> Result<(), Error> {
         let address = self.stream.peer_addr()?.ip().to_canonical().to_string();
         let name = tls.name.clone().unwrap_or(address);
@@ -163,7 +165,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Writes all of it, in time.
+    /// Writes all bytes of `out`.
     async fn write_all(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
         self.write(out)?;
         while self.has_unsent(out) {
@@ -173,12 +175,12 @@ impl Socket {
         Ok(())
     }
 
-    /// Whether anything is left to be written, of `out` or of what was taken from it.
+    /// Returns whether bytes wait to be written, in `out` or encrypted.
     fn has_unsent(&self, out: &[u8]) -> bool {
         !out.is_empty() || !self.wire.is_empty()
     }
 
-    /// Takes what of `out` can be written now.
+    /// Writes as much of `out` as the socket takes now.
     fn write(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
         let wire = match &mut self.secure {
             None => out,
@@ -201,9 +203,9 @@ impl Socket {
         Ok(())
     }
 
-    /// Appends what has come to `input`.
+    /// Appends received bytes to `input`.
     ///
-    /// *Errors*: the end of the stream is one.
+    /// *Errors*: those of the socket; the end of the stream is an error, too.
     fn read(&mut self, input: &mut Vec<u8>) -> io::Result<()> {
         let mut sealed = Vec::with_capacity(if self.secure.is_some() { READ_LEN } else { 0 });
         let into = if self.secure.is_some() { &mut sealed } else { &mut *input };
@@ -238,7 +240,7 @@ fn accepted(frame: &[u8]) -> Result<Session, Error> {
     })
 }
 
-/// Runs the connection until every [`crate::Client`] is gone or it fails; then fails what is unanswered.
+/// Runs the connection until all its [`crate::Client`]s are dropped or it fails; then fails the unanswered requests.
 pub(crate) async fn drive(mut socket: Socket, timeout: Duration, calls: mpsc::Receiver<Call>, incoming: Incoming) {
     let mut driver = Driver { incoming, input: Vec::new(), out: Vec::new(), pending: VecDeque::new(), last_xid: 0 };
     if let Err(error) = driver.run(&mut socket, timeout, calls).await {
@@ -246,7 +248,7 @@ pub(crate) async fn drive(mut socket: Socket, timeout: Duration, calls: mpsc::Re
     }
 }
 
-/// A request that was sent.
+/// A request that was sent and is not answered.
 struct Pending {
     xid: i32,
     /// `None` for the driver's own pings.
@@ -255,9 +257,9 @@ struct Pending {
 
 struct Driver {
     incoming: Incoming,
-    /// Received, not yet a whole frame.
+    /// Received bytes that are not yet a complete frame.
     input: Vec<u8>,
-    /// Encoded, not yet taken by the socket.
+    /// Encoded bytes that the socket has not taken yet.
     out: Vec<u8>,
     pending: VecDeque<Pending>,
     last_xid: i32,
@@ -365,13 +367,13 @@ impl Driver {
         let path = event.path.unwrap_or_default();
         let event = WatchEvent { event: kind, path: below(&self.incoming.chroot, &path).to_owned(), zxid };
         match self.incoming.events.try_send(event) {
-            // Who dropped the receiver does not want to know.
+            // A caller that dropped the receiver does not want the event.
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Error::EventsOverflow),
         }
     }
 
-    /// The oldest unanswered request learns the reason, those behind it that the connection is lost.
+    /// Fails all unanswered requests: the oldest one with `error`, the others because the connection is lost.
     fn fail_pending(&mut self, error: Error) {
         let mut reason = Some(error);
         for answer in self.pending.drain(..).filter_map(|pending| pending.answer) {

@@ -1,4 +1,4 @@
-//! What can go wrong, from the caller's point of view: refused, unknown, or never sent.
+//! Errors of the client. They tell a caller whether the request was refused, has an unknown result, or was never sent.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use oxkeeper_proto::frame::FrameLengthError;
 use oxkeeper_proto::{DecodeError, ErrorCode};
 use thiserror::Error;
 
-/// Why a call or a connection failed.
+/// Errors of calls and connections.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The server refused the request; it had no effect.
@@ -15,19 +15,19 @@ pub enum Error {
     /// The server refused the request with a code the protocol does not have.
     #[error("the server answered with the unknown error {0}")]
     UnknownCode(i32),
-    /// The name of the host leads to no address.
+    /// The host name does not resolve to an address.
     #[error("unknown host")]
     UnknownHost(#[source] io::Error),
     /// The connection could not be made.
     #[error("cannot connect")]
     Io(#[from] io::Error),
-    /// The connection ended first: the request may or may not have taken effect.
+    /// The connection ended before the answer: the request may or may not have taken effect.
     #[error("connection lost ({0})")]
     ConnectionLost(io::ErrorKind),
     /// The session has ended, with its ephemerals and watches.
     #[error("session expired")]
     SessionExpired,
-    /// No connection with TLS, or not the one that was wanted.
+    /// The TLS handshake failed, or the server's certificate is not the expected one.
     #[error("TLS: {0}")]
     Tls(String),
     /// No answer to the handshake within the session timeout.
@@ -36,27 +36,27 @@ pub enum Error {
     /// The server was silent for two thirds of the session timeout.
     #[error("the server is silent")]
     Silent,
-    /// The server sent bytes that are not the record they should be.
+    /// The server sent bytes that are not the expected record.
     #[error("malformed answer: {0}")]
     Decode(#[from] DecodeError),
-    /// The server sent a frame of an impossible length.
+    /// The server sent a frame with a length that is not allowed.
     #[error(transparent)]
     FrameLength(#[from] FrameLengthError),
-    /// The answer is not to the request that is next in line.
+    /// The answer does not belong to the oldest unanswered request.
     #[error("answer to xid {found}, expected {expected:?}")]
     OutOfOrder {
-        /// As received.
+        /// Xid in the answer.
         found: i32,
-        /// Of the oldest unanswered request.
+        /// Xid of the oldest unanswered request.
         expected: Option<i32>,
     },
-    /// Nobody reads the watch events.
+    /// The receiver of watch events does not read them.
     #[error("too many watch events unread")]
     EventsOverflow,
 }
 
 impl Error {
-    /// The error for a non-zero `err` of a reply header or of a result in a multi.
+    /// Returns the error for a non-zero `err` in a reply header or in a result of a multi.
     pub fn from_wire(err: i32) -> Error {
         ErrorCode::from_wire(err).map_or(Error::UnknownCode(err), Error::Server)
     }

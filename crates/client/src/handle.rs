@@ -1,8 +1,10 @@
-//! A session that outlives its connections: a list of servers, identities and watches that come along, a stream of events.
+//! A session that outlives its connections: a list of servers, identities and watches that are restored on
+//! each connection, and a stream of events.
 //!
-//! One task owns the connection; it alone changes the [`State`] and tells events. Invariants: (1) an event that the server
-//! sent before an answer is in the stream before [`Handle::fence`] returns to whoever got that answer; (2) after `Closed`,
-//! `Expired` or `AuthFailed` nothing follows. Source: `ZooKeeper`, `ClientCnxn`, `StaticHostProvider`.
+//! One task owns the connection; only it changes the [`State`] and sends events. Invariants: (1) an event
+//! that the server sent before an answer is in the stream before a call of [`Handle::fence`] by the receiver
+//! of that answer returns; (2) no event follows `Closed`, `Expired` or `AuthFailed`. Source: `ZooKeeper`,
+//! `ClientCnxn`, `StaticHostProvider`.
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -24,41 +26,41 @@ use crate::search::writable;
 use crate::watches::{Kind, Removed, Watches};
 use crate::{Client, ConnectString, EVENTS_MAX, Error, Events, Options, Session, WatchEvent};
 
-/// ZooKeeper: how long a client rests once it has tried every server in vain.
+/// ZooKeeper: pause of a client after it has tried every server in vain.
 const ROUND_REST: Duration = Duration::from_secs(1);
-/// The least time a server gets to answer a handshake, however many there are.
+/// Minimal time for a server to answer a handshake, regardless of the number of servers.
 const ATTEMPT_MIN: Duration = Duration::from_millis(500);
-/// Requests to the task that owns the connection.
+/// Requests waiting for the task that owns the connection.
 const CONTROLS_MAX: usize = 64;
 
-/// How the session stands. Source: `ZooKeeper.States`.
+/// State of the session. Source: `ZooKeeper.States`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// No server answers now.
+    /// No server serves the session now.
     Connecting,
-    /// Served.
+    /// A server serves the session.
     Connected,
-    /// Served by one that takes no writes.
+    /// A server that takes no writes serves the session.
     ConnectedReadOnly,
-    /// Ended, by us or by expiry.
+    /// The session has been closed or has expired.
     Closed,
-    /// Ended, because an identity was refused.
+    /// The session has ended because an identity was refused.
     AuthFailed,
 }
 
 impl State {
-    /// Whether calls can still succeed.
+    /// Returns whether calls can still succeed.
     pub fn is_alive(self) -> bool {
         !matches!(self, State::Closed | State::AuthFailed)
     }
 
-    /// Whether a server answers.
+    /// Returns whether a server serves the session.
     pub fn is_connected(self) -> bool {
         matches!(self, State::Connected | State::ConnectedReadOnly)
     }
 }
 
-/// As ZooKeeper's shell prints it.
+/// Prints the state as ZooKeeper's shell does.
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -71,29 +73,29 @@ impl fmt::Display for State {
     }
 }
 
-/// What became of the connection or the session. Source: `Watcher.Event.KeeperState`.
+/// Changes of the connection or the session. Source: `Watcher.Event.KeeperState`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A server serves us.
+    /// A server serves the session.
     SyncConnected,
     /// A server without a quorum serves our reads.
     ConnectedReadOnly,
-    /// We have proved who we are.
+    /// We have authenticated with SASL.
     SaslAuthenticated,
-    /// The connection is gone, the session perhaps not.
+    /// The connection is lost; the session may still exist.
     Disconnected,
-    /// The session is gone.
+    /// The session has expired.
     Expired,
     /// An identity was refused.
     AuthFailed,
-    /// We ended the session.
+    /// We closed the session.
     Closed,
 }
 
-/// What is told.
+/// An event of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Of the session.
+    /// The connection or the session has changed.
     Session(Change),
     /// A watch fired.
     Watch(WatchEvent),
@@ -101,7 +103,7 @@ pub enum Event {
     Removed(WatcherType, String),
 }
 
-/// An identity that every connection shows.
+/// An identity that is sent on every connection.
 #[derive(Clone, Debug)]
 struct Identity {
     scheme: String,
@@ -112,9 +114,9 @@ struct Identity {
 struct Status {
     state: State,
     client: Option<Client>,
-    /// How often every server was tried in vain.
+    /// Number of times that every server was tried in vain.
     failed_rounds: u64,
-    /// Each server that refused us since we were last served, and why.
+    /// Each server that has failed to serve us since we were last served, with the reason.
     troubles: Vec<(String, String)>,
 }
 
@@ -132,7 +134,7 @@ enum Control {
     Close(oneshot::Sender<()>),
 }
 
-/// A session. Dropping it drops the connection and leaves the session to its timeout; [`Handle::close`] ends it.
+/// A session. Dropping it drops the connection, and the session lasts until its timeout; [`Handle::close`] ends it.
 #[derive(Clone, Debug)]
 pub struct Handle {
     status: watch::Receiver<Status>,
@@ -141,7 +143,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Begins to connect; `options.chroot` is that of `servers`. Needs a tokio runtime.
+    /// Begins to connect. Uses the chroot of `servers`. Needs a tokio runtime.
     pub fn open(servers: ConnectString, mut options: Options) -> (Handle, mpsc::Receiver<Event>) {
         options.chroot = servers.chroot;
         let status = Status { state: State::Connecting, client: None, failed_rounds: 0, troubles: Vec::new() };
@@ -156,12 +158,13 @@ impl Handle {
         (Handle { status: seen, controls, kept }, told)
     }
 
-    /// How the session stands now.
+    /// Returns the current state of the session.
     pub fn state(&self) -> State {
         self.status.borrow().state
     }
 
-    /// Says why there is no connection: each server that was tried, and what it did. `None` while we are served.
+    /// Returns the reasons why there is no connection: each server that was tried, and its failure. Returns
+    /// `None` while a server serves us.
     pub fn trouble(&self) -> Option<String> {
         let status = self.status.borrow();
         let mut told: Vec<_> = status.troubles.iter().map(|(server, reason)| format!("{server}: {reason}")).collect();
@@ -169,15 +172,15 @@ impl Handle {
         (!told.is_empty()).then(|| told.join("; "))
     }
 
-    /// The connection of this moment; waits for one while servers remain to be tried.
+    /// Returns the current connection; waits for one while servers remain to be tried.
     ///
-    /// *Errors*: `ConnectionLost` once every server was tried in vain, `SessionExpired` and `AuthFailed` for a session
-    /// that has ended.
+    /// *Errors*: `ConnectionLost` if every server was tried in vain, `SessionExpired` and `AuthFailed` if the
+    /// session has ended.
     pub async fn client(&self) -> Result<Client, Error> {
         let mut status = self.status.clone();
         let rounds = status.borrow().failed_rounds;
         let settled = |status: &Status| status.state != State::Connecting || status.failed_rounds > rounds;
-        // The sender lives as long as the task, which says how it ended before it ends.
+        // The sender lives as long as the task, which sets the final state before it ends.
         let status = status.wait_for(settled).await.map_err(|_| Error::SessionExpired)?;
         match (&status.client, status.state) {
             (Some(client), _) => Ok(client.clone()),
@@ -189,14 +192,14 @@ impl Handle {
         }
     }
 
-    /// Waits until a server serves us, however long that takes; `false` when the session ended instead.
+    /// Waits without a time limit until a server serves us; returns false if the session ends instead.
     pub async fn connected(&self) -> bool {
         let mut status = self.status.clone();
         let settled = |status: &Status| status.state != State::Connecting;
         status.wait_for(settled).await.is_ok_and(|status| status.state.is_connected())
     }
 
-    /// Returns when every event that came before the answers we have is in the stream.
+    /// Waits until every event that the server sent before the answers received so far is in the stream.
     pub async fn fence(&self) {
         let (passed, told) = oneshot::channel();
         if self.controls.send(Control::Fence(passed)).await.is_ok() {
@@ -204,7 +207,7 @@ impl Handle {
         }
     }
 
-    /// Ends the session.
+    /// Closes the session.
     pub async fn close(&self) {
         let (passed, told) = oneshot::channel();
         if self.controls.send(Control::Close(passed)).await.is_ok() {
@@ -212,7 +215,7 @@ impl Handle {
         }
     }
 
-    /// Shows an identity, on this and on later connections. A refused one ends the session.
+    /// Sends an identity, on this and on later connections. A refused identity ends the session.
     pub async fn add_auth(&self, scheme: &str, auth: Option<&[u8]>) -> Result<(), Error> {
         let client = self.client().await?;
         let shown = client.add_auth(scheme, auth).await;
@@ -225,8 +228,8 @@ impl Handle {
         shown
     }
 
-    /// Runs a read that leaves a watch. The watch is kept from before the request leaves, because its event may come
-    /// right behind the answer.
+    /// Sends a read that sets a watch. The watch is recorded before the request is sent, because its event
+    /// may directly follow the answer.
     async fn watching<T>(
         &self,
         kind: Option<Kind>,
@@ -242,7 +245,7 @@ impl Handle {
         answer
     }
 
-    /// exists (3), perhaps with a watch.
+    /// Sends exists (3), optionally with a watch.
     pub async fn exists(&self, path: &str, watch: bool) -> Result<Option<Stat>, Error> {
         let kind = watch.then_some(Kind::Data);
         let stat = self.watching(kind, path, async |client| client.exists(path, watch).await).await?;
@@ -255,25 +258,25 @@ impl Handle {
         Ok(stat)
     }
 
-    /// getData (4), perhaps with a watch.
+    /// Sends getData (4), optionally with a watch.
     pub async fn get_data(&self, path: &str, watch: bool) -> Result<(Option<Vec<u8>>, Stat), Error> {
         let kind = watch.then_some(Kind::Data);
         self.watching(kind, path, async |client| client.get_data(path, watch).await).await
     }
 
-    /// getData (4) of the ensemble's configuration, perhaps with a watch.
+    /// Sends getData (4) for the ensemble's configuration, optionally with a watch.
     pub async fn get_config(&self, watch: bool) -> Result<(Option<Vec<u8>>, Stat), Error> {
         let kind = watch.then_some(Kind::Data);
         self.watching(kind, crate::calls::CONFIG_PATH, async |client| client.get_config(watch).await).await
     }
 
-    /// getChildren2 (12), perhaps with a watch.
+    /// Sends getChildren2 (12), optionally with a watch.
     pub async fn get_children2(&self, path: &str, watch: bool) -> Result<(Vec<String>, Stat), Error> {
         let kind = watch.then_some(Kind::Child);
         self.watching(kind, path, async |client| client.get_children2(path, watch).await).await
     }
 
-    /// addWatch (106).
+    /// Sends addWatch (106).
     pub async fn add_watch(&self, path: &str, mode: AddWatchMode) -> Result<(), Error> {
         let kind = match mode {
             AddWatchMode::Persistent => Kind::Persistent,
@@ -282,9 +285,10 @@ impl Handle {
         self.watching(Some(kind), path, async |client| client.add_watch(path, mode).await).await
     }
 
-    /// removeWatches (18): all of `kind` at `path`. With `local`, also when the server cannot be asked.
+    /// Sends removeWatches (18): removes all watches of `kind` at `path`. With `local`, removes them even if
+    /// the server cannot be asked.
     ///
-    /// *Errors*: `NoWatcher` when there is none, here or at the server.
+    /// *Errors*: `NoWatcher` if there is none, here or at the server.
     pub async fn remove_watches(&self, path: &str, kind: WatcherType, local: bool) -> Result<(), Error> {
         let asked = match self.client().await {
             Ok(client) => client.remove_watches(path, kind).await,
@@ -314,7 +318,7 @@ impl Removed {
     }
 }
 
-/// ZooKeeper: clients try servers in an order of their own, so that not all go to the first.
+/// Shuffles the servers. ZooKeeper: each client has its own order, so that not all go to the first server.
 fn shuffled(mut servers: Vec<(String, u16)>) -> Vec<(String, u16)> {
     let seed = RandomState::new();
     servers.sort_by_cached_key(|server| seed.hash_one(server));
@@ -326,7 +330,7 @@ struct Keeper {
     servers: Vec<(String, u16)>,
     next: usize,
     options: Options,
-    /// To take up again.
+    /// Session to resume on the next connection.
     session: Option<Session>,
     status: watch::Sender<Status>,
     controls: mpsc::Receiver<Control>,
@@ -334,14 +338,14 @@ struct Keeper {
     kept: Arc<Mutex<Kept>>,
 }
 
-/// Why the task ends.
+/// Reasons why the task ends.
 #[derive(Debug)]
 enum End {
     Expired,
     AuthFailed,
-    /// By whom is told when all is done.
+    /// A caller closed the session; the sender is dropped when the task has finished.
     Closed(#[expect(dead_code, reason = "dropping it tells")] oneshot::Sender<()>),
-    /// Nobody holds a handle.
+    /// All handles have been dropped.
     Dropped,
 }
 
@@ -379,12 +383,12 @@ impl Keeper {
         });
     }
 
-    /// Events beyond [`EVENTS_MAX`] that nobody reads are lost, as is all that is told to nobody.
+    /// Sends an event. Events beyond [`EVENTS_MAX`] unread ones, and those without a receiver, are lost.
     fn tell(&self, event: Event) {
         let _ = self.events.try_send(event);
     }
 
-    /// Remembers why a server does not serve us.
+    /// Records why a server does not serve us.
     fn note(&self, (host, port): &(String, u16), error: &Error) {
         let (mut server, reason) = (format!("{host}:{port}"), refusal(error));
         if matches!(error, Error::Tls(_)) {
@@ -396,7 +400,7 @@ impl Keeper {
         });
     }
 
-    /// Tries server after server until one serves us.
+    /// Tries the servers in turn until one serves us.
     async fn connect(&mut self) -> Result<(Client, Events), End> {
         let mut tried = 0;
         loop {
@@ -420,7 +424,7 @@ impl Keeper {
         }
     }
 
-    /// Shows our identities, leaves our watches, and says that we are served.
+    /// Sends our identities, sets our watches again, and announces the connection.
     async fn greet(&mut self, client: &Client) -> Result<(), Error> {
         let (identities, watches) = {
             let kept = self.kept.lock();
@@ -431,7 +435,7 @@ impl Keeper {
         } else {
             (State::Connected, Change::SyncConnected)
         };
-        // ZooKeeper: a read-only server makes sessions up; others do not know them.
+        // ZooKeeper: a read-only server invents session ids; other servers do not know these sessions.
         self.session = (!client.session().read_only).then(|| client.session().clone());
         self.tell(Event::Session(change));
         if let Some(credentials) = &self.options.credentials
@@ -447,7 +451,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Passes events on until the connection is lost (`None`) or everything ends.
+    /// Passes events on until the connection is lost (`None`) or the task has to end.
     async fn serve(&mut self, client: &Client, mut events: Events) -> Option<End> {
         let options = &self.options;
         let mut found = pin!(writable(&self.servers, self.next + 1, options.tls.as_ref()));
@@ -503,7 +507,7 @@ async fn attempt(
     timeout(limit, connecting).await.unwrap_or(Err(Error::HandshakeTimeout))
 }
 
-/// Says why a server does not serve us, and what may be wrong.
+/// Returns the reason why a server does not serve us, and a possible cause.
 fn refusal(error: &Error) -> String {
     match error {
         Error::UnknownHost(reason) => {
@@ -530,7 +534,7 @@ fn refusal(error: &Error) -> String {
     }
 }
 
-/// Does `work` and answers what can be answered without a connection.
+/// Does `work`. Meanwhile answers the requests that need no connection.
 async fn while_listening<T>(
     controls: &mut mpsc::Receiver<Control>,
     events: &mpsc::Sender<Event>,
@@ -552,9 +556,9 @@ async fn while_listening<T>(
     }
 }
 
-/// What Java's client calls an event, with its number in no protocol: removals are told by the client itself.
+/// Names of events in Java's client. Removals have no number in the protocol: the client itself reports them.
 impl Event {
-    /// The name of the type, `None` for what became of the session.
+    /// Returns the name of the type; `None` is its name for a change of the session.
     pub fn type_name(&self) -> &'static str {
         match self {
             Event::Session(_) => "None",
@@ -570,7 +574,7 @@ impl Event {
         }
     }
 
-    /// The state of the session at the event.
+    /// Returns the name of the session's state at the event.
     pub fn state_name(&self) -> &'static str {
         match self {
             Event::Session(Change::SyncConnected) | Event::Watch(_) | Event::Removed(..) => "SyncConnected",
@@ -583,7 +587,7 @@ impl Event {
         }
     }
 
-    /// Of what happened to a znode.
+    /// Returns the path of the znode, if the event is about one.
     pub fn path(&self) -> Option<&str> {
         match self {
             Event::Session(_) => None,
@@ -592,7 +596,7 @@ impl Event {
         }
     }
 
-    /// The transaction that fired a watch; -1 otherwise.
+    /// Returns the transaction that fired the watch; -1 for other events.
     pub fn zxid(&self) -> Zxid {
         match self {
             Event::Watch(event) => event.zxid,

@@ -3,28 +3,28 @@
 use oxkeeper_proto::path::check_path;
 use thiserror::Error;
 
-/// Where a host without a port listens.
+/// Port of a host that is given without one.
 const DEFAULT_PORT: u16 = 2181;
 
-/// The servers to try, and the znode that is taken for the root.
+/// The servers to try, and the znode used as root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectString {
     /// Host and port, in the order given.
     pub servers: Vec<(String, u16)>,
-    /// Starts with `/`; empty for the real root.
+    /// Path that starts with `/`; empty for the real root.
     pub chroot: String,
 }
 
-/// Why a connect string is none.
+/// Errors of a connect string.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ConnectStringError {
-    /// Nothing before the chroot.
+    /// There is no server before the chroot.
     #[error("A HostProvider may not be empty!")]
     NoServer,
-    /// The text behind the colon is not a port.
+    /// The text after the colon is not a port.
     #[error("{0:?} is not a port: port must be 1–65535")]
     Port(String),
-    /// The chroot is no path.
+    /// The chroot is not a valid path.
     #[error("{0}")]
     Chroot(&'static str),
 }

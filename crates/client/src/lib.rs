@@ -1,13 +1,13 @@
-//! A small async ZooKeeper client: what the command line, the bench and our own tests drive a server with.
+//! A small async ZooKeeper client, used by the command line, the bench and our own tests.
 //!
-//! One [`Client`] is one connection of one session. Calls may be made from any number of tasks; they leave in the order
-//! of the calls and are answered in that order. The session is kept alive by pings until the client is dropped. A lost
-//! connection is told, never repaired behind the caller's back: [`Client::resume`] takes the session up again.
+//! One [`Client`] is one connection of one session. Any number of tasks may make calls; requests are sent and
+//! answered in the order of the calls. Pings keep the session alive until the client is dropped. The client
+//! reports a lost connection and does not reconnect by itself: [`Client::resume`] continues the session.
 //!
-//! One [`Handle`] is one session over any number of connections to a list of servers: it reconnects, shows its identities
-//! again and leaves its watches again, as the Java client does.
+//! One [`Handle`] is one session over any number of connections to a list of servers: it reconnects, sends
+//! its identities again and sets its watches again, as the Java client does.
 //!
-//! Deliberately absent: retries of calls, caches, recipes. What needs them needs a real client library.
+//! Deliberately absent: retries of calls, caches, recipes. Programs that need these need a full client library.
 //!
 //! Reading order: [`error`], `connection` (the driver of one socket), [`calls`] (the operations), [`multi`], [`sasl`], [`hosts`],
 //! `watches`, `search`, [`handle`].
@@ -42,65 +42,65 @@ pub use hosts::ConnectString;
 pub use multi::OpResult;
 pub use sasl::Credentials;
 
-/// Watch events that may wait for their reader; one more ends the connection with [`Error::EventsOverflow`].
+/// Watch events that may wait for their receiver; one more ends the connection with [`Error::EventsOverflow`].
 pub const EVENTS_MAX: usize = 65_536;
 
-/// What a client must keep to take its session up again.
+/// Data that a client needs to resume its session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// Its id.
+    /// Session id.
     pub id: SessionId,
-    /// Proof that it is ours.
+    /// Password of the session, which proves that it is ours.
     pub password: [u8; PASSWORD_LEN],
-    /// As negotiated.
+    /// Negotiated timeout.
     pub timeout: Duration,
-    /// Whether the server that answered the handshake serves reads only.
+    /// Whether the server that answered the handshake serves only reads.
     pub read_only: bool,
 }
 
 /// A watch that fired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchEvent {
-    /// What happened.
+    /// Type of event.
     pub event: EventType,
-    /// To which znode.
+    /// Path of the znode.
     pub path: String,
-    /// In which transaction; -1 when a re-registered watch fired at once.
+    /// Zxid of the transaction; -1 if a re-registered watch fired at once.
     pub zxid: Zxid,
 }
 
-/// A successful answer, undecoded.
+/// A successful answer, not decoded.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// The last transaction the server had applied.
+    /// The last transaction that the server had applied.
     pub zxid: Zxid,
-    /// The bytes behind the reply header.
+    /// The bytes after the reply header.
     pub body: Vec<u8>,
 }
 
-/// TLS, and whom a server's certificate must name.
+/// TLS configuration, and the name that the server's certificate must have.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// Our certificate, if we have one, and whom we trust; loaded for dialling.
+    /// Our certificate, if we have one, and the trusted certificates; loaded for dialling.
     pub live: Arc<LiveTls>,
-    /// A name or an address; `None`: the address that is dialled.
+    /// A name or an address; `None`: the dialled address.
     pub name: Option<String>,
 }
 
-/// How to connect.
+/// Options of a connection.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The session timeout to ask for; it also bounds the handshake.
+    /// Requested session timeout; it also limits the handshake.
     pub timeout: Duration,
-    /// Whether a server without a quorum will do.
+    /// Whether a server without a quorum is acceptable.
     pub read_only: bool,
-    /// The highest zxid seen so far: a server that is behind it refuses the connection.
+    /// The highest zxid seen so far: a server that has not reached it refuses the connection.
     pub last_zxid_seen: Zxid,
-    /// `None`: without TLS.
+    /// TLS; `None`: a connection without TLS.
     pub tls: Option<Tls>,
-    /// The znode taken for the root: starts with `/`, or is empty for the real one.
+    /// The znode used as root: starts with `/`, or is empty for the real root.
     pub chroot: String,
-    /// Whom a [`Handle`] proves to be on every connection.
+    /// SASL credentials that a [`Handle`] uses on every connection.
     pub credentials: Option<Credentials>,
 }
 
@@ -117,7 +117,7 @@ impl Default for Options {
     }
 }
 
-/// A connection with a session. Dropping it drops the connection and leaves the session to its timeout.
+/// A connection with a session. Dropping it drops the connection, and the session lasts until its timeout.
 #[derive(Clone, Debug)]
 pub struct Client {
     calls: mpsc::Sender<connection::Call>,
@@ -127,20 +127,21 @@ pub struct Client {
     auth_refused: Arc<AtomicBool>,
 }
 
-/// The watch events of one connection, in the order they arrived.
+/// The watch events of one connection, in the order in which they arrived.
 pub type Events = mpsc::Receiver<WatchEvent>;
 
 impl Client {
     /// Connects and begins a new session.
     ///
-    /// *Errors*: `Io`, `HandshakeTimeout`, `Decode`, and `ConnectionLost` when the server closes instead of answering.
+    /// *Errors*: `Io`, `HandshakeTimeout`, `Decode`, and `ConnectionLost` if the server closes the connection
+    /// instead of answering.
     pub async fn connect(server: impl ToSocketAddrs, options: &Options) -> Result<(Client, Events), Error> {
         Client::open(server, options, None).await
     }
 
-    /// Connects and takes `session` up again; `options.timeout` is negotiated anew.
+    /// Connects and resumes `session`; `options.timeout` is negotiated again.
     ///
-    /// *Errors*: as [`Client::connect`], and `SessionExpired` when the server no longer knows the session.
+    /// *Errors*: those of [`Client::connect`], and `SessionExpired` if the server no longer knows the session.
     pub async fn resume(
         server: impl ToSocketAddrs,
         options: &Options,
@@ -172,30 +173,31 @@ impl Client {
         Ok((Client { calls, session, chroot, last_zxid, auth_refused }, received))
     }
 
-    /// The session of this connection.
+    /// Returns the session of this connection.
     pub fn session(&self) -> &Session {
         &self.session
     }
 
-    /// The last transaction that any answer named.
+    /// Returns the highest zxid in any answer.
     pub fn last_zxid(&self) -> Zxid {
         Zxid(self.last_zxid.load(Ordering::Relaxed))
     }
 
-    /// Whether the server refused an identity, after which it closes the connection.
+    /// Returns whether the server refused an identity, after which it closes the connection.
     pub fn auth_refused(&self) -> bool {
         self.auth_refused.load(Ordering::Relaxed)
     }
 
-    /// Sends one request and waits for its answer. The request leaves before this returns `Pending` a second time, so
-    /// futures polled in order are sent in order.
+    /// Sends one request and waits for its answer. The request is sent before this returns `Pending` a second
+    /// time, so futures polled in order are sent in order.
     ///
-    /// *Errors*: `Server` for what the server refuses, `ConnectionLost` and its kin for what may or may not have happened.
+    /// *Errors*: `Server` if the server refuses the request; `ConnectionLost` and similar errors if the
+    /// request may or may not have taken effect.
     pub async fn call(&self, op: OpCode, body: Vec<u8>) -> Result<Reply, Error> {
         self.call_as(None, op, body).await
     }
 
-    /// As [`Client::call`], with an xid of its own (auth and setWatches have one).
+    /// Does the same as [`Client::call`] with a special xid (auth and setWatches have one).
     pub(crate) async fn call_as(&self, xid: Option<i32>, op: OpCode, body: Vec<u8>) -> Result<Reply, Error> {
         let (answer, answered) = oneshot::channel();
         let call = connection::Call { xid, op, body, answer };

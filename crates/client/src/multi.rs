@@ -8,28 +8,28 @@ use oxkeeper_proto::{DecodeError, Jute, OpCode, Reader};
 
 use crate::Error;
 
-/// What one operation of a multi came to.
+/// The result of one operation of a multi.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpResult {
-    /// create: the path.
+    /// Path of a create.
     Created(String),
-    /// create2, createContainer, createTTL: path and stat.
+    /// Path and stat of a create2, createContainer or createTTL.
     Created2(String, Stat),
-    /// delete.
+    /// A delete succeeded.
     Deleted,
-    /// setData: the new stat.
+    /// New stat of a setData.
     Set(Stat),
-    /// check.
+    /// A check succeeded.
     Checked,
-    /// getData: null data is `None`.
+    /// Data and stat of a getData; null data is `None`.
     Data(Option<Vec<u8>>, Stat),
-    /// getChildren: names.
+    /// Names of a getChildren.
     Children(Vec<String>),
-    /// Failed, or never tried: an [`oxkeeper_proto::ErrorCode`], or 0 for one that was undone.
+    /// The operation failed or was not tried: an [`oxkeeper_proto::ErrorCode`], or 0 if it was undone.
     Failed(i32),
 }
 
-/// The results up to the end mark.
+/// Decodes the results up to the end mark.
 ///
 /// *Errors*: `Decode`.
 pub fn decode_results(body: &[u8]) -> Result<Vec<OpResult>, Error> {

@@ -9,15 +9,15 @@ use oxkeeper_proto::ErrorCode;
 
 use crate::{Client, Error};
 
-/// ZooKeeper: the address every client gives, whichever server it talks to.
+/// ZooKeeper: the digest URI that every client sends, whichever server it talks to.
 const DIGEST_URI: &str = "zookeeper/zk-sasl-md5";
 
-/// Who we are, and the proof.
+/// User and password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The user.
     pub username: String,
-    /// Never sent.
+    /// Password, which is never sent.
     pub password: String,
 }
 
@@ -28,9 +28,9 @@ impl fmt::Debug for Credentials {
 }
 
 impl Client {
-    /// Proves who we are, and lets the server prove that it knows us; `false` if the server has no SASL.
+    /// Authenticates us to the server and the server to us; returns false if the server has no SASL.
     ///
-    /// *Errors*: `AuthFailed` when either proof fails, besides those of a call.
+    /// *Errors*: `AuthFailed` if either proof fails, besides those of a call.
     pub async fn authenticate(&self, credentials: &Credentials) -> Result<bool, Error> {
         let refused = || Error::Server(ErrorCode::AuthFailed);
         let Some(challenge) = self.sasl(b"").await? else { return Ok(false) };
@@ -45,7 +45,7 @@ impl Client {
     }
 }
 
-/// The value of `name` in `name="value",…`.
+/// Returns the value of `name` in `name="value",…`.
 fn directive<'a>(challenge: &'a str, name: &str) -> Option<&'a str> {
     let mut rest = challenge;
     while let Some((key, behind)) = rest.split_once('=') {
@@ -61,7 +61,7 @@ fn directive<'a>(challenge: &'a str, name: &str) -> Option<&'a str> {
     None
 }
 
-/// Never the same twice; nobody needs to be unable to guess it.
+/// Returns a nonce that is unique; it need not be unpredictable.
 fn cnonce() -> String {
     (0..2).map(|part| format!("{:016x}", RandomState::new().hash_one(part))).collect()
 }
@@ -84,7 +84,7 @@ impl Proof<'_> {
         )
     }
 
-    /// RFC 2831, 2.1.2.1; with an empty `method`, what the server proves.
+    /// Computes the response of RFC 2831, 2.1.2.1; with an empty `method`, the server's proof.
     fn response(&self, method: &str) -> String {
         let Credentials { username, password } = self.credentials;
         let who = [&latin1(username)[..], self.realm.as_bytes(), &latin1(password)].join(&b':');
@@ -96,7 +96,7 @@ impl Proof<'_> {
     }
 }
 
-/// RFC 2831: Latin-1 where that can hold the text, else UTF-8.
+/// Encodes text as RFC 2831 requires: in Latin-1 if possible, else in UTF-8.
 fn latin1(text: &str) -> Vec<u8> {
     let bytes: Result<Vec<u8>, _> = text.chars().map(|char| u8::try_from(u32::from(char))).collect();
     bytes.unwrap_or_else(|_| text.as_bytes().to_vec())

@@ -1,6 +1,6 @@
-//! A server with a quorum, looked for while one without serves us.
+//! Searches for a server with a quorum while a server without one serves us.
 //!
-//! The servers are asked in turn (`isro`), less and less often. Source: `ClientCnxn.SendThread#pingRwServer`.
+//! Asks the servers in turn (`isro`), with growing pauses. Source: `ClientCnxn.SendThread#pingRwServer`.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use tokio::time::{sleep, timeout};
 
 use crate::{Tls, connection};
 
-/// ZooKeeper: before the first question, and at most between two.
+/// ZooKeeper: pause before the first question, and maximal pause between two.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// ZooKeeper: for an answer.
+/// ZooKeeper: time limit for an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
-/// Returns with the index of a server that takes writes, however long that takes.
-// ZooKeeper: asks without TLS, and so never finds a server that has a port for TLS only.
+/// Waits without a time limit for a server that takes writes. Returns its index.
+// ZooKeeper: its client asks without TLS, and so never finds a server that has only a TLS port.
 pub(crate) async fn writable(servers: &[(String, u16)], first: usize, tls: Option<&Tls>) -> usize {
     let mut pause = PAUSE_MIN;
     let mut at = first;

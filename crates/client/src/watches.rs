@@ -1,24 +1,24 @@
-//! The watches a handle has left, so that they can be left again on the next connection.
+//! The watches that a handle has set, so that they can be set again on the next connection.
 //!
-//! Invariant: an event is told only if a watch stands for it here, and takes the one-shot ones with it. Source:
-//! `ZKWatchManager`, with one watcher.
+//! Invariant: an event is reported only if there is a watch for it here, and it removes the one-shot watches
+//! for it. Source: `ZKWatchManager`, with one watcher.
 
 use std::collections::BTreeSet;
 
 use oxkeeper_proto::op::{EventType, WatcherType};
 
-/// One kind of watch, by path as the caller knows it.
+/// Kinds of watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Data,
-    /// Left by `exists` on what was not there.
+    /// Set by `exists` on a znode that did not exist.
     Exist,
     Child,
     Persistent,
     Recursive,
 }
 
-/// What a removal says was removed.
+/// Kinds of removed watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Removed {
     Child,
@@ -26,7 +26,7 @@ pub(crate) enum Removed {
     Persistent,
 }
 
-/// Paths as the caller knows them.
+/// Paths of the watches of each kind, in the caller's form.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watches {
     pub(crate) data: BTreeSet<String>,
@@ -47,17 +47,17 @@ impl Watches {
         }
     }
 
-    /// Whether it is new.
+    /// Adds a watch. Returns whether it is new.
     pub(crate) fn add(&mut self, kind: Kind, path: &str) -> bool {
         self.set(kind).insert(path.to_owned())
     }
 
-    /// Whether it was there.
+    /// Removes a watch. Returns whether there was one.
     pub(crate) fn forget(&mut self, kind: Kind, path: &str) -> bool {
         self.set(kind).remove(path)
     }
 
-    /// Whether anybody waits for this event.
+    /// Removes the one-shot watches that the event fires. Returns whether any watch covers the event.
     pub(crate) fn fire(&mut self, event: EventType, path: &str) -> bool {
         let persistent = self.persistent.contains(path);
         match event {
@@ -65,7 +65,7 @@ impl Watches {
                 let (data, exist) = (self.data.remove(path), self.exist.remove(path));
                 data || exist || persistent || self.covered(path)
             }
-            // ZooKeeper: a recursive watch is not told of children, also when an ordinary child watch brings the event.
+            // ZooKeeper: a recursive watch gets no children events, even if an ordinary child watch causes one.
             EventType::NodeChildrenChanged => self.child.remove(path) || persistent,
             EventType::NodeDeleted => {
                 let (data, exist, child) = (self.data.remove(path), self.exist.remove(path), self.child.remove(path));
@@ -74,13 +74,13 @@ impl Watches {
         }
     }
 
-    /// Whether a recursive watch stands at `path` or above it.
+    /// Returns whether there is a recursive watch at `path` or above it.
     fn covered(&self, path: &str) -> bool {
         let ends = path.match_indices('/').map(|(at, _)| at.max(1)).chain([path.len()]);
         ends.into_iter().any(|end| self.recursive.contains(&path[..end]))
     }
 
-    /// Takes away what `kind` covers at `path` and says what that was, in ZooKeeper's order.
+    /// Removes the watches that `kind` covers at `path`. Returns their kinds, in ZooKeeper's order.
     pub(crate) fn remove(&mut self, kind: WatcherType, path: &str) -> Vec<Removed> {
         let any = kind == WatcherType::Any;
         let mut removed = Vec::new();
@@ -102,7 +102,7 @@ impl Watches {
         removed
     }
 
-    /// Whether `kind` covers anything at `path`.
+    /// Returns whether `kind` covers any watch at `path`.
     pub(crate) fn has(&self, kind: WatcherType, path: &str) -> bool {
         let data = self.data.contains(path) || self.exist.contains(path);
         match kind {

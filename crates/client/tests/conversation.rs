@@ -1,4 +1,5 @@
-//! The client against scripted servers: what it sends, how it matches replies, and what it makes of bad ones.
+//! The client against scripted servers: the requests that it sends, the matching of replies, and the handling
+//! of bad ones.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -55,12 +56,12 @@ impl Peer {
         self.send(xid, err, None::<i32>).await;
     }
 
-    /// Answers the handshake with `session_id`, 0 to refuse it. Returns what was asked for.
+    /// Answers the handshake with `session_id`, 0 to refuse it. Returns the request.
     async fn shake_hands(&mut self, session_id: i64, timeout_ms: i32) -> (i64, Vec<u8>) {
         self.shake_hands_as(session_id, timeout_ms, false).await
     }
 
-    /// The same as a server that serves reads only, or as one that does not, with a client that takes either.
+    /// Does the same as a server that is read-only or not, for a client that accepts either.
     async fn shake_hands_as(&mut self, session_id: i64, timeout_ms: i32, is_read_only: bool) -> (i64, Vec<u8>) {
         let frame = self.frame().await;
         let (request, _) = ConnectRequest::decode_with_read_only(&frame).unwrap();
@@ -185,7 +186,7 @@ async fn resuming_shows_the_password_and_learns_of_expiry() {
     }
 }
 
-/// One port, on which a server reads only at first: it has its quorum back when it is asked for the second time.
+/// One address whose server is read-only at first and has a quorum when it is asked for the second time.
 #[tokio::test]
 async fn a_server_that_takes_writes_is_looked_for() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -204,12 +205,13 @@ async fn a_server_that_takes_writes_is_looked_for() {
     }
     assert_eq!(events.recv().await, Some(Event::Session(Change::Disconnected)));
     let mut second = peer().await;
-    // Nobody knows the session that a read-only server made up.
+    // No other server knows the session that a read-only server invented.
     assert_eq!(second.shake_hands_as(8, 30_000, false).await.0, 0);
     assert_eq!(events.recv().await, Some(Event::Session(Change::SyncConnected)));
 }
 
-/// Why there is no connection: a server that closes, one that does not speak the protocol, and a port nobody listens on.
+/// Servers that cause no connection: one that closes it, one that does not speak the protocol, and a port
+/// without a listener.
 #[tokio::test]
 async fn a_server_that_does_not_serve_is_named_with_the_reason() {
     let (closing, foreign) =
@@ -225,7 +227,7 @@ async fn a_server_that_does_not_serve_is_named_with_the_reason() {
     });
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = foreign.accept().await {
-            // An alert of TLS.
+            // A TLS alert.
             socket.write_all(&[21, 3, 3, 0, 2, 2, 10]).await.unwrap();
         }
     });
