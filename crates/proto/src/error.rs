@@ -1,11 +1,12 @@
-//! Error codes. Source: `KeeperException.Code`. Only codes that clients know: an unknown one breaks the Java client.
+//! Error codes. Source: `KeeperException.Code`. Only codes that clients know, because an unknown one breaks
+//! the Java client.
 
 use crate::op::wire_enum;
 
 wire_enum! {
     /// The `err` of a ReplyHeader, when it is not 0.
     ErrorCode {
-        /// The server cannot do this now, and has not done it (here: no room on the disk).
+        /// The server cannot execute the request now and has not executed it (here: the disk is full).
         SystemError = -1,
         /// In a multi result: not tried, because an earlier operation failed.
         RuntimeInconsistency = -2,
@@ -33,7 +34,7 @@ wire_enum! {
         NotEmpty = -111,
         /// The session has ended.
         SessionExpired = -112,
-        /// The ACL is empty, malformed, or names what does not exist.
+        /// The ACL is empty or malformed, or names an identity that does not exist.
         InvalidAcl = -114,
         /// Authentication was refused; the connection closes.
         AuthFailed = -115,
@@ -51,7 +52,7 @@ wire_enum! {
         SessionClosedRequireSaslAuth = -124,
         /// A hard quota would be exceeded.
         QuotaExceeded = -125,
-        /// The request waited too long before it was begun.
+        /// The request waited too long before its execution.
         ThrottledOp = -127,
     }
 }

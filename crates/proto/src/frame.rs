@@ -3,27 +3,27 @@
 use bytes::BufMut;
 use thiserror::Error;
 
-/// `jute.maxbuffer` when nothing else is said, bytes: the longest frame a server takes.
+/// Default of `jute.maxbuffer`, bytes: the longest frame a server accepts.
 pub const FRAME_LEN_MAX: usize = 0xf_ffff;
 /// Bytes of the length prefix.
 pub const PREFIX_LEN: usize = 4;
 
-/// A length prefix no frame may have. It costs the connection.
+/// A length prefix that is not allowed. It ends the connection.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("frame length {len} is not within 0..={max}")]
 pub struct FrameLengthError {
-    /// As read.
+    /// Length in the prefix.
     pub len: i32,
     /// The limit in force.
     pub max: usize,
 }
 
-/// A frame's body and the input behind it.
+/// A frame's body and the input after it.
 pub type Split<'a> = (&'a [u8], &'a [u8]);
 
-/// Splits the first frame off `input`: its body and what follows it, or `None` while it is incomplete.
+/// Splits the first frame off `input`. Returns its body and the rest, or `None` if the frame is incomplete.
 ///
-/// *Errors*: a negative length, or one above `len_max`.
+/// *Errors*: the length is negative or greater than `len_max`.
 pub fn split_frame(input: &[u8], len_max: usize) -> Result<Option<Split<'_>>, FrameLengthError> {
     let Some((prefix, rest)) = input.split_first_chunk::<PREFIX_LEN>() else { return Ok(None) };
     let len = i32::from_be_bytes(*prefix);
@@ -33,7 +33,7 @@ pub fn split_frame(input: &[u8], len_max: usize) -> Result<Option<Split<'_>>, Fr
     }
 }
 
-/// Appends one frame whose body `write` appends.
+/// Appends one frame; `write` appends its body.
 pub fn put_frame(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.put_i32(0);

@@ -1,4 +1,4 @@
-//! Identities that must not be mixed up with other integers.
+//! Types for ids, so that they cannot be confused with other integers.
 
 use std::fmt;
 
@@ -7,17 +7,17 @@ use std::fmt;
 pub struct Zxid(pub i64);
 
 impl Zxid {
-    /// The zxid of `counter` within `epoch`.
+    /// Makes the zxid of `counter` in `epoch`.
     pub fn new(epoch: u32, counter: u32) -> Zxid {
         Zxid((i64::from(epoch) << 32) | i64::from(counter))
     }
 
-    /// The high 32 bits.
+    /// Returns the epoch, the high 32 bits.
     pub fn epoch(self) -> u32 {
         (self.0 as u64 >> 32) as u32
     }
 
-    /// The low 32 bits.
+    /// Returns the counter, the low 32 bits.
     pub fn counter(self) -> u32 {
         self.0 as u32
     }
@@ -44,7 +44,7 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// The id of a server of an ensemble, as `server.N` in its configuration has it.
+/// The id of a server in an ensemble: the `N` of `server.N` in the configuration.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(pub u8);
 
@@ -54,7 +54,7 @@ impl fmt::Display for ServerId {
     }
 }
 
-/// The bare number: messages have ids in lists and maps.
+/// Prints only the number, because messages show ids in lists and maps.
 impl fmt::Debug for ServerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)

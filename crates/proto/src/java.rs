@@ -1,18 +1,20 @@
-//! Java's strings, where they do otherwise than Rust's.
+//! Java's string functions where they differ from Rust's.
 
 use crate::jute::Text;
 
-/// The text without what `String.trim` takes from its ends: characters up to U+0020, and no other blank of Unicode.
+/// Removes the characters that `String.trim` removes at both ends: those up to U+0020, and no other white
+/// space of Unicode.
 pub fn trim(text: &str) -> &str {
     text.trim_matches(|c| c <= ' ')
 }
 
-/// The text of bytes that should be UTF-8: `new String(bytes, UTF_8)`. Each ill-formed sequence becomes one U+FFFD.
+/// Decodes bytes that should be UTF-8 like `new String(bytes, UTF_8)`. Each ill-formed sequence becomes one U+FFFD.
 pub fn text(bytes: &[u8]) -> Text<'_> {
     std::str::from_utf8(bytes).map_or_else(|_| Text::Owned(repair(bytes)), Text::Borrowed)
 }
 
-/// Java and Rust agree on where such a sequence ends but for one case, the surrogates of CESU-8.
+/// Replaces ill-formed sequences. Java and Rust agree on the end of such a sequence except for the surrogates
+/// of CESU-8.
 fn repair(mut bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     while let Some(chunk) = bytes.utf8_chunks().next() {
@@ -26,10 +28,12 @@ fn repair(mut bytes: &[u8]) -> String {
     text
 }
 
-/// How much of a surrogate written as three bytes (ED A0..BF 80..BF) stands at the start of `bytes`.
+/// Returns the length of the surrogate, or part of one, encoded as three bytes (ED A0..BF 80..BF) at the
+/// start of `bytes`.
 fn surrogate_len(bytes: &[u8]) -> usize {
-    // ZooKeeper: its writer and the Java client's send U+10000 and above as two surrogates; its reader takes each,
-    // whole or cut short, for one U+FFFD. We write UTF-8, which every client reads, Java's included.
+    // ZooKeeper: its writer and the Java client encode characters above U+FFFF as two surrogates; its reader decodes
+    // each surrogate, complete or truncated, as one U+FFFD. We write UTF-8, which every client can read, including
+    // Java's.
     match bytes {
         [0xed, 0xa0..=0xbf, 0x80..=0xbf, ..] => 3,
         [0xed, 0xa0..=0xbf, ..] => 2,
@@ -43,7 +47,7 @@ mod tests {
 
     #[test]
     fn malformed_text_reads_as_in_java() {
-        // Each expectation was printed by `new String(bytes, UTF_8)` of Java 17.
+        // `new String(bytes, UTF_8)` of Java 17 printed each expectation.
         let check = |bytes: &[u8], expected: &str| assert_eq!(text(bytes), expected, "{bytes:x?}");
         check(b"/\xf0\x9f\x98\x80", "/😀");
         check(b"\xed\xa0\x80", "\u{fffd}");

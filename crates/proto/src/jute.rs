@@ -12,7 +12,7 @@ use crate::java;
 /// A ustring: UTF-8 text, borrowed from the input unless it had to be repaired.
 pub type Text<'a> = Cow<'a, str>;
 
-/// Why bytes are not the record they should be.
+/// Reasons why bytes are not the expected record.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum DecodeError {
     /// The input ends inside a field.
@@ -21,10 +21,10 @@ pub enum DecodeError {
     /// A length prefix is below -1.
     #[error("negative length")]
     NegativeLength,
-    /// A value is outside its enumeration, or operations are combined that may not be.
+    /// A value is outside its enumeration, or operations are combined that must not be.
     #[error("value not allowed: {0}")]
     NotAllowed(&'static str),
-    /// A null where a value is needed.
+    /// A value is null that must not be.
     #[error("null where a value is needed: {0}")]
     Null(&'static str),
 }
@@ -36,17 +36,17 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader at the start of `bytes`.
+    /// Makes a reader at the start of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Reader<'a> {
         Reader { rest: bytes }
     }
 
-    /// What has not been read yet.
+    /// Returns the bytes that have not been read yet.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    /// The next `len` bytes. *Errors*: `Truncated`.
+    /// Reads the next `len` bytes. *Errors*: `Truncated`.
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         let (head, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Truncated)?;
         self.rest = rest;
@@ -59,7 +59,7 @@ impl<'a> Reader<'a> {
         Ok(*head)
     }
 
-    /// A length-prefixed byte string; length -1 is `None`. *Errors*: `Truncated`, `NegativeLength`.
+    /// Reads a length-prefixed byte string; length -1 is `None`. *Errors*: `Truncated`, `NegativeLength`.
     pub fn buffer(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
         match i32::decode(self)? {
             -1 => Ok(None),
@@ -78,7 +78,7 @@ pub trait Jute<'a>: Sized {
     /// Appends the value's bytes.
     fn encode<B: BufMut>(&self, out: &mut B);
 
-    /// Reads the value from the start of `bytes`; what follows it is ignored, as every ZooKeeper peer does.
+    /// Reads the value from the start of `bytes`; ignores the bytes after it, as every ZooKeeper peer does.
     fn from_bytes(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         Self::decode(&mut Reader::new(bytes))
     }
@@ -136,13 +136,13 @@ impl<'a> Jute<'a> for Option<Text<'a>> {
 }
 
 impl<'a, T: Jute<'a>> Jute<'a> for Option<Vec<T>> {
-    // ZooKeeper: a count of -1 is a null vector, any other negative count is an empty one.
+    // ZooKeeper: a count of -1 is a null vector, and any other negative count is an empty one.
     fn decode(reader: &mut Reader<'a>) -> Result<Option<Vec<T>>, DecodeError> {
         let count = match i32::decode(reader)? {
             -1 => return Ok(None),
             count => usize::try_from(count).unwrap_or(0),
         };
-        // A hostile count reserves no more bytes than the input has; an honest longer vector grows.
+        // A false count reserves no more bytes than the input has; a vector of more items grows.
         let mut items = Vec::with_capacity(count.min(reader.rest.len() / size_of::<T>() + 1));
         for _ in 0..count {
             items.push(T::decode(reader)?);
@@ -160,14 +160,14 @@ impl<'a, T: Jute<'a>> Jute<'a> for Option<Vec<T>> {
     }
 }
 
-/// A length as the wire writes it. Panics above 2 GiB, which no frame limit permits.
+/// Converts a length to its form on the wire. Panics above 2 GiB, which no frame limit permits.
 fn wire_len(len: usize) -> i32 {
     i32::try_from(len).expect("a field is shorter than the frame limit")
 }
 
 /// A ustring in a vector, which is never null.
 impl<'a> Jute<'a> for Text<'a> {
-    // ZooKeeper: a null path in a setWatches vector fails the request (-5), through a NullPointerException.
+    // ZooKeeper: a null path in a setWatches vector fails the request (-5) because of a NullPointerException.
     fn decode(reader: &mut Reader<'a>) -> Result<Text<'a>, DecodeError> {
         Option::<Text<'a>>::decode(reader)?.ok_or(DecodeError::Null("ustring in a vector"))
     }

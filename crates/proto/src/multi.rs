@@ -1,5 +1,5 @@
-//! The bodies of multi (14) and multiRead (22): headed operations up to an end mark. Source: `MultiOperationRecord`,
-//! `MultiResponse`, `Op`.
+//! The bodies of multi (14) and multiRead (22): operations with headers, up to an end mark. Source:
+//! `MultiOperationRecord`, `MultiResponse`, `Op`.
 
 use bytes::BufMut;
 
@@ -13,7 +13,7 @@ use crate::records::{
 /// One operation of a multi or multiRead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MultiOp<'a> {
-    /// 1, 15 or 19; which one decides the shape of its result. Flags and ACL may still be wrong, if it came as 21.
+    /// 1, 15 or 19; the number decides the form of the result. Flags and ACL may be wrong if the operation came as 21.
     Create(OpCode, CreateRequest<'a>),
     /// 21.
     CreateTtl(CreateTtlRequest<'a>),
@@ -33,7 +33,7 @@ pub enum MultiOp<'a> {
 pub const MULTI_END: MultiHeader = MultiHeader { op: -1, done: true, err: -1 };
 
 impl<'a> MultiOp<'a> {
-    /// The wire number in front of the operation.
+    /// Returns the number in the operation's header.
     pub fn op(&self) -> OpCode {
         match self {
             MultiOp::Create(op, _) => *op,
@@ -75,12 +75,12 @@ impl<'a> MultiOp<'a> {
     }
 }
 
-/// A create of a multi. The flags win over the header: container flags make it a createContainer.
+/// Decodes a create in a multi. The flags take precedence over the header: container flags make it a createContainer.
 fn create<'a>(op: OpCode, reader: &mut Reader<'a>) -> Result<MultiOp<'a>, DecodeError> {
     let request = CreateRequest::decode(reader)?;
     match CreateMode::from_wire(request.flags) {
         None => Err(DecodeError::NotAllowed("create flags in a multi")),
-        // ZooKeeper: a null ACL vector inside a multi fails at decoding, not at the ACL check.
+        // ZooKeeper: a null ACL vector inside a multi fails the decoding, not the ACL check.
         Some(_) if request.acl.is_none() => Err(DecodeError::Null("ACL in a multi")),
         Some(mode) if mode.has_ttl() => Err(DecodeError::NotAllowed("ttl flags without a ttl in a multi")),
         Some(CreateMode::Container) => Ok(MultiOp::Create(OpCode::CreateContainer, request)),
@@ -88,10 +88,10 @@ fn create<'a>(op: OpCode, reader: &mut Reader<'a>) -> Result<MultiOp<'a>, Decode
     }
 }
 
-/// A createTTL of a multi.
+/// Decodes a createTTL in a multi.
 fn create_ttl(request: CreateTtlRequest<'_>) -> MultiOp<'_> {
-    // ZooKeeper: without ttl flags it is the plain create (or createContainer) that its flags name, and its ttl is
-    // forgotten. Flags that name nothing and a null ACL pass here; they fail that one operation when it is tried.
+    // ZooKeeper: without ttl flags it is the plain create (or createContainer) that its flags denote, and its ttl is
+    // ignored. Invalid flags and a null ACL pass here; they fail that one operation when it is executed.
     let op = match CreateMode::from_wire(request.flags) {
         Some(mode) if mode.has_ttl() => return MultiOp::CreateTtl(request),
         Some(CreateMode::Container) => OpCode::CreateContainer,
@@ -101,9 +101,9 @@ fn create_ttl(request: CreateTtlRequest<'_>) -> MultiOp<'_> {
     MultiOp::Create(op, CreateRequest { path, data, acl, flags })
 }
 
-/// The operations of a multi or multiRead, in order.
+/// Decodes the operations of a multi or multiRead, in order.
 ///
-/// *Errors*: any malformed operation, and reads mixed with writes, fail the whole request.
+/// *Errors*: a malformed operation, or reads mixed with writes, fail the whole request.
 pub fn decode_multi<'a>(body: &'a [u8]) -> Result<Vec<MultiOp<'a>>, DecodeError> {
     let mut reader = Reader::new(body);
     let mut ops: Vec<MultiOp<'a>> = Vec::new();
@@ -129,7 +129,7 @@ pub fn encode_multi<B: BufMut>(ops: &[MultiOp<'_>], out: &mut B) {
     MULTI_END.encode(out);
 }
 
-/// Appends one failed result: its header and the same code again.
+/// Appends one failed result: its header, and the same code again.
 pub fn encode_multi_error<B: BufMut>(err: i32, out: &mut B) {
     MultiHeader { op: -1, done: false, err }.encode(out);
     ErrorResponse { err }.encode(out);

@@ -1,4 +1,5 @@
-//! Operation codes, special xids and the small enumerations of the protocol. Source: `ZooDefs`, `CreateMode`, `Watcher`.
+//! Operation codes, special xids and the small enumerations of the protocol. Source: `ZooDefs`, `CreateMode`,
+//! `Watcher`.
 
 /// Declares a closed enumeration with its wire values, once, in protocol order.
 macro_rules! wire_enum {
@@ -12,7 +13,7 @@ macro_rules! wire_enum {
             /// Every value, in protocol order.
             pub const ALL: &[$name] = &[$($name::$variant),*];
 
-            /// The value with this wire number.
+            /// Returns the value with this number on the wire.
             pub fn from_wire(value: i32) -> Option<$name> {
                 match value {
                     $($value => Some($name::$variant),)*
@@ -20,7 +21,7 @@ macro_rules! wire_enum {
                 }
             }
 
-            /// The wire number.
+            /// Returns the number on the wire.
             pub fn wire(self) -> i32 {
                 self as i32
             }
@@ -30,7 +31,7 @@ macro_rules! wire_enum {
 pub(crate) use wire_enum;
 
 wire_enum! {
-    /// What a request asks for; the `type` of a RequestHeader.
+    /// Operations of requests; the `type` of a RequestHeader.
     OpCode {
         /// CreateRequest → CreateResponse.
         Create = 1,
@@ -68,7 +69,7 @@ wire_enum! {
         RemoveWatches = 18,
         /// CreateRequest → Create2Response.
         CreateContainer = 19,
-        /// Internal: the container reaper.
+        /// Internal: the reaper of containers.
         DeleteContainer = 20,
         /// CreateTTLRequest → Create2Response.
         CreateTtl = 21,
@@ -94,25 +95,25 @@ wire_enum! {
         CreateSession = -10,
         /// Nothing → nothing, then the server closes the connection.
         CloseSession = -11,
-        /// Internal: a session goes on at the server that asks. Not one of ZooKeeper's.
+        /// Internal: a session continues at the server that sends this. ZooKeeper has no such operation.
         ResumeSession = -12,
         /// Internal: a failed operation in a multi result or a log.
         Error = -1,
     }
 }
 
-/// Where a request is carried out, and what it may do there.
+/// Classes of operations, by the place of their execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpClass {
-    /// Answered from the state as it is, or from the watches of its connection.
+    /// Answered from the current state, or from the watches of the connection.
     Read,
-    /// Goes through the log, and takes a zxid there.
+    /// Goes through the log and gets a zxid there.
     Write,
-    /// Changes nothing, and comes behind whatever was decided before.
+    /// Changes nothing, and is ordered after everything that was decided before.
     Barrier,
-    /// About the connection that sent it, and nothing else.
+    /// Concerns only the connection that sent it.
     Connection,
-    /// No client's: of servers, logs, or within a multi.
+    /// Not sent by clients: used by servers, in logs, or within a multi.
     Internal,
 }
 
@@ -146,7 +147,8 @@ impl OpCode {
             OpCode::Ping | OpCode::Auth | OpCode::Sasl | OpCode::SetWatches | OpCode::SetWatches2 => {
                 OpClass::Connection
             }
-            // ZooKeeper: deleteContainer from a client is obeyed there without any permission; here it does not exist.
+            // ZooKeeper: it executes a client's deleteContainer without checking permissions; here clients cannot send
+            // it.
             OpCode::Check | OpCode::CreateSession | OpCode::ResumeSession | OpCode::DeleteContainer | OpCode::Error => {
                 OpClass::Internal
             }
@@ -157,30 +159,31 @@ impl OpCode {
 wire_enum! {
     /// The `flags` of a CreateRequest: an enumeration, not a bit mask.
     CreateMode {
-        /// Stays until it is deleted.
+        /// Exists until it is deleted.
         Persistent = 0,
-        /// Ends with its session.
+        /// Is deleted with its session.
         Ephemeral = 1,
         /// Persistent, with a sequence suffix.
         PersistentSequential = 2,
         /// Ephemeral, with a sequence suffix.
         EphemeralSequential = 3,
-        /// In a multi it makes the operation a createContainer; elsewhere it is as `Persistent`, and the operation decides.
+        /// In a multi it makes the operation a createContainer; elsewhere it equals `Persistent`, and the
+        /// operation decides.
         Container = 4,
-        /// Reaped when unchanged and childless for its ttl.
+        /// Removed if it is unchanged and has no children for its ttl.
         PersistentWithTtl = 5,
-        /// As `PersistentWithTtl`, with a sequence suffix.
+        /// Like `PersistentWithTtl`, with a sequence suffix.
         PersistentSequentialWithTtl = 6,
     }
 }
 
 impl CreateMode {
-    /// Whether the znode ends with its session.
+    /// Returns whether the znode is deleted with its session.
     pub fn is_ephemeral(self) -> bool {
         matches!(self, CreateMode::Ephemeral | CreateMode::EphemeralSequential)
     }
 
-    /// Whether the server appends a sequence number to the name.
+    /// Returns whether the server appends a sequence number to the name.
     pub fn is_sequential(self) -> bool {
         matches!(
             self,
@@ -190,7 +193,7 @@ impl CreateMode {
         )
     }
 
-    /// Whether the znode carries a ttl.
+    /// Returns whether the znode has a ttl.
     pub fn has_ttl(self) -> bool {
         matches!(self, CreateMode::PersistentWithTtl | CreateMode::PersistentSequentialWithTtl)
     }
@@ -213,7 +216,7 @@ wire_enum! {
 wire_enum! {
     /// The `mode` of an AddWatchRequest.
     AddWatchMode {
-        /// Stays after it fires.
+        /// Stays after it has fired.
         Persistent = 0,
         /// Stays, and covers every descendant.
         PersistentRecursive = 1,
@@ -240,12 +243,12 @@ wire_enum! {
 pub const XID_NOTIFICATION: i32 = -1;
 /// The xid of every ping reply, whatever the request carried.
 pub const XID_PING: i32 = -2;
-/// The xid Java and C clients give an auth packet.
+/// The xid that Java and C clients give an auth packet.
 pub const XID_AUTH: i32 = -4;
-/// The xid Java and C clients give setWatches.
+/// The xid that Java and C clients give setWatches.
 pub const XID_SET_WATCHES: i32 = -8;
 
-/// `WatcherEvent.state` of everything a server sends: SyncConnected.
+/// The `state` of every WatcherEvent that a server sends: SyncConnected.
 pub const STATE_SYNC_CONNECTED: i32 = 3;
 
 /// Permission bits of an ACL entry.
@@ -254,13 +257,13 @@ pub mod perms {
     pub const READ: i32 = 1;
     /// setData.
     pub const WRITE: i32 = 2;
-    /// Create a child.
+    /// Creation of a child.
     pub const CREATE: i32 = 4;
-    /// Delete a child.
+    /// Deletion of a child.
     pub const DELETE: i32 = 8;
     /// setACL.
     pub const ADMIN: i32 = 16;
-    /// Everything.
+    /// All permissions.
     pub const ALL: i32 = 31;
 }
 

@@ -1,6 +1,6 @@
 //! Path rules. Source: `PathUtils.validatePath`.
 
-/// Whether `path` may name a znode.
+/// Checks that `path` may be the path of a znode.
 ///
 /// *Errors*: the reason, in ZooKeeper's words.
 pub fn check_path(path: &str) -> Result<(), &'static str> {
@@ -29,7 +29,8 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     name.chars().try_for_each(check_char)
 }
 
-/// ZooKeeper: paths are UTF-16 there, so everything outside the basic plane is a pair of forbidden surrogates.
+/// Checks a character. ZooKeeper: it checks UTF-16, where every character above U+FFFF is a pair of forbidden
+/// surrogates.
 fn check_char(char: char) -> Result<(), &'static str> {
     match char {
         '\0' => Err("null character not allowed"),
@@ -38,9 +39,9 @@ fn check_char(char: char) -> Result<(), &'static str> {
     }
 }
 
-/// The path of the parent and the name within it; `None` for the root and for what has no `/`.
+/// Returns the path of the parent and the name within it; `None` for the root and for paths without a `/`.
 ///
-/// The root as a parent is the empty path, which is how ZooKeeper looks it up too.
+/// The root as a parent is the empty path, which is also ZooKeeper's key for looking it up.
 pub fn split_path(path: &str) -> Option<(&str, &str)> {
     if path == "/" { None } else { path.rsplit_once('/') }
 }
@@ -73,7 +74,7 @@ mod tests {
         let check = |path: &str, expected: Option<(&str, &str)>| assert_eq!(split_path(path), expected, "{path:?}");
         check("/a/b", Some(("/a", "b")));
         check("/a", Some(("", "a")));
-        check("/a/", Some(("/a", ""))); // what a sequence number is appended to
+        check("/a/", Some(("/a", ""))); // the parent of a sequential znode
         check("/", None);
         check("a", None);
         check("", None);

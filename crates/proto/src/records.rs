@@ -1,6 +1,7 @@
 //! Every record of the client protocol, in protocol order. Source: `zookeeper.jute`; described again in `jute-specs/`.
 //!
-//! A record is its fields in order: no tag, no length, no padding. `Option` is what may be null on the wire.
+//! A record consists of its fields in order: no tag, no length, no padding. Fields that may be null on the
+//! wire are `Option`s.
 
 use bytes::BufMut;
 
@@ -9,7 +10,7 @@ use crate::jute::{DecodeError, Jute, Reader, Text};
 /// Length of a session password, bytes. The C client hard-codes it.
 pub const PASSWORD_LEN: usize = 16;
 
-/// Declares records: one list of fields gives the struct and both directions of its codec.
+/// Declares records: one list of fields generates the struct and both directions of its codec.
 macro_rules! records {
     ($($(#[$doc:meta])* $name:ident $(<$life:lifetime>)? { $($(#[$fdoc:meta])* $field:ident: $type:ty,)* })*) => {
         $(
@@ -18,7 +19,7 @@ macro_rules! records {
             pub struct $name $(<$life>)? { $($(#[$fdoc])* pub $field: $type,)* }
             records!(@codec $name $(<$life>)? { $($field)* });
         )*
-        /// The name of every record, in protocol order. The tests prove that none of them lacks a specification.
+        /// Names of all records, in protocol order. The tests prove that each has a specification.
         pub const RECORD_NAMES: &[&str] = &[$(stringify!($name),)*];
     };
     (@codec $name:ident { $($field:ident)* }) => { records!(@impl 'a, $name, { $($field)* }); };
@@ -38,64 +39,65 @@ macro_rules! records {
 }
 
 records! {
-    /// Who: an authentication scheme and an identity within it.
+    /// An authentication scheme and an identity within it.
     Id<'a> {
         /// `world`, `auth`, `digest`, `ip`, `x509`, `sasl`, `super`.
         scheme: Option<Text<'a>>,
-        /// Kazoo sends an empty string as null.
+        /// Identity; Kazoo sends an empty string as null.
         id: Option<Text<'a>>,
     }
     /// One entry of an access control list.
     Acl<'a> {
         /// Bits of [`crate::op::perms`]; not validated.
         perms: i32,
-        /// Whom they are for.
+        /// Identity that has the permissions.
         id: Id<'a>,
     }
-    /// What clients see of a znode beside its data, 68 bytes.
+    /// Stat of a znode: everything that clients see besides its data, 68 bytes.
     Stat {
         /// Transaction that created the znode.
         czxid: i64,
         /// Transaction that last set its data.
         mzxid: i64,
-        /// When it was created, Unix ms.
+        /// Time of creation, Unix ms.
         ctime: i64,
-        /// When its data was last set, Unix ms.
+        /// Time of the last change of its data, Unix ms.
         mtime: i64,
-        /// How often its data was set.
+        /// Number of changes of its data.
         version: i32,
-        /// How often a child was created or deleted.
+        /// Number of creations and deletions of children.
         cversion: i32,
-        /// How often its ACL was set.
+        /// Number of changes of its ACL.
         aversion: i32,
-        /// The session it ends with; 0 unless ephemeral.
+        /// Session of an ephemeral; 0 for other znodes.
         ephemeral_owner: i64,
-        /// Bytes of data.
+        /// Length of the data, bytes.
         data_length: i32,
-        /// Direct children.
+        /// Number of direct children.
         num_children: i32,
         /// Transaction that last created or deleted a child.
         pzxid: i64,
     }
-    /// One identity of a connection, as whoAmI shows it.
+    /// One identity of a connection, in the form that whoAmI shows.
     ClientInfo<'a> {
-        /// Its scheme.
+        /// Scheme.
         auth_scheme: Option<Text<'a>>,
-        /// Its user, without secrets.
+        /// User, without secrets.
         user: Option<Text<'a>>,
     }
 
-    /// The first frame of a connection, without the optional `readOnly` byte (see [`ConnectRequest::decode_with_read_only`]).
+    /// The first frame of a connection, without the optional `readOnly` byte (see
+    /// [`ConnectRequest::decode_with_read_only`]).
     ConnectRequest<'a> {
         /// 0; ignored.
         protocol_version: i32,
         /// The highest zxid the client has seen.
         last_zxid_seen: i64,
-        /// The session timeout it asks for, ms; clamped.
+        /// Requested session timeout, ms; clamped.
         timeout_ms: i32,
         /// 0 for a new session.
         session_id: i64,
-        /// 16 bytes; null tolerated.
+        /// Session password, 16 bytes; null is accepted.
         passwd: Option<&'a [u8]>,
     }
     /// The answer to a ConnectRequest, without the optional `readOnly` byte.
@@ -109,16 +111,16 @@ records! {
         /// Always 16 bytes.
         passwd: Option<&'a [u8]>,
     }
-    /// In front of every request.
+    /// Header of every request.
     RequestHeader {
-        /// Echoed.
+        /// Number of the request, echoed in the reply.
         xid: i32,
         /// An [`crate::OpCode`].
         op: i32,
     }
-    /// In front of every reply and notification, 16 bytes.
+    /// Header of every reply and notification, 16 bytes.
     ReplyHeader {
-        /// Of the request.
+        /// The xid of the request.
         xid: i32,
         /// The last zxid the server has applied.
         zxid: i64,
@@ -126,198 +128,198 @@ records! {
         err: i32,
     }
 
-    /// Ops 1, 15 and 19.
+    /// Request of operations 1, 15 and 19.
     CreateRequest<'a> {
         /// Full path, before any sequence suffix.
         path: Option<Text<'a>>,
-        /// May be null, which is kept.
+        /// Data; null is kept as null.
         data: Option<&'a [u8]>,
         /// Must not be null or empty.
         acl: Option<Vec<Acl<'a>>>,
         /// A [`crate::op::CreateMode`].
         flags: i32,
     }
-    /// Op 21.
+    /// Request of operation 21.
     CreateTtlRequest<'a> {
         /// Full path, before any sequence suffix.
         path: Option<Text<'a>>,
-        /// May be null, which is kept.
+        /// Data; null is kept as null.
         data: Option<&'a [u8]>,
         /// Must not be null or empty.
         acl: Option<Vec<Acl<'a>>>,
         /// A [`crate::op::CreateMode`].
         flags: i32,
-        /// ms.
+        /// Ttl, ms.
         ttl: i64,
     }
-    /// To op 1.
+    /// Response to operation 1.
     CreateResponse<'a> {
-        /// With its sequence suffix.
+        /// Full path, with its sequence suffix.
         path: Option<Text<'a>>,
     }
-    /// To ops 15, 19 and 21.
+    /// Response to operations 15, 19 and 21.
     Create2Response<'a> {
-        /// With its sequence suffix.
+        /// Full path, with its sequence suffix.
         path: Option<Text<'a>>,
-        /// Of the new znode.
+        /// Stat of the new znode.
         stat: Stat,
     }
-    /// Op 2.
+    /// Request of operation 2.
     DeleteRequest<'a> {
-        /// Which znode.
+        /// Path of the znode.
         path: Option<Text<'a>>,
         /// Expected version, -1 for any.
         version: i32,
     }
-    /// Ops 3, 4, 8 and 12.
+    /// Request of operations 3, 4, 8 and 12.
     ReadRequest<'a> {
-        /// Which znode.
+        /// Path of the znode.
         path: Option<Text<'a>>,
-        /// Whether to leave a one-shot watch.
+        /// Whether to set a one-shot watch.
         watch: bool,
     }
-    /// To ops 3, 5 and 7.
+    /// Response to operations 3, 5 and 7.
     StatResponse {
-        /// Of the znode.
+        /// Stat of the znode.
         stat: Stat,
     }
-    /// To op 4.
+    /// Response to operation 4.
     GetDataResponse<'a> {
-        /// Null if it was created so.
+        /// Data; null if it was created as null.
         data: Option<&'a [u8]>,
-        /// Of the znode.
+        /// Stat of the znode.
         stat: Stat,
     }
-    /// To op 8.
+    /// Response to operation 8.
     GetChildrenResponse<'a> {
         /// Names, in no order.
         children: Option<Vec<Text<'a>>>,
     }
-    /// To op 12.
+    /// Response to operation 12.
     GetChildren2Response<'a> {
         /// Names, in no order.
         children: Option<Vec<Text<'a>>>,
-        /// Of the parent.
+        /// Stat of the parent.
         stat: Stat,
     }
-    /// Op 5.
+    /// Request of operation 5.
     SetDataRequest<'a> {
-        /// Which znode.
+        /// Path of the znode.
         path: Option<Text<'a>>,
-        /// May be null, which is kept.
+        /// Data; null is kept as null.
         data: Option<&'a [u8]>,
         /// Expected version, -1 for any.
         version: i32,
     }
-    /// Ops 6, 9, 103 and 104, and the response to 9: a path and nothing else.
+    /// Request of operations 6, 9, 103 and 104, and response to 9: a path and nothing else.
     PathRecord<'a> {
-        /// Which znode, or a prefix.
+        /// Path of a znode, or a prefix.
         path: Option<Text<'a>>,
     }
-    /// To op 6.
+    /// Response to operation 6.
     GetAclResponse<'a> {
-        /// With digests masked for those who may only read.
+        /// ACL, with digests masked for clients that may only read.
         acl: Option<Vec<Acl<'a>>>,
-        /// Of the znode.
+        /// Stat of the znode.
         stat: Stat,
     }
-    /// Op 7.
+    /// Request of operation 7.
     SetAclRequest<'a> {
-        /// Which znode.
+        /// Path of the znode.
         path: Option<Text<'a>>,
         /// Must not be null or empty.
         acl: Option<Vec<Acl<'a>>>,
         /// Expected aversion, -1 for any.
         version: i32,
     }
-    /// Op 13, only inside a multi.
+    /// Request of operation 13, only inside a multi.
     CheckVersionRequest<'a> {
-        /// Which znode.
+        /// Path of the znode.
         path: Option<Text<'a>>,
         /// Expected version, -1 for any.
         version: i32,
     }
-    /// Op 16.
+    /// Request of operation 16.
     ReconfigRequest<'a> {
-        /// `server.N=…` lines, comma separated.
+        /// Lines `server.N=…`, separated by commas.
         joining_servers: Option<Text<'a>>,
-        /// Ids, comma separated.
+        /// Ids, separated by commas.
         leaving_servers: Option<Text<'a>>,
-        /// The whole new membership, instead.
+        /// The complete new membership, as an alternative to the other two.
         new_members: Option<Text<'a>>,
         /// Expected configuration version, -1 for any.
         cur_config_id: i64,
     }
-    /// Ops 17 and 18.
+    /// Request of operations 17 and 18.
     WatchesRequest<'a> {
-        /// At exactly this path.
+        /// Exact path of the watches.
         path: Option<Text<'a>>,
         /// A [`crate::op::WatcherType`].
         watcher_type: i32,
     }
-    /// Op 106.
+    /// Request of operation 106.
     AddWatchRequest<'a> {
-        /// At this path.
+        /// Path of the watch.
         path: Option<Text<'a>>,
         /// A [`crate::op::AddWatchMode`].
         mode: i32,
     }
-    /// To op 106, and an error in a multi result.
+    /// Response to operation 106, and an error in a multi result.
     ErrorResponse {
         /// An [`crate::ErrorCode`], or 0.
         err: i32,
     }
-    /// Op 101.
+    /// Request of operation 101.
     SetWatches<'a> {
         /// The highest zxid the client saw in a reply.
         relative_zxid: i64,
-        /// Set by getData, or by exists on a znode that was there.
+        /// Watches set by getData, or by exists on a znode that existed.
         data_watches: Option<Vec<Option<Text<'a>>>>,
-        /// Set by exists on a znode that was not there.
+        /// Watches set by exists on a znode that did not exist.
         exist_watches: Option<Vec<Option<Text<'a>>>>,
-        /// Set by getChildren.
+        /// Watches set by getChildren.
         child_watches: Option<Vec<Option<Text<'a>>>>,
     }
-    /// Op 105.
+    /// Request of operation 105.
     SetWatches2<'a> {
         /// The highest zxid the client saw in a reply.
         relative_zxid: i64,
-        /// Set by getData, or by exists on a znode that was there.
+        /// Watches set by getData, or by exists on a znode that existed.
         data_watches: Option<Vec<Option<Text<'a>>>>,
-        /// Set by exists on a znode that was not there.
+        /// Watches set by exists on a znode that did not exist.
         exist_watches: Option<Vec<Option<Text<'a>>>>,
-        /// Set by getChildren.
+        /// Watches set by getChildren.
         child_watches: Option<Vec<Option<Text<'a>>>>,
-        /// Set by addWatch mode 0.
+        /// Watches set by addWatch mode 0.
         persistent_watches: Option<Vec<Option<Text<'a>>>>,
-        /// Set by addWatch mode 1.
+        /// Watches set by addWatch mode 1.
         persistent_recursive_watches: Option<Vec<Option<Text<'a>>>>,
     }
-    /// Op 100.
+    /// Request of operation 100.
     AuthPacket<'a> {
         /// 0; ignored.
         auth_type: i32,
-        /// Which provider.
+        /// Scheme.
         scheme: Option<Text<'a>>,
-        /// Its credentials.
+        /// Credentials.
         auth: Option<&'a [u8]>,
     }
-    /// Op 102 and its response.
+    /// Request of operation 102, and its response.
     SaslToken<'a> {
         /// One step of the exchange.
         token: Option<&'a [u8]>,
     }
-    /// To op 103.
+    /// Response to operation 103.
     GetEphemeralsResponse<'a> {
         /// Full paths.
         ephemerals: Option<Vec<Text<'a>>>,
     }
-    /// To op 104.
+    /// Response to operation 104.
     GetAllChildrenNumberResponse {
-        /// Descendants at every depth.
+        /// Number of descendants at every depth.
         total_number: i32,
     }
-    /// To op 107.
+    /// Response to operation 107.
     WhoAmIResponse<'a> {
         /// The identities of this connection.
         client_info: Option<Vec<ClientInfo<'a>>>,
@@ -331,9 +333,9 @@ records! {
         /// Full path.
         path: Option<Text<'a>>,
     }
-    /// In front of each operation and result of a multi, 9 bytes.
+    /// Header of each operation and result of a multi, 9 bytes.
     MultiHeader {
-        /// An [`crate::OpCode`]; -1 at the end, and in front of an error.
+        /// An [`crate::OpCode`]; -1 at the end, and before an error.
         op: i32,
         /// True only at the end.
         done: bool,
@@ -343,7 +345,7 @@ records! {
 }
 
 impl<'a> ConnectRequest<'a> {
-    /// The request and its `readOnly` byte, which clients older than 3.4, Go and Node do not send.
+    /// Decodes the request and its `readOnly` byte, which clients older than 3.4, Go and Node do not send.
     ///
     /// *Errors*: `Truncated`, `NegativeLength`.
     pub fn decode_with_read_only(frame: &'a [u8]) -> Result<(ConnectRequest<'a>, Option<bool>), DecodeError> {
@@ -354,7 +356,7 @@ impl<'a> ConnectRequest<'a> {
 }
 
 impl<'a> Acl<'a> {
-    /// The same entry with text of its own.
+    /// Returns the same entry with owned text.
     pub fn into_owned(self) -> Acl<'static> {
         let own = |text: Option<Text<'a>>| text.map(|text| Text::Owned(text.into_owned()));
         Acl { perms: self.perms, id: Id { scheme: own(self.id.scheme), id: own(self.id.id) } }

@@ -8,7 +8,7 @@ use super::jute::Spec;
 use super::jute::value::{Record, Value};
 use super::table::AsWritten;
 
-/// The record's `readOnly`, and the record without it.
+/// Returns the record without its `readOnly`, and the value of that.
 fn split(mut record: Record) -> (Record, bool) {
     let last = record.fields.pop();
     let Some((name, Value::Boolean(read_only))) = last else { panic!("the last field is not a boolean: {last:?}") };

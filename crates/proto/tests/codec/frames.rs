@@ -1,4 +1,4 @@
-//! Frames: what `put_frame` joins, `split_frame` takes apart, however the bytes arrive.
+//! Frames: `split_frame` separates the bodies that `put_frame` joins, regardless of how the bytes arrive.
 
 use oxkeeper_proto::frame::{FRAME_LEN_MAX, FrameLengthError, put_frame, split_frame};
 use proptest::collection::vec;
@@ -9,7 +9,7 @@ proptest! {
     fn joined_and_taken_apart(bodies in vec(vec(any::<u8>(), 0..50), 0..8), cut in 0..400usize) {
         let mut stream = Vec::new();
         bodies.iter().for_each(|body| put_frame(&mut stream, |out| out.extend_from_slice(body)));
-        // Every cut of the stream yields the frames that are whole, in order, and leaves the rest.
+        // Every prefix of the stream yields the complete frames, in order, and leaves the rest.
         let mut input = &stream[..cut.min(stream.len())];
         let mut split = Vec::new();
         while let Some((body, rest)) = split_frame(input, FRAME_LEN_MAX).expect("legal lengths") {

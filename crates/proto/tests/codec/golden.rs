@@ -1,6 +1,6 @@
-//! Frames recorded from Apache ZooKeeper: each decodes, says what it should, and encodes to the same bytes.
+//! Frames recorded from Apache ZooKeeper: each decodes to the expected value and encodes to the same bytes.
 //!
-//! A line of a file is a name, a direction, operation/record, and the frame in hex; see `../golden/`.
+//! A line of a file consists of a name, a direction, operation/record, and the frame in hex; see `../golden/`.
 
 use std::fs;
 use std::path::Path;
@@ -47,13 +47,13 @@ fn line(text: &str) -> Line {
     Line { name: name.to_owned(), to_server, op: op.to_owned(), record: record.to_owned(), body: body.to_vec() }
 }
 
-/// The line with this name and direction.
+/// Returns the line with this name and direction.
 fn find<'a>(lines: &'a [Line], name: &str, to_server: bool) -> &'a Line {
     let found = lines.iter().find(|line| line.name == name && line.to_server == to_server);
     found.unwrap_or_else(|| panic!("no frame {name:?}"))
 }
 
-/// The frame behind its reply header, as one record.
+/// Decodes the frame after its reply header as one record.
 fn reply<'a, T: Jute<'a>>(lines: &'a [Line], name: &str) -> T {
     let mut reader = Reader::new(&find(lines, name, false).body);
     ReplyHeader::decode(&mut reader).expect("a header");
@@ -114,13 +114,13 @@ fn request(line: &Line, rest: &[Line]) {
     }
 }
 
-/// Whether the answer to this request is that its body is not well-formed.
+/// Returns whether the server's answer says that the body of this request is malformed.
 fn refused(line: &Line, rest: &[Line]) -> bool {
     let header = ReplyHeader::from_bytes(&find(rest, &line.name, false).body).expect(&line.name);
     header.err == ErrorCode::Marshalling.wire()
 }
 
-/// A body that was sent to be odd: the decoder refuses it if ZooKeeper's did.
+/// Checks a body that may be malformed: the decoder must refuse it if ZooKeeper did.
 fn malformed(op: OpCode, body: &[u8], line: &Line, refused: bool) {
     let accepted = if let OpCode::Multi | OpCode::MultiRead = op {
         let reads = |op: &MultiOp<'_>| matches!(op, MultiOp::GetData(_) | MultiOp::GetChildren(_));
@@ -142,7 +142,7 @@ fn malformed(op: OpCode, body: &[u8], line: &Line, refused: bool) {
 
 fn multi_request(line: &Line, body: &[u8], refused: bool) {
     if refused {
-        // A read in a multi is well-formed; what it asks for is refused.
+        // A read in a multi is well-formed; the operation is refused.
         let allowed = decode_multi(body).is_ok_and(|ops| ops.iter().all(|op| op.op() != OpCode::GetData));
         return assert!(!allowed, "{line:?}");
     }
@@ -163,7 +163,7 @@ fn answer(line: &Line, before: &[Line]) {
     if line.op != "notification" {
         let asked = before.iter().rfind(|asked| asked.to_server && asked.name == line.name).expect(&line.name);
         let asked = RequestHeader::from_bytes(&asked.body).expect(&line.name);
-        // ZooKeeper: the reply to a ping has xid -2 whatever the ping had.
+        // ZooKeeper: the reply to a ping has xid -2, whatever the xid of the ping.
         let expected = if line.op == "ping" { XID_PING } else { asked.xid };
         assert_eq!(header.xid, expected, "{line:?}");
     } else {
@@ -182,7 +182,7 @@ fn answer_body(line: &Line, header: &ReplyHeader, body: &[u8]) {
         "-" => assert_eq!(body, b"", "{line:?}"),
         "error" => {
             assert!(ErrorCode::from_wire(header.err).is_some(), "{line:?}");
-            // ZooKeeper: a multiRead with a write in it leaves the end of its empty results behind the error.
+            // ZooKeeper: for a multiRead with a write in it, the end mark of its empty results follows the error.
             let leftover = if line.op == "multiRead" { encoded(&MULTI_END) } else { Vec::new() };
             assert_eq!(body, leftover, "{line:?}");
         }
@@ -201,7 +201,7 @@ fn same_bytes(line: &Line, record: &str, body: &[u8]) {
     assert_eq!(again.bytes, body, "{line:?}");
 }
 
-/// Each result behind its header, up to the end mark.
+/// Checks each result after its header, up to the end mark.
 fn multi_response(line: &Line, body: &[u8]) {
     let mut reader = Reader::new(body);
     let mut again = Vec::new();

@@ -1,4 +1,4 @@
-//! Bytes that nobody should send: no decoder panics, loops, or allocates more than a small multiple of its input.
+//! Bytes that no client should send: no decoder panics, loops, or allocates more than a small multiple of its input.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -15,13 +15,15 @@ use proptest::sample::{Index, select};
 use super::jute::Spec;
 use super::table::CODECS;
 
-/// What a decoder may hold at once for each byte of its input. The dearest input is a multi of empty reads: 14 bytes
-/// each become 88, in a vector that may be twice too long and is copied once as it grows.
+/// Maximal bytes that a decoder may hold at once for each byte of its input. The most expensive input is a
+/// multi of empty reads: 14 bytes each become 88, in a vector that may be twice too long and is copied once
+/// as it grows.
 const HELD_PER_BYTE_MAX: usize = 20;
-/// What a decoder may hold whatever its input is: room for a first item or four.
+/// Maximal bytes that a decoder may hold for any input: room for the first one to four items.
 const HELD_MAX: usize = 512;
-/// What a decoder may take for the longest frame: some hundred times what it does in an unoptimised build, and a
-/// fraction of what a quadratic one would. The best of several tries counts: the machine may have other things to do.
+/// Maximal time of a decoder for the longest frame: some hundred times its time in an unoptimised build, and
+/// a fraction of the time of a quadratic one. The best of several tries counts, because the machine may be
+/// busy.
 const TIME_MAX: Duration = Duration::from_secs(4);
 const TRIES: usize = 5;
 
@@ -56,7 +58,7 @@ fn check_cost(decoder: &str, bytes: &[u8], decode: impl Fn() -> bool) {
     assert_eq!(held.bytes_current, 0, "{decoder} leaks");
 }
 
-/// Frames that are well-formed: a record of any kind, or a multi.
+/// Generates well-formed frames: a record of any kind, or a multi.
 fn frames() -> impl Strategy<Value = Vec<u8>> {
     let spec = Spec::protocol();
     let names: Vec<&'static str> = CODECS.iter().map(|codec| codec.spec_name).collect();
@@ -81,7 +83,7 @@ fn read() -> MultiOp<'static> {
     MultiOp::GetData(ReadRequest { path: None, watch: false })
 }
 
-/// One thing that happens to a frame.
+/// Damage to a frame.
 #[derive(Clone, Debug)]
 enum Damage {
     Truncate(Index),
@@ -126,7 +128,7 @@ proptest! {
         decode_as_everything(&bytes);
     }
 
-    /// Random bytes seldom hold a plausible length; these hold hardly anything else.
+    /// Random bytes seldom contain a plausible length; these contain mostly plausible ones.
     #[test]
     fn small_numbers(bytes in vec(select(&[0, 0, 0, 1, 2, 5, 0x7f, 0x80, 0xff, 0xff, 0xff, 0xfe, b'/'][..]), 0..300)) {
         decode_as_everything(&bytes);
@@ -139,7 +141,7 @@ proptest! {
     }
 }
 
-/// The longest frame of repetitions of `item` behind `head`.
+/// Makes the longest frame of `head` and then repetitions of `item`.
 fn longest(head: &[u8], item: &[u8]) -> Vec<u8> {
     [head, &item.repeat((FRAME_LEN_MAX - head.len()) / item.len())].concat()
 }
@@ -149,7 +151,7 @@ fn longest_frames() {
     for byte in [0x00, 0x01, 0x7f, 0x80, 0xff] {
         decode_as_everything(&longest(&[], &[byte]));
     }
-    // Vectors of null, empty, short and malformed items: with a count that lies, with one that does not, behind a zxid.
+    // Vectors of null, empty, short and malformed items: with a false count, with a correct one, and after a zxid.
     let honest = (FRAME_LEN_MAX as i32 / 6).to_be_bytes();
     let heads = [i32::MAX.to_be_bytes().to_vec(), honest.to_vec(), [&[0; 8][..], &honest].concat()];
     let items = [&[0, 0, 0, 0][..], &[0, 0, 0, 1, 0xff], &[0, 0, 0, 1, b'/'], &[0xff; 4], &[0, 0, 0, 2, 0xed, 0xa0]];
@@ -170,7 +172,7 @@ fn longest_multis() {
         let mut item = Vec::new();
         encode_multi(std::slice::from_ref(&op), &mut item);
         item.truncate(item.len() - end.len());
-        // A quarter first: there a quadratic decoder fails within seconds.
+        // A quarter first: with that length a quadratic decoder fails within seconds.
         for len in [FRAME_LEN_MAX / 4, FRAME_LEN_MAX] {
             let count = (len - end.len()) / item.len();
             let endless = item.repeat(count);

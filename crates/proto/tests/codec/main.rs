@@ -1,7 +1,7 @@
-//! The codec against its specification (`jute-specs/`), against frames recorded from Apache ZooKeeper (`../golden/`),
-//! and against bytes that nobody should send.
+//! Tests of the codec against its specification (`jute-specs/`), against frames recorded from Apache
+//! ZooKeeper (`../golden/`), and against bytes that no client should send.
 //!
-//! Reading order: [`jute`] (the specification, read and obeyed), [`table`] (which record of the codec each one is),
+//! Reading order: [`jute`] (the specification and its encoding), [`table`] (the codec of each record),
 //! [`records`], [`connect`], [`multi`], [`frames`], [`golden`], [`hostile`].
 
 mod connect;

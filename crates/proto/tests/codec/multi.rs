@@ -1,4 +1,5 @@
-//! Bodies of multi and multiRead: they agree with the specification, and odd ones end as ZooKeeper's do.
+//! Bodies of multi and multiRead: they agree with the specification, and malformed ones have the same result
+//! as in ZooKeeper.
 
 use oxkeeper_proto::multi::{MULTI_END, MultiOp, decode_multi, encode_multi};
 use oxkeeper_proto::records::{CreateRequest, CreateTtlRequest, MultiHeader, ReadRequest};
@@ -11,7 +12,7 @@ use super::jute::Spec;
 use super::jute::value::{Record, Value};
 use super::table::AsWritten;
 
-/// What a multi may hold: number, record, and the create flags under which it stays what it is.
+/// Operations in a multi: number, record, and the create flags with which the operation stays the same.
 const WRITES: &[(i32, &str, &[i32])] = &[
     (1, "CreateRequest", &[0, 1, 2, 3]),
     (15, "CreateRequest", &[0, 1, 2, 3]),
@@ -21,10 +22,10 @@ const WRITES: &[(i32, &str, &[i32])] = &[
     (5, "SetDataRequest", &[]),
     (13, "CheckVersionRequest", &[]),
 ];
-/// What a multiRead may hold.
+/// Operations in a multiRead.
 const READS: &[(i32, &str, &[i32])] = &[(4, "GetDataRequest", &[]), (8, "GetChildrenRequest", &[])];
 
-/// One operation: its number and its record.
+/// Generates one operation: its number and its record.
 fn operation(kinds: &'static [(i32, &'static str, &'static [i32])]) -> impl Strategy<Value = (i32, Record)> {
     let spec = Spec::protocol();
     select(kinds).prop_flat_map(move |(op, name, flags)| {
@@ -41,7 +42,7 @@ fn operation(kinds: &'static [(i32, &'static str, &'static [i32])]) -> impl Stra
     })
 }
 
-/// The bytes of a body, from the specification alone.
+/// Encodes a body from the specification alone.
 fn body(operations: &[(i32, Record)]) -> Vec<u8> {
     let header = |op: i32, done: bool| {
         let fields = [("type", Value::Int(op)), ("done", Value::Boolean(done)), ("err", Value::Int(-1))];
@@ -103,7 +104,7 @@ proptest! {
     }
 }
 
-/// A body of one operation behind this number.
+/// Encodes a body of one operation with this number.
 fn body_of<'a>(op: i32, record: &impl Jute<'a>) -> Vec<u8> {
     let mut body = Vec::new();
     MultiHeader { op, done: false, err: 0 }.encode(&mut body);
@@ -168,7 +169,7 @@ fn operations_of_no_multi() {
 fn nothing_but_the_end() {
     let end = |op, done: u8| [&i32::to_be_bytes(op)[..], &[done], &[0xff; 4]].concat();
     assert_eq!(decode_multi(&end(-1, 1)), Ok(vec![]));
-    // Whatever stands beside `done`, and whatever follows, does not count.
+    // The other fields of the end mark, and the bytes after it, are ignored.
     assert_eq!(decode_multi(&[end(14, 0xff), b"more".to_vec()].concat()), Ok(vec![]));
     assert_eq!(decode_multi(&end(-1, 0)), Err(DecodeError::NotAllowed("operation in a multi")));
     assert_eq!(decode_multi(&[]), Err(DecodeError::Truncated));

@@ -11,7 +11,7 @@ use super::jute::Spec;
 use super::jute::value::Record;
 use super::table::{AsWritten, CODECS, Codec};
 
-/// Random values of each record.
+/// Number of random values for each record.
 const CASES: u32 = 200;
 
 #[test]
@@ -27,7 +27,7 @@ fn none_is_missing() {
 
 #[test]
 fn codec_and_specification_agree() {
-    // The optional byte at the end of the connect records is the business of `connect`.
+    // The module `connect` tests the optional byte at the end of the connect records.
     let spec = Spec::protocol().without("readOnly");
     for codec in CODECS {
         let mut runner = TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
@@ -45,7 +45,7 @@ fn agree(spec: &Spec, codec: &Codec, value: &Record) -> Result<(), TestCaseError
     prop_assert_eq!(&again.bytes, &bytes);
     let decoded = spec.decode(codec.spec_name, &again.bytes);
     prop_assert_eq!(decoded.as_ref(), Some(value));
-    // What follows a record is ignored, and a record cut short is never taken for a whole one.
+    // Bytes after a record are ignored, and a truncated record is never accepted.
     let longer = [&bytes[..], b"more"].concat();
     prop_assert_eq!((codec.recode)(&longer).map(|again| again.rest), Ok(&b"more"[..]));
     for len in 0..bytes.len() {

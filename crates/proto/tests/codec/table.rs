@@ -1,4 +1,4 @@
-//! Which record of `oxkeeper_proto` each record of the specification is, and how both show the same value.
+//! Maps each record of the specification to its type in `oxkeeper_proto`, and shows values of both in the same form.
 
 use std::fmt;
 
@@ -9,23 +9,23 @@ use super::jute::value::{Record, Value};
 
 /// The hand-written codec of one record.
 pub(crate) struct Codec {
-    /// The record's name in the specification.
+    /// Name of the record in the specification.
     pub(crate) spec_name: &'static str,
-    /// The type's name.
+    /// Name of the type.
     pub(crate) type_name: &'static str,
-    /// Whether these bytes decode.
+    /// Returns whether the bytes decode.
     pub(crate) accepts: fn(&[u8]) -> bool,
-    /// Decodes and encodes again.
+    /// Decodes the bytes and encodes the result again.
     pub(crate) recode: for<'a> fn(&'a [u8]) -> Result<Recoded<'a>, DecodeError>,
 }
 
-/// A record that was decoded and encoded again.
+/// A record that has been decoded and encoded again.
 pub(crate) struct Recoded<'a> {
-    /// Its `Debug` text.
+    /// `Debug` text of the record.
     pub(crate) shown: String,
-    /// Its bytes.
+    /// Bytes of the record.
     pub(crate) bytes: Vec<u8>,
-    /// What followed it.
+    /// Bytes after the record.
     pub(crate) rest: &'a [u8],
 }
 
@@ -39,7 +39,7 @@ fn recode<'a, T: Jute<'a> + fmt::Debug>(bytes: &'a [u8]) -> Result<Recoded<'a>, 
 
 macro_rules! codecs {
     ($($spec_name:ident => $type:ident,)*) => {
-        /// Every record of the specification.
+        /// The codecs of all records of the specification.
         pub(crate) const CODECS: &[Codec] = &[$(Codec {
             spec_name: stringify!($spec_name),
             type_name: stringify!($type),
@@ -100,15 +100,15 @@ codecs! {
     MultiHeader => MultiHeader,
 }
 
-/// The codec of the record with this name in the specification.
+/// Returns the codec of the record with this name in the specification.
 pub(crate) fn codec(spec_name: &str) -> &'static Codec {
     let found = CODECS.iter().find(|codec| codec.spec_name == spec_name);
     found.unwrap_or_else(|| panic!("no codec for {spec_name}"))
 }
 
-/// A value of the specification, shown as the hand-written record with the same content shows itself.
+/// Shows a value of the specification as the hand-written record with the same content shows itself.
 ///
-/// Two fields of one type that changed places would still encode and decode to the same bytes; they do not show alike.
+/// Two fields of the same type that were swapped would encode and decode to the same bytes; their `Debug` texts differ.
 pub(crate) struct AsWritten<'a>(pub(crate) &'a Record);
 
 impl fmt::Debug for AsWritten<'_> {
@@ -146,7 +146,7 @@ impl fmt::Debug for ValueAsWritten<'_> {
     }
 }
 
-/// An item of a vector: a ustring there is never null, so it stands without its `Some`.
+/// An item of a vector: a ustring there is never null, so it is shown without `Some`.
 struct Item<'a>(&'a Value);
 
 impl fmt::Debug for Item<'_> {
@@ -155,7 +155,7 @@ impl fmt::Debug for Item<'_> {
     }
 }
 
-/// A field's name in Rust: snake case, but where a reserved word, a unit or a merged record asks for another.
+/// Returns a field's name in Rust: snake case, unless a reserved word, a unit or a merged record requires another one.
 fn field_name(type_name: &str, name: &str) -> String {
     match (type_name, name) {
         ("RequestHeader" | "MultiHeader", "type") => "op".to_owned(),

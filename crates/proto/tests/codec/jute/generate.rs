@@ -1,4 +1,4 @@
-//! Random values of the specification's types, leaning towards the ends of their ranges.
+//! Generates random values of the specification's types, with a bias to the ends of their ranges.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -9,7 +9,7 @@ use super::parse::Type;
 use super::value::{Record, Value};
 
 impl Spec {
-    /// Records of this name.
+    /// Generates records with this name.
     pub(crate) fn records(&self, name: &str) -> BoxedStrategy<Record> {
         let class = self.class(name).clone();
         let values: Vec<_> = class.fields.iter().map(|field| self.values(&field.kind)).collect();
@@ -35,7 +35,7 @@ impl Spec {
         }
     }
 
-    /// Items of a vector: the protocol has no null among them.
+    /// Generates items of a vector, none of which is null in the protocol.
     fn items(&self, kind: &Type) -> BoxedStrategy<Value> {
         if *kind == Type::Ustring {
             return texts().prop_map(|text| Value::Ustring(Some(text))).boxed();
@@ -44,7 +44,7 @@ impl Spec {
     }
 }
 
-/// Empty, of a znode, of any plane.
+/// Generates texts: empty ones, paths of znodes, characters of all planes.
 fn texts() -> impl Strategy<Value = String> {
     prop_oneof!["(/[a-z0-9.-]{1,8}){1,3}", ".{0,6}", "\\PC{0,6}"]
 }

@@ -1,4 +1,4 @@
-//! Jute's language and encoding, from the specification alone: nothing here knows `oxkeeper_proto`.
+//! Jute's language and encoding, from the specification alone, without `oxkeeper_proto`.
 
 pub(crate) mod generate;
 pub(crate) mod parse;
@@ -10,14 +10,14 @@ use std::path::Path;
 
 use parse::{Class, Type, modules};
 
-/// Every record of a set of specification files, by name.
+/// The records of a set of specification files, by name.
 #[derive(Clone, Debug)]
 pub(crate) struct Spec {
     classes: BTreeMap<String, Class>,
 }
 
 impl Spec {
-    /// The protocol: every file of `jute-specs/`.
+    /// Reads the protocol's specification: all files of `jute-specs/`.
     pub(crate) fn protocol() -> Spec {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../jute-specs");
         let entries = fs::read_dir(&folder).expect("jute-specs is part of the project");
@@ -27,7 +27,8 @@ impl Spec {
         Spec::of(&texts).expect("jute-specs is well-formed")
     }
 
-    /// The records of `texts`. *Errors*: malformed text, a name used twice, a reference to no record.
+    /// Parses the records of `texts`. *Errors*: malformed text, a name used twice, a reference to a record
+    /// that does not exist.
     pub(crate) fn of<S: AsRef<str>>(texts: &[S]) -> Result<Spec, String> {
         let mut classes = BTreeMap::new();
         for text in texts {
@@ -54,18 +55,18 @@ impl Spec {
         Ok(())
     }
 
-    /// The same records, none of which has a field of this name.
+    /// Removes the field with this name from all records.
     pub(crate) fn without(mut self, field_name: &str) -> Spec {
         self.classes.values_mut().for_each(|class| class.fields.retain(|field| field.name != field_name));
         self
     }
 
-    /// The record of this name.
+    /// Returns the record with this name.
     pub(crate) fn class(&self, name: &str) -> &Class {
         self.classes.get(name).unwrap_or_else(|| panic!("no record {name} in jute-specs"))
     }
 
-    /// Every record's name.
+    /// Returns the names of all records.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.classes.keys().map(String::as_str)
     }

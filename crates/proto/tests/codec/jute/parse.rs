@@ -1,6 +1,7 @@
-//! Jute's language: modules of classes of typed fields. Source: the grammar of ZooKeeper's Jute compiler (`rcc.jj`).
+//! Parses Jute's language: modules of classes of typed fields. Source: the grammar of ZooKeeper's Jute
+//! compiler (`rcc.jj`).
 //!
-//! Of that grammar the protocol needs neither `include`, nor `map`, nor `byte`, `float` and `double`: they are refused.
+//! The protocol does not use `include`, `map`, `byte`, `float` and `double`; the parser refuses them.
 
 use nom::branch::alt;
 use nom::bytes::complete::{is_not, tag, take_until};
@@ -10,7 +11,7 @@ use nom::multi::{many0_count, many1, separated_list1};
 use nom::sequence::{delimited, pair, preceded, terminated};
 use nom::{Finish, IResult, Parser};
 
-/// What a field holds.
+/// Type of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Type {
     Boolean,
@@ -23,7 +24,7 @@ pub(crate) enum Type {
 }
 
 impl Type {
-    /// What a vector of vectors holds in the end.
+    /// Returns the item type of a vector, through nested vectors.
     pub(crate) fn innermost(&self) -> &Type {
         if let Type::Vector(item) = self { item.innermost() } else { self }
     }
@@ -43,7 +44,7 @@ pub(crate) struct Class {
     pub(crate) fields: Vec<Field>,
 }
 
-/// The classes of one file. *Errors*: where the text stops being Jute.
+/// Parses the classes of one file. *Errors*: the position at which the text is not Jute.
 pub(crate) fn modules(text: &str) -> Result<Vec<Class>, String> {
     let file = preceded(blank, many1(module));
     let parsed = all_consuming(file).parse(text).finish();
@@ -51,7 +52,7 @@ pub(crate) fn modules(text: &str) -> Result<Vec<Class>, String> {
     Ok(modules.into_iter().flatten().collect())
 }
 
-/// A class keeps the module it stands in, and so does every bare name in it.
+/// Parses a module. Its classes, and the unqualified names in them, belong to the module.
 fn module(input: &str) -> IResult<&str, Vec<Class>> {
     let (input, name) = preceded(keyword("module"), dotted).parse(input)?;
     delimited(mark('{'), many1(|input| class(name, input)), mark('}')).parse(input)

@@ -16,7 +16,7 @@ pub(crate) enum Value {
     Record(Record),
 }
 
-/// A record's name and its fields by name, in order.
+/// A record: its name and its fields with their names, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) name: String,
@@ -24,12 +24,12 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// The record's bytes.
+    /// Encodes the record.
     pub(crate) fn encode(&self) -> Vec<u8> {
         self.fields.iter().flat_map(|(_, value)| value.encode()).collect()
     }
 
-    /// The field of this name.
+    /// Returns the field with this name.
     pub(crate) fn field(&mut self, name: &str) -> &mut Value {
         let field = self.fields.iter_mut().find(|(field, _)| field == name);
         field.map_or_else(|| panic!("no field {name}"), |(_, value)| value)
@@ -52,14 +52,14 @@ impl Value {
     }
 }
 
-/// A count and what it counts; -1 for null.
+/// Encodes a count and the items after it; -1 for null.
 fn counted(content: Option<(usize, Vec<u8>)>) -> Vec<u8> {
     let (count, bytes) = content.map_or((-1, Vec::new()), |(count, bytes)| (count as i32, bytes));
     [count.to_be_bytes().to_vec(), bytes].concat()
 }
 
 impl Spec {
-    /// The record of this name that `bytes` are, to the last of them.
+    /// Decodes the record with this name, which must take up all of `bytes`.
     pub(crate) fn decode(&self, name: &str, mut bytes: &[u8]) -> Option<Record> {
         let record = self.record(name, &mut bytes)?;
         bytes.is_empty().then_some(record)
