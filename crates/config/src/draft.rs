@@ -1,6 +1,6 @@
-//! From what the user wrote to what it means: one pass over the properties, then the checks between keys.
+//! Interprets the properties: one pass over all of them, then the checks between keys.
 //!
-//! Owns precedence (who wins where a key is written twice) and the order of checks.
+//! Owns precedence (the property that wins if a key is written twice) and the order of the checks.
 //! Invariant: every property gets exactly one outcome, so that nothing written goes unexplained.
 //! Source: `QuorumPeerConfig#parseProperties`.
 
@@ -19,13 +19,13 @@ use super::properties::{Properties, Property, Source};
 use super::settings::{Config, ENSEMBLE_PROVIDER, SASL_PROVIDER};
 use super::word::Whitelist;
 
-/// The class whose name asks for metrics on a port of their own.
+/// Class of the metrics provider that has a port of its own.
 pub(super) const PROMETHEUS_PROVIDER: &str = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
-/// Where that class listens unless it is told.
+/// Default address of that port.
 const METRICS_HOST: &str = "0.0.0.0";
 const METRICS_PORT: u16 = 7000;
 
-/// Contradictions between keys: the key whose line is to blame, and why.
+/// Contradictions between keys: the key whose line is at fault, and the reason.
 #[derive(Debug, Default)]
 struct Errors(Vec<(Cow<'static, str>, String)>);
 
@@ -35,7 +35,7 @@ impl Errors {
     }
 }
 
-/// A configuration in the making: values that need others before they mean something.
+/// A configuration under construction, with the values that depend on other keys.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Draft {
     pub(super) config: Config,
@@ -59,12 +59,12 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Nothing set, not even defaults.
+    /// Returns a draft without any values, not even defaults.
     pub(super) fn empty() -> Self {
         Self::default()
     }
 
-    /// All defaults of the table.
+    /// Returns a draft with all defaults of the table.
     fn with_defaults() -> Self {
         let mut draft = Self::empty();
         for key in keys::all() {
@@ -75,9 +75,10 @@ impl Draft {
         draft
     }
 
-    /// A `server.<id>` line. Its value waits for `multiAddress.enabled`, but its form is checked at once.
-    // ZooKeeper: refuses a blank at the end of the value, and takes `multiAddress.enabled` for server lines only from
-    // `-Dzookeeper.multiAddress.enabled`, against its own guide. Both work here.
+    /// Adds a `server.<id>` line. Its value is interpreted only when `multiAddress.enabled` is known, but its
+    /// syntax is checked at once.
+    // ZooKeeper: it refuses white space at the end of the value, and for server lines it reads `multiAddress.enabled`
+    // only from `-Dzookeeper.multiAddress.enabled`, contrary to its own guide. Both work here.
     pub(super) fn add_server(&mut self, id: &str, value: &str) -> Result<(), String> {
         let id = parse_id(id)?;
         Server::parse(id, value, true).map_err(|error| error.to_string())?;
@@ -85,18 +86,19 @@ impl Draft {
         Ok(())
     }
 
-    /// A `group.<id>` line; `rest` is what follows `group`.
+    /// Adds a `group.<id>` line; `rest` is the key without `group`.
     pub(super) fn add_group(&mut self, rest: &str, value: &str) -> Result<(), String> {
         self.config.ensemble.members.add_group(id_after_dot("group", rest)?, value)
     }
 
-    /// A `weight.<id>` line; `rest` is what follows `weight`.
+    /// Adds a `weight.<id>` line; `rest` is the key without `weight`.
     pub(super) fn add_weight(&mut self, rest: &str, value: &str) -> Result<(), String> {
         self.config.ensemble.members.weights.insert(id_after_dot("weight", rest)?, parse_id(value)?);
         Ok(())
     }
 
-    /// The checks between keys, in ZooKeeper's order. Each error names the key whose line is to blame.
+    /// Completes the draft and makes the checks between keys, in ZooKeeper's order. Each error names the key
+    /// whose line is at fault.
     fn finish(mut self) -> (Config, Errors) {
         let mut errors = Errors::default();
         self.check_quorum_sasl(&mut errors);
@@ -126,7 +128,7 @@ impl Draft {
         require(self.quorum_server_requires_sasl, self.quorum_learner_requires_sasl, server, learner);
     }
 
-    /// Only ZooKeeper's provider for Prometheus has a port.
+    /// Sets the metrics port; only ZooKeeper's provider for Prometheus has one.
     fn finish_metrics_port(&mut self) {
         let host = self.metrics_host.take().unwrap_or_else(|| METRICS_HOST.to_owned());
         let port = self.metrics_port.unwrap_or(METRICS_PORT);
@@ -169,7 +171,7 @@ impl Draft {
         let Config { security, ensemble, secure_client, warnings, .. } = &mut self.config;
         security.client_tls.finish("ssl.");
         ensemble.tls.finish("ssl.quorum.");
-        // ZooKeeper's default listener knows no TLS at all.
+        // ZooKeeper's default listener does not support TLS.
         if security.client_port_unification
             && secure_client.is_none()
             && security.client_tls.settings.key_store.is_none()
@@ -189,7 +191,7 @@ impl Draft {
         if tick == 0 {
             errors.add("tickTime", "must be greater than 0");
         } else if tick < 0 {
-            // ZooKeeper: only rejects it by way of the timeouts derived from it, and not always.
+            // ZooKeeper: it rejects this only because of the timeouts derived from it, and not always.
             errors.add("tickTime", format!("must be greater than 0, not {tick}"));
         }
         let or_ticks = |timeout: i32, ticks: i32| if timeout == -1 { tick.saturating_mul(ticks) } else { timeout };
@@ -216,12 +218,12 @@ impl Draft {
         }
     }
 
-    /// Source: `AuthenticationHelper#validateConfiguredProperties`. Enforcing no scheme would let everybody in, enforcing one
-    /// that nobody can prove nobody.
+    /// Checks the enforced schemes. Source: `AuthenticationHelper#validateConfiguredProperties`. Enforcing no
+    /// scheme would admit everyone; enforcing a scheme that is not available would admit no one.
     fn check_enforced_auth(&mut self, errors: &mut Errors) {
         let security = &mut self.config.security;
         if security.require_client_sasl {
-            // ZooKeeper: the older key wins.
+            // ZooKeeper: the older key takes precedence.
             security.enforce_auth_enabled = true;
             security.enforce_auth_schemes = vec!["sasl".to_owned()];
         }
@@ -245,11 +247,11 @@ impl Draft {
         }
     }
 
-    /// Asked for by one key, SASL still needs another one.
+    /// Warns if a key asks for SASL but the key with its users is missing.
     fn warn_of_missing_users(&mut self) {
         let security = &self.config.security;
         let wanted = match () {
-            // Told already.
+            // Already reported.
             () if security.enforce_auth_enabled && security.enforce_auth_schemes == ["sasl"] => None,
             () if security.has_provider("sasl") => Some("authProvider.sasl"),
             () if !security.sasl_super_users.is_empty() => Some("superUser"),
@@ -301,7 +303,7 @@ impl Draft {
         }
     }
 
-    /// What an ensemble of this server asks.
+    /// Checks the requirements of an ensemble.
     fn check_peers(&self, errors: &mut Errors) {
         let ensemble = &self.config.ensemble;
         if let Err(Misfit { server, why }) = membership::check(&ensemble.members) {
@@ -320,7 +322,7 @@ impl Draft {
     }
 }
 
-/// ZooKeeper: takes what follows the first dot, or the whole key if there is none.
+/// Parses the id. ZooKeeper: the id is the text after the first dot, or the whole key if there is none.
 fn id_after_dot(prefix: &str, rest: &str) -> Result<i64, String> {
     match rest.split_once('.') {
         Some((_, id)) => parse_id(id),
@@ -338,7 +340,8 @@ fn scheme_missing(scheme: &str) -> String {
     format!("authentication scheme {scheme} is not available{hint}")
 }
 
-/// Two listeners cannot share a port of one address. ZooKeeper: says so when the second one is opened.
+/// Returns an error if two listeners share a port of one address. ZooKeeper: it reports this when it opens
+/// the second one.
 fn clash(config: &Config) -> Option<String> {
     let (plain, secure) = (config.client.as_ref()?, config.secure_client.as_ref()?);
     let is_any = |place: &HostPort| place.host.as_deref().is_none_or(is_wildcard);
@@ -353,8 +356,8 @@ fn clash(config: &Config) -> Option<String> {
     })
 }
 
-/// A host as written. `[::1]` is an IPv6 literal, which stands without its brackets from here on.
-// ZooKeeper: nothing is this machine's loopback address.
+/// Returns a host without the brackets of an IPv6 literal (`[::1]`).
+// ZooKeeper: an empty host is this machine's loopback address.
 pub(super) fn host_name(host: String) -> String {
     match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(literal) => literal.to_owned(),
@@ -363,35 +366,36 @@ pub(super) fn host_name(host: String) -> String {
     }
 }
 
-/// What became of one property.
+/// The outcome of one property.
 #[derive(Clone)]
 pub(super) enum Outcome {
     /// It has been applied to the draft.
     Applied(&'static Key),
-    /// Another property with the same key wins.
+    /// Another property with the same key takes precedence.
     Overridden(Property),
-    /// Written where this key is not read.
+    /// The key is not read from this source.
     Misplaced(String),
     /// A property of the JVM, which no server reads.
     Foreign,
-    /// No such key; perhaps this one was meant.
+    /// There is no such key; the user probably meant this one.
     Unknown(Option<&'static str>),
     /// The value is wrong. `fatal`: the server must not start.
     Wrong { message: String, fatal: bool },
 }
 
-/// A mistake that must stop the start.
+/// A mistake that must prevent the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The key.
     pub key: String,
-    /// Where it was written; `None` if it was not.
+    /// Source of the property; `None` if the key was not written.
     pub source: Option<Source>,
-    /// The file that has the line, if it was read from one.
+    /// The file with the line, if the property comes from a file.
     pub file: Option<PathBuf>,
-    /// Line of the file, counted from 1, if a line is to blame.
+    /// Line of the file, counted from 1, if a line is at fault.
     pub line: Option<usize>,
-    /// The mistake, as a sentence of its own or one that begins with "is", "must" or "needs" and goes on from the key.
+    /// The mistake: a complete sentence, or one that begins with "is", "must" or "needs" and has the key as
+    /// its subject.
     pub message: String,
 }
 
@@ -421,7 +425,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The result of the pass: a configuration (sound only without problems), and one outcome for each property.
+/// The result of the pass: a configuration (valid only if there are no problems), and one outcome for each property.
 pub(super) struct Interpretation {
     pub(super) config: Config,
     pub(super) outcomes: Vec<Outcome>,
@@ -468,7 +472,7 @@ pub(super) fn interpret(properties: &Properties) -> Interpretation {
     draft.config.admin.named = outcomes.iter().any(names_admin);
     let (config, errors) = draft.finish();
     for (name, message) in errors.0 {
-        // One mistake for each key is enough: a key that is wrong by itself is not also missing.
+        // One mistake for each key is enough: a key with a wrong value is not reported as missing, too.
         if !problems.iter().any(|problem| blames(&name, &problem.key)) {
             problems.push(locate(&name, message, entries));
         }
@@ -476,8 +480,9 @@ pub(super) fn interpret(properties: &Properties) -> Interpretation {
     Interpretation { config, outcomes, problems }
 }
 
-/// A copied server line whose number was not changed would leave a server out.
-// ZooKeeper: takes the last such line, silently.
+/// Returns the contradiction between two server lines with the same number. If the number of a copied line
+/// was not changed, a server would be left out.
+// ZooKeeper: it silently takes the last such line.
 fn contradiction(key: &Key, property: &Property, winner: &Property) -> Option<String> {
     let is_one_file = property.source == winner.source && property.source != Source::CommandLine;
     let differs = key.name == "server.*" && is_one_file && property.value != winner.value;
@@ -487,7 +492,7 @@ fn contradiction(key: &Key, property: &Property, winner: &Property) -> Option<St
     })
 }
 
-/// Does an error about `name`, a row or the line of a server, concern the key as `written`?
+/// Returns whether an error about `name`, a row or the line of a server, concerns the key as `written`.
 pub(super) fn blames(name: &str, written: &str) -> bool {
     let id = |key: &str| key.strip_prefix("server.").and_then(|id| parse_id(id).ok());
     name == written
@@ -495,7 +500,7 @@ pub(super) fn blames(name: &str, written: &str) -> bool {
         || id(name).is_some_and(|blamed| id(written) == Some(blamed))
 }
 
-/// Puts an error between keys on the last line that sets its key.
+/// Attributes an error between keys to the last line that sets its key.
 fn locate(name: &str, message: String, entries: &[Property]) -> Problem {
     match entries.iter().rev().find(|p| p.source != Source::JvmFlags && blames(name, &p.key)) {
         Some(property) => Problem::at(property, message),
@@ -513,7 +518,7 @@ fn apply(key: &'static Key, suffix: &str, property: &Property, draft: &mut Draft
             }
             Outcome::Applied(key)
         }
-        // ZooKeeper: a property that cannot be read silently counts as absent. Here it is at least a warning.
+        // ZooKeeper: a property that cannot be parsed silently counts as absent. Here it causes at least a warning.
         Err(message) if !key.is_strict(property.source) => {
             draft.config.warnings.push(format!("{}={} has no effect: {message}", property.key, property.value));
             Outcome::Wrong { message: format!("no effect: {message}"), fatal: false }
@@ -522,8 +527,8 @@ fn apply(key: &'static Key, suffix: &str, property: &Property, draft: &mut Draft
     }
 }
 
-/// Handles a property that another one wins over. A key of our own must be right all the same: without the other one, as
-/// in another environment, it would stop the start.
+/// Handles a property that is overridden by another one. A key of our own must be valid even then: in an
+/// environment without the other property, it would prevent the start.
 fn overridden(key: &Key, suffix: &str, property: &Property, winner: &Property) -> Outcome {
     let checked = key.apply(&mut Draft::empty(), suffix, &property.value, property.source);
     match checked {
@@ -545,7 +550,7 @@ enum Resolution<'a> {
     Unknown(Option<&'static str>),
 }
 
-/// Which row a property belongs to, considering where it was written.
+/// Returns the row that a property belongs to, which depends on the property's source.
 fn resolve(property: &Property) -> Resolution<'_> {
     let written = property.key.as_str();
     match property.source {
@@ -595,8 +600,8 @@ fn resolve_jvm(written: &str) -> Resolution<'_> {
     }
 }
 
-/// Warns of each property that has no effect where it stands: an unknown key, or a key in the wrong place. `file` is the
-/// name of the configuration file. A key that is unknown twice is named once.
+/// Warns of each property that has no effect in its place: an unknown key, or a key in the wrong source.
+/// `file` is the name of the configuration file. An unknown key that is written twice is reported once.
 pub(super) fn strays(properties: &Properties, file: &Path) -> Vec<String> {
     let mut told = HashSet::new();
     let mut warnings = Vec::new();
@@ -608,7 +613,7 @@ pub(super) fn strays(properties: &Properties, file: &Path) -> Vec<String> {
             Resolution::Misplaced(why) => format!("{key} has no effect here: {why}"),
             Resolution::Key(..) | Resolution::Foreign => continue,
         };
-        // A wrong key of the dynamic file stops the start.
+        // A wrong key in the dynamic file prevents the start.
         if property.source != Source::DynamicFile && told.insert((property.source, key)) {
             let place = match property.line {
                 Some(line) => format!("{}:{line}", file.display()),
@@ -620,7 +625,8 @@ pub(super) fn strays(properties: &Properties, file: &Path) -> Vec<String> {
     warnings
 }
 
-/// For each row (and member of a family) the property that counts: the last one of the highest source.
+/// Returns, for each row (and member of a family), the property that counts: the last one of the source with
+/// the highest precedence.
 fn winners(entries: &[Property]) -> HashMap<(&'static str, &str), usize> {
     let mut winners = HashMap::new();
     for (index, property) in entries.iter().enumerate() {
@@ -634,9 +640,9 @@ fn winners(entries: &[Property]) -> HashMap<(&'static str, &str), usize> {
     winners
 }
 
-/// Finds this server's place in the ensemble and takes the client address of its own line, once `myid` is known.
+/// Determines this server's place in the ensemble and takes the client address from its own line, once `myid` is known.
 ///
-/// *Errors*: the line and `clientPort` contradict each other; in an ensemble `myid` is missing or no member's.
+/// *Errors*: the line and `clientPort` contradict each other; in an ensemble, `myid` is missing or is not a member's.
 pub(super) fn adopt_my_id(config: &mut Config, my_id: Option<i64>) -> Result<(), Problem> {
     config.ensemble.my_id = my_id;
     let Some(my_id) = my_id else {
@@ -677,8 +683,9 @@ pub(super) fn adopt_my_id(config: &mut Config, my_id: Option<i64>) -> Result<(),
     clash(config).map_or(Ok(()), |problem| Err(Problem::without_line("secureClientPort", problem)))
 }
 
-/// Whether a listener at `configured` is one at `line`: it is everywhere, or both names have an address in common.
-// ZooKeeper: looks at the first address of each.
+/// Returns whether a listener at `configured` includes `line`: it listens on every address, or both names
+/// have an address in common.
+// ZooKeeper: it compares the first address of each.
 fn covers(configured: Option<&str>, line: Option<&str>) -> bool {
     let (Some(configured), Some(line)) = (configured, line) else { return configured.is_none() };
     if configured == line || is_wildcard(configured) {
@@ -692,7 +699,7 @@ fn covers(configured: Option<&str>, line: Option<&str>) -> bool {
     configured.iter().any(|address| address.is_unspecified() || line.contains(address))
 }
 
-/// Warns of members whose host is a wildcard.
+/// Returns warnings about members whose host is a wildcard.
 fn wildcards(config: &Config, membership: &Membership) -> Vec<String> {
     let found = membership.members.iter().filter(|member| is_wildcard(&membership.host_of(member)));
     let warning = |member: &Member| {
@@ -708,7 +715,7 @@ fn wildcards(config: &Config, membership: &Membership) -> Vec<String> {
     found.filter_map(warning).collect()
 }
 
-/// The path of a file named in another one, as ZooKeeper takes it: relative to the working directory.
+/// Returns the path in `dynamicConfigFile`, which is relative to the working directory, as in ZooKeeper.
 pub(super) fn dynamic_file(properties: &Properties) -> Option<&Path> {
     let named = |p: &&Property| p.source != Source::JvmFlags && p.key == "dynamicConfigFile";
     properties.entries().iter().rfind(named).map(|p| Path::new(p.value.as_str()))

@@ -1,8 +1,9 @@
-//! The configuration file, once the members change while servers run: `zoo.cfg` points to `zoo.cfg.dynamic.<version>`.
+//! Rewrites the configuration file when the members change at runtime: `zoo.cfg` points to `zoo.cfg.dynamic.<version>`.
 //!
-//! Owns how both are written. Invariant: whenever this server stops, `zoo.cfg` and the file it names are whole: each is
-//! written beside its place and renamed. The truth is in the state: what is written here is for the next start, for people
-//! and for ZooKeeper's own tools. Source: `QuorumPeerConfig#writeDynamicConfig`, `#editStaticConfig`, `#backupOldConfig`.
+//! Owns the format of both files. Invariant: whenever this server stops, `zoo.cfg` and the file it names are
+//! complete: each is written to a temporary file and renamed. The replicated state is authoritative; the
+//! files are for the next start, for people, and for ZooKeeper's own tools. Source:
+//! `QuorumPeerConfig#writeDynamicConfig`, `#editStaticConfig`, `#backupOldConfig`.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,32 +13,32 @@ use oxkeeper_proto::ServerId;
 use oxkeeper_state::membership::{Members, is_wildcard};
 use oxkeeper_state::{Membership, properties};
 
-/// ZooKeeper's: what it has proposed and not agreed on yet.
+/// Suffix of ZooKeeper's file with a configuration that has been proposed but not agreed on.
 const NEXT: &str = ".dynamic.next";
 
-/// A configuration file that this server keeps up with its ensemble.
+/// A configuration file that this server keeps up to date with its ensemble.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigFile {
     path: PathBuf,
-    /// This server.
+    /// Id of this server.
     me: ServerId,
-    /// Members when it was read.
+    /// Members when the file was read.
     known: Members,
 }
 
 impl ConfigFile {
-    /// Takes the file at `path`, in which server `me` has read these members.
+    /// Makes the value for the file at `path`, in which server `me` has read these members.
     pub fn new(path: PathBuf, me: ServerId, known: Members) -> ConfigFile {
         ConfigFile { path, me, known }
     }
 
-    /// Writes the members beside the file, and into the file where they are. *Errors*: those of the system.
+    /// Writes the members to the dynamic file, and updates the static file. *Errors*: those of the system.
     pub fn write(&self, membership: &Membership) -> io::Result<()> {
         let path = fs::canonicalize(&self.path)?;
         let dynamic = with_suffix(&path, &format!(".dynamic.{:x}", membership.version()));
         replace(&dynamic, self.lines(membership).as_bytes())?;
         let bytes = fs::read(&path)?;
-        // ZooKeeper: writes the properties anew, in no order and without comments. Here all other lines stay.
+        // ZooKeeper: it rewrites all properties, without order and comments. Here all other lines stay.
         let edited = edited(&bytes, &dynamic, membership.server(self.me).is_some_and(|me| me.client.is_some()))?;
         if edited != bytes {
             replace(&path, &edited)?;
@@ -48,8 +49,9 @@ impl ConfigFile {
         }
     }
 
-    /// Makes the text of a dynamic file: sorted lines without the version, and no line end behind the last. A wildcard, which says
-    /// where one listens, stays in the own line, and gets into no other one whose host was known.
+    /// Makes the text of a dynamic file: sorted lines, without the version and without a line end at the end.
+    /// A wildcard is an address to listen on: this server's own line keeps it, and no other line gets it if
+    /// the host was known.
     fn lines(&self, membership: &Membership) -> String {
         let mut members = membership.members().clone();
         members.locate_by(&self.known);
@@ -66,7 +68,7 @@ impl ConfigFile {
         lines.join("\n")
     }
 
-    /// Keeps the file as it was written by people, in `<file>.bak`. *Errors*: those of the system.
+    /// Saves the user's version of the file as `<file>.bak`. *Errors*: those of the system.
     pub fn back_up(&self) -> io::Result<()> {
         replace(&with_suffix(&self.path, ".bak"), &fs::read(&self.path)?)
     }
@@ -78,7 +80,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The static file without the members, and without the client address if the own line of the members has one.
+/// Returns the static file without the members, and without the client address if this server's line has one.
 fn edited(bytes: &[u8], dynamic: &Path, erase_client: bool) -> io::Result<Vec<u8>> {
     let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidData, message);
     let text = std::str::from_utf8(bytes).map_err(|error| invalid(error.to_string()))?;
@@ -93,8 +95,8 @@ fn edited(bytes: &[u8], dynamic: &Path, erase_client: bool) -> io::Result<Vec<u8
     Ok(kept.chain([pointer]).collect::<String>().into_bytes())
 }
 
-/// Whether a line goes into the dynamic file, or says where that is.
-// ZooKeeper: takes every key that begins with `clientPort`, clientPortListenBacklog too.
+/// Returns whether a line is moved to the dynamic file, or names that file.
+// ZooKeeper: it moves every key that begins with `clientPort`, clientPortListenBacklog too.
 fn moves(key: &str, erase_client: bool) -> bool {
     key.starts_with("server.")
         || key.starts_with("group")
@@ -108,7 +110,7 @@ fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace('\\', "\\\\")
 }
 
-/// The file has these bytes or those it had, whatever happens in between.
+/// Replaces the file atomically: after a crash it has either the old or the new bytes.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = with_suffix(path, ".tmp");
     let mut file = File::create(&beside)?;
@@ -118,7 +120,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     File::open(parent(path))?.sync_all()
 }
 
-/// The directory that holds `path`: the current one for a bare relative name.
+/// Returns the directory that contains `path`: the current one for a relative name without a directory.
 fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -138,7 +140,7 @@ mod tests {
         written_by(me, text, "")
     }
 
-    /// By a server that once read `known`.
+    /// Returns the files after a write by a server that once read `known`.
     fn written_by(me: ServerId, text: &str, known: &str) -> (String, String) {
         let dir = directory();
         let path = dir.path().canonicalize().expect("it exists").join("zoo.cfg");
@@ -168,7 +170,7 @@ mod tests {
             "server.10=c:2888:3888:participant\nserver.1=a:2888:3888:participant;0.0.0.0:2181\n\
              server.2=b:2888:3888:observer"
         );
-        // Whose line has no client address keeps its clientPort.
+        // A server whose line has no client address keeps its clientPort.
         assert_eq!(written(ServerId(2), "clientPort=2181\ndynamicConfigFile=/x\n").0, "clientPort=2181\n");
     }
 

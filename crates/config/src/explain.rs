@@ -1,7 +1,8 @@
-//! What this server makes of each line: `oxkeeper config check`, and the page of keys in the documentation.
+//! Explains each line's effect in this server, for `oxkeeper config check` and for the list of keys in the
+//! documentation.
 //!
-//! Owns the words in which the outcomes of [`super::draft`] are told. Invariant: one [`Explained`] for each property, in
-//! order, then one for each mistake that no line is to blame for.
+//! Owns the texts for the outcomes of [`super::draft`]. Invariant: there is one [`Explained`] for each
+//! property, in order, and then one for each mistake that is not the fault of a line.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,20 +12,20 @@ use super::keys::{self, Default as KeyDefault, Form, Group, Here, Key};
 use super::properties::{Properties, Property, Source};
 use super::settings::Config;
 
-/// What becomes of a line.
+/// Verdict on a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// It has its effect.
+    /// The line has its effect.
     Used,
-    /// It has none, and need not have one.
+    /// The line has no effect and needs none.
     Ignored,
-    /// It has none, since this key is not read where it was written.
+    /// The line has no effect because this key is not read from this source.
     Misplaced,
-    /// No such key. ZooKeeper takes it silently.
+    /// There is no such key. ZooKeeper accepts it silently.
     Unknown,
     /// The value is wrong.
     Wrong,
-    /// It asks for something this build does not have: the server will not start.
+    /// The line asks for a feature that this build does not have: the server does not start.
     Unserved,
 }
 
@@ -41,20 +42,20 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// One property and what becomes of it.
+/// One property and the verdict on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explained {
     /// Line of the file, counted from 1.
     pub line: Option<usize>,
-    /// Where it was written.
+    /// Source of the property.
     pub source: Source,
     /// The key as written.
     pub key: String,
-    /// The value as written; of a secret only its length.
+    /// The value as written; for a secret, only its length.
     pub value: String,
-    /// What becomes of it.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Why, in a few words.
+    /// A short reason.
     pub reason: String,
 }
 
@@ -112,8 +113,8 @@ fn place(property: &Property) -> String {
     }
 }
 
-/// What ZooKeeper's JVM would have as properties: those of its command line, and every line of the file that is not
-/// interpreted there. Secrets are not among them.
+/// Returns the properties that ZooKeeper's JVM would have: those of its command line, and all lines of the
+/// file that ZooKeeper does not interpret. Leaves out secrets.
 pub(super) fn system_properties(properties: &Properties) -> BTreeMap<String, String> {
     let name = |property: &Property| match (property.source, keys::find(&property.key)) {
         (Source::JvmFlags, _) => Some(property.key.clone()),
@@ -128,13 +129,13 @@ pub(super) fn system_properties(properties: &Properties) -> BTreeMap<String, Str
     properties.entries().iter().filter_map(|property| Some((name(property)?, value(property)))).collect()
 }
 
-/// Values that must not be printed.
+/// Returns whether the key's value must not be printed.
 fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     (key.contains("password") && !key.ends_with("passwordpath")) || key.ends_with("superdigest")
 }
 
-/// The chapters of the documentation, each with the keys that have an effect: title, key for [`Key::group`].
+/// The chapters of the documentation with the keys that have an effect: title, and value of [`Key::group`].
 const CHAPTERS: [(&str, Group); 4] = [
     ("Common keys", Group::Common),
     ("Security", Group::Security),
@@ -142,7 +143,7 @@ const CHAPTERS: [(&str, Group); 4] = [
     ("Limits", Group::Limits),
 ];
 
-/// The tables of all keys, in Markdown, for the documentation.
+/// Returns the tables of all keys in Markdown, for the documentation.
 pub fn keys_markdown() -> String {
     let mut page = String::new();
     for (title, group) in CHAPTERS {
@@ -167,7 +168,7 @@ pub fn keys_markdown() -> String {
     page
 }
 
-/// The effect of a key, and when a server refuses it.
+/// Returns the effect of a key, and the case in which a server refuses it.
 fn effect(key: &Key) -> String {
     let about = escaped(key.about);
     match key.here {
@@ -176,7 +177,7 @@ fn effect(key: &Key) -> String {
     }
 }
 
-/// A `|` would end the cell.
+/// Escapes `|`, which would end the cell.
 fn escaped(text: &str) -> String {
     text.replace('|', "\\|")
 }

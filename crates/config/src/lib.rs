@@ -1,8 +1,9 @@
-//! zoo.cfg and the JVM flags: what the user wrote, what it means, and what this server makes of each line.
+//! zoo.cfg and the JVM flags: their syntax, their meaning, and the effect of each line in this server.
 //!
-//! Two types keep these apart: [`Properties`] (keys and values with their lines) and [`Config`] (typed, checked, units in
-//! the names). Between them stands one table of [`keys`]; parser, `oxkeeper config check` and documentation follow from it.
-//! Absent: looking up host names, creating directories, and reading the environment by stealth: [`Config::load`] is told.
+//! Two types separate syntax and meaning: [`Properties`] (keys and values with their lines) and [`Config`]
+//! (typed, checked, units in the names). One table of [`keys`] connects them; the parser, `oxkeeper config
+//! check` and the documentation are derived from it. Absent: looking up host names, creating directories, and
+//! reading the environment: the caller passes its contents to [`Config::load`].
 //!
 //! Reading order: [`properties`], [`keys`], [`settings`], [`membership`], [`draft`], [`dynamic`], [`explain`].
 //! Source: `QuorumPeerConfig`, `ServerConfig`, `bin/zkServer.sh`.
@@ -33,5 +34,5 @@ pub use properties::{Properties, Property, Source, SyntaxError};
 pub use settings::{Admin, AuditConfig, Config, Containers, Ensemble, Limits, Security, Storage, Tls};
 pub use word::{Whitelist, Word};
 
-/// The process exits with this code when its configuration is wrong (ZooKeeper's `INVALID_INVOCATION`).
+/// Exit code of the process if its configuration is wrong (ZooKeeper's `INVALID_INVOCATION`).
 pub const EXIT_CODE_INVALID: u8 = 2;

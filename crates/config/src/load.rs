@@ -1,6 +1,6 @@
-//! How a configuration comes to be: from properties, from a file, or from nothing.
+//! Makes a configuration from properties, from a file, or from defaults alone.
 //!
-//! Owns the reading of zoo.cfg, of the dynamic file it may name, and of `myid`.
+//! Owns the reading of zoo.cfg, of the dynamic file that it may name, and of `myid`.
 //! Source: `QuorumPeerConfig#parse`, `QuorumPeerMain#initializeAndRun`.
 
 use std::fmt;
@@ -15,15 +15,15 @@ use super::my_id::{parse_my_id, version_of_file_name};
 use super::properties::{Properties, Source, SyntaxError};
 use super::settings::Config;
 
-/// Why there is no configuration. The process should print it and exit with [`super::EXIT_CODE_INVALID`].
+/// Errors of a configuration. The process should print the error and exit with [`super::EXIT_CODE_INVALID`].
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file, or one it names, cannot be read.
+    /// The file, or a file that it names, cannot be read.
     #[error("cannot read {}: {error}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         error: io::Error,
     },
     /// The file is not in properties syntax.
@@ -34,13 +34,13 @@ pub enum ConfigError {
         /// The mistake in it.
         error: SyntaxError,
     },
-    /// One line or several are wrong.
+    /// One or more lines are wrong.
     #[error("{}", Lines(.0))]
     Wrong(Vec<Problem>),
 }
 
 impl ConfigError {
-    /// Names the file of each line.
+    /// Adds the name of the file to each problem.
     fn located(mut self, file: &Path, dynamic: Option<&Path>) -> ConfigError {
         if let ConfigError::Wrong(problems) = &mut self {
             for problem in problems {
@@ -52,7 +52,7 @@ impl ConfigError {
     }
 }
 
-/// Problems, one a line.
+/// Prints one problem on each line.
 struct Lines<'a>(&'a [Problem]);
 
 impl fmt::Display for Lines<'_> {
@@ -65,9 +65,9 @@ impl fmt::Display for Lines<'_> {
 }
 
 impl Config {
-    /// Interprets properties. Touches no file, so `myid` is unknown; [`Config::with_my_id`] adds it.
+    /// Interprets properties. Reads no file, so `myid` is unknown; [`Config::with_my_id`] adds it.
     ///
-    /// *Errors*: [`ConfigError::Wrong`] with everything that ZooKeeper would refuse to start with.
+    /// *Errors*: [`ConfigError::Wrong`] with every problem that would prevent ZooKeeper's start.
     pub fn from_properties(properties: &Properties) -> Result<Self, ConfigError> {
         let interpretation = interpret(properties);
         if interpretation.problems.is_empty() {
@@ -78,16 +78,16 @@ impl Config {
         }
     }
 
-    /// Adds the content of `myid`: its server line may name the client port.
+    /// Adds the content of `myid`; this server's line may name the client port.
     ///
-    /// *Errors*: [`ConfigError::Wrong`] if an ensemble has no `myid`, or its line contradicts `clientPort`.
+    /// *Errors*: [`ConfigError::Wrong`] if an ensemble has no `myid`, or this server's line contradicts `clientPort`.
     pub fn with_my_id(mut self, my_id: Option<i64>) -> Result<Self, ConfigError> {
         draft::adopt_my_id(&mut self, my_id).map_err(|problem| ConfigError::Wrong(vec![problem]))?;
         Ok(self)
     }
 
-    /// Reads a configuration file, the dynamic file it names, and `myid`. `others` holds what was written elsewhere:
-    /// JVM flags and our own command line.
+    /// Reads a configuration file, the dynamic file that it names, and `myid`. `others` contains the
+    /// properties from other sources: JVM flags and our own command line.
     ///
     /// *Errors*: every [`ConfigError`].
     pub fn load(path: &Path, others: Properties) -> Result<Self, ConfigError> {
@@ -108,8 +108,8 @@ impl Config {
         config.with_my_id(my_id)
     }
 
-    /// What runs without any configuration: 127.0.0.1:2181, `./oxkeeper-data`, ticks of 2 s. `others` holds JVM flags and
-    /// our own command line.
+    /// Returns the configuration without a file: 127.0.0.1:2181, `./oxkeeper-data`, ticks of 2 s. `others`
+    /// contains JVM flags and our own command line.
     ///
     /// *Errors*: [`ConfigError::Wrong`] if `others` is wrong.
     pub fn standalone(others: Properties) -> Result<Self, ConfigError> {
@@ -123,13 +123,13 @@ impl Config {
         Ok(config)
     }
 
-    /// [`Config::standalone`] with nothing else written.
+    /// Returns [`Config::standalone`] without other properties.
     pub fn default_standalone() -> Self {
         Self::standalone(Properties::default()).expect("these lines are legal, as a test shows")
     }
 
-    /// What the configuration asks for and this build does not have, one line for each key. A server must not start
-    /// unless this is empty.
+    /// Returns one line for each key that asks for a feature which this build does not have. A server must
+    /// not start unless this is empty.
     pub fn unserved(&self) -> Vec<String> {
         let mut lines: Vec<_> = keys::all()
             .filter_map(|key| match key.here {
@@ -166,7 +166,7 @@ fn read_dynamic(path: &Path) -> Result<Properties, ConfigError> {
     Ok(dynamic)
 }
 
-/// The id in `<data_dir>/myid`; `None` if there is no such file.
+/// Reads the id in `<data_dir>/myid`; `None` if there is no such file.
 fn read_my_id(data_dir: &Path) -> Result<Option<i64>, ConfigError> {
     let path = data_dir.join("myid");
     if !path.is_file() {

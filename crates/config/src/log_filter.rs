@@ -1,15 +1,15 @@
 //! The log filter: `oxkeeper.log`, and the variable OXKEEPER_LOG.
 //!
-//! `EnvFilter` takes any bare word for the name of a part of the program, so that `warning` would log nothing at all. A
-//! bare word is a level here, or a mistake.
+//! `EnvFilter` takes a bare word for the name of a target, so that `warning` would log nothing at all. Here a
+//! bare word is a level, or a mistake.
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
-/// The environment variable that goes before `oxkeeper.log`.
+/// The environment variable that overrides `oxkeeper.log`.
 pub const LOG_VARIABLE: &str = "OXKEEPER_LOG";
 
-/// Words of other log systems, and the level each of them stands for.
+/// Level names of other log systems, and the corresponding levels.
 const MISNOMERS: [(&str, &str); 10] = [
     ("warning", "warn"),
     ("warnings", "warn"),
@@ -23,10 +23,10 @@ const MISNOMERS: [(&str, &str); 10] = [
     ("none", "off"),
 ];
 
-/// Parses a filter: levels (`info`) and levels of parts (`oxkeeper_server=debug`), separated by commas. Parts without a
-/// level of their own log errors, unless a level without a part says otherwise.
+/// Parses a filter: levels (`info`) and levels of targets (`oxkeeper_server=debug`), separated by commas.
+/// Targets without a level log errors, unless there is a level without a target.
 ///
-/// *Errors*: a word is not a level, or a part cannot exist.
+/// *Errors*: a word is not a level, or a target cannot exist.
 pub fn parse_log_filter(text: &str) -> Result<EnvFilter, String> {
     let directives: Vec<_> = text.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
     if directives.is_empty() {
@@ -41,7 +41,7 @@ pub fn parse_log_filter(text: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(directives.join(",")).map_err(|problem| format!("{text:?} is not a log filter: {problem}"))
 }
 
-/// Checks one directive, and returns whether it is a level for every part. Filters of spans are left to `EnvFilter`.
+/// Checks one directive. Returns whether it is a level for all targets. Filters of spans are left to `EnvFilter`.
 fn check(directive: &str) -> Result<bool, String> {
     if directive.contains('[') {
         return Ok(false);

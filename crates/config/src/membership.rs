@@ -1,7 +1,7 @@
-//! An ensemble as the engine takes it: who the members are, which of them this server is, and how patient it is.
+//! The ensemble in the form the engine needs: its members, this server's own id, and the timeouts.
 //!
 //! Invariant: [`Membership::me`] is one of [`Membership::members`], which are in ascending order of their ids.
-//! Absent: looking up names, and links.
+//! Absent: name look-ups and links.
 //! Source: `QuorumPeer#start`, `QuorumMaj#toString`, `ZKDatabase#initConfigInZKDatabase`.
 
 use std::borrow::Cow;
@@ -13,62 +13,62 @@ use oxkeeper_state::membership::{self, HostPort, Role, Server, is_wildcard};
 
 use super::settings::Config;
 
-/// Heartbeats of silence after which a link is given up, unless `oxkeeper.peerTimeoutMs` says otherwise.
+/// Heartbeats of silence after which a link is closed, unless `oxkeeper.peerTimeoutMs` is set.
 const SILENT_HEARTBEATS: u32 = 5;
 
-/// The largest id of a server where there are TTL znodes.
+/// The greatest id of a server if TTL znodes are enabled.
 const ID_MAX_BESIDE_TTL: ServerId = ServerId(254);
 
 /// One server of an ensemble.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// The `N` of `server.N`, and the top byte of the session ids it gives out.
+    /// The `N` of `server.N`, and the top byte of the session ids that the server creates.
     pub id: ServerId,
-    /// Name or address, as written; IPv6 literals stand without brackets.
+    /// Name or address, as written; IPv6 literals are without brackets.
     pub host: String,
-    /// Where its peers reach it: the first port of its line.
+    /// Port for its peers: the first port of its line.
     pub port: u16,
-    /// Where its line says that clients reach it.
+    /// Address for clients in its line.
     pub client: Option<HostPort>,
-    /// Whether it votes; otherwise it observes.
+    /// Whether the member votes; otherwise it is an observer.
     pub votes: bool,
 }
 
 /// An ensemble, and this server's place in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
-    /// This server.
+    /// Id of this server.
     pub me: ServerId,
-    /// Every server, this one too.
+    /// All servers, including this one.
     pub members: Vec<Member>,
-    /// Where peers are accepted.
+    /// Address on which this server accepts peers.
     pub listen: HostPort,
-    /// Peers are accepted only from addresses of members.
+    /// Whether peers are accepted only from addresses of members.
     pub peer_addresses_only: bool,
-    /// The members may change.
+    /// Whether the members may change.
     pub reconfig_enabled: bool,
-    /// One voter is enough.
+    /// Whether one voter is enough.
     pub one_voter_enabled: bool,
-    /// A server may have several addresses.
+    /// Whether a server may have several addresses.
     pub multi_address_enabled: bool,
-    /// A round of the election.
+    /// Duration of an election round.
     pub heartbeat_ms: u32,
-    /// Silence after which a link is given up.
+    /// Time of silence after which a link is closed.
     pub peer_timeout_ms: u32,
-    /// A leader whose disk does not answer for so long hands over, ms.
+    /// Time without an answer from the disk after which a leader hands over, ms.
     pub disk_stall_ms: u32,
     /// The unit of session expiry.
     pub tick_ms: u32,
-    /// What `/zookeeper/config` holds.
+    /// Content of `/zookeeper/config`.
     pub text: String,
-    /// The version of that text; [`VERSION_WANTED`] if there is none and the members may change.
+    /// Version of that text; [`VERSION_WANTED`] if there is none and the members may change.
     pub version: i64,
 }
 
 impl Membership {
-    /// This server's place in the ensemble that `config` describes. `config` has passed [`check`].
+    /// Determines this server's place in the ensemble that `config` describes. `config` has passed [`check`].
     ///
-    /// *Errors*: no line for `my_id`; it is 255, and TTL znodes are enabled.
+    /// *Errors*: there is no line for `my_id`; it is 255, and TTL znodes are enabled.
     pub(super) fn new(config: &Config, my_id: i64) -> Result<Self, String> {
         let ensemble = &config.ensemble;
         let members: Vec<_> = ensemble.members.servers.iter().map(|(&id, server)| member(id, server)).collect();
@@ -77,7 +77,7 @@ impl Membership {
             let known = ids.join(", ");
             return Err(format!("is {my_id}, but there is no server.{my_id} line (there are {known})"));
         };
-        // ZooKeeper: starts, says so in its log again and again, and never serves.
+        // ZooKeeper: it starts, logs this again and again, and never serves.
         if me.id > ID_MAX_BESIDE_TTL && config.extended_types_enabled {
             return Err(format!(
                 "is {my_id}, but with extendedTypesEnabled=true it must be at most {ID_MAX_BESIDE_TTL}: the session ids \
@@ -104,8 +104,9 @@ impl Membership {
         })
     }
 
-    /// Where to reach a member that may have a wildcard for a host: where the configuration says. A wildcard there, and
-    /// another port than this server's own, is another server of this machine.
+    /// Returns the host for connections to a member whose own host may be a wildcard: the host in the
+    /// configuration. If that is a wildcard, too, and the port is not this server's own, the member is
+    /// another server on this machine.
     pub fn host_of<'a>(&'a self, member: &'a Member) -> Cow<'a, str> {
         let configured = self.members.iter().find(|configured| configured.id == member.id);
         match configured.filter(|_| is_wildcard(&member.host)) {
@@ -117,7 +118,7 @@ impl Membership {
     }
 }
 
-/// The members that a state knows, as links need them.
+/// Returns the members in a state, in the form links need.
 pub fn members_of(agreed: &membership::Membership) -> Vec<Member> {
     agreed.members().servers.iter().map(|(&id, server)| member(id, server)).collect()
 }

@@ -1,12 +1,13 @@
-//! What names carry: the `myid` file, and the version of a dynamic file.
+//! Parses the `myid` file, and the version in the name of a dynamic file.
 //!
 //! Source: `QuorumPeerConfig#setupMyId` and `#getVersionFromFilename`.
 
 /// Reads the first line of a `myid` file.
 ///
-/// *Errors*: it is not a decimal number.
+/// *Errors*: the line is not a decimal number.
 pub(super) fn parse_my_id(text: &str) -> Result<i64, String> {
-    // ZooKeeper: blanks around the number are an error there. Here they are not: an editor's blank should not cost a start.
+    // ZooKeeper: white space around the number is an error there. Here it is not: a space that an editor adds should
+    // not prevent a start.
     let line = text.lines().next().unwrap_or_default().trim();
     if line.is_empty() {
         return Err("is empty; write this server's number into it".to_owned());
@@ -14,7 +15,7 @@ pub(super) fn parse_my_id(text: &str) -> Result<i64, String> {
     line.parse().map_err(|_| format!("{line:?} is not a number; write this server's number into the first line"))
 }
 
-/// The version in the name of a dynamic file, `zoo.cfg.dynamic.<hex>`.
+/// Returns the version in the name of a dynamic file, `zoo.cfg.dynamic.<hex>`.
 pub(super) fn version_of_file_name(name: &str) -> Option<i64> {
     name.rsplit_once('.').and_then(|(_, hex)| i64::from_str_radix(hex, 16).ok())
 }

@@ -1,14 +1,15 @@
-//! What the user wrote: keys, values, and where each of them stands.
+//! The user's properties: keys and values, and the source and line of each.
 //!
-//! Owns the `-Dkey=value` words of `SERVER_JVMFLAGS`; the syntax of files is `oxkeeper_state::properties`. Knows no key.
-//! Invariant: properties stay in the order in which they were read, duplicates included, so that every one of them
-//! can be explained. Source: the format as documented for `java.util.Properties#load`; `bin/zkServer.sh`.
+//! Owns the `-Dkey=value` words of `SERVER_JVMFLAGS`; the syntax of files is in `oxkeeper_state::properties`.
+//! Does not know any key. Invariant: properties keep the order in which they were read, including duplicates,
+//! so that each of them can be explained. Source: the format as documented for `java.util.Properties#load`;
+//! `bin/zkServer.sh`.
 
 use std::fmt;
 
 use oxkeeper_state::properties;
 
-/// Where a property was written. The order is the order of precedence, lowest first.
+/// Source of a property. The order is the order of precedence, lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     /// A `-D` word in `SERVER_JVMFLAGS` or `JVMFLAGS`.
@@ -35,20 +36,20 @@ impl fmt::Display for Source {
     }
 }
 
-/// One key and its value, as written: nothing is interpreted, whitespace around both is gone.
+/// One key and its value, as written: uninterpreted, without white space around them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Property {
     /// The key; for a `-D` word the full name of the JVM property.
     pub key: String,
-    /// The value; empty when there is none.
+    /// The value; empty if there is none.
     pub value: String,
     /// Line of the file, counted from 1; `None` outside a file.
     pub line: Option<usize>,
-    /// Where it was written.
+    /// Source of the property.
     pub source: Source,
 }
 
-/// All that the user wrote, in reading order.
+/// All properties that the user wrote, in reading order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Properties {
     entries: Vec<Property>,
@@ -61,16 +62,16 @@ pub struct Properties {
 pub struct SyntaxError {
     /// First line of the property, counted from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The mistake.
     pub message: String,
 }
 
 impl Properties {
     /// Reads a file in Java properties syntax.
     ///
-    /// *Errors*: a `\u` escape without four hexadecimal digits, which is the only mistake the syntax knows.
+    /// *Errors*: a `\u` escape without four hexadecimal digits, the only possible mistake in this syntax.
     pub fn from_file_bytes(bytes: &[u8]) -> Result<Self, SyntaxError> {
-        // ZooKeeper: reads the file as ISO 8859-1, which garbles every non-ASCII path. We take UTF-8 where it is valid.
+        // ZooKeeper: it reads the file as ISO 8859-1, which garbles every non-ASCII path. We read valid UTF-8 as UTF-8.
         match std::str::from_utf8(bytes) {
             Ok(text) => Self::from_file_text(text),
             Err(_) => Self::from_file_text(&bytes.iter().map(|&b| char::from(b)).collect::<String>()),
@@ -90,8 +91,9 @@ impl Properties {
         Ok(Self { entries, ignored_words: Vec::new() })
     }
 
-    /// Reads the words of `SERVER_JVMFLAGS`: `-Dkey=value` is a property, every other word is kept only to be explained.
-    /// Words are split at blanks; quotes and backslashes work as in a shell. `-Dkey` alone has an empty value, as in Java.
+    /// Parses the words of `SERVER_JVMFLAGS`: `-Dkey=value` is a property; other words are kept only to be
+    /// explained. White space separates words; quotes and backslashes work as in a shell. `-Dkey` alone has
+    /// an empty value, as in Java.
     pub fn from_jvm_flags(flags: &str) -> Self {
         let mut properties = Self::default();
         for word in shell_words(flags) {
@@ -106,35 +108,35 @@ impl Properties {
         properties
     }
 
-    /// Adds one property that stands in no file.
+    /// Adds one property that is not in a file.
     pub fn push(&mut self, source: Source, key: &str, value: &str) {
         self.push_at(source, None, key, value);
     }
 
-    /// Adds one property with the line it stands on.
+    /// Adds one property with its line.
     pub(super) fn push_at(&mut self, source: Source, line: Option<usize>, key: &str, value: &str) {
         let (key, value) = (key.trim().to_owned(), value.trim().to_owned());
         self.entries.push(Property { key, value, line, source });
     }
 
-    /// Appends all that `other` holds.
+    /// Appends all properties of `other`.
     pub fn extend(&mut self, other: Properties) {
         self.entries.extend(other.entries);
         self.ignored_words.extend(other.ignored_words);
     }
 
-    /// Every property in reading order.
+    /// Returns all properties in reading order.
     pub fn entries(&self) -> &[Property] {
         &self.entries
     }
 
-    /// Words of the JVM flags that are no `-D` definitions (`-Xmx512m`, …).
+    /// Returns the words of the JVM flags that are not `-D` definitions (`-Xmx512m`, …).
     pub fn ignored_words(&self) -> &[String] {
         &self.ignored_words
     }
 }
 
-/// Splits at blanks; `'…'`, `"…"` and `\` protect them.
+/// Splits text at white space that is not protected by `'…'`, `"…"` or `\`.
 fn shell_words(text: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None::<char>);
     let mut chars = text.chars();
@@ -169,7 +171,7 @@ mod tests {
         assert_eq!(read, expected, "{text:?}");
     }
 
-    /// Expectations recorded from `java.util.Properties#load` of Java 17, trimmed as ZooKeeper trims.
+    /// Expectations recorded from `java.util.Properties#load` of Java 17, trimmed as ZooKeeper trims them.
     #[test]
     fn the_syntax_is_javas() {
         check("", &[]);

@@ -1,7 +1,7 @@
-//! What the configuration means: typed, complete, with units in the names.
+//! The meaning of the configuration: typed, complete, with units in the names.
 //!
-//! Owns no defaults: they stand in the rows of [`super::keys`]. Invariant: a [`Config`] that exists has passed every
-//! check of ZooKeeper's own start (`QuorumPeerConfig#parseProperties`).
+//! Owns no defaults: these are in the rows of [`super::keys`]. Invariant: a [`Config`] has passed every check
+//! of ZooKeeper's own start (`QuorumPeerConfig#parseProperties`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,333 +13,333 @@ use oxkeeper_tls::TlsSettings;
 use super::membership::Membership;
 use super::word::Whitelist;
 
-/// Everything the server is told at start.
+/// The complete configuration of a server.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Config {
-    /// The unit of session expiry and of ensemble limits.
+    /// Unit of session expiry and of ensemble limits.
     pub tick_time_ms: i32,
-    /// Least session timeout a client is given.
+    /// Minimal session timeout of a client.
     pub session_timeout_min_ms: i32,
-    /// Greatest session timeout a client is given.
+    /// Maximal session timeout of a client.
     pub session_timeout_max_ms: i32,
-    /// Plain listener. `None`: not configured.
+    /// Address of the plain listener; `None` if not configured.
     pub client: Option<HostPort>,
-    /// TLS listener. `None`: not configured.
+    /// Address of the TLS listener; `None` if not configured.
     pub secure_client: Option<HostPort>,
-    /// Connections not yet accepted; 0 or less: as many as usual.
+    /// Maximal number of connections not yet accepted; 0 or less: the system's default.
     pub listen_backlog: i32,
-    /// SO_KEEPALIVE on client sockets.
+    /// Whether client sockets have SO_KEEPALIVE.
     pub client_tcp_keep_alive: bool,
-    /// The durable tree, and `myid`.
+    /// Directory of the durable tree and of `myid`.
     pub data_dir: PathBuf,
-    /// The log.
+    /// Directory of the log.
     pub data_log_dir: PathBuf,
-    /// Four-letter words that are answered.
+    /// Four-letter words that the server answers.
     pub words: Whitelist,
     /// `readonlymode.enabled`.
     pub read_only_mode: bool,
-    /// TTL znodes may be created.
+    /// Whether clients may create TTL znodes.
     pub extended_types_enabled: bool,
-    /// Quotas refuse writes instead of only warning.
+    /// Whether quotas refuse writes instead of only warning.
     pub enforce_quota: bool,
-    /// Sessions that only the connected server knows.
+    /// Whether sessions are known only to the connected server.
     pub local_sessions_enabled: bool,
-    /// They become the ensemble's before their first ephemeral.
+    /// Whether local sessions become global before their first ephemeral.
     pub local_sessions_upgrading_enabled: bool,
-    /// What one client, or all together, may use.
+    /// Limits on one client, or on all together.
     pub limits: Limits,
-    /// The log and the durable tree.
+    /// Settings of the log and the durable tree.
     pub storage: Storage,
-    /// Removal of empty containers and of TTL znodes.
+    /// Settings of the removal of empty containers and of TTL znodes.
     pub containers: Containers,
-    /// Identities and ACLs.
+    /// Settings of identities and ACLs.
     pub security: Security,
-    /// Who changed what.
+    /// Settings of the audit log.
     pub audit: AuditConfig,
-    /// HTTP for administrators.
+    /// Settings of the admin server.
     pub admin: Admin,
-    /// A port of its own for metrics; `None`: they are served where administrators are.
+    /// Separate address for metrics; `None`: the admin server serves them.
     pub metrics_port: Option<HostPort>,
-    /// Peers.
+    /// Settings of the ensemble.
     pub ensemble: Ensemble,
-    /// A write that takes longer is logged; 0: none is.
+    /// Duration above which a write is logged; 0: none is logged.
     pub slow_request_ms: u32,
-    /// The agreed feature level is not raised beyond it.
+    /// Maximum to which the agreed feature level is raised.
     pub feature_level_max: Option<u32>,
-    /// `oxkeeper.log`: what is logged.
+    /// `oxkeeper.log`: the log filter.
     pub log: Option<String>,
-    /// The file all of this was read from; `None` without one.
+    /// The file of this configuration; `None` without one.
     pub file: Option<PathBuf>,
-    /// The text of the file, as administrators may ask for it; empty without one.
+    /// The text of the file, which administrators may ask for; empty without one.
     pub initial: Option<String>,
-    /// What ZooKeeper's JVM would have as properties.
+    /// The properties that ZooKeeper's JVM would have.
     pub system_properties: BTreeMap<String, String>,
-    /// What deserves a line in the log at start, in order.
+    /// Warnings to log at start, in order.
     pub warnings: Vec<String>,
 }
 
 /// Limits on what clients may use.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Limits {
-    /// Connections of one IP address; 0 or less: unlimited.
+    /// Maximal number of connections of one IP address; 0 or less: unlimited.
     pub max_client_connections_per_address: i32,
-    /// Connections in all; 0: unlimited.
+    /// Maximal number of connections; 0: unlimited.
     pub max_connections: u32,
-    /// Longest request frame a client may send, in bytes without the length prefix.
+    /// Maximal length of a client's request frame, in bytes without the length prefix.
     pub jute_maxbuffer: u32,
-    /// Added to `jute_maxbuffer` for what servers read from disk and from each other.
+    /// Addition to `jute_maxbuffer` for data that servers read from disk and from each other.
     pub jute_maxbuffer_extra: u32,
-    /// Requests in process or queued beyond which no more are read from busy connections.
-    /// `None`: what waits is limited by its bytes alone.
+    /// Number of requests in process or queued above which no more are read from busy connections. `None`:
+    /// only the bytes of waiting requests are limited.
     pub global_outstanding_limit: Option<u32>,
-    /// A connection that has not finished its handshake by then is closed.
+    /// Time after which a connection without a completed handshake is closed.
     pub sessionless_connection_timeout_ms: u32,
-    /// New requests wait while so many are in process; 0: never.
+    /// Number of requests in process at which new ones wait; 0: they never wait.
     pub request_throttle_max_requests: u32,
-    /// A throttled request whose connection is gone is dropped.
+    /// Whether a throttled request is dropped if its connection is closed.
     pub request_throttle_drop_stale: bool,
-    /// An operation that waited longer than this is refused with -127; 0: never.
+    /// Waiting time above which an operation is refused with -127; 0: never.
     pub throttled_op_wait_time_ms: u32,
-    /// Requests longer than this count against the next limit; `None`: off.
+    /// Length above which requests count against the next limit; `None`: off.
     pub large_request_threshold: Option<u32>,
-    /// Large requests in flight, together.
+    /// Maximal bytes of all large requests in flight.
     pub large_request_bytes_max: u32,
-    /// New connections a token bucket lets in; 0: no such limit.
+    /// Capacity of the token bucket for new connections; 0: no such limit.
     pub connection_tokens: u32,
-    /// Tokens added each time.
+    /// Tokens added in each interval.
     pub connection_token_fill_count: u32,
-    /// How often tokens are added.
+    /// Interval between two additions of tokens.
     pub connection_token_fill_time_ms: u32,
-    /// How often the chance of refusing a session changes; `None`: no session is refused by chance.
+    /// Interval between two changes of the probability of refusing a session; `None`: no session is refused at random.
     pub connection_freeze_time_ms: Option<u32>,
-    /// What that chance grows by while no tokens are left.
+    /// Increase of that probability while no tokens are left.
     pub connection_drop_increase: f64,
-    /// What it falls by while tokens are left.
+    /// Decrease of that probability while tokens are left.
     pub connection_drop_decrease: f64,
-    /// Share of the tokens that may be spent for it to fall.
+    /// Share of the tokens that may be spent for the probability to decrease.
     pub connection_decrease_ratio: f64,
-    /// Sessions take tokens by the next three; else one each.
+    /// Whether sessions take tokens according to the next three weights; otherwise one each.
     pub connection_weights_enabled: bool,
     /// Tokens of a new session.
     pub connection_weight_global: u32,
     /// Tokens of a new local session.
     pub connection_weight_local: u32,
-    /// Tokens of a session that goes on.
+    /// Tokens of a resumed session.
     pub connection_weight_renew: u32,
 }
 
-/// How writes reach the disk.
+/// Settings of the log and the durable tree.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Storage {
-    /// A checkpoint is due after so many transactions.
+    /// Number of transactions after which a checkpoint is due.
     pub snap_count: u32,
-    /// A checkpoint is due after so much log.
+    /// Length of the log after which a checkpoint is due.
     pub snap_size_limit_bytes: u64,
-    /// The log grows by this much at a time.
+    /// Bytes by which the log grows at a time.
     pub pre_alloc_size_bytes: u64,
-    /// Writes are synced before they are answered. Off: a power failure may lose acknowledged writes.
+    /// Whether writes are synced before they are answered. If not, a power failure may lose acknowledged writes.
     pub force_sync: bool,
-    /// Group commit waits so long for more writes; 0: not at all.
+    /// Time for which group commit waits for more writes; 0: it does not wait.
     pub flush_delay_ms: u32,
-    /// Group commit takes at most so many writes at once.
+    /// Maximal number of writes in one group commit.
     pub batch_count_max: u32,
-    /// The tree carries a digest.
+    /// Whether the tree has a digest.
     pub digest_enabled: bool,
-    /// A `closeSession` transaction lists the znodes it removes.
+    /// Whether a `closeSession` transaction lists the znodes that it removes.
     pub close_session_txn_enabled: bool,
-    /// A missing data directory is created.
+    /// Whether a missing data directory is created.
     pub data_dir_autocreate: bool,
 }
 
-/// The reaper of containers and TTL znodes.
+/// Settings of the reaper of containers and TTL znodes.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Containers {
-    /// Time between two rounds.
+    /// Interval between two rounds.
     pub check_interval_ms: u32,
-    /// Removals a minute.
+    /// Maximal number of removals in a minute.
     pub removals_per_minute_max: u32,
-    /// A container that never had a child is removed at this age; 0: never.
+    /// Age at which a container that never had a child is removed; 0: never.
     pub never_used_max_ms: u64,
 }
 
-/// The audit log.
+/// Settings of the audit log.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AuditConfig {
-    /// It is written.
+    /// Whether the audit log is written.
     pub enabled: bool,
-    /// Where to; `None`: standard error.
+    /// File of the audit log; `None`: standard error.
     pub file: Option<PathBuf>,
-    /// A Java class of somebody's own is to write it.
+    /// Whether the configuration names a custom Java class to write it.
     pub has_foreign_class: bool,
 }
 
-/// Identities and access control.
+/// Settings of identities and access control.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Security {
-    /// ACLs are not looked at.
+    /// Whether ACLs are ignored.
     pub skip_acl: bool,
-    /// `super:<digest>`: who may do everything.
+    /// `super:<digest>`: the identity that has all permissions.
     pub super_digest: Option<String>,
-    /// Clients may authenticate with the `digest` scheme.
+    /// Whether clients may authenticate with the `digest` scheme.
     pub digest_auth_enabled: bool,
     /// The JVM's name of the digest in ACL ids (`SHA1`, `SHA-256`, …).
     pub digest_algorithm: String,
-    /// Connections without an identity of one of the schemes below are refused.
+    /// Whether connections without an identity of one of the schemes below are refused.
     pub enforce_auth_enabled: bool,
-    /// Schemes that satisfy it.
+    /// Schemes that are sufficient.
     pub enforce_auth_schemes: Vec<String>,
-    /// `authProvider.<suffix>`: suffix and Java class.
+    /// `authProvider.<suffix>`: suffixes and Java classes.
     pub auth_providers: Vec<(String, String)>,
-    /// `ensembleAuthName`: names that clients may know this ensemble by.
+    /// `ensembleAuthName`: names that clients may use for this ensemble.
     pub ensemble_names: Option<String>,
-    /// The older form of enforcing scheme `sasl`.
+    /// Whether scheme `sasl` is enforced by the older key.
     pub require_client_sasl: bool,
-    /// `java.security.auth.login.config`: who may authenticate with SASL.
+    /// `java.security.auth.login.config`: the file with the SASL users.
     pub jaas_file: Option<String>,
-    /// The section of that file that concerns clients.
+    /// Section of that file for clients.
     pub sasl_section: String,
-    /// Password of SASL user `super`, instead of the file's.
+    /// Password of SASL user `super`, which overrides the file's.
     pub sasl_super_password: Option<String>,
-    /// SASL users who may do everything.
+    /// SASL users that have all permissions.
     pub sasl_super_users: Vec<String>,
-    /// An ACL entry of this SASL user is every SASL user's.
+    /// SASL user whose ACL entries apply to all SASL users.
     pub any_sasl_user: Option<String>,
-    /// Connections go on after SASL has failed.
+    /// Whether a connection may continue after SASL has failed.
     pub allow_sasl_failed_clients: bool,
-    /// A SASL user `name/host@realm` is `name@realm`.
+    /// Whether a SASL user `name/host@realm` becomes `name@realm`.
     pub remove_host_from_principal: bool,
-    /// A SASL user `name@realm` is `name`.
+    /// Whether a SASL user `name@realm` becomes `name`.
     pub remove_realm_from_principal: bool,
-    /// Rules that turn Kerberos names into users.
+    /// Rules that map Kerberos names to users.
     pub auth_to_local: String,
-    /// Start only with Kerberos.
+    /// Whether the server starts only with Kerberos.
     pub require_kerberos_config: bool,
-    /// A plain client port that also takes TLS.
+    /// Whether the plain client port also accepts TLS.
     pub client_port_unification: bool,
-    /// Clients may come with TLS, and certificates are identities.
+    /// Whether clients may use TLS, so that certificates are identities.
     pub has_x509: bool,
-    /// TLS for clients, if it is asked for.
+    /// TLS settings for clients, used if TLS is configured.
     pub client_tls: Tls,
 }
 
-/// HTTP for administrators: commands, metrics, health.
+/// Settings of the admin server: commands, metrics and health checks over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Admin {
-    /// Is there such a server?
+    /// Whether the admin server is enabled.
     pub enabled: bool,
-    /// Some `admin.` key is set: somebody wants this server.
+    /// Whether some `admin.` key is set, so that the admin server is wanted.
     pub named: bool,
-    /// Where it listens.
+    /// Address to listen on.
     pub host: String,
-    /// `None`: the usual port, if nobody else has it.
+    /// Port; `None`: the default port, if it is free.
     pub port: Option<u16>,
-    /// Where the commands are.
+    /// Path of the commands.
     pub command_url: String,
-    /// A client that is silent for so long is closed.
+    /// Time of silence after which a client's connection is closed.
     pub idle_timeout_ms: u32,
-    /// The command `snapshot` is served.
+    /// Whether the command `snapshot` is enabled.
     pub snapshot_enabled: bool,
-    /// The command `restore` is served.
+    /// Whether the command `restore` is enabled.
     pub restore_enabled: bool,
-    /// Time between two snapshots, or two restores.
+    /// Minimal time between two snapshots, or two restores.
     pub rate_limiter_interval_ms: u32,
-    /// HTTPS on the same port.
+    /// Whether the port also accepts HTTPS.
     pub port_unification: bool,
-    /// HTTPS only.
+    /// Whether the port accepts only HTTPS.
     pub force_https: bool,
-    /// HTTPS clients must have a certificate.
+    /// Whether HTTPS clients must have a certificate.
     pub need_client_auth: bool,
 }
 
-/// This server's place among its peers.
+/// Settings of the ensemble.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Ensemble {
     /// The lines `server.N`, `group.N`, `weight.N`.
     pub members: Members,
-    /// Version of the dynamic file these lines came from; `None` if they stand in zoo.cfg.
+    /// Version of the dynamic file with these lines; `None` if they are in zoo.cfg.
     pub config_version: Option<i64>,
     /// `dynamicConfigFile`.
     pub dynamic_config_file: Option<PathBuf>,
     /// Content of `myid`.
     pub my_id: Option<i64>,
-    /// The ensemble as the engine takes it; `None` alone, and until `my_id` is known.
+    /// The ensemble in the form the engine needs; `None` for a standalone server, and until `my_id` is known.
     pub membership: Option<Membership>,
-    /// A single voter runs without peers.
+    /// Whether a single voter runs as a standalone server.
     pub standalone_enabled: bool,
-    /// `reconfig` is allowed.
+    /// Whether `reconfig` is allowed.
     pub reconfig_enabled: bool,
-    /// Time to join and catch up.
+    /// Time limit for joining and catching up.
     pub init_limit_ticks: i32,
-    /// How far a follower may fall behind.
+    /// Limit on the lag of a follower.
     pub sync_limit_ticks: i32,
-    /// Time an observer takes to find a server that feeds it; 0: `init_limit_ticks`.
+    /// Time in which an observer finds a server to follow; 0: `init_limit_ticks`.
     pub connect_to_learner_master_limit_ticks: i32,
-    /// `peerType` of this server. Its own line counts.
+    /// `peerType` of this server; its own server line takes precedence.
     pub role: Role,
-    /// Peers are listened to on every address.
+    /// Whether the server listens for peers on all addresses.
     pub listen_on_all_addresses: bool,
-    /// A server may have several addresses.
+    /// Whether a server may have several addresses.
     pub multi_address_enabled: bool,
-    /// Links between servers use TLS.
+    /// Whether links between servers use TLS.
     pub ssl_quorum: bool,
-    /// Peers accept plain and TLS links on one port.
+    /// Whether peers accept plain and TLS links on one port.
     pub port_unification: bool,
-    /// TLS for links, if it is asked for.
+    /// TLS settings for links, used if TLS is configured.
     pub tls: Tls,
-    /// Links between servers authenticate with SASL.
+    /// Whether links between servers authenticate with SASL.
     pub quorum_sasl_enabled: bool,
-    /// A round of the election.
+    /// Duration of an election round.
     pub heartbeat_ms: u32,
-    /// Silence after which a link is given up; `None`: some heartbeats.
+    /// Time of silence after which a link is closed; `None`: some heartbeats.
     pub peer_timeout_ms: Option<u32>,
-    /// A leader whose disk does not answer for so long hands over, ms.
+    /// Time without an answer from the disk after which a leader hands over, ms.
     pub disk_stall_ms: u32,
-    /// Peers are accepted only from addresses of members.
+    /// Whether peers are accepted only from addresses of members.
     pub peer_addresses_only: bool,
-    /// Observers may follow a follower, on this port.
+    /// Port on which observers may follow a follower.
     pub observer_master_port: Option<u16>,
-    /// Two servers and a file that says who survives.
+    /// File that decides which of two servers continues.
     pub oracle_path: Option<PathBuf>,
-    /// The leader also serves clients.
+    /// Whether the leader also serves clients.
     pub leader_serves: bool,
-    /// SO_KEEPALIVE on links between servers.
+    /// Whether links between servers have SO_KEEPALIVE.
     pub tcp_keep_alive: bool,
 }
 
-/// TLS on one kind of connections: `ssl.*`, or `ssl.quorum.*`.
+/// TLS settings of one kind of connections: `ssl.*`, or `ssl.quorum.*`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Tls {
-    /// Stores, versions, ciphers.
+    /// Stores, versions and ciphers.
     pub settings: TlsSettings,
-    /// The side that accepts compares the names in certificates with where the other side is.
+    /// Whether the accepting side compares the names in the peer's certificate with the peer's address.
     pub check_client_names: bool,
-    /// A handshake takes no longer.
+    /// Time limit for a handshake.
     pub handshake_timeout_ms: u32,
-    /// Handshakes under way beyond which new ones are refused; `None`: no such limit.
+    /// Maximal number of handshakes in progress; further ones are refused; `None`: no limit.
     pub handshakes_max: Option<u32>,
-    /// Stores are read again when their files change.
+    /// Whether the stores are read again when their files change.
     pub follow_files: bool,
-    /// Who turns certificates into identities.
+    /// Name of the provider that maps certificates to identities.
     pub auth_provider: String,
-    /// Subject of a certificate whose owner may do everything.
+    /// Subject of the certificate that has all permissions.
     pub super_user: Option<String>,
-    /// Lists of revoked certificates are asked for.
+    /// Whether certificate revocation lists are to be checked.
     pub revocation_lists: bool,
-    /// OCSP is asked for.
+    /// Whether OCSP is to be used.
     pub ocsp: bool,
-    /// A Java class that makes the keys.
+    /// Java class that provides the keys.
     pub supplier_class: Option<String>,
 }
 
 impl Limits {
-    /// Connections of one IP address; 0: unlimited.
+    /// Returns the maximal number of connections of one IP address; 0: unlimited.
     pub fn connections_per_address_max(&self) -> u32 {
         u32::try_from(self.max_client_connections_per_address).unwrap_or(0)
     }
 }
 
 impl Tls {
-    /// Gives the settings the names they have in messages, and drops stores without a file.
+    /// Sets the names that the settings have in messages, and removes stores without a file.
     pub(super) fn finish(&mut self, prefix: &str) {
         let settings = &mut self.settings;
         prefix.clone_into(&mut settings.prefix);
@@ -353,7 +353,7 @@ impl Tls {
 }
 
 impl Security {
-    /// Whether clients may come with `scheme`. All but `ensemble` are identities, and stand in ACLs.
+    /// Returns whether clients may use `scheme`. All schemes except `ensemble` are identities and may be used in ACLs.
     pub fn has_provider(&self, scheme: &str) -> bool {
         let registered = |provider| self.auth_providers.iter().any(|(_, class)| class == provider);
         match scheme {
@@ -367,20 +367,20 @@ impl Security {
     }
 }
 
-/// Takes names of ensembles as scheme `ensemble`.
+/// Class that accepts names of ensembles as scheme `ensemble`.
 pub(super) const ENSEMBLE_PROVIDER: &str = "org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider";
 
-/// Makes scheme `sasl` one of ACLs.
+/// Class that makes `sasl` a scheme of ACLs.
 pub(super) const SASL_PROVIDER: &str = "org.apache.zookeeper.server.auth.SASLAuthenticationProvider";
 
 impl Config {
-    /// Is this server a member of an ensemble, which may have one voter?
+    /// Returns whether this server is a member of an ensemble, which may have only one voter.
     pub fn is_distributed(&self) -> bool {
         self.ensemble.members.asks_for_ensemble(self.ensemble.standalone_enabled)
     }
 
-    /// The number `conf` shows: `myid` in an ensemble, 0 standalone.
-    // ZooKeeper: session ids of a standalone server have 1 in their top byte all the same.
+    /// Returns the server id that `conf` shows: `myid` in an ensemble, 0 for a standalone server.
+    // ZooKeeper: session ids of a standalone server nevertheless have 1 in their top byte.
     pub fn server_id(&self) -> i64 {
         if self.is_distributed() { self.ensemble.my_id.unwrap_or(0) } else { 0 }
     }

@@ -1,5 +1,5 @@
-//! Whole configurations. That Apache ZooKeeper 3.9.5 takes or refuses each of them has been checked against its
-//! `QuorumPeerConfig`; where ours differs, the case says so.
+//! Tests of complete configurations. For each, ZooKeeper 3.9.5's `QuorumPeerConfig` has been checked to
+//! accept or refuse it likewise; where ours differs, the case says so.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +26,7 @@ fn at(host: Option<&str>, port: u16) -> Option<HostPort> {
     Some(HostPort { host: host.map(str::to_owned), port })
 }
 
-/// The samples that ship with Apache ZooKeeper and Debian, comments shortened.
+/// The samples that Apache ZooKeeper and Debian distribute, with shortened comments.
 const APACHE_SAMPLE: &str = "\
 # The number of milliseconds of each tick
 tickTime=2000
@@ -53,7 +53,7 @@ clientPort=2181
 #preAllocSize=65536
 # leaderServes=yes
 ";
-/// What Kazoo's test harness writes.
+/// The configuration that Kazoo's test harness writes.
 const KAZOO: &str = "
 tickTime=2000
 dataDir=/tmp/kazoo/data
@@ -78,7 +78,7 @@ tickTime=2000
 maxClientCnxns=60
 admin.enableServer=false
 ";
-/// What the official container image writes; `myid` is 1.
+/// The configuration that the official container image writes; `myid` is 1.
 const DOCKER: &str = "\
 dataDir=/data
 dataLogDir=/datalog
@@ -92,7 +92,7 @@ standaloneEnabled=true
 admin.enableServer=true
 server.1=localhost:2888:3888;2181
 ";
-/// What the Bitnami image writes.
+/// The configuration that the Bitnami image writes.
 const BITNAMI: &str = "\
 tickTime=2000
 initLimit=10
@@ -159,10 +159,10 @@ fn the_official_image_takes_its_client_port_from_the_server_line() {
     assert_eq!(with_id.server_id(), 0);
 }
 
-/// A key with a value, and a way to show what it did.
+/// A key, a value, a function that shows the field, and the expected text.
 type Shown = (&'static str, &'static str, fn(&Config) -> String, &'static str);
 
-/// Every field that a key sets: the key, a value, the field, what it must show.
+/// All fields that keys set: the key, a value, the field, the expected text.
 const SETTERS: &[Shown] = &[
     ("clientPortAddress", "[::1]", |c| format!("{:?}", c.client), "Some(HostPort { host: Some(\"::1\"), port: 1 })"),
     ("clientPortAddress", "", |c| format!("{:?}", c.client), "Some(HostPort { host: Some(\"127.0.0.1\"), port: 1 })"),
@@ -356,23 +356,23 @@ fn jvm_properties_and_the_file() {
     let flags = "-Djute.maxbuffer=0x200000 -Dzookeeper.snapCount=7 -Dznode.container.checkIntervalMs=5";
     assert_eq!(shown(file, flags), (2_097_152, 7, 3000, 5, false));
     assert_eq!(shown(file, "-Dreadonlymode.enabled=true"), (1_048_575, 100_000, 3000, 60_000, true));
-    // The file wins over -D where both can say it, and the last -D over the one before.
+    // The file takes precedence over -D if the key may be in both, and the last -D over earlier ones.
     assert_eq!(shown(&extra("snapCount=9"), "-Dzookeeper.snapCount=7"), (1_048_575, 9, 3000, 60_000, false));
     assert_eq!(shown(file, "-Dzookeeper.snapCount=7 -Dzookeeper.snapCount=8").1, 8);
-    // What nobody reads: bare properties in the file, interpreted keys in -D, missing and superfluous prefixes.
+    // Ignored properties: bare properties in the file, interpreted keys in -D, missing and superfluous prefixes.
     let deaf = "jute.maxbuffer=1\nreadonlymode.enabled=true\nznode.container.checkIntervalMs=1";
     assert_eq!(
         shown(&extra(deaf), "-DtickTime=1 -Dzookeeper.tickTime=1 -DsnapCount=1 -Dzookeeper.jute.maxbuffer=1"),
         defaults
     );
-    // A property that cannot be read has no effect but a warning.
+    // A property that cannot be parsed causes only a warning.
     let broken = config(&extra("snapCount=many\nenforceQuota=yes\ndigest.enabled=yes"), "");
     assert_eq!(
         (broken.storage.snap_count, broken.enforce_quota, broken.storage.digest_enabled),
         (100_000, false, false)
     );
     assert_eq!(broken.warnings.len(), 3, "{:?}", broken.warnings);
-    // Values that are wrong in the file, too.
+    // Values that would be wrong in the file, too.
     let broken = config(file, "-Dzookeeper.multiAddress.enabled=yes");
     assert_eq!((broken.ensemble.multi_address_enabled, broken.warnings.len()), (false, 1));
 }
@@ -464,14 +464,14 @@ fn what_is_missing_is_named_without_a_line() {
         let error = Config::from_properties(&read(text, "")).expect_err(text);
         assert_eq!(error.to_string(), expected);
     }
-    // The members may stand in the other file.
+    // The members may be in the other file.
     let split = read("dataDir=/d\nclientPort=1\nstandaloneEnabled=false\ndynamicConfigFile=/d/zoo.cfg.dynamic\n", "");
     assert!(explain(&split).iter().all(|line| line.verdict == Verdict::Used), "{:?}", explain(&split));
     let all = Config::from_properties(&read("tickTime=x\nclientPort=y", "")).expect_err("three mistakes").to_string();
     assert_eq!(all.lines().count(), 3, "{all}");
 }
 
-/// Three voters on distinct hosts, and what an ensemble must have; the server lines are lines 4 to 6.
+/// Three voters on different hosts, and the keys that an ensemble requires; the server lines are lines 4 to 6.
 const ENSEMBLE: &str = "\
 dataDir=/d
 initLimit=5
@@ -512,7 +512,7 @@ fn an_ensemble_has_members_and_one_of_them_is_me() {
     };
     assert_eq!(membership, expected);
 
-    // The third server's line has no client part: clientPort says it.
+    // The third server's line has no client part: clientPort is the port.
     let third = self::config(&format!("{ENSEMBLE}clientPort=7\n"), "").with_my_id(Some(200)).expect("a member");
     assert_eq!(third.client, at(None, 7));
     assert_eq!(
@@ -523,7 +523,7 @@ fn an_ensemble_has_members_and_one_of_them_is_me() {
 
 const NO_LISTENER: &str = "clientPort is not set, and neither is secureClientPort; clients need one of them";
 
-/// Container images write the wildcard into a server's own line.
+/// Container images write the wildcard into the server's own line.
 #[test]
 fn a_member_may_listen_on_every_address_by_its_own_line() {
     let text = ENSEMBLE.replace("server.2=b", "server.2=0.0.0.0");
@@ -532,7 +532,7 @@ fn a_member_may_listen_on_every_address_by_its_own_line() {
     assert_eq!(membership.listen, HostPort { host: Some("0.0.0.0".to_owned()), port: 2889 });
 }
 
-/// Where a member is dialled, and what a check says: `expected` of server 1, in the file of server 2.
+/// Checks the dialled host and the warnings: `expected` is the host of server 1, in the file of server 2.
 #[test]
 fn a_wildcard_is_nowhere_to_dial() {
     let check = |one: &str, two: &str, more: &str, expected: &str, warned: &[&str]| {
@@ -548,7 +548,7 @@ fn a_wildcard_is_nowhere_to_dial() {
     check("a:2888", "0.0.0.0:2889", "", "a", &[]);
     check("a:2888", "[::]:2889", reconfig, "a", &["server.2=[::]:2889 is where this server listens"]);
     check("0.0.0.0:2889", "b:2889", "", "0.0.0.0", &["server.1=0.0.0.0:2889 is not an address to connect to"]);
-    // Another port is another server of this machine, as when all are on one.
+    // A different port means another server on this machine, as when all of them run on one.
     check("0.0.0.0:2888", "0.0.0.0:2889", "", "127.0.0.1", &[]);
     check("[::]:2888", "b:2889", reconfig, "::1", &[]);
 }
@@ -584,7 +584,8 @@ fn an_id_that_makes_no_member_is_named() {
     );
 }
 
-/// Charts number servers from 0. Session ids of 255 begin as what holds the time of TTL znodes does.
+/// Helm charts number servers from 0. Session ids of server 255 would begin like the owners of TTL znodes,
+/// which hold their ttl.
 #[test]
 fn ids_go_from_0_to_255_but_not_beside_ttl_znodes() {
     let text = ENSEMBLE.replace("server.1=", "server.0=").replace("server.200=", "server.255=");
@@ -596,7 +597,7 @@ fn ids_go_from_0_to_255_but_not_beside_ttl_znodes() {
     assert!(error.starts_with("myid is 255, but with extendedTypesEnabled=true it must be at most 254"), "{error}");
 }
 
-/// `clientPortAddress` and the client address of a line: which of them ZooKeeper 3.9.5 serves with.
+/// `clientPortAddress` and the client address of a line: the one that ZooKeeper 3.9.5 uses.
 #[test]
 fn client_addresses_are_compared_as_addresses() {
     let serves = |configured: &str, line: &str| {
@@ -626,7 +627,7 @@ fn client_addresses_are_compared_as_addresses() {
     }
 }
 
-// ZooKeeper: takes all of them; the keys `oxkeeper.…` mean nothing to it.
+// ZooKeeper: it accepts all of them; the keys `oxkeeper.…` have no meaning there.
 #[test]
 fn what_no_ensemble_can_be() {
     let many: String = (11..=23).map(|id| format!("server.{id}=h{id}:1:2\n")).collect();
@@ -660,8 +661,8 @@ fn the_largest_ensemble() {
     assert!(membership.members.is_sorted_by_key(|member| member.id));
 }
 
-/// A server left out because its number was not changed after copying a line would cost the ensemble a vote.
-// ZooKeeper: starts with the last of such lines.
+/// If the number of a copied line is not changed, a server is left out, which would cost the ensemble a vote.
+// ZooKeeper: it starts with the last of such lines.
 #[test]
 fn a_number_is_written_once_or_twice_the_same() {
     let error = Config::from_properties(&read(&format!("{ENSEMBLE}server.2=d:1:2\n"), "")).expect_err("two of them");
@@ -848,7 +849,7 @@ proptest! {
         }
     }
 
-    /// Real keys with random values reach deeper than random text does.
+    /// Real keys with random values reach more code than random text does.
     #[test]
     fn no_value_panics(picks in proptest::collection::vec((any::<prop::sample::Index>(), "[0-9a-z:;|.=-]{0,12}"), 0..8)) {
         let names: Vec<_> = keys::all().map(|key| key.name.replace('*', "1")).collect();

@@ -1,4 +1,4 @@
-//! Which four bytes are a word, and which words are answered.
+//! Defines the four-letter words, and the whitelist of those that are answered.
 //!
 //! Owns the list of words and the whitelist. Invariant: `srvr` is always on the whitelist.
 //! Source: `FourLetterCommands`.
@@ -6,47 +6,47 @@
 /// A four-letter word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Word {
-    /// Configuration.
+    /// Shows the configuration.
     Conf,
-    /// Connections in full.
+    /// Lists the connections in full.
     Cons,
-    /// Reset the statistics of connections.
+    /// Resets the statistics of connections.
     Crst,
-    /// Sizes of the data directories.
+    /// Shows the sizes of the data directories.
     Dirs,
-    /// Sessions, ephemerals and connections.
+    /// Lists sessions, ephemerals and connections.
     Dump,
-    /// The environment.
+    /// Shows the environment.
     Envi,
-    /// The trace mask.
+    /// Shows the trace mask.
     Gtmk,
-    /// Recorded tree digests.
+    /// Lists recorded tree digests.
     Hash,
-    /// Read-only or not.
+    /// Tells whether the server is read-only.
     Isro,
-    /// Metrics.
+    /// Shows metrics.
     Mntr,
-    /// Alive?
+    /// Tells whether the server is alive.
     Ruok,
-    /// Reset the statistics of the server.
+    /// Resets the statistics of the server.
     Srst,
-    /// The server in short.
+    /// Shows a summary of the server.
     Srvr,
-    /// The server and its connections in short.
+    /// Shows a summary of the server and its connections.
     Stat,
-    /// Set the trace mask.
+    /// Sets the trace mask.
     Stmk,
-    /// Watches by session.
+    /// Lists watches by session.
     Wchc,
-    /// Watches by path.
+    /// Lists watches by path.
     Wchp,
-    /// Watches in short.
+    /// Shows a summary of watches.
     Wchs,
-    /// What telnet sends when it is closed (`ff f4 ff fd`).
+    /// Bytes that telnet sends when it is closed (`ff f4 ff fd`).
     TelnetClose,
 }
 
-/// Every word with its bytes and its name.
+/// All words with their bytes and names.
 const WORDS: [(Word, [u8; 4], &str); 19] = [
     (Word::Conf, *b"conf", "conf"),
     (Word::Cons, *b"cons", "cons"),
@@ -70,38 +70,38 @@ const WORDS: [(Word, [u8; 4], &str); 19] = [
 ];
 
 impl Word {
-    /// The word that a connection opens with, if its first four bytes are one. They are a frame length otherwise.
+    /// Returns the word in the first four bytes of a connection; `None` if they are a frame length.
     pub fn from_bytes(bytes: [u8; 4]) -> Option<Self> {
         WORDS.iter().find(|(_, word, _)| *word == bytes).map(|(word, _, _)| *word)
     }
 
-    /// The word as text.
+    /// Returns the word as text.
     pub fn name(self) -> &'static str {
         let (_, _, name) = WORDS[self as usize];
         name
     }
 
-    /// Every word, in the order of the alphabet.
+    /// Returns all words in alphabetical order.
     pub fn all() -> impl Iterator<Item = Word> {
         WORDS.iter().map(|(word, _, _)| *word)
     }
 
-    /// How many bytes after the word belong to it. They must already be there when the word is.
+    /// Returns the number of bytes after the word that belong to it. They must arrive together with the word.
     pub fn argument_len(self) -> usize {
         if self == Word::Stmk { 8 } else { 0 }
     }
 }
 
-/// The words that are answered.
+/// The set of words that are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Whitelist {
-    /// Bit n is word n of the enum.
+    /// Bit n is set if word n of the enum is answered.
     bits: u32,
 }
 
 impl Whitelist {
-    /// Reads `4lw.commands.whitelist`: names between commas, `*` is every word. `srvr` is always answered, `isro` also
-    /// where read-only mode is enabled. Names that are no words are of no effect.
+    /// Parses `4lw.commands.whitelist`: names separated by commas; `*` stands for all words. `srvr` is always
+    /// answered, and `isro` too if read-only mode is enabled. Names that are not words have no effect.
     pub fn parse(list: &str, read_only_mode: bool) -> Self {
         let mut whitelist = Whitelist::default();
         if read_only_mode {
@@ -117,13 +117,13 @@ impl Whitelist {
         self.bits |= 1 << word as u32;
     }
 
-    /// Is the word answered?
+    /// Returns whether the word is answered.
     pub fn allows(self, word: Word) -> bool {
         self.bits & 1 << word as u32 != 0
     }
 }
 
-/// Only `srvr`.
+/// Allows only `srvr`.
 impl Default for Whitelist {
     fn default() -> Self {
         Whitelist { bits: 1 << Word::Srvr as u32 }

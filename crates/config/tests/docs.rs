@@ -1,5 +1,5 @@
-//! docs/configuration.md is generated from the table of keys; this fails when it is stale.
-//! To write it anew: `OXKEEPER_WRITE_DOCS=1 cargo test -p oxkeeper-config --test docs`.
+//! docs/configuration.md is generated from the table of keys; this test fails if the file is stale.
+//! To regenerate it: `OXKEEPER_WRITE_DOCS=1 cargo test -p oxkeeper-config --test docs`.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Keys of several servers, and this server's own, which begin with `oxkeeper.`: ZooKeeper takes any key it does not know.
+//! Keys of ensembles, and this server's own keys, which begin with `oxkeeper.`: ZooKeeper accepts any key
+//! that it does not know.
 
 use oxkeeper_state::membership::Role;
 
@@ -92,7 +93,7 @@ pub(super) const KEYS: &[Key] = &[
     )
     .default("3")
     .ignored(NO_ELECTION),
-    // ZooKeeper: goes by the server line where the two differ, too.
+    // ZooKeeper: it also uses the server line if the two differ.
     Key::ensemble(
         "peerType",
         Form::File,
@@ -168,7 +169,7 @@ pub(super) const KEYS: &[Key] = &[
         "The server accepts other servers with TLS and without",
     )
     .default("false"),
-    // ZooKeeper: off unless asked for.
+    // ZooKeeper: off by default.
     Key::security(
         "sslQuorumReloadCertFiles",
         Form::File,

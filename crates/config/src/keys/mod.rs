@@ -1,10 +1,10 @@
-//! Every key there is, each defined once: name, form, kind, unit, default, and what it does here.
+//! The table of all keys, each defined once: name, form, kind, unit, default, and effect in this server.
 //!
-//! Owns the table from which the parser, `oxkeeper config check` and the generated page of the documentation follow.
-//! To add a key, add a row: [`standalone`] for one server, [`ensemble`] for several, [`security`] for identities and
-//! TLS, [`operations`] for monitoring and for what only a JVM has.
-//! Invariant: names are unique, and every default is a value the key's own kind accepts (tests below).
-//! Source: `QuorumPeerConfig#parseProperties` and every system property the server reads.
+//! The parser, `oxkeeper config check` and the generated documentation are derived from this table.
+//! To add a key, add a row: [`standalone`] for one server, [`ensemble`] for several, [`security`] for
+//! identities and TLS, [`operations`] for monitoring and for features that only a JVM has.
+//! Invariant: names are unique, and every default is a valid value of the key's own kind (tests below).
+//! Source: `QuorumPeerConfig#parseProperties` and every system property that the server reads.
 
 mod ensemble;
 mod operations;
@@ -16,81 +16,81 @@ use super::Config;
 use super::draft::Draft;
 use super::properties::Source;
 
-/// How a key may be written.
+/// Sources in which a key may be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// Interpreted by ZooKeeper itself: a line of the file, nothing else. A wrong value stops the start.
+    /// Only a line of the file, which ZooKeeper itself interprets. A wrong value prevents the start.
     File,
-    /// A line `key=` of the file, which becomes the JVM property `zookeeper.key`, or `-Dzookeeper.key=`; the file wins.
-    /// A number that cannot be read counts as absent, a flag as false.
+    /// A line `key=` of the file, which becomes the JVM property `zookeeper.key`, or `-Dzookeeper.key=`; the
+    /// file takes precedence. A number that cannot be parsed counts as absent, a flag as false.
     Property,
-    /// Interpreted in the file; without a line there, `-Dzookeeper.key=` holds.
+    /// A line of the file, which ZooKeeper interprets; without a line there, `-Dzookeeper.key=` counts.
     FileOrProperty,
-    /// As [`Form::Property`], and also as `-Dkey=` without the prefix.
+    /// The sources of [`Form::Property`], and also `-Dkey=` without the prefix.
     EitherProperty,
-    /// Only `-Dkey=`. In the file it would become `zookeeper.key`, which nothing reads.
+    /// Only `-Dkey=`. A line of the file would become `zookeeper.key`, which nothing reads.
     BareProperty,
 }
 
-/// What values a key takes, and the field of the draft they go to.
+/// Kind of a key's values, and the setter for the field of the draft.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     /// A whole number from `min` to `max`.
     Int {
-        /// Least value. Below it, a property counts as `min`; a line of form [`Form::File`] is wrong.
+        /// Least value. A smaller property counts as `min`; a smaller value in a line of form [`Form::File`] is wrong.
         min: i64,
         /// Greatest value.
         max: i64,
-        /// Stores it.
+        /// Setter.
         set: fn(&mut Draft, i64),
     },
     /// A number with a fraction.
     Real(fn(&mut Draft, f64)),
     /// `true` or `false`.
     Flag(fn(&mut Draft, bool)),
-    /// True for exactly this text, false for any other.
+    /// True for exactly this text, false for all others.
     Only(&'static str, fn(&mut Draft, bool)),
     /// Free text.
     Text(fn(&mut Draft, &str) -> Result<(), String>),
-    /// A family of keys; gets what stands for the `*` of the name.
+    /// A family of keys; the setter also gets the part that matches the `*` of the name.
     Family(fn(&mut Draft, &str, &str) -> Result<(), String>),
 }
 
-/// What holds when nobody writes the key.
+/// Default of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Default {
     /// This value.
     Is(&'static str),
-    /// Something that depends on other keys, in words.
+    /// A value that depends on other keys, in words.
     Derived(&'static str),
-    /// Nothing.
+    /// No value.
     None,
 }
 
-/// What the key does in this server.
+/// Effect of a key in this server.
 #[derive(Clone, Copy)]
 pub(super) enum Here {
-    /// It has its effect.
+    /// The key has its effect.
     Used,
-    /// It has none, for this reason.
+    /// The key has no effect, for this reason.
     Ignored(&'static str),
-    /// The feature is not in this build. A configuration that asks for it must not start.
+    /// The feature does not exist in this build. A server with a configuration that asks for it must not start.
     Unserved {
-        /// Does the configuration ask for it?
+        /// Returns whether the configuration asks for the feature.
         when: fn(&Config) -> bool,
         /// The feature.
         what: &'static str,
     },
 }
 
-/// A chapter of the documentation. Keys without an effect have one of their own.
+/// A chapter of the documentation. Keys without an effect have a separate chapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Group {
     /// Keys that most configurations set.
     Common,
     /// Identities, ACLs and TLS.
     Security,
-    /// Several servers.
+    /// Keys of ensembles.
     Ensemble,
     /// Limits and intervals.
     Limits,
@@ -99,28 +99,29 @@ pub(super) enum Group {
 /// One row of the table.
 #[derive(Clone, Copy)]
 pub(super) struct Key {
-    /// As written in the file. A name that ends in `*` is a family.
+    /// Name in the file. A name that ends in `*` is a family.
     pub(super) name: &'static str,
-    /// How it may be written.
+    /// Sources in which the key may be written.
     pub(super) form: Form,
-    /// Which values it takes.
+    /// Kind of its values.
     pub(super) kind: Kind,
-    /// Unit of the value; empty where there is none.
+    /// Unit of the value; empty if there is none.
     pub(super) unit: &'static str,
-    /// What holds without it.
+    /// Default.
     pub(super) default: Default,
-    /// A sentence for the documentation: its effect here, or in ZooKeeper if it has none here.
+    /// A sentence for the documentation: the key's effect here, or in ZooKeeper if it has none here.
     pub(super) about: &'static str,
     /// The chapter of the documentation.
     pub(super) group: Group,
-    /// What it does in this server.
+    /// Effect in this server.
     pub(super) here: Here,
-    /// A value that asks for something which matters and is not here: a warning, where the key has no effect.
+    /// A value that asks for an important feature that does not exist here; it causes a warning although the
+    /// key has no effect.
     pub(super) missed: Option<&'static str>,
 }
 
 impl Key {
-    /// A row that is used and has neither unit nor default.
+    /// Makes a row for a key that is used and has neither unit nor default.
     const fn new(group: Group, name: &'static str, form: Form, kind: Kind, about: &'static str) -> Self {
         Key { name, form, kind, unit: "", default: Default::None, about, group, here: Here::Used, missed: None }
     }
@@ -157,7 +158,7 @@ impl Key {
         Key { here: Here::Ignored(why), ..self }
     }
 
-    /// Warns of `value`, which asks for something that matters and is not here.
+    /// Sets the value that causes a warning because it asks for an important feature that does not exist here.
     const fn missed(self, value: &'static str) -> Self {
         Key { missed: Some(value), ..self }
     }
@@ -166,7 +167,7 @@ impl Key {
         Key { here: Here::Unserved { when, what }, ..self }
     }
 
-    /// What stands for the `*` when `written` belongs to this row; empty for a plain name.
+    /// Returns the part of `written` that matches the `*` if it belongs to this row; empty for a plain name.
     fn matches<'a>(&self, written: &'a str) -> Option<&'a str> {
         match self.name.strip_suffix('*') {
             Some(prefix) => written.strip_prefix(prefix),
@@ -174,14 +175,14 @@ impl Key {
         }
     }
 
-    /// Must a wrong value stop the start? As a property of the JVM it does not.
+    /// Returns whether a wrong value must prevent the start. A wrong property of the JVM does not.
     pub(super) fn is_strict(&self, source: Source) -> bool {
         matches!(self.form, Form::File | Form::FileOrProperty) && source != Source::JvmFlags
     }
 
-    /// Parses `value` and stores it. `suffix` is what [`find`] returned beside the key.
+    /// Parses `value` and stores it. `suffix` comes from [`find`], together with the key.
     ///
-    /// *Errors*: the value is none of this kind.
+    /// *Errors*: `value` is not of this kind.
     pub(super) fn apply(&self, draft: &mut Draft, suffix: &str, value: &str, source: Source) -> Result<(), String> {
         let strict = self.is_strict(source);
         match self.kind {
@@ -189,7 +190,7 @@ impl Key {
             Kind::Real(set) => set(draft, value.parse().map_err(|_| format!("{value:?} is not a number"))?),
             Kind::Flag(set) => {
                 let flag = Self::parse_flag(value);
-                // ZooKeeper: any text but `true` makes a property false, even where the default is true.
+                // ZooKeeper: any text but `true` makes a property false, even if its default is true.
                 if flag.is_ok() || !strict {
                     set(draft, flag.as_ref().copied().unwrap_or(false));
                 }
@@ -212,7 +213,7 @@ impl Key {
         }
     }
 
-    /// The kind in one word, for people.
+    /// Returns the kind as one word, for people.
     pub(super) fn kind_name(&self) -> &'static str {
         match self.kind {
             Kind::Int { .. } => "number",
@@ -235,7 +236,7 @@ fn parse_int(text: &str, min: i64, max: i64, strict: bool) -> Result<i64, String
     }
 }
 
-/// Java's `Long.decode`: decimal, `0x…`, `#…` or octal `0…`, with a sign.
+/// Parses a number like Java's `Long.decode`: decimal, `0x…`, `#…` or octal `0…`, with a sign.
 fn decode_java_number(text: &str) -> Option<i64> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -252,21 +253,21 @@ fn decode_java_number(text: &str) -> Option<i64> {
     i64::try_from(if negative { -magnitude } else { magnitude }).ok()
 }
 
-/// Every row, in the order of the documentation.
+/// Returns all rows, in the order of the documentation.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
     let rows = [standalone::KEYS, ensemble::KEYS, security::KEYS];
     rows.into_iter().flatten().chain(tls::keys()).chain(operations::KEYS)
 }
 
-/// The row for a key as written in a file, and what stands for its `*`. A full name beats a family, a longer family a
-/// shorter one.
+/// Returns the row for a key as written in a file, and the part that matches its `*`. A full name takes
+/// precedence over a family, and a longer family over a shorter one.
 pub(super) fn find(written: &str) -> Option<(&'static Key, &str)> {
     all()
         .filter_map(|key| key.matches(written).map(|suffix| (key, suffix)))
         .max_by_key(|(key, _)| (!key.name.ends_with('*'), key.name.len()))
 }
 
-/// Names that stand in the administrator's guide but that no version ever read, with the name that works.
+/// Names that are in the administrator's guide but that no version ever read, with the names that work.
 const MISNOMERS: &[(&str, &str)] = &[
     ("connectionMaxTokens", "connection_throttle_tokens"),
     ("connectionTokenFillTime", "connection_throttle_fill_time"),
@@ -284,7 +285,7 @@ const MISNOMERS: &[(&str, &str)] = &[
     ("maxclientcnxns", "maxClientCnxns"),
 ];
 
-/// The key that somebody who wrote `written` probably meant.
+/// Returns the key that the author of `written` probably meant.
 pub(super) fn suggest(written: &str) -> Option<&'static str> {
     let bare = written.strip_prefix("zookeeper.").unwrap_or(written);
     if let Some((_, right)) = MISNOMERS.iter().find(|(wrong, _)| wrong.eq_ignore_ascii_case(bare)) {
@@ -296,7 +297,7 @@ pub(super) fn suggest(written: &str) -> Option<&'static str> {
     (distance <= tolerated && nearest.name != written).then_some(nearest.name)
 }
 
-/// Insertions, deletions and replacements between two texts.
+/// Returns the number of insertions, deletions and replacements between two texts.
 fn edit_distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.chars().count()).collect();
     for (i, x) in a.chars().enumerate() {
@@ -313,27 +314,27 @@ fn edit_distance(a: &str, b: &str) -> usize {
 const INT_MIN: i64 = i32::MIN as i64;
 const INT_MAX: i64 = i32::MAX as i64;
 
-/// An `int` of Java from `min` up.
+/// Returns the kind of a Java `int` of at least `min`.
 const fn int(min: i64, set: fn(&mut Draft, i64)) -> Kind {
     Kind::Int { min, max: INT_MAX, set }
 }
 
-/// A `long` of Java from `min` up.
+/// Returns the kind of a Java `long` of at least `min`.
 const fn long(min: i64, set: fn(&mut Draft, i64)) -> Kind {
     Kind::Int { min, max: i64::MAX, set }
 }
 
-/// A TCP port.
+/// Returns the kind of a TCP port.
 const fn port(set: fn(&mut Draft, i64)) -> Kind {
     Kind::Int { min: 0, max: u16::MAX as i64, set }
 }
 
-/// Narrows a number that its row's range already fits.
+/// Converts a number to a narrower type; the row's range ensures that it fits.
 fn fit<T: TryFrom<i64>>(number: i64) -> T {
     T::try_from(number).ok().expect("the row's range lies within the field's type")
 }
 
-/// Kinds of values that are checked as ZooKeeper checks them but stored nowhere.
+/// Kinds of values that are checked as in ZooKeeper but not stored.
 mod unused {
     use super::{INT_MIN, Kind, int, long};
 

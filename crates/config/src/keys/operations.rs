@@ -1,4 +1,4 @@
-//! Keys of monitoring, and of what only a JVM has.
+//! Keys of monitoring, and of features that only a JVM has.
 
 use super::{Form, Key, Kind, fit, int, port, unused};
 use crate::draft::{PROMETHEUS_PROVIDER, host_name};
@@ -8,7 +8,7 @@ const NO_JVM: &str = "there is no JVM";
 const OWN_EXPORT: &str = "metrics are computed when they are asked for";
 const OWN_THREADS: &str = "oxkeeper has other threads and buffers";
 
-/// Those of ZooKeeper.
+/// ZooKeeper's own metrics providers.
 const METRICS_PROVIDERS: [&str; 3] = [
     "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider",
     "org.apache.zookeeper.metrics.impl.NullMetricsProvider",
@@ -49,7 +49,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::common(
         "admin.enableServer",
         Form::Property,
-        // ZooKeeper: FALSE is not false.
+        // ZooKeeper: only `false` turns it off; `FALSE` does not.
         Kind::Only("false", |d, v| d.config.admin.enabled = !v),
         "The admin server serves commands, metrics and health checks over HTTP; only `false`, spelled so, turns it off",
     )
@@ -148,7 +148,7 @@ pub(super) const KEYS: &[Key] = &[
         Form::File,
         Kind::Text(|d, v| {
             d.metrics_provider = v.into();
-            // ZooKeeper: finds any class that is on its class path.
+            // ZooKeeper: it accepts any class on its class path.
             let missing =
                 || format!("{v:?} is not one of ZooKeeper's metrics providers: {}", METRICS_PROVIDERS.join(", "));
             METRICS_PROVIDERS.contains(&v).then_some(()).ok_or_else(missing)

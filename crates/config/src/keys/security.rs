@@ -5,7 +5,7 @@ use oxkeeper_replica::auth::DigestAlgorithm;
 use super::{Form, Key, Kind, unused};
 use crate::settings::{Config, ENSEMBLE_PROVIDER, SASL_PROVIDER};
 
-/// Providers that need no class of their own here.
+/// Providers of schemes that are built in here.
 const BUILT_IN_PROVIDERS: [&str; 5] = [
     "org.apache.zookeeper.server.auth.DigestAuthenticationProvider",
     "org.apache.zookeeper.server.auth.IPAuthenticationProvider",
@@ -133,7 +133,7 @@ pub(super) const KEYS: &[Key] = &[
         "superUser*",
         Form::Property,
         Kind::Family(|d, suffix, user| {
-            // ZooKeeper: superUser, or superUser.anything.
+            // ZooKeeper: the key is superUser, or superUser.anything.
             if suffix.is_empty() || suffix.starts_with('.') {
                 d.config.security.sasl_super_users.push(user.to_owned());
             }

@@ -2,7 +2,7 @@
 
 use super::{Form, INT_MIN, Key, Kind, fit, int, long, port, unused};
 
-/// A setter for a text of the draft.
+/// Makes a setter for a text of the draft.
 macro_rules! text {
     ($field:ident) => {
         Kind::Text(|d, v| {
@@ -14,7 +14,7 @@ macro_rules! text {
 const PURGES_ITSELF: &str = "a server keeps one tree and cuts its log by itself";
 const CONTAINER_MIN: i64 = 0;
 
-/// ZooKeeper: a weight that is none counts as the default.
+/// Returns the weight. ZooKeeper: an invalid weight counts as the default.
 fn weight(value: i64, default: u32) -> u32 {
     if value > 0 { fit(value) } else { default }
 }
@@ -527,7 +527,7 @@ const OWN_FORMAT: &str = "oxkeeper's files have a format of their own";
 const OWN_PACE: &str = "a checkpoint is due when the log behind the last one has 32 MiB";
 const OWN_GROUPS: &str = "a group is committed as soon as the disk is free";
 
-/// KiB to bytes; the rows' ranges keep the product within 63 bits.
+/// Converts KiB to bytes; the rows' ranges keep the product within 63 bits.
 fn kib(number: i64) -> u64 {
     u64::try_from(number).expect("the row's least value is 0") << 10
 }

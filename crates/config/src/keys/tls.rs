@@ -1,4 +1,4 @@
-//! Keys of TLS: the two families `ssl.*` (clients) and `ssl.quorum.*` (servers among each other), which are alike.
+//! Keys of TLS: the two similar families `ssl.*` (for clients) and `ssl.quorum.*` (between servers).
 
 use super::{Form, Key, Kind, fit, int, unused};
 use crate::settings::Config;
@@ -10,14 +10,14 @@ fn store(store: &mut Option<StoreSpec>) -> &mut StoreSpec {
     store.get_or_insert_with(StoreSpec::default)
 }
 
-/// ZooKeeper's own class for `ssl.authProvider`, by the name under which it registers.
+/// Registered name of ZooKeeper's own class for `ssl.authProvider`.
 const X509: &str = "x509";
 
 fn has_foreign_ssl_provider(config: &Config) -> bool {
     config.security.client_tls.auth_provider != X509
 }
 
-/// The rows of one store of one family.
+/// Makes the rows of one store of one family.
 macro_rules! store {
     ($prefix:literal, $name:literal, $($store:ident).+, $what:literal) => {
         [
@@ -62,7 +62,7 @@ macro_rules! store {
     };
 }
 
-/// The other rows of one family.
+/// Makes the other rows of one family.
 macro_rules! family {
     ($prefix:literal, $($tls:ident).+, $names:literal) => {
         [
@@ -194,7 +194,7 @@ const OTHERS: [Key; 9] = [
         "The clientPort also accepts TLS",
     )
     .default("false"),
-    // ZooKeeper: off unless asked for.
+    // ZooKeeper: off by default.
     Key::security(
         "client.certReload",
         Form::Property,
@@ -242,7 +242,7 @@ const OTHERS: [Key; 9] = [
     ),
 ];
 
-/// Every row of these families.
+/// Returns all rows of these families.
 pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
     static ALL: [&[Key]; 7] = [&OTHERS, &CLIENT_KEYS, &CLIENT_TRUST, &CLIENT, &QUORUM_KEYS, &QUORUM_TRUST, &QUORUM];
     ALL.into_iter().flatten()
