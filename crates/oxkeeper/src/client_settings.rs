@@ -1,5 +1,5 @@
-//! What ZooKeeper's clients take from properties: `-D` words of CLIENT_JVMFLAGS, then `-client-configuration`. Source:
-//! `ZKClientConfig`, `ClientX509Util`, `Login`.
+//! Reads the settings of ZooKeeper's clients from properties: `-D` words of CLIENT_JVMFLAGS, then
+//! `-client-configuration`. Source: `ZKClientConfig`, `ClientX509Util`, `Login`.
 
 use std::path::Path;
 
@@ -9,26 +9,26 @@ use oxkeeper_config::{Config, Properties, Source};
 use oxkeeper_server::client_account;
 use oxkeeper_tls::TlsSettings;
 
-/// Where the section of the JAAS file is named, and its usual name.
+/// Property that names the section of the JAAS file, and the default section.
 const SECTION_KEY: (&str, &str) = ("zookeeper.sasl.clientconfig", "Client");
 const JAAS_KEY: &str = "java.security.auth.login.config";
 const SECURE_KEY: &str = "zookeeper.client.secure";
-/// How the settings of TLS begin; what follows is as in zoo.cfg.
+/// Prefix of the TLS settings; the rest of their names is as in zoo.cfg.
 const TLS_PREFIX: &str = "zookeeper.ssl.";
 
-/// What came of the properties.
+/// Settings read from the properties.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClientSettings {
-    /// From the JAAS file.
+    /// Credentials in the JAAS file.
     pub(crate) credentials: Option<Credentials>,
-    /// TLS is asked for.
+    /// Whether the properties ask for TLS.
     pub(crate) secure: bool,
-    /// The stores and the rest, for TLS that is asked for here or elsewhere.
+    /// TLS settings, used if the properties or the command line ask for TLS.
     pub(crate) tls: TlsSettings,
 }
 
 impl ClientSettings {
-    /// *Errors*: a file that cannot be read, or asks for what is not here.
+    /// Loads the properties. *Errors*: a file cannot be read, or asks for a feature that is not supported.
     pub(crate) fn load(file: Option<&Path>) -> Result<ClientSettings> {
         let variable = |name| std::env::var(name).unwrap_or_default();
         let flags = format!("{} {}", variable("CLIENT_JVMFLAGS"), variable("JVMFLAGS"));
@@ -43,12 +43,13 @@ impl ClientSettings {
     }
 
     fn from_properties(properties: &Properties) -> Result<ClientSettings> {
-        // What is said last counts.
+        // The last value counts.
         let value = |key: &str| {
             let found = properties.entries().iter().rev().find(|property| property.key == key);
             found.map(|property| property.value.as_str()).filter(|value| !value.is_empty())
         };
-        // ZooKeeper: secret only over ClientCnxnSocketNetty, and silently plain over the socket it takes unless told.
+        // ZooKeeper: its client uses TLS only over ClientCnxnSocketNetty; over its default socket the connection is
+        // silently plain.
         let secure = value(SECURE_KEY).is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let tls = tls(properties)?;
         let off = value("zookeeper.sasl.client").is_some_and(|value| value.eq_ignore_ascii_case("false"));
@@ -62,7 +63,7 @@ impl ClientSettings {
     }
 }
 
-/// The keys are those of a server, which reads them.
+/// Reads the TLS settings with the parser of a server's configuration, because the keys are the same.
 fn tls(properties: &Properties) -> Result<TlsSettings> {
     let mut ours = Properties::default();
     for property in properties.entries().iter().filter(|property| property.key.starts_with(TLS_PREFIX)) {

@@ -12,12 +12,12 @@ use oxkeeper_server::check;
 use rustix::termios::{isatty, tcgetwinsize};
 use tracing::Level;
 
-/// Columns where standard output is not a terminal.
+/// Width of output that is not written to a terminal, columns.
 const USUAL_WIDTH: usize = 80;
-/// Columns in front of a reason.
+/// Indent of a reason, columns.
 const INDENT: usize = 4;
 
-/// What to check.
+/// Options of `oxkeeper config check`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Exit codes:
@@ -43,7 +43,7 @@ fn read(file: &Path) -> anyhow::Result<Properties> {
 
 /// Prints the effect of each line, then the verdict.
 pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    // Warnings about the files of users and keys.
+    // For warnings about the files with users and keys.
     tracing_subscriber::fmt().with_max_level(Level::WARN).with_writer(std::io::stderr).without_time().init();
     let mut properties = crate::serve::environment();
     match read(&args.file) {
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let lines = explained.iter().filter_map(|row| row.line).max().unwrap_or_default();
     let places = explained.iter().map(|row| place(row).len()).max().unwrap_or_default().max(lines.to_string().len());
     explained.iter().for_each(|row| say!("{}", shown(row, places, width)));
-    // As `serve` reads the file and the files it names.
+    // Loads the file and the files that it names, as `serve` does.
     let (problems, warnings) = match Config::load(&args.file, crate::serve::environment()) {
         Ok(config) => {
             if let Err(problem) = refuse_foreign(&config.data_dir) {
@@ -80,13 +80,13 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Columns of standard output, if it is a terminal.
+/// Returns the width of standard output in columns, if it is a terminal.
 fn terminal_width() -> Option<usize> {
     let size = isatty(stdout()).then(|| tcgetwinsize(stdout()).ok()).flatten()?;
     Some(usize::from(size.ws_col)).filter(|&width| width > 0)
 }
 
-/// Prints a message: wrapped at a terminal, otherwise in one line, which scripts can search.
+/// Prints a message: wrapped on a terminal, otherwise on one line, which scripts can search.
 fn tell(message: &str, terminal: Option<usize>) {
     match terminal {
         Some(width) => say!("{}", wrapped(message, width).join("\n")),
@@ -94,7 +94,7 @@ fn tell(message: &str, terminal: Option<usize>) {
     }
 }
 
-/// Where a property was written: its line, or what has no lines.
+/// Returns the place of a property: its line, or a source without lines.
 fn place(row: &Explained) -> String {
     match (row.line, row.source) {
         (Some(line), _) => line.to_string(),
@@ -104,7 +104,7 @@ fn place(row: &Explained) -> String {
     }
 }
 
-/// One property, then the reason in lines of its own. Values are never wrapped: people copy them.
+/// Formats a property, and its reason on separate lines. Values are never wrapped, because people copy them.
 fn shown(row: &Explained, places: usize, width: usize) -> String {
     let property = if row.value.is_empty() { row.key.clone() } else { format!("{}={}", row.key, row.value) };
     let mut text = format!("{:>places$}  {:<9}  {property}", place(row), row.verdict);
@@ -114,7 +114,7 @@ fn shown(row: &Explained, places: usize, width: usize) -> String {
     text
 }
 
-/// Breaks text between words, into lines of at most `width` characters where the words allow it.
+/// Breaks text between words into lines of at most `width` characters, except for longer words.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {

@@ -1,4 +1,4 @@
-//! `oxkeeper`: the one binary.
+//! The `oxkeeper` command.
 
 #[macro_use]
 mod out;
@@ -27,11 +27,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use oxkeeper_server::COMPATIBLE_VERSION;
 
-/// With the version of ZooKeeper that clients and operators see, which scripts look for.
+/// Our version and the version of ZooKeeper that clients and operators see, which scripts look for.
 static VERSION: LazyLock<String> =
     LazyLock::new(|| format!("{} (Apache ZooKeeper {COMPATIBLE_VERSION})", env!("CARGO_PKG_VERSION")));
 
-/// Columns of help at most: a usual terminal, also where help goes through a pager.
+/// Maximal width of help in columns: that of a usual terminal, even if help goes through a pager.
 const HELP_WIDTH: usize = 80;
 
 /// A coordination server that speaks the ZooKeeper 3.9 client protocol
@@ -97,7 +97,7 @@ enum ConfigCommand {
     Check(config_check::CheckArgs),
 }
 
-/// Reads the command line. Ends the process with a message if it is wrong, or with the help that it asks for.
+/// Parses the command line. If it is wrong or asks for help, prints the message and ends the process.
 fn parsed(words: Vec<OsString>) -> Cli {
     Cli::try_parse_from(&words).unwrap_or_else(|mut error| {
         if let Some(line) = serve_line(&words, error.kind()) {
@@ -108,7 +108,7 @@ fn parsed(words: Vec<OsString>) -> Cli {
     })
 }
 
-/// Returns the command that was probably meant, where `serve` was left out.
+/// Returns the command that was probably meant if `serve` was left out.
 fn serve_line(words: &[OsString], kind: ErrorKind) -> Option<String> {
     let first = words.get(1)?.to_str()?;
     let rest: Vec<_> = words.iter().skip(1).map(|word| word.to_string_lossy()).collect();
@@ -154,7 +154,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// The reasons, outermost first; those that an outer one has told already are left out.
+/// Joins the reasons, outermost first; leaves out those that an outer one already includes.
 fn said_once(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {

@@ -1,4 +1,4 @@
-//! Man pages and completions, from the definition of the command line.
+//! Man pages and completion scripts, generated from the definition of the command line.
 
 use std::path::PathBuf;
 
@@ -41,7 +41,7 @@ pub(crate) fn man(args: &ManArgs, command: Command) -> anyhow::Result<()> {
 
 /// Writes a completion script to standard output.
 pub(crate) fn completions(args: &CompletionsArgs, mut command: Command) {
-    // Who writes it panics when nobody reads.
+    // Writing directly to standard output would panic if its reader has gone.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "oxkeeper", &mut script);
     put(String::from_utf8_lossy(&script));

@@ -1,4 +1,4 @@
-//! `oxkeeper serve`: configuration from a file, the environment and flags; one server; until a signal.
+//! `oxkeeper serve`: runs one server, configured by a file, the environment and flags, until a signal.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -21,11 +21,11 @@ use crate::supervisor;
 
 /// ZooKeeper's exit code for a data directory that cannot be used.
 const EXIT_CODE_DATA: u8 = 3;
-/// Ours, when the ensemble has agreed on what this release does not know.
+/// Our own exit code if the ensemble has agreed on a feature that this release does not support.
 const EXIT_CODE_OUTDATED: u8 = 5;
-/// ZooKeeper's exit code for a transaction that is not the one which was agreed on.
+/// ZooKeeper's exit code if a transaction differs from the one that was agreed on.
 const EXIT_CODE_DIVERGED: u8 = 12;
-/// ZooKeeper's exit code when administrators cannot be served.
+/// ZooKeeper's exit code if the admin server cannot start.
 const EXIT_CODE_ADMIN: u8 = 4;
 
 /// Options of `oxkeeper serve`.
@@ -101,7 +101,7 @@ enum LogFormat {
     Json,
 }
 
-/// Serves until SIGTERM or SIGINT. The exit codes are ZooKeeper's, but for one.
+/// Serves until SIGTERM or SIGINT. The exit codes are ZooKeeper's, except for one.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let parent = args.end_with_parent.then(Parent::find);
     let log = start_log(args.log_format);
@@ -174,13 +174,13 @@ fn exit_code(problem: &StartError) -> u8 {
     }
 }
 
-/// `-Dkey=value` words as start scripts and test harnesses pass them.
+/// Returns the properties in `-Dkey=value` words, which start scripts and test harnesses pass.
 pub(crate) fn jvm_flags() -> Properties {
     let variable = |name| std::env::var(name).unwrap_or_default();
     Properties::from_jvm_flags(&format!("{} {}", variable("SERVER_JVMFLAGS"), variable("JVMFLAGS")))
 }
 
-/// The settings in environment variables: the JVM flags and the log filter.
+/// Returns the properties in environment variables: the JVM flags and the log filter.
 pub(crate) fn environment() -> Properties {
     let mut properties = jvm_flags();
     if let Some(filter) = log_variable() {
@@ -189,13 +189,13 @@ pub(crate) fn environment() -> Properties {
     properties
 }
 
-/// The log filter in the environment, unless it is empty.
+/// Returns the log filter in the environment, unless it is empty.
 fn log_variable() -> Option<String> {
     let filter = std::env::var_os(LOG_VARIABLE)?.to_string_lossy().into_owned();
     (!filter.is_empty()).then_some(filter)
 }
 
-/// JVM flags, then the file, then our own flags and variables.
+/// Reads the configuration: JVM flags, then the file, then our own flags and variables.
 fn configuration(args: &ServeArgs) -> Result<Config, String> {
     let mut others = environment();
     let mut push = |key: &str, value: Option<String>| {
@@ -222,12 +222,12 @@ fn configuration(args: &ServeArgs) -> Result<Config, String> {
     Ok(config)
 }
 
-/// What is logged, while the server runs.
+/// The log filter, which can be changed while the server runs.
 struct LogFilter(reload::Handle<EnvFilter, Registry>);
 
 impl LogFilter {
-    /// Parses the filter, which the configuration has checked. By default a person at a terminal sees warnings, and a file
-    /// gets everything worth keeping.
+    /// Parses the filter, which the configuration has checked. By default a terminal gets warnings, and a
+    /// file gets the information that is worth keeping, too.
     fn chosen(configured: Option<&str>) -> EnvFilter {
         let default = if std::io::stderr().is_terminal() { "warn" } else { "info" };
         let parsed = configured.and_then(|configured| parse_log_filter(configured).ok());
@@ -250,7 +250,8 @@ fn start_log(format: LogFormat) -> LogFilter {
     LogFilter(handle)
 }
 
-/// SIGHUP: `oxkeeper.log` is read again. Certificates are read again by themselves; everything else needs a restart.
+/// Handles SIGHUP: reads `oxkeeper.log` again. Certificates are reloaded automatically; all other settings
+/// need a restart.
 fn reload_log(args: &ServeArgs, log: &LogFilter) {
     match configuration(args) {
         Ok(config) => {
@@ -261,7 +262,8 @@ fn reload_log(args: &ServeArgs, log: &LogFilter) {
     }
 }
 
-/// As a JVM does: a client is a file, and the usual soft limit is 1024.
+/// Raises the soft limit on open files to the hard limit, as a JVM does: each client needs a file, and the
+/// soft limit is usually 1024.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
@@ -295,7 +297,7 @@ fn announce(server: &Server, args: &ServeArgs, data_dir: &str) {
     }
 }
 
-/// A line on standard output, if anybody reads it: a server outlives who started it.
+/// Writes a line to standard output. Ignores errors, because a server may outlive its reader.
 fn tell(line: impl Display) {
     let _ = writeln!(io::stdout(), "{line}");
 }

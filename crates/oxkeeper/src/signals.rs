@@ -1,7 +1,7 @@
-//! Signals of a running server: SIGTERM and SIGINT stop it, a second one at once; SIGHUP reads again what may change. With
-//! `--end-with-parent` the end of the parent stops it, too.
+//! Signals of a running server: SIGTERM and SIGINT stop it, a second one immediately; SIGHUP reloads the
+//! settings that may change. With `--end-with-parent` the end of the parent process stops it, too.
 //!
-//! While it waits for them it answers the supervisor's watchdog.
+//! While waiting for signals, answers the supervisor's watchdog.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ use tracing::{info, warn};
 
 use crate::supervisor::Watchdog;
 
-/// Signals that come so soon after the first one ask for the same stop: `timeout` and wrappers send theirs to the process
-/// and to its group.
+/// Time after the first signal in which further ones ask for the same stop: `timeout` and wrappers send
+/// theirs to the process and to its group.
 const ONE_STOP: Duration = Duration::from_millis(200);
 
 /// The process that started this one.
@@ -23,7 +23,7 @@ const ONE_STOP: Duration = Duration::from_millis(200);
 pub(crate) struct Parent(Option<Pid>);
 
 impl Parent {
-    /// Finds it; early, so that it still lives.
+    /// Finds the parent. Called early, while the parent still lives.
     pub(crate) fn find() -> Parent {
         Parent(getppid())
     }
@@ -33,7 +33,8 @@ impl Parent {
     }
 }
 
-/// The signals of the process. Listening begins before the server announces itself: the reader may stop it at once.
+/// The signals of the process. Listening begins before the server announces itself, because the reader of the
+/// announcement may stop it immediately.
 pub(crate) struct Signals {
     runtime: Runtime,
     stop: Stop,
@@ -41,8 +42,8 @@ pub(crate) struct Signals {
     orphaned: Option<Orphaned>,
 }
 
-/// Waits for the parent to end. The kernel sends the signal when the *thread* that started this process ends, so the
-/// parent is looked up each time.
+/// The end of the parent. The kernel sends the signal when the *thread* that started this process ends, so
+/// the parent is looked up each time.
 struct Orphaned {
     parent: Parent,
     signal: Signal,
@@ -64,7 +65,7 @@ impl Orphaned {
 }
 
 impl Signals {
-    /// Begins to listen; with a parent, for its end, too.
+    /// Begins to listen for signals and, with a parent, for its end.
     pub(crate) fn listen(parent: Option<Parent>) -> anyhow::Result<Signals> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
         let runtime = runtime.context("no event queue")?;
@@ -75,8 +76,8 @@ impl Signals {
         Ok(Signals { runtime, stop, hang_up, orphaned })
     }
 
-    /// Until the server is to stop; calls `serving` once clients are served. From then on the next signal ends the process where it stands, as a crash would:
-    /// nothing acknowledged is lost by that.
+    /// Waits until the server is to stop; calls `serving` once clients are served. After the return, the next
+    /// signal ends the process immediately, like a crash, which loses nothing that was acknowledged.
     pub(crate) fn wait(self, server: &Server, serving: impl Fn(), reload: impl Fn()) -> anyhow::Result<()> {
         let Signals { runtime, mut stop, mut hang_up, mut orphaned } = self;
         runtime.block_on(async {
@@ -126,7 +127,7 @@ impl Stop {
         Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Until a signal asks for it; its name.
+    /// Waits for a signal that asks to stop. Returns its name.
     async fn asked(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

@@ -1,4 +1,4 @@
-//! `oxkeeper sim`: runs the simulator. The same seed is the same run, on every machine.
+//! `oxkeeper sim`: runs the simulator. The same seed produces the same run on every machine.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use oxkeeper_sim::{Options, Report, STEPS, replay_command, run};
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 const MINUTE_MS: u64 = 60_000;
 
-/// The seeds and the shape of the runs.
+/// Options of `oxkeeper sim`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -39,8 +39,8 @@ pub(crate) struct SimArgs {
     steps: u64,
 }
 
-/// Runs the seeds and ends with a verdict. A broken promise ends the process: it prints the promise, the events before
-/// it, and the command that replays the run.
+/// Runs the seeds and prints a verdict. A broken promise ends the process after printing the promise, the
+/// preceding events, and the command that replays the run.
 pub(crate) fn run_seeds(args: &SimArgs) {
     if args.servers > 1 { run_ensembles(args) } else { run_alone(args) }
 }
@@ -70,7 +70,7 @@ fn run_alone(args: &SimArgs) {
         if args.count == 1 {
             say!("{options}");
         }
-        // A broken promise panics, and a panic ends a release build at once.
+        // A broken promise panics, and a panic ends a release build immediately.
         let text = format!("{options}\nreplay: {}", replay_command(&options));
         std::panic::set_hook(Box::new(move |panic| eprintln!("{panic}\n{text}")));
         total.add(&run(&options));
@@ -78,7 +78,7 @@ fn run_alone(args: &SimArgs) {
     say!("{total}\n{}", total.verdict(args.count));
 }
 
-/// Runs every seed and prints a progress line now and then.
+/// Runs every seed and regularly prints a progress line.
 fn each(args: &SimArgs, mut run: impl FnMut(u64)) {
     let seeds = args.seed..args.seed.saturating_add(args.count);
     let (begin, mut said) = (Instant::now(), Instant::now());

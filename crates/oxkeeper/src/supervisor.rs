@@ -1,4 +1,4 @@
-//! What systemd is told, where it asks for it (`Type=notify`): ready, stopping, and that the server is alive.
+//! Notifies systemd, if it asks for it (`Type=notify`), that the server is ready, is stopping, or is alive.
 //!
 //! Source: `sd_notify(3)`, `sd_watchdog_enabled(3)`.
 
@@ -9,23 +9,24 @@ use sd_notify::NotifyState;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, warn};
 
-/// For a future that never comes due.
+/// Sleep of a future that never completes.
 const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
-/// Shorter than this no thread is thought to stand still, whatever interval is asked for: an idle one goes round once a second.
+/// Minimal time after which a thread counts as stalled, even if the supervisor's interval is shorter: an idle
+/// thread goes through its loop once a second.
 const PATIENCE_MIN: Duration = Duration::from_secs(5);
 
-/// Says what the server waits for before it serves clients.
+/// Reports the reason why the server does not serve clients yet.
 pub(crate) fn waiting(what: &str) {
     tell(&[NotifyState::Status(&format!("waiting for {what}"))]);
 }
 
-/// Says that clients are served. Without a supervisor that listens, nothing happens.
+/// Reports that the server serves clients. Without a listening supervisor, does nothing.
 pub(crate) fn serving(server: &Server) {
     let status = format!("serving clients on {}", server.address());
     tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
-/// Says that the server ends.
+/// Reports that the server is stopping.
 pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("stopping: waiting for clients' last answers")]);
 }
@@ -36,7 +37,7 @@ fn tell(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Tells the supervisor that the server is alive, twice in each interval it allows, as long as it is.
+/// Reports to the supervisor, twice in each interval that it allows, that the server is alive.
 pub(crate) struct Watchdog {
     interval: Option<Duration>,
     next: Instant,
@@ -48,7 +49,7 @@ impl Watchdog {
         Watchdog { interval: sd_notify::watchdog_enabled(), next: Instant::now(), told: false }
     }
 
-    /// Until it is time to answer.
+    /// Waits until the next report is due.
     pub(crate) async fn due(&self) {
         match self.interval {
             Some(_) => sleep_until(self.next).await,
@@ -56,7 +57,7 @@ impl Watchdog {
         }
     }
 
-    /// Answers, if every thread goes round.
+    /// Reports that the server is alive, unless a thread is stalled.
     pub(crate) fn answer(&mut self, server: &Server) {
         let interval = self.interval.unwrap_or(NEVER);
         self.next = Instant::now() + interval / 2;

@@ -1,12 +1,12 @@
-//! Wrong use of the command line that its parser cannot find.
+//! Errors in the use of the command line that its parser cannot detect.
 
 use std::error::Error;
 use std::fmt;
 
-/// The exit code of wrong use, as that of the parser.
+/// Exit code of a usage error, the same as the parser's.
 pub(crate) const EXIT_CODE: u8 = 2;
 
-/// A command line that cannot be used, and why.
+/// A usage error: the reason why a command line cannot be used.
 #[derive(Debug)]
 pub(crate) struct UsageError(pub(crate) String);
 

@@ -1,4 +1,4 @@
-//! `oxkeeper word`: a four-letter word, over TLS too. Source: `FourLetterWordMain`.
+//! `oxkeeper word`: sends a four-letter word, with or without TLS. Source: `FourLetterWordMain`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use crate::out::{flush, put};
 use crate::tls::TlsArgs;
 use crate::usage_error::UsageError;
 
-/// The word and the server.
+/// Options of `oxkeeper word`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

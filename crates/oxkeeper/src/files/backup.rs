@@ -1,7 +1,7 @@
-//! `oxkeeper backup`: a snapshot of a running server, through its HTTP for administrators, verified, and old ones removed.
+//! `oxkeeper backup`: takes and verifies a snapshot of a running server through its admin server, and removes old ones.
 //!
-//! What the server sends is the state at one log entry, so a backup of any server of an ensemble is one of the whole ensemble.
-//! Invariant: a file of the final name is complete and its checksum held.
+//! The server sends the state at one log entry, so a backup from any server of an ensemble is one of the
+//! whole ensemble. Invariant: a file with a final name is complete and its checksum is correct.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -19,17 +19,17 @@ use oxkeeper_zkfiles::{dir, export, open};
 use super::bar::{Unit, bar, spinner};
 use crate::tls::TlsArgs;
 
-/// A server that sends nothing for so long is gone; before it sends, it takes a checkpoint.
+/// Time of silence after which the server counts as gone; it takes a checkpoint before it sends anything.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
-/// A handshake takes no longer.
+/// Time limit for a handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
-/// Bytes of one line of an answer's head.
+/// Maximal length of one header line, bytes.
 const LINE_LEN_MAX: u64 = 8 << 10;
-/// Lines of an answer's head.
+/// Maximal number of header lines.
 const LINES_MAX: usize = 100;
-/// Bytes of an explanation that are shown.
+/// Maximal bytes of an explanation that are shown.
 const REASON_LEN_MAX: u64 = 4 << 10;
-/// Bytes handled at once.
+/// Bytes processed at once.
 const BUFFER_LEN: usize = 256 << 10;
 const PREFIX: &str = "snapshot.";
 
@@ -59,14 +59,14 @@ pub(crate) struct BackupArgs {
     tls: TlsArgs,
 }
 
-/// What a server says before the snapshot.
+/// The server's answer: its header fields, and the connection with the snapshot.
 struct Answer {
     zxid: i64,
     len: Option<u64>,
     body: BufReader<Link>,
 }
 
-/// What leads to the server.
+/// A connection to the server.
 enum Link {
     Plain(TcpStream),
     Secure(Box<SecureSocket>, TcpStream),
@@ -95,7 +95,7 @@ impl Read for Link {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Link::Plain(stream) => stream.read(buffer),
-            // A part of a record is nothing yet.
+            // Part of a record yields no bytes yet.
             Link::Secure(secure, stream) => loop {
                 match secure.read(stream, buffer) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -150,7 +150,7 @@ pub(crate) fn backup(args: &BackupArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// In HTTP 1.0, so that the answer is nothing but a head and the file.
+/// Sends the request in HTTP 1.0, so that the answer is only a header and the file.
 fn ask(args: &BackupArgs) -> anyhow::Result<Answer> {
     let server = args.server.strip_prefix("http://").unwrap_or(&args.server).trim_end_matches('/');
     let mut connection = Link::dial(server, &args.tls)?;
@@ -211,7 +211,7 @@ fn receive(answer: &mut Answer, path: &Path) -> anyhow::Result<()> {
     file.sync_all().with_context(|| format!("cannot sync {}", path.display()))
 }
 
-/// Reads all of it: its checksum holds, and it ends where it should. How many znodes and sessions there are.
+/// Reads the whole file to check its checksum and its end. Returns the numbers of znodes and sessions.
 fn verify(path: &Path) -> anyhow::Result<(u64, u64)> {
     let progress = bar("verifying", path.metadata()?.len(), Unit::Bytes);
     let shown = progress.clone();
@@ -228,7 +228,7 @@ fn verify(path: &Path) -> anyhow::Result<(u64, u64)> {
     Ok((znodes, sessions))
 }
 
-/// Removes all but the newest.
+/// Removes all backups except the newest `keep`. Returns the removed files.
 fn purge(out: &Path, keep: usize) -> anyhow::Result<Vec<PathBuf>> {
     let mut backups = Vec::new();
     for entry in out.read_dir()? {

@@ -1,13 +1,13 @@
-//! Progress bars of the commands that move data.
+//! Progress bars of the commands that copy data.
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Time between two draws of a bar.
+/// Interval between two draws of a bar.
 const TICK: Duration = Duration::from_millis(200);
 
-/// A bar on a terminal, nothing elsewhere, that counts in `unit`.
+/// Makes a progress bar that counts in `unit`; it is invisible if there is no terminal.
 pub(super) fn bar(what: &'static str, total: u64, unit: Unit) -> ProgressBar {
     let bar = ProgressBar::new(total);
     let template = match unit {
@@ -20,7 +20,7 @@ pub(super) fn bar(what: &'static str, total: u64, unit: Unit) -> ProgressBar {
     bar
 }
 
-/// A spinner on a terminal, nothing elsewhere, for work of unknown length.
+/// Makes a spinner for work of unknown length; it is invisible if there is no terminal.
 pub(super) fn spinner(what: &'static str) -> ProgressBar {
     let spinner = ProgressBar::new_spinner();
     spinner.set_style(ProgressStyle::with_template("{msg:10} {spinner} {elapsed}").expect("the template is sound"));

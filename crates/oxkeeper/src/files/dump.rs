@@ -1,4 +1,5 @@
-//! `oxkeeper dump`: what is in a file, as text like that of `zkSnapShotToolkit.sh` and `zkTxnLogToolkit.sh`, or as lines of JSON.
+//! `oxkeeper dump`: prints the content of a file, as text like that of `zkSnapShotToolkit.sh` and
+//! `zkTxnLogToolkit.sh`, or as lines of JSON.
 //!
 //! Source of the text: `SnapshotFormatter`, `TxnLogToolkit`, `TxnLogEntry`.
 
@@ -45,13 +46,13 @@ pub(crate) struct DumpArgs {
     json: bool,
 }
 
-/// Shows a file. What is damaged ends with an error, after what was sound.
+/// Prints a file. If it is damaged, prints the intact part and then fails.
 pub(crate) fn dump(args: &DumpArgs) -> anyhow::Result<ExitCode> {
     let out = &mut BufWriter::new(io::stdout().lock());
     let shown = show(args, out);
     let flushed = out.flush();
     match shown.and_then(|()| Ok(flushed?)) {
-        // `| head` has enough.
+        // The reader has enough, as in `| head`.
         Err(error) if is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
         done => done.map(|()| ExitCode::SUCCESS),
     }
@@ -76,7 +77,7 @@ fn show(args: &DumpArgs, out: &mut impl Write) -> anyhow::Result<()> {
     }
 }
 
-/// Znodes, then sessions, then the end, in either form.
+/// Prints znodes, then sessions, then the end, in either form.
 struct Printer<'a, W> {
     out: &'a mut W,
     json: bool,
@@ -150,12 +151,12 @@ impl<W: Write> Printer<'_, W> {
     }
 }
 
-/// As Java's `%#016x`.
+/// Formats a number like Java's `%#016x`.
 fn hex(number: i64) -> String {
     format!("{number:#016x}")
 }
 
-/// An ACL of `null` is one that only a transaction log may have.
+/// Returns a znode as JSON. An ACL of `null` is one that only a transaction log may have.
 fn json_znode(path: &str, data: Option<&[u8]>, acl: Option<&[Acl<'_>]>, stat: &StoredStat) -> Value {
     let StoredStat { czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid } = *stat;
     let zxid = |zxid: i64| format!("{zxid:#x}");
@@ -180,7 +181,7 @@ fn json_acl(acl: &[Acl<'_>]) -> Value {
     acl.iter().map(entry).collect()
 }
 
-/// Twice through the file: what is shown has been found sound.
+/// Reads the file twice, so that it prints only a file that is intact.
 fn show_snapshot(args: &DumpArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let of_file = |problem: Problem| problem.of(&args.file);
     let read = || snapshot::Reader::new(open(&args.file, |_| {})?).map_err(of_file);
@@ -288,7 +289,7 @@ fn op_name(op: i32) -> &'static str {
     }
 }
 
-/// As `TxnLogToolkit` prints it.
+/// Formats a transaction as `TxnLogToolkit` does.
 pub(super) fn text_transaction(transaction: &Transaction) -> String {
     let Transaction { session, cxid, zxid, time_ms, op, body, .. } = transaction;
     let (date, name) = (java::date(*time_ms), op_name(*op));
@@ -431,7 +432,7 @@ fn op_text(op: OpCode) -> String {
     format!("{op:?}")
 }
 
-/// `kind key value, key value`; commands of a batch on lines of their own.
+/// Prints `kind key value, key value`, with the commands of a batch on separate lines.
 fn write_text(out: &mut impl Write, value: &Value) -> io::Result<()> {
     let Some(fields) = value.as_object() else { return Ok(()) };
     let mut words = Vec::new();

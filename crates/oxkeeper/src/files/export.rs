@@ -1,4 +1,4 @@
-//! `oxkeeper export`: the data of a server that does not run, as a directory from which Apache ZooKeeper starts.
+//! `oxkeeper export`: writes the data of a stopped server as a directory from which Apache ZooKeeper can start.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ enum Format {
     Zookeeper,
 }
 
-/// How a snapshot is stored.
+/// Storage form of a snapshot.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub(crate) enum Compress {
     /// No compression
@@ -63,7 +63,7 @@ impl From<Compress> for Compression {
     }
 }
 
-/// Exports.
+/// Exports the data.
 pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let Format::Zookeeper = args.format;
     let begin = Instant::now();
@@ -88,7 +88,7 @@ pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// ZooKeeper would mix it with ours.
+/// Refuses a directory that has other data of ZooKeeper, which would mix it with ours.
 fn refuse_other_data(dir: &Path) -> anyhow::Result<()> {
     for entry in dir.read_dir()? {
         let name = entry?.file_name();
@@ -99,7 +99,7 @@ fn refuse_other_data(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the snapshot and reads it back: a file that is there is sound.
+/// Writes the snapshot and reads it back, so that the final file is known to be intact.
 fn write(state: &State, dir: &Path, compression: Compression) -> anyhow::Result<PathBuf> {
     let path = dir.join(zk::file_name(state.zxid().0) + compression.suffix());
     let unfinished = dir.join("unfinished");

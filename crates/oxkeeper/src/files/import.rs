@@ -1,4 +1,5 @@
-//! `oxkeeper import`: what Apache ZooKeeper has on disk becomes a server's data. `oxkeeper restore`: a backup does.
+//! `oxkeeper import` turns the files of Apache ZooKeeper into a server's data; `oxkeeper restore` does so
+//! with a backup.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -108,7 +109,8 @@ pub(crate) fn restore(args: &RestoreArgs) -> anyhow::Result<ExitCode> {
     take_over(&args.target, place, |progress| dir::load_file(&args.file, seed, progress))
 }
 
-/// Whether ZooKeeper is told to. ZooKeeper: a key of zoo.cfg that it does not know becomes a property of the JVM.
+/// Returns whether ZooKeeper is configured to trust logs without a snapshot. ZooKeeper: a key of zoo.cfg that
+/// it does not know becomes a property of the JVM.
 fn trusts_empty_snapshot(config: Option<&Path>) -> anyhow::Result<bool> {
     let mut properties = crate::serve::jvm_flags();
     if let Some(config) = config {
@@ -179,7 +181,7 @@ fn take_over(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Why nothing was imported, and what to do.
+/// Returns the reasons why nothing was imported, and what to do.
 fn refusal(found: &Found) -> String {
     let losses: Vec<_> = found.losses.iter().map(|loss| format!("  - {loss}\n")).collect();
     format!(
@@ -217,7 +219,7 @@ fn tell(found: &Found, kept: &Kept, state: &State, zxid: i64, begin: Instant, da
     say!("  written to {} in {:.1} s", data_dir.display(), begin.elapsed().as_secs_f64());
 }
 
-/// Says what shows that the tree is the one that ZooKeeper had.
+/// Describes the evidence that the tree is the one that ZooKeeper had.
 fn checked(found: &Found) -> String {
     if !found.losses.is_empty() {
         return "INCOMPLETE, see above".to_owned();

@@ -1,6 +1,6 @@
-//! Data on its way in and out of a server that does not run: import, export, dump, backup, restore.
+//! Commands that move data into and out of servers: import, export, dump, backup, restore.
 //!
-//! The commands share [`place`] (which directories are meant) and [`bar`] (progress).
+//! They share [`place`] (the directories) and [`bar`] (progress).
 
 mod backup;
 mod bar;

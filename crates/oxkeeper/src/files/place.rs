@@ -1,4 +1,4 @@
-//! Which directories a command works on.
+//! The directories of a command.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use oxkeeper_config::Config;
 
-/// Our data directory, as a configuration names it or by itself.
+/// The data directory of a server, named by its configuration or directly.
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
 pub(crate) struct PlaceArgs {
@@ -18,7 +18,7 @@ pub(crate) struct PlaceArgs {
     data_dir: Option<PathBuf>,
 }
 
-/// Where a server keeps its data, and what kind of server it is.
+/// The directories of a server's data, and the kind of server.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(super) data_dir: PathBuf,
@@ -40,13 +40,13 @@ impl PlaceArgs {
     }
 }
 
-/// A seed for the index of a tree that is never served.
+/// Returns a hash seed for the index of a tree that is never served.
 pub(super) fn seed() -> anyhow::Result<u64> {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Ok(since.context("the clock stands before 1970")?.as_nanos() as u64 ^ u64::from(std::process::id()))
 }
 
-/// Complains about a directory that is not there before anything is made of it.
+/// Checks that a directory exists, before anything is written.
 pub(super) fn ensure_dir(dir: &std::path::Path) -> anyhow::Result<()> {
     ensure!(dir.is_dir(), "{} is not a directory", dir.display());
     Ok(())

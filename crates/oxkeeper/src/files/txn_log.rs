@@ -1,5 +1,5 @@
-//! `oxkeeper txn-log`: shows a transaction log of Apache ZooKeeper's although checksums in it do not hold, writes one in which
-//! they do, or one that ends at a zxid.
+//! `oxkeeper txn-log`: prints a transaction log of Apache ZooKeeper even if checksums in it are wrong, and
+//! writes a copy with correct checksums, or one that ends at a zxid.
 //!
 //! Source of options, texts, names of files and exit codes: `TxnLogToolkit`, `LogChopper`.
 
@@ -15,12 +15,12 @@ use oxkeeper_zkfiles::open;
 
 use super::dump::text_transaction;
 
-/// Exit code for a file that is no transaction log.
+/// Exit code for a file that is not a transaction log.
 // ZooKeeper: ExitCode.INVALID_INVOCATION
 const EXIT_CODE_FOREIGN: u8 = 2;
 const MAGIC: &[u8] = b"ZKLG";
 const VERSION: i32 = 2;
-/// In front of a record's transaction: checksum and length.
+/// Bytes before a record's transaction: checksum and length.
 const PREFIX_LEN: u64 = 12;
 
 /// Options of `oxkeeper txn-log`.
@@ -52,14 +52,14 @@ pub(crate) struct TxnLogArgs {
     zxid: Option<i64>,
 }
 
-/// As Java's `Long.decode`, without octal numbers.
+/// Parses a number like Java's `Long.decode`, without octal numbers.
 fn parse_zxid(text: &str) -> Result<i64, String> {
     let hex = ["0x", "0X", "#"].iter().find_map(|prefix| text.strip_prefix(prefix));
     let parsed = hex.map_or_else(|| text.parse(), |hex| i64::from_str_radix(hex, 16));
     parsed.map_err(|error| error.to_string())
 }
 
-/// Does what is asked.
+/// Runs the command.
 pub(crate) fn txn_log(args: &TxnLogArgs) -> anyhow::Result<ExitCode> {
     let file = &args.file;
     let Ok(log) = open(file, |_| {}) else { bail!("File doesn't exist or not readable: {}", file.display()) };
@@ -88,7 +88,7 @@ fn has_magic(file: &Path) -> anyhow::Result<bool> {
     Ok(magic == MAGIC)
 }
 
-/// A run of it.
+/// State of one run of the command.
 struct Tool<'a, R, W> {
     args: &'a TxnLogArgs,
     reader: Reader<R>,
@@ -96,7 +96,7 @@ struct Tool<'a, R, W> {
     out: W,
 }
 
-/// Decision about a record with a wrong checksum.
+/// Answer to the question whether to correct a wrong checksum.
 enum Answer {
     Yes,
     No,
@@ -126,7 +126,7 @@ impl<R: io::Read, W: Write> Tool<'_, R, W> {
         self.tell_end(count)
     }
 
-    /// False exit code if the last record is there, but for its end.
+    /// Prints the end of the log. Returns a failure if the last record lacks only its end mark.
     fn tell_end(&mut self, count: usize) -> anyhow::Result<ExitCode> {
         if self.is_partial()? {
             self.out.flush()?;
@@ -137,7 +137,8 @@ impl<R: io::Read, W: Write> Tool<'_, R, W> {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Whether the log ends with a record that has room in the file, but no end mark. One that the file cuts off just ends it.
+    /// Returns whether the last record fits in the file but has no end mark. A record that the end of the
+    /// file truncates just ends the log.
     fn is_partial(&self) -> anyhow::Result<bool> {
         let Some(End::Torn { offset }) = self.reader.end() else { return Ok(false) };
         let file = File::open(&self.args.file)?;
@@ -203,7 +204,7 @@ impl<R: io::Read, W: Write> Tool<'_, R, W> {
         }
     }
 
-    // ZooKeeper: a log that has no such transaction is reported, too, but by exit code 0.
+    // ZooKeeper: it also reports a log without such a transaction, but with exit code 0.
     fn chop(&mut self, zxid: i64) -> anyhow::Result<ExitCode> {
         let (_, mut copy) = self.begin_copy(&format!(".chopped{zxid}"))?;
         let mut count = 0;
@@ -230,7 +231,7 @@ impl<R: io::Read, W: Write> Tool<'_, R, W> {
         bail!("Got exception: Failed to chop {}: it has no transaction {zxid:#x}", self.args.file.display())
     }
 
-    /// A new file beside the log, with its header.
+    /// Creates a file beside the log, with the log's header.
     fn begin_copy(&self, suffix: &str) -> anyhow::Result<(PathBuf, BufWriter<File>)> {
         let mut name = self.args.file.clone().into_os_string();
         name.push(suffix);
