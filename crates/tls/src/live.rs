@@ -90,7 +90,7 @@ impl LiveTls {
     /// Returns the configuration for the next accepted connection.
     ///
     /// # Panics
-    /// If this was not loaded for that side.
+    /// Panics if the configuration was not loaded for that side.
     pub fn server(&self) -> Arc<ServerConfig> {
         self.current.read().server.clone().expect("loaded for accepting")
     }
@@ -98,7 +98,7 @@ impl LiveTls {
     /// Returns the configuration for the next dialled connection.
     ///
     /// # Panics
-    /// If this was not loaded for that side.
+    /// Panics if the configuration was not loaded for that side.
     pub fn client(&self) -> Arc<ClientConfig> {
         self.current.read().client.clone().expect("loaded for dialling")
     }
