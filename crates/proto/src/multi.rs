@@ -13,19 +13,20 @@ use crate::records::{
 /// One operation of a multi or multiRead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MultiOp<'a> {
-    /// 1, 15 or 19; the number decides the form of the result. Flags and ACL may be wrong if the operation came as 21.
+    /// Operation 1, 15 or 19; the number decides the form of the result. Flags and ACL may be wrong if the
+    /// operation came as 21.
     Create(OpCode, CreateRequest<'a>),
-    /// 21.
+    /// Operation 21.
     CreateTtl(CreateTtlRequest<'a>),
-    /// 2.
+    /// Operation 2.
     Delete(DeleteRequest<'a>),
-    /// 5.
+    /// Operation 5.
     SetData(SetDataRequest<'a>),
-    /// 13.
+    /// Operation 13.
     Check(CheckVersionRequest<'a>),
-    /// 4, in a multiRead.
+    /// Operation 4, in a multiRead.
     GetData(ReadRequest<'a>),
-    /// 8, in a multiRead.
+    /// Operation 8, in a multiRead.
     GetChildren(ReadRequest<'a>),
 }
 
