@@ -26,7 +26,7 @@ pub struct Config {
     pub client: Option<HostPort>,
     /// Address of the TLS listener; `None` if not configured.
     pub secure_client: Option<HostPort>,
-    /// Maximal number of connections not yet accepted; 0 or less: the system's default.
+    /// Maximal number of connections not yet accepted; 0 or less: the server's default.
     pub listen_backlog: i32,
     /// Whether client sockets have SO_KEEPALIVE.
     pub client_tcp_keep_alive: bool,
@@ -42,7 +42,7 @@ pub struct Config {
     pub extended_types_enabled: bool,
     /// Whether quotas refuse writes instead of only warning.
     pub enforce_quota: bool,
-    /// Whether sessions are known only to the connected server.
+    /// Whether there are local sessions, which only the connected server knows.
     pub local_sessions_enabled: bool,
     /// Whether local sessions become global before their first ephemeral.
     pub local_sessions_upgrading_enabled: bool,
