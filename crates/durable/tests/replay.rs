@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oxkeeper_durable::RecoveryError;
+use oxkeeper_durable::StoreOptions;
 use oxkeeper_durable::checkpoint::{ENSEMBLE, LEVEL, SCALARS};
-use oxkeeper_durable::recovery::{Recovered, Replay, StoreOptions, recover_locked, recover_with};
+use oxkeeper_durable::recovery::{Recovered, Replay, recover_locked, recover_with};
 use oxkeeper_durable::transfer::{
     InstalledScalars, LogPart, Receiver, Sender, StateSource, Tail, TransferError, finish_install,
 };

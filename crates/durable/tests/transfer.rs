@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oxkeeper_durable::RecoveryError;
-use oxkeeper_durable::recovery::{Recovered, Replay, StoreOptions, recover_with};
+use oxkeeper_durable::StoreOptions;
+use oxkeeper_durable::recovery::{Recovered, Replay, recover_with};
 use oxkeeper_durable::transfer::{
     CHUNK_LEN_MAX, Installed, InstalledScalars, LogPart, Receiver, Sender, StateSource, Tail, TransferError,
     finish_install,

@@ -25,7 +25,7 @@ pub(crate) fn line(text: impl Display) {
     flush();
 }
 
-/// Calls [`line`] with arguments like those of `println!`.
+/// Calls [`line()`] with arguments like those of `println!`.
 macro_rules! say {
     ($($text:tt)*) => {
         $crate::out::line(format_args!($($text)*))

@@ -6,7 +6,7 @@
 //!
 //! Deliberately absent: our own files (`oxkeeper-store`), the effect of requests (`oxkeeper-state`), the command line.
 //!
-//! Reading order: [`error`], `input` (checked fields), `compress`, [`snapshot`], [`write`], [`txn`], [`log`],
+//! Reading order: [`error`], `input` (checked fields), `compress`, [`snapshot`], [`mod@write`], [`txn`], [`log`],
 //! [`replay`], `loading`, [`loss`] (missing parts), [`dir`] (the files that count), [`export`].
 //!
 //! [`State`]: oxkeeper_state::State

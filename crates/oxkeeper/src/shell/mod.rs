@@ -5,7 +5,7 @@
 //! differences.
 //!
 //! Reading order: [`session`] (the state between commands), [`commands`] and [`task`], then [`report`], [`progress`] and
-//! [`failure`] (their output), [`line`] and [`options`] (their syntax), [`events`], [`interrupts`], [`console`],
+//! [`failure`] (their output), [`mod@line`] and [`options`] (their syntax), [`events`], [`interrupts`], [`console`],
 //! [`completion`], [`walk`].
 
 mod acl;
