@@ -5,7 +5,7 @@
 //! check` and the documentation are derived from it. Absent: looking up host names, creating directories, and
 //! reading the environment: the caller passes its contents to [`Config::load`].
 //!
-//! Reading order: [`properties`], [`keys`], [`settings`], [`membership`], [`draft`], [`dynamic`], [`explain`].
+//! Reading order: [`properties`], [`keys`], [`settings`], [`membership`], [`draft`], [`dynamic`], [`mod@explain`].
 //! Source: `QuorumPeerConfig`, `ServerConfig`, `bin/zkServer.sh`.
 
 mod draft;

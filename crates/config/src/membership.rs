@@ -66,7 +66,7 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Determines this server's place in the ensemble that `config` describes. `config` has passed [`check`].
+    /// Determines this server's place in the ensemble that `config` describes. `config` has passed `check`.
     ///
     /// *Errors*: there is no line for `my_id`; it is 255, and TTL znodes are enabled.
     pub(super) fn new(config: &Config, my_id: i64) -> Result<Self, String> {

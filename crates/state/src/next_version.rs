@@ -1,7 +1,7 @@
 //! A simulated next version for tests: everything that depends on the agreed level is tested before
 //! a version needs it.
 //!
-//! With the cargo feature `next-version` there is one more level ([`Level::NEXT`]), and with it a
+//! With the cargo feature `next-version` there is one more level (`Level::NEXT`), and with it a
 //! kind of log entry, a rule of `apply` and a layout in the durable tree. A server acts as that
 //! version if it is told that it knows the level; other servers in the same process act as this
 //! one. Without the feature none of this is compiled.

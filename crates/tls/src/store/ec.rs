@@ -1,7 +1,7 @@
 //! Completes EC keys that Java wrote without the public half, which the library requires. The certificate has it.
 //!
 //! A key in PKCS8 is SEQUENCE { version, algorithm { OID, curve OID }, OCTET STRING }; the string is SEC1's
-//! SEQUENCE { 1, OCTET STRING secret, [0] curve OID, [1] BIT STRING public }, the last two parts of which are
+//! `SEQUENCE { 1, OCTET STRING secret, [0] curve OID, [1] BIT STRING public }`, the last two parts of which are
 //! optional.
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivateSec1KeyDer};

@@ -55,7 +55,7 @@ pub(crate) trait Facts {
 /// Summary of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerFacts {
-    /// Of requests, in ms.
+    /// Latency of requests, ms.
     pub(crate) latency_ms: Summary,
     /// Frames and words received.
     pub(crate) packets_received: i64,
