@@ -13,6 +13,7 @@
 mod clock;
 mod ended;
 pub mod java;
+mod memory;
 mod thread;
 
 mod handoff;

@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use crate::engine::mailbox::{Mailbox, Order};
 use crate::engine::standalone::{Engine, FullDisk};
+use crate::memory;
 use crate::storage::restore::{Dirs, Planted, Replacement, RestoreError};
 
 /// Pause between attempts to continue while the disk is full.
@@ -130,6 +131,7 @@ impl Engine {
         let former = std::mem::replace(&mut *shared, renewed);
         drop(shared);
         drop(former);
+        memory::give_back();
         let journal = Box::new(LogJournal::standalone(log));
         let level = self.surroundings.shared.read().state.level();
         self.engine.restart(journal, (applied, level), self.surroundings.clock.now_ms());

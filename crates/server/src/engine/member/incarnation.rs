@@ -41,6 +41,7 @@ use crate::clock::Clock;
 use crate::ended::{Ended, Reason};
 use crate::engine::mailbox::{Mailbox, Proposing};
 use crate::engine::standalone::reaping;
+use crate::memory;
 use crate::peers::{Connector, Member, PeerTls, Peers, PeersConfig};
 use crate::storage::checkpoint::Checkpoints;
 use crate::telemetry::audit::AuditLog;
@@ -340,7 +341,10 @@ fn next_incarnation(parts: &Parts) -> Result<Incarnation, RecoveryError> {
     let options = StoreOptions::default();
     let recover = || recovery::recover_with(disk, data_dir, data_log_dir, *seed, &options, Replay::DECIDED);
     let recovery::Recovered { state, log, tree, applied, checkpointed, tail_len, locks, .. } = politely(recover)?;
-    *parts.shared.write() = (parts.renew)(state);
+    let renewed = (parts.renew)(state);
+    let former = std::mem::replace(&mut *parts.shared.write(), renewed);
+    drop(former);
+    memory::give_back();
     parts.checkpoints.restart(applied, checkpointed, tail_len);
     Ok(Incarnation { log, tree, applied, checkpointed, locks })
 }
