@@ -135,6 +135,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     server.stop();
     Ok(ended.map_or(ExitCode::SUCCESS, |reason| {
         let code = match reason {
+            Reason::Data(_) => EXIT_CODE_DATA,
             Reason::Diverged { .. } => EXIT_CODE_DIVERGED,
             Reason::Entry(_) | Reason::State { .. } => EXIT_CODE_OUTDATED,
         };

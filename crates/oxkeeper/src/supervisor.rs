@@ -33,7 +33,7 @@ pub(crate) fn stopping() {
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "the supervisor behind $NOTIFY_SOCKET cannot be told");
+        warn!(%error, "cannot notify the supervisor at $NOTIFY_SOCKET");
     }
 }
 
@@ -67,7 +67,7 @@ impl Watchdog {
             return tell(&[NotifyState::Watchdog]);
         }
         if !std::mem::replace(&mut self.told, true) {
-            error!(threads = ?stalled, "threads stand still: the watchdog gets no answer");
+            error!(threads = ?stalled, "threads are stalled; not notifying the watchdog");
         }
     }
 }

@@ -111,9 +111,9 @@ pub enum End {
 /// protocol.
 fn told_by_length(len: i32) -> String {
     match &len.to_be_bytes() {
-        [0x16, 0x03, ..] => "the client speaks TLS to the port without TLS".to_owned(),
+        [0x16, 0x03, ..] => "TLS client on the plaintext port".to_owned(),
         b"GET " | b"HEAD" | b"POST" | b"PUT " | b"OPTI" | b"PRI " => {
-            "the client speaks HTTP to the port for ZooKeeper clients".to_owned()
+            "HTTP client on the port for ZooKeeper clients".to_owned()
         }
         _ => format!("frame length {len} is out of range"),
     }

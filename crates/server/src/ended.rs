@@ -18,6 +18,8 @@ pub enum Reason {
         /// Data directory of this server.
         data_dir: PathBuf,
     },
+    /// The data on disk cannot be used any more; the text says why.
+    Data(String),
     /// The state that this server needs has a higher feature level.
     State {
         /// The level of the state.
@@ -33,15 +35,16 @@ impl fmt::Display for Reason {
             Reason::Entry(outdated) => outdated.fmt(formatter),
             Reason::Diverged { data_dir } => write!(
                 formatter,
-                "this server's state is not that of a majority of the voters: it stops. Keep a copy of {} for a report; empty dataDir \
-                 (but for myid) and dataLogDir, and start it again: it fetches the state from the others. A start without that may \
-                 find the same again",
+                "stopping: this server's state is not that of a majority of the voters. Keep a copy of {} for a report, empty dataDir \
+                 (except for myid) and dataLogDir, and start the server again: it fetches the state from the others. If it starts with \
+                 the present data, it may stop again",
                 data_dir.display()
             ),
+            Reason::Data(problem) => write!(formatter, "stopping: the data cannot be used any more: {problem}"),
             Reason::State { needs, knows } => write!(
                 formatter,
-                "the state of its ensemble is of feature level {needs}; this program knows levels up to {knows}. Nothing was \
-                 written: start a newer release on this server, with the data it has"
+                "stopping: the ensemble's state needs feature level {needs}, and this release knows levels up to {knows}. Nothing was \
+                 written. Start a newer release on this server, with its present data"
             ),
         }
     }

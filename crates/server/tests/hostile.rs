@@ -59,7 +59,7 @@ fn bad_frames_cost_their_connection_and_nothing_else() {
         (&[0x7f, 0xff, 0xff, 0xff], "frame length 2147483647 is out of range"),
         (&[0, 0x10, 0, 0], "frame length 1048576 is out of range"),
         (&[0, 0, 0, 3, 1, 2, 3], "the connect request is malformed"),
-        (b"GET / HTTP/1.1\r\n\r\n", "the client speaks HTTP to the port for ZooKeeper clients"),
+        (b"GET / HTTP/1.1\r\n\r\n", "HTTP client on the port for ZooKeeper clients"),
     ];
     for (bytes, reason) in first {
         let mut stream = dial(server.address).unwrap();

@@ -154,7 +154,7 @@ impl LiveTls {
         self.current.write().warned = Some(now);
         let (key, subject) = (format!("{}keyStore.location", self.settings.prefix), &own.subject);
         if left_s < 0 {
-            warn!(subject, "{key}: the certificate has expired: nobody who checks it will talk to this server");
+            warn!(subject, "{key}: the certificate has expired: peers that verify it will refuse the connection");
         } else {
             warn!(subject, "{key}: the certificate expires in {} days", left_s / (24 * 60 * 60));
         }
@@ -188,7 +188,7 @@ fn load(settings: &TlsSettings, sides: Sides, first: bool) -> Result<Current, Tl
     let speech = settings.speech()?;
     if first && !speech.left_out.is_empty() {
         let (prefix, left_out) = (&settings.prefix, speech.left_out.join(", "));
-        warn!("{prefix}enabledProtocols, {prefix}ciphersuites: not spoken here and left out: {left_out}");
+        warn!("{prefix}enabledProtocols, {prefix}ciphersuites: ignoring unsupported values: {left_out}");
     }
     let provider = provider_with(speech.suites);
     let key = settings.key_store.as_ref().map(|store| own_key(settings, store, &provider)).transpose()?;

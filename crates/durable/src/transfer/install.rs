@@ -65,7 +65,7 @@ pub fn finish_install(disk: &dyn Disk, data_dir: &Path, data_log_dir: &Path) -> 
         place_log(disk, data_log_dir)?;
         place_tree(disk, data_dir)?;
         remove_all(disk, data_dir, INSTALLED)?;
-        info!("the new state is in its place");
+        info!("installed the new state");
     }
     remove_leftovers(disk, data_dir, data_log_dir)?;
     Ok(installed)

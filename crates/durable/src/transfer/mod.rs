@@ -139,7 +139,7 @@ pub enum TransferError {
         found: u64,
     },
     /// The chunks are intact, but their contents do not form a state.
-    #[error("the peer's state does not fit together: {what}")]
+    #[error("the peer's state is inconsistent: {what}")]
     Unexpected {
         /// Description of the mismatch.
         what: &'static str,

@@ -15,8 +15,9 @@ use oxkeeper_replica::{Proposals, Serving, Shared};
 use oxkeeper_state::State;
 use oxkeeper_store::{DirLock, StoreError};
 use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use crate::ended::Reason;
 use crate::engine::mailbox::{Mailbox, Order};
 use crate::engine::standalone::{Engine, FullDisk};
 use crate::memory;
@@ -24,6 +25,8 @@ use crate::storage::restore::{Dirs, Planted, Replacement, RestoreError};
 
 /// Pause between attempts to continue while the disk is full.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Interval of looks whether the server is to stop.
+const STOP_POLL: Duration = Duration::from_millis(50);
 
 /// Everything a standalone server has on disk, except its log.
 pub(crate) struct OnDisk {
@@ -107,9 +110,19 @@ impl Engine {
                     warn!(%problem, "cannot recover yet; trying again");
                     std::thread::sleep(RETRY_PAUSE);
                 }
-                // The data on disk cannot be used; an operator has to act.
-                Err(problem) => panic!("cannot use the data any more: {problem}"),
+                Err(problem) => return self.give_up(&problem),
             }
+        }
+    }
+
+    /// Ends the process: its data cannot be used, and an operator has to act. Serves nobody until the
+    /// server is stopped for that.
+    fn give_up(&self, problem: &RecoveryError) {
+        let reason = Reason::Data(problem.to_string());
+        error!("{reason}");
+        self.surroundings.ended.tell(reason);
+        while !self.surroundings.proposing.is_to_stop() {
+            std::thread::sleep(STOP_POLL);
         }
     }
 

@@ -16,6 +16,7 @@ use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use tracing::{error, info};
 
 use crate::clock::Clock;
+use crate::ended::Ended;
 use crate::engine::incarnation::OnDisk;
 use crate::engine::mailbox::{Mailbox, Proposing};
 use crate::storage::checkpoint::Checkpoints;
@@ -57,6 +58,7 @@ pub(crate) struct Surroundings {
     pub(crate) watchdog: Arc<Watchdog>,
     pub(crate) stats: Arc<Mutex<EngineStats>>,
     pub(crate) audit: Option<Arc<AuditLog>>,
+    pub(crate) ended: Arc<Ended>,
     pub(crate) full: FullDisk,
 }
 

@@ -482,6 +482,7 @@ fn assemble(
                     watchdog: watchdog.clone(),
                     stats,
                     audit,
+                    ended: ended.clone(),
                     full: FullDisk::default(),
                 },
             };

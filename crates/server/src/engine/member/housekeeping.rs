@@ -120,7 +120,7 @@ impl Ensemble {
         for peer in peers {
             error!(
                 peer = peer.0,
-                "two processes run as server {peer} and throw each other out: stop one of them, and give it an id of its own \
+                "two processes run as server {peer} and keep disconnecting each other: stop one of them, and give it an id of its own \
                  in its file `myid` (the addresses of both are in the lines `linked to server {peer}`)"
             );
         }
@@ -128,7 +128,7 @@ impl Ensemble {
             let (me, file) = (self.parts.membership.me, self.parts.data_dir.join("myid"));
             error!(
                 ?accused_by,
-                "another process runs as server {me}, too, and each throws the other out: stop one of the two, and give it an \
+                "another process runs as server {me}, too, and each keeps disconnecting the other: stop one of the two, and give it an \
                  id of its own in its file `myid` (here {})",
                 file.display()
             );

@@ -278,8 +278,12 @@ impl Ensemble {
                 Err(RecoveryError::Store(problem @ StoreError::Full { .. })) => {
                     warn!(%problem, "cannot recover yet; trying again");
                 }
-                // The data on disk cannot be used; an operator has to act.
-                Err(problem) => panic!("cannot use the data any more: {problem}"),
+                Err(problem) => {
+                    let reason = Reason::Data(problem.to_string());
+                    error!("{reason}");
+                    parts.ended.tell(reason);
+                    return None;
+                }
             }
             parts.pause();
         }
