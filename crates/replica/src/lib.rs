@@ -6,6 +6,8 @@
 //!
 //! * [`connection`]: one client connection: frames in, replies and commands out, in order.
 //! * [`client_io`]: the bytes of a connection: input not handled, output not sent, and its end.
+//! * `request`: the requests of a connection. `reading`: reads. `reads_ahead`: reads that travel
+//!   with a later write.
 //! * [`watches`]: the watches of this server's clients.
 //! * [`clocks`]: the time at which each session was last heard, and its expiry.
 //! * [`local`]: sessions that only this server knows.
@@ -14,6 +16,8 @@
 //! * [`engine`]: the turns of a server.
 //! * `withheld`: deliveries that wait until the voters of the next configuration have begun.
 //! * [`ensemble`]: the messages between the servers of an ensemble, and the log that they agree on.
+//! * [`outside`]: requests of an engine to its driver, and its events.
+//! * [`auth`]: schemes of authentication. [`stats`]: counters of connections.
 //! * [`load`]: limits on the requests under way on all connections together.
 //! * [`audit`]: the audit log of changes, as lines.
 //! * [`delivery`]: deliveries of the applier to connections.

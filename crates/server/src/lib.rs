@@ -8,6 +8,14 @@
 //! `oxkeeper-replica`), the contents of the data directory (`oxkeeper-durable`), the command line
 //! (`oxkeeper`).
 //!
+//! * `handoff`: how threads pass work to each other, and sleep. `telemetry`: what they count and
+//!   log: roles, counters, the audit log, the watchdog.
+//! * `auth`: the users of SASL. `net`: sockets and TLS. `peers`: links to other servers.
+//!   `storage`: checkpoints, backups, restores.
+//! * `engine`: the thread of all writes; `engine/member` for a server of an ensemble.
+//! * `io`: client connections and their threads. `observe`: four-letter words, HTTP, metrics.
+//!   `start`: puts a server together, and stops it.
+//!
 //! A module imports only from modules above it in this list; `tests/arrows.rs` checks this:
 
 mod clock;

@@ -32,6 +32,7 @@
 //!   `leadership_transfer`: a leader hands over.
 //! * `upgrading`: the agreed feature level, and entries that are newer than this server.
 //! * `contact`: the time at which the majority, or the leader, was last heard.
+//! * `digests`: comparison of the servers' states.
 //! * `twins`: two processes with one id.
 //! * `pins`: the part of the log that is kept for peers that receive a state.
 //! * `parts`: the parts of a log that go with a state from server to server.

@@ -1,6 +1,6 @@
 //! One server of an ensemble. The parent module describes how it is driven.
 //!
-//! Invariants: an entry is applied once, in order, after it is decided and durable here; a client's
+//! Invariants: an entry is applied once, in order, after it is decided (a leader also waits for its own disk); a client's
 //! command is answered where it came from, when it is applied there; a server with nothing on disk
 //! takes part in nothing until it either founds the ensemble with all others or has installed the
 //! leader's state. The same holds for a server that holds only an imported state: it founds the

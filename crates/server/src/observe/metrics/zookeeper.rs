@@ -1,5 +1,5 @@
 //! The metrics that ZooKeeper also has, with the same name and kind, and a meaning that is correct
-//! here.
+//! here; and one that `mntr` shows in addition, the expiry of the certificate.
 //!
 //! Metrics of mechanisms that do not exist here are left out; docs/metrics.md gives the reason for
 //! each. `srst` resets counters and summaries and, among the gauges, latencies, packets and

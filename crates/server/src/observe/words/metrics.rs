@@ -1,6 +1,6 @@
 //! Metrics as plain values, for `mntr` and other exporters.
 //!
-//! This module owns the metric names of `mntr`; the counters themselves are elsewhere. Source:
+//! This module turns a metric into lines of `mntr`, with the suffixes of summaries. Source:
 //! `MonitorCommand`, `DefaultMetricsProvider#dump`, `AvgMinMaxCounter#values`,
 //! `AvgMinMaxPercentileCounter#values`.
 
