@@ -7,7 +7,7 @@
 use oxkeeper_proto::records::ReplyHeader;
 use oxkeeper_proto::{DecodeError, ErrorCode, Jute, OpCode, Reader, ServerId, SessionId, Text, frame};
 use oxkeeper_state::command::Epoch;
-use oxkeeper_state::{Batch, Change, Command, Watcher};
+use oxkeeper_state::{Batch, Change, ChangeSink, Command};
 
 use crate::Shared;
 use crate::audit::Audit;
@@ -97,7 +97,7 @@ struct Announcer<'a> {
     audit: Option<&'a mut Audit>,
 }
 
-impl Watcher for Announcer<'_> {
+impl ChangeSink for Announcer<'_> {
     fn changed(&mut self, change: Change<'_>) {
         if let Some(audit) = &mut self.audit {
             audit.changed(&change);

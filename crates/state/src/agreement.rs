@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use bytes::BufMut;
 use oxkeeper_proto::{DecodeError, Jute, Reader, ServerId, Zxid};
 
-use crate::apply::{Change, ChangeKind, Watcher};
+use crate::apply::{Change, ChangeKind, ChangeSink};
 use crate::command::{BallotId, Batch, Epoch, Number, Raise, Renewal, VERSION_WANTED, decode_ballot, decode_u64};
 use crate::digest;
 use crate::membership::Membership;
@@ -143,7 +143,7 @@ impl Agreement {
 impl State {
     /// Begins the epoch of a new leader: moves to the next epoch of zxids, and from now on accepts
     /// only batches of the leader's ballot.
-    pub fn begin_epoch(&mut self, epoch: &Epoch<'_>, watcher: &mut dyn Watcher) {
+    pub fn begin_epoch(&mut self, epoch: &Epoch<'_>, watcher: &mut dyn ChangeSink) {
         let zxid = Zxid::new(self.zxid.epoch() + 1, 0);
         assert!(zxid > self.zxid, "after {} comes {zxid}", self.zxid);
         self.zxid = zxid;
@@ -207,7 +207,7 @@ impl State {
     /// ZooKeeper: every server writes the membership by itself when it starts, with the
     /// configuration's version as mzxid and its own time. Here the znode is the same on every
     /// server.
-    pub(crate) fn show_membership(&mut self, watcher: &mut dyn Watcher) {
+    pub(crate) fn show_membership(&mut self, watcher: &mut dyn ChangeSink) {
         let membership = &self.agreement.membership;
         let text = membership.to_string();
         let Some(slot) = self.tree.lookup(CONFIG).filter(|_| !membership.is_empty()) else { return };

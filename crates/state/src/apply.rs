@@ -46,13 +46,13 @@ pub struct Change<'a> {
 }
 
 /// Receiver of changes. It is called for each change in order, while commands are applied.
-pub trait Watcher {
+pub trait ChangeSink {
     /// Handles one change made by the command being applied.
     fn changed(&mut self, change: Change<'_>);
 }
 
 /// Ignores all changes: for replay and tests.
-impl Watcher for () {
+impl ChangeSink for () {
     fn changed(&mut self, _change: Change<'_>) {}
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct Effect<'p> {
 }
 
 impl Effect<'_> {
-    pub(crate) fn announce(&self, zxid: Zxid, watcher: &mut dyn Watcher) {
+    pub(crate) fn announce(&self, zxid: Zxid, watcher: &mut dyn ChangeSink) {
         watcher.changed(Change {
             kind: self.kind,
             path: &self.path,
@@ -102,7 +102,7 @@ impl State {
         command: &Command<'_>,
         time_ms: i64,
         body: &mut Vec<u8>,
-        watcher: &mut dyn Watcher,
+        watcher: &mut dyn ChangeSink,
     ) -> Result<(), ErrorCode> {
         let before = self.zxid;
         // ZooKeeper: neither operation is a transaction.
@@ -130,7 +130,7 @@ impl State {
         &mut self,
         command: &Command<'_>,
         body: &mut Vec<u8>,
-        watcher: &mut dyn Watcher,
+        watcher: &mut dyn ChangeSink,
     ) -> Result<(), ErrorCode> {
         self.check_owner(command)?;
         self.check_expiry(command)?;
@@ -225,7 +225,12 @@ impl State {
 
     /// Applies all operations of a multi or none. Each operation sees the changes of those before
     /// it; the first failure undoes them.
-    fn multi(&mut self, command: &Command<'_>, body: &mut Vec<u8>, watcher: &mut dyn Watcher) -> Result<(), ErrorCode> {
+    fn multi(
+        &mut self,
+        command: &Command<'_>,
+        body: &mut Vec<u8>,
+        watcher: &mut dyn ChangeSink,
+    ) -> Result<(), ErrorCode> {
         let ops = decode_multi(command.body).map_err(|_| ErrorCode::Marshalling)?;
         // ZooKeeper: a null path is a NullPointerException before any operation is tried.
         if ops.iter().any(|op| is_read(op) || op_path(op).is_none()) {

@@ -42,7 +42,7 @@ mod x500;
 pub mod znode;
 
 pub use acl::{AclList, Caller, Identities};
-pub use apply::{Change, ChangeKind, Watcher};
+pub use apply::{Change, ChangeKind, ChangeSink};
 pub use command::{BadEntry, BallotId, Batch, Command, Entry, Epoch, Number, Raise, Renewal};
 pub use digest::Digest;
 pub use dirty::Captured;

@@ -19,7 +19,7 @@ use oxkeeper_proto::{ErrorCode, Jute, OpCode, SessionId, Text};
 
 use crate::acl::{AclId, AclList, Caller, fix_acl, is_open};
 use crate::agreement::CONFIG;
-use crate::apply::{ChangeKind, Effect, Watcher, decoded, put_result_header};
+use crate::apply::{ChangeKind, ChangeSink, Effect, decoded, put_result_header};
 use crate::command::Command;
 use crate::hash_order::Buckets;
 use crate::quota::Track;
@@ -35,7 +35,7 @@ const SPECIAL_PATHS: [&str; 4] = ["/", "/zookeeper", "/zookeeper/quota", "/zooke
 /// undone.
 pub(crate) struct Write<'s> {
     pub(crate) state: &'s mut State,
-    watcher: &'s mut dyn Watcher,
+    watcher: &'s mut dyn ChangeSink,
     pub(crate) caller: Caller<'s>,
     session: SessionId,
     pub(crate) transaction: Option<Transaction>,
@@ -73,11 +73,15 @@ struct NewZnode<'a> {
 }
 
 impl<'s> Write<'s> {
-    pub(crate) fn new(state: &'s mut State, command: &Command<'s>, watcher: &'s mut dyn Watcher) -> Write<'s> {
+    pub(crate) fn new(state: &'s mut State, command: &Command<'s>, watcher: &'s mut dyn ChangeSink) -> Write<'s> {
         Write { state, watcher, caller: command.caller(), session: command.session, transaction: None }
     }
 
-    pub(crate) fn transaction(state: &'s mut State, command: &Command<'s>, watcher: &'s mut dyn Watcher) -> Write<'s> {
+    pub(crate) fn transaction(
+        state: &'s mut State,
+        command: &Command<'s>,
+        watcher: &'s mut dyn ChangeSink,
+    ) -> Write<'s> {
         let transaction = Transaction { unapplied_before: state.unapplied.clone(), ..Transaction::default() };
         Write { transaction: Some(transaction), ..Write::new(state, command, watcher) }
     }

@@ -187,7 +187,7 @@ fn a_renewal_ends_a_configuration_and_nothing_else() {
 fn an_epoch_shows_the_membership_once() {
     #[derive(Default)]
     struct Told(Vec<String>);
-    impl oxkeeper_state::Watcher for Told {
+    impl oxkeeper_state::ChangeSink for Told {
         fn changed(&mut self, change: oxkeeper_state::Change<'_>) {
             self.0.push(change.path.to_owned());
         }

@@ -9,7 +9,7 @@ use oxkeeper_proto::records::{
 };
 use oxkeeper_proto::{Jute, OpCode, SessionId};
 use oxkeeper_state::checkpoint::Loading;
-use oxkeeper_state::{Caller, Change, ChangeKind, Command, Identities, Settings, State, Watcher};
+use oxkeeper_state::{Caller, Change, ChangeKind, ChangeSink, Command, Identities, Settings, State};
 use proptest::prelude::*;
 
 const SESSION: SessionId = SessionId(0x100_0000_0000_0001);
@@ -233,7 +233,7 @@ proptest! {
 #[derive(Default)]
 struct Deleted(Vec<String>);
 
-impl Watcher for Deleted {
+impl ChangeSink for Deleted {
     fn changed(&mut self, change: Change<'_>) {
         assert_eq!(change.kind, ChangeKind::Deleted);
         self.0.push(change.path.to_owned());

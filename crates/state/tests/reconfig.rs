@@ -9,7 +9,7 @@ use oxkeeper_proto::{ErrorCode, Jute, OpCode, ServerId, SessionId};
 use oxkeeper_state::checkpoint::Loading;
 use oxkeeper_state::command::VERSION_WANTED;
 use oxkeeper_state::reconfig::{self, Ruling};
-use oxkeeper_state::{BallotId, Change, Command, Epoch, Identities, Membership, Number, Settings, State, Watcher};
+use oxkeeper_state::{BallotId, Change, ChangeSink, Command, Epoch, Identities, Membership, Number, Settings, State};
 
 const SESSION: SessionId = SessionId(0x100_0000_0000_0001);
 const SYNCED: Ruling = Ruling::SYNCED;
@@ -205,7 +205,7 @@ fn a_client_cannot_rule() {
 #[test]
 fn servers_join_leave_and_change() {
     struct Told(Vec<(String, i64)>);
-    impl Watcher for Told {
+    impl ChangeSink for Told {
         fn changed(&mut self, change: Change<'_>) {
             self.0.push((change.path.to_owned(), change.zxid.0));
         }

@@ -1,15 +1,15 @@
 //! The table of all keys, each defined once: name, form, kind, unit, default, and effect in this server.
 //!
 //! The parser, `oxkeeper config check` and the generated documentation are derived from this table.
-//! To add a key, add a row: [`standalone`] for one server, [`ensemble`] for several, [`security`] for
+//! To add a key, add a row: [`common`] for one server, [`ensemble`] for several, [`security`] for
 //! identities and TLS, [`operations`] for monitoring and for features that only a JVM has.
 //! Invariant: names are unique, and every default is a valid value of the key's own kind (tests below).
 //! Source: `QuorumPeerConfig#parseProperties` and every system property that the server reads.
 
+mod common;
 mod ensemble;
 mod operations;
 mod security;
-mod standalone;
 mod tls;
 
 use super::Config;
@@ -255,7 +255,7 @@ fn decode_java_number(text: &str) -> Option<i64> {
 
 /// Returns all rows, in the order of the documentation.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {
-    let rows = [standalone::KEYS, ensemble::KEYS, security::KEYS];
+    let rows = [common::KEYS, ensemble::KEYS, security::KEYS];
     rows.into_iter().flatten().chain(tls::keys()).chain(operations::KEYS)
 }
 

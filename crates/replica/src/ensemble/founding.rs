@@ -72,7 +72,7 @@ impl Founding {
     }
 
     /// Returns the blank peers that hold another imported state than this server, or none.
-    pub(super) fn unlike(&self, statuses: impl Iterator<Item = (ServerId, Status)>) -> Vec<ServerId> {
+    pub(super) fn peers_with_other_import(&self, statuses: impl Iterator<Item = (ServerId, Status)>) -> Vec<ServerId> {
         let unlike = |(_, status): &(ServerId, Status)| status.is_blank() && status.origin != self.origin;
         statuses.filter(unlike).map(|(peer, _)| peer).collect()
     }

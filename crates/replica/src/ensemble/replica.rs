@@ -473,7 +473,7 @@ impl Replica {
             boot: self.outstanding.boot,
             decided: self.applied.end(),
             end: self.applied.end(),
-            knows: self.most(),
+            knows: self.highest_allowed_level(),
             ..Status::default()
         };
         match &self.participation {
@@ -515,8 +515,8 @@ impl Replica {
 
     /// Returns the peers that are blank but hold another imported state than this server, or none.
     /// For a server that holds at most an imported state.
-    pub fn unlike(&self) -> Vec<ServerId> {
-        self.founding.unlike(self.statuses())
+    pub fn peers_with_other_import(&self) -> Vec<ServerId> {
+        self.founding.peers_with_other_import(self.statuses())
     }
 
     /// Returns the time at which a leader last heard a majority, or any other server its leader.

@@ -1,7 +1,7 @@
 //! OmniPaxos' storage: entries by index over a [`Journal`], with those that are not durable yet in
 //! memory.
 //!
-//! Nothing is written while OmniPaxos runs: changes are staged, and [`Inner::begin`] returns the
+//! Nothing is written while OmniPaxos runs: changes are staged, and [`StagedLog::begin`] returns the
 //! work that makes them durable, as one group unless it is large. Changes that OmniPaxos makes
 //! during that work form the next group. Invariants: the tail in memory holds every entry that is
 //! not durable; entries that a leader's log replaces or adds, and the round in which they were
@@ -44,10 +44,10 @@ impl omnipaxos::storage::Entry for LogEntry {
 /// The storage that OmniPaxos and its driver share.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
-    inner: Arc<Mutex<Inner>>,
+    inner: Arc<Mutex<StagedLog>>,
 }
 
-pub(crate) struct Inner {
+pub(crate) struct StagedLog {
     pub(crate) journal: Box<dyn Journal>,
     /// Entries from `tail_first` on.
     tail: VecDeque<Arc<[u8]>>,
@@ -77,9 +77,9 @@ struct Writing {
     end: u64,
 }
 
-impl fmt::Debug for Inner {
+impl fmt::Debug for StagedLog {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { tail_first, promise, round, decided, .. } = self;
+        let StagedLog { tail_first, promise, round, decided, .. } = self;
         let end = self.end();
         write!(formatter, "{tail_first}..{end}, promise {promise:?}, round {round:?}, decided {decided}")
     }
@@ -96,7 +96,7 @@ impl Store {
         let decided = decided_written.max(applied);
         let applied = decided;
         let tail_first = journal.next_index();
-        let inner = Inner {
+        let inner = StagedLog {
             journal,
             tail: VecDeque::new(),
             tail_first,
@@ -113,7 +113,7 @@ impl Store {
         Store { inner: Arc::new(Mutex::new(inner)) }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, StagedLog> {
         self.inner.lock()
     }
 }
@@ -140,7 +140,7 @@ pub(crate) fn cut(journal: &mut dyn Journal, end: u64, next: &Configuration, bug
     journal.work(vec![ops])
 }
 
-impl Inner {
+impl StagedLog {
     /// Returns one past the newest entry, durable or not.
     pub(crate) fn end(&self) -> u64 {
         self.tail_first + self.tail.len() as u64
@@ -170,7 +170,7 @@ impl Inner {
         self.tail.iter().skip(decided).map(|entry| entry.len()).sum()
     }
 
-    /// Returns whether changes wait for [`Inner::begin`].
+    /// Returns whether changes wait for [`StagedLog::begin`].
     pub(crate) fn is_staged(&self) -> bool {
         !self.ops.is_empty()
     }
@@ -317,7 +317,7 @@ impl Inner {
     }
 
     /// Returns the work that makes everything staged durable, for any thread; the caller calls
-    /// [`Inner::finish`] when it is done. Returns `None` if nothing is staged, or work is under
+    /// [`StagedLog::finish`] when it is done. Returns `None` if nothing is staged, or work is under
     /// way. If the work fails, this server must restart from what it has.
     pub(crate) fn begin(&mut self) -> Option<DiskJob> {
         if !self.is_staged() || self.is_writing() {
@@ -332,7 +332,7 @@ impl Inner {
         Some(self.journal.work(groups))
     }
 
-    /// Returns work that nothing waits for, if there is any, under the rules of [`Inner::begin`].
+    /// Returns work that nothing waits for, if there is any, under the rules of [`StagedLog::begin`].
     pub(crate) fn begin_upkeep(&mut self) -> Option<DiskJob> {
         if !self.is_durable() {
             return None;
@@ -480,7 +480,7 @@ fn split(mut ops: Vec<JournalOp>, indivisible: Vec<Range<usize>>) -> Vec<Vec<Jou
 }
 
 #[cfg(test)]
-impl Inner {
+impl StagedLog {
     pub(crate) fn spoil_decided(&mut self, decided: u64) {
         self.decided = decided;
     }

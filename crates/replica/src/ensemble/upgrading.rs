@@ -42,7 +42,7 @@ pub struct Outdated {
 
 impl Replica {
     /// Returns the highest level that this server allows.
-    pub(super) fn most(&self) -> Level {
+    pub(super) fn highest_allowed_level(&self) -> Level {
         self.config.knows.min(self.config.raises_to)
     }
 
@@ -51,12 +51,12 @@ impl Replica {
         let agreed = self.lead.as_ref()?.raised().max(state.level());
         let knows = |server| match server {
             _ if self.config.bugs.hasty_raise => Some(self.config.knows),
-            me if me == self.config.me => Some(self.most()),
+            me if me == self.config.me => Some(self.highest_allowed_level()),
             peer => self.links.get(&peer).filter(|link| link.up)?.status.map(|status| status.knows),
         };
         let learners = state.membership().ids();
         let mut members = self.configuration.voters.iter().copied().chain(learners);
-        let all = members.try_fold(self.most(), |least, member| Some(least.min(knows(member)?)))?;
+        let all = members.try_fold(self.highest_allowed_level(), |least, member| Some(least.min(knows(member)?)))?;
         (all > agreed).then_some(all)
     }
 
@@ -64,7 +64,7 @@ impl Replica {
     pub(super) fn propose_level(&mut self, shared: &RwLock<Shared>, time_ms: i64) {
         let Some(lead) = self.lead.as_ref().filter(|lead| lead.is_open() && lead.leaving.is_none()) else { return };
         let is_busy = self.next.is_some() || lead.awaited(self.applied.end()).is_some();
-        if is_busy || lead.raised() >= self.most() || !self.consensus().is_some_and(Consensus::leads) {
+        if is_busy || lead.raised() >= self.highest_allowed_level() || !self.consensus().is_some_and(Consensus::leads) {
             return;
         }
         let ballot = Some(ballot::to_id(lead.ballot()));

@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::ended::{Ended, Reason};
 use crate::engine::incarnation::OnDisk;
 use crate::engine::mailbox::{Mailbox, Order, Proposing};
-use crate::engine::member::{self, ConfigKeeper, Ensemble, Incarnation, Parts};
+use crate::engine::member::{self, ConfigKeeper, Incarnation, MemberThread, Parts};
 use crate::engine::restorer::Restorer;
 use crate::engine::standalone::{APPLY_MAX, ENTRY_LEN_MAX, Engine, FullDisk, Surroundings, reaping};
 use crate::io::admission::Admission;
@@ -436,9 +436,10 @@ fn assemble(
                 level_max: level_max(&config),
                 renew,
             };
-            let ensemble = Ensemble::start(parts, incarnation).map_err(|(_, problem)| StartError::Ensemble(problem))?;
+            let thread =
+                MemberThread::start(parts, incarnation).map_err(|(_, problem)| StartError::Ensemble(problem))?;
             spawn("engine", move || {
-                ensemble.run();
+                thread.run();
                 None
             })?
         }

@@ -506,7 +506,7 @@ fn an_ensemble_is_founded_on_one_state() {
         let mut net = Net::of((1..=3).map(blank).collect());
         net.run(2000);
         assert_eq!(net.leaders().len(), usize::from(founds), "{origins:?} {initialize:?}");
-        let unlike = net.servers.iter().any(|server| !server.replica.unlike().is_empty());
+        let unlike = net.servers.iter().any(|server| !server.replica.peers_with_other_import().is_empty());
         assert_eq!(unlike, !founds, "{origins:?}: who is unlike is told");
     };
     let nobody = [false; 3];

@@ -8,16 +8,16 @@ use oxkeeper_proto::records::{
     GetEphemeralsResponse, MultiHeader, PathRecord, Stat,
 };
 use oxkeeper_proto::{Jute, Reader, SessionId};
-use oxkeeper_state::{Caller, Change, ChangeKind, Identities, Settings, State, Watcher};
+use oxkeeper_state::{Caller, Change, ChangeKind, ChangeSink, Identities, Settings, State};
 
 use crate::model::{Kind, Model, Reply, Told};
 use crate::request::{Ask, EXISTING, Entry, Order, SESSIONS, Step, entry, identity};
 
-/// Watcher that records all changes.
+/// ChangeSink that records all changes.
 #[derive(Default)]
 pub(crate) struct Listener(pub(crate) Vec<Told>);
 
-impl Watcher for Listener {
+impl ChangeSink for Listener {
     fn changed(&mut self, change: Change<'_>) {
         let kind = match change.kind {
             ChangeKind::Created => Kind::Created,

@@ -35,7 +35,7 @@ const STOP_PATIENCE: Duration = Duration::from_millis(500);
 const SLOW_DISK_AFTER: Duration = Duration::from_millis(2);
 
 /// State of the engine thread.
-pub(crate) struct Ensemble {
+pub(crate) struct MemberThread {
     pub(super) parts: Parts,
     pub(super) running: Running,
 }
@@ -53,11 +53,11 @@ enum End {
 }
 
 /// State that the two threads share.
-struct Desk<'a> {
+struct SharedEngine<'a> {
     alarm: Arc<Alarm>,
     /// The first thread is waiting for the disk and does not hold the engine.
     disk_works: AtomicBool,
-    engine: Mutex<&'a mut Ensemble>,
+    engine: Mutex<&'a mut MemberThread>,
 }
 
 struct StopAlarm<'a>(&'a Alarm);
@@ -68,7 +68,7 @@ impl Drop for StopAlarm<'_> {
     }
 }
 
-impl Desk<'_> {
+impl SharedEngine<'_> {
     /// Runs the first thread.
     fn work(&self) -> End {
         let mut proposals = Proposals::default();
@@ -89,7 +89,7 @@ impl Desk<'_> {
         }
     }
 
-    fn wait_for_disk(&self, engine: &mut MutexGuard<'_, &mut Ensemble>, work: DiskJob) -> Result<(), JournalFull> {
+    fn wait_for_disk(&self, engine: &mut MutexGuard<'_, &mut MemberThread>, work: DiskJob) -> Result<(), JournalFull> {
         let start = Instant::now();
         engine.parts.watchdog.engine_is_excused();
         self.disk_works.store(true, Ordering::Release);
@@ -122,14 +122,14 @@ impl Desk<'_> {
     }
 }
 
-impl Ensemble {
+impl MemberThread {
     /// Binds the peer port. *Errors*: the port cannot be bound, or the disk is full; the parts are
     /// returned.
-    pub(crate) fn start(parts: Parts, incarnation: Incarnation) -> Result<Ensemble, (Box<Parts>, io::Error)> {
+    pub(crate) fn start(parts: Parts, incarnation: Incarnation) -> Result<MemberThread, (Box<Parts>, io::Error)> {
         match Running::start(&parts, incarnation) {
             Ok(running) => {
                 follow_own_line(&parts);
-                Ok(Ensemble { parts, running })
+                Ok(MemberThread { parts, running })
             }
             Err(problem) => Err((Box::new(parts), problem)),
         }
@@ -154,15 +154,16 @@ impl Ensemble {
 
     fn live(&mut self) -> End {
         let alarm = self.running.peers.alarm();
-        let desk = Desk { alarm, disk_works: AtomicBool::new(false), engine: Mutex::new(self) };
+        let shared_engine = SharedEngine { alarm, disk_works: AtomicBool::new(false), engine: Mutex::new(self) };
         thread::scope(|scope| {
             // Ends the second thread on every exit path.
-            let _stop = StopAlarm(&desk.alarm);
-            let second = thread::Builder::new().name("engine-2".to_owned()).spawn_scoped(scope, || desk.stand_in());
+            let _stop = StopAlarm(&shared_engine.alarm);
+            let second =
+                thread::Builder::new().name("engine-2".to_owned()).spawn_scoped(scope, || shared_engine.stand_in());
             if let Err(error) = second {
                 warn!(%error, "cannot start the engine's second thread; a slow disk will delay every request");
             }
-            desk.work()
+            shared_engine.work()
         })
     }
 

@@ -32,9 +32,9 @@ use parking_lot::{Mutex, RwLock};
 use tracing::{error, info, warn};
 
 use super::config_file::ConfigKeeper;
-use super::engine::Ensemble;
+use super::engine::MemberThread;
 use super::fetch::fetch;
-use super::housekeeping::{BLANK_LOG_INTERVAL_MS, LONELY_LOG_AFTER_MS};
+use super::operator_log::{BLANK_LOG_INTERVAL_MS, LONELY_LOG_AFTER_MS};
 use super::states::{Asked, States};
 use super::watch::{Watch, Watched};
 use crate::clock::Clock;
@@ -209,10 +209,10 @@ impl Running {
         let _ = self.checkpointing.join();
     }
 }
-impl Ensemble {
+impl MemberThread {
     /// Replaces this server's state with a peer's state of at least `at` entries. Returns `None` if
     /// the server is to stop.
-    pub(super) fn install(mut self, peer: ServerId, at: u64) -> Option<Ensemble> {
+    pub(super) fn install(mut self, peer: ServerId, at: u64) -> Option<MemberThread> {
         info!(peer = peer.0, "too far behind for the peers' logs; fetching a snapshot of the state");
         self.stop_serving();
         let (mut newer, connector) = (None, self.running.peers.connector());
@@ -251,7 +251,7 @@ impl Ensemble {
 
     /// Handles a full disk: discards unwritten data, as a crash would, and stays out of the
     /// ensemble until there is space. Returns `None` if the server is to stop.
-    pub(super) fn wait_for_room(mut self) -> Option<Ensemble> {
+    pub(super) fn wait_for_room(mut self) -> Option<MemberThread> {
         error!("the disk is full; leaving the ensemble until there is room. Free some space");
         self.stop_serving();
         self.start_anew(true)
@@ -260,15 +260,15 @@ impl Ensemble {
     /// Starts a new incarnation from the data on disk, as a restart of the process would. `pause`
     /// adds a delay first, for the case that the cause of the last end may also end this one.
     /// Returns `None` if the server is to stop.
-    fn start_anew(self, pause: bool) -> Option<Ensemble> {
-        let Ensemble { mut parts, running } = self;
+    fn start_anew(self, pause: bool) -> Option<MemberThread> {
+        let MemberThread { mut parts, running } = self;
         running.end(&parts);
         if pause {
             parts.pause();
         }
         while !parts.proposing.is_to_stop() {
             match next_incarnation(&parts) {
-                Ok(incarnation) => match Ensemble::start(parts, incarnation) {
+                Ok(incarnation) => match MemberThread::start(parts, incarnation) {
                     Ok(ensemble) => return Some(ensemble),
                     Err((returned, problem)) => {
                         warn!(%problem, "cannot recover yet; trying again");

@@ -5,7 +5,7 @@
 //! everything that arrived goes into the next entry. It is intended that the thread hears nothing
 //! while its disk is stuck: such a leader is replaced.
 //!
-//! * `engine`: the thread. `housekeeping`: its periodic tasks. `watch`: checks that the thread
+//! * `engine`: the thread. `operator_log`: its periodic tasks. `watch`: checks that the thread
 //!   makes progress.
 //! * `config_file`: updates `zoo.cfg` when the members change.
 //! * `incarnation`: begins and ends incarnations, one for each recovery from disk. `fetch`: fetches
@@ -14,12 +14,12 @@
 mod config_file;
 mod engine;
 mod fetch;
-mod housekeeping;
 mod incarnation;
+mod operator_log;
 mod outside;
 mod states;
 mod watch;
 
 pub(crate) use config_file::{ConfigKeeper, compare};
-pub(crate) use engine::Ensemble;
+pub(crate) use engine::MemberThread;
 pub(crate) use incarnation::{Incarnation, Parts, member_ids};

@@ -7,7 +7,7 @@ use oxkeeper_replica::Serving;
 use oxkeeper_replica::ensemble::{Mismatch, Role, TwinReport};
 use tracing::{error, info, warn};
 
-use super::engine::Ensemble;
+use super::engine::MemberThread;
 use super::incarnation::{Agreed, INITIALIZE};
 use crate::ended::Reason;
 use crate::telemetry::role::{self, Learners};
@@ -23,7 +23,7 @@ const LONELY_LOG_INTERVAL_MS: u64 = 60_000;
 /// Interval between messages about a server that runs twice, ms.
 const TWIN_LOG_INTERVAL_MS: u64 = 10_000;
 
-impl Ensemble {
+impl MemberThread {
     /// Performs the periodic tasks that only a real server needs.
     pub(super) fn housekeep(&mut self) {
         let now_ms = self.parts.clock.now_ms();
@@ -55,7 +55,8 @@ impl Ensemble {
     fn complain_if_blank(&mut self, now_ms: u64) {
         if self.running.engine.replica().role() == Role::Uninitialized && now_ms >= self.running.next_blank_log_ms {
             self.running.next_blank_log_ms = now_ms + BLANK_LOG_INTERVAL_MS;
-            let (linked, unlike) = (self.running.engine.replica().linked(), self.running.engine.replica().unlike());
+            let (linked, unlike) =
+                (self.running.engine.replica().linked(), self.running.engine.replica().peers_with_other_import());
             let imported = self.parts.shared.read().state.ensemble() != 0;
             if !unlike.is_empty() {
                 warn!(
