@@ -1,7 +1,7 @@
 """Registers and runs the cases of a suite written in Python; prints the lines of compat-tests/README.md.
 
-A case is a function; its name, underscores as spaces, names the case. Cases run side by side, except those that disturb the
-whole server (`alone=True`), which run one at a time after the others. A case that hangs fails at its limit and is left behind.
+A case is a function; its name, with underscores as spaces, names the case. Cases run side by side, except those that disturb the
+whole server (`alone=True`), which run one at a time after the others. A case that hangs fails at its limit and is abandoned.
 """
 
 import os
@@ -26,7 +26,7 @@ def case(feature, alone=False):
 
 
 def eventually(condition, limit_s=15.0):
-    """The condition's first true value; fails when there is none within the limit."""
+    """Polls until the condition is true and returns its value; fails when that takes longer than the limit."""
     deadline = time.monotonic() + limit_s
     while not (value := condition()):
         if time.monotonic() > deadline:
@@ -41,7 +41,7 @@ def equal(actual, expected):
 
 
 def raises(expected, function, *arguments, **named):
-    """Calls the function, which must raise exactly this class."""
+    """Calls the function and requires it to raise exactly this class."""
     try:
         value = function(*arguments, **named)
     except Exception as error:
@@ -52,7 +52,7 @@ def raises(expected, function, *arguments, **named):
 
 
 def reason_of(error):
-    """One line: what went wrong, and the line of the case it went wrong in."""
+    """Returns one line that says what went wrong, and which line of the case it happened in."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if os.sep + ".work" + os.sep not in frame.filename and not frame.filename.endswith("lib/cases.py")]
     place = f" ({os.path.basename(own[-1].filename)}:{own[-1].lineno})" if own else ""
@@ -60,7 +60,7 @@ def reason_of(error):
 
 
 def _in_thread(function):
-    """Runs the function in a thread the process does not wait for. Returns its Future."""
+    """Runs the function in a thread that the process does not wait for. Returns its Future."""
     future = Future()
 
     def run():
@@ -74,7 +74,7 @@ def _in_thread(function):
 
 
 def _say(line):
-    """One write a line: cases end at the same time."""
+    """Prints each line with a single write, because cases end at the same time."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
@@ -92,7 +92,7 @@ def _run(feature, function, with_scope):
 
 
 def run_all(with_scope):
-    """Runs every registered case as `with_scope(case)` and ends the process. Arguments select cases by a part of their name."""
+    """Runs every registered case as `with_scope(case)` and ends the process. The arguments select cases by a part of their name."""
     wanted = [
         (feature, function, alone)
         for feature, function, alone in _registered

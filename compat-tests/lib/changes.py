@@ -1,8 +1,8 @@
-"""Faults around changes of the members: each asks for changes, and does harm while they are made.
+"""Faults during membership changes: each fault asks for changes and injects failures while they are under way.
 
-A change names the version it is made from, so that one whose outcome is unknown can only take effect instead of the next one, never
-behind it. Invariant: of two changes from one version at most one was acknowledged; the version that is shown is never lower than one
-that was. Every fault leaves it to `restore` to bring the ensemble back to the members it began with, and spares to nobody.
+A change names the version it starts from. So a change whose outcome is unknown can only replace the next one, and can never take
+effect after it. Invariant: of two changes from one version at most one is acknowledged, and the version that servers show is never
+lower than an acknowledged one. No fault cleans up: `restore` brings the ensemble back to its initial members and frees the spares.
 """
 
 import threading
@@ -14,7 +14,7 @@ from workload import OPEN_OUTCOME, Acknowledged, connect
 
 CONFIG = "/zookeeper/config"
 SUPER = [("digest", "super:admin")]
-# A change that takes longer is one whose outcome is unknown.
+# The outcome of a change that takes longer is unknown.
 ANSWER_LIMIT_S = 15.0
 RESTORE_LIMIT_S = 90.0
 CONVERGE_LIMIT_S = 10.0
@@ -22,7 +22,7 @@ STORM_S = 7.0
 
 
 def shown(client):
-    """The lines of the servers, sorted, and the version."""
+    """Returns the sorted lines of the servers, and the version."""
     data, _ = client.get_async(CONFIG).get(timeout=ANSWER_LIMIT_S)
     *lines, version = data.decode().split("\n")
     return sorted(lines), int(version.partition("=")[2], 16)
@@ -36,7 +36,7 @@ class Changes:
     def __init__(self, ensemble, record):
         self.ensemble, self.record = ensemble, record
         self.clients = [connect(self.hosts(), auth_data=SUPER) for _ in range(2)]
-        self.made = {}  # version -> the one that was acknowledged to follow it
+        self.made = {}  # version -> the change from it that was acknowledged
         self.counts = {"done": 0, "refused": 0, "unknown": 0}
 
     def hosts(self):
@@ -50,7 +50,7 @@ class Changes:
     # --- one change ------------------------------------------------------------------------------------------------------
 
     def ask(self, joining=(), leaving=(), client=0, then=lambda: None):
-        """Asks for one change, from the members as they are; calls `then` while it is under way. Whether it was made."""
+        """Asks for one change to the current members and calls `then` while it is under way. Returns whether the change was made."""
         client = self.clients[client]
         outcome = "unknown"
         start = time.monotonic()
@@ -64,7 +64,7 @@ class Changes:
             _, stat = asked.get(timeout=ANSWER_LIMIT_S)
             outcome = "done"
             self.acknowledged(version, stat.mzxid, start, f"reconfig {named}")
-        # Bad arguments: the other change came first, and fewer than two voters would be left.
+        # Bad arguments: the other change came first, and this one would leave fewer than two voters.
         except (BadArgumentsError, BadVersionError, NewConfigNoQuorumError, ReconfigInProcessError):
             outcome = "refused"
         except (*OPEN_OUTCOME, KazooTimeoutError):
@@ -81,7 +81,7 @@ class Changes:
         self.record.writes.append(Acknowledged(start, time.monotonic(), zxid, what))
 
     def make(self, joining=(), leaving=(), limit_s=RESTORE_LIMIT_S):
-        """Asks until it is done."""
+        """Asks for the change until it is made."""
         deadline = time.monotonic() + limit_s
         while not self.ask(joining, leaving):
             if time.monotonic() > deadline:
@@ -183,7 +183,7 @@ class Changes:
         number, other = rng.sample(self.ensemble.numbers, 2)
         spare = self.ensemble.spares[0]
         self.ensemble.spawn(spare)
-        # Of four voters two with empty disks would be one too many.
+        # Among four voters, two with empty disks would be one too many.
         self.ensemble.wait_serving([spare])
         self.add(spare)
         self.remove(number)
@@ -218,7 +218,7 @@ class Changes:
         everybody = list(self.ensemble.members)
         while time.monotonic() < deadline:
             joining = rng.sample(everybody, rng.choice((0, 1, 1, 2)))
-            # Two voters are the fewest there are, in ZooKeeper, too.
+            # An ensemble needs at least two voters; ZooKeeper requires this, too.
             leaving = rng.sample([number for number in everybody if number not in joining], rng.choice((0, 1, 1)))
             lines = [self.ensemble.line(number, rng.choice(("participant", "participant", "observer"))) for number in joining]
             if self.is_possible(lines, leaving):
@@ -226,7 +226,7 @@ class Changes:
             time.sleep(rng.uniform(0.0, 0.3))
 
     def is_possible(self, joining, leaving):
-        """Whether two voters stay at least, if nothing else changes meanwhile."""
+        """Returns whether at least two voters remain, provided nothing else changes meanwhile."""
         try:
             lines, _ = shown(self.clients[0])
         except (*OPEN_OUTCOME, KazooTimeoutError):
@@ -263,7 +263,7 @@ class Changes:
     # --- afterwards ------------------------------------------------------------------------------------------------------
 
     def restore(self):
-        """The members are those of the beginning again, and spares have empty disks. Everything runs, and some serve."""
+        """Restores the initial members and empties the disks of the spares. Every server runs, and some serve."""
         deadline = time.monotonic() + RESTORE_LIMIT_S
         wanted = [self.ensemble.line(number) for number in self.ensemble.numbers]
         while True:
@@ -292,7 +292,7 @@ class Changes:
         return False
 
     def differences(self, clients):
-        """How what the servers show of the members differs from each other and from what was acknowledged."""
+        """Returns how the members the servers show differ among the servers and from the acknowledged changes."""
         deadline = time.monotonic() + CONVERGE_LIMIT_S
         wanted = sorted(self.ensemble.line(number) for number in self.ensemble.numbers)
         highest = max(self.made.values(), default=0)

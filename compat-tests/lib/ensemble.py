@@ -1,9 +1,9 @@
-"""An ensemble of real servers on this machine, and all that can befall it: what scripts/ensemble and the fault runs use.
+"""An ensemble of real servers on this machine, and the faults it can suffer; used by scripts/ensemble and the fault runs.
 
 Owns a directory: `ensemble.json`, one sub-directory per server (zoo.cfg, data, server.log, pid), and the network between them.
-*Spares* are servers that have a place and belong to nobody yet: `numbers` are the others.
-Invariant: all state is in that directory, so that any process can go on where another stopped; only processes whose pid files
-are there are ever signalled.
+*Spares* are servers that have a directory but are not members yet; `numbers` lists the members.
+Invariant: all state is in that directory, so any process can continue where another stopped. Only processes whose pid files
+are in that directory are ever signalled.
 """
 
 import json
@@ -30,7 +30,7 @@ class Ensemble:
 
     @classmethod
     def create(cls, kind, count, directory, network_kind="auto", settings=ZOO_CFG, spares=0):
-        """Writes the configurations of a fresh ensemble, `settings` and what makes it one; starts nothing."""
+        """Writes the configurations of a fresh ensemble: `settings` plus the lines that make it an ensemble. Starts nothing."""
         directory = Path(directory).resolve()
         directory.mkdir(parents=True, exist_ok=True)
         if any(directory.iterdir()):
@@ -48,7 +48,7 @@ class Ensemble:
         return ensemble
 
     def furnish(self, number):
-        """A place for one server, and an empty disk."""
+        """Creates the directory and an empty disk for one server."""
         directory = self.directory / f"server-{number}"
         (directory / "data").mkdir(parents=True)
         (directory / "data" / "myid").write_text(f"{number}\n")
@@ -62,7 +62,7 @@ class Ensemble:
         (self.directory / DESCRIPTION).write_text(json.dumps(described, indent=1))
 
     def configure(self, number, known, role="participant"):
-        """Writes a zoo.cfg that names these servers and itself; what the server has made of the former one is gone."""
+        """Writes a zoo.cfg that names these servers and itself; deletes the old one and every file the server made from it."""
         directory = self.members[number].directory
         for path in directory.glob("zoo.cfg*"):
             path.unlink()
@@ -71,13 +71,13 @@ class Ensemble:
         (directory / "zoo.cfg").write_text(f"{self.settings}dataDir={directory / 'data'}\n{peer_type}{lines}")
 
     def line(self, number, role="participant", viewer=None):
-        """A server's line, as `viewer` (it itself, if nobody is named) knows it."""
+        """Returns a server's line as `viewer` knows it; without a viewer, as the server itself knows it."""
         host, first, second = self.network.peer_address(viewer or number, number)
         client_host, client_port = self.network.client_address(number)
         return f"server.{number}={host}:{first}:{second}:{role};{client_host}:{client_port}"
 
     def names_itself(self, number):
-        """Whether a server's configuration still has a line for it: with none it does not start."""
+        """Returns whether a server's configuration still has a line for that server; without one it does not start."""
         config = self.members[number].directory / "zoo.cfg"
         lines = [line for path in (config, dynamic_file(config)) for line in lines_of(path)]
         return any(line.startswith(f"server.{number}=") for line in lines)
@@ -99,7 +99,7 @@ class Ensemble:
         self.wait_serving()
 
     def stop(self):
-        """Ends every server and takes the network down, whatever state they are in. Returns what went wrong."""
+        """Ends every server and takes the network down, in any state. Returns what went wrong."""
         for number in self.members:
             self.resume(number)
         complaints = []
@@ -112,7 +112,7 @@ class Ensemble:
         return complaints
 
     def wait_serving(self, numbers=None, limit_s=START_TIMEOUT_S):
-        """Until each of the servers leads, follows or observes, and one of all leads."""
+        """Waits until each of the servers leads, follows or observes, and until one member of the ensemble leads."""
         wanted = set(numbers or self.numbers)
         deadline = time.monotonic() + limit_s
         while True:
@@ -126,7 +126,7 @@ class Ensemble:
             time.sleep(0.05)
 
     def modes(self, timeout_s=1.0):
-        """What each server says it is; None for those that say nothing or do not serve."""
+        """Returns the mode each server reports; None for servers that do not answer or do not serve."""
         return {number: self.mode(number, timeout_s) for number in self.members}
 
     def mode(self, number, timeout_s=1.0):
@@ -149,7 +149,7 @@ class Ensemble:
     # --- one server ------------------------------------------------------------------------------------------------------
 
     def state(self, number):
-        """`running`, `paused`, `stopped`, or `died`: gone without having been asked to."""
+        """Returns `running`, `paused`, `stopped`, or `died`, which means that the process ended without being asked to."""
         member = self.members[number]
         pid = member.pid()
         if pid is None:
@@ -166,20 +166,20 @@ class Ensemble:
         self.members[number].signal(signal.SIGCONT)
 
     def restart(self, number, limit_s=START_TIMEOUT_S):
-        """SIGTERM if it runs, then a start; waits until it serves."""
+        """Ends a running server with SIGTERM, then starts it and waits until it serves."""
         self.resume(number)
         self.members[number].end(signal.SIGTERM)
         self.spawn(number)
         self.wait_serving([number], limit_s)
 
     def spawn(self, number):
-        """One that was removed gets a configuration that names it again, as from an operator who wants it back."""
+        """Starts a server. If it was removed, first writes a configuration that names it again, as an operator would."""
         if not self.names_itself(number):
             self.configure(number, self.numbers)
         self.members[number].spawn()
 
     def wipe(self, number):
-        """Kills it and takes everything off its disk but its number."""
+        """Kills a server and deletes everything on its disk except its number."""
         self.kill(number)
         data = self.members[number].directory / "data"
         for path in data.iterdir():
@@ -189,7 +189,7 @@ class Ensemble:
     # --- who belongs to it -----------------------------------------------------------------------------------------------
 
     def add(self, role, ask):
-        """One more server, with an empty disk: it is started, and `ask` is given its line until that says it belongs. Its number."""
+        """Starts one more server with an empty disk and calls `ask` with its line until `ask` says it joined. Returns its number."""
         if not self.spares:
             self.network.add()
             number = max(self.members) + 1
@@ -207,7 +207,7 @@ class Ensemble:
         return number
 
     def remove(self, number, ask):
-        """Once `ask` says that it does not belong any more it is ended; its place waits for the next one."""
+        """Ends a server once `ask` says that it is no longer a member; keeps its directory for the next server."""
         ask(number)
         self.members[number].end(signal.SIGTERM)
         self.spares.append(number)
@@ -216,7 +216,7 @@ class Ensemble:
     # --- the network -----------------------------------------------------------------------------------------------------
 
     def partition(self, groups):
-        """Two servers hear each other iff some group has both: [[1, 2], [2, 3]] is a chain, [[1, 2]] also cuts 3 off."""
+        """Lets two servers reach each other iff some group has both: [[1, 2], [2, 3]] is a chain, [[1, 2]] also cuts 3 off."""
         self.network.heal()
         self.network.cut(network.separated(groups, len(self.members)))
 
@@ -229,13 +229,13 @@ class Ensemble:
 
 
 def dynamic_file(config):
-    """The file with the server lines, if a zoo.cfg names one."""
+    """Returns the file with the server lines, if a zoo.cfg names one."""
     named = [line.partition("=")[2] for line in lines_of(config) if line.startswith("dynamicConfigFile=")]
     return Path(named[0]) if named else None
 
 
 def lines_of(path):
-    """None of a file that is not there: a server replaces its files while one looks."""
+    """Returns the lines of a file, or None if it is missing: a server may replace its files during the read."""
     try:
         return path.read_text().splitlines() if path else []
     except FileNotFoundError:

@@ -1,11 +1,11 @@
-"""Decides whether the operations on one register could have taken effect one at a time, each between its start and its end.
+"""Decides whether operations on one register could each have taken effect atomically, between their start and their end.
 
-The register is a znode: a value and a version that every write raises by one. The search is Wing and Gong's, with Lowe's memory of
-the (operations done, state) pairs that led nowhere, as Porcupine does it. An operation of unknown outcome may take effect at any time
-after its start, or never.
+The register is a znode: a value and a version that every write increments. The search is Wing and Gong's, with Lowe's cache of
+the (operations done, state) pairs that led nowhere, as in Porcupine. An operation whose outcome is unknown may take effect at any
+time after its start, or never.
 
-Two shortcuts keep unknown outcomes from making the search exponential. A version that somebody saw has one value, so nothing
-else is tried there. And unknown writes whose values nobody saw are alike: only the oldest is tried.
+Two shortcuts keep unknown outcomes from making the search exponential. If a version was observed, its value is known, so the search
+tries no other value for it. And unknown writes whose values nobody observed are interchangeable: only the oldest is tried.
 """
 
 import dataclasses
@@ -17,9 +17,9 @@ OK, FAIL, UNKNOWN = "ok", "fail", "unknown"
 
 @dataclasses.dataclass(frozen=True)
 class Op:
-    """`value` was written or read; `version` is the one read, or the one the write made; `expected` is a CAS's condition.
+    """An operation. `value` was written or read; `version` was read or made by the write; `expected` is the condition of a CAS.
 
-    A CAS that failed says that the version was not `expected`; a write that failed says nothing.
+    A failed CAS shows that the version was not `expected`; a failed write shows nothing.
     """
 
     client: object
@@ -39,7 +39,7 @@ class Op:
 
 
 def step(state, op):
-    """The state after `op`, or None where `op` cannot have had its outcome."""
+    """Returns the state after `op`, or None if `op` cannot have had its outcome in this state."""
     value, version = state
     if op.outcome == FAIL:
         return state if version != op.expected else None
@@ -51,7 +51,7 @@ def step(state, op):
 
 
 class Entry:
-    """A start or an end in the list of those not yet explained; `partner` is a start's end."""
+    """A start or an end in the list of those not yet explained; `partner` of a start is its end."""
 
     __slots__ = ("op", "bit", "partner", "blank", "previous", "next")
 
@@ -77,7 +77,7 @@ def relevant(op):
 
 
 def listed(ops, seen_values):
-    """The head of the list of starts and ends in time order. Where both fall together the start comes first: they overlap."""
+    """Returns the head of the list of starts and ends in time order. At equal times the start comes first: the two overlap."""
     moments = []
     for number, op in enumerate(ops):
         known = op.outcome != UNKNOWN
@@ -94,7 +94,7 @@ def listed(ops, seen_values):
 
 
 def check(history, initial=(None, 0)):
-    """None if the history is linearizable from `initial`; otherwise what is wrong, in words."""
+    """Returns None if the history is linearizable from `initial`, and otherwise a description of the violation."""
     ops = [op for op in history if relevant(op)]
     assert all(op.start <= op.end for op in ops)
     value_at = {initial[1]: initial[0]}
@@ -126,7 +126,7 @@ def search(ops, state, value_at):
             blank_tried = blank_tried or entry.blank
             entry = entry.next
             continue
-        # An operation ended that nothing so far allows: the last choice was wrong.
+        # An operation ended that no choice so far allows: the last choice was wrong.
         if remaining < furthest[0]:
             furthest = (remaining, entry.op, state)
         if not path:

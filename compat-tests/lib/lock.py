@@ -1,4 +1,4 @@
-"""Curator's lock, held while the servers restart, over connections that JVM flags make TLS or SASL ones (compat.tls.Lock)."""
+"""Holds Curator's lock while the servers restart, over connections that JVM flags make use TLS or SASL (compat.tls.Lock)."""
 
 import subprocess
 from pathlib import Path
@@ -9,7 +9,7 @@ HELD = "reconnected: true\nsame session: true\nmine: x\ntold: true\ntaken from t
 
 
 def outlives_a_restart(connect, flags, restart):
-    """Who holds it, and what the program says after the restart: `HELD`, if all is well."""
+    """Returns the lock holder, and what the program prints after the restart: `HELD` if all is well."""
     quick_start = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m"]
     command = ["java", *quick_start, *flags, "-cp", f"{JARS}/classes:{JARS}/lib/*", "compat.tls.Lock", connect]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:

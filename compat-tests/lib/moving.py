@@ -1,4 +1,4 @@
-"""Moving data between Apache ZooKeeper and oxkeeper, for `migration`: servers in one directory, `oxkeeper import` and `export`, and a
+"""Moves data between Apache ZooKeeper and oxkeeper for `migration`: servers in one directory, `oxkeeper import` and `export`, and a
 client that reads a whole tree."""
 
 import subprocess
@@ -12,16 +12,16 @@ import wire  # noqa: E402
 from connection import Connection  # noqa: E402
 from server import Deployment, free_ports, oxkeeper_binary  # noqa: E402
 
-# Each server writes these by itself.
+# Each server writes these znodes itself.
 OWN = ("/zookeeper/config",)
 
 
 class Refused(Exception):
-    """A request that should have succeeded."""
+    """Raised when a request fails that should have succeeded."""
 
 
 class Client(Connection):
-    """A session of the super user, who may read everything."""
+    """A session of the super user, who may read every znode."""
 
     def __init__(self, port, **request):
         super().__init__(("127.0.0.1", port))
@@ -39,7 +39,7 @@ class Client(Connection):
         return self.do(wire.exists(path)).stat()
 
     def tree(self):
-        """Every znode: path -> data, ACL, Stat."""
+        """Returns every znode as a map: path -> data, ACL, Stat."""
         found, paths = {}, ["/"]
         for path in paths:
             reader = self.do(wire.get_data(path))
@@ -53,7 +53,7 @@ class Client(Connection):
 
 
 def oxkeeper(*arguments, fails=False):
-    """Runs the command; what it printed."""
+    """Runs the command and returns its output."""
     done = subprocess.run([oxkeeper_binary(), *map(str, arguments)], capture_output=True, text=True, timeout=60)
     if (done.returncode != 0) != fails:
         raise Refused(f"oxkeeper {' '.join(map(str, arguments))}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
@@ -61,7 +61,7 @@ def oxkeeper(*arguments, fails=False):
 
 
 class Servers:
-    """Deployments in one directory, and processes of their clients, ended with it."""
+    """Deployments in one directory, and client processes; all end together."""
 
     def __init__(self, directory):
         self.directory = Path(directory)
@@ -97,14 +97,14 @@ def config(member):
 
 
 def compare(got, expected, what, ignore=()):
-    """Both ways; of what is reaped meanwhile, and of its parent, nothing can be said."""
+    """Compares in both directions, except the `ignore` paths: znodes that may be reaped meanwhile, and their parents."""
     for path in sorted(set(got) | set(expected)):
         if path not in ignore and got.get(path) != expected.get(path):
             raise AssertionError(f"{what}: {path}\n  got      {got.get(path)}\n  expected {expected.get(path)}")
 
 
 def files(member, kind):
-    """The snapshots or logs of Apache ZooKeeper, oldest first."""
+    """Returns the snapshots or logs of Apache ZooKeeper, oldest first."""
     return sorted((data_dir(member) / "version-2").glob(f"{kind}.*"), key=snapshot_zxid)
 
 
@@ -113,7 +113,7 @@ def snapshot_zxid(path):
 
 
 def eventually(condition, what):
-    """Waits for what must happen, however slow the machine is."""
+    """Waits for a condition that must become true, however slow the machine is."""
     deadline = time.monotonic() + 60
     while not condition():
         if time.monotonic() > deadline:

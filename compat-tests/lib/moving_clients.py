@@ -1,4 +1,4 @@
-"""Cases of `migration`: clients that stay while their server changes from Apache ZooKeeper to oxkeeper on the same address, and back."""
+"""Cases of `migration`: clients that stay connected while their server changes from Apache ZooKeeper to oxkeeper and back."""
 
 import logging
 import subprocess
@@ -13,7 +13,7 @@ sys.path.insert(0, str(WORK / "kazoo"))
 
 
 class Clients:
-    """One server at a time, on one port, and clients that notice nothing but a lost connection."""
+    """One server at a time on one port, and clients that only notice a lost connection."""
 
     def __init__(self, servers, kind):
         self.servers, self.kind = servers, kind
@@ -37,19 +37,19 @@ class Clients:
         self.servers.clients.append(self.curator.process)
         self.clickhouse_before = ClickHouse(self.port)
         self.clickhouse_before.do(wire.create("/is_active", b"replica", flags=wire.Flags.EPHEMERAL))
-        # Apache ZooKeeper gives it another session, too, and keeps the first.
+        # Apache ZooKeeper also gives this client a second session, and keeps the first.
         again = ClickHouse(self.port, self.clickhouse_before.last_zxid)
         assert again.answer.session not in (0, self.clickhouse_before.answer.session), again.answer
         assert again.ask(wire.create("/is_active")).err == wire.Err.NODE_EXISTS
         again.end_session()
-        # It uses what the server grants.
+        # The client uses the timeout that the server grants.
         assert self.clickhouse_before.answer.timeout_ms == 10_000, self.clickhouse_before.answer
         self.kazoo.check()
         self.curator.check()
         self.replace_with("oxkeeper", "import")
 
     def replace_with(self, kind, how):
-        """The server ends, and another one of its data takes its port."""
+        """Ends the server and starts another one on its data and its port."""
         former, (member,) = self.server, self.server.members
         former.stop()
         self.server = self.servers.create(kind, port=self.port)
@@ -74,11 +74,11 @@ class Clients:
         observer = Client(self.port)
         owner = observer.do(wire.exists("/is_active")).stat().ephemeral_owner
         assert owner == before.answer.session, hex(owner)
-        # Whoever asks for the old session gets it.
+        # A client that asks for the old session gets it.
         resumed = Client(self.port, session=before.answer.session, password=before.answer.password)
         assert resumed.answer.session == before.answer.session, resumed.answer
         resumed.close()
-        # Nobody does: it ends after its timeout, and what waits for it goes on.
+        # No client does: the session ends after its timeout, and whoever waits for that continues.
         def is_gone():
             again.settle()
             return observer.ask(wire.exists("/is_active")).err == wire.Err.NO_NODE
@@ -97,7 +97,7 @@ class Clients:
 
 
 class ClickHouse(Client):
-    """What its client sends: no session, an empty password, the newest zxid it has seen, and that a read-only server will do."""
+    """A client that connects as ClickHouse does: no session, an empty password, the newest zxid it saw, and read-only allowed."""
 
     def __init__(self, port, last_zxid=0):
         super().__init__(port, session=0, password=bytes(16), last_zxid=last_zxid, read_only=True)
@@ -127,7 +127,7 @@ class Kazoo:
         self.client.retry(self.client.get, "/")
         assert not self.lost and self.client.client_id[0] == self.session, (self.lost, self.client.client_id)
         check_owned(self.port, "/kazoo", self.session)
-        # Nobody else gets the lock.
+        # No other client gets the lock.
         children = self.client.retry(self.client.get_children, "/kazoo/lock")
         assert children == [self.node] and self.lock.is_acquired, children
 
@@ -138,7 +138,7 @@ class Kazoo:
 
 
 class Curator:
-    """A process with Curator's mutex and an ephemeral znode below `/curator`."""
+    """A process that holds Curator's mutex and an ephemeral znode below `/curator`."""
 
     def __init__(self, port):
         subprocess.run([COMPAT_DIR / "java" / "install"], check=True, stdout=subprocess.DEVNULL)
@@ -169,7 +169,7 @@ class Curator:
 
 
 def check_owned(port, path, session):
-    """The ephemeral znode and the lock's are the session's."""
+    """Checks that the session owns the ephemeral znode and the lock's znode."""
     observer = Client(port)
     reader = observer.do(wire.get_children(f"{path}/lock"))
     (lock,) = reader.vector(reader.ustring)

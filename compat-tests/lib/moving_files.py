@@ -1,5 +1,5 @@
-"""Cases of `migration`: directories as crashes, purges, lost files and forgotten options leave them. Apache ZooKeeper itself is started
-from each of them, too."""
+"""Cases of `migration`: directories in the state that crashes, purges, lost files and forgotten options leave behind. Apache ZooKeeper
+itself is also started from each of them."""
 
 import json
 import shutil
@@ -12,14 +12,14 @@ from connection import Connection
 from moving import Client, Refused, compare, config, data_dir, eventually, files, oxkeeper
 from server import free_ports
 
-# Of each of so many threads, in one round: a snapshot takes longer with each.
+# Number of znodes each thread creates in a round: a snapshot takes longer with more of them.
 CREATES = 2000
 THREADS = 6
 ROUNDS_MAX = 5
 
 
 class Files:
-    """What `import` makes of a directory, and what it refuses."""
+    """Checks what `import` produces from a directory, and what it refuses."""
 
     def __init__(self, servers, kind):
         self.servers, self.kind = servers, kind
@@ -41,7 +41,7 @@ class Files:
         return self.servers.directory / f"target-{self.targets}"
 
     def imported(self, source, *options):
-        """Imports into a server of ours and starts it: what import said, and a client."""
+        """Imports into one of our servers and starts it. Returns the output of the import, and a client."""
         target = self.servers.create("oxkeeper")
         said = oxkeeper("import", source, "--config", config(target.members[0]), *options)
         target.start()
@@ -70,7 +70,7 @@ class Files:
             source.start()
         else:
             raise AssertionError("no snapshot was taken while znodes were created")
-        # From each of them, the newest first.
+        # Import from each of them, newest first.
         for snapshot in reversed(snapshots):
             said, client = self.imported(data_dir(member))
             assert "ACLs that are neither" not in said and "the tree digest matches that of" in said, said
@@ -95,7 +95,7 @@ class Files:
             self.refused_and_accepted(member, what, loss)
 
     def unnoticed(self):
-        """ZooKeeper: serves a part of the znodes, from the first and the last of these without a word."""
+        """ZooKeeper serves only part of the znodes; in the first and the last of these cases it does so silently."""
         source = self.written(snapshots=3)
 
         def first(member):
@@ -126,7 +126,7 @@ class Files:
         assert "lost (--accept-loss)" in said and loss in said and "INCOMPLETE" in said, f"{what}: {said}"
 
     def written(self, snapshots=1):
-        """A server with several logs and only its first snapshots, killed."""
+        """Returns a killed server with several logs but only its first snapshots."""
         source = self.servers.create(self.kind, ["snapCount=60"])
         source.start()
         (member,) = source.members
@@ -181,7 +181,7 @@ class Files:
         compare(Client(target.members[0].port).tree(), there, "from logs alone")
 
     def server_255(self):
-        """Until the machine was up for five hours, ids of its sessions read as owners of TTL znodes."""
+        """Session ids of server 255 look like owners of TTL znodes until the machine has been up for five hours."""
         source = self.servers.create(self.kind)
         (member,) = source.members
         peer, election = free_ports(2)
@@ -206,14 +206,14 @@ class Files:
 
 
     def acl_nowhere(self):
-        """ZooKeeper: starts, and answers MarshallingError to whatever needs the ACL, the super user's setACL too."""
+        """ZooKeeper starts, and answers MarshallingError to every request that needs the ACL, even the super user's setACL."""
         source = self.crafted(("/nowhere", 57, 1))
         source.start()
         requests = [wire.get_data("/nowhere"), wire.set_data("/nowhere", b"x"), wire.get_acl("/nowhere"), wire.set_acl("/nowhere", wire.OPEN)]
         there = Client(source.members[0].port)
         assert [there.ask(request).err for request in requests] == 4 * [wire.Err.MARSHALLING]
         source.stop()
-        # It wrote another snapshot when it started, and still nobody knows the list.
+        # ZooKeeper wrote another snapshot when it started, and the list is still missing.
         said, client = self.imported(data_dir(source.members[0]))
         assert "1 znodes have ACLs that are neither" in said and "/nowhere (ACL 57)" in said, said
         anybody = Connection(client.socket.getpeername())
@@ -240,7 +240,7 @@ class Files:
             eventually(lambda: client.ask(wire.exists("/short")).err == wire.Err.NO_NODE, "the znode's time ends")
 
     def crafted(self, znode):
-        """A server with a snapshot of one znode: its path, the number of its ACL, and when it was written."""
+        """Returns a deployment with a snapshot of one znode, given by its path, the number of its ACL, and its time."""
         source = self.servers.create(self.kind)
         directory = data_dir(source.members[0]) / "version-2"
         directory.mkdir()
@@ -249,7 +249,7 @@ class Files:
 
 
 def snapshot_of(znode):
-    """As releases before 3.6 write it, without digest. Source: `FileSnap.serialize`."""
+    """Returns a snapshot in the format of releases before 3.6, without digest. Source: `FileSnap.serialize`."""
     own = [("", -1, 0), ("/zookeeper", -1, 0), ("/zookeeper/quota", -1, 0), ("/zookeeper/config", -1, 0)]
     header = wire.int32(0x5A4B534E) + wire.int32(2) + wire.int64(-1)
     content = header + wire.int32(0) + wire.int32(0) + b"".join(map(stored, [*own, znode])) + wire.ustring("/")
@@ -263,7 +263,7 @@ def stored(znode):
 
 
 def started(deployment):
-    """Whether Apache ZooKeeper serves; it is ended."""
+    """Starts Apache ZooKeeper, returns whether it serves, and ends it."""
     try:
         deployment.start()
         return True
@@ -280,7 +280,7 @@ def acl_of(thread, number):
 
 
 def pipelined(client, requests):
-    """Replies in order, a few hundred requests ahead."""
+    """Returns the replies in order; keeps a few hundred requests in flight."""
     sent = 0
     for request in requests:
         client.send(request)
@@ -293,7 +293,7 @@ def pipelined(client, requests):
 
 
 def create_with_new_acls(port, round_):
-    """From several clients at once."""
+    """Creates znodes from several clients at once."""
 
     def create(thread):
         requests = (wire.create(f"/acls/{thread}-{number}", b"x", acl_of(thread, number)) for number in numbers(round_))
@@ -320,18 +320,18 @@ def check_acls(client, rounds):
 
 
 def lacks_acls(snapshot):
-    """Whether it is whole, and znodes refer to lists that are not in it."""
+    """Returns whether the snapshot is whole and has znodes that refer to ACLs missing from it."""
     try:
         lines = oxkeeper("dump", "--json", snapshot).splitlines()
     except Refused as refused:
-        # It was being written when the server was killed.
+        # The server was killed while it wrote this snapshot.
         assert "cut short" in str(refused), refused
         return False
     return any(line["acl"] is None for line in map(json.loads, lines) if line["kind"] == "znode")
 
 
 def purge(member, log):
-    """What operators run against full disks."""
+    """Runs PurgeTxnLog, as operators do when a disk is full."""
     jars = member.argv[member.argv.index("-cp") + 1]
     directory = data_dir(member)
     with log.open("w") as output:
