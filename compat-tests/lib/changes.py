@@ -97,7 +97,7 @@ class Changes:
     # --- the faults ------------------------------------------------------------------------------------------------------
 
     def observer(self, rng):
-        """An observer joins, becomes a voter, an observer again, and leaves; the leader is killed (-9) at one of these steps."""
+        """Lets an observer join, become a voter, then an observer again, and leave; kills the leader (-9) at one of these steps."""
         number, at = self.ensemble.spares[0], rng.randrange(4)
         self.ensemble.configure(number, self.ensemble.numbers, "observer")
         self.ensemble.spawn(number)
@@ -112,7 +112,7 @@ class Changes:
         return f"server {number}, leader killed at step {at + 1}"
 
     def voter(self, rng):
-        """A voter joins and another one leaves, while a third is killed (-9) and started again."""
+        """Lets one voter join and another leave while a third is killed (-9) and restarted."""
         spare = self.ensemble.spares[0]
         gone, killed = rng.sample(self.ensemble.numbers, 2)
         self.ensemble.spawn(spare)
@@ -140,7 +140,7 @@ class Changes:
         return f"servers {killed}"
 
     def leader(self, rng):
-        """Removes the leader, three times over; each joins again soon after."""
+        """Removes the leader three times; each removed leader soon joins again."""
         gone = []
         for _ in range(3):
             leader = self.ensemble.leader()
@@ -151,7 +151,7 @@ class Changes:
         return f"servers {gone}"
 
     def joiner(self, rng):
-        """Kills (-9) a joiner again and again while it fetches the state, or soon after; then it joins."""
+        """Kills (-9) a joining server repeatedly while it fetches the state, or soon after; then lets it join."""
         spare = self.ensemble.spares[0]
         for _ in range(6):
             self.ensemble.spawn(spare)
@@ -162,7 +162,7 @@ class Changes:
         return f"server {spare}"
 
     def two(self, rng):
-        """Two changes at once, several times over: each from the same version, so at most one of them is made."""
+        """Asks for two changes at once, several times: both start from the same version, so at most one of them is made."""
         spares = self.ensemble.spares
         for spare in spares:
             self.ensemble.spawn(spare)
@@ -179,7 +179,7 @@ class Changes:
         return "made, refused, unknown: " + ", ".join(map(str, self.counts.values()))
 
     def empty_disk(self, rng):
-        """A voter leaves, loses its disk, and joins again under its number, while another one is paused (SIGSTOP) or killed (-9)."""
+        """Lets a voter leave, lose its disk, and rejoin under its number, while another is paused (SIGSTOP) or killed (-9)."""
         number, other = rng.sample(self.ensemble.numbers, 2)
         spare = self.ensemble.spares[0]
         self.ensemble.spawn(spare)
@@ -196,7 +196,7 @@ class Changes:
         return f"server {number}, other {other}"
 
     def storm(self, rng):
-        """For 7 seconds, random changes of the members while servers are killed, paused and started with no regard for a majority."""
+        """Changes the members at random for 7 seconds while servers are killed, paused and started, with no regard for a majority."""
         for spare in self.ensemble.spares:
             self.ensemble.spawn(spare)
         deadline = time.monotonic() + STORM_S

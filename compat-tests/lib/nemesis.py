@@ -1,11 +1,11 @@
-"""The faults of a fault run: each a function that does harm for a while and says to whom.
+"""The faults of a fault run: each is a function that causes a failure for a while and says which servers it affects.
 
-Every fault leaves it to `recover` to undo what it did: whatever a fault breaks, `recover` mends.
+No fault cleans up after itself: `recover` repairs everything that a fault breaks.
 """
 
 import time
 
-# Well below the sessions' timeout: a client that cannot reach a serving server may lose its session in the end.
+# Well below the session timeout: a client that cannot reach a serving server may eventually lose its session.
 STORM_S = 6.0
 
 
@@ -41,7 +41,7 @@ def kill_all(ensemble, rng):
 
 
 def pause_leader(ensemble, rng):
-    """Stops the leader (SIGSTOP) for 1 to 8 seconds; then it goes on as if nothing had been."""
+    """Stops the leader (SIGSTOP) for 1 to 8 seconds, then resumes it."""
     number = ensemble.leader()
     ensemble.pause(number)
     pause_s = rng.uniform(1, 8)
@@ -51,7 +51,7 @@ def pause_leader(ensemble, rng):
 
 
 def rolling_restart(ensemble, rng):
-    """Restarts (SIGTERM) one server after the other, as for an upgrade."""
+    """Restarts (SIGTERM) the servers one after the other, as in an upgrade."""
     order = rng.sample(ensemble.numbers, len(ensemble.numbers))
     for number in order:
         ensemble.restart(number)
@@ -69,7 +69,7 @@ def wipe(ensemble, rng):
 
 
 def chain(ensemble, rng):
-    """Cuts all links but those to one server, a follower, the hub: with three servers a chain, the leader at one end."""
+    """Cuts all links except those to one follower, the hub: three servers then form a chain with the leader at one end."""
     leader = ensemble.leader()
     hub = rng.choice([number for number in ensemble.numbers if number != leader])
     ensemble.partition([[hub, number] for number in ensemble.numbers])
@@ -86,7 +86,7 @@ def isolate_leader(ensemble, rng):
 
 
 def storm(ensemble, rng):
-    """For 6 seconds, faults of all servers and links on top of each other, with no regard for a majority; no disk is emptied."""
+    """Combines faults of all servers and links for 6 seconds, with no regard for a majority; empties no disk."""
     count, deadline = 0, time.monotonic() + STORM_S
     while time.monotonic() < deadline:
         number = rng.choice(ensemble.numbers)

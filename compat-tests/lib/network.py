@@ -1,12 +1,12 @@
-"""The network between the servers of an ensemble, and how it is cut.
+"""The network between the servers of an ensemble, and the ways to cut it.
 
-Three kinds. `namespaces`: each server in a network namespace of its own, joined by a bridge this machine alone can reach; a cut
-pair keeps its connections and hears nothing more, as with a broken cable. Needs root and the kernel's permission. `proxy`: all on
-127.0.0.1, each ordered pair of servers through proxy.py, which stops passing bytes on. Works everywhere. `plain`: all on
-127.0.0.1, nothing can be cut.
+There are three kinds. `namespaces`: each server has its own network namespace, joined by a bridge that only this machine can reach;
+a cut pair keeps its connections and hears nothing more, as with a broken cable. Needs root and the kernel's permission. `proxy`: all
+servers are on 127.0.0.1, and each ordered pair of servers talks through proxy.py, which stops passing bytes on. Works everywhere.
+`plain`: all servers are on 127.0.0.1, and nothing can be cut.
 
-Invariant: a network describes itself in plain data (`describe`, `network`), because every command of scripts/ensemble is a process
-of its own; clients reach every server at all times, only the servers' own links are cut.
+Invariant: a network describes itself in plain data (`describe`, `network`), because every command of scripts/ensemble is its own
+process. Clients reach every server at all times; only the links between servers are cut.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from server import Member, free_ports
 
-# Nobody's hardware address: what is sent there arrives nowhere.
+# No device has this hardware address: packets sent to it arrive nowhere.
 NOBODY = "02:00:00:00:00:fe"
 # RFC 2544 set this range aside for testing; routers drop it.
 TEST_NETWORK = "198.18"
@@ -34,7 +34,7 @@ def ip(*arguments):
 
 
 def separated(groups, count):
-    """The pairs of servers that share no group. `[{1, 2}, {2, 3}]` separates only 1 from 3."""
+    """Returns the pairs of servers that share no group. `[{1, 2}, {2, 3}]` separates only 1 from 3."""
     pairs = itertools.combinations(range(1, count + 1), 2)
     return [pair for pair in pairs if not any(set(pair) <= set(group) for group in groups)]
 
@@ -54,7 +54,7 @@ class Plain:
         return {"ports": self.ports}
 
     def add(self):
-        """Room for one more server, of the next number."""
+        """Makes room for one more server, with the next number."""
         taken = {port for ports in self.ports for port in ports}
         fresh = free_ports(3)
         while taken.intersection(fresh):
@@ -65,7 +65,7 @@ class Plain:
         return "127.0.0.1", self.ports[number - 1][0]
 
     def peer_address(self, _viewer, number):
-        """Host and both peer ports of a server, as its fellow `viewer` is told."""
+        """Returns the host and both peer ports of a server, as its peer `viewer` is told."""
         return "127.0.0.1", *self.ports[number - 1][1:]
 
     def wrap(self, _number, argv):
@@ -88,7 +88,7 @@ class Plain:
 
 
 class Namespaces:
-    """One namespace a server, named after the bridge; addresses BASE.1, BASE.2, …; this machine's own is BASE.254."""
+    """One namespace per server, named after the bridge. Servers have the addresses BASE.1, BASE.2, …; this machine has BASE.254."""
 
     KIND = "namespaces"
 
@@ -134,7 +134,7 @@ class Namespaces:
         return self.address(number), 2888, 3888
 
     def wrap(self, number, argv):
-        # Becomes the server (no fork): its process id is the server's.
+        # Becomes the server without a fork: its process id is the server's.
         return ["ip", "netns", "exec", self.namespace(number), *argv]
 
     def up(self):
@@ -154,12 +154,12 @@ class Namespaces:
         ip("-n", inside, "link", "set", "lo", "up")
 
     def add(self):
-        """Room for one more server, of the next number; the network is up."""
+        """Makes room for one more server, with the next number, while the network is up."""
         self.count += 1
         self.plug(self.count)
 
     def down(self):
-        """Removes what there is of it. The cables first: the kernel takes its time with those of a namespace."""
+        """Removes whatever exists of the network, cables first: the kernel is slow to remove those of a namespace."""
         links, there = ip("-o", "link"), ip("netns", "list").split()
         for number in range(1, self.count + 1):
             if f" {self.bridge}v{number}@" in links:
@@ -191,7 +191,9 @@ class Namespaces:
 
 
 class Proxy(Plain):
-    """`links`: per ordered pair, the proxy's port, the port behind it, and the pair. The proxy reads the cuts from a file."""
+    """A network of proxied links. `links` has, per ordered pair, the proxy's port, the port behind it, and the pair. The proxy reads the
+    cuts from a file.
+    """
 
     KIND = "proxy"
 
@@ -245,7 +247,7 @@ class Proxy(Plain):
         return [tuple(pair) for pair in json.loads((self.directory / "cuts.json").read_text())]
 
     def _write(self, pairs):
-        """Replaces the file whole, and waits until the proxy says it acts on it."""
+        """Replaces the whole file and waits until the proxy says that it applies it."""
         text = json.dumps(pairs)
         (self.directory / "cuts.new").write_text(text)
         (self.directory / "cuts.new").rename(self.directory / "cuts.json")
@@ -259,7 +261,7 @@ KINDS = {kind.KIND: kind for kind in (Plain, Namespaces, Proxy)}
 
 
 def create(kind, directory, count):
-    """A network not yet up. `auto` is namespaces where they can be had, else the proxy."""
+    """Returns a network that is not up yet. `auto` chooses namespaces where they are possible, and the proxy otherwise."""
     if kind == "auto":
         kind = "namespaces" if Namespaces.possible() else "proxy"
     if kind == "namespaces" and not Namespaces.possible():

@@ -1,8 +1,8 @@
-"""What the servers promised, held against what a fault run recorded and what every server's tree holds afterwards.
+"""Checks the servers' promises against the record of a fault run and against every server's tree afterwards.
 
-A `Judge` outlives the rounds: each round it takes the full dumps read from all servers, judges what happened since the last one,
-and keeps as starting point what they agree on. Invariant: it never complains of what ZooKeeper's contract permits: an operation
-of unknown outcome may take effect in a later round, or never.
+A `Judge` outlives the rounds: each round it takes the full dumps read from all servers, judges what happened since the last round,
+and keeps the state they agree on as the next starting point. Invariant: it never reports behaviour that ZooKeeper's contract
+permits: an operation of unknown outcome may take effect in a later round, or never.
 """
 
 import collections
@@ -19,7 +19,7 @@ Dump = collections.namedtuple("Dump", "znodes start end")
 
 
 def dump(client):
-    """Every znode one server holds, with data and Stat, read behind a sync."""
+    """Returns every znode that one server holds, with data and Stat, read behind a sync."""
     start = time.monotonic()
     client.sync("/")
     znodes, level = {}, ["/"]
@@ -33,7 +33,7 @@ def dump(client):
 
 
 def agreed_dumps(clients):
-    """One dump per server, and how they differ. What was under way may still arrive: they get some time to become equal."""
+    """Returns one dump per server, and their differences. Waits a while for them to become equal: late operations may still arrive."""
     deadline = time.monotonic() + CONVERGE_LIMIT_S
     while True:
         dumps = {number: dump(client) for number, client in clients.items()}
@@ -52,7 +52,7 @@ def differences(trees):
 
 
 def disorder(acknowledged, noun):
-    """Of operations acknowledged, those with the same number, and those that began after a higher number had been handed out."""
+    """Yields acknowledged operations that share a number, and those that began after a higher number had been handed out."""
     by_number = {}
     for op in acknowledged:
         if (other := by_number.setdefault(op.number, op)) is not op:
@@ -71,12 +71,12 @@ class Judge:
     def __init__(self, record, workers):
         self.record, self.workers = record, workers
         self.start_states = {path: ("initial", 0) for path in REGISTERS} | {COUNTER: ("0", 0)}
-        self.facts = {}  # (path, version) -> (value, mzxid), as ever seen by anyone
+        self.facts = {}  # (path, version) -> (value, mzxid), as seen by any client
         self.writes = collections.defaultdict(set)  # path -> zxids of known writes
         self.homeless = []
 
     def judge(self, dumps, differing):
-        """All violations since the last call."""
+        """Returns all violations since the last call."""
         tree = dumps[min(dumps)].znodes
         found = self.record.violations + [f"servers do not converge: {text}" for text in differing[:5]]
         found += [*disorder(self.record.writes, "zxid"), *disorder(self.record.sequence, "sequence number")]
@@ -87,7 +87,7 @@ class Judge:
         return found
 
     def forget(self):
-        """What was judged is done with; the last write stays, for the order across rounds."""
+        """Drops what was judged, except the last write, which is needed to check the order across rounds."""
         self.record.violations = []
         for log in (self.record.writes, self.record.sequence):
             log[:] = sorted(log, key=lambda op: op.number)[-1:]
@@ -95,7 +95,7 @@ class Judge:
             worker.plain_reads.clear()
 
     def register(self, path, dumps):
-        """A register's history, with a read of it from every server; what remains open is carried into the next round."""
+        """Checks a register's history plus a read of it from every server; carries open operations into the next round."""
         history = self.record.registers[path]
         for number, taken in dumps.items():
             if path in taken.znodes:
@@ -111,7 +111,7 @@ class Judge:
         self.record.registers[path] = [op for op in history if op.outcome == UNKNOWN and op.value not in seen]
 
     def sessions_see(self, dumps):
-        """Plain reads: one value and one zxid a version, and nothing older than what the session knew."""
+        """Checks that plain reads see one value and one zxid per version, and nothing older than what the session knew."""
         reads = [(path, version, value, mzxid) for worker in self.workers for path, _, mzxid, version, value in worker.plain_reads]
         for taken in dumps.values():
             present = ((path, taken.znodes.get(path)) for path in self.start_states)
@@ -133,7 +133,7 @@ class Judge:
                 yield f"the counter is {count}: {low} increments were acknowledged, {high - low} are unknown"
 
     def znodes(self, tree):
-        """Acknowledged creates are there, acknowledged deletes are gone, transactions are whole, and nothing is there twice."""
+        """Checks that acknowledged creates exist, acknowledged deletes are gone, transactions are whole, and nothing exists twice."""
         for path, expected in self.record.znodes.items():
             data = tree[path][0].decode() if path in tree else None
             if expected is not Record.MAYBE and data != expected:
@@ -150,7 +150,7 @@ class Judge:
         yield from (f"created {count} times: sequential {value}" for value, count in ids.items() if count > 1)
 
     def sessions(self, tree):
-        """Every client kept its session, and the session its ephemeral."""
+        """Checks that every client kept its session, and every session its ephemeral znode."""
         for worker in self.workers:
             session = worker.client.client_id and worker.client.client_id[0]
             if worker.sessions_lost or session != worker.session:
@@ -163,14 +163,14 @@ class Judge:
                 yield f"{worker.ephemeral} is owned by 0x{tree[worker.ephemeral][1].ephemeralOwner:x}, not by 0x{session:x}"
 
     def renew_sessions(self):
-        """Those who lost session or ephemeral start anew, so that the next round tells of its own losses only."""
+        """Gives a new session to workers that lost a session or ephemeral, so that the next round reports only its own losses."""
         for worker in self.homeless:
             worker.sessions_lost = 0
             worker.new_session()
         self.homeless = []
 
     def clean(self, client, tree):
-        """Removes what this round's creates left, so that rounds stay short. It must never come back."""
+        """Removes what this round's creates left, so that rounds stay short. The removed znodes must never come back."""
         gone = [path for path in tree if path.startswith(("/seq/", "/plain/", "/multi/"))]
         for asked in [client.delete_async(path) for path in gone]:
             asked.get(timeout=30)

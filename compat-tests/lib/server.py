@@ -1,8 +1,8 @@
 """Starts and controls the servers under test: Apache ZooKeeper and oxkeeper, alone or three together.
 
-Owns a *deployment*: a directory holding one sub-directory per server (zoo.cfg, data, log, pid), `deployment.json` with the
-command lines, and `ctl`, the script a suite is given as $ZK_CTL. Invariant: both kinds of server get the same zoo.cfg and the
-same SERVER_JVMFLAGS, so a difference a suite sees is a difference between the servers. All state is in files, because `ctl`
+Owns a *deployment*: a directory with one sub-directory per server (zoo.cfg, data, log, pid), `deployment.json` with the
+command lines, and `ctl`, the script that a suite is given as $ZK_CTL. Invariant: both kinds of server get the same zoo.cfg and the
+same SERVER_JVMFLAGS, so a difference that a suite sees is a difference between the servers. All state is in files, because `ctl`
 runs as its own process each time.
 """
 
@@ -29,7 +29,7 @@ SETTLE_TIMEOUT_S = 10
 PORTS = range(20000, 32000)
 GIVEN_PORTS = set()
 
-# Session timeouts are bounded by 2 and 20 ticks, so expiry takes a second and a session outlives a restart.
+# Session timeouts lie between 2 and 20 ticks, so expiry takes a second and a session outlives a restart.
 ZOO_CFG = """\
 tickTime=500
 initLimit=20
@@ -47,7 +47,7 @@ SERVER_JVMFLAGS = (
 
 
 def split_name(name):
-    """`zookeeper-3` is three Apache ZooKeeper servers; a bare kind is one server."""
+    """Splits a server name: `zookeeper-3` is three Apache ZooKeeper servers; a bare kind is one server."""
     kind, _, count = name.partition("-")
     if kind not in KINDS or (count and not count.isdigit()):
         raise ValueError(f"unknown server {name!r}: expected one of {', '.join(KINDS)}, or KIND-COUNT for an ensemble")
@@ -55,7 +55,7 @@ def split_name(name):
 
 
 def oxkeeper_binary():
-    """$OXKEEPER (or $OXKEEPER_BIN), or the most recent build in the target directory."""
+    """Returns $OXKEEPER (or $OXKEEPER_BIN), or the most recent build in the target directory."""
     if named := os.environ.get("OXKEEPER") or os.environ.get("OXKEEPER_BIN"):
         return Path(named).resolve()
     target_dir = Path(os.environ.get("CARGO_TARGET_DIR", PROJECT_DIR / "target"))
@@ -69,7 +69,7 @@ def command_line(kind, config, flags=""):
     if kind == "oxkeeper":
         return [str(oxkeeper_binary()), "serve", "--config", str(config)]
     jars = COMPAT_DIR / ".work" / "zookeeper" / "lib" / "*"
-    # Credentials are read in the JVM's charset, which is ASCII where there is no locale.
+    # ZooKeeper reads credentials in the JVM's charset, which is ASCII without a locale.
     charset = "-Dfile.encoding=UTF-8"
     quick_start = [charset, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx512m"]
     main_class = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
@@ -77,8 +77,8 @@ def command_line(kind, config, flags=""):
 
 
 def free_ports(count):
-    """Distinct ports nobody listens on now, and that this process has not given to anyone: a server that is stopped for a
-    moment must find its port free, and its clients must find nobody else there."""
+    """Returns distinct ports that nobody listens on now and that this process has not handed out before: a server that is
+    stopped for a moment must find its port free, and its clients must find no other server there."""
     found = []
     for port in random.sample(PORTS, len(PORTS)):
         if port in GIVEN_PORTS:
@@ -96,14 +96,14 @@ def free_ports(count):
 
 
 def four_letter_word(port, word, timeout_s=2.0, host="127.0.0.1"):
-    """The server's whole answer to a four-letter word; raises OSError when it does not answer."""
+    """Returns the server's whole answer to a four-letter word; raises OSError when it does not answer."""
     with socket.create_connection((host, port), timeout_s) as connection:
         connection.sendall(word.encode())
         return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
 
 
 class Member:
-    """One server process, known by its directory."""
+    """One server process, identified by its directory."""
 
     def __init__(self, directory, argv, port, host="127.0.0.1", flags=""):
         self.directory = Path(directory)
@@ -121,7 +121,7 @@ class Member:
         return self.directory / "pid"
 
     def pid(self):
-        """The process, if it was started and is still the one we started; None otherwise."""
+        """Returns the process id, or None if the process was not started or is no longer the one we started."""
         try:
             pid, started = self.pid_file.read_text().split()
         except FileNotFoundError:
@@ -129,7 +129,7 @@ class Member:
         return int(pid) if process_start_time(pid) == started else None
 
     def died(self):
-        """Started, not stopped by us, and gone."""
+        """Returns whether the process was started, was not stopped by us, and is gone."""
         return self.pid_file.exists() and self.pid() is None
 
     def spawn(self):
@@ -161,15 +161,15 @@ class Member:
         raise RuntimeError(f"the server did not serve within {START_TIMEOUT_S} s:\n{self.log_tail()}")
 
     def mode(self, timeout_s=2.0):
-        """`leader`, `follower` or `standalone`; None while it answers but does not serve. Raises OSError without an answer."""
+        """Returns `leader`, `follower` or `standalone`; None if it answers but does not serve. Raises OSError without an answer."""
         return self._shown("Mode", timeout_s)
 
     def zxid(self):
-        """The last change it has applied. Raises OSError without an answer."""
+        """Returns the zxid of the last change the server has applied. Raises OSError without an answer."""
         return int(self._shown("Zxid", 2.0) or "0", 16)
 
     def _shown(self, name, timeout_s):
-        """A line of `srvr`; None when it is not there."""
+        """Returns a field of `srvr`; None when it is missing."""
         answer = four_letter_word(self.port, "srvr", timeout_s, self.host)
         return answer.partition(f"{name}: ")[2].partition("\n")[0].strip() or None
 
@@ -184,7 +184,7 @@ class Member:
         self.await_end(number)
 
     def await_end(self, number):
-        """For a process that was sent this signal. One that does not obey is killed, and that is an error."""
+        """Waits for the end of a process that was sent this signal. Kills it if it does not end in time, and raises an error."""
         deadline = time.monotonic() + STOP_TIMEOUT_S
         disobeyed = False
         while (pid := self.pid()) is not None:
@@ -202,11 +202,11 @@ class Member:
 
 
 def process_start_time(pid):
-    """When the kernel started this process, in clock ticks; None once it has ended, also while nobody has reaped it."""
+    """Returns when the kernel started this process, in clock ticks; None once it has ended, even if it has not been reaped."""
     fields = process_fields(pid)
     if fields is None or fields[0] == "X":
         return None
-    # A killed process is a zombie before its last thread has closed its sockets.
+    # A killed process becomes a zombie before its last thread has closed its sockets.
     return None if fields[0] == "Z" and threads(pid) <= 1 else fields[19]
 
 
@@ -218,7 +218,7 @@ def threads(pid):
 
 
 def process_state(pid):
-    """The kernel's letter for it, `T` while it is stopped; None once it is gone."""
+    """Returns the kernel's letter for the state of a process, `T` while it is stopped; None once it is gone."""
     fields = process_fields(pid)
     return fields and fields[0]
 
@@ -231,7 +231,7 @@ def process_fields(pid):
 
 
 class Deployment:
-    """The servers a suite runs against, and the actions of $ZK_CTL on them."""
+    """The servers that a suite runs against, and the actions of $ZK_CTL on them."""
 
     ACTIONS = ("start", "stop", "restart", "kill9", "pause", "resume", "settle")
 
@@ -242,8 +242,8 @@ class Deployment:
 
     @classmethod
     def create(cls, name, directory, port=None, settings="", flags=""):
-        """Writes configuration and control script for a fresh deployment, with more lines for zoo.cfg (each `@PORT@` becomes a
-        free one) and more JVM flags; starts nothing."""
+        """Writes configuration and control script for a fresh deployment, with extra lines for zoo.cfg (each `@PORT@` becomes a
+        free port) and extra JVM flags; starts nothing."""
         kind, count = split_name(name)
         directory = Path(directory).resolve()
         client_ports = [port] if port and count == 1 else free_ports(count)
@@ -270,8 +270,8 @@ class Deployment:
         return self.directory / "ctl"
 
     def environment(self):
-        """What a suite is told of its servers, which serve. Of an ensemble it uses one follower: all writes take the long way,
-        and one session sees at once what another has written, as through a single server."""
+        """Returns the environment that tells a suite about its running servers. In an ensemble the suite uses one follower: all writes
+        take the long way, and one session sees at once what another has written, as through a single server."""
         modes = {member.mode(): member for member in self.members}
         chosen = modes.get("follower") or modes.get("standalone")
         if not chosen:
@@ -298,7 +298,7 @@ class Deployment:
         self._end_all(signal.SIGKILL)
 
     def _end_all(self, number):
-        """Ends every server, also when one of them fails to end properly; then says so. All at once: no server outlives its leader."""
+        """Ends every server at the same time, so that none outlives its leader; if some fail to end properly, raises afterwards."""
         for member in self.members:
             member.signal(number)
         failures = []
@@ -311,7 +311,9 @@ class Deployment:
             raise RuntimeError("\n".join(failures))
 
     def restart(self):
-        """All servers are down in between: a client is cut off once, as from a single server. One after the other is for `faults`."""
+        """Restarts all servers with all of them down in between: a client is cut off once, as by a single server. `faults` restarts
+        them one after the other.
+        """
         try:
             self.stop()
         finally:
@@ -326,7 +328,7 @@ class Deployment:
             member.signal(signal.SIGCONT)
 
     def settle(self):
-        """Returns when every server has applied what any has."""
+        """Waits until every server has applied what any server has applied."""
         wanted = max(member.zxid() for member in self.members)
         deadline = time.monotonic() + SETTLE_TIMEOUT_S
         while any(member.zxid() < wanted for member in self.members):
@@ -335,12 +337,12 @@ class Deployment:
             time.sleep(0.005)
 
     def died(self):
-        """The last words of servers that ended by themselves; empty when all is well."""
+        """Returns the last log lines of servers that ended by themselves; empty when all is well."""
         return [f"{member.directory.name} died:\n{member.log_tail()}" for member in self.members if member.died()]
 
 
 def ensemble_lines(count, client_ports):
-    """The `server.N=` lines every member shares; empty for a single server."""
+    """Returns the `server.N=` lines that all members share; empty for a single server."""
     if count == 1:
         return ""
     peer_ports = free_ports(2 * count)

@@ -1,6 +1,6 @@
-"""Changes a snapshot of Apache ZooKeeper's: what no client can bring about in a test's time.
+"""Changes a snapshot of Apache ZooKeeper in ways that no client can bring about within a test.
 
-Invariant: checksums and tree digest fit what is written. Source: FileSnap, SnapStream.sealStream, DigestCalculator.
+Invariant: checksums and tree digest match the written data. Source: FileSnap, SnapStream.sealStream, DigestCalculator.
 """
 
 import struct
@@ -10,7 +10,7 @@ from collections import namedtuple
 STORED = struct.Struct(">qqqqiiiqq")
 Stored = namedtuple("Stored", "czxid mzxid ctime mtime version cversion aversion owner pzxid")
 DIGESTED = struct.Struct(">qqqqqiiiq")
-# A seal is a checksum of all before it, and the path "/".
+# A seal is a checksum of everything before it, and the path "/".
 SEAL_PATH = b"\0\0\0\1/"
 SEAL_LEN = 8 + len(SEAL_PATH)
 
@@ -19,13 +19,13 @@ def change_stat(path, znode, **fields):
     """Sets fields of the stored Stat of `znode`, whose data must be empty, not null."""
     data = bytearray(path.read_bytes())
     name = struct.pack(">i", len(znode)) + znode.encode()
-    # Behind its path, its data and the number of its ACL.
+    # After the znode's path, its data and the number of its ACL.
     at = data.index(name + bytes(4)) + len(name) + 4 + 8
     before = Stored(*STORED.unpack_from(data, at))
     after = before._replace(**fields)
     seals = find_seals(data)
     STORED.pack_into(data, at, *after)
-    # Behind the seal of the tree: a zxid, the digest's version, the digest.
+    # After the seal of the tree: a zxid, the digest's version, the digest.
     digest_at = seals[0] + SEAL_LEN + 8 + 4
     (digest,) = struct.unpack_from(">Q", data, digest_at)
     digest += digest_of(znode, after) - digest_of(znode, before)

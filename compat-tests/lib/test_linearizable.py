@@ -1,4 +1,4 @@
-"""The checker against histories known to be good or bad, and against trying every order."""
+"""Tests the checker with histories known to be good or bad, and against a search that tries every order."""
 
 import itertools
 import math
@@ -116,7 +116,7 @@ class AgainstEveryOrder(unittest.TestCase):
         self.assertGreater(min(verdicts), 500)
 
     def test_long_histories_of_a_real_register(self):
-        """What a correct register did is accepted, and not after one read of it was falsified."""
+        """Checks that the history of a correct register is accepted, and rejected once one read in it is falsified."""
         for seed in range(20):
             rng = random.Random(seed)
             history = simulated(rng, clients=6, ops=600)
@@ -138,7 +138,7 @@ def random_op(rng):
 
 
 def some_order_explains(ops, state):
-    """By definition: some subset with all known operations, in some order that respects real time."""
+    """Applies the definition: some subset with all known operations is valid in some order that respects real time."""
     known = [op for op in ops if op.outcome != UNKNOWN]
     unknown = [op for op in ops if op.outcome == UNKNOWN]
     subsets = itertools.chain.from_iterable(itertools.combinations(unknown, count) for count in range(len(unknown) + 1))
@@ -158,7 +158,7 @@ def explains(order, state):
 
 
 def simulated(rng, clients, ops):
-    """Operations of concurrent clients on a register that does each at one moment between its start and its end."""
+    """Returns operations of concurrent clients on a register that does each at one moment between its start and its end."""
     moments = []
     for client in range(clients):
         at = rng.random()

@@ -1,4 +1,4 @@
-"""The judge of fault runs against broken promises of every kind: each must be named, and the unbroken run must not."""
+"""Tests the judge of fault runs with broken promises of every kind: it must name each, and must accept the unbroken run."""
 
 import dataclasses
 import sys

@@ -1,9 +1,9 @@
-"""What the clients of a fault run do, and the record of it.
+"""The work that the clients of a fault run do, and the record of it.
 
-A `Worker` is one Kazoo client in a thread of its own, one request at a time, on znodes all workers share: registers written and
+A `Worker` is one Kazoo client in its own thread, with one request at a time, on znodes that all workers share: registers written and
 compared-and-set, a counter, sequential and plain creates, deletes, transactions, plain reads, and reads behind a sync. Its
-ephemeral znode marks its session. Invariant: what a worker was told goes into the `Record` exactly as it was told; an error that
-leaves the outcome open counts as unknown, any error it cannot have is a violation at once.
+ephemeral znode marks its session. Invariant: the `Record` holds exactly what a worker was told. An error that leaves the outcome
+open counts as unknown; an error that the request cannot have is a violation at once.
 """
 
 import bisect
@@ -21,9 +21,9 @@ from kazoo.retry import KazooRetry
 
 from linearizable import CAS, FAIL, OK, READ, UNKNOWN, WRITE, Op
 
-# The longest the servers grant with their tickTime of 500 ms.
+# The longest timeout that servers with a tickTime of 500 ms grant.
 SESSION_TIMEOUT_S = 10.0
-# An answer must come by then: a client that has lost its connection has been told so long before.
+# An answer must arrive within this time: a client that has lost its connection is told so long before.
 ANSWER_LIMIT_S = 40.0
 THINK_S = 0.02
 REGISTERS = [f"/reg/r{number}" for number in range(5)]
@@ -53,8 +53,8 @@ Acknowledged = collections.namedtuple("Acknowledged", "start end number what")
 class Record:
     """`registers`: operations by path. `writes`: every acknowledged write with its zxid; `sequence`: with its sequence number.
 
-    `znodes` says of each path whether it must be there (its data), must not (None), or may be (MAYBE: as often as it is unclear);
-    `open_ids` are the data of sequential creates whose outcome is unknown.
+    `znodes` says whether each path must exist (its data), must not (None), or may (MAYBE: as often as that is unclear);
+    `open_ids` holds the data of sequential creates whose outcome is unknown.
     """
 
     MAYBE = object()
@@ -81,7 +81,7 @@ class Record:
 
 
 class Gate:
-    """Lets all workers work, or none; closing it waits for the requests under way."""
+    """Lets all workers work, or none; closing it waits for the requests in flight."""
 
     def __init__(self):
         self.condition = threading.Condition()
@@ -127,7 +127,7 @@ class Worker(threading.Thread):
         self.sessions_lost += state == KazooState.LOST
 
     def new_session(self):
-        """Marks the present session with its ephemeral; whatever an earlier session left there goes first."""
+        """Marks the current session with its ephemeral znode; first deletes what an earlier session left there."""
         if not self.client.client_id:
             raise RuntimeError(f"{self.name} gets no session any more")
         self.session = self.client.client_id[0]
@@ -149,7 +149,7 @@ class Worker(threading.Thread):
                 (action,) = self.rng.choices(list(actions), actions.values())
                 try:
                     action()
-                except Exception as error:  # noqa: BLE001: a worker that dies in silence would make the run pass
+                except Exception as error:  # noqa: BLE001: if a worker died silently, the run would pass
                     self.record.violation(f"{self.name}: {action.__name__}: unexpected {error!r}")
             time.sleep(self.rng.uniform(0, THINK_S))
 
@@ -158,7 +158,7 @@ class Worker(threading.Thread):
         return f"{self.name}-{self.counted}"
 
     def ask(self, function, *arguments, **named):
-        """The outcome, the result or the definite error, and when it began and ended."""
+        """Returns the outcome, the result or the definite error, and the start and end times."""
         start = time.monotonic()
         try:
             result, outcome = function(*arguments, **named).get(timeout=ANSWER_LIMIT_S), OK
@@ -204,7 +204,7 @@ class Worker(threading.Thread):
         return outcome
 
     def synced_read(self):
-        """Linearizable: everything decided before the sync began is in what it reads."""
+        """Reads a register behind a sync. The read is linearizable: it sees everything decided before the sync began."""
         path = self.rng.choice(REGISTERS)
         outcome, _, start, _ = self.ask(self.client.sync_async, "/")
         if outcome != OK:
@@ -216,7 +216,7 @@ class Worker(threading.Thread):
             self.unexpected(f"get {path}", result)
 
     def plain_read(self):
-        """Not linearizable, yet never older than what this session has seen."""
+        """Reads a register without a sync. The read is not linearizable, yet never older than what this session has seen."""
         path = self.rng.choice([*REGISTERS, COUNTER])
         seen = self.seen_zxid
         outcome, result, _, _ = self.ask(self.client.get_async, path)
@@ -281,7 +281,7 @@ class Worker(threading.Thread):
             return
         path = self.mine.pop(self.rng.randrange(len(self.mine)))
         if self.record.znodes.get(path) is None:
-            return  # cleaned away between two rounds
+            return  # removed between two rounds
         self.record.znodes[path] = Record.MAYBE
         outcome, result, _, _ = self.ask(self.client.delete_async, path)
         if outcome == FAIL:
@@ -307,7 +307,7 @@ class Worker(threading.Thread):
     # --- what a session may see ------------------------------------------------------------------------------------------
 
     def stale_reads(self, writes_by_path):
-        """Plain reads that are older than what the session had seen before them. `writes_by_path`: known zxids, sorted."""
+        """Yields plain reads older than what the session had seen before. `writes_by_path`: known zxids, sorted."""
         for path, seen, mzxid, _, value in self.plain_reads:
             zxids = writes_by_path.get(path, [])
             newest = bisect.bisect_right(zxids, seen) - 1
