@@ -1,8 +1,8 @@
-"""Passes bytes between the servers of an ensemble, until told that two of them cannot hear each other.
+"""Passes bytes between the servers of an ensemble until it is told that two of them cannot reach each other.
 
-Started by network.py with a directory: `links.json` says where to listen and where to pass on to, `cuts.json` which pairs are cut,
-and `applied.json` repeats the cuts once they are in force. A cut link loses nothing and closes nothing: like TCP over a broken
-cable, it goes on where it stopped when the cable is mended.
+network.py starts it with a directory: `links.json` says where to listen and where to pass bytes on to, `cuts.json` lists the cut
+pairs, and `applied.json` repeats the cuts once they are in force. A cut link loses nothing and closes nothing: like TCP over a
+broken cable, it continues where it stopped once the cable is mended.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class Links:
         return await asyncio.start_server(accepted, "127.0.0.1", link["listen"])
 
     async def pump(self, pair, reader, writer):
-        """One direction, until either end closes; the other end is then closed, too."""
+        """Copies one direction until either end closes, then closes the other end, too."""
         try:
             while data := await reader.read(1 << 16):
                 await self.uncut(pair)

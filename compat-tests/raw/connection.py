@@ -1,7 +1,7 @@
 """One raw client connection: frames out, frames in, in the order they arrive.
 
-Owns the socket. Invariant: nothing is reordered or hidden; events that arrive before the reply asked
-for are kept in `events`, so "event before reply" can be asserted by looking at that list.
+Owns the socket. Invariant: nothing is reordered or hidden. Events that arrive before an awaited reply
+are kept in `events`, so a test can assert "event before reply" by looking at that list.
 """
 
 import socket
@@ -28,7 +28,7 @@ def parse_address(text):
 
 
 class Connection:
-    """A TCP connection; `handshake` makes it a session."""
+    """A TCP connection; `handshake` turns it into a session."""
 
     def __init__(self, address, tap=None):
         self.socket = socket.create_connection(address, timeout=ANSWER_WAIT_S)
@@ -47,7 +47,7 @@ class Connection:
         self.socket.sendall(data)
 
     def receive_raw(self, count, wait_s):
-        """Exactly `count` bytes. Raises Closed at end of stream, TimeoutError when nothing comes."""
+        """Returns exactly `count` bytes. Raises Closed at end of stream, TimeoutError when nothing arrives."""
         deadline = time.monotonic() + wait_s
         while len(self.input) < count:
             if not self.receive_some(deadline):
@@ -56,7 +56,7 @@ class Connection:
         return taken
 
     def receive_some(self, deadline):
-        """Adds what the socket has to `input`; False at the end of the stream."""
+        """Appends what the socket has to `input`; returns False at the end of the stream."""
         self.socket.settimeout(max(0.001, deadline - time.monotonic()))
         try:
             piece = self.socket.recv(1 << 16)
@@ -72,7 +72,7 @@ class Connection:
         return body
 
     def receive_until_close(self, wait_s=ANSWER_WAIT_S):
-        """All bytes up to the end of the stream."""
+        """Returns all bytes up to the end of the stream."""
         deadline = time.monotonic() + wait_s
         while self.receive_some(deadline):
             pass
@@ -80,7 +80,7 @@ class Connection:
         return taken
 
     def half_close(self):
-        """Says that nothing more is sent."""
+        """Shuts down the sending side."""
         self.socket.shutdown(socket.SHUT_WR)
 
     def close(self):
@@ -107,7 +107,7 @@ class Connection:
         return xid
 
     def receive(self, wait_s=ANSWER_WAIT_S):
-        """The next frame: a Reply or a Notification."""
+        """Returns the next frame: a Reply or a Notification."""
         body = self.receive_frame(wait_s)
         xid, zxid, err = wire.HEADER.unpack(body[:16])
         if xid == wire.XID_NOTIFICATION:
@@ -117,7 +117,7 @@ class Connection:
         return Reply(xid, zxid, err, body[16:])
 
     def receive_reply(self, wait_s=ANSWER_WAIT_S):
-        """The next reply; events met on the way are kept in `events`."""
+        """Returns the next reply; keeps events that arrive before it in `events`."""
         while True:
             message = self.receive(wait_s)
             if isinstance(message, Reply):
@@ -134,17 +134,17 @@ class Connection:
         return reply
 
     def take_events(self):
-        """The events received so far, oldest first; forgets them."""
+        """Returns the events received so far, oldest first, and forgets them."""
         taken, self.events = self.events, []
         return taken
 
     def settle(self):
-        """A ping behind everything sent so far: afterwards all events caused until now are here."""
+        """Sends a ping after everything sent so far: afterwards all events caused until now have arrived."""
         self.ask(wire.PING, wire.XID_PING)
         return self.take_events()
 
     def end_session(self):
-        """closeSession and the end of the stream."""
+        """Sends closeSession and waits for the end of the stream."""
         reply = self.ask(wire.CLOSE)
         rest = self.receive_until_close()
         self.close()

@@ -1,4 +1,4 @@
-"""Registers and runs the raw cases, and gives each its own clients and its own corner of the tree.
+"""Registers and runs the raw cases; gives each case its own clients and its own part of the tree.
 
 Owns the list of cases. Invariant: a case leaves no open session behind, because a session that expires
 later would take a zxid in the middle of another case.
@@ -16,16 +16,16 @@ from collections import namedtuple
 import wire
 from connection import Closed, Connection, Notification, parse_address, read_handshake
 
-# `only_alone` says why an ensemble cannot be asked this; None for cases that run against any number of servers.
+# `only_alone` says why an ensemble cannot run this case; None for cases that run against any number of servers.
 Case = namedtuple("Case", "feature name function only_alone", defaults=[None])
 
-# ZooKeeper: the leader proposes what it cannot decode under a zxid used already; that never commits, nor does anything after it.
+# ZooKeeper: the leader proposes a request it cannot decode under a used zxid; neither that nor anything after it ever commits.
 ENDS_WRITES = "one such request ends all writes of an Apache ZooKeeper ensemble, until there is another leader"
 
 SERVERS = int(os.environ.get("ZK_SERVERS", "1"))
 CASES = []
 CORNERS = itertools.count(1)
-# Two runs against one server stay out of each other's way; only the `fresh tree` cases then fail.
+# Two runs against one server do not disturb each other; only the `fresh tree` cases then fail.
 RUN = os.urandom(3).hex()
 
 
@@ -70,12 +70,12 @@ def event(kind, path, zxid):
 
 
 def new_stat(zxid, time_ms, owner=0, data_length=0):
-    """The Stat of a znode just created."""
+    """Returns the Stat of a newly created znode."""
     return wire.Stat(zxid, zxid, time_ms, time_ms, 0, 0, 0, owner, data_length, 0, zxid)
 
 
 def eventually(condition, what, wait_s=8.0):
-    """Polls until `condition` holds; for what a server does on its own time."""
+    """Polls until `condition` holds; for things that a server does in its own time."""
     deadline = time.monotonic() + wait_s
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {wait_s} s"
@@ -83,14 +83,14 @@ def eventually(condition, what, wait_s=8.0):
 
 
 class Client(Connection):
-    """A connection whose replies are checked as they come."""
+    """A connection that checks replies as they arrive."""
 
     def ok(self, request, body=None, step=None, xid=None):
-        """Asks; the reply is a success, its body exactly `body`, its zxid `step` after the last one seen."""
+        """Sends a request; its reply must be a success with exactly `body`, and its zxid `step` after the last one seen."""
         return self.check(request, 0, body, step, xid)
 
     def fails(self, request, err, step=None, xid=None):
-        """Asks; the reply is a bare header with this error."""
+        """Sends a request; its reply must be a bare header with this error."""
         return self.check(request, err, b"", step, xid)
 
     def check(self, request, err, body, step, xid):
@@ -105,11 +105,11 @@ class Client(Connection):
         return reply
 
     def writes(self, request, body=None):
-        """A write that succeeds: it takes exactly one zxid."""
+        """Sends a write that succeeds: it takes exactly one zxid."""
         return self.ok(request, body, step=1)
 
     def refused(self, request, err):
-        """A write that fails: it takes exactly one zxid all the same."""
+        """Sends a write that fails: it takes exactly one zxid nonetheless."""
         return self.fails(request, err, step=1)
 
     def stat(self, path):
@@ -135,37 +135,37 @@ class Client(Connection):
         return self.ask(wire.exists(path)).err == wire.Err.NO_NODE
 
     def quiet(self):
-        """Nothing more has been sent to this connection."""
+        """Checks that the server has sent nothing more to this connection."""
         equal(self.settle(), [], "events")
 
     def is_closed(self, wait_s=5.0):
-        """The server closes the connection and sends nothing first."""
+        """Checks that the server closes the connection and sends nothing first."""
         equal(self.receive_until_close(wait_s), b"", "bytes before the end of the stream")
 
     def is_closed_refusing(self, xid, wait_s=5.0):
-        """The server closes the connection; the request `xid`, sent behind closeSession, is not carried out."""
+        """Checks that the server closes the connection and does not carry out request `xid`, which was sent after closeSession."""
         rest = self.receive_until_close(wait_s)
-        # ZooKeeper: usually dropped; read off the socket early enough, it is still answered SessionExpired.
+        # ZooKeeper usually drops the request; if it was read off the socket early enough, the answer is SessionExpired.
         if rest:
             length, got, _, err = wire.REPLY_FRAME.unpack(rest)
             equal((length, got, err), (16, xid, wire.Err.SESSION_EXPIRED), "answer to a request behind closeSession")
 
 
 class Scene:
-    """What a case works with."""
+    """The clients, connections and znodes that a case works with."""
 
     def __init__(self, address, ctl):
         self.address, self.ctl_program = address, ctl
         self.clients, self.corner = [], None
 
     def connection(self, address=None):
-        """A TCP connection without a session, to the server or to another port of it."""
+        """Opens a TCP connection without a session, to the server or to another of its ports."""
         client = Client(address or self.address)
         self.clients.append(client)
         return client
 
     def client(self, **request):
-        """A connection with a new session."""
+        """Opens a connection with a new session."""
         client = self.connection()
         client.handshake(**request)
         client.settle()
@@ -173,7 +173,7 @@ class Scene:
 
     @property
     def base(self):
-        """A fresh znode for this case alone."""
+        """Returns a fresh znode for this case alone."""
         if self.corner is None:
             maker = Client(self.address)
             maker.handshake()
@@ -186,8 +186,8 @@ class Scene:
         subprocess.run([self.ctl_program, verb], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def settle(self):
-        """Waits until a leader, too, has applied what its follower has acknowledged."""
-        # ZooKeeper: until it has applied a setACL, a leader checks writes against the ACL there was before.
+        """Waits until the leader, too, has applied what its follower has acknowledged."""
+        # ZooKeeper: until a leader has applied a setACL, it checks writes against the previous ACL.
         if SERVERS > 1:
             self.ctl("settle")
 
@@ -197,7 +197,7 @@ class Scene:
 
 
 def end_client(client):
-    """Closes session and connection, whatever state the case left them in."""
+    """Closes session and connection, in whatever state the case left them."""
     try:
         if client.session:
             client.send(wire.CLOSE)
@@ -208,14 +208,14 @@ def end_client(client):
 
 
 def configuration_pattern():
-    """What an ensemble's configuration looks like: a line for each server, then the version."""
+    """Returns a pattern for an ensemble's configuration: a line for each server, then the version."""
     clients = map(re.escape, os.environ["ZK_CONNECT_ALL"].split(","))
     servers = (rf"server\.{number}=127\.0\.0\.1:\d+:\d+:participant;{client}\n" for number, client in enumerate(clients, start=1))
     return "".join(servers) + "version=0"
 
 
 def sees_what_was_under_way(scene, rounds=40):
-    """A session comes back over a new connection, whose first requests follow at once: they see what the old one had sent."""
+    """Resumes a session on a new connection and sends requests at once: they must see what the old connection had sent."""
     base, seen = scene.base, 0
     for number in range(rounds):
         first, again, path = scene.client(), scene.connection(), f"{base}/{number}"
@@ -227,8 +227,8 @@ def sees_what_was_under_way(scene, rounds=40):
         equal(again.receive_reply().err, 0, "sync")
         seen += again.receive_reply().err == 0
         again.session, first.session, again.xid = first.session, 0, 2
-    # ZooKeeper: a thread of its own reads each connection, and on a busy machine the later one is often quicker. A server that
-    # does not wait for what is under way shows hardly any.
+    # ZooKeeper reads each connection with its own thread, and on a busy machine the later one is often quicker. A server that
+    # does not wait for requests in flight would see hardly any.
     assert seen >= rounds / 2, f"{seen} of {rounds} times"
 
 

@@ -1,10 +1,10 @@
-"""Java's hash set, as far as the order in which it lists its members goes. Source: `java.util.HashMap`."""
+"""Java's hash set, as far as the order of iteration goes. Source: `java.util.HashMap`."""
 
 import itertools
 
 
 class JavaSet:
-    """Of strings. Not modelled: trees, which a bucket of nine or more members becomes in a table of 64 buckets or more."""
+    """A set of strings. Does not model trees, which replace a bucket of nine or more members in a table of 64 buckets or more."""
 
     def __init__(self, members=(), buckets=16):
         self.table = [[] for _ in range(buckets)]
@@ -29,7 +29,7 @@ class JavaSet:
         self.size -= 1
 
     def clone(self):
-        """`HashSet.clone` makes the table as large as the members need."""
+        """Copies the set as `HashSet.clone` does, which makes the table as large as the members need."""
         return JavaSet(self, tables_for(self.size / 0.75 + 1.0))
 
     def __iter__(self):
@@ -51,7 +51,7 @@ def tables_for(wanted):
 
 
 def hash_code(text):
-    """`String.hashCode`: over UTF-16 code units."""
+    """Computes `String.hashCode` over UTF-16 code units."""
     code, units = 0, text.encode("utf-16-be", "surrogatepass")
     for at in range(0, len(units), 2):
         code = (31 * code + int.from_bytes(units[at : at + 2])) & 0xFFFFFFFF

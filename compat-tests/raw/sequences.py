@@ -2,7 +2,7 @@
 
 Owns the choice of operations and arguments. A step is plain data, so that a failing sequence can be printed,
 shortened and run again. Paths are relative to the sequence's parent znode. Invariant: nothing in a sequence
-depends on time or on what else is in the tree, so two correct servers must answer alike.
+depends on time or on the rest of the tree, so two correct servers must answer alike.
 """
 
 from collections import namedtuple
@@ -16,30 +16,30 @@ SESSIONS = 3
 STEPS_MIN, STEPS_MAX = 6, 24
 
 PATHS = ["", "/a", "/b", "/a/x", "/a/y", "/b/x", "/a/x/z", "/e"]
-# Nothing is ever deleted below a container: the server may remove one that has lost its children at any time.
+# Sequences delete nothing below a container: the server may remove a container that has lost its children at any time.
 CONTAINER, IN_CONTAINER = "/k", "/k/x"
 ODD_PATHS = ["/a/", "//a", "/.", "/a/..", "/a/./x", "/\x01", "/a\x7fb", "/\ufff0", "/none/x", "/none", "/a\0"]
 DATA = [None, b"", b"x", b"some longer data"]
 VERSIONS = [-1, -1, -1, 0, 0, 1, 2, 5, -2]
 TTL_MS = 3_600_000
-# Counted are these and what is below them.
+# Quotas count these znodes and everything below them.
 QUOTA_PATHS = ["", "/a", "/a", "/b"]
 SUPER = ("digest", "super:admin")
 
 
 def user(session):
-    """Each session authenticates as one user only, so that the order of its identities does not matter."""
+    """Returns the one user that a session authenticates as, so that the order of its identities does not matter."""
     return "digest", f"user{session}:password"
 
 
 def sequence(random):
-    """A list of steps. With quotas none of them is a burst: what a limit refuses depends on what ZooKeeper has applied by then."""
+    """Returns a list of steps. With quotas it has no bursts: what a limit refuses depends on what ZooKeeper has applied by then."""
     choice = Choice(random, random.choice([("burst",), ("quota", "quotaChange")]))
     return [choice.step() for _ in range(random.randint(STEPS_MIN, STEPS_MAX))]
 
 
 class Choice:
-    """Chooses steps; remembers which znodes probably exist, so that most operations find something."""
+    """Chooses steps; remembers which znodes probably exist, so that most operations find one."""
 
     def __init__(self, random, without):
         self.random = random
@@ -66,7 +66,7 @@ class Choice:
         return "/b" if path == IN_CONTAINER else path
 
     def new_path(self):
-        """Mostly a path whose parent probably exists."""
+        """Returns a path; in most cases its parent probably exists."""
         fits = [path for path in [*PATHS, IN_CONTAINER] if path.rpartition("/")[0] in self.likely and path]
         path = self.random.choice(fits) if self.random.random() < 0.85 else self.path()
         self.expect(path)
@@ -112,7 +112,7 @@ def some_acl(random, open_share):
 def create_arguments(choice):
     path = choice.new_path()
     kinds = [Flags.PERSISTENT] * 5
-    # The parent's own siblings are numbered by the root, whose counter is not the same on both servers.
+    # The root numbers the parent's own siblings, and its counter differs between the servers.
     if path:
         kinds += [Flags.PERSISTENT_SEQUENTIAL] * 2
     if path and path != IN_CONTAINER:
@@ -135,7 +135,7 @@ def create_ttl_arguments(choice):
 def create_container_arguments(choice):
     path = choice.random.choice([CONTAINER] * 8 + ["/none/k", "/a/"])
     choice.expect(path)
-    # Not those of an ephemeral: until it is applied, such a container is one.
+    # No ephemeral flags: until a container created with them is applied, it is an ephemeral.
     return path, choice.data(), choice.acl(), choice.random.choice([Flags.CONTAINER] * 4 + [Flags.PERSISTENT, Flags.PERSISTENT_SEQUENTIAL])
 
 
@@ -144,19 +144,19 @@ def path_list(choice):
 
 
 def set_watches_arguments(choice):
-    """How many replies ago the last zxid was seen, and the lists."""
+    """Returns how many replies ago the last zxid was seen, and the lists."""
     return choice.random.randrange(6), path_list(choice), path_list(choice), path_list(choice)
 
 
 def resume_arguments(choice):
-    """What a client asks for when it is back: the lists are mostly what it watched."""
+    """Returns what a returning client asks for: most entries of the lists are paths it watched."""
     watched = choice.watched[choice.session]
     lists = ([choice.random.choice(watched) for _ in range(choice.random.randrange(3))] for _ in range(5))
     return choice.random.randrange(6), *lists
 
 
 def quota_arguments(choice):
-    """Of which znode, and what its limits say."""
+    """Returns a znode, and its quota limits."""
     counts, sizes = choice.random.choice([-1, 1, 2, 4]), choice.random.choice([-1, 3, 10, 30])
     hard = choice.random.choice(["", "", f"=;countHardLimit={counts}", f"=;byteHardLimit={sizes};countHardLimit=3"])
     limits = choice.random.choice([f"count={counts},bytes={sizes}{hard}"] * 9 + ["count=,bytes"])
@@ -174,7 +174,7 @@ def multi_arguments(choice):
 
 
 def without_container(name, arguments):
-    """In a multi a create with those flags makes a container, which may be removed at any time."""
+    """Replaces the container flags: in a multi such a create makes a container, which may be removed at any time."""
     *others, flags = arguments
     return (*others, Flags.PERSISTENT) if name in ("create", "create2") and flags == Flags.CONTAINER else arguments
 
@@ -206,7 +206,7 @@ def add_watch_arguments(choice):
     return path, choice.random.choice([0] * 4 + [1] * 4 + [2])
 
 
-# Not setACL: a leader of Apache ZooKeeper checks against the old ACL until it has applied the change (docs/compatibility.md).
+# No setACL: a leader of Apache ZooKeeper checks against the old ACL until it has applied the change (docs/compatibility.md).
 BURST = {
     "create": 5, "create2": 2, "delete": 4, "setData": 5, "exists": 2, "getData": 3, "getChildren2": 2, "getACL": 1,
     "addWatch": 1, "removeWatches": 1, "multi": 2, "multiRead": 1, "sync": 1,
@@ -214,7 +214,7 @@ BURST = {
 
 
 def burst_arguments(choice):
-    """Requests sent without waiting for one another's reply."""
+    """Returns requests to send without waiting for each other's replies."""
     names = choice.random.choices(list(BURST), list(BURST.values()), k=choice.random.randint(2, 6))
     return [(name, choice.arguments(name)) for name in names]
 
@@ -293,7 +293,7 @@ AUTH = {"super": SUPER, "bad": ("none", "x"), "ip": ("ip", None)}
 
 
 def request(step, parent, zxids):
-    """The request of a step below `parent`; `zxids` are those of the replies so far, oldest first."""
+    """Returns the request of a step below `parent`; `zxids` are those of the replies so far, oldest first."""
     name, arguments = step.name, step.arguments
     if name in ("multi", "multiRead"):
         operations = [BUILDERS[sub](parent + path, *rest) for sub, (path, *rest) in arguments]
@@ -322,7 +322,7 @@ LIMITS, STATS = "zookeeper_limits", "zookeeper_stats"
 
 
 def quota(parent, path, limits):
-    """What a client sends to have a znode counted: every znode on the way, those that are there too."""
+    """Returns the requests that put a quota on a znode: creates of every znode on the way, even of existing ones, and of the quota."""
     names = (parent + path)[1:].split("/")
     way = [f"{QUOTAS}/{'/'.join(names[:count])}" for count in range(1, len(names) + 1)]
     return [*(wire.create(znode) for znode in way), wire.create(f"{way[-1]}/{LIMITS}", limits), wire.create(f"{way[-1]}/{STATS}", b"count=0,bytes=0")]

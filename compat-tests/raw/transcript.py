@@ -1,8 +1,8 @@
-"""Plays a sequence against one server and writes down what a client sees, in a form two servers can share.
+"""Plays a sequence against one server and records what a client sees, in a form that two servers can share.
 
 Owns the sessions of a sequence and the normal form. Invariant: the normal form keeps everything that ZooKeeper
-fixes and drops what it leaves open: zxids become ranks within the transcript, times the zxid they belong to,
-session ids the order of their creation.
+fixes and drops what it leaves open: zxids become ranks within the transcript, times become the zxid they belong
+to, and session ids become the order of their creation.
 """
 
 import time
@@ -12,15 +12,15 @@ from connection import Connection, Notification
 from sequences import QUOTAS, SUPER, Step, quota, request
 from wire import Err, Op
 
-# Replies that are names.
+# The replies of these operations are names.
 NAMES = (Op.GET_CHILDREN, Op.GET_EPHEMERALS)
 
-# After these a connection may have watches.
+# After these operations a connection may have watches.
 WATCHING = ("exists", "getData", "getChildren", "getChildren2", "addWatch", "setWatches", "setWatches2", "resume", "burst")
 
 
 class Zxid(int):
-    """A zxid in a transcript still to be ranked."""
+    """A zxid in a transcript that is not ranked yet."""
 
 
 class Player:
@@ -33,7 +33,7 @@ class Player:
         self.zxids = [self.observer.ask(wire.create(parent, b"parent")).zxid]
 
     def play(self, steps):
-        """The transcript: one entry per step, then the tree."""
+        """Returns the transcript: one entry per step, then the tree."""
         try:
             entries = [self.play_step(step) for step in steps]
             entries.append({f"stray events of session {slot}": self.events(self.connections[slot].take_events())
@@ -52,7 +52,7 @@ class Player:
         return connection
 
     def connection(self, slot):
-        """The slot's connection: as it is, resumed, or a new session."""
+        """Returns the slot's connection: the current one, a resumed one, or one with a new session."""
         if slot not in self.connections:
             self.connections[slot] = self.open_session(**self.lost.pop(slot, {}))
         return self.connections[slot]
@@ -117,7 +117,7 @@ class Player:
         return self.header(reply), self.body(sent.op, reply)
 
     def burst(self, requests, connection):
-        """Replies and events of requests in one piece, in the order in which they arrive."""
+        """Sends requests in one piece and returns replies and events in order of arrival."""
         xids = [connection.send(sent) for sent in requests]
         messages, answered = [], 0
         while answered < len(requests):
@@ -132,7 +132,7 @@ class Player:
         return messages
 
     def steal(self, slot):
-        """The session moves to a new connection while the old one is open."""
+        """Moves the session to a new connection while the old one is open."""
         old = self.lose(slot)
         self.connection(slot)
         rest = old.receive_until_close()
@@ -212,16 +212,16 @@ class Player:
         )
 
     def time(self, zxid, time_ms):
-        """A time is that of its transaction: the same wherever that transaction shows."""
+        """Returns a normalised time: each transaction must show the same time everywhere."""
         known = self.times.setdefault(zxid, time_ms)
         return "time of its zxid" if known == time_ms else f"{time_ms - known} ms off"
 
     def everything(self):
-        """The paths of all that there is below the parent, and of what counts it."""
+        """Returns the paths of everything below the parent, and of its quota znodes."""
         return [path for root in (self.parent, QUOTAS + self.parent) for path in descendants(self.observer, root)]
 
     def tree(self):
-        """Everything below the parent and what counts it, as the super user sees it."""
+        """Returns everything below the parent, and its quota znodes, as the super user sees them."""
         asked = [make(path) for path in self.everything() for make in (wire.get_data, wire.get_acl)]
         replies = ask_all(self.observer, asked)
         return {"tree": [(wire.Reader(sent.body).ustring(), error_name(reply.err), self.body(sent.op, reply))
@@ -229,7 +229,7 @@ class Player:
 
 
 def observer(address):
-    """A super user's session to set up, inspect and clean up with."""
+    """Opens a super user's session for setup, inspection and cleanup."""
     connection = Connection(address)
     connection.handshake()
     connection.ask(wire.auth(*SUPER))
@@ -248,7 +248,7 @@ def ask_all(connection, requests):
 
 
 def descendants(connection, root):
-    """The path and all below it, parents first, siblings sorted; nothing if it does not exist."""
+    """Returns the path and all paths below it, parents first, siblings sorted; nothing if it does not exist."""
     found, level = [], [root]
     while level:
         replies = ask_all(connection, [wire.get_children(path) for path in level])
@@ -263,7 +263,7 @@ def names(reply):
 
 
 def ranked(entries):
-    """The transcript with each zxid replaced by its rank; 0 and -1 mean themselves."""
+    """Returns the transcript with each zxid replaced by its rank; 0 and -1 stay as they are."""
     ranks = {zxid: rank for rank, zxid in enumerate(sorted(set(zxids_of(entries))), 1)}
     return replaced(entries, ranks)
 

@@ -1,7 +1,7 @@
 """The ZooKeeper client protocol as bytes: Jute primitives, request builders, reply readers.
 
-Owns the encoding used by the raw suite, the differential test and the golden recorder.
-Invariant: builders encode exactly what they are given, legal or not; nothing is validated here,
+Owns the encoding that the raw suite, the differential test and the golden recorder use.
+Invariant: builders encode exactly what they are given, legal or not. Nothing is validated here,
 because sending odd input is the point.
 Source: zookeeper.jute, ZooDefs, MultiOperationRecord and MultiResponse of Apache ZooKeeper 3.9.
 """
@@ -50,7 +50,7 @@ class Op(IntEnum):
 
 
 class Err(IntEnum):
-    """Error codes a server can send."""
+    """Error codes that a server can send."""
 
     OK = 0
     RUNTIME_INCONSISTENCY = -2
@@ -96,7 +96,7 @@ class Event(IntEnum):
 
 
 class Watcher(IntEnum):
-    """Type of checkWatches and removeWatches."""
+    """Watcher types of checkWatches and removeWatches."""
 
     CHILDREN = 1
     DATA = 2
@@ -140,7 +140,7 @@ def boolean(value):
 
 
 def buffer(value):
-    """A length and the bytes; None is length -1. Text is sent as UTF-8."""
+    """Encodes a length and the bytes; None is length -1. Text is sent as UTF-8."""
     if value is None:
         return int32(-1)
     raw = value.encode() if isinstance(value, str) else bytes(value)
@@ -151,7 +151,7 @@ ustring = buffer
 
 
 def vector(items, encode=ustring):
-    """A count and the elements; None is count -1."""
+    """Encodes a count and the elements; None is count -1."""
     if items is None:
         return int32(-1)
     return int32(len(items)) + b"".join(encode(item) for item in items)
@@ -169,7 +169,7 @@ def frame(body):
 
 
 def connect_body(timeout_ms=10_000, session=0, password=bytes(16), last_zxid=0, read_only=False, version=0):
-    """ConnectRequest. `read_only=None` leaves the trailing byte out, as Go and Node clients do."""
+    """Encodes a ConnectRequest. `read_only=None` omits the trailing byte, as Go and Node clients do."""
     body = int32(version) + int64(last_zxid) + int32(timeout_ms) + int64(session) + buffer(password)
     return body if read_only is None else body + boolean(read_only)
 
@@ -294,7 +294,7 @@ MULTI_END = multi_header(-1, True)
 
 
 def multi_error(code):
-    """One failed entry of a multi response: the code twice, header and ErrorResponse."""
+    """Encodes one failed entry of a multi response: the code twice, in header and ErrorResponse."""
     return multi_header(-1, False, code) + int32(code)
 
 
@@ -310,7 +310,7 @@ def stat_bytes(stat):
 
 
 class Reader:
-    """Reads Jute primitives off a reply body and fails loudly when bytes run out."""
+    """Reads Jute primitives from a reply body; fails when bytes run out."""
 
     def __init__(self, data):
         self.data, self.at = data, 0
@@ -358,7 +358,7 @@ class Reader:
 
 
 def read_multi(data):
-    """A multi response as a list of (type, err, value) without the end marker."""
+    """Decodes a multi response into a list of (type, err, value) without the end marker."""
     reader, results = Reader(data), []
     while True:
         kind, done, err = reader.multi_header()

@@ -40,7 +40,7 @@ def validity(scene, scheme, ident, good):
 
 @table("ACL validity", [(f"{scheme} with a null id", scheme) for scheme in ("world", "digest", "ip")])
 def null_id(scene, scheme):
-    # ZooKeeper: the provider trips over the null, which is a malformed request instead of an invalid ACL.
+    # ZooKeeper's provider fails on the null, so the request counts as malformed and not as having an invalid ACL.
     client = scene.client()
     client.fails(wire.create(scene.base + "/a", acl=[ACL(31, scheme, None)]), Err.MARSHALLING)
 
@@ -187,7 +187,7 @@ def masked(scene):
     reader.ok(wire.get_acl(path), wire.vector(hidden, wire.acl_entry) + stat)
 
 
-# Each line is masked from its first colon on, and keeps its end.
+# Each line is masked from its first colon on, and keeps its line end.
 ENDS = ["\n", "\r", "\r\n", "\u0085", "\u2028", "\u2029"]
 MASKED = [
     *((f"u:h{end}", f"u:x{end}") for end in ENDS), *((f"u:h{end}more", f"u:x{end}more") for end in ENDS),
@@ -208,7 +208,7 @@ def masked_lines(scene, ident, hidden):
     return equal(scene.client().acl(path)[2], ACL(1, "digest", hidden), "what a reader sees")
 
 
-# What a list of these comes to is worked out below from how ZooKeeper goes through it, and every pair and triple is asked.
+# `fixed` derives the result of a list of these from ZooKeeper's algorithm; the case tries every pair and triple.
 SOME_ENTRIES = [ACL(perms, scheme, ident) for perms in (1, 31) for scheme, ident in (
     (None, None), (None, "anyone"), ("world", "anyone"), ("world", None), ("foo", None), ("auth", None), ("digest", None), ("digest", "u:h"),
     ("ip", "x"),
@@ -216,7 +216,7 @@ SOME_ENTRIES = [ACL(perms, scheme, ident) for perms in (1, 31) for scheme, ident
 
 
 def fixed(acl):
-    """The error of storing `acl` for a caller who has proved nothing. Source: ACL.equals, Id.equals, fixupACL."""
+    """Returns the error of storing `acl` for a caller without identities. Source: ACL.equals, Id.equals, fixupACL."""
     unique = []
     for entry in acl:
         for other in unique:
@@ -238,7 +238,7 @@ def fixed(acl):
 
 
 def lists_of(entries):
-    """Every list of up to three entries; those of three without a third one from the second half, to have fewer."""
+    """Yields every list of one or two entries, and lists of three whose first and third come from the first half, to limit the number."""
     yield from ([first] for first in entries)
     yield from ([first, second] for first in entries for second in entries)
     half = entries[: len(entries) // 2]
@@ -259,7 +259,7 @@ def every_order(scene):
                 operation, wire.delete(f"{path}/x"))]
         for at, (acl, err, _) in enumerate(asked):
             reply = client.receive_reply()
-            # The third of each four is the create, the fourth takes it back.
+            # In each group of four requests, the third is the create and the fourth undoes it.
             if at % 4 == 1 and err != Err.MARSHALLING:
                 codes = [code for _, code, _ in wire.read_multi(reply.body)]
                 equal(codes, [err, Err.RUNTIME_INCONSISTENCY] if err else [0, 0], f"results of a multi with {acl}")

@@ -63,7 +63,7 @@ def effect(scene):
     again.fails(wire.get_data(path), Err.NO_AUTH)
 
 
-# --- ensemble: which one a client looks for. The servers' names are in ../settings. Source: EnsembleAuthenticationProvider.
+# --- ensemble: names the ensemble a client looks for. The servers' names are in ../settings. Source: EnsembleAuthenticationProvider.
 
 
 def ensemble_counts(scene):
@@ -135,7 +135,7 @@ def digest(scene):
     equal(identities(client), [("digest", "bob"), ("digest", "eve"), ("ip", "127.0.0.1")], "identities")
 
 
-# ZooKeeper: reads credentials as Java reads UTF-8, where each surrogate of CESU-8 is one U+FFFD.
+# ZooKeeper reads credentials as Java reads UTF-8, which turns each CESU-8 surrogate into one U+FFFD.
 CREDENTIALS = [
     (b"b\xc3\xbcbe:pw", "b\u00fcbe"), (b"b\xffb:pw", "b\ufffdb"), (b"\xed\xa0\xbd\xed\xb8\x80:pw", "\ufffd\ufffd"),
     (b"\xed\xa0:pw", "\ufffd"), (b"\xed\xb0\x80", "\ufffd"), (b"a\xe2\x82:x", "a\ufffd"), (b"\xc0\x80:y", "\ufffd\ufffd"),

@@ -102,7 +102,7 @@ def data(scene, value, encoded, length):
     client.ok(wire.get_data(path), encoded + wire.stat_bytes(stat))
 
 
-# Rows in the server's order of checks: each has everything before it right and something after it wrong.
+# The rows follow the server's order of checks: in each, everything checked before is right and something checked after is wrong.
 @table("create precedence", [
     ("flags before path", wire.create("/none/x/", acl=[], flags=9), Err.BAD_ARGUMENTS),
     ("flags -1", wire.create("/none/x", flags=-1), Err.BAD_ARGUMENTS),

@@ -1,4 +1,4 @@
-"""Containers and TTL znodes vanish by themselves. Source: ContainerManager. The check runs every second."""
+"""Containers and TTL znodes that the server deletes. Source: ContainerManager. The check runs every second."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Four-letter words: the format of each answer, varying numbers as patterns. Source: org.apache.zookeeper.server.command."""
+"""Four-letter words: the format of each answer, with patterns for numbers that vary. Source: org.apache.zookeeper.server.command."""
 
 import re
 import socket
@@ -21,7 +21,7 @@ COUNTERS = (
     r"Latency min/avg/max: \d+/\d+\.\d+/\d+\nReceived: \d+\nSent: \d+\nConnections: \d+\nOutstanding: \d+\n"
     rf"Zxid: 0x[0-9a-f]+\nMode: {MODE}\nNode count: \d+\n"
 )
-# What a member of an ensemble adds, and a follower, which does not know when sessions expire, has instead.
+# A member of an ensemble adds these. A follower does not know when sessions expire, and prints SESSIONS instead.
 QUORUM = (
     r"initLimit=20\nsyncLimit=10\nelectionAlg=3\nelectionPort=\d+\nquorumPort=\d+\npeerType=0\n(featureLevel=\d+\n)?"
     f"membership: \n{configuration_pattern()}" if SERVERS > 1 else ""
@@ -32,7 +32,7 @@ PATTERNS = {
     "ruok": "imok",
     "isro": "rw",
     "gtmk": r"\d+",
-    # The last line is ours.
+    # The last line is specific to oxkeeper.
     "srvr": f"Zookeeper version: {VERSION}\n" + COUNTERS + r"(Feature level: \d+\n)?",
     "stat": f"Zookeeper version: {VERSION}\nClients:\n({BRIEF})+\n" + COUNTERS,
     "cons": f"({FULL}|{BRIEF})+\n",
@@ -118,7 +118,7 @@ def watches(scene):
 
 
 def blocks(text):
-    """Header lines with their tab-indented lines below; the answer ends in an empty line."""
+    """Parses header lines with tab-indented lines below them; the answer must end in an empty line."""
     assert text.endswith("\n\n"), f"no empty line at the end of {text!r}"
     found, header = {}, None
     for line in text[:-1].splitlines():

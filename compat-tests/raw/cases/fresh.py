@@ -1,4 +1,4 @@
-"""The tree of a server that has just been set up. Source: DataTree, ZKDatabase.initConfigInZKDatabase."""
+"""The tree of a newly set up server. Source: DataTree, ZKDatabase.initConfigInZKDatabase."""
 
 import re
 import time
@@ -30,7 +30,7 @@ def configuration(scene):
         return
     data = client.data("/zookeeper/config")
     assert re.fullmatch(configuration_pattern(), data.decode()), data
-    # ZooKeeper: each server writes it as it starts, by its own clock and outside the log.
+    # ZooKeeper: each server writes this znode at startup, with its own clock and outside the log.
     assert 0 < stat.mtime <= time.time() * 1000, stat.mtime
     want = dict(mtime=stat.mtime, version=-1, aversion=-1, data_length=len(data))
     equal(stat, wire.Stat(*[0] * 11)._replace(**want), "Stat")

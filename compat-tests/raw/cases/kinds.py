@@ -1,7 +1,7 @@
-"""Which kind of znode comes of which operation with which flags, alone and in a multi. Source: pRequest2TxnCreate, Op.create.
+"""Kinds of znodes by operation and flags, alone and in a multi. Source: pRequest2TxnCreate, Op.create.
 
-The operation decides the kind, the flags whether it is valid, ephemeral and sequential: `create` with the flags of a container
-makes a persistent znode. In a multi, decoding makes those flags the operation.
+The operation decides the kind; the flags decide whether it is valid, ephemeral and sequential. `create` with the flags of a
+container makes a persistent znode. In a multi, decoding derives the operation from those flags.
 """
 
 from collections import namedtuple
@@ -16,12 +16,12 @@ FLAGS = [*range(-3, 11), 15, 31, 0x100, -(2**31), 2**31 - 1]
 SEQUENTIAL, EPHEMERAL, TTL, CONTAINER = (2, 3, 6), (1, 3), (5, 6), 4
 CREATES = {"create": Op.CREATE, "create2": Op.CREATE2, "createContainer": Op.CREATE_CONTAINER}
 
-# `kind` is None where the create fails, with `err`; `reply` is the operation whose reply it gets, in a multi and alone.
+# `kind` is None if the create fails, with `err`; `reply` is the operation that the reply looks like, in a multi and alone.
 Outcome = namedtuple("Outcome", "kind err reply", defaults=[None, 0, None])
 
 
 def alone(op, flags):
-    """What a create, create2 or createContainer of its own makes."""
+    """Returns the outcome of a create, create2 or createContainer outside a multi."""
     if flags not in range(7) or flags in TTL:
         return Outcome(err=Err.BAD_ARGUMENTS)
     if op == Op.CREATE_CONTAINER:
@@ -30,20 +30,20 @@ def alone(op, flags):
 
 
 def in_multi(op, flags):
-    """What it makes in a multi; an error there is that of the whole request."""
+    """Returns the outcome in a multi; an error there is that of the whole request."""
     if flags not in range(7) or flags in TTL:
         return Outcome(err=Err.MARSHALLING)
     return alone(Op.CREATE_CONTAINER if flags == CONTAINER else op, flags)
 
 
 def ttl_alone(flags, ttl_ms):
-    """What a createTTL of its own makes. ZooKeeper: one that is no TTL znode and has a negative ttl breaks the server when applied."""
+    """Returns the outcome of a createTTL outside a multi. ZooKeeper: with a negative ttl and no TTL flags, applying it breaks the server."""
     valid = flags in TTL and 0 < ttl_ms <= 0xFFFFFFFFFF
     return Outcome("TTL", reply=Op.CREATE2) if valid else Outcome(err=Err.BAD_ARGUMENTS)
 
 
 def ttl_in_multi(flags, ttl_ms):
-    """What it makes in a multi: without ttl flags a create, whatever its ttl."""
+    """Returns the outcome of a createTTL in a multi: without ttl flags it is a create, whatever its ttl."""
     if flags in TTL or flags not in range(7):
         return ttl_alone(flags, ttl_ms)
     return alone(Op.CREATE_CONTAINER if flags == CONTAINER else Op.CREATE, flags)
@@ -54,7 +54,7 @@ def path_of(base, flags):
 
 
 def created(client, base, flags, outcome, reply):
-    """Checks the znode, and what the reply to its create says of it."""
+    """Checks the znode, and what the reply to its create says about it."""
     path = path_of(base, flags)
     stat = client.stat(path)
     owner = client.session if outcome.kind == "ephemeral" else 0
@@ -105,7 +105,7 @@ def of_create_ttl_in_multi(scene, flags, ttl_ms):
 
 
 def every_kind(base):
-    """A path, the request that makes a znode there, whether in a multi, and what kind comes of it."""
+    """Yields a path, the request that creates a znode there, whether it goes in a multi, and the outcome."""
     for flags in range(7):
         for name, op in CREATES.items():
             for multi, outcome in ((False, alone(op, flags)), (True, in_multi(op, flags))):
@@ -141,7 +141,7 @@ def reaped(scene):
 
 
 def look_again(client, path):
-    """Waits until a whole look of the reaper at the tree has begun and ended."""
+    """Waits until a complete pass of the reaper over the tree has begun and ended."""
     for number in range(2):
         client.ok(wire.create_container(f"{path}{number}"))
         client.ok(wire.create(f"{path}{number}/child"))
@@ -151,7 +151,7 @@ def look_again(client, path):
 
 @table(FEATURE, [(f"a child of a createContainer in the same multi, flags {flags}", flags) for flags in range(5)])
 def child_in_multi(scene, flags):
-    # ZooKeeper: what waits to be applied has the owner that the flags say.
+    # ZooKeeper: until a znode is applied, it has the owner that the flags say.
     client, base = scene.client(), scene.base
     path = path_of(base, flags)
     below, ephemeral = wire.create(path + "/x"), flags in EPHEMERAL

@@ -1,4 +1,4 @@
-"""In which order sets are listed: that of Java's hash sets. Source: DataNode, DataTree.getEphemerals, ServerCnxn.authInfo."""
+"""The order in which sets are listed, which is that of Java's hash sets. Source: DataNode, DataTree.getEphemerals, ServerCnxn.authInfo."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ from wire import ACL, Err
 
 FEATURE = "listing"
 
-# One hash code for all that are made of so many of these.
+# All strings made of the same number of these have the same hash code.
 TWINS = ("Aa", "BB")
 
 
@@ -28,7 +28,7 @@ def ephemerals(client, prefix="/"):
 
 
 class Directory:
-    """A znode's children, there and as a Java set."""
+    """The children of a znode, on the server and as a Java set."""
 
     def __init__(self, client, path):
         self.client, self.path, self.names = client, path, JavaSet(buckets=8)
@@ -218,7 +218,7 @@ def dump(scene):
 @case(FEATURE, "wchc and wchp list hash maps of paths")
 def watches(scene):
     client = scene.client()
-    # ZooKeeper: one map for all paths, which other cases have made larger than few paths would.
+    # ZooKeeper has one map for all paths, and other cases have made it larger than a few paths would.
     paths = [f"{scene.base}/{name}" for name in sorted(random_names(1000))]
     for path in paths:
         client.fails(wire.exists(path, watch=True), Err.NO_NODE)
@@ -228,6 +228,6 @@ def watches(scene):
 
 
 def lines_below(text, title):
-    """The indented lines below a line."""
+    """Returns the indented lines below a line."""
     lines = text.splitlines()
     return [line.strip() for line in itertools.takewhile(lambda line: line.startswith("\t"), lines[lines.index(title) + 1 :])]

@@ -1,4 +1,4 @@
-"""Input that is not what it should be. Source: NIOServerCnxn, ZooKeeperServer.processPacket."""
+"""Malformed input. Source: NIOServerCnxn, ZooKeeperServer.processPacket."""
 
 import wire
 from harness import ENDS_WRITES, case, equal, table
@@ -48,7 +48,7 @@ def truncated_read(scene, op, body):
     client.ok(wire.PING, step=0)
 
 
-# ZooKeeper: the body is decoded before a zxid is taken, so these take none (a multi takes one).
+# ZooKeeper decodes the body before it assigns a zxid, so these take none (a multi takes one).
 @table(FEATURE, [(f"{request.op.name} truncated", request) for request in (
     wire.create("/n"), wire.create2("/n"), wire.create_container("/n"), wire.create_ttl("/n", 5), wire.delete("/n"),
     wire.set_data("/n", b""), wire.set_acl("/n", wire.OPEN), wire.reconfig())],
@@ -95,7 +95,7 @@ def largest(scene):
 
 @table(FEATURE, [("create", wire.create), ("delete", lambda path: wire.delete(path)), ("exists", wire.exists)])
 def bad_utf8(scene, make):
-    """Bytes that are not UTF-8 cost neither the connection nor the server."""
+    """Checks that bytes that are not UTF-8 cost neither the connection nor the server."""
     client = scene.client()
     reply = client.ask(make(b"/none/\xff\xfe"))
     assert reply.err != 0

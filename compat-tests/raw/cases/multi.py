@@ -8,7 +8,7 @@ FEATURE = "multi"
 
 
 def failed(index, code, count):
-    """The body of a failed transaction of `count` operations, refused at `index`."""
+    """Returns the body of a failed transaction of `count` operations, refused at `index`."""
     codes = [0] * index + [code] + [Err.RUNTIME_INCONSISTENCY] * (count - index - 1)
     return b"".join(wire.multi_error(code) for code in codes) + wire.MULTI_END
 
@@ -77,7 +77,7 @@ def failure(scene, operations, index, code):
 
 
 def placed(request, base):
-    """The request with `{}` in its path replaced by `base`."""
+    """Returns the request with `{}` in its path replaced by `base`."""
     reader = wire.Reader(request.body)
     path = reader.ustring().replace("{}", base)
     return wire.Request(request.op, wire.ustring(path) + request.body[reader.at:])
@@ -108,7 +108,7 @@ def undecodable(scene, operations):
 
 @case(FEATURE, "a null ACL vector", only_alone=ENDS_WRITES)
 def null_acl(scene):
-    # ZooKeeper: decoding dies of a null pointer here instead of an I/O error, and then no zxid is taken.
+    # ZooKeeper: decoding fails here with a null pointer exception, not an I/O error, and then no zxid is taken.
     client = scene.client()
     client.fails(wire.multi(wire.create("/none/x", acl=None)), Err.MARSHALLING, step=0)
 

@@ -1,4 +1,4 @@
-"""Pipelining: validation sees earlier uncommitted writes, replies keep the order. Source: PrepRequestProcessor, gotcha 52."""
+"""Pipelining: validation sees earlier uncommitted writes, and replies keep the order. Source: PrepRequestProcessor, gotcha 52."""
 
 import wire
 from connection import Notification
@@ -9,7 +9,7 @@ FEATURE = "pipelining"
 
 
 def send_together(client, *requests):
-    """All requests in one write; returns their xids."""
+    """Sends all requests in one write; returns their xids."""
     data, xids = b"", []
     for request in requests:
         client.xid += 1
@@ -78,7 +78,7 @@ def auth(scene):
     client, path = scene.client(), scene.base + "/x"
     client.ok(wire.create(path, acl=[wire.ACL(31, "digest", "bob:ikIaKsbtGweaHnb/jKn7OHqbunM=")]))
     xids = send_together(client, wire.get_data(path), wire.auth("digest", "bob:pw"), wire.get_data(path))
-    # ZooKeeper: the auth reply may overtake, so replies are told apart by xid here.
+    # ZooKeeper: the auth reply may overtake others, so replies are matched by xid here.
     replies = {reply.xid: reply.err for reply in (client.receive_reply() for _ in xids)}
     equal([replies[xid] for xid in xids], [Err.NO_AUTH, 0, 0], "errors")
 
@@ -109,7 +109,7 @@ def gone(scene):
         client.half_close()
         client.session = 0
         eventually(lambda: witness.stat(path).version == pairs, "the last write is done")
-        # Before its session could expire.
+        # This must happen before the session could expire.
         eventually(lambda: witness.missing(path + "/e"), "the session is closed", 5.0)
         equal(witness.stat(path).version, pairs, "writes done")
 

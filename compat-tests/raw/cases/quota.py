@@ -7,7 +7,7 @@ FEATURE = "quota"
 
 
 def set_quota(client, path, limits):
-    """What zkCli's setquota does: the znodes of the path, the limits, then the usage."""
+    """Sets a quota as zkCli's setquota does: first the znodes of the path, then the limits, then the usage."""
     place = "/zookeeper/quota"
     for name in path.strip("/").split("/"):
         place += "/" + name

@@ -117,7 +117,7 @@ def get_ephemerals(scene):
     equal(ephemerals(client, "/"), paths[1:], "after a delete")
 
 
-# Java's trim takes characters up to U+0020, and no other blank of Unicode.
+# Java's trim removes characters up to U+0020, and no other Unicode blank.
 TRIMMED = ["\0", "\x01", "\t\n\x0b\x0c\r", "\x1c\x1f", " / ", "\x01/\x02", "  "]
 KEPT = ["\x7f", "\x85", "\u00a0", "\u1680", "\u2000", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000", "\ufeff", "\u00a0/", "/\u3000"]
 

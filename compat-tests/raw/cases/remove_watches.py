@@ -18,7 +18,7 @@ MATCHES = {
     "persistent": {Watcher.PERSISTENT, Watcher.ANY},
     "recursive": {Watcher.RECURSIVE, Watcher.ANY},
 }
-# What a data change plus a new child tell each kind of watcher.
+# Number of events that each kind of watcher gets from a data change plus a new child.
 TOLD = {"data": 1, "exists": 1, "child": 1, "persistent": 2, "recursive": 2}
 
 

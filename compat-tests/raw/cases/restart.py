@@ -1,4 +1,4 @@
-"""What survives the server: everything acknowledged, and sessions. Source: ZooKeeperServer.loadData."""
+"""State that survives a restart: everything acknowledged, and sessions. Source: ZooKeeperServer.loadData."""
 
 import time
 
@@ -11,7 +11,7 @@ FEATURE = "restart"
 
 
 def write_everything(client, base):
-    """One of each kind of state; returns the Stats to be found again."""
+    """Writes one of each kind of state; returns the Stats to find again."""
     client.ok(wire.create(base + "/null", None))
     client.ok(wire.create(base + "/data", b"1"))
     client.ok(wire.set_data(base + "/data", b"22"))
@@ -21,7 +21,7 @@ def write_everything(client, base):
     client.ok(wire.delete(base + "/n-0000000002"))
     client.ok(wire.create(base + "/e", flags=1))
     client.ok(wire.create_container(base + "/c"))
-    # An ephemeral until it is applied: then it may have children, and when the log is replayed.
+    # Ephemeral only until it is applied: after that, and when the log is replayed, it may have children.
     client.ok(wire.create_container(base + "/c/f", flags=1))
     client.ok(wire.create(base + "/c/f/x"))
     client.ok(wire.create_ttl(base + "/t", 600_000))

@@ -10,12 +10,12 @@ from wire import Event
 FEATURE = "session"
 TICK_S = 0.5
 TIMEOUT_MS = 1000
-# Between the timeout and one tick more, plus whatever a busy machine adds: the bound is there to notice one that never ends.
+# Expiry comes between the timeout and one tick later, plus delays of a busy machine. The bound detects a session that never ends.
 LATE_S = TICK_S + 15
 
 
 def expected_death(started):
-    """Asserts that a session of TIMEOUT_MS, last renewed after `started`, ended now in due time."""
+    """Checks that a session of TIMEOUT_MS, last renewed after `started`, ended just now, in due time."""
     elapsed = time.monotonic() - started
     assert elapsed >= TIMEOUT_MS / 1000, f"expired after {elapsed:.3f} s already"
     assert elapsed <= TIMEOUT_MS / 1000 + LATE_S, f"expired only after {elapsed:.3f} s"
@@ -100,7 +100,7 @@ def kept_alive(scene):
 def kept_alive_unread(scene):
     client, path, count = scene.client(timeout_ms=TIMEOUT_MS), scene.base, 60
     client.ok(wire.set_data(path, bytes(900_000)))
-    # More than the buffers of two sockets hold.
+    # The replies are larger than what the buffers of two sockets hold.
     xids = [client.send(wire.get_data(path)) for _ in range(count)]
     pings = 15
     for _ in range(pings):
@@ -113,7 +113,8 @@ def kept_alive_unread(scene):
 def longer(scene):
     client, path = scene.client(timeout_ms=TIMEOUT_MS), scene.base + "/e"
     client.ok(wire.create(path, flags=1))
-    # ZooKeeper: a follower tells the leader twice a tick whom it has heard from, with the timeout of then; that must not come later.
+    # ZooKeeper: twice a tick a follower reports active sessions to the leader, with their timeouts at that moment. The report with
+    # the old timeout must not come after the session has resumed.
     time.sleep(0.4)
     again = scene.connection()
     again.handshake(session=client.session, password=client.password, timeout_ms=8000)

@@ -6,12 +6,12 @@ from wire import Err, Event, Op
 
 FEATURE = "setWatches"
 CREATED, DELETED, CHANGED, CHILDREN = Event.CREATED, Event.DELETED, Event.DATA_CHANGED, Event.CHILDREN_CHANGED
-# ZooKeeper: events made up for the catch-up carry no transaction.
+# ZooKeeper: catch-up events carry no transaction.
 NO_ZXID = -1
 
 
 def set_watches(**lists):
-    """Both operations, so that each row runs with either."""
+    """Returns both operations, so that each row runs with either."""
     zxid = lists.pop("zxid")
     return wire.set_watches(zxid, **lists), wire.set_watches2(zxid, **lists)
 

@@ -1,4 +1,4 @@
-"""Registering watches, what fires them, in which order. Source: WatchManager, DataTree, NIOServerCnxn.process."""
+"""Watches: registration, the changes that fire them, and the order of events. Source: WatchManager, DataTree, NIOServerCnxn.process."""
 
 import wire
 from harness import case, equal, event, table
@@ -25,7 +25,7 @@ CHANGES = {
     "failed setData": lambda path: wire.set_data(path, b"new", 99),
     "checked": lambda path: wire.multi(wire.check(path, 0)),
 }
-# What each watch on P sees of each change; `<` is P, `old` and `child` are below it.
+# Events that each watch on P sees for each change; `<` is P, `old` and `child` are below it.
 SEEN = {
     ("getData", "setData"): [(CHANGED, "")],
     ("exists", "setData"): [(CHANGED, "")],

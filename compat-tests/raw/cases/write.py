@@ -97,7 +97,7 @@ def set_foreign(scene):
     ("double slash", wire.set_data("/zookeeper//quota", b""), Err.BAD_ARGUMENTS),
     ("dot", wire.set_data("/zookeeper/./quota", b""), Err.BAD_ARGUMENTS),
     ("control character", wire.set_data("/a\x02", b""), Err.BAD_ARGUMENTS),
-    # ZooKeeper: these two validate the path, and null is just an invalid one; the others trip over it (-5).
+    # ZooKeeper: these two validate the path, and null is just an invalid path; the others fail on it with -5.
     ("null path", wire.set_data(None, b""), Err.BAD_ARGUMENTS),
     ("missing", wire.set_data("/none", b"", 5), Err.NO_NODE),
     ("permission before version", wire.set_data("/zookeeper/config", b"", 5), Err.NO_AUTH),
