@@ -37,7 +37,7 @@ def in_multi(op, flags):
 
 
 def ttl_alone(flags, ttl_ms):
-    """Returns the outcome of a createTTL outside a multi. ZooKeeper: with a negative ttl and no TTL flags, applying it breaks the server."""
+    """Returns the outcome of a createTTL outside a multi. ZooKeeper: applying one with a negative ttl and no TTL flags breaks it."""
     valid = flags in TTL and 0 < ttl_ms <= 0xFFFFFFFFFF
     return Outcome("TTL", reply=Op.CREATE2) if valid else Outcome(err=Err.BAD_ARGUMENTS)
 
