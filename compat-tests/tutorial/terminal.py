@@ -1,4 +1,4 @@
-"""A terminal with an interactive bash, like the one in which somebody follows a tutorial.
+"""A terminal with an interactive bash, like the one in which a reader follows a tutorial.
 
 Owns the pseudo-terminal and every process that is started in it. The shell prints no prompt and the terminal echoes nothing,
 so all output comes from the commands; the shell's reports on its jobs are dropped. After each block of commands the terminal
@@ -53,7 +53,7 @@ class Terminal:
         os.write(self.file, f"{commands}{TYPE_MARK}\n".encode())
 
     def end_block(self):
-        """Waits until the last block has ended. Raises AssertionError if it failed or printed lines nobody expected."""
+        """Waits until the last block has ended. Raises AssertionError if it failed or printed unexpected lines."""
         with self.changed:
             ended = self.changed.wait_for(lambda: len(self.statuses) == self.typed, LIMIT_S)
             if self.lines:
@@ -72,7 +72,7 @@ class Terminal:
         os.write(self.file, CTRL_C)
 
     def close(self):
-        """Kills the shell and everything that it started. Returns the command lines of the latter."""
+        """Kills the shell and everything that it started. Returns the command lines of those processes."""
         started = [pid for pid in session(self.shell.pid) if pid != self.shell.pid]
         commands = [command_line(pid) for pid in started]
         for pid in started:
