@@ -1,4 +1,4 @@
-"""Servers with a port for every kind of identity, and clients who have one: by password, by SASL, by certificate, or none."""
+"""Servers that accept every kind of identity, and clients with one: by password, by SASL, by certificate, or none."""
 
 import exchange
 import wire
@@ -9,7 +9,7 @@ __all__ = ["CLIENT", "digest", "over_tls", "plain_client", "sasl", "serve"]
 
 
 def serve(settings=""):
-    """The suite's servers anew, with TLS and these settings; a certificate is welcome, and nobody needs one."""
+    """Restarts the suite's servers with TLS and these settings; a client certificate is accepted but not required."""
     maker = Maker(DIRECTORY)
     maker.authority("ca")
     for name in ("server", "client", "super"):
@@ -18,7 +18,7 @@ def serve(settings=""):
     restart(stores("server.pem", "ca.pem") + "ssl.clientAuth=want\n" + settings)
 
 
-# Each returns a function from a Scene to a client of it, with a session.
+# Each of these returns a function from a Scene to a client of it, with a session.
 
 
 def plain_client(scene):
@@ -44,7 +44,7 @@ def sasl(user, password):
 
 
 def over_tls(certificate=None):
-    """Shows a certificate, or none."""
+    """Connects with a certificate, or without one."""
 
     def connect(scene):
         client = scene.connection(("127.0.0.1", SECURE_PORT))

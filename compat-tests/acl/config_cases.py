@@ -1,4 +1,4 @@
-"""Who may read and change /zookeeper/config, and with it the members: its own ACL, super users, skipACL.
+"""Permissions to read and change /zookeeper/config, and with it the members: its own ACL, super users, skipACL.
 
 Source: ZooKeeperServer.checkACL, PrepRequestProcessor (reconfig asks for WRITE), DataTree#addConfigNode.
 """
@@ -21,18 +21,18 @@ OPEN = [ACL(READ, "world", "anyone")]
 SUPERS = {"super": digest("super:admin"), "super by certificate": over_tls("super")}
 OTHERS = {"bob": digest("bob:pw"), "a subject": over_tls("client")}
 GIVEN = {"bob": ACL(ALL, "digest", "bob:ikIaKsbtGweaHnb/jKn7OHqbunM="), "a subject": ACL(ALL, "x509", CLIENT)}
-# Nothing of this changes anything but a version: znodes of a version that is none, a member that is none.
+# These requests change nothing but a version: the znode versions and the member they name do not exist.
 ASKED = {
     "read": wire.get_data(CONFIG), "acl": wire.get_acl(CONFIG), "write": wire.set_data(CONFIG, b"", 99),
     "create": wire.create(f"{CONFIG}/x"), "admin": wire.set_acl(CONFIG, OPEN, 99), "delete": wire.delete(CONFIG, 99),
     "reconfig": wire.reconfig(leaving="99"),
 }
-# Nobody deletes it, and a server alone has no members to change.
+# No client can delete it, and a single server has no members to change.
 NEVER = {"delete": "BAD_ARGUMENTS"} if SERVERS > 1 else {"delete": "BAD_ARGUMENTS", "reconfig": "UNIMPLEMENTED"}
 
 
 def may(scene, connect=plain_client):
-    """The error of each thing that somebody may want of it."""
+    """Returns the error for each request on the znode."""
     client = connect(scene)
     found = {what: error_name(client.ask(request).err) for what, request in ASKED.items()}
     if found["create"] == "OK":

@@ -1,7 +1,7 @@
-"""Who may do what: every operation, under each single permission of an ACL, by callers whom the ACL names and whom it does not.
+"""Permissions: every operation, under each single permission of an ACL, by callers whom the ACL names and whom it does not.
 
-What is expected stands in replies.txt, recorded from Apache ZooKeeper by `record`: of each caller and operation the answers under no
-permission, under each single one and under all: an error code, or 0 and a checksum of the reply with zxids and times left out.
+replies.txt holds the expected answers, which `record` records from Apache ZooKeeper. For each caller and operation it has the answers
+under no permission, under each single one and under all: an error code, or 0 and a checksum of the reply without zxids and times.
 Source: ZooKeeperServer.checkACL, PrepRequestProcessor, FinalRequestProcessor.
 """
 
@@ -23,8 +23,8 @@ PERMISSIONS = {"none": 0, "read": 1, "write": 2, "create": 4, "delete": 8, "admi
 DIGEST_BOB = "bob:ikIaKsbtGweaHnb/jKn7OHqbunM="
 MINUTES = 600_000
 
-# `connect` makes the caller's client; the ACL has one entry of `scheme` and `ident`. `owner` makes the znode: for the scheme auth it
-# must be somebody.
+# `connect` makes the caller's client; the ACL has one entry of `scheme` and `ident`. `owner` creates the znode: the scheme auth needs a
+# client with an identity.
 Caller = namedtuple("Caller", "connect scheme ident owner", defaults=[plain_client])
 
 CALLERS = {
@@ -74,14 +74,14 @@ def results(reader):
 
 
 def settled(value):
-    """A result without what differs from run to run."""
+    """Returns a result without the parts that differ from run to run."""
     if isinstance(value, wire.Stat):
         return plain(value)
     return tuple(map(settled, value)) if type(value) is tuple else value
 
 
 def plain(stat):
-    """A Stat without zxids, times and the number of a session."""
+    """Returns a Stat without zxids, times and the session id."""
     return stat._replace(czxid=0, mzxid=0, pzxid=0, ctime=0, mtime=0, ephemeral_owner=int(stat.ephemeral_owner != 0))
 
 
@@ -94,7 +94,7 @@ def path_and_stat(reader):
 
 
 def operations(path, acl):
-    """All there are, in the order in which they are asked for: the last one ends the znode. `acl` is the one it has."""
+    """Returns all operations in the order of the requests: the last one deletes the znode. `acl` is the znode's ACL."""
     child = path + "/child"
     create_many = {
         "create": (wire.create(path + "/new-1"), wire.Reader.ustring), "create2": (wire.create2(path + "/new-2"), path_and_stat),
@@ -140,7 +140,7 @@ def operations(path, acl):
 
 
 def answer(client, operation):
-    """An error, or 0 and a checksum of what was answered."""
+    """Returns an error, or 0 and a checksum of the answer."""
     reply = client.ask(operation.request, wire.XID_PING if operation.request is wire.PING else None)
     if reply.err:
         assert not reply.body, f"a body with error {reply.err}: {reply.body!r}"
@@ -155,7 +155,7 @@ PREFIX = "/rights"
 
 
 def answers(scene, caller, permission):
-    """What one caller is answered under one permission, by operation, and which events it has seen."""
+    """Returns the answers that a caller gets under one permission, by operation, and the events it has seen."""
     owner = caller.owner(scene)
     path, acl = PREFIX + "/p", [ACL(PERMISSIONS[permission], caller.scheme, caller.ident)]
     owner.ok(wire.create(path, b"x"))
@@ -167,7 +167,7 @@ def answers(scene, caller, permission):
     client.take_events()
     found = {name: answer(client, operation) for name, operation in operations(path, acl).items()}
     client.settle()
-    # What another does: is it told of that, without having been allowed to read?
+    # Changes by another client: does the caller see events, although it may not read?
     client.ok(wire.add_watch(path, wire.RECURSIVE_WATCH))
     client.ok(wire.add_watch(path + "-x", wire.PERSISTENT_WATCH))
     scene.super.ok(wire.set_data(path, b"secret"))

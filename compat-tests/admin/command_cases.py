@@ -1,4 +1,4 @@
-"""What each command answers. Source: Commands, JettyAdminServer, JsonOutputter."""
+"""The answers of each command. Source: Commands, JettyAdminServer, JsonOutputter."""
 
 import json
 import re
@@ -19,7 +19,7 @@ OPTIONS = "GET, HEAD, POST, TRACE, OPTIONS".split(", ")
 
 
 def fits(got, want, at):
-    """`want` holds values, kinds of values, lists of one kind, or members in any order."""
+    """Checks a value against `want`, which holds values, kinds of values, lists of one kind, or members in any order."""
     if isinstance(want, dict):
         equal(sorted(got), sorted(want), f"members of {at}")
         for name, value in want.items():
@@ -68,7 +68,7 @@ def aliases(_):
     for name, others in names.items():
         for other in others.split():
             equal(MAIN.command(other)["command"], name, other)
-    # Who is turned away is told the name as it was asked for.
+    # A refused client is told the command's name as it was requested.
     for name in ("snap", "rest"):
         equal(refused(name, None), (401, {"command": name, "error": "Auth info is missing for the command"}), name)
 
@@ -271,7 +271,7 @@ def resets(_):
     for _ in range(5):
         client.ask(wire.get_data("/"))
     tells(MAIN, "stat_reset", {})
-    # The reply is sent before a thread has forgotten what it counted.
+    # The server sends the reply before it has finished counting the request.
     counted = lambda: MAIN.command("server_stats")["server_stats"]["packets_received"]  # noqa: E731
     eventually(lambda: counted() == 0, "packets are counted anew")
     mine = lambda: next(one for one in MAIN.command("connections")["connections"] if one["session_id"] == client.session)  # noqa: E731
@@ -345,7 +345,7 @@ def layout(_):
 
 
 class Plain(str):
-    """A number as it was written."""
+    """A number in its original spelling."""
 
 
 def printed(value, depth):
@@ -387,7 +387,7 @@ def another_place(_):
 @case("tells", "dump and watches list copies of hash sets")
 def listings(_):
     client = MAIN.session()
-    # ZooKeeper: in one bucket as they came; ours sorts watches.
+    # ZooKeeper lists paths of one hash bucket in insertion order; oxkeeper sorts watches.
     paths = sorted(f"/l{number * 7919 % 1000}" for number in range(60))
     for path in paths:
         equal(client.ask(wire.create(path, flags=1)).err, 0, f"create {path}")
@@ -399,5 +399,5 @@ def listings(_):
 
 
 def copied(members):
-    """`new HashSet<>(collection)`"""
+    """Copies a set as `new HashSet<>(collection)` does."""
     return list(JavaSet(members, max(16, tables_for(int(members.size / 0.75) + 1))))

@@ -1,4 +1,4 @@
-"""Every metric of Apache ZooKeeper 3.9.5 with its PrometheusMetricsProvider, by type; those of the JVM left out. Recorded."""
+"""Every metric of Apache ZooKeeper 3.9.5 with its PrometheusMetricsProvider, by type, without those of the JVM. Recorded."""
 
 GAUGES = """
     approximate_data_size auth_failed_count avg_latency connection_drop_probability ephemerals_count global_sessions
@@ -47,7 +47,7 @@ ADVANCED = """
     write_commitproc_time_ms write_final_proc_time_ms
 """.split()
 
-# Registered by a member of an ensemble, or by its leader.
+# Metrics that a member of an ensemble or its leader registers.
 ENSEMBLE_GAUGES = """
     quorum_size learners synced_followers synced_non_voting_followers synced_observers pending_syncs leader_uptime last_proposal_size
     min_proposal_size max_proposal_size

@@ -18,12 +18,12 @@ DEPLOYMENT = Path(os.environ["ZK_CTL"]).resolve().parent
 
 
 def admin_port(config):
-    """As its zoo.cfg has it."""
+    """Returns the admin port in the server's zoo.cfg."""
     return int(re.findall(r"^admin\.serverPort=(\d+)$", Path(config).read_text(), re.M)[-1])
 
 
 class Site:
-    """One server's, by its number."""
+    """The HTTP side of one server, identified by its number."""
 
     def __init__(self, number):
         self.number = number
@@ -42,7 +42,7 @@ class Site:
         return ask(self.port, path, method, body, **headers)
 
     def command(self, name):
-        """The members of a command's reply."""
+        """Returns the members of a command's reply."""
         status, _, body = self.ask(f"/commands/{name}")
         assert status == 200, f"{name}: {status} {body[:200]}"
         return json.loads(body)
@@ -54,7 +54,7 @@ class Site:
 
 
 def ask(port, path, method="GET", body=None, decode=True, **headers):
-    """Status, headers and body of the answer, as a text unless it is not to be decoded."""
+    """Returns status, headers and body of the answer; the body is text unless `decode` is false."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request(method, path, body, {name.capitalize(): value for name, value in headers.items()})
@@ -66,14 +66,14 @@ def ask(port, path, method="GET", body=None, decode=True, **headers):
         connection.close()
 
 
-#: The one that suites talk to, and all of them.
+#: The server that suites talk to, and all servers.
 MAIN = Site(ALL.index(CONNECT) + 1)
 SITES = [Site(number) for number in range(1, len(ALL) + 1)]
 
 
 @contextlib.contextmanager
 def own_server(settings, kind=None):
-    """A server of the kind under test, or of another, with these settings."""
+    """Runs a server with these settings, of the kind under test unless another is given."""
     directory = tempfile.mkdtemp(prefix="compat-admin-")
     deployment = Deployment.create(kind or os.environ["ZK_KIND"], directory, settings=settings)
     try:

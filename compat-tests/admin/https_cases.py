@@ -40,7 +40,7 @@ def served(settings):
 
 
 def ask_securely(port, path, own=None):
-    """Status, headers and body of the answer; `own` is the certificate to show."""
+    """Returns status, headers and body of the answer; `own` is the certificate to show."""
     trusting = ssl.create_default_context(cafile=STORES / "ca.pem")
     if own:
         trusting.load_cert_chain(STORES / f"{own}.pem")

@@ -15,7 +15,7 @@ from harness import SERVERS, case, equal, eventually
 from http_site import ask, own_server
 from server import free_ports
 
-# What dashboards and alerts of ZooKeeper ask for.
+# Metrics that dashboards and alerts for ZooKeeper use.
 ON_DASHBOARDS = """
     znode_count watch_count ephemerals_count approximate_data_size num_alive_connections outstanding_requests avg_latency max_latency
     min_latency packets_received packets_sent open_file_descriptor_count max_file_descriptor_count uptime global_sessions
@@ -37,7 +37,7 @@ metricsProvider.httpPort={}
 
 
 def families(port):
-    """Name and family; a counter's name is whole, though the parser takes `_total` for its end."""
+    """Returns families by name. A counter's name is complete here, although the parser takes `_total` for a suffix."""
     status, headers, body = ask(port, "/metrics")
     equal((status, headers["content-type"]), (200, "text/plain; version=0.0.4; charset=utf-8"), "answer")
     names = [line.split()[2] for line in body.splitlines() if line.startswith("# TYPE ")]
@@ -63,7 +63,7 @@ def own_port(_):
         client.ask(wire.create("/zookeeper/quota/app"))
         client.ask(wire.create("/zookeeper/quota/app/zookeeper_limits", b"count=10,bytes=-1"))
         client.ask(wire.get_data("/app", True))
-        # Counts may come a moment after the replies that they count.
+        # Counts may be updated a moment after the replies that they count.
         eventually(lambda: value(families(port)["readlatency"], "_count") >= 1, "the read is counted")
         found = families(port)
         every_type(found)
@@ -110,7 +110,7 @@ def every_name(_):
 
 
 def names_of(count):
-    """The names that all servers of a deployment show together, without our own and the JVM's."""
+    """Returns the names that all servers of a deployment show together, without those of oxkeeper and of the JVM."""
     with own_server(PROVIDER.format("@PORT@"), os.environ["ZK_KIND"] + count) as deployment:
         deployment.start()
         client = Connection(("127.0.0.1", deployment.members[0].port))
@@ -124,7 +124,7 @@ def names_of(count):
 
 
 def left_out_names():
-    """The names in the table of docs/metrics.md."""
+    """Returns the names in the table of docs/metrics.md."""
     table = (DOCS / "metrics.md").read_text().partition("## Left out")[2]
     return {name for row in re.findall(r"^\| (`.*?) \|", table, re.M) for name in re.findall(r"`(\w+)`", row)}
 
@@ -148,7 +148,7 @@ def board(_):
 
 
 def board_names(value):
-    """The metrics in all expressions of a board."""
+    """Returns the metrics in all expressions of a board."""
     if isinstance(value, list):
         return set().union(*map(board_names, value))
     if not isinstance(value, dict):
@@ -156,7 +156,7 @@ def board_names(value):
     found = set().union(*map(board_names, value.values()))
     for text in (value.get("expr"), value.get("definition")):
         if text:
-            # Left of PromQL: names of metrics, and functions, which a bracket follows.
+            # PromQL without its other syntax: only metric names remain, and functions, which are followed by a parenthesis.
             bare = re.sub(r'\{[^}]*\}|"[^"]*"|\[[^\]]*\]|\b(by|on|group_right)\s*\([^)]*\)|, instance\b', "", text)
             found |= set(re.findall(r"\b[a-z_][a-z0-9_]*\b(?!\s*\()", bare))
     return found

@@ -1,4 +1,4 @@
-"""A snapshot is restored into a running server. Source: Commands.RestoreCommand, ZooKeeperServer#restoreFromSnapshot."""
+"""Restores of a snapshot into a running server. Source: Commands.RestoreCommand, ZooKeeperServer#restoreFromSnapshot."""
 
 import json
 import os
@@ -17,7 +17,7 @@ AT_ONCE = "admin.rateLimiterIntervalInMS=0\n"
 
 
 class Restoring:
-    """A server of its own, of this kind or `kind`, and its HTTP."""
+    """A separate server of this kind or of `kind`, and its HTTP side."""
 
     def __init__(self, settings=AT_ONCE, kind=None):
         [port] = free_ports(1)
@@ -40,7 +40,7 @@ class Restoring:
         return client
 
     def snapshot(self):
-        """Its bytes, and the last zxid in it."""
+        """Returns the bytes of a snapshot, and the last zxid in it."""
         status, headers, body = ask(self.port, "/commands/snapshot?streaming=true", decode=False, **SUPER)
         equal((status, headers["content-type"], int(headers["snapshot_size"])), (200, "application/octet-stream", len(body)), "snapshot")
         return body, int(headers["last_zxid"], 16)
@@ -59,13 +59,13 @@ class Restoring:
 
 
 def resumed(site, client):
-    """The session that a handshake for `client`'s gives: 0 if it is over."""
-    # ZooKeeper: its zxids go back to the snapshot's, and who says he has seen a later one is refused.
+    """Returns the session that a handshake for the session of `client` gives: 0 if it is over."""
+    # ZooKeeper: zxids go back to the snapshot's, and a client that says it has seen a later one is refused.
     return site.session(session=client.session, password=client.password)
 
 
 def seen(client, path):
-    """All that is told of a znode."""
+    """Returns everything that a server tells about a znode."""
     return [(reply.err, reply.body) for reply in map(client.ask, (wire.get_data(path), wire.get_acl(path), wire.get_children(path)))]
 
 

@@ -1,8 +1,8 @@
-"""What the audit log says of each operation. Source: AuditHelper, DataTree.deleteNodes.
+"""The audit log's lines for each operation. Source: AuditHelper, DataTree.deleteNodes.
 
-Lines are compared without time and without the logger's name; sessions by their number in the case; the users of a line in order
-of the alphabet, because ZooKeeper has them in none. What a server says of containers and TTL znodes it deletes by itself, which
-ZooKeeper does not, is left out.
+The cases compare lines without the time and the logger's name. They name sessions by their number in the case, and sort the users of
+a line, because ZooKeeper's order is undefined. They skip lines about containers and TTL znodes that a server deletes by itself, which
+ZooKeeper does not write.
 """
 
 import os
@@ -24,7 +24,7 @@ ENDED = "ephemeralZNodeDeletionOnSessionCloseOrExpire"
 
 
 def own_log():
-    """Of the server that the suite talks to."""
+    """Returns the log of the server that the suite talks to."""
     wanted = re.compile(rf"(clientPort=|;127\.0\.0\.1:){PORT}$", re.M)
     if SERVERS == 1:
         return LOGS[0]
@@ -40,7 +40,7 @@ def fields(text):
 
 
 def told(log, since, sessions):
-    """Lines behind `since` bytes: level and fields, for people to read."""
+    """Returns the lines after `since` bytes as readable text: level and fields."""
     lines = []
     for line in log.read_bytes()[since:].decode().splitlines():
         match = LINE.search(line)
@@ -58,11 +58,11 @@ def told(log, since, sessions):
 
 
 class Book:
-    """Reads what the log says of a case."""
+    """Reads what the log says about a case."""
 
     def __init__(self, scene):
         self.scene, self.sessions, self.base = scene, {}, scene.base
-        # What the preparations have left must be there before it is passed over.
+        # Lines about the preparations must be written before they can be skipped.
         time.sleep(0.2)
         self.starts = {log: log.stat().st_size for log in LOGS}
 
@@ -72,7 +72,7 @@ class Book:
         return client
 
     def says(self, *expected, log=None, wait_s=10.0):
-        """The log says exactly this, in this order."""
+        """Checks that the log says exactly this, in this order."""
         log, wanted = log or own_log(), [line.replace("@", self.base) for line in expected]
         deadline = time.monotonic() + wait_s
         while len(lines := told(log, self.starts[log], self.sessions)) < len(wanted) and time.monotonic() < deadline:
@@ -251,7 +251,7 @@ def start_and_stop(scene):
         equal(own(log), [started, stopped], log.parent.name)
     scene.ctl("start")
     for log in LOGS:
-        # The logger behind ZooKeeper begins a new file.
+        # ZooKeeper's logging library begins a new file.
         equal(own(log)[-1], started, log.parent.name)
 
 

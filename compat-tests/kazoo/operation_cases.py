@@ -1,4 +1,4 @@
-"""Single operations and transactions: what they return, every Stat field, every error."""
+"""Single operations and transactions: their results, every Stat field, every error."""
 
 import time
 
@@ -414,7 +414,7 @@ def event_paths_are_relative(t):
 
 
 def whole_answer(word):
-    """Kazoo's own `command` reads only what one recv returns."""
+    """Returns the whole answer to a word; Kazoo's own `command` reads only what one recv returns."""
     return four_letter_word(int(CONNECT.rpartition(":")[2]), word)
 
 

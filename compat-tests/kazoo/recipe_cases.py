@@ -1,4 +1,4 @@
-"""Kazoo's recipes, each with the contention it exists for."""
+"""Kazoo's recipes, each under the contention it is made for."""
 
 import datetime
 import threading
@@ -13,12 +13,12 @@ from kazoo.retry import KazooRetry, RetryFailedError
 from cases import case, equal, eventually, raises
 from scope import drop_socket
 
-# Long enough to see that somebody still waits.
+# Long enough to see that a client still waits.
 STILL_S = 0.3
 
 
 class Task(threading.Thread):
-    """Runs a function beside the case; `value()` is its result."""
+    """A function that runs in parallel with the case; `value()` returns its result."""
 
     def __init__(self, function, *arguments):
         super().__init__(daemon=True)

@@ -1,4 +1,4 @@
-"""What one Kazoo case works with: clients under a root of its own, closed when it ends."""
+"""The environment of one Kazoo case: clients under a root of its own, closed when the case ends."""
 
 import itertools
 import os
@@ -9,14 +9,14 @@ from kazoo.client import KazooClient
 from kazoo.retry import KazooRetry
 
 CONNECT = os.environ["ZK_CONNECT"]
-# The longest the server grants: a session must outlive a restart.
+# The longest timeout the server grants: a session must outlive a restart.
 TIMEOUT_S = 10.0
 
 _numbers = itertools.count()
 
 
 class Scope:
-    """`zk` is the case's first client; `client()` makes more. All see only this case's znodes, unless told otherwise."""
+    """A case's clients: `zk` is the first one; `client()` makes more. All see only this case's znodes, unless told otherwise."""
 
     def __init__(self, name):
         self.root = f"/{name}-{os.getpid()}-{next(_numbers)}"
@@ -25,8 +25,8 @@ class Scope:
         with_root.create(self.root)
         self.zk = self.client()
 
-    # Kazoo waits for the answer to its handshake as long as the session lives, divided by the number of servers it knows. Apache
-    # ZooKeeper, while it starts, now and then accepts a connection and never reads from it: hence the same server thrice.
+    # Kazoo waits for the answer to its handshake for the session's timeout divided by the number of servers it knows. A starting Apache
+    # ZooKeeper now and then accepts a connection and never reads from it. Hence the list has the same server three times.
     def client(self, root=None, start=True, copies=3, reconnect_s=0.02, **named):
         named.setdefault("timeout", TIMEOUT_S)
         retry = KazooRetry(max_tries=-1, delay=reconnect_s, backoff=1.5, max_delay=max(reconnect_s, 0.3))
@@ -57,5 +57,5 @@ def control(action):
 
 
 def drop_socket(client):
-    """Cuts the client's connection without either side saying goodbye."""
+    """Cuts the client's connection without a goodbye from either side."""
     client._connection._socket.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""Sessions: what lives and dies with them, and what survives lost sockets and server restarts."""
+"""Sessions: znodes that live and die with them, and state that survives lost sockets and server restarts."""
 
 import os
 import queue
@@ -27,7 +27,7 @@ def states_of(client):
 
 
 class Holder:
-    """A session in a process of its own (session_holder.py)."""
+    """A session in its own process (session_holder.py)."""
 
     def __init__(self, t, path, timeout_s):
         script = Path(__file__).with_name("session_holder.py")
@@ -43,7 +43,7 @@ class Holder:
             self.lines.put(line.split())
 
     def await_state(self, wanted, limit_s=20):
-        """Reads states until the wanted one. Returns the session's id and password then."""
+        """Reads states until the wanted one arrives. Then returns the session's id and password."""
         while True:
             state, session, password = self.lines.get(timeout=limit_s)
             self.states.append(state)
@@ -80,7 +80,7 @@ def gone_when_the_session_expires(t):
         killed = time.monotonic()
         assert gone.wait(15)
         lived_s = time.monotonic() - killed
-    # Heard from within a third of the timeout before it was killed; expiry is late by up to a tick, never early.
+    # The server heard from it within a third of the timeout before the kill; expiry is late by up to a tick, never early.
     assert lived_s > SHORT_S * 0.6, lived_s
     equal(t.zk.exists("/e"), None)
 
@@ -193,7 +193,7 @@ def expired_client_starts_anew(t):
 
 
 def kept_through(t, disturb):
-    """What every client relies on when its server is restarted: session, ephemerals, data, Stats, counters, locks."""
+    """Checks what every client relies on when its server restarts: session, ephemerals, data, Stats, counters, locks."""
     t.zk.create("/data", b"kept")
     stat = t.zk.set("/data", b"kept twice")
     t.zk.create("/e", ephemeral=True)

@@ -1,4 +1,4 @@
-"""A client process that can be stopped or killed: session_holder.py HOSTS TIMEOUT_S PATH.
+"""A client process that tests can stop or kill: session_holder.py HOSTS TIMEOUT_S PATH.
 
 Creates PATH as an ephemeral and prints every state its client passes through, with the session's id and password.
 """

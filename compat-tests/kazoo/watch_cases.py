@@ -1,4 +1,4 @@
-"""Watches of single operations, and the watch recipes: which events, how many, in which order."""
+"""Watches of single operations, and the watch recipes: the events, their number and their order."""
 
 import time
 
@@ -9,7 +9,7 @@ from cases import case, equal, eventually, raises
 from kazoo.exceptions import NoNodeError
 from scope import drop_socket
 
-# Long enough for an event that should not come to have come.
+# Long enough for an unwanted event to arrive.
 QUIET_S = 0.3
 
 

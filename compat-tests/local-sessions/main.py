@@ -1,7 +1,7 @@
-"""Sessions that only one server knows. Source: UpgradeableSessionTracker, QuorumZooKeeperServer#checkUpgradeSession.
+"""Local sessions, which only one server knows. Source: UpgradeableSessionTracker, QuorumZooKeeperServer#checkUpgradeSession.
 
-A server alone has no other kind to tell them from: there the same requests show ordinary sessions. Whether a session may
-become everybody's is in the servers' configuration; the cases ask them which it is.
+A single server has no other kind of session: there the same requests show ordinary sessions. The servers' configuration says whether
+a local session may become a global one; the cases read it there.
 """
 
 import os
@@ -26,14 +26,14 @@ def ephemeral(path, data=b""):
 
 
 def at_another(scene, session=0, password=bytes(16)):
-    """The answer of another server to who comes with this session."""
+    """Returns a client of another server, and that server's answer to a handshake with this session."""
     other = Client(next(address for address in ALL if address != scene.address))
     scene.clients.append(other)
     return other, other.handshake(session=session, password=password, timeout_ms=10_000)
 
 
 def resumed(scene, client):
-    """Whether the client's server knows the session still, asked on a new connection; it is the session's from then on."""
+    """Returns whether the client's server still knows the session. Asks on a new connection, which then has the session."""
     again = scene.connection()
     answer = again.handshake(session=client.session, password=client.password, timeout_ms=10_000)
     return answer.session == client.session and answer.timeout_ms > 0
@@ -145,7 +145,7 @@ def first_ephemeral(scene, request):
     client.ok(request(path), step=2 if LOCAL else 1)
     name = next(name for name in client.names(scene.base) if not name.endswith("-p"))
     equal(owner(client, f"{scene.base}/{name}"), client.session, "ephemeralOwner")
-    # From now on it is as any other.
+    # From now on it is an ordinary global session.
     client.writes(ephemeral(f"{path}-2"))
     if LOCAL:
         other, answer = at_another(scene, client.session, client.password)
@@ -200,7 +200,7 @@ def refused_multi(scene):
         return
     path, client = f"{scene.base}/e", scene.client()
     reply = client.ok(wire.multi(wire.create(path), ephemeral(f"{path}-2"), wire.delete(path)), step=1)
-    # ZooKeeper: there the leader says so, which does not know the session.
+    # ZooKeeper: here the error comes from the leader, which does not know the session.
     codes = [code for _, code, _ in wire.read_multi(reply.body)]
     equal(codes, [0, Err.SESSION_EXPIRED, Err.RUNTIME_INCONSISTENCY], "results")
     assert client.missing(path)
@@ -212,7 +212,7 @@ def container_with_flags(scene):
     for flags in (Flags.EPHEMERAL, Flags.EPHEMERAL_SEQUENTIAL):
         container = wire.create_container(path, flags=flags)
         if LOCAL:
-            # ZooKeeper: not what a session is upgraded for; the leader does not know it.
+            # ZooKeeper does not upgrade a session for this request, and the leader does not know the session.
             client.fails(container, Err.SESSION_EXPIRED)
             reply = client.ok(wire.multi(wire.check(scene.base, -1), container))
             equal([code for _, code, _ in wire.read_multi(reply.body)], [0, Err.SESSION_EXPIRED], "results")

@@ -1,4 +1,4 @@
-"""Ensembles of one voter: `standaloneEnabled=false`, as operators have them that start with one server and add others."""
+"""Ensembles of one voter: `standaloneEnabled=false`, as operators use it to start with one server and add others."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ CONFIG = f"{ZOO_CFG}standaloneEnabled=false\nreconfigEnabled=true\n"
 
 
 class House:
-    """Servers of the scene's kind, each with what its operator would write."""
+    """Servers of the scene's kind, each with the configuration that an operator would write."""
 
     def __init__(self, directory):
         self.directory = Path(directory)
@@ -46,7 +46,7 @@ class House:
         self.members[number].wait_ready()
 
     def client(self, scene, number):
-        """Of the super user, once the server lets one in: it may be between two leaders."""
+        """Returns a super user's client once the server accepts one: it may be between two leaders."""
         found = []
 
         def connected():
@@ -95,13 +95,13 @@ def grow_and_shrink(scene, house):
     house.restart(1)
     house.has_mode(1, "leader")
     house.start(2, [house.line(1), house.line(2, "observer")])
-    # It is no member yet.
+    # Server 2 is not a member yet.
     house.has_mode(2, "follower")
     client = house.client(scene, 1)
     equal(changed(client, reconfig(house.line(2))), [house.line(1), house.line(2)], "members")
     house.has_mode(2, "follower")
     client.ok(wire.set_data("/a", b"by both"))
-    # the one that has founded the ensemble leaves it
+    # The server that founded the ensemble leaves it.
     equal(changed(client, reconfig(None, "1")), [house.line(2)], "members")
     house.members[1].end(signal.SIGKILL)
     house.has_mode(2, "leader")

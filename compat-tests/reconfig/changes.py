@@ -1,4 +1,4 @@
-"""Members that leave, join and change, as clients see it: a reply, an event, a text."""
+"""Members that leave, join and change, as clients see it: in replies, events and four-letter words."""
 
 import socket
 
@@ -21,7 +21,7 @@ def superuser(scene):
 
 
 def changed(client, request):
-    """Asks; the reply is what /zookeeper/config then holds, made by this zxid. Returns its lines."""
+    """Asks for a change. The reply must be the new content of /zookeeper/config, made by the reply's zxid. Returns its lines."""
     before = client.last_zxid
     reply = client.ok(request)
     reader = wire.Reader(reply.body)
@@ -31,7 +31,7 @@ def changed(client, request):
     lines = data.decode().split("\n")
     equal(lines[-1], f"version={reply.zxid:x}", "version")
     equal((stat.mzxid, stat.version, stat.aversion, stat.data_length), (reply.zxid, -1, -1, len(data)), "Stat")
-    # ZooKeeper: each server lists them in the order of its own hash table.
+    # ZooKeeper: each server lists the members in the order of its own hash table.
     shown = client.data(CONFIG).decode().split("\n")
     equal((sorted(shown[:-1]), shown[-1]), (sorted(lines[:-1]), lines[-1]), "data of the znode")
     return sorted(lines[:-1])
@@ -126,7 +126,7 @@ def eventually_changed(scene, request):
 
 
 def eventually_answered(scene, request):
-    """The reply to `request`, which is tried again while servers are not in step yet, and may cost the connection."""
+    """Returns the reply to `request`. Tries again while servers are not in step yet, which may also cost the connection."""
     replies = []
 
     def answered():
@@ -159,7 +159,7 @@ def files(scene):
 
 @case(FEATURE, "clients move with their server's line")
 def moved(scene):
-    """The new port is open without a restart, the old one is closed, and a client that is connected stays."""
+    """Checks that the new port opens without a restart, that the old one closes, and that a connected client stays connected."""
     if SERVERS == 1:
         return
     client = superuser(scene)
@@ -178,7 +178,7 @@ def moved(scene):
 
 
 def at(scene, address, connect=lambda scene: scene.client()):
-    """A client of another server, ended with the scene."""
+    """Returns a client of another server, which ends with the scene."""
     here, scene.address = scene.address, address
     try:
         return connect(scene)

@@ -1,4 +1,4 @@
-"""reconfig through Kazoo and Apache's shell. Those through Java are in src/."""
+"""reconfig through Kazoo and Apache's shell. The cases with the Java client are in src/."""
 
 import logging
 import os
@@ -63,7 +63,7 @@ def kazoo_refused(scene):
 
 
 def shell(*commands):
-    """What Apache's shell prints for these lines."""
+    """Returns what Apache's shell prints for these lines."""
     program = ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", str(JARS), "org.apache.zookeeper.ZooKeeperMain"]
     lines = "\n".join(["addauth digest super:admin", *commands, "quit", ""])
     done = subprocess.run([*program, "-server", os.environ["ZK_CONNECT"]], input=lines, capture_output=True, text=True, timeout=60)

@@ -1,6 +1,6 @@
-"""What reconfig answers to what cannot be done, and which of several errors comes first. Source: PrepRequestProcessor.
+"""The errors of reconfig requests that cannot be done, and their precedence. Source: PrepRequestProcessor.
 
-Nothing here changes the members.
+No case here changes the members.
 """
 
 import wire
@@ -25,7 +25,7 @@ ERRORS = [
     ("permission", reconfig(NEXT), Err.NO_AUTH, False),
     ("version", reconfig(config_id=77), Err.BAD_VERSION, True),
     ("version 1 below any", reconfig(config_id=-2), Err.BAD_VERSION, True),
-    # One server at a time.
+    # Incremental changes.
     ("joining without a client port", reconfig("server.9=127.0.0.1:39:40:participant"), Err.BAD_ARGUMENTS, True),
     ("joining without a line", reconfig("server.9"), Err.BAD_ARGUMENTS, True),
     ("joining with two lines", reconfig("server.9=a=b"), Err.BAD_ARGUMENTS, True),
@@ -45,7 +45,7 @@ ERRORS = [
     ("all leave", reconfig(None, " 1 , 2 ,3,,"), Err.BAD_ARGUMENTS, True),
     ("voters become observers", reconfig("server.2=127.0.0.1:8:9:observer;7,server.3=127.0.0.1:9:10:observer;11"),
      Err.BAD_ARGUMENTS, True),
-    # All at once.
+    # Changes that give all members at once.
     ("nobody", members(), Err.BAD_ARGUMENTS, True),
     ("one voter", members("server.1=127.0.0.1:8:9;7"), Err.BAD_ARGUMENTS, True),
     ("only observers", members("server.1=127.0.0.1:8:9:observer;7"), Err.MARSHALLING, True),
@@ -83,5 +83,5 @@ def malformed(scene):
 def unchanged(scene):
     client = scene.client()
     last = client.data("/zookeeper/config").decode().rpartition("\n")[2]
-    # Established as version 0, the members get the zxid of the first epoch.
+    # The members are established as version 0, and then get the zxid of the first epoch.
     equal(last, "version=100000000" if SERVERS > 1 else "", "version")

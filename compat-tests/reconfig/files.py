@@ -1,11 +1,11 @@
-"""What becomes of zoo.cfg on a server that may change its members. Source: QuorumPeerConfig, QuorumPeer#setQuorumVerifier."""
+"""Changes to zoo.cfg on a server that may change its members. Source: QuorumPeerConfig, QuorumPeer#setQuorumVerifier."""
 
 import os
 from pathlib import Path
 
 from harness import SERVERS, case, equal, eventually
 
-# The suite's servers, by number: zoo.cfg is where `ctl` is.
+# The suite's servers by number: their zoo.cfg files are below the directory of `ctl`.
 DIRECTORY = Path(os.environ.get("ZK_CTL", ".")).parent
 
 
@@ -14,13 +14,13 @@ def configuration(number):
 
 
 def properties(path):
-    """Those of a file without the syntax's finer points."""
+    """Reads the properties of a file; ignores the finer points of the syntax."""
     lines = (line.partition("=") for line in path.read_text().splitlines() if "=" in line)
     return {key: value for key, _, value in lines}
 
 
 def members(client):
-    """The lines of the servers, sorted, and the version."""
+    """Returns the sorted lines of the servers, and the version."""
     *lines, version = client.data("/zookeeper/config").decode().split("\n")
     return sorted(lines), version.partition("=")[2]
 

@@ -1,4 +1,4 @@
-"""Real clients with a JAAS file of their own, or Kazoo's `sasl_options`."""
+"""Real clients with their own JAAS file, or with Kazoo's `sasl_options`."""
 
 import os
 import subprocess
@@ -47,7 +47,7 @@ def wrong(scene):
     client = kazoo("bob", "wrong")
     try:
         client.start(timeout=5)
-        # It calls itself connected until SASL is over. A lost connection would be CONNECTING.
+        # Kazoo says that it is connected until SASL is over. After a lost connection it would say CONNECTING.
         eventually(lambda: client.client_state == KeeperState.CLOSED, "the end")
     finally:
         client.stop()
@@ -55,7 +55,7 @@ def wrong(scene):
 
 
 def zkcli(section, *command):
-    """The output of one command of Apache ZooKeeper's shell, standard error included."""
+    """Returns the output of one command of Apache ZooKeeper's shell, standard error included."""
     flags = [
         "-Dzookeeper.fips-mode=false", f"-Djava.security.auth.login.config={HERE / 'client.jaas'}",
         f"-Dzookeeper.sasl.clientconfig={section}", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m",

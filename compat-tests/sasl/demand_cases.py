@@ -1,4 +1,4 @@
-"""Servers that demand authentication, or do not mind its failure. Source: AuthenticationHelper, ServerCnxnFactory.configureSaslLogin."""
+"""Servers that require authentication, or tolerate its failure. Source: AuthenticationHelper, ServerCnxnFactory.configureSaslLogin."""
 
 import contextlib
 from base64 import b64encode
@@ -23,7 +23,7 @@ REQUIRED = Err.SESSION_CLOSED_REQUIRE_SASL_AUTH
 
 @contextlib.contextmanager
 def server(settings, jaas=HERE / "server.jaas", flags=""):
-    """A server of the kind under test with these settings, as a scene."""
+    """Runs a server of the kind under test with these settings, as a scene."""
     directory = tempfile.mkdtemp(prefix="compat-sasl-")
     flags += f" -Djava.security.auth.login.config={jaas}" if jaas else ""
     deployment = Deployment.create(os.environ["ZK_KIND"], directory, settings=settings, flags=flags)
@@ -40,7 +40,7 @@ def server(settings, jaas=HERE / "server.jaas", flags=""):
 
 
 def demanded(client, request=wire.PING):
-    """The request is answered -124, and the connection ends."""
+    """Checks that the request is answered -124, and that the connection ends."""
     xid = client.send(request)
     reply = client.receive_reply()
     equal((reply.xid, reply.zxid, reply.err, reply.body), (xid, 0, REQUIRED, b""), "answer")

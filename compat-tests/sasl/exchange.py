@@ -1,4 +1,4 @@
-"""One DIGEST-MD5 exchange over a raw connection: RFC 2831, the client's side, with each part replaceable by a wrong one."""
+"""One DIGEST-MD5 exchange over a raw connection: the client's side of RFC 2831, with every part replaceable by a wrong one."""
 
 import re
 from hashlib import md5
@@ -12,7 +12,7 @@ NO_TOKEN = wire.int32(-1)
 
 
 def latin1(text):
-    """Latin-1 where that can hold the text, else UTF-8."""
+    """Encodes in Latin-1 if that can hold the text, and otherwise in UTF-8."""
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError:
@@ -37,7 +37,7 @@ def challenge(client, token=b""):
 
 
 def response(offered, user, password, authzid=None, uri="zookeeper/zk-sasl-md5", **replaced):
-    """The client's token. `replaced` are directives that differ; None leaves one out."""
+    """Returns the client's token and the expected answer. `replaced` holds directives that differ; None omits one."""
     cnonce = b"the client's"
     raw = None if authzid is None else authzid.encode()
     directives = {
@@ -52,14 +52,14 @@ def response(offered, user, password, authzid=None, uri="zookeeper/zk-sasl-md5",
 
 
 def authenticate(client, user, password, **how):
-    """A whole exchange that succeeds."""
+    """Performs a whole exchange that succeeds."""
     token, expected = response(challenge(client), user, password, **how)
     reply = client.ok(wire.sasl(token), wire.buffer(expected))
     equal(reply.zxid, 0, "zxid")
 
 
 def fails(client, token, err=Err.AUTH_FAILED):
-    """A token that ends the exchange and the connection, after an answer with a null token."""
+    """Sends a token that ends the exchange and the connection, after an answer with a null token."""
     xid = client.send(wire.sasl(token))
     reply = client.receive_reply()
     equal((reply.xid, reply.zxid, reply.err, reply.body), (xid, 0, err, NO_TOKEN), "answer")

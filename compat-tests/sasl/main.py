@@ -1,4 +1,4 @@
-"""Runs the suite's cases: main.py [WORD...], only those whose label contains every word."""
+"""Runs the suite's cases: main.py [WORD...] runs only those whose label contains every word."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""What SASL identities may do. Source: SASLAuthenticationProvider, ZooKeeperServer.isSaslSuperUser, PrepRequestProcessor.fixupACL."""
+"""Rights of SASL identities. Source: SASLAuthenticationProvider, ZooKeeperServer.isSaslSuperUser, PrepRequestProcessor.fixupACL."""
 
 import time
 

@@ -50,7 +50,7 @@ class Maker:
         self.run("openssl", "req", "-x509", *key, "-days", "30", "-subj", f"/CN={name}", *extensions, "-out", f"{name}.pem")
 
     def certificate(self, name, authority="ca", subject=None, days="20", rsa=False, old=False):
-        """A key and a certificate of this authority; `old` ones have no extensions and are of version 1."""
+        """Makes a key and a certificate of this authority; `old` certificates have version 1 and no extensions."""
         kind = ["rsa:2048"] if rsa else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
         subject = ["-multivalue-rdn", "-utf8", "-subj", subject or SUBJECTS[name]]
         self.run("openssl", "req", "-newkey", *kind, "-nodes", "-keyout", f"{name}.key.pem", *subject, "-out", f"{name}.csr")

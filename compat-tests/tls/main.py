@@ -1,6 +1,6 @@
-"""Clients with TLS: certificates as identities, who is let in and who is not, both kinds of port, stores of every type.
+"""Clients with TLS: certificates as identities, accepted and refused clients, both kinds of port, stores of every type.
 
-The server it is given is started again under settings of its own: a TLS port, and TLS beside plain on the ordinary one.
+The suite restarts its server with its own settings: a TLS port, and TLS beside plain on the ordinary port.
 """
 
 import logging
@@ -41,7 +41,7 @@ class Raw(Connection):
         return sorted(reader.vector(lambda: (reader.ustring(), reader.ustring())))
 
     def data(self, path):
-        """The data, or the error."""
+        """Returns the data, or the error."""
         reply = self.ask(wire.get_data(path))
         return wire.Reader(reply.body).buffer() if reply.err == 0 else reply.err
 
@@ -54,7 +54,7 @@ def kazoo(who, port=SECURE_PORT):
 
 
 def word(port, word, who=None):
-    """The whole answer to a four-letter word, over TLS if `who` is given."""
+    """Returns the whole answer to a four-letter word, over TLS if `who` is given."""
     connection = dial(who, port) if who else socket.create_connection(("127.0.0.1", port), timeout=ANSWER_S)
     with connection:
         connection.sendall(word.encode())
@@ -62,7 +62,7 @@ def word(port, word, who=None):
 
 
 def refused(**how):
-    """The client gets no session, by whatever TLS or TCP makes of it."""
+    """Checks that the client gets no session, in whatever way TLS or TCP reports that."""
     try:
         Raw(**how)
     except (ssl.SSLError, ConnectionError, Closed):
@@ -78,7 +78,7 @@ def x509_acl(subject):
     return [wire.ACL(wire.ALL, "x509", subject)]
 
 
-# --- a key store and a trust store as keytool makes them; every client needs a certificate ------------------------------------
+# --- a key store and a trust store made by keytool; every client needs a certificate -----------------------------------------
 
 
 @case("ports")
@@ -284,7 +284,7 @@ def client_properties(keys="client.jks", trust="trust.jks"):
 
 
 def own(*arguments, properties=None):
-    """One run of a command of ours, or of a script in bin/: exit code, output, errors."""
+    """Runs one of our commands, or a script in bin/; returns exit code, output, errors."""
     flags = " ".join(f"'-D{key}={value}'" for key, value in (properties or {}).items())
     environment = {**os.environ, "OXKEEPER": str(oxkeeper_binary()), "CLIENT_JVMFLAGS": flags, "ZOOCFGDIR": str(DIRECTORY)}
     done = subprocess.run(arguments, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
@@ -334,7 +334,7 @@ def the_status_of_a_server_with_tls_only():
     equal((code, out.startswith(found), out.endswith("\nError contacting service. It is probably not running.\n")), (1, True, True))
 
 
-# --- afterwards: stores of other types; certificates are welcome ---------------------------------------------------------------
+# --- afterwards: stores of other types; certificates are optional --------------------------------------------------------------
 
 
 @case("other settings", alone=True)

@@ -1,6 +1,6 @@
-"""A suite's servers with a TLS port, and connections to it: what suites that show certificates share.
+"""A suite's servers with a TLS port, and connections to it; shared by suites that use certificates.
 
-Owns a directory inside the deployment, which whoever uses this fills with keys (certificates.py), and the port.
+Owns the port, and a directory inside the deployment, which its users fill with keys (certificates.py).
 """
 
 import os
@@ -16,9 +16,9 @@ from server import Deployment, free_ports
 DEPLOYMENT = Path(os.environ["ZK_CTL"]).parent
 DIRECTORY = Path(tempfile.mkdtemp(prefix="compat-tls-", dir=DEPLOYMENT))
 PORT = int(os.environ["ZK_CONNECT"].rpartition(":")[2])
-# Of the server that listens on PORT.
+# The TLS port of the server that listens on PORT.
 [SECURE_PORT] = free_ports(1)
-# As the identity of who shows the certificate `client`.
+# The identity of a client that shows the certificate `client`.
 CLIENT = "CN=client,OU=one+OU=two,O=Example\\, Inc.,C=DE"
 ANSWER_S = 10
 
@@ -31,14 +31,14 @@ X509AuthenticationProvider.superUser=CN=super
 
 
 def stores(keys, trust):
-    """Lines of zoo.cfg. A PEM file's key has no password, and Java's reader wants none then."""
+    """Returns the lines of zoo.cfg. The key in a PEM file has no password, and then Java's reader must not be given one."""
     files = {"keyStore": keys, "trustStore": trust}
     locations = "".join(f"ssl.{store}.location={DIRECTORY}/{file}\n" for store, file in files.items())
     return locations + "".join(f"ssl.{store}.password={PASSWORD}\n" for store, file in files.items() if not file.endswith(".pem"))
 
 
 def restart(settings):
-    """The same servers under these settings, besides those they were given. Every member of an ensemble must know scheme x509."""
+    """Restarts the servers with these settings added to those given. Every member of an ensemble must know the scheme x509."""
     deployment = Deployment(DEPLOYMENT)
     for member in deployment.members:
         config = member.directory / "zoo.cfg"
@@ -49,7 +49,7 @@ def restart(settings):
         config.write_text(given.read_text() + f"secureClientPort={port}\n" + COMMON + settings)
     deployment.stop()
     deployment.start()
-    # Apache ZooKeeper opens this port a moment later.
+    # Apache ZooKeeper opens this port a moment after it starts to serve.
     eventually(is_open)
 
 
@@ -69,6 +69,6 @@ def context(who=None, least=ssl.TLSVersion.TLSv1_2, most=ssl.TLSVersion.TLSv1_3)
 
 
 def dial(who=None, port=SECURE_PORT, name="localhost", **versions):
-    """A connection over TLS, with the certificate of `who` or none."""
+    """Opens a connection over TLS, with the certificate of `who` or none."""
     plain = socket.create_connection(("127.0.0.1", port), timeout=ANSWER_S)
     return context(who, **versions).wrap_socket(plain, server_hostname=name)
