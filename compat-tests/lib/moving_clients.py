@@ -78,7 +78,7 @@ class Clients:
         resumed = Client(self.port, session=before.answer.session, password=before.answer.password)
         assert resumed.answer.session == before.answer.session, resumed.answer
         resumed.close()
-        # No client does: the session ends after its timeout, and whoever waits for that continues.
+        # No client does: the session ends after its timeout, and the client waiting for that continues.
         def is_gone():
             again.settle()
             return observer.ask(wire.exists("/is_active")).err == wire.Err.NO_NODE

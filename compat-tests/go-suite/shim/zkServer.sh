@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stands in for Apache ZooKeeper's script: its jars are here, its scripts are not.
+# Stands in for Apache ZooKeeper's script: only its jars are installed here, not its scripts.
 here=$(cd "$(dirname "$0")" && pwd)
 jars="$here/../../.work/zookeeper/lib/*"
 # shellcheck disable=SC2086 # several words
