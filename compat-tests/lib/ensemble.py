@@ -90,7 +90,7 @@ class Ensemble:
     def connect(self):
         return ",".join(self.members[number].address for number in self.numbers)
 
-    # --- all of it -------------------------------------------------------------------------------------------------------
+    # --- all servers -----------------------------------------------------------------------------------------------------
 
     def start(self):
         self.network.up()
@@ -186,7 +186,7 @@ class Ensemble:
             if path.name != "myid":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    # --- who belongs to it -----------------------------------------------------------------------------------------------
+    # --- members ---------------------------------------------------------------------------------------------------------
 
     def add(self, role, ask):
         """Starts one more server with an empty disk and calls `ask` with its line until `ask` says it joined. Returns its number."""

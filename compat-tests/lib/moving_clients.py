@@ -1,4 +1,4 @@
-"""Cases of `migration`: clients that stay connected while their server changes from Apache ZooKeeper to oxkeeper and back."""
+"""Cases of `migration`: clients that stay while the server at their address changes from Apache ZooKeeper to oxkeeper, and back."""
 
 import logging
 import subprocess

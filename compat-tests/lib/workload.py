@@ -304,7 +304,7 @@ class Worker(threading.Thread):
         elif outcome == OK:
             self.record.znodes.update({path: value for path in paths})
 
-    # --- what a session may see ------------------------------------------------------------------------------------------
+    # --- reads a session may see -----------------------------------------------------------------------------------------
 
     def stale_reads(self, writes_by_path):
         """Yields plain reads older than what the session had seen before. `writes_by_path`: known zxids, sorted."""
