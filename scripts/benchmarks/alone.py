@@ -1,7 +1,7 @@
-"""The benchmark of one server, alone, beside Apache ZooKeeper and the lower bound.
+"""The benchmark of a single server beside Apache ZooKeeper and the lower bound.
 
 Owns the servers it starts, each with data of its own in a temporary directory. Every round starts each server in turn, twice:
-empty for the loads, and for what a large tree does to it.
+empty for the loads, and with a large tree to measure the tree's effects.
 """
 
 import dataclasses
@@ -22,13 +22,13 @@ TITLE = "One server"
 SERVERS = ("zookeeper", "oxkeeper", "bound")
 COLUMNS = ("zookeeper", "bound", "oxkeeper")
 START_TIMEOUT_S = 120
-# ZooKeeper: a handshake that arrives in the wrong moment of starting is never answered.
+# ZooKeeper: a handshake that arrives at the wrong moment during startup is never answered.
 ATTEMPT_TIMEOUT_S = 0.2
 STOP_TIMEOUT_S = 30
-# What zkServer.sh starts the server with when nothing else is said.
+# Default JVM flags of zkServer.sh.
 JVM_FLAGS = ["-Xmx1000m"]
 ZOO_CFG = "tickTime=2000\nmaxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=srvr\n"
-# Writes a second while a checkpoint is taken: far below what either server can do, enough to make ZooKeeper take a snapshot.
+# Writes a second while a checkpoint is taken: far below the limit of either server, enough to make ZooKeeper take a snapshot.
 CHECKPOINT_RATE = 10_000
 
 ROWS = (
@@ -69,7 +69,7 @@ ROWS = (
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """How much of everything."""
+    """The sizes and durations of a run."""
 
     rounds: int
     duration: float
@@ -86,14 +86,14 @@ QUICK = Scale(rounds=1, duration=1.5, warmup=0.5, jvm_warmup=4, checkpoint=5, zn
 
 
 def server_argv(kind, oxkeeper, config):
-    """The command line of a real server."""
+    """Returns the command line of a real server."""
     jars = COMPAT_DIR / ".work" / "zookeeper" / "lib" / "*"
     java = ["java", *JVM_FLAGS, "-cp", str(jars), "org.apache.zookeeper.server.quorum.QuorumPeerMain", str(config)]
     return {"zookeeper": java, "oxkeeper": [oxkeeper, "serve", "--config", str(config)]}[kind]
 
 
 class Server:
-    """One server process with data of its own; a context manager that ends it."""
+    """A server process with data of its own. As a context manager, ends it."""
 
     def __init__(self, kind, oxkeeper, bound_kind="get"):
         self.kind = kind
@@ -129,7 +129,7 @@ class Server:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def start(self, probe=None):
-        """Starts the process. Returns how long it took, from exec, until `probe` (by default a first session) succeeded."""
+        """Starts the process. Returns the time from exec until `probe` (by default a first session) succeeded."""
         log = open(self.directory / "server.log", "ab")
         begun = time.monotonic()
         self.process = subprocess.Popen(self.argv, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
@@ -146,7 +146,7 @@ class Server:
         raise RuntimeError(f"{self.kind} did not serve within {START_TIMEOUT_S} s: {self.last_words()}")
 
     def session(self):
-        """A connection whose handshake has succeeded."""
+        """Returns a connection whose handshake has succeeded."""
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=ATTEMPT_TIMEOUT_S)
         try:
             connection.sendall(struct.pack(">iiqiqi16sb", 45, 0, 0, 30_000, 0, 16, bytes(16), 0))
@@ -176,7 +176,7 @@ class Server:
 
 
 def receive(connection):
-    """The body of one frame."""
+    """Returns the body of one frame."""
     length = struct.unpack(">i", receive_exactly(connection, 4))[0]
     return receive_exactly(connection, length)
 
@@ -192,7 +192,7 @@ def receive_exactly(connection, length):
 
 
 def reads(connection):
-    """Whether the server answers a read of the first znode."""
+    """Returns whether the server answers a read of the first znode."""
     path = b"/bench/0000000"
     connection.sendall(struct.pack(f">iiii{len(path)}s?", 13 + len(path), 1, 4, len(path), path, False))
     return struct.unpack_from(">iqi", receive(connection))[2] == 0
@@ -240,13 +240,13 @@ class Turn(AnyTurn):
             self.take("restart", lambda: {"seconds": server.start(reads)})
 
     def steady(self, server, znodes):
-        """Writes at a fixed rate, over all znodes and long enough for checkpoints of them to fall into it."""
+        """Writes at a fixed rate over all znodes, long enough for checkpoints to happen meanwhile."""
         fixed = ("--workload", "set", "--sessions", "16", "--in-flight", "64", "--rate", str(CHECKPOINT_RATE), "--znodes", str(znodes))
         report = self.bench(server, *fixed, "--duration", str(self.scale.checkpoint), "--warmup", str(self.scale.warmup))
         return {"p50_us": report["p50_us"], "p99_us": report["p99_us"]}
 
     def with_everything(self, server):
-        """Throughput while sessions and watches are held, against that of the empty server."""
+        """Measures throughput while sessions and watches are held, relative to that of the empty server."""
         held = ("watches", "--sessions", str(self.scale.sessions), "--count", str(self.scale.watches), "--hold", "3600")
         holder = subprocess.Popen(self.command(server, *held), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
@@ -273,7 +273,7 @@ class Turn(AnyTurn):
 
 
 def names(scale):
-    """What the labels leave open."""
+    """Returns the values for the placeholders in the labels."""
     return {"znodes": f"{scale.znodes:,}", "sessions": f"{scale.sessions:,}", "watches": f"{scale.watches:,}", "rate": f"{CHECKPOINT_RATE:,}"}
 
 

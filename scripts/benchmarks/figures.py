@@ -1,7 +1,7 @@
-"""What a benchmark takes and how it is shown: rows, their targets, samples of every server, and the table made of them.
+"""The rows of a benchmark, their targets, the samples of every server, and the table made from them.
 
 Samples are plain data: {row's key: {server: [figures or the reason why there are none, one for each turn]}}; figures are
-{metric: value}. Nothing here knows what is measured.
+{metric: value}. This module does not depend on what is measured.
 """
 
 import dataclasses
@@ -27,15 +27,15 @@ LABELS = {
     "disconnects": "disconnects",
     "changes": "changes",
 }
-# Of these the worst run counts, not the median: they are about what must not happen.
+# Metrics for which the worst run counts, not the median: they measure what must not happen.
 WORST = ("max_seconds", "lost", "disconnects", "changes")
-# Where a failure is filed that is not one row's.
+# Key of failures that do not belong to a single row.
 WHOLE_TURN = "(whole turn)"
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """`metric` of oxkeeper, divided by that of `against` (or as it is), is at most or at least `limit`."""
+    """Requires `metric` of oxkeeper, optionally divided by that of `against`, to be at most or at least `limit`."""
 
     metric: str
     op: str  # "≤" or "≥"
@@ -47,7 +47,7 @@ class Target:
         return f"{LABELS[self.metric]} {self.op} {shown}".strip()
 
     def reached(self, figures):
-        """Whether it is; None when a figure is missing."""
+        """Returns whether the target is met, or None if a figure is missing."""
         ours = figures.get("oxkeeper", {}).get(self.metric)
         theirs = figures.get(self.against, {}).get(self.metric) if self.against else 1
         if ours is None or not theirs:
@@ -73,13 +73,13 @@ def load_row(workload, sessions, in_flight, label, *targets, metrics=LOAD):
 
 
 def loads_method(scale):
-    """What a page says of its loads."""
+    """Returns the page's description of the loads."""
     return f"""\
 Before the loads {scale.jvm_warmup:g} s of mixed load warm the JVM, and each load has {scale.warmup:g} s of its own before the {scale.duration:g} s measured."""
 
 
 class Turn:
-    """Takes figures from servers of one kind and files them as samples. `target`s have an `address` and `pids`."""
+    """Measures servers of one kind and stores the figures as samples. A `target` has an `address` and `pids`."""
 
     def __init__(self, kind, oxkeeper, scale, samples):
         self.kind = kind
@@ -89,7 +89,7 @@ class Turn:
         self.latest = {}
 
     def file(self, key, figures):
-        """Files the metrics of row `key`; a string says why there are none."""
+        """Stores the metrics of row `key`, or a string that says why there are none."""
         self.latest[key] = figures if isinstance(figures, dict) else {}
         self.samples.setdefault(key, {}).setdefault(self.kind, []).append(figures)
         shown = figures if isinstance(figures, str) else " · ".join(show(name, value) for name, value in figures.items())
@@ -97,19 +97,19 @@ class Turn:
 
     def command(self, target, *arguments):
         pids = [argument for pid in target.pids for argument in ("--pid", str(pid))]
-        # The znodes of a load serve the next one, too.
+        # The next load reuses the znodes of this one.
         keep = ["--keep"] if "--workload" in arguments else []
         return [self.oxkeeper, "bench", *arguments, *keep, "--server", target.address, *pids, "-o", "json"]
 
     def bench(self, target, *arguments):
-        """One run of `oxkeeper bench`: its report."""
+        """Runs `oxkeeper bench` once. Returns its report."""
         done = subprocess.run(self.command(target, *arguments), stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(f"failed: {reason(done.stderr)}")
         return json.loads(done.stdout)
 
     def take(self, key, measure):
-        """Files what `measure` returns, or why it failed."""
+        """Stores the result of `measure`, or the reason why it failed."""
         try:
             self.file(key, measure())
         except (RuntimeError, OSError, EOFError) as error:
@@ -124,7 +124,7 @@ class Turn:
             self.take(row.key, lambda row=row: self.load(target, row))
 
     def warm(self, target):
-        """What a JVM needs before its figures mean anything."""
+        """Warms up the JVM, whose figures mean nothing before that."""
         self.bench(target, "--workload", "mixed:50", "--warmup", "0", "--duration", str(self.scale.jvm_warmup))
 
     def ratio(self, key, to, metric):
@@ -135,7 +135,7 @@ class Turn:
 
 
 def reason(stderr):
-    """What a failed run of `oxkeeper bench` complains of, on one line."""
+    """Returns the error message of a failed run of `oxkeeper bench`, on one line."""
     words = [line for line in stderr.split("Stack backtrace")[0].splitlines() if not line.startswith("measuring")]
     return " ".join(" ".join(words).split())[:300]
 
@@ -166,13 +166,13 @@ def amount(metric, value):
 
 
 def medians(taken, metrics):
-    """The median of each metric over the runs that succeeded; of some the worst."""
+    """Returns the median of each metric over the runs that succeeded; for the metrics in WORST, the worst."""
     good = [figures for figures in taken if isinstance(figures, dict)]
     return {metric: (max if metric in WORST else statistics.median)(figures[metric] for figures in good) for metric in metrics} if good else {}
 
 
 def spread(taken, metric):
-    """Half of the range, in percent of the median."""
+    """Returns half of the range, in percent of the median."""
     values = [figures[metric] for figures in taken if isinstance(figures, dict)]
     middle = statistics.median(values)
     return (max(values) - min(values)) / 2 / middle * 100 if middle else 0
@@ -192,7 +192,7 @@ def cell(taken, metrics):
 
 
 def ratios(figures, metrics):
-    """oxkeeper ÷ ZooKeeper."""
+    """Returns oxkeeper ÷ ZooKeeper."""
     ours, theirs = figures.get("oxkeeper"), figures.get("zookeeper")
     if not ours or not theirs:
         return ""
@@ -205,7 +205,7 @@ def verdicts(row, figures):
 
 
 def table(rows, servers, samples, names):
-    """`servers` are the columns, in order; `names` are filled into the labels."""
+    """Returns the table. `servers` are the columns, in order; `names` fill the placeholders in the labels."""
     head = ["what", *(NAMES[kind] for kind in servers), "oxkeeper ÷ ZooKeeper", "target", "reached"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
@@ -219,7 +219,7 @@ def table(rows, servers, samples, names):
 
 
 def failures(samples):
-    """A line for each figure that could not be taken."""
+    """Returns a line for each figure that could not be measured."""
     lines = []
     for key, by_kind in samples.items():
         for kind, taken in by_kind.items():

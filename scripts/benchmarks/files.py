@@ -1,7 +1,7 @@
-"""The benchmark of data on its way in and out: import, export, dump, backup, restore, beside the start of Apache ZooKeeper.
+"""The benchmark of import, export, dump, backup and restore, beside the start of Apache ZooKeeper.
 
-Owns a data directory for each of two trees, which Apache ZooKeeper writes once a run and which is never changed: each turn works on a copy.
-Nothing of ZooKeeper imports; the nearest is what it does with the same files, which is start from them.
+Owns a data directory for each of two trees. Apache ZooKeeper writes it once per run; it is never changed, each turn works on a copy.
+ZooKeeper has no import; the closest equivalent is starting from the same files.
 """
 
 import atexit
@@ -28,7 +28,7 @@ KEY = "files"
 TITLE = "Data on its way in and out"
 SERVERS = COLUMNS = ("zookeeper", "oxkeeper")
 METRICS = ("seconds", "peak_bytes")
-# Requests under way while a tree is made.
+# Requests in flight while a tree is created.
 WINDOW = 500
 DATA = b"x" * 100
 
@@ -50,7 +50,7 @@ ROWS = tuple(
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """How much of everything."""
+    """The sizes and durations of a run."""
 
     rounds: int
     znodes: int
@@ -64,7 +64,7 @@ QUICK = Scale(rounds=1, znodes=50_000, varied=5_000, owners=100, acls=500)
 
 
 class Copy(Server):
-    """A server with a copy of a data directory, and HTTP for administrators."""
+    """A server with a copy of a data directory, and with the HTTP admin server."""
 
     def __init__(self, kind, oxkeeper, source=None):
         super().__init__(kind, oxkeeper)
@@ -77,13 +77,13 @@ class Copy(Server):
             shutil.copytree(source, self.data)
 
     def __enter__(self):
-        """Not started: the turn says when."""
+        """Returns the server without starting it; the turn starts it."""
         return self
 
 
 @functools.cache
 def data_of(kind, oxkeeper, scale):
-    """The data directory that Apache ZooKeeper leaves behind when it is killed with a tree of this kind."""
+    """Returns the data directory that Apache ZooKeeper leaves behind when it is killed with a tree of this kind."""
     with Copy("zookeeper", oxkeeper) as server:
         server.start()
         print(f"{'':10} {kind} tree …", flush=True)
@@ -100,7 +100,7 @@ def data_of(kind, oxkeeper, scale):
 
 
 def vary(port, scale):
-    """Ephemerals of many sessions, each with an ACL that few others have."""
+    """Creates ephemerals of many sessions, each with an ACL that few others have."""
     each = scale.varied // scale.owners
     for owner in range(scale.owners):
         connection = Connection(("127.0.0.1", port))
@@ -111,16 +111,16 @@ def vary(port, scale):
         for _ in range(each):
             if reply := connection.receive_reply().err:
                 raise RuntimeError(f"failed: create: error {reply}")
-        # The session stays: its client is gone without a word.
+        # The session stays open: its client disconnects without closing it.
         connection.close()
 
 
 def run_command(argv):
-    """Seconds and peak memory of a process that must succeed. What it prints goes nowhere."""
+    """Runs a process that must succeed, and discards its output. Returns its duration in seconds and its peak memory."""
     with tempfile.TemporaryFile() as errors:
         begun, peak = time.monotonic(), 0
         process = subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors)
-        # Not `ru_maxrss`: that has what this process had when it forked.
+        # Not `ru_maxrss`: that includes the RSS of this process at the fork.
         while process.poll() is None:
             peak = peak_of(process.pid) or peak
             time.sleep(0.005)
@@ -132,7 +132,7 @@ def run_command(argv):
 
 
 def peak_of(pid):
-    """The greatest RSS of a process so far; None once it has ended."""
+    """Returns the peak RSS of a process so far, in bytes, or None once it has ended."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
 
@@ -142,7 +142,7 @@ def newest_snapshot(data):
 
 
 class Turn(AnyTurn):
-    """One kind's turn, on both trees."""
+    """The turn of one kind of server, on both trees."""
 
     def run(self):
         for tree in KINDS:
@@ -157,7 +157,7 @@ class Turn(AnyTurn):
         self.take(f"{tree} start", lambda: self.start(server))
         self.take(f"{tree} backup", lambda: self.backup(server))
         server.end(signal.SIGKILL)
-        # Read by the one as by the other: what the server wrote when it started.
+        # Both formatters read the snapshot that the server wrote when it started.
         jars = server_argv("zookeeper", self.oxkeeper, server.config)[: 2 + len(JVM_FLAGS) + 1]
         formatter = [*jars, "org.apache.zookeeper.server.SnapshotFormatter", newest_snapshot(server.data)]
         self.take(f"{tree} dump", lambda: run_command(formatter))
@@ -189,7 +189,7 @@ class Turn(AnyTurn):
 
 
 def names(scale):
-    """What the labels leave open."""
+    """Returns the values for the placeholders in the labels."""
     return {"znodes": f"{scale.znodes:,}", "varied": f"{scale.varied:,}", "acls": f"{scale.acls:,}"}
 
 

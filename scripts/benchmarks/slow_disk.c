@@ -1,7 +1,7 @@
-/* Makes every fsync and fdatasync of a process take longer: put before the C library with LD_PRELOAD.
+/* Makes every fsync and fdatasync of a process take longer. Loaded with LD_PRELOAD.
  *
- * $SLOW_DISK names a file with the time to add, in microseconds as text, which may change at any time. Both servers call the C
- * library to sync: a JVM's FileChannel.force does, too.
+ * $SLOW_DISK names a file with the time to add, in microseconds as text, which may change at any time. Both servers sync through
+ * the C library; a JVM's FileChannel.force does, too.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -1,8 +1,8 @@
 """The benchmark of an ensemble of three servers, all on this machine, beside one of Apache ZooKeeper.
 
 Owns the ensembles it starts, each with data of its own in a temporary directory. Every round starts each ensemble in turn, twice:
-for the loads and the kills of the leader, and for a follower that was away. Loads go to all three servers, followers first: a
-load of one session is at a follower.
+for the loads and the kills of the leader, and for a follower that was down. Loads go to all three servers, followers first, so a
+load of one session uses a follower.
 """
 
 import dataclasses
@@ -27,16 +27,16 @@ KEY = "three"
 TITLE = "Three servers"
 SERVERS = COLUMNS = ("zookeeper", "oxkeeper")
 COUNT = 3
-# The bounds are those of Apache ZooKeeper's sample configuration.
+# The limits of Apache ZooKeeper's sample configuration.
 ZOO_CFG = "tickTime=2000\ninitLimit=10\nsyncLimit=5\nmaxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=srvr\n"
 MIXED_RATE = 15_000
-# Of others, while it is measured when a write is seen: what either ensemble can do with ease.
+# Background writes a second while the visibility of a write is measured: either ensemble handles them with ease.
 VISIBLE_RATE = 2_000
-# Writes a second while a follower catches up: far below what either ensemble can do.
+# Writes a second while a follower catches up: far below the limit of either ensemble.
 CATCH_UP_RATE = 5_000
 CATCH_UP_LIMIT_S = 300
 WORD_TIMEOUT_S = 2.0
-# Between two looks at a server that is about to serve.
+# Interval between checks of a server that is starting.
 LOOK_S = 0.002
 
 LOAD_TARGETS = (Target("ops_per_s", "≥", 4, "zookeeper"), Target("server_cpu_us_per_op", "≤", 0.2, "zookeeper"))
@@ -46,7 +46,7 @@ OPEN_LOOP = dataclasses.replace(
     load_row("mixed:90", 16, 64, "90 % get, open loop, {mixed_rate}/s", Target("p99_us", "≤", 10_000), metrics=("p50_us", "p99_us", "server_cpu_us_per_op")),
     key="mixed:90 open loop",
 )
-# Those that are one load on all servers. An open loop's rate is among its arguments.
+# Rows that are one load on all servers. The rate of an open loop is among its arguments.
 LOADS = (
     load_row("get", 64, 1, "get 64×1", Target("ops_per_s", "≥", 3, "zookeeper")),
     load_row("get", 16, 16, "get 16×16", Target("ops_per_s", "≥", 3, "zookeeper")),
@@ -88,7 +88,7 @@ ROWS = (
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """How much of everything."""
+    """The sizes and durations of a run."""
 
     rounds: int
     duration: float
@@ -104,7 +104,7 @@ QUICK = Scale(rounds=1, duration=1, warmup=0.5, jvm_warmup=4, kills=2, missed=50
 
 
 def load_failover():
-    """compat-tests/failover, as a module."""
+    """Loads compat-tests/failover as a module."""
     loader = SourceFileLoader("failover", str(COMPAT_DIR / "failover"))
     module = module_from_spec(spec_from_loader(loader.name, loader))
     sys.modules[loader.name] = module
@@ -117,21 +117,21 @@ failover = load_failover()
 
 @dataclasses.dataclass(frozen=True)
 class Servers:
-    """Some servers of an ensemble, for `oxkeeper bench`."""
+    """Some servers of an ensemble, as a target of `oxkeeper bench`."""
 
     address: str
     pids: list
 
 
 class Three:
-    """A fresh ensemble; a context manager that ends it."""
+    """A fresh ensemble. As a context manager, stops it."""
 
     def __init__(self, kind, oxkeeper):
         self.directory = Path(tempfile.mkdtemp(prefix=f"bench-{kind}-{COUNT}-"))
         self.ensemble = Ensemble.create(kind, COUNT, self.directory, "plain", ZOO_CFG)
         self.members = self.ensemble.members
         for member in self.members.values():
-            # Not the flags of the tests, which shorten the start and slow the rest.
+            # Not the flags of the tests, which make the start faster and everything else slower.
             member.argv = server_argv(kind, oxkeeper, member.directory / "zoo.cfg")
 
     def __enter__(self):
@@ -151,7 +151,7 @@ class Three:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def start(self):
-        """Returns how long it took from exec until each server had said that it leads or follows."""
+        """Starts all servers. Returns the time from exec until each server has reported that it leads or follows."""
         begun = time.monotonic()
         for member in self.members.values():
             member.spawn()
@@ -182,22 +182,22 @@ class Three:
         return self.servers(self.followers_first())
 
     def resident(self):
-        """Of one server, on average."""
+        """Returns the RSS of one server, on average."""
         statuses = [Path(f"/proc/{pid}/status").read_text() for pid in self.all().pids]
         lines = [next(line for line in status.splitlines() if line.startswith("VmRSS:")) for status in statuses]
         return statistics.mean(1024 * int(line.split()[1]) for line in lines)
 
     def state(self, number):
-        """The mode of a server, and the last zxid it has applied."""
+        """Returns the mode of a server, and the last zxid that it has applied."""
         member = self.members[number]
         answer = four_letter_word(member.port, "srvr", WORD_TIMEOUT_S, member.host)
         words = dict(line.split(": ", 1) for line in answer.splitlines() if ": " in line)
         return words.get("Mode"), int(words.get("Zxid", "0x0"), 16)
 
     def wait_caught_up(self, number, leader):
-        """Until the server serves and has applied all that the leader had applied by then. Returns how long it took.
+        """Waits until the server serves and has applied everything that the leader had applied by then. Returns the time taken.
 
-        A goal that moves with the leader would be a race: under load a follower is always a few milliseconds behind.
+        A target that moves with the leader would be a race: under load a follower is always a few milliseconds behind.
         """
         begun, goal = time.monotonic(), None
         while time.monotonic() - begun < CATCH_UP_LIMIT_S:
@@ -216,7 +216,7 @@ class Three:
 
 
 class Turn(AnyTurn):
-    """One ensemble's turn."""
+    """The turn of one ensemble."""
 
     def run(self):
         for half in (self.on_empty, self.on_missed):
@@ -250,7 +250,7 @@ class Turn(AnyTurn):
             load.wait()
 
     def kills(self, three):
-        """Kills the leader a few times under the writers of compat-tests/failover."""
+        """Kills the leader a few times under load from the writers of compat-tests/failover."""
         writers, surviving, own, disconnects = [], [], [], 0
         try:
             writers += [failover.Writer(number, three.members) for number in three.members]
@@ -281,7 +281,7 @@ class Turn(AnyTurn):
             self.take("moved", lambda: {"ratio": self.ratio("meanwhile", "afterwards", "p99_us")})
 
     def catch_up(self, three, away, survivors):
-        """Starts the server again under load, and files what the load saw until it had caught up."""
+        """Restarts the server under load, and stores the load's figures up to the moment it has caught up."""
         load = subprocess.Popen(
             self.command(survivors, *self.fixed_rate(), "--duration", "3600"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -318,7 +318,7 @@ def longest(gaps):
 
 
 def names(scale):
-    """What the labels leave open."""
+    """Returns the values for the placeholders in the labels."""
     return {"visible_rate": f"{VISIBLE_RATE:,}", "missed": f"{scale.missed:,}", "mixed_rate": f"{MIXED_RATE:,}", "catch_up_rate": f"{CATCH_UP_RATE:,}"}
 
 

@@ -1,7 +1,7 @@
-"""The benchmark of an ensemble of three servers in trouble, beside one of Apache ZooKeeper.
+"""The benchmark of an ensemble of three servers under faults, beside one of Apache ZooKeeper.
 
 Owns the ensembles it starts, each with data of its own in a temporary directory, the network between their servers, and the library
-that makes their disks slow. Every round starts each ensemble in turn, once for each trouble.
+that makes their disks slow. Every round starts each ensemble in turn, once for each fault.
 
 Needs root (network namespaces, `tc`) and a C compiler.
 """
@@ -26,23 +26,23 @@ KEY = "trouble"
 TITLE = "Three servers in trouble"
 SERVERS = COLUMNS = ("zookeeper", "oxkeeper")
 SLOW_MS = (200, 300, 600, 1000)
-# Of a slow disk: closed loop, one request outstanding each.
+# Sessions while disks are slow: closed loop, one request in flight each.
 SLOW_SESSIONS = 24
-# The disk decides, and every write counts 24-fold: what is as good differs by a few percent.
+# The disk limits the throughput, and every write counts 24-fold: equally good runs differ by a few percent.
 SLOW_SHARE = 0.9
-# Of slow followers.
+# Delay of a sync while the followers' disks are slow.
 FOLLOWERS_MS = 400
-# What is outstanding while a network, or nothing, is in trouble: sessions, requests of each, bytes of each.
+# Requests in flight while the network is slow (BULK), or nothing is (BUSY): sessions, requests of each, bytes of each.
 BULK, BUSY_MBIT = (256, 1, 50_000), 200
 BUSY = (64, 16, 10_000)
-# What a server may send and receive, and what it missed.
+# Bandwidth limit of a server, and the writes that it missed.
 LINK_MBIT, MISSED_ZNODES, MISSED_SIZE = 100, 3_000, 10_000
-# Writes a second while a wiped server comes back, and how long each is.
+# Writes a second while a wiped server rejoins, and the size of each in bytes.
 WIPED_RATE, WIPED_SIZE = 2_000, 10_000
 SESSIONS, SESSION_TIMEOUT_MS, PING_S = 12, 4_000, 1.0
 # More than twice the session timeout.
 WITHOUT_QUORUM_S = 10
-# For clients to find a server again once there is a quorum.
+# Time for clients to find a server again once there is a quorum.
 FIND_S = 15
 LOST = (OSError, Closed)
 
@@ -65,7 +65,7 @@ ROWS = (
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """How much of everything."""
+    """The sizes and durations of a run."""
 
     rounds: int
     duration: float
@@ -78,7 +78,7 @@ QUICK = Scale(rounds=1, duration=5, warmup=1, znodes=50_000)
 
 
 class Troubled(three.Three):
-    """A fresh ensemble whose servers are in network namespaces, with disks that can be slow; a context manager that ends it."""
+    """A fresh ensemble in network namespaces, with disks that can be slowed down. As a context manager, stops it."""
 
     def __init__(self, kind, oxkeeper):
         self.directory = Path(tempfile.mkdtemp(prefix=f"bench-{kind}-{KEY}-"))
@@ -105,14 +105,14 @@ class Troubled(three.Three):
         return self.directory / f"delay-{number}"
 
     def slow_disk(self, ms, numbers=None):
-        """Of these servers, or of all."""
+        """Sets the sync delay of these servers, or of all."""
         for number in numbers or self.members:
             delay = self.delay(number)
             delay.with_suffix(".new").write_text(str(ms * 1000))
             delay.with_suffix(".new").rename(delay)
 
     def narrow(self, mbit, numbers):
-        """What these servers receive, and what they send."""
+        """Limits the bandwidth of these servers in both directions."""
         network = self.ensemble.network
         limit = ["root", "tbf", "rate", f"{mbit}mbit", "burst", "64kb", "latency", "100ms"]
         for number in numbers:
@@ -120,12 +120,12 @@ class Troubled(three.Three):
             ip("netns", "exec", network.namespace(number), "tc", "qdisc", "add", "dev", "eth0", *limit)
 
     def epoch(self):
-        """The number of the present leadership."""
+        """Returns the current epoch."""
         return self.state(self.ensemble.leader(START_TIMEOUT_S))[1] >> 32
 
 
 class Client(threading.Thread):
-    """A session with an ephemeral that pings, and turns to another server when it has to."""
+    """A session with an ephemeral. It pings, and moves to another server when it loses its connection."""
 
     def __init__(self, number, members):
         super().__init__(daemon=True)
@@ -164,7 +164,7 @@ class Client(threading.Thread):
 
 
 class Turn(AnyTurn):
-    """One ensemble's turn."""
+    """The turn of one ensemble."""
 
     def run(self):
         for trouble in (self.slow_disks, self.bulk, self.busy, self.narrow, self.wiped, self.without_quorum):
@@ -259,7 +259,7 @@ class Turn(AnyTurn):
         return [None]
 
     def sessions_over(self, troubled, trouble, end):
-        """`trouble` returns which servers it is to `end` at."""
+        """Runs sessions through a fault. `trouble` returns the servers that `end` is called with."""
         clients = [Client(number, troubled.members) for number in range(SESSIONS)]
         for client in clients:
             client.start()
@@ -278,7 +278,7 @@ class Turn(AnyTurn):
 
 
 def names(scale):
-    """What the labels leave open."""
+    """Returns the values for the placeholders in the labels."""
     return {
         "missed_mb": f"{MISSED_ZNODES * MISSED_SIZE / 1e6:g}",
         "link_mb": f"{LINK_MBIT / 8:g}",
