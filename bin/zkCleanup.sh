@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Where Apache ZooKeeper's script deletes old snapshots and logs, there is nothing to do: the server keeps one tree and cuts
-# its log itself. For those who call it from cron.
+# Does nothing. Apache ZooKeeper's script deletes old snapshots and logs, but oxkeeper keeps one tree and cuts its log itself.
+# Exists for cron jobs that call it.
 
 ZOOBINDIR="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 . "$ZOOBINDIR/zkEnv.sh"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The client on the command line, by the options and commands of Apache ZooKeeper's: `oxkeeper shell`.
+# Runs `oxkeeper shell`, a command-line client with the options and commands of Apache ZooKeeper's.
 
 ZOOBINDIR="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 . "$ZOOBINDIR/zkEnv.sh"
-# zkCli runs a script to its end, whatever fails in it.
+# zkCli runs a script to its end even if commands in it fail.
 exec "$OXKEEPER" shell --keep-going "$@"

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What all scripts here share; sourced by them, with `set -- …` of their own arguments kept. Sets ZOOCFGDIR, ZOOCFG,
-# ZOO_LOG_DIR and OXKEEPER the way the scripts of Apache ZooKeeper are set up by their users.
+# Common part of all scripts in this directory, which source it. Removes `--config DIR` from their arguments. Sets ZOOCFGDIR,
+# ZOOCFG, ZOO_LOG_DIR and OXKEEPER from the same files and variables as the scripts of Apache ZooKeeper.
 
 ZOOBINDIR="${ZOOBINDIR:-/usr/bin}"
 ZOOKEEPER_PREFIX="$ZOOBINDIR/.."
@@ -27,7 +27,7 @@ fi
 ZOOCFG="$ZOOCFGDIR/${ZOOCFG:-zoo.cfg}"
 ZOO_LOG_DIR="${ZOO_LOG_DIR:-$ZOOKEEPER_PREFIX/logs}"
 
-# The server: named, beside these scripts, built in this tree, or on the PATH.
+# Finds the server: $OXKEEPER, beside these scripts, built in this tree, or on the PATH.
 if [ -z "$OXKEEPER" ]; then
   for candidate in "$ZOOBINDIR/oxkeeper" "$ZOOBINDIR/../target/release/oxkeeper" "$ZOOBINDIR/../target/debug/oxkeeper"; do
     if [ -x "$candidate" ]; then
@@ -42,10 +42,10 @@ if [ -z "$OXKEEPER" ]; then
   exit 1
 fi
 
-# -D properties count, what only a JVM has (-Xmx…) does not.
+# The server reads -D properties and ignores flags that only a JVM understands (-Xmx…).
 export JVMFLAGS SERVER_JVMFLAGS CLIENT_JVMFLAGS
 
-# The value of a key of a zoo.cfg: `setting FILE KEY`. The last line wins.
+# Prints the value of a key in a zoo.cfg: `setting FILE KEY`. The last line wins.
 setting() {
   sed -n "s/^[[:space:]]*$2[[:space:]]*=[[:space:]]*\(.*[^[:space:]]\)[[:space:]]*$/\1/p" "$1" 2>/dev/null | tail -n 1
 }

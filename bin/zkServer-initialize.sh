@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prepares the data directories of a new server, by the options, messages and exit codes of Apache ZooKeeper's script.
+# Prepares the data directories of a new server, with the options, messages and exit codes of Apache ZooKeeper's script.
 
 ZOOBINDIR="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 . "$ZOOBINDIR/zkEnv.sh"
@@ -54,10 +54,10 @@ if [ -z "$data_dir" ]; then
   exit 1
 fi
 
-# Everything a server keeps, ours and ZooKeeper's.
+# Files and directories of a server's data, ours and ZooKeeper's.
 DATA_NAMES="log tree.redb tree.unfinished version-2"
 
-# Whether a directory has a server's data: `has_data DIR`.
+# Succeeds if a directory has a server's data: `has_data DIR`.
 has_data() {
   local name
   for name in $DATA_NAMES; do

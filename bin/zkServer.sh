@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Starts, stops and looks at a server, by the commands, variables, messages and exit codes of Apache ZooKeeper's script.
-# A start waits until clients can connect, a stop until the server has ended: neither only for a second.
+# Starts, stops and inspects a server, with the commands, variables, messages and exit codes of Apache ZooKeeper's script.
+# `start` waits until clients can connect, and `stop` until the server has ended, instead of for a fixed second.
 
 ZOOBINDIR="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 . "$ZOOBINDIR/zkEnv.sh"
 
-# How long a start waits for the server to say that it serves; it goes on starting behind that.
+# Time that `start` waits for the server to report that it serves; afterwards the server continues to start.
 START_WAIT_S=10
-# How long a stop waits for the server to end.
+# Time that `stop` waits for the server to end.
 STOP_WAIT_S=60
 
-# A second word names another file: in ZOOCFGDIR, or anywhere.
+# A second word names another configuration file: in ZOOCFGDIR, or anywhere if it has a slash.
 if [ -n "$2" ]; then
   case "$2" in
     */*) ZOOCFG="$2" ;;
@@ -26,7 +26,7 @@ log_dir="$(setting "$ZOOCFG" dataLogDir)"
 ZOOPIDFILE="${ZOOPIDFILE:-$data_dir/zookeeper_server.pid}"
 out="$ZOO_LOG_DIR/zookeeper-$USER-server-$HOSTNAME.out"
 
-# What has to be there before a server starts.
+# Creates or checks the directories that a server needs before it starts.
 prepare() {
   if [ -n "$ZOO_DATADIR_AUTOCREATE_DISABLE" ]; then
     require "$data_dir" "data"
@@ -129,7 +129,7 @@ find_client_port() {
   address="${address:-localhost}"
 }
 
-# Where to connect for an address that means all addresses.
+# Prints an address to connect to; a wildcard address becomes localhost.
 reachable() {
   case "$1" in
     0.0.0.0 | "[::]" | ::) echo localhost ;;
@@ -137,7 +137,7 @@ reachable() {
   esac
 }
 
-# An IPv6 address as it stands before a port.
+# Prints an address as it is written before a port: IPv6 in brackets.
 bracketed() {
   case "$1" in
     *:*) echo "[$1]" ;;
@@ -173,7 +173,7 @@ EOF
   echo "$mode"
 }
 
-# The command of a start, for a supervisor: it has no environment files, so the flags stand in the line.
+# Prints the command line of `start` for a supervisor, which reads no environment files, so the line includes the flags.
 print_command() {
   local line="" name
   for name in SERVER_JVMFLAGS JVMFLAGS; do
@@ -182,7 +182,7 @@ print_command() {
   echo "${line:+env$line }\"$OXKEEPER\" serve --config \"$ZOOCFG\" > \"$out\" 2>&1 < /dev/null"
 }
 
-# As one word, for shells and for what only splits words as shells do.
+# Quotes a word for shells, and for programs that only split words as shells do.
 quoted() {
   local word="${1//\'/\'\\\'\'}"
   echo "'$word'"
@@ -216,7 +216,7 @@ case "$1" in
     status
     ;;
   version)
-    # "oxkeeper 0.1.0 (Apache ZooKeeper 3.9.5)", in the words of ZooKeeper's script.
+    # Rewrites "oxkeeper 0.1.0 (Apache ZooKeeper 3.9.5)" to the form of ZooKeeper's script.
     "$OXKEEPER" --version | sed 's/^\(oxkeeper .*\) (Apache ZooKeeper \(.*\))$/Apache ZooKeeper, version \2 as served by \1/'
     ;;
   *)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shows a file of Apache ZooKeeper's, or of ours: `oxkeeper dump`, which knows what it is.
+# Prints a file of Apache ZooKeeper or oxkeeper. Calls `oxkeeper dump`, which detects the kind of file.
 
 ZOOBINDIR="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 . "$ZOOBINDIR/zkEnv.sh"

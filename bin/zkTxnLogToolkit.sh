@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Shows, repairs or cuts a transaction log, by the options, messages and exit codes of Apache ZooKeeper's script:
-# `oxkeeper txn-log`. A log of ours is shown by `oxkeeper dump`.
+# Prints, repairs or cuts a transaction log, with the options, messages and exit codes of Apache ZooKeeper's script. Calls
+# `oxkeeper txn-log`; for a log of oxkeeper itself, `oxkeeper dump`.
 
 ZOOBINDIR="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 . "$ZOOBINDIR/zkEnv.sh"
@@ -38,7 +38,7 @@ while [ $# -gt 0 ]; do
       exit 1
       ;;
     -?*)
-      # Several letters in one word; what follows z is the zxid, or the next word is.
+      # One word may hold several letters. The zxid is the rest of the word after z, or the next word.
       letters="${1#-}"
       while [ -n "$letters" ]; do
         letter="${letters:0:1}" letters="${letters:1}"
@@ -72,7 +72,7 @@ if [ ${#files[@]} -eq 0 ]; then
   usage
   exit 1
 fi
-# Without a zxid there is nothing to chop at.
+# Without a zxid, --chop has no effect.
 if [ "$chops" = true ] && [ -n "$zxid" ]; then
   options+=(--chop "--zxid=$zxid")
 fi

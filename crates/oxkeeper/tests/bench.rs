@@ -1,5 +1,5 @@
-//! `oxkeeper bench` from end to end, against its own bound server: figures come out, wrong replies are found, and a
-//! server's stall is charged to every request that it delayed.
+//! End-to-end tests of `oxkeeper bench` against its own bound server: it reports figures, detects wrong replies, and
+//! charges a server's stall to every request that it delayed.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_oxkeeper");
 
-/// A bound server with a directory of its own; ends with the test.
+/// A bound server with a directory of its own, killed at the end of the test.
 struct Bound {
     process: Child,
     address: String,
@@ -37,7 +37,7 @@ impl Bound {
         command
     }
 
-    /// Whether a setData of the bench's data has reached it.
+    /// Returns whether the server's log has a setData of the bench's data.
     fn log_has_sets(&self) -> bool {
         let log = std::fs::read(self.data.path().join("oxkeeper-bound.log")).unwrap();
         log.windows(100).any(|window| window.iter().all(|byte| *byte == b'x'))
@@ -92,7 +92,7 @@ fn open_loop_charges_a_stall_to_all_it_delayed() {
     std::thread::sleep(Duration::from_millis(800));
     bound.signal("-CONT");
     let report = report(&run.wait_with_output().unwrap());
-    // One request was on its way, 400 were due meanwhile: 40 % of the run waited, a quarter of these over 600 ms.
+    // One request was in flight and 400 became due meanwhile: 40 % of the run waited, a quarter of these over 600 ms.
     assert!(report["p90_us"].as_f64().unwrap() > 300_000.0, "{report}");
     assert!(report["ops"].as_u64().unwrap() > 900, "{report}");
 }
@@ -115,7 +115,7 @@ fn sessions_are_spread_over_the_servers_in_turn() {
     }
 }
 
-/// A server in memory; ends with the test.
+/// An in-memory server, killed at the end of the test.
 struct Served {
     process: Child,
     address: String,
@@ -137,7 +137,7 @@ impl Served {
         run.arg("bench").args(arguments.split(' ')).args(["--server", &self.address]).output().unwrap()
     }
 
-    /// The znodes below `/bench`; `None` without it.
+    /// Returns the number of znodes below `/bench`, or `None` if it does not exist.
     fn below_bench(&self) -> Option<u64> {
         let mut shell = Command::new(BINARY);
         let counted =
@@ -164,10 +164,10 @@ fn a_load_removes_the_znodes_that_it_made() {
     }
     assert!(server.bench("--duration 0.1 --warmup 0 --znodes 50 --keep").status.success());
     assert_eq!(server.below_bench(), Some(50));
-    // What was there before stays.
+    // Znodes that existed before the run stay.
     assert!(server.bench("--workload create-delete --duration 0.1 --warmup 0 --znodes 50").status.success());
     assert_eq!(server.below_bench(), Some(50));
-    // An odd window ends between a create and its delete.
+    // With an odd window, the run ends between a create and its delete.
     for _ in 0..2 {
         let arguments = "--workload create-delete --in-flight 5 --duration 0.1 --warmup 0 --znodes 50 --keep";
         let output = server.bench(arguments);
@@ -232,7 +232,7 @@ fn a_check_ends_with_a_verdict() {
     assert_eq!((code, verdict.as_str()), (Some(1), "FAIL"), "{sentence}");
 }
 
-/// One server in two roles: it always shows the writes that it acknowledged.
+/// Lists one server twice. A server always shows the writes that it acknowledged.
 #[test]
 fn a_server_sees_its_own_writes_at_once() {
     let server = Served::start();

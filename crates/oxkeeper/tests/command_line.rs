@@ -1,4 +1,4 @@
-//! The command line: help, tips, and the options of `oxkeeper serve`.
+//! Tests of the command line: help, tips, and the options of `oxkeeper serve`.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -20,7 +20,7 @@ fn oxkeeper(words: &[&str], dir: &Path) -> Output {
     Command::new(BINARY).args(words).current_dir(dir).output().unwrap()
 }
 
-/// A server of `oxkeeper serve`, killed with the test.
+/// A server started by `oxkeeper serve`, killed at the end of the test.
 struct Served {
     child: Child,
     ready: Value,
@@ -36,7 +36,7 @@ impl Served {
         Served { child, ready: serde_json::from_str(&line).unwrap() }
     }
 
-    /// Stops it; its log.
+    /// Stops the server. Returns its log.
     fn log(mut self) -> String {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let mut log = String::new();
@@ -53,7 +53,7 @@ impl Drop for Served {
     }
 }
 
-/// The names of the commands below this one, from its help.
+/// Returns the names of a command's subcommands, from its help.
 fn commands(help: &str) -> Vec<String> {
     let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let names = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
@@ -138,7 +138,7 @@ fn the_admin_server_has_a_port_of_its_own_or_none() {
     assert_eq!(on.ready["admin_port"], Value::from(free));
 }
 
-/// The usual port of the admin server is taken, and no one asked for the admin server.
+/// The default port of the admin server is taken, and nothing configures the admin server.
 #[test]
 fn a_port_that_no_one_chose_is_no_warning() {
     let _taken = TcpListener::bind("127.0.0.1:8080"); // or by another process
@@ -171,7 +171,7 @@ fn a_server_ends_with_its_parent() {
     let pid = serde_json::from_str::<Value>(&ready).unwrap()["pid"].as_i64().unwrap();
     shell.kill().unwrap();
     shell.wait().unwrap();
-    // The end of its standard output is the end of the server.
+    // The server's standard output ends when the server does.
     let (ended, end) = mpsc::channel();
     std::thread::spawn(move || ended.send(output.read_to_string(&mut String::new()).is_ok()));
     let in_time = end.recv_timeout(PATIENCE);
@@ -181,7 +181,7 @@ fn a_server_ends_with_its_parent() {
     assert_eq!(in_time, Ok(true), "the server outlives its parent");
 }
 
-/// The kernel sends its signal when the thread that started the server ends. The process lives on.
+/// The kernel sends the signal when the thread that started the server ends, although the process lives on.
 #[test]
 fn a_server_does_not_end_with_a_thread_of_its_parent() {
     let start = || Served::start(&["--port", "0", "--admin-port", "0", "--end-with-parent"]);

@@ -1,4 +1,4 @@
-//! Exit codes and last lines of commands that need no server.
+//! Tests of exit codes and last lines of commands that need no server.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 

@@ -1,4 +1,4 @@
-//! `oxkeeper config check` says of a file what `oxkeeper serve` does with it.
+//! Checks that the verdict of `oxkeeper config check` on a file matches the behavior of `oxkeeper serve`.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -13,7 +13,7 @@ fn oxkeeper(words: &[&str], file: &Path, jvm_flags: &str) -> Output {
     command.output().unwrap()
 }
 
-/// A file of these lines behind what every one needs.
+/// Writes a zoo.cfg with the common lines and then `lines`.
 fn write(dir: &Path, lines: &str) -> std::path::PathBuf {
     let (file, data) = (dir.join("zoo.cfg"), dir.join("data"));
     let common = "clientPortAddress=127.0.0.1\nadmin.enableServer=false";
@@ -117,7 +117,7 @@ fn what_starts_is_told_with_what_to_beware_of() {
     assert!(checked("", "").contains("note: "));
 }
 
-/// The variable goes before the key, but does not hide a mistake in it.
+/// OXKEEPER_LOG overrides the key, but does not hide a mistake in it.
 #[test]
 fn a_wrong_log_variable_is_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The server as a service: what a supervisor is told, and what signals do.
+//! Tests of the server as a service: its messages to the supervisor, and the effects of signals.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long anything may take that must happen.
+/// Time limit for anything that must happen.
 const PATIENCE: Duration = Duration::from_secs(30);
 const UNTIL_ACCEPTED: Duration = Duration::from_millis(300);
-/// Signals within it ask for one stop; and more.
+/// More than the time after the first signal in which further ones ask for the same stop.
 const ONE_STOP: Duration = Duration::from_millis(250);
-/// Less than a stop waits for a client that is in the middle of a request.
+/// Less than the time that a stop waits for a client in the middle of a request.
 const AT_ONCE: Duration = Duration::from_millis(800);
 
-/// A server of its own, on a free port, with a supervisor that listens.
+/// A server process on a free port, with a listening supervisor.
 struct Service {
     child: Child,
     supervisor: UnixDatagram,
@@ -49,7 +49,7 @@ impl Service {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// The next message to the supervisor that has this line.
+    /// Waits for the next message to the supervisor that has this line.
     fn until_told(&self, line: &str) {
         let mut buffer = [0; 1024];
         loop {
@@ -60,7 +60,7 @@ impl Service {
         }
     }
 
-    /// How it ended, and what it logged.
+    /// Waits for the end of the process. Returns its exit status and its log.
     fn ended(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().unwrap();
         let mut log = String::new();
@@ -99,7 +99,7 @@ fn a_supervisor_hears_of_its_life() {
     assert!(log.contains("SIGTERM: stopping"), "{log}");
 }
 
-/// `warning` names no level: it would silence the log, errors included.
+/// `warning` is not a log level: as a filter it would silence the log, including errors.
 #[test]
 fn a_wrong_log_level_at_sighup_changes_nothing() {
     let service = Service::start();
@@ -116,17 +116,18 @@ fn a_wrong_log_level_at_sighup_changes_nothing() {
     assert!(!log.contains("SIGTERM: stopping"), "still warnings only: {log}");
 }
 
-/// A stop that a second signal cuts short: how long it took from then on, and what was logged. `None` if it was over before.
+/// Stops a server and cuts the stop short with a second signal. Returns the time from that signal, the exit status and
+/// the log, or `None` if the stop was over before.
 fn stop_twice() -> Option<(Duration, ExitStatus, String)> {
     let mut service = Service::start();
-    // In the middle of a request: something the first signal waits for.
+    // The first signal waits for a client that is in the middle of a request.
     let mut client = TcpStream::connect(("127.0.0.1", service.port)).unwrap();
     client.write_all(&[0, 0]).unwrap();
-    // A server that has not accepted it yet waits for nobody.
+    // The server does not wait for a connection that it has not accepted yet.
     std::thread::sleep(UNTIL_ACCEPTED);
     service.signal(Signal::TERM);
     service.until_told("STOPPING=1");
-    // Sent with the first one, to the whole group.
+    // As if sent together with the first one, to the whole process group.
     service.signal(Signal::TERM);
     std::thread::sleep(ONE_STOP);
     if service.child.try_wait().unwrap().is_some() {
@@ -138,7 +139,7 @@ fn stop_twice() -> Option<(Duration, ExitStatus, String)> {
     Some((asked.elapsed(), status, log))
 }
 
-/// On a machine that has other things to do, a stop may be over before the test comes to its second signal: that says nothing.
+/// On a busy machine the stop may be over before the test sends its second signal; such an attempt proves nothing.
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let deadline = Instant::now() + PATIENCE;

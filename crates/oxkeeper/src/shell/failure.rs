@@ -32,30 +32,30 @@ impl Failure {
         Failure { code: code.to_owned(), message: message.into(), path: None, exit: EXIT_FAILED }
     }
 
-    /// The command is malformed.
+    /// Makes the failure of a malformed command.
     pub(super) fn usage(message: impl Into<String>) -> Failure {
         Failure::new("Usage", message)
     }
 
-    /// An argument of the command is not a valid value.
+    /// Makes the failure of a command with an invalid value.
     pub(super) fn value(message: impl Into<String>) -> Failure {
         Failure::new("BadValue", message)
     }
 
-    /// There is no such command.
+    /// Makes the failure of an unknown command.
     pub(super) fn no_command(name: &str) -> Failure {
         // ZooKeeper: says it twice.
         let message = format!("Command not found: Command not found {name}");
         Failure { exit: EXIT_NO_COMMAND, ..Failure::new("NoCommand", message) }
     }
 
-    /// Ctrl-C cancelled the command.
+    /// Makes the failure of a command that Ctrl-C cancelled.
     pub(super) fn interrupted() -> Failure {
         let message = "Interrupted. Requests that were sent may still take effect";
         Failure { exit: EXIT_INTERRUPTED, ..Failure::new("Interrupted", message) }
     }
 
-    /// A request about `path` failed.
+    /// Makes the failure of a request about `path`.
     pub(super) fn refused(error: &Error, path: Option<&str>) -> Failure {
         let mut failure = Failure::new(&code_of(error), message_of(error, path));
         if let Some(reason) = reason_of(error) {
@@ -82,9 +82,9 @@ impl Failure {
 
 /// Attaches a path to the errors of requests.
 pub(super) trait At<T> {
-    /// The request was about this znode.
+    /// Attaches the path of the znode that the request was about.
     fn at(self, path: &str) -> Result<T, Failure>;
-    /// The request was about none.
+    /// Attaches no path, because the request was not about a znode.
     fn nowhere(self) -> Result<T, Failure>;
 }
 

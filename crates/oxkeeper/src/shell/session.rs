@@ -147,7 +147,7 @@ impl Shell {
         }
     }
 
-    /// Ends the session without a word. Ctrl-C leaves it to its timeout.
+    /// Ends the session without printing events. Ctrl-C stops waiting and leaves the session to its timeout.
     pub(super) async fn leave(&self) {
         self.print_watches.store(false, Ordering::Relaxed);
         tokio::select! {
@@ -156,7 +156,7 @@ impl Shell {
         }
     }
 
-    /// Says why there is no connection.
+    /// Returns the reason why there is no connection.
     fn trouble(&self) -> Option<String> {
         self.link.as_ref().and_then(|link| link.handle.trouble())
     }
