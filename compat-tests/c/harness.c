@@ -22,7 +22,7 @@ enum {
 zhandle_t *zh;
 char root[PATH_SIZE];
 
-// Failures go to the parent, which makes a line of them.
+// Sends failures to the parent, which prints them as one line.
 static int failure_pipe = STDOUT_FILENO;
 
 void fail_at(const char *file, int line, const char *format, ...) {
@@ -208,7 +208,7 @@ static struct running *free_slot(bool *all_passed) {
     }
 }
 
-// Runs the cases that may run side by side, or those that may not, one at a time.
+// Runs the cases that may run in parallel, or, one at a time, those that may not.
 static bool run_all(const struct test_case *cases, size_t count, bool alone, const char *part) {
     bool all_passed = true;
     for (size_t index = 0; index < count; index++) {
@@ -220,7 +220,7 @@ static bool run_all(const struct test_case *cases, size_t count, bool alone, con
     return all_passed;
 }
 
-// `--hold PATH TIMEOUT_MS FD`: a session that lives until this process is killed. Its id goes to FD when PATH, its ephemeral, exists.
+// `--hold PATH TIMEOUT_MS FD`: holds a session until this process is killed. Writes its id to FD once its ephemeral PATH exists.
 static void hold(char **arguments) {
     alarm(CASE_LIMIT_S);
     zoo_set_debug_level(0);

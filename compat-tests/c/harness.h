@@ -1,7 +1,7 @@
-// What the C client's cases are written with.
+// The harness of the C client's cases.
 //
-// A case is a function that runs in a process of its own: a failed expectation prints why and ends that process, a hang is ended
-// by its alarm. `root` is a znode of the case's own; `zh` is its first session, the other sessions come from connect_as.
+// A case is a function that runs in a process of its own. A failed expectation prints the reason and ends that process; an alarm
+// ends a case that hangs. `root` is the case's own znode; `zh` is its first session, and connect_as opens further sessions.
 #ifndef HARNESS_H
 #define HARNESS_H
 
@@ -22,9 +22,9 @@ extern const struct test_case operation_cases[], watch_cases[], session_cases[];
 extern const size_t operation_case_count, watch_case_count, session_case_count;
 
 enum {
-    LONG_TIMEOUT_MS = 10000, // the longest the server grants: a session must outlive a restart
+    LONG_TIMEOUT_MS = 10000, // the longest timeout that the server grants: a session must survive a restart
     PATIENCE_MS = 15000,
-    QUIET_MS = 300, // long enough for an event that should not come to have come
+    QUIET_MS = 300, // time in which an unexpected event would arrive
     PATH_SIZE = 256,
 };
 
@@ -66,34 +66,34 @@ void fail_at(const char *file, int line, const char *format, ...) __attribute__(
 void sleep_ms(int milliseconds);
 int64_t now_ms(void);
 
-// The path of the case's znode of this name; valid until the 16th call from now.
+// Returns the path of the case's znode of this name; valid until the 16th later call.
 const char *at(const char *name);
 
-// A new session, or the one of `id`, connected. `suffix` is a chroot or empty.
+// Connects a new session, or resumes the session of `id`. `suffix` is a chroot or empty.
 zhandle_t *connect_as(const clientid_t *id, int timeout_ms, const char *suffix);
 
 // Runs an action of $ZK_CTL.
 void control(const char *action);
 
-// Cuts the process's connections to the server without either side saying goodbye.
+// Cuts the process's connections to the server; neither side closes the session.
 void cut_sockets(void);
 
 void create(zhandle_t *handle, const char *path, const char *data);
 // Creates an ephemeral.
 void create_ephemeral(zhandle_t *handle, const char *path);
-// The znode's data as text, static; "" when there is none.
+// Returns the znode's data as text, in a static buffer; "" if there is none.
 const char *text_of(zhandle_t *handle, const char *path);
 struct Stat stat_of(zhandle_t *handle, const char *path);
 bool same_stat(struct Stat one, struct Stat other);
 
-// What a watcher saw, in order; `watcher` is the function, its context one of these.
+// The events that a watcher has seen, in order. `watcher` is the function; its context is one of these.
 struct events {
     volatile int count;
     int types[256];
     char paths[256][PATH_SIZE];
 };
 void watcher(zhandle_t *handle, int type, int state, const char *path, void *context);
-// Waits for the next event, which must be this one. `taken` counts those taken so far.
+// Waits for the next event, which must be this one. `taken` counts the events taken so far.
 void expect_event(struct events *events, int *taken, int type, const char *path);
 
 #endif

@@ -181,7 +181,7 @@ static void ttl(void) {
     ok(zoo_exists(zh, created, 0, NULL));
 }
 
-// Answers of pipelined requests, in the order they came: even numbers are writes, odd ones reads.
+// Replies to pipelined requests, in the order of arrival: even numbers are writes, odd ones reads.
 enum { PIPELINED = 200 };
 static volatile int answers;
 static int order[PIPELINED * 2], versions[PIPELINED * 2];

@@ -19,12 +19,12 @@ static void negotiated_timeout(void) {
     }
 }
 
-// Starts a process whose session creates the ephemeral; then kills it, so that nobody says goodbye. Returns the session.
+// Starts a process whose session creates the ephemeral, then kills it, so that the session is not closed. Returns the session.
 static clientid_t orphaned_session(const char *path, int timeout_ms) {
     int ends[2];
     clientid_t id;
     expect_number(pipe(ends), 0);
-    // A child of a process with threads may only exec: so the case's program starts itself again, as holder.
+    // A child of a multi-threaded process may only exec, so the program starts itself again, as the holder.
     pid_t pid = fork();
     if (pid == 0) {
         char timeout[16], fd[16];
@@ -46,7 +46,7 @@ static void resumed_by_id(void) {
     expect(memcmp(zoo_client_id(heir)->passwd, id.passwd, sizeof id.passwd) == 0);
     sleep_ms(2 * SHORT_TIMEOUT_MS);
     expect_number(stat_of(zh, at("e")).ephemeralOwner, id.client_id);
-    // The client takes whatever it hears first for the answer: here perhaps that to its last ping.
+    // The client takes the first frame that it receives for the reply; here that may be the reply to its last ping.
     zookeeper_close(heir);
     eventually(zoo_exists(zh, at("e"), 0, NULL) == ZNONODE);
 }

@@ -1,4 +1,4 @@
-// Watches: which events, how many, in which order.
+// Watches: the kind, number and order of events.
 #include "harness.h"
 
 #include <stdio.h>

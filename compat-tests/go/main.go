@@ -1,7 +1,7 @@
-// The Go client's cases (github.com/go-zookeeper/zk) and what runs them; the interface is in ../README.md.
+// The cases of the Go client (github.com/go-zookeeper/zk) and their runner; ../README.md describes the interface.
 //
-// A case gets a scope: connections that end with it, and a znode of its own to work under. A failed expectation panics; that
-// ends the case, not the suite. Cases run side by side, except those that disturb the whole server.
+// A case gets a scope: connections that are closed when it ends, and a znode of its own. A failed expectation panics, which
+// ends the case but not the suite. Cases run in parallel, except those that disturb the whole server.
 package main
 
 import (
@@ -21,10 +21,10 @@ import (
 const (
 	sideBySide = 8
 	caseLimit  = 45 * time.Second
-	// The longest the server grants: a session must outlive a restart.
+	// The longest session timeout that the server grants, because a session must survive a restart.
 	longTimeout = 10 * time.Second
 	patience    = 15 * time.Second
-	// Long enough for an event that should not come to have come.
+	// Time in which an unexpected event would arrive.
 	quiet = 300 * time.Millisecond
 )
 
@@ -63,7 +63,7 @@ func newScope() *scope {
 	return t
 }
 
-// path is where a case's znode of this name is.
+// path returns the path of a case's znode of this name.
 func (t *scope) path(name string) string { return t.root + "/" + name }
 
 func (t *scope) connect(timeout time.Duration) *zk.Conn {
@@ -71,7 +71,7 @@ func (t *scope) connect(timeout time.Duration) *zk.Conn {
 	return connection
 }
 
-// connectWithEvents returns when the session exists; the channel then has the events that follow.
+// connectWithEvents returns once the session exists; the channel then gets all later events.
 func (t *scope) connectWithEvents(timeout time.Duration) (*zk.Conn, <-chan zk.Event) {
 	connection, events, err := zk.Connect(strings.Split(server(), ","), timeout, zk.WithLogger(silent{}))
 	check(err)
@@ -92,7 +92,7 @@ type silent struct{}
 
 func (silent) Printf(string, ...any) {}
 
-// awaitState reads session events up to the wanted state. Returns the states on the way, it included.
+// awaitState reads session events up to the wanted state. Returns the states seen, including that one.
 func awaitState(events <-chan zk.Event, wanted zk.State) []zk.State {
 	var states []zk.State
 	limit := time.After(patience)
@@ -158,7 +158,7 @@ func exists(connection *zk.Conn, path string) bool {
 	return found
 }
 
-// execute ends with nil, or with why the case failed.
+// execute runs the case. Returns nil, or the reason why it failed.
 func (c testCase) execute() any {
 	done := make(chan any, 1)
 	go func() {
@@ -181,7 +181,7 @@ func (c testCase) execute() any {
 	}
 }
 
-// place is the line of a case the panic being recovered came from.
+// place returns the line of the case at which the panic being recovered happened.
 func place() string {
 	var callers [32]uintptr
 	frames := runtime.CallersFrames(callers[:runtime.Callers(0, callers[:])])
@@ -207,7 +207,7 @@ func (c testCase) report() {
 	fmt.Printf("ok %s / %s\n", c.feature, c.name)
 }
 
-// selected says whether the arguments, parts of names, ask for this case.
+// selected returns whether the arguments, which are parts of names, select this case.
 func (c testCase) selected() bool {
 	for _, part := range os.Args[1:] {
 		if strings.Contains(c.feature+"/"+c.name, part) {

@@ -160,7 +160,7 @@ var operationCases = []testCase{
 		data, stat := get(t.zk, t.path("c"))
 		equal(data, "x")
 		equal(stat.EphemeralOwner, int64(0))
-		time.Sleep(2 * time.Second) // Two container checks: without a child so far, it stays.
+		time.Sleep(2 * time.Second) // Two container checks: a container that never had a child stays.
 		create(t.zk, t.path("c/child"), "")
 		check(t.zk.Delete(t.path("c/child"), -1))
 		eventually("the container is reaped", func() bool { return !exists(t.zk, t.path("c")) })
@@ -272,7 +272,7 @@ var operationCases = []testCase{
 	}},
 	{feature: "four-letter words", name: "cons", run: func(t *scope) {
 		exists(t.zk, t.root)
-		// A server may count a reply after its client has it.
+		// A server may count a reply only after its client has received it.
 		for deadline := time.Now().Add(patience); ; time.Sleep(quiet / 10) {
 			clients, _ := zk.FLWCons([]string{server()}, patience)
 			for _, client := range clients[0].Clients {

@@ -8,7 +8,7 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// sockets are the connections a client opened, to be cut by a case.
+// sockets holds the connections that a client opened, so that a case can cut them.
 type sockets struct {
 	mutex sync.Mutex
 	open  []net.Conn
@@ -39,7 +39,7 @@ func (t *scope) connectToCut(timeout time.Duration) (*zk.Conn, <-chan zk.Event, 
 	return connection, events, opened
 }
 
-// afterwards repeats a read until the connection is there again.
+// afterwards repeats a read until the client has reconnected.
 func afterwards(connection *zk.Conn, path string) (string, *zk.Stat) {
 	var data []byte
 	var stat *zk.Stat
@@ -51,7 +51,7 @@ func afterwards(connection *zk.Conn, path string) (string, *zk.Stat) {
 	return string(data), stat
 }
 
-// keptThrough checks what every client relies on when its server is restarted.
+// keptThrough checks the guarantees that every client relies on when its server restarts.
 func keptThrough(t *scope, disturb func()) {
 	connection, events, opened := t.connectToCut(longTimeout)
 	session := connection.SessionID()
@@ -62,7 +62,7 @@ func keptThrough(t *scope, disturb func()) {
 	must(connection.Create(t.path("p/n-"), nil, zk.FlagSequence, openACL))
 	data, missing := getW(connection, t.path("a")), existsW(connection, t.path("later"))
 	disturb()
-	// ZooKeeper: while it starts, it now and then accepts a connection and never reads from it; this client waits for long.
+	// ZooKeeper: during startup it occasionally accepts a connection and never reads from it; this client then waits for a long time.
 	unheard := time.AfterFunc(2*time.Second, opened.cut)
 	states := awaitState(events, zk.StateHasSession)
 	unheard.Stop()

@@ -7,7 +7,7 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// next is the event a watch delivers.
+// next returns the event that a watch delivers.
 func next(watch <-chan zk.Event) string {
 	select {
 	case event := <-watch:

@@ -1,7 +1,7 @@
 // Runs the Node client's cases and prints the lines of ../README.md.
 //
-// A case is an async function of a scope: clients that are closed when it ends, and a znode of its own. The client calls back;
-// `scope` methods return promises instead. Cases run side by side, except those that disturb the whole server.
+// A case is an async function of a scope: clients that are closed when it ends, and a znode of its own. The client uses
+// callbacks; `scope` methods return promises instead. Cases run in parallel, except those that disturb the whole server.
 'use strict';
 
 const assert = require('assert');
@@ -11,9 +11,9 @@ const zookeeper = require('node-zookeeper-client');
 const SIDE_BY_SIDE = 8;
 const CASE_LIMIT_MS = 45000;
 const PATIENCE_MS = 15000;
-// Long enough for an event that should not come to have come.
+// Time in which an unexpected event would arrive.
 const QUIET_MS = 300;
-// The longest the server grants: a session must outlive a restart.
+// The longest session timeout that the server grants, because a session must survive a restart.
 const SESSION_TIMEOUT_MS = 10000;
 
 const registered = [];
@@ -43,7 +43,7 @@ async function eventually(what, condition) {
     }
 }
 
-// One client with promises: `call('getData', path)` resolves to the callback's values, or to the first if there is only one.
+// A client with promises: `call('getData', path)` resolves to the callback's values, or to the value if there is only one.
 class Client {
     constructor(connectionString, options) {
         this.raw = zookeeper.createClient(connectionString, { sessionTimeout: SESSION_TIMEOUT_MS, spinDelay: 100, retries: 0, ...options });
@@ -58,14 +58,14 @@ class Client {
         return this;
     }
 
-    // Resolves when the client has this state again, counted from now.
+    // Resolves the next time that the client enters this state.
     state(name) {
         const already = this.states.length;
         return eventually(`state ${name}`, () => this.states.slice(already).includes(name));
     }
 
-    // As `state('SYNC_CONNECTED')`, through a restart. Apache ZooKeeper, while it starts, now and then accepts a connection and never
-    // reads from it; this client would wait for its handshake for ever.
+    // Like `state('SYNC_CONNECTED')`, but works across a restart: during startup, Apache ZooKeeper occasionally accepts a connection
+    // and never reads from it; this client would wait for its handshake forever.
     async reconnected() {
         const impatience = setInterval(() => this.drop(), 2500);
         await this.state('SYNC_CONNECTED').finally(() => clearInterval(impatience));
@@ -83,7 +83,7 @@ class Client {
         return (await this.call('getData', path))[0].toString();
     }
 
-    // A one-shot watch: the promise of its event.
+    // Sets a one-shot watch. Returns a promise of its event.
     async watch(method, path) {
         let event;
         const fired = new Promise((resolve) => { event = resolve; });
@@ -91,7 +91,7 @@ class Client {
         return { fired: () => within(fired, `event on ${path}`), silent: async () => assert.strictEqual(await Promise.race([fired, sleep(QUIET_MS)]), undefined) };
     }
 
-    // Repeats a call until the connection is there again.
+    // Repeats a call until the client has reconnected.
     async again(method, ...parameters) {
         let result;
         await eventually(`${method} again`, async () => {
@@ -161,7 +161,7 @@ async function fails(name, attempt) {
     throw new Error(`returned ${value} instead of failing with ${name}`);
 }
 
-// The server's control script runs beside the client, which must go on living meanwhile.
+// Runs the server's control script in the background, because the client must keep running meanwhile.
 function control(...actions) {
     return new Promise((resolve, reject) => {
         const [action, ...rest] = actions;

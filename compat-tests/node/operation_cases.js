@@ -8,7 +8,7 @@ const { test, control, eventually, fails, promise } = require('./harness.js');
 const { ACL, CreateMode, Id, Permission } = zookeeper;
 const equal = assert.deepStrictEqual;
 
-// What of a Stat can be compared with ===: the client gives 64-bit numbers as buffers.
+// The fields of a Stat that === can compare: the client returns 64-bit numbers as buffers.
 function numbers(stat) {
     const { version, cversion, aversion, dataLength, numChildren } = stat;
     return { version, cversion, aversion, dataLength, numChildren };

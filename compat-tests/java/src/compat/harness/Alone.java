@@ -5,7 +5,7 @@ import java.lang.annotation.Retention;
 import java.lang.annotation.RetentionPolicy;
 import java.lang.annotation.Target;
 
-/** The case counts zxids or sees the whole tree: no other case of the suite may run beside it. */
+/** Marks a case that counts zxids or reads the whole tree, so that no other case of the suite may run in parallel. */
 @Retention(RetentionPolicy.RUNTIME)
 @Target(ElementType.METHOD)
 public @interface Alone {}

@@ -8,7 +8,7 @@ import java.util.function.Supplier;
 import org.apache.zookeeper.KeeperException;
 import org.apache.zookeeper.KeeperException.Code;
 
-/** Assertions. A failed one throws an {@link AssertionError} that names both values. */
+/** Assertions. A failed assertion throws an {@link AssertionError} that names both values. */
 public final class Check {
     private Check() {}
 
@@ -35,7 +35,7 @@ public final class Check {
         }
     }
 
-    /** The action fails with exactly this code. */
+    /** Checks that the action fails with exactly this code. */
     public static KeeperException code(Code expected, Action action) throws Exception {
         try {
             action.run();
@@ -46,7 +46,7 @@ public final class Check {
         throw new AssertionError("expected " + expected + ", got success");
     }
 
-    /** The action fails with an exception of exactly this class. */
+    /** Checks that the action fails with an exception of exactly this class. */
     public static <E extends Exception> void fails(Class<E> expected, Action action) {
         Exception thrown = null;
         try {
@@ -57,7 +57,7 @@ public final class Check {
         eq("exception", expected, thrown == null ? null : thrown.getClass());
     }
 
-    /** Waits until the condition holds, and fails with the description of what was there at the end. */
+    /** Waits until the condition holds. On timeout, fails with a description of the state at the end. */
     public static void eventually(long limitMs, Supplier<String> what, Callable<Boolean> condition) throws Exception {
         long deadline = System.nanoTime() + limitMs * 1_000_000;
         while (!condition.call()) {

@@ -3,7 +3,7 @@ package compat.harness;
 import java.io.IOException;
 import java.util.concurrent.TimeUnit;
 
-/** The handle on the server under test: runs {@code $ZK_CTL}. */
+/** Controls the server under test through {@code $ZK_CTL}. */
 public final class Ctl {
     private static final long LIMIT_S = 60;
     private static final String WAIT = "wait";
@@ -11,7 +11,7 @@ public final class Ctl {
 
     private Ctl() {}
 
-    /** Carries out one command; {@code wait} lets half a second pass. */
+    /** Runs one command; {@code wait} waits for half a second. */
     public static void run(String command) {
         try {
             if (command.equals(WAIT)) {
@@ -25,8 +25,8 @@ public final class Ctl {
     }
 
     /**
-     * Waits until a leader, too, has applied what its follower has acknowledged: until it has applied a setACL, a leader
-     * of Apache ZooKeeper checks writes against the ACL there was before.
+     * Waits until the leader, too, has applied the writes that its follower has acknowledged. Until it has applied a setACL, a
+     * leader of Apache ZooKeeper checks writes against the old ACL.
      */
     public static void settle() {
         if (!System.getenv().getOrDefault("ZK_SERVERS", "1").equals("1")) {

@@ -6,8 +6,8 @@ import org.apache.zookeeper.WatchedEvent;
 import org.apache.zookeeper.Watcher;
 
 /**
- * A watcher that records. Owns two lists in order of arrival: znode events and session states.
- * Paths are recorded without the case's root, so that expectations read as {@code "NodeCreated /a"}.
+ * A watcher that records events. Owns two lists in order of arrival: znode events and session states.
+ * Paths are recorded without the case's root, so that expectations have the form {@code "NodeCreated /a"}.
  */
 public final class Events implements Watcher {
     private final String root;
@@ -39,7 +39,7 @@ public final class Events implements Watcher {
         return takeEvents().stream().map(this::text).toList();
     }
 
-    /** Waits for the next znode event, caused by something this client cannot fence. */
+    /** Waits for the next znode event, if its cause is something that this client cannot fence. */
     public synchronized WatchedEvent next(long limitMs) throws InterruptedException {
         long deadline = System.currentTimeMillis() + limitMs;
         while (nodes.isEmpty()) {
@@ -54,7 +54,7 @@ public final class Events implements Watcher {
         return text(next(limitMs));
     }
 
-    /** Waits until this session state was reported since the last {@link #forgetStates}. */
+    /** Waits until this session state has been reported since the last {@link #forgetStates}. */
     public synchronized void awaitState(Event.KeeperState state, long limitMs) throws InterruptedException {
         long deadline = System.currentTimeMillis() + limitMs;
         while (!states.contains(state)) {

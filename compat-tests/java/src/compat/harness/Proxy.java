@@ -11,8 +11,8 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * A TCP relay in front of the server, so that a case decides when a client is away. Owns its listener
- * and the sockets of the connections that run through it.
+ * A TCP relay in front of the server, so that a case decides when a client is disconnected. Owns its
+ * listener and the sockets of the connections that run through it.
  */
 public final class Proxy implements AutoCloseable {
     private final InetSocketAddress server;
@@ -56,7 +56,7 @@ public final class Proxy implements AutoCloseable {
                 client = listener.accept();
                 relay(client);
             } catch (IOException e) {
-                // The listener was closed, or the server is away: the client finds out by its closed socket.
+                // The listener was closed, or the server is down. The client notices that its socket is closed.
                 shut(client);
             }
         }
@@ -81,7 +81,7 @@ public final class Proxy implements AutoCloseable {
         try (InputStream in = from.getInputStream(); OutputStream out = to.getOutputStream()) {
             in.transferTo(out);
         } catch (IOException e) {
-            // One side has gone: the other follows.
+            // One side has closed its socket, so the other is closed, too.
             shut(from);
         } finally {
             shut(from);

@@ -8,8 +8,8 @@ import org.apache.zookeeper.CreateMode;
 import org.apache.zookeeper.ZooDefs.Ids;
 
 /**
- * What one case works with: a root znode of its own, and the connections it opened. Closes what is
- * left open when the case ends. Cases in different scenes share nothing but the server.
+ * The resources of one case: a root znode of its own, and the connections it opened. Closes open
+ * connections when the case ends. Cases in different scenes share only the server.
  */
 public final class Scene implements AutoCloseable {
     public static final int SESSION_MS = 8_000;
@@ -30,7 +30,7 @@ public final class Scene implements AutoCloseable {
         return servers;
     }
 
-    /** The case's own subtree; exists once {@link #zk} was called. */
+    /** Returns the root of the case's own subtree, which exists once {@link #zk} has been called. */
     public String root() {
         return root;
     }
@@ -39,7 +39,7 @@ public final class Scene implements AutoCloseable {
         return root + path;
     }
 
-    /** The case's first connection. */
+    /** Returns the case's first connection. */
     public Zk zk() throws Exception {
         if (first == null) {
             first = connect();
@@ -60,7 +60,7 @@ public final class Scene implements AutoCloseable {
         return dial(chroot, SESSION_MS).awaitConnected();
     }
 
-    /** A relay to the server that the case can cut; see {@link #connectThrough}. */
+    /** Returns a relay to the server that the case can cut; see {@link #connectThrough}. */
     public Proxy proxy() throws IOException {
         return keep(new Proxy(servers));
     }
@@ -73,7 +73,7 @@ public final class Scene implements AutoCloseable {
         return keep(new Zk(servers + chroot, timeoutMs, events()));
     }
 
-    /** Dials with a known session; does not wait, since the server may refuse it. */
+    /** Connects with a known session. Does not wait, because the server may refuse it. */
     public Zk resume(long sessionId, byte[] password) throws IOException {
         return keep(new Zk(servers, SESSION_MS, events(), sessionId, password));
     }
@@ -82,13 +82,13 @@ public final class Scene implements AutoCloseable {
         return new Events(root);
     }
 
-    /** Has it closed at the end of the case, latest first. */
+    /** Registers a resource to close at the end of the case, latest first. */
     public synchronized <T extends AutoCloseable> T keep(T closeable) {
         open.add(closeable);
         return closeable;
     }
 
-    /** Waits for all cases of the wave, and for what is done to the server. */
+    /** Waits for all cases of the wave, and for the action on the server. */
     public void wave() {
         Check.that(wave != null, "a case that waits for a wave to be declared with @Wave");
         wave.arriveAndAwaitAdvance();
@@ -100,7 +100,7 @@ public final class Scene implements AutoCloseable {
             try {
                 open.get(i).close();
             } catch (Exception e) {
-                // The case has been judged already; what it left behind dies with its session.
+                // The verdict on the case is already known; anything that it left behind ends with its session.
                 continue;
             }
         }

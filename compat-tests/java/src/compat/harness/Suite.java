@@ -14,8 +14,8 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /**
- * Collects cases, runs them, prints one line for each. First the ordinary ones on a few threads, then
- * those that must be alone, then the waves one after the other.
+ * Collects cases, runs them, and prints one line for each. Runs ordinary cases first, on a few threads,
+ * then those that must run alone, then the waves one after the other.
  */
 public final class Suite {
     private static final int WORKERS = 8;
@@ -36,7 +36,7 @@ public final class Suite {
     private final AtomicInteger started = new AtomicInteger();
     private final AtomicBoolean failed = new AtomicBoolean();
 
-    /** @param only runs just the cases whose label contains it; empty for all (a developer's convenience) */
+    /** @param only runs only the cases whose label contains it; empty for all (a convenience for developers) */
     public Suite(String client, String only) {
         this.prefix = "/" + client + "-" + Long.toString(System.nanoTime(), 36) + "-";
         this.only = only;
@@ -71,7 +71,7 @@ public final class Suite {
         }
     }
 
-    /** Runs everything, and ends the process: 0 if and only if there were cases and all passed. */
+    /** Runs all cases and ends the process, with exit code 0 if and only if there were cases and all passed. */
     public void runAndExit() throws InterruptedException {
         all(WORKERS, parallel, null);
         all(1, alone, null);
@@ -89,12 +89,12 @@ public final class Suite {
         workers.awaitTermination(1, TimeUnit.HOURS);
     }
 
-    /** Advances when every case of the wave has arrived or ended, and acts on the server before it does. */
+    /** Advances when every case of the wave has arrived or ended, after carrying out the action on the server. */
     private static Phaser phaser(String action, int parties) {
         return new Phaser(parties) {
             @Override
             protected boolean onAdvance(int phase, int registered) {
-                // The phase also advances when the last case leaves: nobody waits for the server then.
+                // The phase also advances when the last case leaves; then no case waits for the server.
                 if (registered > 0) {
                     List.of(action.split(" ")).forEach(Ctl::run);
                 }
@@ -103,7 +103,7 @@ public final class Suite {
         };
     }
 
-    /** Runs one case on a thread of its own, so that a case that hangs cannot take the suite with it. */
+    /** Runs one case on a thread of its own, so that a case that hangs does not hang the suite. */
     private Throwable run(Entry entry, Phaser wave) {
         Throwable[] outcome = new Throwable[1];
         Scene scene = new Scene(servers, prefix + started.incrementAndGet(), wave);
@@ -150,7 +150,7 @@ public final class Suite {
         }
     }
 
-    /** The innermost line of the case itself. */
+    /** Returns the innermost stack frame in the case itself. */
     private static String at(StackTraceElement[] trace) {
         for (StackTraceElement frame : trace) {
             if (frame.getClassName().startsWith("compat.") && !frame.getClassName().startsWith("compat.harness.")) {

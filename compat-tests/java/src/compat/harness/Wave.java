@@ -6,8 +6,8 @@ import java.lang.annotation.RetentionPolicy;
 import java.lang.annotation.Target;
 
 /**
- * The case needs something done to the server. All cases of one wave run in parallel up to their
- * {@link Scene#wave()} call, the action is carried out once, and all go on.
+ * Marks a case that needs an action on the server. All cases of one wave run in parallel up to their
+ * {@link Scene#wave()} call, the action is carried out once, and all continue.
  */
 @Retention(RetentionPolicy.RUNTIME)
 @Target(ElementType.METHOD)

@@ -10,7 +10,7 @@ import org.apache.zookeeper.Watcher.Event.KeeperState;
 import org.apache.zookeeper.ZooKeeper;
 import org.apache.zookeeper.proto.RequestHeader;
 
-/** The Apache client with a recording default watcher and the few handles that the cases need. */
+/** The Apache client with a recording default watcher and a few methods that the cases need. */
 public final class Zk extends ZooKeeper {
     public static final long CONNECT_LIMIT_MS = 15_000;
 
@@ -36,8 +36,8 @@ public final class Zk extends ZooKeeper {
     }
 
     /**
-     * Returns once every event that precedes this moment was processed: the callback of an
-     * asynchronous request leaves through the same queue, behind the events that came before its reply.
+     * Returns once every earlier event has been processed: the callback of an asynchronous request goes
+     * through the same queue, after the events that came before its reply.
      */
     public Zk fence() throws InterruptedException {
         CountDownLatch passed = new CountDownLatch(1);
@@ -46,12 +46,12 @@ public final class Zk extends ZooKeeper {
         return this;
     }
 
-    /** The znode events that the default watcher saw so far, and removes them. */
+    /** Removes and returns the znode events that the default watcher has seen so far. */
     public List<String> seen() throws InterruptedException {
         return fence().events.take();
     }
 
-    /** Sends a request past the client's own argument checks, and returns the server's code. */
+    /** Sends a request without the client's own argument checks, and returns the server's error code. */
     public Code raw(int opcode, Record request, Record response) throws InterruptedException {
         return Code.get(rawHeader(opcode, request, response).getErr());
     }
@@ -69,7 +69,7 @@ public final class Zk extends ZooKeeper {
         getTestable().closeSocket();
     }
 
-    /** Goes away without closing the session, as a crashed client does. */
+    /** Disconnects without closing the session, as a crashed client does. */
     public void abandon() {
         cnxn.disconnect();
     }

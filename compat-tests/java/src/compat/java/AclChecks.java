@@ -27,19 +27,19 @@ import org.apache.zookeeper.Watcher.Event.KeeperState;
 import org.apache.zookeeper.ZooDefs.Perms;
 import org.apache.zookeeper.data.ACL;
 
-/** Which permission on which znode each operation needs. Source: ZooKeeperServer.checkACL and the request processors. */
+/** The permission that each operation needs, and on which znode. Source: ZooKeeperServer.checkACL and the request processors. */
 @Feature("acl checks")
 final class AclChecks {
     private static final String OWNER = "ann:pw";
 
-    /** A znode that gives the world these permissions and its owner all. */
+    /** Creates a znode that grants these permissions to the world and all permissions to its owner. */
     private static String guarded(Scene s, int worldPerms) throws Exception {
         String path = s.p("/g");
         s.zk().create(path, bytes("data"), acls(digest(Perms.ALL, OWNER), acl(worldPerms, "world", "anyone")), CreateMode.PERSISTENT);
         return path;
     }
 
-    /** Whether an operation passes with each single permission. */
+    /** Tries an operation with each single permission. */
     private static void needs(Scene s, int needed, Check.Action action) throws Exception {
         String path = guarded(s, Perms.ALL);
         Zk owner = authenticated(s, OWNER);
@@ -54,7 +54,7 @@ final class AclChecks {
         }
     }
 
-    /** Some operations report their own path rather than that of the znode whose ACL said no. */
+    /** Some operations report their own path rather than that of the znode whose ACL denied them. */
     private static String pathOf(KeeperException e, String guarded) {
         return e.getPath().startsWith(guarded) ? guarded : e.getPath();
     }

@@ -25,14 +25,14 @@ import org.apache.zookeeper.proto.CreateRequest;
 import org.apache.zookeeper.proto.CreateResponse;
 import org.apache.zookeeper.server.auth.DigestAuthenticationProvider;
 
-/** What is stored as an ACL, and what getACL shows of it. Source: PrepRequestProcessor.fixupACL, FinalRequestProcessor. */
+/** The stored form of an ACL, and the form that getACL returns. Source: PrepRequestProcessor.fixupACL, FinalRequestProcessor. */
 @Feature("acl")
 final class Acls {
     static ACL acl(int perms, String scheme, String id) {
         return new ACL(perms, new Id(scheme, id));
     }
 
-    /** A list that takes the question whether it contains null, which the client asks. */
+    /** Returns a list that supports contains(null), which the client calls. */
     static List<ACL> acls(ACL... entries) {
         return Arrays.asList(entries);
     }

@@ -23,7 +23,7 @@ import org.apache.zookeeper.proto.RemoveWatchesRequest;
 /** The callback of each asynchronous operation: rc, path, ctx and result, for success and for failure. */
 @Feature("async")
 final class Async {
-    /** What callbacks reported, in order. */
+    /** The reports of callbacks, in order. */
     private static final class Log {
         private final List<List<Object>> lines = new ArrayList<>();
 

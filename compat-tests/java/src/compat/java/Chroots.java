@@ -17,7 +17,7 @@ import org.apache.zookeeper.CreateMode;
 import org.apache.zookeeper.KeeperException.Code;
 import org.apache.zookeeper.OpResult;
 
-/** A connection string with a path. The server sees full paths only; the client cuts them. Source: ClientCnxn, ZooKeeper. */
+/** A connection string with a path. The server sees only full paths; the client strips the prefix. Source: ClientCnxn, ZooKeeper. */
 @Feature("chroot")
 final class Chroots {
     private static Zk inside(Scene s) throws Exception {

@@ -14,7 +14,7 @@ import org.apache.zookeeper.CreateMode;
 import org.apache.zookeeper.KeeperException.Code;
 import org.apache.zookeeper.data.Stat;
 
-/** Znodes that go with their session. Source: PrepRequestProcessor (case closeSession), DataTree.killSession. */
+/** Znodes that are deleted with their session. Source: PrepRequestProcessor (case closeSession), DataTree.killSession. */
 @Feature("ephemeral")
 final class Ephemerals {
     @Case("gone once close has returned")

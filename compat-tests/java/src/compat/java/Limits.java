@@ -21,7 +21,7 @@ import org.apache.zookeeper.data.Stat;
 final class Limits {
     private static final int FRAME_MAX = 0xfffff;
 
-    /** A setData request is two ints of header, the path and the data with their lengths, and the version. */
+    /** A setData request consists of a header of two ints, the path and the data with their lengths, and the version. */
     private static int largestData(String path) {
         return FRAME_MAX - (8 + 4 + path.length() + 4 + 4);
     }

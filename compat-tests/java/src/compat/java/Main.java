@@ -2,7 +2,7 @@ package compat.java;
 
 import compat.harness.Suite;
 
-/** The Apache Java client suite: every operation of its ZooKeeper class, as an application sees it. */
+/** The suite of the Apache Java client: every operation of its ZooKeeper class, as an application uses it. */
 public final class Main {
     private Main() {}
 

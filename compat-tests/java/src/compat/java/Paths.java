@@ -20,7 +20,7 @@ import org.apache.zookeeper.proto.SetACLResponse;
 import org.apache.zookeeper.proto.SetDataRequest;
 import org.apache.zookeeper.proto.SetDataResponse;
 
-/** Paths that the client would refuse by itself, sent past its checks. Source: PathUtils, PrepRequestProcessor. */
+/** Paths that the client would reject, sent without its checks. Source: PathUtils, PrepRequestProcessor. */
 @Feature("path rules")
 final class Paths {
     private static final List<String> INVALID_TAILS =

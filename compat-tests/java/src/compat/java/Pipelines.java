@@ -106,7 +106,7 @@ final class Pipelines {
                     }
                     done.countDown();
                 } catch (Exception e) {
-                    // The latch stays up, and the case fails.
+                    // The latch is not counted down, so the case fails.
                     return;
                 }
             });

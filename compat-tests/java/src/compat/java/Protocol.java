@@ -86,7 +86,7 @@ final class Protocol {
     }
 
     private static Code setWatches(Scene s, long zxid, List<String> data, List<String> exist, List<String> child) throws Exception {
-        // The client hands an event only to watchers it knows of: these keep listening whatever the server does.
+        // The client delivers an event only to watchers that it has registered: these keep listening regardless of the server.
         for (String path : List.of("/a", "/no")) {
             s.zk().addWatch(s.p(path), org.apache.zookeeper.AddWatchMode.PERSISTENT);
         }

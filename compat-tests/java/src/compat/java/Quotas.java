@@ -13,7 +13,7 @@ import org.apache.zookeeper.CreateMode;
 import org.apache.zookeeper.StatsTrack;
 import org.apache.zookeeper.data.Stat;
 
-/** Usage accounting, with the znodes that zkCli's setquota makes. Source: DataTree.updateQuotaStat, SetQuotaCommand. */
+/** Quota accounting, with the znodes that zkCli's setquota creates. Source: DataTree.updateQuotaStat, SetQuotaCommand. */
 @Feature("quota")
 final class Quotas {
     private static String quotaPath(Scene s) {

@@ -17,7 +17,7 @@ import org.apache.zookeeper.data.Stat;
 /** Container and TTL znodes that the server removes by itself. Source: ContainerManager. */
 @Feature("container")
 final class Reaping {
-    /** The servers under test look every second. */
+    /** The servers under test check once a second. */
     private static final long INTERVAL_MS = 1_000;
     private static final long LIMIT_MS = 15_000;
 

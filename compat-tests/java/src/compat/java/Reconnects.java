@@ -20,7 +20,7 @@ import org.apache.zookeeper.Watcher.WatcherType;
 /** Watches and requests across a lost connection. Source: DataTree.setWatches, ClientCnxn.primeConnection. */
 @Feature("reconnect")
 final class Reconnects {
-    /** A client behind a relay that the case cuts and restores. */
+    /** A client that connects through a relay, which the case cuts and restores. */
     private record Away(Proxy proxy, Zk zk) {
         static Away connect(Scene s) throws Exception {
             s.zk();

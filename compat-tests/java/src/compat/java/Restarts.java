@@ -31,7 +31,7 @@ import org.apache.zookeeper.ZooDefs.Perms;
 import org.apache.zookeeper.data.ACL;
 import org.apache.zookeeper.data.Stat;
 
-/** What a stop, and what a kill, leaves behind. Source: FileTxnSnapLog, ZooKeeperServer.loadData. */
+/** The state of the server after a stop and after a kill. Source: FileTxnSnapLog, ZooKeeperServer.loadData. */
 @Feature("restart")
 final class Restarts {
     private static final String KILL = "kill9 start";

@@ -20,7 +20,7 @@ import org.apache.zookeeper.ZooKeeper.States;
 /** Session ids, passwords, timeouts and ends. Source: ZooKeeperServer.processConnectRequest, SessionTrackerImpl, ExpiryQueue. */
 @Feature("session")
 final class Sessions {
-    /** Below every server's minimum here, so it is raised to that. */
+    /** A timeout below the minimum of every server here, which raises it to the minimum. */
     private static final int SHORTEST_MS = 500;
     private static final int LIMIT_MS = 15_000;
 

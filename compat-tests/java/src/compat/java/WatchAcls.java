@@ -19,7 +19,7 @@ import org.apache.zookeeper.KeeperException.Code;
 import org.apache.zookeeper.ZooDefs.Perms;
 import org.apache.zookeeper.data.ACL;
 
-/** Events are delivered only to those who may read. Source: NIOServerCnxn.process, ServerWatcher. */
+/** Events are delivered only to clients with read permission. Source: NIOServerCnxn.process, ServerWatcher. */
 @Feature("watch acl")
 final class WatchAcls {
     private static List<ACL> secret() throws Exception {

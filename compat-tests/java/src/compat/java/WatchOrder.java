@@ -17,7 +17,7 @@ import org.apache.zookeeper.CreateMode;
 import org.apache.zookeeper.Op;
 import org.apache.zookeeper.data.Stat;
 
-/** Events among themselves and against replies: one queue feeds both to the application. */
+/** The order of events among themselves and relative to replies: the application gets both from one queue. */
 @Feature("watch order")
 final class WatchOrder {
     @Case("an event comes before the reply of the write that caused it")

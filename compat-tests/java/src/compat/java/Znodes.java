@@ -13,7 +13,7 @@ import org.apache.zookeeper.ZooKeeper;
 import org.apache.zookeeper.data.ACL;
 import org.apache.zookeeper.data.Stat;
 
-/** Short words for what nearly every case does. */
+/** Short helpers for operations that nearly every case needs. */
 final class Znodes {
     static final List<ACL> OPEN = Ids.OPEN_ACL_UNSAFE;
 
@@ -39,14 +39,14 @@ final class Znodes {
         return zk.exists(path, false);
     }
 
-    /** The codes of a multi's results, 0 for those that are not errors. */
+    /** Returns the error codes of a multi's results, 0 for those that are not errors. */
     static List<Code> codes(List<OpResult> results) {
         return results.stream()
                 .map(result -> result instanceof OpResult.ErrorResult error ? Code.get(error.getErr()) : Code.OK)
                 .toList();
     }
 
-    /** The Stat of a znode that nothing happened to since it was created. */
+    /** Checks the Stat of a znode that has not changed since it was created. */
     static void freshStat(Stat stat, int dataLength, long ephemeralOwner) {
         Check.that(stat.getCzxid() > 0, "a czxid above 0");
         Check.eq("mzxid", stat.getCzxid(), stat.getMzxid());

@@ -20,10 +20,10 @@ import org.apache.zookeeper.ZooDefs.OpCode;
 import org.apache.zookeeper.proto.ExistsRequest;
 import org.apache.zookeeper.proto.ExistsResponse;
 
-/** How many zxids each operation takes. Source: PrepRequestProcessor.pRequestHelper. */
+/** The number of zxids that each operation takes. Source: PrepRequestProcessor.pRequestHelper. */
 @Feature("zxid")
 final class Zxids {
-    /** What earlier cases left behind may expire meanwhile and take a zxid: that only ever adds. */
+    /** Sessions and znodes of earlier cases may expire meanwhile and take a zxid, which can only increase the count. */
     private static final int TRIES = 8;
 
     private static long last(Zk zk) throws Exception {
