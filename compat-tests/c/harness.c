@@ -22,7 +22,7 @@ enum {
 zhandle_t *zh;
 char root[PATH_SIZE];
 
-// Sends failures to the parent, which prints them as one line.
+// Pipe for failure messages to the parent, which prints them on one line.
 static int failure_pipe = STDOUT_FILENO;
 
 void fail_at(const char *file, int line, const char *format, ...) {

@@ -10,8 +10,9 @@ import org.apache.curator.retry.RetryForever;
 import org.apache.zookeeper.CreateMode;
 
 /**
- * Curator holding a lock and an ephemeral znode, for ../migration: CONNECT PATH. Each line of input is answered with one that says
- * whether the session was lost and the lock is its own, and the session's id; `release` lets the lock go first. Ends with its input.
+ * Holds a lock and an ephemeral znode through Curator, for ../migration: CONNECT PATH. Answers each line of input with a line that
+ * tells whether the session was lost, whether it holds the lock, and the session's id; `release` first releases the lock. Ends when
+ * its input ends.
  */
 public final class Holder {
     private static final int SESSION_MS = 10_000;

@@ -6,7 +6,7 @@ import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.CuratorFrameworkFactory;
 import org.apache.curator.retry.ExponentialBackoffRetry;
 
-/** Curator with the retry policy of its own examples at work, for ../rolling: CONNECT COUNT; ends with its input. */
+/** A load through Curator, with the retry policy of its own examples, for ../rolling: CONNECT COUNT. Ends when its input ends. */
 public final class RollingLoad {
     private static final int SESSION_MS = 20_000;
     private static final int CONNECT_MS = 15_000;

@@ -83,7 +83,7 @@ class Client {
         return (await this.call('getData', path))[0].toString();
     }
 
-    // Sets a one-shot watch. Returns a promise of its event.
+    // Sets a one-shot watch. Returns functions that wait for its event, or check that there is none.
     async watch(method, path) {
         let event;
         const fired = new Promise((resolve) => { event = resolve; });

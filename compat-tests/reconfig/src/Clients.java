@@ -10,7 +10,7 @@ import org.apache.zookeeper.Watcher.Event.EventType;
 import org.apache.zookeeper.admin.ZooKeeperAdmin;
 import org.apache.zookeeper.data.Stat;
 
-/** reconfig through the Java client and Curator; launched from its source. Prints the lines of ../../README.md. */
+/** Calls reconfig through the Java client and Curator. Launched from its source; prints lines as ../../README.md defines them. */
 public final class Clients {
     private static final String CONNECT = System.getenv("ZK_CONNECT");
     private static final int SERVERS = Integer.parseInt(System.getenv("ZK_SERVERS"));
@@ -122,7 +122,7 @@ public final class Clients {
         }
     }
 
-    /** Until the client connects to the servers there are, and this one is among them or not. */
+    /** Waits until the client's servers are those of the ensemble, with or without this one. */
     private static void tracks(CuratorFramework client, String address, boolean wanted) throws Exception {
         long until = System.nanoTime() + TimeUnit.SECONDS.toNanos(LIMIT_S);
         while (true) {

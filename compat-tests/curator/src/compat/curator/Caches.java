@@ -24,7 +24,7 @@ import org.apache.curator.framework.recipes.cache.CuratorCacheListener;
 /** CuratorCache, built on recursive persistent watches. */
 @Feature("CuratorCache")
 final class Caches {
-    /** A started cache and what its listener heard. */
+    /** A started cache and the events that its listener received. */
     record Cached(CuratorCache cache, LinkedBlockingQueue<String> heard) {
         static Cached start(Scene s, CuratorFramework client, CuratorCache.Options... options) throws Exception {
             CuratorCache cache = s.keep(CuratorCache.build(client, s.root(), options));

@@ -48,13 +48,13 @@ final class Clients {
         client.create().creatingParentsIfNeeded().forPath(path, bytes(data));
     }
 
-    /** Ends the client's session on the server, as its expiry would; the client learns when it reconnects. */
+    /** Ends the client's session on the server, as expiry does. The client learns of it when it reconnects. */
     static void endSession(Scene s, CuratorFramework client) throws Exception {
         ZooKeeper zk = client.getZookeeperClient().getZooKeeper();
         s.resume(zk.getSessionId(), zk.getSessionPasswd()).awaitConnected().close();
     }
 
-    /** The connection states from now on, without the first: Curator tells of that one at any moment. */
+    /** Returns the connection states from now on, without the first, which Curator may report at any time. */
     static List<ConnectionState> states(CuratorFramework client) {
         List<ConnectionState> states = new CopyOnWriteArrayList<>();
         client.getConnectionStateListenable().addListener((c, state) -> {
@@ -65,7 +65,7 @@ final class Clients {
         return states;
     }
 
-    /** Runs on a thread of its own: locks belong to threads. */
+    /** Runs the action on a thread of its own, because locks belong to threads. */
     static <T> T elsewhere(java.util.concurrent.Callable<T> body) throws Exception {
         var task = new java.util.concurrent.FutureTask<>(body);
         Thread thread = new Thread(task);

@@ -53,7 +53,7 @@ final class Counters {
         var old = theirs.getVersionedValue();
         mine.setCount(11);
         Integer told = heard.poll(LIMIT_MS, TimeUnit.MILLISECONDS);
-        // When Curator learns that its client is connected it tells the current value once more: that may come late.
+        // When Curator notices that its client is connected, it reports the current value again, possibly late.
         while (Integer.valueOf(10).equals(told)) {
             told = heard.poll(LIMIT_MS, TimeUnit.MILLISECONDS);
         }
@@ -87,7 +87,7 @@ final class Counters {
         eq(100, atomicLong(s, client(s)).get().postValue());
     }
 
-    /** A counter that takes a lock when it does not succeed at once. */
+    /** Returns a counter that takes a lock if it does not succeed at once. */
     static DistributedAtomicLong atomicLong(Scene s, CuratorFramework client) {
         PromotedToLock lock = PromotedToLock.builder().lockPath(s.p("-lock")).timeout(LIMIT_MS, TimeUnit.MILLISECONDS)
                 .retryPolicy(new RetryNTimes(20, 10)).build();

@@ -75,7 +75,7 @@ final class Locks {
                         mutex.release();
                     }
                 } catch (Exception e) {
-                    // Its turns are missing in the sum.
+                    // The sum then lacks this thread's turns.
                     return;
                 }
             });

@@ -18,7 +18,7 @@ import org.apache.curator.framework.recipes.leader.LeaderLatch;
 import org.apache.curator.framework.recipes.locks.InterProcessMutex;
 import org.apache.curator.framework.state.ConnectionState;
 
-/** What Curator makes of a session that the server has ended. */
+/** Curator's reaction to a session that the server has ended. */
 @Feature("lost session")
 final class LostSessions {
     @Case("the client reports it and goes on with a new one")

@@ -2,7 +2,7 @@ package compat.curator;
 
 import compat.harness.Suite;
 
-/** The Curator suite: the framework and its recipes, as services use them. */
+/** The Curator suite: the framework and its recipes, used as in services. */
 public final class Main {
     private Main() {}
 

@@ -18,7 +18,7 @@ import org.apache.curator.framework.recipes.nodes.PersistentNode;
 import org.apache.curator.framework.recipes.nodes.PersistentTtlNode;
 import org.apache.zookeeper.CreateMode;
 
-/** Znodes that are kept in place, and group membership. */
+/** Persistent nodes, which Curator recreates, and group membership. */
 @Feature("PersistentNode")
 final class Nodes {
     static PersistentNode ephemeral(Scene s, CuratorFramework client) throws Exception {

@@ -19,7 +19,7 @@ import org.apache.curator.framework.recipes.cache.NodeCache;
 import org.apache.curator.framework.recipes.cache.PathChildrenCache;
 import org.apache.curator.framework.recipes.cache.TreeCache;
 
-/** The caches built on one-shot watches, deprecated and everywhere. */
+/** The caches built on one-shot watches, which are deprecated but widely used. */
 @SuppressWarnings("deprecation")
 @Feature("TreeCache")
 final class OldCaches {
@@ -27,7 +27,7 @@ final class OldCaches {
         return heard.poll(LIMIT_MS, TimeUnit.MILLISECONDS);
     }
 
-    /** Notes an event, unless it is about the connection: that one comes whenever the client gets to it. */
+    /** Records an event, unless it is about the connection, because such an event may come at any time. */
     private static void hear(LinkedBlockingQueue<String> heard, Scene s, Enum<?> type, ChildData data) {
         if (!type.name().startsWith("CONNECTION_")) {
             heard.add(type + (data == null ? "" : " " + data.getPath().substring(s.root().length())));

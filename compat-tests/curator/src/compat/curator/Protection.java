@@ -11,7 +11,7 @@ import compat.harness.Scene;
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.zookeeper.CreateMode;
 
-/** Creates that are found again after a lost reply. */
+/** Protected creates, which Curator finds again after a lost reply. */
 @Feature("protection")
 final class Protection {
     @Case("names carry an id and the sequence number")

@@ -40,7 +40,7 @@ final class Queues {
         }
     };
 
-    /** Keeps what it is given. */
+    /** A consumer that keeps its items. */
     private static final class Consumer implements QueueConsumer<String> {
         private final LinkedBlockingQueue<String> items = new LinkedBlockingQueue<>();
 

@@ -25,7 +25,7 @@ import org.apache.curator.framework.recipes.nodes.PersistentNode;
 import org.apache.curator.framework.recipes.queue.SimpleDistributedQueue;
 import org.apache.curator.framework.state.ConnectionState;
 
-/** Recipes across a restart of the server: sessions survive it. */
+/** Recipes across a restart of the server, which sessions survive. */
 @Feature("restart")
 final class Restarts {
     private static final String KILL = "kill9 start";
@@ -175,7 +175,7 @@ final class Restarts {
         counting.interrupt();
         counting.join(LIMIT_MS);
         long value = Counters.atomicLong(s, client(s)).get().postValue();
-        // It may be more: Curator repeats an increment whose reply was lost.
+        // The value may be higher, because Curator repeats an increment whose reply was lost.
         that(value >= succeeded.get(), "at least " + succeeded + ", got " + value);
     }
 }

@@ -39,7 +39,7 @@ final class AclChecks {
         return path;
     }
 
-    /** Tries an operation with each single permission. */
+    /** Checks which of the single permissions allow an operation. */
     private static void needs(Scene s, int needed, Check.Action action) throws Exception {
         String path = guarded(s, Perms.ALL);
         Zk owner = authenticated(s, OWNER);

@@ -16,8 +16,8 @@ import org.apache.zookeeper.CreateMode;
 import org.apache.zookeeper.ZooDefs;
 
 /**
- * A lock of Curator's and a znode for its maker alone, held while the servers restart: whoever runs this does that between the
- * lines `held` and what follows, and then writes a line. How to connect is said by system properties.
+ * Holds a Curator lock and a znode that only its creator can access while the servers restart. The caller restarts them after
+ * the line `held`, and then writes a line. System properties configure the connection.
  */
 public final class Lock {
     private static final int SESSION_MS = 20_000;

@@ -12,10 +12,10 @@ import org.apache.zookeeper.ZooKeeper;
 import org.apache.zookeeper.client.ZKClientConfig;
 import org.apache.zookeeper.data.ClientInfo;
 
-/** Connects over TLS with one pair of stores after the other, `KEYS:TRUST`; a line each: who it is there, and what it reads. */
+/** Connects over TLS with each pair of stores, `KEYS:TRUST`. Prints a line for each: its identity there, and the data that it reads. */
 public final class Tls {
     private static final int TIMEOUT_MS = 10_000;
-    /** For a busy machine, on which the client's first handshake loads its classes. */
+    /** Long enough for a busy machine, because the client loads classes during its first handshake. */
     private static final int PATIENCE_MS = 30_000;
 
     private Tls() {}

@@ -8,8 +8,8 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * Takes the place of the process's output streams, before the shell's classes remember them. Keeps what
- * the shell prints apart from what its event thread prints, since their order is a matter of chance.
+ * Replaces the process's output streams before the shell's classes store them. Separates the output of
+ * the shell from that of its event thread, because their relative order is random.
  * Lines of the error stream are marked {@code 2>}.
  */
 final class Capture {
@@ -28,7 +28,7 @@ final class Capture {
         return capture;
     }
 
-    /** Where the suite itself prints. */
+    /** The output stream of the suite itself. */
     PrintStream terminal() {
         return terminal;
     }
@@ -42,7 +42,7 @@ final class Capture {
         return taken;
     }
 
-    /** Whether an event with this state was printed since lines were last taken. */
+    /** Returns whether an event with this state has been printed since lines were last taken. */
     synchronized boolean hasEvent(String state) {
         return events.stream().anyMatch(line -> line.contains("state:" + state));
     }
@@ -53,7 +53,7 @@ final class Capture {
 
     private synchronized void add(String mark, String line) {
         if (Thread.currentThread().getName().endsWith("-EventThread")) {
-            // The shell says WATCHER:: and an empty line with each; the end of a session is told at no fixed moment.
+            // The shell prints WATCHER:: and an empty line with each event; the event of a session's end comes at no fixed moment.
             if (line.startsWith("WatchedEvent") && !line.contains("state:Closed")) {
                 events.add("~ " + line);
             }
@@ -62,7 +62,7 @@ final class Capture {
         }
     }
 
-    /** Splits what is written into lines, for each thread by itself. */
+    /** Splits the output of each thread into lines. */
     private final class LineStream extends OutputStream {
         private final ThreadLocal<ByteArrayOutputStream> pending = ThreadLocal.withInitial(ByteArrayOutputStream::new);
         private final String mark;

@@ -7,10 +7,10 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * The zkCli suite: types every command of a recorded transcript into the Apache shell and compares what
- * it prints. {@code Main check FILE} prints one line per command; {@code Main record FILE} writes the
+ * The zkCli suite: types every command of a recorded transcript into the Apache shell and compares the
+ * output. {@code Main check FILE} prints one line per command; {@code Main record FILE} writes the
  * outputs of this server into the file instead. With a third argument the server is a member of an
- * ensemble, and that file has the commands it answers differently, with its answers.
+ * ensemble, and that file has the commands that it answers differently, with its answers.
  */
 public final class Main {
     private final Transcript transcript;
@@ -42,7 +42,7 @@ public final class Main {
         System.exit(0);
     }
 
-    /** What an ensemble answers differently, by command. */
+    /** The answers of an ensemble that differ, by command. */
     private static Map<String, List<String>> outputs(Transcript differences) {
         Map<String, List<String>> outputs = new HashMap<>();
         differences.entries().stream().filter(entry -> !entry.isSection())
@@ -50,7 +50,7 @@ public final class Main {
         return outputs;
     }
 
-    /** What this server answers: to all, or only where that is not what the transcript says. */
+    /** Returns this server's answers: all of them, or only those that differ from the transcript. */
     private Transcript record(boolean whole) throws IOException, InterruptedException {
         Transcript recorded = new Transcript();
         if (!whole) {

@@ -10,8 +10,8 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
 /**
- * Replaces what legitimately varies between two runs. A zxid becomes a name by order of appearance in
- * its section, so that equal ones stay recognisable; times, session ids and addresses become words.
+ * Replaces values that legitimately vary between runs. A zxid becomes a name by order of appearance in
+ * its section, so that equal zxids stay recognisable; times, session ids and addresses become words.
  */
 final class Normaliser {
     /** An empty line, visible in the transcript. */
@@ -30,7 +30,7 @@ final class Normaliser {
     private final List<String> servers;
     private final Map<Long, String> names = new HashMap<>();
 
-    /** @param server the one that is spoken to, among all */
+    /** @param server the server that the shell connects to, one of all */
     Normaliser(String server, List<String> servers) {
         this.server = server;
         this.servers = servers;
@@ -85,7 +85,7 @@ final class Normaliser {
         return zxid <= 0 ? Long.toString(zxid) : names.computeIfAbsent(zxid, unknown -> "<zxid " + (names.size() + 1) + ">");
     }
 
-    /** whoami lists a connection's identities in no order. */
+    /** Sorts the identities of a connection, which whoami lists in no fixed order. */
     private static void sortIdentities(List<String> lines) {
         int title = lines.indexOf("Auth scheme: User");
         if (title >= 0) {
@@ -93,7 +93,7 @@ final class Normaliser {
         }
     }
 
-    /** The client tells of several removed watches in the order of a hash set. */
+    /** Sorts events about removed watches, which the client reports in the order of a hash set. */
     private static void sortRemovals(List<String> lines) {
         int first = (int) lines.stream().takeWhile(line -> !line.contains("WatchRemoved")).count();
         lines.subList(first, lines.size()).sort(null);

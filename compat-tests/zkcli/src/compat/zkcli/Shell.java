@@ -10,8 +10,8 @@ import org.apache.zookeeper.ZooKeeperMain;
 import org.apache.zookeeper.util.ServiceUtils;
 
 /**
- * The Apache shell in this process. {@code <server>} in a command stands for the server's address; a
- * command {@code zkCli ARGS} runs a shell of its own with these arguments, as the script of that name does.
+ * The Apache shell in this process. {@code <server>} in a command stands for the server's address. The
+ * command {@code zkCli ARGS} runs a separate shell with these arguments, as the script of that name does.
  */
 final class Shell extends ZooKeeperMain {
     private static final String COMMAND_LINE = "zkCli ";
@@ -31,7 +31,7 @@ final class Shell extends ZooKeeperMain {
         capture.take();
     }
 
-    /** Types a command; returns what it printed, and its exit code unless that is 0. */
+    /** Types a command. Returns its output, and its exit code unless that is 0. */
     List<String> type(String command) throws IOException, InterruptedException {
         exited = null;
         String line = command.replace("<server>", server);
@@ -54,7 +54,7 @@ final class Shell extends ZooKeeperMain {
         return capture.take();
     }
 
-    /** Waits until the shell is connected, if it means to be, and the events so far were printed. */
+    /** Waits until the shell is connected, if it is to connect, and has printed all events so far. */
     private void settle() throws InterruptedException {
         long deadline = System.currentTimeMillis() + LIMIT_MS;
         while (zk.getState() == States.CONNECTING && System.currentTimeMillis() < deadline) {
@@ -65,7 +65,7 @@ final class Shell extends ZooKeeperMain {
             zk.sync("/", (rc, path, ctx) -> passed.countDown(), null);
             passed.await(LIMIT_MS, TimeUnit.MILLISECONDS);
         }
-        // The state changes before the event is there.
+        // The state changes before the event arrives.
         if (zk.getState() == States.AUTH_FAILED && zk != refused) {
             refused = zk;
             while (!capture.hasEvent("AuthFailed") && System.currentTimeMillis() < deadline) {

@@ -8,8 +8,8 @@ import java.util.List;
 import org.apache.zookeeper.ZooKeeperMain;
 
 /**
- * A recorded conversation. A line {@code $ command} is typed, the indented lines under it are what the
- * shell prints, a line that starts with # begins a section, in which zxids are numbered anew.
+ * A recorded conversation. A line {@code $ command} is typed, the indented lines below it are the output of
+ * the shell, and a line that starts with # begins a section, in which the numbering of zxids starts again.
  */
 final class Transcript {
     private static final String TYPED = "$ ";

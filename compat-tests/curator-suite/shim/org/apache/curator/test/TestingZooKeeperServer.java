@@ -14,14 +14,14 @@ import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
 import org.apache.zookeeper.server.quorum.QuorumPeerConfig;
 
-/** Stands in for Curator's class of this name: the server is a process of $OXKEEPER, with the same zoo.cfg. */
+/** Replaces Curator's class of the same name: the server is a process of $OXKEEPER, with the same zoo.cfg. */
 public class TestingZooKeeperServer implements Closeable {
     private static final long START_TIMEOUT_MS = 30_000;
     private static final long STOP_TIMEOUT_S = 10;
 
     private final QuorumConfigBuilder builder;
     private final int index;
-    /** Of clients; the same after a restart. */
+    /** The client port; it stays the same after a restart. */
     private int port;
     private Process process;
     private boolean closed;
@@ -33,7 +33,7 @@ public class TestingZooKeeperServer implements Closeable {
     public TestingZooKeeperServer(QuorumConfigBuilder builder, int index) {
         this.builder = builder;
         this.index = index;
-        // A test that forgets its server leaves no process behind.
+        // Stops the server even if a test does not.
         Runtime.getRuntime().addShutdownHook(new Thread(() -> end(true)));
     }
 
@@ -67,7 +67,7 @@ public class TestingZooKeeperServer implements Closeable {
             properties.setProperty("clientPort", Integer.toString(getLocalPort()));
         }
         properties.setProperty("admin.enableServer", "false");
-        // A test says so to the classes of the server in its own JVM.
+        // A test sets this on the server's classes in its own JVM.
         properties.setProperty("reconfigEnabled", Boolean.toString(QuorumPeerConfig.isReconfigEnabled()));
         properties.setProperty("4lw.commands.whitelist", "*");
         File config = new File(directory, "zoo.cfg");
@@ -80,13 +80,13 @@ public class TestingZooKeeperServer implements Closeable {
         command.environment().put("SERVER_JVMFLAGS", flags());
         command.redirectErrorStream(true).redirectOutput(ProcessBuilder.Redirect.appendTo(new File(directory, "server.log")));
         process = command.start();
-        // Of an ensemble no server serves before the others are there.
+        // A member of an ensemble does not serve before the others are running.
         if (builder.size() == 1) {
             awaitServing();
         }
     }
 
-    /** What a test sets for the server in its own JVM. */
+    /** Returns the properties that a test sets for a server in its own JVM. */
     private static String flags() {
         return System.getProperties().stringPropertyNames().stream()
                 .filter(name -> name.startsWith("zookeeper.") || name.startsWith("znode."))
