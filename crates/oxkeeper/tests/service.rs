@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -28,36 +28,51 @@ struct Service {
 }
 
 impl Service {
+    /// Starts a standalone server and waits until it serves.
     fn start() -> Service {
+        let mut service = Service::launch("oxkeeper.log=warn");
+        let ready: serde_json::Value = serde_json::from_str(&service.first_line()).unwrap();
+        service.port = u16::try_from(ready["port"].as_u64().unwrap()).unwrap();
+        service
+    }
+
+    /// Starts a server with these lines in its configuration, as number 1.
+    fn launch(lines: &str) -> Service {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("notify");
         let supervisor = UnixDatagram::bind(&socket).unwrap();
         supervisor.set_read_timeout(Some(PATIENCE)).unwrap();
-        configure(dir.path(), "oxkeeper.log=warn");
+        configure(dir.path(), lines);
+        std::fs::create_dir(dir.path().join("data")).unwrap();
+        std::fs::write(dir.path().join("data/myid"), "1").unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_oxkeeper"));
         command.args(["serve", "--ready", "json", "--config"]).arg(dir.path().join("zoo.cfg"));
         command.env("NOTIFY_SOCKET", socket).env("WATCHDOG_USEC", "200000").env_remove("OXKEEPER_LOG");
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut ready = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
-        let port = u16::try_from(ready["port"].as_u64().unwrap()).unwrap();
-        Service { child, supervisor, port, dir }
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Service { child, supervisor, port: 0, dir }
+    }
+
+    /// Waits for the first line on standard output; it is empty if the process ends without one.
+    fn first_line(&mut self) -> String {
+        let mut line = String::new();
+        BufReader::new(self.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        line
     }
 
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Waits for the next message to the supervisor.
+    fn told(&self) -> String {
+        let mut buffer = [0; 1024];
+        let count = self.supervisor.recv(&mut buffer).unwrap();
+        std::str::from_utf8(&buffer[..count]).unwrap().to_owned()
+    }
+
     /// Waits for the next message to the supervisor that has this line.
     fn until_told(&self, line: &str) {
-        let mut buffer = [0; 1024];
-        loop {
-            let count = self.supervisor.recv(&mut buffer).unwrap();
-            if std::str::from_utf8(&buffer[..count]).unwrap().lines().any(|told| told == line) {
-                return;
-            }
-        }
+        while self.told().lines().all(|told| told != line) {}
     }
 
     /// Waits for the end of the process. Returns its exit status and its log.
@@ -97,6 +112,23 @@ fn a_supervisor_hears_of_its_life() {
     assert!(!log.contains("listening for clients"), "warnings only, at first: {log}");
     assert!(log.contains("SIGHUP: read oxkeeper.log again"), "{log}");
     assert!(log.contains("SIGTERM: stopping"), "{log}");
+}
+
+/// A member of an ensemble is ready when it serves clients; until then it says what it waits for.
+#[test]
+fn a_member_that_waits_for_others_is_not_ready() {
+    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let others = "server.2=127.0.0.1:1:9\nserver.3=127.0.0.1:2:9\ninitLimit=5\nsyncLimit=5\nadmin.enableServer=false";
+    let mut service = Service::launch(&format!("server.1=127.0.0.1:{port}:1\n{others}"));
+    service.until_told("STATUS=waiting for a majority of the servers 1, 2, 3");
+    for _ in 0..3 {
+        let told = service.told();
+        assert_eq!(told.trim(), "WATCHDOG=1", "it is alive, and not ready");
+    }
+    service.signal(Signal::TERM);
+    assert_eq!(service.first_line(), "", "nobody is told that clients can connect");
+    let (status, log) = service.ended();
+    assert_eq!(status.code(), Some(0), "{log}");
 }
 
 /// `warning` is not a log level: as a filter it would silence the log, including errors.
