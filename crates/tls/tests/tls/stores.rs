@@ -43,7 +43,7 @@ fn pem_keys_under_a_password() {
     let pem = locked.to_pem("ENCRYPTED PRIVATE KEY", Default::default()).unwrap();
     let file = authority.write("locked.pem", signed.certificate_pem + &pem);
     assert_eq!(subject(load_key(spec("ssl.keyStore", &file, PASSWORD))), "CN=locked");
-    assert!(load_key(spec("ssl.keyStore", &file, "wrong")).unwrap_err().contains("password is wrong"));
+    assert!(load_key(spec("ssl.keyStore", &file, "wrong")).unwrap_err().contains("wrong password"));
     assert!(load_key(spec("ssl.keyStore", &file, "")).unwrap_err().contains("set the password"));
     let mut from_file = spec("ssl.keyStore", &file, "wrong");
     from_file.password_path = Some(authority.write("password", format!("{PASSWORD}\n")));
@@ -97,7 +97,7 @@ fn pkcs12_stores_old_and_new() {
     for cipher in ciphers {
         let file = authority.write("k.p12", keys.writer(PASSWORD).encryption_algorithm(cipher).write().unwrap());
         assert_eq!(subject(load_key(spec("ssl.keyStore", &file, PASSWORD))), "CN=p12");
-        assert!(load_key(spec("ssl.keyStore", &file, "wrong")).unwrap_err().contains("password is wrong"));
+        assert!(load_key(spec("ssl.keyStore", &file, "wrong")).unwrap_err().contains("wrong password"));
         let file = authority.write("t.p12", trust.writer(PASSWORD).encryption_algorithm(cipher).write().unwrap());
         load_trust(spec("ssl.trustStore", &file, PASSWORD)).unwrap();
         assert!(load_key(spec("ssl.keyStore", &file, PASSWORD)).unwrap_err().contains("no private key"));
@@ -116,7 +116,7 @@ fn jks_stores() {
     let trust = from_base64(JKS_TRUST);
     let file = authority.write("k.jks", &keys);
     assert_eq!(subject(load_key(spec("ssl.keyStore", &file, "changeit"))), "CN=jks,O=test");
-    assert!(load_key(spec("ssl.keyStore", &file, "wrong")).unwrap_err().contains("password is wrong"));
+    assert!(load_key(spec("ssl.keyStore", &file, "wrong")).unwrap_err().contains("wrong password"));
     assert!(load_trust(spec("ssl.trustStore", &file, "changeit")).unwrap_err().contains("no trusted certificate"));
     let file = authority.write("t.jks", &trust);
     load_trust(spec("ssl.trustStore", &file, "changeit")).unwrap();
