@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use oxkeeper_replica::ensemble::Outdated;
 use oxkeeper_state::Level;
 use tokio::sync::Notify;
+use tracing::error;
 
 /// Reason why a server ends and needs an operator's action.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +59,9 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    /// Logs the reason, and tells the thread that waits for signals.
     pub(crate) fn tell(&self, reason: Reason) {
+        error!("{reason}");
         let _ = self.reason.set(reason);
         self.told.notify_one();
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use rustix::process::nice;
 
@@ -9,6 +10,9 @@ use rustix::process::nice;
 const STACK_LEN: usize = 1 << 20;
 /// Niceness of background threads, relative to the threads that serve.
 const NICENESS: i32 = 10;
+
+/// Interval at which a thread that does something else looks whether the server is to stop.
+pub(crate) const STOP_POLL: Duration = Duration::from_millis(50);
 
 /// Starts a thread.
 ///

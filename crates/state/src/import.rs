@@ -148,7 +148,7 @@ impl Importing {
         acl: &[Acl<'static>],
         stat: &StoredStat,
     ) -> Result<(), Misplaced> {
-        // Nobody could delete it when its session or its TTL ends.
+        // The end of its session or of its TTL would not delete it.
         if SYSTEM.contains(&path) && stat.owner != Owner::PERSISTENT {
             return Err(Misplaced::System);
         }

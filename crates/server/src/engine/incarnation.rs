@@ -15,18 +15,17 @@ use oxkeeper_replica::{Proposals, Serving, Shared};
 use oxkeeper_state::State;
 use oxkeeper_store::{DirLock, StoreError};
 use tokio::sync::oneshot;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::ended::Reason;
 use crate::engine::mailbox::{Mailbox, Order};
 use crate::engine::standalone::{Engine, FullDisk};
 use crate::memory;
 use crate::storage::restore::{Dirs, Planted, Replacement, RestoreError};
+use crate::thread::STOP_POLL;
 
 /// Pause between attempts to continue while the disk is full.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// Interval of looks whether the server is to stop.
-const STOP_POLL: Duration = Duration::from_millis(50);
 
 /// Everything a standalone server has on disk, except its log.
 pub(crate) struct OnDisk {
@@ -118,9 +117,7 @@ impl Engine {
     /// Ends the process: its data cannot be used, and an operator has to act. Serves nobody until the
     /// server is stopped for that.
     fn give_up(&self, problem: &RecoveryError) {
-        let reason = Reason::Data(problem.to_string());
-        error!("{reason}");
-        self.surroundings.ended.tell(reason);
+        self.surroundings.ended.tell(Reason::Data(problem.to_string()));
         while !self.surroundings.proposing.is_to_stop() {
             std::thread::sleep(STOP_POLL);
         }

@@ -126,7 +126,7 @@ fn an_empty_disk_joins_and_is_as_good_as_any() {
     for id in group.ids() {
         group.stop(id);
         group.wipe(id);
-        // Nobody waits for the empty server.
+        // The others serve without the wiped server.
         group.wait_serving();
         let other = group.running_ids()[0];
         write(&mut group.client(other), &format!("without-{id}-"), 5);

@@ -847,7 +847,7 @@ impl World {
                 let Some(incarnation) = incarnation else { return false };
                 let voters = incarnation.engine.lock().replica().configuration().voters.clone();
                 let places = voters.iter().map(|&voter| self.options.place(voter));
-                // Of two voters, neither can come back without the other.
+                // A voter of two cannot come back without the other.
                 places.filter(keeps).count() > voters.len() / 2
             })
     }

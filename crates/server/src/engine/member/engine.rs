@@ -171,7 +171,7 @@ impl MemberThread {
     fn gather(&mut self, proposals: &mut Proposals, patience: Duration) -> bool {
         self.running.peers.wait(patience);
         self.parts.watchdog.engine_beats();
-        // Nobody else can expire the sessions of a sole voter, so its engine may stand still.
+        // No other server can expire the sessions of a sole voter, so its engine may stand still.
         let is_alone = self.running.engine.replica().configuration().is_sole();
         self.running.watch.moved(if is_alone { u64::MAX } else { self.parts.clock.now_ms() });
         self.listen();

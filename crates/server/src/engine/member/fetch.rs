@@ -7,11 +7,10 @@ use oxkeeper_durable::transfer::{Receiver, TransferError};
 use tracing::info;
 
 use crate::peers::PeerStream;
+use crate::thread::STOP_POLL;
 
 /// Maximum bytes per read.
 const READ_LEN: usize = 256 << 10;
-/// Interval between checks whether the server is to stop.
-const STOP_POLL: Duration = Duration::from_millis(50);
 /// Silence after which a peer is considered to have lost power.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Bytes received between progress log lines.

@@ -49,7 +49,7 @@ use crate::telemetry::counters::EngineStats;
 use crate::telemetry::role::{self, RoleCell};
 use crate::telemetry::slow::SlowLog;
 use crate::telemetry::watchdog::Watchdog;
-use crate::thread::give_way;
+use crate::thread::{STOP_POLL, give_way};
 use oxkeeper_config::{Containers, HostPort, Membership, members_of};
 
 /// ZooKeeper: a file of this name in the data directory says that an empty server may count as a
@@ -59,8 +59,6 @@ pub(super) const INITIALIZE: &str = "initialize";
 const ENTRY_LEN_MAX: usize = RECORD_LEN_MAX / 2;
 /// Pause after a failed fetch of the state, and between attempts while the disk is full.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// Interval between checks whether the server is to stop during another task.
-const STOP_POLL: Duration = Duration::from_millis(50);
 /// Number of heartbeats of silence after which a server has lost contact with its peers, unless
 /// `tickTime` is longer.
 const CONTACT_HEARTBEATS: u64 = 5;
@@ -236,7 +234,6 @@ impl MemberThread {
     /// Ends the process because an operator must act before this server can participate.
     pub(super) fn give_up(mut self, reason: Reason) {
         self.stop_serving();
-        error!("{reason}");
         self.parts.ended.tell(reason);
         self.running.end(&self.parts);
     }
@@ -279,9 +276,7 @@ impl MemberThread {
                     warn!(%problem, "cannot recover yet; trying again");
                 }
                 Err(problem) => {
-                    let reason = Reason::Data(problem.to_string());
-                    error!("{reason}");
-                    parts.ended.tell(reason);
+                    parts.ended.tell(Reason::Data(problem.to_string()));
                     return None;
                 }
             }
